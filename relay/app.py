@@ -1,0 +1,42 @@
+"""The application: settings in, a Starlette application out."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from relay import gateways, http
+from relay.config import Settings
+from relay.worker import Worker
+
+
+class State(TypedDict):
+    """What every request finds in its state."""
+
+    worker: Worker
+
+
+def create_app(settings: Settings, *, siblings: Sequence[str] = ()) -> Starlette:
+    """Make the application of one worker.
+
+    `siblings` are the unix sockets of all workers behind the same port, this one's included; empty when it is alone.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        async with Worker(settings) as worker:
+            app.state.worker = worker
+            yield {"worker": worker}
+
+    middleware = list(http.middleware(settings))
+    if settings.trusted_proxies:
+        middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
+    return Starlette(
+        routes=[*gateways.routes(settings), *http.routes(settings, siblings)],
+        middleware=middleware,
+        exception_handlers=http.exception_handlers,
+        lifespan=lifespan,
+    )

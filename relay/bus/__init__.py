@@ -1,0 +1,1 @@
+"""How events get from any worker to all workers with members in a room."""

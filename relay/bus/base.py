@@ -1,0 +1,61 @@
+"""The seam between the hub and whatever carries events from worker to worker."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from relay.envelope import Publication, Receipt
+from relay.events import Delivery
+
+Sink = Callable[[Sequence[Delivery]], None]
+"""Takes what arrived together, in order; must neither block nor raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusHealth:
+    """What a bus knows of itself.
+
+    `heard` is how many seconds ago its own probe last came back through its own subscription (None: never), `reachable`
+    whether commands get through, `problem` what is wrong ("" when nothing is).
+    """
+
+    ready: bool
+    reachable: bool
+    heard: float | None
+    problem: str = ""
+
+
+class Bus(Protocol):
+    """Carries publications to every worker that subscribed to their room, in one order.
+
+    Opened and closed by `async with`; delivers to the sink it was made with from its opening on. A worker receives what
+    it publishes itself the same way as everybody else. After anything that may have cost events, the sink is given a
+    `Gap` naming the rooms, before the first event that follows.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def publish(self, publication: Publication) -> Receipt:
+        """Give the publication its id and send it, in one step; returns when that has happened.
+
+        Publishes are carried out in the order of the calls. Raises `Refused` (`no_such_peer`, with the absent ones in
+        `detail["peers"]`: nothing was sent), `Replaced`, `NotMember`, `Unavailable` or `OutcomeUnknown`.
+        """
+        ...
+
+    async def subscribe(self, rooms: Iterable[str]) -> None:
+        """Return once every event published from now on in these rooms will reach the sink; raises `Unavailable`."""
+        ...
+
+    async def unsubscribe(self, rooms: Iterable[str]) -> None:
+        """Events of these rooms need no longer be delivered."""
+        ...
+
+    def health(self) -> BusHealth:
+        """How the bus is now."""
+        ...

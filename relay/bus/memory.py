@@ -1,0 +1,72 @@
+"""The bus of a process on its own."""
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from relay.bus.base import BusHealth, Sink
+from relay.envelope import Publication, Receipt, seal
+from relay.errors import NotMember, Refused, Replaced
+from relay.events import Message, RoomEvent
+from relay.memory import MemoryRooms
+
+
+class MemoryBus:
+    """See `Bus`."""
+
+    def __init__(self, sink: Sink, rooms: MemoryRooms) -> None:
+        self._sink = sink
+        self._rooms = rooms
+        self._subscribed: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.unsubscribe(list(self._subscribed))
+
+    async def publish(self, publication: Publication) -> Receipt:
+        """See `Bus.publish`."""
+        room = self._rooms.room(publication.room)
+        if publication.generation:
+            place = room.places.get(publication.sender)
+            if place is None or place.generation < publication.generation:
+                raise NotMember()
+            if place.generation > publication.generation:
+                raise Replaced()
+        absent = [peer for peer in publication.to if peer not in room.places]
+        if absent:
+            text = f"not in the room: {', '.join(absent[:10])}; nothing was sent"
+            raise Refused("no_such_peer", text, peers=absent)
+        before = room.repeats.get((publication.sender, publication.key))
+        if publication.key and before:
+            return Receipt(before, repeat=True)
+        message_id = room.next_id()
+        if publication.key:
+            room.remember(publication.sender, publication.key, message_id)
+        body = seal(publication.body, message_id)
+        self._rooms.emit(
+            Message(publication.room, message_id, publication.sender, publication.to, publication.channel, body)
+        )
+        return Receipt(message_id)
+
+    async def subscribe(self, rooms: Iterable[str]) -> None:
+        """See `Bus.subscribe`."""
+        names = list(rooms)
+        self._subscribed.update(names)
+        self._rooms.listen(names, self._deliver)
+
+    async def unsubscribe(self, rooms: Iterable[str]) -> None:
+        """See `Bus.unsubscribe`."""
+        names = list(rooms)
+        self._subscribed.difference_update(names)
+        self._rooms.ignore(names, self._deliver)
+
+    def health(self) -> BusHealth:
+        """See `Bus.health`; there is nothing that could fail."""
+        return BusHealth(ready=True, reachable=True, heard=0.0)
+
+    def _deliver(self, batch: Sequence[RoomEvent]) -> None:
+        self._sink(batch)

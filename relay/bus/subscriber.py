@@ -1,0 +1,134 @@
+"""A worker's subscription: one connection that is made anew when lost, and tells what it may have missed."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from relay.errors import Unavailable
+from relay.redis.client import Keeping
+from relay.redis.link import Dialer, Link
+
+log = logging.getLogger("relay.bus")
+
+_BATCH = 512
+
+Arrival = tuple[bytes, bytes | None]
+"""A channel and what was published there; None where something may have been missed before this point."""
+
+
+class Subscriber:
+    """Hears channels. Every loss of the connection shows as a None in the place where something may be missing.
+
+    A channel counts as subscribed only when Redis has confirmed it. A confirmation of a channel that was confirmed
+    before means that there was a time without.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        *,
+        timeout: float,
+        on_arrivals: Callable[[Sequence[Arrival]], None],
+        on_reconnect: Callable[[], None],
+    ) -> None:
+        self._dialer = dialer
+        self._timeout = timeout
+        self._on_arrivals = on_arrivals
+        self._wanted: dict[str, None] = {}
+        self._known: set[bytes] = set()
+        self._confirming: dict[bytes, asyncio.Future[None]] = {}
+        self._link: Link | None = None
+        self._keeping = Keeping("subscription", self._connect, on_reconnect)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._keeping.run(), name="redis subscription")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._link is not None:
+            self._link.abort()
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that keeps the link; its end means that nobody does."""
+        return self._task
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection; "" when there is one."""
+        return self._keeping.problem
+
+    def want(self, channel: str) -> None:
+        """Hear this channel from the next chance on, confirmed or not."""
+        self._wanted[channel] = None
+        self._subscribe_now([channel])
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Return when Redis has confirmed all; raise `Unavailable` when it has not in time."""
+        channels = list(channels)
+        self._wanted.update(dict.fromkeys(channels))
+        loop = asyncio.get_running_loop()
+        waits = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
+        self._subscribe_now(channels)
+        _, late = await asyncio.wait(waits, timeout=self._timeout)
+        if late:
+            raise Unavailable(f"Redis did not confirm a subscription within {self._timeout:g} s")
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Hear these channels no more."""
+        channels = list(channels)
+        for channel in channels:
+            self._wanted.pop(channel, None)
+            self._known.discard(channel.encode())
+            self._confirming.pop(channel.encode(), None)
+        if self._link is not None and channels:
+            self._link.send("UNSUBSCRIBE", *channels)
+
+    def rebuild(self) -> None:
+        """Give up the connection, which may be dead without a sign, and make a new one."""
+        if self._link is not None:
+            self._link.abort()
+
+    async def _connect(self) -> None:
+        link = await self._dialer.open(self._receive, lambda: self._lost(link))
+        self._link = link
+        self._subscribe_now(list(self._wanted))
+
+    def _subscribe_now(self, channels: Sequence[str]) -> None:
+        if self._link is not None:
+            for start in range(0, len(channels), _BATCH):
+                self._link.send("SUBSCRIBE", *channels[start : start + _BATCH])
+
+    def _lost(self, link: Link) -> None:
+        if self._link is link:
+            self._link = None
+            self._keeping.lost()
+
+    def _receive(self, replies: Sequence[Any]) -> None:
+        arrivals: list[Arrival] = []
+        for reply in replies:
+            match reply:
+                case [b"message", channel, payload]:
+                    arrivals.append((channel, payload))
+                case [b"subscribe", channel, _]:
+                    if channel in self._known:
+                        arrivals.append((channel, None))
+                    self._known.add(channel)
+                    waiting = self._confirming.pop(channel, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(None)
+                case [b"unsubscribe", _, _]:
+                    pass
+                case _:
+                    log.error("unexpected reply on the subscription: %r; connecting again", reply)
+                    self.rebuild()
+        if arrivals:
+            self._on_arrivals(arrivals)

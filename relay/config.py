@@ -1,0 +1,262 @@
+"""Every setting, declared once: its default, what is allowed, and what it means.
+
+A setting is a field of `Settings`; its flag is `--like-this`, its variable `RELAY_LIKE_THIS`. A flag wins over a variable,
+a variable over the default. A limit names its consequence, and the README's table is made from these declarations.
+"""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+VARIABLE_PREFIX: Final = "RELAY_"
+
+Seconds = float
+
+
+def _what(text: str, *, consequence: str = "", secret: bool = False, allowed: str = "", **bounds: Any) -> Meta:
+    extra = {"consequence": consequence, "secret": secret, "allowed": allowed}
+    return Meta(description=text, extra=extra, **bounds)
+
+
+def _seconds(text: str, *, ge: float = 0.05, le: float = 86_400, consequence: str = "") -> Meta:
+    return _what(text, ge=ge, le=le, consequence=consequence, allowed=f"seconds, {ge:g} to {le:g}")
+
+
+def _count(text: str, *, ge: int = 1, le: int = 10_000_000, consequence: str = "") -> Meta:
+    return _what(text, ge=ge, le=le, consequence=consequence, allowed=f"a whole number, {ge} to {le}")
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one relay process; durations are in seconds, sizes in bytes."""
+
+    host: Annotated[str, _what("Address to listen on; 0.0.0.0 for all")] = "127.0.0.1"
+    port: Annotated[int, _count("Port to listen on; 0 picks a free one", ge=0, le=65_535)] = 8888
+    redis: Annotated[
+        str,
+        _what(
+            "Redis to meet other workers in; empty for one process on its own",
+            secret=True,
+            pattern=r"^$|^(redis|rediss|unix)://.+",
+            allowed="empty, or a URL that begins with redis://, rediss:// or unix://",
+        ),
+    ] = ""
+    workers: Annotated[int, _count("Worker processes behind the port", le=256)] = 1
+    tls_cert: Annotated[str, _what("Certificate file (PEM), for wss:// and https://")] = ""
+    tls_key: Annotated[str, _what("Private key file (PEM) of the certificate")] = ""
+    admin_host: Annotated[str, _what("Address of the admin port")] = "127.0.0.1"
+    admin_port: Annotated[int, _count("Port for /metrics and /health alone; 0 for none", ge=0, le=65_535)] = 0
+    admin_token: Annotated[
+        str, _what("Bearer token for room lists and for publishing over HTTP", secret=True)
+    ] = ""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _what("How much to log")] = "info"
+    log_format: Annotated[Literal["text", "json"], _what("How to log")] = "text"
+    worker_id: Annotated[
+        str,
+        _what(
+            "Name of this worker in logs and in Redis; empty for host name and process id",
+            pattern=r"^[A-Za-z0-9._-]{0,64}$",
+            allowed="up to 64 letters, digits and . _ -",
+        ),
+    ] = ""
+    prefix: Annotated[
+        str,
+        _what(
+            "First part of every Redis key and channel",
+            pattern=r"^[A-Za-z0-9._:-]{1,32}$",
+            allowed="1 to 32 letters, digits and . _ : -",
+        ),
+    ] = "relay"
+    default_room: Annotated[
+        str, _what("The room at /", pattern=r"^[A-Za-z0-9._-]{1,64}$", allowed="1 to 64 letters, digits and . _ -")
+    ] = "default"
+    origins: Annotated[
+        tuple[str, ...], _what("Origins whose pages may connect, comma-separated; * for all", allowed="a list of origins")
+    ] = ("*",)
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        _what(
+            "Addresses or networks whose X-Forwarded-For and -Proto are believed, comma-separated",
+            allowed="a list of addresses and networks, such as 10.0.0.0/8",
+        ),
+    ] = ()
+
+    max_message: Annotated[
+        int, _count("Bytes of one message", ge=256, le=16_777_216, consequence="error too_large; 16 times this: close 1009")
+    ] = 65_536
+    message_rate: Annotated[
+        float,
+        _what("Messages a second from one connection", ge=0.1, le=1e6, consequence="error too_fast, then close 4002",
+              allowed="a number, 0.1 to 1000000"),
+    ] = 200
+    message_burst: Annotated[int, _count("Messages at once from one connection", consequence="as message_rate")] = 400
+    send_buffer: Annotated[
+        int, _count("Bytes waiting for one reader", ge=1024, le=1_073_741_824, consequence="close 4000")
+    ] = 1_048_576
+    publish_window: Annotated[
+        int, _count("Publishes of one connection waiting for Redis", consequence="its reading pauses")
+    ] = 64
+    publish_queue: Annotated[
+        int, _count("Publishes of one worker waiting while Redis is away", consequence="error unavailable")
+    ] = 1000
+    rooms_per_connection: Annotated[
+        int, _count("Rooms one connection may be in", consequence="error too_many_rooms")
+    ] = 32
+    channels_per_room: Annotated[
+        int, _count("Channels one connection may listen to in a room", consequence="error too_many_channels")
+    ] = 128
+    members_per_room: Annotated[int, _count("Members of one room", consequence="error room_full, close 4004")] = 10_000
+    presence_list: Annotated[int, _count("Members listed by name; the count is exact", consequence="a shorter list")] = 100
+    max_connections: Annotated[
+        int, _count("Connections of one worker", consequence="HTTP 503 worker_full")
+    ] = 50_000
+    connections_per_address: Annotated[
+        int, _count("Connections of one worker from one address", consequence="HTTP 429 too_many_connections")
+    ] = 2000
+    handshake_rate: Annotated[
+        int, _count("Handshakes a second from one address", consequence="HTTP 429 too_many_handshakes")
+    ] = 500
+
+    handshake_timeout: Annotated[
+        float, _seconds("Time to complete a request's head", consequence="the connection is dropped")
+    ] = 10.0
+    ping_interval: Annotated[float, _seconds("Between pings to a client")] = 25.0
+    ping_timeout: Annotated[float, _seconds("Time for a client's pong", consequence="close 4001")] = 20.0
+    publish_timeout: Annotated[
+        float, _seconds("Time for Redis to take a message", consequence="error unavailable or outcome_unknown")
+    ] = 5.0
+    probe_interval: Annotated[
+        float, _seconds("A worker that has not heard itself through Redis for this long is not ready", ge=0.3)
+    ] = 3.0
+    lease: Annotated[float, _seconds("A worker silent for this long is dead", ge=0.5)] = 10.0
+    grace: Annotated[float, _seconds("A lost connection's place is held for this long; 0 for not at all", ge=0)] = 15.0
+    presence_ttl: Annotated[float, _seconds("What a fleet that dies whole leaves in Redis goes after this", ge=2)] = 3600.0
+    sequence_ttl: Annotated[
+        float, _seconds("A silent room's sequence is kept for this long", ge=2, le=31_536_000)
+    ] = 604_800.0
+    drain_timeout: Annotated[float, _seconds("Time for connections to close when the worker stops", le=3600)] = 10.0
+
+
+class Setting(NamedTuple):
+    """One declaration, as text: for help, error messages and the README."""
+
+    name: str
+    default: Any
+    description: str
+    allowed: str
+    consequence: str
+    secret: bool
+
+    @property
+    def flag(self) -> str:
+        """`--like-this`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """`RELAY_LIKE_THIS`."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; the lines name each setting, its source, its value and what is allowed."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def declared() -> Iterator[Setting]:
+    """Every setting, in the order of declaration."""
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in msgspec.structs.fields(Settings):
+        kind, meta = hints[field.name].__origin__, hints[field.name].__metadata__[0]
+        choices = " or ".join(getattr(kind, "__args__", ())) if kind not in (tuple[str, ...],) else ""
+        yield Setting(
+            name=field.name,
+            default=field.default,
+            description=meta.description,
+            allowed=meta.extra["allowed"] or choices or "text",
+            consequence=meta.extra["consequence"],
+            secret=meta.extra["secret"],
+        )
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """Read settings from flags (name → text) over variables over defaults.
+
+    Returns the settings and where each came from: the flag, the variable, or "default". Raises `SettingsError`.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    known = list(declared())
+    for setting in known:
+        if setting.name in flags:
+            text, source = flags[setting.name], setting.flag
+        elif setting.variable in environ:
+            text, source = environ[setting.variable], setting.variable
+        else:
+            sources[setting.name] = "default"
+            continue
+        sources[setting.name] = source
+        try:
+            values[setting.name] = _convert(setting, text)
+        except (msgspec.ValidationError, ValueError):
+            shown = "***" if setting.secret else repr(text)
+            problems.append(f"{setting.name} (from {source}): {shown} is not allowed; allowed: {setting.allowed}")
+    variables = {setting.variable for setting in known}
+    problems += [
+        f"{name}: there is no such setting; `relay config` lists them all"
+        for name in sorted(environ)
+        if name.startswith(VARIABLE_PREFIX) and name not in variables
+    ]
+    if not problems:
+        settings = Settings(**values)
+        problems = _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings, sources
+
+
+def masked(setting: Setting, value: object) -> str:
+    """A value as it may be shown; of a Redis URL only the user and password are hidden."""
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    if not setting.secret or not text:
+        return text
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return "***"
+    rest, query, _ = rest.partition("?")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{'***@' if at else ''}{place if at else credentials or place}{'?***' if query else ''}"
+
+
+def _convert(setting: Setting, text: str) -> Any:
+    kind = get_type_hints(Settings, include_extras=True)[setting.name]
+    if kind.__origin__ == tuple[str, ...]:
+        items = tuple(item.strip() for item in text.split(",") if item.strip())
+        if setting.name == "trusted_proxies":
+            for item in items:
+                ip_network(item)
+        return items
+    return msgspec.convert(text, kind, strict=False)
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    problems = []
+    if settings.workers > 1 and not settings.redis:
+        problems.append(
+            f"workers: {settings.workers} is not allowed without Redis: workers meet only there; "
+            "give --redis redis://localhost:6379 (or RELAY_REDIS), or --workers 1"
+        )
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        missing = "tls_key" if settings.tls_cert else "tls_cert"
+        problems.append(f"{missing}: is missing; tls_cert and tls_key go together")
+    if settings.admin_port and settings.admin_port == settings.port:
+        problems.append(f"admin_port: {settings.admin_port} is not allowed: it is the port itself")
+    if settings.presence_ttl <= max(settings.lease, settings.grace):
+        problems.append("presence_ttl: must be longer than lease and grace, or live members are forgotten")
+    return problems

@@ -1,0 +1,141 @@
+"""Envelopes on their way: ids, publications, and the bytes that go over the wire.
+
+An envelope is forwarded byte for byte. What the relay adds is spliced in before the closing brace: `from` when it is
+published, `id` when its place in the room is known, `room` where a codec asks for it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Self
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from relay.commands import Publish
+from relay.errors import BadFrame, Refused
+from relay.names import check_peer
+
+MAX_ADDRESSEES = 100
+MAX_CHANNEL = 255
+MAX_KEY = 64
+
+Key = Annotated[str, Meta(max_length=MAX_KEY)]
+Channel = Annotated[str, Meta(max_length=MAX_CHANNEL)]
+
+
+class MessageId(NamedTuple):
+    """A place in a room's sequence, written `epoch-seq`; later ids compare greater.
+
+    A new epoch begins when the room's state was lost: ids of different epochs say nothing about what lies between.
+    """
+
+    epoch: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `epoch-seq`; raise ValueError for anything else."""
+        epoch, dash, seq = text.partition("-")
+        if not (dash and epoch.isascii() and seq.isascii() and epoch.isdigit() and seq.isdigit() and len(text) <= 40):
+            raise ValueError(f"not a message id: {text!r}")
+        return cls(int(epoch), int(seq))
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An envelope to be published.
+
+    `body` is what `splice` made of it. `sender` is the peer id the relay vouches for, `generation` the sender's claim to
+    it (0: not a member, no claim to check). `to` names the only receivers, `()` means everybody. `channel` is for
+    members who listen to some channels only. A publication whose `key` this sender used in this room before is not
+    delivered again. `seen` is the newest id the publishing worker has seen in the room.
+    """
+
+    room: str
+    body: bytes
+    sender: str
+    generation: int = 0
+    to: tuple[str, ...] = ()
+    channel: str = ""
+    key: str = ""
+    seen: MessageId = MessageId(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A publication's id, and whether it was a repeat: delivered under that id before, and not again."""
+
+    id: MessageId
+    repeat: bool = False
+
+
+def splice(envelope: bytes, sender: str) -> bytes:
+    """Open `envelope` (a JSON object) at its end for what the relay adds; `seal` closes it.
+
+    Returns the object's text less its closing brace, and `"from":"…","id":"`.
+    """
+    head = envelope.rstrip(b" \t\r\n")[:-1].rstrip(b" \t\r\n")
+    comma = b"" if head.endswith(b"{") and head.lstrip(b" \t\r\n") == b"{" else b","
+    return b'%s%s"from":"%s","id":"' % (head, comma, sender.encode("ascii"))
+
+
+def seal(body: bytes, message_id: MessageId) -> bytes:
+    """Add the id to what `splice` returned; only the closing brace is missing then, so that a codec may add more."""
+    return b'%s%d-%d"' % (body, message_id.epoch, message_id.seq)
+
+
+class _Head(Struct):
+    """The fields of an envelope that the relay reads; all others are only checked for being JSON."""
+
+    type: Raw | UnsetType = UNSET
+    sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
+    id: Raw | UnsetType = UNSET
+    room: Raw | UnsetType = UNSET
+    to: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_ADDRESSEES)] | None = None
+    channel: Channel | int | None = None
+    key: Key | None = None
+
+
+_heads = msgspec.json.Decoder(_Head)
+
+
+def read_envelope(text: bytes) -> Publish:
+    """Read an envelope from its JSON text, and say how it is to be published; a `type` is a field like any other here.
+
+    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`.
+    """
+    return _publish(_decode(text), text)
+
+
+def read_frame(text: bytes) -> Publish | None:
+    """As `read_envelope`, but an object with a `type` is not an envelope: None, and nothing else of it was looked at."""
+    head = _decode(text)
+    return None if head.type is not UNSET else _publish(head, text)
+
+
+def _decode(text: bytes) -> _Head:
+    try:
+        # The parser does not look into strings that nobody asks for.
+        text.decode()
+        return _heads.decode(text)
+    except msgspec.ValidationError as error:
+        raise BadFrame("bad_envelope", str(error), about="envelope") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadFrame("bad_json", str(error), about="envelope") from None
+    except RecursionError:
+        raise BadFrame("bad_json", "nested too deep to be read", about="envelope") from None
+
+
+def _publish(head: _Head, text: bytes) -> Publish:
+    key = head.key or ""
+    if head.sender is not UNSET or head.id is not UNSET or head.room is not UNSET:
+        raise BadFrame("reserved_field", about="envelope", key=key)
+    to = (head.to,) if isinstance(head.to, str) else tuple(head.to or ())
+    try:
+        addressees = tuple(dict.fromkeys(check_peer(peer) for peer in to))
+    except Refused as error:
+        raise BadFrame(error.code, f"to: {error.text}", about="envelope", key=key) from None
+    channel = "" if head.channel is None else str(head.channel)
+    return Publish(text, addressees, channel, key)

@@ -1,0 +1,161 @@
+"""What can go wrong, and what it is called: exceptions, error codes and close codes.
+
+    RelayError
+    ├── Refused        the client asked for what it cannot have; the text says why
+    │   └── BadFrame   a codec cannot read a frame
+    ├── Unavailable    Redis did not take it in time; nothing was sent, a retry is safe
+    ├── OutcomeUnknown Redis was asked and did not answer; it may have happened
+    ├── Replaced       the sender's place in the room belongs to a newer connection
+    └── NotMember      Redis does not know the sender's place in the room
+
+Every code a client can meet, in an `error` event, an HTTP body or a close frame, is declared here and nowhere else.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+ERRORS: Final[dict[str, tuple[int, str]]] = {
+    "bad_json": (400, "the frame is not JSON that the relay can read"),
+    "bad_envelope": (400, "the JSON is not an object, or a field of it has the wrong type"),
+    "reserved_field": (400, "an envelope may not carry from, id or room: the relay adds these"),
+    "bad_command": (400, "a field of the command is missing or has the wrong type"),
+    "unknown_command": (400, "the relay knows no command of this type"),
+    "binary_frame": (400, "the protocol is JSON in text frames; binary frames are not relayed"),
+    "bad_query": (400, "a query parameter has a value that is not allowed"),
+    "bad_room": (400, "the room name is not allowed"),
+    "bad_peer": (400, "the peer id is not allowed"),
+    "unauthorized": (401, "the admin token is missing or wrong"),
+    "forbidden": (403, "this is not allowed here"),
+    "bad_origin": (403, "pages of this origin may not connect"),
+    "not_found": (404, "there is nothing at this address"),
+    "no_such_peer": (404, "a peer the envelope is addressed to is neither connected nor held"),
+    "not_joined": (409, "this connection is not in that room"),
+    "already_joined": (409, "this connection is in that room already"),
+    "peer_taken": (409, "the peer id is in use, and the resume key does not match"),
+    "room_full": (409, "the room has as many members as it may have"),
+    "too_many_rooms": (409, "this connection is in as many rooms as it may be"),
+    "too_many_channels": (409, "this connection listens to as many channels as it may"),
+    "too_large": (413, "the message is larger than the relay takes"),
+    "too_fast": (429, "messages come faster than the relay takes them; this one was not sent"),
+    "too_many_connections": (429, "this address has as many connections as it may have"),
+    "too_many_handshakes": (429, "this address opens connections faster than it may"),
+    "worker_full": (503, "this worker has as many connections as it may have"),
+    "unavailable": (503, "the relay cannot reach Redis; nothing was sent"),
+    "outcome_unknown": (504, "Redis did not answer in time; the message may or may not have been sent"),
+    "messages_lost": (503, "the relay lost touch with Redis; messages of this room were missed"),
+    "internal": (500, "the relay failed; the operator's log says why"),
+}
+"""Error code → (HTTP status, what it means)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReason:
+    """Why the relay closes a WebSocket: the close code, its name, whether to come back, and what it means.
+
+    Codes 4000 to 4499 mean "come back", 4500 to 4999 "do not, something must change first".
+    """
+
+    code: int
+    name: str
+    reconnect: bool
+    text: str
+
+
+NORMAL = CloseReason(1000, "normal", False, "the client left")
+GOING_AWAY = CloseReason(1001, "going_away", True, "this worker is stopping; come back, another one answers")
+TOO_LARGE = CloseReason(1009, "too_large", False, "a message beyond sixteen times the limit")
+INTERNAL = CloseReason(1011, "internal", True, "the relay failed on this connection")
+SLOW = CloseReason(4000, "slow", True, "the client reads too slowly; its outgoing buffer is full")
+PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client answered no ping")
+TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after many too_fast errors")
+UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client joined")
+ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members as it may have")
+REPLACED = CloseReason(4500, "replaced", False, "the same client came back over a newer connection")
+PEER_TAKEN = CloseReason(4501, "peer_taken", False, "the wanted peer id is in use by somebody else")
+BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
+
+CLOSE_REASONS: Final = (
+    NORMAL,
+    GOING_AWAY,
+    TOO_LARGE,
+    INTERNAL,
+    SLOW,
+    PONG_TIMEOUT,
+    TOO_FAST,
+    UNAVAILABLE,
+    ROOM_FULL,
+    REPLACED,
+    PEER_TAKEN,
+    BAD_REQUEST,
+)
+
+JOIN_CLOSES: Final[dict[str, CloseReason]] = {
+    "peer_taken": PEER_TAKEN,
+    "room_full": ROOM_FULL,
+    "unavailable": UNAVAILABLE,
+    "outcome_unknown": UNAVAILABLE,
+}
+"""How a connection is closed whose first join fails with this error code; every other code means BAD_REQUEST."""
+
+GOODBYE_CODES: Final = frozenset({1000, 1001, 1005})
+"""Close codes by which a client leaves on purpose; 1005 is what a browser's `close()` without arguments sends."""
+
+
+class RelayError(Exception):
+    """A failure with a code of `ERRORS`; `text` is for people, `detail` holds further JSON fields for the client."""
+
+    code = "internal"
+
+    def __init__(self, text: str = "", **detail: object) -> None:
+        super().__init__(text)
+        self.text = text or ERRORS[self.code][1]
+        self.detail = detail
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that answers this error."""
+        return ERRORS[self.code][0]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+class Refused(RelayError):
+    """The client asked for what it cannot have."""
+
+    def __init__(self, code: str, text: str = "", **detail: object) -> None:
+        self.code = code
+        super().__init__(text, **detail)
+
+
+class BadFrame(Refused):
+    """A codec cannot read a frame; `about` and `key` say which command it was, as far as that is known."""
+
+    def __init__(self, code: str, text: str = "", *, about: str = "", key: str = "") -> None:
+        super().__init__(code, text)
+        self.about = about
+        self.key = key
+
+
+class Unavailable(RelayError):
+    """Redis could not be reached in time; nothing was sent, so the same call may be made again."""
+
+    code = "unavailable"
+
+
+class OutcomeUnknown(RelayError):
+    """Redis was asked and did not answer in time; what was asked may have happened."""
+
+    code = "outcome_unknown"
+
+
+class Replaced(RelayError):
+    """The sender's place in the room is held under a newer generation: its connection has lost it."""
+
+    code = "not_joined"
+
+
+class NotMember(RelayError):
+    """Redis knows nothing of the sender's place in the room: it must be announced again."""
+
+    code = "not_joined"

@@ -1,0 +1,161 @@
+"""What happens: the events a bus hands to the hub, and the answers a session gives its client."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from relay.envelope import MessageId
+
+# What a bus delivers.
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An envelope for the members of `room`; `body` lacks only the closing brace (see `envelope.seal`)."""
+
+    room: str
+    id: MessageId
+    sender: str
+    to: tuple[str, ...]
+    channel: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`peer` became a member of `room`."""
+
+    room: str
+    id: MessageId
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """`peer` is no longer a member of `room`, neither connected nor held."""
+
+    room: str
+    id: MessageId
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """`peer`'s place in `room` now belongs to `generation`: a connection with a lower one has lost it."""
+
+    room: str
+    peer: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The bus may have missed events of these rooms."""
+
+    rooms: Sequence[str]
+
+
+RoomEvent = Message | Joined | Left | TakenOver
+Delivery = RoomEvent | Gap
+
+# What a session tells its client.
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """One line of a member list; a held member has lost its connection and may yet return."""
+
+    peer: str
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A room's members: the first of them, and how many there are in all."""
+
+    count: int
+    members: Sequence[Present] = ()
+    id: MessageId = MessageId(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The connection is in `room` as `peer`; `id` is the room's current id, `resume` the key to come back with."""
+
+    room: str
+    peer: str
+    id: MessageId
+    resume: str
+    resumed: bool = False
+    recovered: bool | None = None
+    roster: Roster | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChange:
+    """Who joined and who left `room` since the last such event."""
+
+    room: str
+    id: MessageId
+    joined: Sequence[str] = ()
+    left: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceList:
+    """The answer to a question for a room's members, or news after events were missed."""
+
+    room: str
+    roster: Roster
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The connection has left `room`, as it asked to."""
+
+    room: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The channels the connection now hears in `room`; None means all."""
+
+    room: str
+    channels: Sequence[str] | None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The envelope sent with `key` has its place in the room."""
+
+    room: str
+    id: MessageId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something was not done; `about` names the command, or is "envelope"."""
+
+    code: str
+    text: str
+    about: str = ""
+    key: str = ""
+    room: str = ""
+    detail: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to a client's ping, with the newest id the client was told or spared."""
+
+    room: str
+    id: MessageId
+    key: str = ""
+
+
+Answer = Welcome | PresenceChange | PresenceList | Gone | Listening | Ack | Failure | Pong
+Event = Message | Answer

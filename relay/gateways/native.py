@@ -1,0 +1,263 @@
+"""The relay's own protocol: JSON in text frames, `/` and `/rooms/{room}`.
+
+An object without `type` is an envelope, forwarded byte for byte with `from` and `id` added; one with `type` is a command
+or an event. Anybody who knows only envelopes never meets an event that carries a channel.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from starlette.datastructures import QueryParams
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from relay import auth, events
+from relay.codec import Frame
+from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
+from relay.config import Settings
+from relay.envelope import Channel, Key, MessageId, read_envelope, read_frame
+from relay.errors import BadFrame, Refused
+from relay.gateways.session import Entry, Session
+from relay.names import check_peer, check_room
+
+SUBPROTOCOL = "relay.v1"
+_RESUME = "resume."
+_SECRET = (_RESUME, "token.")
+
+Channels = Annotated[list[Channel], Meta(max_length=1000)]
+
+
+class _Command(Struct, tag_field="type"):
+    key: Key = ""
+    room: str = ""
+
+
+class _Join(_Command, tag="join"):
+    resume: Key = ""
+    since: str = ""
+    echo: bool = False
+    presence: bool = False
+    channels: Channels | None = None
+
+
+class _Leave(_Command, tag="leave"):
+    pass
+
+
+class _Publish(_Command, tag="publish"):
+    envelope: Raw = Raw(b"")
+
+
+class _Subscribe(_Command, tag="subscribe"):
+    channels: Annotated[Channels, Meta(min_length=1)] = msgspec.field(default_factory=list)
+
+
+class _Unsubscribe(_Command, tag="unsubscribe"):
+    channels: Channels | None = None
+
+
+class _Presence(_Command, tag="presence"):
+    pass
+
+
+class _Ping(_Command, tag="ping"):
+    pass
+
+
+class _Marks(Struct):
+    """What an error about a command repeats of it."""
+
+    type: str = ""
+    key: Key = ""
+
+
+_AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Presence | _Ping
+_commands = msgspec.json.Decoder(_AnyCommand)
+_marks = msgspec.json.Decoder(_Marks)
+_json = msgspec.json.Encoder()
+_COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"})
+
+
+class NativeCodec:
+    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own."""
+
+    def __init__(self, *, tagged: bool = False) -> None:
+        self._tagged = tagged
+        self.key = "native+room" if tagged else "native"
+
+    def receive(self, frame: Frame) -> Command:
+        """See `Codec.receive`."""
+        if not frame.is_text:
+            raise BadFrame("binary_frame")
+        return read_frame(frame.data) or _read_command(frame.data)
+
+    def encode(self, event: events.Event) -> Frame:
+        """See `Codec.encode`."""
+        if isinstance(event, events.Message):
+            end = b',"room":"%s"}' % event.room.encode("ascii") if self._tagged else b"}"
+            return Frame(event.body + end)
+        return Frame(_json.encode(_as_json(event, tagged=self._tagged)))
+
+
+def _read_command(data: bytes) -> Command:
+    try:
+        command: _AnyCommand = _commands.decode(data)
+    except msgspec.ValidationError as error:
+        raise _bad_command(data, str(error)) from None
+    room, key = command.room, command.key
+    match command:
+        case _Join():
+            return Join(room, command.resume, command.since, command.echo, command.presence, command.channels, key)
+        case _Leave():
+            return Leave(room, key)
+        case _Publish():
+            return _read_publish(bytes(command.envelope), room, key)
+        case _Subscribe():
+            return Subscribe(command.channels, room, key)
+        case _Unsubscribe():
+            return Unsubscribe(command.channels, room, key)
+        case _Presence():
+            return AskPresence(room, key)
+        case _Ping():
+            return Ping(room, key)
+
+
+def _read_publish(envelope: bytes, room: str, key: str) -> Publish:
+    if not envelope:
+        raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=key)
+    inner = read_envelope(envelope)
+    return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room)
+
+
+def _bad_command(data: bytes, text: str) -> BadFrame:
+    try:
+        marks = _marks.decode(data)
+    except msgspec.ValidationError:
+        return BadFrame("bad_command", text)
+    if marks.type not in _COMMANDS:
+        return BadFrame("unknown_command", f"known are {', '.join(sorted(_COMMANDS))}", key=marks.key)
+    return BadFrame("bad_command", text, about=marks.type, key=marks.key)
+
+
+def _as_json(event: events.Answer, *, tagged: bool) -> dict[str, Any]:
+    fields = _fields(event)
+    room = event.room if tagged or isinstance(event, events.Welcome) else ""
+    marks = {"room": room, "key": getattr(event, "key", "")}
+    return fields | {name: value for name, value in marks.items() if value}
+
+
+def _fields(event: events.Answer) -> dict[str, Any]:
+    match event:
+        case events.Welcome():
+            fields: dict[str, Any] = {
+                "type": "welcome",
+                "peer": event.peer,
+                "room": event.room,
+                "id": str(event.id),
+                "resumed": event.resumed,
+                "resume": event.resume,
+            }
+            if event.recovered is not None:
+                fields["recovered"] = event.recovered
+            return fields | (_members(event.roster) if event.roster else {})
+        case events.PresenceChange():
+            return {"type": "presence", "joined": event.joined, "left": event.left, "id": str(event.id)}
+        case events.PresenceList():
+            present = {"present": event.roster.count > 0}
+            return {"type": "presence"} | present | _members(event.roster) | {"id": str(event.roster.id)}
+        case events.Gone():
+            return {"type": "left"}
+        case events.Listening():
+            return {"type": "subscribed", "channels": event.channels}
+        case events.Ack():
+            return {"type": "ack", "id": str(event.id)}
+        case events.Failure():
+            about = {"about": event.about} if event.about else {}
+            return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
+        case events.Pong():
+            return {"type": "pong", "id": str(event.id)}
+
+
+def _members(roster: events.Roster) -> dict[str, Any]:
+    members = [{"peer": one.peer, "held": True} if one.held else {"peer": one.peer} for one in roster.members]
+    return {"members": members, "count": roster.count}
+
+
+class NativeGateway:
+    """The WebSocket endpoint: reads the request, and leaves the rest to a session."""
+
+    codec: ClassVar = NativeCodec()
+    tagged: ClassVar = NativeCodec(tagged=True)
+
+    def __init__(self, settings: Settings) -> None:
+        self._default_room = settings.default_room
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        """Serve one connection."""
+        offered: Sequence[str] = websocket.scope["subprotocols"]
+        session = Session(websocket, websocket.state.worker, self.codec, self.tagged)
+        await session.serve(lambda: self._entry(websocket, offered), _choose(offered))
+
+    def _entry(self, websocket: WebSocket, offered: Sequence[str]) -> Entry:
+        # The raw path, as the decoded one cannot tell an escaped slash from a real one.
+        raw_path: bytes = websocket.scope.get("raw_path") or websocket.url.path.encode()
+        room = raw_path.decode("latin-1").rpartition("/rooms/")[2] if "room" in websocket.path_params else ""
+        query = websocket.query_params
+        peer = query.get("peer", "")
+        return Entry(
+            room=check_room(room) if "room" in websocket.path_params else self._default_room,
+            peer=check_peer(peer) if peer else auth.new_peer_id(),
+            resume=_resume_key(websocket.headers.get("authorization", ""), offered),
+            since=parse_since(query.get("since", "")),
+            echo=_flag(query, "echo"),
+            presence=_flag(query, "presence"),
+            channels=_channels(query),
+        )
+
+
+def parse_since(text: str) -> MessageId | None:
+    """Read the last id a client saw, None for ""; raise `Refused` with code `bad_query` for anything else."""
+    try:
+        return MessageId.parse(text) if text else None
+    except ValueError:
+        raise Refused("bad_query", "since is an id as the relay gave it: epoch-seq") from None
+
+
+def routes(settings: Settings) -> list[BaseRoute]:
+    """The native protocol's WebSocket routes."""
+    gateway = NativeGateway(settings)
+    return [
+        WebSocketRoute("/", gateway.__call__),
+        WebSocketRoute("/rooms/{room:path}", gateway.__call__),
+    ]
+
+
+def _choose(offered: Sequence[str]) -> str | None:
+    """The subprotocol to answer with: ours, else the first that is no secret, as browsers want one of theirs."""
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    return next((name for name in offered if not name.startswith(_SECRET)), None)
+
+
+def _resume_key(authorization: str, offered: Sequence[str]) -> str:
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() == "resume":
+        return key.strip()
+    return next((name.removeprefix(_RESUME) for name in offered if name.startswith(_RESUME)), "")
+
+
+def _flag(query: QueryParams, name: str) -> bool:
+    value = query.get(name, "0")
+    if value not in {"", "0", "1", "false", "true"}:
+        raise Refused("bad_query", f"{name} is 1 or 0")
+    return value in {"1", "true"}
+
+
+def _channels(query: QueryParams) -> Sequence[str] | None:
+    names = query.getlist("channel")
+    try:
+        return msgspec.convert(names, Channels) if names else None
+    except msgspec.ValidationError as error:
+        raise Refused("bad_query", f"channel: {error}") from None

@@ -1,0 +1,127 @@
+"""What a worker does in the background: its lease, the dead, the held, and the time to live of its rooms."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from relay.bus.base import Bus
+from relay.errors import RelayError
+from relay.limits import Clock
+from relay.membership import Membership
+from relay.metrics import Metrics
+from relay.presence.base import Leases
+
+log = logging.getLogger("relay.keeper")
+
+_BATCH = 500
+_DEAF_INTERVALS = 10
+
+
+def beat_interval(lease: float) -> float:
+    """Seconds between heartbeats: several in a lease, and at least two in the second that a ghost may outlive it."""
+    return min(0.5, lease / 4)
+
+
+class Keeper:
+    """One task, one beat after another; each is a handful of commands, however many connections there are."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        leases: Leases,
+        bus: Bus,
+        *,
+        interval: float,
+        presence_ttl: float,
+        probe_interval: float,
+        clock: Clock,
+        metrics: Metrics,
+        on_deaf: Callable[[], None],
+    ) -> None:
+        self._membership = membership
+        self._leases = leases
+        self._bus = bus
+        self._interval = interval
+        self._touch_interval = presence_ttl / 3
+        self._deaf_limit = probe_interval * _DEAF_INTERVALS
+        self._clock = clock
+        self._metrics = metrics
+        self._on_deaf = on_deaf
+        self._to_touch: deque[str] = deque()
+        self._touches_owed = 0.0
+        self._deaf_since: float | None = None
+        self._must_announce = False
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            due = self._clock() + self._interval
+            try:
+                await self._beat()
+                await self._tend()
+            except RelayError as error:
+                log.debug("beat: %s", error)
+            self._watch()
+            await asyncio.sleep(max(0.0, due - self._clock()))
+            self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
+
+    async def _beat(self) -> None:
+        beat = await self._leases.beat()
+        if beat.lapsed:
+            self._metrics.lease_lapses.inc()
+            log.warning("this worker's lease had lapsed; telling of its members anew")
+        # Remembered until it succeeds: Redis may go away in the middle.
+        self._must_announce |= beat.lapsed
+        if self._must_announce:
+            await self._membership.announce()
+            self._must_announce = False
+        for lease in beat.dead:
+            await self._adopt(lease)
+
+    async def _adopt(self, lease: str) -> None:
+        adopted = 0
+        for room in await self._leases.rooms_of(lease):
+            holds = await self._leases.adopt(room, lease)
+            self._membership.take_over(holds)
+            adopted += len(holds)
+        await self._leases.bury(lease)
+        log.warning("worker %s is gone; %d of its members were left to this worker", lease, adopted)
+
+    async def _tend(self) -> None:
+        now = self._clock()
+        due = [departure for departure in self._membership.departures() if departure.hold or departure.due <= now]
+        for start in range(0, len(due), _BATCH):
+            await asyncio.gather(*[self._membership.settle(departure) for departure in due[start : start + _BATCH]])
+        idle = list(self._membership.idle)
+        await self._membership.unsubscribe_idle()
+        rooms = self._next_to_touch()
+        gone = [room for room in idle if not self._membership.occupied(room)]
+        if rooms or gone:
+            await self._leases.touch(rooms, gone)
+            self._metrics.touches.inc(len(rooms))
+
+    def _next_to_touch(self) -> list[str]:
+        """As many rooms as come to every one of them once in a third of their time to live."""
+        rooms = self._membership.rooms()
+        self._touches_owed += len(rooms) * self._interval / self._touch_interval
+        if not self._to_touch:
+            self._to_touch.extend(rooms)
+        count = min(int(self._touches_owed), len(self._to_touch))
+        self._touches_owed -= count
+        return [self._to_touch.popleft() for _ in range(count)]
+
+    def _watch(self) -> None:
+        """A worker that stays deaf though Redis answers is of no use to its clients: send them elsewhere."""
+        health = self._bus.health()
+        self._metrics.held.set(sum(1 for _ in self._membership.departures()))
+        self._metrics.ready.set(health.ready)
+        self._metrics.probe_age.set(health.heard if health.heard is not None else float("nan"))
+        if health.ready or not health.reachable:
+            self._deaf_since = None
+        elif self._deaf_since is None:
+            self._deaf_since = self._clock()
+        elif self._clock() - self._deaf_since > self._deaf_limit:
+            log.error("deaf for %.0f s though Redis answers: sending the clients elsewhere", self._deaf_limit)
+            self._deaf_since = None
+            self._on_deaf()

@@ -1,0 +1,249 @@
+"""Joining, leaving and publishing: what takes the bus, presence and the hub together, in the right order."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from relay import auth
+from relay.bus.base import Bus
+from relay.commands import Publish
+from relay.envelope import MessageId, Publication, Receipt, splice
+from relay.errors import NotMember, Refused, RelayError, Replaced
+from relay.events import PresenceList, Roster, Welcome
+from relay.hub import BEFORE_ALL, Hub, Member
+from relay.limits import Clock
+from relay.metrics import Metrics
+from relay.names import SERVER
+from relay.presence.base import Hold, Presence, Seat
+
+log = logging.getLogger("relay.membership")
+
+_LOCKS = 256
+_ARRIVAL = 1.0
+"""Seconds after which what was published before is certain to have arrived, if it ever will."""
+
+
+@dataclass(slots=True)
+class Departure:
+    """A place that is to be given up: at `due` on the clock, after being held until then if `hold`."""
+
+    seat: Seat
+    due: float
+    hold: bool = False
+
+
+class Membership:
+    """The way into rooms and out of them, for the members of one worker.
+
+    A join is: subscribe, take the place, welcome. In that order nothing that comes after the welcome is missed. What
+    Redis could not be told of a departure is remembered until it could, and worked off by the keeper.
+    """
+
+    def __init__(self, hub: Hub, bus: Bus, presence: Presence, *, grace: float, clock: Clock, metrics: Metrics) -> None:
+        self._hub = hub
+        self._bus = bus
+        self._presence = presence
+        self._grace = grace
+        self._clock = clock
+        self._metrics = metrics
+        # First joins and last leaves of a room take turns; rooms share locks, so that their number is bounded.
+        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+        self._subscribed: dict[str, None] = {}
+        self._resyncing: dict[str, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._departures: dict[str, dict[str, Departure]] = {}
+        self.idle: dict[str, None] = {}
+
+    # What a session asks for.
+
+    async def join(self, member: Member, *, offered: str, since: MessageId | None, key: str = "") -> None:
+        """Give the member its place and welcome it; `offered` is the resume key it came with.
+
+        `since` is the last id the client says it saw: the welcome then says whether nothing was missed since. Raises
+        `Refused` (`peer_taken`, `room_full`), `Unavailable` or `OutcomeUnknown`; the member is in no room then.
+        """
+        resume = auth.new_resume_key()
+        seat = Seat(member.room, member.peer, 0, auth.fingerprint(resume))
+        try:
+            async with self._lock(member.room):
+                self._hub.expect(member)
+                if member.room not in self._subscribed:
+                    await self._bus.subscribe([member.room])
+                    self._subscribed[member.room] = None
+            given = await self._presence.join(
+                member.room,
+                member.peer,
+                offered=auth.fingerprint(offered),
+                fresh=seat.current,
+                roster=member.presence,
+            )
+        except BaseException as error:
+            self._forget(member)
+            if not isinstance(error, Refused):
+                self._depart(seat, hold=False)
+            raise
+        member.generation = given.generation
+        member.resume = seat.current
+        member.previous_resume = auth.fingerprint(offered) if given.resumed else ""
+        recovered = None if since is None else since == given.id
+        self._hub.admit(
+            member,
+            given.id,
+            Welcome(member.room, member.peer, given.id, resume, given.resumed, recovered, given.roster, key),
+        )
+
+    async def leave(self, member: Member, *, hold: bool) -> None:
+        """Give the member's place up: at once, or after the grace time. Never fails: what Redis misses is retried."""
+        if not self._hub.remove(member):
+            return
+        self._after(member.room)
+        departure = self._depart(seat_of(member), hold=hold and self._grace > 0)
+        await self.settle(departure)
+
+    async def publish(self, member: Member, command: Publish) -> Receipt:
+        """Send an envelope for this member; raises as `Bus.publish` does."""
+        publication = self._publication(member.room, member.peer, command, member.generation)
+        started = self._clock()
+        try:
+            try:
+                receipt = await self._bus.publish(publication)
+            except NotMember:
+                if await self._presence.announce([seat_of(member)]):
+                    raise Replaced() from None
+                receipt = await self._bus.publish(publication)
+        except Replaced:
+            self._hub.replaced(member)
+            raise
+        self._metrics.publish_seconds.observe(self._clock() - started)
+        self._hub.when_passed(
+            member.room, receipt.id, lambda: self._metrics.delivery_seconds.observe(self._clock() - started)
+        )
+        return receipt
+
+    async def publish_from_server(self, room: str, command: Publish) -> Receipt:
+        """Send an envelope that no member sent."""
+        return await self._bus.publish(self._publication(room, SERVER, command, 0))
+
+    async def roster(self, room: str) -> Roster:
+        """Who is in a room."""
+        return await self._presence.roster(room)
+
+    # What the keeper does in the background.
+
+    async def settle(self, departure: Departure) -> None:
+        """Do now what is to be done about a departure; it stays due until that succeeds."""
+        seat = departure.seat
+        hold = max(0.0, departure.due - self._clock()) if departure.hold else 0.0
+        try:
+            ours = await self._presence.leave(seat, hold=hold)
+        except RelayError as error:
+            log.debug("leaving %s as %s: %s; trying again", seat.room, seat.peer, error)
+            return
+        if hold and ours:
+            departure.hold = False
+            return
+        here = self._departures.get(seat.room, {})
+        if here.get(seat.peer) is departure:
+            del here[seat.peer]
+            if not here:
+                del self._departures[seat.room]
+            self._after(seat.room)
+
+    def take_over(self, holds: Sequence[Hold]) -> None:
+        """Let go of these places, which another worker left behind, when their time has come."""
+        for hold in holds:
+            seat = Seat(hold.room, hold.peer, hold.generation)
+            self._remember(Departure(seat, self._clock() + hold.seconds))
+        self._metrics.adopted.inc(len(holds))
+
+    def departures(self) -> Iterator[Departure]:
+        """Every place this worker holds or could not give up yet."""
+        for here in self._departures.values():
+            yield from here.values()
+
+    async def announce(self) -> None:
+        """Tell presence of every member of this worker anew; those who lost their place meanwhile are closed."""
+        members = {(member.room, member.peer): member for member in self._hub.members()}
+        for seat in await self._presence.announce([seat_of(member) for member in members.values()]):
+            member = members[seat.room, seat.peer]
+            if member.generation == seat.generation:
+                self._hub.replaced(member)
+
+    async def unsubscribe_idle(self) -> None:
+        """Stop listening to rooms that nobody of this worker is in; who comes meanwhile waits, and subscribes anew."""
+        idle, self.idle = self.idle, {}
+        for room in idle:
+            async with self._lock(room):
+                if self._hub.get(room) is None and room in self._subscribed:
+                    del self._subscribed[room]
+                    await self._bus.unsubscribe([room])
+
+    def occupied(self, room: str) -> bool:
+        """Whether this worker has members in the room, connected, held or on the way in."""
+        return self._hub.get(room) is not None or room in self._departures
+
+    def rooms(self) -> list[str]:
+        """The rooms in which this worker has members, connected, held or on the way in."""
+        return list(dict.fromkeys([*self._hub.names(), *self._departures]))
+
+    def resync(self, rooms: Sequence[str]) -> None:
+        """Events of these rooms may be missing: ask who is there now, and find out whether messages were lost."""
+        for room in rooms:
+            if room not in self._resyncing:
+                self._resyncing[room] = None
+                task = asyncio.create_task(self._resync(room))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    # Within.
+
+    async def _resync(self, room: str) -> None:
+        try:
+            roster = await self._presence.roster(room)
+            here = self._hub.get(room)
+            for member in list(here.watchers) if here else []:
+                member.tell(PresenceList(room, roster))
+            await asyncio.sleep(_ARRIVAL)
+            self._hub.caught_up(room, roster.id)
+        except RelayError as error:
+            log.warning("cannot learn who is in %s: %s", room, error)
+        finally:
+            del self._resyncing[room]
+
+    def _publication(self, room: str, sender: str, command: Publish, generation: int) -> Publication:
+        here = self._hub.get(room)
+        return Publication(
+            room=room,
+            body=splice(command.envelope, sender),
+            sender=sender,
+            generation=generation,
+            to=command.to,
+            channel=command.channel,
+            key=command.key,
+            seen=here.last if here else BEFORE_ALL,
+        )
+
+    def _lock(self, room: str) -> asyncio.Lock:
+        return self._locks[hash(room) % _LOCKS]
+
+    def _forget(self, member: Member) -> None:
+        self._hub.remove(member)
+        self._after(member.room)
+
+    def _after(self, room: str) -> None:
+        if self._hub.get(room) is None:
+            self.idle[room] = None
+
+    def _depart(self, seat: Seat, *, hold: bool) -> Departure:
+        departure = Departure(seat, self._clock() + (self._grace if hold else 0), hold)
+        self._remember(departure)
+        return departure
+
+    def _remember(self, departure: Departure) -> None:
+        self._departures.setdefault(departure.seat.room, {})[departure.seat.peer] = departure
+
+
+def seat_of(member: Member) -> Seat:
+    """A member's place, as presence knows it."""
+    return Seat(member.room, member.peer, member.generation, member.resume, member.previous_resume)

@@ -1,0 +1,129 @@
+"""The rooms of a process that has no Redis: what the memory bus and the memory presence share.
+
+Does what the Lua scripts do, step for step, for any number of workers in one event loop (one is usual; tests use more).
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from relay.envelope import MessageId
+from relay.events import RoomEvent
+from relay.limits import Clock
+
+REPEAT_KEYS = 1000
+_IDLE_ROOMS = 10_000
+
+Listener = Callable[[Sequence[RoomEvent]], None]
+
+
+@dataclass(slots=True)
+class Place:
+    """A peer's place in a room; `held` is the end of its hold, 0 while connected."""
+
+    generation: int
+    lease: str
+    current: str
+    previous: str
+    held: float = 0
+
+
+@dataclass(slots=True)
+class MemoryRoom:
+    """One room's sequence, members and repeat keys."""
+
+    epoch: int
+    seq: int = 0
+    places: dict[str, Place] = field(default_factory=dict)
+    repeats: OrderedDict[tuple[str, str], MessageId] = field(default_factory=OrderedDict)
+
+    @property
+    def id(self) -> MessageId:
+        """The newest id."""
+        return MessageId(self.epoch, self.seq)
+
+    def next_id(self) -> MessageId:
+        """Take the next place in the sequence."""
+        self.seq += 1
+        return self.id
+
+    def remember(self, sender: str, key: str, message_id: MessageId) -> None:
+        """A repeat of this key is known from now on, until 1,000 others came after it."""
+        self.repeats[sender, key] = message_id
+        if len(self.repeats) > REPEAT_KEYS:
+            self.repeats.popitem(last=False)
+
+
+class MemoryRooms:
+    """All rooms, and who listens to them. Events go out in order, what one turn of the loop brought in one go."""
+
+    def __init__(self, clock: Clock, wall_clock: Clock) -> None:
+        self.clock = clock
+        self.leases: dict[str, float] = {}
+        self._wall_clock = wall_clock
+        self._rooms: dict[str, MemoryRoom] = {}
+        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._listeners: dict[str, dict[Listener, None]] = {}
+        self._outgoing: list[RoomEvent] = []
+        self._last_generation = 0
+
+    def room(self, name: str) -> MemoryRoom:
+        """The room of this name; it begins when first asked for."""
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = MemoryRoom(epoch=int(self._wall_clock() * 1000))
+            self.rest(name)
+        return room
+
+    def peek(self, name: str) -> MemoryRoom | None:
+        """The room of this name, if there is one."""
+        return self._rooms.get(name)
+
+    def occupied(self) -> list[tuple[str, int]]:
+        """Every room with members, and how many."""
+        return sorted((name, len(room.places)) for name, room in self._rooms.items() if room.places)
+
+    def rest(self, name: str) -> None:
+        """Nobody is in the room: its sequence is kept until 10,000 other rooms fell idle after it."""
+        self._idle[name] = None
+        self._idle.move_to_end(name)
+        if len(self._idle) > _IDLE_ROOMS:
+            oldest, _ = self._idle.popitem(last=False)
+            if not self._rooms[oldest].places:
+                del self._rooms[oldest]
+
+    def next_generation(self) -> int:
+        """A generation above all given before."""
+        self._last_generation = max(self._last_generation + 1, int(self._wall_clock() * 1_000_000))
+        return self._last_generation
+
+    # Fan-out.
+
+    def listen(self, rooms: Sequence[str], listener: Listener) -> None:
+        """Hand events of these rooms to the listener from now on."""
+        for name in rooms:
+            self._listeners.setdefault(name, {})[listener] = None
+
+    def ignore(self, rooms: Sequence[str], listener: Listener) -> None:
+        """The end of `listen`."""
+        for name in rooms:
+            listeners = self._listeners.get(name, {})
+            listeners.pop(listener, None)
+            if not listeners:
+                self._listeners.pop(name, None)
+
+    def emit(self, event: RoomEvent) -> None:
+        """Send an event to whoever listens, in the loop's next turn."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(event)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        batches: dict[Listener, list[RoomEvent]] = {}
+        for event in outgoing:
+            for listener in self._listeners.get(event.room, ()):
+                batches.setdefault(listener, []).append(event)
+        for listener, batch in batches.items():
+            listener(batch)

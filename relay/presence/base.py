@@ -1,0 +1,142 @@
+"""The seams between the hub and whatever remembers who is in which room.
+
+A member's *generation* says which connection a peer's place in a room belongs to: every takeover raises it, and whoever
+comes with a lower one has lost the place. A *lease* is a worker's sign of life; members hang from it. A member is
+*connected*, or *held* after its connection was lost, until the time at which its lease's owner lets it go.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from relay.envelope import MessageId
+from relay.events import Roster
+
+
+@dataclass(slots=True)
+class LeaseName:
+    """The lease under which this worker's members stand: `worker/incarnation`; every lapse makes a new one."""
+
+    worker: str
+    incarnation: str = field(default_factory=lambda: secrets.token_hex(6))
+
+    def __str__(self) -> str:
+        return f"{self.worker}/{self.incarnation}"
+
+    def renew(self) -> None:
+        """Begin a new incarnation."""
+        self.incarnation = secrets.token_hex(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The settings presence needs; seconds, but for the two counts."""
+
+    lease: float
+    grace: float
+    beat_interval: float
+    presence_ttl: float
+    sequence_ttl: float
+    members_per_room: int
+    presence_list: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed)."""
+
+    generation: int
+    id: MessageId
+    resumed: bool
+    roster: Roster | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A member's place in a room, as its worker remembers it; fingerprints are of resume keys, see `auth`."""
+
+    room: str
+    peer: str
+    generation: int
+    current: str = ""
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A held place that has come to this worker's care: to be let go of in `seconds`."""
+
+    room: str
+    peer: str
+    generation: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat found: whether the worker's own lease had lapsed, and which other leases have."""
+
+    lapsed: bool
+    dead: Sequence[str] = ()
+
+
+class Presence(Protocol):
+    """Who is in which room. Everything raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
+
+    async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
+        """Take a place in a room, under this worker's lease.
+
+        `offered` is the fingerprint of the resume key the client came with ("" for none), `fresh` that of the next one.
+        A place that exists is taken over if `offered` matches its current or previous one: a `TakenOver` is published,
+        and `fresh` replaces what is current. A new place publishes a `Joined`. With `roster`, the admission has one.
+        Raises `Refused`: `peer_taken`, `room_full`.
+        """
+        ...
+
+    async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
+        """Write these places again as connected under this worker's lease; returns those that are lost to a newer one.
+
+        A place that is no longer known publishes a `Joined`.
+        """
+        ...
+
+    async def leave(self, seat: Seat, *, hold: float = 0) -> bool:
+        """Give up a place: at once (publishes a `Left`), or hold it for `hold` seconds. False: it is not this worker's.
+
+        Called again with 0 when a hold has run out; a place that was taken over or came back meanwhile stays. Where the
+        generation never became known (0), the place is the one with the seat's current fingerprint.
+        """
+        ...
+
+    async def roster(self, room: str) -> Roster:
+        """Who is in the room; a room nobody is in has count 0."""
+        ...
+
+    async def rooms(self) -> Sequence[tuple[str, int]]:
+        """Every room that has members, and how many, by name."""
+        ...
+
+
+class Leases(Protocol):
+    """Which workers are alive, and what becomes of a dead one's members."""
+
+    async def beat(self) -> Beat:
+        """Renew this worker's lease. One that had lapsed begins anew under another name, with no members yet."""
+        ...
+
+    async def rooms_of(self, lease: str) -> Sequence[str]:
+        """The rooms in which a dead worker's lease has members."""
+        ...
+
+    async def adopt(self, room: str, lease: str) -> Sequence[Hold]:
+        """Take a dead lease's members in one room into this worker's care, as held; safe to repeat."""
+        ...
+
+    async def bury(self, lease: str = "") -> None:
+        """Forget a dead lease, once all its rooms were adopted. Without a name: end this worker's own, as its last act."""
+        ...
+
+    async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:
+        """Put off the day on which Redis forgets these rooms by itself; in the `gone` ones this worker has nobody."""
+        ...

@@ -1,0 +1,129 @@
+"""Presence and leases of a process on its own."""
+
+from collections.abc import Sequence
+
+from relay.errors import Refused
+from relay.events import Joined, Left, Present, Roster, TakenOver
+from relay.memory import MemoryRoom, MemoryRooms, Place
+from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
+
+
+class MemoryPresence:
+    """See `Presence`."""
+
+    def __init__(self, rooms: MemoryRooms, lease: LeaseName, terms: Terms) -> None:
+        self._rooms = rooms
+        self._lease = lease
+        self._terms = terms
+
+    async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
+        """See `Presence.join`."""
+        state = self._rooms.room(room)
+        before = state.places.get(peer)
+        if before and not (offered and offered in {before.current, before.previous}):
+            raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+        if not before and len(state.places) >= self._terms.members_per_room:
+            raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
+        generation = self._rooms.next_generation()
+        state.places[peer] = Place(generation, str(self._lease), fresh, offered if before else "")
+        if before:
+            self._rooms.emit(TakenOver(room, peer, generation))
+        else:
+            self._rooms.emit(Joined(room, state.next_id(), peer))
+        return Admission(generation, state.id, before is not None, self._roster(state) if roster else None)
+
+    async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
+        """See `Presence.announce`."""
+        return [seat for seat in seats if not self._announce(seat)]
+
+    async def leave(self, seat: Seat, *, hold: float = 0) -> bool:
+        """See `Presence.leave`."""
+        state = self._rooms.peek(seat.room)
+        place = state and state.places.get(seat.peer)
+        if not state or not place or place.lease != str(self._lease):
+            return False
+        if place.generation != seat.generation if seat.generation else place.current != seat.current:
+            return False
+        if hold > 0:
+            place.held = self._rooms.clock() + hold
+            return True
+        del state.places[seat.peer]
+        self._rooms.emit(Left(seat.room, state.next_id(), seat.peer))
+        if not state.places:
+            self._rooms.rest(seat.room)
+        return True
+
+    async def roster(self, room: str) -> Roster:
+        """See `Presence.roster`."""
+        state = self._rooms.peek(room)
+        return self._roster(state) if state else Roster(0)
+
+    async def rooms(self) -> Sequence[tuple[str, int]]:
+        """See `Presence.rooms`."""
+        return self._rooms.occupied()
+
+    def _announce(self, seat: Seat) -> bool:
+        state = self._rooms.room(seat.room)
+        before = state.places.get(seat.peer)
+        if before and before.generation > seat.generation:
+            return False
+        state.places[seat.peer] = Place(seat.generation, str(self._lease), seat.current, seat.previous)
+        if not before:
+            self._rooms.emit(Joined(seat.room, state.next_id(), seat.peer))
+        elif before.generation < seat.generation:
+            self._rooms.emit(TakenOver(seat.room, seat.peer, seat.generation))
+        return True
+
+    def _roster(self, state: MemoryRoom) -> Roster:
+        names = sorted(list(state.places)[: self._terms.presence_list])
+        members = [Present(peer, held=bool(state.places[peer].held)) for peer in names]
+        return Roster(len(state.places), members, state.id)
+
+
+class MemoryLeases:
+    """See `Leases`."""
+
+    def __init__(self, rooms: MemoryRooms, lease: LeaseName, terms: Terms) -> None:
+        self._rooms = rooms
+        self._lease = lease
+        self._terms = terms
+        self._begun = False
+
+    async def beat(self) -> Beat:
+        """See `Leases.beat`."""
+        now, leases = self._rooms.clock(), self._rooms.leases
+        lapsed = self._begun and leases.get(str(self._lease), 0) < now
+        if lapsed:
+            self._lease.renew()
+        leases[str(self._lease)] = now + self._terms.lease
+        self._begun = True
+        return Beat(lapsed, [name for name, deadline in leases.items() if deadline < now])
+
+    async def rooms_of(self, lease: str) -> Sequence[str]:
+        """See `Leases.rooms_of`."""
+        names = [name for name, _ in self._rooms.occupied()]
+        return [name for name in names if any(p.lease == lease for p in self._rooms.room(name).places.values())]
+
+    async def adopt(self, room: str, lease: str) -> Sequence[Hold]:
+        """See `Leases.adopt`."""
+        deadline, state, now = self._rooms.leases.get(lease), self._rooms.peek(room), self._rooms.clock()
+        if deadline is None or state is None:
+            return []
+        alive = deadline - self._terms.lease + self._terms.beat_interval
+        adopted = []
+        for peer, place in state.places.items():
+            if place.lease == lease:
+                place.held = place.held or alive + self._terms.grace
+                place.lease = str(self._lease)
+                adopted.append(Hold(room, peer, place.generation, max(0.0, place.held - now)))
+        return adopted
+
+    async def bury(self, lease: str = "") -> None:
+        """See `Leases.bury`."""
+        if lease:
+            self._rooms.leases.pop(lease, None)
+        elif str(self._lease) in self._rooms.leases:
+            self._rooms.leases[str(self._lease)] = self._rooms.clock() - 1
+
+    async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:
+        """See `Leases.touch`; memory forgets by itself only what is idle."""

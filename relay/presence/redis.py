@@ -1,0 +1,205 @@
+"""Presence and leases in Redis: one hash per room, one sorted set of leases, one set of rooms per lease."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from relay.envelope import MessageId
+from relay.errors import Refused
+from relay.events import Present, Roster
+from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
+from relay.redis.client import RedisClient
+from relay.redis.keys import Keys
+from relay.redis.scripts import ADOPT, ANNOUNCE, BEAT, JOIN, LEAVE, ROSTER
+
+_BATCH = 500
+_NONE = "-"
+
+
+class RedisPresence:
+    """See `Presence`."""
+
+    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms) -> None:
+        self._client = client
+        self._keys = keys
+        self._lease = lease
+        self._terms = terms
+        self._presence_ttl = _ms(terms.presence_ttl)
+        self._sequence_ttl = _ms(terms.sequence_ttl)
+
+    async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
+        """See `Presence.join`."""
+        _, _, reply = await asyncio.gather(
+            *self._note_room(room),
+            self._client.run(
+                JOIN,
+                self._keys.of_room(room),
+                self._keys.channel(room),
+                peer,
+                str(self._lease),
+                offered or _NONE,
+                fresh or _NONE,
+                self._terms.members_per_room,
+                self._presence_ttl,
+                self._sequence_ttl,
+                self._terms.presence_list if roster else 0,
+            ),
+        )
+        if reply[0] == b"taken":
+            raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+        if reply[0] == b"full":
+            raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
+        status, generation, message_id, listed = reply
+        current = MessageId.parse(message_id.decode())
+        return Admission(
+            int(generation), current, status == b"resumed", _roster(listed, current) if roster else None
+        )
+
+    async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
+        """See `Presence.announce`."""
+        lost: list[Seat] = []
+        for start in range(0, len(seats), _BATCH):
+            part = seats[start : start + _BATCH]
+            notes = [note for room in {seat.room for seat in part} for note in self._note_room(room)]
+            results = await asyncio.gather(*notes, *[self._announce(seat) for seat in part])
+            lost += [seat for seat, kept in zip(part, results[len(notes) :], strict=True) if not kept]
+        return lost
+
+    async def leave(self, seat: Seat, *, hold: float = 0) -> bool:
+        """See `Presence.leave`."""
+        done = await self._client.run(
+            LEAVE,
+            self._keys.of_room(seat.room),
+            self._keys.channel(seat.room),
+            seat.peer,
+            str(self._lease),
+            seat.generation,
+            seat.current or _NONE,
+            _ms(hold),
+            self._sequence_ttl,
+        )
+        return bool(done)
+
+    async def roster(self, room: str) -> Roster:
+        """See `Presence.roster`."""
+        message_id, listed = await self._client.run(ROSTER, self._keys.of_room(room), self._terms.presence_list)
+        return _roster(listed, MessageId.parse(message_id.decode()) if message_id else MessageId(0, 0))
+
+    async def rooms(self) -> Sequence[tuple[str, int]]:
+        """See `Presence.rooms`."""
+        leases = await self._client.call("ZRANGE", self._keys.workers, 0, -1)
+        sets = await asyncio.gather(
+            *[self._client.call("SMEMBERS", self._keys.worker_rooms(lease.decode())) for lease in leases]
+        )
+        names = sorted({room.decode() for rooms in sets for room in rooms})
+        counts: list[int] = []
+        for start in range(0, len(names), _BATCH):
+            counts += await asyncio.gather(
+                *[self._client.call("HLEN", self._keys.of_room(room)[1]) for room in names[start : start + _BATCH]]
+            )
+        return [(room, count) for room, count in zip(names, counts, strict=True) if count]
+
+    async def _announce(self, seat: Seat) -> bool:
+        return bool(
+            await self._client.run(
+                ANNOUNCE,
+                self._keys.of_room(seat.room),
+                self._keys.channel(seat.room),
+                seat.peer,
+                str(self._lease),
+                seat.generation,
+                seat.current or _NONE,
+                seat.previous or _NONE,
+                self._presence_ttl,
+                self._sequence_ttl,
+            )
+        )
+
+    def _note_room(self, room: str) -> tuple[Awaitable[Any], Awaitable[Any]]:
+        """Sent ahead of what makes a member, so that a survivor finds the room of a worker that dies in between."""
+        rooms = self._keys.worker_rooms(str(self._lease))
+        return self._client.call("SADD", rooms, room), self._client.call("PEXPIRE", rooms, self._presence_ttl)
+
+
+class RedisLeases:
+    """See `Leases`."""
+
+    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms) -> None:
+        self._client = client
+        self._keys = keys
+        self._lease = lease
+        self._terms = terms
+        self._begun = False
+        self._deadlines: dict[str, int] = {}
+
+    async def beat(self) -> Beat:
+        """See `Leases.beat`."""
+        lapsed, flat = await self._beat(fresh=not self._begun)
+        if lapsed:
+            self._lease.renew()
+            _, flat = await self._beat(fresh=True)
+        self._begun = True
+        dead = [name.decode() for name in flat[::2]]
+        self._deadlines = dict(zip(dead, [int(float(score)) for score in flat[1::2]], strict=True))
+        return Beat(bool(lapsed), dead)
+
+    async def rooms_of(self, lease: str) -> Sequence[str]:
+        """See `Leases.rooms_of`."""
+        return sorted(room.decode() for room in await self._client.call("SMEMBERS", self._keys.worker_rooms(lease)))
+
+    async def adopt(self, room: str, lease: str) -> Sequence[Hold]:
+        """See `Leases.adopt`; a hold begins when the dead worker could last have been alive."""
+        if lease not in self._deadlines:
+            return []
+        alive = self._deadlines[lease] - _ms(self._terms.lease) + _ms(self._terms.beat_interval)
+        rooms = self._keys.worker_rooms(str(self._lease))
+        _, adopted = await asyncio.gather(
+            self._client.call("SADD", rooms, room),
+            self._client.run(
+                ADOPT, self._keys.of_room(room), lease, str(self._lease), alive + _ms(self._terms.grace)
+            ),
+        )
+        return [Hold(room, peer.decode(), int(generation), int(left) / 1000) for peer, generation, left in adopted]
+
+    async def bury(self, lease: str = "") -> None:
+        """See `Leases.bury`; without a name, this worker's own lease ends now and is left to the others."""
+        if not lease:
+            seconds, _ = await self._client.call("TIME")
+            await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000, str(self._lease))
+            return
+        await asyncio.gather(
+            self._client.call("DEL", self._keys.worker_rooms(lease)),
+            self._client.call("ZREM", self._keys.workers, lease),
+        )
+
+    async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:
+        """See `Leases.touch`."""
+        own = self._keys.worker_rooms(str(self._lease))
+        presence_ttl, sequence_ttl = _ms(self._terms.presence_ttl), _ms(self._terms.sequence_ttl)
+        calls = [self._client.call("PEXPIRE", own, presence_ttl)] if rooms else []
+        if gone:
+            calls.append(self._client.call("SREM", own, *gone))
+        for room in rooms:
+            meta, presence, _ = self._keys.of_room(room)
+            calls.append(self._client.call("PEXPIRE", presence, presence_ttl))
+            calls.append(self._client.call("PEXPIRE", meta, sequence_ttl))
+        await asyncio.gather(*calls)
+
+    async def _beat(self, *, fresh: bool) -> tuple[int, Sequence[bytes]]:
+        ttl = max(self._terms.presence_ttl, 2 * self._terms.lease)
+        lapsed, flat = await self._client.run(
+            BEAT, (self._keys.workers,), str(self._lease), _ms(self._terms.lease), _ms(ttl), int(fresh)
+        )
+        return lapsed, flat
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _roster(listed: Sequence[Any], current: MessageId) -> Roster:
+    count, flat = listed
+    members = [
+        Present(peer.decode(), held not in (b"0", None)) for peer, held in zip(flat[::2], flat[1::2], strict=True)
+    ]
+    return Roster(count, sorted(members, key=lambda member: member.peer), current)

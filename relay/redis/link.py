@@ -1,0 +1,130 @@
+"""One connection to Redis, spoken to without waiting: the bytes of the hot path.
+
+redis-py knows how to get there (URL, TLS, user, password, database); once it has, its stream is exchanged for a
+protocol that parses all that arrives in one read in one go, and writes all commands of one loop turn in one write.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.backoff import NoBackoff
+from redis.asyncio.retry import Retry
+from redis.exceptions import RedisError
+
+Replies = Callable[[Sequence[Any]], None]
+
+
+class LinkError(Exception):
+    """Redis could not be reached, or refused the connection; the text says why."""
+
+
+class Link(asyncio.Protocol):
+    """An open connection: `send` commands; their replies come to the callback in order, as many as arrived together."""
+
+    def __init__(self, connection: AbstractConnection, on_replies: Replies, on_lost: Callable[[], None]) -> None:
+        self._connection = connection
+        self._on_replies = on_replies
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader()
+        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []
+        # redis-py has no public way to hand its stream over; the tests of this module fail loudly should it move.
+        stream = cast(asyncio.StreamWriter, connection._writer)
+        self._transport = cast(asyncio.Transport, stream.transport)
+        self._transport.set_protocol(self)
+
+    def send(self, *arguments: str | bytes | int | float) -> None:
+        """Queue a command; what is queued in one turn of the loop leaves in one write."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # its stub knows one argument only
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._transport.abort()
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if not self._transport.is_closing():
+            self._transport.write(b"".join(out))
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Parse every reply that is complete by now."""
+        reader = self._reader
+        replies: list[Any] = []
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not False:
+                replies.append(reply)
+        except hiredis.ProtocolError:
+            self._transport.abort()
+        if replies:
+            self._on_replies(replies)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, who makes a new one."""
+        self._on_lost()
+
+
+class Dialer:
+    """Opens links to one Redis."""
+
+    def __init__(self, url: str, *, timeout: float, name: str) -> None:
+        self._timeout = timeout
+        self._pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            client_name=name,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=timeout,
+            socket_timeout=timeout,
+        )
+
+    async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> Link:
+        """Connect, within the time given; raise `LinkError` if that fails."""
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except (OSError, RedisError, TimeoutError) as error:
+            await connection.disconnect(nowait=True)
+            raise LinkError(str(error) or f"no answer within {self._timeout:g} s") from error
+        return Link(connection, on_replies, on_lost)
+
+
+class Pending:
+    """The futures of commands sent over a link, resolved by its replies in order."""
+
+    def __init__(self) -> None:
+        self._futures: deque[asyncio.Future[Any]] = deque()
+
+    def add(self) -> asyncio.Future[Any]:
+        """A future for the reply to the command sent now."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._futures.append(future)
+        return future
+
+    def resolve(self, replies: Sequence[Any]) -> None:
+        """Hand each reply to the one who waits for it; who waits no more is passed over."""
+        for reply in replies:
+            future = self._futures.popleft()
+            if not future.done():
+                future.set_result(reply)
+
+    def fail(self, error: Callable[[], Exception]) -> None:
+        """Everybody still waiting gets an error: no reply will come."""
+        futures, self._futures = self._futures, deque()
+        for future in futures:
+            if not future.done():
+                future.set_exception(error())

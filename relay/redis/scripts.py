@@ -1,0 +1,34 @@
+"""The Lua scripts, read from the package once; each is one atomic step on one room or on the leases."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's source and the SHA-1 by which Redis knows it."""
+
+    name: str
+    source: str
+    sha: str
+
+
+def _read(name: str) -> str:
+    return (files("relay.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _script(name: str, *, prelude: bool = True) -> Script:
+    source = (_read("prelude") if prelude else "") + _read(name)
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+PUBLISH = _script("publish")
+JOIN = _script("join")
+ANNOUNCE = _script("announce")
+LEAVE = _script("leave")
+ADOPT = _script("adopt")
+ROSTER = _script("roster")
+BEAT = _script("beat", prelude=False)
+
+ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, BEAT)

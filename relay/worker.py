@@ -1,0 +1,241 @@
+"""One worker: bus, presence, hub and keeper put together, and what the edges may ask of them."""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from relay import __version__
+from relay.bus.base import Bus
+from relay.bus.memory import MemoryBus
+from relay.bus.redis import RedisBus
+from relay.config import Settings
+from relay.connection import Connection
+from relay.envelope import Receipt, read_envelope
+from relay.errors import GOING_AWAY, RelayError
+from relay.events import Roster
+from relay.hub import Hub
+from relay.keeper import Keeper, beat_interval
+from relay.limits import AddressLimits
+from relay.membership import Membership
+from relay.memory import MemoryRooms
+from relay.metrics import Metrics
+from relay.presence.base import LeaseName, Leases, Presence, Terms
+from relay.presence.memory import MemoryLeases, MemoryPresence
+from relay.presence.redis import RedisLeases, RedisPresence
+from relay.redis.client import RedisClient
+from relay.redis.keys import Keys
+from relay.redis.link import Dialer
+
+log = logging.getLogger("relay.worker")
+
+_PRESENCE_BATCH = 0.02
+"""Seconds for which joins and leaves are gathered before members are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: whether it is as it should be, and in words how it is."""
+
+    ok: bool
+    text: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A worker's state; `ready` when clients may be sent to it. `uptime` is in seconds."""
+
+    ready: bool
+    worker: str
+    version: str
+    uptime: float
+    rooms: int
+    connections: int
+    draining: bool
+    checks: dict[str, Check]
+
+
+class Worker:
+    """Opened and closed by `async with`; the edges (gateways, HTTP) know nothing below it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+        self.metrics = Metrics()
+        self.clock = time.monotonic
+        self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
+        self.hub = Hub(
+            self.metrics,
+            later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
+            on_gap=lambda rooms: self.membership.resync(rooms),
+        )
+        self._bus, self._presence, self._leases, self._parts = self._backend()
+        self.membership = Membership(
+            self.hub, self._bus, self._presence, grace=settings.grace, clock=self.clock, metrics=self.metrics
+        )
+        self._keeper = Keeper(
+            self.membership,
+            self._leases,
+            self._bus,
+            interval=beat_interval(settings.lease),
+            presence_ttl=settings.presence_ttl,
+            probe_interval=settings.probe_interval,
+            clock=self.clock,
+            metrics=self.metrics,
+            on_deaf=lambda: self._close_all(),
+        )
+        self._connections: dict[Connection, None] = {}
+        self._all_closed = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self._keeping: asyncio.Task[None] | None = None
+        self._started = self.clock()
+        self._draining = False
+
+    async def __aenter__(self) -> Self:
+        for part in self._parts:
+            await self._stack.enter_async_context(part)
+        self._keeping = asyncio.create_task(self._keeper.run(), name="keeper")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        try:
+            async with asyncio.timeout(1):
+                await self._leases.bury()
+        except (RelayError, TimeoutError):
+            log.warning("Redis could not be told that this worker stops; its lease will run out")
+        await self._stack.aclose()
+
+    # What the edges ask.
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients may come."""
+        return self.health().ready
+
+    def health(self) -> Health:
+        """How the worker is now; costs nothing."""
+        bus = self._bus.health()
+        keeping = self._keeping is not None and not self._keeping.done()
+        checks = {
+            "redis": Check(bus.reachable, "answers" if bus.reachable else bus.problem),
+            "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
+            "keeper": Check(keeping, "runs" if keeping else "the task has died; restart this worker"),
+            "draining": Check(not self._draining, "is stopping" if self._draining else "no"),
+        }
+        if not self.settings.redis:
+            del checks["redis"], checks["subscription"]
+            checks["bus"] = Check(ok=True, text="in this process; no Redis is configured")
+        return Health(
+            ready=all(check.ok for check in checks.values()),
+            worker=self.id,
+            version=__version__,
+            uptime=self.clock() - self._started,
+            rooms=len(self.hub.names()),
+            connections=len(self._connections),
+            draining=self._draining,
+            checks=checks,
+        )
+
+    async def roster(self, room: str) -> Roster:
+        """Who is in a room; raises `Unavailable` or `OutcomeUnknown`."""
+        return await self.membership.roster(room)
+
+    async def rooms(self) -> Sequence[tuple[str, int]]:
+        """Every room of the fleet and its number of members; raises `Unavailable` or `OutcomeUnknown`."""
+        return await self._presence.rooms()
+
+    async def publish(self, room: str, envelope: bytes) -> Receipt:
+        """Send an envelope that comes from a server; raises as `envelope.read` and `Bus.publish` do."""
+        return await self.membership.publish_from_server(room, read_envelope(envelope))
+
+    @asynccontextmanager
+    async def holding(self, connection: Connection) -> AsyncIterator[None]:
+        """The connection counts as one of this worker's for as long as the context lasts."""
+        self._connections[connection] = None
+        self.metrics.connections.set(len(self._connections))
+        try:
+            yield
+        finally:
+            del self._connections[connection]
+            self.metrics.connections.set(len(self._connections))
+            if not self._connections:
+                self._all_closed.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether this worker has as many connections as it may have."""
+        return len(self._connections) >= self.settings.max_connections
+
+    async def drain(self) -> None:
+        """Be no longer ready, and close every connection; returns when all are gone, or after the drain timeout."""
+        self._draining = True
+        log.info("draining: closing %d connections", len(self._connections))
+        self._close_all()
+        if self._connections:
+            self._all_closed.clear()
+            try:
+                async with asyncio.timeout(self.settings.drain_timeout):
+                    await self._all_closed.wait()
+            except TimeoutError:
+                log.warning("%d connections were not closed in time", len(self._connections))
+
+    def _close_all(self) -> None:
+        for connection in list(self._connections):
+            connection.close(GOING_AWAY)
+
+    # How it is put together.
+
+    def _backend(self) -> tuple[Bus, Presence, Leases, list[AbstractAsyncContextManager[object]]]:
+        settings, lease = self.settings, LeaseName(self.id)
+        terms = Terms(
+            lease=settings.lease,
+            grace=settings.grace,
+            beat_interval=beat_interval(settings.lease),
+            presence_ttl=settings.presence_ttl,
+            sequence_ttl=settings.sequence_ttl,
+            members_per_room=settings.members_per_room,
+            presence_list=settings.presence_list,
+        )
+        if not settings.redis:
+            rooms = MemoryRooms(self.clock, time.time)
+            bus = MemoryBus(self.hub.deliver, rooms)
+            return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
+        keys = Keys(settings.prefix)
+        dialer = Dialer(settings.redis, timeout=settings.publish_timeout, name=f"relay-{self.id}")
+        client = RedisClient(
+            dialer,
+            timeout=settings.publish_timeout,
+            waiting=settings.publish_queue,
+            on_reconnect=self.metrics.bus_reconnects.inc,
+        )
+        redis_bus = RedisBus(
+            self.hub.deliver,
+            client,
+            dialer,
+            keys=keys,
+            worker=f"{self.id}/{random.getrandbits(48):012x}",
+            metrics=self.metrics,
+            clock=self.clock,
+            probe_interval=settings.probe_interval,
+            publish_timeout=settings.publish_timeout,
+            sequence_ttl=settings.sequence_ttl,
+        )
+        return (
+            redis_bus,
+            RedisPresence(client, keys, lease, terms),
+            RedisLeases(client, keys, lease, terms),
+            [client, redis_bus],
+        )
