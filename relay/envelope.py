@@ -98,7 +98,12 @@ class _Head(Struct):
     key: Key | None = None
 
 
+class _Typed(Struct):
+    type: Raw | UnsetType = UNSET
+
+
 _heads = msgspec.json.Decoder(_Head)
+_typed = msgspec.json.Decoder(_Typed)
 
 
 def read_envelope(text: bytes) -> Publish:
@@ -111,8 +116,20 @@ def read_envelope(text: bytes) -> Publish:
 
 def read_frame(text: bytes) -> Publish | None:
     """As `read_envelope`, but an object with a `type` is not an envelope: None, and nothing else of it was looked at."""
-    head = _decode(text)
+    try:
+        head = _decode(text)
+    except BadFrame as error:
+        if error.code == "bad_envelope" and _is_command(text):
+            return None
+        raise
     return None if head.type is not UNSET else _publish(head, text)
+
+
+def _is_command(text: bytes) -> bool:
+    try:
+        return _typed.decode(text).type is not UNSET
+    except msgspec.MsgspecError:
+        return False
 
 
 def _decode(text: bytes) -> _Head:

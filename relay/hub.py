@@ -141,9 +141,7 @@ class Hub:
     def admit(self, member: Member, since: MessageId, welcome: Event) -> None:
         """The member has its place as of `since`: welcome it, and hand over what came after that, and all that comes."""
         room = self._rooms[member.room]
-        before = room.members.get(member.peer)
-        if before is not None:
-            self.replaced(before)
+        self._displace(room, member.peer, member.generation)
         self._metrics.members.inc()
         member.since = since
         member.tell(welcome)
@@ -208,7 +206,7 @@ class Hub:
             if room is None:
                 continue
             if isinstance(event, TakenOver):
-                self._taken_over(room, event)
+                self._displace(room, event.peer, event.generation)
                 continue
             if room.joining:
                 self._before(room, event)
@@ -302,9 +300,10 @@ class Hub:
         while room.waiting and room.waiting[0][0] <= room.last:
             room.waiting.pop(0)[1]()
 
-    def _taken_over(self, room: Room, event: TakenOver) -> None:
-        for member in [room.members.get(event.peer), *room.joining]:
-            if member and member.peer == event.peer and 0 < member.generation < event.generation:
+    def _displace(self, room: Room, peer: str, generation: int) -> None:
+        """The peer's place belongs to this generation: older connections have lost it."""
+        for member in [room.members.get(peer), *room.joining]:
+            if member and member.peer == peer and 0 < member.generation < generation:
                 self.replaced(member)
 
     # What may be missing.

@@ -4,6 +4,7 @@ An object without `type` is an envelope, forwarded byte for byte with `from` and
 or an event. Anybody who knows only envelopes never meets an event that carries a channel.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -194,20 +195,18 @@ class NativeGateway:
     def __init__(self, settings: Settings) -> None:
         self._default_room = settings.default_room
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection."""
         offered: Sequence[str] = websocket.scope["subprotocols"]
         session = Session(websocket, websocket.state.worker, self.codec, self.tagged)
         await session.serve(lambda: self._entry(websocket, offered), _choose(offered))
 
     def _entry(self, websocket: WebSocket, offered: Sequence[str]) -> Entry:
-        # The raw path, as the decoded one cannot tell an escaped slash from a real one.
-        raw_path: bytes = websocket.scope.get("raw_path") or websocket.url.path.encode()
-        room = raw_path.decode("latin-1").rpartition("/rooms/")[2] if "room" in websocket.path_params else ""
+        room: str | None = websocket.path_params.get("room")
         query = websocket.query_params
         peer = query.get("peer", "")
         return Entry(
-            room=check_room(room) if "room" in websocket.path_params else self._default_room,
+            room=self._default_room if room is None else check_room(room),
             peer=check_peer(peer) if peer else auth.new_peer_id(),
             resume=_resume_key(websocket.headers.get("authorization", ""), offered),
             since=parse_since(query.get("since", "")),
@@ -228,10 +227,10 @@ def parse_since(text: str) -> MessageId | None:
 def routes(settings: Settings) -> list[BaseRoute]:
     """The native protocol's WebSocket routes."""
     gateway = NativeGateway(settings)
-    return [
-        WebSocketRoute("/", gateway.__call__),
-        WebSocketRoute("/rooms/{room:path}", gateway.__call__),
-    ]
+    room = WebSocketRoute("/rooms/{room:path}", gateway.serve)
+    # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
+    room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
+    return [WebSocketRoute("/", gateway.serve), room]
 
 
 def _choose(offered: Sequence[str]) -> str | None:

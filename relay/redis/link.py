@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.backoff import NoBackoff
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 Replies = Callable[[Sequence[Any]], None]
@@ -26,15 +26,15 @@ class Link(asyncio.Protocol):
     """An open connection: `send` commands; their replies come to the callback in order, as many as arrived together."""
 
     def __init__(self, connection: AbstractConnection, on_replies: Replies, on_lost: Callable[[], None]) -> None:
-        self._connection = connection
         self._on_replies = on_replies
         self._on_lost = on_lost
         self._reader = hiredis.Reader()
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         # redis-py has no public way to hand its stream over; the tests of this module fail loudly should it move.
-        stream = cast(asyncio.StreamWriter, connection._writer)
-        self._transport = cast(asyncio.Transport, stream.transport)
+        self._stream = cast(asyncio.StreamWriter, connection._writer)
+        connection._writer = connection._reader = None
+        self._transport = cast(asyncio.Transport, self._stream.transport)
         self._transport.set_protocol(self)
 
     def send(self, *arguments: str | bytes | int | float) -> None:

@@ -1,0 +1,60 @@
+"""A command's options, made from the declared settings, and how the help shows them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import click
+
+from relay.cli.text import plain
+from relay.config import Setting
+
+GROUPS: Final[Mapping[str, str]] = {
+    "Where": "host port redis workers tls_cert tls_key default_room origins trusted_proxies",
+    "Operators": "admin_host admin_port admin_token log_level log_format worker_id prefix",
+    "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue",
+    "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list",
+    "Connections": "max_connections connections_per_address handshake_rate handshake_timeout",
+    "Times": (
+        "ping_interval ping_timeout publish_timeout probe_interval lease grace presence_ttl sequence_ttl drain_timeout"
+    ),
+}
+"""Under which heading the help shows a setting; what is in none stands at the end."""
+
+
+class GroupedCommand(click.Command):
+    """A command whose options are shown under the headings of `GROUPS`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See `click.Command`."""
+        rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))}
+        for heading, names in GROUPS.items():
+            shown = [rows.pop(name) for name in names.split() if name in rows]
+            if shown:
+                with formatter.section(heading):
+                    formatter.write_dl(shown)
+        with formatter.section("Other"):
+            formatter.write_dl(list(rows.values()))
+
+
+def settings_options(settings: Iterable[Setting]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per setting; all are text, as `config.load` reads and checks them."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for setting in reversed(list(settings)):
+            text = f"{setting.description}. [{setting.variable}{_default(setting)}]"
+            function = click.option(setting.flag, setting.name, metavar=_metavar(setting), help=text)(function)
+        return function
+
+    return decorate
+
+
+def _metavar(setting: Setting) -> str:
+    if " or " in setting.allowed and setting.default in setting.allowed.split(" or "):
+        return setting.allowed.replace(" or ", "|")
+    kinds: dict[type[Any], str] = {int: "NUMBER", float: "SECONDS", tuple: "LIST"}
+    return kinds.get(type(setting.default), "TEXT")
+
+
+def _default(setting: Setting) -> str:
+    text = plain(setting.default)
+    return f"; default {text}" if text else ""

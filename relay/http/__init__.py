@@ -1,0 +1,47 @@
+"""The HTTP edge: health, metrics, rooms, and the document that describes them."""
+
+import re
+from collections.abc import Sequence
+
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Route
+
+from relay.config import Settings
+from relay.http.about import describe_api, describe_service
+from relay.http.answers import exception_handlers
+from relay.http.cors import Cors
+from relay.http.health import HealthEndpoint, live
+from relay.http.metrics import MetricsEndpoint
+from relay.http.ports import AdminPort
+from relay.http.rooms import RoomEndpoint, RoomsEndpoint
+
+__all__ = ["exception_handlers", "middleware", "routes"]
+
+
+def routes(settings: Settings, siblings: Sequence[str]) -> list[BaseRoute]:
+    """Make all HTTP routes; `siblings` are the unix sockets of all workers behind the port, none when it is alone."""
+    # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
+    room = Route("/rooms/{room:path}", RoomEndpoint(settings).serve, methods=["GET", "POST"])
+    room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
+    return [
+        Route("/", describe_service),
+        Route("/openapi.json", describe_api),
+        Route("/health", HealthEndpoint(siblings).get),
+        Route("/health/live", live),
+        Route("/metrics", MetricsEndpoint(settings, siblings).get),
+        Route("/rooms", RoomsEndpoint(settings).get),
+        room,
+    ]
+
+
+def middleware(settings: Settings) -> list[Middleware]:
+    """Say what the application puts around all its routes, outermost first."""
+    cors = Middleware(
+        Cors,
+        allow_origins=settings.origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("Authorization", "Content-Type"),
+        expose_headers=("Retry-After",),
+        max_age=7200,
+    )
+    return [Middleware(AdminPort, settings=settings), cors] if settings.admin_port else [cors]

@@ -1,0 +1,23 @@
+"""Cross-origin requests."""
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from relay.errors import Refused
+from relay.http.answers import ErrorAnswer
+
+_KEPT = ("vary", "access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers")
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, but a preflight that is refused gets an error of our shape."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer the OPTIONS request with which a browser asks before a cross-origin one."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        code = "forbidden" if self.is_allowed_origin(request_headers["origin"]) else "bad_origin"
+        headers = {name: value for name, value in response.headers.items() if name in _KEPT}
+        return ErrorAnswer(Refused(code, bytes(response.body).decode()), headers)

@@ -1,0 +1,82 @@
+"""`/health` and `/health/live`: may clients be sent here, and does the process answer at all."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from relay import __version__
+from relay.http.answers import Answer
+from relay.http.request import read_choice, worker_of
+from relay.http.siblings import Reply, Silence, ask_all
+from relay.worker import Health
+
+
+class HealthEndpoint:
+    """Answers for all workers behind the port, or with `?scope=worker` for the one that was reached."""
+
+    def __init__(self, siblings: Sequence[str]) -> None:
+        self._siblings = siblings
+
+    async def get(self, request: Request) -> Response:
+        """Answer 200 when ready, 503 when not."""
+        scope = read_choice(request, "scope", "all", "worker")
+        if scope == "worker" or not self._siblings:
+            report = _of_worker(worker_of(request.scope).health())
+        else:
+            report = _of_all([_of_sibling(one) for one in await ask_all(self._siblings, "/health?scope=worker")])
+        return Answer(report, 200 if report["ready"] else 503)
+
+
+async def live(request: Request) -> Response:
+    """Say only that the process answers."""
+    return Answer({"status": "alive"})
+
+
+def _of_worker(health: Health) -> dict[str, Any]:
+    return {
+        **_readiness(health.ready),
+        "worker": health.worker,
+        "version": health.version,
+        "uptime_seconds": round(health.uptime, 3),
+        "rooms": health.rooms,
+        "connections": health.connections,
+        "draining": health.draining,
+        "checks": {
+            name: {
+                "ok": check.ok,
+                "text": check.text,
+                "seconds": None if check.seconds is None else round(check.seconds, 3),
+            }
+            for name, check in health.checks.items()
+        },
+    }
+
+
+def _of_all(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        **_readiness(all(worker["ready"] for worker in workers)),
+        "version": __version__,
+        "connections": sum(worker.get("connections", 0) for worker in workers),
+        "draining": any(worker.get("draining", False) for worker in workers),
+        "workers": workers,
+    }
+
+
+def _of_sibling(answer: Reply | Silence) -> dict[str, Any]:
+    """Return a sibling's own report, or one that says why there is none."""
+    if isinstance(answer, Reply):
+        try:
+            report = json.loads(answer.body)
+        except ValueError:
+            report = None
+        if answer.status in {200, 503} and isinstance(report, dict) and isinstance(report.get("ready"), bool):
+            return report
+        answer = Silence(f"answers {answer.status} with something that is no health report")
+    return {**_readiness(ready=False), "checks": {"answer": {"ok": False, "text": answer.text, "seconds": None}}}
+
+
+def _readiness(ready: bool) -> dict[str, Any]:
+    return {"status": "ready" if ready else "not_ready", "ready": ready}

@@ -1,0 +1,354 @@
+"""The OpenAPI document of the HTTP edge, written by hand and kept true by the tests."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from relay import __version__
+from relay.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
+from relay.errors import ERRORS
+from relay.http.rooms import DEFAULT_LIMIT, MAX_LIMIT
+from relay.names import MAX_PEER, MAX_ROOM
+
+Json = dict[str, Any]
+
+_NAME: Final = r"^[A-Za-z0-9\-._~!*()+;=:@]+$"
+_UNAVAILABLE: Final = ("unavailable", "outcome_unknown")
+_STATUS_HEADERS: Final[dict[int, Json]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    503: {"Retry-After": {"required": True, "description": "Seconds.", "schema": {"type": "string"}}},
+}
+
+
+def _ref(schema: str) -> Json:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _object(required: str, properties: Mapping[str, Json | bool], description: str = "") -> Json:
+    schema: Json = {"type": "object", "required": required.split(), "properties": properties}
+    return schema | ({"description": description} if description else {})
+
+
+def _json(schema: Json, description: str) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _errors(*codes: str) -> dict[str, Json]:
+    """Describe the responses that these codes are answered with."""
+    responses: dict[str, Json] = {}
+    for status in sorted({ERRORS[code][0] for code in codes}):
+        here = {code: ERRORS[code][1] for code in codes if ERRORS[code][0] == status}
+        code_schema = {"properties": {"error": {"properties": {"code": {"enum": list(here)}}}}}
+        response = _json(
+            {"allOf": [_ref("Error"), code_schema]},
+            "\n".join([f"{HTTPStatus(status).phrase}:", "", *(f"- `{code}`: {text}" for code, text in here.items())]),
+        )
+        responses[str(status)] = response | ({"headers": _STATUS_HEADERS[status]} if status in _STATUS_HEADERS else {})
+    return responses
+
+
+def _scope(what: str) -> Json:
+    return {
+        "name": "scope",
+        "in": "query",
+        "description": f"Whose {what}: of all workers behind this port, or of the one that is reached, by chance.",
+        "schema": {"enum": ["all", "worker"], "default": "all"},
+    }
+
+
+_BOOLEAN: Final[Json] = {"type": "boolean"}
+_COUNT: Final[Json] = {"type": "integer", "minimum": 0}
+_STRING: Final[Json] = {"type": "string"}
+_ROOM: Final[Json] = {"name": "room", "in": "path", "required": True, "schema": _ref("Room")}
+_TOKEN: Final[list[Json]] = [{"adminToken": []}]
+
+_NAMES: Final[dict[str, Json]] = {
+    "Room": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_ROOM,
+        "pattern": _NAME,
+        "not": {"enum": [".", ".."]},
+        "examples": ["lobby"],
+    },
+    "Peer": {"type": "string", "minLength": 1, "maxLength": MAX_PEER, "pattern": _NAME, "examples": ["alice"]},
+    "MessageId": {
+        "type": "string",
+        "description": "A place in a room's sequence: epoch and number.",
+        "pattern": "^[0-9]+-[0-9]+$",
+    },
+}
+
+_HEALTH: Final[dict[str, Json]] = {
+    "Check": _object("ok text seconds", {"ok": _BOOLEAN, "text": _STRING, "seconds": {"type": ["number", "null"]}}),
+    "Readiness": _object(
+        "status ready",
+        {"status": {"enum": ["ready", "not_ready"]}, "ready": _BOOLEAN},
+        "Whether clients may be sent here.",
+    ),
+    "WorkerHealth": {
+        "allOf": [
+            _ref("Readiness"),
+            _object(
+                "worker version uptime_seconds rooms connections draining checks",
+                {
+                    "worker": _STRING,
+                    "version": _STRING,
+                    "uptime_seconds": {"type": "number", "minimum": 0},
+                    "rooms": _COUNT,
+                    "connections": _COUNT,
+                    "draining": _BOOLEAN,
+                    "checks": {"type": "object", "additionalProperties": _ref("Check")},
+                },
+            ),
+        ]
+    },
+    "SilentWorker": {
+        "description": "A worker that did not answer the one that was asked.",
+        "allOf": [
+            _ref("Readiness"),
+            _object("checks", {"ready": {"const": False}, "checks": _object("answer", {"answer": _ref("Check")})}),
+        ],
+    },
+    "PortHealth": {
+        "description": "Of several workers behind one port.",
+        "allOf": [
+            _ref("Readiness"),
+            _object(
+                "version connections draining workers",
+                {
+                    "version": _STRING,
+                    "connections": _COUNT,
+                    "draining": _BOOLEAN,
+                    "workers": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"anyOf": [_ref("WorkerHealth"), _ref("SilentWorker")]},
+                    },
+                },
+            ),
+        ],
+    },
+}
+
+_ROOMS: Final[dict[str, Json]] = {
+    "Presence": _object(
+        "room present count",
+        {
+            "room": _ref("Room"),
+            "present": _BOOLEAN,
+            "count": _COUNT,
+            "members": {
+                "type": "array",
+                "description": "The first of them; left out without the admin token, where one is set.",
+                "items": _object(
+                    "peer",
+                    {
+                        "peer": _ref("Peer"),
+                        "held": {"const": True, "description": "Has lost its connection, and may yet return."},
+                    },
+                ),
+            },
+        },
+    ),
+    "RoomList": _object(
+        "rooms next total",
+        {
+            "rooms": {
+                "type": "array",
+                "maxItems": MAX_LIMIT,
+                "items": _object("room members", {"room": _ref("Room"), "members": _COUNT}),
+            },
+            "next": {
+                "description": "What to give as `after` for the next page; null on the last.",
+                "anyOf": [_ref("Room"), {"type": "null"}],
+            },
+            "total": _COUNT,
+        },
+    ),
+    "Envelope": _object(
+        "",
+        {
+            "sender": {"description": "Whatever the sender says of itself."},
+            "channel": {"type": ["string", "integer", "null"], "maxLength": MAX_CHANNEL},
+            "message": {"description": "Anything."},
+            "to": {
+                "description": "The only receivers; everybody without it.",
+                "anyOf": [
+                    _ref("Peer"),
+                    {"type": "array", "minItems": 1, "maxItems": MAX_ADDRESSEES, "items": _ref("Peer")},
+                    {"type": "null"},
+                ],
+            },
+            "key": {
+                "description": "A second envelope with the same key is not delivered.",
+                "type": ["string", "null"],
+                "maxLength": MAX_KEY,
+            },
+            "from": False,
+            "id": False,
+            "room": False,
+        },
+        "Forwarded byte for byte, with `from` and `id` added at its end; so it may not have these, nor `room`.",
+    ),
+    "Receipt": _object(
+        "id repeat",
+        {
+            "id": _ref("MessageId"),
+            "repeat": {"type": "boolean", "description": "Delivered before under this id, and not again."},
+        },
+    ),
+}
+
+_SCHEMAS: Final[dict[str, Json]] = {
+    **_NAMES,
+    **_HEALTH,
+    **_ROOMS,
+    "Error": _object(
+        "error",
+        {
+            "error": _object(
+                "code text",
+                {"code": {"enum": list(ERRORS)}, "text": {"type": "string", "description": "For people."}},
+                "Some codes have further fields: `no_such_peer` lists the `peers`.",
+            )
+        },
+        "Every error is answered with this, whatever the path and method.",
+    ),
+    "Service": _object(
+        "name version websocket health openapi",
+        {
+            "name": {"const": "relay"},
+            "version": _STRING,
+            "websocket": {"type": "array", "items": _STRING},
+            "health": _STRING,
+            "openapi": _STRING,
+        },
+    ),
+}
+
+_ABOUT_PATHS: Final[dict[str, Json]] = {
+    "/": {
+        "get": {
+            "operationId": "about",
+            "summary": "What this service is; as a WebSocket: the default room",
+            "responses": {"200": _json(_ref("Service"), "A short description.")},
+        }
+    },
+    "/openapi.json": {
+        "get": {
+            "operationId": "openapi",
+            "summary": "This document",
+            "responses": {"200": _json({"type": "object"}, "OpenAPI 3.1.")},
+        }
+    },
+    "/health": {
+        "get": {
+            "operationId": "health",
+            "summary": "Whether clients may be sent here: readiness, for load balancers",
+            "parameters": [_scope("health")],
+            "responses": {
+                "200": _json({"anyOf": [_ref("WorkerHealth"), _ref("PortHealth")]}, "Ready."),
+                "503": _json({"anyOf": [_ref("WorkerHealth"), _ref("PortHealth")]}, "Not ready; the checks say why."),
+                **_errors("bad_query"),
+            },
+        }
+    },
+    "/health/live": {
+        "get": {
+            "operationId": "live",
+            "summary": "Whether the process answers: liveness, for whatever restarts it",
+            "responses": {"200": _json(_object("status", {"status": {"const": "alive"}}), "It does.")},
+        }
+    },
+    "/metrics": {
+        "get": {
+            "operationId": "metrics",
+            "summary": "Metrics in Prometheus format; on the admin port alone, where there is one",
+            "parameters": [_scope("metrics")],
+            "responses": {
+                "200": {"description": "Metrics.", "content": {"text/plain": {"schema": _STRING}}},
+                **_errors("bad_query", "not_found"),
+            },
+        }
+    },
+}
+
+_ROOM_PATHS: Final[dict[str, Json]] = {
+    "/rooms": {
+        "get": {
+            "operationId": "listRooms",
+            "summary": "All rooms that have members, by name; off while no admin token is set",
+            "security": _TOKEN,
+            "parameters": [
+                {
+                    "name": "limit",
+                    "in": "query",
+                    "description": "Rooms on a page.",
+                    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+                },
+                {
+                    "name": "after",
+                    "in": "query",
+                    "description": "Only rooms whose name comes after this one.",
+                    "schema": _ref("Room"),
+                },
+            ],
+            "responses": {
+                "200": _json(_ref("RoomList"), "One page."),
+                **_errors("bad_query", "unauthorized", "forbidden", *_UNAVAILABLE),
+            },
+        }
+    },
+    "/rooms/{room}": {
+        "parameters": [_ROOM],
+        "get": {
+            "operationId": "describeRoom",
+            "summary": "Who is in a room; as a WebSocket: the room",
+            "security": [{}, *_TOKEN],
+            "responses": {
+                "200": _json(_ref("Presence"), "A room nobody is in is not present."),
+                **_errors("bad_room", "bad_query", "unauthorized", *_UNAVAILABLE),
+            },
+        },
+        "post": {
+            "operationId": "publish",
+            "summary": "Send an envelope to a room from a server; off while no admin token is set",
+            "security": _TOKEN,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Envelope")}}},
+            "responses": {
+                "200": _json(_ref("Receipt"), "It has its place in the room."),
+                **_errors(
+                    "bad_room",
+                    "bad_query",
+                    "bad_json",
+                    "bad_envelope",
+                    "bad_peer",
+                    "reserved_field",
+                    "unauthorized",
+                    "forbidden",
+                    "no_such_peer",
+                    "too_large",
+                    "bad_content_type",
+                    *_UNAVAILABLE,
+                ),
+            },
+        },
+    },
+}
+
+DOCUMENT: Final[Json] = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "Relay",
+        "version": __version__,
+        "description": "The HTTP side of a relay for WebRTC signaling and other small room messages.",
+    },
+    "paths": {**_ABOUT_PATHS, **_ROOM_PATHS},
+    "components": {
+        "schemas": _SCHEMAS,
+        "securitySchemes": {
+            "adminToken": {"type": "http", "scheme": "bearer", "description": "The setting `admin_token`."}
+        },
+    },
+}

@@ -1,0 +1,90 @@
+"""`/rooms` and `/rooms/{room}`: who is where, and sending an envelope from a server."""
+
+from bisect import bisect_right
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from relay.config import Settings
+from relay.errors import Refused
+from relay.http.answers import Answer
+from relay.http.request import has_token, read_json, read_query, require_token, worker_of
+from relay.names import check_room
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+
+class RoomsEndpoint:
+    """All rooms of the fleet, for the holder of the admin token."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def get(self, request: Request) -> Response:
+        """Answer with one page of rooms, by name."""
+        require_token(request, self._settings, "the list of rooms")
+        query = read_query(request, "limit", "after")
+        limit, after = _limit(query), _after(query)
+        rooms = await worker_of(request.scope).rooms()
+        start = bisect_right(rooms, after, key=lambda room: room[0])
+        page = rooms[start : start + limit]
+        more = start + limit < len(rooms)
+        return Answer(
+            {
+                "rooms": [{"room": name, "members": members} for name, members in page],
+                "next": page[-1][0] if more else None,
+                "total": len(rooms),
+            }
+        )
+
+
+class RoomEndpoint:
+    """One room: GET says who is there, POST sends an envelope to all who are."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def serve(self, request: Request) -> Response:
+        """Serve GET and POST: they share a route, so that a 405 names both."""
+        return await (self._publish(request) if request.method == "POST" else self._describe(request))
+
+    async def _describe(self, request: Request) -> Response:
+        names = has_token(request, self._settings) or not self._settings.admin_token
+        room = _room(request)
+        roster = await worker_of(request.scope).roster(room)
+        answer: dict[str, Any] = {"room": room, "present": roster.count > 0, "count": roster.count}
+        if names:
+            answer["members"] = [
+                {"peer": one.peer, "held": True} if one.held else {"peer": one.peer} for one in roster.members
+            ]
+        return Answer(answer)
+
+    async def _publish(self, request: Request) -> Response:
+        require_token(request, self._settings, "publishing over HTTP")
+        room = _room(request)
+        envelope = await read_json(request, self._settings.max_message)
+        receipt = await worker_of(request.scope).publish(room, envelope)
+        return Answer({"id": str(receipt.id), "repeat": receipt.repeat})
+
+
+def _room(request: Request) -> str:
+    # The path is decoded: `:` may come as `%3A`; a slash or a percent sign is refused, escaped or not.
+    read_query(request)
+    return check_room(request.path_params["room"])
+
+
+def _limit(query: dict[str, str]) -> int:
+    text = query.get("limit", str(DEFAULT_LIMIT))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_LIMIT)) else 0
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Refused("bad_query", f"limit is a whole number, 1 to {MAX_LIMIT}")
+    return limit
+
+
+def _after(query: dict[str, str]) -> str:
+    try:
+        return check_room(query["after"]) if "after" in query else ""
+    except Refused as error:
+        raise Refused("bad_query", f"after: {error.text}") from None

@@ -1,0 +1,104 @@
+"""Putting a worker on its sockets: alone in this process, or as one of several under a supervisor."""
+
+import contextlib
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from relay import logs
+from relay.app import create_app
+from relay.config import Settings
+from relay.server import Listener, Server, bind, bind_path, run, tls_context
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was opened before anything runs, so that whatever cannot be had is said at once."""
+
+    public: Sequence[socket.socket]
+    admin: Sequence[socket.socket]
+    tls: ssl.SSLContext | None
+
+    @property
+    def port(self) -> int:
+        """The public port, also where the settings left the choice to the system."""
+        return int(self.public[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Listen no more, as far as this process is concerned."""
+        for sock in (*self.public, *self.admin):
+            sock.close()
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """What a supervisor tells a worker process, in one line on its standard input, which then stays open."""
+
+    settings: Settings
+    index: int
+    public: list[int]
+    admin: list[int]
+    siblings: list[str]
+
+
+def open_sockets(settings: Settings) -> Opened:
+    """Read the certificate and take the ports; raise `BadCertificate` or `CannotListen`."""
+    tls = tls_context(settings)
+    public = bind(settings.host, settings.port)
+    try:
+        return Opened(public, bind(settings.admin_host, settings.admin_port) if settings.admin_port else (), tls)
+    except BaseException:
+        for sock in public:
+            sock.close()
+        raise
+
+
+def serve_alone(settings: Settings, opened: Opened) -> None:
+    """Serve in this process until a signal comes."""
+    listeners = [*(Listener(sock, opened.tls) for sock in opened.public), *map(Listener, opened.admin)]
+    run(_server(settings, listeners, siblings=()))
+
+
+def serve_brief() -> None:
+    """Be one of several workers: read a `Brief` from standard input and serve until told to stop, or left alone."""
+    brief = msgspec.json.decode(sys.stdin.buffer.readline(), type=Brief)
+    settings = brief.settings
+    if settings.worker_id:
+        settings = msgspec.structs.replace(settings, worker_id=f"{settings.worker_id}-{brief.index}")
+    logs.configure(settings.log_level, settings.log_format, worker=settings.worker_id or f"pid {os.getpid()}")
+    tls = tls_context(settings)
+    path = Path(brief.siblings[brief.index])
+    path.unlink(missing_ok=True)  # of a worker that was killed
+    listeners = [
+        *(Listener(socket.socket(fileno=fd), tls, shared=True) for fd in brief.public),
+        *(Listener(socket.socket(fileno=fd), shared=True) for fd in brief.admin),
+        Listener(bind_path(str(path))),
+    ]
+    try:
+        run(_server(settings, listeners, siblings=brief.siblings, leash=sys.stdin.fileno()))
+    finally:
+        _remove(path)
+
+
+def _server(
+    settings: Settings, listeners: Sequence[Listener], *, siblings: Sequence[str], leash: int | None = None
+) -> Server:
+    app = create_app(settings, siblings=siblings)
+
+    def drain() -> Awaitable[None]:
+        done: Awaitable[None] = app.state.worker.drain()
+        return done
+
+    return Server(app, settings, listeners, drain=drain, leash=leash)
+
+
+def _remove(path: Path) -> None:
+    """Remove a socket, and its directory after the last one: the supervisor may not be there to do it."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()

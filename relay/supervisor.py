@@ -1,0 +1,210 @@
+"""Several workers behind one port: one process that starts them, listens to their health, and replaces them."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from relay.config import Settings
+from relay.http.siblings import Silence, ask
+from relay.server import SIGNALS
+from relay.serving import Brief, Opened
+
+log = logging.getLogger("relay.supervisor")
+
+_CLOSING = 5.0
+"""Seconds a worker has, beyond the drain timeout, to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long what is tolerated, in seconds."""
+
+    between_questions: float = 1.0
+    for_start: float = 30.0
+    for_answer: float = 10.0
+    for_health: float = 9.0
+    """With a Redis that answers, a worker may be unready for this long."""
+    at_most_between_starts: float = 10.0
+    for_a_life: float = 10.0
+    """A worker that ends sooner than this has failed to start, and the next attempt waits longer."""
+
+
+def patience_of(settings: Settings) -> Patience:
+    """The patience that goes with the settings."""
+    return Patience(
+        between_questions=min(1.0, settings.probe_interval),
+        for_answer=max(10.0, 3 * settings.probe_interval),
+        for_health=3 * settings.probe_interval,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a worker is replaced, and whether it may close its connections first."""
+
+    text: str
+    gently: bool
+
+
+class Supervisor:
+    """Keeps `settings.workers` processes serving on the opened sockets until a signal comes."""
+
+    def __init__(self, settings: Settings, opened: Opened, patience: Patience) -> None:
+        self._settings = settings
+        self._opened = opened
+        self._patience = patience
+        self._stopping = asyncio.Event()
+        self._forced = asyncio.Event()
+        self._siblings: Sequence[str] = ()
+
+    def stop(self) -> None:
+        """Stop all workers, gently; called again, kill them."""
+        if self._stopping.is_set():
+            self._forced.set()
+        self._stopping.set()
+        self._opened.close()
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        directory = tempfile.mkdtemp(prefix="relay-")
+        self._siblings = [f"{directory}/{index}.sock" for index in range(self._settings.workers)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in range(self._settings.workers):
+                    group.create_task(self._keep(index))
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    async def _keep(self, index: int) -> None:
+        loop, attempts = asyncio.get_running_loop(), 0
+        while not self._stopping.is_set():
+            worker, started = await self._start(index), loop.time()
+            log.info("worker %d is process %d", index, worker.pid)
+            try:
+                verdict = await self._watch(index, worker)
+                if verdict is not None:
+                    log.error("worker %d (process %d) %s; it is stopped", index, worker.pid, verdict.text)
+                await self._end(worker, gently=verdict is None or verdict.gently)
+            finally:
+                if worker.returncode is None:
+                    worker.kill()
+            if self._stopping.is_set():
+                return
+            attempts = 0 if loop.time() - started > self._patience.for_a_life else attempts + 1
+            pause = min(self._patience.at_most_between_starts, 0.1 * 2**attempts) if attempts > 1 else 0.0
+            log.error(
+                "worker %d (process %d) %s; another one starts %s",
+                index,
+                worker.pid,
+                _how_it_ended(worker.returncode),
+                f"in {pause:.1f} s" if pause else "now",
+            )
+            await _first(self._stopping.wait(), asyncio.sleep(pause))
+
+    async def _start(self, index: int) -> asyncio.subprocess.Process:
+        public = [sock.fileno() for sock in self._opened.public]
+        admin = [sock.fileno() for sock in self._opened.admin]
+        # A session of its own: an interrupt from the terminal is for the supervisor alone.
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "relay",
+            "worker",
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=(*public, *admin),
+            start_new_session=True,
+        )
+        brief = Brief(self._settings, index, public, admin, list(self._siblings))
+        if worker.stdin is not None:
+            worker.stdin.write(msgspec.json.encode(brief) + b"\n")
+            with contextlib.suppress(OSError):  # it has ended already, which is seen soon enough
+                await worker.stdin.drain()
+        return worker
+
+    async def _watch(self, index: int, worker: asyncio.subprocess.Process) -> Verdict | None:
+        """Wait until a worker ends, or all have to (None), or this one has to: why."""
+        judging = asyncio.ensure_future(self._judge(self._siblings[index]))
+        await _first(judging, worker.wait(), self._stopping.wait())
+        return None if judging.cancelled() else judging.result()
+
+    async def _judge(self, path: str) -> Verdict:
+        """Ask a worker how it is until it must be replaced."""
+        now, patience = asyncio.get_running_loop().time, self._patience
+        answers_by, well_by = now() + patience.for_start, now() + patience.for_start
+        while True:
+            await asyncio.sleep(patience.between_questions)
+            answer = await ask(path, "/health?scope=worker", patience=patience.for_answer)
+            if isinstance(answer, Silence):
+                if now() > answers_by:
+                    return Verdict(f"does not answer ({answer.text})", gently=False)
+                continue
+            answers_by = now() + patience.for_answer
+            ailments = _ailments(answer.body)
+            if not ailments:
+                well_by = now() + patience.for_health
+            elif now() > well_by:
+                return Verdict(f"is not well though Redis answers ({ailments})", gently=True)
+
+    async def _end(self, worker: asyncio.subprocess.Process, *, gently: bool) -> None:
+        if worker.returncode is None and gently:
+            worker.send_signal(signal.SIGTERM)
+            patience = self._settings.drain_timeout + _CLOSING
+            await _first(worker.wait(), self._forced.wait(), asyncio.sleep(patience))
+        if worker.returncode is None:
+            if gently:
+                log.error("process %d did not end in time; it is killed", worker.pid)
+            worker.kill()
+        await worker.wait()
+
+
+def supervise(settings: Settings, opened: Opened) -> None:
+    """Run the workers until a signal comes."""
+
+    async def main() -> None:
+        await Supervisor(settings, opened, patience_of(settings)).run()
+
+    asyncio.run(main())
+
+
+def _ailments(report: bytes) -> str:
+    """What is wrong with a worker that a new one would not have: everything, unless Redis is away."""
+    try:
+        checks = json.loads(report)["checks"]
+        ill = {name: check["text"] for name, check in checks.items() if not check["ok"]}
+    except (ValueError, TypeError, LookupError) as error:
+        return f"its health cannot be read: {type(error).__name__}"
+    if "redis" in ill or "draining" in ill:
+        return ""
+    return ", ".join(f"{name}: {text}" for name, text in ill.items())
+
+
+def _how_it_ended(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"has ended with status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"was ended by signal {-status}"
+
+
+async def _first(*work: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:
+    """Wait for whichever ends first, and cancel the others."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

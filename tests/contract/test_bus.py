@@ -1,0 +1,145 @@
+"""What every bus does."""
+
+import asyncio
+
+import pytest
+
+from relay.envelope import MessageId
+from relay.errors import NotMember, Refused, Replaced
+from relay.events import Message
+from relay.presence.base import Seat
+from tests.contract.conftest import MakeWorker
+
+
+def messages(heard):
+    return [event for event in heard if isinstance(event, Message)]
+
+
+async def test_an_envelope_reaches_every_subscriber_with_its_id_spliced_in(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.bus.subscribe(["room"])
+    await b.bus.subscribe(["room"])
+
+    receipt = await a.say("room", b'{"x":1}\n', to=(), channel="c\n\x1b")
+
+    for worker in (a, b):
+        await worker.ear.until(messages)
+        (message,) = messages(worker.ear.heard)
+        assert message.id == receipt.id
+        assert message.channel == "c\n\x1b"
+        assert message.body == b'{"x":1,"from":"$server","id":"%s"' % str(receipt.id).encode()
+
+
+async def test_ids_count_without_holes_and_all_hear_one_order(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.bus.subscribe(["room"])
+    await b.bus.subscribe(["room"])
+
+    await asyncio.gather(*[worker.say("room") for worker in (a, b) for _ in range(50)])
+
+    await a.ear.until(lambda heard: len(heard) == 100)
+    await b.ear.until(lambda heard: len(heard) == 100)
+    assert a.ear.heard == b.ear.heard
+    ids = [event.id for event in a.ear.heard]
+    assert [i.seq for i in ids] == list(range(ids[0].seq, ids[0].seq + 100))
+    assert len({i.epoch for i in ids}) == 1
+
+
+async def test_publishes_of_one_worker_keep_their_order(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    receipts = await asyncio.gather(*[worker.say("room") for _ in range(100)])
+    assert receipts == sorted(receipts, key=lambda receipt: receipt.id)
+
+
+async def test_rooms_do_not_hear_each_other_and_unsubscribed_ones_fall_silent(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["one", "two"])
+    await worker.bus.unsubscribe(["two"])
+    await worker.say("two")
+    await worker.say("three")
+    await worker.say("one")
+    await worker.ear.until(messages)
+    assert [event.room for event in worker.ear.heard] == ["one"]
+
+
+async def test_a_room_subscribed_to_again_is_heard_again(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    await worker.bus.unsubscribe(["room"])
+    await worker.bus.subscribe(["room"])
+    await worker.say("room")
+    await worker.ear.until(messages)
+    assert len(worker.ear.heard) == 1
+
+
+async def test_addressing_somebody_absent_sends_nothing_and_names_them(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.presence.join("room", "here", offered="", fresh="f", roster=False)
+    await worker.bus.subscribe(["room"])
+    with pytest.raises(Refused) as refused:
+        await worker.say("room", to=("here", "gone", "lost"))
+    assert refused.value.code == "no_such_peer"
+    assert refused.value.detail == {"peers": ["gone", "lost"]}
+    receipt = await worker.say("room", to=("here",))
+    await worker.ear.until(messages)
+    assert [event.id for event in messages(worker.ear.heard)] == [receipt.id]
+
+
+async def test_a_held_peer_can_be_addressed(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    given = await worker.presence.join("room", "peer", offered="", fresh="f", roster=False)
+    assert await worker.presence.leave(Seat("room", "peer", given.generation), hold=30)
+    await worker.say("room", to=("peer",))
+
+
+async def test_a_repeat_is_acknowledged_again_and_not_delivered(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.bus.subscribe(["room"])
+    first = await a.say("room", key="k 1")
+    again = await b.say("room", key="k 1")
+    assert (again.id, again.repeat) == (first.id, True)
+    assert (await a.say("room", sender="other", key="k 1")).repeat is False
+    assert (await a.say("elsewhere", key="k 1")).repeat is False
+    last = await a.say("room")
+    await a.ear.until(lambda heard: heard and heard[-1].id == last.id)
+    assert [event.id.seq - first.id.seq for event in a.ear.heard] == [0, 1, 2]
+
+
+async def test_repeat_keys_are_bounded_in_number(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.say("room", key="first")
+    await asyncio.gather(*[worker.say("room", key=f"k{i}") for i in range(1000)])
+    assert (await worker.say("room", key="k999")).repeat is True
+    assert (await worker.say("room", key="first")).repeat is False
+
+
+async def test_a_member_is_vouched_for_by_its_generation(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    old = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    new = await worker.presence.join("room", "peer", offered="f1", fresh="f2", roster=False)
+    with pytest.raises(Replaced):
+        await worker.say("room", sender="peer", generation=old.generation)
+    with pytest.raises(NotMember):
+        await worker.say("room", sender="peer", generation=new.generation + 1)
+    with pytest.raises(NotMember):
+        await worker.say("room", sender="stranger", generation=1)
+    await worker.say("room", sender="peer", generation=new.generation)
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_a_state_older_than_what_was_seen_begins_a_new_epoch(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first = (await worker.say("room")).id
+    ahead = MessageId(first.epoch, first.seq + 10)
+    second = (await worker.say("room", seen=ahead)).id
+    assert second.epoch > first.epoch
+    assert second.seq == 1
+
+
+async def test_it_is_ready_once_it_has_heard_itself(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    async with asyncio.timeout(5):
+        while not worker.bus.health().ready:
+            await asyncio.sleep(0.01)
+    assert worker.bus.health().reachable
+    assert worker.bus.health().problem == ""

@@ -1,0 +1,210 @@
+"""What every presence does, and every lease."""
+
+import asyncio
+
+import pytest
+
+from relay.errors import Refused
+from relay.events import Joined, Left, Present, TakenOver
+from relay.presence.base import Seat
+from tests.contract.conftest import FakeWorker, MakeWorker
+
+
+async def join(worker: FakeWorker, peer: str = "peer", *, offered: str = "", fresh: str = "f1", roster: bool = False):
+    given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=roster)
+    return Seat("room", peer, given.generation, fresh, offered if given.resumed else ""), given
+
+
+async def test_a_join_is_told_and_listed_everywhere(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    await b.bus.subscribe(["room"])
+    _, given = await join(a, roster=True)
+    assert not given.resumed
+    assert given.roster.members == [Present("peer")]
+    await b.ear.until(lambda heard: heard)
+    assert b.ear.heard == [Joined("room", given.id, "peer")]
+    assert await b.presence.roster("room") == given.roster
+    assert list(await b.presence.rooms()) == [("room", 1)]
+
+
+async def test_a_room_nobody_is_in(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    roster = await worker.presence.roster("room")
+    assert (roster.count, list(roster.members)) == (0, [])
+    assert list(await worker.presence.rooms()) == []
+
+
+async def test_a_leave_is_told_once_and_shares_the_sequence(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await b.bus.subscribe(["room"])
+    seat, given = await join(a)
+    assert await a.presence.leave(seat)
+    assert not await a.presence.leave(seat)
+    await b.ear.until(lambda heard: len(heard) == 2)
+    assert isinstance(b.ear.heard[1], Left)
+    assert b.ear.heard[1].id.seq == given.id.seq + 1
+    assert (await b.presence.roster("room")).count == 0
+    assert list(await a.presence.rooms()) == []
+
+
+async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await join(a, fresh="f1")
+    for offered in ("", "wrong", "-"):
+        with pytest.raises(Refused) as refused:
+            await join(b, offered=offered, fresh="f2")
+        assert refused.value.code == "peer_taken"
+
+
+async def test_coming_back_takes_the_place_over_without_join_or_leave(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.bus.subscribe(["room"])
+    old, first = await join(a)
+    new, second = await join(b, offered="f1", fresh="f2", roster=True)
+    assert second.resumed
+    assert new.generation > old.generation
+    assert second.id == first.id
+    await a.ear.until(lambda heard: len(heard) == 2)
+    assert a.ear.heard[1] == TakenOver("room", "peer", new.generation)
+    assert not await a.presence.leave(old)
+    assert (await a.presence.roster("room")).count == 1
+
+
+async def test_a_resume_key_stays_good_until_the_next_is_used(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await join(worker, fresh="f1")
+    assert (await join(worker, offered="f1", fresh="f2"))[1].resumed
+    assert (await join(worker, offered="f1", fresh="f3"))[1].resumed  # f2 never reached the client
+    assert (await join(worker, offered="f3", fresh="f4"))[1].resumed
+    with pytest.raises(Refused):
+        await join(worker, offered="f1", fresh="f5")
+    with pytest.raises(Refused):
+        await join(worker, offered="f2", fresh="f5")
+
+
+async def test_a_full_room_refuses_newcomers_but_not_those_who_return(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    for number in range(5):
+        await join(worker, f"p{number}", fresh=f"f{number}")
+    with pytest.raises(Refused) as refused:
+        await join(worker, "p5")
+    assert refused.value.code == "room_full"
+    assert (await join(worker, "p3", offered="f3", fresh="g"))[1].resumed
+    roster = await worker.presence.roster("room")
+    assert (roster.count, len(roster.members)) == (5, 3)
+
+
+async def test_a_hold_shows_in_the_list_and_ends_with_a_leave(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    seat, _ = await join(worker)
+    assert await worker.presence.leave(seat, hold=30)
+    assert (await worker.presence.roster("room")).members == [Present("peer", held=True)]
+    assert await worker.presence.leave(seat)
+    await worker.ear.until(lambda heard: len(heard) == 2)
+    assert isinstance(worker.ear.heard[1], Left)
+
+
+async def test_a_hold_that_ran_out_spares_who_came_back(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    seat, _ = await join(worker)
+    await worker.presence.leave(seat, hold=30)
+    await join(worker, offered="f1", fresh="f2")
+    assert not await worker.presence.leave(seat)
+    assert (await worker.presence.roster("room")).members == [Present("peer")]
+
+
+async def test_a_join_without_an_answer_can_be_undone_by_its_key(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await join(worker, fresh="f1")
+    assert not await worker.presence.leave(Seat("room", "peer", 0, "other"))
+    assert await worker.presence.leave(Seat("room", "peer", 0, "f1"))
+    assert not await worker.presence.leave(Seat("room", "nobody", 0, "f1"))
+
+
+async def test_announcing_rebuilds_what_was_lost_and_respects_the_newer(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    old, _ = await join(a, fresh="f1")
+    await a.presence.leave(old)
+    await b.bus.subscribe(["room"])
+    assert list(await a.presence.announce([old])) == []
+    await b.ear.until(lambda heard: heard)
+    assert isinstance(b.ear.heard[0], Joined)
+    new, given = await join(b, offered="f1", fresh="f2")
+    assert given.resumed
+    assert list(await a.presence.announce([old])) == [old]
+    assert list(await b.presence.announce([new])) == []
+
+
+async def test_generations_grow_even_after_a_peer_has_left(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first, _ = await join(worker)
+    await worker.presence.leave(first)
+    second, _ = await join(worker)
+    assert second.generation > first.generation
+
+
+async def until_dead(survivor: FakeWorker, lease: str) -> None:
+    """Wait until the survivor's heartbeat finds that the lease has run out."""
+    async with asyncio.timeout(5):
+        while lease not in (await survivor.leases.beat()).dead:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_live_lease_is_nobody_elses_business(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    assert (await a.leases.beat()).lapsed is False
+    beat = await b.leases.beat()
+    assert (beat.lapsed, list(beat.dead)) == (False, [])
+
+
+async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    await join(a)
+    dead = str(a.lease)
+    await until_dead(b, dead)
+    assert list(await b.leases.rooms_of(dead)) == ["room"]
+    (hold,) = await b.leases.adopt("room", dead)
+    assert (hold.room, hold.peer) == ("room", "peer")
+    assert 0 <= hold.seconds <= 0.4
+    assert list(await b.leases.adopt("room", dead)) == []
+    assert (await b.presence.roster("room")).members == [Present("peer", held=True)]
+    await b.leases.bury(dead)
+    assert dead not in (await b.leases.beat()).dead
+    assert await b.presence.leave(Seat(hold.room, hold.peer, hold.generation))
+    assert (await b.presence.roster("room")).count == 0
+
+
+async def test_a_worker_whose_lease_lapsed_comes_back_under_another(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    seat, _ = await join(a)
+    before = str(a.lease)
+    await until_dead(b, before)
+    (hold,) = await b.leases.adopt("room", before)
+    assert (await a.leases.beat()).lapsed
+    assert str(a.lease) != before
+    assert list(await a.presence.announce([seat])) == []
+    # What the survivor would do when its hold runs out harms nobody now.
+    assert not await b.presence.leave(Seat(hold.room, hold.peer, hold.generation))
+    assert (await b.presence.roster("room")).members == [Present("peer")]
+
+
+async def test_a_worker_that_stops_leaves_its_lease_to_the_others(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a", lease=60), await make_worker("b", lease=60)
+    await a.leases.beat()
+    await a.leases.bury()
+    await until_dead(b, str(a.lease))
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_touching_keeps_and_forgets_rooms(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.leases.beat()
+    await join(worker)
+    await worker.leases.touch(["room"])
+    assert list(await worker.leases.rooms_of(str(worker.lease))) == ["room"]
+    await worker.leases.touch([], ["room"])
+    assert list(await worker.leases.rooms_of(str(worker.lease))) == []

@@ -1,0 +1,21 @@
+"""What the service says of itself."""
+
+from relay import __version__
+from relay.http.openapi import DOCUMENT
+from tests.unit.http.conftest import MakeSite
+
+
+async def test_root_leads_on(site: MakeSite) -> None:
+    here = site()
+    answer = (await here.get("/")).json()
+    assert (answer["name"], answer["version"]) == ("relay", __version__)
+    for link in (answer["health"], answer["openapi"]):
+        assert (await here.get(link)).status_code == 200
+
+
+async def test_document_is_for_every_origin(site: MakeSite) -> None:
+    here = site(origins=("https://app.example",))
+    for origin in ("https://app.example", "https://editor.example"):
+        answer = await here.get("/openapi.json", headers={"Origin": origin})
+        assert answer.json() == DOCUMENT
+        assert answer.headers["access-control-allow-origin"] in {"*", origin}

@@ -1,0 +1,69 @@
+"""The document says what there is, all of it, and nothing else."""
+
+import json
+import re
+from typing import Any
+
+from jsonschema_rs import Draft202012Validator
+from starlette.routing import Route
+
+from relay import http
+from relay.config import Settings
+from relay.errors import ERRORS
+from relay.http.openapi import DOCUMENT
+from relay.names import _NAME
+
+METHODS = {"get", "post", "put", "delete", "patch", "options"}
+
+
+def described() -> set[tuple[str, str]]:
+    return {(path, method) for path, item in DOCUMENT["paths"].items() for method in item if method in METHODS}
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    served = {
+        (route.path_format, method.lower())
+        for route in http.routes(Settings(), [])
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert described() == served
+
+
+def references(part: Any) -> list[str]:
+    if isinstance(part, dict):
+        own = [part["$ref"]] if "$ref" in part else []
+        return own + [found for value in part.values() for found in references(value)]
+    return [found for value in part for found in references(value)] if isinstance(part, (list, tuple)) else []
+
+
+def test_every_schema_is_used_and_there() -> None:
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(DOCUMENT)}
+    assert names == set(DOCUMENT["components"]["schemas"])
+
+
+def test_schemas_are_schemas() -> None:
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator(schema | {"components": DOCUMENT["components"]})
+
+
+def test_document_is_json_all_the_way_down() -> None:
+    assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
+
+
+def test_operations_are_named_once_and_summarised() -> None:
+    operations = [DOCUMENT["paths"][path][method] for path, method in described()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"] for operation in operations)
+
+
+def test_error_codes_are_those_of_the_table() -> None:
+    [code] = [DOCUMENT["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]]
+    assert code["enum"] == list(ERRORS)
+
+
+def test_names_have_the_alphabet_of_names() -> None:
+    pattern = re.compile(DOCUMENT["components"]["schemas"]["Room"]["pattern"])
+    for character in map(chr, range(256)):
+        assert bool(pattern.search(character)) == bool(_NAME.fullmatch(character)) or character == "\n"

@@ -1,0 +1,115 @@
+"""What is read from a request, through `/rooms`, `/health` and POST."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.requests import Request
+
+from relay.config import Settings
+from relay.errors import Refused
+from relay.http.request import MAX_QUERY, has_token, read_choice, read_json, read_query
+
+
+def request(query: bytes = b"", headers: dict[str, str] | None = None, chunks: tuple[bytes, ...] = ()) -> Request:
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> dict[str, object]:
+        return messages.pop(0)
+
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    return Request({"type": "http", "method": "GET", "path": "/", "query_string": query, "headers": raw}, receive)
+
+
+def refused(error: pytest.ExceptionInfo[Refused]) -> str:
+    return error.value.code
+
+
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        (b"", {}),
+        (b"limit=5", {"limit": "5"}),
+        (b"limit=&after=a%3Ab+c", {"limit": "", "after": "a:b c"}),
+        (b"other=1&other=2&limit=5", {"limit": "5"}),
+        (b"after=%F0%9F%98%80", {"after": "\N{GRINNING FACE}"}),
+        (b"after=%zz&&&=", {"after": "%zz"}),
+    ],
+)
+def test_query(query: bytes, values: dict[str, str]) -> None:
+    assert read_query(request(query), "limit", "after") == values
+
+
+@pytest.mark.parametrize(
+    "query",
+    [b"limit=1&limit=2", b"x=%FF", b"x=\xff", b"x=%ED%A0%80", b"&".join([b"x=1"] * 33), b"x=" + b"1" * MAX_QUERY],
+    ids=["twice", "escaped bytes", "bytes", "surrogate", "many", "long"],
+)
+def test_bad_query(query: bytes) -> None:
+    with pytest.raises(Refused) as error:
+        read_query(request(query), "limit", "after")
+    assert refused(error) == "bad_query"
+
+
+def test_choice() -> None:
+    assert read_choice(request(), "scope", "all", "worker") == "all"
+    assert read_choice(request(b"scope=worker"), "scope", "all", "worker") == "worker"
+    for query in (b"scope=", b"scope=ALL", b"scope=x"):
+        with pytest.raises(Refused) as error:
+            read_choice(request(query), "scope", "all", "worker")
+        assert refused(error) == "bad_query"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/json;"])
+async def test_body_in_chunks(kind: str) -> None:
+    body = await read_json(request(headers={"Content-Type": kind}, chunks=(b"{", b"", b"}")), 2)
+    assert body == b"{}"
+
+
+@pytest.mark.parametrize("kind", [None, "", "text/plain", "application/jsonp", "application/x-www-form-urlencoded"])
+async def test_body_of_another_type(kind: str | None) -> None:
+    with pytest.raises(Refused) as error:
+        await read_json(request(headers={} if kind is None else {"Content-Type": kind}), 2)
+    assert refused(error) == "bad_content_type"
+
+
+async def test_endless_body_is_read_no_further_than_the_limit() -> None:
+    chunks = iter(range(1000))
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in chunks:
+            yield b"x" * 100
+
+    asked = request(headers={"Content-Type": "application/json"})
+    asked.stream = endless  # type: ignore[method-assign]
+    with pytest.raises(Refused) as error:
+        async with asyncio.timeout(5):
+            await read_json(asked, 256)
+    assert refused(error) == "too_large"
+    assert next(chunks) == 3
+
+
+@pytest.mark.parametrize(
+    ("authorization", "token", "expected"),
+    [
+        ("Bearer secret", "secret", True),
+        ("bearer  secret", "secret", True),
+        ("", "secret", False),
+        ("Basic dTpw", "secret", False),
+        ("Resume abc", "secret", False),
+        ("Bearer", "secret", False),
+        ("Bearer secret", "", False),
+        ("Bearer ", "", False),
+    ],
+)
+def test_token(authorization: str, token: str, expected: bool) -> None:
+    asked = request(headers={"Authorization": authorization} if authorization else {})
+    assert has_token(asked, Settings(admin_token=token)) is expected
+
+
+@pytest.mark.parametrize("given", ["wrong", "", "secre", "secret2", "\xe9"])
+def test_wrong_token(given: str) -> None:
+    with pytest.raises(Refused) as error:
+        has_token(request(headers={"Authorization": f"Bearer {given}"}), Settings(admin_token="secret"))
+    assert refused(error) == "unauthorized"

@@ -1,0 +1,255 @@
+"""The hub over fake connections: who is told what, and in which order."""
+
+import json
+
+import pytest
+
+from relay.codec import Frame
+from relay.connection import Connection
+from relay.envelope import MessageId
+from relay.errors import REPLACED
+from relay.events import Gap, Joined, Left, Message, TakenOver, Welcome
+from relay.gateways.native import NativeCodec
+from relay.hub import Hub, Member
+from relay.metrics import Metrics
+
+
+class FakeConnection:
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.reason = None
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def close(self, reason) -> None:
+        self.reason = reason
+
+    @property
+    def told(self) -> list[dict]:
+        return [json.loads(frame.data) for frame in self.frames]
+
+    @property
+    def ids(self) -> list[str]:
+        return [event["id"] for event in self.told if "type" not in event]
+
+
+class CountingCodec(NativeCodec):
+    encoded = 0
+
+    def encode(self, event) -> Frame:
+        type(self).encoded += isinstance(event, Message)
+        return super().encode(event)
+
+
+class World:
+    def __init__(self) -> None:
+        self.later = []
+        self.gaps = []
+        self.metrics = Metrics()
+        self.hub = Hub(self.metrics, later=self.later.append, on_gap=self.gaps.append)
+
+    def expect(self, peer: str, **options) -> Member:
+        member = Member(FakeConnection(), NativeCodec(), "room", peer, **options)
+        self.hub.expect(member)
+        return member
+
+    def admit(self, member: Member, seq: int, generation: int = 1) -> None:
+        member.generation = generation
+        self.hub.admit(member, ident(seq), Welcome("room", member.peer, ident(seq), "key"))
+
+    def add(self, peer: str, *, seq: int = 0, **options) -> Member:
+        member = self.expect(peer, **options)
+        self.admit(member, seq)
+        return member
+
+    def tick(self) -> None:
+        while self.later:
+            self.later.pop()()
+
+
+def ident(seq: int, epoch: int = 1) -> MessageId:
+    return MessageId(epoch, seq)
+
+
+def message(seq: int, sender: str = "s", to: tuple[str, ...] = (), channel: str = "", epoch: int = 1) -> Message:
+    return Message("room", ident(seq, epoch), sender, to, channel, b'{"from":"%s","id":"%d-%d"' % (sender.encode(), epoch, seq))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_all_but_the_sender_hear_unless_it_asks_for_an_echo(world: World) -> None:
+    a, b, c = world.add("a"), world.add("b"), world.add("c", echo=True)
+    world.hub.deliver([message(1, "a"), message(2, "c")])
+    assert (a.connection.ids, b.connection.ids, c.connection.ids) == (["1-2"], ["1-1", "1-2"], ["1-1", "1-2"])
+
+
+def test_a_frame_is_made_once_however_many_receive_it(world: World) -> None:
+    CountingCodec.encoded = 0
+    for number in range(20):
+        member = Member(FakeConnection(), CountingCodec(), "room", f"p{number}")
+        world.hub.expect(member)
+        world.admit(member, 0)
+    world.hub.deliver([message(1)])
+    assert CountingCodec.encoded == 1
+
+
+def test_direct_messages_reach_only_whom_they_name(world: World) -> None:
+    a, b, c = world.add("a"), world.add("b"), world.add("c")
+    world.hub.deliver([message(1, "a", to=("b", "elsewhere", "a"))])
+    assert (a.connection.ids, b.connection.ids, c.connection.ids) == ([], ["1-1"], [])
+
+
+def test_channels_filter_what_is_heard(world: World) -> None:
+    a, b = world.add("a"), world.add("b")
+    a.channels = {"x"}
+    world.hub.deliver([message(1, channel="x"), message(2, channel="y"), message(3)])
+    assert (a.connection.ids, b.connection.ids) == (["1-1"], ["1-1", "1-2", "1-3"])
+
+
+def test_rooms_nobody_here_is_in_are_passed_over(world: World) -> None:
+    world.hub.deliver([message(1)])
+    assert world.hub.names() == []
+
+
+def test_what_comes_before_the_welcome_is_kept_and_what_the_welcome_covers_is_not_told(world: World) -> None:
+    world.add("old")
+    new = world.expect("new")
+    world.hub.deliver([message(1), message(2), message(3)])
+    assert new.connection.frames == []
+    world.admit(new, 2)
+    world.hub.deliver([message(4)])
+    assert [event.get("type", event["id"]) for event in new.connection.told] == ["welcome", "1-3", "1-4"]
+
+
+def test_a_welcome_ahead_of_the_room_is_not_followed_by_older_messages(world: World) -> None:
+    world.add("old")
+    new = world.expect("new")
+    world.admit(new, 2)
+    world.hub.deliver([message(1), Joined("room", ident(2), "new"), message(3)])
+    assert new.connection.ids == ["1-3"]
+
+
+def test_somebody_on_the_way_in_is_replaced_like_anybody(world: World) -> None:
+    ahead = world.add("p", seq=5)
+    world.hub.deliver([TakenOver("room", "p", 2)])
+    assert ahead.connection.reason is REPLACED
+    assert world.hub.names() == []
+
+
+def test_joins_and_leaves_are_told_in_batches_and_only_to_those_who_asked(world: World) -> None:
+    watcher, other = world.add("w", presence=True), world.add("o")
+    world.hub.deliver([Joined("room", ident(1), "a"), Joined("room", ident(2), "b"), Left("room", ident(3), "c")])
+    assert len(watcher.connection.told) == 1
+    world.tick()
+    assert watcher.connection.told[1:] == [{"type": "presence", "joined": ["a", "b"], "left": ["c"], "id": "1-3"}]
+    assert len(other.connection.told) == 1
+
+
+def test_a_join_is_told_before_the_newcomers_first_message(world: World) -> None:
+    watcher = world.add("w", presence=True)
+    world.hub.deliver([Joined("room", ident(1), "a"), message(2, "a")])
+    assert [event.get("type", "envelope") for event in watcher.connection.told] == ["welcome", "presence", "envelope"]
+    world.tick()
+    assert len(watcher.connection.told) == 3
+
+
+def test_who_leaves_and_comes_back_within_a_batch_is_told_of_as_both(world: World) -> None:
+    watcher = world.add("w", presence=True)
+    world.hub.deliver([Left("room", ident(1), "a"), Joined("room", ident(2), "a")])
+    world.tick()
+    told = [(event["left"], event["joined"]) for event in watcher.connection.told[1:]]
+    assert told == [(["a"], []), ([], ["a"])]
+
+
+def test_a_newcomer_is_not_told_of_itself_nor_of_what_its_list_holds(world: World) -> None:
+    world.add("first", presence=True)
+    world.hub.deliver([Joined("room", ident(1), "second")])
+    new = world.expect("new", presence=True)
+    world.admit(new, 2)
+    world.hub.deliver([Joined("room", ident(2), "new"), Joined("room", ident(3), "third")])
+    world.tick()
+    assert [event["joined"] for event in new.connection.told[1:]] == [["third"]]
+
+
+def test_a_takeover_closes_the_older_connection_alone(world: World) -> None:
+    old = world.add("p")
+    world.hub.deliver([TakenOver("room", "p", 1)])
+    assert old.connection.reason is None
+    world.hub.deliver([TakenOver("room", "p", 2)])
+    assert old.connection.reason is REPLACED
+    assert world.hub.remove(old) is False
+
+
+def test_coming_back_to_the_same_worker_replaces_the_old_connection(world: World) -> None:
+    old = world.add("p")
+    new = world.expect("p")
+    world.admit(new, 0, generation=2)
+    assert old.connection.reason is REPLACED
+    world.hub.deliver([TakenOver("room", "p", 2), message(1)])
+    assert new.connection.reason is None
+    assert new.connection.ids == ["1-1"]
+
+
+def test_a_hole_in_the_ids_is_told_and_asked_about(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1)])
+    world.hub.deliver([message(4)])
+    assert world.gaps == [["room"]]
+    assert a.connection.told[2]["code"] == "messages_lost"
+    world.hub.deliver([message(5), message(5)])
+    assert world.gaps == [["room"]]
+
+
+def test_a_new_epoch_is_asked_about(world: World) -> None:
+    world.add("a")
+    world.hub.deliver([message(1), message(1, epoch=2)])
+    assert world.gaps == [["room"]]
+
+
+def test_a_gap_is_asked_about_only_where_somebody_is(world: World) -> None:
+    world.add("a")
+    world.hub.deliver([Gap(["room", "elsewhere"])])
+    assert world.gaps == [["room"]]
+    assert world.metrics.registry.get_sample_value("relay_bus_gaps_total") == 2
+
+
+def test_what_never_came_after_a_gap_is_told(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1)])
+    world.hub.caught_up("room", ident(1))
+    assert len(a.connection.told) == 2
+    world.hub.caught_up("room", ident(3))
+    assert a.connection.told[2]["code"] == "messages_lost"
+    world.hub.deliver([message(4)])
+    assert world.gaps == []
+
+
+def test_an_acknowledgement_waits_for_what_comes_before_it(world: World) -> None:
+    world.add("a")
+    passed = []
+    world.hub.when_passed("room", ident(2), lambda: passed.append(2))
+    world.hub.deliver([message(1)])
+    assert passed == []
+    world.hub.deliver([message(2)])
+    assert passed == [2]
+    world.hub.when_passed("room", ident(1), lambda: passed.append(1))
+    world.hub.when_passed("elsewhere", ident(9), lambda: passed.append(9))
+    assert passed == [2, 1, 9]
+
+
+def test_those_who_wait_are_not_forgotten_with_the_room(world: World) -> None:
+    a = world.add("a")
+    passed = []
+    world.hub.when_passed("room", ident(9), lambda: passed.append(9))
+    assert world.hub.remove(a)
+    assert passed == [9]
+    assert world.metrics.registry.get_sample_value("relay_rooms") == 0
+    assert world.metrics.registry.get_sample_value("relay_members") == 0
+
+
+def test_connection_is_what_a_member_writes_to() -> None:
+    assert {"write", "close", "reason"} <= set(dir(Connection))

@@ -1,0 +1,171 @@
+from relay.bus.base import BusHealth
+from relay.errors import Unavailable
+from relay.keeper import Keeper, beat_interval
+from relay.membership import Departure
+from relay.metrics import Metrics
+from relay.presence.base import Beat, Hold, Seat
+
+
+class FakeMembership:
+    def __init__(self) -> None:
+        self.idle: dict[str, None] = {}
+        self.held: list[Departure] = []
+        self.names: list[str] = []
+        self.done: list = []
+        self.failing: list[Exception] = []
+
+    async def announce(self) -> None:
+        if self.failing:
+            raise self.failing.pop()
+        self.done.append("announce")
+
+    def take_over(self, holds) -> None:
+        self.done.append(("take over", [hold.peer for hold in holds]))
+
+    def departures(self):
+        return iter(self.held)
+
+    async def settle(self, departure: Departure) -> None:
+        self.done.append(("settle", departure.seat.peer))
+
+    async def unsubscribe_idle(self) -> None:
+        self.idle = {}
+
+    def occupied(self, room: str) -> bool:
+        return room in self.names
+
+    def rooms(self) -> list[str]:
+        return self.names
+
+
+class FakeLeases:
+    def __init__(self) -> None:
+        self.beats: list[Beat] = []
+        self.touched: list = []
+        self.buried: list[str] = []
+
+    async def beat(self) -> Beat:
+        return self.beats.pop(0) if self.beats else Beat(False)
+
+    async def rooms_of(self, lease: str) -> list[str]:
+        return ["r1", "r2"]
+
+    async def adopt(self, room: str, lease: str) -> list[Hold]:
+        return [Hold(room, f"{lease}-{room}", 1, 1.0)]
+
+    async def bury(self, lease: str = "") -> None:
+        self.buried.append(lease)
+
+    async def touch(self, rooms, gone=()) -> None:
+        self.touched.append((list(rooms), list(gone)))
+
+
+class FakeBus:
+    state = BusHealth(True, True, 0.0)
+
+    def health(self) -> BusHealth:
+        return self.state
+
+
+class World:
+    def __init__(self, presence_ttl: float = 30) -> None:
+        self.now = 0.0
+        self.deaf = 0
+        self.membership, self.leases, self.bus = FakeMembership(), FakeLeases(), FakeBus()
+        self.keeper = Keeper(
+            self.membership,
+            self.leases,
+            self.bus,
+            interval=0.5,
+            presence_ttl=presence_ttl,
+            probe_interval=1,
+            clock=lambda: self.now,
+            metrics=Metrics(),
+            on_deaf=self.on_deaf,
+        )
+
+    def on_deaf(self) -> None:
+        self.deaf += 1
+
+
+def test_several_beats_fit_into_a_lease_and_two_into_a_second() -> None:
+    assert beat_interval(10) == 0.5
+    assert beat_interval(1) == 0.25
+
+
+async def test_a_lapsed_lease_is_followed_by_an_announcement_until_one_succeeds() -> None:
+    world = World()
+    world.leases.beats = [Beat(True)]
+    world.membership.failing = [Unavailable()]
+    try:
+        await world.keeper._beat()
+    except Unavailable:
+        pass
+    assert world.membership.done == []
+    await world.keeper._beat()
+    await world.keeper._beat()
+    assert world.membership.done == ["announce"]
+
+
+async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
+    world = World()
+    world.leases.beats = [Beat(False, ["w9"])]
+    await world.keeper._beat()
+    assert world.membership.done == [("take over", ["w9-r1"]), ("take over", ["w9-r2"])]
+    assert world.leases.buried == ["w9"]
+
+
+async def test_only_what_is_due_or_untold_is_settled() -> None:
+    world = World()
+    world.now = 10
+    world.membership.held = [
+        Departure(Seat("r", "due", 1), due=10),
+        Departure(Seat("r", "later", 1), due=11),
+        Departure(Seat("r", "untold", 1), due=11, hold=True),
+    ]
+    await world.keeper._tend()
+    assert world.membership.done == [("settle", "due"), ("settle", "untold")]
+
+
+async def test_every_room_is_touched_once_in_a_third_of_its_time_evenly() -> None:
+    world = World(presence_ttl=30)
+    world.membership.names = [f"r{number}" for number in range(100)]
+    for _ in range(20):
+        await world.keeper._tend()
+    sizes = [len(rooms) for rooms, _ in world.leases.touched]
+    assert sum(sizes) == 100
+    assert max(sizes) == 5
+    assert {room for rooms, _ in world.leases.touched for room in rooms} == set(world.membership.names)
+
+
+async def test_nothing_is_sent_for_no_rooms() -> None:
+    world = World()
+    await world.keeper._tend()
+    assert world.leases.touched == []
+
+
+async def test_rooms_that_fell_idle_are_forgotten_unless_somebody_came() -> None:
+    world = World(presence_ttl=3000)
+    world.membership.idle = {"gone": None, "back": None}
+    world.membership.names = ["back"]
+    await world.keeper._tend()
+    assert world.leases.touched == [([], ["gone"])]
+
+
+def test_staying_deaf_sends_the_clients_away_once() -> None:
+    world = World()
+    world.bus.state = BusHealth(False, True, 5.0, "deaf")
+    for world.now in range(0, 11):
+        world.keeper._watch()
+    assert world.deaf == 0
+    world.now = 11
+    world.keeper._watch()
+    assert world.deaf == 1
+
+
+def test_an_absent_redis_sends_nobody_away() -> None:
+    world = World()
+    world.bus.state = BusHealth(False, False, 5.0, "away")
+    for world.now in range(0, 100, 5):
+        world.keeper._watch()
+    assert world.deaf == 0

@@ -1,0 +1,262 @@
+"""Joining, leaving and publishing over memory, with failures put in."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from relay.bus.memory import MemoryBus
+from relay.codec import Frame
+from relay.commands import Publish
+from relay.envelope import MessageId
+from relay.errors import REPLACED, OutcomeUnknown, Refused, RelayError, Replaced, Unavailable
+from relay.gateways.native import NativeCodec
+from relay.hub import Hub, Member
+from relay.membership import Membership
+from relay.memory import MemoryRooms
+from relay.metrics import Metrics
+from relay.presence.base import Hold, LeaseName, Terms
+from relay.presence.memory import MemoryPresence
+
+TERMS = Terms(10, 15, 0.5, 3600, 3600, 100, 100)
+
+
+class FakeConnection:
+    def __init__(self) -> None:
+        self.told: list[dict] = []
+        self.reason = None
+
+    def write(self, frame: Frame) -> None:
+        self.told.append(json.loads(frame.data))
+
+    def close(self, reason) -> None:
+        self.reason = reason
+
+
+class Failing:
+    """Stands before a bus or a presence, and fails the next calls of one method, before or after they are done."""
+
+    def __init__(self, inner) -> None:
+        self._inner = inner
+        self.before: dict[str, list[Exception]] = {}
+        self.after: dict[str, list[Exception]] = {}
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str):
+        method = getattr(self._inner, name)
+
+        async def call(*arguments, **named):
+            self.calls.append(name)
+            if self.before.get(name):
+                raise self.before[name].pop(0)
+            result = await method(*arguments, **named)
+            if self.after.get(name):
+                raise self.after[name].pop(0)
+            return result
+
+        return call
+
+
+class World:
+    def __init__(self, grace: float = 15) -> None:
+        self.now = 1000.0
+        rooms = MemoryRooms(lambda: self.now, time.time)
+        self.metrics = Metrics()
+        self.hub = Hub(self.metrics, later=lambda _: None, on_gap=lambda names: self.membership.resync(names))
+        self.bus = Failing(MemoryBus(self.hub.deliver, rooms))
+        self.presence = Failing(MemoryPresence(rooms, LeaseName("w"), TERMS))
+        self.membership = Membership(
+            self.hub, self.bus, self.presence, grace=grace, clock=lambda: self.now, metrics=self.metrics
+        )
+
+    def member(self, peer: str = "p", room: str = "room", **options) -> Member:
+        return Member(FakeConnection(), NativeCodec(), room, peer, **options)
+
+    async def join(self, peer: str = "p", **options) -> Member:
+        member = self.member(peer, **options)
+        await self.membership.join(member, offered="", since=None)
+        return member
+
+    async def count(self, room: str = "room") -> int:
+        return (await self.presence.roster(room)).count
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_join_subscribes_first_and_once(world: World) -> None:
+    await world.join("a")
+    await world.join("b")
+    assert world.bus.calls == ["subscribe"]
+    assert world.presence.calls == ["join", "join"]
+
+
+async def test_a_welcome_says_whether_anything_was_missed(world: World) -> None:
+    first = await world.join("a")
+    seen = MessageId.parse(first.connection.told[0]["id"])
+    assert "recovered" not in first.connection.told[0]
+    same = world.member("b")
+    await world.membership.join(same, offered="", since=MessageId(seen.epoch, seen.seq + 1))
+    other = world.member("c")
+    await world.membership.join(other, offered="", since=seen)
+    assert [same.connection.told[0]["recovered"], other.connection.told[0]["recovered"]] == [True, False]
+
+
+async def test_a_refused_join_leaves_nothing_behind(world: World) -> None:
+    await world.join("a")
+    twin = world.member("a")
+    with pytest.raises(Refused):
+        await world.membership.join(twin, offered="", since=None)
+    assert list(world.membership.departures()) == []
+    assert await world.count() == 1
+    other = world.member("x", room="alone")
+    world.bus.before["subscribe"] = [Unavailable()]
+    with pytest.raises(Unavailable):
+        await world.membership.join(other, offered="", since=None)
+    assert world.hub.names() == ["room"]
+
+
+async def test_a_join_without_an_answer_is_undone_when_redis_answers_again(world: World) -> None:
+    world.presence.after["join"] = [OutcomeUnknown()]
+    world.presence.before["leave"] = [Unavailable()]
+    with pytest.raises(OutcomeUnknown):
+        await world.join("a")
+    assert await world.count() == 1
+    (departure,) = world.membership.departures()
+    await world.membership.settle(departure)
+    assert await world.count() == 1
+    await world.membership.settle(departure)
+    assert await world.count() == 0
+    assert list(world.membership.departures()) == []
+
+
+async def test_a_goodbye_ends_the_place_at_once_and_a_loss_after_the_grace_time(world: World) -> None:
+    polite, lost = await world.join("polite"), await world.join("lost")
+    await world.membership.leave(polite, hold=False)
+    await world.membership.leave(lost, hold=True)
+    assert [(one.peer, one.held) for one in (await world.presence.roster("room")).members] == [("lost", True)]
+    (departure,) = world.membership.departures()
+    assert departure.due == world.now + 15
+    world.now += 15
+    await world.membership.settle(departure)
+    assert await world.count() == 0
+    assert not world.membership.occupied("room")
+
+
+async def test_without_a_grace_time_a_loss_is_a_goodbye() -> None:
+    world = World(grace=0)
+    lost = await world.join("lost")
+    await world.membership.leave(lost, hold=True)
+    assert await world.count() == 0
+
+
+async def test_leaving_twice_is_leaving_once(world: World) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    await world.membership.leave(member, hold=False)
+    assert world.presence.calls.count("leave") == 1
+
+
+async def test_a_hold_that_redis_missed_is_told_later_for_what_is_left_of_it(world: World) -> None:
+    member = await world.join("a")
+    world.presence.before["leave"] = [Unavailable()]
+    await world.membership.leave(member, hold=True)
+    assert [one.held for one in (await world.presence.roster("room")).members] == [False]
+    world.now += 5
+    (departure,) = world.membership.departures()
+    await world.membership.settle(departure)
+    assert [one.held for one in (await world.presence.roster("room")).members] == [True]
+    assert departure.due == 1015
+
+
+async def test_who_came_back_is_not_let_go_of_when_the_old_hold_ends(world: World) -> None:
+    member = await world.join("a")
+    key = member.connection.told[0]["resume"]
+    await world.membership.leave(member, hold=True)
+    back = world.member("a")
+    await world.membership.join(back, offered=key, since=None)
+    assert back.connection.told[0]["resumed"]
+    world.now += 20
+    (departure,) = world.membership.departures()
+    await world.membership.settle(departure)
+    assert await world.count() == 1
+    assert list(world.membership.departures()) == []
+
+
+async def test_what_another_worker_left_behind_is_let_go_of_in_time(world: World) -> None:
+    world.membership.take_over([Hold("room", "ghost", 5, 3.0)])
+    assert world.membership.occupied("room")
+    assert [departure.due - world.now for departure in world.membership.departures()] == [3.0]
+    assert world.metrics.registry.get_sample_value("relay_adopted_members_total") == 1
+
+
+async def test_a_publisher_that_redis_forgot_is_announced_and_publishes(world: World) -> None:
+    member = await world.join("a")
+    state = world.presence._inner._rooms.room("room")
+    del state.places["a"]
+    receipt = await world.membership.publish(member, Publish(b"{}"))
+    assert receipt.id.seq == 3  # the join, the join anew, the message
+    assert await world.count() == 1
+
+
+async def test_a_publisher_whose_place_is_taken_is_closed(world: World) -> None:
+    member = await world.join("a")
+    state = world.presence._inner._rooms.room("room")
+    state.places["a"].generation += 1
+    with pytest.raises(Replaced):
+        await world.membership.publish(member, Publish(b"{}"))
+    assert member.connection.reason is REPLACED
+
+
+async def test_announcing_closes_those_whose_place_is_taken(world: World) -> None:
+    kept, lost = await world.join("kept"), await world.join("lost")
+    state = world.presence._inner._rooms.room("room")
+    state.places["lost"].generation += 1
+    state.places.pop("kept")
+    await world.membership.announce()
+    assert (kept.connection.reason, lost.connection.reason) == (None, REPLACED)
+    assert await world.count() == 2
+
+
+async def test_a_room_left_and_entered_again_stays_subscribed(world: World) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    await world.join("b")
+    await world.membership.unsubscribe_idle()
+    assert world.bus.calls == ["subscribe"]
+
+
+async def test_a_room_nobody_is_in_is_unsubscribed(world: World) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    await world.membership.unsubscribe_idle()
+    assert world.bus.calls == ["subscribe", "unsubscribe"]
+    await world.join("b")
+    assert world.bus.calls == ["subscribe", "unsubscribe", "subscribe"]
+
+
+async def test_after_a_gap_watchers_get_a_fresh_list_and_all_are_told_of_losses(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("relay.membership._ARRIVAL", 0.01)
+    watcher = await world.join("a", presence=True)
+    await asyncio.sleep(0)
+    world.presence._inner._rooms.room("room").seq += 5
+    world.membership.resync(["room", "room"])
+    async with asyncio.timeout(5):
+        while len(watcher.connection.told) < 3:
+            await asyncio.sleep(0.01)
+    assert [event["type"] for event in watcher.connection.told] == ["welcome", "presence", "error"]
+    assert watcher.connection.told[1]["members"] == [{"peer": "a"}]
+    assert world.presence.calls.count("roster") == 1
+
+
+async def test_whatever_fails_while_leaving_is_not_the_callers_business(world: World) -> None:
+    member = await world.join("a")
+    world.presence.before["leave"] = [OutcomeUnknown(), RelayError(), Unavailable()]
+    await world.membership.leave(member, hold=False)
+    for _ in range(3):
+        for departure in list(world.membership.departures()):
+            await world.membership.settle(departure)
+    assert await world.count() == 0

@@ -1,0 +1,241 @@
+"""What a server does with clients that are slow, lost, stuck or not talking HTTP at all."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+import trustme
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from relay.protocols import MAX_HEAD
+from tests.unit.serving import UPGRADE, Recorder, Running, running
+
+HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
+
+
+@pytest.fixture
+def app() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def served(app: Recorder) -> AsyncIterator[Running]:
+    async with running(app, handshake_timeout=0.2, max_message=256, ping_interval=0.1, ping_timeout=0.1) as one:
+        yield one
+
+
+# Requests that are none.
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(b"\x00\x01\x02 garbage\r\n\r\n", 400, id="garbage"),
+        pytest.param(b"GET / HTTP/9.9\r\n\r\n", 400, id="version"),
+        pytest.param(b"GET  \r\n\r\n", 400, id="no address"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS to a plain port"),
+        pytest.param(HEAD + b"Content-Length: nine\r\n\r\n", 400, id="length"),
+        pytest.param(HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, id="smuggled"),
+        pytest.param(HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431, id="huge header"),
+        pytest.param(HEAD + b"X: a\r\n" * 200_000 + b"\r\n", 431, id="many headers"),
+        pytest.param(b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 431, id="huge address"),
+        pytest.param(UPGRADE % (b"/\xff\xfe", b""), 400, id="handshake to bytes"),
+        pytest.param(UPGRADE % (b"/" + b"a" * 10_000, b""), 414, id="handshake to a long address"),
+        pytest.param(UPGRADE % (b"/", b"X: a\r\n" * 500), 431, id="handshake with many headers"),
+        pytest.param(UPGRADE % (b"/", b"X: " + b"a" * 20_000 + b"\r\n"), 431, id="handshake with a long header"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"13", b"12"), 426, id="handshake of an old version"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"==", b""), 400, id="handshake with a bad key"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"GET", b"POST"), 400, id="handshake by POST"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"1.1", b"1.0"), 400, id="handshake of HTTP/1.0"),
+    ],
+)
+async def test_bad_request_is_answered(served: Running, app: Recorder, request_bytes: bytes, status: int) -> None:
+    answer = await served.ask(request_bytes)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert not app.scopes
+
+
+async def test_bad_request_says_nothing_in_the_log(served: Running, caplog: pytest.LogCaptureFixture) -> None:
+    await served.ask(b"\x1b[2J\r\n\r\n")
+    await served.ask(UPGRADE % (b"/\xff", b"X: \x1b[2J\r\n"))
+    assert "\x1b" not in caplog.text
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+async def test_head_up_to_the_limit_is_served(served: Running) -> None:
+    answer = await served.ask(HEAD + b"Connection: close\r\nX: " + b"a" * (MAX_HEAD - 100) + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_other_protocols_are_answered_in_http(served: Running) -> None:
+    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+# Requests that never end.
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost:", id="half a head"),
+        pytest.param(UPGRADE[:60] % b"/", id="half a handshake"),
+        pytest.param(HEAD + b"Content-Length: 100\r\n\r\nhalf a body", id="half a body"),
+        pytest.param(HEAD + b"\r\n" + HEAD, id="one and a half"),
+        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n", id="half a chunk"),
+    ],
+)
+async def test_half_a_request_is_dropped(served: Running, beginning: bytes) -> None:
+    reader, writer = await served.connect()
+    writer.write(beginning)
+    if beginning.startswith(HEAD + b"\r\n"):
+        assert await reader.readuntil(b"ok")
+    async with asyncio.timeout(8):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+    writer.close()
+
+
+async def test_dripping_does_not_extend_the_time(served: Running) -> None:
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    dripped = 0
+    with pytest.raises(ConnectionError):
+        async with asyncio.timeout(5):
+            while True:
+                writer.write(b"\r\n"[dripped % 2 : dripped % 2 + 1] if dripped < 4 else b"G")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+                dripped += 1
+    assert dripped < 50
+    writer.close()
+
+
+async def test_silent_tls_handshake_is_dropped(app: Recorder) -> None:
+    authority = trustme.CA()
+    tls, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(tls)
+    authority.configure_trust(trust)
+    async with running(app, tls=tls, handshake_timeout=0.2) as served:
+        reader, writer = await served.connect()
+        async with asyncio.timeout(5):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.close()
+        async with connect(f"wss://localhost:{served.port}/", ssl=trust) as websocket:
+            await websocket.send("over TLS")
+            assert await websocket.recv() == "over TLS"
+
+
+# How a WebSocket ends.
+
+
+async def last_heard(app: Recorder) -> int:
+    async with asyncio.timeout(5):
+        while (message := await app.heard.get())["type"] != "websocket.disconnect":
+            pass
+    code: int = message["code"]
+    return code
+
+
+async def test_lost_connection_is_1006(served: Running, app: Recorder) -> None:
+    reader, writer = await served.upgrade()
+    writer.transport.abort()
+    assert await last_heard(app) == 1006
+
+
+async def test_end_of_stream_without_a_close_is_1006(served: Running, app: Recorder) -> None:
+    reader, writer = await served.upgrade()
+    writer.write_eof()
+    assert await last_heard(app) == 1006
+    writer.close()
+
+
+async def test_close_without_a_code_is_1005(served: Running, app: Recorder) -> None:
+    reader, writer = await served.upgrade()
+    writer.write(b"\x88\x80\x00\x00\x00\x00")
+    assert await last_heard(app) == 1005
+    assert b"\x88\x00" in await reader.read()
+    writer.close()
+
+
+async def test_close_code_of_the_client_is_kept(served: Running, app: Recorder) -> None:
+    async with connect(served.ws) as websocket:
+        await websocket.close(1001)
+    assert await last_heard(app) == 1001
+
+
+async def test_client_without_pongs_is_closed_4001(served: Running, app: Recorder) -> None:
+    reader, writer = await served.upgrade()
+    async with asyncio.timeout(5):
+        received = await reader.read()
+    assert b"\x0f\xa1pong_timeout" in received
+    assert await last_heard(app) == 4001
+    writer.close()
+
+
+async def test_client_with_pongs_stays(served: Running) -> None:
+    async with connect(served.ws, ping_interval=None) as websocket:
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            await websocket.send("here")
+            assert await websocket.recv() == "here"
+
+
+async def test_too_large_frame_is_closed_1009_and_the_client_learns_it(served: Running, app: Recorder) -> None:
+    async with connect(served.ws) as websocket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await websocket.send("x" * 1_000_000)
+            await websocket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+    assert await last_heard(app) == 1009
+
+
+async def test_largest_frame_is_taken(served: Running) -> None:
+    async with connect(served.ws) as websocket:
+        await websocket.send("x" * 16 * 256)
+        assert len(await websocket.recv()) == 16 * 256
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        pytest.param(b"\x81\x82\x00\x00\x00\x00\xff\xfe", 1007, id="not UTF-8"),
+        pytest.param(b"\x81\x83\x00\x00\x00\x00\xed\xa0\x80", 1007, id="a surrogate"),
+        pytest.param(b"\x81\x02ab", 1002, id="not masked"),
+        pytest.param(b"\xf1\x82\x00\x00\x00\x00ab", 1002, id="reserved bits"),
+        pytest.param(b"\x83\x80\x00\x00\x00\x00", 1002, id="unknown opcode"),
+        pytest.param(b"\x80\x82\x00\x00\x00\x00ab", 1002, id="a continuation of nothing"),
+        pytest.param(b"\x88\x82\x00\x00\x00\x00\x00\x01", 1002, id="close with a bad code"),
+    ],
+)
+async def test_broken_frame_is_closed_with_its_code(
+    served: Running, app: Recorder, caplog: pytest.LogCaptureFixture, frame: bytes, code: int
+) -> None:
+    reader, writer = await served.upgrade()
+    writer.write(frame)
+    assert (await reader.readexactly(4))[2:] == code.to_bytes(2, "big")
+    assert await last_heard(app) == code
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+    writer.close()
+
+
+async def test_abort_ends_a_connection_whose_client_does_not_read(served: Running, app: Recorder) -> None:
+    reader, writer = await served.upgrade()
+    writer.write(b"\x81\x82\x00\x00\x00\x00hi")
+    await app.heard.get()
+    app.scopes[0]["extensions"]["relay.transport"]["abort"]()
+    assert await last_heard(app) == 1006
+    writer.close()
+
+
+async def test_extensions_offer_no_compression(served: Running) -> None:
+    async with connect(served.ws) as websocket:
+        assert websocket.response is not None
+        assert "Sec-WebSocket-Extensions" not in websocket.response.headers
+        assert "server" not in websocket.response.headers
