@@ -54,9 +54,11 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.access_log = False
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
+        self._arriving = False
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -76,8 +78,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._in_head:
             self._head_bytes += len(data)
-            if self._deadline is None:
-                self._start_clock()
+            self._start_clock()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -89,6 +90,13 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             if self._in_head and self._head_bytes > MAX_HEAD:
                 self._refuse(b"431 Request Header Fields Too Large", _TOO_LARGE_HEAD)
+            elif self._arriving:
+                self._start_clock()
+
+    def on_message_begin(self) -> None:
+        """See `httptools`: the first byte of a request is there."""
+        self._arriving = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See `httptools`: the head is there."""
@@ -97,21 +105,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """See `httptools`: the whole request is there, and the next begins with a new head."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._arriving = True, 0, False
         self._stop_clock()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """A response that is the last is read in time, or not at all."""
         super().on_response_complete()
-        if self.transport.is_closing() and self._deadline is None:
+        if self.transport.is_closing():
             self._start_clock()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`: the client has to read on in time."""
         super().pause_writing()
-        if self._deadline is None:
-            self._start_clock()
+        self._start_clock()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -121,19 +128,19 @@ class HttpProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came after the last response."""
         super().timeout_keep_alive_handler()
-        if self._deadline is None:
-            self._start_clock()
+        self._start_clock()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, unless its address cannot be written in a request line."""
+        """Hand the connection over, unless the request cannot be written again as it came."""
         self._stop_clock()
-        if self.url.isascii():
+        if self.url.isascii() and self.scope["http_version"] == "1.1":
             super().handle_websocket_upgrade()
         else:
             self._refuse(b"400 Bad Request", _BAD_REQUEST)
 
     def _start_clock(self) -> None:
-        self._deadline = self.loop.call_later(self.request_timeout, self.transport.abort)
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.request_timeout, self.transport.abort)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -148,7 +155,7 @@ class HttpProtocol(HttpToolsProtocol):
         body = text.encode("ascii")
         fields = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(body)
         self.transport.write(b"HTTP/1.1 %s\r\n%s\r\n\r\n%s" % (status, fields, body))
-        # Not at once: with unread bytes of the client, the kernel would take back what was just written.
+        _say_no_more(self.transport)
         self._deadline = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
 
 
@@ -165,9 +172,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.close_timeout = CLOSE_TIMEOUT
         self._deaf = False
+        self._lost = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application 1006, which it hears first unless a close was read before."""
+        self._lost = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         super().connection_lost(exc)
 
@@ -248,6 +257,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 text,
             )
         self.transport.write(answer)
+        _say_no_more(self.transport)
         self._abort_later()
 
     def _say_closed(self) -> None:
@@ -255,15 +265,26 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         code, reason = (said.code, said.reason) if said else (1006, "")
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
+        _say_no_more(self.transport)
+        # An application that has not heard of it yet is told when it sends.
+        self.close_sent = self.disconnected = True
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
         self._abort_later()
 
     def _abort_later(self) -> None:
-        if self.disconnected:
+        if self._lost:
             return
         if self.close_timer is not None:
             self.close_timer.cancel()
         self.close_timer = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
+
+
+def _say_no_more(transport: asyncio.Transport) -> None:
+    """End our side of the stream where that can be done alone.
+
+    Closing both would make the kernel take back what was just written, if the client has sent what nobody reads.
+    """
+    if transport.can_write_eof():
+        transport.write_eof()

@@ -95,7 +95,9 @@ class Subscriber:
     def rebuild(self) -> None:
         """Give up the connection, which may be dead without a sign, and make a new one."""
         if self._link is not None:
-            self._link.abort()
+            link = self._link
+            link.abort()
+            self._lost(link)
 
     async def _connect(self) -> None:
         link = await self._dialer.open(self._receive, lambda: self._lost(link))

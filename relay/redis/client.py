@@ -156,8 +156,7 @@ class RedisClient:
                 reply = await future
         except TimeoutError:
             # A Redis that is this late is as good as gone: whoever waits behind learns it now, and a new link is made.
-            if self._link is not None:
-                self._link.abort()
+            self._give_up()
             raise OutcomeUnknown(f"Redis did not answer within {self._timeout:g} s") from None
         if isinstance(reply, hiredis.ReplyError):
             raise Unavailable(str(reply))
@@ -194,6 +193,13 @@ class RedisClient:
             raise
         self._link, self._pending = link, pending
         self._connected.set()
+
+    def _give_up(self) -> None:
+        if self._link is not None:
+            link = self._link
+            link.abort()
+            # Not only when the loop comes to it: nothing more may be sent into a link that is given up.
+            self._lost(link, self._pending)
 
     def _lost(self, link: Link, pending: Pending) -> None:
         pending.fail(OutcomeUnknown)

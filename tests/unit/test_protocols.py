@@ -45,9 +45,9 @@ async def served(app: Recorder) -> AsyncIterator[Running]:
         pytest.param(UPGRADE % (b"/" + b"a" * 10_000, b""), 414, id="handshake to a long address"),
         pytest.param(UPGRADE % (b"/", b"X: a\r\n" * 500), 431, id="handshake with many headers"),
         pytest.param(UPGRADE % (b"/", b"X: " + b"a" * 20_000 + b"\r\n"), 431, id="handshake with a long header"),
-        pytest.param((UPGRADE % (b"/", b"")).replace(b"13", b"12"), 426, id="handshake of an old version"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"13", b"12"), 400, id="handshake of an old version"),
         pytest.param((UPGRADE % (b"/", b"")).replace(b"==", b""), 400, id="handshake with a bad key"),
-        pytest.param((UPGRADE % (b"/", b"")).replace(b"GET", b"POST"), 400, id="handshake by POST"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"GET", b"POST"), 405, id="handshake by POST"),
         pytest.param((UPGRADE % (b"/", b"")).replace(b"1.1", b"1.0"), 400, id="handshake of HTTP/1.0"),
     ],
 )
@@ -70,7 +70,7 @@ async def test_head_up_to_the_limit_is_served(served: Running) -> None:
 
 
 async def test_other_protocols_are_answered_in_http(served: Running) -> None:
-    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
+    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
@@ -111,7 +111,7 @@ async def test_dripping_does_not_extend_the_time(served: Running) -> None:
                 await writer.drain()
                 await asyncio.sleep(0.02)
                 dripped += 1
-    assert dripped < 50
+    assert dripped < 100
     writer.close()
 
 

@@ -1,0 +1,70 @@
+"""A Redis that does as it is told: answers, keeps silent, or hangs up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import hiredis
+import pytest
+
+Answer = Callable[[list[bytes]], bytes | None]
+
+
+class ScriptedRedis:
+    """Answers every command with `answer(command)`; None means no answer at all. Keeps what came, read by read."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda command: b"+OK\r\n"
+        self.reads: list[list[list[bytes]]] = []
+        self.clients: list[asyncio.StreamWriter] = []
+        self.port = 0
+        self._server: asyncio.Server | None = None
+
+    @property
+    def commands(self) -> list[list[bytes]]:
+        return [command for read in self.reads for command in read]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self.hang_up()
+            await self._server.wait_closed()
+            self._server = None
+
+    def hang_up(self) -> None:
+        clients, self.clients = self.clients, []
+        for writer in clients:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients.append(writer)
+        parser = hiredis.Reader()
+        try:
+            while data := await reader.read(65536):
+                parser.feed(data)
+                read = []
+                while (command := parser.gets()) is not False:
+                    read.append(command)
+                    reply = b"+OK\r\n" if command[0] == b"CLIENT" else self.answer(command)
+                    if reply is not None:
+                        writer.write(reply)
+                self.reads.append(read)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedRedis]:
+    server = ScriptedRedis()
+    await server.start()
+    yield server
+    await server.stop()

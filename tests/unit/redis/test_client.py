@@ -1,0 +1,114 @@
+import asyncio
+import logging
+
+import pytest
+
+from relay.errors import OutcomeUnknown, Unavailable
+from relay.redis.client import Backoff, RedisClient
+from relay.redis.link import Dialer
+from relay.redis.scripts import ALL, PUBLISH
+from tests.unit.redis.conftest import ScriptedRedis
+
+
+def client_of(server: ScriptedRedis, *, timeout: float = 0.5, waiting: int = 10) -> RedisClient:
+    dialer = Dialer(server.url, timeout=timeout, name="test")
+    return RedisClient(dialer, timeout=timeout, waiting=waiting, on_reconnect=lambda: None)
+
+
+async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        assert await client.call("PING") == b"OK"
+    commands = [command[0] for command in server.commands if command[0] != b"CLIENT"]
+    assert commands == [b"SCRIPT"] * len(ALL) + [b"PING"]
+
+
+async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        await asyncio.gather(*[client.call("GET", number) for number in range(50)])
+    assert server.reads[-1] == [[b"GET", b"%d" % number] for number in range(50)]
+
+
+async def test_an_absent_redis_is_waited_for_so_long_and_by_so_many(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=0.2, waiting=3) as client:
+        results = await asyncio.gather(*[client.call("PING") for _ in range(5)], return_exceptions=True)
+        assert all(isinstance(result, Unavailable) for result in results)
+        assert sum("wait for it already" in str(result) for result in results) == 2
+        assert not client.reachable
+        assert client.problem
+
+
+async def test_who_waits_is_served_when_redis_comes_in_the_order_of_the_calls(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=5) as client:
+        calls = [asyncio.create_task(client.call("GET", number)) for number in range(5)]
+        await asyncio.sleep(0)
+        await server.start()
+        await asyncio.gather(*calls)
+    assert [command[1] for command in server.commands if command[0] == b"GET"] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_command_whose_answer_was_lost_may_have_happened(server: ScriptedRedis) -> None:
+    async with client_of(server, timeout=5) as client:
+        await client.call("PING")
+        server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
+        call = asyncio.create_task(client.call("GET", "x"))
+        async with asyncio.timeout(5):
+            while [b"GET", b"x"] not in server.commands:
+                await asyncio.sleep(0.005)
+        server.hang_up()
+        with pytest.raises(OutcomeUnknown):
+            await call
+        assert await client.call("PING") == b"OK"
+
+
+async def test_a_silent_redis_is_given_up_and_dialled_anew(server: ScriptedRedis) -> None:
+    reconnects = []
+    dialer = Dialer(server.url, timeout=0.2, name="test")
+    async with RedisClient(dialer, timeout=0.2, waiting=9, on_reconnect=lambda: reconnects.append(1)) as client:
+        await client.call("PING")
+        server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
+        with pytest.raises(OutcomeUnknown):
+            await client.call("GET", "x")
+        assert await client.call("PING") == b"OK"
+        assert reconnects == [1]
+
+
+async def test_a_refusal_is_told_with_its_words(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        server.answer = lambda command: b"-OOM command not allowed\r\n"
+        with pytest.raises(Unavailable, match="OOM command not allowed"):
+            await client.call("SET", "a", "b")
+
+
+async def test_forgotten_scripts_are_loaded_again(server: ScriptedRedis) -> None:
+    known = [False]
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] == b"SCRIPT":
+            known[0] = True
+        return b"+done\r\n" if known[0] else b"-NOSCRIPT No matching script\r\n"
+
+    async with client_of(server) as client:
+        await client.call("PING")
+        server.answer = answer
+        assert await client.run(PUBLISH, ("k",), "a") == b"done"
+
+
+async def test_a_redis_that_wants_a_password_is_a_problem_that_is_logged_once(server: ScriptedRedis, caplog) -> None:
+    server.answer = lambda command: b"-NOAUTH Authentication required.\r\n"
+    with caplog.at_level(logging.WARNING, "relay.redis"):
+        async with client_of(server, timeout=0.4) as client:
+            with pytest.raises(Unavailable, match="NOAUTH"):
+                await client.call("PING")
+    assert len(caplog.records) == 1
+
+
+def test_waiting_times_double_to_two_seconds_and_are_never_all_the_same() -> None:
+    longest = Backoff(draw=lambda: 1.0)
+    assert [longest.next() for _ in range(8)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    longest.reset()
+    assert longest.next() == 0.05
+    assert Backoff(draw=lambda: 0.0).next() == 0.025
