@@ -33,6 +33,7 @@ class Keeper:
         bus: Bus,
         *,
         interval: float,
+        lease: float,
         presence_ttl: float,
         probe_interval: float,
         clock: Clock,
@@ -43,6 +44,10 @@ class Keeper:
         self._leases = leases
         self._bus = bus
         self._interval = interval
+        self._lease = lease
+        # A worker that begins, or was cut off, cannot tell the dead from those who were cut off as well: it gives them
+        # the time of a lease to come back before it takes their members over.
+        self._adopt_from = clock() + lease
         self._touch_interval = presence_ttl / 3
         self._deaf_limit = probe_interval * _DEAF_INTERVALS
         self._clock = clock
@@ -70,13 +75,14 @@ class Keeper:
         beat = await self._leases.beat()
         if beat.lapsed:
             self._metrics.lease_lapses.inc()
+            self._adopt_from = self._clock() + self._lease
             log.warning("this worker's lease had lapsed; telling of its members anew")
         # Remembered until it succeeds: Redis may go away in the middle.
         self._must_announce |= beat.lapsed
         if self._must_announce:
             await self._membership.announce()
             self._must_announce = False
-        for lease in beat.dead:
+        for lease in beat.dead if self._clock() >= self._adopt_from else ():
             await self._adopt(lease)
 
     async def _adopt(self, lease: str) -> None:

@@ -86,6 +86,7 @@ class Worker:
             self._leases,
             self._bus,
             interval=beat_interval(settings.lease),
+            lease=settings.lease,
             presence_ttl=settings.presence_ttl,
             probe_interval=settings.probe_interval,
             clock=self.clock,

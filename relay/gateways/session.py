@@ -25,7 +25,7 @@ from relay.errors import (
     Refused,
     RelayError,
 )
-from relay.events import Ack, Answer, Failure, Gone, Listening, Pong, PresenceList
+from relay.events import Ack, Answer, Failure, Gone, Listening, Pong, PresenceList, Roster
 from relay.gateways.admission import refusal
 from relay.hub import Member
 from relay.limits import TokenBucket
@@ -173,15 +173,16 @@ class Session:
         return goodbye
 
     async def _frame(self, frame: Frame) -> None:
-        if not self._bucket.take():
-            self._hasty += 1
-            if self._hasty > _PATIENCE:
-                self._connection.close(TOO_FAST)
-            raise BadFrame("too_fast")
-        self._hasty = 0
+        allowed = self._bucket.take()
         if len(frame.data) > self._settings.max_message:
             raise BadFrame("too_large", f"{len(frame.data)} bytes; at most {self._settings.max_message} are relayed")
         command = self._codec.receive(frame)
+        if not allowed:
+            self._hasty += 1
+            if self._hasty > _PATIENCE:
+                self._connection.close(TOO_FAST)
+            raise BadFrame("too_fast", about=_name(command), key=command.key)
+        self._hasty = 0
         if isinstance(command, Publish):
             await self._publish(command)
         else:
@@ -197,16 +198,14 @@ class Session:
                 case Subscribe() | Unsubscribe():
                     self._listen(command)
                 case AskPresence():
-                    room = check_room(command.room) if command.room else self._own
-                    roster = await self._worker.roster(room)
-                    self._tell(PresenceList(room, roster, command.key))
+                    await self._list(command)
                 case Ping():
                     member = self._member(command.room)
                     here = self._worker.hub.get(member.room)
                     newest = max(member.since, here.last) if here else member.since
                     self._tell(Pong(member.room, newest, command.key))
         except RelayError as error:
-            self._fail(error, about=type(command).__name__.lower().replace("ask", ""), key=command.key)
+            self._fail(error, about=_name(command), key=command.key)
 
     async def _join_more(self, command: Join) -> None:
         check_room(command.room)
@@ -225,6 +224,13 @@ class Session:
         del self._members[member.room]
         await self._worker.membership.leave(member, hold=False)
         self._tell(Gone(member.room, command.key))
+
+    async def _list(self, command: AskPresence) -> None:
+        room = check_room(command.room) if command.room else self._own
+        roster = await self._worker.roster(room)
+        # Who is in a room is told by name to those who are in it.
+        known = roster if room in self._members else Roster(roster.count, (), roster.id)
+        self._tell(PresenceList(room, known, command.key))
 
     def _listen(self, command: Subscribe | Unsubscribe) -> None:
         member = self._member(command.room)
@@ -316,3 +322,9 @@ class Session:
             writer.cancel()
         await asyncio.wait([writer])
         self._connection.gone()
+
+
+def _name(command: Command) -> str:
+    """What an error calls this command."""
+    names = {Publish: "envelope", AskPresence: "presence"}
+    return names.get(type(command), type(command).__name__.lower())

@@ -77,6 +77,7 @@ class World:
             self.leases,
             self.bus,
             interval=0.5,
+            lease=10,
             presence_ttl=presence_ttl,
             probe_interval=1,
             clock=lambda: self.now,
@@ -109,9 +110,24 @@ async def test_a_lapsed_lease_is_followed_by_an_announcement_until_one_succeeds(
 
 async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
     world = World()
+    world.now = 10
     world.leases.beats = [Beat(False, ["w9"])]
     await world.keeper._beat()
     assert world.membership.done == [("take over", ["w9-r1"]), ("take over", ["w9-r2"])]
+    assert world.leases.buried == ["w9"]
+
+
+async def test_who_was_cut_off_gives_others_a_lease_to_come_back_as_well() -> None:
+    world = World()
+    world.leases.beats = [Beat(False, ["w9"]), Beat(True, ["w9"]), Beat(False, ["w9"]), Beat(False, ["w9"])]
+    await world.keeper._beat()
+    world.now = 60
+    await world.keeper._beat()
+    world.now = 69
+    await world.keeper._beat()
+    assert world.leases.buried == []
+    world.now = 70
+    await world.keeper._beat()
     assert world.leases.buried == ["w9"]
 
 
