@@ -34,9 +34,12 @@ def create_app(settings: Settings, *, siblings: Sequence[str] = ()) -> Starlette
     middleware = list(http.middleware(settings))
     if settings.trusted_proxies:
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
-    return Starlette(
+    app = Starlette(
         routes=[*gateways.routes(settings), *http.routes(settings, siblings)],
         middleware=middleware,
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,
     )
+    # A redirect would be to whatever host the request names.
+    app.router.redirect_slashes = False
+    return app

@@ -49,7 +49,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_host: Annotated[str, _what("Address of the admin port")] = "127.0.0.1"
     admin_port: Annotated[int, _count("Port for /metrics and /health alone; 0 for none", ge=0, le=65_535)] = 0
     admin_token: Annotated[
-        str, _what("Bearer token for room lists and for publishing over HTTP", secret=True)
+        str,
+        _what(
+            "Bearer token for room lists and for publishing over HTTP",
+            secret=True,
+            pattern=r"^[!-~]*$",
+            allowed="printable ASCII without spaces",
+        ),
     ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _what("How much to log")] = "info"
     log_format: Annotated[Literal["text", "json"], _what("How to log")] = "text"
@@ -73,7 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, _what("The room at /", pattern=r"^[A-Za-z0-9._-]{1,64}$", allowed="1 to 64 letters, digits and . _ -")
     ] = "default"
     origins: Annotated[
-        tuple[str, ...], _what("Origins whose pages may connect, comma-separated; * for all", allowed="a list of origins")
+        tuple[str, ...],
+        _what("Origins whose pages may connect, comma-separated; * for all", allowed="a list of origins"),
     ] = ("*",)
     trusted_proxies: Annotated[
         tuple[str, ...],
@@ -84,12 +91,18 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
 
     max_message: Annotated[
-        int, _count("Bytes of one message", ge=256, le=16_777_216, consequence="error too_large; 16 times this: close 1009")
+        int,
+        _count("Bytes of one message", ge=256, le=16_777_216, consequence="error too_large; 16 times this: close 1009"),
     ] = 65_536
     message_rate: Annotated[
         float,
-        _what("Messages a second from one connection", ge=0.1, le=1e6, consequence="error too_fast, then close 4002",
-              allowed="a number, 0.1 to 1000000"),
+        _what(
+            "Messages a second from one connection",
+            ge=0.1,
+            le=1e6,
+            consequence="error too_fast, then close 4002",
+            allowed="a number, 0.1 to 1000000",
+        ),
     ] = 200
     message_burst: Annotated[int, _count("Messages at once from one connection", consequence="as message_rate")] = 400
     send_buffer: Annotated[
@@ -108,10 +121,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, _count("Channels one connection may listen to in a room", consequence="error too_many_channels")
     ] = 128
     members_per_room: Annotated[int, _count("Members of one room", consequence="error room_full, close 4004")] = 10_000
-    presence_list: Annotated[int, _count("Members listed by name; the count is exact", consequence="a shorter list")] = 100
-    max_connections: Annotated[
-        int, _count("Connections of one worker", consequence="HTTP 503 worker_full")
-    ] = 50_000
+    presence_list: Annotated[
+        int, _count("Members listed by name; the count is exact", consequence="a shorter list")
+    ] = 100
+    max_connections: Annotated[int, _count("Connections of one worker", consequence="HTTP 503 worker_full")] = 50_000
     connections_per_address: Annotated[
         int, _count("Connections of one worker from one address", consequence="HTTP 429 too_many_connections")
     ] = 2000
@@ -132,10 +145,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 3.0
     lease: Annotated[float, _seconds("A worker silent for this long is dead", ge=0.5)] = 10.0
     grace: Annotated[float, _seconds("A lost connection's place is held for this long; 0 for not at all", ge=0)] = 15.0
-    presence_ttl: Annotated[float, _seconds("What a fleet that dies whole leaves in Redis goes after this", ge=2)] = 3600.0
-    sequence_ttl: Annotated[
-        float, _seconds("A silent room's sequence is kept for this long", ge=2, le=31_536_000)
-    ] = 604_800.0
+    presence_ttl: Annotated[float, _seconds("What a fleet that dies whole leaves in Redis goes after this", ge=2)] = (
+        3600.0
+    )
+    sequence_ttl: Annotated[float, _seconds("A silent room's sequence is kept for this long", ge=2, le=31_536_000)] = (
+        604_800.0
+    )
     drain_timeout: Annotated[float, _seconds("Time for connections to close when the worker stops", le=3600)] = 10.0
 
 

@@ -107,9 +107,10 @@ _typed = msgspec.json.Decoder(_Typed)
 
 
 def read_envelope(text: bytes) -> Publish:
-    """Read an envelope from its JSON text, and say how it is to be published; a `type` is a field like any other here.
+    """Read an envelope from its JSON text, and say how it is to be published.
 
-    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`.
+    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`. An envelope with a `type` would pass for
+    an event of the relay's own, and is refused as well.
     """
     return _publish(_decode(text), text)
 
@@ -147,7 +148,7 @@ def _decode(text: bytes) -> _Head:
 
 def _publish(head: _Head, text: bytes) -> Publish:
     key = head.key or ""
-    if head.sender is not UNSET or head.id is not UNSET or head.room is not UNSET:
+    if any(field is not UNSET for field in (head.type, head.sender, head.id, head.room)):
         raise BadFrame("reserved_field", about="envelope", key=key)
     to = (head.to,) if isinstance(head.to, str) else tuple(head.to or ())
     try:

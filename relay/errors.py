@@ -17,7 +17,10 @@ from typing import Final
 ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_json": (400, "the frame is not JSON that the relay can read"),
     "bad_envelope": (400, "the JSON is not an object, or a field of it has the wrong type"),
-    "reserved_field": (400, "an envelope may not carry from, id or room: the relay adds these"),
+    "reserved_field": (
+        400,
+        "an envelope may not carry from, id or room, which the relay adds, nor type, which marks its events",
+    ),
     "bad_command": (400, "a field of the command is missing or has the wrong type"),
     "unknown_command": (400, "the relay knows no command of this type"),
     "binary_frame": (400, "the protocol is JSON in text frames; binary frames are not relayed"),

@@ -54,7 +54,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """For machines, one object per line: `time`, `level`, `area`, `message`; `worker` and `error` where there is one."""
+    """For machines, one object per line: time, level, area, message, and worker and error where there is one."""
 
     def __init__(self, worker: str = "") -> None:
         super().__init__()

@@ -16,7 +16,9 @@ class Metrics:
         self.held = Gauge("relay_held_members", "Lost members whose place this worker holds.", registry=registry)
         self.ready = Gauge("relay_ready", "Whether this worker is ready (1) or not (0).", registry=registry)
         self.probe_age = Gauge(
-            "relay_bus_probe_age_seconds", "Time since this worker last heard itself through the bus.", registry=registry
+            "relay_bus_probe_age_seconds",
+            "Time since this worker last heard itself through the bus.",
+            registry=registry,
         )
         self.handshakes = Counter("relay_handshakes_total", "WebSocket handshakes accepted.", registry=registry)
         self.messages_in = Counter("relay_received_messages_total", "Messages from clients.", registry=registry)
@@ -41,10 +43,18 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
-        self.bus_reconnects = Counter("relay_bus_reconnects_total", "Connections to Redis made anew.", registry=registry)
-        self.bus_gaps = Counter("relay_bus_gaps_total", "Rooms in which events may have been missed.", registry=registry)
-        self.lease_lapses = Counter("relay_lease_lapses_total", "Times this worker's lease had lapsed.", registry=registry)
-        self.adopted = Counter("relay_adopted_members_total", "Members taken over from dead workers.", registry=registry)
+        self.bus_reconnects = Counter(
+            "relay_bus_reconnects_total", "Connections to Redis made anew.", registry=registry
+        )
+        self.bus_gaps = Counter(
+            "relay_bus_gaps_total", "Rooms in which events may have been missed.", registry=registry
+        )
+        self.lease_lapses = Counter(
+            "relay_lease_lapses_total", "Times this worker's lease had lapsed.", registry=registry
+        )
+        self.adopted = Counter(
+            "relay_adopted_members_total", "Members taken over from dead workers.", registry=registry
+        )
         self.touches = Counter("relay_touched_rooms_total", "Rooms whose time to live was renewed.", registry=registry)
         self.loop_lag = Histogram(
             "relay_event_loop_lag_seconds",

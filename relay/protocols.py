@@ -150,6 +150,10 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: bytes, text: str) -> None:
         self._refused = True
         self._stop_clock()
+        if self.cycle and not self.cycle.response_complete:
+            # An earlier request of the same connection is still being answered: nobody will hear it.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self.transport.is_closing():
             return
         body = text.encode("ascii")

@@ -180,6 +180,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     if not settings.tls_cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     for name, path in (("tls_cert", settings.tls_cert), ("tls_key", settings.tls_key)):
         try:
             Path(path).read_bytes()

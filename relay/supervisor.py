@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,9 @@ from relay.server import SIGNALS
 from relay.serving import Brief, Opened
 
 log = logging.getLogger("relay.supervisor")
+
+WORKER_COMMAND: Final = (sys.executable, "-m", "relay", "worker")
+"""What is run for each worker; it finds its `Brief` on its standard input."""
 
 _CLOSING = 5.0
 """Seconds a worker has, beyond the drain timeout, to end."""
@@ -59,10 +62,13 @@ class Verdict:
 class Supervisor:
     """Keeps `settings.workers` processes serving on the opened sockets until a signal comes."""
 
-    def __init__(self, settings: Settings, opened: Opened, patience: Patience) -> None:
+    def __init__(
+        self, settings: Settings, opened: Opened, patience: Patience, *, command: Sequence[str] = WORKER_COMMAND
+    ) -> None:
         self._settings = settings
         self._opened = opened
         self._patience = patience
+        self._command = command
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         self._siblings: Sequence[str] = ()
@@ -119,10 +125,7 @@ class Supervisor:
         admin = [sock.fileno() for sock in self._opened.admin]
         # A session of its own: an interrupt from the terminal is for the supervisor alone.
         worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "relay",
-            "worker",
+            *self._command,
             stdin=asyncio.subprocess.PIPE,
             pass_fds=(*public, *admin),
             start_new_session=True,

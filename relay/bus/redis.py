@@ -201,7 +201,7 @@ def decode(room: str, payload: bytes) -> RoomEvent:
 
 def _receipt(status: bytes, rest: Sequence[object]) -> Receipt:
     match status, rest:
-        case (b"sent" | b"repeat"), [bytes() as text]:
+        case ((b"sent" | b"repeat"), [bytes() as text]):
             return Receipt(MessageId.parse(text.decode("ascii")), repeat=status == b"repeat")
         case b"absent", [list() as peers]:
             names = [peer.decode("ascii") for peer in peers]

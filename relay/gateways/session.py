@@ -134,9 +134,7 @@ class Session:
         return True
 
     async def _join(self, command: Join, since: MessageId | None, codec: Codec) -> None:
-        member = Member(
-            self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence
-        )
+        member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)
         if command.channels is not None:
             member.channels = self._checked_channels(command.channels)
         await self._worker.membership.join(member, offered=command.resume, since=since, key=command.key)

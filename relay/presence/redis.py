@@ -51,9 +51,7 @@ class RedisPresence:
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
         status, generation, message_id, listed = reply
         current = MessageId.parse(message_id.decode())
-        return Admission(
-            int(generation), current, status == b"resumed", _roster(listed, current) if roster else None
-        )
+        return Admission(int(generation), current, status == b"resumed", _roster(listed, current) if roster else None)
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
@@ -155,9 +153,7 @@ class RedisLeases:
         rooms = self._keys.worker_rooms(str(self._lease))
         _, adopted = await asyncio.gather(
             self._client.call("SADD", rooms, room),
-            self._client.run(
-                ADOPT, self._keys.of_room(room), lease, str(self._lease), alive + _ms(self._terms.grace)
-            ),
+            self._client.run(ADOPT, self._keys.of_room(room), lease, str(self._lease), alive + _ms(self._terms.grace)),
         )
         return [Hold(room, peer.decode(), int(generation), int(left) / 1000) for peer, generation, left in adopted]
 

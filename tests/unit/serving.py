@@ -95,12 +95,13 @@ async def running(
     *,
     drain: Callable[[], Awaitable[None]] = _nothing,
     tls: ssl.SSLContext | None = None,
+    leash: int | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """Serve on a free port for as long as the context lasts."""
     listeners = [Listener(sock, tls) for sock in bind("127.0.0.1", 0)]
     port = listeners[0].socket.getsockname()[1]
-    server = Server(app, Settings(**settings), listeners, drain=drain)
+    server = Server(app, Settings(**settings), listeners, drain=drain, leash=leash)
     task = asyncio.create_task(server.serve())
     try:
         yield Running(server, port, task)

@@ -73,7 +73,9 @@ def ident(seq: int, epoch: int = 1) -> MessageId:
 
 
 def message(seq: int, sender: str = "s", to: tuple[str, ...] = (), channel: str = "", epoch: int = 1) -> Message:
-    return Message("room", ident(seq, epoch), sender, to, channel, b'{"from":"%s","id":"%d-%d"' % (sender.encode(), epoch, seq))
+    return Message(
+        "room", ident(seq, epoch), sender, to, channel, b'{"from":"%s","id":"%d-%d"' % (sender.encode(), epoch, seq)
+    )
 
 
 @pytest.fixture

@@ -3,7 +3,24 @@ import pytest
 from relay.errors import Refused
 from relay.names import check_peer, check_room
 
-BAD = ["", " ", "a b", "a/b", "{a}", "a}b", "a\nb", "a\x00", "\x1b[2J", "a%2Fb", "é", "\U0001f600", 'a"b', "a'b", "a\\b", "a,b"]
+BAD = [
+    "",
+    " ",
+    "a b",
+    "a/b",
+    "{a}",
+    "a}b",
+    "a\nb",
+    "a\x00",
+    "\x1b[2J",
+    "a%2Fb",
+    "é",
+    "\U0001f600",
+    'a"b',
+    "a'b",
+    "a\\b",
+    "a,b",
+]
 
 
 @pytest.mark.parametrize("name", ["a", "A-b.c_d~e", "room:1@x", "x" * 128, "...", "a..b", "-", "(*)!+;=:@"])

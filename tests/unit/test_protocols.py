@@ -3,9 +3,11 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from itertools import chain, repeat
 
 import pytest
 import trustme
+from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -22,7 +24,13 @@ def app() -> Recorder:
 
 @pytest.fixture
 async def served(app: Recorder) -> AsyncIterator[Running]:
-    async with running(app, handshake_timeout=0.2, max_message=256, ping_interval=0.1, ping_timeout=0.1) as one:
+    async with running(app, max_message=256) as one:
+        yield one
+
+
+@pytest.fixture
+async def impatient(app: Recorder) -> AsyncIterator[Running]:
+    async with running(app, handshake_timeout=0.2) as one:
         yield one
 
 
@@ -88,8 +96,8 @@ async def test_other_protocols_are_answered_in_http(served: Running) -> None:
         pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n", id="half a chunk"),
     ],
 )
-async def test_half_a_request_is_dropped(served: Running, beginning: bytes) -> None:
-    reader, writer = await served.connect()
+async def test_half_a_request_is_dropped(impatient: Running, beginning: bytes) -> None:
+    reader, writer = await impatient.connect()
     writer.write(beginning)
     if beginning.startswith(HEAD + b"\r\n"):
         assert await reader.readuntil(b"ok")
@@ -99,20 +107,39 @@ async def test_half_a_request_is_dropped(served: Running, beginning: bytes) -> N
     writer.close()
 
 
-async def test_dripping_does_not_extend_the_time(served: Running) -> None:
-    reader, writer = await served.connect()
+async def test_dripping_does_not_extend_the_time(impatient: Running) -> None:
+    reader, writer = await impatient.connect()
     writer.write(HEAD + b"\r\n")
     await reader.readuntil(b"ok")
-    dripped = 0
+    begun = asyncio.get_running_loop().time()
     with pytest.raises(ConnectionError):
         async with asyncio.timeout(5):
-            while True:
-                writer.write(b"\r\n"[dripped % 2 : dripped % 2 + 1] if dripped < 4 else b"G")
+            for piece in chain([b"\r", b"\n", b"\r", b"\n", b"GET / HTTP/1.1\r\nX: "], repeat(b"a")):
+                writer.write(piece)
                 await writer.drain()
-                await asyncio.sleep(0.02)
-                dripped += 1
-    assert dripped < 100
+                await asyncio.sleep(0.01)
+    assert asyncio.get_running_loop().time() - begun < 4
     writer.close()
+
+
+async def test_garbage_behind_a_request_that_is_being_answered(caplog: pytest.LogCaptureFixture) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked.set()
+            await answer.wait()
+        await Recorder()(scope, receive, send)
+
+    async with running(slow) as served:
+        reader, writer = await served.connect()
+        writer.write(HEAD + b"\r\n")
+        await asked.wait()
+        writer.write(b"garbage\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        answer.set()
+        writer.close()
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
 
 
 async def test_silent_tls_handshake_is_dropped(app: Recorder) -> None:
@@ -143,13 +170,13 @@ async def last_heard(app: Recorder) -> int:
 
 
 async def test_lost_connection_is_1006(served: Running, app: Recorder) -> None:
-    reader, writer = await served.upgrade()
+    _, writer = await served.upgrade()
     writer.transport.abort()
     assert await last_heard(app) == 1006
 
 
 async def test_end_of_stream_without_a_close_is_1006(served: Running, app: Recorder) -> None:
-    reader, writer = await served.upgrade()
+    _, writer = await served.upgrade()
     writer.write_eof()
     assert await last_heard(app) == 1006
     writer.close()
@@ -169,21 +196,52 @@ async def test_close_code_of_the_client_is_kept(served: Running, app: Recorder) 
     assert await last_heard(app) == 1001
 
 
-async def test_client_without_pongs_is_closed_4001(served: Running, app: Recorder) -> None:
-    reader, writer = await served.upgrade()
-    async with asyncio.timeout(5):
-        received = await reader.read()
-    assert b"\x0f\xa1pong_timeout" in received
-    assert await last_heard(app) == 4001
-    writer.close()
+async def test_client_without_pongs_is_closed_4001(app: Recorder) -> None:
+    async with running(app, ping_interval=0.05, ping_timeout=0.05) as served:
+        reader, writer = await served.upgrade()
+        async with asyncio.timeout(5):
+            received = await reader.read()
+        assert b"\x0f\xa1pong_timeout" in received
+        assert await last_heard(app) == 4001
+        writer.close()
 
 
-async def test_client_with_pongs_stays(served: Running) -> None:
-    async with connect(served.ws, ping_interval=None) as websocket:
+async def test_client_with_pongs_stays(app: Recorder) -> None:
+    async with running(app, ping_interval=0.05, ping_timeout=5) as served:
+        reader, writer = await served.upgrade()
         for _ in range(5):
-            await asyncio.sleep(0.1)
-            await websocket.send("here")
-            assert await websocket.recv() == "here"
+            ping = await reader.readexactly(6)
+            assert ping[:2] == b"\x89\x04"
+            writer.write(b"\x8a\x84\x00\x00\x00\x00" + ping[2:])
+        writer.write(b"\x81\x82\x00\x00\x00\x00hi")
+        assert (await app.heard.get())["text"] == "hi"
+        writer.close()
+
+
+async def test_client_that_is_not_read_is_not_blamed_for_its_pongs(app: Recorder) -> None:
+    read_on = asyncio.Event()
+
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            app.scopes.append(scope)
+            await receive()
+            await send({"type": "websocket.accept"})
+            await read_on.wait()
+            while (message := dict(await receive()))["type"] != "websocket.disconnect":
+                app.heard.put_nowait(message)
+        else:
+            await app(scope, receive, send)
+
+    async with running(busy, ping_interval=0.05, ping_timeout=0.05) as served:
+        reader, writer = await served.upgrade()
+        writer.write(b"\x81\x82\x00\x00\x00\x00hi")
+        ping = await reader.readexactly(6)
+        writer.write(b"\x8a\x84\x00\x00\x00\x00" + ping[2:])
+        await asyncio.sleep(0.2)  # four times what it has for its pong
+        assert not reader.at_eof()
+        read_on.set()
+        assert (await app.heard.get())["text"] == "hi"
+        writer.close()
 
 
 async def test_too_large_frame_is_closed_1009_and_the_client_learns_it(served: Running, app: Recorder) -> None:
@@ -226,7 +284,7 @@ async def test_broken_frame_is_closed_with_its_code(
 
 
 async def test_abort_ends_a_connection_whose_client_does_not_read(served: Running, app: Recorder) -> None:
-    reader, writer = await served.upgrade()
+    _, writer = await served.upgrade()
     writer.write(b"\x81\x82\x00\x00\x00\x00hi")
     await app.heard.get()
     app.scopes[0]["extensions"]["relay.transport"]["abort"]()

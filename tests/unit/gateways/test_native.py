@@ -75,7 +75,9 @@ def test_binary_frames_are_refused() -> None:
 
 COMMAND = st.fixed_dictionaries(
     {"type": st.sampled_from(["join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"]) | JSON},
-    optional={name: JSON for name in ("room", "key", "channels", "envelope", "echo", "presence", "resume", "since", "to")},
+    optional={
+        name: JSON for name in ("room", "key", "channels", "envelope", "echo", "presence", "resume", "since", "to")
+    },
 )
 
 

@@ -4,14 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 
+from relay.http.openapi import DOCUMENT
 from tests.unit.http.conftest import DEAF, READY, FakeWorker, MakeSite, ServeRaw, error_of, response
+
+
+def described_as(schema: str, body: object) -> bool:
+    """Whether the document's schema of this name allows the body."""
+    root = {"$ref": f"#/components/schemas/{schema}", "components": DOCUMENT["components"]}
+    return Draft202012Validator(root).is_valid(body)
 
 
 async def test_ready(site: MakeSite) -> None:
     answer = await site().get("/health")
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
+    assert described_as("WorkerHealth", answer.json())
     assert answer.json() == {
         "status": "ready",
         "ready": True,
@@ -59,6 +68,7 @@ async def test_all_ready(site: MakeSite, serve_raw: ServeRaw) -> None:
     body = answer.json()
     assert body["status"] == "ready"
     assert body["connections"] == 6
+    assert described_as("PortHealth", body)
     assert [worker["worker"] for worker in body["workers"]] == ["w1", "w1"]
 
 
@@ -73,6 +83,7 @@ async def test_one_deaf_and_one_dead(site: MakeSite, serve_raw: ServeRaw, tmp_pa
     assert (body["status"], body["ready"], body["draining"], body["connections"]) == ("not_ready", False, True, 4)
     assert [worker["ready"] for worker in body["workers"]] == [True, False, False]
     assert body["workers"][2]["checks"]["answer"]["ok"] is False
+    assert described_as("PortHealth", body)
 
 
 async def test_one_worker_alone_does_not_ask_its_siblings(site: MakeSite, tmp_path: Path) -> None:

@@ -1,0 +1,314 @@
+"""Real servers for the tests: redis-server, relay workers, a client, and a proxy that breaks connections on purpose."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import pytest
+import redis
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+# One line per request would bury what a failed test has to say.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+Json = dict[str, Any]
+
+QUICK = {"lease": 1.0, "grace": 0.6, "probe_interval": 0.6, "publish_timeout": 1.0, "drain_timeout": 3.0}
+"""Timings with which a fault shows, and is mended, in a second or two."""
+
+
+def require(command: str) -> str:
+    """The path of a program; without it the test is skipped, and in CI it fails."""
+    path = shutil.which(command)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{command} is not installed; `make test` installs it")
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
+    """Wait until a condition holds, looking often; returns what it returned."""
+    async with asyncio.timeout(timeout):
+        while True:
+            result = condition()
+            if asyncio.iscoroutine(result):
+                result = await result
+            if result:
+                return result
+            await asyncio.sleep(0.02)
+
+
+class RedisServer:
+    """A redis-server of its own, without persistence."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._directory = tempfile.mkdtemp(prefix="relay-redis-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        options = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--dir", self._directory]
+        command = [require("redis-server"), "--bind", "127.0.0.1", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                if self.client.ping():
+                    return self
+            except redis.ConnectionError:
+                assert time.monotonic() < deadline, "redis-server does not answer"
+                time.sleep(0.02)
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port)
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Relay:
+    """`relay serve` in a process of its own; what it logs is shown when a test fails."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.port = int(settings.pop("port", 0)) or free_port()
+        self.tls = "tls_cert" in settings
+        self.log = Path(tempfile.mkstemp(prefix="relay-log-", suffix=".txt")[1])
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+        environ |= {f"RELAY_{name.upper()}": str(value) for name, value in (QUICK | settings).items()}
+        environ["PYTHONUNBUFFERED"] = "1"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "relay", "serve", "--port", str(self.port)],
+                env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+
+    @property
+    def http(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}"
+
+    async def get(self, path: str, **options: Any) -> httpx.Response:
+        async with httpx.AsyncClient(verify=False, timeout=5) as client:  # noqa: S501  the test's own certificate
+            return await client.get(self.http + path, **options)
+
+    async def healthy(self, status: int = 200) -> bool:
+        """Whether `/health` answers with this status."""
+        assert self.process.poll() is None, f"the worker has exited: {self.logged}"
+        with contextlib.suppress(httpx.TransportError):
+            return (await self.get("/health")).status_code == status
+        return False
+
+    async def ready(self) -> Self:
+        await eventually(self.healthy, 20)
+        return self
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """One sample of `/metrics`; 0 when it is not there."""
+        inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        sample = re.escape(f"{name}{{{inner}}}" if inner else name)
+        found = re.search(rf"^{sample} (\S+)$", (await self.get("/metrics")).text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    @property
+    def logged(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    async def terminate(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.terminate()
+        return await asyncio.to_thread(self.process.wait, 20)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+        print(f"--- {self.http}\n{self.logged}")  # pytest shows it when the test fails
+        self.log.unlink()
+
+
+class Client:
+    """A WebSocket client that keeps what it was told until somebody asks for it."""
+
+    def __init__(self, socket_: ClientConnection) -> None:
+        self.socket = socket_
+        self.welcome: Json = {}
+
+    @classmethod
+    async def open(cls, url: str, *, resume: str = "", welcome: bool = True, **options: Any) -> Self:
+        """Connect; with `welcome`, the first frame is taken as that."""
+        protocols = ["relay.v1", f"resume.{resume}"] if resume else None
+        socket_ = await connect(
+            url, subprotocols=protocols, compression=None, max_size=2**24, ping_interval=None, proxy=None, **options
+        )
+        client = cls(socket_)
+        if welcome:
+            client.welcome = await client.next()
+        return client
+
+    async def send(self, message: Json | str | bytes) -> None:
+        await self.socket.send(json.dumps(message) if isinstance(message, dict) else message)
+
+    async def raw(self, timeout: float = 10) -> str:
+        async with asyncio.timeout(timeout):
+            text = await self.socket.recv()
+        assert isinstance(text, str)
+        return text
+
+    async def next(self, timeout: float = 10) -> Json:
+        """The next frame."""
+        event: Json = json.loads(await self.raw(timeout))
+        return event
+
+    async def until(self, condition: Callable[[Json], Any], timeout: float = 10) -> list[Json]:
+        """Frames up to and with the first that satisfies the condition."""
+        events = []
+        async with asyncio.timeout(timeout):
+            while True:
+                events.append(await self.next(timeout))
+                if condition(events[-1]):
+                    return events
+
+    async def ask(self, command: Json) -> Json:
+        """Send a command, and return its answer."""
+        await self.send(command | {"key": "asked"})
+        return (await self.until(lambda event: event.get("key") == "asked"))[-1]
+
+    async def all_up_to_now(self) -> list[Json]:
+        """Every frame that was on its way: a ping's answer comes after them."""
+        await self.send({"type": "ping", "key": "fence"})
+        return (await self.until(lambda event: event.get("key") == "fence"))[:-1]
+
+    async def closed(self, timeout: float = 10) -> int:
+        """Read to the end, and return the close code; 1006 when there was none."""
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    await self.socket.recv()
+                except ConnectionClosed as closed:
+                    return closed.rcvd.code if closed.rcvd else 1006
+
+    def lose(self) -> None:
+        """Go without a word."""
+        self.socket.transport.abort()
+
+    async def close(self, code: int = 1000) -> None:
+        await self.socket.close(code)
+
+
+class Proxy:
+    """A TCP proxy before Redis that can be told to go deaf, to hang up, and to let nobody in."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target = target_port
+        self._pairs: set[Pair] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self.deaf_subscriptions = False
+        self.refusing = False
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def cut(self, *, subscriptions_only: bool = False) -> None:
+        """Hang up on those who are connected now."""
+        for pair in list(self._pairs):
+            if pair.subscribed or not subscriptions_only:
+                pair.cut()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.transport.abort()
+            return
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = Pair(self, writer, far_writer)
+        self._pairs.add(pair)
+        try:
+            await asyncio.gather(pair.up(reader), pair.down(far_reader))
+        finally:
+            self._pairs.discard(pair)
+            pair.cut()
+
+
+class Pair:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+        self._proxy = proxy
+        self._near = near
+        self._far = far
+        self.subscribed = False
+
+    def cut(self) -> None:
+        self._near.transport.abort()
+        self._far.transport.abort()
+
+    async def up(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                self.subscribed |= b"SUBSCRIBE" in data
+                self._far.write(data)
+            self.cut()
+
+    async def down(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if not (self.subscribed and self._proxy.deaf_subscriptions):
+                    self._near.write(data)
+            self.cut()

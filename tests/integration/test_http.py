@@ -1,0 +1,338 @@
+"""The HTTP edge of running workers, over memory and over Redis, with real clients and with broken ones."""
+
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import ClientConnection, connect
+
+from tests.integration.served import served
+
+TOKEN = "a-secret-token"
+AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def redis_options(redis_url: str) -> list[str]:
+    return ["--redis", redis_url, "--prefix", f"t{secrets.token_hex(4)}"]
+
+
+@pytest.fixture(scope="module", params=["memory", "redis", "fleet"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def url(backend: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A relay with an admin token: one worker in memory, one over Redis, two over Redis."""
+    options = [] if backend == "memory" else redis_options(request.getfixturevalue("redis_url"))
+    options += ["--workers", "2"] if backend == "fleet" else []
+    with served(*options, "--admin-token", TOKEN, "--max-message", "1024") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def plain_url() -> Iterator[str]:
+    """The same in memory, for what does not reach a bus."""
+    with served("--admin-token", TOKEN, "--max-message", "1024") as found:
+        yield found
+
+
+@contextmanager
+def member(url: str, room: str, peer: str) -> Iterator[ClientConnection]:
+    with connect(f"{url.replace('http', 'ws', 1)}/rooms/{room}?peer={peer}") as websocket:
+        assert json.loads(websocket.recv(5))["type"] == "welcome"
+        yield websocket
+
+
+def until(question: Callable[[], Any], expected: object) -> None:
+    """Ask until the answer is the expected one."""
+    deadline = time.monotonic() + 5
+    while (answer := question()) != expected:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+
+
+def new_room() -> str:
+    return f"room-{secrets.token_hex(4)}"
+
+
+def test_room_and_its_members(url: str) -> None:
+    room = new_room()
+    assert httpx.get(f"{url}/rooms/{room}").json() == {"room": room, "present": False, "count": 0}
+    with member(url, room, "a"), member(url, room, "b"):
+        assert httpx.get(f"{url}/rooms/{room}").json() == {"room": room, "present": True, "count": 2}
+        told = httpx.get(f"{url}/rooms/{room}", headers=AUTHORISED).json()
+        assert sorted(one["peer"] for one in told["members"]) == ["a", "b"]
+        assert {"room": room, "members": 2} in httpx.get(f"{url}/rooms", headers=AUTHORISED).json()["rooms"]
+    until(lambda: httpx.get(f"{url}/rooms/{room}").json()["present"], expected=False)
+    assert room not in httpx.get(f"{url}/rooms", headers=AUTHORISED).text
+
+
+def test_rooms_are_paged_by_name(url: str) -> None:
+    rooms = sorted(f"page-{name}-{secrets.token_hex(2)}" for name in ("B", "a", "c", "~"))
+    seen: list[str] = []
+    query: dict[str, str | int] | None = {"limit": 1}
+    with ExitStack() as members:
+        for room in rooms:
+            members.enter_context(member(url, room, "a"))
+        while query:
+            page = httpx.get(f"{url}/rooms", params=query, headers=AUTHORISED).json()
+            seen += [one["room"] for one in page["rooms"]]
+            query = {"limit": 1, "after": page["next"]} if page["next"] else None
+    assert [room for room in seen if room in rooms] == rooms
+
+
+def test_publish(url: str) -> None:
+    room = new_room()
+    with member(url, room, "a") as websocket:
+        envelope = b'{ "message": {"type": "offer", "sdp": "\xc3\xa9\\u00e9"} }'
+        headers = AUTHORISED | {"Content-Type": "application/json"}
+        answer = httpx.post(f"{url}/rooms/{room}", content=envelope, headers=headers)
+        assert answer.status_code == 200
+        frame = websocket.recv(5)
+        assert isinstance(frame, str)
+        told = json.loads(frame)
+        assert told.pop("from") == "$server"
+        assert told.pop("id") == answer.json()["id"]
+        assert told == json.loads(envelope)
+        assert frame.encode().startswith(envelope[:-2])
+
+
+def test_publish_to_one(url: str) -> None:
+    room = new_room()
+    with member(url, room, "a") as first, member(url, room, "b") as second:
+        answer = httpx.post(f"{url}/rooms/{room}", json={"to": "b", "n": 1}, headers=AUTHORISED)
+        assert answer.status_code == 200
+        httpx.post(f"{url}/rooms/{room}", json={"n": 2}, headers=AUTHORISED)
+        assert [json.loads(second.recv(5))["n"] for _ in range(2)] == [1, 2]
+        assert json.loads(first.recv(5))["n"] == 2
+        absent = httpx.post(f"{url}/rooms/{room}", json={"to": ["a", "c"]}, headers=AUTHORISED)
+    assert (absent.status_code, absent.json()["error"]["code"]) == (404, "no_such_peer")
+    assert absent.json()["error"]["peers"] == ["c"]
+
+
+def test_repeated_key(url: str) -> None:
+    room = new_room()
+    with member(url, room, "a") as websocket:
+        answers = [httpx.post(f"{url}/rooms/{room}", json={"key": "k"}, headers=AUTHORISED).json() for _ in range(2)]
+        httpx.post(f"{url}/rooms/{room}", json={"last": True}, headers=AUTHORISED)
+        frames = [json.loads(websocket.recv(5)) for _ in range(2)]
+    assert [answer["repeat"] for answer in answers] == [False, True]
+    assert answers[0]["id"] == answers[1]["id"] == frames[0]["id"]
+    assert frames[1]["last"] is True
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "bad_json"),
+        (b"{", "bad_json"),
+        (b"\xff", "bad_json"),
+        (b'{"a":NaN}', "bad_json"),
+        (b'{"a":' + b"[" * 1000, "bad_json"),
+        (b"[]", "bad_envelope"),
+        (b'{"to":1}', "bad_envelope"),
+        (b'{"to":"$server"}', "bad_peer"),
+        (b'{"from":"a"}', "reserved_field"),
+        (b" " * 1025, "too_large"),
+    ],
+)
+def test_bad_envelope(plain_url: str, body: bytes, code: str) -> None:
+    headers = AUTHORISED | {"Content-Type": "application/json"}
+    answer = httpx.post(f"{plain_url}/rooms/a", content=body, headers=headers)
+    assert answer.json()["error"]["code"] == code
+    assert 400 <= answer.status_code < 500
+
+
+def test_health(url: str, backend: str) -> None:
+    answer = httpx.get(f"{url}/health")
+    assert answer.status_code == 200
+    body = answer.json()
+    workers = body["workers"] if backend == "fleet" else [body]
+    assert len({worker["worker"] for worker in workers}) == (2 if backend == "fleet" else 1)
+    for worker in workers:
+        assert all(check["ok"] for check in worker["checks"].values())
+        assert ("redis" in worker["checks"]) == (backend != "memory")
+    alone = httpx.get(f"{url}/health?scope=worker").json()
+    assert alone["worker"] in {worker["worker"] for worker in workers}
+
+
+def test_metrics(url: str, backend: str) -> None:
+    httpx.get(f"{url}/nothing")
+    answer = httpx.get(f"{url}/metrics")
+    assert answer.status_code == 200
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    by_worker = {sample.labels.get("worker") for sample in samples}
+    assert by_worker == ({"0", "1"} if backend == "fleet" else {None})
+    assert sum(sample.value for sample in samples if sample.name == "relay_ready") == len(by_worker)
+    assert any(sample.labels.get("code") == "not_found" and sample.value for sample in samples)
+
+
+def test_preflight(plain_url: str) -> None:
+    headers = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    answer = httpx.options(f"{plain_url}/rooms/a", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+# What no client library sends.
+
+
+def exchange(url: str, request: bytes) -> tuple[int, bytes]:
+    """Send bytes; the status and the body of the answer, which says itself how long it is."""
+    with socket.create_connection((httpx.URL(url).host, httpx.URL(url).port or 80), timeout=5) as sock:
+        sock.sendall(request)
+        with sock.makefile("rb") as answer:
+            status = int(answer.readline().split(b" ", 2)[1])
+            fields = dict(line.rstrip().lower().split(b": ", 1) for line in iter(answer.readline, b"\r\n"))
+            body = answer.read() if request.startswith(b"HEAD") else answer.read(int(fields[b"content-length"]))
+    return status, body
+
+
+def get(target: bytes, *headers: bytes) -> bytes:
+    lines = [b"GET %s HTTP/1.1" % target, b"Connection: close", *(headers or (b"Host: relay",)), b"", b""]
+    return b"\r\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [
+        (b"/rooms/%2F", 400, "bad_room"),
+        (b"/rooms/a%2Fb", 400, "bad_room"),
+        (b"/rooms/a/b", 400, "bad_room"),
+        (b"/rooms/", 400, "bad_room"),
+        (b"/rooms/..", 400, "bad_room"),
+        (b"/rooms/%2e%2e", 400, "bad_room"),
+        (b"/rooms/../health", 400, "bad_room"),
+        (b"/rooms/%zz", 400, "bad_room"),
+        (b"/rooms/%", 400, "bad_room"),
+        (b"/rooms/%00", 400, "bad_room"),
+        (b"/rooms/%0A", 400, "bad_room"),
+        (b"/rooms/a%0d%0aX-Evil:1", 400, "bad_room"),
+        (b"/rooms/%ff", 400, "bad_room"),
+        (b"/rooms/%F0%9F%98%80", 400, "bad_room"),
+        (b"/rooms/%ED%A0%80", 400, "bad_room"),
+        (b"/rooms/%7Ba%7D", 400, "bad_room"),
+        (b"/rooms/" + b"a" * 10_000, 400, "bad_room"),
+        (b"/rooms/a?" + b"x" * 10_000, 400, "bad_query"),
+        (b"/rooms/a?x=%FF", 400, "bad_query"),
+        (b"/health?scope=%00", 400, "bad_query"),
+        (b"/health/", 404, "not_found"),
+        (b"/openapi.json/", 404, "not_found"),
+        (b"//", 404, "not_found"),
+        (b"//evil.example/", 404, "not_found"),
+        (b"/%2e%2e/health", 404, "not_found"),
+    ],
+)
+def test_odd_targets(plain_url: str, target: bytes, status: int, code: str) -> None:
+    answered, body = exchange(plain_url, get(target))
+    assert (answered, json.loads(body)["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        get(b"/health", b"Host: ["),
+        get(b"/health/", b"Host: ["),
+        get(b"/nothing/", b"Host: [::1"),
+        get(b"/", b"Host: \xff"),
+        get(b"/", b"X-Nothing: a"),
+        get(b"/rooms", b"Host: a", b"Authorization: Bearer \xff\xfe"),
+        get(b"/rooms", b"Host: a", b"Authorization: Bearer a", b"Authorization: Bearer b"),
+        get(b"/rooms/\xff"),
+        get(b"/rooms/\xf0\x9f\x98\x80"),
+        get(b"http://[/"),
+        get(b"*"),
+        get(b"/\x00"),
+        get(b"/health", b"Origin: \xff"),
+        get(b"/health", b"Content-Length: 99999999999999999999"),
+        b"POST /rooms/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: -1\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"BREW /rooms/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x00\x00 not http at all\r\n\r\n",
+    ],
+)
+def test_broken_requests_are_nobody_elses_trouble(plain_url: str, request_bytes: bytes) -> None:
+    status, _ = exchange(plain_url, request_bytes)
+    assert status < 500
+    assert httpx.get(f"{plain_url}/health").status_code == 200
+
+
+def test_body_without_end_is_answered_before_its_end(plain_url: str) -> None:
+    chunk = b"200\r\n" + b" " * 512 + b"\r\n"
+    request = (
+        b"POST /rooms/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n%s" % (TOKEN.encode(), chunk * 3)
+    )
+    status, body = exchange(plain_url, request)
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
+
+
+def test_large_body_of_known_length(plain_url: str) -> None:
+    request = (
+        b"POST /rooms/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer %s\r\nContent-Length: 1025\r\n\r\n%s" % (TOKEN.encode(), b" " * 1025)
+    )
+    status, body = exchange(plain_url, request)
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
+
+
+def test_head_has_no_body(plain_url: str) -> None:
+    for target in (b"/health", b"/rooms/a", b"/nothing", b"/rooms/%00"):
+        _, body = exchange(plain_url, get(target).replace(b"GET", b"HEAD", 1))
+        assert body == b""
+
+
+# Settings that change what is where.
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def test_admin_port() -> None:
+    port = free_port()
+    with served("--admin-port", str(port)) as url:
+        admin = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{url}/metrics").status_code == 404
+        assert httpx.get(f"{admin}/metrics").status_code == 200
+        assert httpx.get(f"{url}/health").json()["worker"] == httpx.get(f"{admin}/health").json()["worker"]
+        refused = httpx.get(f"{admin}/rooms/a")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_without_a_token_rooms_tell_and_nothing_else_is_on() -> None:
+    with served() as url, member(url, "lobby", "a"):
+        assert httpx.get(f"{url}/rooms/lobby").json()["members"] == [{"peer": "a"}]
+        for answer in (httpx.get(f"{url}/rooms"), httpx.post(f"{url}/rooms/lobby", json={})):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_redis_that_is_not_there() -> None:
+    options = ["--redis", f"redis://127.0.0.1:{free_port()}", "--publish-timeout", "0.5", "--admin-token", TOKEN]
+    with served(*options, ready=False) as url:
+        health = httpx.get(f"{url}/health")
+        assert health.status_code == 503
+        assert health.json()["checks"]["redis"]["ok"] is False
+        assert httpx.get(f"{url}/health/live").status_code == 200
+        assert httpx.get(f"{url}/metrics").status_code == 200
+        for answer in (
+            httpx.get(f"{url}/rooms/a"),
+            httpx.get(f"{url}/rooms", headers=AUTHORISED),
+            httpx.post(f"{url}/rooms/a", json={}, headers=AUTHORISED),
+        ):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+            assert int(answer.headers["retry-after"]) > 0

@@ -1,0 +1,256 @@
+"""Who is in a room, as two workers and their clients see it."""
+
+import asyncio
+import time
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.conftest import MakeClient, MakeRelay
+from tests.fleet import QUICK, Client, eventually
+
+
+async def members(relay, room: str = "room") -> dict[str, bool]:
+    answer = (await relay.get(f"/rooms/{room}")).json()
+    assert answer["count"] == len(answer["members"])
+    assert answer["present"] == (answer["count"] > 0)
+    return {member["peer"]: member.get("held", False) for member in answer["members"]}
+
+
+async def test_joins_leaves_and_lists_agree_on_both_workers(pair, enter: MakeClient) -> None:
+    watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
+    assert watcher.welcome["members"] == [{"peer": "w"}]
+    crowd = await asyncio.gather(*[enter(pair[n % 2], f"/rooms/room?peer=p{n}") for n in range(10)])
+    joined = []
+    while len(joined) < 10:
+        joined += (await watcher.next())["joined"]
+    assert sorted(joined) == [f"p{n}" for n in range(10)]
+    expected = dict.fromkeys(["w", *joined], False)
+    assert await members(pair[0]) == await members(pair[1]) == expected
+    answer = await watcher.ask({"type": "presence"})
+    assert {member["peer"] for member in answer["members"]} == set(expected)
+    await asyncio.gather(*[client.close() for client in crowd])
+    left = []
+    while len(left) < 10:
+        left += (await watcher.next())["left"]
+    assert await members(pair[1]) == {"w": False}
+    assert "members" not in (await enter(pair[1])).welcome
+
+
+@pytest.mark.parametrize("code", [1000, 1001])
+async def test_a_goodbye_is_told_on_the_other_worker_within_100_ms(pair, enter: MakeClient, code: int) -> None:
+    watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
+    took = []
+    for number in range(5):
+        client = await enter(pair[1], f"/rooms/room?peer=p{number}")
+        assert (await watcher.next())["joined"]
+        began = time.monotonic()
+        closing = asyncio.create_task(client.close(code))
+        assert (await watcher.next())["left"] == [f"p{number}"]
+        took.append(time.monotonic() - began)
+        await closing
+    assert sorted(took)[2] < 0.1, took
+
+
+async def test_a_loss_is_held_for_the_grace_time_then_told(pair, enter: MakeClient) -> None:
+    watcher, client = await enter(pair[0], "/rooms/room?peer=w&presence=1"), await enter(pair[1], "/rooms/room?peer=p")
+    await watcher.next()
+    began = time.monotonic()
+    client.lose()
+    await eventually(lambda: _is(members(pair[0]), {"w": False, "p": True}))
+    assert (await watcher.next())["left"] == ["p"]
+    assert QUICK["grace"] - 0.05 <= time.monotonic() - began <= QUICK["grace"] + 1
+
+
+async def _is(awaitable, expected) -> bool:
+    return await awaitable == expected
+
+
+async def test_a_return_within_the_grace_time_is_no_news(pair, enter: MakeClient) -> None:
+    watcher, client = await enter(pair[0], "/rooms/room?peer=w&presence=1"), await enter(pair[1], "/rooms/room?peer=p")
+    await watcher.next()
+    client.lose()
+    back = await enter(pair[0], "/rooms/room?peer=p", resume=client.welcome["resume"])
+    assert back.welcome["resumed"] is True
+    await eventually(lambda: _is(members(pair[1]), {"w": False, "p": False}))
+    # Past the end of the old hold, and nothing was told of it.
+    await eventually(lambda: _zero(pair[1], "relay_held_members"))
+    assert await watcher.all_up_to_now() == []
+    assert await members(pair[1]) == {"w": False, "p": False}
+
+
+async def test_coming_back_closes_the_old_connection(pair, enter: MakeClient) -> None:
+    old = await enter(pair[0], "/rooms/room?peer=p")
+    new = await enter(pair[1], "/rooms/room?peer=p", resume=old.welcome["resume"])
+    assert new.welcome["resumed"] is True
+    assert await old.closed() == 4500
+    await new.send({"type": "ping"})
+    assert (await new.next())["type"] == "pong"
+    same_worker = await enter(pair[1], "/rooms/room?peer=p", resume=new.welcome["resume"])
+    assert await new.closed() == 4500
+    assert await members(pair[0]) == {"p": False}
+    await same_worker.close()
+
+
+async def test_a_taken_peer_id_is_refused(pair, enter: MakeClient) -> None:
+    await enter(pair[0], "/rooms/room?peer=p")
+    for resume in ("", "wrong"):
+        other = await enter(pair[1], "/rooms/room?peer=p", resume=resume)
+        assert other.welcome["code"] == "peer_taken"
+        assert await other.closed() == 4501
+    assert await members(pair[0]) == {"p": False}
+
+
+async def test_resume_keys_rotate(pair, enter: MakeClient) -> None:
+    first = await enter(pair[0], "/rooms/room?peer=p")
+    second = await enter(pair[1], "/rooms/room?peer=p", resume=first.welcome["resume"])
+    third = await enter(pair[0], "/rooms/room?peer=p", resume=first.welcome["resume"])
+    assert third.welcome["resumed"] is True
+    fourth = await enter(pair[1], "/rooms/room?peer=p", resume=third.welcome["resume"])
+    assert fourth.welcome["resumed"] is True
+    for used_up in (first, second):
+        late = await enter(pair[0], "/rooms/room?peer=p", resume=used_up.welcome["resume"])
+        assert late.welcome["code"] == "peer_taken"
+
+
+async def test_the_welcome_says_whether_anything_was_missed(pair, enter: MakeClient) -> None:
+    a, b = await enter(pair[0]), await enter(pair[1], "/rooms/room?peer=b")
+    place = (await b.ask({"type": "ping"}))["id"]
+    b.lose()
+    back = await enter(pair[0], f"/rooms/room?peer=b&since={place}", resume=b.welcome["resume"])
+    assert back.welcome["recovered"] is True
+    back.lose()
+    await a.ask({"n": 1})
+    late = await enter(pair[0], f"/rooms/room?peer=b&since={place}", resume=back.welcome["resume"])
+    assert late.welcome["recovered"] is False
+
+
+async def test_names_are_for_members_of_the_room(pair, enter: MakeClient) -> None:
+    await enter(pair[0], "/rooms/room?peer=p")
+    stranger = await enter(pair[1], "/rooms/elsewhere")
+    answer = await stranger.ask({"type": "presence", "room": "room"})
+    assert (answer["present"], answer["count"], answer["members"]) == (True, 1, [])
+
+
+async def test_long_lists_are_cut_but_counted(start: MakeRelay, enter: MakeClient, redis_url, prefix) -> None:
+    relay = await start(redis=redis_url, prefix=prefix, presence_list=3)
+    for _ in range(5):
+        await enter(relay)
+    last = await enter(relay, "/rooms/room?presence=1")
+    assert (last.welcome["count"], len(last.welcome["members"])) == (6, 3)
+
+
+async def test_sigterm_says_goodbye_exits_0_and_leaves_the_places_to_the_others(pair, enter: MakeClient) -> None:
+    watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
+    clients = [await enter(pair[1], f"/rooms/room?peer=p{n}") for n in range(20)]
+    began = time.monotonic()
+    exited = asyncio.create_task(pair[1].terminate())
+    assert {await client.closed() for client in clients} == {1001}
+    assert await exited == 0
+    assert time.monotonic() - began < QUICK["drain_timeout"] + 2
+    back = await enter(pair[0], "/rooms/room?peer=p0", resume=clients[0].welcome["resume"])
+    assert back.welcome["resumed"] is True
+    told: list[str] = []
+    while len(told) < 19:
+        told += [peer for event in [await watcher.next()] for peer in event["left"]]
+    assert sorted(told) == sorted(f"p{n}" for n in range(1, 20))
+
+
+async def test_a_stuck_client_does_not_keep_a_worker_from_stopping(start: MakeRelay, enter: MakeClient) -> None:
+    relay = await start()
+    stuck = await enter(relay)
+    stuck.socket.transport.pause_reading()
+    began = time.monotonic()
+    assert await relay.terminate() == 0
+    assert time.monotonic() - began < QUICK["drain_timeout"] + 2
+
+
+async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(start: MakeRelay, enter: MakeClient, redis_server, prefix) -> None:
+    settings = {"redis": redis_server.url, "prefix": prefix, "presence_ttl": 2, "sequence_ttl": 2}
+    relays = [await start(**settings) for _ in range(2)]
+    client = await enter(relays[0])
+    await enter(relays[1])
+    await client.ask({"n": 1})
+    assert redis_server.client.keys(f"{prefix}:*")
+    for relay in relays:
+        relay.process.kill()
+    await eventually(lambda: not [k for k in redis_server.client.keys(f"{prefix}:*") if b":repeats" not in k])
+    for key in redis_server.client.keys(f"{prefix}:*"):
+        assert 0 < redis_server.client.pttl(key) <= 120_000
+
+
+async def test_a_live_room_outlives_the_time_to_live(start: MakeRelay, enter: MakeClient, redis_server, prefix) -> None:
+    relay = await start(redis=redis_server.url, prefix=prefix, presence_ttl=2, sequence_ttl=2)
+    client = await enter(relay, "/rooms/room?peer=p")
+    epoch = client.welcome["id"].split("-")[0]
+    lowest = 2000
+    deadline = time.monotonic() + 3.5
+    while time.monotonic() < deadline:
+        lowest = min(lowest, redis_server.client.pttl(f"{prefix}:{{room}}:presence"))
+        await asyncio.sleep(0.05)
+    assert lowest > 0
+    assert await members(relay) == {"p": False}
+    assert (await client.ask({"n": 1}))["id"].split("-")[0] == epoch
+
+
+async def test_an_idle_connection_costs_redis_nothing(start: MakeRelay, enter: MakeClient, own_redis) -> None:
+    relay = await start(redis=own_redis.url)
+
+    async def commands_a_second() -> float:
+        before, began = own_redis.client.info("stats")["total_commands_processed"], time.monotonic()
+        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.25)
+        after = own_redis.client.info("stats")["total_commands_processed"]
+        return (after - before) / (time.monotonic() - began)
+
+    without = await commands_a_second()
+    for number in range(300):
+        await enter(relay, f"/rooms/r{number % 20}")
+    with_many = await commands_a_second()
+    print(f"commands a second: {without:.1f} without, {with_many:.1f} with 300 idle connections in 20 rooms")
+    assert with_many < without + 5
+
+
+async def test_health_and_metrics_count_what_is_there(pair, enter: MakeClient) -> None:
+    client = await enter(pair[0], "/rooms/one")
+    await client.ask({"type": "join", "room": "two"})
+    health = (await pair[0].get("/health")).json()
+    assert (health["ready"], health["rooms"], health["connections"]) == (True, 2, 1)
+    assert set(health["checks"]) == {"redis", "subscription", "keeper", "draining"}
+    assert health["checks"]["subscription"]["seconds"] < QUICK["probe_interval"]
+    assert await pair[0].metric("relay_connections") == 1
+    assert await pair[0].metric("relay_members") == 2
+    await client.close()
+    await eventually(lambda: _zero(pair[0], "relay_connections"))
+    assert await pair[0].metric("relay_closed_connections_total", reason="client") == 1
+
+
+async def _zero(relay, metric: str) -> bool:
+    return await relay.metric(metric) == 0
+
+
+async def test_tls(start: MakeRelay, tmp_path) -> None:
+    import ssl
+
+    import trustme
+
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    relay = await start(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    client = await Client.open(f"{relay.ws}/rooms/room", ssl=trust)
+    assert (await client.ask({"n": 1}))["type"] == "ack"
+    await client.close()
+
+
+async def test_other_origins_are_refused_where_some_are_named(start: MakeRelay, enter: MakeClient) -> None:
+    relay = await start(origins="https://good.example")
+    await enter(relay, additional_headers={"Origin": "https://good.example"})
+    with pytest.raises(InvalidStatus) as refused:
+        await enter(relay, additional_headers={"Origin": "https://evil.example"})
+    assert refused.value.response.status_code == 403

@@ -1,0 +1,307 @@
+"""Several workers behind one port: the dead, the silent and the deaf are replaced, and nobody is left behind."""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from relay.config import Settings
+from relay.serving import open_sockets
+from relay.supervisor import Patience, Supervisor
+
+TIMEOUT = 15.0
+
+# A worker that says of its health what it is told to say, and writes down what becomes of it.
+ACTOR = """
+import json, os, signal, socket, sys
+role, diary = sys.argv[1], sys.argv[2]
+def note(what):
+    with open(diary, "a") as file:
+        file.write(f"{what} {os.getpid()}\\n")
+def goodbye(*_):
+    note("asked to stop")
+    sys.exit(0)
+note("started")
+brief = json.loads(sys.stdin.buffer.readline())
+if role == "dies":
+    sys.exit(3)
+if role == "stubborn":
+    signal.signal(signal.SIGTERM, lambda *_: note("ignored"))
+else:
+    signal.signal(signal.SIGTERM, goodbye)
+note("ready")
+server = socket.socket(socket.AF_UNIX)
+path = brief["siblings"][brief["index"]]
+if os.path.exists(path):
+    os.unlink(path)
+server.bind(path)
+server.listen()
+while True:
+    client, _ = server.accept()
+    note("questioned")
+    if role == "silent":
+        continue
+    client.recv(4096)
+    body = role if role.startswith("{") else "{}"
+    client.sendall(b"HTTP/1.1 503 No\\r\\ncontent-length: %d\\r\\n\\r\\n%s" % (len(body), body.encode()))
+    client.close()
+"""
+
+KIND = Patience(between_questions=0.02, for_start=30, for_answer=30, for_health=0.2)
+QUICK = Patience(
+    between_questions=0.02, for_start=0.5, for_answer=0.2, for_health=0.2, at_most_between_starts=0.3, for_a_life=60
+)
+
+
+def health(**checks: bool) -> str:
+    return json.dumps(
+        {"ready": all(checks.values()), "checks": {name: {"ok": ok, "text": "?"} for name, ok in checks.items()}}
+    )
+
+
+@dataclass
+class Stage:
+    """A supervisor of actors, and what they have written down."""
+
+    supervisor: Supervisor
+    task: asyncio.Task[None]
+    diary: Path
+
+    def count(self, what: str) -> int:
+        return self.diary.read_text().count(what) if self.diary.exists() else 0
+
+    async def until(self, what: str, times: int) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            while self.count(what) < times:
+                assert not self.task.done()
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def staged(
+    role: str, diary: Path, *, workers: int = 1, drain_timeout: float = 0.1, patience: Patience = QUICK
+) -> AsyncIterator[Stage]:
+    settings = Settings(port=0, workers=workers, redis="redis://nowhere.invalid", drain_timeout=drain_timeout)
+    supervisor = Supervisor(
+        settings, open_sockets(settings), patience, command=(sys.executable, "-c", ACTOR, role, str(diary))
+    )
+    task = asyncio.create_task(supervisor.run())
+    try:
+        yield Stage(supervisor, task, diary)
+    finally:
+        if not task.done():
+            supervisor.stop()
+        async with asyncio.timeout(TIMEOUT):
+            await task
+
+
+async def test_deaf_worker_is_asked_to_stop_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with staged(health(redis=True, subscription=False, draining=True), tmp_path / "diary") as stage:
+        await stage.until("asked to stop", 1)
+        await stage.until("started", 2)
+    assert "is not well though Redis answers (subscription: ?); it is stopped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        pytest.param(health(redis=False, subscription=False, draining=True), id="Redis is away"),
+        pytest.param(health(redis=True, subscription=False, draining=False), id="draining"),
+        pytest.param(health(redis=True, subscription=True, draining=True), id="well"),
+    ],
+)
+async def test_worker_that_a_new_one_would_not_better_is_kept(tmp_path: Path, report: str) -> None:
+    async with staged(report, tmp_path / "diary", patience=KIND) as stage:
+        await stage.until("questioned", 40)  # which is longer than patience with its health
+        assert stage.count("started") == 1
+        assert stage.count("asked to stop") == 0
+
+
+async def test_worker_with_nonsense_for_health_is_replaced(tmp_path: Path) -> None:
+    async with staged("[]", tmp_path / "diary") as stage:
+        await stage.until("started", 2)
+
+
+async def test_silent_worker_is_killed_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with staged("silent", tmp_path / "diary") as stage:
+        await stage.until("started", 2)
+        assert stage.count("asked to stop") == 0
+    assert "does not answer" in caplog.text
+    assert "was ended by SIGKILL" in caplog.text
+
+
+async def test_worker_that_dies_at_once_is_started_ever_more_slowly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with staged("dies", tmp_path / "diary") as stage:
+        await stage.until("started", 4)
+    pauses = re.findall(r"has ended with status 3; another one starts (now|in [\d.]+ s)", caplog.text)
+    assert pauses[:3] == ["now", "in 0.3 s", "in 0.3 s"]
+
+
+async def test_all_are_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
+    async with staged(health(redis=True), tmp_path / "diary", workers=3, patience=KIND) as stage:
+        await stage.until("ready", 3)
+        stage.supervisor.stop()
+        await stage.task
+        assert stage.count("asked to stop") == 3
+
+
+async def test_stopping_twice_kills(tmp_path: Path) -> None:
+    async with staged("stubborn", tmp_path / "diary", drain_timeout=60, patience=KIND) as stage:
+        await stage.until("ready", 1)
+        stage.supervisor.stop()
+        await stage.until("ignored", 1)
+        stage.supervisor.stop()
+        async with asyncio.timeout(5):
+            await stage.task
+
+
+# The command itself, with real workers.
+
+
+@dataclass
+class Fleet:
+    """`relay serve --workers 2`, and how to reach it."""
+
+    process: subprocess.Popen[str]
+    url: str
+    temporary: Path
+
+    def get(self, path: str) -> Any:
+        return httpx.get(self.url + path).json()
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not _quietly(condition):
+            assert time.monotonic() < deadline
+            time.sleep(0.03)
+
+
+def _quietly(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except (httpx.TransportError, KeyError):
+        return False
+
+
+@contextmanager
+def fleet(redis_url: str, temporary: Path, *options: str) -> Iterator[Fleet]:
+    command = [sys.executable, "-m", "relay", "serve", "--port", "0", "--workers", "2", "--redis", redis_url]
+    command += ["--prefix", f"t{secrets.token_hex(4)}", "--probe-interval", "0.3", "--lease", "1", *options]
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("RELAY_")}
+    environment["TMPDIR"] = str(temporary)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = next(found[1] for line in process.stdout if (found := re.search(r"(https?://\S+)/health", line)))
+            one = Fleet(process, url, temporary)
+            one.until(lambda: one.get("/health")["ready"])
+            yield one
+        finally:
+            process.terminate()
+            try:
+                process.wait(TIMEOUT)
+            finally:
+                process.kill()
+
+
+def gone(pids: Sequence[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_killed_worker_is_replaced(redis_url: str, tmp_path: Path) -> None:
+    with fleet(redis_url, tmp_path) as one:
+        first, second = one.workers
+        os.kill(first, signal.SIGKILL)
+        one.until(lambda: len(one.workers) == 2 and first not in one.workers)
+        one.until(lambda: one.get("/health")["ready"])
+        assert second in one.workers
+        assert len(one.get("/health")["workers"]) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_closes_all_clients_and_ends_with_0(redis_url: str, tmp_path: Path, number: signal.Signals) -> None:
+    with fleet(redis_url, tmp_path) as one, ExitStack() as stack:
+        address = one.url.replace("http", "ws", 1) + "/rooms/a"
+        clients = [stack.enter_context(connect(address)) for _ in range(6)]
+        workers = one.workers
+        for client in clients:
+            assert json.loads(client.recv(5))["type"] == "welcome"
+        os.killpg(one.process.pid, number)  # as a terminal does
+        for client in clients:
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(5)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+        assert one.process.wait(TIMEOUT) == 0
+        assert gone(workers)
+        assert not list(tmp_path.iterdir())
+
+
+def test_workers_do_not_outlive_a_supervisor_that_is_killed(redis_url: str, tmp_path: Path) -> None:
+    with fleet(redis_url, tmp_path) as one:
+        workers = one.workers
+        with connect(one.url.replace("http", "ws", 1)) as client:
+            assert json.loads(client.recv(5))["type"] == "welcome"
+            one.process.kill()
+            with pytest.raises(ConnectionClosed) as closed:
+                client.recv(5)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        one.until(lambda: gone(workers))
+        assert not list(tmp_path.iterdir())
+
+
+def test_sockets_are_for_this_user_alone(redis_url: str, tmp_path: Path) -> None:
+    with fleet(redis_url, tmp_path):
+        (directory,) = tmp_path.iterdir()
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_metrics_speak_for_all_workers(redis_url: str, tmp_path: Path) -> None:
+    with fleet(redis_url, tmp_path) as one:
+        ready = re.findall(r'relay_ready\{worker="(\d)"\} 1\.0', httpx.get(one.url + "/metrics").text)
+        assert ready == ["0", "1"]
+
+
+def test_rooms_command_lists_the_rooms_of_all_workers(redis_url: str, tmp_path: Path) -> None:
+    prefix = f"t{secrets.token_hex(4)}"
+    command = [sys.executable, "-m", "relay", "rooms", "--redis", redis_url, "--prefix", prefix]
+    with fleet(redis_url, tmp_path, "--prefix", prefix) as one:
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""
+        address = one.url.replace("http", "ws", 1)
+        with (
+            connect(f"{address}/rooms/a"),
+            connect(f"{address}/rooms/a"),
+            connect(f"{address}/rooms/long-name") as last,
+        ):
+            assert json.loads(last.recv(5))["type"] == "welcome"
+            one.until(lambda: one.get("/rooms/a").get("count", len(one.get("/rooms/a")["members"])) == 2)
+            text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            listed = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout
+    assert text.splitlines() == ["room       members", "a          2", "long-name  1"]
+    assert json.loads(listed) == [{"room": "a", "members": 2}, {"room": "long-name", "members": 1}]

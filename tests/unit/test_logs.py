@@ -1,0 +1,101 @@
+"""What the log looks like, and that nobody outside can write lines of their own into it."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import logs
+
+HOSTILE = "evil\r\n2026-01-01 error relay: all is lost\x1b[2J\x9b2J\u2028\u202e\x00\ud800"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    quiet = {
+        name: logging.getLogger(name).level for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+    }
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, old in quiet.items():
+        logging.getLogger(name).setLevel(old)
+
+
+def written(form: str, level: str = "info", worker: str = "") -> io.StringIO:
+    stream = io.StringIO()
+    logs.configure(level, form, worker=worker, stream=stream)
+    return stream
+
+
+def test_text_names_time_level_area_and_message() -> None:
+    stream = written("text")
+    logging.getLogger("relay.area").warning("%d things", 3)
+    time, rest = stream.getvalue().split(" ", 1)
+    assert time.endswith("Z")
+    assert len(time) == len("2026-11-23T04:26:20.749Z")
+    assert rest == "warning relay.area: 3 things\n"
+
+
+def test_text_names_the_worker_where_there_are_several() -> None:
+    stream = written("text", worker="w-1")
+    logging.getLogger("relay.area").info("here")
+    assert " info    [w-1] relay.area: here\n" in stream.getvalue()
+
+
+def test_json_is_one_object_per_line() -> None:
+    stream = written("json", worker="w-1")
+    logging.getLogger("relay.area").info(HOSTILE)
+    (line,) = stream.getvalue().splitlines()
+    entry = json.loads(line)
+    assert entry.pop("time").endswith("Z")
+    assert entry.pop("message").startswith("evil\\x0d\\x0a2026")
+    assert entry == {"level": "info", "area": "relay.area", "worker": "w-1"}
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_traceback_is_told_and_escaped(form: str) -> None:
+    stream = written(form)
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logging.getLogger("relay").exception("it failed")
+    assert "ValueError: evil" in stream.getvalue()
+    assert not set("\r\x1b\x9b\u2028\u202e\x00") & set(stream.getvalue())
+    assert all(line.startswith("    ") for line in stream.getvalue().splitlines()[1:])
+
+
+@given(st.text(st.characters()))
+def test_no_text_breaks_a_line(text: str) -> None:
+    escaped = logs.escape(text)
+    assert len(escaped.splitlines()) <= 1
+    assert not any(ord(char) < 32 or 126 < ord(char) < 160 for char in escaped)
+    escaped.encode()
+
+
+def test_level_decides() -> None:
+    stream = written("text", level="warning")
+    logging.getLogger("relay").info("too much")
+    logging.getLogger("relay").warning("enough")
+    assert "too much" not in stream.getvalue()
+    assert "enough" in stream.getvalue()
+
+
+def test_server_below_never_tells_addresses() -> None:
+    stream = written("text", level="debug")
+    for name in ("uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).info('"WebSocket /?token=secret" [accepted]')
+    assert stream.getvalue() == ""
+
+
+def test_configuring_again_replaces() -> None:
+    first, second = written("text"), written("text")
+    logging.getLogger("relay").info("once")
+    assert first.getvalue() == ""
+    assert second.getvalue().count("once") == 1
