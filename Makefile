@@ -1,0 +1,94 @@
+# Everything a checkout needs: `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+CONFORMANCE := tests/conformance
+
+# What `make test` needs from the system, as command:package.
+TOOLS := redis-server:redis-server node:nodejs npm:npm
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help run test test-deploy lint format lock tools clean
+
+help: ## List what can be made.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
+
+run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
+	@exec $(BIN)/relay serve $(ARGS)
+
+test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
+	$(BIN)/python -m pytest $(ARGS)
+
+test-deploy: $(VENV)/.installed-dev ## Bring the deployment up with Docker, and test it.
+	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downwards.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## Bring the code into shape.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Write the lock files anew, with the newest versions allowed.
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade uv
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
+		--group build --output-file requirements.lock pyproject.toml
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --constraints requirements.lock \
+		--group build --group test --group lint --output-file tests/requirements.lock pyproject.toml
+
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+
+clean: ## Remove what was made.
+	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The virtual environment, from the lock files alone.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Relay needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+		echo "Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments here. On Debian and Ubuntu, as root:" >&2; \
+		echo "    apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; \
+		echo "and then the same make again." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
+	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: tests/requirements.lock $(VENV)/.installed
+	$(PIP) install --quiet --require-hashes --requirement tests/requirements.lock
+	@touch $@
+
+# What is not Python.
+
+tools:
+	@missing=; for tool in $(TOOLS); do \
+		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+	done; \
+	test -z "$$missing" && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends $$missing; \
+	else \
+		echo "The tests need what is not installed here. On Debian and Ubuntu, as root:" >&2; \
+		echo "    apt-get install$$missing" >&2; exit 1; \
+	fi
+
+ifneq ($(wildcard $(CONFORMANCE)/package-lock.json),)
+$(CONFORMANCE)/node_modules/.installed: $(CONFORMANCE)/package.json $(CONFORMANCE)/package-lock.json | tools
+	npm ci --prefix $(CONFORMANCE) --no-audit --no-fund
+	@touch $@
+else
+$(CONFORMANCE)/node_modules/.installed: ;
+endif
