@@ -1,7 +1,7 @@
 """Every setting, declared once: its default, what is allowed, and what it means.
 
-A setting is a field of `Settings`; its flag is `--like-this`, its variable `RELAY_LIKE_THIS`. A flag wins over a variable,
-a variable over the default. A limit names its consequence, and the README's table is made from these declarations.
+A setting is a field of `Settings`; its flag is `--like-this`, its variable `RELAY_LIKE_THIS`. A flag wins over a
+variable, a variable over the default. A limit names its consequence. The README's table is made from this.
 """
 
 from collections.abc import Iterator, Mapping

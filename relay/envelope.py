@@ -47,8 +47,8 @@ class MessageId(NamedTuple):
 class Publication:
     """An envelope to be published.
 
-    `body` is what `splice` made of it. `sender` is the peer id the relay vouches for, `generation` the sender's claim to
-    it (0: not a member, no claim to check). `to` names the only receivers, `()` means everybody. `channel` is for
+    `body` is what `splice` made of it. `sender` is the peer id the relay vouches for, `generation` the sender's claim
+    to it (0: not a member, no claim to check). `to` names the only receivers, `()` means everybody. `channel` is for
     members who listen to some channels only. A publication whose `key` this sender used in this room before is not
     delivered again. `seen` is the newest id the publishing worker has seen in the room.
     """
@@ -109,14 +109,14 @@ _typed = msgspec.json.Decoder(_Typed)
 def read_envelope(text: bytes) -> Publish:
     """Read an envelope from its JSON text, and say how it is to be published.
 
-    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`. An envelope with a `type` would pass for
-    an event of the relay's own, and is refused as well.
+    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`. An envelope with a `type` would pass
+    for an event of the relay's own, and is refused as well.
     """
     return _publish(_decode(text), text)
 
 
 def read_frame(text: bytes) -> Publish | None:
-    """As `read_envelope`, but an object with a `type` is not an envelope: None, and nothing else of it was looked at."""
+    """As `read_envelope`, but an object with a `type` is no envelope: None, and nothing else of it was looked at."""
     try:
         head = _decode(text)
     except BadFrame as error:

@@ -139,7 +139,7 @@ class Hub:
         room.joining[member] = None
 
     def admit(self, member: Member, since: MessageId, welcome: Event) -> None:
-        """The member has its place as of `since`: welcome it, and hand over what came after that, and all that comes."""
+        """The member has its place as of `since`: welcome it, and hand over all that came and comes after that."""
         room = self._rooms[member.room]
         self._displace(room, member.peer, member.generation)
         self._metrics.members.inc()

@@ -48,7 +48,7 @@ class AddressLimits:
         self._sweep_at = self._SWEEP
 
     def admit(self, address: str) -> str:
-        """Count a connection from `address`: "" when it may come in, else the error code. `release` ends what "" began."""
+        """Count a connection from `address`: "" when it may come in, until `release`; else the error code."""
         bucket = self._buckets.get(address)
         if bucket is None:
             self._sweep()

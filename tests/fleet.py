@@ -125,7 +125,7 @@ class Relay:
         return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}"
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
-        async with httpx.AsyncClient(verify=False, timeout=5) as client:  # noqa: S501  the test's own certificate
+        async with httpx.AsyncClient(verify=False, timeout=5) as client:
             return await client.get(self.http + path, **options)
 
     async def healthy(self, status: int = 200) -> bool:

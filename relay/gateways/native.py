@@ -1,7 +1,7 @@
 """The relay's own protocol: JSON in text frames, `/` and `/rooms/{room}`.
 
-An object without `type` is an envelope, forwarded byte for byte with `from` and `id` added; one with `type` is a command
-or an event. Anybody who knows only envelopes never meets an event that carries a channel.
+An object without `type` is an envelope, forwarded byte for byte with `from` and `id` added; one with `type` is a
+command or an event. Anybody who knows only envelopes never meets an event that carries a channel.
 """
 
 import re

@@ -134,7 +134,7 @@ class Leases(Protocol):
         ...
 
     async def bury(self, lease: str = "") -> None:
-        """Forget a dead lease, once all its rooms were adopted. Without a name: end this worker's own, as its last act."""
+        """Forget a dead lease, once all its rooms were adopted. Without a name: end this worker's own, at the end."""
         ...
 
     async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:

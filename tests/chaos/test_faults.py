@@ -57,7 +57,9 @@ async def test_a_killed_worker_leaves_no_ghosts(pair, enter: MakeClient) -> None
     assert await pair[0].metric("relay_adopted_members_total") == 20
 
 
-async def test_a_client_of_a_killed_worker_comes_back_unnoticed(start: MakeRelay, enter: MakeClient, redis_url, prefix) -> None:
+async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
+    start: MakeRelay, enter: MakeClient, redis_url, prefix
+) -> None:
     settings = {"redis": redis_url, "prefix": prefix, "lease": 1.0, "grace": 3.0}
     a, b = await start(**settings), await start(**settings)
     watcher, lost = await enter(a, "/rooms/room?peer=w&presence=1"), await enter(b, "/rooms/room?peer=p")
@@ -120,7 +122,9 @@ async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeCli
         assert relay.logged.count("lost the connection") == 2  # commands, and the subscription
 
 
-async def test_redis_that_answers_nothing_for_a_while(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
+async def test_redis_that_answers_nothing_for_a_while(
+    start: MakeRelay, enter: MakeClient, own_redis: RedisServer
+) -> None:
     relay = await start(redis=own_redis.url)
     alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob")
     own_redis.signal(signal.SIGSTOP)
@@ -188,7 +192,9 @@ async def test_starting_without_redis(start: MakeRelay, enter: MakeClient, own_r
 # The way between.
 
 
-async def test_a_deaf_subscription_turns_health_red_and_is_rebuilt(start: MakeRelay, enter: MakeClient, own_redis) -> None:
+async def test_a_deaf_subscription_turns_health_red_and_is_rebuilt(
+    start: MakeRelay, enter: MakeClient, own_redis
+) -> None:
     async with Proxy(own_redis.port) as proxy:
         relay = await start(redis=proxy.url)
         alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob")
@@ -205,7 +211,9 @@ async def test_a_deaf_subscription_turns_health_red_and_is_rebuilt(start: MakeRe
         assert "subscription deaf" in relay.logged
 
 
-async def test_a_worker_that_stays_deaf_sends_its_clients_elsewhere(start: MakeRelay, enter: MakeClient, own_redis) -> None:
+async def test_a_worker_that_stays_deaf_sends_its_clients_elsewhere(
+    start: MakeRelay, enter: MakeClient, own_redis
+) -> None:
     async with Proxy(own_redis.port) as proxy:
         relay = await start(redis=proxy.url, probe_interval=0.3)
         alice = await enter(relay)
@@ -213,7 +221,9 @@ async def test_a_worker_that_stays_deaf_sends_its_clients_elsewhere(start: MakeR
         assert await alice.closed(20) == 1001
 
 
-async def test_cut_connections_to_redis_heal_without_news(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
+async def test_cut_connections_to_redis_heal_without_news(
+    start: MakeRelay, enter: MakeClient, own_redis: RedisServer
+) -> None:
     async with Proxy(own_redis.port) as proxy:
         relay = await start(redis=proxy.url)
         alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob")
@@ -226,10 +236,15 @@ async def test_cut_connections_to_redis_heal_without_news(start: MakeRelay, ente
         assert await shows(relay, {"alice": False, "bob": False})
 
 
-async def test_an_outage_longer_than_lease_and_grace_is_no_leave(start: MakeRelay, enter: MakeClient, own_redis) -> None:
+async def test_an_outage_longer_than_lease_and_grace_is_no_leave(
+    start: MakeRelay, enter: MakeClient, own_redis
+) -> None:
     async with Proxy(own_redis.port) as proxy:
         relays = [await start(redis=proxy.url) for _ in range(2)]
-        watcher, other = await enter(relays[0], "/rooms/room?peer=w&presence=1"), await enter(relays[1], "/rooms/room?peer=o")
+        watcher, other = (
+            await enter(relays[0], "/rooms/room?peer=w&presence=1"),
+            await enter(relays[1], "/rooms/room?peer=o"),
+        )
         await watcher.next()
         proxy.refusing = True
         proxy.cut()

@@ -128,8 +128,8 @@ async def test_a_frame_beyond_sixteen_limits_ends_the_connection_with_1009(relay
 
 @pytest.mark.parametrize(
     "name",
-    ["", "..", ".", "a/b", "a%2Fb", "%2F", "%2e%2e", "{}", "%7B%7D", "a%0Ab", "%0A", "a%00", "%1B[2J", "a%20b", "%C3%A9",
-     "%F0%9F%98%80", "%FF", "x" * 129, "a%27", "a%22b"],
+    ["", "..", ".", "a/b", "a%2Fb", "%2F", "%2e%2e", "{}", "%7B%7D", "a%0Ab", "%0A", "a%00", "%1B[2J", "a%20b",
+     "%C3%A9", "%F0%9F%98%80", "%FF", "x" * 129, "a%27", "a%22b"],
 )  # fmt: skip
 async def test_a_bad_room_name_is_answered_then_closed(relay: Relay, enter: MakeClient, name: str) -> None:
     client = await enter(relay, f"/rooms/{name}")
@@ -258,7 +258,9 @@ async def test_too_fast_is_told_per_message_and_then_ends_the_connection(start: 
     assert await hasty.closed() == 4002
 
 
-async def test_a_slow_reader_is_cut_off_and_nobody_waits_for_it(start: MakeRelay, enter: MakeClient, redis_url, prefix) -> None:
+async def test_a_slow_reader_is_cut_off_and_nobody_waits_for_it(
+    start: MakeRelay, enter: MakeClient, redis_url, prefix
+) -> None:
     quick = {"message_rate": 100_000, "message_burst": 100_000}
     relay = await start(redis=redis_url, prefix=prefix, send_buffer=200_000, **quick)
     slow, reader, sender = await enter(relay, "/rooms/room?peer=slow"), await enter(relay), await enter(relay)

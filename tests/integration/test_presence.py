@@ -165,7 +165,9 @@ async def test_a_stuck_client_does_not_keep_a_worker_from_stopping(start: MakeRe
     assert time.monotonic() - began < QUICK["drain_timeout"] + 2
 
 
-async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(start: MakeRelay, enter: MakeClient, redis_server, prefix) -> None:
+async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(
+    start: MakeRelay, enter: MakeClient, redis_server, prefix
+) -> None:
     settings = {"redis": redis_server.url, "prefix": prefix, "presence_ttl": 2, "sequence_ttl": 2}
     relays = [await start(**settings) for _ in range(2)]
     client = await enter(relays[0])

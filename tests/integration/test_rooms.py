@@ -151,7 +151,9 @@ async def test_one_worker_in_memory_does_the_same(start: MakeRelay, enter: MakeC
     assert (await a.next())["left"] == ["b"]
 
 
-async def test_what_a_server_posts_reaches_the_members(pair, start: MakeRelay, enter: MakeClient, redis_url, prefix) -> None:
+async def test_what_a_server_posts_reaches_the_members(
+    pair, start: MakeRelay, enter: MakeClient, redis_url, prefix
+) -> None:
     import httpx
 
     admin = await start(redis=redis_url, prefix=prefix, admin_token="secret")
