@@ -3,10 +3,17 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from relay.codec import Frame
 from relay.errors import SLOW, CloseReason
 from relay.metrics import Metrics
+
+TRANSPORT_EXTENSION: Final = "relay.transport"
+"""Among a WebSocket scope's `extensions`, where the server has it: `{"abort": callable}`, to drop the connection."""
+
+CLOSED_EXTENSION: Final = "relay.closed"
+"""In a `websocket.disconnect` message, where the server has it: why the relay closed, when it was not the client."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds a closing connection has to take what is left for it."""

@@ -68,6 +68,8 @@ class CloseReason:
 
 NORMAL = CloseReason(1000, "normal", False, "the client left")
 GOING_AWAY = CloseReason(1001, "going_away", True, "this worker is stopping; come back, another one answers")
+PROTOCOL_ERROR = CloseReason(1002, "protocol_error", False, "the frames are not WebSocket frames (RFC 6455)")
+NOT_UTF8 = CloseReason(1007, "not_utf8", False, "a text frame is not UTF-8")
 TOO_LARGE = CloseReason(1009, "too_large", False, "a message beyond sixteen times the limit")
 INTERNAL = CloseReason(1011, "internal", True, "the relay failed on this connection")
 SLOW = CloseReason(4000, "slow", True, "the client reads too slowly; its outgoing buffer is full")
@@ -82,6 +84,8 @@ BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or 
 CLOSE_REASONS: Final = (
     NORMAL,
     GOING_AWAY,
+    PROTOCOL_ERROR,
+    NOT_UTF8,
     TOO_LARGE,
     INTERNAL,
     SLOW,

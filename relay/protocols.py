@@ -16,10 +16,11 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from relay.errors import PONG_TIMEOUT
+from relay.connection import CLOSED_EXTENSION, TRANSPORT_EXTENSION
+from relay.errors import CLOSE_REASONS, PONG_TIMEOUT
+from relay.worker import Worker
 
-TRANSPORT_EXTENSION: Final = "relay.transport"
-"""The key of a `Transport` among a WebSocket scope's `extensions`."""
+_NAMES: Final = {reason.code: reason.name for reason in CLOSE_REASONS}
 
 MAX_HEAD: Final = 65_536
 """Bytes a request may have before its body."""
@@ -140,7 +141,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.request_timeout, self.transport.abort)
+            self._deadline = self.loop.call_later(self.request_timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        worker: Worker | None = self.app_state.get("worker")
+        if worker is not None:
+            worker.metrics.closed.labels("request_timeout").inc()
+        self.transport.abort()
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -267,7 +274,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _say_closed(self) -> None:
         said = self.conn.close_sent
         code, reason = (said.code, said.reason) if said else (1006, "")
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        disconnect: dict[str, Any] = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        self.queue.put_nowait(cast(Any, disconnect | {CLOSED_EXTENSION: _NAMES.get(code, "protocol_error")}))
         self.transport.write(b"".join(self.conn.data_to_send()))
         _say_no_more(self.transport)
         # An application that has not heard of it yet is told when it sends.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from relay.fleet import live_rooms
 from relay.server import BadCertificate, CannotListen
 from relay.serving import Opened, open_sockets, serve_alone, serve_brief
 from relay.supervisor import supervise
+
+log = logging.getLogger("relay.cli")
 
 _ROOMS_NEED = frozenset({"redis", "prefix", "publish_timeout"})
 
@@ -43,8 +46,11 @@ def serve(**flags: str | None) -> None:
         _fail([str(error)], status=2)
     except CannotListen as error:
         _fail([f"cannot listen on {error}"], status=1)
+    greeting_text = greeting(settings, opened.port)
     if settings.log_format == "text":
-        click.echo(greeting(settings, opened.port))
+        click.echo(greeting_text)
+    else:
+        log.info(" ".join(greeting_text.split()))
     _serve(settings, opened)
 
 

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from relay.codec import Codec, Frame
 from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
-from relay.connection import Connection
+from relay.connection import CLOSED_EXTENSION, TRANSPORT_EXTENSION, Connection
 from relay.envelope import MessageId
 from relay.errors import (
     BAD_REQUEST,
@@ -147,7 +147,7 @@ class Session:
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
-                return self._closed_by(message.get("code"))
+                return self._closed_by(message.get("code"), message.get(CLOSED_EXTENSION))
             if self._connection.reason is not None:
                 continue
             text = message.get("text")
@@ -163,11 +163,11 @@ class Session:
         while (await self._websocket.receive())["type"] != "websocket.disconnect":
             pass
 
-    def _closed_by(self, code: int | None) -> bool:
+    def _closed_by(self, code: int | None, relay_closed: str | None) -> bool:
         if self._connection.reason is not None:
             return False
-        goodbye = code in GOODBYE_CODES
-        self._metrics.closed.labels("client" if goodbye else "lost").inc()
+        goodbye = relay_closed is None and code in GOODBYE_CODES
+        self._metrics.closed.labels(relay_closed or ("client" if goodbye else "lost")).inc()
         return goodbye
 
     async def _frame(self, frame: Frame) -> None:
@@ -307,7 +307,7 @@ class Session:
             raise ConnectionResetError from error
 
     def _abort(self) -> None:
-        transport = self._websocket.scope.get("extensions", {}).get("relay.transport")
+        transport = self._websocket.scope.get("extensions", {}).get(TRANSPORT_EXTENSION)
         if transport is not None:
             transport["abort"]()
 

@@ -116,6 +116,7 @@ async def test_text_that_is_not_utf8_ends_the_connection_with_1007(relay: Relay,
     data = Frame(Opcode.TEXT, b'{"a":"\xff\xfe"}').serialize(mask=True)
     sender.socket.transport.write(data)
     assert await sender.closed() == 1007
+    assert await relay.metric("relay_closed_connections_total", reason="not_utf8") == 1
     await unharmed(other, neighbour)
 
 
@@ -123,6 +124,7 @@ async def test_a_frame_beyond_sixteen_limits_ends_the_connection_with_1009(relay
     sender, neighbour, other = await enter(relay), await enter(relay), await enter(relay)
     await sender.send("x" * (16 * 1024 + 1))
     assert await sender.closed() == 1009
+    assert await relay.metric("relay_closed_connections_total", reason="too_large") == 1
     await unharmed(other, neighbour)
 
 
@@ -298,7 +300,7 @@ async def test_half_a_handshake_is_dropped_in_time(start: MakeRelay) -> None:
             with contextlib.suppress(ConnectionResetError):
                 assert await asyncio.to_thread(sock.recv, 100) == b""
             assert time.monotonic() - began < 3
-    assert await relay.healthy()
+    assert await relay.metric("relay_closed_connections_total", reason="request_timeout") == 2
 
 
 async def test_half_an_upgrade_is_answered(relay: Relay) -> None:
@@ -318,6 +320,7 @@ async def test_a_client_that_never_pongs_is_closed_with_4001(start: MakeRelay) -
     )
     async with asyncio.timeout(10):
         heard = await reader.read(-1)
+    assert await relay.metric("relay_closed_connections_total", reason="pong_timeout") == 1
     assert b"\x88" + bytes([2 + len("pong_timeout")]) + (4001).to_bytes(2, "big") + b"pong_timeout" in heard
     writer.close()
 

@@ -154,7 +154,7 @@ async def test_one_worker_in_memory_does_the_same(start: MakeRelay, enter: MakeC
 async def test_what_a_server_posts_reaches_the_members(
     pair, start: MakeRelay, enter: MakeClient, redis_url, prefix
 ) -> None:
-    import httpx
+    import httpx2 as httpx
 
     admin = await start(redis=redis_url, prefix=prefix, admin_token="secret")
     a = await enter(pair[0])
