@@ -5,15 +5,16 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
-from tests.fleet import free_port
+from tests.fleet import Client, free_port
 
+Enter = Callable[[str], Awaitable[Client]]
 ROOT = Path(__file__).parents[2]
 
 
@@ -72,6 +73,21 @@ def wait_for(condition: Callable[[], Any], timeout: float = 60) -> float:
             pass
         assert time.monotonic() - began < timeout, "it did not come to that in time"
         time.sleep(0.1)
+
+
+@pytest.fixture
+async def enter(compose: Compose) -> AsyncIterator[Enter]:
+    """Opens clients through the load balancer."""
+    clients: list[Client] = []
+
+    async def enter(path: str) -> Client:
+        clients.append(await Client.open(f"ws://127.0.0.1:{compose.port}{path}"))
+        return clients[-1]
+
+    yield enter
+    for client in clients:
+        client.lose()
+        await client.socket.wait_closed()
 
 
 @pytest.fixture(scope="session")
