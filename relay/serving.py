@@ -66,6 +66,7 @@ def serve_alone(settings: Settings, opened: Opened) -> None:
 
 def serve_brief() -> None:
     """Be one of several workers: read a `Brief` from standard input and serve until told to stop, or left alone."""
+    supervisor = os.getppid()
     brief = msgspec.json.decode(sys.stdin.buffer.readline(), type=Brief)
     settings = brief.settings
     if settings.worker_id:
@@ -82,7 +83,7 @@ def serve_brief() -> None:
     try:
         run(_server(settings, listeners, siblings=brief.siblings, leash=sys.stdin.fileno()))
     finally:
-        _remove(path)
+        _remove(path, orphaned=os.getppid() != supervisor)
 
 
 def _server(
@@ -97,8 +98,9 @@ def _server(
     return Server(app, settings, listeners, drain=drain, leash=leash)
 
 
-def _remove(path: Path) -> None:
-    """Remove a socket, and its directory after the last one: the supervisor may not be there to do it."""
+def _remove(path: Path, *, orphaned: bool) -> None:
+    """Remove a socket; once the supervisor is gone, also their directory, after the last one."""
     with contextlib.suppress(OSError):
         path.unlink()
-        path.parent.rmdir()
+        if orphaned:
+            path.parent.rmdir()

@@ -211,6 +211,23 @@ async def test_a_deaf_subscription_turns_health_red_and_is_rebuilt(
         assert "subscription deaf" in relay.logged
 
 
+async def test_of_several_workers_behind_one_port_a_deaf_one_is_replaced(
+    start: MakeRelay, own_redis: RedisServer
+) -> None:
+    async with Proxy(own_redis.port) as proxy:
+        relay = await start(redis=proxy.url, workers=2)
+        before = {worker["worker"] for worker in (await relay.get("/health")).json()["workers"]}
+        assert len(before) == 2
+        proxy.deaf_subscriptions = True
+        await eventually(lambda: relay.healthy(503))
+        await eventually(lambda: relay.logged.count("another one starts") >= 2, 30)
+        proxy.deaf_subscriptions = False
+        await eventually(relay.healthy, 30)
+        after = {worker["worker"] for worker in (await relay.get("/health")).json()["workers"]}
+        assert len(after) == 2
+        assert not before & after
+
+
 async def test_a_worker_that_stays_deaf_sends_its_clients_elsewhere(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
