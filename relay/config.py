@@ -149,7 +149,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         3600.0
     )
     sequence_ttl: Annotated[float, _seconds("A silent room's sequence is kept for this long", ge=2, le=31_536_000)] = (
-        604_800.0
+        3600.0
     )
     drain_timeout: Annotated[float, _seconds("Time for connections to close when the worker stops", le=3600)] = 10.0
 
@@ -274,4 +274,6 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append(f"admin_port: {settings.admin_port} is not allowed: it is the port itself")
     if settings.presence_ttl <= max(settings.lease, settings.grace):
         problems.append("presence_ttl: must be longer than lease and grace, or live members are forgotten")
+    if settings.sequence_ttl < settings.presence_ttl:
+        problems.append("sequence_ttl: must not be shorter than presence_ttl, or live rooms lose their sequence")
     return problems
