@@ -67,6 +67,7 @@ async def enter() -> AsyncIterator[MakeClient]:
     yield enter
     for client in clients:
         client.lose()
+        await client.socket.wait_closed()
 
 
 @pytest.fixture
