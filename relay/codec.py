@@ -1,20 +1,26 @@
 """The seam between a client protocol and everything else."""
 
-from typing import Protocol
+import struct
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from relay.commands import Command
 from relay.events import Event
+
+_MEDIUM: Final = struct.Struct("!BBH")
+_LARGE: Final = struct.Struct("!BBQ")
 
 
 class Frame:
     """A WebSocket message, made once and shared by all who receive it; `data` is UTF-8 when `is_text`."""
 
-    __slots__ = ("_text", "data", "is_text")
+    __slots__ = ("_text", "_wire", "data", "is_text")
 
     def __init__(self, data: bytes, *, is_text: bool = True) -> None:
         self.data = data
         self.is_text = is_text
         self._text: str | None = None
+        self._wire: bytes | None = None
 
     @property
     def text(self) -> str:
@@ -22,6 +28,39 @@ class Frame:
         if self._text is None:
             self._text = self.data.decode()
         return self._text
+
+    @property
+    def wire(self) -> bytes:
+        """The frame as a server sends it: whole, not masked (RFC 6455, 5.2); made on first use."""
+        if self._wire is None:
+            self._wire = _head(0x81 if self.is_text else 0x82, len(self.data)) + self.data
+        return self._wire
+
+
+class Batch:
+    """Frames that leave together, in this order."""
+
+    __slots__ = ("_wire", "frames", "size")
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = frames
+        self.size = sum(len(frame.data) for frame in frames)
+        self._wire: bytes | None = None
+
+    @property
+    def wire(self) -> bytes:
+        """All of them as a server sends them; made on first use."""
+        if self._wire is None:
+            self._wire = b"".join([frame.wire for frame in self.frames])
+        return self._wire
+
+
+def _head(first: int, length: int) -> bytes:
+    if length < 126:
+        return bytes((first, length))
+    if length < 65_536:
+        return _MEDIUM.pack(first, 126, length)
+    return _LARGE.pack(first, 127, length)
 
 
 class Codec(Protocol):

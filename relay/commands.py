@@ -6,9 +6,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+
+class Publish(Struct, frozen=True):
     """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`."""
 
     envelope: bytes

@@ -4,7 +4,6 @@ An envelope is forwarded byte for byte. What the relay adds is spliced in before
 published, `id` when its place in the room is known, `room` where a codec asks for it.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Self
 
 import msgspec
@@ -43,14 +42,24 @@ class MessageId(NamedTuple):
         return f"{self.epoch}-{self.seq}"
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Fence(NamedTuple):
+    """As of when a sender's place was confirmed: a room's membership has versions, which grow within an epoch.
+
+    While the version stands, nobody's place was taken over or given up, and no claim has to be looked at again.
+    """
+
+    version: int = 0
+    epoch: int = 0
+
+
+class Publication(Struct, frozen=True):
     """An envelope to be published.
 
     `body` is what `splice` made of it. `sender` is the peer id the relay vouches for, `generation` the sender's claim
-    to it (0: not a member, no claim to check). `to` names the only receivers, `()` means everybody. `channel` is for
-    members who listen to some channels only. A publication whose `key` this sender used in this room before is not
-    delivered again. `seen` is the newest id the publishing worker has seen in the room.
+    to it (0: not a member, no claim to check), `fence` from the last `Receipt` or admission. `to` names the only
+    receivers, `()` means everybody. `channel` is for members who listen to some channels only. A publication whose
+    `key` this sender used in this room before is not delivered again. `seen` is the newest id the publishing worker
+    has seen in the room.
     """
 
     room: str
@@ -61,14 +70,29 @@ class Publication:
     channel: str = ""
     key: str = ""
     seen: MessageId = MessageId(0, 0)
+    fence: Fence = Fence()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A publication's id, and whether it was a repeat: delivered under that id before, and not again."""
+class Receipt(Struct, frozen=True):
+    """A publication's id (`epoch-seq`), and whether it was a repeat: delivered under that id before, and not again.
 
-    id: MessageId
+    `fence`, where there is one, is for the sender's next publication.
+    """
+
+    text: bytes
     repeat: bool = False
+    fence: Fence | None = None
+
+    @property
+    def id(self) -> MessageId:
+        """The id; read on demand, as most publishers never ask."""
+        return read_id(self.text)
+
+
+def read_id(text: bytes) -> MessageId:
+    """Read an id that the relay itself has written."""
+    epoch, _, seq = text.partition(b"-")
+    return MessageId(int(epoch), int(seq))
 
 
 def splice(envelope: bytes, sender: str) -> bytes:
@@ -76,6 +100,9 @@ def splice(envelope: bytes, sender: str) -> bytes:
 
     Returns the object's text less its closing brace, and `"from":"…","id":"`.
     """
+    if envelope.endswith(b'"}'):
+        # As nearly all of them end; what follows is for the others.
+        return b'%s,"from":"%s","id":"' % (envelope[:-1], sender.encode("ascii"))
     head = envelope.rstrip(b" \t\r\n")[:-1].rstrip(b" \t\r\n")
     comma = b"" if head.endswith(b"{") and head.lstrip(b" \t\r\n") == b"{" else b","
     return b'%s%s"from":"%s","id":"' % (head, comma, sender.encode("ascii"))
@@ -148,12 +175,15 @@ def _decode(text: bytes) -> _Head:
 
 def _publish(head: _Head, text: bytes) -> Publish:
     key = head.key or ""
-    if any(field is not UNSET for field in (head.type, head.sender, head.id, head.room)):
+    if not (head.type is UNSET and head.sender is UNSET and head.id is UNSET and head.room is UNSET):
         raise BadFrame("reserved_field", about="envelope", key=key)
-    to = (head.to,) if isinstance(head.to, str) else tuple(head.to or ())
+    to = () if head.to is None else _addressees(head.to, key)
+    channel = "" if head.channel is None else str(head.channel)
+    return Publish(text, to, channel, key)
+
+
+def _addressees(to: str | list[str], key: str) -> tuple[str, ...]:
     try:
-        addressees = tuple(dict.fromkeys(check_peer(peer) for peer in to))
+        return tuple(dict.fromkeys(check_peer(peer) for peer in ([to] if isinstance(to, str) else to)))
     except Refused as error:
         raise BadFrame(error.code, f"to: {error.text}", about="envelope", key=key) from None
-    channel = "" if head.channel is None else str(head.channel)
-    return Publish(text, addressees, channel, key)

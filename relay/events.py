@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from relay.envelope import MessageId
 
 # What a bus delivers.
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """An envelope for the members of `room`; `body` lacks only the closing brace (see `envelope.seal`)."""
 
     room: str
@@ -20,8 +21,7 @@ class Message:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """`peer` became a member of `room`."""
 
     room: str
@@ -29,8 +29,7 @@ class Joined:
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """`peer` is no longer a member of `room`, neither connected nor held."""
 
     room: str
@@ -38,8 +37,7 @@ class Left:
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class TakenOver:
+class TakenOver(Struct, frozen=True):
     """`peer`'s place in `room` now belongs to `generation`: a connection with a lower one has lost it."""
 
     room: str
@@ -47,8 +45,7 @@ class TakenOver:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """The bus may have missed events of these rooms."""
 
     rooms: Sequence[str]
@@ -127,8 +124,7 @@ class Listening:
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Struct, frozen=True):
     """The envelope sent with `key` has its place in the room."""
 
     room: str

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from relay.config import Settings
 from relay.presence.base import LeaseName, Terms
-from relay.presence.redis import RedisPresence
+from relay.presence.redis import NotedRooms, RedisPresence
 from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
@@ -25,4 +25,4 @@ async def live_rooms(settings: Settings) -> Sequence[tuple[str, int]]:
         presence_list=settings.presence_list,
     )
     async with client:
-        return await RedisPresence(client, Keys(settings.prefix), LeaseName("rooms"), terms).rooms()
+        return await RedisPresence(client, Keys(settings.prefix), LeaseName("rooms"), terms, NotedRooms()).rooms()

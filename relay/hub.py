@@ -4,16 +4,19 @@ Knows nothing of Redis, of who may join, or of any client protocol: a member bri
 once per message and codec key, however many members it goes to.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from relay.codec import Codec, Frame
+from relay.codec import Batch, Codec, Frame
 from relay.connection import Connection
-from relay.envelope import MessageId
+from relay.envelope import Fence, MessageId
 from relay.errors import ERRORS, REPLACED
 from relay.events import Delivery, Event, Failure, Gap, Joined, Left, Message, PresenceChange, RoomEvent, TakenOver
 from relay.metrics import Metrics
 
 BEFORE_ALL = MessageId(0, 0)
+
+_FEW = 4
+"""Members among whom it is cheaper to send messages one by one than to put several together first."""
 
 
 class Member:
@@ -29,6 +32,7 @@ class Member:
         "codec",
         "connection",
         "echo",
+        "fence",
         "generation",
         "peer",
         "presence",
@@ -49,6 +53,7 @@ class Member:
         self.presence = presence
         self.channels: set[str] | None = None
         self.generation = 0
+        self.fence = Fence()
         self.resume = ""
         self.previous_resume = ""
         self.since = BEFORE_ALL
@@ -124,6 +129,10 @@ class Hub:
         """The rooms of this worker."""
         return list(self._rooms)
 
+    def __len__(self) -> int:
+        """How many rooms there are on this worker."""
+        return len(self._rooms)
+
     def members(self) -> Iterator[Member]:
         """Every member with a place, of every room."""
         for room in self._rooms.values():
@@ -197,26 +206,18 @@ class Hub:
     # What the bus delivers.
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
-        """Hand each event to the members it is for, in order."""
+        """Hand each event to the members it is for; each room's in order, rooms one after the other."""
+        rooms: dict[str, list[RoomEvent]] = {}
         for event in batch:
             if isinstance(event, Gap):
+                self._deliver_to(rooms)
+                rooms = {}
                 self._gap(event.rooms)
-                continue
-            room = self._rooms.get(event.room)
-            if room is None:
-                continue
-            if isinstance(event, TakenOver):
-                self._displace(room, event.peer, event.generation)
-                continue
-            if room.joining:
-                self._before(room, event)
-            self._follow(room, event.id)
-            if isinstance(event, Message):
-                self._message(room, event)
+            elif event.room in rooms:
+                rooms[event.room].append(event)
             else:
-                self._presence(room, event)
-            if room.joining or room.waiting:
-                self._settle(room)
+                rooms[event.room] = [event]
+        self._deliver_to(rooms)
 
     def tell_presence(self) -> None:
         """Tell the joins and leaves that have gathered; called shortly after the first of them."""
@@ -226,20 +227,66 @@ class Hub:
             if room is not None:
                 self._tell_presence(room)
 
+    def _deliver_to(self, rooms: Mapping[str, list[RoomEvent]]) -> None:
+        for name, events in rooms.items():
+            room = self._rooms.get(name)
+            burst = _as_burst(room, events) if room is not None else None
+            if room is not None and burst is not None:
+                self._burst(room, burst)
+                continue
+            for event in events:
+                room = self._rooms.get(name)
+                if room is not None:
+                    self._event(room, event)
+
+    def _event(self, room: Room, event: RoomEvent) -> None:
+        if isinstance(event, TakenOver):
+            self._displace(room, event.peer, event.generation)
+            return
+        if room.joining:
+            self._before(room, event)
+        self._follow(room, event.id)
+        if isinstance(event, Message):
+            self._message(room, event)
+        else:
+            self._presence(room, event)
+        if room.joining or room.waiting:
+            self._settle(room)
+
     def _message(self, room: Room, message: Message) -> None:
         if room.joined or room.left:
             self._tell_presence(room)
-        frames: dict[str, Frame] = {}
         targets: Iterable[Member] = room.members.values()
         if message.to:
             targets = [room.members[peer] for peer in dict.fromkeys(message.to) if peer in room.members]
+        frames: dict[str, Frame] = {}
         for member in targets:
-            if not member.hears(message):
+            if member.hears(message):
+                key = member.codec.key
+                frame = frames.get(key)
+                if frame is None:
+                    frame = frames[key] = member.codec.encode(message)
+                member.connection.write(frame)
+
+    def _burst(self, room: Room, messages: Sequence[Message]) -> None:
+        """Several messages for everybody: one write for each member, whatever their number."""
+        room.last = messages[-1].id
+        if room.joined or room.left:
+            self._tell_presence(room)
+        senders = {message.sender for message in messages}
+        batches: dict[str, Batch] = {}
+        for member in room.members.values():
+            batch = batches.get(member.codec.key)
+            if batch is None:
+                batch = batches[member.codec.key] = Batch([member.codec.encode(message) for message in messages])
+            if member.channels is None and (member.echo or member.peer not in senders):
+                member.connection.write_batch(batch)
                 continue
-            frame = frames.get(member.codec.key)
-            if frame is None:
-                frame = frames[member.codec.key] = member.codec.encode(message)
-            member.connection.write(frame)
+            frames = [frame for message, frame in zip(messages, batch.frames, strict=True) if member.hears(message)]
+            if frames:
+                member.connection.write_batch(Batch(frames))
+        if room.waiting:
+            self._settle(room)
 
     def _presence(self, room: Room, event: Joined | Left) -> None:
         if not room.watchers:
@@ -326,3 +373,17 @@ class Hub:
         here = [name for name in rooms if name in self._rooms]
         if here:
             self._on_gap(here)
+
+
+def _as_burst(room: Room, events: Sequence[RoomEvent]) -> Sequence[Message] | None:
+    """These events, if they are messages for everybody that follow each other and what came before."""
+    if len(events) == 1 or room.joining or len(room.members) < _FEW:
+        return None
+    epoch, seq = room.last
+    messages: list[Message] = []
+    for event in events:
+        seq += 1
+        if not isinstance(event, Message) or event.to or event.id != (epoch, seq):
+            return None
+        messages.append(event)
+    return messages

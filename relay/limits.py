@@ -21,12 +21,13 @@ class TokenBucket:
     def take(self) -> bool:
         """Whether one more event is allowed now; if so, it is counted."""
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        tokens = self._tokens + (now - self._updated) * self._rate
+        if tokens > self._burst:
+            tokens = self._burst
         self._updated = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        allowed = tokens >= 1
+        self._tokens = tokens - 1 if allowed else tokens
+        return allowed
 
     @property
     def full(self) -> bool:

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from relay import auth
-from relay.bus.base import Bus
+from relay.bus.base import Bus, Published
 from relay.commands import Publish
-from relay.envelope import MessageId, Publication, Receipt, splice
+from relay.envelope import Fence, MessageId, Publication, Receipt, splice
 from relay.errors import NotMember, Refused, RelayError, Replaced
 from relay.events import PresenceList, Roster, Welcome
 from relay.hub import BEFORE_ALL, Hub, Member
@@ -20,6 +22,9 @@ from relay.presence.base import Hold, Presence, Seat
 log = logging.getLogger("relay.membership")
 
 _LOCKS = 256
+_SAMPLED = 16
+"""Of so many messages, one has its way to this worker's members measured."""
+
 _ARRIVAL = 1.0
 """Seconds after which what was published before is certain to have arrived, if it ever will."""
 
@@ -40,18 +45,30 @@ class Membership:
     Redis could not be told of a departure is remembered until it could, and worked off by the keeper.
     """
 
-    def __init__(self, hub: Hub, bus: Bus, presence: Presence, *, grace: float, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        bus: Bus,
+        presence: Presence,
+        *,
+        grace: float,
+        clock: Clock,
+        metrics: Metrics,
+        random: auth.Random,
+    ) -> None:
         self._hub = hub
         self._bus = bus
         self._presence = presence
         self._grace = grace
         self._clock = clock
         self._metrics = metrics
+        self._random = random
         # First joins and last leaves of a room take turns; rooms share locks, so that their number is bounded.
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
         self._subscribed: dict[str, None] = {}
         self._resyncing: dict[str, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._publications = 0
         self._departures: dict[str, dict[str, Departure]] = {}
         self.idle: dict[str, None] = {}
 
@@ -63,7 +80,7 @@ class Membership:
         `since` is the last id the client says it saw: the welcome then says whether nothing was missed since. Raises
         `Refused` (`peer_taken`, `room_full`), `Unavailable` or `OutcomeUnknown`; the member is in no room then.
         """
-        resume = auth.new_resume_key()
+        resume = self._random.resume_key()
         seat = Seat(member.room, member.peer, 0, auth.fingerprint(resume))
         try:
             async with self._lock(member.room):
@@ -84,6 +101,7 @@ class Membership:
                 self._depart(seat, hold=False)
             raise
         member.generation = given.generation
+        member.fence = Fence(given.generation, given.id.epoch)
         member.resume = seat.current
         member.previous_resume = auth.fingerprint(offered) if given.resumed else ""
         recovered = None if since is None else since == given.id
@@ -93,37 +111,70 @@ class Membership:
             Welcome(member.room, member.peer, given.id, resume, given.resumed, recovered, given.roster, key),
         )
 
-    async def leave(self, member: Member, *, hold: bool) -> None:
-        """Give the member's place up: at once, or after the grace time. Never fails: what Redis misses is retried."""
-        if not self._hub.remove(member):
-            return
-        self._after(member.room)
-        departure = self._depart(seat_of(member), hold=hold and self._grace > 0)
-        await self.settle(departure)
+    def leave(self, member: Member, *, hold: bool) -> asyncio.Future[None]:
+        """Give the member's place up: at once, or after the grace time.
 
-    async def publish(self, member: Member, command: Publish) -> Receipt:
-        """Send an envelope for this member; raises as `Bus.publish` does."""
-        publication = self._publication(member.room, member.peer, command, member.generation)
-        started = self._clock()
-        try:
-            try:
-                receipt = await self._bus.publish(publication)
-            except NotMember:
-                if await self._presence.announce([seat_of(member)]):
-                    raise Replaced() from None
-                receipt = await self._bus.publish(publication)
-        except Replaced:
+        Never fails: what Redis misses is retried. The future is done after the first attempt.
+        """
+        if not self._hub.remove(member):
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        self._after(member.room)
+        return self.settle(self._depart(seat_of(member), hold=hold and self._grace > 0))
+
+    def publish(self, member: Member, command: Publish, done: Published) -> None:
+        """Send an envelope for this member; `done` is told as by `Bus.publish`."""
+        publication = self._publication(member.room, member.peer, command, member.generation, member.fence)
+        self._bus.publish(publication, partial(self._published, member, publication, self._clock(), done))
+
+    def _published(
+        self, member: Member, publication: Publication, started: float, done: Published, outcome: Receipt | RelayError
+    ) -> None:
+        if isinstance(outcome, Receipt):
+            if outcome.fence is not None:
+                member.fence = outcome.fence
+            self._measure(member.room, outcome, started)
+        elif isinstance(outcome, NotMember):
+            self._spawn(self._publish_again(member, publication, done))
+            return
+        elif isinstance(outcome, Replaced):
             self._hub.replaced(member)
-            raise
-        self._metrics.publish_seconds.observe(self._clock() - started)
-        self._hub.when_passed(
-            member.room, receipt.id, lambda: self._metrics.delivery_seconds.observe(self._clock() - started)
-        )
-        return receipt
+        done(outcome)
+
+    async def _publish_again(self, member: Member, publication: Publication, done: Published) -> None:
+        """Redis knows nothing of the member, which is here all the same: tell it, and try once more."""
+        try:
+            if await self._presence.announce([seat_of(member)]):
+                self._hub.replaced(member)
+                done(Replaced())
+                return
+        except RelayError as error:
+            done(error)
+            return
+        self._bus.publish(publication, done)
+
+    def _measure(self, room: str, receipt: Receipt, started: float) -> None:
+        metrics = self._metrics
+        metrics.publish_seconds.observe(self._clock() - started)
+        self._publications += 1
+        if self._publications % _SAMPLED == 0:
+            observe = metrics.delivery_seconds.observe
+            self._hub.when_passed(room, receipt.id, lambda: observe(self._clock() - started))
 
     async def publish_from_server(self, room: str, command: Publish) -> Receipt:
-        """Send an envelope that no member sent."""
-        return await self._bus.publish(self._publication(room, SERVER, command, 0))
+        """Send an envelope that no member sent; raises what `Bus.publish` tells."""
+        told: asyncio.Future[Receipt | RelayError] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Receipt | RelayError) -> None:
+            if not told.done():
+                told.set_result(outcome)
+
+        self._bus.publish(self._publication(room, SERVER, command, 0, Fence()), done)
+        outcome = await told
+        if isinstance(outcome, RelayError):
+            raise outcome
+        return outcome
 
     async def roster(self, room: str) -> Roster:
         """Who is in a room."""
@@ -131,24 +182,35 @@ class Membership:
 
     # What the keeper does in the background.
 
-    async def settle(self, departure: Departure) -> None:
-        """Do now what is to be done about a departure; it stays due until that succeeds."""
-        seat = departure.seat
+    def settle(self, departure: Departure) -> asyncio.Future[None]:
+        """Do now what is to be done about a departure; it stays due until that succeeds.
+
+        The future is done when it has succeeded or failed; it never raises.
+        """
         hold = max(0.0, departure.due - self._clock()) if departure.hold else 0.0
-        try:
-            ours = await self._presence.leave(seat, hold=hold)
-        except RelayError as error:
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asked = asyncio.ensure_future(self._presence.leave(departure.seat, hold=hold))
+        asked.add_done_callback(partial(self._settled, departure, hold > 0, settled))
+        return settled
+
+    def _settled(
+        self, departure: Departure, held: bool, settled: asyncio.Future[None], asked: asyncio.Future[bool]
+    ) -> None:
+        seat = departure.seat
+        error = asked.exception()
+        if error is not None:
             log.debug("leaving %s as %s: %s; trying again", seat.room, seat.peer, error)
-            return
-        if hold and ours:
+        elif held and asked.result():
             departure.hold = False
-            return
-        here = self._departures.get(seat.room, {})
-        if here.get(seat.peer) is departure:
-            del here[seat.peer]
-            if not here:
-                del self._departures[seat.room]
-            self._after(seat.room)
+        else:
+            here = self._departures.get(seat.room, {})
+            if here.get(seat.peer) is departure:
+                del here[seat.peer]
+                if not here:
+                    del self._departures[seat.room]
+                self._after(seat.room)
+        if not settled.done():
+            settled.set_result(None)
 
     def take_over(self, holds: Sequence[Hold]) -> None:
         """Let go of these places, which another worker left behind, when their time has come."""
@@ -192,11 +254,14 @@ class Membership:
         for room in rooms:
             if room not in self._resyncing:
                 self._resyncing[room] = None
-                task = asyncio.create_task(self._resync(room))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._spawn(self._resync(room))
 
     # Within.
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _resync(self, room: str) -> None:
         try:
@@ -211,17 +276,18 @@ class Membership:
         finally:
             del self._resyncing[room]
 
-    def _publication(self, room: str, sender: str, command: Publish, generation: int) -> Publication:
+    def _publication(self, room: str, sender: str, command: Publish, generation: int, fence: Fence) -> Publication:
         here = self._hub.get(room)
         return Publication(
-            room=room,
-            body=splice(command.envelope, sender),
-            sender=sender,
-            generation=generation,
-            to=command.to,
-            channel=command.channel,
-            key=command.key,
-            seen=here.last if here else BEFORE_ALL,
+            room,
+            splice(command.envelope, sender),
+            sender,
+            generation,
+            command.to,
+            command.channel,
+            command.key,
+            here.last if here else BEFORE_ALL,
+            fence,
         )
 
     def _lock(self, room: str) -> asyncio.Lock:

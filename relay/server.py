@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -17,13 +18,19 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from relay.config import Settings
-from relay.protocols import CLOSE_TIMEOUT, HttpProtocol, WebSocketProtocol
+from relay.connection import CLOSE_TIMEOUT
+from relay.wire.http import HttpProtocol
+from relay.wire.keepalive import Keepalive
+from relay.wire.pacer import Pacer
+from relay.wire.websocket import Limits, WebSocketProtocol
 
 log = logging.getLogger("relay.server")
 
 _BACKLOG = 2048
 _KEEP_ALIVE = 5
 _TICK = 0.02
+_GC_THRESHOLDS = (10_000, 20, 20)
+_CONGESTED = 65_536
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -44,12 +51,17 @@ class Listener:
     shared: bool = False
 
 
+def _ignore() -> None:
+    """Nobody wants to know."""
+
+
 class Server(uvicorn.Server):
     """Serves an application until a signal comes; then drains, closes, and ends with status 0.
 
     `drain` is awaited with the listeners open, so that the health endpoint can say what happens; but shared ones are
     left to the others first. A second signal ends everything at once. `leash` is a pipe: the end of what it brings is
-    the end of whoever started this process, and stops the server too.
+    the end of whoever started this process, and stops the server too. `on_timeout` is called for every request that
+    took too long to arrive.
     """
 
     def __init__(
@@ -59,9 +71,18 @@ class Server(uvicorn.Server):
         listeners: Sequence[Listener],
         *,
         drain: Callable[[], Awaitable[None]],
+        on_timeout: Callable[[], None] = _ignore,
         leash: int | None = None,
     ) -> None:
         super().__init__(_configuration(app, settings))
+        self._limits = Limits(
+            max_size=16 * settings.max_message,
+            congested_at=min(settings.send_buffer, _CONGESTED),
+            keepalive=Keepalive(settings.ping_interval, settings.ping_timeout),
+            pacer=Pacer(),
+            connections=self.server_state.connections,
+        )
+        self._on_timeout = on_timeout
         self._listeners = listeners
         self._drain = drain
         self._leash = leash
@@ -115,9 +136,14 @@ class Server(uvicorn.Server):
 
     async def _listen(self, listener: Listener) -> asyncio.Server:
         def protocol() -> HttpProtocol:
-            made = HttpProtocol(self.config, self.server_state, self.lifespan.state)
-            made.request_timeout = self._handshake_timeout
-            return made
+            return HttpProtocol(
+                self.config,
+                self.server_state,
+                self.lifespan.state,
+                self._limits,
+                request_timeout=self._handshake_timeout,
+                on_timeout=self._on_timeout,
+            )
 
         return await asyncio.get_running_loop().create_server(
             protocol,
@@ -198,6 +224,9 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 def run(server: Server) -> None:
     """Run a server, in an event loop of its own, to its end."""
+    # What is there by now stays, and most of what a connection allocates is gone before it could be garbage.
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
 
@@ -222,11 +251,7 @@ def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         app,
         loop="asyncio" if sys.platform == "win32" else "uvloop",
         http=HttpProtocol,
-        ws=WebSocketProtocol,
-        ws_max_size=16 * settings.max_message,
-        ws_ping_interval=settings.ping_interval,
-        ws_ping_timeout=settings.ping_timeout,
-        ws_per_message_deflate=False,
+        ws="none",
         lifespan="on",
         interface="asgi3",
         log_config=None,

@@ -95,7 +95,10 @@ def _server(
         done: Awaitable[None] = app.state.worker.drain()
         return done
 
-    return Server(app, settings, listeners, drain=drain, leash=leash)
+    def on_timeout() -> None:
+        app.state.worker.metrics.closed.labels("request_timeout").inc()
+
+    return Server(app, settings, listeners, drain=drain, on_timeout=on_timeout, leash=leash)
 
 
 def _remove(path: Path, *, orphaned: bool) -> None:

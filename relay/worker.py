@@ -6,13 +6,13 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from relay import __version__
+from relay import __version__, auth
 from relay.bus.base import Bus
 from relay.bus.memory import MemoryBus
 from relay.bus.redis import RedisBus
@@ -29,7 +29,7 @@ from relay.memory import MemoryRooms
 from relay.metrics import Metrics
 from relay.presence.base import LeaseName, Leases, Presence, Terms
 from relay.presence.memory import MemoryLeases, MemoryPresence
-from relay.presence.redis import RedisLeases, RedisPresence
+from relay.presence.redis import NotedRooms, RedisLeases, RedisPresence
 from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
@@ -71,6 +71,7 @@ class Worker:
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
         self.metrics = Metrics()
         self.clock = time.monotonic
+        self.random = auth.Random()
         self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
         self.hub = Hub(
             self.metrics,
@@ -79,7 +80,13 @@ class Worker:
         )
         self._bus, self._presence, self._leases, self._parts = self._backend()
         self.membership = Membership(
-            self.hub, self._bus, self._presence, grace=settings.grace, clock=self.clock, metrics=self.metrics
+            self.hub,
+            self._bus,
+            self._presence,
+            grace=settings.grace,
+            clock=self.clock,
+            metrics=self.metrics,
+            random=self.random,
         )
         self._keeper = Keeper(
             self.membership,
@@ -94,6 +101,7 @@ class Worker:
             on_deaf=lambda: self._close_all(),
         )
         self._connections: dict[Connection, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._all_closed = asyncio.Event()
         self._stack = AsyncExitStack()
         self._keeping: asyncio.Task[None] | None = None
@@ -123,28 +131,31 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether clients may come."""
-        return self.health().ready
+        """Whether clients may come; asked at every handshake."""
+        return not self._draining and self._keeps and (not self.settings.redis or self._bus.health().ready)
+
+    @property
+    def _keeps(self) -> bool:
+        return self._keeping is not None and not self._keeping.done()
 
     def health(self) -> Health:
         """How the worker is now; costs nothing."""
         bus = self._bus.health()
-        keeping = self._keeping is not None and not self._keeping.done()
         checks = {
             "redis": Check(bus.reachable, "answers" if bus.reachable else bus.problem),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
-            "keeper": Check(keeping, "runs" if keeping else "the task has died; restart this worker"),
+            "keeper": Check(self._keeps, "runs" if self._keeps else "the task has died; restart this worker"),
             "draining": Check(not self._draining, "is stopping" if self._draining else "no"),
         }
         if not self.settings.redis:
             del checks["redis"], checks["subscription"]
             checks["bus"] = Check(ok=True, text="in this process; no Redis is configured")
         return Health(
-            ready=all(check.ok for check in checks.values()),
+            ready=self.ready,
             worker=self.id,
             version=__version__,
             uptime=self.clock() - self._started,
-            rooms=len(self.hub.names()),
+            rooms=len(self.hub),
             connections=len(self._connections),
             draining=self._draining,
             checks=checks,
@@ -162,18 +173,23 @@ class Worker:
         """Send an envelope that comes from a server; raises as `envelope.read` and `Bus.publish` do."""
         return await self.membership.publish_from_server(room, read_envelope(envelope))
 
-    @asynccontextmanager
-    async def holding(self, connection: Connection) -> AsyncIterator[None]:
-        """The connection counts as one of this worker's for as long as the context lasts."""
+    def opened(self, connection: Connection) -> None:
+        """A connection is one of this worker's, until `closed`."""
         self._connections[connection] = None
         self.metrics.connections.set(len(self._connections))
-        try:
-            yield
-        finally:
-            del self._connections[connection]
-            self.metrics.connections.set(len(self._connections))
-            if not self._connections:
-                self._all_closed.set()
+
+    def closed(self, connection: Connection) -> None:
+        """The end of `opened`."""
+        del self._connections[connection]
+        self.metrics.connections.set(len(self._connections))
+        if not self._connections:
+            self._all_closed.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for a session in the background; it must not raise."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     @property
     def full(self) -> bool:
@@ -234,9 +250,10 @@ class Worker:
             publish_timeout=settings.publish_timeout,
             sequence_ttl=settings.sequence_ttl,
         )
+        noted = NotedRooms()
         return (
             redis_bus,
-            RedisPresence(client, keys, lease, terms),
-            RedisLeases(client, keys, lease, terms),
+            RedisPresence(client, keys, lease, terms, noted),
+            RedisLeases(client, keys, lease, terms, noted),
             [client, redis_bus],
         )

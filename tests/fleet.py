@@ -101,18 +101,19 @@ class RedisServer:
 
 
 class Relay:
-    """`relay serve` in a process of its own; what it logs is shown when a test fails."""
+    """`relay serve` in a process of its own; what it logs is shown when a test fails. `server` is "own" or "other"."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, server: str = "own", **settings: Any) -> None:
         self.port = int(settings.pop("port", 0)) or free_port()
         self.tls = "tls_cert" in settings
         self.log = Path(tempfile.mkstemp(prefix="relay-log-", suffix=".txt")[1])
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
         environ |= {f"RELAY_{name.upper()}": str(value) for name, value in (QUICK | settings).items()}
         environ["PYTHONUNBUFFERED"] = "1"
+        module = ["relay", "serve", "--port"] if server == "own" else ["tests.other_server"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "relay", "serve", "--port", str(self.port)],
+                [sys.executable, "-m", *module, str(self.port)],
                 env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 

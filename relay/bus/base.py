@@ -6,10 +6,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from relay.envelope import Publication, Receipt
+from relay.errors import Refused, RelayError
 from relay.events import Delivery
 
 Sink = Callable[[Sequence[Delivery]], None]
 """Takes what arrived together, in order; must neither block nor raise."""
+
+
+Published = Callable[[Receipt | RelayError], None]
+"""Takes what became of a publication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,12 @@ class Bus(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def publish(self, publication: Publication) -> Receipt:
-        """Give the publication its id and send it, in one step; returns when that has happened.
+    def publish(self, publication: Publication, done: Published) -> None:
+        """Give the publication its id and send it, in one step; `done` is called once, perhaps before this returns.
 
-        Publishes are carried out in the order of the calls. Raises `Refused` (`no_such_peer`, with the absent ones in
-        `detail["peers"]`: nothing was sent), `Replaced`, `NotMember`, `Unavailable` or `OutcomeUnknown`.
+        Publishes are carried out in the order of the calls. `done` gets the receipt, or an error: `Refused`
+        (`no_such_peer`, with the absent ones in `detail["peers"]`: nothing was sent), `Replaced`, `NotMember`,
+        `Unavailable` or `OutcomeUnknown`.
         """
         ...
 
@@ -59,3 +65,8 @@ class Bus(Protocol):
     def health(self) -> BusHealth:
         """How the bus is now."""
         ...
+
+
+def no_such_peer(absent: Sequence[str]) -> Refused:
+    """What a publication meets that is addressed to somebody who is not there."""
+    return Refused("no_such_peer", f"not in the room: {', '.join(absent[:10])}; nothing was sent", peers=list(absent))

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-from relay.bus.base import BusHealth, Sink
+from relay.bus.base import BusHealth, Published, Sink, no_such_peer
 from relay.envelope import Publication, Receipt, seal
-from relay.errors import NotMember, Refused, Replaced
+from relay.errors import NotMember, RelayError, Replaced
 from relay.events import Message, RoomEvent
 from relay.memory import MemoryRooms
 
@@ -27,30 +27,14 @@ class MemoryBus:
     ) -> None:
         await self.unsubscribe(list(self._subscribed))
 
-    async def publish(self, publication: Publication) -> Receipt:
+    def publish(self, publication: Publication, done: Published) -> None:
         """See `Bus.publish`."""
-        room = self._rooms.room(publication.room)
-        if publication.generation:
-            place = room.places.get(publication.sender)
-            if place is None or place.generation < publication.generation:
-                raise NotMember()
-            if place.generation > publication.generation:
-                raise Replaced()
-        absent = [peer for peer in publication.to if peer not in room.places]
-        if absent:
-            text = f"not in the room: {', '.join(absent[:10])}; nothing was sent"
-            raise Refused("no_such_peer", text, peers=absent)
-        before = room.repeats.get((publication.sender, publication.key))
-        if publication.key and before:
-            return Receipt(before, repeat=True)
-        message_id = room.next_id()
-        if publication.key:
-            room.remember(publication.sender, publication.key, message_id)
-        body = seal(publication.body, message_id)
-        self._rooms.emit(
-            Message(publication.room, message_id, publication.sender, publication.to, publication.channel, body)
-        )
-        return Receipt(message_id)
+        try:
+            receipt = self._publish(publication)
+        except RelayError as error:
+            done(error)
+        else:
+            done(receipt)
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.subscribe`."""
@@ -70,3 +54,26 @@ class MemoryBus:
 
     def _deliver(self, batch: Sequence[RoomEvent]) -> None:
         self._sink(batch)
+
+    def _publish(self, publication: Publication) -> Receipt:
+        room = self._rooms.room(publication.room)
+        if publication.generation:
+            place = room.places.get(publication.sender)
+            if place is None or place.generation < publication.generation:
+                raise NotMember()
+            if place.generation > publication.generation:
+                raise Replaced()
+        absent = [peer for peer in publication.to if peer not in room.places]
+        if absent:
+            raise no_such_peer(absent)
+        before = room.repeats.get((publication.sender, publication.key))
+        if publication.key and before:
+            return Receipt(str(before).encode(), repeat=True)
+        message_id = room.next_id()
+        if publication.key:
+            room.remember(publication.sender, publication.key, message_id)
+        body = seal(publication.body, message_id)
+        self._rooms.emit(
+            Message(publication.room, message_id, publication.sender, publication.to, publication.channel, body)
+        )
+        return Receipt(str(message_id).encode())

@@ -4,30 +4,36 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import hiredis
 import msgspec
 
-from relay.bus.base import BusHealth, Sink
+from relay.bus.base import BusHealth, Published, Sink, no_such_peer
 from relay.bus.subscriber import Arrival, Subscriber
-from relay.envelope import MessageId, Publication, Receipt
-from relay.errors import NotMember, OutcomeUnknown, Refused, RelayError, Replaced
+from relay.envelope import Fence, MessageId, Publication, Receipt, read_id
+from relay.errors import NotMember, OutcomeUnknown, RelayError, Replaced
 from relay.events import Delivery, Gap, Joined, Left, Message, RoomEvent, TakenOver
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.redis.client import RedisClient
+from relay.redis.client import RedisClient, failure_of
 from relay.redis.keys import Keys
-from relay.redis.link import Dialer
+from relay.redis.link import Dialer, pack
 from relay.redis.scripts import PUBLISH
 
 log = logging.getLogger("relay.bus")
+
+_COMMAND = b"*%d\r\n%b" + 5 * b"$%d\r\n%b\r\n" + b"%b"
+"""A command as RESP has it: how many parts, the first of them packed before, five more, and others packed before."""
 
 REPEAT_KEYS = 1000
 REPEAT_TTL = 120.0
 """Repeat keys remembered per room, and for how long after the last one (seconds)."""
 
 _json = msgspec.json.Encoder()
+_text = msgspec.json.Decoder(str)
 
 
 class RedisBus:
@@ -53,7 +59,10 @@ class RedisBus:
         self._metrics = metrics
         self._clock = clock
         self._probe_interval = probe_interval
-        self._sequence_ttl = int(sequence_ttl * 1000)
+        # What the script wants to know of limits; see its ARGV.
+        self._limits = b"%d %d %d" % (sequence_ttl * 1000, REPEAT_KEYS, REPEAT_TTL * 1000)
+        self._heads: dict[str, bytes] = {}
+        self._rooms: dict[bytes, str] = {}
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
         self._heard: float | None = None
@@ -80,37 +89,26 @@ class RedisBus:
             await asyncio.wait([self._prober])
         await self._stack.aclose()
 
-    async def publish(self, publication: Publication) -> Receipt:
+    def publish(self, publication: Publication, done: Published) -> None:
         """See `Bus.publish`."""
-        tail = b"%s %s\n%s\n%s" % (
-            publication.sender.encode("ascii"),
-            ",".join(publication.to).encode("ascii"),
-            _json.encode(publication.channel),
-            publication.body,
-        )
-        status, *rest = await self._client.run(
-            PUBLISH,
-            self._keys.of_room(publication.room),
-            self._keys.channel(publication.room),
-            publication.sender,
-            publication.generation,
-            publication.key,
-            tail,
-            self._sequence_ttl,
-            *publication.seen,
-            REPEAT_KEYS,
-            int(REPEAT_TTL * 1000),
-            *publication.to,
-        )
-        return _receipt(status, rest)
+        command = self._packed(publication)
+        self._client.send(command, partial(self._published, publication, done))
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.subscribe`."""
-        await self._subscriber.subscribe([self._keys.channel(room) for room in rooms])
+        names = list(rooms)
+        for room in names:
+            self._heads[room] = self._head(room)
+            self._rooms[self._keys.channel(room).encode("ascii")] = room
+        await self._subscriber.subscribe([self._keys.channel(room) for room in names])
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.unsubscribe`."""
-        self._subscriber.unsubscribe([self._keys.channel(room) for room in rooms])
+        names = list(rooms)
+        for room in names:
+            self._heads.pop(room, None)
+            self._rooms.pop(self._keys.channel(room).encode("ascii"), None)
+        self._subscriber.unsubscribe([self._keys.channel(room) for room in names])
 
     def health(self) -> BusHealth:
         """See `Bus.health`; ready while the own probe was heard within the probe interval, and every task lives."""
@@ -126,6 +124,41 @@ class RedisBus:
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [task for task in (self._prober, self._subscriber.task, self._client.task) if task is not None]
+
+    # What is said.
+
+    def _head(self, room: str) -> bytes:
+        """What every publication to a room begins with: the script, its keys, and the channel."""
+        # Packed as a command of its own, less the line that counts its parts.
+        packed = pack("EVALSHA", PUBLISH.sha, 3, *self._keys.of_room(room), self._keys.channel(room))
+        return packed[packed.index(b"\n") + 1 :]
+
+    def _packed(self, publication: Publication) -> bytes:
+        """The command, written out by hand: packing it argument by argument costs four times as much."""
+        to, seen, fence = publication.to, publication.seen, publication.fence
+        tail = b"%b %b\n%b\n%b" % (
+            publication.sender.encode("ascii"),
+            ",".join(to).encode("ascii"),
+            _json.encode(publication.channel),
+            publication.body,
+        )
+        # A version that is none sends the script the long way.
+        version = b"%d" % fence.version if seen.epoch <= fence.epoch and not to and not publication.key else b"0"
+        epoch, seq = b"%d" % fence.epoch, b"%d" % seen.seq
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, publication.key.encode())
+        head = self._heads.get(publication.room) or self._head(publication.room)
+        parts = (len(tail), tail, len(version), version, len(epoch), epoch, len(seq), seq, len(rest), rest)
+        peers = b"".join([b"$%d\r\n%b\r\n" % (len(peer), peer.encode("ascii")) for peer in to]) if to else b""
+        return _COMMAND % (12 + len(to), head, *parts, peers)
+
+    def _published(self, publication: Publication, done: Published, reply: Any) -> None:
+        if type(reply) is bytes:
+            done(Receipt(reply))
+        elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            self._client.load_scripts()
+            self._client.send(self._packed(publication), lambda reply: done(_outcome(reply)))
+        else:
+            done(_outcome(reply))
 
     # What is heard.
 
@@ -149,7 +182,7 @@ class RedisBus:
 
     def _read(self, channel: bytes, payload: bytes, events: list[Delivery]) -> None:
         try:
-            events.append(decode(self._keys.room_of(channel), payload))
+            events.append(decode(self._rooms.get(channel) or self._keys.room_of(channel), payload))
         except ValueError:
             log.error("not understood on channel %r: %r; does another version of the relay share this prefix?",
                       channel, payload[:100])  # fmt: skip
@@ -183,10 +216,10 @@ def decode(room: str, payload: bytes) -> RoomEvent:
         _, message_id, sender, to = head.split(b" ")
         return Message(
             room,
-            MessageId.parse(message_id.decode("ascii")),
+            read_id(message_id),
             sender.decode("ascii"),
             tuple(to.decode("ascii").split(",")) if to else (),
-            msgspec.json.decode(channel, type=str) if channel != b'""' else "",
+            _text.decode(channel) if channel != b'""' else "",
             body,
         )
     _, first, peer = payload.decode("ascii").split(" ")
@@ -199,16 +232,19 @@ def decode(room: str, payload: bytes) -> RoomEvent:
     raise ValueError(f"unknown kind {kind!r}")
 
 
-def _receipt(status: bytes, rest: Sequence[object]) -> Receipt:
-    match status, rest:
-        case ((b"sent" | b"repeat"), [bytes() as text]):
-            return Receipt(MessageId.parse(text.decode("ascii")), repeat=status == b"repeat")
-        case b"absent", [list() as peers]:
-            names = [peer.decode("ascii") for peer in peers]
-            raise Refused("no_such_peer", f"not in the room: {', '.join(names[:10])}; nothing was sent", peers=names)
-        case b"replaced", _:
-            raise Replaced()
-        case b"unknown", _:
-            raise NotMember()
+def _outcome(reply: Any) -> Receipt | RelayError:
+    match reply:
+        case bytes():
+            return Receipt(reply)
+        case [b"sent", bytes() as text, bytes() as version]:
+            return Receipt(text, fence=Fence(int(version), read_id(text).epoch))
+        case [b"repeat", bytes() as text]:
+            return Receipt(text, repeat=True)
+        case [b"absent", [*peers]]:
+            return no_such_peer([peer.decode("ascii") for peer in peers])
+        case [b"replaced"]:
+            return Replaced()
+        case [b"unknown"]:
+            return NotMember()
         case _:
-            raise OutcomeUnknown(f"Redis answered {status!r}")
+            return failure_of(reply) or OutcomeUnknown(f"Redis answered {reply!r}")

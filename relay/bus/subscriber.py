@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from relay.errors import Unavailable
 from relay.redis.client import Keeping
-from relay.redis.link import Dialer, Link
+from relay.redis.link import Dialer, Link, pack
 
 log = logging.getLogger("relay.bus")
 
@@ -78,9 +78,13 @@ class Subscriber:
         loop = asyncio.get_running_loop()
         waits = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
         self._subscribe_now(channels)
-        _, late = await asyncio.wait(waits, timeout=self._timeout)
-        if late:
-            raise Unavailable(f"Redis did not confirm a subscription within {self._timeout:g} s")
+        try:
+            async with asyncio.timeout(self._timeout):
+                for wait in waits:
+                    # Others may wait for the same confirmation.
+                    await asyncio.shield(wait)
+        except TimeoutError:
+            raise Unavailable(f"Redis did not confirm a subscription within {self._timeout:g} s") from None
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
         """Hear these channels no more."""
@@ -90,7 +94,7 @@ class Subscriber:
             self._known.discard(channel.encode())
             self._confirming.pop(channel.encode(), None)
         if self._link is not None and channels:
-            self._link.send("UNSUBSCRIBE", *channels)
+            self._link.send(pack("UNSUBSCRIBE", *channels))
 
     def rebuild(self) -> None:
         """Give up the connection, which may be dead without a sign, and make a new one."""
@@ -107,7 +111,7 @@ class Subscriber:
     def _subscribe_now(self, channels: Sequence[str]) -> None:
         if self._link is not None:
             for start in range(0, len(channels), _BATCH):
-                self._link.send("SUBSCRIBE", *channels[start : start + _BATCH])
+                self._link.send(pack("SUBSCRIBE", *channels[start : start + _BATCH]))
 
     def _lost(self, link: Link) -> None:
         if self._link is link:
@@ -117,20 +121,24 @@ class Subscriber:
     def _receive(self, replies: Sequence[Any]) -> None:
         arrivals: list[Arrival] = []
         for reply in replies:
-            match reply:
-                case [b"message", channel, payload]:
-                    arrivals.append((channel, payload))
-                case [b"subscribe", channel, _]:
-                    if channel in self._known:
-                        arrivals.append((channel, None))
-                    self._known.add(channel)
-                    waiting = self._confirming.pop(channel, None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(None)
-                case [b"unsubscribe", _, _]:
-                    pass
-                case _:
-                    log.error("unexpected reply on the subscription: %r; connecting again", reply)
-                    self.rebuild()
+            if isinstance(reply, list) and reply[0] == b"message":
+                arrivals.append((reply[1], reply[2]))
+            else:
+                self._confirmed(reply, arrivals)
         if arrivals:
             self._on_arrivals(arrivals)
+
+    def _confirmed(self, reply: Any, arrivals: list[Arrival]) -> None:
+        match reply:
+            case [b"subscribe", channel, _]:
+                if channel in self._known:
+                    arrivals.append((channel, None))
+                self._known.add(channel)
+                waiting = self._confirming.pop(channel, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(None)
+            case [b"unsubscribe", _, _]:
+                pass
+            case _:
+                log.error("unexpected reply on the subscription: %r; connecting again", reply)
+                self.rebuild()

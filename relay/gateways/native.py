@@ -6,21 +6,23 @@ command or an event. Anybody who knows only envelopes never meets an event that 
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 from starlette.datastructures import QueryParams
 from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.types import Receive, Scope, Send
 
-from relay import auth, events
+from relay import events
 from relay.codec import Frame
 from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
 from relay.config import Settings
 from relay.envelope import Channel, Key, MessageId, read_envelope, read_frame
 from relay.errors import BadFrame, Refused
-from relay.gateways.session import Entry, Session
+from relay.gateways.serving import header, serve
+from relay.gateways.session import Dialect, Entry
 from relay.names import check_peer, check_room
 
 SUBPROTOCOL = "relay.v1"
@@ -78,6 +80,7 @@ _AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Presence 
 _commands = msgspec.json.Decoder(_AnyCommand)
 _marks = msgspec.json.Decoder(_Marks)
 _json = msgspec.json.Encoder()
+_NO_QUERY = QueryParams()
 _COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"})
 
 
@@ -189,26 +192,24 @@ def _members(roster: events.Roster) -> dict[str, Any]:
 class NativeGateway:
     """The WebSocket endpoint: reads the request, and leaves the rest to a session."""
 
-    codec: ClassVar = NativeCodec()
-    tagged: ClassVar = NativeCodec(tagged=True)
+    dialect: ClassVar = Dialect(NativeCodec(), NativeCodec(tagged=True))
 
     def __init__(self, settings: Settings) -> None:
         self._default_room = settings.default_room
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Serve one connection."""
-        offered: Sequence[str] = websocket.scope["subprotocols"]
-        session = Session(websocket, websocket.state.worker, self.codec, self.tagged)
-        await session.serve(lambda: self._entry(websocket, offered), _choose(offered))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
+        subprotocol = _choose(scope["subprotocols"])
+        await serve(scope, receive, send, self.dialect, entry=partial(self._entry, scope), subprotocol=subprotocol)
 
-    def _entry(self, websocket: WebSocket, offered: Sequence[str]) -> Entry:
-        room: str | None = websocket.path_params.get("room")
-        query = websocket.query_params
+    def _entry(self, scope: Scope) -> Entry:
+        room: str | None = scope["path_params"].get("room")
+        query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         peer = query.get("peer", "")
         return Entry(
             room=self._default_room if room is None else check_room(room),
-            peer=check_peer(peer) if peer else auth.new_peer_id(),
-            resume=_resume_key(websocket.headers.get("authorization", ""), offered),
+            peer=check_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
+            resume=_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
             since=parse_since(query.get("since", "")),
             echo=_flag(query, "echo"),
             presence=_flag(query, "presence"),
@@ -227,10 +228,10 @@ def parse_since(text: str) -> MessageId | None:
 def routes(settings: Settings) -> list[BaseRoute]:
     """The native protocol's WebSocket routes."""
     gateway = NativeGateway(settings)
-    room = WebSocketRoute("/rooms/{room:path}", gateway.serve)
+    room = WebSocketRoute("/rooms/{room:path}", gateway)
     # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
     room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
-    return [WebSocketRoute("/", gateway.serve), room]
+    return [WebSocketRoute("/", gateway), room]
 
 
 def _choose(offered: Sequence[str]) -> str | None:

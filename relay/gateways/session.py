@@ -1,32 +1,27 @@
-"""The one loop that every WebSocket client's connection runs in, whatever its protocol."""
+"""One client's session, whatever its protocol: what comes in, what is answered, and the end of it."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-
-from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from functools import partial
+from typing import Protocol
 
 from relay.codec import Codec, Frame
 from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
-from relay.connection import CLOSED_EXTENSION, TRANSPORT_EXTENSION, Connection
-from relay.envelope import MessageId
+from relay.connection import Connection
+from relay.envelope import MessageId, Receipt
 from relay.errors import (
     BAD_REQUEST,
-    ERRORS,
     GOODBYE_CODES,
     INTERNAL,
     JOIN_CLOSES,
     TOO_FAST,
     BadFrame,
-    CloseReason,
     Refused,
     RelayError,
 )
 from relay.events import Ack, Answer, Failure, Gone, Listening, Pong, PresenceList, Roster
-from relay.gateways.admission import refusal
 from relay.hub import Member
 from relay.limits import TokenBucket
 from relay.names import check_room
@@ -51,87 +46,217 @@ class Entry:
     channels: Sequence[str] | None = None
 
 
-class Session:
-    """One connection from handshake to close; `tagged` is the codec for rooms other than the connection's own."""
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A client protocol: its codec for the connection's own room, and the one that says which room it is about."""
 
-    def __init__(self, websocket: WebSocket, worker: Worker, codec: Codec, tagged: Codec) -> None:
-        self._websocket = websocket
+    own: Codec
+    tagged: Codec
+
+
+class HoldBack(Protocol):
+    """Reads no further from the client, or again."""
+
+    def __call__(self, *, paused: bool) -> None:
+        """See `connection.Wire.hold_back`."""
+        ...
+
+
+class Session:
+    """A `Receiver`: serves messages as they come, one after the other.
+
+    What has to wait for Redis before the next message can be served (joining, asking who is there) is a task, and what
+    comes meanwhile waits, as it does when `publish_window` publications are on their way. `hold_back` stops reading.
+    """
+
+    __slots__ = (
+        "_address", "_bucket", "_busy", "_connection", "_dialect", "_ended", "_goodbye", "_hasty", "_hold_back",
+        "_members", "_own", "_peer", "_publishing", "_waiting", "_worker",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection: Connection,
+        worker: Worker,
+        dialect: Dialect,
+        *,
+        address: str,
+        hold_back: HoldBack,
+    ) -> None:
+        self._connection = connection
         self._worker = worker
-        self._settings = worker.settings
-        self._metrics = worker.metrics
-        self._codec = codec
-        self._tagged = tagged
-        self._members: dict[str, Member] = {}
+        self._dialect = dialect
+        self._address = address
+        self._hold_back = hold_back
         self._own = ""
         self._peer = ""
-        self._bucket = TokenBucket(self._settings.message_rate, self._settings.message_burst, worker.clock)
+        self._members: dict[str, Member] = {}
+        self._bucket: TokenBucket | None = None
         self._hasty = 0
-        self._publishing: set[asyncio.Task[None]] = set()
-        self._connection = Connection(
-            send=self._send,
-            send_close=self._send_close,
-            abort=self._abort,
-            limit=self._settings.send_buffer,
-            metrics=self._metrics,
-        )
+        self._publishing = 0
+        self._busy = True
+        self._waiting: deque[Frame] | None = None
+        self._ended = False
+        self._goodbye = False
+        worker.opened(connection)
 
-    async def serve(self, entry: Callable[[], Entry], subprotocol: str | None) -> None:
-        """Run the connection to its end. `entry` reads the request, and raises `Refused` if it cannot."""
-        address = self._websocket.client.host if self._websocket.client else ""
-        code = refusal(self._worker, self._websocket.headers.get("origin"), address)
-        if code:
-            await self._deny(code)
-            return
-        async with AsyncExitStack() as stack:
-            stack.callback(self._worker.addresses.release, address)
-            await stack.enter_async_context(self._worker.holding(self._connection))
-            await self._websocket.accept(subprotocol)
-            self._metrics.handshakes.inc()
-            writer = asyncio.create_task(self._connection.run_writer())
-            goodbye = False
-            try:
-                if await self._enter(entry):
-                    goodbye = await self._receive()
-                else:
-                    await self._until_closed()
-            except Exception:
-                log.exception("a session failed; its connection is closed")
-                self._connection.close(INTERNAL)
-            finally:
-                await self._end(writer, goodbye=goodbye)
-
-    # Coming in.
-
-    async def _deny(self, code: str) -> None:
-        self._metrics.refused.labels(code).inc()
-        status, text = ERRORS[code]
-        headers = {"Retry-After": "2"} if status in {429, 503} else {}
-        response = JSONResponse({"error": {"code": code, "text": text}}, status, headers)
-        if "websocket.http.response" in self._websocket.scope.get("extensions", {}):
-            await self._websocket.send_denial_response(response)
-        else:
-            await self._websocket.close()
-
-    async def _enter(self, entry: Callable[[], Entry]) -> bool:
+    async def enter(self, entry: Callable[[], Entry]) -> None:
+        """Come in; what the client sends meanwhile waits. `entry` reads the request, and may raise `Refused`."""
         try:
             wanted = entry()
             self._own, self._peer = wanted.room, wanted.peer
-            await self._join(
-                Join(
-                    wanted.room,
-                    resume=wanted.resume,
-                    echo=wanted.echo,
-                    presence=wanted.presence,
-                    channels=wanted.channels,
-                ),
-                wanted.since,
-                self._codec,
+            join = Join(
+                wanted.room,
+                resume=wanted.resume,
+                echo=wanted.echo,
+                presence=wanted.presence,
+                channels=wanted.channels,
             )
+            await self._join(join, wanted.since, self._dialect.own)
         except RelayError as error:
-            self._fail(error, about="join", codec=self._codec)
+            self._fail(error, about="join", codec=self._dialect.own)
             self._connection.close(JOIN_CLOSES.get(error.code, BAD_REQUEST))
-            return False
-        return True
+        except Exception:
+            self._break()
+        finally:
+            self._done()
+
+    # Receiver.
+
+    def received(self, frame: Frame) -> None:
+        """See `Receiver.received`."""
+        if self._connection.reason is not None:
+            return
+        traffic = self._worker.metrics.traffic
+        traffic.messages_in += 1
+        traffic.bytes_in += len(frame.data)
+        if self._waiting or self._blocked:
+            self._wait(frame)
+        else:
+            self._serve(frame)
+
+    def lost(self, code: int, relay_closed: str | None) -> None:
+        """See `Receiver.lost`; the places of a client that said goodbye are given up, those of a lost one held."""
+        if self._connection.reason is None:
+            self._goodbye = relay_closed is None and code in GOODBYE_CODES
+            reason = relay_closed or ("client" if self._goodbye else "lost")
+            self._worker.metrics.closed.labels(reason).inc()
+        self._ended = True
+        self._waiting = None
+        self._worker.closed(self._connection)
+        self._worker.addresses.release(self._address)
+        if not self._busy:
+            self._leave_all()
+
+    # What is waited for.
+
+    @property
+    def _blocked(self) -> bool:
+        return self._busy or self._publishing >= self._worker.settings.publish_window
+
+    def _wait(self, frame: Frame) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(frame)
+        self._hold_back(paused=True)
+
+    def _go_on(self) -> None:
+        while self._waiting and not self._blocked and self._connection.reason is None:
+            self._serve(self._waiting.popleft())
+        if self._waiting is not None and not self._waiting and not self._ended:
+            self._waiting = None
+            self._hold_back(paused=False)
+
+    def _begin(self, work: Awaitable[None], about: Command) -> None:
+        """Do what takes time in a task; nothing else is served until it is done."""
+        self._busy = True
+        self._worker.spawn(self._finish(work, about))
+
+    async def _finish(self, work: Awaitable[None], about: Command) -> None:
+        try:
+            await work
+        except RelayError as error:
+            self._fail(error, about=_name(about), key=about.key)
+        except Exception:
+            self._break()
+        finally:
+            self._done()
+
+    def _done(self) -> None:
+        self._busy = False
+        if self._ended:
+            self._leave_all()
+        else:
+            self._go_on()
+
+    def _leave_all(self) -> None:
+        members, self._members = self._members, {}
+        for member in members.values():
+            self._worker.membership.leave(member, hold=not self._goodbye)
+
+    def _break(self) -> None:
+        log.exception("a session failed; its connection is closed")
+        self._connection.close(INTERNAL)
+
+    # What comes in.
+
+    def _serve(self, frame: Frame) -> None:
+        try:
+            self._obey(self._read(frame))
+        except BadFrame as error:
+            self._fail(error, about=error.about, key=error.key)
+        except Exception:
+            self._break()
+
+    def _read(self, frame: Frame) -> Command:
+        settings = self._worker.settings
+        if self._bucket is None:
+            self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
+        allowed = self._bucket.take()
+        if len(frame.data) > settings.max_message:
+            raise BadFrame("too_large", f"{len(frame.data)} bytes; at most {settings.max_message} are relayed")
+        command = self._dialect.own.receive(frame)
+        if not allowed:
+            self._hasty += 1
+            if self._hasty > _PATIENCE:
+                self._connection.close(TOO_FAST)
+            raise BadFrame("too_fast", about=_name(command), key=command.key)
+        self._hasty = 0
+        return command
+
+    def _obey(self, command: Command) -> None:
+        try:
+            match command:
+                case Publish():
+                    self._publish(command)
+                case Join():
+                    self._begin(self._join_more(command), command)
+                case Leave():
+                    self._leave(command)
+                case Subscribe() | Unsubscribe():
+                    self._listen(command)
+                case AskPresence():
+                    self._begin(self._list(command), command)
+                case Ping():
+                    self._answer(command)
+        except RelayError as error:
+            self._fail(error, about=_name(command), key=command.key)
+
+    def _publish(self, command: Publish) -> None:
+        member = self._member(command.room)
+        self._publishing += 1
+        self._worker.membership.publish(member, command, partial(self._published, member, command.key))
+
+    def _published(self, member: Member, key: str, outcome: Receipt | RelayError) -> None:
+        self._publishing -= 1
+        if isinstance(outcome, RelayError):
+            self._fail(outcome, about="envelope", key=key, codec=member.codec, room=member.room)
+        elif key:
+            # In order with what this member hears: an id that it is told means that it was told all before.
+            ack = Ack(member.room, outcome.id, key)
+            self._worker.hub.when_passed(member.room, outcome.id, lambda: member.tell(ack))
+        if self._waiting:
+            self._go_on()
 
     async def _join(self, command: Join, since: MessageId | None, codec: Codec) -> None:
         member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)
@@ -140,88 +265,24 @@ class Session:
         await self._worker.membership.join(member, offered=command.resume, since=since, key=command.key)
         self._members[command.room] = member
 
-    # What comes in.
-
-    async def _receive(self) -> bool:
-        """Serve frames until the client goes; returns whether it said goodbye."""
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return self._closed_by(message.get("code"), message.get(CLOSED_EXTENSION))
-            if self._connection.reason is not None:
-                continue
-            text = message.get("text")
-            frame = Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode())
-            self._metrics.messages_in.inc()
-            self._metrics.bytes_in.inc(len(frame.data))
-            try:
-                await self._frame(frame)
-            except BadFrame as error:
-                self._fail(error, about=error.about, key=error.key)
-
-    async def _until_closed(self) -> None:
-        while (await self._websocket.receive())["type"] != "websocket.disconnect":
-            pass
-
-    def _closed_by(self, code: int | None, relay_closed: str | None) -> bool:
-        if self._connection.reason is not None:
-            return False
-        goodbye = relay_closed is None and code in GOODBYE_CODES
-        self._metrics.closed.labels(relay_closed or ("client" if goodbye else "lost")).inc()
-        return goodbye
-
-    async def _frame(self, frame: Frame) -> None:
-        allowed = self._bucket.take()
-        if len(frame.data) > self._settings.max_message:
-            raise BadFrame("too_large", f"{len(frame.data)} bytes; at most {self._settings.max_message} are relayed")
-        command = self._codec.receive(frame)
-        if not allowed:
-            self._hasty += 1
-            if self._hasty > _PATIENCE:
-                self._connection.close(TOO_FAST)
-            raise BadFrame("too_fast", about=_name(command), key=command.key)
-        self._hasty = 0
-        if isinstance(command, Publish):
-            await self._publish(command)
-        else:
-            await self._obey(command)
-
-    async def _obey(self, command: Command) -> None:
-        try:
-            match command:
-                case Join():
-                    await self._join_more(command)
-                case Leave():
-                    await self._leave(command)
-                case Subscribe() | Unsubscribe():
-                    self._listen(command)
-                case AskPresence():
-                    await self._list(command)
-                case Ping():
-                    member = self._member(command.room)
-                    here = self._worker.hub.get(member.room)
-                    newest = max(member.since, here.last) if here else member.since
-                    self._tell(Pong(member.room, newest, command.key))
-        except RelayError as error:
-            self._fail(error, about=_name(command), key=command.key)
-
     async def _join_more(self, command: Join) -> None:
         check_room(command.room)
         if command.room in self._members:
             raise Refused("already_joined", room=command.room)
-        if len(self._members) >= self._settings.rooms_per_connection:
-            raise Refused("too_many_rooms", f"at most {self._settings.rooms_per_connection} rooms", room=command.room)
+        most = self._worker.settings.rooms_per_connection
+        if len(self._members) >= most:
+            raise Refused("too_many_rooms", f"at most {most} rooms", room=command.room)
         try:
             since = MessageId.parse(command.since) if command.since else None
         except ValueError:
             raise Refused("bad_command", "since is an id as the relay gave it: epoch-seq") from None
-        await self._join(command, since, self._codec if command.room == self._own else self._tagged)
+        await self._join(command, since, self._codec_of(command.room))
 
-    async def _leave(self, command: Leave) -> None:
+    def _leave(self, command: Leave) -> None:
         member = self._member(command.room)
         del self._members[member.room]
-        await self._worker.membership.leave(member, hold=False)
-        self._tell(Gone(member.room, command.key))
+        gone = Gone(member.room, command.key)
+        self._worker.membership.leave(member, hold=False).add_done_callback(lambda _: self._tell(gone))
 
     async def _list(self, command: AskPresence) -> None:
         room = check_room(command.room) if command.room else self._own
@@ -241,8 +302,14 @@ class Session:
         channels = None if member.channels is None else sorted(member.channels)
         self._tell(Listening(member.room, channels, command.key))
 
+    def _answer(self, ping: Ping) -> None:
+        member = self._member(ping.room)
+        here = self._worker.hub.get(member.room)
+        newest = max(member.since, here.last) if here else member.since
+        self._tell(Pong(member.room, newest, ping.key))
+
     def _checked_channels(self, channels: Sequence[str]) -> set[str]:
-        most = self._settings.channels_per_room
+        most = self._worker.settings.channels_per_room
         if len(set(channels)) > most:
             raise Refused("too_many_channels", f"at most {most} channels in a room")
         return set(channels)
@@ -253,73 +320,20 @@ class Session:
             raise Refused("not_joined", room=room or self._own)
         return member
 
-    # Publishing: many at a time, in the order they came.
-
-    async def _publish(self, command: Publish) -> None:
-        if len(self._publishing) >= self._settings.publish_window:
-            await asyncio.wait(self._publishing, return_when=asyncio.FIRST_COMPLETED)
-        try:
-            member = self._member(command.room)
-        except Refused as error:
-            self._fail(error, about="envelope", key=command.key)
-            return
-        task = asyncio.create_task(self._publish_now(member, command))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
-
-    async def _publish_now(self, member: Member, command: Publish) -> None:
-        try:
-            receipt = await self._worker.membership.publish(member, command)
-        except RelayError as error:
-            self._fail(error, about="envelope", key=command.key, codec=member.codec, room=member.room)
-            return
-        if command.key:
-            # In order with what this member hears: an id that it is told means that it was told all before.
-            ack = Ack(member.room, receipt.id, command.key)
-            self._worker.hub.when_passed(member.room, receipt.id, lambda: member.tell(ack))
-
     # What goes out.
 
+    def _codec_of(self, room: str) -> Codec:
+        return self._dialect.own if room == self._own else self._dialect.tagged
+
     def _tell(self, answer: Answer) -> None:
-        codec = self._codec if answer.room == self._own else self._tagged
-        self._connection.write(codec.encode(answer))
+        self._connection.write(self._codec_of(answer.room).encode(answer))
 
     def _fail(
         self, error: RelayError, *, about: str = "", key: str = "", codec: Codec | None = None, room: str = ""
     ) -> None:
-        self._metrics.refused.labels(error.code).inc()
+        self._worker.metrics.refused.labels(error.code).inc()
         failure = Failure(error.code, error.text, about, key, room, dict(error.detail))
-        self._connection.write((codec or self._codec).encode(failure))
-
-    async def _send(self, frame: Frame) -> None:
-        try:
-            if frame.is_text:
-                await self._websocket.send_text(frame.text)
-            else:
-                await self._websocket.send_bytes(frame.data)
-        except WebSocketDisconnect as error:
-            raise ConnectionResetError from error
-
-    async def _send_close(self, reason: CloseReason) -> None:
-        try:
-            await self._websocket.close(reason.code, reason.name)
-        except WebSocketDisconnect as error:
-            raise ConnectionResetError from error
-
-    def _abort(self) -> None:
-        transport = self._websocket.scope.get("extensions", {}).get(TRANSPORT_EXTENSION)
-        if transport is not None:
-            transport["abort"]()
-
-    async def _end(self, writer: asyncio.Task[None], *, goodbye: bool) -> None:
-        if self._publishing:
-            await asyncio.wait(self._publishing)
-        leaving = [self._worker.membership.leave(member, hold=not goodbye) for member in self._members.values()]
-        await asyncio.gather(*leaving)
-        if self._connection.reason is None:
-            writer.cancel()
-        await asyncio.wait([writer])
-        self._connection.gone()
+        self._connection.write((codec or self._dialect.own).encode(failure))
 
 
 def _name(command: Command) -> str:

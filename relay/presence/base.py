@@ -6,6 +6,7 @@ comes with a lower one has lost the place. A *lease* is a worker's sign of life;
 """
 
 import secrets
+from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -101,9 +102,10 @@ class Presence(Protocol):
         """
         ...
 
-    async def leave(self, seat: Seat, *, hold: float = 0) -> bool:
+    def leave(self, seat: Seat, *, hold: float = 0) -> Future[bool]:
         """Give up a place: at once (publishes a `Left`), or hold it for `hold` seconds. False: it is not this worker's.
 
+        It is on its way, ahead of whatever is asked for next, when this returns; the future tells when it is done.
         Called again with 0 when a hold has run out; a place that was taken over or came back meanwhile stays. Where the
         generation never became known (0), the place is the one with the seat's current fingerprint.
         """

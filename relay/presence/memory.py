@@ -1,5 +1,6 @@
 """Presence and leases of a process on its own."""
 
+import asyncio
 from collections.abc import Sequence
 
 from relay.errors import Refused
@@ -36,8 +37,13 @@ class MemoryPresence:
         """See `Presence.announce`."""
         return [seat for seat in seats if not self._announce(seat)]
 
-    async def leave(self, seat: Seat, *, hold: float = 0) -> bool:
-        """See `Presence.leave`."""
+    def leave(self, seat: Seat, *, hold: float = 0) -> asyncio.Future[bool]:
+        """See `Presence.leave`; there is nothing to wait for."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done.set_result(self._leave(seat, hold))
+        return done
+
+    def _leave(self, seat: Seat, hold: float) -> bool:
         state = self._rooms.peek(seat.room)
         place = state and state.places.get(seat.peer)
         if not state or not place or place.lease != str(self._lease):

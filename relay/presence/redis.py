@@ -1,50 +1,77 @@
 """Presence and leases in Redis: one hash per room, one sorted set of leases, one set of rooms per lease."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from relay.envelope import MessageId
 from relay.errors import Refused
 from relay.events import Present, Roster
 from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
-from relay.redis.client import RedisClient
+from relay.redis.client import RedisClient, ignore
 from relay.redis.keys import Keys
+from relay.redis.link import pack
 from relay.redis.scripts import ADOPT, ANNOUNCE, BEAT, JOIN, LEAVE, ROSTER
 
 _BATCH = 500
 _NONE = "-"
 
 
+class NotedRooms:
+    """The rooms that Redis was told this worker has members in, under its present lease."""
+
+    def __init__(self) -> None:
+        self._lease = ""
+        self._rooms: set[str] = set()
+
+    def has(self, lease: str, room: str) -> bool:
+        """Whether this room need not be told of again."""
+        return lease == self._lease and room in self._rooms
+
+    def add(self, lease: str, room: str) -> None:
+        """Redis has it."""
+        if lease != self._lease:
+            self._lease, self._rooms = lease, set()
+        self._rooms.add(room)
+
+    def forget(self, rooms: Iterable[str] | None = None) -> None:
+        """Redis has these no more, or perhaps none."""
+        self._rooms.difference_update(self._rooms.copy() if rooms is None else rooms)
+
+
 class RedisPresence:
     """See `Presence`."""
 
-    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms) -> None:
+    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms, noted: NotedRooms) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
         self._terms = terms
         self._presence_ttl = _ms(terms.presence_ttl)
         self._sequence_ttl = _ms(terms.sequence_ttl)
+        self._noted = noted
 
     async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
         """See `Presence.join`."""
-        _, _, reply = await asyncio.gather(
-            *self._note_room(room),
-            self._client.run(
-                JOIN,
-                self._keys.of_room(room),
-                self._keys.channel(room),
-                peer,
-                str(self._lease),
-                offered or _NONE,
-                fresh or _NONE,
-                self._terms.members_per_room,
-                self._presence_ttl,
-                self._sequence_ttl,
-                self._terms.presence_list if roster else 0,
-            ),
+        lease = str(self._lease)
+        noted = self._noted.has(lease, room)
+        if not noted:
+            self._note([room])
+        reply = await self._client.run(
+            JOIN,
+            self._keys.of_room(room),
+            self._keys.channel(room),
+            peer,
+            lease,
+            offered or _NONE,
+            fresh or _NONE,
+            self._terms.members_per_room,
+            self._presence_ttl,
+            self._sequence_ttl,
+            self._terms.presence_list if roster else 0,
         )
+        if not noted:
+            self._noted.add(lease, room)
         if reply[0] == b"taken":
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
@@ -55,17 +82,18 @@ class RedisPresence:
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
+        self._noted.forget()
         lost: list[Seat] = []
         for start in range(0, len(seats), _BATCH):
             part = seats[start : start + _BATCH]
-            notes = [note for room in {seat.room for seat in part} for note in self._note_room(room)]
-            results = await asyncio.gather(*notes, *[self._announce(seat) for seat in part])
-            lost += [seat for seat, kept in zip(part, results[len(notes) :], strict=True) if not kept]
+            self._note(list({seat.room for seat in part}))
+            kept = await asyncio.gather(*[self._announce(seat) for seat in part])
+            lost += [seat for seat, is_kept in zip(part, kept, strict=True) if not is_kept]
         return lost
 
-    async def leave(self, seat: Seat, *, hold: float = 0) -> bool:
+    def leave(self, seat: Seat, *, hold: float = 0) -> asyncio.Future[bool]:
         """See `Presence.leave`."""
-        done = await self._client.run(
+        return self._client.run(
             LEAVE,
             self._keys.of_room(seat.room),
             self._keys.channel(seat.room),
@@ -76,7 +104,6 @@ class RedisPresence:
             _ms(hold),
             self._sequence_ttl,
         )
-        return bool(done)
 
     async def roster(self, room: str) -> Roster:
         """See `Presence.roster`."""
@@ -113,20 +140,25 @@ class RedisPresence:
             )
         )
 
-    def _note_room(self, room: str) -> tuple[Awaitable[Any], Awaitable[Any]]:
-        """Sent ahead of what makes a member, so that a survivor finds the room of a worker that dies in between."""
-        rooms = self._keys.worker_rooms(str(self._lease))
-        return self._client.call("SADD", rooms, room), self._client.call("PEXPIRE", rooms, self._presence_ttl)
+    def _note(self, rooms: Sequence[str]) -> None:
+        """Sent ahead of what makes a member, so that a survivor finds the rooms of a worker that dies in between.
+
+        Nobody waits for it: Redis that cannot take this cannot take what follows either.
+        """
+        own = self._keys.worker_rooms(str(self._lease))
+        self._client.send(pack("SADD", own, *rooms), ignore)
+        self._client.send(pack("PEXPIRE", own, self._presence_ttl), ignore)
 
 
 class RedisLeases:
     """See `Leases`."""
 
-    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms) -> None:
+    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms, noted: NotedRooms) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
         self._terms = terms
+        self._noted = noted
         self._begun = False
         self._deadlines: dict[str, int] = {}
 
@@ -134,6 +166,7 @@ class RedisLeases:
         """See `Leases.beat`."""
         lapsed, flat = await self._beat(fresh=not self._begun)
         if lapsed:
+            self._noted.forget()
             self._lease.renew()
             _, flat = await self._beat(fresh=True)
         self._begun = True
@@ -174,6 +207,7 @@ class RedisLeases:
         presence_ttl, sequence_ttl = _ms(self._terms.presence_ttl), _ms(self._terms.sequence_ttl)
         calls = [self._client.call("PEXPIRE", own, presence_ttl)] if rooms else []
         if gone:
+            self._noted.forget(gone)
             calls.append(self._client.call("SREM", own, *gone))
         for room in rooms:
             meta, presence, _ = self._keys.of_room(room)

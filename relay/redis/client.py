@@ -4,19 +4,19 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import hiredis
 
-from relay.errors import OutcomeUnknown, Unavailable
-from relay.redis.link import Dialer, Link, LinkError, Pending
+from relay.errors import OutcomeUnknown, RelayError, Unavailable
+from relay.redis.link import Argument, Dialer, Done, Link, LinkError, Pending, pack
 from relay.redis.scripts import ALL, Script
 
 log = logging.getLogger("relay.redis")
-
-Argument = str | bytes | int | float
 
 
 class Backoff:
@@ -78,22 +78,23 @@ class Keeping:
 class RedisClient:
     """Sends commands in the order of the calls, pipelined, and waits a bounded time for Redis to come back.
 
-    Every call raises `Unavailable` when Redis was not reached in `timeout` seconds, when more than `waiting` calls wait
-    already, or when Redis refused; `OutcomeUnknown` when the command was sent and no reply came.
+    Every call ends in `Unavailable` when Redis was not reached in `timeout` seconds, when more than `waiting` calls
+    wait already, or when Redis refused; in `OutcomeUnknown` when the command was sent and no reply came.
     """
 
     def __init__(self, dialer: Dialer, *, timeout: float, waiting: int, on_reconnect: Callable[[], None]) -> None:
         self._dialer = dialer
         self._timeout = timeout
         self._most_waiting = waiting
-        self._waiting = 0
+        self._waiting: deque[tuple[float, bytes, Done]] = deque()
         self._link: Link | None = None
-        self._connected = asyncio.Event()
         self._pending = Pending()
+        self._watch: asyncio.TimerHandle | None = None
         self._keeping = Keeping("commands", self._connect, on_reconnect)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._keeping.run(), name="redis commands")
         return self
 
@@ -103,6 +104,8 @@ class RedisClient:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._watch is not None:
+            self._watch.cancel()
         if self._link is not None:
             self._link.abort()
 
@@ -121,89 +124,117 @@ class RedisClient:
         """The task that keeps the link; its end means that nobody does."""
         return self._task
 
-    async def call(self, *arguments: Argument) -> Any:
-        """Send one command and return its reply."""
-        if self._link is None:
-            await self._wait_for_link()
-        return await self._finish(self._send(arguments))
+    def send(self, command: bytes, done: Done) -> None:
+        """Send one packed command; `done` is called once, with the reply or an error, perhaps before this returns."""
+        deadline = self._loop.time() + self._timeout
+        if self._link is not None:
+            self._link.send(command)
+            self._pending.add(deadline, done)
+        elif len(self._waiting) < self._most_waiting:
+            self._waiting.append((deadline, command, done))
+        else:
+            done(Unavailable(f"Redis is away, and {self._most_waiting} calls wait for it already"))
+            return
+        if self._watch is None:
+            self._watch = self._loop.call_at(deadline, self._look)
 
-    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Any:
-        """Run a script, as `call`."""
-        command = (script.sha, len(keys), *keys, *arguments)
-        try:
-            return await self.call("EVALSHA", *command)
-        except Unavailable as error:
-            if not error.text.startswith("NOSCRIPT"):
-                raise
+    def send_script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], done: Done) -> None:
+        """Run a script, as `send`; scripts that Redis forgot are loaded again."""
+        command = pack("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+        def check(reply: Any) -> None:
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+                self.load_scripts()
+                self.send(command, done)
+            else:
+                done(reply)
+
+        self.send(command, check)
+
+    def load_scripts(self) -> None:
+        """Make every script known to Redis again, ahead of what is sent next."""
         log.warning("redis forgot the scripts (SCRIPT FLUSH?); loading them again")
-        await self.load_scripts()
-        return await self.call("EVALSHA", *command)
-
-    async def load_scripts(self) -> None:
-        """Make every script known to Redis."""
         for script in ALL:
-            await self.call("SCRIPT", "LOAD", script.source)
+            self.send(pack("SCRIPT", "LOAD", script.source), ignore)
 
-    def _send(self, arguments: Sequence[Argument]) -> asyncio.Future[Any]:
-        if self._link is None:
-            raise Unavailable()
-        self._link.send(*arguments)
-        return self._pending.add()
+    def call(self, *arguments: Argument) -> asyncio.Future[Any]:
+        """Send one command; the future gets its reply, or the error."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.send(pack(*arguments), partial(_resolve, future))
+        return future
 
-    async def _finish(self, future: asyncio.Future[Any]) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout):
-                reply = await future
-        except TimeoutError:
-            # A Redis that is this late is as good as gone: whoever waits behind learns it now, and a new link is made.
-            self._give_up()
-            raise OutcomeUnknown(f"Redis did not answer within {self._timeout:g} s") from None
-        if isinstance(reply, hiredis.ReplyError):
-            raise Unavailable(str(reply))
-        return reply
+    def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> asyncio.Future[Any]:
+        """Run a script, as `call`."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.send_script(script, keys, arguments, partial(_resolve, future))
+        return future
 
-    async def _wait_for_link(self) -> None:
-        if self._waiting >= self._most_waiting:
-            raise Unavailable(f"Redis is away, and {self._most_waiting} calls wait for it already")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._connected.wait()
-        except TimeoutError:
-            raise Unavailable(f"Redis was away for {self._timeout:g} s: {self.problem}") from None
-        finally:
-            self._waiting -= 1
+    def _look(self) -> None:
+        """One timer for all: whoever is the next to have waited too long."""
+        now = self._loop.time()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, done = self._waiting.popleft()
+            done(Unavailable(f"Redis was away for {self._timeout:g} s: {self.problem}"))
+        deadline = self._pending.deadline
+        if deadline is not None and deadline <= now:
+            # A Redis that is this late is as good as gone: whoever waits behind learns it now, a new link is made.
+            self._give_up(OutcomeUnknown(f"Redis did not answer within {self._timeout:g} s"))
+        times = [time for time in (self._pending.deadline, self._waiting[0][0] if self._waiting else None) if time]
+        self._watch = self._loop.call_at(min(times), self._look) if times else None
 
     async def _connect(self) -> None:
         pending = Pending()
-        link = await self._dialer.open(pending.resolve, lambda: self._lost(link, pending))
+        link = await self._dialer.open(pending.resolve, lambda: self._lost(link, pending, OutcomeUnknown()))
         try:
             # Under a time limit: a stopped Redis accepts connections, and answers nothing.
             async with asyncio.timeout(self._timeout):
                 for script in ALL:
-                    link.send("SCRIPT", "LOAD", script.source)
-                    reply = await pending.add()
-                    if isinstance(reply, hiredis.ReplyError):
-                        raise LinkError(str(reply))
+                    loaded: asyncio.Future[Any] = self._loop.create_future()
+                    link.send(pack("SCRIPT", "LOAD", script.source))
+                    pending.add(0, partial(_resolve, loaded))
+                    await loaded
         except (TimeoutError, OutcomeUnknown):
             link.abort()
             raise LinkError(f"no answer within {self._timeout:g} s") from None
-        except LinkError:
+        except Unavailable as error:
             link.abort()
-            raise
+            raise LinkError(error.text) from None
         self._link, self._pending = link, pending
-        self._connected.set()
+        waiting, self._waiting = self._waiting, deque()
+        for deadline, command, done in waiting:
+            link.send(command)
+            pending.add(deadline, done)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: Exception) -> None:
         if self._link is not None:
             link = self._link
             link.abort()
             # Not only when the loop comes to it: nothing more may be sent into a link that is given up.
-            self._lost(link, self._pending)
+            self._lost(link, self._pending, error)
 
-    def _lost(self, link: Link, pending: Pending) -> None:
-        pending.fail(OutcomeUnknown)
+    def _lost(self, link: Link, pending: Pending, error: Exception) -> None:
         if self._link is link:
             self._link = None
-            self._connected.clear()
             self._keeping.lost()
+        pending.fail(error)
+
+
+def failure_of(reply: Any) -> RelayError | None:
+    """What went wrong, if a reply is an error; Redis's own words make it `Unavailable`."""
+    if isinstance(reply, RelayError):
+        return reply
+    return Unavailable(str(reply)) if isinstance(reply, Exception) else None
+
+
+def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    error = failure_of(reply)
+    if error is None:
+        future.set_result(reply)
+    else:
+        future.set_exception(error)
+
+
+def ignore(reply: Any) -> None:
+    """Nobody waits for this; who needs it learns from what comes after."""

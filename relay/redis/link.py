@@ -15,7 +15,18 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+Argument = str | bytes | int | float
+
 Replies = Callable[[Sequence[Any]], None]
+
+Done = Callable[[Any], None]
+"""Takes the reply to one command: what Redis answered (also its `hiredis.ReplyError`), or an error of our own."""
+
+
+def pack(*arguments: Argument) -> bytes:
+    """A command as it goes over the wire."""
+    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub knows one argument only
+    return packed
 
 
 class LinkError(Exception):
@@ -37,11 +48,11 @@ class Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, self._stream.transport)
         self._transport.set_protocol(self)
 
-    def send(self, *arguments: str | bytes | int | float) -> None:
-        """Queue a command; what is queued in one turn of the loop leaves in one write."""
+    def send(self, command: bytes) -> None:
+        """Queue a packed command; what is queued in one turn of the loop leaves in one write."""
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # its stub knows one argument only
+        self._out.append(command)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -104,27 +115,28 @@ class Dialer:
 
 
 class Pending:
-    """The futures of commands sent over a link, resolved by its replies in order."""
+    """Who waits for the replies to what was sent over a link: told in order, by a call each."""
 
     def __init__(self) -> None:
-        self._futures: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[tuple[float, Done]] = deque()
 
-    def add(self) -> asyncio.Future[Any]:
-        """A future for the reply to the command sent now."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
-        return future
+    def add(self, deadline: float, done: Done) -> None:
+        """`done` gets the reply to the command sent now; it should come by `deadline`, which never goes back."""
+        self._waiting.append((deadline, done))
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next reply should have come; None when nobody waits."""
+        return self._waiting[0][0] if self._waiting else None
 
     def resolve(self, replies: Sequence[Any]) -> None:
-        """Hand each reply to the one who waits for it; who waits no more is passed over."""
+        """Hand each reply to the one who waits for it."""
+        waiting = self._waiting
         for reply in replies:
-            future = self._futures.popleft()
-            if not future.done():
-                future.set_result(reply)
+            waiting.popleft()[1](reply)
 
-    def fail(self, error: Callable[[], Exception]) -> None:
+    def fail(self, error: Exception) -> None:
         """Everybody still waiting gets an error: no reply will come."""
-        futures, self._futures = self._futures, deque()
-        for future in futures:
-            if not future.done():
-                future.set_exception(error())
+        waiting, self._waiting = self._waiting, deque()
+        for _, done in waiting:
+            done(error)

@@ -16,12 +16,13 @@ from relay.bus.base import Bus
 from relay.bus.memory import MemoryBus
 from relay.bus.redis import RedisBus
 from relay.envelope import Publication, splice
+from relay.errors import RelayError
 from relay.events import Delivery
 from relay.memory import MemoryRooms
 from relay.metrics import Metrics
 from relay.presence.base import LeaseName, Leases, Presence, Terms
 from relay.presence.memory import MemoryLeases, MemoryPresence
-from relay.presence.redis import RedisLeases, RedisPresence
+from relay.presence.redis import NotedRooms, RedisLeases, RedisPresence
 from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
@@ -67,7 +68,12 @@ class FakeWorker:
     client: RedisClient | None = None
 
     async def say(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
-        return await self.bus.publish(Publication(room, splice(text, sender), sender, **more))
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.bus.publish(Publication(room, splice(text, sender), sender, **more), told.set_result)
+        outcome = await told
+        if isinstance(outcome, RelayError):
+            raise outcome
+        return outcome
 
 
 MakeWorker = Callable[..., Any]
@@ -108,6 +114,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 bus = await stack.enter_async_context(MemoryBus(ear, rooms))
                 presence, leases = MemoryPresence(rooms, lease, its_terms), MemoryLeases(rooms, lease, its_terms)
                 return FakeWorker(bus, presence, leases, lease, ear)
+            noted = NotedRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
             client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None)
             await stack.enter_async_context(client)
@@ -126,8 +133,8 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
             await stack.enter_async_context(bus)
             return FakeWorker(
                 bus,
-                RedisPresence(client, keys, lease, its_terms),
-                RedisLeases(client, keys, lease, its_terms),
+                RedisPresence(client, keys, lease, its_terms, noted),
+                RedisLeases(client, keys, lease, its_terms, noted),
                 lease,
                 ear,
                 client,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from relay.codec import Frame
-from relay.connection import Connection
+from relay.codec import Batch, Frame
+from relay.connection import QueuedConnection, WireConnection
 from relay.envelope import MessageId
 from relay.errors import REPLACED
 from relay.events import Gap, Joined, Left, Message, TakenOver, Welcome
@@ -17,10 +17,15 @@ from relay.metrics import Metrics
 class FakeConnection:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
+        self.batches = 0
         self.reason = None
 
     def write(self, frame: Frame) -> None:
         self.frames.append(frame)
+
+    def write_batch(self, batch: Batch) -> None:
+        self.batches += 1
+        self.frames += batch.frames
 
     def close(self, reason) -> None:
         self.reason = reason
@@ -253,5 +258,49 @@ def test_those_who_wait_are_not_forgotten_with_the_room(world: World) -> None:
     assert world.metrics.registry.get_sample_value("relay_members") == 0
 
 
+def test_messages_that_come_together_leave_in_one_write_for_each_who_hears_all(world: World) -> None:
+    members = [world.add(peer) for peer in "abcde"]
+    members[3].channels, members[4].echo = {"x"}, True
+    world.hub.deliver([message(1)])
+    world.hub.deliver([message(2, "a", channel="x"), message(3, "e"), message(4, "a")])
+    assert [member.connection.ids[-3:] for member in members] == [
+        ["1-1", "1-3"],
+        ["1-2", "1-3", "1-4"],
+        ["1-2", "1-3", "1-4"],
+        ["1-2"],
+        ["1-2", "1-3", "1-4"],
+    ]
+    assert [member.connection.batches for member in members] == [1, 1, 1, 1, 1]
+    assert world.hub.get("room").last == ident(4)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        message(3),
+        message(2, to=("b",)),
+        message(1, epoch=2),
+        Joined("room", ident(2), "z"),
+        TakenOver("room", "z", 3),
+    ],
+    ids=["a hole", "a direct message", "a new epoch", "a join", "a takeover"],
+)
+def test_what_comes_together_with_anything_else_is_told_one_by_one(world: World, second) -> None:
+    members = [world.add(peer) for peer in "abcde"]
+    world.hub.deliver([message(1), second])
+    assert [member.connection.batches for member in members] == [0] * 5
+    assert members[1].connection.ids[0] == "1-1"
+
+
+def test_those_who_wait_are_called_after_a_burst(world: World) -> None:
+    for peer in "abcde":
+        world.add(peer)
+    passed = []
+    world.hub.when_passed("room", ident(2), lambda: passed.append(2))
+    world.hub.deliver([message(1), message(2), message(3)])
+    assert passed == [2]
+
+
 def test_connection_is_what_a_member_writes_to() -> None:
-    assert {"write", "close", "reason"} <= set(dir(Connection))
+    for connection in (WireConnection, QueuedConnection):
+        assert {"write", "write_batch", "close"} <= set(dir(connection))

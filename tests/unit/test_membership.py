@@ -3,11 +3,13 @@
 import asyncio
 import json
 import time
+from typing import Any
 
 import pytest
 
+from relay.auth import Random
 from relay.bus.memory import MemoryBus
-from relay.codec import Frame
+from relay.codec import Batch, Frame
 from relay.commands import Publish
 from relay.envelope import MessageId
 from relay.errors import REPLACED, OutcomeUnknown, Refused, RelayError, Replaced, Unavailable
@@ -30,6 +32,10 @@ class FakeConnection:
     def write(self, frame: Frame) -> None:
         self.told.append(json.loads(frame.data))
 
+    def write_batch(self, batch: Batch) -> None:
+        for frame in batch.frames:
+            self.write(frame)
+
     def close(self, reason) -> None:
         self.reason = reason
 
@@ -45,6 +51,8 @@ class Failing:
 
     def __getattr__(self, name: str):
         method = getattr(self._inner, name)
+        if name == "publish":
+            return method
 
         async def call(*arguments, **named):
             self.calls.append(name)
@@ -67,7 +75,13 @@ class World:
         self.bus = Failing(MemoryBus(self.hub.deliver, rooms))
         self.presence = Failing(MemoryPresence(rooms, LeaseName("w"), TERMS))
         self.membership = Membership(
-            self.hub, self.bus, self.presence, grace=grace, clock=lambda: self.now, metrics=self.metrics
+            self.hub,
+            self.bus,
+            self.presence,
+            grace=grace,
+            clock=lambda: self.now,
+            metrics=self.metrics,
+            random=Random(),
         )
 
     def member(self, peer: str = "p", room: str = "room", **options) -> Member:
@@ -77,6 +91,11 @@ class World:
         member = self.member(peer, **options)
         await self.membership.join(member, offered="", since=None)
         return member
+
+    async def publish(self, member: Member, envelope: bytes = b"{}") -> Any:
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.membership.publish(member, Publish(envelope), told.set_result)
+        return await told
 
     async def count(self, room: str = "room") -> int:
         return (await self.presence.roster(room)).count
@@ -197,7 +216,7 @@ async def test_a_publisher_that_redis_forgot_is_announced_and_publishes(world: W
     member = await world.join("a")
     state = world.presence._inner._rooms.room("room")
     del state.places["a"]
-    receipt = await world.membership.publish(member, Publish(b"{}"))
+    receipt = await world.publish(member)
     assert receipt.id.seq == 3  # the join, the join anew, the message
     assert await world.count() == 1
 
@@ -206,8 +225,7 @@ async def test_a_publisher_whose_place_is_taken_is_closed(world: World) -> None:
     member = await world.join("a")
     state = world.presence._inner._rooms.room("room")
     state.places["a"].generation += 1
-    with pytest.raises(Replaced):
-        await world.membership.publish(member, Publish(b"{}"))
+    assert isinstance(await world.publish(member), Replaced)
     assert member.connection.reason is REPLACED
 
 

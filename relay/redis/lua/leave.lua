@@ -11,7 +11,10 @@ if hold > 0 then
   entry.held = now_ms() + hold
   write_entry(peer, entry)
 else
-  redis.call('HDEL', KEYS[2], peer)
-  redis.call('PUBLISH', ARGV[1], 'l ' .. next_id(ARGV[7]) .. ' ' .. peer)
+  call('HDEL', KEYS[2], peer)
+  local state = state_of(0, 0)
+  raise(state)
+  call('PUBLISH', ARGV[1], 'l ' .. next_id(state) .. ' ' .. peer)
+  save(state, ARGV[7])
 end
 return 1

@@ -17,7 +17,7 @@ def families(text: str) -> dict[str, Metric]:
 
 async def test_one_worker(site: MakeSite) -> None:
     worker = FakeWorker()
-    worker.metrics.messages_in.inc(3)
+    worker.metrics.traffic.messages_in += 3
     answer = await site(worker=worker).get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
@@ -42,7 +42,7 @@ async def test_several_workers(site: MakeSite, serve_raw: ServeRaw, tmp_path: Pa
     texts = []
     for count in (3, 4):
         worker = FakeWorker()
-        worker.metrics.messages_in.inc(count)
+        worker.metrics.traffic.messages_in += count
         worker.metrics.refused.labels("bad_json").inc(count)
         worker.metrics.publish_seconds.observe(count)
         texts.append((await site(worker=worker).get("/metrics?scope=worker")).content)

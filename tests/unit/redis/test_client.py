@@ -42,7 +42,7 @@ async def test_an_absent_redis_is_waited_for_so_long_and_by_so_many(server: Scri
 async def test_who_waits_is_served_when_redis_comes_in_the_order_of_the_calls(server: ScriptedRedis) -> None:
     await server.stop()
     async with client_of(server, timeout=5) as client:
-        calls = [asyncio.create_task(client.call("GET", number)) for number in range(5)]
+        calls = [asyncio.ensure_future(client.call("GET", number)) for number in range(5)]
         await asyncio.sleep(0)
         await server.start()
         await asyncio.gather(*calls)
@@ -53,7 +53,7 @@ async def test_a_command_whose_answer_was_lost_may_have_happened(server: Scripte
     async with client_of(server, timeout=5) as client:
         await client.call("PING")
         server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
-        call = asyncio.create_task(client.call("GET", "x"))
+        call = asyncio.ensure_future(client.call("GET", "x"))
         async with asyncio.timeout(5):
             while [b"GET", b"x"] not in server.commands:
                 await asyncio.sleep(0.005)

@@ -8,10 +8,12 @@ from itertools import chain, repeat
 import pytest
 import trustme
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from relay.protocols import MAX_HEAD
+from relay.wire.http import MAX_HEAD
+from relay.wire.websocket import _Parser
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
 HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
@@ -32,6 +34,33 @@ async def served(app: Recorder) -> AsyncIterator[Running]:
 async def impatient(app: Recorder) -> AsyncIterator[Running]:
     async with running(app, handshake_timeout=0.2) as one:
         yield one
+
+
+# What is built upon.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_get_upgrade", "_should_upgrade", "_unset_keepalive_if_required", "connection_lost", "connection_made",
+        "data_received", "handle_websocket_upgrade", "on_headers_complete", "on_message_begin", "on_message_complete",
+        "on_response_complete", "pause_writing", "resume_writing", "timeout_keep_alive_handler",
+    ],
+)  # fmt: skip
+def test_the_servers_protocol_still_has_what_is_overridden_or_called(name: str) -> None:
+    assert name in vars(HttpToolsProtocol)
+
+
+def test_the_parser_still_shows_whether_it_is_at_rest() -> None:
+    parser = _Parser(1000)
+    assert parser.at_rest
+    for byte in b"\x81\x82\x00\x00\x00\x00h":
+        parser.receive_data(bytes([byte]))
+        assert not parser.at_rest
+    parser.receive_data(b"i")
+    assert parser.at_rest
+    parser.receive_data(b"\x01\x80\x00\x00\x00\x00")
+    assert not parser.at_rest, "a message is begun"
 
 
 # Requests that are none.
@@ -196,6 +225,14 @@ async def test_close_code_of_the_client_is_kept(served: Running, app: Recorder) 
     assert await last_heard(app) == 1001
 
 
+async def test_client_may_leave_in_the_middle_of_a_message(served: Running, app: Recorder) -> None:
+    reader, writer = await served.upgrade()
+    writer.write(b"\x01\x82\x00\x00\x00\x00hi" + b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+    assert await reader.read() == b"\x88\x02\x03\xe8"
+    assert await last_heard(app) == 1000
+    writer.close()
+
+
 async def test_client_without_pongs_is_closed_4001(app: Recorder) -> None:
     async with running(app, ping_interval=0.05, ping_timeout=0.05) as served:
         reader, writer = await served.upgrade()
@@ -287,7 +324,7 @@ async def test_abort_ends_a_connection_whose_client_does_not_read(served: Runnin
     _, writer = await served.upgrade()
     writer.write(b"\x81\x82\x00\x00\x00\x00hi")
     await app.heard.get()
-    app.scopes[0]["extensions"]["relay.transport"]["abort"]()
+    app.scopes[0]["extensions"]["relay.wire"].abort()
     assert await last_heard(app) == 1006
     writer.close()
 

@@ -1,0 +1,138 @@
+"""Serving one WebSocket connection, from the handshake on: over the wire where the server has one, else over ASGI."""
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from relay.codec import Frame
+from relay.connection import CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION, QueuedConnection, Wire, WireConnection
+from relay.errors import ERRORS, CloseReason
+from relay.gateways.admission import refusal
+from relay.gateways.session import Dialect, Entry, Session
+from relay.worker import Worker
+
+
+async def serve(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    dialect: Dialect,
+    *,
+    entry: Callable[[], Entry],
+    subprotocol: str | None,
+) -> None:
+    """Let a client in, or say why not; returns once it is in, if the server keeps the connection, else at its end.
+
+    `entry` reads the request, and raises `Refused` if it cannot.
+    """
+    worker: Worker = scope["state"]["worker"]
+    address: str = scope["client"][0] if scope["client"] else ""
+    code = refusal(worker, header(scope, b"origin"), address)
+    if code:
+        worker.metrics.refused.labels(code).inc()
+        await _deny(WebSocket(scope, receive, send), code)
+        return
+    wire: Wire | None = scope.get("extensions", {}).get(WIRE_EXTENSION)
+    websocket = WebSocket(scope, receive, send) if wire is None else None
+    try:
+        if websocket is None:
+            await receive()
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        else:
+            await websocket.accept(subprotocol)
+    except BaseException:
+        worker.addresses.release(address)
+        raise
+    worker.metrics.handshakes.inc()
+    if websocket is not None:
+        await _Exchange(websocket, worker, dialect, address).run(entry)
+    elif wire is not None:
+        connection = WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics)
+        session = Session(connection, worker, dialect, address=address, hold_back=wire.hold_back)
+        wire.attach(session)
+        await session.enter(entry)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header of the request, by its lower-case name; None when it is not there."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+async def _deny(websocket: WebSocket, code: str) -> None:
+    status, text = ERRORS[code]
+    headers = {"Retry-After": "2"} if status in {429, 503} else {}
+    response = JSONResponse({"error": {"code": code, "text": text}}, status, headers)
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(response)
+    else:
+        await websocket.close()
+
+
+class _Exchange:
+    """A session over plain ASGI: one task reads, another writes."""
+
+    def __init__(self, websocket: WebSocket, worker: Worker, dialect: Dialect, address: str) -> None:
+        self._websocket = websocket
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._closing = asyncio.timeout(None)
+        self._connection = QueuedConnection(
+            send=self._send,
+            send_close=self._send_close,
+            on_close=self._on_close,
+            limit=worker.settings.send_buffer,
+            metrics=worker.metrics,
+        )
+        self._session = Session(self._connection, worker, dialect, address=address, hold_back=self._hold_back)
+
+    async def run(self, entry: Callable[[], Entry]) -> None:
+        """Serve to the end. A server cannot be told to drop a stuck reader; it is left to the server then."""
+        writer = asyncio.create_task(self._connection.run_writer())
+        code, relay_closed = 1006, None
+        try:
+            async with self._closing:
+                await self._session.enter(entry)
+                code, relay_closed = await self._read()
+        except TimeoutError:
+            pass
+        finally:
+            self._session.lost(code, relay_closed)
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    async def _read(self) -> tuple[int, str | None]:
+        while True:
+            await self._flowing.wait()
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return message.get("code") or 1005, message.get(CLOSED_EXTENSION)
+            text = message.get("text")
+            self._session.received(Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode()))
+
+    def _hold_back(self, paused: bool) -> None:
+        if paused:
+            self._flowing.clear()
+        else:
+            self._flowing.set()
+
+    def _on_close(self) -> None:
+        self._flowing.set()
+        self._closing.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+
+    async def _send(self, frame: Frame) -> None:
+        try:
+            if frame.is_text:
+                await self._websocket.send_text(frame.text)
+            else:
+                await self._websocket.send_bytes(frame.data)
+        except WebSocketDisconnect as error:
+            raise ConnectionResetError from error
+
+    async def _send_close(self, reason: CloseReason) -> None:
+        try:
+            await self._websocket.close(reason.code, reason.name)
+        except WebSocketDisconnect as error:
+            raise ConnectionResetError from error

@@ -1,0 +1,132 @@
+"""A WebSocket connection as ASGI wants it, until the application returns or attaches a receiver of its own."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.utils import ClientDisconnected
+
+from relay.codec import Frame
+from relay.connection import CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
+from relay.errors import INTERNAL, NORMAL
+from relay.wire.handshake import Headers, accept_value, response, websocket_scope
+from relay.wire.websocket import Limits, WebSocketProtocol, say_no_more
+
+log = logging.getLogger("relay.wire")
+
+_MOST_WAITING = 8
+
+Message = MutableMapping[str, Any]
+
+
+class AsgiCall:
+    """One call of the application; a `Receiver` for as long as no other is attached."""
+
+    def __init__(self, transport: asyncio.Transport, limits: Limits, request: Scope, url: bytes, key: bytes) -> None:
+        self._transport = transport
+        self._key = key
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._messages.put_nowait({"type": "websocket.connect"})
+        self._accepted = False
+        self._refusing = False
+        self._over = False
+        self.protocol = WebSocketProtocol(transport, limits, self)
+        extensions = {"websocket.http.response": {}, WIRE_EXTENSION: self.protocol}
+        self._scope = websocket_scope(request, url, extensions)
+
+    async def run(self, app: ASGIApp) -> None:
+        """Call the application; what it leaves undone is closed."""
+        try:
+            await app(self._scope, self._receive, self._send)
+        except ClientDisconnected:
+            pass
+        except Exception:
+            log.exception("the application failed on a WebSocket")
+            self._end(INTERNAL.code, INTERNAL.name)
+        else:
+            self._end(NORMAL.code, "")
+
+    # Receiver.
+
+    def received(self, frame: Frame) -> None:
+        """See `Receiver.received`."""
+        message: Message = {"type": "websocket.receive"}
+        if frame.is_text:
+            message["text"] = frame.text
+        else:
+            message["bytes"] = frame.data
+        self._messages.put_nowait(message)
+        if self._messages.qsize() >= _MOST_WAITING:
+            self.protocol.hold_back(paused=True)
+
+    def lost(self, code: int, relay_closed: str | None) -> None:
+        """See `Receiver.lost`."""
+        self._over = True
+        self._messages.put_nowait({"type": "websocket.disconnect", "code": code, CLOSED_EXTENSION: relay_closed})
+
+    # ASGI.
+
+    async def _receive(self) -> Message:
+        if self._accepted and self._messages.empty():
+            self.protocol.hold_back(paused=False)
+        return await self._messages.get()
+
+    async def _send(self, message: Message) -> None:
+        if self._over:
+            raise ClientDisconnected()
+        match message["type"]:
+            case "websocket.accept" if not self._accepted:
+                self._accept(message.get("subprotocol"), message.get("headers", ()))
+            case "websocket.send" if self._accepted:
+                text = message.get("text")
+                frame = Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode())
+                self.protocol.write(frame.wire)
+                await self.protocol.drain()
+            case "websocket.close" if self._accepted:
+                self.protocol.close(message.get("code") or NORMAL.code, message.get("reason") or "")
+            case "websocket.close":
+                self._refuse(403, [(b"content-length", b"0")])
+                self._end_refusal()
+            case "websocket.http.response.start" if not self._accepted:
+                self._refuse(message["status"], message.get("headers", ()))
+            case "websocket.http.response.body" if self._refusing:
+                self._transport.write(message.get("body", b""))
+                if not message.get("more_body"):
+                    self._end_refusal()
+            case kind:
+                raise RuntimeError(f"{kind} is not expected now")
+
+    def _accept(self, subprotocol: str | None, headers: Headers) -> None:
+        self._accepted = True
+        lines = [
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Accept", accept_value(self._key)),
+            *headers,
+        ]
+        if subprotocol:
+            lines.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
+        self._transport.write(response(b"101 Switching Protocols", lines))
+        self.protocol.opened()
+
+    def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._refusing = True
+        phrase = HTTPStatus(status).phrase.encode("ascii")
+        self._transport.write(response(b"%d %b" % (status, phrase), [*headers, (b"connection", b"close")]))
+
+    def _end_refusal(self) -> None:
+        self._over = True
+        say_no_more(self._transport)
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def _end(self, code: int, reason: str) -> None:
+        if self._over or not self.protocol.belongs_to(self):
+            return
+        if self._accepted:
+            self.protocol.close(code, reason)
+        else:
+            self._refuse(500, [(b"content-length", b"0")])
+            self._end_refusal()

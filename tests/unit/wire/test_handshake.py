@@ -1,0 +1,71 @@
+"""The opening handshake: what is granted, by our own eyes or the library's, and what is not."""
+
+import pytest
+
+from relay.wire.handshake import BadHandshake, accept_value, read_key, websocket_scope
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+GOOD = {
+    b"host": b"relay",
+    b"connection": b"Upgrade",
+    b"upgrade": b"websocket",
+    b"sec-websocket-version": b"13",
+    b"sec-websocket-key": KEY,
+}
+HTTP = {"root_path": "", "scheme": "http", "server": ("h", 1), "client": ("c", 2), "state": {}}
+
+
+def headers(**changes: bytes | None) -> list[tuple[bytes, bytes]]:
+    changed = GOOD | {name.replace("_", "-").encode(): value for name, value in changes.items()}
+    return [(name, value) for name, value in changed.items() if value is not None]
+
+
+def test_the_answer_to_a_key_is_that_of_the_rfc() -> None:
+    assert accept_value(KEY) == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        headers(),
+        headers(connection=b"upgrade", upgrade=b"WebSocket"),
+        headers(connection=b"keep-alive, Upgrade"),
+        headers(cookie=b"x" * 5000),
+        [*headers(), (b"x", b"1"), (b"x", b"2")],
+        [*headers(), *[(b"x%d" % number, b"") for number in range(100)]],
+    ],
+    ids=["plain", "cases", "a list", "large", "a header twice", "many headers"],
+)
+def test_good_requests_are_granted(asked: list[tuple[bytes, bytes]]) -> None:
+    assert read_key(b"GET", b"/room?x=1", asked) == KEY
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "status"),
+    [
+        (b"POST", headers(), b"405"),
+        (b"GET", headers(sec_websocket_version=b"8"), b"400"),
+        (b"GET", headers(sec_websocket_version=None), b"400"),
+        (b"GET", headers(sec_websocket_key=None), b"400"),
+        (b"GET", headers(sec_websocket_key=b"short"), b"400"),
+        (b"GET", headers(sec_websocket_key=b"!" * 24), b"400"),
+        (b"GET", headers(upgrade=b"h2c"), b"426"),
+        (b"GET", [*headers(), (b"sec-websocket-key", KEY)], b"400"),
+        (b"GET", headers(cookie=b"x" * 20_000), b"431"),
+    ],
+)
+def test_bad_requests_are_refused_in_the_proper_words(
+    method: bytes, asked: list[tuple[bytes, bytes]], status: bytes
+) -> None:
+    with pytest.raises(BadHandshake) as refused:
+        read_key(method, b"/", asked)
+    assert refused.value.answer.startswith(b"HTTP/1.1 " + status), refused.value.answer
+
+
+def test_a_scope_has_what_asgi_says() -> None:
+    asked = [*headers(), (b"sec-websocket-protocol", b"relay.v1, resume.k"), (b"sec-websocket-protocol", b"other")]
+    scope = websocket_scope(HTTP | {"headers": asked, "scheme": "https"}, b"/rooms/%41%20b?x=%20", {"some": {}})
+    assert scope["subprotocols"] == ["relay.v1", "resume.k", "other"]
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/rooms/A b", b"/rooms/%41%20b", b"x=%20")
+    assert (scope["type"], scope["scheme"], scope["extensions"]) == ("websocket", "wss", {"some": {}})
+    assert websocket_scope(HTTP | {"headers": headers()}, b"/", {})["subprotocols"] == []
