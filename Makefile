@@ -42,6 +42,8 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 		--group build --output-file requirements.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --constraints requirements.lock \
 		--group build --group test --group lint --output-file tests/requirements.lock pyproject.toml
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
+		--output-file $(BENCH)/peers/requirements.lock $(BENCH)/peers/requirements.in
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
