@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["BUILD", "CENTRIFUGO", "LOAD", "PEERS", "ROOT", "Missing", "build_load", "need", "nchan_version"]
+__all__ = ["BUILD", "CENTRIFUGO", "LOAD", "PEERS", "ROOT", "Missing", "build_load", "nchan_version", "need"]
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parents[1]
@@ -19,6 +19,7 @@ PEERS = BENCH / "peers"
 BUILD = ROOT / "build" / "bench"
 LOAD = BUILD / "load"
 NCHAN = BUILD / "nchan"
+NCHAN_MODULE = NCHAN / "usr/lib/nginx/modules/ngx_nchan_module.so"
 CENTRIFUGO = "v6.2.0"
 COMPILE = ("cc", "-O2", "-Wall", "-Wextra", "-o")
 DEBS = ("nginx", "libnginx-mod-nchan")
@@ -39,7 +40,9 @@ def run(name: str, command: Sequence[str], folder: Path = ROOT, env: Mapping[str
     """Run one step of an installation, its words appended to the log."""
     with (BUILD / f"install-{name}.log").open("a") as log:
         print("$", *command, file=log, flush=True)
-        done = subprocess.run(command, cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=log, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=log, check=False
+        )
     if done.returncode:
         raise Missing(f"`{' '.join(command[:3])} …` failed; build/bench/install-{name}.log has its words")
 
@@ -135,14 +138,16 @@ def install_nchan() -> None:
         run("nchan", download, NCHAN)
     for package in sorted(NCHAN.glob("*.deb")):
         run("nchan", ["dpkg-deb", "--extract", str(package), str(NCHAN)])
-    keep_to_prefix(NCHAN / "usr" / "sbin" / "nginx")
+    keep_to_prefix(NCHAN_MODULE)
     mark_fresh("nchan", *DEBS)
 
 
-def keep_to_prefix(binary: Path) -> None:
-    """Make the built-in folders relative: with Nchan loaded, nginx insists on those below /var whatever its settings say."""
+def keep_to_prefix(module: Path) -> None:
+    """Have our copy of Nchan keep its temporary files with us: it has /var/lib/nginx built in, and its setting for that
+    (nchan_message_temp_path) is refused wherever it stands, as a duplicate or as misplaced.
+    """
     built_in, relative = b"/var/lib/nginx/", b"./default-temp-"
-    binary.write_bytes(binary.read_bytes().replace(built_in, relative))
+    module.write_bytes(module.read_bytes().replace(built_in, relative))
 
 
 def nchan_version() -> str:

@@ -84,7 +84,9 @@ def wait_for(process: subprocess.Popen[str], port: int, what: str) -> None:
 class Server:
     """A running system, and its Redis."""
 
-    def __init__(self, system: System, place: Place, server: subprocess.Popen[str], redis: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, system: System, place: Place, server: subprocess.Popen[str], redis: subprocess.Popen[str]
+    ) -> None:
         self.system, self.place = system, place
         self.root = server.pid
         self.redis_root = redis.pid

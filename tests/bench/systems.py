@@ -87,7 +87,9 @@ def centrifuge_version() -> str:
 
 
 def compiler_version() -> str:
-    return "cc " + subprocess.run(["cc", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+    return (
+        "cc " + subprocess.run(["cc", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+    )
 
 
 # How each starts.
@@ -117,7 +119,7 @@ def node(script: str, *arguments: str) -> Callable[[Place], list[str]]:
 
 def nchan(place: Place) -> list[str]:
     values = {
-        "module": install.NCHAN / "usr/lib/nginx/modules/ngx_nchan_module.so",
+        "module": install.NCHAN_MODULE,
         "root": place.folder,
         "port": place.port,
         "redis": place.redis,
@@ -152,7 +154,10 @@ def have_python_peers() -> None:
 
 
 def have_uwebsockets() -> None:
-    if shutil.which("ldconfig") and "libuv.so" not in subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout:
+    if (
+        shutil.which("ldconfig")
+        and "libuv.so" not in subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
+    ):
         raise install.Missing("socketify needs libuv1: apt-get install libuv1")
 
 

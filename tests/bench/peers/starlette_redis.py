@@ -40,7 +40,9 @@ class Room:
                 continue
             message = json.loads(event["data"])
             others = [websocket for member, websocket in self.members.items() if member != message["from"]]
-            await asyncio.gather(*(websocket.send_text(message["text"]) for websocket in others), return_exceptions=True)
+            await asyncio.gather(
+                *(websocket.send_text(message["text"]) for websocket in others), return_exceptions=True
+            )
 
 
 async def serve(websocket: WebSocket) -> None:
