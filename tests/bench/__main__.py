@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.bench import install, report
 from tests.bench.accounting import open_files
-from tests.bench.measure import Pace, sample
+from tests.bench.measure import Pace, calm_sample
 from tests.bench.plot import draw
 from tests.bench.run import Broken
 from tests.bench.shapes import QUICK as QUICK_SHAPES
@@ -60,7 +60,7 @@ def measure(results: dict[str, Any], systems: Sequence[System], chosen: Sequence
                     continue
                 entry = {"system": system.key, "shape": shape.key, "round": number}
                 try:
-                    entry["figures"] = sample(system, shape, pace)
+                    entry["figures"] = calm_sample(system, shape, pace)
                 except Broken as reason:
                     entry["error"] = str(reason)
                 results["samples"].append(entry)
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         write(json.loads(options.plot.read_text()), options.plot.parent)
         return 0
     if options.quick:
-        options.rounds, options.seconds = 1, 2
+        options.rounds, options.seconds = 1, 1.5
         options.only, options.shape = options.only or QUICK, options.shape or QUICK_SHAPES
     whole = not (options.quick or options.only or options.shape)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [s for s in shapes(open_files()) if not options.shape or s.key in options.shape]
     results = begin(options, systems, chosen)
     results["left_out"] = left_out
-    pace = Pace(options.seconds, min(2, options.seconds / 2), 2 * options.seconds)
+    tries = 1 if options.quick else 3
+    pace = Pace(options.seconds, min(2, options.seconds / 2), 2 * options.seconds, tries)
     measure(results, systems, chosen, pace)
     folder = COMMITTED if whole else install.BUILD / "results"
     write(results, folder)

@@ -30,7 +30,7 @@ def processes(root: int) -> list[int]:
 
 
 def cpu_seconds(roots: Iterable[int]) -> float:
-    """CPU time of all threads of these and what descends from them, from the scheduler, which counts nanoseconds and not ticks."""
+    """CPU time of all threads of these and of what descends from them, by the scheduler, which counts nanoseconds."""
     total = 0
     for root in roots:
         for process in processes(root):

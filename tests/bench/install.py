@@ -1,7 +1,7 @@
 """Bring the peers here, each into build/bench or the bench's node_modules; nothing of the system is touched.
 
-What cannot be had raises `Missing`, and the report then says so in the place of that system's row. Its reason is ours: the
-tools' own words go to a log, because they name registries and places that mean nothing elsewhere.
+What cannot be had raises `Missing`, and the report then says so in the place of that system's row. Its reason is ours:
+the tools' own words go to a log, because they name registries and places that mean nothing elsewhere.
 """
 
 import hashlib

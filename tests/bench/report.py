@@ -2,6 +2,7 @@
 
 import platform
 import re
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,29 @@ def machine() -> dict[str, str]:
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     cores = len(re.findall(r"^processor", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
     virtual = " (virtual machine)" if "hypervisor" in Path("/proc/cpuinfo").read_text() else ""
+    said = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout
+    redis = re.search(r"v=(\S+)", said)
     return {
         "CPU": f"{cores} × {cpu[1] if cpu else platform.machine()}{virtual}",
         "kernel": platform.release(),
         "Python": platform.python_version(),
+        "Redis": redis[1] if redis else "none",
+        "Node": node_version(),
     }
+
+
+def node_version() -> str:
+    try:
+        return subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return "none"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, its first column text and the others numbers."""
+    rows = list(rows)
+    if not rows:
+        return ""
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
@@ -161,6 +176,6 @@ def markdown(results: Results) -> str:
         "Left out": left_out(results),
         "Versions": "\n".join(f"- {s['title']}: {s['version']}" for s in results["systems"]),
     }
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
     intro = "\n".join([*(f"- {line}" for line in about), "", honesty(found)])
     return f"# Results\n\n{intro}\n\n{body}\n"

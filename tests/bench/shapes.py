@@ -48,7 +48,7 @@ QUICK = ("50x2", "20x10", "1x200")
 
 
 def scaling(open_files: int) -> list[Shape]:
-    """The same deliveries a second, whatever the number of rooms and members; a cost that is flat shows as a flat line."""
+    """The same deliveries a second, whatever the number of rooms and members: a flat cost shows as a flat line."""
     most = min(10_000, (open_files - SPARE_FILES) // 2)
     steady = [
         Shape(f"rooms-{rooms}", f"{rooms:,} rooms × 2", "steady", rooms, 2, SCALING_DELIVERIES)
