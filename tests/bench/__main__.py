@@ -14,7 +14,6 @@ from tests.bench import install, report
 from tests.bench.accounting import open_files
 from tests.bench.measure import Pace, calm_sample
 from tests.bench.plot import draw
-from tests.bench.run import Broken
 from tests.bench.shapes import QUICK as QUICK_SHAPES
 from tests.bench.shapes import Shape, shapes
 from tests.bench.systems import QUICK, SYSTEMS, System
@@ -58,11 +57,9 @@ def measure(results: dict[str, Any], systems: Sequence[System], chosen: Sequence
             for system in systems:
                 if not takes_part(system, shape):
                     continue
-                entry = {"system": system.key, "shape": shape.key, "round": number}
-                try:
-                    entry["figures"] = calm_sample(system, shape, pace)
-                except Broken as reason:
-                    entry["error"] = str(reason)
+                figures, failures = calm_sample(system, shape, pace)
+                entry = {"system": system.key, "shape": shape.key, "round": number, "figures": figures}
+                entry["failures"] = failures
                 results["samples"].append(entry)
                 print(line(system, shape, number, entry), flush=True)
                 (install.BUILD / "results.json").write_text(dumped(results))
@@ -80,9 +77,9 @@ def line(system: System, shape: Shape, number: int, entry: dict[str, Any]) -> st
         "handshakes_per_second",
         "storm_p99",
     )
-    figures = entry.get("figures", {})
+    figures = entry["figures"]
     said = "  ".join(f"{name} {figures[name]:,.4g}" for name in shown if name in figures)
-    return f"{shape.key:12} {number + 1}  {system.key:17} {said or entry.get('error')}"
+    return f"{shape.key:12} {number + 1}  {system.key:17} {said or entry['failures'][-1]}"
 
 
 def dumped(results: dict[str, Any]) -> str:

@@ -150,7 +150,7 @@ def storm(system: System, shape: Shape, pace: Pace) -> Figures:
             crowd.say("storm")
             during = talkers.event("end")
             lost = talkers.event("settled")["lost"]
-            back = crowd.connected("stormed")
+            back = crowd.event("stormed")
             cpu = cpu_seconds(server.roots) - cpu
             time.sleep(pace.warmup)
             return {
@@ -160,6 +160,7 @@ def storm(system: System, shape: Shape, pace: Pace) -> Figures:
                 "storm_p999": during["p999"],
                 "lost": lost,
                 "storm_seconds": back["seconds"],
+                "refused": crowd.crowd - back["connections"],
                 "handshakes_per_second": back["handshakes_per_second"],
                 "storm_cpu": cpu,
                 "memory_growth": (memory(server.root) - size) / crowd.crowd,
@@ -182,13 +183,21 @@ def sample(system: System, shape: Shape, pace: Pace) -> Figures:
     return {"stolen_share": (stolen() - before) / (time.monotonic() - began), **figures}
 
 
-def calm_sample(system: System, shape: Shape, pace: Pace) -> Figures:
-    """The calmest of a few samples, the first that is calm enough; what it says has no part in the choice."""
+def calm_sample(system: System, shape: Shape, pace: Pace) -> tuple[Figures, list[str]]:
+    """The calmest of a few samples, the first that is calm enough, and what went wrong in others.
+
+    What a sample says has no part in the choice, only how much of it other guests of the machine took.
+    """
     best: Figures = {}
-    for tries in range(1, pace.tries + 1):
-        figures = {**sample(system, shape, pace), "tries": tries}
+    failures: list[str] = []
+    for _ in range(pace.tries):
+        try:
+            figures = sample(system, shape, pace)
+        except Broken as reason:
+            failures.append(str(reason))
+            continue
         if not best or figures["stolen_share"] < best["stolen_share"]:
             best = figures
         if best["stolen_share"] < CALM:
             break
-    return best
+    return best, failures

@@ -3,6 +3,7 @@
 import platform
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ STORM = {
     "p50 during, ms": ("storm_p50", 1e-3),
     "p99 during, ms": ("storm_p99", 1e-3),
     "lost": ("lost", 1),
+    "not let in": ("refused", 1),
     "all back after, s": ("storm_seconds", 1),
     "handshakes/s": ("handshakes_per_second", 1),
     "more KB per connection than before": ("memory_growth", 1 / 1024),
@@ -154,8 +156,9 @@ def honesty(found: Medians) -> str:
 
 def left_out(results: Results) -> str:
     lines = [f"- {title}: {reason}" for title, reason in results["left_out"].items()]
-    lines += [f"- {s['system']}, {s['shape']}: {s['error']}" for s in results["samples"] if "error" in s]
-    return "\n".join(dict.fromkeys(lines)) or "Nothing."
+    failed = Counter((s["system"], s["shape"], reason) for s in results["samples"] for reason in s["failures"])
+    lines += [f"- {system}, {shape}: {reason} ({count} ×)" for (system, shape, reason), count in failed.items()]
+    return "\n".join(lines) or "Nothing."
 
 
 def markdown(results: Results) -> str:

@@ -24,7 +24,7 @@ PEERS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure of ours is at most (or at least) `limit`, times the same figure of the best of `peers` if there are any."""
+    """A figure of ours is at most (or at least) `limit`, times that of the best of `peers` if there are any."""
 
     text: str
     shape: str
