@@ -15,7 +15,7 @@ Figures = dict[str, float]
 # A rate is below saturation while the server leaves some of its core, and messages do not queue.
 CALM = 0.1  # seconds taken by other guests of the machine, each second, up to which a sample stands
 BUSY, LATE = 0.9, 250_000.0
-SETTLE, DEEPER = 0.5, 8
+SETTLE, CROWD_SETTLES, DEEPER = 0.5, 4000, 8
 LISTENERS = 500  # handshakes under way at once in a storm: the shortest listen queue among the peers is 511
 TALKERS = Shape("talkers", "rooms that talk beside a storm", "steady", 25, 4)
 TALK, TALKERS_FIRST = 500, 1_000_000
@@ -58,11 +58,15 @@ def under_load(server: Server, load: Load, command: str, pace: Pace) -> Figures:
 
 
 def steady(system: System, shape: Shape, pace: Pace) -> Figures:
-    """A rate, whatever the answers."""
+    """A rate, whatever the answers; `cpu_net` is without what the same crowd costs while it is silent (pings)."""
     with serving(system) as server, Load(server, shape) as load:
         load.connected()
-        time.sleep(SETTLE)
-        return under_load(server, load, f"steady {shape.level:g}", pace)
+        time.sleep(SETTLE + load.crowd / CROWD_SETTLES)
+        silent = cpu_seconds(server.roots)
+        time.sleep(pace.warmup)
+        silent = (cpu_seconds(server.roots) - silent) / pace.warmup
+        figures = under_load(server, load, f"steady {shape.level:g}", pace)
+        return figures | {"cpu_net": figures["cpu"] - silent / figures["deliveries_per_second"] * 1e6}
 
 
 def flood(system: System, shape: Shape, pace: Pace) -> Figures:

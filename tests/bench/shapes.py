@@ -8,7 +8,7 @@ __all__ = ["QUICK", "RATES", "Shape", "shapes"]
 # Tried in turn for the latency at a steady rate, until one is below a system's saturation.
 RATES = (2000, 1000, 500, 200, 50)
 CONNECTIONS = 10_000
-SCALING_DELIVERIES = 6000
+SCALING_DELIVERIES = 4000
 SPARE_FILES = 200
 
 
