@@ -37,6 +37,11 @@ def test_latency_at_a_lower_rate_does_not_compare() -> None:
     assert judge(Target("p99", "a", "p99", 1.0, ("ws",)), found).met is None
 
 
+def test_latency_at_a_lower_rate_meets_nothing() -> None:
+    found = {("relay", "a", "p99"): 0.5, ("relay", "a", "rate"): 1000.0}
+    assert judge(Target("p99", "a", "p99", 1.0), found).met is False
+
+
 @pytest.mark.parametrize(("rate", "met"), [(2400.0, False), (2600.0, True)])
 def test_some_figures_are_to_be_large(rate: float, met: bool) -> None:
     target = Target("handshakes", "idle", "handshakes", 2500, at_least=True)
