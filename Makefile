@@ -27,7 +27,7 @@ test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Run
 test-deploy: $(VENV)/.installed-dev ## Bring the deployment up with Docker, and test it.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
 
-bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, an hour or two; ARGS="--only ws" for less.
+bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, some hours; ARGS="--only ws" for less.
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
 
 bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
@@ -83,7 +83,7 @@ $(VENV)/.installed-dev: tests/requirements.lock $(VENV)/.installed
 	$(PIP) install --quiet --require-hashes --requirement tests/requirements.lock
 	@touch $@
 
-$(BENCH_VENV)/.installed: $(BENCH)/peers/requirements.lock $(VENV)/.made
+$(BENCH_VENV)/.installed: $(BENCH)/peers/requirements.lock | $(VENV)/.made
 	@mkdir -p build/bench
 	$(PYTHON) -m venv --clear $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<

@@ -53,7 +53,7 @@ def takes_part(system: System, shape: Shape) -> bool:
 def measure(results: dict[str, Any], systems: Sequence[System], chosen: Sequence[Shape], pace: Pace) -> None:
     """Every shape: all systems in turn, and that in rounds, so that what the machine does hits all alike."""
     for shape in chosen:
-        for number in range(results["rounds"]):
+        for number in range(min(results["rounds"], shape.rounds)):
             for system in systems:
                 if not takes_part(system, shape):
                     continue
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [s for s in shapes(open_files()) if not options.shape or s.key in options.shape]
     results = begin(options, systems, chosen)
     results["left_out"] = left_out
-    tries = 1 if options.quick else 3
+    tries = 1 if options.quick else 2
     pace = Pace(options.seconds, min(2, options.seconds / 2), 2 * options.seconds, tries)
     measure(results, systems, chosen, pace)
     folder = COMMITTED if whole else install.BUILD / "results"

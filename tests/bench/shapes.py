@@ -30,6 +30,11 @@ class Shape:
     size: int = 400
     only: tuple[str, ...] = ()
 
+    @property
+    def rounds(self) -> int:
+        """How often it is measured at most: a crowd of thousands takes minutes and varies little."""
+        return 2 if self.kind in ("idle", "storm") else 100
+
 
 FLOODS = (
     Shape("50x2", "50 rooms × 2", "flood", 50, 2, 2),
