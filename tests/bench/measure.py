@@ -81,8 +81,8 @@ def flood(system: System, shape: Shape, pace: Pace) -> Figures:
         figures = under_load(server, load, f"flood {shape.level:g}", pace)
         if figures["server_share"] < BUSY:
             more = under_load(server, load, f"flood {shape.level * DEEPER:g}", pace)
-            best = max(figures["deliveries_per_second"], more["deliveries_per_second"])
-            figures["deliveries_per_second"] = best
+            for name in ("deliveries_per_second", "load_share", "stolen_share", "lost"):
+                figures[name] = max(figures[name], more[name])
         return figures
 
 
