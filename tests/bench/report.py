@@ -58,19 +58,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def verdicts(found: Medians, shapes: Iterable[str]) -> list[Verdict]:
+def verdicts(found: Medians) -> list[Verdict]:
     """All targets, in their order."""
-    names = [name for name in shapes if name.startswith("rooms-")]
-    return [
-        *(judge(target, found) for target in TARGETS),
-        judge_flatness(found, "cost over 10 to 10,000 rooms, ±", names),
-    ]
+    return [*(judge(target, found) for target in TARGETS), judge_flatness(found)]
 
 
-def targets_table(found: Medians, shapes: Iterable[str]) -> str:
+def targets_table(found: Medians) -> str:
     said = {True: "met", False: "**not met**", None: "not measured"}
     rows = []
-    for verdict in verdicts(found, shapes):
+    for verdict in verdicts(found):
         # A figure wanted to be large is one far above the ratios.
         sign = "≥" if verdict.limit >= 1000 else "≤"
         rows.append((verdict.text, number(verdict.value), f"{sign} {number(verdict.limit)}", said[verdict.met]))
@@ -164,11 +160,10 @@ def left_out(results: Results) -> str:
 def markdown(results: Results) -> str:
     """The whole report."""
     found = medians(results["samples"])
-    keys = [shape["key"] for shape in results["shapes"]]
     about = [f"{name}: {value}" for name, value in results["machine"].items()]
     about.append(f"medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s, on {results['date']}")
     sections = {
-        "Targets": targets_table(found, keys),
+        "Targets": targets_table(found),
         "CPU per delivery: Relay over Redis as a share of each": by_shape(results, found, "cpu", relative=True),
         "CPU µs per delivery, Redis included": by_shape(results, found, "cpu"),
         "Deliveries a second at saturation": by_shape(results, found, "deliveries_per_second"),

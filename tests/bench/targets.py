@@ -47,6 +47,7 @@ class Verdict:
     met: bool | None
 
 
+FEW_ROOMS, MANY_ROOMS = 10, 9000
 COST = "CPU per delivery at {}, of {}"
 SOCKETIO, NCHAN = "Socket.IO + redis-adapter", "Nchan + Redis"
 CENTRIFUGO, UWS = "Centrifugo", "uWebSockets without Redis"
@@ -97,31 +98,29 @@ def judge(target: Target, found: Medians) -> Verdict:
     value = found.get(("relay", target.shape, target.figure))
     if value is None:
         return Verdict(target.text, None, target.limit, None)
+    if found.get(("relay", target.shape, "rate"), RATES[0]) < RATES[0]:
+        # Latency at a lower rate than the one that was asked for meets nothing.
+        return Verdict(target.text, None, target.limit, False)
     value *= target.scale
     if target.peers:
         theirs = [figure for peer in target.peers if (figure := comparable(found, peer, target))]
         if not theirs:
             return Verdict(target.text, None, target.limit, None)
         value /= min(theirs)
-    met = value >= target.limit if target.at_least else value <= target.limit
-    # Latency at a lower rate than the one that was asked for meets nothing.
-    held = found.get(("relay", target.shape, "rate"), RATES[0]) >= RATES[0]
-    return Verdict(target.text, value, target.limit, met and held)
+    return Verdict(
+        target.text, value, target.limit, value >= target.limit if target.at_least else value <= target.limit
+    )
 
 
-def flatness(found: Medians, shapes: Iterable[str]) -> tuple[float, float] | None:
-    """The cheapest and the dearest delivery of these shapes, relative to their middle."""
-    costs = [found[key] for shape in shapes if (key := ("relay", shape, "cpu")) in found]
-    if len(costs) < 2:
-        return None
-    middle = (min(costs) + max(costs)) / 2
-    return min(costs) / middle, max(costs) / middle
-
-
-def judge_flatness(found: Medians, text: str, shapes: Iterable[str], band: float = 0.2) -> Verdict:
-    """Whether what a delivery costs stays within the band, whatever the shape."""
-    spread = flatness(found, shapes)
-    if spread is None:
-        return Verdict(text, None, band, None)
-    value = spread[1] - 1
-    return Verdict(text, value, band, value <= band)
+def judge_flatness(found: Medians, band: float = 0.2) -> Verdict:
+    """Whether a delivery costs the same in few rooms and in thousands: the dearest, above the middle of the range."""
+    costs = {
+        int(shape.removeprefix("rooms-")): cost
+        for (system, shape, figure), cost in found.items()
+        if system == "relay" and shape.startswith("rooms-") and figure == "cpu"
+    }
+    if not costs or min(costs) > FEW_ROOMS or max(costs) < MANY_ROOMS:
+        return Verdict("cost from 10 to 10,000 rooms, ±", None, band, None)
+    low, high = min(costs.values()), max(costs.values())
+    value = (high - low) / (high + low)
+    return Verdict(f"cost from {min(costs):,} to {max(costs):,} rooms, ±", value, band, value <= band)
