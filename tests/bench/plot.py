@@ -39,14 +39,14 @@ def colour(system: Mapping[str, Any]) -> str:
     return FLOOR if system["floor"] else PEER
 
 
-def bars(axes: Axes, rows: list[tuple[Mapping[str, Any], float]], title: str, named: bool, unit: str) -> None:
-    """Horizontal bars from small to large, on a logarithmic scale, each with its number."""
-    rows = sorted(rows, key=lambda row: -row[1])
+def bars(axes: Axes, rows: list[tuple[Mapping[str, Any], float]], title: str, unit: str) -> None:
+    """Horizontal bars on a logarithmic scale, each with its number, the best on top."""
+    rows = sorted(rows, key=lambda row: row[1], reverse=not title.endswith("a second"))
     values = [value for _, value in rows]
     axes.barh(range(len(rows)), values, color=[colour(system) for system, _ in rows], height=0.72)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 2, max(values) * 4)
-    axes.set_yticks(range(len(rows)), [system["title"] for system, _ in rows] if named else [""] * len(rows))
+    axes.set_yticks(range(len(rows)), [system["title"] for system, _ in rows])
     axes.tick_params(length=0)
     axes.set_xticks([])
     axes.minorticks_off()
@@ -67,7 +67,7 @@ def panels(results: Results, found: Medians, wanted: list[tuple[str, str, str, f
         return None
     figure = Figure(figsize=(5.2 * len(wanted), 0.36 * max(map(len, rows)) + 1.3), layout="constrained")
     for place, ((_, _, title, _), row) in enumerate(zip(wanted, rows, strict=True)):
-        bars(figure.add_subplot(1, len(wanted), place + 1), row, title, True, unit)
+        bars(figure.add_subplot(1, len(wanted), place + 1), row, title, unit)
     return figure
 
 
@@ -133,6 +133,7 @@ def scaling(results: Results, found: Medians) -> Figure | None:
         axes.set_xscale("log")
         axes.set_ylim(0, max(values) * 1.4)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_title(title, fontsize=12)
         axes.set_ylabel("CPU µs per delivery")
     return figure if drawn else None
