@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := tests/conformance
+BENCH := tests/bench
+BENCH_VENV := build/bench/venv
 
 # What `make test` needs from the system, as command:package.
 TOOLS := redis-server:redis-server node:nodejs npm:npm
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-deploy lint format lock tools clean
+.PHONY: help run test test-deploy bench bench-quick lint format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
@@ -24,6 +26,15 @@ test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Run
 
 test-deploy: $(VENV)/.installed-dev ## Bring the deployment up with Docker, and test it.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
+bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, some hours; ARGS="--only ws" for less.
+	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
+
+bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
+	$(BENCH_VENV)/bin/python -m tests.bench --quick $(ARGS)
+
+# The peers install themselves; what is missing of their tools leaves their rows out.
+bench bench-quick: TOOLS := redis-server:redis-server cc:build-essential
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downwards.
 	$(BIN)/ruff check .
@@ -42,11 +53,13 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 		--group build --output-file requirements.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --constraints requirements.lock \
 		--group build --group test --group lint --output-file tests/requirements.lock pyproject.toml
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
+		--output-file $(BENCH)/peers/requirements.lock $(BENCH)/peers/requirements.in
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 clean: ## Remove what was made.
-	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The virtual environment, from the lock files alone.
 
@@ -70,6 +83,12 @@ $(VENV)/.installed-dev: tests/requirements.lock $(VENV)/.installed
 	$(PIP) install --quiet --require-hashes --requirement tests/requirements.lock
 	@touch $@
 
+$(BENCH_VENV)/.installed: $(BENCH)/peers/requirements.lock | $(VENV)/.made
+	@mkdir -p build/bench
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<
+	@touch $@
+
 # What is not Python.
 
 tools:
@@ -81,7 +100,7 @@ tools:
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends $$missing; \
 	else \
-		echo "The tests need what is not installed here. On Debian and Ubuntu, as root:" >&2; \
+		echo "This needs what is not installed here. On Debian and Ubuntu, as root:" >&2; \
 		echo "    apt-get install$$missing" >&2; exit 1; \
 	fi
 

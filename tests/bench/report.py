@@ -1,0 +1,179 @@
+"""The results as Markdown: ratios first, then what they are made of."""
+
+import platform
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench.targets import TARGETS, Medians, Verdict, judge, judge_flatness, medians
+
+__all__ = ["machine", "markdown", "table", "verdicts"]
+
+Results = Mapping[str, Any]
+US = "relay"
+
+
+def machine() -> dict[str, str]:
+    """What this was measured on, without its name."""
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    cores = len(re.findall(r"^processor", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    virtual = " (virtual machine)" if "hypervisor" in Path("/proc/cpuinfo").read_text() else ""
+    said = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout
+    redis = re.search(r"v=(\S+)", said)
+    return {
+        "CPU": f"{cores} × {cpu[1] if cpu else platform.machine()}{virtual}",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        "Redis": redis[1] if redis else "none",
+        "Node": node_version(),
+    }
+
+
+def node_version() -> str:
+    try:
+        return subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return "none"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column text and the others numbers."""
+    rows = list(rows)
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """With so many significant digits, and a comma for thousands."""
+    if value is None:
+        return "–"
+    if value == 0 or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def verdicts(found: Medians) -> list[Verdict]:
+    """All targets, in their order."""
+    return [*(judge(target, found) for target in TARGETS), judge_flatness(found)]
+
+
+def targets_table(found: Medians) -> str:
+    said = {True: "met", False: "**not met**", None: "not measured"}
+    rows = []
+    for verdict in verdicts(found):
+        # A figure wanted to be large is one far above the ratios.
+        sign = "≥" if verdict.limit >= 1000 else "≤"
+        rows.append((verdict.text, number(verdict.value), f"{sign} {number(verdict.limit)}", said[verdict.met]))
+    return table(("Target", "measured", "wanted", ""), rows)
+
+
+def by_shape(results: Results, found: Medians, name: str, kind: str = "flood", relative: bool = False) -> str:
+    """One figure: a row for each system, a column for each shape."""
+    shapes = [shape for shape in results["shapes"] if shape["kind"] == kind and not shape["only"]]
+    rows = []
+    for system in results["systems"]:
+        values = [found.get((system["key"], shape["key"], name)) for shape in shapes]
+        if relative:
+            ours = [found.get((US, shape["key"], name)) for shape in shapes]
+            values = [mine / value if mine and value else None for mine, value in zip(ours, values, strict=True)]
+        if any(value is not None for value in values):
+            rows.append((system["title"], *map(number, values)))
+    return table(("", *(shape["title"] for shape in shapes)), rows)
+
+
+def columns(results: Results, found: Medians, shape: str, figures: Mapping[str, tuple[str, float]]) -> str:
+    """One shape: a row for each system, a column for each figure (name, what it is multiplied with)."""
+    rows = []
+    for system in results["systems"]:
+        values = [found.get((system["key"], shape, name)) for name, _ in figures.values()]
+        if any(value is not None for value in values):
+            scaled = [None if v is None else v * scale for v, (_, scale) in zip(values, figures.values(), strict=True)]
+            rows.append((system["title"], *map(number, scaled)))
+    return table(("", *figures), rows)
+
+
+LATENCY = {
+    "messages/s": ("rate", 1),
+    "p50, ms": ("p50", 1e-3),
+    "p99, ms": ("p99", 1e-3),
+    "p99.9, ms": ("p999", 1e-3),
+    "of its core": ("server_share", 1),
+}
+IDLE = {
+    "KB per connection": ("memory", 1 / 1024),
+    "and in Redis": ("memory_redis", 1 / 1024),
+    "handshakes/s": ("handshakes_per_second", 1),
+    "CPU µs per handshake": ("handshake_cpu", 1),
+    "Redis commands per connection and s": ("redis_commands", 1),
+    "Redis commands/s with none": ("redis_commands_alone", 1),
+}
+STORM = {
+    "p99 before, ms": ("quiet_p99", 1e-3),
+    "p50 during, ms": ("storm_p50", 1e-3),
+    "p99 during, ms": ("storm_p99", 1e-3),
+    "lost": ("lost", 1),
+    "not let in": ("refused", 1),
+    "all back after, s": ("storm_seconds", 1),
+    "handshakes/s": ("handshakes_per_second", 1),
+    "more KB per connection than before": ("memory_growth", 1 / 1024),
+}
+
+
+def scaling_table(results: Results, found: Medians) -> str:
+    rows = []
+    for shape in results["shapes"]:
+        if shape["only"]:
+            figures = [found.get((US, shape["key"], name)) for name in ("cpu", "cpu_net", "p50", "p99")]
+            scaled = [None if f is None else f * scale for f, scale in zip(figures, (1, 1, 1e-3, 1e-3), strict=True)]
+            rows.append((shape["title"], *map(number, scaled)))
+    return table(("", "CPU µs per delivery", "without the silent crowd's", "p50, ms", "p99, ms"), rows)
+
+
+def honesty(found: Medians) -> str:
+    """Whether the load or the machine got in the way."""
+    loads = [value for (_, _, name), value in found.items() if name == "load_share"]
+    steals = [value for (_, _, name), value in found.items() if name == "stolen_share"]
+    lost = sorted({system for (system, _, name), value in found.items() if name == "lost" and value > 0})
+    lines = []
+    if loads:
+        lines.append(f"The load generator used at most {max(loads):.0%} of its own core.")
+    if steals:
+        lines.append(f"Other guests of the machine took up to {max(steals):.0%} of a core.")
+    if lost:
+        lines.append(f"Messages were lost by: {', '.join(lost)}.")
+    return " ".join(lines)
+
+
+def left_out(results: Results) -> str:
+    lines = [f"- {title}: {reason}" for title, reason in results["left_out"].items()]
+    failed = Counter((s["system"], s["shape"], reason) for s in results["samples"] for reason in s["failures"])
+    lines += [f"- {system}, {shape}: {reason} ({count} ×)" for (system, shape, reason), count in failed.items()]
+    return "\n".join(lines) or "Nothing."
+
+
+def markdown(results: Results) -> str:
+    """The whole report."""
+    found = medians(results["samples"])
+    about = [f"{name}: {value}" for name, value in results["machine"].items()]
+    about.append(f"medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s, on {results['date']}")
+    sections = {
+        "Targets": targets_table(found),
+        "CPU per delivery: Relay over Redis as a share of each": by_shape(results, found, "cpu", relative=True),
+        "CPU µs per delivery, Redis included": by_shape(results, found, "cpu"),
+        "Deliveries a second at saturation": by_shape(results, found, "deliveries_per_second"),
+        "Latency at a steady rate into rooms of 4": columns(results, found, "latency", LATENCY),
+        "10,000 idle connections, and how they came": columns(results, found, "idle", IDLE),
+        "10,000 connections drop and come back at once; 25 rooms of 4 talk": columns(results, found, "storm", STORM),
+        "Scaling: Relay over Redis at a fixed number of deliveries a second": scaling_table(results, found),
+        "Left out": left_out(results),
+        "Versions": "\n".join(f"- {s['title']}: {s['version']}" for s in results["systems"]),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
+    intro = "\n".join([*(f"- {line}" for line in about), "", honesty(found)])
+    return f"# Results\n\n{intro}\n\n{body}\n"

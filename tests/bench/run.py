@@ -1,0 +1,182 @@
+"""Start and stop what is measured: Redis, a server, the load; servers on one core, the load on the other."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.install import BUILD, LOAD
+from tests.bench.shapes import Shape
+from tests.bench.systems import Place, System
+
+__all__ = ["Broken", "Load", "Server", "serving"]
+
+SERVER_CORE, LOAD_CORE = 0, 1
+START, STOP, QUIET = 60.0, 15.0, 300.0
+SETTLE = 1.0
+
+
+class Broken(Exception):
+    """A system or the load failed; the sample is left out, and the text says why."""
+
+
+def spawn(command: Sequence[str], core: int, log: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start a process in a session of its own, on one core, with all the open files that it may have."""
+
+    def prepare() -> None:
+        os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
+
+    options.setdefault("stdout", log.open("a"))
+    return subprocess.Popen(
+        command, stderr=log.open("a"), preexec_fn=prepare, start_new_session=True, text=True, **options
+    )
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process and what it started, politely first."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(STOP)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait(STOP)
+
+
+def free_port() -> int:
+    """A port nobody listens on, below those from which connections are made."""
+    low = 20_000 + os.getpid() % 5000
+    for port in range(low, low + 5000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Broken("no free port")
+
+
+def wait_for(process: subprocess.Popen[str], port: int, what: str) -> None:
+    """Return when the port answers."""
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Broken(f"{what} ended at its start")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise Broken(f"{what} did not start")
+
+
+class Server:
+    """A running system, and its Redis."""
+
+    def __init__(
+        self, system: System, place: Place, server: subprocess.Popen[str], redis: subprocess.Popen[str]
+    ) -> None:
+        self.system, self.place = system, place
+        self.root = server.pid
+        self.redis_root = redis.pid
+
+    @property
+    def roots(self) -> list[int]:
+        """Whose CPU counts: all of the server's processes, and Redis where the system uses it."""
+        return [self.root, self.redis_root] if self.system.redis else [self.root]
+
+
+@contextmanager
+def serving(system: System) -> Iterator[Server]:
+    """A fresh Redis and a fresh server, for one sample: nothing is left of what was measured before."""
+    folder = BUILD / "run" / system.key
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    log = folder / "log"
+    port = free_port()
+    quiet = ["--save", "", "--appendonly", "no", "--maxclients", "19000", "--dir", str(folder)]
+    redis = spawn(["redis-server", "--bind", "127.0.0.1", "--port", str(port), *quiet], SERVER_CORE, log)
+    try:
+        wait_for(redis, port, "Redis")
+        place = Place(port=free_port(), redis=port, folder=folder)
+        server = spawn(system.command(place), SERVER_CORE, log, env={**os.environ, **place.env()})
+        try:
+            wait_for(server, place.port, system.title)
+            time.sleep(SETTLE)
+            yield Server(system, place, server, redis)
+        finally:
+            stop(server)
+    finally:
+        stop(redis)
+
+
+class Load:
+    """One load generator and its crowd."""
+
+    def __init__(self, server: Server, shape: Shape, *, first: int = 0, connecting: int = 64) -> None:
+        options = {
+            "port": server.place.port,
+            "rooms": shape.rooms,
+            "members": shape.members,
+            "size": shape.size,
+            "first": first,
+            "connecting": connecting,
+        }
+        command = [str(LOAD), *(f"--{name}={value}" for name, value in options.items())]
+        self.process = spawn(
+            [*command, *server.system.dialect.arguments()],
+            LOAD_CORE,
+            server.place.folder / "load.log",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.crowd = shape.rooms * shape.members
+
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stop(self.process)
+
+    def say(self, line: str) -> None:
+        """Give a command."""
+        assert self.process.stdin
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The next event, which has to be this one."""
+        assert self.process.stdout
+        guard = signal.signal(signal.SIGALRM, too_late)
+        signal.setitimer(signal.ITIMER_REAL, QUIET)
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, guard)
+        event: dict[str, Any] = json.loads(line) if line else {"event": "its end"}
+        if event["event"] != name:
+            raise Broken(f"the load said {event['event']} and not {name}")
+        return event
+
+    def connected(self, event: str = "ready") -> dict[str, Any]:
+        """What connecting all of the crowd took; a crowd with holes would measure something else."""
+        said = self.event(event)
+        if said["connections"] != self.crowd:
+            raise Broken(f"{said['connections']} of {self.crowd} connections came to be")
+        return said
+
+
+def too_late(*_: object) -> None:
+    raise Broken("the load said nothing for too long")

@@ -1,0 +1,71 @@
+"""What is measured: crowds, rooms and rates."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["QUICK", "RATES", "Shape", "shapes"]
+
+# Tried in turn for the latency at a steady rate, until one is below a system's saturation.
+RATES = (2000, 1000, 500, 200, 50)
+CONNECTIONS = 10_000
+SCALING_DELIVERIES = 4000
+SPARE_FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One load.
+
+    `flood`: closed loop, `level` messages in flight per room. `steady`: open loop, `level` messages a second in all;
+    `latency`: the same, at the first of RATES that the system holds. `idle`: connect, then nothing. `storm`: all
+    connections drop and come back at once, beside rooms that talk.
+    """
+
+    key: str
+    title: str
+    kind: Literal["flood", "steady", "latency", "idle", "storm"]
+    rooms: int
+    members: int
+    level: float = 0
+    size: int = 400
+    only: tuple[str, ...] = ()
+
+    @property
+    def rounds(self) -> int:
+        """How often it is measured at most: a crowd of thousands takes minutes and varies little."""
+        return 2 if self.kind in ("idle", "storm") else 100
+
+
+FLOODS = (
+    Shape("50x2", "50 rooms × 2", "flood", 50, 2, 2),
+    Shape("20x10", "20 × 10", "flood", 20, 10, 4),
+    Shape("1x200", "1 × 200", "flood", 1, 200, 8),
+    Shape("1x2000", "1 × 2,000", "flood", 1, 2000, 4),
+    Shape("2000x2-1k", "2,000 × 2, 1 KB", "flood", 2000, 2, 1, 1024),
+    Shape("2000x2-4k", "2,000 × 2, 4 KB", "flood", 2000, 2, 1, 4096),
+)
+REST = (
+    Shape("latency", "2,000 messages/s, rooms of 4", "latency", 25, 4),
+    Shape("idle", "10,000 connections, rooms of 2", "idle", CONNECTIONS // 2, 2),
+    Shape("storm", "10,000 come back at once", "storm", CONNECTIONS // 2, 2),
+)
+QUICK = ("50x2", "20x10", "1x200")
+
+
+def scaling(open_files: int) -> list[Shape]:
+    """The same deliveries a second, whatever the number of rooms and members: a flat cost shows as a flat line."""
+    most = min(10_000, (open_files - SPARE_FILES) // 2)
+    steady = [
+        Shape(f"rooms-{rooms}", f"{rooms:,} rooms × 2", "steady", rooms, 2, SCALING_DELIVERIES)
+        for rooms in (10, 100, 1000, most)
+    ]
+    for members in (2, 20, 200, 2000):
+        rate = SCALING_DELIVERIES / (members - 1)
+        title = f"{2000 // members:,} × {members:,}"
+        steady.append(Shape(f"members-{members}", title, "steady", 2000 // members, members, rate))
+    return [Shape(s.key, s.title, s.kind, s.rooms, s.members, s.level, s.size, ("relay",)) for s in steady]
+
+
+def shapes(open_files: int) -> list[Shape]:
+    """All of them, as far as this machine's limit of open files goes."""
+    return [*FLOODS, *REST, *scaling(open_files)]

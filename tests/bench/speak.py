@@ -1,0 +1,61 @@
+"""How the load generator speaks to each system: its client protocol, as templates (see load/load.c)."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["CENTRIFUGE", "NCHAN", "RELAY", "SOCKETIO", "Dialect", "plain"]
+
+ENVELOPE = '{"sender":"c{client}","channel":"bench","message":"{mark}{pad}"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a client says to join a room and to publish there.
+
+    `script` runs after the upgrade: ("send", text) or ("await", part of a text). `reply` answers a text that arrives.
+    With `echo` the sender hears itself as well, so a message in a room of M makes M deliveries and not M - 1.
+    """
+
+    path: str
+    publish: str = ENVELOPE
+    script: tuple[tuple[str, str], ...] = ()
+    reply: str = ""
+    echo: bool = field(default=False, kw_only=True)
+
+    def arguments(self) -> list[str]:
+        """The load generator's options for this dialect."""
+        options = ["--path", self.path, "--publish", self.publish]
+        for verb, text in self.script:
+            options += [f"--{verb}", text]
+        if self.reply:
+            options += ["--reply", self.reply]
+        return options + ["--echo"] * self.echo
+
+
+def plain(path: str, *, echo: bool = False) -> Dialect:
+    """A WebSocket whose address names the room, and whose frames are the messages."""
+    return Dialect(path, echo=echo)
+
+
+RELAY = Dialect("/rooms/bench{room}", script=(("await", '"welcome"'),))
+
+NCHAN = Dialect("/rooms/bench{room}", echo=True)
+
+SOCKETIO = Dialect(
+    "/socket.io/?EIO=4&transport=websocket&room=bench{room}",
+    publish='42["message",' + ENVELOPE + "]",
+    script=(("await", '"pingInterval"'), ("send", "40"), ("await", '{"sid"')),
+    reply="2=3",
+)
+
+CENTRIFUGE = Dialect(
+    "/connection/websocket",
+    publish='{"id":3,"publish":{"channel":"bench{room}","data":' + ENVELOPE + "}}",
+    script=(
+        ("send", '{"id":1,"connect":{}}'),
+        ("await", '"connect"'),
+        ("send", '{"id":2,"subscribe":{"channel":"bench{room}"}}'),
+        ("await", '"id":2'),
+    ),
+    reply="{}={}",
+    echo=True,
+)

@@ -1,0 +1,284 @@
+"""The systems that are measured: what each is, how it comes here, how it starts, and how its clients speak."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench import install, speak
+from tests.bench.install import BUILD, PEERS, ROOT
+from tests.bench.speak import Dialect
+
+__all__ = ["QUICK", "SYSTEMS", "Place", "System"]
+
+RELAY = ROOT / ".venv" / "bin" / "relay"
+# Every limit stays on; these are raised above what the load does, since all of it comes from one address.
+RAISED = ("handshake-rate", "connections-per-address", "message-rate", "message-burst")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server is to run: its own port, the port of its Redis, and a folder that is its alone."""
+
+    port: int
+    redis: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """The address of Redis."""
+        return f"redis://127.0.0.1:{self.redis}"
+
+    def env(self) -> Mapping[str, str]:
+        """The environment that the peers written here read."""
+        return {"PORT": str(self.port), "REDIS_URL": self.url}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """One system.
+
+    A floor has no Redis, so it is not a peer: nothing here is expected to be below it. `only` names the shapes in which
+    a system takes part; the empty one means all.
+    """
+
+    key: str
+    title: str
+    version: Callable[[], str]
+    install: Callable[[], None]
+    command: Callable[[Place], list[str]]
+    dialect: Dialect
+    redis: bool = True
+    floor: bool = False
+    only: tuple[str, ...] = ()
+
+
+# Versions, as installed.
+
+
+def pip(*names: str) -> Callable[[], str]:
+    """Versions of Python packages in the bench's own environment."""
+    return lambda: ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def npm(*names: str) -> Callable[[], str]:
+    """Versions of Node packages, from their lock file."""
+
+    def read() -> str:
+        packages = json.loads((PEERS / "package-lock.json").read_text())["packages"]
+        return ", ".join(f"{name} {packages[f'node_modules/{name}']['version']}" for name in names)
+
+    return read
+
+
+def relay_version() -> str:
+    said = subprocess.run([RELAY, "--version"], capture_output=True, text=True, check=False).stdout
+    return f"signal-relay {said.split()[-1]}" if said.strip() else "this checkout"
+
+
+def centrifuge_version() -> str:
+    found = re.search(r"centrifugal/(centrifuge v\S+)", (PEERS / "centrifuge" / "go.mod").read_text())
+    return found[1] if found else "centrifuge"
+
+
+def compiler_version() -> str:
+    return (
+        "cc " + subprocess.run(["cc", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
+    )
+
+
+# How each starts.
+
+
+def relay(*extra: str, bus: bool = True) -> Callable[[Place], list[str]]:
+    """This project, over Redis or over its memory bus."""
+
+    def command(place: Place) -> list[str]:
+        raised = [word for name in RAISED for word in (f"--{name}", "1000000")]
+        redis = ["--redis", place.url] if bus else []
+        return [str(RELAY), "serve", "--port", str(place.port), "--log-level", "warning", *redis, *raised, *extra]
+
+    return command
+
+
+def uvicorn(module: str) -> Callable[[Place], list[str]]:
+    """A Python peer under uvicorn, with uvloop and httptools, which are installed."""
+    options = ["--app-dir", str(PEERS), "--log-level", "error", "--no-access-log", "--backlog", "4096"]
+    return lambda place: [sys.executable, "-m", "uvicorn", f"{module}:app", "--port", str(place.port), *options]
+
+
+def node(script: str, *arguments: str) -> Callable[[Place], list[str]]:
+    """A Node peer."""
+    return lambda place: ["node", str(PEERS / script), *arguments]
+
+
+def nchan(place: Place) -> list[str]:
+    values = {
+        "module": install.NCHAN_MODULE,
+        "root": place.folder,
+        "port": place.port,
+        "redis": place.redis,
+    }
+    text = (PEERS / "nchan.conf").read_text()
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", str(value))
+    (place.folder / "nginx.conf").write_text(text)
+    binary = install.NCHAN / "usr/sbin/nginx"
+    return [str(binary), "-p", str(place.folder), "-e", str(place.folder / "error.log"), "-c", "nginx.conf"]
+
+
+def centrifugo(place: Place) -> list[str]:
+    settings = {
+        "http_server": {"address": "127.0.0.1", "port": str(place.port)},
+        "client": {"insecure": True},
+        "channel": {"without_namespace": {"allow_subscribe_for_client": True, "allow_publish_for_client": True}},
+        "engine": {"type": "redis", "redis": {"address": place.url}},
+        "log": {"level": "error"},
+    }
+    (place.folder / "config.json").write_text(json.dumps(settings))
+    return [str(BUILD / "centrifugo"), "--config", str(place.folder / "config.json")]
+
+
+def have_relay() -> None:
+    if not RELAY.exists():
+        raise install.Missing("this project is not installed: make .venv/.installed")
+
+
+def have_python_peers() -> None:
+    """The bench's own environment, in which this runs, holds them."""
+
+
+def have_uwebsockets() -> None:
+    if (
+        shutil.which("ldconfig")
+        and "libuv.so" not in subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
+    ):
+        raise install.Missing("socketify needs libuv1: apt-get install libuv1")
+
+
+SYSTEMS = (
+    System(
+        key="relay",
+        title="Relay, Redis bus",
+        version=relay_version,
+        install=have_relay,
+        command=relay(),
+        dialect=speak.RELAY,
+    ),
+    System(
+        key="relay-memory",
+        title="Relay, memory bus",
+        version=relay_version,
+        install=have_relay,
+        command=relay(bus=False),
+        dialect=speak.RELAY,
+        redis=False,
+    ),
+    System(
+        key="relay-two",
+        title="Relay, Redis bus, two workers",
+        version=relay_version,
+        install=have_relay,
+        command=relay("--workers", "2"),
+        dialect=speak.RELAY,
+        only=("50x2", "20x10", "1x200"),
+    ),
+    System(
+        key="starlette",
+        title="Starlette + redis-py",
+        version=pip("starlette", "redis", "uvicorn"),
+        install=have_python_peers,
+        command=uvicorn("starlette_redis"),
+        dialect=speak.plain("/rooms/bench{room}"),
+    ),
+    System(
+        key="python-socketio",
+        title="python-socketio + Redis manager",
+        version=pip("python-socketio", "redis", "uvicorn"),
+        install=have_python_peers,
+        command=uvicorn("python_socketio"),
+        dialect=speak.SOCKETIO,
+    ),
+    System(
+        key="channels",
+        title="Django Channels + channels_redis",
+        version=pip("channels", "channels_redis", "django", "uvicorn"),
+        install=have_python_peers,
+        command=uvicorn("django_channels"),
+        dialect=speak.plain("/rooms/bench{room}"),
+    ),
+    System(
+        key="socketio",
+        title="Socket.IO + redis-adapter",
+        version=npm("socket.io", "@socket.io/redis-adapter", "redis"),
+        install=install.install_npm,
+        command=node("socketio.js"),
+        dialect=speak.SOCKETIO,
+    ),
+    System(
+        key="socketio-sharded",
+        title="Socket.IO + sharded adapter",
+        version=npm("socket.io", "@socket.io/redis-adapter", "redis"),
+        install=install.install_npm,
+        command=node("socketio.js", "sharded"),
+        dialect=speak.SOCKETIO,
+    ),
+    System(
+        key="ws",
+        title="ws + ioredis",
+        version=npm("ws", "ioredis"),
+        install=install.install_npm,
+        command=node("ws_ioredis.js"),
+        dialect=speak.plain("/bench{room}"),
+    ),
+    System(
+        key="nchan",
+        title="Nchan + Redis",
+        version=install.nchan_version,
+        install=install.install_nchan,
+        command=nchan,
+        dialect=speak.NCHAN,
+    ),
+    System(
+        key="centrifugo",
+        title="Centrifugo, Redis engine",
+        version=lambda: f"centrifugo {install.CENTRIFUGO}",
+        install=install.install_centrifugo,
+        command=centrifugo,
+        dialect=speak.CENTRIFUGE,
+    ),
+    System(
+        key="centrifuge",
+        title="centrifuge library, Redis broker",
+        version=centrifuge_version,
+        install=install.build_centrifuge,
+        command=lambda place: [str(BUILD / "centrifuge")],
+        dialect=speak.CENTRIFUGE,
+    ),
+    System(
+        key="uwebsockets",
+        title="uWebSockets, no Redis",
+        version=pip("socketify"),
+        install=have_uwebsockets,
+        command=lambda place: [sys.executable, str(PEERS / "uwebsockets.py")],
+        dialect=speak.plain("/rooms/bench{room}", echo=True),
+        redis=False,
+        floor=True,
+    ),
+    System(
+        key="write-loop",
+        title="bare write loop in C",
+        version=compiler_version,
+        install=install.build_write_loop,
+        command=lambda place: [str(BUILD / "write_loop"), str(place.port)],
+        dialect=speak.plain("/rooms/{room}"),
+        redis=False,
+        floor=True,
+    ),
+)
+QUICK = ("relay", "socketio", "ws", "uwebsockets")

@@ -1,0 +1,52 @@
+from tests.bench.report import markdown, table
+from tests.bench.speak import Dialect
+
+
+def results() -> dict:
+    shape = {"key": "50x2", "title": "50 rooms × 2", "kind": "flood", "only": []}
+    systems = [
+        {"key": "relay", "title": "Relay", "version": "1"},
+        {"key": "socketio", "title": "Socket.IO", "version": "4"},
+    ]
+    samples = [
+        {"system": key, "shape": "50x2", "figures": {"cpu": cpu, "lost": 0, "load_share": 0.5}, "failures": []}
+        for key, cpu in (("relay", 10.0), ("socketio", 80.0))
+    ]
+    return {
+        "machine": {"CPU": "2 × some"},
+        "rounds": 1,
+        "seconds": 5,
+        "date": "2026-01-01",
+        "systems": systems,
+        "shapes": [shape],
+        "left_out": {"Nchan": "not installed here: apt-get"},
+        "samples": samples,
+    }
+
+
+def test_ratios_come_before_what_they_are_made_of() -> None:
+    text = markdown(results())
+    assert text.index("| Socket.IO | 0.125 |") < text.index("| Socket.IO | 80 |")
+
+
+def test_a_target_says_whether_it_is_met() -> None:
+    assert "of Socket.IO + redis-adapter | 0.125 | ≤ 0.2 | met |" in markdown(results())
+
+
+def test_what_is_missing_is_named() -> None:
+    assert "- Nchan: not installed here: apt-get" in markdown(results())
+
+
+def test_the_load_generators_share_is_told() -> None:
+    assert "at most 50% of its own core" in markdown(results())
+
+
+def test_a_table_without_rows_is_left_out() -> None:
+    assert table(("", "a"), []) == ""
+    assert "Scaling" not in markdown(results())
+
+
+def test_a_dialect_becomes_options_in_its_order() -> None:
+    dialect = Dialect("/x", publish="m", script=(("send", "40"), ("await", "sid")), reply="2=3", echo=True)
+    options = ["--path", "/x", "--publish", "m", "--send", "40", "--await", "sid", "--reply", "2=3", "--echo"]
+    assert dialect.arguments() == options
