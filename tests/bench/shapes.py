@@ -36,13 +36,18 @@ class Shape:
         return 2 if self.kind in ("idle", "storm") else 100
 
 
+def flood(key: str, title: str, rooms: int, members: int, size: int = 400) -> Shape:
+    """As many messages in flight per room as it has members, at most ten: about one from each who could be sending."""
+    return Shape(key, title, "flood", rooms, members, min(members, 10), size)
+
+
 FLOODS = (
-    Shape("50x2", "50 rooms × 2", "flood", 50, 2, 2),
-    Shape("20x10", "20 × 10", "flood", 20, 10, 4),
-    Shape("1x200", "1 × 200", "flood", 1, 200, 8),
-    Shape("1x2000", "1 × 2,000", "flood", 1, 2000, 4),
-    Shape("2000x2-1k", "2,000 × 2, 1 KB", "flood", 2000, 2, 1, 1024),
-    Shape("2000x2-4k", "2,000 × 2, 4 KB", "flood", 2000, 2, 1, 4096),
+    flood("50x2", "50 rooms × 2", 50, 2),
+    flood("20x10", "20 × 10", 20, 10),
+    flood("1x200", "1 × 200", 1, 200),
+    flood("1x2000", "1 × 2,000", 1, 2000),
+    flood("2000x2-1k", "2,000 × 2, 1 KB", 2000, 2, 1024),
+    flood("2000x2-4k", "2,000 × 2, 4 KB", 2000, 2, 4096),
 )
 REST = (
     Shape("latency", "2,000 messages/s, rooms of 4", "latency", 25, 4),
