@@ -4,6 +4,7 @@ Knows nothing of Redis, of who may join, or of any client protocol: a member bri
 once per message and codec key, however many members it goes to.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from relay.codec import Batch, Codec, Frame
@@ -12,6 +13,8 @@ from relay.envelope import Fence, MessageId
 from relay.errors import ERRORS, REPLACED
 from relay.events import Delivery, Event, Failure, Gap, Joined, Left, Message, PresenceChange, RoomEvent, TakenOver
 from relay.metrics import Metrics
+
+log = logging.getLogger("relay.hub")
 
 BEFORE_ALL = MessageId(0, 0)
 
@@ -227,17 +230,24 @@ class Hub:
             if room is not None:
                 self._tell_presence(room)
 
-    def _deliver_to(self, rooms: Mapping[str, list[RoomEvent]]) -> None:
+    def _deliver_to(self, rooms: Mapping[str, Sequence[RoomEvent]]) -> None:
         for name, events in rooms.items():
+            try:
+                self._deliver_room(name, events)
+            except Exception:
+                # A fault in one room is not the others'.
+                log.exception("an event was not delivered")
+
+    def _deliver_room(self, name: str, events: Sequence[RoomEvent]) -> None:
+        room = self._rooms.get(name)
+        burst = _as_burst(room, events) if room is not None else None
+        if room is not None and burst is not None:
+            self._burst(room, burst)
+            return
+        for event in events:
             room = self._rooms.get(name)
-            burst = _as_burst(room, events) if room is not None else None
-            if room is not None and burst is not None:
-                self._burst(room, burst)
-                continue
-            for event in events:
-                room = self._rooms.get(name)
-                if room is not None:
-                    self._event(room, event)
+            if room is not None:
+                self._event(room, event)
 
     def _event(self, room: Room, event: RoomEvent) -> None:
         if isinstance(event, TakenOver):

@@ -143,7 +143,7 @@ class RedisBus:
             publication.body,
         )
         # A version that is none sends the script the long way.
-        version = b"%d" % fence.version if seen.epoch <= fence.epoch and not to and not publication.key else b"0"
+        version = b"%d" % fence.version if seen.epoch == fence.epoch and not to and not publication.key else b"0"
         epoch, seq = b"%d" % fence.epoch, b"%d" % seen.seq
         rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, publication.key.encode())
         head = self._heads.get(publication.room) or self._head(publication.room)

@@ -5,6 +5,7 @@ protocol that parses all that arrives in one read in one go, and writes all comm
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -14,6 +15,8 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+log = logging.getLogger("relay.redis")
 
 Argument = str | bytes | int | float
 
@@ -133,10 +136,18 @@ class Pending:
         """Hand each reply to the one who waits for it."""
         waiting = self._waiting
         for reply in replies:
-            waiting.popleft()[1](reply)
+            _tell(waiting.popleft()[1], reply)
 
     def fail(self, error: Exception) -> None:
         """Everybody still waiting gets an error: no reply will come."""
         waiting, self._waiting = self._waiting, deque()
         for _, done in waiting:
-            done(error)
+            _tell(done, error)
+
+
+def _tell(done: Done, reply: Any) -> None:
+    try:
+        done(reply)
+    except Exception:
+        # Whoever fails here must not keep the others from their replies.
+        log.exception("a reply of Redis was not dealt with")

@@ -66,6 +66,7 @@ class FakeWorker:
     lease: LeaseName
     ear: Ear
     client: RedisClient | None = None
+    keys: Keys | None = None
 
     async def say(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
         told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -138,6 +139,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 lease,
                 ear,
                 client,
+                keys,
             )
 
         yield make

@@ -1,14 +1,15 @@
 """What every bus does."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from relay.envelope import MessageId
+from relay.envelope import Fence, MessageId
 from relay.errors import NotMember, Refused, Replaced
 from relay.events import Message
 from relay.presence.base import Seat
-from tests.contract.conftest import MakeWorker
+from tests.contract.conftest import FakeWorker, MakeWorker
 
 
 def messages(heard):
@@ -125,6 +126,76 @@ async def test_a_member_is_vouched_for_by_its_generation(make_worker: MakeWorker
     with pytest.raises(NotMember):
         await worker.say("room", sender="stranger", generation=1)
     await worker.say("room", sender="peer", generation=new.generation)
+
+
+async def fenced(worker: FakeWorker, peer: str = "peer", fresh: str = "f1", offered: str = "") -> dict[str, Any]:
+    """Join, and return what a member's publications say of it."""
+    given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=False)
+    fence = Fence(given.generation, given.id.epoch)
+    return {"sender": peer, "generation": given.generation, "fence": fence, "seen": given.id}
+
+
+async def test_a_place_that_stands_publishes_in_sequence_looked_at_or_not(
+    make_worker: MakeWorker,
+) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    first = await fenced(worker)
+    second = await fenced(worker, "second")
+    receipts = [await worker.say("room", **claim) for claim in (second, first, second)]
+    refreshed = first | {"fence": receipts[1].fence or first["fence"]}
+    receipts += [await worker.say("room", **refreshed) for _ in range(3)]
+    assert [receipt.id.seq for receipt in receipts] == [3, 4, 5, 6, 7, 8]
+    await worker.ear.until(lambda heard: len(messages(heard)) == 6)
+    assert [event.id for event in messages(worker.ear.heard)] == [receipt.id for receipt in receipts]
+
+
+async def test_a_place_that_was_taken_over_publishes_no_more_though_it_did_before(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    old = await fenced(a)
+    await a.say("room", **old)
+    new = await fenced(b, fresh="f2", offered="f1")
+    with pytest.raises(Replaced):
+        await a.say("room", **old)
+    await b.say("room", **new)
+
+
+async def test_a_place_that_was_given_up_publishes_no_more(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    claim = await fenced(worker)
+    await worker.say("room", **claim)
+    assert await worker.presence.leave(Seat("room", "peer", claim["generation"]))
+    with pytest.raises(NotMember):
+        await worker.say("room", **claim)
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_a_place_in_a_state_that_was_lost_is_looked_at_anew(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    claim = await fenced(worker)
+    first = await worker.say("room", **claim)
+    keys = worker.keys.of_room("room")
+    await asyncio.sleep(0.002)  # epochs are milliseconds
+    await worker.client.call("DEL", *keys)
+    with pytest.raises(NotMember):
+        await worker.say("room", **claim)
+    await worker.presence.announce([Seat("room", "peer", claim["generation"], "f1")])
+    second = await worker.say("room", **claim)
+    assert second.id.epoch > first.id.epoch
+    assert second.id.seq == 2  # the announcement is the first
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_a_state_that_went_back_leaves_no_hole_and_begins_a_new_epoch(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    claim = await fenced(worker)
+    first = await worker.say("room", **claim)
+    ahead = MessageId(first.id.epoch, first.id.seq + 10)
+    second = await worker.say("room", **claim | {"seen": ahead})
+    assert second.id.epoch > first.id.epoch
+    assert second.id.seq == 1
+    third = await worker.say("room", **claim | {"seen": second.id, "fence": second.fence})
+    assert third.id == (second.id.epoch, 2)
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)

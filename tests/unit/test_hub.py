@@ -301,6 +301,19 @@ def test_those_who_wait_are_called_after_a_burst(world: World) -> None:
     assert passed == [2]
 
 
+def test_a_fault_in_one_room_is_not_the_others(world: World, monkeypatch, caplog) -> None:
+    here = world.add("a")
+    other = Member(FakeConnection(), NativeCodec(), "other", "b")
+    world.hub.expect(other)
+    other.generation = 1
+    world.hub.admit(other, ident(0), Welcome("other", "b", ident(0), "key"))
+    monkeypatch.setattr(here.connection, "write", None)
+    elsewhere = Message("other", ident(1), "s", (), "", b'{"from":"s","id":"1-1"')
+    world.hub.deliver([message(1), elsewhere])
+    assert other.connection.ids == ["1-1"]
+    assert "was not delivered" in caplog.text
+
+
 def test_connection_is_what_a_member_writes_to() -> None:
     for connection in (WireConnection, QueuedConnection):
         assert {"write", "write_batch", "close"} <= set(dir(connection))

@@ -11,6 +11,7 @@ if call('HGET', KEYS[1], 'g') == ARGV[3] then
     call('PUBLISH', ARGV[1], 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"')
     return id
   end
+  call('HINCRBY', KEYS[1], 's', -1)
 end
 
 local sender = string.match(ARGV[2], '^%S+')

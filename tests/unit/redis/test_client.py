@@ -5,7 +5,7 @@ import pytest
 
 from relay.errors import OutcomeUnknown, Unavailable
 from relay.redis.client import Backoff, RedisClient
-from relay.redis.link import Dialer
+from relay.redis.link import Dialer, pack
 from relay.redis.scripts import ALL, PUBLISH
 from tests.unit.redis.conftest import ScriptedRedis
 
@@ -95,6 +95,14 @@ async def test_forgotten_scripts_are_loaded_again(server: ScriptedRedis) -> None
         await client.call("PING")
         server.answer = answer
         assert await client.run(PUBLISH, ("k",), "a") == b"done"
+
+
+async def test_who_fails_over_a_reply_keeps_nobody_from_theirs(server: ScriptedRedis, caplog) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        client.send(pack("GET", 1), lambda reply: 1 / 0)
+        assert await client.call("PING") == b"OK"
+    assert "was not dealt with" in caplog.text
 
 
 async def test_a_redis_that_wants_a_password_is_a_problem_that_is_logged_once(server: ScriptedRedis, caplog) -> None:
