@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -29,7 +28,6 @@ log = logging.getLogger("relay.server")
 _BACKLOG = 2048
 _KEEP_ALIVE = 5
 _TICK = 0.02
-_GC_THRESHOLDS = (10_000, 20, 20)
 _CONGESTED = 65_536
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -224,9 +222,6 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 def run(server: Server) -> None:
     """Run a server, in an event loop of its own, to its end."""
-    # What is there by now stays, and most of what a connection allocates is gone before it could be garbage.
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
 

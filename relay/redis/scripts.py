@@ -18,17 +18,17 @@ def _read(name: str) -> str:
     return (files("relay.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _script(name: str, *, prelude: bool = True) -> Script:
-    source = (_read("prelude") if prelude else "") + _read(name)
+def _script(name: str, *before: str) -> Script:
+    source = "".join(_read(part) for part in (*before, name))
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-PUBLISH = _script("publish")
-JOIN = _script("join")
-ANNOUNCE = _script("announce")
-LEAVE = _script("leave")
-ADOPT = _script("adopt")
-ROSTER = _script("roster")
-BEAT = _script("beat", prelude=False)
+PUBLISH = _script("publish", "standing", "prelude")
+JOIN = _script("join", "prelude")
+ANNOUNCE = _script("announce", "prelude")
+LEAVE = _script("leave", "prelude")
+ADOPT = _script("adopt", "prelude")
+ROSTER = _script("roster", "prelude")
+BEAT = _script("beat")
 
 ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, BEAT)

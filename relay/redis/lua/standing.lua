@@ -1,0 +1,17 @@
+-- The beginning of publish, ahead of the prelude, whose functions cost time to make.
+-- ARGV: 1 channel, 2 what follows the id on the wire (the sender first), 3 and 4 the sender's fence: version (0: look
+-- closely) and epoch, 5 newest sequence number the worker has seen in that epoch, 6 "generation newest-epoch-seen
+-- sequence-TTL most-repeat-keys their-TTL repeat-key" (ms), 7… addressees.
+-- Returns an id, {'sent', id, version}, {'repeat', id}, {'absent', peers}, {'unknown'} or {'replaced'}.
+
+-- While the version stands the sender's claim does, and the worker of a member keeps the room from expiring.
+if redis.call('HGET', KEYS[1], 'g') == ARGV[3] then
+  local seq = redis.call('HINCRBY', KEYS[1], 's', 1)
+  if seq > tonumber(ARGV[5]) then
+    local id = ARGV[4] .. '-' .. string.format('%.0f', seq)
+    redis.call('PUBLISH', ARGV[1], 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"')
+    return id
+  end
+  redis.call('HINCRBY', KEYS[1], 's', -1)
+end
+
