@@ -1,0 +1,49 @@
+"""What an idle connection leaves behind: no task, no parser, no request."""
+
+import asyncio
+import gc
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from relay.app import create_app
+from relay.config import Settings
+from relay.wire.asgi import AsgiCall
+from relay.wire.websocket import WebSocketProtocol
+from tests.fleet import eventually
+from tests.unit.serving import running
+
+CROWD = 50
+
+
+def count(kind: type) -> int:
+    gc.collect()
+    return sum(isinstance(one, kind) for one in gc.get_objects())
+
+
+async def test_a_connection_that_says_nothing_keeps_no_task_no_parser_and_no_request() -> None:
+    async with running(create_app(Settings())) as served:
+        tasks = len(asyncio.all_tasks())
+        clients = [await served.upgrade() for _ in range(CROWD)]
+        for reader, _ in clients:
+            assert b'"welcome"' in await reader.readuntil(b"}")
+        await eventually(lambda: len(asyncio.all_tasks()) == tasks)
+        protocols = [one for one in gc.get_objects() if isinstance(one, WebSocketProtocol)]
+        assert len(protocols) == CROWD
+        assert all(protocol._parser is None for protocol in protocols)
+        await eventually(lambda: count(AsgiCall) == count(HttpToolsProtocol) == 0)
+        del protocols
+        for _, writer in clients:
+            writer.transport.abort()
+        await eventually(lambda: count(WebSocketProtocol) == 0)
+        assert len(asyncio.all_tasks()) == tasks
+
+
+async def test_a_storm_of_handshakes_ends_with_as_many_tasks_as_it_began() -> None:
+    async with running(create_app(Settings())) as served:
+        tasks = len(asyncio.all_tasks())
+        for _ in range(3):
+            clients = await asyncio.gather(*[served.upgrade() for _ in range(CROWD)])
+            for reader, writer in clients:
+                assert b'"welcome"' in await reader.readuntil(b"}")
+                writer.transport.abort()
+        await eventually(lambda: len(asyncio.all_tasks()) == tasks)
