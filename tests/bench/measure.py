@@ -18,7 +18,7 @@ BUSY, LATE = 0.9, 250_000.0
 SETTLE, CROWD_SETTLES, DEEPER = 0.5, 4000, 8
 LISTENERS = 500  # handshakes under way at once in a storm: the shortest listen queue among the peers is 511
 TALKERS = Shape("talkers", "rooms that talk beside a storm", "steady", 25, 4)
-TALK, TALKERS_FIRST = 500, 1_000_000
+TALK, TALKERS_FIRST, PROOF = 500, 1_000_000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def flood(system: System, shape: Shape, pace: Pace) -> Figures:
     """
     with serving(system) as server, Load(server, shape) as load:
         load.connected()
-        time.sleep(SETTLE)
+        time.sleep(SETTLE + load.crowd / CROWD_SETTLES)
         figures = under_load(server, load, f"flood {shape.level:g}", pace)
         if figures["server_share"] < BUSY:
             more = under_load(server, load, f"flood {shape.level * DEEPER:g}", pace)
@@ -125,7 +125,15 @@ def idle(system: System, shape: Shape, pace: Pace) -> Figures:
             figures["idle_share"] = (cpu_seconds(server.roots) - before) / pace.idle
             figures["redis_commands"] = (together - alone) / load.crowd
             figures["redis_commands_alone"] = alone
+            prove_alive(server, load)
         return figures
+
+
+def prove_alive(server: Server, load: Load) -> None:
+    """A crowd costs little that is connected and deaf."""
+    said = under_load(server, load, f"steady {PROOF}", Pace(seconds=1, warmup=0.5))
+    if said["lost"]:
+        raise Broken(f"{said['lost']} messages into the idle crowd were lost")
 
 
 def redis_rate(server: Server, seconds: float) -> float:

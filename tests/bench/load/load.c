@@ -416,7 +416,7 @@ static void begin_load(double seconds, double warmup) {
   window_start = now();
   begins = window_start + (uint64_t)(warmup * 1e9);
   ends = begins + (uint64_t)(seconds * 1e9);
-  memset(rooms, 0, (size_t)options.rooms * sizeof *rooms);
+  for (int i = 0; i < options.rooms; i++) rooms[i] = (Room){.heard = window_start};
   memset(histogram, 0, sizeof histogram);
   measuring = false;
   recorded = messages = deliveries = 0;
@@ -459,7 +459,7 @@ static void read_commands(void) {
 static void wake_silent_rooms(uint64_t time) {
   for (int i = 0; i < options.rooms; i++) {
     Room *room = &rooms[i];
-    if (room->heard && time > room->heard && time - room->heard > SECOND) {
+    if (time > room->heard && time - room->heard > SECOND) {
       room->heard = time;
       send_message(i, time);
     }

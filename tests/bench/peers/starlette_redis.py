@@ -5,12 +5,15 @@ import json
 import os
 import uuid
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-redis = Redis.from_url(os.environ["REDIS_URL"])
+# A PubSub holds a connection, and by default a pool has only a hundred; publishers wait for their turn instead.
+URL = os.environ["REDIS_URL"]
+subscriber = Redis.from_url(URL, max_connections=20_000)
+publisher = Redis.from_pool(BlockingConnectionPool.from_url(URL, max_connections=50, timeout=None))
 rooms: dict[str, "Room"] = {}
 
 
@@ -18,7 +21,7 @@ class Room:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[str, WebSocket] = {}
-        self.pubsub = redis.pubsub()
+        self.pubsub = subscriber.pubsub()
         self.reader: asyncio.Task[None] | None = None
 
     async def join(self, member: str, websocket: WebSocket) -> None:
@@ -53,7 +56,7 @@ async def serve(websocket: WebSocket) -> None:
     try:
         while True:
             text = await websocket.receive_text()
-            await redis.publish(name, json.dumps({"from": member, "text": text}))
+            await publisher.publish(name, json.dumps({"from": member, "text": text}))
     except WebSocketDisconnect:
         pass
     finally:
