@@ -146,7 +146,7 @@ def honesty(found: Medians) -> str:
     if steals:
         lines.append(f"Other guests of the machine took up to {max(steals):.0%} of a core.")
     if lost:
-        lines.append(f"Messages were lost by: {', '.join(lost)}.")
+        lines.append(f"Some messages were lost, or not there three seconds after the end: {', '.join(lost)}.")
     return " ".join(lines)
 
 

@@ -455,11 +455,11 @@ static void read_commands(void) {
   command(line);
 }
 
-// What a room lost must not end its closed loop.
+// What a room lost must not end its closed loop; what is only slow must not be given more.
 static void wake_silent_rooms(uint64_t time) {
   for (int i = 0; i < options.rooms; i++) {
     Room *room = &rooms[i];
-    if (time > room->heard && time - room->heard > SECOND) {
+    if (time > room->heard && time - room->heard > 4 * SECOND) {
       room->heard = time;
       send_message(i, time);
     }
