@@ -142,11 +142,11 @@ def honesty(found: Medians) -> str:
     lost = sorted({system for (system, _, name), value in found.items() if name == "lost" and value > 0})
     lines = []
     if loads:
-        lines.append(f"The load generator used at most {max(loads):.0%} of its own core.")
+        lines.append(f"The load generator had something to do for at most {max(loads):.0%} of the time.")
     if steals:
         lines.append(f"Other guests of the machine took up to {max(steals):.0%} of a core.")
     if lost:
-        lines.append(f"Messages were lost by: {', '.join(lost)}.")
+        lines.append(f"Some messages were lost, or not there three seconds after the end: {', '.join(lost)}.")
     return " ".join(lines)
 
 

@@ -38,7 +38,7 @@ def test_what_is_missing_is_named() -> None:
 
 
 def test_the_load_generators_share_is_told() -> None:
-    assert "at most 50% of its own core" in markdown(results())
+    assert "at most 50% of the time" in markdown(results())
 
 
 def test_a_table_without_rows_is_left_out() -> None:
