@@ -500,6 +500,13 @@ static void advance(uint64_t time) {
   }
 }
 
+// A few microseconds in which the core's other hyperthread, which may be the server's, has it to itself.
+static void rest(void) {
+#if defined(__x86_64__)
+  for (int i = 0; i < 64; i++) __builtin_ia32_pause();
+#endif
+}
+
 static void poll_once(void) {
   static struct epoll_event events[EVENTS];
   // While there is something to measure it never sleeps: to wake it would cost the server a good part of each write,
@@ -507,6 +514,7 @@ static void poll_once(void) {
   // same core, another generator measures latency.
   bool quiet = mode == NOTHING || mode == SETTLE || (mode == CONNECT && stormy);
   int count = epoll_wait(poller, events, EVENTS, quiet ? 20 : 0);
+  if (!count && !quiet) rest();
   uint64_t began = now();
   for (int i = 0; i < count; i++) {
     Client *client = events[i].data.ptr;
