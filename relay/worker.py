@@ -27,6 +27,7 @@ from relay.limits import AddressLimits
 from relay.membership import Membership
 from relay.memory import MemoryRooms
 from relay.metrics import Metrics
+from relay.pacer import Pacer
 from relay.presence.base import LeaseName, Leases, Presence, Terms
 from relay.presence.memory import MemoryLeases, MemoryPresence
 from relay.presence.redis import NotedRooms, RedisLeases, RedisPresence
@@ -72,6 +73,7 @@ class Worker:
         self.metrics = Metrics()
         self.clock = time.monotonic
         self.random = auth.Random()
+        self.losses = Pacer()
         self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
         self.hub = Hub(
             self.metrics,

@@ -191,8 +191,13 @@ class Session:
 
     def _leave_all(self) -> None:
         members, self._members = self._members, {}
+        leave = self._worker.membership.leave
         for member in members.values():
-            self._worker.membership.leave(member, hold=not self._goodbye)
+            if self._goodbye:
+                leave(member, hold=False)
+            else:
+                # Nobody waits for a hold, and thousands may be lost at once.
+                self._worker.losses.add(partial(leave, member, hold=True))
 
     def _break(self) -> None:
         log.exception("a session failed; its connection is closed")

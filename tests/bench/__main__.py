@@ -28,7 +28,14 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shape", action="append", metavar="SHAPE", choices=[s.key for s in shapes(open_files())])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of one measurement")
-    parser.add_argument("--plot", metavar="RESULTS", type=Path, help="only write the report of earlier results")
+    parser.add_argument(
+        "--plot",
+        nargs="+",
+        default=[],
+        metavar="RESULTS",
+        type=Path,
+        help="only write the report of earlier results; of several, taken in pieces, one beside the first",
+    )
     return parser.parse_args(arguments)
 
 
@@ -113,7 +120,7 @@ def begin(options: argparse.Namespace, systems: Sequence[System], chosen: Sequen
 def main(arguments: Sequence[str]) -> int:
     options = read_options(arguments)
     if options.plot:
-        write(json.loads(options.plot.read_text()), options.plot.parent)
+        write(report.joined([json.loads(path.read_text()) for path in options.plot]), options.plot[0].parent)
         return 0
     if options.quick:
         options.rounds, options.seconds = 1, 1.5

@@ -39,6 +39,29 @@ def node_version() -> str:
         return "none"
 
 
+def joined(pieces: Sequence[Results]) -> Results:
+    """The results of a run that was made in several pieces, as those of one."""
+    whole = dict(pieces[0])
+    for piece in pieces[1:]:
+        for name in ("shapes", "systems"):
+            known = {one["key"] for one in whole[name]}
+            whole[name] = [*whole[name], *(one for one in piece[name] if one["key"] not in known)]
+        whole["samples"] = [*whole["samples"], *piece["samples"]]
+        whole["left_out"] = {**whole["left_out"], **piece["left_out"]}
+    return whole
+
+
+def rounds_said(results: Results) -> str:
+    """How many rounds the medians are of, which may be fewer for the large crowds."""
+    taken: dict[str, int] = {}
+    for sample in results["samples"]:
+        taken[sample["shape"]] = max(taken.get(sample["shape"], 0), sample["round"] + 1)
+    titles = {shape["key"]: shape["title"] for shape in results["shapes"]}
+    most = max(taken.values(), default=0)
+    fewer = [titles[shape] for shape, rounds in taken.items() if rounds < most]
+    return f"medians of {most} interleaved rounds" + (f" (fewer of: {'; '.join(fewer)})" if fewer else "")
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, its first column text and the others numbers."""
     rows = list(rows)
@@ -161,7 +184,7 @@ def markdown(results: Results) -> str:
     """The whole report."""
     found = medians(results["samples"])
     about = [f"{name}: {value}" for name, value in results["machine"].items()]
-    about.append(f"medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s, on {results['date']}")
+    about.append(f"{rounds_said(results)}, of {results['seconds']:g} s each, on {results['date']}")
     sections = {
         "Targets": targets_table(found),
         "CPU per delivery: Relay over Redis as a share of each": by_shape(results, found, "cpu", relative=True),

@@ -1,4 +1,4 @@
-from tests.bench.report import markdown, table
+from tests.bench.report import joined, markdown, table
 from tests.bench.speak import Dialect
 
 
@@ -9,7 +9,13 @@ def results() -> dict:
         {"key": "socketio", "title": "Socket.IO", "version": "4"},
     ]
     samples = [
-        {"system": key, "shape": "50x2", "figures": {"cpu": cpu, "lost": 0, "load_share": 0.5}, "failures": []}
+        {
+            "system": key,
+            "shape": "50x2",
+            "round": 0,
+            "figures": {"cpu": cpu, "lost": 0, "load_share": 0.5},
+            "failures": [],
+        }
         for key, cpu in (("relay", 10.0), ("socketio", 80.0))
     ]
     return {
@@ -50,3 +56,12 @@ def test_a_dialect_becomes_options_in_its_order() -> None:
     dialect = Dialect("/x", publish="m", script=(("send", "40"), ("await", "sid")), reply="2=3", echo=True)
     options = ["--path", "/x", "--publish", "m", "--send", "40", "--await", "sid", "--reply", "2=3", "--echo"]
     assert dialect.arguments() == options
+
+
+def test_a_run_in_pieces_is_one_run() -> None:
+    first, second = results(), results()
+    second["shapes"] = [{"key": "1x200", "title": "1 × 200", "kind": "flood", "only": []}]
+    second["samples"] = [{**first["samples"][0], "shape": "1x200", "round": number} for number in (0, 1)]
+    text = markdown(joined([first, second]))
+    assert "| Relay | 10 | 10 |" in text
+    assert "medians of 2 interleaved rounds (fewer of: 50 rooms × 2), of 5 s each" in text

@@ -1,6 +1,6 @@
 import asyncio
 
-from relay.wire.pacer import Pacer
+from relay.pacer import Pacer
 
 
 async def test_at_most_eight_begin_in_one_turn_and_in_order() -> None:

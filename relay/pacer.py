@@ -1,4 +1,4 @@
-"""Handshakes in small helpings, so that a storm of them leaves time for those who are here already."""
+"""Handshakes and losses in small helpings, so that a storm of them leaves time for those who are here."""
 
 import asyncio
 from collections import deque
@@ -11,9 +11,9 @@ class Pacer:
     """Begins what it is given in order, at most eight in one turn of the event loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
 
-    def add(self, begin: Callable[[], None]) -> None:
+    def add(self, begin: Callable[[], object]) -> None:
         """Call this soon."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._turn)
