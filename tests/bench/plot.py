@@ -74,7 +74,7 @@ def panels(results: Results, found: Medians, wanted: list[tuple[str, str, str, f
 def cost(results: Results, found: Medians) -> Figure | None:
     titles = {shape["key"]: shape["title"] for shape in results["shapes"]}
     wanted = [(key, "cpu", titles[key], 1.0) for key in SHAPES if key in titles]
-    return panels(results, found, wanted, "CPU µs per delivery, Redis included (log)") if wanted else None
+    return panels(results, found, wanted, "CPU µs per delivery (log scale)") if wanted else None
 
 
 def idle(results: Results, found: Medians) -> Figure | None:
