@@ -257,7 +257,8 @@ async def test_an_outage_longer_than_lease_and_grace_is_no_leave(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        relays = [await start(redis=proxy.url) for _ in range(2)]
+        # A lease longer than the two seconds after which each looks for Redis again at the latest.
+        relays = [await start(redis=proxy.url, lease=3) for _ in range(2)]
         watcher, other = (
             await enter(relays[0], "/rooms/room?peer=w&presence=1"),
             await enter(relays[1], "/rooms/room?peer=o"),

@@ -3,11 +3,10 @@
 import asyncio
 import gc
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from relay.app import create_app
 from relay.config import Settings
 from relay.wire.asgi import AsgiCall
+from relay.wire.http import HttpProtocol
 from relay.wire.websocket import WebSocketProtocol
 from tests.fleet import eventually
 from tests.unit.serving import Running, running
@@ -17,7 +16,7 @@ CROWD = 50
 
 def count(kind: type) -> int:
     gc.collect()
-    return sum(isinstance(one, kind) for one in gc.get_objects())
+    return sum(type(one) is kind for one in gc.get_objects())
 
 
 async def tasks_of_nobody(served: Running) -> int:
@@ -34,10 +33,10 @@ async def test_a_connection_that_says_nothing_keeps_no_task_no_parser_and_no_req
         for reader, _ in clients:
             assert b'"welcome"' in await reader.readuntil(b"}")
         await eventually(lambda: len(asyncio.all_tasks()) == tasks)
-        protocols = [one for one in gc.get_objects() if isinstance(one, WebSocketProtocol)]
+        protocols = [one for one in gc.get_objects() if type(one) is WebSocketProtocol]
         assert len(protocols) == CROWD
         assert all(protocol._parser is None for protocol in protocols)
-        await eventually(lambda: count(AsgiCall) == count(HttpToolsProtocol) == 0)
+        await eventually(lambda: count(AsgiCall) == count(HttpProtocol) == 0)
         del protocols
         for _, writer in clients:
             writer.transport.abort()
