@@ -151,6 +151,27 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sequence_ttl: Annotated[float, _seconds("A silent room's sequence is kept for this long", ge=2, le=31_536_000)] = (
         3600.0
     )
+    replay_length: Annotated[
+        int,
+        _count(
+            "Events of one room kept for those who come back; 0 for none",
+            ge=0,
+            le=1_000_000,
+            consequence="recovered: false, reason trimmed",
+        ),
+    ] = 1000
+    replay_age: Annotated[
+        float,
+        _seconds(
+            "Events and repeat keys of a silent room are kept for this long",
+            ge=1,
+            consequence="recovered: false, reason trimmed",
+        ),
+    ] = 120.0
+    drain_delay: Annotated[
+        float, _seconds("A stopping worker is not ready for this long before it closes connections", ge=0, le=3600)
+    ] = 0.0
+    drain_rate: Annotated[int, _count("Connections a stopping worker closes a second, or more if time is short")] = 1000
     drain_timeout: Annotated[float, _seconds("Time for connections to close when the worker stops", le=3600)] = 10.0
 
 

@@ -42,6 +42,10 @@ class MessageId(NamedTuple):
         return f"{self.epoch}-{self.seq}"
 
 
+BEFORE_ALL = MessageId(0, 0)
+"""Older than every id that is given."""
+
+
 class Fence(NamedTuple):
     """As of when a sender's place was confirmed: a room's membership has versions, which grow within an epoch.
 
@@ -69,7 +73,7 @@ class Publication(Struct, frozen=True):
     to: tuple[str, ...] = ()
     channel: str = ""
     key: str = ""
-    seen: MessageId = MessageId(0, 0)
+    seen: MessageId = BEFORE_ALL
     fence: Fence = Fence()
 
 

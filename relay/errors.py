@@ -47,7 +47,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "worker_full": (503, "this worker has as many connections as it may have"),
     "unavailable": (503, "the relay cannot reach Redis; nothing was sent"),
     "outcome_unknown": (504, "Redis did not answer in time; the message may or may not have been sent"),
-    "messages_lost": (503, "the relay lost touch with Redis; messages of this room were missed"),
+    "messages_lost": (503, "the relay lost touch with Redis, and the log cannot tell what was missed in this room"),
     "internal": (500, "the relay failed; the operator's log says why"),
 }
 """Error code → (HTTP status, what it means)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from msgspec import Struct
 
@@ -41,6 +42,7 @@ class TakenOver(Struct, frozen=True):
     """`peer`'s place in `room` now belongs to `generation`: a connection with a lower one has lost it."""
 
     room: str
+    id: MessageId
     peer: str
     generation: int
 
@@ -52,7 +54,26 @@ class Gap(Struct, frozen=True):
 
 
 RoomEvent = Message | Joined | Left | TakenOver
+"""What shares a room's sequence: ids without holes, in the order in which everybody meets them."""
+
 Delivery = RoomEvent | Gap
+
+Loss = Literal["", "epoch", "trimmed", "too_much", "off", "not_resumed"]
+"""Why events cannot be replayed, "" when they can.
+
+`epoch`: the room's state was lost or is older than what was seen of it. `trimmed`: the log no longer reaches back that
+far. `too_much`: there are more than would be sent at once. `off`: no log is kept. `not_resumed`: they are for those
+who held a place in the room all the time.
+"""
+
+
+class Replay(Struct, frozen=True):
+    """What followed an id in a room, up to the newest one there is (`id`); no events if there is a loss."""
+
+    id: MessageId
+    events: Sequence[RoomEvent] = ()
+    lost: Loss = ""
+
 
 # What a session tells its client.
 
@@ -76,7 +97,11 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The connection is in `room` as `peer`; `id` is the room's current id, `resume` the key to come back with."""
+    """The connection is in `room` as `peer`; `resume` is the key to come back with.
+
+    `id` is the member's place in the room: the newest id, or the one that the missed events follow which come next, if
+    it is `recovered`. None stands for somebody who did not ask; False has a `reason`.
+    """
 
     room: str
     peer: str
@@ -84,8 +109,18 @@ class Welcome:
     resume: str
     resumed: bool = False
     recovered: bool | None = None
+    reason: Loss = ""
     roster: Roster | None = None
     key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The member has been given all it had missed, `replayed` envelopes, up to `id`."""
+
+    room: str
+    id: MessageId
+    replayed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +188,5 @@ class Pong:
     key: str = ""
 
 
-Answer = Welcome | PresenceChange | PresenceList | Gone | Listening | Ack | Failure | Pong
+Answer = Welcome | Recovered | PresenceChange | PresenceList | Gone | Listening | Ack | Failure | Pong
 Event = Message | Answer

@@ -7,103 +7,36 @@ once per message and codec key, however many members it goes to.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from relay.codec import Batch, Codec, Frame
-from relay.connection import Connection
-from relay.envelope import Fence, MessageId
+from relay.codec import Batch, Frame
+from relay.envelope import BEFORE_ALL, MessageId
 from relay.errors import ERRORS, REPLACED
-from relay.events import Delivery, Event, Failure, Gap, Joined, Left, Message, PresenceChange, RoomEvent, TakenOver
+from relay.events import (
+    Delivery,
+    Failure,
+    Gap,
+    Joined,
+    Left,
+    Loss,
+    Message,
+    PresenceChange,
+    PresenceList,
+    Recovered,
+    Replay,
+    RoomEvent,
+    Roster,
+    TakenOver,
+    Welcome,
+)
 from relay.metrics import Metrics
+from relay.room import Member, Room
 
 log = logging.getLogger("relay.hub")
 
-BEFORE_ALL = MessageId(0, 0)
+_MOST_HELD = 5000
+"""Events of a room that wait until it is known what comes before them."""
 
 _FEW = 4
 """Members among whom it is cheaper to send messages one by one than to put several together first."""
-
-
-class Member:
-    """A connection's membership of one room.
-
-    `generation` is 0 until the place is given, `channels` None while it hears all, `since` the room's id when it was
-    welcomed. `resume` and `previous_resume` are fingerprints. `backlog` holds what arrives before the welcome is out.
-    """
-
-    __slots__ = (
-        "backlog",
-        "channels",
-        "codec",
-        "connection",
-        "echo",
-        "fence",
-        "generation",
-        "peer",
-        "presence",
-        "previous_resume",
-        "resume",
-        "room",
-        "since",
-    )
-
-    def __init__(
-        self, connection: Connection, codec: Codec, room: str, peer: str, *, echo: bool = False, presence: bool = False
-    ) -> None:
-        self.connection = connection
-        self.codec = codec
-        self.room = room
-        self.peer = peer
-        self.echo = echo
-        self.presence = presence
-        self.channels: set[str] | None = None
-        self.generation = 0
-        self.fence = Fence()
-        self.resume = ""
-        self.previous_resume = ""
-        self.since = BEFORE_ALL
-        self.backlog: list[RoomEvent] = []
-
-    def tell(self, event: Event) -> None:
-        """Write one event to this member alone."""
-        self.connection.write(self.codec.encode(event))
-
-    def hears(self, message: Message) -> bool:
-        """Whether a message of this room is for this member: by sender, addressees and channel."""
-        if message.sender == self.peer and not self.echo:
-            return False
-        if message.to and self.peer not in message.to:
-            return False
-        return self.channels is None or message.channel in self.channels
-
-
-class Room:
-    """One room's members on this worker.
-
-    `joining` are those on the way in: not welcomed yet, or welcomed with an id that the room has not come to. `last` is
-    the newest id that was delivered.
-    """
-
-    __slots__ = ("joined", "joining", "last", "left", "members", "name", "told", "waiting", "watchers")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.members: dict[str, Member] = {}
-        self.joining: dict[Member, None] = {}
-        self.watchers: dict[Member, None] = {}
-        self.last = BEFORE_ALL
-        # Joins and leaves not told yet, and who waits for an id to go by.
-        self.joined: dict[str, None] = {}
-        self.left: dict[str, None] = {}
-        self.told = BEFORE_ALL
-        self.waiting: list[tuple[MessageId, Callable[[], None]]] = []
-
-    def newest(self) -> MessageId:
-        """The newest id that anybody here was told."""
-        return max([self.last, *[member.since for member in self.joining]])
-
-    @property
-    def empty(self) -> bool:
-        """Whether nobody is in the room or on the way in."""
-        return not self.members and not self.joining
 
 
 class Hub:
@@ -150,19 +83,28 @@ class Hub:
             self._metrics.rooms.set(len(self._rooms))
         room.joining[member] = None
 
-    def admit(self, member: Member, since: MessageId, welcome: Event) -> None:
-        """The member has its place as of `since`: welcome it, and hand over all that came and comes after that."""
+    def admit(self, member: Member, generation: int, welcome: Welcome, replay: Replay) -> None:
+        """The member has its place as of `replay.id`: welcome it, hand over what it missed, and all that follows.
+
+        `replay` says what it missed since an earlier time, where it asked for that and the welcome says it can be had.
+        """
         room = self._rooms[member.room]
-        self._displace(room, member.peer, member.generation)
+        self._displace(room, member.peer, generation)
         self._metrics.members.inc()
-        member.since = since
+        member.generation = generation
+        member.since = replay.id
         member.tell(welcome)
-        backlog, member.backlog = member.backlog, []
-        for event in backlog:
-            if not isinstance(event, TakenOver) and event.id > since:
-                self._hand_over(member, event)
-        if room.last >= since:
+        if welcome.recovered:
+            replayed = sum(self._hand_over(member, event) for event in replay.events)
+            member.tell(Recovered(member.room, replay.id, replayed))
+        self._hand_over_backlog(room, member)
+        if room.last == BEFORE_ALL:
+            # Nobody here knows of anything earlier; what is still to come of it is not news.
+            room.last = room.passed = replay.id
+        if member in room.joining and room.last >= replay.id:
             self._promote(room, member)
+        if room.suspect and room.held is None:
+            self._hold(room)
 
     def remove(self, member: Member) -> bool:
         """The member leaves this worker; False when it had no place here any more."""
@@ -197,14 +139,44 @@ class Hub:
         else:
             here.waiting.append((message_id, callback))
 
-    def caught_up(self, room: str, message_id: MessageId) -> None:
-        """Nothing up to this id is still to come: if it has not come by now, it is lost, and the members are told."""
+    # What may be missing.
+
+    def missing_from(self, room: str) -> MessageId | None:
+        """The id after which events of this room may be missing; None while it is not in question."""
         here = self._rooms.get(room)
-        if here is not None and here.newest() < message_id:
-            if here.newest().epoch == message_id.epoch:
-                self._tell_lost(here)
-            here.last = message_id
-            self._settle(here)
+        if here is None or here.held is None:
+            return None
+        here.suspect = False
+        return here.last
+
+    def repair(self, room: str, replay: Replay, roster: Roster | None) -> None:
+        """What was missing is known: deliver it, and what was held meanwhile; what is lost, the members are told.
+
+        The roster is for those who watch the room, where something is lost.
+        """
+        here = self._rooms.get(room)
+        if here is None or here.held is None:
+            return
+        held, here.held = here.held, None
+        lost = replay.lost
+        if held and held[0].id <= here.last:
+            # What came after the last one has an id from before: the state went back, and forward again meanwhile.
+            lost = lost or "epoch"
+        if lost == "off":
+            # There is no log, but perhaps nothing is missing: all that was published has arrived by now.
+            lost = "" if _follows(here.last, held, replay.id) else lost
+            replay = Replay(here.last if not lost else replay.id)
+        if lost:
+            self._tell_lost(here, _resumption(here.last, held, replay.id), lost, roster)
+        elif replay.events:
+            self._metrics.repaired.inc()
+        for event in [*replay.events, *held]:
+            if here.held is not None or event.id > here.last:
+                self._event(here, event)
+        here.passed = max(here.passed, replay.id)
+        self._settle(here)
+        if here.suspect and here.held is None:
+            self._hold(here)
 
     # What the bus delivers.
 
@@ -250,14 +222,18 @@ class Hub:
                 self._event(room, event)
 
     def _event(self, room: Room, event: RoomEvent) -> None:
-        if isinstance(event, TakenOver):
-            self._displace(room, event.peer, event.generation)
+        if room.held is not None or not self._is_next(room, event):
+            self._hold(room, event)
             return
         if room.joining:
             self._before(room, event)
-        self._follow(room, event.id)
+        if event.id <= room.last:
+            return
+        room.last = event.id
         if isinstance(event, Message):
             self._message(room, event)
+        elif isinstance(event, TakenOver):
+            self._displace(room, event.peer, event.generation)
         else:
             self._presence(room, event)
         if room.joining or room.waiting:
@@ -281,6 +257,7 @@ class Hub:
     def _burst(self, room: Room, messages: Sequence[Message]) -> None:
         """Several messages for everybody: one write for each member, whatever their number."""
         room.last = messages[-1].id
+        room.passed = BEFORE_ALL
         if room.joined or room.left:
             self._tell_presence(room)
         senders = {message.sender for message in messages}
@@ -329,7 +306,7 @@ class Hub:
         for member in list(room.joining):
             if not member.generation:
                 member.backlog.append(event)
-            elif not isinstance(event, TakenOver) and event.id > member.since:
+            elif event.id > member.since:
                 self._promote(room, member)
 
     def _promote(self, room: Room, member: Member) -> None:
@@ -340,14 +317,27 @@ class Hub:
                 self._tell_presence(room)
             room.watchers[member] = None
 
-    def _hand_over(self, member: Member, event: Message | Joined | Left) -> None:
+    def _hand_over_backlog(self, room: Room, member: Member) -> None:
+        backlog, member.backlog = member.backlog, []
+        given = member.since
+        for event in backlog:
+            if event.id > given:
+                self._hand_over(member, event)
+                given = event.id
+            if isinstance(event, TakenOver) and event.peer == member.peer:
+                self._displace(room, event.peer, event.generation)
+
+    def _hand_over(self, member: Member, event: RoomEvent) -> bool:
+        """Tell one member of one event, as live delivery would; returns whether it was an envelope for this member."""
         if isinstance(event, Message):
             if member.hears(event):
                 member.tell(event)
-        elif member.presence and event.peer != member.peer:
+                return True
+        elif not isinstance(event, TakenOver) and member.presence and event.peer != member.peer:
             joined = (event.peer,) if isinstance(event, Joined) else ()
             left = (event.peer,) if isinstance(event, Left) else ()
             member.tell(PresenceChange(member.room, event.id, joined, left))
+        return False
 
     def _settle(self, room: Room) -> None:
         """The room has come to a new id: some are in the room now, and some waited for it."""
@@ -363,31 +353,72 @@ class Hub:
             if member and member.peer == peer and 0 < member.generation < generation:
                 self.replaced(member)
 
-    # What may be missing.
+    def _is_next(self, room: Room, event: RoomEvent) -> bool:
+        """A room's ids have no holes: one that does not follow the last shows what was missed, or a lost state."""
+        if event.id <= room.passed:
+            return True
+        room.passed = BEFORE_ALL
+        return room.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1))
 
-    def _follow(self, room: Room, message_id: MessageId) -> None:
-        """A room's ids have no holes: one that does not follow the last shows what was missed, or a new epoch."""
-        last = room.last
-        if last != BEFORE_ALL and message_id != (last.epoch, last.seq + 1) and message_id > last:
-            if message_id.epoch == last.epoch:
-                self._tell_lost(room)
-            self._gap([room.name])
-        room.last = max(last, message_id)
+    def _hold(self, room: Room, *events: RoomEvent) -> None:
+        """Keep events until it is known what comes before them; ask for that, unless it is asked for already."""
+        if room.held is None:
+            room.held = []
+            self._on_gap([room.name])
+        room.held.extend(events)
+        if len(room.held) > _MOST_HELD:
+            # They are in the log as well.
+            room.held.clear()
+            room.suspect = True
 
-    def _tell_lost(self, room: Room) -> None:
-        for member in list(room.members.values()):
-            member.tell(Failure("messages_lost", ERRORS["messages_lost"][1], room=room.name))
+    def _tell_lost(self, room: Room, message_id: MessageId, reason: Loss, roster: Roster | None) -> None:
+        """Tell everybody here who was in the room before this id that something is missing, and go on from it."""
+        self._metrics.lost.labels(reason).inc()
+        if room.joined or room.left:
+            self._tell_presence(room)
+        failure = Failure(
+            "messages_lost",
+            ERRORS["messages_lost"][1],
+            room=room.name,
+            detail={"reason": reason, "id": str(message_id)},
+        )
+        for member in [*room.members.values(), *(one for one in room.joining if one.generation)]:
+            if member.since < message_id:
+                member.tell(failure)
+                if member.presence and roster is not None:
+                    member.tell(PresenceList(room.name, roster))
+        room.last = max(room.last, message_id)
 
     def _gap(self, rooms: Sequence[str]) -> None:
         self._metrics.bus_gaps.inc(len(rooms))
-        here = [name for name in rooms if name in self._rooms]
-        if here:
-            self._on_gap(here)
+        for name in rooms:
+            room = self._rooms.get(name)
+            if room is not None:
+                room.suspect = True
+                if room.held is None and room.last != BEFORE_ALL:
+                    self._hold(room)
+
+
+def _follows(last: MessageId, events: Sequence[RoomEvent], newest: MessageId) -> bool:
+    """Whether these events are all there are after `last`, up to `newest` at least."""
+    epoch, seq = last
+    for event in events:
+        seq += 1
+        if event.id != (epoch, seq):
+            return False
+    return newest <= (epoch, seq)
+
+
+def _resumption(last: MessageId, held: Sequence[RoomEvent], newest: MessageId) -> MessageId:
+    """Where to go on after a loss: ahead of what was held of the room's present epoch, else at its newest id."""
+    first = next((event.id for event in held if event.id.epoch == newest.epoch), None)
+    before = newest if first is None else MessageId(first.epoch, first.seq - 1)
+    return max(last, min(newest, before))
 
 
 def _as_burst(room: Room, events: Sequence[RoomEvent]) -> Sequence[Message] | None:
     """These events, if they are messages for everybody that follow each other and what came before."""
-    if len(events) == 1 or room.joining or len(room.members) < _FEW:
+    if len(events) == 1 or room.joining or room.held is not None or len(room.members) < _FEW:
         return None
     epoch, seq = room.last
     messages: list[Message] = []

@@ -3,27 +3,32 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from relay import auth
 from relay.bus.base import Bus, Published
 from relay.commands import Publish
-from relay.envelope import Fence, MessageId, Publication, Receipt, splice
+from relay.envelope import BEFORE_ALL, Fence, MessageId, Publication, Receipt, splice
 from relay.errors import NotMember, Refused, RelayError, Replaced
-from relay.events import PresenceList, Roster, Welcome
-from relay.hub import BEFORE_ALL, Hub, Member
+from relay.events import Loss, Replay, Roster, Welcome
+from relay.hub import Hub
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.names import SERVER
-from relay.presence.base import Hold, Presence, Seat
+from relay.presence.base import Admission, Hold, Presence, Seat
+from relay.room import Member
 
 log = logging.getLogger("relay.membership")
 
 _LOCKS = 256
 _SAMPLED = 16
 """Of so many messages, one has its way to this worker's members measured."""
+
+_REPAIRS = 100
+_RETRY = 0.1
+"""Rooms that are repaired at the same time, and seconds between attempts while Redis is away."""
 
 _ARRIVAL = 1.0
 """Seconds after which what was published before is certain to have arrived, if it ever will."""
@@ -66,7 +71,8 @@ class Membership:
         # First joins and last leaves of a room take turns; rooms share locks, so that their number is bounded.
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
         self._subscribed: dict[str, None] = {}
-        self._resyncing: dict[str, None] = {}
+        self._repairing: dict[str, None] = {}
+        self._repairs = asyncio.Semaphore(_REPAIRS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._publications = 0
         self._departures: dict[str, dict[str, Departure]] = {}
@@ -77,11 +83,12 @@ class Membership:
     async def join(self, member: Member, *, offered: str, since: MessageId | None, key: str = "") -> None:
         """Give the member its place and welcome it; `offered` is the resume key it came with.
 
-        `since` is the last id the client says it saw: the welcome then says whether nothing was missed since. Raises
-        `Refused` (`peer_taken`, `room_full`), `Unavailable` or `OutcomeUnknown`; the member is in no room then.
+        `since` is the last id the client says it saw: if it held its place since then, what it missed follows the
+        welcome. Raises `Refused` (`peer_taken`, `room_full`), `Unavailable` or `OutcomeUnknown`; the member is in no
+        room then.
         """
         resume = self._random.resume_key()
-        seat = Seat(member.room, member.peer, 0, auth.fingerprint(resume))
+        seat = Seat(member.room, member.peer, 0, auth.fingerprint(resume), seen=self._seen(member.room))
         try:
             async with self._lock(member.room):
                 self._hub.expect(member)
@@ -94,34 +101,59 @@ class Membership:
                 offered=auth.fingerprint(offered),
                 fresh=seat.current,
                 roster=member.presence,
+                seen=seat.seen,
             )
         except BaseException as error:
             self._forget(member)
             if not isinstance(error, Refused):
                 self._depart(seat, hold=False)
             raise
-        member.generation = given.generation
+        replay = Replay(given.id)
+        if since is not None:
+            seat = replace(seat, generation=given.generation, seen=given.id)
+            try:
+                replay = await self._missed(member.room, since, given)
+            except BaseException:
+                # The place is there to come back to, with the key that the client has.
+                self._forget(member)
+                self._depart(seat, hold=True)
+                raise
+            self._metrics.recoveries.labels(replay.lost or "recovered").inc()
         member.fence = Fence(given.generation, given.id.epoch)
         member.resume = seat.current
         member.previous_resume = auth.fingerprint(offered) if given.resumed else ""
-        recovered = None if since is None else since == given.id
-        self._hub.admit(
-            member,
-            given.id,
-            Welcome(member.room, member.peer, given.id, resume, given.resumed, recovered, given.roster, key),
+        recovered = None if since is None else not replay.lost
+        place = since if since is not None and recovered else given.id
+        welcome = Welcome(
+            member.room, member.peer, place, resume, given.resumed, recovered, replay.lost, given.roster, key
         )
+        self._hub.admit(member, given.generation, welcome, replay)
+
+    async def _missed(self, room: str, since: MessageId, given: Admission) -> Replay:
+        """What a member missed that has come back; whatever follows its new place comes to it live."""
+        lost: Loss = ""
+        if not given.resumed:
+            lost = "not_resumed"
+        elif since.epoch != given.id.epoch or since > given.id:
+            # What a client says may be wrong, and must not begin a new epoch for all.
+            lost = "epoch"
+        if lost:
+            return Replay(given.id, lost=lost)
+        replay = await self._bus.replay(room, since)
+        return Replay(given.id, [event for event in replay.events if event.id <= given.id], replay.lost)
 
     def leave(self, member: Member, *, hold: bool) -> asyncio.Future[None]:
         """Give the member's place up: at once, or after the grace time.
 
         Never fails: what Redis misses is retried. The future is done after the first attempt.
         """
+        seat = self._seat_of(member)
         if not self._hub.remove(member):
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
         self._after(member.room)
-        return self.settle(self._depart(seat_of(member), hold=hold and self._grace > 0))
+        return self.settle(self._depart(seat, hold=hold and self._grace > 0))
 
     def publish(self, member: Member, command: Publish, done: Published) -> None:
         """Send an envelope for this member; `done` is told as by `Bus.publish`."""
@@ -145,7 +177,7 @@ class Membership:
     async def _publish_again(self, member: Member, publication: Publication, done: Published) -> None:
         """Redis knows nothing of the member, which is here all the same: tell it, and try once more."""
         try:
-            if await self._presence.announce([seat_of(member)]):
+            if await self._presence.announce([self._seat_of(member)]):
                 self._hub.replaced(member)
                 done(Replaced())
                 return
@@ -227,7 +259,7 @@ class Membership:
     async def announce(self) -> None:
         """Tell presence of every member of this worker anew; those who lost their place meanwhile are closed."""
         members = {(member.room, member.peer): member for member in self._hub.members()}
-        for seat in await self._presence.announce([seat_of(member) for member in members.values()]):
+        for seat in await self._presence.announce([self._seat_of(member) for member in members.values()]):
             member = members[seat.room, seat.peer]
             if member.generation == seat.generation:
                 self._hub.replaced(member)
@@ -249,12 +281,12 @@ class Membership:
         """The rooms in which this worker has members, connected, held or on the way in."""
         return list(dict.fromkeys([*self._hub.names(), *self._departures]))
 
-    def resync(self, rooms: Sequence[str]) -> None:
-        """Events of these rooms may be missing: ask who is there now, and find out whether messages were lost."""
+    def repair(self, rooms: Sequence[str]) -> None:
+        """Events of these rooms may be missing, and the hub holds back what follows: read them from the log."""
         for room in rooms:
-            if room not in self._resyncing:
-                self._resyncing[room] = None
-                self._spawn(self._resync(room))
+            if room not in self._repairing:
+                self._repairing[room] = None
+                self._spawn(self._repair(room))
 
     # Within.
 
@@ -263,21 +295,26 @@ class Membership:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _resync(self, room: str) -> None:
+    async def _repair(self, room: str) -> None:
         try:
-            roster = await self._presence.roster(room)
-            here = self._hub.get(room)
-            for member in list(here.watchers) if here else []:
-                member.tell(PresenceList(room, roster))
-            await asyncio.sleep(_ARRIVAL)
-            self._hub.caught_up(room, roster.id)
-        except RelayError as error:
-            log.warning("cannot learn who is in %s: %s", room, error)
+            async with self._repairs:
+                while (after := self._hub.missing_from(room)) is not None:
+                    try:
+                        replay = await self._bus.replay(room, after)
+                        roster = await self._presence.roster(room) if replay.lost else None
+                    except RelayError as error:
+                        log.debug("cannot read what is missing in %s: %s; trying again", room, error)
+                        await asyncio.sleep(_RETRY)
+                        continue
+                    if replay.lost == "off":
+                        await asyncio.sleep(_ARRIVAL)
+                    if replay.lost:
+                        log.warning("room %s: what was missed cannot be replayed (%s)", room, replay.lost)
+                    self._hub.repair(room, replay, roster)
         finally:
-            del self._resyncing[room]
+            del self._repairing[room]
 
     def _publication(self, room: str, sender: str, command: Publish, generation: int, fence: Fence) -> Publication:
-        here = self._hub.get(room)
         return Publication(
             room,
             splice(command.envelope, sender),
@@ -286,8 +323,23 @@ class Membership:
             command.to,
             command.channel,
             command.key,
-            here.last if here else BEFORE_ALL,
+            self._seen(room),
             fence,
+        )
+
+    def _seen(self, room: str) -> MessageId:
+        here = self._hub.get(room)
+        return here.last if here else BEFORE_ALL
+
+    def _seat_of(self, member: Member) -> Seat:
+        """A member's place, as presence knows it."""
+        return Seat(
+            member.room,
+            member.peer,
+            member.generation,
+            member.resume,
+            member.previous_resume,
+            max(member.since, self._seen(member.room)),
         )
 
     def _lock(self, room: str) -> asyncio.Lock:
@@ -308,8 +360,3 @@ class Membership:
 
     def _remember(self, departure: Departure) -> None:
         self._departures.setdefault(departure.seat.room, {})[departure.seat.peer] = departure
-
-
-def seat_of(member: Member) -> Seat:
-    """A member's place, as presence knows it."""
-    return Seat(member.room, member.peer, member.generation, member.resume, member.previous_resume)

@@ -4,15 +4,14 @@ Does what the Lua scripts do, step for step, for any number of workers in one ev
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from relay.envelope import MessageId
 from relay.events import RoomEvent
-from relay.limits import Clock
+from relay.limits import Clock, LogTerms
 
-REPEAT_KEYS = 1000
 _IDLE_ROOMS = 10_000
 
 Listener = Callable[[Sequence[RoomEvent]], None]
@@ -31,12 +30,13 @@ class Place:
 
 @dataclass(slots=True)
 class MemoryRoom:
-    """One room's sequence, members and repeat keys."""
+    """One room's sequence, members, repeat keys and log (of what was emitted, and when)."""
 
     epoch: int
     seq: int = 0
     places: dict[str, Place] = field(default_factory=dict)
     repeats: OrderedDict[tuple[str, str], MessageId] = field(default_factory=OrderedDict)
+    log: deque[tuple[float, RoomEvent]] = field(default_factory=deque)
 
     @property
     def id(self) -> MessageId:
@@ -48,22 +48,18 @@ class MemoryRoom:
         self.seq += 1
         return self.id
 
-    def remember(self, sender: str, key: str, message_id: MessageId) -> None:
-        """A repeat of this key is known from now on, until 1,000 others came after it."""
-        self.repeats[sender, key] = message_id
-        if len(self.repeats) > REPEAT_KEYS:
-            self.repeats.popitem(last=False)
-
 
 class MemoryRooms:
     """All rooms, and who listens to them. Events go out in order, what one turn of the loop brought in one go."""
 
-    def __init__(self, clock: Clock, wall_clock: Clock) -> None:
+    def __init__(self, clock: Clock, wall_clock: Clock, log: LogTerms) -> None:
         self.clock = clock
         self.leases: dict[str, float] = {}
+        self._terms = log
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
+        self._resting: deque[tuple[float, str]] = deque()
         self._listeners: dict[str, dict[Listener, None]] = {}
         self._outgoing: list[RoomEvent] = []
         self._last_generation = 0
@@ -85,9 +81,14 @@ class MemoryRooms:
         return sorted((name, len(room.places)) for name, room in self._rooms.items() if room.places)
 
     def rest(self, name: str) -> None:
-        """Nobody is in the room: its sequence is kept until 10,000 other rooms fell idle after it."""
+        """Nobody is in the room: its sequence is kept until 10,000 other rooms fell idle after it, its log for less."""
         self._idle[name] = None
         self._idle.move_to_end(name)
+        self._resting.append((self.clock(), name))
+        while self._resting[0][0] < self.clock() - self._terms.age:
+            _, resting = self._resting.popleft()
+            if resting in self._rooms:
+                self._forget_old(self._rooms[resting])
         if len(self._idle) > _IDLE_ROOMS:
             oldest, _ = self._idle.popitem(last=False)
             if not self._rooms[oldest].places:
@@ -97,6 +98,12 @@ class MemoryRooms:
         """A generation above all given before."""
         self._last_generation = max(self._last_generation + 1, int(self._wall_clock() * 1_000_000))
         return self._last_generation
+
+    def remember(self, room: MemoryRoom, sender: str, key: str, message_id: MessageId) -> None:
+        """A repeat of this key is known from now on, until so many others came after it."""
+        room.repeats[sender, key] = message_id
+        if len(room.repeats) > self._terms.repeat_keys:
+            room.repeats.popitem(last=False)
 
     # Fan-out.
 
@@ -114,10 +121,32 @@ class MemoryRooms:
                 self._listeners.pop(name, None)
 
     def emit(self, event: RoomEvent) -> None:
-        """Send an event to whoever listens, in the loop's next turn."""
+        """Log an event, and send it to whoever listens, in the loop's next turn."""
+        self._log(self.room(event.room), event)
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(event)
+
+    def since(self, room: str, after: MessageId) -> tuple[MessageId, list[RoomEvent]]:
+        """A room's newest id, and what its log has after the given one; a room that knows less begins a new epoch."""
+        state = self.room(room)
+        if after > state.id:
+            state.epoch, state.seq = max(int(self._wall_clock() * 1000), state.epoch + 1, after.epoch + 1), 0
+            state.log.clear()
+            state.repeats.clear()
+        self._forget_old(state)
+        return state.id, [event for _, event in state.log if event.id > after]
+
+    def _log(self, state: MemoryRoom, event: RoomEvent) -> None:
+        state.log.append((self.clock(), event))
+        if len(state.log) > self._terms.length:
+            state.log.popleft()
+        self._forget_old(state)
+
+    def _forget_old(self, state: MemoryRoom) -> None:
+        oldest = self.clock() - self._terms.age
+        while state.log and state.log[0][0] < oldest:
+            state.log.popleft()
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []

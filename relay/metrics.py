@@ -90,6 +90,21 @@ class Metrics:
         self.bus_gaps = Counter(
             "relay_bus_gaps_total", "Rooms in which events may have been missed.", registry=registry
         )
+        self.repaired = Counter(
+            "relay_repaired_rooms_total", "Times that what a room had missed was read back.", registry=registry
+        )
+        self.lost = Counter(
+            "relay_lost_rooms_total",
+            "Times that a room's members were told of lost messages, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.recoveries = Counter(
+            "relay_recoveries_total",
+            "Members who came back with their last id, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
         self.lease_lapses = Counter(
             "relay_lease_lapses_total", "Times this worker's lease had lapsed.", registry=registry
         )

@@ -23,7 +23,7 @@ from relay.errors import GOING_AWAY, RelayError
 from relay.events import Roster
 from relay.hub import Hub
 from relay.keeper import Keeper, beat_interval
-from relay.limits import AddressLimits
+from relay.limits import AddressLimits, LogTerms
 from relay.membership import Membership
 from relay.memory import MemoryRooms
 from relay.metrics import Metrics
@@ -78,7 +78,7 @@ class Worker:
         self.hub = Hub(
             self.metrics,
             later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
-            on_gap=lambda rooms: self.membership.resync(rooms),
+            on_gap=lambda rooms: self.membership.repair(rooms),
         )
         self._bus, self._presence, self._leases, self._parts = self._backend()
         self.membership = Membership(
@@ -227,10 +227,13 @@ class Worker:
             sequence_ttl=settings.sequence_ttl,
             members_per_room=settings.members_per_room,
             presence_list=settings.presence_list,
+            log_length=settings.replay_length,
+            log_age=settings.replay_age,
         )
+        kept = LogTerms(settings.replay_length, settings.replay_age, settings.send_buffer // 2)
         if not settings.redis:
-            rooms = MemoryRooms(self.clock, time.time)
-            bus = MemoryBus(self.hub.deliver, rooms)
+            rooms = MemoryRooms(self.clock, time.time, kept)
+            bus = MemoryBus(self.hub.deliver, rooms, kept)
             return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
         keys = Keys(settings.prefix)
         dialer = Dialer(settings.redis, timeout=settings.publish_timeout, name=f"relay-{self.id}")
@@ -251,6 +254,7 @@ class Worker:
             probe_interval=settings.probe_interval,
             publish_timeout=settings.publish_timeout,
             sequence_ttl=settings.sequence_ttl,
+            log=kept,
         )
         noted = NotedRooms()
         return (

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -174,6 +175,7 @@ class Client:
     def __init__(self, socket_: ClientConnection) -> None:
         self.socket = socket_
         self.welcome: Json = {}
+        self._numbers = itertools.count()
 
     @classmethod
     async def open(cls, url: str, *, resume: str = "", welcome: bool = True, **options: Any) -> Self:
@@ -211,9 +213,10 @@ class Client:
                     return events
 
     async def ask(self, command: Json) -> Json:
-        """Send a command, and return its answer."""
-        await self.send(command | {"key": "asked"})
-        return (await self.until(lambda event: event.get("key") == "asked"))[-1]
+        """Send a command or an envelope, under a key of its own unless it has one, and return the answer."""
+        command = {"key": f"asked-{next(self._numbers)}"} | command
+        await self.send(command)
+        return (await self.until(lambda event: event.get("key") == command["key"]))[-1]
 
     async def all_up_to_now(self) -> list[Json]:
         """Every frame that was on its way: a ping's answer comes after them."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from relay.envelope import Publication, Receipt
+from relay.envelope import MessageId, Publication, Receipt
 from relay.errors import Refused, RelayError
-from relay.events import Delivery
+from relay.events import Delivery, Loss, Message, Replay, RoomEvent
+from relay.limits import LogTerms
 
 Sink = Callable[[Sequence[Delivery]], None]
 """Takes what arrived together, in order; must neither block nor raise."""
@@ -62,9 +63,33 @@ class Bus(Protocol):
         """Events of these rooms need no longer be delivered."""
         ...
 
+    async def replay(self, room: str, after: MessageId) -> Replay:
+        """Everything that followed an id in a room, or why that cannot be had; raises as `publish` tells.
+
+        `after` was truly given in this room: a room whose state does not know of it begins a new epoch.
+        """
+        ...
+
     def health(self) -> BusHealth:
         """How the bus is now."""
         ...
+
+
+def replay_of(after: MessageId, newest: MessageId, events: Sequence[RoomEvent], terms: LogTerms) -> Replay:
+    """What a log says that has these events after `after`: a replay only if they are all there are."""
+    lost: Loss = ""
+    if newest.epoch != after.epoch:
+        lost = "epoch"
+    elif weight(events) > terms.replay_bytes:
+        lost = "too_much"
+    elif newest.seq - after.seq != len(events):
+        lost = "trimmed" if terms.length else "off"
+    return Replay(newest, () if lost else events, lost)
+
+
+def weight(events: Sequence[RoomEvent]) -> int:
+    """How many bytes of envelopes these events have."""
+    return sum(len(event.body) for event in events if isinstance(event, Message))
 
 
 def no_such_peer(absent: Sequence[str]) -> Refused:

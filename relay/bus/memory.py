@@ -4,19 +4,21 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-from relay.bus.base import BusHealth, Published, Sink, no_such_peer
-from relay.envelope import Publication, Receipt, seal
+from relay.bus.base import BusHealth, Published, Sink, no_such_peer, replay_of
+from relay.envelope import MessageId, Publication, Receipt, seal
 from relay.errors import NotMember, RelayError, Replaced
-from relay.events import Message, RoomEvent
+from relay.events import Message, Replay, RoomEvent
+from relay.limits import LogTerms
 from relay.memory import MemoryRooms
 
 
 class MemoryBus:
     """See `Bus`."""
 
-    def __init__(self, sink: Sink, rooms: MemoryRooms) -> None:
+    def __init__(self, sink: Sink, rooms: MemoryRooms, terms: LogTerms) -> None:
         self._sink = sink
         self._rooms = rooms
+        self._terms = terms
         self._subscribed: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -48,6 +50,11 @@ class MemoryBus:
         self._subscribed.difference_update(names)
         self._rooms.ignore(names, self._deliver)
 
+    async def replay(self, room: str, after: MessageId) -> Replay:
+        """See `Bus.replay`."""
+        newest, events = self._rooms.since(room, after)
+        return replay_of(after, newest, events, self._terms)
+
     def health(self) -> BusHealth:
         """See `Bus.health`; there is nothing that could fail."""
         return BusHealth(ready=True, reachable=True, heard=0.0)
@@ -71,7 +78,7 @@ class MemoryBus:
             return Receipt(str(before).encode(), repeat=True)
         message_id = room.next_id()
         if publication.key:
-            room.remember(publication.sender, publication.key, message_id)
+            self._rooms.remember(room, publication.sender, publication.key, message_id)
         body = seal(publication.body, message_id)
         self._rooms.emit(
             Message(publication.room, message_id, publication.sender, publication.to, publication.channel, body)

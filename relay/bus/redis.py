@@ -11,29 +11,40 @@ from typing import Any, Self
 import hiredis
 import msgspec
 
-from relay.bus.base import BusHealth, Published, Sink, no_such_peer
+from relay.bus.base import BusHealth, Published, Sink, no_such_peer, replay_of, weight
 from relay.bus.subscriber import Arrival, Subscriber
 from relay.envelope import Fence, MessageId, Publication, Receipt, read_id
 from relay.errors import NotMember, OutcomeUnknown, RelayError, Replaced
-from relay.events import Delivery, Gap, Joined, Left, Message, RoomEvent, TakenOver
-from relay.limits import Clock
+from relay.events import Delivery, Gap, Joined, Left, Message, Replay, RoomEvent, TakenOver
+from relay.limits import Clock, LogTerms
 from relay.metrics import Metrics
 from relay.redis.client import RedisClient, failure_of
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer, pack
-from relay.redis.scripts import PUBLISH
+from relay.redis.scripts import PUBLISH, REPLAY
 
 log = logging.getLogger("relay.bus")
 
-_COMMAND = b"*%d\r\n%b" + 5 * b"$%d\r\n%b\r\n" + b"%b"
-"""A command as RESP has it: how many parts, the first of them packed before, five more, and others packed before."""
+_COMMAND = b"*%d\r\n%b" + 4 * b"$%d\r\n%b\r\n" + b"%b$%d\r\n%b\r\n%b"
+"""A command as RESP has it: how many parts, the first of them packed before, four more, those about the log packed
+before, one more, and others packed before."""
 
-REPEAT_KEYS = 1000
-REPEAT_TTL = 120.0
-"""Repeat keys remembered per room, and for how long after the last one (seconds)."""
+_PAGE = 500
+_RENEWALS = 4
+"""A log's time to live is put off at most so many times while it runs, and is as much longer for that."""
 
 _json = msgspec.json.Encoder()
 _text = msgspec.json.Decoder(str)
+
+
+class _Outlet:
+    """A room that this worker publishes to: what its commands begin with, and when its log's life is put off next."""
+
+    __slots__ = ("head", "renew_at")
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        self.renew_at = 0.0
 
 
 class RedisBus:
@@ -52,6 +63,7 @@ class RedisBus:
         probe_interval: float,
         publish_timeout: float,
         sequence_ttl: float,
+        log: LogTerms,
     ) -> None:
         self._sink = sink
         self._client = client
@@ -59,9 +71,15 @@ class RedisBus:
         self._metrics = metrics
         self._clock = clock
         self._probe_interval = probe_interval
-        # What the script wants to know of limits; see its ARGV.
-        self._limits = b"%d %d %d" % (sequence_ttl * 1000, REPEAT_KEYS, REPEAT_TTL * 1000)
-        self._heads: dict[str, bytes] = {}
+        self._log = log
+        self._sequence_ttl = round(sequence_ttl * 1000)
+        # What the script wants to know of limits and of the log; see its ARGV.
+        log_ttl = round(log.age * 1000 * (1 + 1 / _RENEWALS))
+        self._limits = b"%d %d %d %d" % (self._sequence_ttl, log_ttl, log.repeat_keys, log.age * 1000)
+        self._log_kept = _packed_parts(log.length, 0)
+        self._log_renewed = _packed_parts(log.length, log_ttl)
+        self._renewal = log.age / _RENEWALS
+        self._outlets: dict[str, _Outlet] = {}
         self._rooms: dict[bytes, str] = {}
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
@@ -98,15 +116,25 @@ class RedisBus:
         """See `Bus.subscribe`."""
         names = list(rooms)
         for room in names:
-            self._heads[room] = self._head(room)
+            self._outlets[room] = _Outlet(self._head(room))
             self._rooms[self._keys.channel(room).encode("ascii")] = room
         await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+
+    async def replay(self, room: str, after: MessageId) -> Replay:
+        """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
+        keys, events = self._keys.of_room(room), list[RoomEvent]()
+        while True:
+            last = events[-1].id if events else after
+            newest, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl)
+            events += [decode(room, payload) for _, (_, payload) in page]
+            if len(page) < _PAGE or weight(events) > self._log.replay_bytes:
+                return replay_of(after, read_id(newest), events, self._log)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.unsubscribe`."""
         names = list(rooms)
         for room in names:
-            self._heads.pop(room, None)
+            self._outlets.pop(room, None)
             self._rooms.pop(self._keys.channel(room).encode("ascii"), None)
         self._subscriber.unsubscribe([self._keys.channel(room) for room in names])
 
@@ -130,7 +158,7 @@ class RedisBus:
     def _head(self, room: str) -> bytes:
         """What every publication to a room begins with: the script, its keys, and the channel."""
         # Packed as a command of its own, less the line that counts its parts.
-        packed = pack("EVALSHA", PUBLISH.sha, 3, *self._keys.of_room(room), self._keys.channel(room))
+        packed = pack("EVALSHA", PUBLISH.sha, 4, *self._keys.of_room(room), self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
 
     def _packed(self, publication: Publication) -> bytes:
@@ -146,10 +174,14 @@ class RedisBus:
         version = b"%d" % fence.version if seen.epoch == fence.epoch and not to and not publication.key else b"0"
         epoch, seq = b"%d" % fence.epoch, b"%d" % seen.seq
         rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, publication.key.encode())
-        head = self._heads.get(publication.room) or self._head(publication.room)
-        parts = (len(tail), tail, len(version), version, len(epoch), epoch, len(seq), seq, len(rest), rest)
-        peers = b"".join([b"$%d\r\n%b\r\n" % (len(peer), peer.encode("ascii")) for peer in to]) if to else b""
-        return _COMMAND % (12 + len(to), head, *parts, peers)
+        outlet = self._outlets.get(publication.room) or _Outlet(self._head(publication.room))
+        log = self._log_kept
+        now = self._clock()
+        if now >= outlet.renew_at:
+            outlet.renew_at = now + self._renewal
+            log = self._log_renewed
+        parts = (len(tail), tail, len(version), version, len(epoch), epoch, len(seq), seq)
+        return _COMMAND % (15 + len(to), outlet.head, *parts, log, len(rest), rest, _packed_parts(*to) if to else b"")
 
     def _published(self, publication: Publication, done: Published, reply: Any) -> None:
         if type(reply) is bytes:
@@ -208,6 +240,11 @@ class RedisBus:
             self._subscriber.rebuild()
 
 
+def _packed_parts(*parts: str | int) -> bytes:
+    """Parts of a command, packed (RESP)."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
+
+
 def decode(room: str, payload: bytes) -> RoomEvent:
     """Read what a script published; raises ValueError or a subclass for anything else."""
     kind = payload[:2]
@@ -222,13 +259,15 @@ def decode(room: str, payload: bytes) -> RoomEvent:
             _text.decode(channel) if channel != b'""' else "",
             body,
         )
-    _, first, peer = payload.decode("ascii").split(" ")
-    if kind == b"j ":
-        return Joined(room, MessageId.parse(first), peer)
-    if kind == b"l ":
-        return Left(room, MessageId.parse(first), peer)
-    if kind == b"t ":
-        return TakenOver(room, peer, int(first))
+    _, first, peer, *more = payload.decode("ascii").split(" ")
+    place = MessageId.parse(first)
+    match kind, more:
+        case b"j ", []:
+            return Joined(room, place, peer)
+        case b"l ", []:
+            return Left(room, place, peer)
+        case b"t ", [generation]:
+            return TakenOver(room, place, peer, int(generation))
     raise ValueError(f"unknown kind {kind!r}")
 
 

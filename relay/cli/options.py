@@ -12,11 +12,10 @@ GROUPS: Final[Mapping[str, str]] = {
     "Where": "host port redis workers tls_cert tls_key default_room origins trusted_proxies",
     "Operators": "admin_host admin_port admin_token log_level log_format worker_id prefix",
     "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue",
-    "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list",
+    "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list replay_length replay_age",
     "Connections": "max_connections connections_per_address handshake_rate handshake_timeout",
-    "Times": (
-        "ping_interval ping_timeout publish_timeout probe_interval lease grace presence_ttl sequence_ttl drain_timeout"
-    ),
+    "Times": ("ping_interval ping_timeout publish_timeout probe_interval lease grace presence_ttl sequence_ttl"),
+    "Stopping": "drain_delay drain_rate drain_timeout",
 }
 """Under which heading the help shows a setting; what is in none stands at the end."""
 

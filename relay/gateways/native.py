@@ -165,7 +165,11 @@ def _fields(event: events.Answer) -> dict[str, Any]:
             }
             if event.recovered is not None:
                 fields["recovered"] = event.recovered
+            if event.reason:
+                fields["reason"] = event.reason
             return fields | (_members(event.roster) if event.roster else {})
+        case events.Recovered():
+            return {"type": "recovered", "id": str(event.id), "replayed": event.replayed}
         case events.PresenceChange():
             return {"type": "presence", "joined": event.joined, "left": event.left, "id": str(event.id)}
         case events.PresenceList():

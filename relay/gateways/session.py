@@ -22,9 +22,9 @@ from relay.errors import (
     RelayError,
 )
 from relay.events import Ack, Answer, Failure, Gone, Listening, Pong, PresenceList, Roster
-from relay.hub import Member
 from relay.limits import TokenBucket
 from relay.names import check_room
+from relay.room import Member
 from relay.worker import Worker
 
 log = logging.getLogger("relay.session")

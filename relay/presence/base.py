@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from relay.envelope import MessageId
+from relay.envelope import BEFORE_ALL, MessageId
 from relay.events import Roster
 
 
@@ -32,7 +32,7 @@ class LeaseName:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The settings presence needs; seconds, but for the two counts."""
+    """The settings presence needs; seconds, but for the counts."""
 
     lease: float
     grace: float
@@ -41,6 +41,8 @@ class Terms:
     sequence_ttl: float
     members_per_room: int
     presence_list: int
+    log_length: int = 0
+    log_age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,17 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A member's place in a room, as its worker remembers it; fingerprints are of resume keys, see `auth`."""
+    """A member's place in a room, as its worker remembers it; fingerprints are of resume keys, see `auth`.
+
+    `seen` is the newest id that the worker has seen in the room: a state that is older was restored, and begins anew.
+    """
 
     room: str
     peer: str
     generation: int
     current: str = ""
     previous: str = ""
+    seen: MessageId = BEFORE_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +91,15 @@ class Beat:
 class Presence(Protocol):
     """Who is in which room. Everything raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
-    async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
+    async def join(
+        self, room: str, peer: str, *, offered: str, fresh: str, roster: bool, seen: MessageId = BEFORE_ALL
+    ) -> Admission:
         """Take a place in a room, under this worker's lease.
 
         `offered` is the fingerprint of the resume key the client came with ("" for none), `fresh` that of the next one.
         A place that exists is taken over if `offered` matches its current or previous one: a `TakenOver` is published,
         and `fresh` replaces what is current. A new place publishes a `Joined`. With `roster`, the admission has one.
+        `seen` is the newest id that the worker has seen in the room.
         Raises `Refused`: `peer_taken`, `room_full`.
         """
         ...

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from relay.envelope import BEFORE_ALL, MessageId
 from relay.errors import Refused
 from relay.events import Joined, Left, Present, Roster, TakenOver
 from relay.memory import MemoryRoom, MemoryRooms, Place
@@ -17,7 +18,9 @@ class MemoryPresence:
         self._lease = lease
         self._terms = terms
 
-    async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
+    async def join(
+        self, room: str, peer: str, *, offered: str, fresh: str, roster: bool, seen: MessageId = BEFORE_ALL
+    ) -> Admission:
         """See `Presence.join`."""
         state = self._rooms.room(room)
         before = state.places.get(peer)
@@ -28,7 +31,7 @@ class MemoryPresence:
         generation = self._rooms.next_generation()
         state.places[peer] = Place(generation, str(self._lease), fresh, offered if before else "")
         if before:
-            self._rooms.emit(TakenOver(room, peer, generation))
+            self._rooms.emit(TakenOver(room, state.next_id(), peer, generation))
         else:
             self._rooms.emit(Joined(room, state.next_id(), peer))
         return Admission(generation, state.id, before is not None, self._roster(state) if roster else None)
@@ -77,7 +80,7 @@ class MemoryPresence:
         if not before:
             self._rooms.emit(Joined(seat.room, state.next_id(), seat.peer))
         elif before.generation < seat.generation:
-            self._rooms.emit(TakenOver(seat.room, seat.peer, seat.generation))
+            self._rooms.emit(TakenOver(seat.room, state.next_id(), seat.peer, seat.generation))
         return True
 
     def _roster(self, state: MemoryRoom) -> Roster:

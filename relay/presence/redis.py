@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from relay.envelope import MessageId
+from relay.envelope import BEFORE_ALL, MessageId
 from relay.errors import Refused
 from relay.events import Present, Roster
 from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
@@ -49,9 +49,13 @@ class RedisPresence:
         self._terms = terms
         self._presence_ttl = _ms(terms.presence_ttl)
         self._sequence_ttl = _ms(terms.sequence_ttl)
+        # As the scripts want it; see prelude.lua.
+        self._log = f"{terms.log_length} {_ms(terms.log_age)}"
         self._noted = noted
 
-    async def join(self, room: str, peer: str, *, offered: str, fresh: str, roster: bool) -> Admission:
+    async def join(
+        self, room: str, peer: str, *, offered: str, fresh: str, roster: bool, seen: MessageId = BEFORE_ALL
+    ) -> Admission:
         """See `Presence.join`."""
         lease = str(self._lease)
         noted = self._noted.has(lease, room)
@@ -69,6 +73,8 @@ class RedisPresence:
             self._presence_ttl,
             self._sequence_ttl,
             self._terms.presence_list if roster else 0,
+            self._log,
+            *seen,
         )
         if not noted:
             self._noted.add(lease, room)
@@ -103,6 +109,8 @@ class RedisPresence:
             seat.current or _NONE,
             _ms(hold),
             self._sequence_ttl,
+            self._log,
+            *seat.seen,
         )
 
     async def roster(self, room: str) -> Roster:
@@ -137,6 +145,8 @@ class RedisPresence:
                 seat.previous or _NONE,
                 self._presence_ttl,
                 self._sequence_ttl,
+                self._log,
+                *seat.seen,
             )
         )
 
@@ -210,7 +220,7 @@ class RedisLeases:
             self._noted.forget(gone)
             calls.append(self._client.call("SREM", own, *gone))
         for room in rooms:
-            meta, presence, _ = self._keys.of_room(room)
+            meta, presence, *_ = self._keys.of_room(room)
             calls.append(self._client.call("PEXPIRE", presence, presence_ttl))
             calls.append(self._client.call("PEXPIRE", meta, sequence_ttl))
         await asyncio.gather(*calls)

@@ -17,10 +17,10 @@ class Keys:
         """The room of a channel that `channel` named."""
         return channel[self._room_at : -1].decode("ascii")
 
-    def of_room(self, room: str) -> tuple[str, str, str]:
-        """What every room script works on: sequence, presence and repeat keys."""
+    def of_room(self, room: str) -> tuple[str, str, str, str]:
+        """What every room script works on: sequence, presence, repeat keys and log."""
         channel = self.channel(room)
-        return f"{channel}:meta", f"{channel}:presence", f"{channel}:repeats"
+        return f"{channel}:meta", f"{channel}:presence", f"{channel}:repeats", f"{channel}:log"
 
     def probe(self, worker: str) -> str:
         """The channel on which a worker listens for itself."""

@@ -29,6 +29,7 @@ ANNOUNCE = _script("announce", "prelude")
 LEAVE = _script("leave", "prelude")
 ADOPT = _script("adopt", "prelude")
 ROSTER = _script("roster", "prelude")
+REPLAY = _script("replay", "prelude")
 BEAT = _script("beat")
 
-ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, BEAT)
+ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, REPLAY, BEAT)

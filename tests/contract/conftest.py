@@ -18,6 +18,7 @@ from relay.bus.redis import RedisBus
 from relay.envelope import Publication, splice
 from relay.errors import RelayError
 from relay.events import Delivery
+from relay.limits import LogTerms
 from relay.memory import MemoryRooms
 from relay.metrics import Metrics
 from relay.presence.base import LeaseName, Leases, Presence, Terms
@@ -27,6 +28,7 @@ from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
 
+LOG = LogTerms(length=50, age=30, replay_bytes=100_000, repeat_keys=200)
 TERMS = Terms(
     lease=0.6,
     grace=0.3,
@@ -105,15 +107,17 @@ _numbers = itertools.count()
 @pytest.fixture
 async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
-    rooms = MemoryRooms(time.monotonic, time.time)
+    rooms: dict[LogTerms, MemoryRooms] = {}
     prefix = f"contract{next(_numbers)}-{time.time_ns()}"
     async with AsyncExitStack() as stack:
 
-        async def make(name: str, **terms: Any) -> FakeWorker:
-            lease, ear, its_terms = LeaseName(name), Ear(), replace(TERMS, **terms)
+        async def make(name: str, log: LogTerms = LOG, **terms: Any) -> FakeWorker:
+            log_terms = {"log_length": log.length, "log_age": log.age}
+            lease, ear, its_terms = LeaseName(name), Ear(), replace(TERMS, **log_terms, **terms)
             if not backend:
-                bus = await stack.enter_async_context(MemoryBus(ear, rooms))
-                presence, leases = MemoryPresence(rooms, lease, its_terms), MemoryLeases(rooms, lease, its_terms)
+                shared = rooms.setdefault(log, MemoryRooms(time.monotonic, time.time, log))
+                bus = await stack.enter_async_context(MemoryBus(ear, shared, log))
+                presence, leases = MemoryPresence(shared, lease, its_terms), MemoryLeases(shared, lease, its_terms)
                 return FakeWorker(bus, presence, leases, lease, ear)
             noted = NotedRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
@@ -130,6 +134,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 probe_interval=0.6,
                 publish_timeout=3,
                 sequence_ttl=60,
+                log=log,
             )
             await stack.enter_async_context(bus)
             return FakeWorker(

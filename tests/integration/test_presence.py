@@ -113,18 +113,6 @@ async def test_resume_keys_rotate(pair, enter: MakeClient) -> None:
         assert late.welcome["code"] == "peer_taken"
 
 
-async def test_the_welcome_says_whether_anything_was_missed(pair, enter: MakeClient) -> None:
-    a, b = await enter(pair[0]), await enter(pair[1], "/rooms/room?peer=b")
-    place = (await b.ask({"type": "ping"}))["id"]
-    b.lose()
-    back = await enter(pair[0], f"/rooms/room?peer=b&since={place}", resume=b.welcome["resume"])
-    assert back.welcome["recovered"] is True
-    back.lose()
-    await a.ask({"n": 1})
-    late = await enter(pair[0], f"/rooms/room?peer=b&since={place}", resume=back.welcome["resume"])
-    assert late.welcome["recovered"] is False
-
-
 async def test_names_are_for_members_of_the_room(pair, enter: MakeClient) -> None:
     await enter(pair[0], "/rooms/room?peer=p")
     stranger = await enter(pair[1], "/rooms/elsewhere")

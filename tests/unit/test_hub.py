@@ -8,10 +8,23 @@ from relay.codec import Batch, Frame
 from relay.connection import QueuedConnection, WireConnection
 from relay.envelope import MessageId
 from relay.errors import REPLACED
-from relay.events import Gap, Joined, Left, Message, TakenOver, Welcome
+from relay.events import (
+    Gap,
+    Joined,
+    Left,
+    Loss,
+    Message,
+    Present,
+    Replay,
+    RoomEvent,
+    Roster,
+    TakenOver,
+    Welcome,
+)
 from relay.gateways.native import NativeCodec
-from relay.hub import Hub, Member
+from relay.hub import Hub
 from relay.metrics import Metrics
+from relay.room import Member
 
 
 class FakeConnection:
@@ -60,8 +73,18 @@ class World:
         return member
 
     def admit(self, member: Member, seq: int, generation: int = 1) -> None:
-        member.generation = generation
-        self.hub.admit(member, ident(seq), Welcome("room", member.peer, ident(seq), "key"))
+        self.hub.admit(member, generation, Welcome("room", member.peer, ident(seq), "key"), Replay(ident(seq)))
+
+    def readmit(self, member: Member, since: int, *missed: RoomEvent) -> None:
+        welcome = Welcome("room", member.peer, ident(since), "key", resumed=True, recovered=True)
+        self.hub.admit(member, 2, welcome, Replay(missed[-1].id if missed else ident(since), missed))
+
+    def repair(
+        self, seq: int, *events: RoomEvent, lost: Loss = "", roster: Roster | None = None, epoch: int = 1, ask=True
+    ) -> None:
+        if ask:
+            self.hub.missing_from("room")
+        self.hub.repair("room", Replay(ident(seq, epoch), events, lost), roster)
 
     def add(self, peer: str, *, seq: int = 0, **options) -> Member:
         member = self.expect(peer, **options)
@@ -142,7 +165,7 @@ def test_a_welcome_ahead_of_the_room_is_not_followed_by_older_messages(world: Wo
 
 def test_somebody_on_the_way_in_is_replaced_like_anybody(world: World) -> None:
     ahead = world.add("p", seq=5)
-    world.hub.deliver([TakenOver("room", "p", 2)])
+    world.hub.deliver([TakenOver("room", ident(6), "p", 2)])
     assert ahead.connection.reason is REPLACED
     assert world.hub.names() == []
 
@@ -184,9 +207,9 @@ def test_a_newcomer_is_not_told_of_itself_nor_of_what_its_list_holds(world: Worl
 
 def test_a_takeover_closes_the_older_connection_alone(world: World) -> None:
     old = world.add("p")
-    world.hub.deliver([TakenOver("room", "p", 1)])
+    world.hub.deliver([TakenOver("room", ident(1), "p", 1)])
     assert old.connection.reason is None
-    world.hub.deliver([TakenOver("room", "p", 2)])
+    world.hub.deliver([TakenOver("room", ident(2), "p", 2)])
     assert old.connection.reason is REPLACED
     assert world.hub.remove(old) is False
 
@@ -196,25 +219,34 @@ def test_coming_back_to_the_same_worker_replaces_the_old_connection(world: World
     new = world.expect("p")
     world.admit(new, 0, generation=2)
     assert old.connection.reason is REPLACED
-    world.hub.deliver([TakenOver("room", "p", 2), message(1)])
+    world.hub.deliver([TakenOver("room", ident(1), "p", 2), message(2)])
     assert new.connection.reason is None
-    assert new.connection.ids == ["1-1"]
+    assert new.connection.ids == ["1-2"]
 
 
-def test_a_hole_in_the_ids_is_told_and_asked_about(world: World) -> None:
-    a = world.add("a")
+# What may be missing.
+
+
+def test_what_follows_a_hole_waits_for_what_was_missed(world: World) -> None:
+    a, b = world.add("a"), world.add("b")
     world.hub.deliver([message(1)])
-    world.hub.deliver([message(4)])
-    assert world.gaps == [["room"]]
-    assert a.connection.told[2]["code"] == "messages_lost"
-    world.hub.deliver([message(5), message(5)])
-    assert world.gaps == [["room"]]
+    world.hub.deliver([message(4), message(5)])
+    assert a.connection.ids == ["1-1"]
+    assert (world.gaps, world.hub.missing_from("room")) == ([["room"]], ident(1))
+    world.repair(5, message(2), message(3), message(4), message(5))
+    world.hub.deliver([message(6)])
+    for member in (a, b):
+        assert member.connection.ids == ["1-1", "1-2", "1-3", "1-4", "1-5", "1-6"]
+    assert (world.gaps, world.hub.missing_from("room")) == ([["room"]], None)
 
 
-def test_a_new_epoch_is_asked_about(world: World) -> None:
-    world.add("a")
-    world.hub.deliver([message(1), message(1, epoch=2)])
-    assert world.gaps == [["room"]]
+def test_what_was_replayed_and_comes_once_more_is_not_told_twice(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"]), message(2)])
+    world.repair(4, message(2), message(3), message(4))
+    world.hub.deliver([message(3), message(4), message(5)])
+    assert a.connection.ids == ["1-1", "1-2", "1-3", "1-4", "1-5"]
+    assert world.hub.missing_from("room") is None
 
 
 def test_a_gap_is_asked_about_only_where_somebody_is(world: World) -> None:
@@ -224,15 +256,132 @@ def test_a_gap_is_asked_about_only_where_somebody_is(world: World) -> None:
     assert world.metrics.registry.get_sample_value("relay_bus_gaps_total") == 2
 
 
-def test_what_never_came_after_a_gap_is_told(world: World) -> None:
-    a = world.add("a")
-    world.hub.deliver([message(1)])
-    world.hub.caught_up("room", ident(1))
+def test_a_gap_in_which_nothing_was_said_is_told_to_nobody(world: World) -> None:
+    a = world.add("a", presence=True)
+    world.hub.deliver([message(1), Gap(["room"])])
+    assert world.hub.missing_from("room") == ident(1)
+    world.repair(1)
     assert len(a.connection.told) == 2
-    world.hub.caught_up("room", ident(3))
-    assert a.connection.told[2]["code"] == "messages_lost"
-    world.hub.deliver([message(4)])
+    world.hub.deliver([message(2)])
+    assert a.connection.ids == ["1-1", "1-2"]
+
+
+def test_another_gap_while_one_is_mended_is_mended_too(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([Gap(["room"])])
+    assert world.hub.missing_from("room") == ident(0)
+    world.hub.deliver([Gap(["room"]), message(3)])
+    world.repair(1, message(1), ask=False)
+    assert world.hub.missing_from("room") == ident(1)
+    world.repair(3, message(2), message(3))
+    assert world.hub.missing_from("room") is None
+    assert a.connection.ids == ["1-1", "1-2", "1-3"]
+
+
+def test_a_gap_before_the_first_welcome_is_asked_about_after_it(world: World) -> None:
+    member = world.expect("a")
+    world.hub.deliver([Gap(["room"])])
     assert world.gaps == []
+    world.admit(member, 3)
+    assert (world.gaps, world.hub.missing_from("room")) == ([["room"]], ident(3))
+
+
+def test_what_cannot_be_had_back_is_told_with_the_reason_and_a_fresh_list(world: World) -> None:
+    watcher, other = world.add("w", presence=True), world.add("o")
+    world.hub.deliver([message(1), message(9)])
+    world.repair(9, lost="trimmed", roster=Roster(1, [Present("w")], ident(9)))
+    error, members, envelope = watcher.connection.told[2:]
+    assert error == {
+        "type": "error", "code": "messages_lost", "text": error["text"], "reason": "trimmed", "id": "1-8",
+    }  # fmt: skip
+    assert (members["members"], envelope["id"]) == ([{"peer": "w"}], "1-9")
+    assert [event.get("code", event["id"]) for event in other.connection.told[2:]] == ["messages_lost", "1-9"]
+
+
+def test_a_new_epoch_is_told_as_a_loss_and_gone_on_from(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(7 - 6), message(1, epoch=2)])
+    world.repair(2, lost="epoch", epoch=2)
+    world.hub.deliver([message(2, epoch=2)])
+    assert [event.get("code", event["id"]) for event in a.connection.told[1:]] == ["1-1", "messages_lost", "2-1", "2-2"]
+
+
+def test_a_state_that_went_back_is_told_though_the_ids_have_no_hole_by_now(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(seq) for seq in (1, 2, 3)])
+    world.hub.deliver([Gap(["room"]), message(3, "x")])
+    world.repair(5, message(4), message(5))
+    codes = [event.get("code", event["id"]) for event in a.connection.told[1:]]
+    assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4", "1-5"]
+
+
+def test_without_a_log_only_what_is_missing_is_told(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"]), message(2)])
+    world.repair(2, lost="off")
+    assert a.connection.ids == ["1-1", "1-2"]
+    world.hub.deliver([Gap(["room"]), message(4)])
+    world.repair(4, lost="off")
+    assert [event.get("code", event["id"]) for event in a.connection.told[3:]] == ["messages_lost", "1-4"]
+
+
+def test_who_came_in_after_what_was_lost_is_not_troubled_with_it(world: World) -> None:
+    world.add("old")
+    world.hub.deliver([message(1), message(9)])
+    new = world.expect("new")
+    world.admit(new, 9)
+    world.repair(9, lost="trimmed")
+    world.hub.deliver([message(10)])
+    assert [event.get("type", event["id"]) for event in new.connection.told] == ["welcome", "1-10"]
+
+
+def test_held_events_are_bounded_and_read_back_instead(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([Gap(["room"])])
+    world.hub.deliver([message(seq) for seq in range(1, 5003)])
+    assert world.hub.missing_from("room") == ident(0)
+    world.repair(5001, *[message(seq) for seq in range(1, 5002)], ask=False)
+    world.repair(5002, message(5002))
+    assert a.connection.ids == [f"1-{seq}" for seq in range(1, 5003)]
+
+
+# Coming back.
+
+
+def test_what_a_member_missed_follows_its_welcome_as_it_would_have_heard_it(world: World) -> None:
+    world.add("old", seq=9)
+    back = world.expect("back", presence=True)
+    missed = [
+        message(5, "back"),
+        message(6, to=("other",)),
+        message(7, to=("back",)),
+        Joined("room", ident(8), "x"),
+        TakenOver("room", ident(9), "back", 2),
+    ]
+    world.readmit(back, 4, *missed)
+    world.hub.deliver([message(10)])
+    assert [(event.get("type", "envelope"), event["id"]) for event in back.connection.told] == [
+        ("welcome", "1-4"), ("envelope", "1-7"), ("presence", "1-8"), ("recovered", "1-9"), ("envelope", "1-10"),
+    ]  # fmt: skip
+    assert back.connection.told[3]["replayed"] == 1
+
+
+def test_what_comes_while_the_log_is_read_follows_it_once(world: World) -> None:
+    world.add("old")
+    back = world.expect("back")
+    world.hub.deliver([message(1), message(2), message(3)])
+    world.readmit(back, 0, message(1), message(2))
+    world.hub.deliver([message(4)])
+    assert [event["id"] for event in back.connection.told[1:]] == ["1-1", "1-2", "1-2", "1-3", "1-4"]
+    assert back.connection.told[3]["type"] == "recovered"
+
+
+def test_who_is_taken_over_while_the_log_is_read_is_replaced(world: World) -> None:
+    world.add("old")
+    member = world.expect("p")
+    world.hub.deliver([TakenOver("room", ident(1), "p", 2)])
+    world.admit(member, 0, generation=1)
+    assert member.connection.reason is REPLACED
 
 
 def test_an_acknowledgement_waits_for_what_comes_before_it(world: World) -> None:
@@ -281,7 +430,7 @@ def test_messages_that_come_together_leave_in_one_write_for_each_who_hears_all(w
         message(2, to=("b",)),
         message(1, epoch=2),
         Joined("room", ident(2), "z"),
-        TakenOver("room", "z", 3),
+        TakenOver("room", ident(2), "z", 3),
     ],
     ids=["a hole", "a direct message", "a new epoch", "a join", "a takeover"],
 )
@@ -305,8 +454,7 @@ def test_a_fault_in_one_room_is_not_the_others(world: World, monkeypatch, caplog
     here = world.add("a")
     other = Member(FakeConnection(), NativeCodec(), "other", "b")
     world.hub.expect(other)
-    other.generation = 1
-    world.hub.admit(other, ident(0), Welcome("other", "b", ident(0), "key"))
+    world.hub.admit(other, 1, Welcome("other", "b", ident(0), "key"), Replay(ident(0)))
     monkeypatch.setattr(here.connection, "write", None)
     elsewhere = Message("other", ident(1), "s", (), "", b'{"from":"s","id":"1-1"')
     world.hub.deliver([message(1), elsewhere])

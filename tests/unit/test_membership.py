@@ -13,13 +13,16 @@ from relay.codec import Batch, Frame
 from relay.commands import Publish
 from relay.envelope import MessageId
 from relay.errors import REPLACED, OutcomeUnknown, Refused, RelayError, Replaced, Unavailable
+from relay.events import Gap
 from relay.gateways.native import NativeCodec
-from relay.hub import Hub, Member
+from relay.hub import Hub
+from relay.limits import LogTerms
 from relay.membership import Membership
 from relay.memory import MemoryRooms
 from relay.metrics import Metrics
 from relay.presence.base import Hold, LeaseName, Terms
 from relay.presence.memory import MemoryPresence
+from relay.room import Member
 
 TERMS = Terms(10, 15, 0.5, 3600, 3600, 100, 100)
 
@@ -51,7 +54,7 @@ class Failing:
 
     def __getattr__(self, name: str):
         method = getattr(self._inner, name)
-        if name == "publish":
+        if name in {"publish", "_deliver"}:
             return method
 
         async def call(*arguments, **named):
@@ -69,10 +72,11 @@ class Failing:
 class World:
     def __init__(self, grace: float = 15) -> None:
         self.now = 1000.0
-        rooms = MemoryRooms(lambda: self.now, time.time)
+        log = LogTerms(length=10)
+        self.rooms = rooms = MemoryRooms(lambda: self.now, time.time, log)
         self.metrics = Metrics()
-        self.hub = Hub(self.metrics, later=lambda _: None, on_gap=lambda names: self.membership.resync(names))
-        self.bus = Failing(MemoryBus(self.hub.deliver, rooms))
+        self.hub = Hub(self.metrics, later=lambda _: None, on_gap=lambda names: self.membership.repair(names))
+        self.bus = Failing(MemoryBus(self.hub.deliver, rooms, log))
         self.presence = Failing(MemoryPresence(rooms, LeaseName("w"), TERMS))
         self.membership = Membership(
             self.hub,
@@ -117,11 +121,52 @@ async def test_a_welcome_says_whether_anything_was_missed(world: World) -> None:
     first = await world.join("a")
     seen = MessageId.parse(first.connection.told[0]["id"])
     assert "recovered" not in first.connection.told[0]
-    same = world.member("b")
-    await world.membership.join(same, offered="", since=MessageId(seen.epoch, seen.seq + 1))
-    other = world.member("c")
-    await world.membership.join(other, offered="", since=seen)
-    assert [same.connection.told[0]["recovered"], other.connection.told[0]["recovered"]] == [True, False]
+    key = first.connection.told[0]["resume"]
+    other = await world.join("b")
+    await world.publish(other, b'{"n":1}')
+    await world.publish(other, b'{"n":2}')
+    back = world.member("a")
+    await world.membership.join(back, offered=key, since=seen)
+    welcome, *missed, recovered = back.connection.told
+    assert (welcome["resumed"], welcome["recovered"], welcome["id"]) == (True, True, str(seen))
+    assert [event["n"] for event in missed] == [1, 2]
+    assert (recovered["type"], recovered["replayed"], recovered["id"][-2:]) == ("recovered", 2, "-5")
+    stranger = world.member("c")
+    await world.membership.join(stranger, offered="", since=seen)
+    told = stranger.connection.told[0]
+    assert (told["recovered"], told["reason"], told["id"][-2:]) == (False, "not_resumed", "-6")
+
+
+@pytest.mark.parametrize(("epochs", "seqs"), [(-1, 0), (1, 0), (0, 100)])
+async def test_a_place_that_was_never_given_is_not_recovered_and_changes_nothing(
+    world: World, epochs: int, seqs: int
+) -> None:
+    first = await world.join("a")
+    welcome = first.connection.told[0]
+    seen = MessageId.parse(welcome["id"])
+    back = world.member("a")
+    since = MessageId(seen.epoch + epochs, seen.seq + seqs)
+    await world.membership.join(back, offered=welcome["resume"], since=since)
+    told = back.connection.told[0]
+    assert (told["resumed"], told["recovered"], told["reason"]) == (True, False, "epoch")
+    assert MessageId.parse(told["id"]).epoch == seen.epoch
+
+
+async def test_a_log_that_cannot_be_read_leaves_the_place_to_come_back_to(world: World) -> None:
+    first = await world.join("a")
+    welcome = first.connection.told[0]
+    world.bus.before["replay"] = [Unavailable()]
+    back = world.member("a")
+    since = MessageId.parse(welcome["id"])
+    with pytest.raises(Unavailable):
+        await world.membership.join(back, offered=welcome["resume"], since=since)
+    await asyncio.sleep(0)
+    (departure,) = world.membership.departures()
+    await world.membership.settle(departure)
+    assert [one.held for one in (await world.presence.roster("room")).members] == [True]
+    again = world.member("a")
+    await world.membership.join(again, offered=welcome["resume"], since=since)
+    assert again.connection.told[0]["recovered"] is True
 
 
 async def test_a_refused_join_leaves_nothing_behind(world: World) -> None:
@@ -256,17 +301,37 @@ async def test_a_room_nobody_is_in_is_unsubscribed(world: World) -> None:
     assert world.bus.calls == ["subscribe", "unsubscribe", "subscribe"]
 
 
-async def test_after_a_gap_watchers_get_a_fresh_list_and_all_are_told_of_losses(world: World, monkeypatch) -> None:
-    monkeypatch.setattr("relay.membership._ARRIVAL", 0.01)
-    watcher = await world.join("a", presence=True)
+async def test_after_a_gap_everybody_here_is_given_what_was_missed(world: World) -> None:
+    watcher, other = await world.join("a", presence=True), await world.join("b")
     await asyncio.sleep(0)
-    world.presence._inner._rooms.room("room").seq += 5
-    world.membership.resync(["room", "room"])
+    world.rooms.ignore(["room"], world.bus._deliver)
+    await world.publish(other, b'{"n":1}')
+    await asyncio.sleep(0)
+    world.rooms.listen(["room"], world.bus._deliver)
+    world.bus.before["replay"] = [Unavailable()]
+    world.hub.deliver([Gap(["room"])])
     async with asyncio.timeout(5):
         while len(watcher.connection.told) < 3:
             await asyncio.sleep(0.01)
-    assert [event["type"] for event in watcher.connection.told] == ["welcome", "presence", "error"]
-    assert watcher.connection.told[1]["members"] == [{"peer": "a"}]
+    assert watcher.connection.told[2]["n"] == 1
+    assert world.bus.calls.count("replay") == 2
+
+
+async def test_after_a_gap_that_cannot_be_closed_all_are_told_and_watchers_get_a_fresh_list(
+    world: World, monkeypatch
+) -> None:
+    monkeypatch.setattr("relay.membership._ARRIVAL", 0.01)
+    watcher = await world.join("a", presence=True)
+    await asyncio.sleep(0)
+    world.rooms.room("room").seq += 5
+    world.hub.deliver([Gap(["room"])])
+    world.membership.repair(["room"])
+    async with asyncio.timeout(5):
+        while len(watcher.connection.told) < 3:
+            await asyncio.sleep(0.01)
+    assert [event["type"] for event in watcher.connection.told] == ["welcome", "error", "presence"]
+    assert watcher.connection.told[1]["reason"] == "trimmed"
+    assert watcher.connection.told[2]["members"] == [{"peer": "a"}]
     assert world.presence.calls.count("roster") == 1
 
 

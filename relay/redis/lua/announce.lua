@@ -1,5 +1,6 @@
 -- Write a place again as its worker remembers it.
--- ARGV: 1 channel, 2 peer, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 sequence TTL (ms).
+-- ARGV: 1 channel, 2 peer, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 sequence TTL
+-- (ms), 9 log, 10 and 11 newest id the worker has seen.
 -- Returns 1, or 0 when the place belongs to a newer generation.
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local before = entry_of(peer)
@@ -7,13 +8,17 @@ if before and before.generation > generation then return 0 end
 
 write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6] })
 call('PEXPIRE', KEYS[2], ARGV[7])
-local state = state_of(0, 0)
+local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]))
 state.version = math.max(state.version, generation)
+local id, text
 if not before then
-  call('PUBLISH', ARGV[1], 'j ' .. next_id(state) .. ' ' .. peer)
+  id = next_id(state)
+  text = 'j ' .. id .. ' ' .. peer
 elseif before.generation < generation then
   raise(state)
-  call('PUBLISH', ARGV[1], 't ' .. number(generation) .. ' ' .. peer)
+  id = next_id(state)
+  text = 't ' .. id .. ' ' .. peer .. ' ' .. number(generation)
 end
 save(state, ARGV[8])
+if id then emit(ARGV[1], id, text, ARGV[9]) end
 return 1

@@ -1,4 +1,5 @@
--- ARGV: 1 channel, 2 peer, 3 lease, 4 generation (0: unknown), 5 current fingerprint, 6 hold (ms, 0: leave), 7 sequence TTL.
+-- ARGV: 1 channel, 2 peer, 3 lease, 4 generation (0: unknown), 5 current fingerprint, 6 hold (ms, 0: leave), 7 sequence TTL,
+-- 8 log, 9 and 10 newest id the worker has seen.
 -- Returns 1, or 0 when the place is not this lease's any more.
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local entry = entry_of(peer)
@@ -12,9 +13,10 @@ if hold > 0 then
   write_entry(peer, entry)
 else
   call('HDEL', KEYS[2], peer)
-  local state = state_of(0, 0)
+  local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]))
   raise(state)
-  call('PUBLISH', ARGV[1], 'l ' .. next_id(state) .. ' ' .. peer)
+  local id = next_id(state)
   save(state, ARGV[7])
+  emit(ARGV[1], id, 'l ' .. id .. ' ' .. peer, ARGV[8])
 end
 return 1

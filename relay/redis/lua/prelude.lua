@@ -1,6 +1,7 @@
--- Shared by all room scripts. KEYS: 1 meta hash (e epoch, s sequence, g version), 2 presence hash, 3 repeat keys.
+-- Shared by all room scripts. KEYS: 1 meta hash (e epoch, s sequence, g version), 2 presence hash, 3 repeat keys, 4 log.
 -- A presence entry is "generation lease until current previous": until is 0 while connected, else the end of the hold.
 -- The version is above every generation given, and grows whenever somebody's claim to a place may have ended.
+-- The log holds what is published, under its id; "log" in ARGV is "most-entries TTL" (ms), "0 0" for none.
 
 local call = redis.call
 
@@ -22,7 +23,7 @@ local function state_of(seen_epoch, seen_seq)
   if state.epoch == 0 or seen_epoch > state.epoch or (seen_epoch == state.epoch and seen_seq > state.seq) then
     state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1), 0
     raise(state)
-    call('DEL', KEYS[3])
+    call('DEL', KEYS[3], KEYS[4])
   end
   return state
 end
@@ -37,6 +38,16 @@ local function id_of(state) return number(state.epoch) .. '-' .. number(state.se
 local function next_id(state)
   state.seq = state.seq + 1
   return id_of(state)
+end
+
+-- Everything that has an id goes this way: into the log, and out.
+local function emit(channel, id, text, log)
+  local most, ttl = string.match(log, '^(%S+) (%S+)$')
+  if most ~= '0' then
+    call('XADD', KEYS[4], 'MAXLEN', '~', most, id, 'e', text)
+    call('PEXPIRE', KEYS[4], ttl)
+  end
+  call('PUBLISH', channel, text)
 end
 
 local function entry_of(peer)

@@ -1,7 +1,7 @@
 -- What standing.lua could not settle; ARGV and what is returned are told there.
 local sender = string.match(ARGV[2], '^%S+')
-local generation, seen_epoch, ttl, most, repeat_ttl, key =
-  string.match(ARGV[6], '^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
+local generation, seen_epoch, ttl, log_ttl, most, repeat_ttl, key =
+  string.match(ARGV[8], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
 generation = tonumber(generation)
 if generation > 0 then
   local entry = call('HGET', KEYS[2], sender)
@@ -11,7 +11,7 @@ if generation > 0 then
 end
 
 local absent = {}
-for i = 7, #ARGV do
+for i = 9, #ARGV do
   if call('HEXISTS', KEYS[2], ARGV[i]) == 0 then absent[#absent + 1] = ARGV[i] end
 end
 if #absent > 0 then return { 'absent', absent } end
@@ -30,5 +30,5 @@ if key ~= '' then
   call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(most))
   call('PEXPIRE', KEYS[3], repeat_ttl)
 end
-call('PUBLISH', ARGV[1], 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"')
+emit(ARGV[1], id, 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"', ARGV[6] .. ' ' .. log_ttl)
 return { 'sent', id, number(state.version) }

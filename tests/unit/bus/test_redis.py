@@ -18,7 +18,7 @@ ID = MessageId(7, 8)
         (b'm 7-8 p q,r\n"c\\n"\n{"a":\n1', Message("r", ID, "p", ("q", "r"), "c\n", b'{"a":\n1')),
         (b"j 7-8 p", Joined("r", ID, "p")),
         (b"l 7-8 p", Left("r", ID, "p")),
-        (b"t 9 p", TakenOver("r", "p", 9)),
+        (b"t 7-8 p 9", TakenOver("r", ID, "p", 9)),
     ],
 )
 def test_payloads_and_the_events_they_are(payload: bytes, event: object) -> None:

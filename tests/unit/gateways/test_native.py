@@ -97,10 +97,13 @@ def test_whatever_comes_is_a_command_or_a_named_refusal(data: bytes) -> None:
             {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": False, "resume": "k"},
         ),
         (
-            events.Welcome("r", "p", ID, "k", True, False, events.Roster(9, [events.Present("q", True)], ID), "m"),
+            events.Welcome(
+                "r", "p", ID, "k", True, False, "trimmed", events.Roster(9, [events.Present("q", True)], ID), "m"
+            ),
             {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": True, "resume": "k", "key": "m"}
-            | {"recovered": False, "members": [{"peer": "q", "held": True}], "count": 9},
+            | {"recovered": False, "reason": "trimmed", "members": [{"peer": "q", "held": True}], "count": 9},
         ),
+        (events.Recovered("r", ID, 3), {"type": "recovered", "id": "5-6", "replayed": 3}),
         (
             events.PresenceChange("r", ID, ("a",), ("b",)),
             {"type": "presence", "joined": ["a"], "left": ["b"], "id": "5-6"},

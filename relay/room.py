@@ -1,0 +1,105 @@
+"""One room on this worker: its members, and where each of them and the room itself has come to."""
+
+from collections.abc import Callable
+
+from relay.codec import Codec
+from relay.connection import Connection
+from relay.envelope import BEFORE_ALL, Fence, MessageId
+from relay.events import Event, Message, RoomEvent
+
+
+class Member:
+    """A connection's membership of one room.
+
+    `generation` is 0 until the place is given, `channels` None while it hears all, `since` the room's id when it was
+    welcomed. `resume` and `previous_resume` are fingerprints. `backlog` holds what arrives before the welcome is out.
+    """
+
+    __slots__ = (
+        "backlog",
+        "channels",
+        "codec",
+        "connection",
+        "echo",
+        "fence",
+        "generation",
+        "peer",
+        "presence",
+        "previous_resume",
+        "resume",
+        "room",
+        "since",
+    )
+
+    def __init__(
+        self, connection: Connection, codec: Codec, room: str, peer: str, *, echo: bool = False, presence: bool = False
+    ) -> None:
+        self.connection = connection
+        self.codec = codec
+        self.room = room
+        self.peer = peer
+        self.echo = echo
+        self.presence = presence
+        self.channels: set[str] | None = None
+        self.generation = 0
+        self.fence = Fence()
+        self.resume = ""
+        self.previous_resume = ""
+        self.since = BEFORE_ALL
+        self.backlog: list[RoomEvent] = []
+
+    def tell(self, event: Event) -> None:
+        """Write one event to this member alone."""
+        self.connection.write(self.codec.encode(event))
+
+    def hears(self, message: Message) -> bool:
+        """Whether a message of this room is for this member: by sender, addressees and channel."""
+        if message.sender == self.peer and not self.echo:
+            return False
+        if message.to and self.peer not in message.to:
+            return False
+        return self.channels is None or message.channel in self.channels
+
+
+class Room:
+    """One room's members on this worker.
+
+    `joining` are those on the way in: not welcomed yet, or welcomed with an id that the room has not come to. `last` is
+    the newest id that was delivered; events up to `passed` may come once more. While what follows `last` is asked for,
+    because some of it may be missing, events are `held`; `suspect` says that more may be missing by now.
+    """
+
+    __slots__ = (
+        "held",
+        "joined",
+        "joining",
+        "last",
+        "left",
+        "members",
+        "name",
+        "passed",
+        "suspect",
+        "told",
+        "waiting",
+        "watchers",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[str, Member] = {}
+        self.joining: dict[Member, None] = {}
+        self.watchers: dict[Member, None] = {}
+        self.last = BEFORE_ALL
+        self.passed = BEFORE_ALL
+        self.held: list[RoomEvent] | None = None
+        self.suspect = False
+        # Joins and leaves not told yet, and who waits for an id to go by.
+        self.joined: dict[str, None] = {}
+        self.left: dict[str, None] = {}
+        self.told = BEFORE_ALL
+        self.waiting: list[tuple[MessageId, Callable[[], None]]] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is in the room or on the way in."""
+        return not self.members and not self.joining

@@ -1,0 +1,146 @@
+"""What every bus keeps of a room, and gives back."""
+
+import asyncio
+
+import pytest
+
+from relay.envelope import MessageId
+from relay.events import Joined, Left, Message, TakenOver
+from relay.limits import LogTerms
+from relay.presence.base import Seat
+from tests.contract.conftest import LOG, MakeWorker
+
+over_redis = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+
+
+async def test_what_was_heard_is_what_is_replayed(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.bus.subscribe(["room"])
+    first = await a.say("room", b'{"n":0}')
+    given = await b.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    await b.say("room", b'{"n":1}', channel="c\n\x1b", sender="peer", generation=given.generation, to=("peer",))
+    taken = await a.presence.join("room", "peer", offered="f1", fresh="f2", roster=False)
+    await a.presence.leave(Seat("room", "peer", taken.generation))
+    last = await b.say("room", b'{"n":2}', key="k")
+    await a.ear.until(lambda heard: heard and heard[-1].id == last.id)
+
+    replay = await b.bus.replay("room", first.id)
+
+    assert list(replay.events) == a.ear.heard[1:]
+    assert [type(event) for event in replay.events] == [Joined, Message, TakenOver, Left, Message]
+    assert (replay.id, replay.lost) == (last.id, "")
+
+
+async def test_fast_or_slow_every_way_to_publish_is_logged(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    given = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
+    receipt = await worker.say("room", **claim)
+    if receipt.fence:
+        claim["fence"] = receipt.fence
+    for key in ("", "k", "", "k"):
+        receipt = await worker.say("room", key=key, **claim)
+    replay = await worker.bus.replay("room", given.id)
+    assert [event.id.seq for event in replay.events] == [2, 3, 4, 5]
+
+
+async def test_nothing_is_missing_after_the_newest_id(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    receipt = await worker.say("room")
+    replay = await worker.bus.replay("room", receipt.id)
+    assert (replay.id, list(replay.events), replay.lost) == (receipt.id, [], "")
+
+
+async def test_a_log_that_no_longer_reaches_back_says_so(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    for _ in range(5 * LOG.length):
+        last = await worker.say("room")
+    replay = await worker.bus.replay("room", first.id)
+    assert (replay.id, list(replay.events), replay.lost) == (last.id, [], "trimmed")
+    recent = MessageId(last.id.epoch, last.id.seq - LOG.length // 2)
+    assert len((await worker.bus.replay("room", recent)).events) == LOG.length // 2
+
+
+async def test_a_log_longer_than_a_page_is_read_to_its_end(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", log=LogTerms(length=2000))
+    first = await worker.say("room")
+    await asyncio.gather(*[worker.say("room") for _ in range(1234)])
+    replay = await worker.bus.replay("room", first.id)
+    assert [event.id.seq for event in replay.events] == list(range(2, 1236))
+
+
+async def test_more_than_may_be_sent_at_once_is_not_sent(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    for _ in range(6):
+        await worker.say("room", b'{"x":"%s"}' % (b"x" * 20_000))
+    replay = await worker.bus.replay("room", first.id)
+    assert (replay.lost, list(replay.events)) == ("too_much", [])
+    later = MessageId(first.id.epoch, first.id.seq + 3)
+    assert len((await worker.bus.replay("room", later)).events) == 3
+
+
+async def test_without_a_log_nothing_is_kept_and_that_is_said(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", log=LogTerms(length=0))
+    first = await worker.say("room")
+    assert (await worker.bus.replay("room", first.id)).lost == ""
+    await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    last = await worker.say("room")
+    replay = await worker.bus.replay("room", first.id)
+    assert (replay.lost, replay.id) == ("off", last.id)
+    if worker.client:
+        assert await worker.client.call("EXISTS", worker.keys.of_room("room")[3]) == 0
+
+
+async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", log=LogTerms(age=0.2))
+    first = await worker.say("room")
+    last = await worker.say("room")
+    assert len((await worker.bus.replay("room", first.id)).events) == 1
+    async with asyncio.timeout(5):
+        while not (replay := await worker.bus.replay("room", first.id)).lost:
+            await asyncio.sleep(0.02)
+    assert (replay.lost, replay.id) == ("trimmed", last.id)
+
+
+async def test_a_room_that_knows_less_than_was_seen_begins_a_new_epoch(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    ahead = MessageId(first.id.epoch, first.id.seq + 5)
+    replay = await worker.bus.replay("room", ahead)
+    assert replay.lost == "epoch"
+    assert replay.id.epoch > first.id.epoch
+    after = await worker.say("room")
+    assert after.id == (replay.id.epoch, 1)
+    assert (await worker.bus.replay("room", first.id)).lost == "epoch"
+    assert [event.id for event in (await worker.bus.replay("room", replay.id)).events] == [after.id]
+
+
+@over_redis
+async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    given = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
+    fence = (await worker.say("room", **claim)).fence
+    for _ in range(3):
+        await worker.say("room", fence=fence, **claim)
+        assert await worker.client.call("PTTL", worker.keys.of_room("room")[3]) > LOG.age * 1000
+
+
+@over_redis
+async def test_a_state_restored_from_before_is_noticed_by_whoever_comes(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    epochs = [first.id.epoch]
+    for peer in ("second", "third"):
+        seen = MessageId(epochs[-1], 10)
+        epochs.append(
+            (await worker.presence.join("room", peer, offered="", fresh="f", roster=False, seen=seen)).id.epoch
+        )
+    seat = Seat("room", "third", 1, "f", seen=MessageId(epochs[-1], 10))
+    await worker.presence.leave(Seat("room", "third", 0, "f", seen=seat.seen))
+    epochs.append((await worker.say("room")).id.epoch)
+    assert epochs == sorted(set(epochs))
