@@ -16,8 +16,8 @@ from relay import __version__, auth
 from relay.bus.base import Bus
 from relay.bus.memory import MemoryBus
 from relay.bus.redis import RedisBus
+from relay.clients import Client, Clients
 from relay.config import Settings
-from relay.connection import Connection
 from relay.envelope import Receipt, read_envelope
 from relay.errors import GOING_AWAY, RelayError
 from relay.events import Roster
@@ -74,6 +74,7 @@ class Worker:
         self.clock = time.monotonic
         self.random = auth.Random()
         self.losses = Pacer()
+        self.clients = Clients(rate=settings.drain_rate, patience=settings.drain_timeout)
         self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
         self.hub = Hub(
             self.metrics,
@@ -100,15 +101,14 @@ class Worker:
             probe_interval=settings.probe_interval,
             clock=self.clock,
             metrics=self.metrics,
-            on_deaf=lambda: self._close_all(),
+            on_deaf=lambda: self.clients.send_away(GOING_AWAY),
         )
-        self._connections: dict[Connection, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._all_closed = asyncio.Event()
         self._stack = AsyncExitStack()
         self._keeping: asyncio.Task[None] | None = None
         self._started = self.clock()
         self._draining = False
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         for part in self._parts:
@@ -133,8 +133,17 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether clients may come; asked at every handshake."""
-        return not self._draining and self._keeps and (not self.settings.redis or self._bus.health().ready)
+        """Whether clients should be sent here."""
+        return not self._draining and self._works
+
+    @property
+    def open(self) -> bool:
+        """Whether clients that come are let in; asked at every handshake."""
+        return not self._closing and self._works
+
+    @property
+    def _works(self) -> bool:
+        return self._keeps and (not self.settings.redis or self._bus.health().ready)
 
     @property
     def _keeps(self) -> bool:
@@ -158,7 +167,7 @@ class Worker:
             version=__version__,
             uptime=self.clock() - self._started,
             rooms=len(self.hub),
-            connections=len(self._connections),
+            connections=len(self.clients),
             draining=self._draining,
             checks=checks,
         )
@@ -175,17 +184,15 @@ class Worker:
         """Send an envelope that comes from a server; raises as `envelope.read` and `Bus.publish` do."""
         return await self.membership.publish_from_server(room, read_envelope(envelope))
 
-    def opened(self, connection: Connection) -> None:
-        """A connection is one of this worker's, until `closed`."""
-        self._connections[connection] = None
-        self.metrics.connections.set(len(self._connections))
+    def opened(self, client: Client) -> None:
+        """A client is one of this worker's, until `closed`."""
+        self.clients.add(client)
+        self.metrics.connections.set(len(self.clients))
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, client: Client) -> None:
         """The end of `opened`."""
-        del self._connections[connection]
-        self.metrics.connections.set(len(self._connections))
-        if not self._connections:
-            self._all_closed.set()
+        self.clients.remove(client)
+        self.metrics.connections.set(len(self.clients))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something for a session in the background; it must not raise."""
@@ -196,24 +203,22 @@ class Worker:
     @property
     def full(self) -> bool:
         """Whether this worker has as many connections as it may have."""
-        return len(self._connections) >= self.settings.max_connections
+        return len(self.clients) >= self.settings.max_connections
 
     async def drain(self) -> None:
-        """Be no longer ready, and close every connection; returns when all are gone, or after the drain timeout."""
-        self._draining = True
-        log.info("draining: closing %d connections", len(self._connections))
-        self._close_all()
-        if self._connections:
-            self._all_closed.clear()
-            try:
-                async with asyncio.timeout(self.settings.drain_timeout):
-                    await self._all_closed.wait()
-            except TimeoutError:
-                log.warning("%d connections were not closed in time", len(self._connections))
+        """Be no longer ready, wait until that has got about, and send everybody elsewhere.
 
-    def _close_all(self) -> None:
-        for connection in list(self._connections):
-            connection.close(GOING_AWAY)
+        Returns when all are gone, or after the drain timeout. Until then what clients have sent is seen to.
+        """
+        self._draining = True
+        if self.settings.drain_delay:
+            log.info("draining: not ready; closing connections in %g s", self.settings.drain_delay)
+            await asyncio.sleep(self.settings.drain_delay)
+        self._closing = True
+        log.info("draining: closing %d connections", len(self.clients))
+        left = await self.clients.drain(GOING_AWAY)
+        if left:
+            log.warning("%d connections were not closed in time", left)
 
     # How it is put together.
 

@@ -18,6 +18,7 @@ from relay.errors import (
     JOIN_CLOSES,
     TOO_FAST,
     BadFrame,
+    CloseReason,
     Refused,
     RelayError,
 )
@@ -70,8 +71,8 @@ class Session:
     """
 
     __slots__ = (
-        "_address", "_bucket", "_busy", "_connection", "_dialect", "_ended", "_goodbye", "_hasty", "_hold_back",
-        "_members", "_own", "_peer", "_publishing", "_waiting", "_worker",
+        "_address", "_bucket", "_busy", "_closing", "_connection", "_dialect", "_ended", "_goodbye", "_hasty",
+        "_hold_back", "_members", "_own", "_peer", "_publishing", "_waiting", "_worker",
     )  # fmt: skip
 
     def __init__(
@@ -98,7 +99,8 @@ class Session:
         self._waiting: deque[Frame] | None = None
         self._ended = False
         self._goodbye = False
-        worker.opened(connection)
+        self._closing: CloseReason | None = None
+        worker.opened(self)
 
     async def enter(self, entry: Callable[[], Entry]) -> None:
         """Come in; what the client sends meanwhile waits. `entry` reads the request, and may raise `Refused`."""
@@ -143,10 +145,25 @@ class Session:
             self._worker.metrics.closed.labels(reason).inc()
         self._ended = True
         self._waiting = None
-        self._worker.closed(self._connection)
+        self._worker.closed(self)
         self._worker.addresses.release(self._address)
         if not self._busy:
             self._leave_all()
+
+    # Client.
+
+    def quit(self, reason: CloseReason, *, now: bool = False) -> None:
+        """See `Client.quit`; reads no further, so that there is an end to what the client has sent."""
+        self._closing = reason
+        if now:
+            self._connection.close(reason)
+        elif not self._ended:
+            self._hold_back(paused=True)
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._closing is not None and not (self._busy or self._waiting or self._publishing):
+            self._connection.close(self._closing)
 
     # What is waited for.
 
@@ -165,7 +182,8 @@ class Session:
             self._serve(self._waiting.popleft())
         if self._waiting is not None and not self._waiting and not self._ended:
             self._waiting = None
-            self._hold_back(paused=False)
+            self._hold_back(paused=self._closing is not None)
+        self._close_if_done()
 
     def _begin(self, work: Awaitable[None], about: Command) -> None:
         """Do what takes time in a task; nothing else is served until it is done."""
@@ -260,7 +278,7 @@ class Session:
             # In order with what this member hears: an id that it is told means that it was told all before.
             ack = Ack(member.room, outcome.id, key)
             self._worker.hub.when_passed(member.room, outcome.id, lambda: member.tell(ack))
-        if self._waiting:
+        if self._waiting or self._closing:
             self._go_on()
 
     async def _join(self, command: Join, since: MessageId | None, codec: Codec) -> None:
