@@ -37,6 +37,9 @@ from relay.redis.link import Dialer
 
 log = logging.getLogger("relay.worker")
 
+_DIAL = 1.5
+"""Seconds for one attempt to connect to Redis: after an outage, the next one should not be long in coming."""
+
 _PRESENCE_BATCH = 0.02
 """Seconds for which joins and leaves are gathered before members are told."""
 
@@ -241,7 +244,7 @@ class Worker:
             bus = MemoryBus(self.hub.deliver, rooms, kept)
             return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
         keys = Keys(settings.prefix)
-        dialer = Dialer(settings.redis, timeout=settings.publish_timeout, name=f"relay-{self.id}")
+        dialer = Dialer(settings.redis, timeout=min(settings.publish_timeout, _DIAL), name=f"relay-{self.id}")
         client = RedisClient(
             dialer,
             timeout=settings.publish_timeout,

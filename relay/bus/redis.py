@@ -229,8 +229,9 @@ class RedisBus:
                     await self._client.call("PUBLISH", self._probe_channel, b"")
             except (RelayError, TimeoutError):
                 log.debug("the probe could not be published")
-            await asyncio.sleep(self._probe_interval / 3)
+            # At once where Redis has just come back: the subscription may have died without a sign meanwhile.
             self._rebuild_if_deaf()
+            await asyncio.sleep(self._probe_interval / 3)
 
     def _rebuild_if_deaf(self) -> None:
         last = max(self._heard or 0, self._rebuilt)

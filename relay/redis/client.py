@@ -20,7 +20,7 @@ log = logging.getLogger("relay.redis")
 
 
 class Backoff:
-    """Waiting times that double from 0.05 s to 2 s, each drawn at random between half and all of that."""
+    """Waiting times that double from 0.05 s to 0.5 s, each drawn at random between half and all of that."""
 
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
@@ -28,7 +28,7 @@ class Backoff:
 
     def next(self) -> float:
         """Seconds to wait before the next attempt."""
-        base, self._base = self._base, min(2.0, self._base * 2)
+        base, self._base = self._base, min(0.5, self._base * 2)
         return base * (0.5 + self._draw() / 2)
 
     def reset(self) -> None:
