@@ -10,13 +10,17 @@ from msgspec import Struct
 
 
 class Publish(Struct, frozen=True):
-    """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`."""
+    """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`.
+
+    Only if the one with the key `after`, if there is one, was sent.
+    """
 
     envelope: bytes
     to: tuple[str, ...] = ()
     channel: str = ""
     key: str = ""
     room: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

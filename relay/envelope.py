@@ -62,8 +62,8 @@ class Publication(Struct, frozen=True):
     `body` is what `splice` made of it. `sender` is the peer id the relay vouches for, `generation` the sender's claim
     to it (0: not a member, no claim to check), `fence` from the last `Receipt` or admission. `to` names the only
     receivers, `()` means everybody. `channel` is for members who listen to some channels only. A publication whose
-    `key` this sender used in this room before is not delivered again. `seen` is the newest id the publishing worker
-    has seen in the room.
+    `key` this sender used in this room before is not delivered again; one that comes `after` a key is refused unless
+    that one was delivered. `seen` is the newest id the publishing worker has seen in the room.
     """
 
     room: str
@@ -75,6 +75,7 @@ class Publication(Struct, frozen=True):
     key: str = ""
     seen: MessageId = BEFORE_ALL
     fence: Fence = Fence()
+    after: str = ""
 
 
 class Receipt(Struct, frozen=True):

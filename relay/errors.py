@@ -35,6 +35,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_method": (405, "this address knows no such method; the Allow header lists those it knows"),
     "not_joined": (409, "this connection is not in that room"),
     "already_joined": (409, "this connection is in that room already"),
+    "out_of_order": (409, "the envelope that this one comes after is not known to have been sent; nor was this one"),
     "peer_taken": (409, "the peer id is in use, and the resume key does not match"),
     "room_full": (409, "the room has as many members as it may have"),
     "too_many_rooms": (409, "this connection is in as many rooms as it may be"),

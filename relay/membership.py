@@ -121,7 +121,7 @@ class Membership:
             self._metrics.recoveries.labels(replay.lost or "recovered").inc()
         member.fence = Fence(given.generation, given.id.epoch)
         member.resume = seat.current
-        member.previous_resume = auth.fingerprint(offered) if given.resumed else ""
+        member.previous_resume = auth.fingerprint(offered)
         recovered = None if since is None else not replay.lost
         place = since if since is not None and recovered else given.id
         welcome = Welcome(
@@ -325,6 +325,7 @@ class Membership:
             command.key,
             self._seen(room),
             fence,
+            command.after,
         )
 
     def _seen(self, room: str) -> MessageId:

@@ -50,7 +50,7 @@ class Bus(Protocol):
         """Give the publication its id and send it, in one step; `done` is called once, perhaps before this returns.
 
         Publishes are carried out in the order of the calls. `done` gets the receipt, or an error: `Refused`
-        (`no_such_peer`, with the absent ones in `detail["peers"]`: nothing was sent), `Replaced`, `NotMember`,
+        (`no_such_peer`, with the absent ones in `detail["peers"]`, or `out_of_order`: nothing was sent), `Replaced`, `NotMember`,
         `Unavailable` or `OutcomeUnknown`.
         """
         ...

@@ -6,7 +6,7 @@ from typing import Self
 
 from relay.bus.base import BusHealth, Published, Sink, no_such_peer, replay_of
 from relay.envelope import MessageId, Publication, Receipt, seal
-from relay.errors import NotMember, RelayError, Replaced
+from relay.errors import NotMember, Refused, RelayError, Replaced
 from relay.events import Message, Replay, RoomEvent
 from relay.limits import LogTerms
 from relay.memory import MemoryRooms
@@ -70,12 +70,14 @@ class MemoryBus:
                 raise NotMember()
             if place.generation > publication.generation:
                 raise Replaced()
-        absent = [peer for peer in publication.to if peer not in room.places]
-        if absent:
-            raise no_such_peer(absent)
         before = room.repeats.get((publication.sender, publication.key))
         if publication.key and before:
             return Receipt(str(before).encode(), repeat=True)
+        if publication.after and (publication.sender, publication.after) not in room.repeats:
+            raise Refused("out_of_order")
+        absent = [peer for peer in publication.to if peer not in room.places]
+        if absent:
+            raise no_such_peer(absent)
         message_id = room.next_id()
         if publication.key:
             self._rooms.remember(room, publication.sender, publication.key, message_id)

@@ -14,7 +14,7 @@ import msgspec
 from relay.bus.base import BusHealth, Published, Sink, no_such_peer, replay_of, weight
 from relay.bus.subscriber import Arrival, Subscriber
 from relay.envelope import Fence, MessageId, Publication, Receipt, read_id
-from relay.errors import NotMember, OutcomeUnknown, RelayError, Replaced
+from relay.errors import NotMember, OutcomeUnknown, Refused, RelayError, Replaced
 from relay.events import Delivery, Gap, Joined, Left, Message, Replay, RoomEvent, TakenOver
 from relay.limits import Clock, LogTerms
 from relay.metrics import Metrics
@@ -171,9 +171,13 @@ class RedisBus:
             publication.body,
         )
         # A version that is none sends the script the long way.
-        version = b"%d" % fence.version if seen.epoch == fence.epoch and not to and not publication.key else b"0"
+        version = (
+            b"%d" % fence.version
+            if seen.epoch == fence.epoch and not (to or publication.key or publication.after)
+            else b"0"
+        )
         epoch, seq = b"%d" % fence.epoch, b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, publication.key.encode())
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(publication))
         outlet = self._outlets.get(publication.room) or _Outlet(self._head(publication.room))
         log = self._log_kept
         now = self._clock()
@@ -241,6 +245,14 @@ class RedisBus:
             self._subscriber.rebuild()
 
 
+def _keys(publication: Publication) -> bytes:
+    """A publication's key and the one it comes after, as the script wants them."""
+    if not publication.key and not publication.after:
+        return b"0 "
+    key = publication.key.encode()
+    return b"%d %b%b" % (len(key), key, publication.after.encode())
+
+
 def _packed_parts(*parts: str | int) -> bytes:
     """Parts of a command, packed (RESP)."""
     return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
@@ -280,6 +292,8 @@ def _outcome(reply: Any) -> Receipt | RelayError:
             return Receipt(text, fence=Fence(int(version), read_id(text).epoch))
         case [b"repeat", bytes() as text]:
             return Receipt(text, repeat=True)
+        case [b"early"]:
+            return Refused("out_of_order")
         case [b"absent", [*peers]]:
             return no_such_peer([peer.decode("ascii") for peer in peers])
         case [b"replaced"]:

@@ -51,6 +51,7 @@ class _Leave(_Command, tag="leave"):
 
 class _Publish(_Command, tag="publish"):
     envelope: Raw = Raw(b"")
+    after: Key = ""
 
 
 class _Subscribe(_Command, tag="subscribe"):
@@ -117,7 +118,7 @@ def _read_command(data: bytes) -> Command:
         case _Leave():
             return Leave(room, key)
         case _Publish():
-            return _read_publish(bytes(command.envelope), room, key)
+            return _read_publish(bytes(command.envelope), room, key, command.after)
         case _Subscribe():
             return Subscribe(command.channels, room, key)
         case _Unsubscribe():
@@ -128,11 +129,11 @@ def _read_command(data: bytes) -> Command:
             return Ping(room, key)
 
 
-def _read_publish(envelope: bytes, room: str, key: str) -> Publish:
+def _read_publish(envelope: bytes, room: str, key: str, after: str) -> Publish:
     if not envelope:
         raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=key)
     inner = read_envelope(envelope)
-    return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room)
+    return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room, after)
 
 
 def _bad_command(data: bytes, text: str) -> BadFrame:

@@ -98,7 +98,8 @@ class Presence(Protocol):
 
         `offered` is the fingerprint of the resume key the client came with ("" for none), `fresh` that of the next one.
         A place that exists is taken over if `offered` matches its current or previous one: a `TakenOver` is published,
-        and `fresh` replaces what is current. A new place publishes a `Joined`. With `roster`, the admission has one.
+        and `fresh` replaces what is current. A new place publishes a `Joined`; it, too, is good to come back to with
+        `offered`, should the answer be lost on its way. With `roster`, the admission has one.
         `seen` is the newest id that the worker has seen in the room.
         Raises `Refused`: `peer_taken`, `room_full`.
         """

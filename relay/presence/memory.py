@@ -29,7 +29,7 @@ class MemoryPresence:
         if not before and len(state.places) >= self._terms.members_per_room:
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
         generation = self._rooms.next_generation()
-        state.places[peer] = Place(generation, str(self._lease), fresh, offered if before else "")
+        state.places[peer] = Place(generation, str(self._lease), fresh, offered)
         if before:
             self._rooms.emit(TakenOver(room, state.next_id(), peer, generation))
         else:

@@ -107,6 +107,38 @@ async def test_a_repeat_is_acknowledged_again_and_not_delivered(make_worker: Mak
     assert [event.id.seq - first.id.seq for event in a.ear.heard] == [0, 1, 2]
 
 
+async def test_a_repeat_is_one_though_the_addressee_has_left_meanwhile(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    given = await worker.presence.join("room", "peer", offered="", fresh="f", roster=False)
+    first = await worker.say("room", to=("peer",), key="k")
+    assert await worker.presence.leave(Seat("room", "peer", given.generation))
+    assert (await worker.say("room", to=("peer",), key="k")).id == first.id
+
+
+async def test_what_comes_after_something_is_not_sent_before_it(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    for key in ("", "two"):
+        with pytest.raises(Refused) as refused:
+            await worker.say("room", key=key, after="one")
+        assert refused.value.code == "out_of_order"
+    one = await worker.say("room", key="one")
+    two = await worker.say("room", key="two", after="one")
+    again = await worker.say("room", key="two", after="forgotten")
+    last = await worker.say("room", after="two")
+    assert (two.id.seq, again.id, last.id.seq) == (one.id.seq + 1, two.id, one.id.seq + 2)
+    with pytest.raises(Refused):
+        await worker.say("room", sender="other", key="x", after="one")
+
+
+async def test_keys_are_told_apart_whatever_they_are_made_of(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    for key in ("é\n ☃", "a b", "a  b", "0 "):
+        first = await worker.say("room", key=key)
+        assert (await worker.say("room", key=key)).id == first.id
+        assert not (await worker.say("room", key=key + "2", after=key)).repeat
+
+
 async def test_repeat_keys_are_bounded_in_number(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.say("room", key="first")

@@ -71,6 +71,12 @@ async def test_coming_back_takes_the_place_over_without_join_or_leave(make_worke
     assert (await a.presence.roster("room")).count == 1
 
 
+async def test_a_new_place_is_good_to_come_back_to_with_the_key_it_was_asked_for_with(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    assert not (await join(worker, offered="f0", fresh="f1"))[1].resumed
+    assert (await join(worker, offered="f0", fresh="f2"))[1].resumed  # the first answer was lost
+
+
 async def test_a_resume_key_stays_good_until_the_next_is_used(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await join(worker, fresh="f1")

@@ -13,7 +13,7 @@ raise(state)
 if before then state.version = math.max(state.version, before.generation + 1) end
 local generation = state.version
 write_entry(peer, {
-  generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = before and offered or '-' })
+  generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = offered })
 call('PEXPIRE', KEYS[2], ARGV[7])
 
 local id = next_id(state)

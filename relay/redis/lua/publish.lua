@@ -1,7 +1,8 @@
 -- What standing.lua could not settle; ARGV and what is returned are told there.
 local sender = string.match(ARGV[2], '^%S+')
-local generation, seen_epoch, ttl, log_ttl, most, repeat_ttl, key =
-  string.match(ARGV[8], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
+local generation, seen_epoch, ttl, log_ttl, most, repeat_ttl, length, keys =
+  string.match(ARGV[8], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
+local key, after = string.sub(keys, 1, tonumber(length)), string.sub(keys, tonumber(length) + 1)
 generation = tonumber(generation)
 if generation > 0 then
   local entry = call('HGET', KEYS[2], sender)
@@ -10,18 +11,19 @@ if generation > 0 then
   if held < generation then return { 'unknown' } end
 end
 
-local absent = {}
-for i = 9, #ARGV do
-  if call('HEXISTS', KEYS[2], ARGV[i]) == 0 then absent[#absent + 1] = ARGV[i] end
-end
-if #absent > 0 then return { 'absent', absent } end
-
 local state = state_of(tonumber(seen_epoch), tonumber(ARGV[5]))
 local mark = sender .. ' ' .. key
 if key ~= '' then
   local before = call('ZSCORE', KEYS[3], mark)
   if before then return { 'repeat', number(state.epoch) .. '-' .. before } end
 end
+if after ~= '' and not call('ZSCORE', KEYS[3], sender .. ' ' .. after) then return { 'early' } end
+
+local absent = {}
+for i = 9, #ARGV do
+  if call('HEXISTS', KEYS[2], ARGV[i]) == 0 then absent[#absent + 1] = ARGV[i] end
+end
+if #absent > 0 then return { 'absent', absent } end
 
 local id = next_id(state)
 save(state, ttl)
