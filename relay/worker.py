@@ -16,8 +16,8 @@ from relay import __version__, auth
 from relay.bus.base import Bus
 from relay.bus.memory import MemoryBus
 from relay.bus.redis import RedisBus
-from relay.clients import Client, Clients
 from relay.config import Settings
+from relay.drain import Client, Clients
 from relay.envelope import Receipt, read_envelope
 from relay.errors import GOING_AWAY, RelayError
 from relay.events import Roster

@@ -49,9 +49,9 @@ class Bus(Protocol):
     def publish(self, publication: Publication, done: Published) -> None:
         """Give the publication its id and send it, in one step; `done` is called once, perhaps before this returns.
 
-        Publishes are carried out in the order of the calls. `done` gets the receipt, or an error: `Refused`
-        (`no_such_peer`, with the absent ones in `detail["peers"]`, or `out_of_order`: nothing was sent), `Replaced`, `NotMember`,
-        `Unavailable` or `OutcomeUnknown`.
+        Publishes are carried out in the order of the calls. `done` gets the receipt, or an error: `Refused` (and
+        nothing was sent: `no_such_peer`, with the absent ones in `detail["peers"]`; `out_of_order`), `Replaced`,
+        `NotMember`, `Unavailable` or `OutcomeUnknown`.
         """
         ...
 

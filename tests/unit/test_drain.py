@@ -5,7 +5,7 @@ import functools
 
 import pytest
 
-from relay.clients import Clients
+from relay.drain import Clients
 from relay.errors import GOING_AWAY
 
 

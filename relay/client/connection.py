@@ -1,0 +1,245 @@
+"""One connection to the relay, from the handshake to its end."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from relay.client.backoff import Backoff
+from relay.client.events import Event
+from relay.client.outbox import Outbox
+from relay.client.place import Frame, Place
+from relay.envelope import MessageId
+from relay.errors import CLOSE_REASONS, GOING_AWAY
+
+log = logging.getLogger("relay.client")
+
+_ABNORMAL: Final = 1006
+_LARGEST: Final = 2**24
+_BUSY: Final = frozenset({429, 500, 502, 503, 504})
+_reasons = {reason.code: reason for reason in CLOSE_REASONS}
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a client goes about it; times are in seconds.
+
+    `outgoing` envelopes may wait for the relay, `window` of them on their way; `incoming` events may wait for the user,
+    then nothing more is read, acknowledgements neither. Who hears nothing for `ping_interval` asks, and after
+    `ping_timeout` without an answer connects anew. `proxy` is as in `websockets`: an address, True for the system's.
+    """
+
+    outgoing: int = 1000
+    window: int = 32
+    incoming: int = 1000
+    connect_timeout: float = 10
+    ping_interval: float = 10
+    ping_timeout: float = 5
+    close_timeout: float = 2
+    proxy: str | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for when it comes."""
+
+    room: str
+    peer: str = ""
+    presence: bool = False
+    echo: bool = False
+    channels: tuple[str, ...] = ()
+
+    def url(self, base: str, place: Place) -> str:
+        """The address to connect to."""
+        query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
+        if peer := place.peer or self.peer:
+            query.append(("peer", peer))
+        query += [(name, "1") for name in ("presence", "echo") if getattr(self, name)]
+        if place.known:
+            query.append(("since", str(place.id)))
+        scheme, _, rest = base.rstrip("/").partition("://")
+        scheme = {"http": "ws", "https": "wss"}.get(scheme, scheme)
+        return f"{scheme}://{rest}/rooms/{quote(self.room)}" + (f"?{urlencode(query)}" if query else "")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a connection ended, or why there was none: whether to come back, and how soon."""
+
+    code: str
+    text: str
+    final: bool = False
+    elsewhere: bool = False
+    at_least: float = 0.0
+
+
+class Connection:
+    """Carries what is in the outbox to the relay, and what the relay says to `deliver`."""
+
+    def __init__(
+        self,
+        request: Request,
+        options: Options,
+        place: Place,
+        outbox: Outbox,
+        *,
+        deliver: Callable[[Event], Awaitable[None]],
+        welcomed: Callable[[], None],
+    ) -> None:
+        self._request = request
+        self._options = options
+        self._place = place
+        self._outbox = outbox
+        self._deliver = deliver
+        self._welcomed = welcomed
+        self._socket: ClientConnection | None = None
+        self._work = asyncio.Event()
+        self._again = Backoff()
+        self._pause = 0.0
+        self._heard = 0.0
+        self._error = End("", "")
+
+    async def run(self, base: str) -> End:
+        """Connect, and stay until the connection ends."""
+        try:
+            self._socket = await self._open(base)
+        except InvalidStatus as refused:
+            return _refusal(refused)
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+            return End("unreachable", f"{base}: {error or type(error).__name__}")
+        socket = self._socket
+        tasks = [asyncio.create_task(work) for work in (self._write(socket), self._watch(socket))]
+        try:
+            await self._read(socket)
+        except ConnectionClosed as closed:
+            return self._ended(closed)
+        finally:
+            for task in tasks:
+                task.cancel()
+            socket.transport.abort()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return End("", "")
+
+    def wake(self) -> None:
+        """There is something in the outbox."""
+        self._work.set()
+
+    def drop(self) -> None:
+        """Lose the connection without a word, as a change of network would."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def _open(self, base: str) -> ClientConnection:
+        options = self._options
+        return await connect(
+            self._request.url(base, self._place),
+            subprotocols=[Subprotocol("relay.v1"), Subprotocol(f"resume.{self._place.resume}")],
+            compression=None,
+            proxy=True if options.proxy is True else options.proxy or None,
+            open_timeout=options.connect_timeout,
+            close_timeout=options.close_timeout,
+            ping_interval=None,
+            max_size=_LARGEST,
+        )
+
+    # What comes.
+
+    async def _read(self, socket: ClientConnection) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        while True:
+            text = await socket.recv(decode=False)
+            self._heard = asyncio.get_running_loop().time()
+            for event in self._understand(_decode(text)):
+                await self._deliver(event)
+
+    def _understand(self, frame: Frame) -> list[Event]:
+        match frame.get("type"):
+            case "welcome":
+                events = self._place.welcome(frame)
+                self._outbox.rewind()
+                self._welcomed()
+                self._work.set()
+                return events
+            case "ack":
+                self._outbox.acknowledged(str(frame["key"]), MessageId.parse(frame["id"]))
+                self._again.reset()
+                self._work.set()
+            case "error":
+                self._refused(frame)
+        return self._place.hear(frame)
+
+    def _refused(self, frame: Frame) -> None:
+        key, code, text = (str(frame.get(name, "")) for name in ("key", "code", "text"))
+        if frame.get("about") == "join":
+            self._error = End(code, text)
+        elif key and self._outbox.refused(key, code, text):
+            self._pause = asyncio.get_running_loop().time() + self._again.next(at_least=0.05)
+            self._work.set()
+
+    # What goes.
+
+    async def _write(self, socket: ClientConnection) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await asyncio.sleep(max(0.0, self._pause - loop.time()))
+            for frame in self._outbox.to_send():
+                await socket.send(frame, text=True)
+
+    async def _watch(self, socket: ClientConnection) -> None:
+        """A connection may be dead without a sign: ask, when nothing was heard for a while."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(max(0.0, self._heard + self._options.ping_interval - loop.time()))
+            if loop.time() - self._heard < self._options.ping_interval:
+                continue
+            asked = loop.time()
+            await socket.send('{"type":"ping"}')
+            await asyncio.sleep(self._options.ping_timeout)
+            if self._heard < asked:
+                log.info("nothing heard for %.1f s; connecting anew", loop.time() - self._heard)
+                socket.transport.abort()
+
+    def _ended(self, closed: ConnectionClosed) -> End:
+        code = closed.rcvd.code if closed.rcvd else _ABNORMAL
+        reason = _reasons.get(code)
+        if reason is None or self._error.code in {"unavailable", "outcome_unknown"}:
+            return End(self._error.code or "lost", self._error.text or "the connection was lost")
+        return End(
+            self._error.code or reason.name,
+            self._error.text or reason.text,
+            final=not reason.reconnect,
+            elsewhere=reason is GOING_AWAY,
+        )
+
+
+def _refusal(refused: InvalidStatus) -> End:
+    """An HTTP answer in place of a connection."""
+    response = refused.response
+    code, text = f"http_{response.status_code}", f"the relay answered with HTTP {response.status_code}"
+    try:
+        error = _decode(response.body or b"")["error"]
+        code, text = str(error["code"]), str(error["text"])
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        log.debug("not an answer of the relay's own: %r", (response.body or b"")[:200])
+    wait = response.headers.get("Retry-After", "0")
+    return End(
+        code,
+        text,
+        final=response.status_code not in _BUSY,
+        at_least=float(wait) if wait.isascii() and wait.isdigit() else 0.0,
+    )
