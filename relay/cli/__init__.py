@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 import click
@@ -13,6 +14,8 @@ import click
 from relay import __version__, logs
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.text import aligned, greeting, reachable, settings_table, shown
+from relay.cli.watch import reason, watch
+from relay.client import Closed, Options, join
 from relay.config import Settings, SettingsError, declared, load
 from relay.errors import RelayError
 from relay.fleet import live_rooms
@@ -87,6 +90,31 @@ def rooms(as_json: bool, **flags: str | None) -> None:
         click.echo(aligned([("room", "members"), *((room, str(count)) for room, count in found)]))
     else:
         click.echo("no room has members", err=True)
+
+
+@main.command("watch")
+@click.argument("room")
+@click.option("--url", default="ws://localhost:8888", show_default=True, help="Where the relay is (ws:// or wss://).")
+@click.option("--peer", default="", help="The id to be in the room as; one of the relay's choice without it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
+    """Follow what is said in a room, and who comes and goes, until Ctrl-C.
+
+    Comes back by itself when the connection is lost, and shows what was said meanwhile.
+    """
+    logs.configure("error", "text")
+    note = partial(click.echo, err=True)
+    try:
+        watched = join(url, room, peer=peer, presence=True, options=Options(proxy=True))
+    except ValueError as error:
+        _fail([f"--url: {error}"], status=2)
+    note(f"connecting to {logs.escape(url)}")
+    try:
+        asyncio.run(watch(watched, as_json=as_json, say=click.echo, note=note))
+    except Closed as closed:
+        _fail([reason(closed)], status=1)
+    except (KeyboardInterrupt, BrokenPipeError):
+        return
 
 
 @main.command(hidden=True)

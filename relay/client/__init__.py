@@ -12,14 +12,16 @@ What `send` returns from was taken by the relay, once, however often the connect
 it was broken comes when it is back, once and in order; or `Lost` says that it cannot be had.
 """
 
+from relay.client.connection import Options
 from relay.client.errors import Closed, NotAcknowledged, QueueFull, Rejected
-from relay.client.events import Envelope, Event, Joined, Left, Lost, Resumed
-from relay.client.room import Options, Room, join
+from relay.client.events import Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
+from relay.client.room import Room, join
 
 __all__ = [
     "Closed",
     "Envelope",
     "Event",
+    "Interrupted",
     "Joined",
     "Left",
     "Lost",

@@ -11,12 +11,11 @@ class Backoff:
 
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
-        self._failures = 0
+        self._bound = _BASE
 
     def next(self, *, at_least: float = 0.0) -> float:
         """Seconds to wait after a failure; the relay may have asked for more (Retry-After)."""
-        bound = min(_CAP, _BASE * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
+        bound, self._bound = self._bound, min(_CAP, self._bound * 2)
         return at_least + self._draw() * bound
 
     def soon(self) -> float:
@@ -25,4 +24,4 @@ class Backoff:
 
     def reset(self) -> None:
         """It worked."""
-        self._failures = 0
+        self._bound = _BASE

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from relay.client.backoff import Backoff
 from relay.client.events import Event
@@ -21,6 +22,7 @@ from relay.errors import CLOSE_REASONS, GOING_AWAY
 
 log = logging.getLogger("relay.client")
 
+_SCHEMES: Final = {"http": "ws", "https": "wss"}
 _ABNORMAL: Final = 1006
 _LARGEST: Final = 2**24
 _BUSY: Final = frozenset({429, 500, 502, 503, 504})
@@ -58,16 +60,27 @@ class Request:
     channels: tuple[str, ...] = ()
 
     def url(self, base: str, place: Place) -> str:
-        """The address to connect to."""
+        """The address to connect to; `base` is from `base_of`."""
         query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
         if peer := place.peer or self.peer:
             query.append(("peer", peer))
         query += [(name, "1") for name in ("presence", "echo") if getattr(self, name)]
         if place.known:
             query.append(("since", str(place.id)))
-        scheme, _, rest = base.rstrip("/").partition("://")
-        scheme = {"http": "ws", "https": "wss"}.get(scheme, scheme)
-        return f"{scheme}://{rest}/rooms/{quote(self.room)}" + (f"?{urlencode(query)}" if query else "")
+        return f"{base}/rooms/{quote(self.room)}" + (f"?{urlencode(query)}" if query else "")
+
+
+def base_of(url: str) -> str:
+    """Where a relay is, without the slash at the end; raises ValueError for what is no such address."""
+    scheme, _, rest = url.rstrip("/").partition("://")
+    base = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
+    try:
+        parse_uri(base)
+    except (InvalidURI, ValueError):
+        raise ValueError(f"{url!r} is not an address that begins with ws:// or wss://") from None
+    if "?" in url:
+        raise ValueError(f"{url!r} has a query, which the relay would not see")
+    return base
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +134,13 @@ class Connection:
             await self._read(socket)
         except ConnectionClosed as closed:
             return self._ended(closed)
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            return End("protocol_error", f"{base} does not speak the relay's protocol: {error!r}", final=True)
         finally:
             for task in tasks:
                 task.cancel()
             socket.transport.abort()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return End("", "")
 
     def wake(self) -> None:
         """There is something in the outbox."""
@@ -157,7 +171,7 @@ class Connection:
 
     # What comes.
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, socket: ClientConnection) -> NoReturn:
         self._heard = asyncio.get_running_loop().time()
         while True:
             text = await socket.recv(decode=False)

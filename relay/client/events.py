@@ -27,6 +27,13 @@ class Left(Struct, frozen=True):
     peer: str
 
 
+class Interrupted(Struct, frozen=True):
+    """The connection was lost, and why; it is being made anew. What is sent waits meanwhile."""
+
+    code: str
+    text: str
+
+
 class Resumed(Struct, frozen=True):
     """The connection was lost and is back; what was missed has been told, `replayed` envelopes of it."""
 
@@ -39,4 +46,4 @@ class Lost(Struct, frozen=True):
     reason: str
 
 
-Event = Envelope | Joined | Left | Resumed | Lost
+Event = Envelope | Joined | Left | Interrupted | Resumed | Lost

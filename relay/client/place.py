@@ -17,8 +17,7 @@ class Place:
     a first welcome that got lost is no harm: it is good for a place that was given to whoever offered it.
     """
 
-    def __init__(self, *, presence: bool) -> None:
-        self._presence = presence
+    def __init__(self) -> None:
         self.peer = ""
         self.id = BEFORE_ALL
         self.resume = secrets.token_urlsafe(16)
@@ -63,10 +62,10 @@ class Place:
                 self._advance(frame["id"])
         return []
 
-    def _advance(self, text: str) -> bool:
+    def _advance(self, text: object) -> bool:
         """Whether this id is news."""
         try:
-            told = MessageId.parse(text)
+            told = MessageId.parse(str(text))
         except ValueError:
             return False
         news = told > self.id

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from relay.client.backoff import Backoff
-from relay.client.connection import Connection, End, Options, Request
+from relay.client.connection import Connection, End, Options, Request, base_of
 from relay.client.errors import Closed
-from relay.client.events import Event
+from relay.client.events import Event, Interrupted
 from relay.client.outbox import Item, Outbox
 from relay.client.place import Place
 from relay.envelope import MessageId
@@ -34,11 +34,13 @@ def join(
 
     `url` is where the relay is (`ws://`, `wss://`), or several such places: each new connection tries the next. `peer`
     is the id to have, one of the relay's choice without it. `presence` keeps `Room.members` and tells of joins and
-    leaves; `echo` lets this client hear itself; `channels` are the only ones it hears, if there are any.
+    leaves; `echo` lets this client hear itself; `channels` are the only ones it hears, if there are any. Raises
+    ValueError for what is no such address.
     """
-    return Room(
-        [url] if isinstance(url, str) else list(url), Request(room, peer, presence, echo, tuple(channels)), options
-    )
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise ValueError("at least one address is needed")
+    return Room([base_of(one) for one in urls], Request(room, peer, presence, echo, tuple(channels)), options)
 
 
 class Room:
@@ -51,7 +53,7 @@ class Room:
         self._urls = itertools.cycle(urls)
         self._request = request
         self._options = options
-        self._place = Place(presence=request.presence)
+        self._place = Place()
         self._outbox = Outbox(size=options.outgoing, window=options.window)
         self._incoming: asyncio.Queue[Event | None] = asyncio.Queue(options.incoming)
         self._connection: Connection | None = None
@@ -63,7 +65,7 @@ class Room:
         self.reconnects = -1
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name=f"room {self._request.room}")
+        self._task = asyncio.create_task(self._keep(), name=f"room {self._request.room}")
         try:
             async with asyncio.timeout(self._options.connect_timeout):
                 await self._welcome.wait()
@@ -182,6 +184,13 @@ class Room:
 
     # Within.
 
+    async def _keep(self) -> None:
+        try:
+            await self._run()
+        except Exception:
+            log.exception("%s: this client failed", self.name)
+            self._over(Closed("internal", "the client failed; its log says how"))
+
     async def _run(self) -> None:
         backoff = Backoff()
 
@@ -191,19 +200,24 @@ class Room:
             self.reconnects += 1
             self._welcome.set()
 
-        while self._closed is None:
+        while not self._is_over():
             self._connection = Connection(
                 self._request, self._options, self._place, self._outbox, deliver=self._incoming.put, welcomed=welcomed
             )
             end = self._end = await self._connection.run(next(self._urls))
-            self.connected = False
+            was_connected, self.connected = self.connected, False
             if end.final:
                 self._over(Closed(end.code, end.text))
-            if self._closed is not None:
-                break
+            if self._is_over():
+                return
+            if was_connected:
+                await self._incoming.put(Interrupted(end.code, end.text))
             delay = backoff.soon() if end.elsewhere else backoff.next(at_least=end.at_least)
             log.info("%s: %s (%s); coming back in %.2f s", self.name, end.text, end.code, delay)
             await asyncio.sleep(delay)
+
+    def _is_over(self) -> bool:
+        return self._closed is not None
 
     def _over(self, closed: Closed) -> None:
         if self._closed is None:

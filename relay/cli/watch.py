@@ -1,0 +1,70 @@
+"""`relay watch`: a room in the terminal, line by line."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from relay import logs
+from relay.client import Closed, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Room
+
+_json = msgspec.json.Encoder()
+_ADDED = frozenset({"from", "id", "sender", "channel"})
+
+Say = Callable[[str], None]
+
+
+async def watch(room: Room, *, as_json: bool, say: Say, note: Say) -> None:
+    """Follow a room until the relay closes it for good (`Closed`); `say` gets what happens, `note` how it goes."""
+    async with room:
+        note(logs.escape(f"in {room.name} as {room.peer}; members: {', '.join(sorted(room.members))}"))
+        async for event in room:
+            if as_json:
+                say(_as_json(event))
+            else:
+                say(f"{datetime.now():%H:%M:%S.%f}"[:12] + "  " + logs.escape(line(event)))
+
+
+def line(event: Event) -> str:
+    """An event as people read it; not escaped yet."""
+    match event:
+        case Envelope():
+            channel = event.data.get("channel")
+            return "  ".join([event.sender, *([] if channel is None else [f"[{channel}]"]), _content(event.data)])
+        case Joined():
+            return f"+ {event.peer}"
+        case Left():
+            return f"- {event.peer}"
+        case Interrupted():
+            return f"… {event.text} ({event.code}); coming back"
+        case Resumed():
+            return f"… back; nothing was missed, {event.replayed} caught up with"
+        case Lost():
+            return f"! something was missed and cannot be had ({event.reason})"
+
+
+def _content(data: dict[str, Any]) -> str:
+    rest = {name: value for name, value in data.items() if name not in _ADDED}
+    if rest.keys() == {"message"}:
+        message = rest["message"]
+        return message if isinstance(message, str) else _json.encode(message).decode()
+    return _json.encode(rest).decode()
+
+
+def _as_json(event: Event) -> str:
+    if isinstance(event, Envelope):
+        return json.dumps({"type": "envelope", **event.data})
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    return json.dumps({"type": type(event).__name__.lower(), **fields})
+
+
+def reason(closed: Closed) -> str:
+    """Why watching ended, and what to do about it."""
+    hints = {
+        "unreachable": "is a relay running there? `relay serve` starts one, --url says where it is",
+        "peer_taken": "choose another --peer, or leave it out",
+    }
+    hint = hints.get(closed.code, "")
+    return f"{closed.text} ({closed.code})" + (f"; {hint}" if hint else "")

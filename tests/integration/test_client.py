@@ -1,0 +1,182 @@
+"""The Python client and `relay watch` on real workers."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from relay.client import Closed, Envelope, Interrupted, Joined, Left, Lost, Options, Rejected, Room, join
+from tests.conftest import MakeRelay
+from tests.fleet import eventually
+
+
+async def numbers(room: Room, total: int) -> list[int]:
+    """What was said, up to so many messages."""
+    heard: list[int] = []
+    async for event in room:
+        assert not isinstance(event, Lost)
+        if isinstance(event, Envelope):
+            heard.append(event.data["n"])
+            if len(heard) == total:
+                break
+    return heard
+
+
+async def test_two_meet_talk_and_part(pair) -> None:
+    async with join(pair[0].http, "room", peer="a", presence=True) as a:
+        async with join(pair[1].ws, "room", peer="b") as b:
+            assert await anext(a) == Joined("b")
+            ident = await b.send({"message": "hello"}, to="a")
+            assert await anext(a) == Envelope(
+                ident, "b", {"message": "hello", "to": "a", "from": "b", "id": str(ident)} | key_of(b)
+            )
+            with pytest.raises(Rejected, match="no_such_peer"):
+                await a.send({}, to="c")
+        assert await anext(a) == Left("b")
+        assert a.members == {"a"}
+
+
+def key_of(_: Room) -> dict[str, str]:
+    """Keys of commands stay out of what others see."""
+    return {}
+
+
+async def test_a_taken_peer_id_is_final(pair) -> None:
+    async with join(pair[0].ws, "room", peer="a"):
+        with pytest.raises(Closed, match="peer_taken"):
+            async with join(pair[1].ws, "room", peer="a"):
+                pass
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_connections_that_break_at_random_lose_and_repeat_nothing(
+    start: MakeRelay, redis_url, prefix, seed: int
+) -> None:
+    draw = random.Random(seed)
+    relays = [await start(redis=redis_url, prefix=prefix, grace=10, lease=5) for _ in range(2)]
+    urls = [relay.ws for relay in relays]
+    total = 300
+    async with join(urls, "room", peer="a") as a, join(urls[::-1], "room", peer="b") as b:
+        listening = asyncio.create_task(numbers(b, total))
+        sending = []
+        for n in range(total):
+            sending.append(a.post({"n": n}))
+            if draw.random() < 0.05:
+                draw.choice([a, b]).drop()
+            await asyncio.sleep(draw.random() * 0.01)
+        ids = await asyncio.gather(*sending)
+        assert ids == sorted(ids)
+        assert await listening == list(range(total))
+        assert a.reconnects + b.reconnects > 3
+        assert b.duplicates == 0
+
+
+async def test_a_worker_that_is_killed_is_left_for_another(pair) -> None:
+    urls = [relay.ws for relay in pair]
+    async with join(urls, "room", peer="a") as a, join(urls[1], "room", peer="b") as b:
+        pair[0].signal(signal.SIGKILL)
+        await a.send({"n": 1})
+        assert (await anext(b)).data["n"] == 1
+        assert isinstance(await anext(a), Interrupted)
+
+
+class Watching:
+    """`relay watch` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "relay", "watch", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    async def noted(self, text: str) -> str:
+        assert self.process.stderr
+        while text not in (line := await asyncio.to_thread(self.process.stderr.readline)):
+            assert line, "it has ended"
+        return line
+
+    async def line(self) -> str:
+        assert self.process.stdout
+        return (await asyncio.to_thread(self.process.stdout.readline)).rstrip("\n")
+
+    async def interrupted(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return await self.ended()
+
+    def close(self) -> None:
+        with self.process:
+            self.process.kill()
+
+    async def ended(self) -> int:
+        return await asyncio.to_thread(self.process.wait, 15)
+
+
+@pytest.fixture
+def watching() -> Iterator[Callable[..., Watching]]:
+    started: list[Watching] = []
+
+    def start(*arguments: str) -> Watching:
+        started.append(Watching(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+async def test_watching_a_room_shows_what_happens_and_lets_nothing_through_to_the_terminal(pair, watching) -> None:
+    async with join(pair[0].ws, "room", peer="a", presence=True) as a:
+        watcher = watching("room", "--url", pair[1].ws, "--peer", "w")
+        assert "members: a, w" in await watcher.noted("members")
+        assert await anext(a) == Joined("w")
+        await a.send({"sender": "me", "channel": "c\x1b[2J", "message": "hi \x1b]0;x\x07"})
+        assert (await watcher.line())[12:] == r"  a  [c\x1b[2J]  hi \x1b]0;x\x07"
+        await a.send({"offer": {"sdp": "v=0"}})
+        assert (await watcher.line())[12:] == '  a  {"offer":{"sdp":"v=0"}}'
+        async with join(pair[0].ws, "room", peer="b"):
+            assert (await watcher.line())[12:] == "  + b"
+        assert (await watcher.line())[12:] == "  - b"
+        assert await watcher.interrupted() == 0
+        assert await anext(a) == Joined("b")
+
+
+async def test_watching_as_json_and_through_a_restart(start: MakeRelay, redis_url, prefix, watching) -> None:
+    relay = await start(redis=redis_url, prefix=prefix, grace=5)
+    watcher = watching("room", "--url", relay.ws, "--json")
+    await watcher.noted("members")
+    async with join(relay.ws, "room", peer="a") as a:
+        assert json.loads(await watcher.line()) == {"type": "joined", "peer": "a"}
+        await a.send({"n": 1})
+        told = json.loads(await watcher.line())
+        assert (told["type"], told["from"], told["n"]) == ("envelope", "a", 1)
+        port = relay.port
+        await relay.terminate()
+        assert json.loads(await watcher.line())["type"] == "interrupted"
+        await start(redis=redis_url, prefix=prefix, port=port)
+        assert json.loads(await watcher.line())["type"] == "resumed"
+    assert await watcher.interrupted() == 0
+
+
+async def test_watching_what_cannot_be_watched_says_what_to_do(pair, watching) -> None:
+    async with join(pair[0].ws, "room", peer="a"):
+        taken = watching("room", "--url", pair[0].ws, "--peer", "a")
+        assert "choose another --peer" in await taken.noted("peer_taken")
+        assert await taken.ended() == 1
+
+
+@pytest.mark.parametrize("url", ["localhost:8888", "ftp://localhost"])
+async def test_watching_at_no_address_is_a_usage_error(watching, url: str) -> None:
+    watcher = watching("room", "--url", url)
+    assert "--url" in await watcher.noted("--url")
+    assert await watcher.ended() == 2
+
+
+async def test_slow_starts_are_waited_for(start: MakeRelay) -> None:
+    relay = await start(ready=False)
+    async with join(relay.ws, "room", options=Options(connect_timeout=20)) as room:
+        await eventually(lambda: room.connected)

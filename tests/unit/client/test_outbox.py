@@ -1,0 +1,91 @@
+"""The queue of what is to be said."""
+
+import asyncio
+import json
+
+import pytest
+
+from relay.client.errors import NotAcknowledged, QueueFull, Rejected
+from relay.client.outbox import Outbox
+from relay.envelope import MessageId
+
+ID = MessageId(1, 2)
+
+
+@pytest.fixture
+async def outbox() -> Outbox:
+    return Outbox(size=5, window=3)
+
+
+def sent(outbox: Outbox) -> list[tuple[int, int | None]]:
+    """What is sent now: the number of each envelope, and of the one it comes after."""
+    frames = [json.loads(frame) for frame in outbox.to_send()]
+    number = {item.key: json.loads(item.envelope)["n"] for item in outbox._items.values()}
+    return [(frame["envelope"]["n"], number[frame["after"]] if "after" in frame else None) for frame in frames]
+
+
+async def test_a_window_of_them_goes_out_each_after_the_one_before_that_is_not_acknowledged(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(5)]
+    assert sent(outbox) == [(0, None), (1, 0), (2, 1)]
+    assert sent(outbox) == []
+    outbox.acknowledged(items[0].key, ID)
+    assert await items[0].done == ID
+    assert sent(outbox) == [(3, 2)]
+    for item in items[1:4]:
+        outbox.acknowledged(item.key, ID)
+    assert sent(outbox) == [(4, None)]
+
+
+async def test_an_error_of_the_moment_sends_it_and_all_after_it_again(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(3)]
+    sent(outbox)
+    assert outbox.refused(items[1].key, "unavailable", "")
+    assert sent(outbox) == [(1, 0), (2, 1)]
+    assert outbox.refused(items[2].key, "out_of_order", "")
+    assert sent(outbox) == [(2, 1)]
+    assert outbox.resent == 3
+
+
+async def test_a_new_connection_sends_all_again(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(2)]
+    sent(outbox)
+    outbox.acknowledged(items[0].key, ID)
+    outbox.rewind()
+    assert sent(outbox) == [(1, None)]
+
+
+async def test_a_refusal_ends_one_and_what_follows_no_longer_waits_for_it(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(3)]
+    sent(outbox)
+    assert not outbox.refused(items[0].key, "no_such_peer", "not here")
+    with pytest.raises(Rejected, match="no_such_peer"):
+        await items[0].done
+    outbox.refused(items[1].key, "out_of_order", "")
+    assert sent(outbox) == [(1, None), (2, 1)]
+    assert not outbox.refused("unknown", "unavailable", "")
+
+
+async def test_it_is_bounded(outbox: Outbox) -> None:
+    for n in range(5):
+        outbox.add({"n": n})
+    with pytest.raises(QueueFull):
+        outbox.add({"n": 5})
+
+
+async def test_giving_up_says_whether_it_may_have_been_sent(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(5)]
+    sent(outbox)
+    assert outbox.give_up(items[0]).possibly_sent
+    assert not outbox.give_up(items[4]).possibly_sent
+    assert len(outbox) == 3
+    assert isinstance(outbox.give_up(items[4]), NotAcknowledged)
+
+
+async def test_in_the_end_all_that_wait_are_told(outbox: Outbox) -> None:
+    item, waited_for = outbox.add({}), outbox.add({})
+    waiting = asyncio.ensure_future(waited_for.done)
+    outbox.fail(Rejected("over", ""))
+    with pytest.raises(Rejected):
+        await waiting
+    assert item.done.done()
+    assert len(outbox) == 0
