@@ -132,7 +132,11 @@ def _read_command(data: bytes) -> Command:
 def _read_publish(envelope: bytes, room: str, key: str, after: str) -> Publish:
     if not envelope:
         raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=key)
-    inner = read_envelope(envelope)
+    try:
+        inner = read_envelope(envelope)
+    except BadFrame as error:
+        error.key = error.key or key
+        raise
     return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room, after)
 
 

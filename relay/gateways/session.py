@@ -236,9 +236,11 @@ class Session:
         if self._bucket is None:
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
         allowed = self._bucket.take()
-        if len(frame.data) > settings.max_message:
-            raise BadFrame("too_large", f"{len(frame.data)} bytes; at most {settings.max_message} are relayed")
         command = self._dialect.own.receive(frame)
+        if len(frame.data) > settings.max_message:
+            # Read all the same: whoever waits for an answer under a key gets one.
+            text = f"{len(frame.data)} bytes; at most {settings.max_message} are relayed"
+            raise BadFrame("too_large", text, about=_name(command), key=command.key)
         if not allowed:
             self._hasty += 1
             if self._hasty > _PATIENCE:
@@ -328,6 +330,9 @@ class Session:
     def _answer(self, ping: Ping) -> None:
         member = self._member(ping.room)
         here = self._worker.hub.get(member.room)
+        if here and (here.joined or here.left):
+            # An id that a member is told means that it was told all before.
+            self._worker.hub.tell_presence()
         newest = max(member.since, here.last) if here else member.since
         self._tell(Pong(member.room, newest, ping.key))
 

@@ -80,7 +80,7 @@ async def unharmed(sender: Client, neighbour: Client) -> None:
         ('{"type":"ping","room":"elsewhere"}', "not_joined", "ping"),
         (b"\x00\x01", "binary_frame", None),
         (b"{}", "binary_frame", None),
-        ('{"a":"' + "x" * 2000 + '"}', "too_large", None),
+        ('{"a":"' + "x" * 2000 + '"}', "too_large", "envelope"),
     ],
 )
 async def test_a_bad_frame_is_answered(relay: Relay, enter: MakeClient, frame, code: str, about: str | None) -> None:

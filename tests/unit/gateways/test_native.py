@@ -58,6 +58,9 @@ def test_frames_and_the_commands_they_are(text: str, command: object) -> None:
         ('{"type":"publish"}', "bad_command", "publish", ""),
         ('{"type":"publish","envelope":[]}', "bad_envelope", "envelope", ""),
         ('{"type":"publish","envelope":{"from":1}}', "reserved_field", "envelope", ""),
+        ('{"type":"publish","key":"k","envelope":{"from":1}}', "reserved_field", "envelope", "k"),
+        ('{"type":"publish","key":"k","envelope":{"to":[]}}', "bad_envelope", "envelope", "k"),
+        ('{"type":"publish","key":"k","envelope":{"to":"?","key":"inner"}}', "bad_peer", "envelope", "inner"),
         ('{"type":"join",', "bad_json", "envelope", ""),
     ],
 )
