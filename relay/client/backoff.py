@@ -3,19 +3,21 @@
 import random
 from collections.abc import Callable
 
-_BASE, _CAP, _SOON = 0.25, 10.0, 0.5
+_SOON = 0.5
 
 
 class Backoff:
-    """Full jitter: somewhere between nothing and a bound that doubles with every failure, up to ten seconds."""
+    """Full jitter: somewhere between nothing and a bound that doubles with every failure, from `base` to `cap`."""
 
-    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, *, base: float = 0.25, cap: float = 10.0, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
-        self._bound = _BASE
+        self._base = base
+        self._cap = cap
+        self._bound = base
 
     def next(self, *, at_least: float = 0.0) -> float:
         """Seconds to wait after a failure; the relay may have asked for more (Retry-After)."""
-        bound, self._bound = self._bound, min(_CAP, self._bound * 2)
+        bound, self._bound = self._bound, min(self._cap, self._bound * 2)
         return at_least + self._draw() * bound
 
     def soon(self) -> float:
@@ -24,4 +26,4 @@ class Backoff:
 
     def reset(self) -> None:
         """It worked."""
-        self._bound = _BASE
+        self._bound = self._base

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -18,13 +19,14 @@ from relay.client.events import Event
 from relay.client.outbox import Outbox
 from relay.client.place import Frame, Place
 from relay.envelope import MessageId
-from relay.errors import CLOSE_REASONS, GOING_AWAY
+from relay.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
 
 log = logging.getLogger("relay.client")
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 _ABNORMAL: Final = 1006
 _LARGEST: Final = 2**24
+_LONGEST: Final = 3600.0
 _BUSY: Final = frozenset({429, 500, 502, 503, 504})
 _reasons = {reason.code: reason for reason in CLOSE_REASONS}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -34,12 +36,20 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class Options:
     """How a client goes about it; times are in seconds.
 
-    `outgoing` envelopes may wait for the relay, `window` of them on their way; `incoming` events may wait for the user,
-    then nothing more is read, acknowledgements neither. Who hears nothing for `ping_interval` asks, and after
-    `ping_timeout` without an answer connects anew. `proxy` is as in `websockets`: an address, True for the system's.
+    `outgoing` envelopes may wait for the relay, `window` of them on their way; with `wait_for_space` a `send` beyond
+    that waits its turn, else it raises `QueueFull`.
+
+    `incoming` events may wait for the user, then nothing more is read: the relay keeps what follows, closes the
+    connection when that is too much (4000), and has the rest in its log. Acknowledgements come the same way, so they
+    wait as well: who sends has to listen, too (or to ask for a channel on which nobody speaks).
+
+    Who hears nothing for `ping_interval` asks, and after `ping_timeout` without an answer connects anew; so long, too,
+    may a handshake take. `proxy` is as in `websockets`: an address, True for the system's. `draw` is where jitter
+    comes from: a number from 0 to 1.
     """
 
     outgoing: int = 1000
+    wait_for_space: bool = False
     window: int = 32
     incoming: int = 1000
     connect_timeout: float = 10
@@ -47,6 +57,7 @@ class Options:
     ping_timeout: float = 5
     close_timeout: float = 2
     proxy: str | bool | None = None
+    draw: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +126,11 @@ class Connection:
         self._welcomed = welcomed
         self._socket: ClientConnection | None = None
         self._work = asyncio.Event()
-        self._again = Backoff()
+        self._inside = asyncio.Event()
+        self._again = Backoff(base=0.05, cap=1.0, draw=options.draw)
         self._pause = 0.0
         self._heard = 0.0
+        self._delivering = False
         self._error = End("", "")
 
     async def run(self, base: str) -> End:
@@ -127,9 +140,10 @@ class Connection:
         except InvalidStatus as refused:
             return _refusal(refused)
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+            self._place.unanswered()
             return End("unreachable", f"{base}: {error or type(error).__name__}")
         socket = self._socket
-        tasks = [asyncio.create_task(work) for work in (self._write(socket), self._watch(socket))]
+        tasks = [asyncio.create_task(_or_end(work, socket)) for work in (self._write, self._watch)]
         try:
             await self._read(socket)
         except ConnectionClosed as closed:
@@ -163,7 +177,7 @@ class Connection:
             subprotocols=[Subprotocol("relay.v1"), Subprotocol(f"resume.{self._place.resume}")],
             compression=None,
             proxy=True if options.proxy is True else options.proxy or None,
-            open_timeout=options.connect_timeout,
+            open_timeout=options.ping_timeout,
             close_timeout=options.close_timeout,
             ping_interval=None,
             max_size=_LARGEST,
@@ -177,7 +191,12 @@ class Connection:
             text = await socket.recv(decode=False)
             self._heard = asyncio.get_running_loop().time()
             for event in self._understand(_decode(text)):
+                self._delivering = True
                 await self._deliver(event)
+            if self._delivering:
+                # The relay was not silent while the user did not listen.
+                self._delivering = False
+                self._heard = asyncio.get_running_loop().time()
 
     def _understand(self, frame: Frame) -> list[Event]:
         match frame.get("type"):
@@ -185,7 +204,7 @@ class Connection:
                 events = self._place.welcome(frame)
                 self._outbox.rewind()
                 self._welcomed()
-                self._work.set()
+                self._inside.set()
                 return events
             case "ack":
                 self._outbox.acknowledged(str(frame["key"]), MessageId.parse(frame["id"]))
@@ -199,38 +218,51 @@ class Connection:
         key, code, text = (str(frame.get(name, "")) for name in ("key", "code", "text"))
         if frame.get("about") == "join":
             self._error = End(code, text)
-        elif key and self._outbox.refused(key, code, text):
-            self._pause = asyncio.get_running_loop().time() + self._again.next(at_least=0.05)
+        elif key:
+            if self._outbox.refused(key, code, text):
+                self._pause = asyncio.get_running_loop().time() + self._again.next(at_least=0.05)
             self._work.set()
 
     # What goes.
 
     async def _write(self, socket: ClientConnection) -> None:
-        loop = asyncio.get_running_loop()
+        await self._inside.wait()
         while True:
-            await self._work.wait()
             self._work.clear()
-            await asyncio.sleep(max(0.0, self._pause - loop.time()))
+            await self._patience()
             for frame in self._outbox.to_send():
                 await socket.send(frame, text=True)
+                await self._patience()
+            await self._work.wait()
+
+    async def _patience(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (left := self._pause - loop.time()) > 0:  # noqa: ASYNC110  # the end of the wait may move
+            await asyncio.sleep(left)
 
     async def _watch(self, socket: ClientConnection) -> None:
         """A connection may be dead without a sign: ask, when nothing was heard for a while."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(max(0.0, self._heard + self._options.ping_interval - loop.time()))
-            if loop.time() - self._heard < self._options.ping_interval:
+            if self._delivering:
+                await asyncio.sleep(self._options.ping_interval)
+            if self._delivering or loop.time() - self._heard < self._options.ping_interval:
                 continue
             asked = loop.time()
             await socket.send('{"type":"ping"}')
             await asyncio.sleep(self._options.ping_timeout)
-            if self._heard < asked:
+            if self._heard < asked and not self._delivering:
                 log.info("nothing heard for %.1f s; connecting anew", loop.time() - self._heard)
                 socket.transport.abort()
 
     def _ended(self, closed: ConnectionClosed) -> End:
         code = closed.rcvd.code if closed.rcvd else _ABNORMAL
         reason = _reasons.get(code)
+        if not self._inside.is_set() and closed.rcvd is None:
+            self._place.unanswered()
+        if reason is REPLACED and self._place.take_back():
+            return End(reason.name, "a late attempt of this client's own took its place", elsewhere=True)
         if reason is None or self._error.code in {"unavailable", "outcome_unknown"}:
             return End(self._error.code or "lost", self._error.text or "the connection was lost")
         return End(
@@ -239,6 +271,17 @@ class Connection:
             final=not reason.reconnect,
             elsewhere=reason is GOING_AWAY,
         )
+
+
+async def _or_end(work: Callable[[ClientConnection], Awaitable[None]], socket: ClientConnection) -> None:
+    """Without this work the connection is of no use."""
+    try:
+        await work(socket)
+    except ConnectionClosed:
+        pass
+    except Exception:
+        log.exception("this client failed; it connects anew")
+        socket.transport.abort()
 
 
 def _refusal(refused: InvalidStatus) -> End:
@@ -250,10 +293,10 @@ def _refusal(refused: InvalidStatus) -> End:
         code, text = str(error["code"]), str(error["text"])
     except (msgspec.MsgspecError, KeyError, TypeError):
         log.debug("not an answer of the relay's own: %r", (response.body or b"")[:200])
-    wait = response.headers.get("Retry-After", "0")
+    wait = response.headers.get("Retry-After", "")
     return End(
         code,
         text,
         final=response.status_code not in _BUSY,
-        at_least=float(wait) if wait.isascii() and wait.isdigit() else 0.0,
+        at_least=min(float(wait), _LONGEST) if wait.isascii() and wait.isdigit() else 0.0,
     )

@@ -21,6 +21,8 @@ class Place:
         self.peer = ""
         self.id = BEFORE_ALL
         self.resume = secrets.token_urlsafe(16)
+        self._came_with = ""
+        self._unanswered = ""
         self.members: set[str] = set()
         self.duplicates = 0
 
@@ -34,14 +36,28 @@ class Place:
         events: list[Event] = []
         returning, recovered = self.known, frame.get("recovered")
         self.peer = str(frame["peer"])
-        self.resume = str(frame["resume"])
+        self._came_with, self.resume = self.resume, str(frame["resume"])
         if returning and not recovered:
-            events.append(Lost(str(frame.get("reason", "epoch"))))
-            self.id = BEFORE_ALL
+            events.append(self._lose(frame))
         self._advance(frame["id"])
         if not recovered and "members" in frame:
             events += self._replace(frame, told=returning)
         return events
+
+    def unanswered(self) -> None:
+        """An attempt to come back had no answer; it may reach the relay late, and take the place over."""
+        self._unanswered = self.resume
+
+    def take_back(self) -> bool:
+        """Whether it was such an attempt that took the place over, so that it is this client's still.
+
+        The relay then knows the key that the attempt was made with, and not the one it gave afterwards.
+        """
+        own = bool(self._unanswered) and self._unanswered == self._came_with
+        if own:
+            self.resume = self._came_with
+        self._unanswered = ""
+        return own
 
     def hear(self, frame: Frame) -> list[Event]:
         """The relay said something that answers nothing."""
@@ -56,11 +72,15 @@ class Place:
                 self._advance(frame["id"])
                 return [Resumed(int(frame["replayed"]))]
             case "error" if frame.get("code") == "messages_lost":
-                self._advance(frame.get("id", ""))
-                return [Lost(str(frame.get("reason", "")))]
+                return [self._lose(frame)]
             case "ack" | "pong":
                 self._advance(frame["id"])
         return []
+
+    def _lose(self, frame: Frame) -> Lost:
+        """What lies between the place and the one that is told now cannot be had; a new epoch may begin anywhere."""
+        self.id = MessageId.parse(str(frame["id"]))
+        return Lost(str(frame.get("reason", "")))
 
     def _advance(self, text: object) -> bool:
         """Whether this id is news."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from relay.client.backoff import Backoff
 from relay.client.connection import Connection, End, Options, Request, base_of
-from relay.client.errors import Closed
+from relay.client.errors import Closed, NotAcknowledged
 from relay.client.events import Event, Interrupted
 from relay.client.outbox import Item, Outbox
 from relay.client.place import Place
@@ -61,6 +61,7 @@ class Room:
         self._closed: Closed | None = None
         self._task: asyncio.Task[None] | None = None
         self._end = End("", "")
+        self._leaving = False
         self.connected = False
         self.reconnects = -1
 
@@ -127,18 +128,33 @@ class Room:
     ) -> MessageId:
         """Send a JSON object to the room, or only to the peers in `to`; returns its id once the relay has it.
 
-        Envelopes are sent in the order of the calls, over as many connections as it takes, each once. Raises `Rejected`
-        (the relay will not send it), `NotAcknowledged` (not within `timeout`), `QueueFull` or `Closed`.
+        Envelopes get their places in the room in the order of the calls, over as many connections as it takes, each
+        once; how, is told in `relay.client.outbox`.
+
+        Raises `Rejected` (the relay will not send it), `NotAcknowledged` (not within `timeout`), `QueueFull` or
+        `Closed`. One that nobody waits for any longer (the time is up, the caller was cancelled) is not sent again.
         """
-        item = self._take(envelope, to)
+        item = None
         try:
             async with asyncio.timeout(timeout):
+                if self._options.wait_for_space:
+                    await self._outbox.space()
+                item = self._take(envelope, to)
                 return await item.done
         except TimeoutError:
-            raise self._outbox.give_up(item) from None
+            raise self._give_up(item) from None
+        except asyncio.CancelledError:
+            self._give_up(item)
+            raise
+
+    def _give_up(self, item: Item | None) -> NotAcknowledged:
+        error = self._outbox.give_up(item) if item else NotAcknowledged(possibly_sent=False)
+        if self._connection is not None:
+            self._connection.wake()
+        return error
 
     def post(self, envelope: Mapping[str, Any], *, to: str | Sequence[str] | None = None) -> asyncio.Future[MessageId]:
-        """As `send`, without waiting: the future gets the id, or the error."""
+        """As `send`, without waiting, and without a limit in time: the future gets the id, or the error."""
         return self._take(envelope, to).done
 
     def _take(self, envelope: Mapping[str, Any], to: str | Sequence[str] | None) -> Item:
@@ -159,6 +175,9 @@ class Room:
         event = await self._incoming.get() if self._closed is None or not self._incoming.empty() else None
         if event is not None:
             return event
+        if not self._incoming.full():
+            # Others may be waiting, too.
+            self._incoming.put_nowait(None)
         if self._closed is None or self._closed.code == "left":
             raise StopAsyncIteration
         raise self._closed
@@ -166,16 +185,33 @@ class Room:
     # How it ends.
 
     async def leave(self) -> None:
-        """Send what waits, within `close_timeout`, and say goodbye."""
-        if self._closed is None:
-            if waiting := self._outbox.waiting():
-                await asyncio.wait(waiting, timeout=self._options.close_timeout)
-            if len(self._outbox):
-                log.info("leaving %s with %d envelopes unacknowledged", self.name, len(self._outbox))
-            self._over(Closed("left", "this client has left the room"))
-            if self._connection is not None:
-                await self._connection.close()
-        await self._stop()
+        """Send what waits, within `close_timeout`, and say goodbye.
+
+        Without a connection there is nobody to say it to: the others see it when the grace time is over.
+        """
+        try:
+            if self._closed is None:
+                self._let_through()
+                if waiting := self._outbox.waiting():
+                    await asyncio.wait(waiting, timeout=self._options.close_timeout)
+                if len(self._outbox):
+                    log.info("leaving %s with %d envelopes unacknowledged", self.name, len(self._outbox))
+                self._over(Closed("left", "this client has left the room"))
+                if self._connection is not None:
+                    await self._connection.close()
+        finally:
+            await self._stop()
+
+    def _let_through(self) -> None:
+        """Nobody listens any more if the queue is full: what fills it must not hold up the last acknowledgements."""
+        self._leaving = True
+        if self._incoming.full():
+            while not self._incoming.empty():
+                self._incoming.get_nowait()
+
+    async def _hear(self, event: Event) -> None:
+        if not (self._leaving and self._incoming.full()):
+            await self._incoming.put(event)
 
     def drop(self) -> None:
         """Lose the connection without a word, as a change of network would; for tests. It comes back by itself."""
@@ -192,7 +228,7 @@ class Room:
             self._over(Closed("internal", "the client failed; its log says how"))
 
     async def _run(self) -> None:
-        backoff = Backoff()
+        backoff = Backoff(draw=self._options.draw)
 
         def welcomed() -> None:
             backoff.reset()
@@ -202,7 +238,7 @@ class Room:
 
         while not self._is_over():
             self._connection = Connection(
-                self._request, self._options, self._place, self._outbox, deliver=self._incoming.put, welcomed=welcomed
+                self._request, self._options, self._place, self._outbox, deliver=self._hear, welcomed=welcomed
             )
             end = self._end = await self._connection.run(next(self._urls))
             was_connected, self.connected = self.connected, False
@@ -211,7 +247,7 @@ class Room:
             if self._is_over():
                 return
             if was_connected:
-                await self._incoming.put(Interrupted(end.code, end.text))
+                await self._hear(Interrupted(end.code, end.text))
             delay = backoff.soon() if end.elsewhere else backoff.next(at_least=end.at_least)
             log.info("%s: %s (%s); coming back in %.2f s", self.name, end.text, end.code, delay)
             await asyncio.sleep(delay)

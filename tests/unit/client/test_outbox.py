@@ -89,3 +89,57 @@ async def test_in_the_end_all_that_wait_are_told(outbox: Outbox) -> None:
         await waiting
     assert item.done.done()
     assert len(outbox) == 0
+
+
+async def test_a_burst_of_errors_is_one_reason_to_wait(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(3)]
+    sent(outbox)
+    assert [outbox.refused(item.key, "unavailable", "") for item in items] == [True, False, False]
+    sent(outbox)
+    outbox.acknowledged(items[0].key, ID)
+    assert [outbox.refused(item.key, "out_of_order", "") for item in items[1:]] == [False, False]
+    assert sent(outbox) == [(1, None), (2, 1)]
+    assert outbox.refused(items[2].key, "out_of_order", "")
+
+
+async def test_what_is_given_up_while_others_are_being_sent_is_not_sent(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(3)]
+    frames = outbox.to_send()
+    assert json.loads(next(frames))["key"] == items[0].key
+    assert not outbox.give_up(items[1]).possibly_sent
+    assert [json.loads(frame)["key"] for frame in frames] == [items[2].key]
+
+
+async def test_an_envelope_may_bring_a_key_of_its_own(outbox: Outbox) -> None:
+    assert outbox.add({"key": "mine"}).key == "mine"
+    assert outbox.add({"key": ""}).key
+    for bad in ("mine", 5, "x" * 65):
+        with pytest.raises(Rejected, match="bad_envelope"):
+            outbox.add({"key": bad})
+    assert len(outbox) == 2
+
+
+@pytest.mark.parametrize("name", ["from", "id", "room", "type"])
+async def test_what_the_relay_adds_is_not_sent(outbox: Outbox, name: str) -> None:
+    with pytest.raises(Rejected, match="reserved_field"):
+        outbox.add({name: None})
+
+
+async def test_those_who_wait_for_space_take_turns(outbox: Outbox) -> None:
+    items = [outbox.add({"n": n}) for n in range(5)]
+    taken: list[int] = []
+
+    async def add(n: int) -> None:
+        await outbox.space()
+        outbox.add({"n": n})
+        taken.append(n)
+
+    waiting = [asyncio.create_task(add(n)) for n in range(5, 8)]
+    await asyncio.sleep(0)
+    outbox.acknowledged(items[0].key, ID)
+    await waiting[0]
+    assert taken == [5]
+    outbox.give_up(items[1])
+    outbox.refused(items[2].key, "no_such_peer", "")
+    await asyncio.gather(*waiting)
+    assert taken == [5, 6, 7]

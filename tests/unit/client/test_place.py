@@ -8,7 +8,7 @@ from relay.envelope import MessageId
 
 
 def welcome(ident: str = "5-2", **more):
-    return {"type": "welcome", "peer": "me", "id": ident, "resume": "next", **more}
+    return {"type": "welcome", "peer": "me", "id": ident, "resume": "next"} | more
 
 
 def listed(*peers: str, count: int | None = None):
@@ -81,3 +81,26 @@ def test_a_loss_while_connected_is_told_and_the_list_follows(place: Place) -> No
 @pytest.mark.parametrize("frame", [{"type": "later"}, {"type": "error", "code": "x"}, {"id": 1, "from": "a"}, {}])
 def test_what_is_not_known_is_passed_over(place: Place, frame) -> None:
     assert place.hear(frame) == []
+
+
+def test_after_a_loss_the_room_goes_on_wherever_the_relay_says(place: Place) -> None:
+    place.hear({"type": "error", "code": "messages_lost", "reason": "epoch", "id": "4-8"})
+    assert place.id == MessageId(4, 8)
+    assert place.hear({"from": "a", "id": "4-9"})
+
+
+def test_a_place_taken_over_by_a_late_attempt_is_taken_back_once(place: Place) -> None:
+    assert not place.take_back()
+    place.unanswered()
+    place.welcome(welcome(recovered=True, resume="newer"))
+    assert place.take_back()
+    assert place.resume == "next"
+    assert not place.take_back()
+
+
+def test_a_late_attempt_with_an_older_key_is_not_the_one(place: Place) -> None:
+    place.unanswered()
+    for key in ("newer", "newest"):
+        place.welcome(welcome(recovered=True, resume=key))
+    assert not place.take_back()
+    assert place.resume == "newest"

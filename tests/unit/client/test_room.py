@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
-from relay.client import Closed, Interrupted, Lost, NotAcknowledged, Options, Rejected, Resumed, join
+from relay.client import Closed, Interrupted, Lost, NotAcknowledged, Options, QueueFull, Rejected, Resumed, join
 from relay.client.backoff import Backoff
 
 QUICK = Options(connect_timeout=5, close_timeout=0.2)
@@ -256,6 +256,116 @@ async def test_leaving_says_goodbye_and_ends_the_events(script: Script) -> None:
         await room.leave()
         assert [event async for event in room] == []
     assert codes == [1000]
+
+
+async def test_giving_one_up_makes_way_for_the_next(script: Script) -> None:
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        await socket.recv()
+        frame = json.loads(await socket.recv())
+        await tell(socket, type="ack", key=frame["key"], id="1-2")
+        await socket.wait_closed()
+
+    script.parts = [only]
+    async with room_of(script, options=Options(window=1, close_timeout=0.2)) as room:
+        late = asyncio.create_task(room.send({"n": 1}, timeout=0.1))
+        await asyncio.sleep(0)
+        assert str(await room.send({"n": 2}, timeout=5)) == "1-2"
+        with pytest.raises(NotAcknowledged):
+            await late
+
+
+async def test_who_waits_for_space_may_wait_in_vain(script: Script) -> None:
+    script.parts = [silent, silent]
+    for patient, error in ((True, NotAcknowledged), (False, QueueFull)):
+        options = Options(outgoing=1, wait_for_space=patient, close_timeout=0.1)
+        async with room_of(script, options=options) as room:
+            room.post({"n": 1})
+            with pytest.raises(error) as late:
+                await room.send({"n": 2}, timeout=0.05)
+            assert not getattr(late.value, "possibly_sent", False)
+
+
+async def silent(socket: ServerConnection) -> None:
+    await welcome(socket)
+    await socket.wait_closed()
+
+
+async def test_a_cancelled_sender_leaves_nothing_behind(script: Script) -> None:
+    script.parts = [silent]
+    async with room_of(script) as room:
+        sending = asyncio.create_task(room.send({}))
+        await asyncio.sleep(0)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert not len(room._outbox)
+
+
+async def test_a_user_who_does_not_listen_is_no_silent_relay(script: Script) -> None:
+    asked = []
+
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        for n in range(3):
+            await tell(socket, n=n, **{"from": "a", "id": f"1-{n + 2}"})
+        asked.extend([frame async for frame in socket])
+
+    script.parts = [only]
+    options = Options(incoming=1, ping_interval=0.02, ping_timeout=0.02, close_timeout=0.2)
+    async with room_of(script, options=options) as room:
+        await asyncio.sleep(0.2)
+        assert room.connected
+        assert [(await anext(room)).data["n"] for _ in range(3)] == [0, 1, 2]
+        assert not asked
+
+
+async def test_leaving_waits_for_what_is_on_its_way_though_nobody_listens(script: Script) -> None:
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        frame = json.loads(await socket.recv())
+        for n in range(100):
+            await tell(socket, n=n, **{"from": "a", "id": f"1-{n + 2}"})
+        await tell(socket, type="ack", key=frame["key"], id="1-102")
+        await socket.wait_closed()
+
+    script.parts = [only]
+    async with room_of(script, options=Options(incoming=5)) as room:
+        sent = room.post({})
+        while not room._incoming.full():
+            await asyncio.sleep(0)
+    assert str(await sent) == "1-102"
+
+
+async def test_a_late_attempt_of_its_own_is_no_end(script: Script) -> None:
+    async def lost(socket: ServerConnection) -> None:
+        await welcome(socket)
+        socket.transport.abort()
+
+    async def unanswered(socket: ServerConnection) -> None:
+        socket.transport.abort()
+
+    async def replaced(socket: ServerConnection) -> None:
+        await welcome(socket, "1-2", recovered=True)
+        await socket.close(4500)
+
+    async def back(socket: ServerConnection) -> None:
+        await welcome(socket, "1-3", recovered=True)
+        await socket.close(4500)
+
+    script.parts = [lost, unanswered, replaced, back]
+    async with room_of(script) as room:
+        with pytest.raises(Closed, match="replaced"):
+            [event async for event in room]
+    assert script.keys[1:] == ["key-1-1", "key-1-1", "key-1-1"]
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8888", "ftp://localhost", "ws://", "ws://host:port", "ws://host/?peer=a", "ws://host/#a", []]
+)
+def test_what_is_no_address_is_told_at_once(url: Any) -> None:
+    with pytest.raises(ValueError):
+        join(url, "r")
 
 
 def test_waiting_times_double_and_are_drawn_from_all_of_their_range() -> None:
