@@ -99,7 +99,10 @@ class Room:
 
     @property
     def members(self) -> frozenset[str]:
-        """Who is in the room, connected or expected back, this client included; empty without `presence`."""
+        """Who is in the room, connected or expected back, this client included; empty without `presence`.
+
+        The relay lists only so many by name (`presence-list`, 100): of a larger room, these and those who came since.
+        """
         return frozenset(self._place.members)
 
     @property

@@ -12,7 +12,7 @@ import pytest
 
 from relay.client import Closed, Envelope, Interrupted, Joined, Left, Lost, Options, Rejected, Room, join
 from tests.conftest import MakeRelay
-from tests.fleet import eventually
+from tests.fleet import Client, eventually
 
 
 async def numbers(room: Room, total: int) -> list[int]:
@@ -32,8 +32,9 @@ async def test_two_meet_talk_and_part(pair) -> None:
         async with join(pair[1].ws, "room", peer="b") as b:
             assert await anext(a) == Joined("b")
             ident = await b.send({"message": "hello"}, to="a")
+            # The key under which it was acknowledged is nobody else's business.
             assert await anext(a) == Envelope(
-                ident, "b", {"message": "hello", "to": "a", "from": "b", "id": str(ident)} | key_of(b)
+                ident, "b", {"message": "hello", "to": "a", "from": "b", "id": str(ident)}
             )
             with pytest.raises(Rejected, match="no_such_peer"):
                 await a.send({}, to="c")
@@ -41,9 +42,36 @@ async def test_two_meet_talk_and_part(pair) -> None:
         assert a.members == {"a"}
 
 
-def key_of(_: Room) -> dict[str, str]:
-    """Keys of commands stay out of what others see."""
-    return {}
+@pytest.mark.parametrize(
+    ("envelope", "code"),
+    [
+        ({"to": []}, "bad_envelope"),
+        ({"to": "?"}, "bad_peer"),
+        ({"channel": 1.5}, "bad_envelope"),
+        ({"x": "x" * 70_000}, "too_large"),
+        ({"x": ["y"] * 30_000, "z": {"key": "k"}}, "too_large"),
+    ],
+)
+async def test_what_is_refused_is_told_and_holds_up_nothing(pair, envelope, code: str) -> None:
+    async with join(pair[0].ws, "room") as a, join(pair[1].ws, "room") as b:
+        refused, sent = a.post(envelope), [a.post({"n": n}) for n in range(5)]
+        with pytest.raises(Rejected, match=code):
+            await refused
+        assert len(await asyncio.gather(*sent)) == 5
+        assert await numbers(b, 5) == list(range(5))
+
+
+async def test_an_attempt_that_arrives_late_does_not_cost_the_place(pair) -> None:
+    async with join([relay.ws for relay in pair], "room", peer="a", presence=True) as a:
+        key = a._place.resume
+        a._place.unanswered()
+        a.drop()
+        assert isinstance(await anext(a), Interrupted)
+        await eventually(lambda: a.connected)
+        late = await Client.open(pair[0].ws + "/rooms/room?peer=a", resume=key)
+        await late.closed()
+        assert await a.send({"n": 1})
+        assert a.reconnects == 2
 
 
 async def test_a_taken_peer_id_is_final(pair) -> None:

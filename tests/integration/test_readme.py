@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -70,6 +71,33 @@ async def run(command: str, **variables: str) -> tuple[int, str]:
     async with asyncio.timeout(20):
         output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
+
+
+async def test_the_python_program_as_it_stands(start: MakeRelay, enter: MakeClient, tmp_path: Path) -> None:
+    relay = await start()
+    bob = await enter(relay, "/rooms/demo?peer=bob&presence=1")
+    (program,) = blocks("python")
+    path = tmp_path / "program.py"
+    path.write_text(program.replace("ws://localhost:8888", relay.ws))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None
+        assert (await bob.next())["joined"] == ["carol"]
+        assert (await bob.next())["message"] == "who is there?"
+        await bob.send({"message": "me"})
+        assert (await bob.next())["message"] == "hello"
+        await enter(relay, "/rooms/demo?peer=dave")
+        for line in (b"bob: me\n", b"here are bob carol dave\n"):
+            assert await process.stdout.readline() == line
+        assert (await bob.next())["joined"] == ["dave"]
+        process.send_signal(signal.SIGINT)
+        assert (await bob.next())["left"] == ["carol"]
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 async def test_every_command_works(start: MakeRelay, enter: MakeClient) -> None:

@@ -53,7 +53,7 @@ def test_version_is_told_by_both_ways_to_start_it(command: Sequence[str]) -> Non
 
 def test_help_names_the_commands_for_people() -> None:
     output = run("--help").output
-    assert all(name in output for name in ("serve", "config", "rooms"))
+    assert all(name in output for name in ("serve", "config", "rooms", "watch"))
     assert "worker" not in output
 
 
