@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -59,6 +60,10 @@ class Options:
     proxy: str | bool | None = None
     draw: Callable[[], float] = random.random
 
+    def __post_init__(self) -> None:
+        if min(self.outgoing, self.window, self.incoming) < 1:
+            raise ValueError("outgoing, window and incoming are at least 1")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -92,6 +97,11 @@ def base_of(url: str) -> str:
     if "?" in url:
         raise ValueError(f"{url!r} has a query, which the relay would not see")
     return base
+
+
+def _shown(base: str) -> str:
+    """An address as anybody may see it, without a password."""
+    return re.sub("//[^/@]*@", "//", base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,7 @@ class Connection:
             return _refusal(refused)
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
             self._place.unanswered()
-            return End("unreachable", f"{base}: {error or type(error).__name__}")
+            return End("unreachable", f"{_shown(base)}: {error or type(error).__name__}")
         socket = self._socket
         tasks = [asyncio.create_task(_or_end(work, socket)) for work in (self._write, self._watch)]
         try:
@@ -149,7 +159,7 @@ class Connection:
         except ConnectionClosed as closed:
             return self._ended(closed)
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-            return End("protocol_error", f"{base} does not speak the relay's protocol: {error!r}", final=True)
+            return End("protocol_error", f"{_shown(base)} does not speak the relay's protocol: {error!r}", final=True)
         finally:
             for task in tasks:
                 task.cancel()

@@ -6,6 +6,7 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from relay.envelope import MessageId
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import QUICK, Client, eventually
 
@@ -64,6 +65,17 @@ async def test_a_loss_is_held_for_the_grace_time_then_told(pair, enter: MakeClie
 
 async def _is(awaitable, expected) -> bool:
     return await awaitable == expected
+
+
+async def test_a_pong_names_no_id_ahead_of_a_join_that_was_not_told(pair, enter: MakeClient) -> None:
+    watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
+    for number in range(10):
+        joined = MessageId.parse((await enter(pair[0], f"/rooms/room?peer=p{number}")).welcome["id"])
+        await watcher.send({"type": "ping", "key": "k"})
+        told = await watcher.until(lambda event: event.get("key") == "k")
+        if MessageId.parse(told[-1]["id"]) < joined:
+            told += await watcher.until(lambda event: event.get("joined"))
+        assert [f"p{number}"] in [event.get("joined") for event in told]
 
 
 async def test_a_return_within_the_grace_time_is_no_news(pair, enter: MakeClient) -> None:

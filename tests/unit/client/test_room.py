@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 from relay.client import Closed, Interrupted, Lost, NotAcknowledged, Options, QueueFull, Rejected, Resumed, join
-from relay.client.backoff import Backoff
+from relay.errors import GOING_AWAY
+from tests.fleet import eventually
 
 QUICK = Options(connect_timeout=5, close_timeout=0.2)
 
@@ -360,18 +361,18 @@ async def test_a_late_attempt_of_its_own_is_no_end(script: Script) -> None:
     assert script.keys[1:] == ["key-1-1", "key-1-1", "key-1-1"]
 
 
-@pytest.mark.parametrize(
-    "url", ["localhost:8888", "ftp://localhost", "ws://", "ws://host:port", "ws://host/?peer=a", "ws://host/#a", []]
-)
-def test_what_is_no_address_is_told_at_once(url: Any) -> None:
-    with pytest.raises(ValueError):
-        join(url, "r")
+async def test_who_is_sent_elsewhere_tries_the_next_address(script: Script) -> None:
+    async def leaving(socket: ServerConnection) -> None:
+        await welcome(socket)
+        await socket.close(1001)
 
+    async def elsewhere(socket: ServerConnection) -> None:
+        await welcome(socket, recovered=True)
+        await socket.wait_closed()
 
-def test_waiting_times_double_and_are_drawn_from_all_of_their_range() -> None:
-    longest, shortest = Backoff(draw=lambda: 1.0), Backoff(draw=lambda: 0.0)
-    assert [longest.next() for _ in range(7)] == [0.25, 0.5, 1, 2, 4, 8, 10]
-    assert longest.next(at_least=2) == 12
-    longest.reset()
-    assert (longest.next(), longest.soon()) == (0.25, 0.5)
-    assert (shortest.next(), shortest.next(at_least=1)) == (0, 1)
+    script.parts = [leaving, elsewhere]
+    urls = [script.url + "/a/", script.url + "/b"]
+    async with join(urls, "r", options=QUICK) as room:
+        assert await anext(room) == Interrupted("going_away", GOING_AWAY.text)
+        await eventually(lambda: room.connected)
+    assert [path.partition("?")[0] for path in script.asked] == ["/a/rooms/r", "/b/rooms/r"]
