@@ -9,11 +9,11 @@ BENCH := tests/bench
 BENCH_VENV := build/bench/venv
 
 # What `make test` needs from the system, as command:package.
-TOOLS := redis-server:redis-server node:nodejs npm:npm
+TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-deploy bench bench-quick lint format lock tools clean
+.PHONY: help run test test-deploy chaos bench bench-quick lint format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
@@ -35,6 +35,9 @@ bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with 
 
 # The peers install themselves; what is missing of their tools leaves their rows out.
 bench bench-quick: TOOLS := redis-server:redis-server cc:build-essential
+
+chaos: $(VENV)/.installed-dev tools ## Strike with every fault, many times, and count; ARGS="--soak 15" for a long time of it.
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downwards.
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ who held a place in the room all the time.
 
 
 class Replay(Struct, frozen=True):
-    """What followed an id in a room, up to the newest one there is (`id`); no events if there is a loss."""
+    """What followed an id in a room, up to the newest one there is (`id`); of what follows a loss, what can be had."""
 
     id: MessageId
     events: Sequence[RoomEvent] = ()

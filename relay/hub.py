@@ -167,7 +167,7 @@ class Hub:
             lost = "" if _follows(here.last, held, replay.id) else lost
             replay = Replay(here.last if not lost else replay.id)
         if lost:
-            self._tell_lost(here, _resumption(here.last, held, replay.id), lost, roster)
+            self._tell_lost(here, _resumption(here.last, [*replay.events, *held], replay.id), lost, roster)
         elif replay.events:
             self._metrics.repaired.inc()
         for event in [*replay.events, *held]:

@@ -301,6 +301,10 @@ class Membership:
                 while (after := self._hub.missing_from(room)) is not None:
                     try:
                         replay = await self._bus.replay(room, after)
+                        if replay.lost == "epoch":
+                            # What came after the loss, from its beginning, can be had.
+                            begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
+                            replay = Replay(begun.id, begun.events, replay.lost)
                         roster = await self._presence.roster(room) if replay.lost else None
                     except RelayError as error:
                         log.debug("cannot read what is missing in %s: %s; trying again", room, error)

@@ -67,6 +67,7 @@ class Metrics:
             "Time since this worker last heard itself through the bus.",
             registry=registry,
         )
+        self.tasks = Gauge("relay_tasks", "Tasks of the event loop.", registry=registry)
         self.handshakes = Counter("relay_handshakes_total", "WebSocket handshakes accepted.", registry=registry)
         self.traffic = Traffic(registry)
         self.refused = Counter(

@@ -60,16 +60,18 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
 
 
 class RedisServer:
-    """A redis-server of its own, without persistence."""
+    """A redis-server of its own. What a `persistent` one has acknowledged outlives its process, unless `forget`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, persistent: bool = False) -> None:
+        self._persistent = persistent
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._directory = tempfile.mkdtemp(prefix="relay-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        options = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--dir", self._directory]
+        kept = ["--appendonly", "yes", "--appendfsync", "everysec"] if self._persistent else ["--appendonly", "no"]
+        options = ["--port", str(self.port), "--save", "", *kept, "--dir", self._directory]
         command = [require("redis-server"), "--bind", "127.0.0.1", *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
@@ -77,7 +79,7 @@ class RedisServer:
             try:
                 if self.client.ping():
                     return self
-            except redis.ConnectionError:
+            except redis.ConnectionError:  # also while it loads
                 assert time.monotonic() < deadline, "redis-server does not answer"
                 time.sleep(0.02)
 
@@ -94,6 +96,11 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
+    def forget(self) -> None:
+        """Lose all data; to be called while it does not run."""
+        shutil.rmtree(self._directory)
+        Path(self._directory).mkdir()
+
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -104,13 +111,14 @@ class RedisServer:
 class Relay:
     """`relay serve` in a process of its own; what it logs is shown when a test fails. `server` is "own" or "other"."""
 
-    def __init__(self, *, server: str = "own", **settings: Any) -> None:
+    def __init__(self, *, server: str = "own", environment: dict[str, str] | None = None, **settings: Any) -> None:
         self.port = int(settings.pop("port", 0)) or free_port()
         self.tls = "tls_cert" in settings
         self.log = Path(tempfile.mkstemp(prefix="relay-log-", suffix=".txt")[1])
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
         environ |= {f"RELAY_{name.upper()}": str(value) for name, value in (QUICK | settings).items()}
         environ["PYTHONUNBUFFERED"] = "1"
+        environ |= environment or {}
         module = ["relay", "serve", "--port"] if server == "own" else ["tests.other_server"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

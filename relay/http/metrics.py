@@ -1,5 +1,6 @@
 """`/metrics`: one worker's metrics in Prometheus text, or those of all behind the port, told apart by a label."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, Metric
@@ -50,6 +51,7 @@ def _own_families(worker: Worker) -> Iterable[Metric]:
     """Collect the worker's metrics, less when each series began, which the text format has no place for."""
     health = worker.health()
     worker.metrics.ready.set(health.ready)
+    worker.metrics.tasks.set(len(asyncio.all_tasks()))
     for family in worker.metrics.registry.collect():
         family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
         yield family

@@ -1,0 +1,180 @@
+"""Three workers, a Redis that keeps its data, a network that breaks where it is told to, and rooms full of clients."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.client import Closed, Envelope, Lost, NotAcknowledged, Options, Room, join
+from tests.chaos.ledger import Ledger
+from tests.chaos.network import Network
+from tests.fleet import RedisServer, Relay, eventually
+
+WORKERS = 3
+SETTINGS: dict[str, Any] = {
+    "lease": 1.5,
+    "grace": 4.0,
+    "probe_interval": 1.0,
+    "publish_timeout": 2.0,
+    "drain_timeout": 3.0,
+    "send_buffer": 262_144,
+    "message_rate": 2000,
+    "message_burst": 4000,
+}
+CLIENT = Options(ping_interval=1.0, ping_timeout=1.0, close_timeout=1.0, connect_timeout=15)
+LONGER = max(SETTINGS["lease"], SETTINGS["grace"])
+SETTLED = 20.0
+"""Seconds after which whatever is still missing is lost."""
+
+
+@dataclass
+class Post:
+    """One worker, the network between it and Redis, and the one between its clients and it."""
+
+    back: Network
+    front: Network
+    relay: Relay
+    environment: dict[str, str] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        """Start the worker again, on the port it had."""
+        self.relay.close()
+        port = self.relay.port
+        self.relay = Relay(
+            redis=f"redis://127.0.0.1:{self.back.port}", port=port, environment=self.environment, **SETTINGS
+        )
+        await self.relay.ready()
+
+
+class Arena:
+    """The field: `posts`, `redis`, `members` by room and name, and the `ledger` of what they say and hear."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.redis = RedisServer(persistent=True)
+        self.posts: list[Post] = []
+        self.members: dict[tuple[str, str], Room] = {}
+        self.ledger = Ledger({})
+        self._sending: set[asyncio.Task[None]] = set()
+        self._numbers: itertools.count[int] = itertools.count()
+        self._talking: asyncio.Task[None] | None = None
+
+    @property
+    def post(self) -> Post:
+        """One of the workers, at random."""
+        return self.draw.choice(self.posts)
+
+    def url(self, post: Post) -> str:
+        """Where clients reach a worker."""
+        return f"ws://127.0.0.1:{post.front.port}"
+
+    def talk(self, rate: float) -> None:
+        """Let members say so many messages a second, all together, until `hush`."""
+        self._talking = asyncio.create_task(self._talk(1 / rate))
+
+    async def hush(self) -> None:
+        """Say nothing more, and wait until all that was said has arrived, or is lost."""
+        assert self._talking is not None
+        self._talking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._talking
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=SETTLED)
+        with contextlib.suppress(TimeoutError):
+            await eventually(lambda: not self.ledger.missing(), SETTLED)
+
+    async def _talk(self, interval: float) -> None:
+        places = list(self.members)
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            room, member = self.draw.choice(places)
+            self.say(room, member)
+            due += interval
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    def say(self, room: str, member: str, size: int = 200) -> None:
+        """Let one member say one thing."""
+        task = asyncio.create_task(self._say(room, member, next(self._numbers), size))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _say(self, room: str, member: str, number: int, size: int) -> None:
+        self.ledger.said(room, member, number, asyncio.get_running_loop().time())
+        with contextlib.suppress(NotAcknowledged, Closed):
+            await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=SETTLED)
+            self.ledger.acknowledged(room, member, number)
+
+    async def listen(self, room: str, member: str) -> None:
+        """Write down what a member hears."""
+        clock = asyncio.get_running_loop().time
+        with contextlib.suppress(Closed):
+            async for event in self.members[room, member]:
+                if isinstance(event, Envelope):
+                    self.ledger.heard(room, member, event.sender, event.data["number"], clock())
+                elif isinstance(event, Lost):
+                    self.ledger.told(room, member)
+
+    # Presence.
+
+    def disagreements(self) -> list[str]:
+        """Members who believe that others are in their room than are."""
+        rooms: dict[str, set[str]] = {}
+        for room, member in self.members:
+            rooms.setdefault(room, set()).add(member)
+        return [
+            f"{member} in {room} sees {sorted(watcher.members)}"
+            for (room, member), watcher in self.members.items()
+            if watcher.members != rooms[room]
+        ]
+
+    async def presence_agrees(self) -> bool:
+        """Whether everybody sees who is there, and all workers list the same, with nobody held."""
+        if self.disagreements():
+            return False
+        room = next(iter(self.members))[0]
+        names = sorted(member for one, member in self.members if one == room)
+        for post in self.posts:
+            answer = (await post.relay.get(f"/rooms/{room}")).json()
+            if [(one["peer"], one.get("held", False)) for one in answer["members"]] != [(n, False) for n in names]:
+                return False
+        return True
+
+
+@asynccontextmanager
+async def arena(*, seed: int, rooms: int, fake_time: dict[str, str] | None = None) -> AsyncIterator[Arena]:
+    """Everything running, everybody in; the last worker runs with `fake_time` in its environment."""
+    field_ = Arena(seed)
+    async with AsyncExitStack() as stack:
+        stack.callback(field_.redis.close)
+        field_.redis.start()
+        for number in range(WORKERS):
+            environment = (fake_time or {}) if number == WORKERS - 1 else {}
+            back = await stack.enter_async_context(Network(field_.redis.port))
+            relay = Relay(redis=f"redis://127.0.0.1:{back.port}", environment=environment, **SETTINGS)
+            front = await stack.enter_async_context(Network(relay.port))
+            post = Post(back, front, relay, environment)
+            field_.posts.append(post)
+            stack.callback(lambda post=post: post.relay.close())
+        for post in field_.posts:
+            await post.relay.ready()
+        await _fill(field_, stack, rooms)
+        yield field_
+
+
+async def _fill(field_: Arena, stack: AsyncExitStack, rooms: int) -> None:
+    names = {f"room{number}": [f"p{member}" for member in range(WORKERS)] for number in range(rooms)}
+    field_.ledger = Ledger({room: iter(peers) for room, peers in names.items()})
+    for (room, peers), turn in zip(names.items(), itertools.count()):
+        for number, peer in enumerate(peers):
+            start = (number + turn) % WORKERS
+            urls = [field_.url(field_.posts[(start + step) % WORKERS]) for step in range(WORKERS)]
+            client = join(urls, room, peer=peer, presence=True, options=CLIENT)
+            field_.members[room, peer] = await stack.enter_async_context(client)
+            listening = asyncio.create_task(field_.listen(room, peer))
+            stack.callback(listening.cancel)
+    await eventually(lambda: not field_.disagreements())

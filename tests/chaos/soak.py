@@ -1,0 +1,189 @@
+"""A long time of churn and faults in one arena, and whether anything grows: `make chaos ARGS="--soak 15"`."""
+
+import asyncio
+import contextlib
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from relay.client import Closed, join
+from tests.chaos import faults
+from tests.chaos.arena import CLIENT, Arena, arena
+from tests.chaos.rounds import presence_after
+
+_EVERY, _BETWEEN = 5.0, 8.0
+_VISITORS, _STAY = 20, 6.0
+_SLACK = 1.10
+"""What grew by more between the second quarter and the last has not come to rest."""
+
+_PASSING = (
+    faults.pause_worker,
+    faults.restart_redis,
+    faults.kill_subscribers,
+    faults.cut,
+    faults.black_hole,
+    faults.slow,
+    faults.reset_clients,
+    faults.half_open,
+)
+"""Faults that a worker survives, so that what it holds can be followed."""
+
+
+@dataclass
+class Track:
+    """One figure over time."""
+
+    name: str
+    floor: float
+    """Growth below this is none."""
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def quarters(self) -> tuple[float, float]:
+        """The middle of the second quarter, and of the last."""
+        quarter = max(1, len(self.values) // 4)
+        return median(self.values[quarter : 2 * quarter] or self.values), median(self.values[-quarter:])
+
+    @property
+    def grows(self) -> bool:
+        """Whether it has not come to rest."""
+        before, after = self.quarters
+        return after > before * _SLACK + self.floor
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """What came of it, in words and as a picture (SVG); `well` if nothing grows and nothing was lost."""
+
+    well: bool
+    report: str
+    picture: str
+
+
+async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
+    """Run for so long."""
+    async with arena(seed=seed, rooms=rooms) as here:
+        tracks = {
+            "memory": Track("memory of all workers, MB", 4),
+            "tasks": Track("tasks of all workers", 10),
+            "files": Track("open files of all workers", 20),
+            "keys": Track("keys in Redis", 20),
+        }
+        here.talk(rate)
+        end = time.monotonic() + minutes * 60
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_sample(here, tracks, end))
+            group.create_task(_strike(here, end))
+            for number in range(_VISITORS):
+                group.create_task(_visit(here, number, end))
+        ended = asyncio.get_running_loop().time()
+        presence = await presence_after(here, ended)
+        await here.hush()
+        verdict = here.ledger.verdict(ended)
+    grows = any(track.grows for track in tracks.values())
+    wrong = verdict.lost or verdict.repeated or verdict.disordered or verdict.told
+    return Soaked(
+        not (grows or wrong or presence is None),
+        _report(minutes, seed, tracks, verdict, presence),
+        picture(list(tracks.values()), minutes),
+    )
+
+
+async def _strike(here: Arena, end: float) -> None:
+    while time.monotonic() < end - 2 * _BETWEEN:
+        strike = here.draw.choice(_PASSING)
+        print(f"{end - time.monotonic():6.0f} s left: {strike.__name__.replace('_', ' ')}", flush=True)
+        await strike(here)
+        await asyncio.sleep(_BETWEEN)
+
+
+async def _visit(here: Arena, number: int, end: float) -> None:
+    """Come into rooms of one's own and leave again, politely or not, over and over."""
+    turn = 0
+    while time.monotonic() < end:
+        turn += 1
+        urls = [here.url(post) for post in here.posts]
+        with contextlib.suppress(Closed):
+            async with join(urls[number % len(urls) :] + urls, f"visit{number}-{turn % 50}", options=CLIENT) as room:
+                room.post({"turn": turn})
+                await asyncio.sleep(here.draw.random() * _STAY)
+                if turn % 3 == 0:
+                    room.drop()
+
+
+async def _sample(here: Arena, tracks: dict[str, Track], end: float) -> None:
+    while time.monotonic() < end:
+        await asyncio.sleep(_EVERY)
+        with contextlib.suppress(OSError, TimeoutError):
+            found = await asyncio.wait_for(asyncio.to_thread(_held, here), _EVERY)
+            found["tasks"] = sum([await post.relay.metric("relay_tasks") for post in here.posts])
+            for name, value in found.items():
+                tracks[name].values.append(value)
+
+
+def _held(here: Arena) -> dict[str, float]:
+    folders = [Path(f"/proc/{post.relay.process.pid}") for post in here.posts]
+    return {
+        "memory": sum(_pss(folder) for folder in folders) / 1024,
+        "files": sum(len(list((folder / "fd").iterdir())) for folder in folders),
+        "keys": _keys(here),
+    }
+
+
+def _pss(folder: Path) -> int:
+    found = re.search(r"^Pss:\s+(\d+)", (folder / "smaps_rollup").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _keys(here: Arena) -> float:
+    client = here.redis.client
+    try:
+        return float(client.dbsize())
+    except Exception as error:
+        raise OSError("Redis is away") from error
+    finally:
+        client.close()
+
+
+def _report(minutes: float, seed: int, tracks: dict[str, Track], verdict, presence: float | None) -> str:
+    lines = ["# Soak", "", f"{minutes:g} minutes of churn and faults, seed {seed}.", "", "![over time](soak.svg)", ""]
+    lines += ["| | second quarter | last quarter | |", "| --- | ---: | ---: | --- |"]
+    for track in tracks.values():
+        before, after = track.quarters
+        lines.append(f"| {track.name} | {before:,.1f} | {after:,.1f} | {'grows' if track.grows else 'at rest'} |")
+    exact = "not in time" if presence is None else f"exact after {presence:.1f} s"
+    lines += [
+        "",
+        f"{verdict.sent:,} messages sent, {verdict.acknowledged:,} acknowledged, {verdict.delivered:,} deliveries: "
+        f"{verdict.lost} lost, {verdict.repeated} repeated, {verdict.disordered} out of order, {verdict.told} members "
+        f"told of a loss. Presence at the end: {exact}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def picture(tracks: list[Track], minutes: float) -> str:
+    """One curve above the other, each from zero to its highest, as SVG."""
+    width, height, gap, left = 760, 110, 40, 20
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {len(tracks) * (height + gap) + 20}" '
+        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
+    ]
+    for index, track in enumerate(tracks):
+        top = index * (height + gap) + 25
+        most = max(track.values, default=1) or 1
+        step = (width - 2 * left) / max(1, len(track.values) - 1)
+        points = " ".join(
+            f"{left + number * step:.1f},{top + height - value / most * height:.1f}"
+            for number, value in enumerate(track.values)
+        )
+        parts += [
+            f'<text x="{left}" y="{top - 6}" fill="#333">{track.name}: at most {most:,.0f}</text>',
+            f'<path d="M{left} {top + height}H{width - left}" stroke="#999"/>',
+            f'<polyline points="{points}" fill="none" stroke="#2563a8" stroke-width="2"/>',
+        ]
+    parts.append(f'<text x="{width - left}" y="{len(tracks) * (height + gap) + 10}" text-anchor="end" fill="#333">'
+                 f"{minutes:g} minutes</text></svg>\n")  # fmt: skip
+    return "".join(parts)
