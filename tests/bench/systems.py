@@ -95,13 +95,25 @@ def compiler_version() -> str:
 # How each starts.
 
 
-def relay(*extra: str, bus: bool = True) -> Callable[[Place], list[str]]:
-    """This project, over Redis or over its memory bus."""
+def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list[str]]:
+    """This project, over Redis or over its memory bus, with so many events of each room in a log: the peers have none."""
 
     def command(place: Place) -> list[str]:
         raised = [word for name in RAISED for word in (f"--{name}", "1000000")]
         redis = ["--redis", place.url] if bus else []
-        return [str(RELAY), "serve", "--port", str(place.port), "--log-level", "warning", *redis, *raised, *extra]
+        kept = ["--replay-length", str(log)]
+        return [
+            str(RELAY),
+            "serve",
+            "--port",
+            str(place.port),
+            "--log-level",
+            "warning",
+            *redis,
+            *raised,
+            *kept,
+            *extra,
+        ]
 
     return command
 
@@ -169,6 +181,15 @@ SYSTEMS = (
         install=have_relay,
         command=relay(),
         dialect=speak.RELAY,
+    ),
+    System(
+        key="relay-log",
+        title="Relay, Redis bus, with its log",
+        version=relay_version,
+        install=have_relay,
+        command=relay(log=1000),
+        dialect=speak.RELAY,
+        only=("50x2", "20x10", "1x200"),
     ),
     System(
         key="relay-memory",

@@ -29,7 +29,12 @@ def closes_table() -> str:
     return "\n".join(["| Code | Reason | Come back? | Meaning |", "| --- | --- | --- | --- |", *rows])
 
 
-@pytest.mark.parametrize("make", [settings_table, errors_table, closes_table])
+def faults_table() -> str:
+    results = (README.parent / "tests" / "chaos" / "results" / "faults.md").read_text()
+    return results[results.index("| Fault") :].strip()
+
+
+@pytest.mark.parametrize("make", [settings_table, errors_table, closes_table, faults_table])
 def test_the_table_is_up_to_date(make) -> None:
     name = make.__name__.removesuffix("_table")
     found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README.read_text(), re.DOTALL)

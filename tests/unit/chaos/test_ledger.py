@@ -1,0 +1,57 @@
+"""The judge of the chaos suite is judged here."""
+
+import pytest
+
+from tests.chaos.ledger import Ledger
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger({"r": ["a", "b", "c"]})
+
+
+def say(ledger: Ledger, number: int, *hearers: str, acknowledged: bool = True, at: float = 0.0) -> None:
+    ledger.said("r", "a", number, at)
+    for hearer in hearers:
+        ledger.heard("r", hearer, "a", number, at + 0.1)
+    if acknowledged:
+        ledger.acknowledged("r", "a", number)
+
+
+def test_what_everybody_heard_is_well(ledger: Ledger) -> None:
+    say(ledger, 0, "b", "c")
+    verdict = ledger.verdict(1.0)
+    assert (verdict.sent, verdict.acknowledged, verdict.delivered) == (1, 1, 2)
+    assert (verdict.lost, verdict.repeated, verdict.disordered, verdict.told, verdict.whole_after) == (0, 0, 0, 0, 0)
+
+
+def test_what_was_acknowledged_and_not_heard_is_lost_once_for_each_who_was_not_told(ledger: Ledger) -> None:
+    say(ledger, 0)
+    say(ledger, 1, "b", acknowledged=False)
+    assert ledger.verdict(0).lost == 2
+    assert sorted(ledger.missing()) == [("r", "a", 0, "b"), ("r", "a", 0, "c")]
+    ledger.told("r", "b")
+    assert ledger.missing() == [("r", "a", 0, "c")]
+    assert (ledger.unacknowledged, ledger.verdict(0).told) == (1, 1)
+
+
+def test_repeats_and_disorder_are_counted_for_each_who_met_them(ledger: Ledger) -> None:
+    say(ledger, 0, "b")
+    say(ledger, 1, "b", "b", "c")
+    ledger.heard("r", "c", "a", 0, 1.0)
+    verdict = ledger.verdict(0)
+    assert (verdict.repeated, verdict.disordered, verdict.lost) == (1, 1, 0)
+
+
+def test_numbers_that_were_never_heard_are_no_disorder(ledger: Ledger) -> None:
+    say(ledger, 3, "b")
+    say(ledger, 7, "b")
+    assert ledger.verdict(0).disordered == 0
+
+
+def test_delivery_is_whole_again_when_the_last_late_one_has_come(ledger: Ledger) -> None:
+    ledger.said("r", "a", 0, 1.0)
+    ledger.heard("r", "b", "a", 0, 5.0)
+    say(ledger, 1, "b", "c", at=6.0)
+    assert ledger.verdict(4.0).whole_after == 1.0
+    assert ledger.verdict(5.5).whole_after == 0.0
