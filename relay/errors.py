@@ -68,7 +68,9 @@ class CloseReason:
 
 
 NORMAL = CloseReason(1000, "normal", False, "the client left")
-GOING_AWAY = CloseReason(1001, "going_away", True, "this worker is stopping; come back, another one answers")
+GOING_AWAY = CloseReason(
+    1001, "going_away", True, "this worker is stopping; come back now, after a random moment: another one answers"
+)
 PROTOCOL_ERROR = CloseReason(1002, "protocol_error", False, "the frames are not WebSocket frames (RFC 6455)")
 NOT_UTF8 = CloseReason(1007, "not_utf8", False, "a text frame is not UTF-8")
 TOO_LARGE = CloseReason(1009, "too_large", False, "a message beyond sixteen times the limit")

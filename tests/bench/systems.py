@@ -96,7 +96,7 @@ def compiler_version() -> str:
 
 
 def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list[str]]:
-    """This project, over Redis or over its memory bus, with so many events of each room in a log: the peers have none."""
+    """This project, over Redis or in memory, with so many events of each room in a log; the peers have none."""
 
     def command(place: Place) -> list[str]:
         raised = [word for name in RAISED for word in (f"--{name}", "1000000")]

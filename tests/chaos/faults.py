@@ -153,6 +153,14 @@ async def stuck_readers(arena: Arena) -> None:
     front.lighten()
 
 
+async def slow_readers(arena: Arena) -> None:
+    """Clients of one worker hear no more than 5 KB a second, and it no more of them."""
+    front = arena.post.front
+    front.rate = 5000
+    await _wait(arena, LONG)
+    front.rate = 0.0
+
+
 async def full_redis(arena: Arena) -> None:
     """Redis has no memory left, and refuses to write."""
     client = arena.redis.client
@@ -184,6 +192,7 @@ FAULTS = (
     Fault("20 KB/s to Redis", narrow),
     Fault("client sockets reset", reset_clients),
     Fault("client sockets half open", half_open),
+    Fault("slow readers", slow_readers),
     Fault("stuck readers", stuck_readers, does_not_read=True),
     Fault("Redis out of memory", full_redis),
     Fault("clock jumps by an hour", jump_clock, fakes_time=True),
