@@ -295,6 +295,8 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append(f"admin_port: {settings.admin_port} is not allowed: it is the port itself")
     if settings.presence_ttl <= max(settings.lease, settings.grace):
         problems.append("presence_ttl: must be longer than lease and grace, or live members are forgotten")
+    if settings.replay_length and settings.replay_age < settings.grace:
+        problems.append("replay_age: must not be shorter than grace, or those who come back in time are told of a loss")
     if settings.sequence_ttl < settings.presence_ttl:
         problems.append("sequence_ttl: must not be shorter than presence_ttl, or live rooms lose their sequence")
     return problems

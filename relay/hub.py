@@ -35,9 +35,6 @@ log = logging.getLogger("relay.hub")
 _MOST_HELD = 5000
 """Events of a room that wait until it is known what comes before them."""
 
-_FEW = 4
-"""Members among whom it is cheaper to send messages one by one than to put several together first."""
-
 
 class Hub:
     """The rooms of this worker. `deliver` is the bus's sink; `on_gap` is told of rooms that may have missed events."""
@@ -164,10 +161,10 @@ class Hub:
             lost = lost or "epoch"
         if lost == "off":
             # There is no log, but perhaps nothing is missing: all that was published has arrived by now.
-            lost = "" if _follows(here.last, held, replay.id) else lost
+            lost = "" if here.is_followed_by(held, replay.id) else lost
             replay = Replay(here.last if not lost else replay.id)
         if lost:
-            self._tell_lost(here, _resumption(here.last, [*replay.events, *held], replay.id), lost, roster)
+            self._tell_lost(here, here.resumption([*replay.events, *held], replay.id), lost, roster)
         elif replay.events:
             self._metrics.repaired.inc()
         for event in [*replay.events, *held]:
@@ -212,7 +209,7 @@ class Hub:
 
     def _deliver_room(self, name: str, events: Sequence[RoomEvent]) -> None:
         room = self._rooms.get(name)
-        burst = _as_burst(room, events) if room is not None else None
+        burst = room.burst(events) if room is not None else None
         if room is not None and burst is not None:
             self._burst(room, burst)
             return
@@ -222,7 +219,7 @@ class Hub:
                 self._event(room, event)
 
     def _event(self, room: Room, event: RoomEvent) -> None:
-        if room.held is not None or not self._is_next(room, event):
+        if room.held is not None or not room.is_next(event):
             self._hold(room, event)
             return
         if room.joining:
@@ -353,13 +350,6 @@ class Hub:
             if member and member.peer == peer and 0 < member.generation < generation:
                 self.replaced(member)
 
-    def _is_next(self, room: Room, event: RoomEvent) -> bool:
-        """A room's ids have no holes: one that does not follow the last shows what was missed, or a lost state."""
-        if event.id <= room.passed:
-            return True
-        room.passed = BEFORE_ALL
-        return room.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1))
-
     def _hold(self, room: Room, *events: RoomEvent) -> None:
         """Keep events until it is known what comes before them; ask for that, unless it is asked for already."""
         if room.held is None:
@@ -397,34 +387,3 @@ class Hub:
                 room.suspect = True
                 if room.held is None and room.last != BEFORE_ALL:
                     self._hold(room)
-
-
-def _follows(last: MessageId, events: Sequence[RoomEvent], newest: MessageId) -> bool:
-    """Whether these events are all there are after `last`, up to `newest` at least."""
-    epoch, seq = last
-    for event in events:
-        seq += 1
-        if event.id != (epoch, seq):
-            return False
-    return newest <= (epoch, seq)
-
-
-def _resumption(last: MessageId, held: Sequence[RoomEvent], newest: MessageId) -> MessageId:
-    """Where to go on after a loss: ahead of what was held of the room's present epoch, else at its newest id."""
-    first = next((event.id for event in held if event.id.epoch == newest.epoch), None)
-    before = newest if first is None else MessageId(first.epoch, first.seq - 1)
-    return max(last, min(newest, before))
-
-
-def _as_burst(room: Room, events: Sequence[RoomEvent]) -> Sequence[Message] | None:
-    """These events, if they are messages for everybody that follow each other and what came before."""
-    if len(events) == 1 or room.joining or room.held is not None or len(room.members) < _FEW:
-        return None
-    epoch, seq = room.last
-    messages: list[Message] = []
-    for event in events:
-        seq += 1
-        if not isinstance(event, Message) or event.to or event.id != (epoch, seq):
-            return None
-        messages.append(event)
-    return messages

@@ -100,6 +100,7 @@ def test_secret_is_not_in_the_error() -> None:
         ({"tls_key": "a.pem"}, "tls_cert: is missing"),
         ({"port": "80", "admin_port": "80"}, "admin_port: 80 is not allowed"),
         ({"presence_ttl": "15"}, "presence_ttl: must be longer"),
+        ({"replay_age": "10"}, "replay_age: must not be shorter"),
     ],
 )
 def test_contradictions_are_refused(flags: dict[str, str], text: str) -> None:
