@@ -6,11 +6,11 @@ import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay.client import Closed, Envelope, Lost, NotAcknowledged, Options, Room, join
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.network import Network
 from tests.fleet import RedisServer, Relay, eventually
 
@@ -118,6 +118,11 @@ class Arena:
                     self.ledger.heard(room, member, event.sender, event.data["number"], clock())
                 elif isinstance(event, Lost):
                     self.ledger.told(room, member)
+
+    def verdict(self, fault_ended: float) -> Verdict:
+        """Count everything; what clients were sent twice under one id, and dropped, was repeated as well."""
+        verdict = self.ledger.verdict(fault_ended)
+        return replace(verdict, repeated=verdict.repeated + sum(room.duplicates for room in self.members.values()))
 
     # Presence.
 

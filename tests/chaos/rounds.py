@@ -57,7 +57,7 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             presence = await presence_after(field, ended)
             await asyncio.sleep(max(0.0, ended + _AFTERWARDS - loop.time()))
             await field.hush()
-            return Outcome(fault.name, seed, field.ledger.verdict(ended), presence, field.ledger.missing())
+            return Outcome(fault.name, seed, field.verdict(ended), presence, field.ledger.missing())
 
 
 async def presence_after(field: Arena, ended: float) -> float | None:

@@ -81,7 +81,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
         ended = asyncio.get_running_loop().time()
         presence = await presence_after(here, ended)
         await here.hush()
-        verdict = here.ledger.verdict(ended)
+        verdict = here.verdict(ended)
     grows = any(track.grows for track in tracks.values())
     wrong = verdict.lost or verdict.repeated or verdict.disordered or verdict.told
     return Soaked(
