@@ -30,6 +30,9 @@ _REPAIRS = 100
 _RETRY = 0.1
 """Rooms that are repaired at the same time, and seconds between attempts while Redis is away."""
 
+_GATHER = 1.0
+"""Seconds for which losses are gathered before they are logged."""
+
 _ARRIVAL = 1.0
 """Seconds after which what was published before is certain to have arrived, if it ever will."""
 
@@ -72,6 +75,7 @@ class Membership:
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
         self._subscribed: dict[str, None] = {}
         self._repairing: dict[str, None] = {}
+        self._losses: dict[Loss, list[str]] = {}
         self._repairs = asyncio.Semaphore(_REPAIRS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._publications = 0
@@ -313,7 +317,7 @@ class Membership:
                     if replay.lost == "off":
                         await asyncio.sleep(_ARRIVAL)
                     if replay.lost:
-                        log.warning("room %s: what was missed cannot be replayed (%s)", room, replay.lost)
+                        self._note_loss(replay.lost, room)
                     self._hub.repair(room, replay, roster)
         finally:
             del self._repairing[room]
@@ -331,6 +335,17 @@ class Membership:
             fence,
             command.after,
         )
+
+    def _note_loss(self, reason: Loss, room: str) -> None:
+        """Whatever loses the events of one room loses those of many: they are logged in one line."""
+        if not self._losses:
+            asyncio.get_running_loop().call_later(_GATHER, self._log_losses)
+        self._losses.setdefault(reason, []).append(room)
+
+    def _log_losses(self) -> None:
+        losses, self._losses = self._losses, {}
+        for reason, rooms in losses.items():
+            log.warning("%d rooms missed what cannot be replayed (%s), such as %s", len(rooms), reason, rooms[0])
 
     def _seen(self, room: str) -> MessageId:
         here = self._hub.get(room)
