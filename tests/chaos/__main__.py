@@ -27,13 +27,21 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--soak", type=float, metavar="MINUTES", help="instead, faults and churn for so long in one arena"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.fault and not chosen(options.fault):
+        parser.error(f"no fault has these words; there are: {', '.join(fault.name for fault in FAULTS)}")
+    return options
 
 
-async def run(options: argparse.Namespace, chosen: list[Fault]) -> list[Outcome]:
+def chosen(words: list[str]) -> list[Fault]:
+    """Faults whose name has any of these words; all, if there are none."""
+    return [fault for fault in FAULTS if not words or any(one.replace("-", " ") in fault.name for one in words)]
+
+
+async def run(options: argparse.Namespace, faults: list[Fault]) -> list[Outcome]:
     outcomes = []
     for number in range(options.rounds):
-        for fault in chosen:
+        for fault in faults:
             seed = options.seed + number
             try:
                 outcome = await play(fault, seed=seed, rooms=options.rooms, rate=options.rate)
@@ -41,7 +49,7 @@ async def run(options: argparse.Namespace, chosen: list[Fault]) -> list[Outcome]
                 print(f"{fault.name}: left out, {reason}")
                 continue
             outcomes.append(outcome)
-            said = "; ".join(outcome.faults(may_lose=fault.may_lose)) or "as promised"
+            said = "; ".join(outcome.faults()) or "as promised"
             print(f"seed {seed}  {fault.name}: {outcome.verdict.delivered:,} delivered, {said}", flush=True)
     return outcomes
 
@@ -56,16 +64,14 @@ def main(arguments: list[str]) -> int:
         (RESULTS / "soak.md").write_text(soaked.report)
         (RESULTS / "soak.svg").write_text(soaked.picture)
         return int(not soaked.well)
-    chosen = [one for one in FAULTS if not options.fault or any(words in one.name for words in options.fault)]
-    outcomes = asyncio.run(run(options, chosen))
+    outcomes = asyncio.run(run(options, chosen(options.fault or [])))
     text = table(outcomes)
     print("\n" + text)
     if not options.fault:
         RESULTS.mkdir(exist_ok=True)
         head = f"{options.rooms} rooms of 3, {options.rate:g} messages a second in all, seed {options.seed}."
         (RESULTS / "faults.md").write_text(f"# Faults, counted\n\n{head}\n\n{text}\n")
-    may_lose = {fault.name: fault.may_lose for fault in FAULTS}
-    return int(any(outcome.faults(may_lose=may_lose[outcome.fault]) for outcome in outcomes))
+    return int(any(outcome.faults() for outcome in outcomes))
 
 
 if __name__ == "__main__":

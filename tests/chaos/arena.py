@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from relay.client import Closed, Envelope, Lost, NotAcknowledged, Options, Room, join
+from relay.client import Closed, Envelope, Left, Lost, NotAcknowledged, Options, Room, join
 from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.network import Network
 from tests.fleet import RedisServer, Relay, eventually
@@ -27,6 +27,8 @@ SETTINGS: dict[str, Any] = {
 }
 CLIENT = Options(ping_interval=1.0, ping_timeout=1.0, close_timeout=1.0, connect_timeout=15)
 LONGER = max(SETTINGS["lease"], SETTINGS["grace"])
+SHOWN = 5.0
+"""Seconds within which a fault has to show an effect."""
 SETTLED = 20.0
 """Seconds after which whatever is still missing is lost."""
 
@@ -51,14 +53,25 @@ class Post:
 
 
 class Arena:
-    """The field: `posts`, `redis`, `members` by room and name, and the `ledger` of what they say and hear."""
+    """The field: `posts`, `redis`, `members` by room and name, and the `ledger` of what they say and hear.
+
+    `expected` is who is in each room in truth, `homes` the workers that members came to first; `false_leaves` are
+    those that members were told of while who was said to have left was expected. `unproven` are effects that a fault
+    should have had and did not show: then it did not strike, and proves nothing.
+    """
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         self.redis = RedisServer(persistent=True)
         self.posts: list[Post] = []
         self.members: dict[tuple[str, str], Room] = {}
+        self.watchers: dict[tuple[str, str], Room] = {}
+        self.expected: dict[str, set[str]] = {}
+        self.homes: dict[tuple[str, str], Post] = {}
+        self.false_leaves: list[str] = []
+        self.unproven: list[str] = []
         self.ledger = Ledger({})
+        self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._numbers: itertools.count[int] = itertools.count()
         self._talking: asyncio.Task[None] | None = None
@@ -106,18 +119,49 @@ class Arena:
     async def _say(self, room: str, member: str, number: int, size: int) -> None:
         self.ledger.said(room, member, number, asyncio.get_running_loop().time())
         with contextlib.suppress(NotAcknowledged, Closed):
-            await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=SETTLED)
-            self.ledger.acknowledged(room, member, number)
+            place = await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=SETTLED)
+            self.ledger.acknowledged(room, member, number, place)
 
-    async def listen(self, room: str, member: str) -> None:
-        """Write down what a member hears."""
+    async def show(self, effect: str, seen: Callable[[], Any]) -> None:
+        """Wait until an effect is seen, or note that it was not."""
+        try:
+            await eventually(seen, SHOWN)
+        except TimeoutError:
+            self.unproven.append(effect)
+
+    # Who is there, and what they hear.
+
+    def enter(self, place: tuple[str, str], room: Room) -> None:
+        """Somebody is in a room from now on, and follows it."""
+        self.expected.setdefault(place[0], set()).add(place[1])
+        self.watchers[place] = room
+        self._following[place] = asyncio.create_task(self._follow(place, room))
+
+    def leave(self, place: tuple[str, str]) -> None:
+        """Somebody is about to go."""
+        self.expected[place[0]].discard(place[1])
+        del self.watchers[place]
+        self._following.pop(place).cancel()
+
+    async def close(self) -> None:
+        """Follow nobody any more."""
+        for task in self._following.values():
+            task.cancel()
+        await asyncio.gather(*self._following.values(), return_exceptions=True)
+
+    async def _follow(self, place: tuple[str, str], room: Room) -> None:
         clock = asyncio.get_running_loop().time
+        name, member = place
         with contextlib.suppress(Closed):
-            async for event in self.members[room, member]:
+            async for event in room:
+                if isinstance(event, Left) and event.peer in self.expected[name]:
+                    self.false_leaves.append(f"{member} in {name} was told that {event.peer} had left")
+                if place not in self.members:
+                    continue
                 if isinstance(event, Envelope):
-                    self.ledger.heard(room, member, event.sender, event.data["number"], clock())
+                    self.ledger.heard(name, member, event.sender, event.data["number"], event.id, clock())
                 elif isinstance(event, Lost):
-                    self.ledger.told(room, member)
+                    self.ledger.told(name, member, clock())
 
     def verdict(self, fault_ended: float) -> Verdict:
         """Count everything; what clients were sent twice under one id, and dropped, was repeated as well."""
@@ -128,26 +172,21 @@ class Arena:
 
     def disagreements(self) -> list[str]:
         """Members who believe that others are in their room than are."""
-        rooms: dict[str, set[str]] = {}
-        for room, member in self.members:
-            rooms.setdefault(room, set()).add(member)
         return [
             f"{member} in {room} sees {sorted(watcher.members)}"
-            for (room, member), watcher in self.members.items()
-            if watcher.members != rooms[room]
+            for (room, member), watcher in self.watchers.items()
+            if watcher.members != self.expected[room]
         ]
 
-    async def presence_agrees(self) -> bool:
-        """Whether everybody sees who is there, and all workers list the same, with nobody held."""
-        if self.disagreements():
-            return False
-        room = next(iter(self.members))[0]
-        names = sorted(member for one, member in self.members if one == room)
-        for post in self.posts:
+    async def disagreeing_lists(self, rooms: Iterable[str]) -> list[str]:
+        """Workers who list others than are in these rooms, or somebody as held."""
+        wrong = []
+        for room, post in itertools.product(rooms, self.posts):
             answer = (await post.relay.get(f"/rooms/{room}")).json()
-            if [(one["peer"], one.get("held", False)) for one in answer["members"]] != [(n, False) for n in names]:
-                return False
-        return True
+            listed = {(one["peer"], one.get("held", False)) for one in answer["members"]}
+            if listed != {(name, False) for name in self.expected[room]}:
+                wrong.append(f"a worker lists {sorted(listed)} in {room}")
+        return wrong
 
 
 @asynccontextmanager
@@ -168,6 +207,7 @@ async def arena(*, seed: int, rooms: int, fake_time: dict[str, str] | None = Non
         for post in field_.posts:
             await post.relay.ready()
         await _fill(field_, stack, rooms)
+        stack.push_async_callback(field_.close)
         yield field_
 
 
@@ -180,6 +220,6 @@ async def _fill(field_: Arena, stack: AsyncExitStack, rooms: int) -> None:
             urls = [field_.url(field_.posts[(start + step) % WORKERS]) for step in range(WORKERS)]
             client = join(urls, room, peer=peer, presence=True, options=CLIENT)
             field_.members[room, peer] = await stack.enter_async_context(client)
-            listening = asyncio.create_task(field_.listen(room, peer))
-            stack.callback(listening.cancel)
+            field_.homes[room, peer] = field_.posts[start]
+            field_.enter((room, peer), client)
     await eventually(lambda: not field_.disagreements())

@@ -1,15 +1,21 @@
-"""Every fault, from its beginning to its end; what happens in between is for the ledger to say."""
+"""Every fault, from its beginning to its end; what happens in between is for the ledger to say.
+
+A fault that changes nothing proves nothing: each shows an effect of its own, where it is not plain that it has one.
+"""
 
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tests.chaos.arena import SETTINGS, Arena
+from tests.chaos.arena import SETTINGS, Arena, Post
+from tests.chaos.network import Network
 
 Strike = Callable[[Arena], Awaitable[None]]
 SHORT, LONG = (0.3, 1.5), (2.0, 4.0)
+_SLOW = 5000
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,15 @@ async def _wait(arena: Arena, span: tuple[float, float]) -> None:
     await asyncio.sleep(arena.draw.uniform(*span))
 
 
+async def _counted(post: Post, name: str, **labels: str) -> bool:
+    """Whether a worker, which began at nothing, has counted any of these."""
+    return await post.relay.metric(name, **labels) > 0
+
+
+async def _touched(arena: Arena, network: Network) -> None:
+    await arena.show("the network let everything through unharmed", lambda: network.touched)
+
+
 async def kill_worker(arena: Arena) -> None:
     """kill -9, and another worker in its place a while later."""
     post = arena.post
@@ -46,7 +61,8 @@ async def kill_worker(arena: Arena) -> None:
 async def rolling_restart(arena: Arena) -> None:
     """SIGTERM to one worker after the other."""
     for post in arena.posts:
-        await post.relay.terminate()
+        if status := await post.relay.terminate():
+            arena.unproven.append(f"a worker that was told to end did so with {status}")
         await post.start()
 
 
@@ -56,6 +72,7 @@ async def pause_worker(arena: Arena) -> None:
     post.relay.signal(signal.SIGSTOP)
     await asyncio.sleep(SETTINGS["lease"] + arena.draw.uniform(0.5, 2))
     post.relay.signal(signal.SIGCONT)
+    await arena.show("no lease lapsed", lambda: _counted(post, "relay_lease_lapses_total"))
 
 
 async def restart_redis(arena: Arena) -> None:
@@ -88,7 +105,8 @@ async def kill_subscribers(arena: Arena) -> None:
             arena.say(room, member)
             arena.say(room, member)
         await asyncio.sleep(arena.draw.uniform(0.0, 0.02))
-        await asyncio.to_thread(client.client_kill_filter, _type="pubsub")
+        if await asyncio.to_thread(client.client_kill_filter, _type="pubsub") < len(arena.posts):
+            arena.unproven.append("a worker had no subscription to kill")
         await _wait(arena, SHORT)
 
 
@@ -99,6 +117,7 @@ async def cut(arena: Arena) -> None:
     back.reset()
     await _wait(arena, LONG)
     back.refusing = False
+    await _touched(arena, back)
 
 
 async def black_hole(arena: Arena) -> None:
@@ -107,6 +126,7 @@ async def black_hole(arena: Arena) -> None:
     back.blacken()
     await _wait(arena, LONG)
     back.lighten()
+    await _touched(arena, back)
 
 
 async def slow(arena: Arena) -> None:
@@ -115,14 +135,16 @@ async def slow(arena: Arena) -> None:
     back.delay = 0.2
     await _wait(arena, LONG)
     back.delay = 0.0
+    await _touched(arena, back)
 
 
 async def narrow(arena: Arena) -> None:
-    """No more than 20 KB a second between a worker and Redis."""
+    """No more than 5 KB a second between a worker and Redis, which is less than is said."""
     back = arena.post.back
-    back.rate = 20_000
+    back.rate = _SLOW
     await _wait(arena, LONG)
     back.rate = 0.0
+    await _touched(arena, back)
 
 
 async def reset_clients(arena: Arena) -> None:
@@ -131,34 +153,51 @@ async def reset_clients(arena: Arena) -> None:
         for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 3):
             member.drop()
         await _wait(arena, SHORT)
+    await arena.show("nobody came back", lambda: any(room.reconnects for room in arena.members.values()))
 
 
 async def half_open(arena: Arena) -> None:
     """Clients of one worker hear nothing more of it, nor it of them; both have to notice by themselves."""
-    front = arena.post.front
-    front.blacken(later=False)
+    post = arena.post
+    post.front.blacken(later=False)
     await _wait(arena, LONG)
-    front.reset()
-    front.lighten()
+    post.front.reset()
+    post.front.lighten()
+    here = [arena.members[place] for place, home in arena.homes.items() if home is post]
+    await arena.show("somebody stayed on a dead connection", lambda: all(room.reconnects for room in here))
+
+
+async def _speak_past(arena: Arena, struck: Post, *, rooms: int, times: int, size: int) -> None:
+    """Say much in rooms that have members on a worker; those on the others hear it without waiting for them."""
+    others = {place for place, home in arena.homes.items() if home is not struck}
+    began = asyncio.get_running_loop().time()
+    for room, member in arena.draw.sample(sorted(others), rooms):
+        for _ in range(times):
+            arena.say(room, member, size)
+    # `since` leaves out what was on its way before.
+    await arena.show("others waited for those who did not read", lambda: arena.ledger.everybody_heard(others, began))
 
 
 async def stuck_readers(arena: Arena) -> None:
     """The clients of one worker stop reading while much is said to them, and read on later."""
-    front = arena.post.front
-    front.blacken(later=False)
-    for room, member in arena.draw.sample(list(arena.members), 4):
-        for _ in range(40):
-            arena.say(room, member, 20_000)
-    await _wait(arena, LONG)
-    front.lighten()
+    post = arena.post
+    post.front.blacken(later=False)
+    # More than systems keep between sockets by themselves.
+    await _speak_past(arena, post, rooms=2, times=100, size=60_000)
+    slow = partial(_counted, post, "relay_closed_connections_total", reason="slow")
+    await arena.show("nobody was too slow for the relay", slow)
+    await _wait(arena, SHORT)
+    post.front.lighten()
 
 
 async def slow_readers(arena: Arena) -> None:
     """Clients of one worker hear no more than 5 KB a second, and it no more of them."""
-    front = arena.post.front
-    front.rate = 5000
+    post = arena.post
+    post.front.rate = _SLOW
+    await _speak_past(arena, post, rooms=4, times=40, size=1500)
     await _wait(arena, LONG)
-    front.rate = 0.0
+    post.front.rate = 0.0
+    await _touched(arena, post.front)
 
 
 async def full_redis(arena: Arena) -> None:
@@ -168,10 +207,15 @@ async def full_redis(arena: Arena) -> None:
     await asyncio.to_thread(client.config_set, "maxmemory", "1mb")
     await _wait(arena, SHORT)
     await asyncio.to_thread(client.config_set, "maxmemory", "0")
+    if "errorstat_OOM" not in await asyncio.to_thread(client.info, "errorstats"):
+        arena.unproven.append("Redis refused nothing")
 
 
 async def jump_clock(arena: Arena) -> None:
     """The clock of one worker jumps an hour ahead, then an hour back; the monotonic one does not."""
+    maps = Path(f"/proc/{arena.posts[-1].relay.process.pid}/maps")
+    if "libfaketime" not in await asyncio.to_thread(maps.read_text):
+        arena.unproven.append("the worker has a clock of its own")
     file = Path(arena.posts[-1].environment["FAKETIME_TIMESTAMP_FILE"])
     for offset in ("+1h", "-1h", "+0"):
         await asyncio.to_thread(file.write_text, offset)
@@ -189,7 +233,7 @@ FAULTS = (
     Fault("worker cut off from Redis", cut),
     Fault("worker and Redis in a black hole", black_hole),
     Fault("Redis 200 ms further away", slow),
-    Fault("20 KB/s to Redis", narrow),
+    Fault("5 KB/s to Redis", narrow),
     Fault("client sockets reset", reset_clients),
     Fault("client sockets half open", half_open),
     Fault("slow readers", slow_readers),

@@ -1,8 +1,10 @@
 """Counting what was said, acknowledged and heard: the judge of every fault."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+
+from relay.envelope import BEFORE_ALL, MessageId
 
 _PROMPT = 0.5
 """Seconds within which a message arrives while nothing is wrong."""
@@ -10,9 +12,10 @@ _PROMPT = 0.5
 
 @dataclass
 class Message:
-    """One numbered message of one sender: when it was said, acknowledged, and heard by whom (seconds)."""
+    """One numbered message of one sender: when it was said, its id, and when it was heard by whom (seconds)."""
 
     said: float
+    id: MessageId | None = None
     acknowledged: bool = False
     heard: dict[str, float] = field(default_factory=dict)
 
@@ -40,7 +43,8 @@ class Ledger:
         self._rooms = {room: frozenset(members) for room, members in rooms.items()}
         self._messages: dict[tuple[str, str, int], Message] = {}
         self._newest: dict[tuple[str, str, str], int] = defaultdict(lambda: -1)
-        self._told: set[tuple[str, str]] = set()
+        self._places: dict[tuple[str, str], MessageId] = defaultdict(lambda: BEFORE_ALL)
+        self._told: dict[tuple[str, str], float] = {}
         self.repeated = 0
         self.disordered = 0
 
@@ -48,34 +52,54 @@ class Ledger:
         """A member began to send a message."""
         self._messages[room, sender, number] = Message(now)
 
-    def acknowledged(self, room: str, sender: str, number: int) -> None:
-        """The relay has it."""
-        self._messages[room, sender, number].acknowledged = True
+    def acknowledged(self, room: str, sender: str, number: int, id_: MessageId) -> None:
+        """The relay has it, in this place of the room."""
+        message = self._messages[room, sender, number]
+        message.acknowledged = True
+        self._in_place(message, id_)
 
-    def heard(self, room: str, member: str, sender: str, number: int, now: float) -> None:
-        """A member received a message."""
+    def heard(self, room: str, member: str, sender: str, number: int, id_: MessageId, now: float) -> None:
+        """A member received a message; out of order is what is older than what it heard, or elsewhere for others."""
         message = self._messages[room, sender, number]
         if member in message.heard:
             self.repeated += 1
             return
         message.heard[member] = now
-        if number < self._newest[room, member, sender]:
+        if number < self._newest[room, member, sender] or id_ < self._places[room, member]:
             self.disordered += 1
+        else:
+            self._in_place(message, id_)
         self._newest[room, member, sender] = max(number, self._newest[room, member, sender])
+        self._places[room, member] = max(id_, self._places[room, member])
 
-    def told(self, room: str, member: str) -> None:
-        """A member was told that something was missed."""
-        self._told.add((room, member))
+    def _in_place(self, message: Message, id_: MessageId) -> None:
+        if message.id is None:
+            message.id = id_
+        elif message.id != id_:
+            self.disordered += 1
+
+    def told(self, room: str, member: str, now: float) -> None:
+        """A member was told that something was missed: of what was said until now, and of nothing after."""
+        self._told[room, member] = now
 
     def missing(self) -> list[tuple[str, str, int, str]]:
-        """What was acknowledged, and not heard by members who believe that they missed nothing."""
+        """What was acknowledged, and not heard by members who were not told afterwards that something was missed."""
         return [
             (room, sender, number, member)
             for (room, sender, number), message in self._messages.items()
             if message.acknowledged
             for member in self._rooms[room] - {sender} - message.heard.keys()
-            if (room, member) not in self._told
+            if message.said > self._told.get((room, member), -1.0)
         ]
+
+    def everybody_heard(self, members: Container[tuple[str, str]], since: float) -> bool:
+        """Whether what was said since then has reached all of these members (room and name)."""
+        return all(
+            member == sender or member in message.heard or (room, member) not in members
+            for (room, sender, _), message in self._messages.items()
+            if message.said >= since
+            for member in self._rooms[room]
+        )
 
     @property
     def unacknowledged(self) -> int:

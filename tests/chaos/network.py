@@ -11,7 +11,8 @@ _NARROW = 1024
 class Network:
     """A TCP proxy; what is set here holds for the connections of now and of later, unless it says otherwise.
 
-    `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction.
+    `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction. `touched`
+    counts what was ended, refused or held up by it, so that a fault can be seen to have had an effect.
     """
 
     def __init__(self, target: int) -> None:
@@ -20,6 +21,7 @@ class Network:
         self.delay = 0.0
         self.rate = 0.0
         self.refusing = False
+        self.touched = 0
         self._black = False
         self._paths: set[Path] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -41,6 +43,7 @@ class Network:
 
     def reset(self) -> None:
         """Every connection of now ends with a reset."""
+        self.touched += len(self._paths)
         for path in list(self._paths):
             path.reset()
 
@@ -64,6 +67,7 @@ class Network:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = Path(self, writer)
         if self.refusing:
+            self.touched += 1
             path.reset()
             return
         if self._black:
@@ -106,17 +110,25 @@ class Path:
         with contextlib.suppress(OSError):
             while True:
                 await self.open.wait()
-                data = await reader.read(_NARROW if self._network.rate else _CHUNK)
+                data = await reader.read(_CHUNK)
                 if not data:
                     return
+                self._network.touched += not self.open.is_set()
                 await self.open.wait()
-                await self._hold_up(len(data))
-                writer.write(data)
-                await writer.drain()
+                if self._network.delay:
+                    # What comes meanwhile waits in the system's buffers, and then goes in one piece.
+                    self._network.touched += 1
+                    await asyncio.sleep(self._network.delay)
+                await self._let_through(data, writer)
 
-    async def _hold_up(self, size: int) -> None:
-        # What comes meanwhile waits in the system's buffers, and then goes in one piece.
-        if self._network.delay:
-            await asyncio.sleep(self._network.delay)
-        if self._network.rate:
-            await asyncio.sleep(size / self._network.rate)
+    async def _let_through(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        """In small pieces while it is narrow, so that it is wide again as soon as it is set so."""
+        while data:
+            rate = self._network.rate
+            piece, data = (data[:_NARROW], data[_NARROW:]) if rate else (data, b"")
+            if rate:
+                # A full piece has more behind it, which has to wait.
+                self._network.touched += len(piece) == _NARROW
+                await asyncio.sleep(len(piece) / rate)
+            writer.write(piece)
+            await writer.drain()

@@ -79,7 +79,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
             for number in range(_VISITORS):
                 group.create_task(_visit(here, number, end))
         ended = asyncio.get_running_loop().time()
-        presence = await presence_after(here, ended)
+        presence, _ = await presence_after(here, ended)
         await here.hush()
         verdict = here.verdict(ended)
     grows = any(track.grows for track in tracks.values())

@@ -18,5 +18,6 @@ async def test_what_was_acknowledged_arrives_once_and_in_order(fault: Fault) -> 
     except NoFakeTime as reason:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(reason))
     print(table([outcome]))
-    assert outcome.faults(may_lose=fault.may_lose) == []
+    # How fast it is whole again is for `make chaos` to judge: here it shares its machine.
+    assert outcome.faults(in_time=False) == []
     assert outcome.verdict.sent > 50

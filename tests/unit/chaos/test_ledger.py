@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.envelope import MessageId
 from tests.chaos.ledger import Ledger
 
 
@@ -10,12 +11,16 @@ def ledger() -> Ledger:
     return Ledger({"r": ["a", "b", "c"]})
 
 
+def place(number: int) -> MessageId:
+    return MessageId(1, number + 1)
+
+
 def say(ledger: Ledger, number: int, *hearers: str, acknowledged: bool = True, at: float = 0.0) -> None:
     ledger.said("r", "a", number, at)
     for hearer in hearers:
-        ledger.heard("r", hearer, "a", number, at + 0.1)
+        ledger.heard("r", hearer, "a", number, place(number), at + 0.1)
     if acknowledged:
-        ledger.acknowledged("r", "a", number)
+        ledger.acknowledged("r", "a", number, place(number))
 
 
 def test_what_everybody_heard_is_well(ledger: Ledger) -> None:
@@ -30,7 +35,7 @@ def test_what_was_acknowledged_and_not_heard_is_lost_once_for_each_who_was_not_t
     say(ledger, 1, "b", acknowledged=False)
     assert ledger.verdict(0).lost == 2
     assert sorted(ledger.missing()) == [("r", "a", 0, "b"), ("r", "a", 0, "c")]
-    ledger.told("r", "b")
+    ledger.told("r", "b", 0.5)
     assert ledger.missing() == [("r", "a", 0, "c")]
     assert (ledger.unacknowledged, ledger.verdict(0).told) == (1, 1)
 
@@ -38,9 +43,38 @@ def test_what_was_acknowledged_and_not_heard_is_lost_once_for_each_who_was_not_t
 def test_repeats_and_disorder_are_counted_for_each_who_met_them(ledger: Ledger) -> None:
     say(ledger, 0, "b")
     say(ledger, 1, "b", "b", "c")
-    ledger.heard("r", "c", "a", 0, 1.0)
+    ledger.heard("r", "c", "a", 0, place(0), 1.0)
     verdict = ledger.verdict(0)
     assert (verdict.repeated, verdict.disordered, verdict.lost) == (1, 1, 0)
+
+
+def test_who_was_told_of_a_loss_misses_nothing_of_what_is_said_after(ledger: Ledger) -> None:
+    say(ledger, 0, "b", at=1.0)
+    ledger.told("r", "c", 2.0)
+    say(ledger, 1, "b", at=3.0)
+    assert ledger.missing() == [("r", "a", 1, "c")]
+
+
+def test_ids_are_an_order_of_their_own(ledger: Ledger) -> None:
+    for sender, number in (("a", 0), ("b", 1)):
+        ledger.said("r", sender, number, 0.0)
+    ledger.heard("r", "c", "b", 1, place(1), 0.1)
+    ledger.heard("r", "c", "a", 0, place(0), 0.2)
+    assert ledger.verdict(0).disordered == 1
+
+
+def test_a_message_has_one_place_for_everybody(ledger: Ledger) -> None:
+    say(ledger, 0, "b")
+    ledger.heard("r", "c", "a", 0, place(7), 0.2)
+    assert ledger.verdict(0).disordered == 1
+
+
+def test_whether_some_heard_all_that_was_said_since(ledger: Ledger) -> None:
+    say(ledger, 0)
+    say(ledger, 1, "b", at=2.0)
+    assert ledger.everybody_heard({("r", "a"), ("r", "b")}, 1.0)
+    assert not ledger.everybody_heard({("r", "b")}, 0.0)
+    assert not ledger.everybody_heard({("r", "c")}, 1.0)
 
 
 def test_numbers_that_were_never_heard_are_no_disorder(ledger: Ledger) -> None:
@@ -51,7 +85,7 @@ def test_numbers_that_were_never_heard_are_no_disorder(ledger: Ledger) -> None:
 
 def test_delivery_is_whole_again_when_the_last_late_one_has_come(ledger: Ledger) -> None:
     ledger.said("r", "a", 0, 1.0)
-    ledger.heard("r", "b", "a", 0, 5.0)
+    ledger.heard("r", "b", "a", 0, place(0), 5.0)
     say(ledger, 1, "b", "c", at=6.0)
     assert ledger.verdict(4.0).whole_after == 1.0
     assert ledger.verdict(5.5).whole_after == 0.0

@@ -76,6 +76,7 @@ async def test_a_black_hole_keeps_what_it_got_until_it_is_light_again(network: N
     assert not await line.echoes(b"a", timeout=0.1)
     late = await dial()
     assert not await late.echoes(b"b", timeout=0.1)
+    assert network.touched
     network.lighten()
     assert await line.reader.readexactly(1) == b"a"
     assert await late.reader.readexactly(1) == b"b"
@@ -92,3 +93,24 @@ async def test_a_delay_and_a_rate_take_their_time(network: Network, dial: Dial) 
     began = loop.time()
     assert await line.echoes(b"x" * 2000)
     assert loop.time() - began >= 0.2
+
+
+async def test_what_was_narrow_is_wide_again_at_once(network: Network, dial: Dial) -> None:
+    line = await dial()
+    assert await line.echoes()
+    assert network.touched == 0
+    network.rate = 5000
+    assert not await line.echoes(b"x" * 100_000, timeout=0.3)
+    assert network.touched
+    network.rate = 0.0
+    async with asyncio.timeout(5):
+        rest = b""
+        while len(rest) < 90_000:
+            rest += await line.reader.read(65_536)
+
+
+async def test_what_fits_is_not_touched(network: Network, dial: Dial) -> None:
+    line = await dial()
+    network.rate = 5000
+    assert await line.echoes(b"x" * 100)
+    assert network.touched == 0

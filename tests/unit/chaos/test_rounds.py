@@ -1,0 +1,67 @@
+"""What the chaos suite makes of a round is tested without one."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.chaos.__main__ import chosen, read_options
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.ledger import Verdict
+from tests.chaos.rounds import PRESENCE_WITHIN, Outcome, table
+
+PLAIN = next(fault for fault in FAULTS if not fault.may_lose)
+FORGETS = next(fault for fault in FAULTS if fault.forgets)
+WELL = Verdict(sent=10, acknowledged=10, delivered=20, lost=0, repeated=0, disordered=0, told=0, whole_after=0.1)
+
+
+def outcome(fault: Fault = PLAIN, **changes: Any) -> Outcome:
+    counted = {name: changes.pop(name) for name in list(changes) if hasattr(WELL, name)}
+    well = Outcome(fault, 1, WELL, 0.5, wrong_presence=[], false_leaves=[], missing=[], unproven=[])
+    return replace(well, verdict=replace(WELL, **counted), **changes)
+
+
+def test_a_round_as_it_should_be() -> None:
+    assert outcome().faults() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lost": 1},
+        {"repeated": 1},
+        {"disordered": 1},
+        {"told": 1},
+        {"acknowledged": 9},
+        {"presence_after": None},
+        {"false_leaves": ["a was told that b had left"]},
+        {"unproven": ["nothing happened"]},
+    ],
+    ids=str,
+)
+def test_each_count_that_should_be_zero(changes: dict[str, Any]) -> None:
+    assert len(outcome(**changes).faults(in_time=False)) == 1
+
+
+def test_where_redis_forgets_losses_are_told_and_nothing_is_lost_in_silence() -> None:
+    assert outcome(FORGETS, told=5, false_leaves=["a was told that b had left"]).faults() == []
+    assert len(outcome(FORGETS, lost=1).faults()) == 1
+
+
+def test_times_are_judged_where_they_are_asked_for() -> None:
+    late = outcome(whole_after=2.5, presence_after=PRESENCE_WITHIN + 1)
+    assert len(late.faults()) == 2
+    assert late.faults(in_time=False) == []
+
+
+def test_the_table_sums_up_and_shows_the_worst() -> None:
+    rounds = [outcome(whole_after=0.2), outcome(whole_after=0.9, lost=1, presence_after=1.5, false_leaves=["a"])]
+    assert f"| {PLAIN.name} | 2 | 20 | 40 | 1 | 0 | 0 | 0 | 1 | 0.9 | 1.5 |" in table(rounds)
+    assert "| never |" in table([outcome(presence_after=None)])
+
+
+def test_faults_are_chosen_by_words_of_their_names() -> None:
+    assert chosen([]) == list(FAULTS)
+    assert [fault.name for fault in chosen(["worker-killed"])] == ["worker killed"]
+    with pytest.raises(SystemExit):
+        read_options(["--fault", "no such thing"])
