@@ -36,7 +36,7 @@ bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with 
 # The peers install themselves; what is missing of their tools leaves their rows out.
 bench bench-quick: TOOLS := redis-server:redis-server cc:build-essential
 
-chaos: $(VENV)/.installed-dev tools ## Strike with every fault, many times, and count; ARGS="--soak 15" for a long time of it.
+chaos: $(VENV)/.installed-dev tools ## Strike with every fault, again and again, and count; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downwards.

@@ -14,7 +14,7 @@ import click
 from relay import __version__, logs
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.text import aligned, greeting, reachable, settings_table, shown
-from relay.cli.watch import reason, watch
+from relay.cli.watch import reason, until_stopped, watch
 from relay.client import Closed, Options, join
 from relay.config import Settings, SettingsError, declared, load
 from relay.errors import RelayError
@@ -110,10 +110,10 @@ def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
         _fail([f"--url: {error}"], status=2)
     note(f"connecting to {logs.escape(url)}")
     try:
-        asyncio.run(watch(watched, as_json=as_json, say=click.echo, note=note))
+        asyncio.run(until_stopped(watch(watched, as_json=as_json, say=click.echo, note=note)))
     except Closed as closed:
         _fail([reason(closed)], status=1)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except BrokenPipeError:
         return
 
 

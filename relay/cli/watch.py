@@ -1,7 +1,10 @@
 """`relay watch`: a room in the terminal, line by line."""
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +17,16 @@ _json = msgspec.json.Encoder()
 _ADDED = frozenset({"from", "id", "sender", "channel"})
 
 Say = Callable[[str], None]
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Do this until it ends, or a signal ends it: politely, so that the others in the room see it at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where the shell that started this in the background had it ignored.
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def watch(room: Room, *, as_json: bool, say: Say, note: Say) -> None:
