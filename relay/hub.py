@@ -175,6 +175,15 @@ class Hub:
         if here.suspect and here.held is None:
             self._hold(here)
 
+    def tell_roster(self, room: str, roster: Roster) -> None:
+        """Tell those who watch a room who is in it."""
+        here = self._rooms.get(room)
+        if here is not None:
+            if here.joined or here.left:
+                self._tell_presence(here)
+            for member in here.watchers:
+                member.tell(PresenceList(room, roster))
+
     # What the bus delivers.
 
     def deliver(self, batch: Sequence[Delivery]) -> None:

@@ -60,6 +60,7 @@ class Membership:
         presence: Presence,
         *,
         grace: float,
+        lease: float,
         clock: Clock,
         metrics: Metrics,
         random: auth.Random,
@@ -68,6 +69,7 @@ class Membership:
         self._bus = bus
         self._presence = presence
         self._grace = grace
+        self._lease = lease
         self._clock = clock
         self._metrics = metrics
         self._random = random
@@ -309,7 +311,7 @@ class Membership:
                             # What came after the loss, from its beginning, can be had.
                             begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
                             replay = Replay(begun.id, begun.events, replay.lost)
-                        roster = await self._presence.roster(room) if replay.lost else None
+                        roster = await self._presence.roster(room) if replay.lost and replay.lost != "epoch" else None
                     except RelayError as error:
                         log.debug("cannot read what is missing in %s: %s; trying again", room, error)
                         await asyncio.sleep(_RETRY)
@@ -319,6 +321,8 @@ class Membership:
                     if replay.lost:
                         self._note_loss(replay.lost, room)
                     self._hub.repair(room, replay, roster)
+                    if replay.lost == "epoch":
+                        self._spawn(self._list_later(room))
         finally:
             del self._repairing[room]
 
@@ -335,6 +339,14 @@ class Membership:
             fence,
             command.after,
         )
+
+    async def _list_later(self, room: str) -> None:
+        """Where Redis forgot who is here, each worker tells of its own members first: who is missing did not leave."""
+        await asyncio.sleep(self._lease)
+        try:
+            self._hub.tell_roster(room, await self._presence.roster(room))
+        except RelayError as error:
+            log.warning("cannot learn who is in %s: %s", room, error)
 
     def _note_loss(self, reason: Loss, room: str) -> None:
         """Whatever loses the events of one room loses those of many: they are logged in one line."""

@@ -90,6 +90,7 @@ class Worker:
             self._bus,
             self._presence,
             grace=settings.grace,
+            lease=settings.lease,
             clock=self.clock,
             metrics=self.metrics,
             random=self.random,

@@ -83,6 +83,7 @@ class World:
             self.bus,
             self.presence,
             grace=grace,
+            lease=0.01,
             clock=lambda: self.now,
             metrics=self.metrics,
             random=Random(),
@@ -333,6 +334,23 @@ async def test_after_a_gap_that_cannot_be_closed_all_are_told_and_watchers_get_a
     assert watcher.connection.told[1]["reason"] == "trimmed"
     assert watcher.connection.told[2]["members"] == [{"peer": "a"}]
     assert world.presence.calls.count("roster") == 1
+
+
+async def test_after_redis_forgot_the_list_waits_until_all_workers_have_told_of_their_members(world: World) -> None:
+    watcher = await world.join("a", presence=True)
+    await asyncio.sleep(0)
+    world.rooms.room("room").epoch += 5
+    world.hub.deliver([Gap(["room"])])
+    async with asyncio.timeout(5):
+        while len(watcher.connection.told) < 2:
+            await asyncio.sleep(0)
+    assert watcher.connection.told[1]["reason"] == "epoch"
+    place = world.rooms.room("room").places.pop("a")
+    world.rooms.room("room").places |= {"a": place, "b": place}
+    async with asyncio.timeout(5):
+        while len(watcher.connection.told) < 3:
+            await asyncio.sleep(0.01)
+    assert watcher.connection.told[2]["members"] == [{"peer": "a"}, {"peer": "b"}]
 
 
 async def test_whatever_fails_while_leaving_is_not_the_callers_business(world: World) -> None:
