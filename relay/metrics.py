@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -53,11 +53,15 @@ class Traffic(Collector):
 
 
 class Metrics:
-    """One worker's metrics, in a registry of their own."""
+    """One worker's metrics, in a registry of their own; with those of its process, where the system tells them."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.connections = Gauge("relay_connections", "Open WebSocket connections.", registry=registry)
+        self.connection_limit = Gauge(
+            "relay_connection_limit", "Connections this worker may have (max-connections).", registry=registry
+        )
         self.rooms = Gauge("relay_rooms", "Rooms with members on this worker.", registry=registry)
         self.members = Gauge("relay_members", "Members on this worker, a connection once per room.", registry=registry)
         self.held = Gauge("relay_held_members", "Lost members whose place this worker holds.", registry=registry)

@@ -92,12 +92,13 @@ class Link(asyncio.Protocol):
 
 
 class Dialer:
-    """Opens links to one Redis."""
+    """Opens links to one Redis; `password` is for a URL that has none."""
 
-    def __init__(self, url: str, *, timeout: float, name: str) -> None:
+    def __init__(self, url: str, *, timeout: float, name: str, password: str = "") -> None:
         self._timeout = timeout
         self._pool = ConnectionPool.from_url(
             url,
+            password=password or None,
             protocol=2,
             client_name=name,
             retry=Retry(NoBackoff(), 0),

@@ -22,6 +22,14 @@ async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis
     assert commands == [b"SCRIPT"] * len(ALL) + [b"PING"]
 
 
+async def test_the_password_goes_with_the_user_of_the_url(server: ScriptedRedis) -> None:
+    url = server.url.replace("redis://", "redis://relay@")
+    dialer = Dialer(url, password="hunter2", timeout=0.5, name="test")
+    async with RedisClient(dialer, timeout=0.5, waiting=10, on_reconnect=lambda: None) as client:
+        await client.call("PING")
+    assert server.commands[0] == [b"AUTH", b"relay", b"hunter2"]
+
+
 async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
     async with client_of(server) as client:
         await client.call("PING")
