@@ -21,11 +21,12 @@ keep() { # NAME MODE OWNER < content
 password=$(random) operator=$(random)
 printf %s "$password" | keep redis_password 0440 "$REDIS:$RELAY"
 printf %s "$operator" | keep operator_password 0400 "$REDIS:$REDIS"
-random | keep admin_token 0440 "$RELAY:$RELAY"
+random | keep admin_token 0400 "$RELAY:$RELAY"
 random | keep grafana_password 0400 "$GRAFANA:$GRAFANA"
-# Workers may do what workers do, with their own keys. Who looks after Redis may do everything.
+# Workers may do what workers do, with their own keys. Who looks after Redis may do everything. Nobody can be the default
+# user, but that is who Redis takes itself for when it reads its file: without rights, it would leave transactions out.
 keep acl 0400 "$REDIS:$REDIS" <<END
-user default off
+user default off resetpass ~* &* +@all
 user relay on #$(hash "$password") ~relay:* &relay:* +@all -@dangerous -@admin
 user operator on #$(hash "$operator") ~* &* +@all
 END

@@ -53,9 +53,9 @@ class Crowd(ABC):
     async def disagreeing_lists(self, rooms: Iterable[str]) -> list[str]:
         """Workers who list others than are in these rooms, or somebody as held."""
 
-    async def fill(self, stack: AsyncExitStack, rooms: int) -> None:
+    async def fill(self, stack: AsyncExitStack, rooms: int, name: str = "room") -> None:
         """Let members in, one after the other; each begins with another address."""
-        names = {f"room{number}": [f"p{member}" for member in range(MEMBERS)] for number in range(rooms)}
+        names = {f"{name}{number}": [f"p{member}" for member in range(MEMBERS)] for number in range(rooms)}
         self.ledger = Ledger({room: iter(peers) for room, peers in names.items()})
         for (room, peers), turn in zip(names.items(), itertools.count()):
             for number, peer in enumerate(peers):

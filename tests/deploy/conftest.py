@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
@@ -45,8 +46,9 @@ def record(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
 
 @pytest.fixture(scope="session")
 def docker() -> None:
-    if shutil.which("docker") is None:
-        lacking("docker is not installed; this stage needs an engine, and compose v2")
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        if shutil.which("docker") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            lacking(f"`{' '.join(command)}` fails; this stage needs an engine that runs, and compose v2")
 
 
 @pytest.fixture(scope="session")

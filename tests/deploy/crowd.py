@@ -41,5 +41,5 @@ async def visitors(compose: Compose, *, seed: int, rooms: int) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         crowd = Visitors(compose, seed)
         stack.push_async_callback(crowd.close)
-        await crowd.fill(stack, rooms)
+        await crowd.fill(stack, rooms, f"seed{seed}-")
         yield crowd
