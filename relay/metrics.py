@@ -94,7 +94,10 @@ class Metrics:
         )
         self.closed = _from_nothing(closed, [reason.name for reason in CLOSE_REASONS])
         self.publish_seconds = Latency(
-            "relay_publish_duration_seconds", "From a client's message to its id.", _LATENCY, registry
+            "relay_publish_duration_seconds",
+            "From a client's message to its id; one message in sixteen.",
+            _LATENCY,
+            registry,
         )
         self.delivery_seconds = Latency(
             "relay_delivery_duration_seconds",
