@@ -142,7 +142,7 @@ def test_least_power(compose: Compose) -> None:
     users = {"redis": "10002:10001", "worker": "10001:10001", "lb": "99:99"}
     for service, container in every_container(compose):
         host = container["HostConfig"]
-        assert container["Config"]["User"] == users[service] or (service == "worker" and not container["Config"]["User"])
+        assert container["Config"]["User"] == users[service]
         assert host["ReadonlyRootfs"], service
         assert host["CapDrop"] == ["ALL"], service
         assert not host["CapAdd"], service

@@ -184,9 +184,10 @@ def test_redis_has_room_to_rewrite_its_file() -> None:
 def test_health_is_asked_for_the_same_everywhere() -> None:
     """Readiness decides who gets clients, liveness who is restarted."""
     assert COMPOSE["services"]["worker"]["healthcheck"]["test"] == ["CMD", "relay", "health"]
-    assert 'HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["relay", "health", "--live"]' in (
-        ROOT / "Dockerfile"
-    ).read_text()
+    assert (
+        'HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["relay", "health", "--live"]'
+        in (ROOT / "Dockerfile").read_text()
+    )
     assert "uri /health ver" in (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
     container = MANIFESTS["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
@@ -233,9 +234,8 @@ def test_manifests_belong_together() -> None:
 def test_pods_have_settings_time_and_little_power() -> None:
     pod = RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    settings, _ = load(
-        {}, {one["name"]: one["value"] for one in container["env"]}, lambda path: "redis://h" if "redis" in path else "t"
-    )
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    settings, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else "token")
     assert pod["terminationGracePeriodSeconds"] == stopping(settings) + 10
     readiness = container["readinessProbe"]
     assert readiness["periodSeconds"] * readiness["failureThreshold"] < settings.drain_delay
