@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -94,6 +95,13 @@ class Compose:
     def ready(self) -> bool:
         """Whether the load balancer knows a worker that is ready."""
         return self.get("/health")[0] == 200
+
+    def balanced(self) -> int:
+        """Workers that the load balancer sends clients to."""
+        code = "import urllib.request as r; print(r.urlopen('http://lb:8405/metrics', timeout=3).read().decode())"
+        told = self.from_network("front", code)
+        [count] = re.findall(r'^haproxy_backend_active_servers{proxy="workers"} (\d+)', told, re.MULTILINE)
+        return int(count)
 
     def connections(self) -> dict[str, int]:
         """Open WebSockets by worker container."""

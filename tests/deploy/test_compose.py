@@ -18,14 +18,16 @@ CONNECT = """
 import socket
 from concurrent.futures import ThreadPoolExecutor
 places = {places}
-def connect(place):
+def reached(place):
     try:
         socket.create_connection(place, 2).close()
-        print(*place)
+        return True
     except OSError:
-        pass
+        return False
 with ThreadPoolExecutor(len(places)) as pool:
-    list(pool.map(connect, places))
+    for place, there in zip(places, pool.map(reached, places)):
+        if there:
+            print(*place)
 """
 
 

@@ -1,6 +1,7 @@
 """What operators do and what befalls them, while members behind the load balancer talk: every message is counted."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from tests.chaos.faults import Fault
 from tests.chaos.guests import Guests
 from tests.chaos.rounds import Outcome, presence_after
-from tests.deploy.compose import ROOT, WORKERS, Compose, wait_for
+from tests.deploy.compose import ROOT, WORKERS, Compose, require, wait_for
 from tests.deploy.crowd import Visitors, visitors
 
 LONGER = 15.0
@@ -37,7 +38,7 @@ def do(crowd: Visitors, *arguments: str) -> Awaitable[str]:
 
 
 def all_well(compose: Compose) -> bool:
-    return compose.ready() and len(compose.containers("worker")) == WORKERS
+    return compose.ready() and len(compose.containers("worker")) == compose.balanced() == WORKERS
 
 
 async def all_are_back(crowd: Visitors) -> None:
@@ -100,21 +101,48 @@ async def reload_balancer(crowd: Visitors) -> None:
     await all_are_back(crowd)
 
 
-@event("a worker cut off from Redis for 20 s")
+@event("a worker cut off from Redis (`docker network disconnect`)")
 async def cut_off(crowd: Visitors) -> None:
-    """It answers, and hears nothing: the load balancer takes it out, and it sends its clients away."""
-    worker = await crowded(crowd)
-    compose, network, name = crowd.compose, f"{crowd.compose.project}_back", worker["Id"][:12]
+    """The load balancer takes it out; its clients stay, as for all it knows Redis is away for everybody."""
+    compose, network = crowd.compose, f"{crowd.compose.project}_back"
+    name = (await crowded(crowd))["Id"][:12]
     await asyncio.to_thread(compose.docker, "network", "disconnect", network, name)
     try:
-        await asyncio.to_thread(wait_for, lambda: "not ready" in compose.health(name), 20)
-        await asyncio.to_thread(wait_for, lambda: compose.connections()[name] == 0, 20)
-        seen = {compose.get("/health")[1].split(b'"worker":"')[1][:12].decode() for _ in range(10)}
-        assert name not in seen, "the load balancer still sends requests to it"
-        await asyncio.sleep(10)
+        await asyncio.to_thread(wait_for, lambda: compose.balanced() == WORKERS - 1, 20)
+        assert "not ready; redis: " in await asyncio.to_thread(compose.health, name)
     finally:
         await asyncio.to_thread(compose.docker, "network", "connect", network, name)
     await asyncio.to_thread(wait_for, lambda: ": ready" in compose.health(name))
+    await all_are_back(crowd)
+
+
+@event("a worker made deaf (its subscription's packets dropped)")
+async def deafen(crowd: Visitors) -> None:
+    """Commands go through, subscriptions do not: it sends its clients away, and the load balancer takes it out."""
+    compose = crowd.compose
+    worker = await crowded(crowd)
+    name, process = worker["Id"][:12], str(worker["State"]["Pid"])
+    rule = ["INPUT", "--protocol", "tcp", "--source-port", "6379", "!", "--destination-port",
+            await asyncio.to_thread(commands_port, compose, name), "--jump", "DROP"]  # fmt: skip
+    tables = [require("nsenter"), "--target", process, "--net", require("iptables")]
+    await asyncio.to_thread(compose.run, *tables, "--append", *rule)
+    try:
+        await asyncio.to_thread(wait_for, lambda: compose.connections()[name] == 0, 30)
+        await asyncio.to_thread(wait_for, lambda: compose.balanced() == WORKERS - 1, 20)
+        assert "not ready; subscription: " in await asyncio.to_thread(compose.health, name)
+    finally:
+        await asyncio.to_thread(compose.run, *tables, "--delete", *rule)
+    await asyncio.to_thread(wait_for, lambda: ": ready" in compose.health(name))
+    await all_are_back(crowd)
+
+
+def commands_port(compose: Compose, worker: str) -> str:
+    """Where a worker's connection for commands begins."""
+    [redis] = compose.containers("redis")
+    line = 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator client list type normal'
+    clients = compose.docker("exec", redis["Id"], "sh", "-c", line).splitlines()
+    [port] = [re.findall(r" addr=[\d.]+:(\d+)", one)[0] for one in clients if f" name=relay-{worker}-" in one]
+    return str(port)
 
 
 @event("every worker replaced, one after the other (`deploy/upgrade.sh`)")
@@ -128,7 +156,7 @@ async def upgrade(crowd: Visitors) -> None:
 
 @event("everything stopped and started (`docker compose stop`)", forgets=True)
 async def stop_everything(crowd: Visitors) -> None:
-    """Longer than the grace time: places are given up, and those who come back are told."""
+    """Workers close their clients first. Where it takes longer than the grace time, who comes back may be told."""
     workers = await asyncio.to_thread(crowd.compose.containers, "worker")
     await do(crowd, "stop")
     for worker in workers:
