@@ -118,7 +118,7 @@ async def cut_off(crowd: Visitors) -> None:
 
 @event("a worker made deaf (its subscription's packets dropped)")
 async def deafen(crowd: Visitors) -> None:
-    """Commands go through, subscriptions do not: it sends its clients away, and the load balancer takes it out."""
+    """Commands go through, subscriptions do not: the load balancer takes it out, and in half a minute it sends its clients away."""
     compose = crowd.compose
     worker = await crowded(crowd)
     name, process = worker["Id"][:12], str(worker["State"]["Pid"])
@@ -127,7 +127,7 @@ async def deafen(crowd: Visitors) -> None:
     tables = [require("nsenter"), "--target", process, "--net", require("iptables")]
     await asyncio.to_thread(compose.run, *tables, "--append", *rule)
     try:
-        await asyncio.to_thread(wait_for, lambda: compose.connections()[name] == 0, 30)
+        await asyncio.to_thread(wait_for, lambda: compose.connections()[name] == 0, 60)
         await asyncio.to_thread(wait_for, lambda: compose.balanced() == WORKERS - 1, 20)
         assert "not ready; subscription: " in await asyncio.to_thread(compose.health, name)
     finally:
