@@ -229,7 +229,8 @@ class Hub:
 
     def _event(self, room: Room, event: RoomEvent) -> None:
         if room.held is not None or not room.is_next(event):
-            self._hold(room, event)
+            if event.id > room.passed:
+                self._hold(room, event)
             return
         if room.joining:
             self._before(room, event)
@@ -394,5 +395,8 @@ class Hub:
             room = self._rooms.get(name)
             if room is not None:
                 room.suspect = True
-                if room.held is None and room.last != BEFORE_ALL:
-                    self._hold(room)
+                if room.held is None:
+                    # Whatever was replayed and would have come once more was on its way over what has broken.
+                    room.passed = BEFORE_ALL
+                    if room.last != BEFORE_ALL:
+                        self._hold(room)
