@@ -118,7 +118,12 @@ class RedisBus:
         for room in names:
             self._outlets[room] = _Outlet(self._head(room))
             self._rooms[self._keys.channel(room).encode("ascii")] = room
-        await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        try:
+            await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        except BaseException:
+            # Nobody will say that these are wanted no more.
+            await self.unsubscribe(names)
+            raise
 
     async def replay(self, room: str, after: MessageId) -> Replay:
         """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
