@@ -130,10 +130,12 @@ class RedisBus:
         keys, events = self._keys.of_room(room), list[RoomEvent]()
         while True:
             last = events[-1].id if events else after
-            newest, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl)
+            most = self._log.replay_bytes
+            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl, most)
             events += [decode(room, payload) for _, (_, payload) in page]
-            if len(page) < _PAGE or weight(events) > self._log.replay_bytes:
-                return replay_of(after, read_id(newest), events, self._log)
+            newest = read_id(told)
+            if not page or events[-1].id >= newest or weight(events) > most:
+                return replay_of(after, newest, events, self._log)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.unsubscribe`."""

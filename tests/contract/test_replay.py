@@ -82,6 +82,24 @@ async def test_more_than_may_be_sent_at_once_is_not_sent(make_worker: MakeWorker
     assert len((await worker.bus.replay("room", later)).events) == 3
 
 
+@over_redis
+async def test_what_will_not_be_sent_is_not_read_either(make_worker: MakeWorker, monkeypatch) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    for _ in range(LOG.length):
+        await worker.say("room", b'{"x":"%s"}' % (b"x" * 20_000))
+    read, run = list[int](), worker.client.run
+
+    async def counted(*arguments):
+        newest, page = await run(*arguments)
+        read.extend(len(payload) for _, (_, payload) in page)
+        return newest, page
+
+    monkeypatch.setattr(worker.client, "run", counted)
+    assert (await worker.bus.replay("room", MessageId(first.id.epoch, 2))).lost == "too_much"
+    assert sum(read) < 4 * LOG.replay_bytes
+
+
 async def test_without_a_log_nothing_is_kept_and_that_is_said(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", log=LogTerms(length=0))
     first = await worker.say("room")
