@@ -1,5 +1,6 @@
 """One client's session, whatever its protocol: what comes in, what is answered, and the end of it."""
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,7 @@ from relay.errors import (
     TOO_FAST,
     BadFrame,
     CloseReason,
+    OutcomeUnknown,
     Refused,
     RelayError,
 )
@@ -162,7 +164,7 @@ class Session:
             self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._closing is not None and not (self._busy or self._waiting or self._publishing):
+        if self._closing is not None and not (self._ended or self._busy or self._waiting or self._publishing):
             self._connection.close(self._closing)
 
     # What is waited for.
@@ -273,15 +275,41 @@ class Session:
         self._worker.membership.publish(member, command, partial(self._published, member, command.key))
 
     def _published(self, member: Member, key: str, outcome: Receipt | RelayError) -> None:
-        self._publishing -= 1
         if isinstance(outcome, RelayError):
             self._fail(outcome, about="envelope", key=key, codec=member.codec, room=member.room)
         elif key:
-            # In order with what this member hears: an id that it is told means that it was told all before.
-            ack = Ack(member.room, outcome.id, key)
-            self._worker.hub.when_passed(member.room, outcome.id, lambda: member.tell(ack))
+            self._acknowledge(member, outcome.id, key)
+            return
+        self._published_one()
+
+    def _published_one(self) -> None:
+        self._publishing -= 1
         if self._waiting or self._closing:
-            self._go_on()
+            # Not at once: this may be in the middle of what the hub delivers.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _acknowledge(self, member: Member, message_id: MessageId, key: str) -> None:
+        """In order with what this member hears: an id that it is told means that it was told all before.
+
+        While the worker does not hear Redis, that may not come to pass; then the client is not left without an answer.
+        """
+        answered = False
+
+        def passed() -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                late.cancel()
+                member.tell(Ack(member.room, message_id, key))
+                self._published_one()
+
+        def give_up() -> None:
+            nonlocal answered
+            answered = True
+            self._published(member, key, OutcomeUnknown("Redis has it, but this worker did not hear of it in time"))
+
+        late = asyncio.get_running_loop().call_later(self._worker.settings.publish_timeout, give_up)
+        self._worker.hub.when_passed(member.room, message_id, passed)
 
     async def _join(self, command: Join, since: MessageId | None, codec: Codec) -> None:
         member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)
