@@ -126,6 +126,7 @@ class Membership:
                 raise
             self._metrics.recoveries.labels(replay.lost or "recovered").inc()
         member.fence = Fence(given.generation, given.id.epoch)
+        member.began = given.began
         member.resume = seat.current
         member.previous_resume = auth.fingerprint(offered)
         recovered = None if since is None else not replay.lost
@@ -138,7 +139,8 @@ class Membership:
     async def _missed(self, room: str, since: MessageId, given: Admission) -> Replay:
         """What a member missed that has come back; whatever follows its new place comes to it live."""
         lost: Loss = ""
-        if not given.resumed:
+        if not given.resumed or (since.epoch == given.id.epoch and since < given.began):
+            # What was said before somebody came is not for them.
             lost = "not_resumed"
         elif since.epoch != given.id.epoch or since > given.id:
             # What a client says may be wrong, and must not begin a new epoch for all.
@@ -372,6 +374,7 @@ class Membership:
             member.resume,
             member.previous_resume,
             max(member.since, self._seen(member.room)),
+            member.began,
         )
 
     def _lock(self, room: str) -> asyncio.Lock:

@@ -19,12 +19,13 @@ Listener = Callable[[Sequence[RoomEvent]], None]
 
 @dataclass(slots=True)
 class Place:
-    """A peer's place in a room; `held` is the end of its hold, 0 while connected."""
+    """A peer's place in a room; `held` is the end of its hold, 0 while connected, `began` as in `Admission`."""
 
     generation: int
     lease: str
     current: str
     previous: str
+    began: MessageId
     held: float = 0
 
 

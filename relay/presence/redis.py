@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from relay.envelope import BEFORE_ALL, MessageId
+from relay.envelope import BEFORE_ALL, MessageId, read_id
 from relay.errors import Refused
 from relay.events import Present, Roster
 from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
@@ -82,9 +82,10 @@ class RedisPresence:
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
-        status, generation, message_id, listed = reply
-        current = MessageId.parse(message_id.decode())
-        return Admission(int(generation), current, status == b"resumed", _roster(listed, current) if roster else None)
+        status, generation, message_id, listed, began = reply
+        current = read_id(message_id)
+        list_ = _roster(listed, current) if roster else None
+        return Admission(int(generation), current, status == b"resumed", list_, read_id(began))
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
@@ -147,6 +148,7 @@ class RedisPresence:
                 self._sequence_ttl,
                 self._log,
                 *seat.seen,
+                str(seat.began),
             )
         )
 

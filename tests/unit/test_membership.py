@@ -138,6 +138,22 @@ async def test_a_welcome_says_whether_anything_was_missed(world: World) -> None:
     assert (told["recovered"], told["reason"], told["id"][-2:]) == (False, "not_resumed", "-6")
 
 
+async def test_what_was_said_before_somebody_came_is_not_for_them(world: World) -> None:
+    other = await world.join("other")
+    early = MessageId.parse(other.connection.told[0]["id"])
+    first = await world.join("a")
+    await world.publish(other, b'{"n":"for the first a"}')
+    await world.membership.leave(first, hold=False)
+    second = await world.join("a")
+    key = second.connection.told[0]["resume"]
+    for _ in range(2):
+        back = world.member("a")
+        await world.membership.join(back, offered=key, since=early)
+        key = back.connection.told[0]["resume"]
+        assert [(event["type"], event["reason"]) for event in back.connection.told] == [("welcome", "not_resumed")]
+        await world.membership.announce()
+
+
 @pytest.mark.parametrize(("epochs", "seqs"), [(-1, 0), (1, 0), (0, 100)])
 async def test_a_place_that_was_never_given_is_not_recovered_and_changes_nothing(
     world: World, epochs: int, seqs: int

@@ -1,12 +1,13 @@
 -- Write a place again as its worker remembers it.
 -- ARGV: 1 channel, 2 peer, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 sequence TTL
--- (ms), 9 log, 10 and 11 newest id the worker has seen.
+-- (ms), 9 log, 10 and 11 newest id the worker has seen, 12 id with which the place began.
 -- Returns 1, or 0 when the place belongs to a newer generation.
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local before = entry_of(peer)
 if before and before.generation > generation then return 0 end
 
-write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6] })
+write_entry(peer, {
+  generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6], began = ARGV[12] })
 call('PEXPIRE', KEYS[2], ARGV[7])
 local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]))
 state.version = math.max(state.version, generation)
