@@ -193,12 +193,13 @@ class RedisClient:
                     link.send(pack("SCRIPT", "LOAD", script.source))
                     pending.add(0, partial(_resolve, loaded))
                     await loaded
-        except (TimeoutError, OutcomeUnknown):
+        except BaseException as error:
             link.abort()
-            raise LinkError(f"no answer within {self._timeout:g} s") from None
-        except Unavailable as error:
-            link.abort()
-            raise LinkError(error.text) from None
+            if isinstance(error, (TimeoutError, OutcomeUnknown)):
+                raise LinkError(f"no answer within {self._timeout:g} s") from None
+            if isinstance(error, Unavailable):
+                raise LinkError(error.text) from None
+            raise
         self._link, self._pending = link, pending
         waiting, self._waiting = self._waiting, deque()
         for deadline, command, done in waiting:

@@ -97,6 +97,17 @@ async def test_forgotten_scripts_are_loaded_again(server: ScriptedRedis) -> None
         assert await client.run(PUBLISH, ("k",), "a") == b"done"
 
 
+async def test_who_stops_while_it_connects_leaves_no_connection_behind(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    async with client_of(server, timeout=5):
+        async with asyncio.timeout(5):
+            while not any(command[0] == b"SCRIPT" for command in server.commands):
+                await asyncio.sleep(0.005)
+        (connection,) = server.clients
+    async with asyncio.timeout(1):
+        await connection.wait_closed()
+
+
 async def test_who_fails_over_a_reply_keeps_nobody_from_theirs(server: ScriptedRedis, caplog) -> None:
     async with client_of(server) as client:
         await client.call("PING")
