@@ -276,7 +276,12 @@ class Membership:
         """Stop listening to rooms that nobody of this worker is in; who comes meanwhile waits, and subscribes anew."""
         idle, self.idle = self.idle, {}
         for room in idle:
-            async with self._lock(room):
+            lock = self._lock(room)
+            if lock.locked():
+                # Somebody may be waiting for Redis there, and the keeper must not.
+                self.idle[room] = None
+                continue
+            async with lock:
                 if self._hub.get(room) is None and room in self._subscribed:
                     del self._subscribed[room]
                     await self._bus.unsubscribe([room])

@@ -126,6 +126,8 @@ class Worker:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
+        # Ahead of the end of the lease: whoever takes over the places of those just lost is to know since when.
+        self.losses.finish()
         try:
             async with asyncio.timeout(1):
                 await self._leases.bury()

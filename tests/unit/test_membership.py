@@ -318,6 +318,16 @@ async def test_a_room_nobody_is_in_is_unsubscribed(world: World) -> None:
     assert world.bus.calls == ["subscribe", "unsubscribe", "subscribe"]
 
 
+async def test_what_waits_for_redis_on_its_way_in_holds_up_nobody_who_goes_out(world: World) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    async with world.membership._lock("room"), asyncio.timeout(1):
+        await world.membership.unsubscribe_idle()
+    assert world.bus.calls == ["subscribe"]
+    await world.membership.unsubscribe_idle()
+    assert world.bus.calls == ["subscribe", "unsubscribe"]
+
+
 async def test_after_a_gap_everybody_here_is_given_what_was_missed(world: World) -> None:
     watcher, other = await world.join("a", presence=True), await world.join("b")
     await asyncio.sleep(0)

@@ -66,6 +66,16 @@ async def visiting(**settings) -> AsyncIterator[Visit]:
         await asyncio.sleep(0)
 
 
+async def test_those_who_are_lost_as_the_worker_stops_are_held_like_others() -> None:
+    async with Worker(Settings()) as worker:
+        visits = [Visit(worker) for _ in range(30)]
+        for number, visit in enumerate(visits):
+            await visit.session.enter(lambda number=number: Entry("room", f"p{number}"))
+        for visit in visits:
+            visit.session.lost(1006, None)
+    assert [one.held for one in (await worker.roster("room")).members] == [True] * 30
+
+
 async def test_who_is_sent_elsewhere_is_told_first_what_became_of_its_messages() -> None:
     async with visiting() as visit:
         for key in "ab":
