@@ -1,6 +1,7 @@
 """The command `relay`."""
 
 import asyncio
+import io
 import json
 import logging
 import os
@@ -32,6 +33,10 @@ _ROOMS_NEED = frozenset({"redis", "prefix", "publish_timeout"})
 @click.version_option(__version__, prog_name="relay")
 def main() -> None:
     """Relay messages between the members of rooms, over WebSockets."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What others say may hold what this terminal has no characters for.
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command(cls=GroupedCommand)
