@@ -123,6 +123,16 @@ async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
     assert (replay.lost, replay.id) == ("trimmed", last.id)
 
 
+async def test_old_keys_are_gone_with_it(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", log=LogTerms(age=0.3))
+    first = await worker.say("room", key="k")
+    assert (await worker.say("room", key="k")).id == first.id
+    await worker.say("room", key="other")
+    async with asyncio.timeout(5):
+        while (await worker.say("room", key="k")).repeat:
+            await asyncio.sleep(0.05)
+
+
 async def test_a_room_that_knows_less_than_was_seen_begins_a_new_epoch(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first = await worker.say("room")
