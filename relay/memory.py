@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(slots=True)
 class MemoryRoom:
-    """One room's sequence, members, repeat keys (the last new one of `keyed`) and log (of what was emitted, and when)."""
+    """One room's sequence, members, keys (the last new one `keyed` then) and log (of what was emitted, and when)."""
 
     epoch: int
     seq: int = 0
