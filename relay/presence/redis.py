@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from relay.envelope import BEFORE_ALL, MessageId, read_id
-from relay.errors import Refused
+from relay.errors import Refused, Unavailable
 from relay.events import Present, Roster
 from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
 from relay.redis.client import RedisClient, ignore
@@ -15,6 +15,8 @@ from relay.redis.scripts import ADOPT, ANNOUNCE, BEAT, JOIN, LEAVE, ROSTER
 
 _BATCH = 500
 _NONE = "-"
+_TOO_LATE = 2
+_LATE = "Redis was asked so long ago that it did nothing; its clock may have jumped"
 
 
 class NotedRooms:
@@ -75,9 +77,12 @@ class RedisPresence:
             self._terms.presence_list if roster else 0,
             self._log,
             *seen,
+            self._client.deadline,
         )
         if not noted:
             self._noted.add(lease, room)
+        if reply[0] == b"late":
+            raise Unavailable(_LATE)
         if reply[0] == b"taken":
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
@@ -134,23 +139,25 @@ class RedisPresence:
         return [(room, count) for room, count in zip(names, counts, strict=True) if count]
 
     async def _announce(self, seat: Seat) -> bool:
-        return bool(
-            await self._client.run(
-                ANNOUNCE,
-                self._keys.of_room(seat.room),
-                self._keys.channel(seat.room),
-                seat.peer,
-                str(self._lease),
-                seat.generation,
-                seat.current or _NONE,
-                seat.previous or _NONE,
-                self._presence_ttl,
-                self._sequence_ttl,
-                self._log,
-                *seat.seen,
-                str(seat.began),
-            )
+        reply = await self._client.run(
+            ANNOUNCE,
+            self._keys.of_room(seat.room),
+            self._keys.channel(seat.room),
+            seat.peer,
+            str(self._lease),
+            seat.generation,
+            seat.current or _NONE,
+            seat.previous or _NONE,
+            self._presence_ttl,
+            self._sequence_ttl,
+            self._log,
+            *seat.seen,
+            str(seat.began),
+            self._client.deadline,
         )
+        if reply == _TOO_LATE:
+            raise Unavailable(_LATE)
+        return bool(reply)
 
     def _note(self, rooms: Sequence[str]) -> None:
         """Sent ahead of what makes a member, so that a survivor finds the rooms of a worker that dies in between.
@@ -229,9 +236,11 @@ class RedisLeases:
 
     async def _beat(self, *, fresh: bool) -> tuple[int, Sequence[bytes]]:
         ttl = max(self._terms.presence_ttl, 2 * self._terms.lease)
-        lapsed, flat = await self._client.run(
+        asked = self._client.time
+        lapsed, flat, now = await self._client.run(
             BEAT, (self._keys.workers,), str(self._lease), _ms(self._terms.lease), _ms(ttl), int(fresh)
         )
+        self._client.tell_time(now, asked)
         return lapsed, flat
 
 

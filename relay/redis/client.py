@@ -19,6 +19,9 @@ from relay.redis.scripts import ALL, Script
 log = logging.getLogger("relay.redis")
 
 
+_PROMPT = 1.0
+
+
 class Backoff:
     """Waiting times that double from 0.05 s to 0.5 s, each drawn at random between half and all of that."""
 
@@ -89,6 +92,7 @@ class RedisClient:
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
         self._link: Link | None = None
         self._pending = Pending()
+        self._ahead: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._keeping = Keeping("commands", self._connect, on_reconnect)
         self._task: asyncio.Task[None] | None = None
@@ -168,6 +172,23 @@ class RedisClient:
         future: asyncio.Future[Any] = self._loop.create_future()
         self.send_script(script, keys, arguments, partial(_resolve, future))
         return future
+
+    @property
+    def time(self) -> float:
+        """Seconds, on the clock that `tell_time` and `deadline` go by."""
+        return self._loop.time()
+
+    def tell_time(self, now: int, asked: float) -> None:
+        """Redis says that it is `now` (ms), having been asked at `asked` on this client's clock."""
+        answered = self.time
+        # An answer that was long in coming says little about the time.
+        if self._ahead is None or answered - asked < _PROMPT:
+            self._ahead = now - answered * 1000
+
+    @property
+    def deadline(self) -> int:
+        """When what is sent now will have been given up, by Redis's clock (ms); 0 if that is not known."""
+        return 0 if self._ahead is None else round(self._ahead + (self.time + self._timeout) * 1000)
 
     def _look(self) -> None:
         """One timer for all: whoever is the next to have waited too long."""

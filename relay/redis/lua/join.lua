@@ -1,6 +1,7 @@
 -- ARGV: 1 channel, 2 peer, 3 lease, 4 offered fingerprint, 5 fresh fingerprint, 6 most members, 7 presence TTL (ms),
--- 8 sequence TTL (ms), 9 length of the member list wanted, 0 for none, 10 log, 11 and 12 newest id the worker has seen.
--- Returns {'joined'|'resumed', generation, id, roster or '', id with which the place began}, {'taken'} or {'full'}.
+-- 8 sequence TTL (ms), 9 length of the member list wanted, 0 for none, 10 log, 11 and 12 newest id the worker has seen, 13 deadline.
+-- Returns {'joined'|'resumed', generation, id, roster or '', id with which the place began}, {'taken'}, {'full'} or {'late'}.
+if late(ARGV[13]) then return { 'late' } end
 local peer, offered = ARGV[2], ARGV[4]
 local before = entry_of(peer)
 if before and not (offered ~= '-' and (offered == before.current or offered == before.previous)) then

@@ -15,6 +15,10 @@ end
 
 local function now_ms() return math.floor(now_us() / 1000) end
 
+-- Whether a command comes when its sender has given it up (a time in ms, 0 for none): it may have been held up on its way for
+-- minutes, and what is true by now is not what it says.
+local function late(deadline) return deadline ~= '0' and now_ms() > tonumber(deadline) end
+
 local function raise(state) state.version = math.max(state.version + 1, now_us()) end
 
 -- A state that was lost, or is older than what the caller has seen of it, begins a new epoch.
