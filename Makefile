@@ -13,7 +13,7 @@ TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-deploy chaos bench bench-quick lint format lock tools clean
+.PHONY: help run test test-deploy chaos bench bench-quick bench-parts lint format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
@@ -32,6 +32,9 @@ bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside
 
 bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
 	$(BENCH_VENV)/bin/python -m tests.bench --quick $(ARGS)
+
+bench-parts: $(VENV)/.installed-dev tools ## Measure a message's Python and its Redis apart, in seconds: to compare two versions.
+	$(BIN)/python -m tests.bench.parts
 
 # The peers install themselves; what is missing of their tools leaves their rows out.
 bench bench-quick: TOOLS := redis-server:redis-server cc:build-essential

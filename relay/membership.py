@@ -24,7 +24,7 @@ log = logging.getLogger("relay.membership")
 
 _LOCKS = 256
 _SAMPLED = 16
-"""Of so many messages, one has its way to this worker's members measured."""
+"""Of so many messages, one has its way to Redis and to this worker's members measured."""
 
 _REPAIRS = 100
 _RETRY = 0.1
@@ -166,7 +166,9 @@ class Membership:
     def publish(self, member: Member, command: Publish, done: Published) -> None:
         """Send an envelope for this member; `done` is told as by `Bus.publish`."""
         publication = self._publication(member.room, member.peer, command, member.generation, member.fence)
-        self._bus.publish(publication, partial(self._published, member, publication, self._clock(), done))
+        self._publications += 1
+        started = 0.0 if self._publications % _SAMPLED else self._clock()
+        self._bus.publish(publication, partial(self._published, member, publication, started, done))
 
     def _published(
         self, member: Member, publication: Publication, started: float, done: Published, outcome: Receipt | RelayError
@@ -174,7 +176,8 @@ class Membership:
         if isinstance(outcome, Receipt):
             if outcome.fence is not None:
                 member.fence = outcome.fence
-            self._measure(member.room, outcome, started)
+            if started:
+                self._measure(member.room, outcome, started)
         elif isinstance(outcome, NotMember):
             self._spawn(self._publish_again(member, publication, done))
             return
@@ -195,12 +198,9 @@ class Membership:
         self._bus.publish(publication, done)
 
     def _measure(self, room: str, receipt: Receipt, started: float) -> None:
-        metrics = self._metrics
-        metrics.publish_seconds.observe(self._clock() - started)
-        self._publications += 1
-        if self._publications % _SAMPLED == 0:
-            observe = metrics.delivery_seconds.observe
-            self._hub.when_passed(room, receipt.id, lambda: observe(self._clock() - started))
+        self._metrics.publish_seconds.observe(self._clock() - started)
+        observe = self._metrics.delivery_seconds.observe
+        self._hub.when_passed(room, receipt.id, lambda: observe(self._clock() - started))
 
     async def publish_from_server(self, room: str, command: Publish) -> Receipt:
         """Send an envelope that no member sent; raises what `Bus.publish` tells."""

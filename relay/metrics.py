@@ -77,7 +77,10 @@ class Metrics:
             "relay_closed_connections_total", "Connections ended, by close reason.", ["reason"], registry=registry
         )
         self.publish_seconds = Latency(
-            "relay_publish_duration_seconds", "From a client's message to its id.", _LATENCY, registry
+            "relay_publish_duration_seconds",
+            "From a client's message to its id; one message in sixteen.",
+            _LATENCY,
+            registry,
         )
         self.delivery_seconds = Latency(
             "relay_delivery_duration_seconds",

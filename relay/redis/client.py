@@ -56,7 +56,7 @@ class Keeping:
     async def run(self) -> None:
         """Runs until cancelled."""
         backoff, since, connected_before = Backoff(), time.monotonic(), False
-        while True:
+        while not _cancelled():
             self._lost.clear()
             try:
                 await self._dial()
@@ -69,6 +69,8 @@ class Keeping:
             if connected_before:
                 self._on_reconnect()
                 log.warning("%s: connected to Redis again after %.1f s", self._what, time.monotonic() - since)
+            if _cancelled():
+                return
             connected_before = True
             self.problem = ""
             backoff.reset()
@@ -76,6 +78,12 @@ class Keeping:
             since = time.monotonic()
             self.problem = "connection lost"
             log.warning("%s: lost the connection to Redis; connecting again", self._what)
+
+
+def _cancelled() -> bool:
+    """Whether this task was told to end: redis-py, while it connects, can keep that to itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class RedisClient:

@@ -20,7 +20,7 @@ BUILD = ROOT / "build" / "bench"
 LOAD = BUILD / "load"
 NCHAN = BUILD / "nchan"
 NCHAN_MODULE = NCHAN / "usr/lib/nginx/modules/ngx_nchan_module.so"
-CENTRIFUGO = "v6.2.0"
+CENTRIFUGO = "v6.9.1"
 COMPILE = ("cc", "-O2", "-Wall", "-Wextra", "-o")
 DEBS = ("nginx", "libnginx-mod-nchan")
 

@@ -218,6 +218,40 @@ async def test_a_place_in_a_state_that_was_lost_is_looked_at_anew(make_worker: M
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_a_room_has_one_counter_whatever_is_claimed(make_worker: MakeWorker) -> None:
+    """Refused, or looked at closely and then sent: what the short way counted by mistake is taken back."""
+    worker = await make_worker("a")
+    meta = worker.keys.of_room("room")[0]
+    claim = await fenced(worker)
+    await fenced(worker, "second")  # the first one's version is no longer the room's
+    late = await worker.say("room", **claim)
+    claim |= {"seen": late.id, "fence": late.fence}
+    assert (await worker.say("room", **claim)).id.seq == late.id.seq + 1
+    assert await worker.presence.leave(Seat("room", "peer", claim["generation"]))
+    with pytest.raises(NotMember):
+        await worker.say("room", **claim)
+    assert len(await worker.client.call("HGETALL", meta)) == 2 * 2
+    await worker.client.call("DEL", meta)
+    with pytest.raises(NotMember):
+        await worker.say("room", **claim)
+    assert not await worker.client.call("EXISTS", meta)
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_a_counter_at_nothing_is_not_taken_for_a_stray_one(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    meta = worker.keys.of_room("room")[0]
+    claim = await fenced(worker)
+    # As in a new epoch in which nothing was said yet, under a version that somebody already has.
+    epoch, version = claim["seen"].epoch, claim["fence"].version
+    await worker.client.call("HSET", meta, version, 0)
+    await worker.client.call("DEL", worker.keys.of_room("room")[3])
+    receipt = await worker.say("room", **claim | {"seen": MessageId(epoch, 0)})
+    assert receipt.id == (epoch, 1)
+    assert await worker.client.call("HGETALL", meta) == [b"e", b"%d" % epoch, b"%d" % version, b"1"]
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_a_state_that_went_back_leaves_no_hole_and_begins_a_new_epoch(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     claim = await fenced(worker)

@@ -1,4 +1,4 @@
--- Shared by all room scripts. KEYS: 1 meta hash (e epoch, s sequence, g version), 2 presence hash, 3 repeat keys, 4 log.
+-- Shared by all room scripts. KEYS: 1 meta hash (e: epoch, the version: sequence), 2 presence hash, 3 repeat keys, 4 log.
 -- A presence entry is "generation lease until current previous began": until is 0 while connected, else the end of the hold;
 -- began is the id with which the place was given for the first time.
 -- The version is above every generation given, and grows whenever somebody's claim to a place may have ended.
@@ -23,8 +23,15 @@ local function raise(state) state.version = math.max(state.version + 1, now_us()
 
 -- A state that was lost, or is older than what the caller has seen of it, begins a new epoch.
 local function state_of(seen_epoch, seen_seq)
-  local meta = call('HMGET', KEYS[1], 'e', 's', 'g')
-  local state = { epoch = tonumber(meta[1] or 0), seq = tonumber(meta[2] or 0), version = tonumber(meta[3] or 0) }
+  local meta = call('HGETALL', KEYS[1])
+  local state = { epoch = 0, seq = 0, version = 0 }
+  for i = 1, #meta, 2 do
+    if meta[i] == 'e' then
+      state.epoch = tonumber(meta[i + 1])
+    else
+      state.counter, state.version, state.seq = meta[i], tonumber(meta[i]), tonumber(meta[i + 1])
+    end
+  end
   if state.epoch == 0 or seen_epoch > state.epoch or (seen_epoch == state.epoch and seen_seq > state.seq) then
     state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1), 0
     raise(state)
@@ -34,7 +41,9 @@ local function state_of(seen_epoch, seen_seq)
 end
 
 local function save(state, ttl)
-  call('HSET', KEYS[1], 'e', number(state.epoch), 's', number(state.seq), 'g', number(state.version))
+  local counter = number(state.version)
+  if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end
+  call('HSET', KEYS[1], 'e', number(state.epoch), counter, number(state.seq))
   call('PEXPIRE', KEYS[1], ttl)
 end
 

@@ -1,3 +1,3 @@
 -- ARGV: 1 length of the list. Returns {id or '', roster}; changes nothing.
-local meta = redis.call('HMGET', KEYS[1], 'e', 's')
-return { meta[1] and meta[1] .. '-' .. meta[2] or '', roster(tonumber(ARGV[1])) }
+local state = redis.call('EXISTS', KEYS[1]) == 1 and state_of(0, 0)
+return { state and id_of(state) or '', roster(tonumber(ARGV[1])) }

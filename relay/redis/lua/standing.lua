@@ -5,10 +5,11 @@
 -- key-length key" (ms) and the key that this one comes after, 9… addressees.
 -- Returns an id, {'sent', id, version}, {'repeat', id}, {'early'}, {'absent', peers}, {'unknown'} or {'replaced'}.
 
--- While the version stands the sender's claim does, and the worker of a member keeps the room from expiring.
-if redis.call('HGET', KEYS[1], 'g') == ARGV[3] then
-  local seq = redis.call('HINCRBY', KEYS[1], 's', 1)
-  if seq > tonumber(ARGV[5]) then
+-- The room's counter has the version's name: while the version stands the sender's claim does, and one step both checks
+-- and counts. The worker of a member keeps the room from expiring.
+if ARGV[3] ~= '0' then
+  local seq = redis.call('HINCRBY', KEYS[1], ARGV[3], 1)
+  if seq > 1 and seq > tonumber(ARGV[5]) then
     local id = ARGV[4] .. '-' .. string.format('%.0f', seq)
     local text = 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"'
     if ARGV[6] ~= '0' then
@@ -18,6 +19,10 @@ if redis.call('HGET', KEYS[1], 'g') == ARGV[3] then
     redis.call('PUBLISH', ARGV[1], text)
     return id
   end
-  redis.call('HINCRBY', KEYS[1], 's', -1)
+  -- Not counted after all. A counter that began just now is no room's: a room has one, beside its epoch.
+  if seq == 1 and redis.call('HLEN', KEYS[1]) ~= 2 then
+    redis.call('HDEL', KEYS[1], ARGV[3])
+  else
+    redis.call('HINCRBY', KEYS[1], ARGV[3], -1)
+  end
 end
-

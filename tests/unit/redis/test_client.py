@@ -1,11 +1,12 @@
 import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 
 from relay.errors import OutcomeUnknown, Unavailable
-from relay.redis.client import Backoff, RedisClient
-from relay.redis.link import Dialer, pack
+from relay.redis.client import Backoff, Keeping, RedisClient
+from relay.redis.link import Dialer, LinkError, pack
 from relay.redis.scripts import ALL, PUBLISH
 from tests.unit.redis.conftest import ScriptedRedis
 
@@ -131,3 +132,30 @@ def test_waiting_times_double_to_half_a_second_and_are_never_all_the_same() -> N
     longest.reset()
     assert longest.next() == 0.05
     assert Backoff(draw=lambda: 0.0).next() == 0.025
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 2))
+async def test_it_can_be_closed_at_any_moment_of_connecting(server: ScriptedRedis, turns: int) -> None:
+    async with asyncio.timeout(5), client_of(server) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert client.task is not None
+    assert client.task.done()
+
+
+@pytest.mark.parametrize("error", [None, LinkError("refused")])
+async def test_keeping_a_link_ends_though_the_cancellation_got_lost_below(error: Exception | None) -> None:
+    dialing = asyncio.Event()
+
+    async def dial() -> None:
+        dialing.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if error:
+            raise error
+
+    task = asyncio.create_task(Keeping("test", dial, lambda: None).run())
+    await dialing.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+    assert done == {task}
