@@ -103,6 +103,13 @@ class Hub:
         if room.suspect and room.held is None:
             self._hold(room)
 
+    def has(self, member: Member) -> bool:
+        """Whether the member has its place on this worker still."""
+        room = self._rooms.get(member.room)
+        return room is not None and (
+            room.members.get(member.peer) is member or (member in room.joining and member.generation > 0)
+        )
+
     def remove(self, member: Member) -> bool:
         """The member leaves this worker; False when it had no place here any more."""
         room = self._rooms.get(member.room)

@@ -48,6 +48,7 @@ class Keeper:
         # A worker that begins, or was cut off, cannot tell the dead from those who were cut off as well: it gives them
         # the time of a lease to come back before it takes their members over.
         self._adopt_from = clock() + lease
+        self._beaten: float | None = None
         self._touch_interval = presence_ttl / 3
         self._deaf_limit = probe_interval * _DEAF_INTERVALS
         self._clock = clock
@@ -73,12 +74,16 @@ class Keeper:
 
     async def _beat(self) -> None:
         beat = await self._leases.beat()
+        now, before = self._clock(), self._beaten
+        self._beaten = now
+        if beat.lapsed or (before is not None and now - before >= self._lease - self._interval):
+            # Whoever last renewed its lease a beat before this one may have been cut off with it.
+            self._adopt_from = now + self._lease
         if beat.lapsed:
             self._metrics.lease_lapses.inc()
-            self._adopt_from = self._clock() + self._lease
             log.warning("this worker's lease had lapsed; telling of its members anew")
         # Remembered until it succeeds: Redis may go away in the middle.
-        self._must_announce |= beat.lapsed
+        self._must_announce |= beat.lapsed or self._membership.untold
         if self._must_announce:
             await self._membership.announce()
             self._must_announce = False
@@ -88,9 +93,7 @@ class Keeper:
     async def _adopt(self, lease: str) -> None:
         adopted = 0
         for room in await self._leases.rooms_of(lease):
-            holds = await self._leases.adopt(room, lease)
-            self._membership.take_over(holds)
-            adopted += len(holds)
+            adopted += self._membership.take_over(await self._leases.adopt(room, lease))
         await self._leases.bury(lease)
         log.warning("worker %s is gone; %d of its members were left to this worker", lease, adopted)
 

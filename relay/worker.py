@@ -34,6 +34,7 @@ from relay.presence.redis import NotedRooms, RedisLeases, RedisPresence
 from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
+from relay.repair import Repairs
 
 log = logging.getLogger("relay.worker")
 
@@ -82,15 +83,15 @@ class Worker:
         self.hub = Hub(
             self.metrics,
             later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
-            on_gap=lambda rooms: self.membership.repair(rooms),
+            on_gap=lambda rooms: self._repairs.begin(rooms),
         )
         self._bus, self._presence, self._leases, self._parts = self._backend()
+        self._repairs = Repairs(self.hub, self._bus, self._presence, lease=settings.lease)
         self.membership = Membership(
             self.hub,
             self._bus,
             self._presence,
             grace=settings.grace,
-            lease=settings.lease,
             clock=self.clock,
             metrics=self.metrics,
             random=self.random,

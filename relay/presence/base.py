@@ -148,7 +148,10 @@ class Leases(Protocol):
         ...
 
     async def adopt(self, room: str, lease: str) -> Sequence[Hold]:
-        """Take a dead lease's members in one room into this worker's care, as held; safe to repeat."""
+        """Take a dead lease's members in one room into this worker's care, as held; safe to repeat.
+
+        Returns all that this worker holds in the room, for some may be its own from an attempt whose answer was lost.
+        """
         ...
 
     async def bury(self, lease: str = "") -> None:

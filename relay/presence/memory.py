@@ -123,6 +123,7 @@ class MemoryLeases:
             if place.lease == lease:
                 place.held = place.held or alive + self._terms.grace
                 place.lease = str(self._lease)
+            if place.lease == str(self._lease) and place.held:
                 adopted.append(Hold(room, peer, place.generation, max(0.0, place.held - now)))
         return adopted
 

@@ -96,11 +96,14 @@ class RedisPresence:
         """See `Presence.announce`."""
         self._noted.forget()
         lost: list[Seat] = []
-        for start in range(0, len(seats), _BATCH):
-            part = seats[start : start + _BATCH]
-            self._note(list({seat.room for seat in part}))
-            kept = await asyncio.gather(*[self._announce(seat) for seat in part])
-            lost += [seat for seat, is_kept in zip(part, kept, strict=True) if not is_kept]
+        if seats:
+            self._note(list({seat.room for seat in seats}))
+        # All are on their way before this waits: whoever leaves from now on leaves after it.
+        for seat, reply in zip(seats, await asyncio.gather(*map(self._announce, seats)), strict=True):
+            if reply == _TOO_LATE:
+                raise Unavailable(_LATE)
+            if not reply:
+                lost.append(seat)
         return lost
 
     def leave(self, seat: Seat, *, hold: float = 0) -> asyncio.Future[bool]:
@@ -138,8 +141,8 @@ class RedisPresence:
             )
         return [(room, count) for room, count in zip(names, counts, strict=True) if count]
 
-    async def _announce(self, seat: Seat) -> bool:
-        reply = await self._client.run(
+    def _announce(self, seat: Seat) -> asyncio.Future[int]:
+        return self._client.run(
             ANNOUNCE,
             self._keys.of_room(seat.room),
             self._keys.channel(seat.room),
@@ -155,9 +158,6 @@ class RedisPresence:
             str(seat.began),
             self._client.deadline,
         )
-        if reply == _TOO_LATE:
-            raise Unavailable(_LATE)
-        return bool(reply)
 
     def _note(self, rooms: Sequence[str]) -> None:
         """Sent ahead of what makes a member, so that a survivor finds the rooms of a worker that dies in between.

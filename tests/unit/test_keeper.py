@@ -15,14 +15,16 @@ class FakeMembership:
         self.names: list[str] = []
         self.done: list = []
         self.failing: list[Exception] = []
+        self.untold = False
 
     async def announce(self) -> None:
         if self.failing:
             raise self.failing.pop()
         self.done.append("announce")
 
-    def take_over(self, holds) -> None:
+    def take_over(self, holds) -> int:
         self.done.append(("take over", [hold.peer for hold in holds]))
+        return len(holds)
 
     def departures(self):
         return iter(self.held)
@@ -106,6 +108,27 @@ async def test_a_lapsed_lease_is_followed_by_an_announcement_until_one_succeeds(
     await world.keeper._beat()
     await world.keeper._beat()
     assert world.membership.done == ["announce"]
+
+
+async def test_who_came_in_under_a_lease_that_was_over_is_told_of() -> None:
+    world = World()
+    world.membership.untold = True
+    await world.keeper._beat()
+    assert world.membership.done == ["announce"]
+
+
+async def test_who_was_cut_off_for_nearly_a_lease_gives_others_the_time_as_well() -> None:
+    world = World()
+    world.now = 20
+    await world.keeper._beat()
+    world.leases.beats = [Beat(False, ["w9"]), Beat(False, ["w9"])]
+    world.now = 29.8
+    await world.keeper._beat()
+    assert world.leases.buried == []
+    world.now = 39.8
+    world.keeper._beaten = 39.3
+    await world.keeper._beat()
+    assert world.leases.buried == ["w9"]
 
 
 async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
