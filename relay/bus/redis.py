@@ -146,14 +146,14 @@ class RedisBus:
 
     async def replay(self, room: str, after: MessageId) -> Replay:
         """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
-        keys, events = self._keys.of_room(room), list[RoomEvent]()
+        keys, most = self._keys.of_room(room), self._log.replay_bytes
+        events, last = list[RoomEvent](), after
         while True:
-            last = events[-1].id if events else after
-            most = self._log.replay_bytes
             told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl, most)
-            events += [decode(room, payload) for _, (_, payload) in page]
-            newest = read_id(told)
-            if not page or events[-1].id >= newest or weight(events) > most:
+            for _, (_, payload) in page:
+                self._read(room, payload, events)
+            newest, last = read_id(told), read_id(page[-1][0]) if page else last
+            if not page or last >= newest or weight(events) > most:
                 return replay_of(after, newest, events, self._log)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
@@ -234,18 +234,19 @@ class RedisBus:
                 if missed:
                     events.append(Gap(missed))
                     missed = []
-                self._read(channel, payload, events)
+                self._read(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
         if missed:
             events.append(Gap(missed))
         if events:
             self._sink(events)
 
-    def _read(self, channel: bytes, payload: bytes, events: list[Delivery]) -> None:
+    def _read(self, room: str, payload: bytes, events: list[Any]) -> None:
+        """Add what is published or logged there; a hole in the ids tells of what is not understood."""
         try:
-            events.append(decode(self._rooms.get(channel) or self._keys.room_of(channel), payload))
+            events.append(decode(room, payload))
         except ValueError:
-            log.error("not understood on channel %r: %r; does another version of the relay share this prefix?",
-                      channel, payload[:100])  # fmt: skip
+            log.error("not understood in room %s: %r; does another version of the relay share this prefix?",
+                      room, payload[:100])  # fmt: skip
 
     # The probe.
 

@@ -159,6 +159,24 @@ async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_work
 
 
 @over_redis
+async def test_an_entry_that_is_not_understood_is_a_loss_and_no_end_of_all(make_worker: MakeWorker, caplog) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    meta, _, _, log_key = worker.keys.of_room("room")
+    fields = await worker.client.call("HGETALL", meta)
+    (counter,) = [name for name in fields[::2] if name != b"e"]
+    await worker.client.call("HINCRBY", meta, counter, 1)
+    await worker.client.call("XADD", log_key, f"{first.id.epoch}-{first.id.seq + 1}", "e", "x from another version")
+    last = await worker.say("room")
+    replay = await worker.bus.replay("room", first.id)
+    assert (replay.id, replay.lost) == (last.id, "trimmed")
+    assert "not understood" in caplog.text
+    assert [event.id for event in (await worker.bus.replay("room", MessageId(*last.id)._replace(seq=2))).events] == [
+        last.id
+    ]
+
+
+@over_redis
 async def test_a_state_restored_from_before_is_noticed_by_whoever_comes(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
