@@ -215,8 +215,7 @@ class RedisBus:
         if type(reply) is bytes:
             done(Receipt(reply))
         elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            self._client.load_scripts()
-            self._client.send(self._packed(publication), lambda reply: done(_outcome(reply)))
+            self._client.send_again(self._packed(publication), lambda reply: done(_outcome(reply)))
         else:
             done(_outcome(reply))
 
