@@ -140,17 +140,18 @@ class Session:
             self._serve(frame)
 
     def lost(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.lost`; the places of a client that said goodbye are given up, those of a lost one held."""
+        """See `Receiver.lost`; what a client has sent before it went is served first.
+
+        The places of a client that said goodbye are given up then, those of a lost one held.
+        """
         if self._connection.reason is None:
             self._goodbye = relay_closed is None and code in GOODBYE_CODES
             reason = relay_closed or ("client" if self._goodbye else "lost")
             self._worker.metrics.closed.labels(reason).inc()
         self._ended = True
-        self._waiting = None
         self._worker.closed(self)
         self._worker.addresses.release(self._address)
-        if not self._busy:
-            self._leave_all()
+        self._go_on()
 
     # Client.
 
@@ -164,7 +165,7 @@ class Session:
             self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._closing is not None and not (self._ended or self._busy or self._waiting or self._publishing):
+        if self._closing is not None and not (self._busy or self._waiting or self._publishing):
             self._connection.close(self._closing)
 
     # What is waited for.
@@ -182,7 +183,12 @@ class Session:
     def _go_on(self) -> None:
         while self._waiting and not self._blocked and self._connection.reason is None:
             self._serve(self._waiting.popleft())
-        if self._waiting is not None and not self._waiting and not self._ended:
+        if self._ended:
+            if not self._busy and (not self._waiting or self._connection.reason is not None):
+                self._waiting = None
+                self._leave_all()
+            return
+        if self._waiting is not None and not self._waiting:
             self._waiting = None
             self._hold_back(paused=self._closing is not None)
         self._close_if_done()
@@ -204,10 +210,7 @@ class Session:
 
     def _done(self) -> None:
         self._busy = False
-        if self._ended:
-            self._leave_all()
-        else:
-            self._go_on()
+        self._go_on()
 
     def _leave_all(self) -> None:
         members, self._members = self._members, {}

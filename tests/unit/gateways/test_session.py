@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from relay.codec import Frame
 from relay.config import Settings
 from relay.errors import GOING_AWAY
@@ -94,6 +96,23 @@ async def test_messages_that_are_not_told_of_yet_count_as_on_their_way() -> None
         await visit.until(lambda: len(visit.told) == 5)
         assert visit.told == [f"ack {key}" for key in "abcde"]
         assert visit.paused[-1] is False
+
+
+@pytest.mark.parametrize(("code", "here"), [(1000, 1), (1006, 2)])
+async def test_what_a_client_sent_before_it_went_is_sent_and_then_it_leaves(code: int, here: int) -> None:
+    async with visiting(publish_window=2) as listener:
+        going = Visit(listener.session._worker)
+        await going.session.enter(lambda: Entry("room", "q"))
+        going.say(type="presence")
+        for number in range(5):
+            going.say(n=number)
+        going.session.lost(code, None)
+        await listener.until(lambda: len(listener.connection.told) == 6)
+        assert [event["n"] for event in listener.connection.told[1:]] == list(range(5))
+        worker = listener.session._worker
+        await listener.until(lambda: not worker.hub.get("room").members.get("q"))
+        await asyncio.sleep(0)
+        assert (await worker.roster("room")).count == here
 
 
 async def test_an_acknowledgement_that_cannot_be_given_in_time_is_an_error_under_the_key() -> None:
