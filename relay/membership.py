@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -264,13 +264,17 @@ class Membership:
         for here in self._departures.values():
             yield from here.values()
 
-    async def announce(self) -> None:
-        """Tell presence of every member of this worker anew; those who lost their place meanwhile are closed."""
+    async def announce(self, between: Callable[[], Awaitable[None]]) -> None:
+        """Tell presence of every member of this worker anew; those who lost their place meanwhile are closed.
+
+        `between` is called now and then: there may be many.
+        """
         self._announced += 1
         self.untold = False
         members = list(self._hub.members())
         for start in range(0, len(members), _BATCH):
             await self._announce(members[start : start + _BATCH])
+            await between()
 
     async def _announce(self, members: Sequence[Member]) -> None:
         # Who has left by now has; what follows is on its way before anybody can leave.

@@ -102,6 +102,12 @@ class World:
         self.membership.publish(member, Publish(envelope), told.set_result)
         return await told
 
+    async def announce(self) -> None:
+        async def between() -> None:
+            pass
+
+        await self.membership.announce(between)
+
     async def count(self, room: str = "room") -> int:
         return (await self.presence.roster(room)).count
 
@@ -151,7 +157,7 @@ async def test_what_was_said_before_somebody_came_is_not_for_them(world: World) 
         await world.membership.join(back, offered=key, since=early)
         key = back.connection.told[0]["resume"]
         assert [(event["type"], event["reason"]) for event in back.connection.told] == [("welcome", "not_resumed")]
-        await world.membership.announce()
+        await world.announce()
 
 
 @pytest.mark.parametrize(("epochs", "seqs"), [(-1, 0), (1, 0), (0, 100)])
@@ -299,7 +305,7 @@ async def test_announcing_closes_those_whose_place_is_taken(world: World) -> Non
     state = world.presence._inner._rooms.room("room")
     state.places["lost"].generation += 1
     state.places.pop("kept")
-    await world.membership.announce()
+    await world.announce()
     assert (kept.connection.reason, lost.connection.reason) == (None, REPLACED)
     assert await world.count() == 2
 
@@ -314,7 +320,7 @@ async def test_who_leaves_while_others_are_told_of_anew_is_not_told_of(world: Wo
         return await announce(seats)
 
     monkeypatch.setattr(world.presence._inner, "announce", slowly)
-    await world.membership.announce()
+    await world.announce()
     assert [one.peer for one in (await world.presence.roster("room")).members] == ["first"]
     assert first.connection.reason is None
 
@@ -335,7 +341,7 @@ async def test_who_comes_in_while_the_others_are_told_of_anew_is_told_of_after_t
     replay = world.bus._inner.replay
 
     async def meanwhile(*arguments):
-        await world.membership.announce()
+        await world.announce()
         del world.presence._inner._rooms.room("room").places["a"]
         return await replay(*arguments)
 
@@ -343,7 +349,7 @@ async def test_who_comes_in_while_the_others_are_told_of_anew_is_told_of_after_t
     back = world.member("a")
     await world.membership.join(back, offered=welcome["resume"], since=MessageId.parse(welcome["id"]))
     assert world.membership.untold
-    await world.membership.announce()
+    await world.announce()
     assert not world.membership.untold
     assert [(one.peer, one.held) for one in (await world.presence.roster("room")).members] == [("a", False)]
 
