@@ -1,5 +1,7 @@
 """The command `relay`. Each subcommand is loaded when it is used, as `relay health` runs every few seconds."""
 
+import io
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -38,3 +40,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="relay")
 def main() -> None:
     """Relay messages between the members of rooms, over WebSockets."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What others say may hold what this terminal has no characters for.
+            stream.reconfigure(errors="backslashreplace")

@@ -6,6 +6,9 @@ protocol that parses all that arrives in one read in one go, and writes all comm
 
 import asyncio
 import logging
+import os
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -17,6 +20,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 log = logging.getLogger("relay.redis")
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""Of closing a socket: linger, for no seconds."""
 
 Argument = str | bytes | int | float
 
@@ -58,7 +64,10 @@ class Link(asyncio.Protocol):
         self._out.append(command)
 
     def abort(self) -> None:
-        """Drop the connection at once."""
+        """Drop the connection at once, and what is on its way: a network that heals must not bring it late."""
+        if not self._transport.is_closing():
+            with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self._transport.abort()
 
     @property

@@ -28,7 +28,8 @@ class Crowd(ABC):
 
     `expected` is who is in each room in truth; `false_leaves` are those that members were told of while who was said to
     have left was expected. `unproven` are effects that a fault should have had and did not show: then it did not
-    strike, and proves nothing.
+    strike, and proves nothing. `ended` is when a fault did no more harm, whatever was still to be seen of it then;
+    `excused` are those who may be told of a loss.
     """
 
     def __init__(self, seed: int) -> None:
@@ -38,6 +39,8 @@ class Crowd(ABC):
         self.expected: dict[str, set[str]] = {}
         self.false_leaves: list[str] = []
         self.unproven: list[str] = []
+        self.excused: set[tuple[str, str]] = set()
+        self.ended = 0.0
         self.ledger = Ledger({})
         self._following: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -102,6 +105,10 @@ class Crowd(ABC):
         with contextlib.suppress(NotAcknowledged, Closed):
             place = await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=SETTLED)
             self.ledger.acknowledged(room, member, number, place)
+
+    def over(self) -> None:
+        """The fault does no more harm from now on."""
+        self.ended = asyncio.get_running_loop().time()
 
     async def show(self, effect: str, seen: Callable[[], Any]) -> None:
         """Wait until an effect is seen, or note that it was not."""

@@ -38,6 +38,8 @@ class Guests:
             Guest((name, "guest"), self._room(name), acts[turn % len(acts)], field.draw.uniform(0, _SPAN))
             for turn, name in enumerate(rooms)
         ]
+        self.gone = 0.0
+        """When the last of them was to go or to come."""
         self._acting: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
 
@@ -65,6 +67,7 @@ class Guests:
 
     def go(self) -> None:
         """Let them begin."""
+        self.gone = asyncio.get_running_loop().time() + max(guest.at for guest in self._guests)
         self._acting = {asyncio.create_task(self._act(guest)) for guest in self._guests}
 
     def unfinished(self) -> list[str]:

@@ -29,7 +29,8 @@ class NoFakeTime(Exception):
 class Outcome:
     """What a fault did: the count, and after how many seconds presence was exact and stayed so (None: it was not).
 
-    Of members who had not left, `false_leaves` were told; `unproven` is what the fault should have done and did not.
+    Of members who had not left, `false_leaves` were told; `needlessly_told` are those who were told of a loss that the
+    fault is no excuse for; `unproven` is what the fault should have done and did not.
     """
 
     fault: Fault
@@ -38,6 +39,7 @@ class Outcome:
     presence_after: float | None
     wrong_presence: list[str]
     false_leaves: list[str]
+    needlessly_told: set[tuple[str, str]]
     missing: list[tuple[str, str, int, str]]
     unproven: list[str]
 
@@ -53,7 +55,7 @@ class Outcome:
             f"{verdict.repeated} repeated": verdict.repeated,
             f"{verdict.disordered} out of order": verdict.disordered,
             f"{verdict.sent - verdict.acknowledged} not acknowledged": verdict.sent - verdict.acknowledged,
-            f"{verdict.told} members were told of losses": 0 if self.fault.may_lose else verdict.told,
+            f"{len(self.needlessly_told)} members were told of losses": len(self.needlessly_told),
             f"presence stayed wrong: {self.wrong_presence[:3]}": self.presence_after is None,
             f"{len(self.false_leaves)} false leaves, such as {self.false_leaves[:3]}": 0
             if self.fault.forgets
@@ -70,7 +72,6 @@ class Outcome:
 
 async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
     """Play one round, in an arena of its own."""
-    loop = asyncio.get_running_loop()
     with fake_time(fault) as environment:
         async with (
             arena(seed=seed, rooms=rooms, fake_time=environment) as field,
@@ -80,12 +81,12 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             await asyncio.sleep(0.5 + field.draw.random())
             guests.go()
             await fault.strike(field)
-            ended = loop.time()
-            presence, wrong = await presence_after(field, ended, guests)
+            # Guests may be lost after the fault; they, too, are held for the grace time.
+            presence, wrong = await presence_after(field, max(field.ended, guests.gone), guests)
             await field.hush()
             return Outcome(
-                fault, seed, field.verdict(ended), presence, wrong,
-                list(field.false_leaves), field.ledger.missing(), list(field.unproven),
+                fault, seed, field.verdict(field.ended), presence, wrong, list(field.false_leaves),
+                field.ledger.members_told - field.excused, field.ledger.missing(), list(field.unproven),
             )  # fmt: skip
 
 
