@@ -229,7 +229,7 @@ def test_redis_lets_in_who_has_a_password_and_workers_do_only_their_work(compose
 
 def test_redis_is_as_its_file_says(compose: Compose) -> None:
     wanted = {
-        "maxmemory": str(256 << 20),
+        "maxmemory": str(512 << 20),
         "maxmemory-policy": "noeviction",
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -240,4 +240,4 @@ def test_redis_is_as_its_file_says(compose: Compose) -> None:
     buffers = redis_cli(compose, "operator", "config", "get", "client-output-buffer-limit")
     assert f"pubsub {32 << 20} {16 << 20} 20" in buffers
     limit = compose.containers("redis")[0]["HostConfig"]["Memory"]
-    assert limit >= 2 * (256 << 20) + (128 << 20)
+    assert limit >= 2 * (512 << 20) + (128 << 20)
