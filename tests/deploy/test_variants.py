@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from websockets.exceptions import InvalidStatus
 
 from tests.deploy.compose import ROOT, WORKERS, Compose, require, require_image, wait_for
 from tests.deploy.conftest import Enter
@@ -84,6 +85,28 @@ async def test_tls_ends_at_the_load_balancer(compose: Compose, tmp_path: Path) -
             await Client.open(f"wss://localhost:{port}/rooms/tls", ssl=old)
     finally:
         back_to_haproxy(compose)
+
+
+async def test_limits_are_each_clients_own_whatever_it_says_of_itself(
+    compose: Compose, enter: Enter, tmp_path: Path
+) -> None:
+    strict = tmp_path / "strict.yml"
+    strict.write_text('services: {worker: {environment: {RELAY_CONNECTIONS_PER_ADDRESS: "2"}}}\n')
+    files = ("--file", "docker-compose.yml", "--file", str(strict))
+    compose(*files, "up", "--detach", "--wait", "--no-deps", "--scale", "worker=1", "worker")
+    try:
+        wait_for(lambda: compose.balanced() == 1)
+        url = f"ws://127.0.0.1:{compose.port}/rooms/strict"
+        for _ in range(2):
+            await enter("/rooms/strict")
+        with pytest.raises(InvalidStatus) as refused:
+            await Client.open(url, additional_headers={"X-Forwarded-For": "203.0.113.9"})
+        assert refused.value.response.status_code == 429
+        other = "from websockets.sync.client import connect; print(connect('ws://lb:8888/rooms/strict').recv())"
+        assert '"type":"welcome"' in compose.from_network("public", other)
+    finally:
+        compose("up", "--detach", "--wait", "--no-deps", "--scale", f"worker={WORKERS}", "worker")
+        wait_for(lambda: compose.balanced() == WORKERS)
 
 
 def test_the_unit_is_one_and_is_shut_off(tmp_path: Path) -> None:
