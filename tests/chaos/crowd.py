@@ -20,7 +20,7 @@ CLIENT = Options(ping_interval=1.0, ping_timeout=1.0, close_timeout=1.0, connect
 SHOWN = 5.0
 """Seconds within which a fault has to show an effect."""
 SETTLED = 20.0
-"""Seconds after which whatever is still missing is lost."""
+"""Seconds after which whatever is still missing is lost, and a sender gives up."""
 
 
 class Crowd(ABC):
@@ -39,6 +39,7 @@ class Crowd(ABC):
         self.expected: dict[str, set[str]] = {}
         self.false_leaves: list[str] = []
         self.unproven: list[str] = []
+        self.patience = SETTLED
         self.excused: set[tuple[str, str]] = set()
         self.ended = 0.0
         self.ledger = Ledger({})
@@ -80,7 +81,7 @@ class Crowd(ABC):
         with contextlib.suppress(asyncio.CancelledError):
             await self._talking
         if self._sending:
-            await asyncio.wait(self._sending, timeout=SETTLED)
+            await asyncio.wait(self._sending, timeout=self.patience)
         with contextlib.suppress(TimeoutError):
             await eventually(lambda: not self.ledger.missing(), SETTLED)
 
@@ -103,7 +104,7 @@ class Crowd(ABC):
     async def _say(self, room: str, member: str, number: int, size: int) -> None:
         self.ledger.said(room, member, number, asyncio.get_running_loop().time())
         with contextlib.suppress(NotAcknowledged, Closed):
-            place = await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=SETTLED)
+            place = await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=self.patience)
             self.ledger.acknowledged(room, member, number, place)
 
     def over(self) -> None:

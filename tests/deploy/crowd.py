@@ -15,6 +15,8 @@ class Visitors(Crowd):
     def __init__(self, compose: Compose, seed: int) -> None:
         super().__init__(seed)
         self.compose = compose
+        # A worker that is deaf keeps its clients, and acknowledgements, for half a minute.
+        self.patience = 60.0
 
     @property
     def addresses(self) -> Sequence[str]:

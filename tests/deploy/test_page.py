@@ -29,7 +29,7 @@ SAYS = {
     "relay health": ": ready; ",
     "relay config": "RELAY_REDIS_PASSWORD_FILE",
     "info memory": "used_memory_human",
-    "logs --tail": "serves",
+    "logs --tail": "worker-",
     "admin_token": "",
 }
 

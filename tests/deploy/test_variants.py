@@ -80,7 +80,8 @@ async def test_tls_ends_at_the_load_balancer(compose: Compose, tmp_path: Path) -
             await client.close()
         old = ssl.create_default_context()
         authority.configure_trust(old)
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(ssl.SSLError):
             await Client.open(f"wss://localhost:{port}/rooms/tls", ssl=old)
     finally:

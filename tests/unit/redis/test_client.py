@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import logging
 from contextlib import suppress
 
@@ -30,6 +31,28 @@ async def test_the_password_goes_with_the_user_of_the_url(server: ScriptedRedis)
     async with RedisClient(dialer, timeout=0.5, waiting=10, on_reconnect=lambda: None) as client:
         await client.call("PING")
     assert server.commands[0] == [b"AUTH", b"relay", b"hunter2"]
+
+
+async def test_a_name_that_takes_long_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    loop, asked = asyncio.get_running_loop(), []
+    unknown: asyncio.Future[None] = loop.create_future()
+
+    async def getaddrinfo(host: str, *_: object) -> None:
+        asked.append(host)
+        await unknown
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    dialer = Dialer("redis://redis", timeout=0.05, name="test")
+    for _ in range(3):
+        with pytest.raises(LinkError, match="no answer within"):
+            await dialer.open(lambda _: None, lambda: None)
+    unknown.set_exception(OSError("Temporary failure in name resolution"))
+    await asyncio.sleep(0)
+    with pytest.raises(LinkError, match="name resolution"):
+        await dialer.open(lambda _: None, lambda: None)
+    gc.collect()
+    assert asked == ["redis", "redis"]
+    assert "never retrieved" not in caplog.text
 
 
 async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
