@@ -179,6 +179,7 @@ class RedisLeases:
         self._terms = terms
         self._noted = noted
         self._begun = False
+        self._lapsed = False
         self._deadlines: dict[str, int] = {}
 
     async def beat(self) -> Beat:
@@ -187,11 +188,14 @@ class RedisLeases:
         if lapsed:
             self._noted.forget()
             self._lease.renew()
+            # Not forgotten, should the answer to what follows be lost.
+            self._lapsed = True
             _, flat = await self._beat(fresh=True)
         self._begun = True
         dead = [name.decode() for name in flat[::2]]
         self._deadlines = dict(zip(dead, [int(float(score)) for score in flat[1::2]], strict=True))
-        return Beat(bool(lapsed), dead)
+        told, self._lapsed = self._lapsed, False
+        return Beat(told, dead)
 
     async def rooms_of(self, lease: str) -> Sequence[str]:
         """See `Leases.rooms_of`."""

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.errors import Refused
+from relay.errors import OutcomeUnknown, Refused
 from relay.events import Joined, Left, Present, TakenOver
 from relay.presence.base import Seat
 from tests.contract.conftest import FakeWorker, MakeWorker
@@ -55,6 +55,28 @@ async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: Mak
         with pytest.raises(Refused) as refused:
             await join(b, offered=offered, fresh="f2")
         assert refused.value.code == "peer_taken"
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_that_a_lease_lapsed_is_told_also_when_an_answer_was_lost(make_worker: MakeWorker, monkeypatch) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    before = str(a.lease)
+    await until_dead(b, before)
+    run, answers = a.client.run, []
+
+    async def loses_the_second_answer(*arguments):
+        answers.append(await run(*arguments))
+        if len(answers) == 2:
+            raise OutcomeUnknown
+        return answers[-1]
+
+    monkeypatch.setattr(a.client, "run", loses_the_second_answer)
+    with pytest.raises(OutcomeUnknown):
+        await a.leases.beat()
+    assert (await a.leases.beat()).lapsed
+    assert not (await a.leases.beat()).lapsed
+    assert str(a.lease) != before
 
 
 async def test_who_leaves_while_it_is_told_of_anew_has_left(make_worker: MakeWorker) -> None:
