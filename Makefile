@@ -24,8 +24,11 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
 	$(BIN)/python -m pytest $(ARGS)
 
-test-deploy: $(VENV)/.installed-dev ## Bring the deployment up with Docker, and test it.
+test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker, and test it; ARGS="--record" keeps the table.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
+# Beside an engine with compose v2, which is whoever runs it to bring.
+test-deploy: TOOLS := curl:curl iptables:iptables nsenter:util-linux script:bsdutils systemd-analyze:systemd
 
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, some hours; ARGS="--only ws" for less.
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)

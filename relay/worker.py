@@ -75,6 +75,7 @@ class Worker:
         self.settings = settings
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
         self.metrics = Metrics()
+        self.metrics.connection_limit.set(settings.max_connections)
         self.clock = time.monotonic
         self.random = auth.Random()
         self.losses = Pacer()
@@ -248,7 +249,12 @@ class Worker:
             bus = MemoryBus(self.hub.deliver, rooms, kept)
             return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
         keys = Keys(settings.prefix)
-        dialer = Dialer(settings.redis, timeout=min(settings.publish_timeout, _DIAL), name=f"relay-{self.id}")
+        dialer = Dialer(
+            settings.redis,
+            password=settings.redis_password,
+            timeout=min(settings.publish_timeout, _DIAL),
+            name=f"relay-{self.id}",
+        )
         client = RedisClient(
             dialer,
             timeout=settings.publish_timeout,
