@@ -47,12 +47,16 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed)."""
+    """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed).
+
+    `first` if nobody else has one, connected or held: of several who come at once, exactly one is.
+    """
 
     generation: int
     id: MessageId
     resumed: bool
     roster: Roster | None = None
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

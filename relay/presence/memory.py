@@ -34,7 +34,8 @@ class MemoryPresence:
             self._rooms.emit(TakenOver(room, state.next_id(), peer, generation))
         else:
             self._rooms.emit(Joined(room, state.next_id(), peer))
-        return Admission(generation, state.id, before is not None, self._roster(state) if roster else None)
+        present = self._roster(state) if roster else None
+        return Admission(generation, state.id, before is not None, present, first=len(state.places) == 1)
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""

@@ -82,9 +82,10 @@ class RedisPresence:
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
-        status, generation, message_id, listed = reply
+        status, generation, message_id, listed, first = reply
         current = MessageId.parse(message_id.decode())
-        return Admission(int(generation), current, status == b"resumed", _roster(listed, current) if roster else None)
+        present = _roster(listed, current) if roster else None
+        return Admission(int(generation), current, status == b"resumed", present, first=bool(first))
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
