@@ -48,6 +48,8 @@ class Tab:
     context: BrowserContext
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    """What came over WebSockets."""
 
     async def until(self, expression: str, argument: Any = None, timeout: float = 15) -> Any:
         """Wait until an expression of the page is true; returns its value."""
@@ -117,7 +119,9 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
     """
     tabs: list[tuple[Tab, bool]] = []
 
-    async def open_tab(url: str, *, strict: bool = True, relay: Any = None, **options: Any) -> Tab:
+    async def open_tab(
+        url: str, *, strict: bool = True, relay: Any = None, frames: bool = False, **options: Any
+    ) -> Tab:
         context = await browser.new_context(permissions=["camera", "microphone", "clipboard-write"], **options)
         await context.add_init_script(f"window.RELAY = {json.dumps(relay)}")
         tab = Tab(await context.new_page(), context)
@@ -125,6 +129,8 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
         tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
         tab.page.on("console", lambda message: _note(tab, message))
         tab.page.on("request", lambda request: _ask(tab, request))
+        if frames:
+            tab.page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: tab.frames.append(str(frame))))
         await tab.page.goto(url)
         return tab
 
