@@ -4,8 +4,11 @@ The modules are written so that they can be put after one another: every `import
 `export` stands before what it exports, and no two of them have a name in common.
 """
 
+import gzip
 import re
 from collections.abc import Sequence
+from functools import cache
+from math import ceil
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
@@ -14,7 +17,8 @@ from relay import __version__
 from relay.pages.static import StaticFile, read
 
 MODULES: Final = (
-    "ids", "errors", "backoff", "outbox", "place", "seat", "link", "room", "channels", "mesh", "rtcmulticonnection", "relay",
+    "ids", "errors", "backoff", "outbox", "place", "seat", "link", "room",
+    "channels", "mesh", "rtcmulticonnection", "relay",
 )  # fmt: skip
 """In the order in which they need each other."""
 
@@ -32,13 +36,18 @@ _HEADERS: Final = {
 
 def as_script() -> str:
     """What `<script src="/relay.js">` runs: it makes `Relay` known to the page, and nothing else."""
-    body = f"{_body()}\nglobalThis.Relay = Object.assign(Relay, {{ {', '.join(PUBLIC[1:])} }});\n"
-    return f"{_BANNER}(() => {{\n'use strict';\n{body}}})();\n"
+    return f"{_BANNER}(() => {{\n'use strict';\n{_body()}\nglobalThis.Relay = Relay;\n}})();\n"
 
 
 def as_module() -> str:
     """What `import { Relay } from "/relay.mjs"` runs."""
     return f"{_BANNER}{_body()}\nexport {{ {', '.join(PUBLIC)} }};\nexport default Relay;\n"
+
+
+@cache
+def compressed_size() -> int:
+    """How many KB (of 1000 bytes, rounded up) the script is on its way."""
+    return ceil(len(gzip.compress(as_script().encode(), mtime=0)) / 1000)
 
 
 def script_routes() -> Sequence[BaseRoute]:

@@ -39,7 +39,7 @@ def read(name: str) -> str:
 
 def _takes_gzip(accepted: str) -> bool:
     offers = [offer.strip().replace(" ", "").lower() for offer in accepted.split(",")]
-    return any(offer == "gzip" or offer.startswith("gzip;") and not offer.endswith("q=0") for offer in offers)
+    return any(offer == "gzip" or (offer.startswith("gzip;") and not offer.endswith("q=0")) for offer in offers)
 
 
 def _has(tags: str, tag: str) -> bool:

@@ -18,15 +18,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
-from tests.fleet import RedisServer, Relay, require
+from tests.fleet import RedisServer, Relay, eventually, require
 
 HERE = Path(__file__).parent
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream "
-    "--disable-features=WebRtcHideLocalIpsWithMdns --allow-loopback-in-peer-connection"
-).split()
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-features=WebRtcHideLocalIpsWithMdns", "--allow-loopback-in-peer-connection"]
 
 # Whatever asks for anything that is not on this machine is told at once that it is not there.
 ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
@@ -53,8 +49,8 @@ class Tab:
 
     async def until(self, expression: str, argument: Any = None, timeout: float = 15) -> Any:
         """Wait until an expression of the page is true; returns its value."""
-        handle = await self.page.wait_for_function(expression, arg=argument, timeout=timeout * 1000, polling=50)
-        return await handle.json_value()
+        # Not playwright's own way to wait, which a strict Content-Security-Policy forbids.
+        return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
 
     async def run(self, expression: str, argument: Any = None) -> Any:
         return await self.page.evaluate(expression, argument)
@@ -130,7 +126,9 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
         tab.page.on("console", lambda message: _note(tab, message))
         tab.page.on("request", lambda request: _ask(tab, request))
         if frames:
-            tab.page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: tab.frames.append(str(frame))))
+            tab.page.on(
+                "websocket", lambda socket: socket.on("framereceived", lambda frame: tab.frames.append(str(frame)))
+            )
         await tab.page.goto(url)
         return tab
 

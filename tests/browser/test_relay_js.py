@@ -1,4 +1,4 @@
-"""relay.js in real pages on different workers: in place of the seed's code, under RTCMultiConnection 3, and by itself."""
+"""relay.js in real pages on different workers: in place of the seed's code, under RTCMultiConnection 3, and alone."""
 
 import asyncio
 import json
@@ -19,11 +19,8 @@ ARRIVE = """async ([library, path]) => {
 }"""
 
 
-@pytest.mark.parametrize(("page", "library"), [("datachannel", "channel"), ("rtcmulticonnection", "connection")])
-async def test_open_signaling_channel_is_a_drop_in(
-    open_tab: OpenTab, site: str, fleet: Fleet, page: str, library: str
-) -> None:
-    async def talk(path: str) -> None:
+async def test_open_signaling_channel_is_a_drop_in(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    async def talk(page: str, library: str, path: str) -> None:
         a, b = [await open_tab(f"{site}/pages/{page}.html", relay=relay.ws, strict=False) for relay in fleet]
         for tab in (a, b):
             await tab.run(ARRIVE, [library, path])
@@ -37,13 +34,11 @@ async def test_open_signaling_channel_is_a_drop_in(
         assert (await b.until("heard[0]"))["message"] == "from a"
         assert (await a.until("heard[0]"))["message"] == "from b"
 
-    await asyncio.gather(talk(""), talk(f"/rooms/drop-in-{page}"))
+    await asyncio.gather(talk("datachannel", "channel", ""), talk("rtcmulticonnection", "connection", "/rooms/drop-in"))
 
 
 async def test_open_socket_hears_only_its_channels(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
-    a, b = [
-        await open_tab(f"{site}/pages/meeting.html", relay=relay.ws, strict=False, frames=True) for relay in fleet
-    ]
+    a, b = [await open_tab(f"{site}/pages/meeting.html", relay=relay.ws, strict=False, frames=True) for relay in fleet]
     for tab in (a, b):
         await tab.run(ARRIVE, ["", "/rooms/meeting"])
         await tab.run("void meet(relay.openSocket)")
@@ -137,7 +132,9 @@ async def test_who_takes_a_peer_id_that_is_in_use_is_told_and_stays_away(
 async def test_a_script_and_a_module_are_the_same(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
     tab = await open_tab(f"{site}/pages/talk.html", relay=[fleet[0].ws])
     await tab.page.add_script_tag(url=f"{fleet[0].http}/relay.js")
-    names = await tab.run("import(`${RELAY[0].replace('ws', 'http')}/relay.mjs`).then((all) => Object.keys(all).sort())")
+    names = await tab.run(
+        "import(`${RELAY[0].replace('ws', 'http')}/relay.mjs`).then((all) => Object.keys(all).sort())"
+    )
     assert names == ["Mesh", "Relay", "RelayError", "RelayEvent", "Room", "default"]
     for name in ("Room", "Mesh", "RelayError", "RelayEvent"):
         assert await tab.run(f"typeof Relay.{name}") == "function"

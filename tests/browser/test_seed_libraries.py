@@ -1,6 +1,7 @@
 """The seed's libraries, unmodified from npm, with the seed's own code around them, in pages on different workers."""
 
 import asyncio
+
 import pytest
 
 from tests.browser.conftest import OpenTab, Tab
@@ -20,38 +21,37 @@ async def visit(open_tab: OpenTab, site: str, name: str, relay: Relay, path: str
     return tab
 
 
-async def test_datachannel_carries_text_both_ways(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
-    async def talk(path: str) -> None:
-        a, b = [await visit(open_tab, site, "datachannel", relay, path) for relay in fleet]
-        ids = [await tab.run("channel.userid") for tab in (a, b)]
-        await a.run("channel.open('a-room')")
-        await b.run("channel.connect('a-room')")
-        await a.until("opened.length === 1")
-        await b.until("opened.length === 1")
-        await a.run("channel.send('from a: \\u2603')")
-        await b.run("channel.send('from b')")
-        assert await b.until("heard[0]") == {"message": "from a: \u2603", "userid": ids[0]}
-        assert await a.until("heard[0]") == {"message": "from b", "userid": ids[1]}
-
-    # Most of the time is the library's own waiting.
-    await asyncio.gather(*map(talk, PATHS))
+async def talk_over_datachannel(open_tab: OpenTab, site: str, fleet: Fleet, path: str) -> None:
+    a, b = [await visit(open_tab, site, "datachannel", relay, path) for relay in fleet]
+    ids = [await tab.run("channel.userid") for tab in (a, b)]
+    await a.run("channel.open('a-room')")
+    await b.run("channel.connect('a-room')")
+    await a.until("opened.length === 1")
+    await b.until("opened.length === 1")
+    await a.run("channel.send('from a: \\u2603')")
+    await b.run("channel.send('from b')")
+    assert await b.until("heard[0]") == {"message": "from a: \u2603", "userid": ids[0]}
+    assert await a.until("heard[0]") == {"message": "from b", "userid": ids[1]}
 
 
-async def test_rtcmulticonnection_data_session(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
-    async def talk(path: str) -> None:
-        a, b = [await visit(open_tab, site, "rtcmulticonnection", relay, path) for relay in fleet]
-        for tab in (a, b):
-            await tab.run("connection.session = {data: true}")
-        await a.run("void connection.open('session')")
-        await b.run("void connection.connect('session')")
-        await a.until("opened.length === 1")
-        await b.until("opened.length === 1")
-        await a.run("connection.send('from a')")
-        await b.run("connection.send({deep: [1, {two: 3}]})")
-        assert (await b.until("heard[0]"))["message"] == "from a"
-        assert (await a.until("heard[0]"))["message"] == {"deep": [1, {"two": 3}]}
+async def talk_over_rtcmulticonnection(open_tab: OpenTab, site: str, fleet: Fleet, path: str) -> None:
+    a, b = [await visit(open_tab, site, "rtcmulticonnection", relay, path) for relay in fleet]
+    for tab in (a, b):
+        await tab.run("connection.session = {data: true}")
+    await a.run("void connection.open('session')")
+    await b.run("void connection.connect('session')")
+    await a.until("opened.length === 1")
+    await b.until("opened.length === 1")
+    await a.run("connection.send('from a')")
+    await b.run("connection.send({deep: [1, {two: 3}]})")
+    assert (await b.until("heard[0]"))["message"] == "from a"
+    assert (await a.until("heard[0]"))["message"] == {"deep": [1, {"two": 3}]}
 
-    await asyncio.gather(*map(talk, PATHS))
+
+async def test_both_libraries_carry_text_both_ways_in_both_rooms(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    # All at once, as most of the time is the libraries' own waiting.
+    libraries = (talk_over_datachannel, talk_over_rtcmulticonnection)
+    await asyncio.gather(*[talk(open_tab, site, fleet, path) for talk in libraries for path in PATHS])
 
 
 async def test_rtcmulticonnection_call_of_three_of_whom_one_leaves(open_tab: OpenTab, site: str, fleet: Fleet) -> None:

@@ -166,7 +166,7 @@ export class Link {
 
   #hear(text) {
     if (this.#asked) this.#watch();
-    this.#heard = true;
+    else this.#heard = true;
     const frame = parse(text);
     if (!frame) {
       this.#lose({ code: 'protocol_error', text: 'this is no relay', final: true }, LOST);

@@ -6,7 +6,7 @@ import { randomText } from './ids.js';
 import { DEFAULTS, Link } from './link.js';
 import { Mesh } from './mesh.js';
 import { socketHandler } from './rtcmulticonnection.js';
-import { Room } from './room.js';
+import { RelayEvent, Room } from './room.js';
 import { Seat } from './seat.js';
 
 const SCHEMES = { 'http:': 'ws:', 'https:': 'wss:' };
@@ -14,6 +14,12 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/;
 
 /** See relay.d.ts for all of it. */
 export class Relay {
+  // For those who have nothing but the script.
+  static Room = Room;
+  static Mesh = Mesh;
+  static RelayError = RelayError;
+  static RelayEvent = RelayEvent;
+
   #options;
   #places;
   #links = new Map();
@@ -101,7 +107,7 @@ export class Relay {
       seat.channels.add(channel);
       // Lost on its way: then it stands in the next connection's address.
       const told = await link.ask(seat, { type: 'subscribe', channels: [channel] });
-      if (!told && !seat.over) await new Promise((resolve) => room.on('resumed', resolve, { once: true }));
+      if (!told && !seat.over && !seat.inside) await new Promise((resolve) => room.on('resumed', resolve, { once: true }));
     };
     return { room, listen };
   }
