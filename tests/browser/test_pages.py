@@ -1,6 +1,5 @@
 """The page at / and the demo, as people meet them: by mouse, by keyboard, on a phone, and with bad intentions."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -169,13 +168,17 @@ async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dic
 
     first = await run("relay.js")
     await witness.until(lambda event: event.get("joined"))
-    await first.until("typeof Relay === 'function'")
     await run("WebSocket")
     heard = await witness.until(lambda event: event.get("channel") == "chat")
     assert heard[-1]["message"] == "hello"
-    calls = [await run("Video call") for _ in range(2)]
-    for tab in calls:
-        await tab.until("[...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)", timeout=25)
-    await asyncio.gather(*[run(name) for name in ("RTCMultiConnection", "DataChannel.js")])
+    await run("Video call")
+    heard = await witness.until(lambda event: event.get("channel") == "relay.mesh")
+    assert heard[-1]["message"] == {"hello": True}
+    multi = await run("RTCMultiConnection")
+    await multi.until("connection.openSignalingChannel === relay.openSignalingChannel")
+    await run("DataChannel.js")
+    heard = await witness.until(lambda event: "roomToken" in str(event.get("message")))
+    assert heard[-1]["message"]["roomToken"] == "lobby"
+    assert await first.run("room.members.includes('witness')")
     assert any("witness" in line for line in said)
     await witness.close()
