@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := tests/conformance
+BROWSER := tests/browser
 BENCH := tests/bench
 BENCH_VENV := build/bench/venv
 
 # What `make test` needs from the system, as command:package.
-TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime
+TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -21,7 +22,7 @@ help: ## List what can be made.
 run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 	@exec $(BIN)/relay serve $(ARGS)
 
-test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
+test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
 	$(BIN)/python -m pytest $(ARGS)
 
 test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker, and test it; ARGS="--record" keeps the table.
@@ -68,7 +69,7 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 clean: ## Remove what was made.
-	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules $(BROWSER)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The virtual environment, from the lock files alone.
 
@@ -113,10 +114,6 @@ tools:
 		echo "    apt-get install$$missing" >&2; exit 1; \
 	fi
 
-ifneq ($(wildcard $(CONFORMANCE)/package-lock.json),)
-$(CONFORMANCE)/node_modules/.installed: $(CONFORMANCE)/package.json $(CONFORMANCE)/package-lock.json | tools
-	npm ci --prefix $(CONFORMANCE) --no-audit --no-fund
+%/node_modules/.installed: %/package.json %/package-lock.json | tools
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
-else
-$(CONFORMANCE)/node_modules/.installed: ;
-endif

@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from relay.ice import parse_ice_servers
+
 VARIABLE_PREFIX: Final = "RELAY_"
 
 Seconds = float
@@ -95,6 +97,24 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="a list of addresses and networks, such as 10.0.0.0/8",
         ),
     ] = ()
+
+    pages: Annotated[Literal["on", "off"], _what("The page at / and the demo at /demo")] = "on"
+    public_url: Annotated[
+        str,
+        _what(
+            "Where browsers find this relay, for the page at /; empty for where the page was asked for",
+            pattern=r"^$|^https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,200})?$",
+            allowed="empty, or an http:// or https:// URL without a query",
+        ),
+    ] = ""
+    ice_servers: Annotated[
+        str,
+        _what(
+            "STUN and TURN servers that joined clients are told of",
+            secret=True,
+            allowed="a JSON list as RTCPeerConnection takes it, or stun: URLs with commas between",
+        ),
+    ] = ""
 
     max_message: Annotated[
         int,
@@ -308,6 +328,8 @@ def _find(
 def _convert(setting: Setting, text: str, source: str) -> Any:
     kind = get_type_hints(Settings, include_extras=True)[setting.name]
     try:
+        if setting.name == "ice_servers":
+            parse_ice_servers(text)
         if kind.__origin__ != tuple[str, ...]:
             return msgspec.convert(text, kind, strict=False)
         items = tuple(item.strip() for item in text.split(",") if item.strip())

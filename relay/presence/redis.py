@@ -87,10 +87,10 @@ class RedisPresence:
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
-        status, generation, message_id, listed, began = reply
+        status, generation, message_id, listed, began, first = reply
         current = read_id(message_id)
-        list_ = _roster(listed, current) if roster else None
-        return Admission(int(generation), current, status == b"resumed", list_, read_id(began))
+        present = _roster(listed, current) if roster else None
+        return Admission(int(generation), current, status == b"resumed", present, read_id(began), first=bool(first))
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
@@ -179,6 +179,7 @@ class RedisLeases:
         self._terms = terms
         self._noted = noted
         self._begun = False
+        self._lapsed = False
         self._deadlines: dict[str, int] = {}
 
     async def beat(self) -> Beat:
@@ -187,11 +188,14 @@ class RedisLeases:
         if lapsed:
             self._noted.forget()
             self._lease.renew()
+            # Not forgotten, should the answer to what follows be lost.
+            self._lapsed = True
             _, flat = await self._beat(fresh=True)
         self._begun = True
         dead = [name.decode() for name in flat[::2]]
         self._deadlines = dict(zip(dead, [int(float(score)) for score in flat[1::2]], strict=True))
-        return Beat(bool(lapsed), dead)
+        told, self._lapsed = self._lapsed, False
+        return Beat(told, dead)
 
     async def rooms_of(self, lease: str) -> Sequence[str]:
         """See `Leases.rooms_of`."""

@@ -278,6 +278,15 @@ def test_another_gap_while_one_is_mended_is_mended_too(world: World) -> None:
     assert a.connection.ids == ["1-1", "1-2", "1-3"]
 
 
+def test_another_gap_while_one_is_mended_is_asked_about_also_when_nothing_follows(world: World) -> None:
+    world.add("a")
+    world.hub.deliver([Gap(["room"])])
+    assert world.hub.missing_from("room") == ident(0)
+    world.hub.deliver([Gap(["room"])])
+    world.repair(1, message(1), ask=False)
+    assert (world.gaps, world.hub.missing_from("room")) == ([["room"], ["room"]], ident(1))
+
+
 def test_a_gap_before_the_first_welcome_is_asked_about_after_it(world: World) -> None:
     member = world.expect("a")
     world.hub.deliver([Gap(["room"])])

@@ -166,7 +166,7 @@ async def test_who_was_cut_off_for_nearly_a_lease_gives_others_the_time_as_well(
     world.leases.beats = [Beat(False, ["w9"]), Beat(False, ["w9"])]
     world.now = 29.8
     await world.keeper._beat()
-    assert world.leases.buried == []
+    assert (world.membership.done, world.leases.buried) == ([], [])
     world.now = 39.8
     world.keeper._beaten = 39.3
     await world.keeper._beat()
@@ -190,7 +190,7 @@ async def test_who_was_cut_off_gives_others_a_lease_to_come_back_as_well() -> No
     await world.keeper._beat()
     world.now = 69
     await world.keeper._beat()
-    assert world.leases.buried == []
+    assert (world.membership.done, world.leases.buried) == (["announce"], [])
     world.now = 70
     await world.keeper._beat()
     assert world.leases.buried == ["w9"]

@@ -173,6 +173,7 @@ async def test_a_place_that_was_never_given_is_not_recovered_and_changes_nothing
     told = back.connection.told[0]
     assert (told["resumed"], told["recovered"], told["reason"]) == (True, False, "epoch")
     assert MessageId.parse(told["id"]).epoch == seen.epoch
+    assert world.rooms.room("room").epoch == seen.epoch
 
 
 async def test_a_log_that_cannot_be_read_leaves_the_place_to_come_back_to(world: World) -> None:
