@@ -83,6 +83,7 @@ async def count(tabs: dict[str, Tab], fault: Callable[[], Awaitable[None]], *, s
     for tab in tabs.values():
         await tab.until("acknowledged.length + failed.length === said", timeout=20)
         assert await tab.run("failed") == []
+    print(f"{fault.__name__}: {sum(said.values())} said, {2 * sum(said.values())} to be heard")
     for name, tab in tabs.items():
         for other in _NAMES:
             if other != name:

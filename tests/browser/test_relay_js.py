@@ -119,6 +119,33 @@ async def test_a_loop_over_events_ends_when_the_room_is_left(open_tab: OpenTab, 
     assert await loop == [["join", "ben"], ["message", "go"]]
 
 
+async def test_a_call_that_all_begin_at_once_and_one_leaves_and_comes_back(
+    open_tab: OpenTab, site: str, fleet: Fleet
+) -> None:
+    tabs = {}
+    for name, relay in zip(("ann", "ben", "cem"), (*fleet, fleet[0]), strict=True):
+        tabs[name] = await open_tab(f"{site}/pages/talk.html", relay=[relay.ws])
+        await tabs[name].run("name => come('call', name)", name)
+
+    async def all_see_each_other() -> None:
+        for name, tab in tabs.items():
+            for other in tabs.keys() - {name}:
+                await tab.until("other => frames(other) > 5", other, timeout=25)
+
+    await tabs["ann"].until("room.members.length === 3")
+    await asyncio.gather(*[tab.run("call()") for tab in tabs.values()])
+    await all_see_each_other()
+    await tabs["ben"].run("mesh.close()")
+    for name in ("ann", "cem"):
+        await tabs[name].until("mesh.connections.size === 1 && !document.getElementById('ben')")
+    await tabs["ben"].run("document.getElementById('videos').replaceChildren()")
+    await tabs["ben"].run("call()")
+    await all_see_each_other()
+    await tabs["cem"].run("room.leave()")
+    for name in ("ann", "ben"):
+        await tabs[name].until("mesh.connections.size === 1")
+
+
 async def test_who_takes_a_peer_id_that_is_in_use_is_told_and_stays_away(
     open_tab: OpenTab, site: str, fleet: Fleet
 ) -> None:
