@@ -14,7 +14,7 @@ TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromiu
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-deploy chaos bench bench-quick lint format lock tools clean
+.PHONY: help run test test-deploy chaos bench bench-quick bench-parts lint format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
@@ -25,14 +25,20 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
 	$(BIN)/python -m pytest $(ARGS)
 
-test-deploy: $(VENV)/.installed-dev ## Bring the deployment up with Docker, and test it.
+test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker, and test it; ARGS="--record" keeps the table.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
+# Beside an engine with compose v2, which is whoever runs it to bring.
+test-deploy: TOOLS := curl:curl iptables:iptables nsenter:util-linux script:bsdutils systemd-analyze:systemd
 
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, some hours; ARGS="--only ws" for less.
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
 
 bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
 	$(BENCH_VENV)/bin/python -m tests.bench --quick $(ARGS)
+
+bench-parts: $(VENV)/.installed-dev tools ## Measure a message's Python and its Redis apart, in seconds: to compare two versions.
+	$(BIN)/python -m tests.bench.parts
 
 # The peers install themselves; what is missing of their tools leaves their rows out.
 bench bench-quick: TOOLS := redis-server:redis-server cc:build-essential

@@ -144,11 +144,19 @@ def read_envelope(text: bytes) -> Publish:
     Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`. An envelope with a `type` would pass
     for an event of the relay's own, and is refused as well.
     """
+    try:
+        # The parser does not look into strings that nobody asks for.
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise BadFrame("bad_json", str(error), about="envelope") from None
     return _publish(_decode(text), text)
 
 
 def read_frame(text: bytes) -> Publish | None:
-    """As `read_envelope`, but an object with a `type` is no envelope: None, and nothing else of it was looked at."""
+    """As `read_envelope`, of what is known to be UTF-8.
+
+    An object with a `type` is no envelope: None, and nothing else of it was looked at.
+    """
     try:
         head = _decode(text)
     except BadFrame as error:
@@ -167,12 +175,10 @@ def _is_command(text: bytes) -> bool:
 
 def _decode(text: bytes) -> _Head:
     try:
-        # The parser does not look into strings that nobody asks for.
-        text.decode()
         return _heads.decode(text)
     except msgspec.ValidationError as error:
         raise BadFrame("bad_envelope", str(error), about="envelope") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise BadFrame("bad_json", str(error), about="envelope") from None
     except RecursionError:
         raise BadFrame("bad_json", "nested too deep to be read", about="envelope") from None

@@ -25,9 +25,8 @@ from relay.redis.scripts import PUBLISH, REPLAY
 
 log = logging.getLogger("relay.bus")
 
-_COMMAND = b"*%d\r\n%b" + 4 * b"$%d\r\n%b\r\n" + b"%b$%d\r\n%b\r\n%b"
-"""A command as RESP has it: how many parts, the first of them packed before, four more, those about the log packed
-before, one more, and others packed before."""
+_COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
+"""A command as RESP has it: how many parts, and they; those given without a length are packed already."""
 
 _PAGE = 500
 _RENEWALS = 4
@@ -37,14 +36,34 @@ _json = msgspec.json.Encoder()
 _text = msgspec.json.Decoder(str)
 
 
-class _Outlet:
-    """A room that this worker publishes to: what its commands begin with, and when its log's life is put off next."""
+def _packed_parts(*parts: str | int) -> bytes:
+    """Parts of a command, packed (RESP)."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
 
-    __slots__ = ("head", "renew_at")
+
+_CLOSELY = _packed_parts(0, 0)
+"""The claim of a sender that the script has to look at closely."""
+
+
+class _Outlet:
+    """A room that this worker publishes to: what its commands begin with, and when its log's life is put off next.
+
+    `claim` is `fence`, packed: most members of a room have the same.
+    """
+
+    __slots__ = ("claim", "fence", "head", "renew_at")
 
     def __init__(self, head: bytes) -> None:
         self.head = head
         self.renew_at = 0.0
+        self.fence = Fence()
+        self.claim = _packed_parts(*self.fence)
+
+    def claim_of(self, fence: Fence) -> bytes:
+        """A fence, packed."""
+        if fence != self.fence:
+            self.fence, self.claim = fence, _packed_parts(*fence)
+        return self.claim
 
 
 class RedisBus:
@@ -118,17 +137,24 @@ class RedisBus:
         for room in names:
             self._outlets[room] = _Outlet(self._head(room))
             self._rooms[self._keys.channel(room).encode("ascii")] = room
-        await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        try:
+            await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        except BaseException:
+            # Nobody will say that these are wanted no more.
+            await self.unsubscribe(names)
+            raise
 
     async def replay(self, room: str, after: MessageId) -> Replay:
         """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
-        keys, events = self._keys.of_room(room), list[RoomEvent]()
+        keys, most = self._keys.of_room(room), self._log.replay_bytes
+        events, last = list[RoomEvent](), after
         while True:
-            last = events[-1].id if events else after
-            newest, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl)
-            events += [decode(room, payload) for _, (_, payload) in page]
-            if len(page) < _PAGE or weight(events) > self._log.replay_bytes:
-                return replay_of(after, read_id(newest), events, self._log)
+            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl, most)
+            for _, (_, payload) in page:
+                self._read(room, payload, events)
+            newest, last = read_id(told), read_id(page[-1][0]) if page else last
+            if not page or last >= newest or weight(events) > most:
+                return replay_of(after, newest, events, self._log)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.unsubscribe`."""
@@ -170,29 +196,26 @@ class RedisBus:
             _json.encode(publication.channel),
             publication.body,
         )
-        # A version that is none sends the script the long way.
-        version = (
-            b"%d" % fence.version
-            if seen.epoch == fence.epoch and not (to or publication.key or publication.after)
-            else b"0"
-        )
-        epoch, seq = b"%d" % fence.epoch, b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(publication))
         outlet = self._outlets.get(publication.room) or _Outlet(self._head(publication.room))
+        if to or publication.key or publication.after or seen.epoch != fence.epoch:
+            claim = _CLOSELY
+        else:
+            claim = outlet.claim_of(fence)
+        seq = b"%d" % seen.seq
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(publication))
         log = self._log_kept
         now = self._clock()
         if now >= outlet.renew_at:
             outlet.renew_at = now + self._renewal
             log = self._log_renewed
-        parts = (len(tail), tail, len(version), version, len(epoch), epoch, len(seq), seq)
-        return _COMMAND % (15 + len(to), outlet.head, *parts, log, len(rest), rest, _packed_parts(*to) if to else b"")
+        first = (15 + len(to), outlet.head, len(tail), tail, claim)
+        return _COMMAND % (*first, len(seq), seq, log, len(rest), rest, _packed_parts(*to) if to else b"")
 
     def _published(self, publication: Publication, done: Published, reply: Any) -> None:
         if type(reply) is bytes:
             done(Receipt(reply))
         elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            self._client.load_scripts()
-            self._client.send(self._packed(publication), lambda reply: done(_outcome(reply)))
+            self._client.send_again(self._packed(publication), lambda reply: done(_outcome(reply)))
         else:
             done(_outcome(reply))
 
@@ -210,18 +233,19 @@ class RedisBus:
                 if missed:
                     events.append(Gap(missed))
                     missed = []
-                self._read(channel, payload, events)
+                self._read(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
         if missed:
             events.append(Gap(missed))
         if events:
             self._sink(events)
 
-    def _read(self, channel: bytes, payload: bytes, events: list[Delivery]) -> None:
+    def _read(self, room: str, payload: bytes, events: list[Any]) -> None:
+        """Add what is published or logged there; a hole in the ids tells of what is not understood."""
         try:
-            events.append(decode(self._rooms.get(channel) or self._keys.room_of(channel), payload))
+            events.append(decode(room, payload))
         except ValueError:
-            log.error("not understood on channel %r: %r; does another version of the relay share this prefix?",
-                      channel, payload[:100])  # fmt: skip
+            log.error("not understood in room %s: %r; does another version of the relay share this prefix?",
+                      room, payload[:100])  # fmt: skip
 
     # The probe.
 
@@ -251,11 +275,6 @@ def _keys(publication: Publication) -> bytes:
         return b"0 "
     key = publication.key.encode()
     return b"%d %b%b" % (len(key), key, publication.after.encode())
-
-
-def _packed_parts(*parts: str | int) -> bytes:
-    """Parts of a command, packed (RESP)."""
-    return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
 
 
 def decode(room: str, payload: bytes) -> RoomEvent:

@@ -189,6 +189,7 @@ def markdown(results: Results) -> str:
         "Targets": targets_table(found),
         "CPU per delivery: Relay over Redis as a share of each": by_shape(results, found, "cpu", relative=True),
         "CPU µs per delivery, Redis included": by_shape(results, found, "cpu"),
+        "Of that in Redis, µs": by_shape(results, found, "cpu_redis"),
         "Deliveries a second at saturation": by_shape(results, found, "deliveries_per_second"),
         "Latency at a steady rate into rooms of 4": columns(results, found, "latency", LATENCY),
         "10,000 idle connections, and how they came": columns(results, found, "idle", IDLE),

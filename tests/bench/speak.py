@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["CENTRIFUGE", "NCHAN", "RELAY", "SOCKETIO", "Dialect", "plain"]
+__all__ = ["CENTRIFUGE", "NCHAN", "RELAY", "RELAY_ECHO", "SOCKETIO", "Dialect", "plain"]
 
 ENVELOPE = '{"sender":"c{client}","channel":"bench","message":"{mark}{pad}"}'
 
@@ -37,6 +37,8 @@ def plain(path: str, *, echo: bool = False) -> Dialect:
 
 
 RELAY = Dialect("/rooms/bench{room}", script=(("await", '"welcome"'),))
+
+RELAY_ECHO = Dialect("/rooms/bench{room}?echo=1", script=RELAY.script, echo=True)
 
 NCHAN = Dialect("/rooms/bench{room}", echo=True)
 

@@ -192,6 +192,15 @@ SYSTEMS = (
         only=("50x2", "20x10", "1x200"),
     ),
     System(
+        key="relay-echo",
+        title="Relay, Redis bus, with echo",
+        version=relay_version,
+        install=have_relay,
+        command=relay(),
+        dialect=speak.RELAY_ECHO,
+        only=("50x2", "20x10", "1x200"),
+    ),
+    System(
         key="relay-memory",
         title="Relay, memory bus",
         version=relay_version,

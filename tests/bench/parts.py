@@ -1,0 +1,240 @@
+"""What a message costs in parts, for comparing two versions of the code on a noisy machine: `make bench-parts`.
+
+Two parts that repeat to a few percent: the worker's Python from a client's frame to the members' sockets, with nothing
+behind the sockets; and Redis alone, fed with what the worker sends, beside the least that it could be asked for.
+"""
+
+import asyncio
+import hashlib
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
+from threading import Thread
+
+import hiredis
+import uvloop
+
+from relay.bus.redis import RedisBus
+from relay.config import Settings
+from relay.connection import WireConnection
+from relay.envelope import Fence, MessageId
+from relay.events import Replay, Welcome
+from relay.gateways.native import NativeGateway
+from relay.gateways.session import Session
+from relay.pacer import Pacer
+from relay.redis.keys import Keys
+from relay.redis.link import Link, pack
+from relay.redis.scripts import PUBLISH
+from relay.room import Member
+from relay.wire.keepalive import Keepalive
+from relay.wire.websocket import Limits, WebSocketProtocol
+from relay.worker import Worker
+from tests.bench.accounting import cpu_seconds
+from tests.bench.run import free_port, wait_for
+
+ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
+KEYS = Keys("relay")
+NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
+ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
+PLACE, FENCE = MessageId(1_700_000_000_000, 10), Fence(1_700_000_000_000_000, 1_700_000_000_000)
+MASK = b"\x37\xfa\x21\x3d"
+FRAME = b"\x81\xfe" + len(ENVELOPE).to_bytes(2, "big") + MASK + bytes(b ^ MASK[i % 4] for i, b in enumerate(ENVELOPE))
+
+
+class Nowhere:
+    """A transport that takes everything; keeps what was written last."""
+
+    last = b""
+
+    def write(self, data: bytes) -> None:
+        self.last = data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def set_protocol(self, protocol: object) -> None: ...
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+
+class Line:
+    """As much of a redis-py connection as a `Link` takes over."""
+
+    def __init__(self) -> None:
+        self.transport = Nowhere()
+        self._writer, self._reader = self, None
+
+
+class Stage:
+    """A worker with everybody in their rooms, and nothing behind its sockets and links."""
+
+    def __init__(self) -> None:
+        self.worker = Worker(Settings(redis="redis://localhost:1", message_rate=1e6, message_burst=10**7))
+        bus = self.worker._bus
+        assert isinstance(bus, RedisBus)
+        self.bus, self.client = bus, bus._client
+        self.client._loop = asyncio.get_running_loop()
+        self.link = Link(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
+        self.client._link = self.link
+        self.ear = Link(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
+        limits = Limits(1 << 20, 1 << 16, Keepalive(1000, 1000), Pacer(), set())
+        self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
+        self.seq = {member.room: PLACE.seq for member, _ in self.members}
+
+    async def subscribe(self) -> None:
+        """As joining does, with Redis's confirmations made up."""
+        subscribing = asyncio.create_task(self.bus.subscribe(self.seq))
+        await asyncio.sleep(0)
+        for room in self.seq:
+            self.ear.data_received(pack("subscribe", KEYS.channel(room), "1"))
+        await subscribing
+
+    def _member(self, room: str, peer: str, limits: Limits) -> tuple[Member, WebSocketProtocol]:
+        protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
+        connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics)
+        session = Session(connection, self.worker, NativeGateway.dialect, address="-", hold_back=lambda *, paused: None)
+        protocol.attach(session)
+        member = Member(connection, NativeGateway.dialect.own, room, peer)
+        member.fence = FENCE
+        self.worker.hub.expect(member)
+        self.worker.hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
+        session._own, session._peer, session._members[room], session._busy = room, peer, member, False
+        return member, protocol
+
+    async def turn(self) -> tuple[float, float, float]:
+        """Everybody says one thing; seconds until it is on its way to Redis, for the answers, and for the delivery."""
+        began = time.perf_counter()
+        for _, protocol in self.members:
+            protocol.data_received(FRAME)
+        sent = time.perf_counter()
+        await asyncio.sleep(0)  # the link writes at the end of the turn
+        replies, heard = self._what_redis_says()
+        asked = time.perf_counter()
+        self.link.data_received(replies)
+        answered = time.perf_counter()
+        for piece in heard:
+            self.ear.data_received(piece)
+        return sent - began, answered - asked, time.perf_counter() - answered
+
+    def _what_redis_says(self) -> tuple[bytes, list[bytes]]:
+        replies, heard = [], []
+        for member, _ in self.members:
+            self.seq[member.room] += 1
+            place = b"%d-%d" % (PLACE.epoch, self.seq[member.room])
+            peer = member.peer.encode()
+            text = b'm %b %b \n"bench"\n%b,"from":"%b","id":"%b"' % (place, peer, ENVELOPE[:-1], peer, place)
+            replies.append(b"$%d\r\n%b\r\n" % (len(place), place))
+            heard.append(pack("message", KEYS.channel(member.room), text))
+        pieces = [b"".join(heard[i : i + TOGETHER]) for i in range(0, len(heard), TOGETHER)]
+        return b"".join(replies), pieces
+
+
+async def python_parts() -> None:
+    """Microseconds of Python for one message."""
+    stage = Stage()
+    await stage.subscribe()
+    turns = [await stage.turn() for _ in range(ROUNDS)]
+    delivered = stage.worker.metrics.traffic.messages_out - len(stage.members)  # less the welcomes
+    assert delivered == ROUNDS * len(stage.members) * (MEMBERS - 1)
+    # The fastest tenth is what the code needs; the rest is the machine.
+    parts = [sorted(turn[i] for turn in turns)[ROUNDS // 10] / len(stage.members) * 1e6 for i in range(3)]
+    names = ("from the socket to Redis", "Redis's answer", "from Redis to the sockets")
+    print(f"Python, {ROOMS} rooms of {MEMBERS}: {sum(parts):.1f} µs a message, of which")
+    for name, part in zip(names, parts, strict=True):
+        print(f"  {part:5.1f}  {name}")
+
+
+@contextmanager
+def redis_of_our_own() -> Iterator[tuple[int, int]]:
+    """A Redis without disk, as its process id and port."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)
+        try:
+            wait_for(process, port, "Redis")
+            yield process.pid, port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+class Client:
+    """Sends what was packed before, and waits for all the answers."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.reader = hiredis.Reader()
+
+    def drain(self) -> None:
+        """Read and forget, to the end."""
+        while self.socket.recv(1 << 20):
+            pass
+
+    def ask(self, packed: bytes, answers: int) -> list[object]:
+        self.socket.sendall(packed)
+        got: list[object] = []
+        while len(got) < answers:
+            answer = self.reader.gets()
+            if answer is False:
+                self.reader.feed(self.socket.recv(1 << 16))
+            elif isinstance(answer, hiredis.ReplyError):
+                raise RuntimeError(str(answer))
+            else:
+                got.append(answer)
+        return got
+
+
+def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
+    """By name, what could be asked for one message, in each room once; the first two are what the worker does ask."""
+    tail, rest = b'peer \n"bench"\n%b,"from":"peer","id":"' % ENVELOPE[:-1], "1 0 3600000 150000 10000 120000 0 "
+
+    def script(sha: object, log: int) -> list[bytes]:
+        claim = (FENCE.version, FENCE.epoch, PLACE.seq)
+        return [
+            pack("EVALSHA", str(sha), 4, *KEYS.of_room(room), KEYS.channel(room), tail, *claim, log, 0, rest)
+            for room in channels
+        ]
+
+    return {
+        "as it is": script(PUBLISH.sha, 0),
+        "as it is, with the log": script(PUBLISH.sha, 1000),
+        "a script that does nothing": script(NOTHING, 0),
+        "a plain PUBLISH, without id or check": [pack("PUBLISH", KEYS.channel(room), tail) for room in channels],
+    }
+
+
+def redis_parts() -> None:
+    """Microseconds of Redis for one message, with one subscriber."""
+    rooms = [f"bench{number}" for number in range(ROOMS)]
+    with redis_of_our_own() as (process, port):
+        client, ear = Client(port), Client(port)
+        for source in (PUBLISH.source, "return 1"):
+            client.ask(pack("SCRIPT", "LOAD", source), 1)
+        ear.ask(pack("SUBSCRIBE", *map(KEYS.channel, rooms)), ROOMS)
+        Thread(target=ear.drain, daemon=True).start()
+        costs: dict[str, list[float]] = {}
+        for _ in range(REPEATS):
+            for name, packed in commands(rooms).items():
+                for room in rooms:
+                    meta, _, _, log = KEYS.of_room(room)
+                    client.ask(
+                        pack("DEL", meta, log) + pack("HSET", meta, "e", FENCE.epoch, FENCE.version, PLACE.seq), 2
+                    )
+                before = cpu_seconds([process])
+                for _ in range(ROUNDS):
+                    client.ask(b"".join(packed), ROOMS)
+                costs.setdefault(name, []).append((cpu_seconds([process]) - before) / ROUNDS / ROOMS * 1e6)
+    print("Redis, µs a message, the median of rounds and the least:")
+    for name, cost in costs.items():
+        print(f"  {median(cost):5.1f} {min(cost):5.1f}  {name}")
+
+
+if __name__ == "__main__":
+    uvloop.run(python_parts())
+    redis_parts()
