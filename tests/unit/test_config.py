@@ -138,7 +138,8 @@ def test_a_variable_and_its_file_contradict_each_other() -> None:
 
 
 def test_only_secrets_have_files() -> None:
-    assert {one.name for one in SETTINGS.values() if one.file_variable} == {"redis", "redis_password", "admin_token"}
+    in_files = {one.name for one in SETTINGS.values() if one.file_variable}
+    assert in_files == {"redis", "redis_password", "admin_token", "ice_servers"}
     (problem,) = problems({}, {"RELAY_PORT_FILE": "/etc/port"})
     assert problem.startswith("RELAY_PORT_FILE: there is no such setting")
 
