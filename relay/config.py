@@ -90,6 +90,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ()
 
+    socketio_events: Annotated[
+        tuple[str, ...],
+        _what(
+            "Events that Socket.IO clients may emit, comma-separated; * for all",
+            consequence="error event_not_allowed",
+            allowed="a list of names",
+        ),
+    ] = ("*",)
+
     max_message: Annotated[
         int,
         _count("Bytes of one message", ge=256, le=16_777_216, consequence="error too_large; 16 times this: close 1009"),
