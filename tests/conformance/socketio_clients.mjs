@@ -34,7 +34,9 @@ const commands = {
     const transport = () => (engine() ? engine().transport.name : socket.socket.transport.name);
     socket.on('connect', () => {
       tell('connect', { id: socket.id, recovered: socket.recovered || false, transport: transport() });
-      if (engine()) engine().once('upgrade', () => tell('upgrade', { transport: transport() }));
+      if (!engine() || (options.transports || []).length < 2) return;
+      const upgraded = () => tell('upgrade', { transport: transport() });
+      if (transport() === 'websocket') upgraded(); else engine().once('upgrade', upgraded);
     });
     socket.on('disconnect', (reason) => tell('disconnect', { reason }));
     socket.on('connect_error', (error) => tell('connect_error', { message: String(error.message || error), data: error.data }));

@@ -113,6 +113,8 @@ class SocketCodec:
     def connect_error(self, code: str, text: str) -> Frame:
         """Write that a namespace cannot be entered."""
         refusal: Any = {"message": text, "data": {"code": code, "text": text}}
+        if code == "bad_namespace":
+            del refusal["data"]  # as the reference implementation has it
         return Frame(b"44" + self._space + _json.encode(refusal if self._revision == 4 else text))
 
     @property
