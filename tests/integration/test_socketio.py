@@ -336,7 +336,7 @@ async def test_a_client_that_does_not_poll_is_closed_as_slow(
     async with asyncio.timeout(10):
         while not await shared.metric("relay_closed_connections_total", reason="slow"):
             for _ in range(30):
-                await ben.ask({"message": "x" * 1000})
+                await ben.ask({"message": "x" * 900})
     assert (await ann.get()).text == "1"
 
 
