@@ -18,8 +18,9 @@ from relay.codec import NOTHING, Bundle, Frame
 from relay.commands import Command, Detect, Move, Publish
 from relay.envelope import Channel, unseal
 from relay.errors import BadFrame
-from relay.gateways.socketio.packets import BadPacket, Revision, attachment
+from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import MAX_ATTACHMENTS, MAX_NAME, RESERVED, Call, check_placeholders, read_name
+from relay.gateways.socketio.words import Told, Words
 
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Failures that are not acknowledged: a client that wants to be sure waits for that, and sends again."""
@@ -62,22 +63,18 @@ _json = msgspec.json.Encoder()
 
 
 class SocketCodec:
-    """See `Codec`; `receive` takes a `parser.Call`.
+    """See `Codec`; `receive` takes a `parser.Call`, and `words` write what a version of the protocol has for an event.
 
     `offsets` adds a message's id to it as the last argument, from which a client comes back (Socket.IO 4.6). `allowed`
     are the events that may be emitted, `*` for all. The marks of commands are for answers to find their way back.
     """
 
-    def __init__(
-        self, revision: Revision, namespace: str, *, offsets: bool, allowed: Collection[str], max_size: int
-    ) -> None:
-        self._revision: Revision = revision
-        self._offsets = offsets and revision == 4
+    def __init__(self, words: Words, key: str, *, offsets: bool, allowed: Collection[str], max_size: int) -> None:
+        self.words = words
+        self.key = key + "+" * offsets
+        self._offsets = offsets
         self._allowed = allowed
         self._max_size = max_size
-        self._space = b"" if namespace == "/" else namespace.encode("ascii") + b","
-        self._event = b"42" + self._space + b"["
-        self.key = f"socketio{revision}{'+' if self._offsets else ''}{namespace}"
 
     def receive(self, frame: Frame) -> Command:
         """See `Codec.receive`."""
@@ -103,24 +100,12 @@ class SocketCodec:
             case events.Ack():
                 return self._ack(event.key, {"id": str(event.id)})
             case events.Detected():
-                told = self._emit(_json.encode(["presence", event.present])[1:-1])
+                told = self.words.event(Told(b'"presence"', [_json.encode(event.present)]))
                 acknowledged = self._ack(event.key, event.present)
                 return Bundle([told, acknowledged]) if acknowledged.data else told
             case events.Failure():
                 return self._failure(event)
         return NOTHING
-
-    def connect_error(self, code: str, text: str) -> Frame:
-        """Write that a namespace cannot be entered."""
-        refusal: Any = {"message": text, "data": {"code": code, "text": text}}
-        if code == "bad_namespace":
-            del refusal["data"]  # as the reference implementation has it
-        return Frame(b"44" + self._space + _json.encode(refusal if self._revision == 4 else text))
-
-    @property
-    def disconnect(self) -> Frame:
-        """What tells a client that it is out of the namespace, and is not to come back."""
-        return Frame(b"41" + self._space)
 
     # In.
 
@@ -142,66 +127,33 @@ class SocketCodec:
 
     def _message(self, message: events.Message) -> Frame:
         text = unseal(message.body, message.sender, message.id)
-        offset = b',"%d-%d"]' % message.id if self._offsets else b"]"
-        if b'"event"' in text:
-            event = _read_event(text)
-            if event is not None:
-                return self._relayed(event, offset)
-        return self._text(self._event + b'"message",' + text + offset)
-
-    def _relayed(self, event: "_Relayed", end: bytes) -> Frame:
-        text = b",".join([event.name, *event.arguments]) + end
-        if not event.attachments:
-            return self._text(self._event + text)
-        head = b"45%d-%b[" % (len(event.attachments), self._space)
-        parts = [self._text(head + text)]
-        return Bundle([*parts, *(attachment(data, self._revision) for data in event.attachments)])
-
-    def _emit(self, text: bytes) -> Frame:
-        return self._text(self._event + text + b"]")
+        told = _read_event(text) if b'"event"' in text else None
+        if told is None:
+            told = Told(b'"message"', [text])
+        if self._offsets:
+            told.arguments = [*told.arguments, b'"%d-%d"' % message.id]
+        return self.words.event(told)
 
     def _welcome(self, event: events.Welcome) -> Frame:
         if event.key.startswith(_JOIN):
             return self._ack(_ACK + event.key.removeprefix(_JOIN), {"room": event.room, "id": str(event.id)})
-        if self._revision == 3:
-            return Frame(b"40" + self._space)
-        fields = {"sid": event.peer}
-        if self._offsets:
-            # A client takes its place for recovered if it is told the same private id again.
-            fields["pid"] = event.key if event.recovered else f"{event.peer}.{event.resume}.{event.id}"
-        return Frame(b"40" + self._space + _json.encode(fields))
+        if not self._offsets:
+            return self.words.entered(event.peer, "")
+        # A client takes its place for recovered if it is told the same private id again.
+        fresh = f"{event.peer}.{event.resume}.{event.id}"
+        return self.words.entered(event.peer, event.key if event.recovered else fresh)
 
     def _ack(self, mark: str, value: object) -> Frame:
         number = mark.removeprefix(_ACK)
-        if not number or number == mark:
-            return NOTHING
-        return self._text(b"43%b%b[%b]" % (self._space, number.encode("ascii"), _json.encode(value)))
+        return self.words.ack(number, value) if number and number != mark else NOTHING
 
     def _failure(self, failure: events.Failure) -> Frame:
         mark = _ACK + failure.key.removeprefix(_JOIN) if failure.key.startswith(_JOIN) else failure.key
         if failure.about == "join" and not mark:
-            return NOTHING if failure.code in RETRYABLE else self.connect_error(failure.code, failure.text)
+            return NOTHING if failure.code in RETRYABLE else self.words.refused(failure.code, failure.text)
         error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
         answer = NOTHING if failure.code in RETRYABLE else self._ack(mark, {"error": error})
-        return answer if answer.data else self._emit(_json.encode(["error", error])[1:-1])
-
-    def _text(self, text: bytes) -> Frame:
-        return Frame(text if self._revision == 4 or text.isascii() else escaped(text))
-
-
-class _Relayed(Struct):
-    """An event as it is written again: JSON and bytes."""
-
-    name: bytes
-    arguments: Sequence[bytes]
-    attachments: Sequence[bytes]
-
-
-def escaped(json: bytes) -> bytes:
-    """Return JSON that is ASCII; clients disagree on how long polling carries, and counts, anything else."""
-    text = json.decode().encode("utf-16-be")
-    units = [text[at] << 8 | text[at + 1] for at in range(0, len(text), 2)]
-    return "".join([chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in units]).encode("ascii")
+        return answer if answer.data else self.words.event(Told(b'"error"', [_json.encode(error)]))
 
 
 def _channel_if_plain(data: bytes) -> str | None:
@@ -215,7 +167,7 @@ def _channel_if_plain(data: bytes) -> str | None:
     return "" if head.channel is None else str(head.channel)
 
 
-def _read_event(text: bytes) -> _Relayed | None:
+def _read_event(text: bytes) -> Told | None:
     """Read an envelope of the form that events have; None for one that clients would not survive, or not understand."""
     try:
         event = _event.decode(text)
@@ -225,7 +177,7 @@ def _read_event(text: bytes) -> _Relayed | None:
         attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
-        return _Relayed(_json.encode(event.event), arguments, attachments)
+        return Told(_json.encode(event.event), arguments, attachments)
     except (msgspec.MsgspecError, binascii.Error, BadPacket):
         return None
 

@@ -3,24 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 from relay.codec import Batch, Frame
 from relay.connection import Connection
 from relay.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
 from relay.gateways.session import HoldBack
-from relay.gateways.socketio.packets import (
-    CLOSE,
-    MESSAGE,
-    PING,
-    BadPacket,
-    Packet,
-    Revision,
-    as_text,
-    read_frame,
-)
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, Framing, Packet
 from relay.gateways.socketio.polling import Polling
 from relay.keepalive import Keepalive
 from relay.worker import Worker
@@ -36,7 +25,6 @@ _LEFT: Final = frozenset({1000, 1001})
 _LAST_WORDS: Final = 5.0
 """Seconds in which a client that polls may learn how its session ended."""
 
-_PING: Final = Frame(b"2")
 _PROBED: Final = Frame(b"3probe")
 
 
@@ -44,7 +32,7 @@ class Listener(Protocol):
     """Whoever the messages of an Engine.IO session are for."""
 
     async def opened(self) -> None:
-        """The session has begun, and the client has been told."""
+        """The session has begun: greet the client."""
         ...
 
     def message(self, data: bytes, *, binary: bool) -> None:
@@ -69,11 +57,6 @@ class Engines:
         self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
         self.patience = settings.ping_interval + settings.ping_timeout
         self.largest = LARGEST * settings.max_message
-        self._terms: dict[str, Any] = {
-            "pingInterval": round(settings.ping_interval * 1000),
-            "pingTimeout": round(settings.ping_timeout * 1000),
-            "maxPayload": self.largest,
-        }
         self._engines: dict[str, Engine] = {}
         self._last_words: dict[str, bytes] = {}
 
@@ -103,10 +86,6 @@ class Engines:
         """What was left for the next poll of a session that has ended."""
         return self._last_words.pop(sid, None)
 
-    def greeting(self, engine: "Engine", *upgrades: str) -> Frame:
-        """The packet that opens a session."""
-        return Frame(b"0" + msgspec.json.encode({"sid": engine.sid, "upgrades": upgrades} | self._terms))
-
 
 class Engine:
     """One session: a `Client` of the worker, a `Receiver` of its WebSocket, and `Pinged`.
@@ -116,18 +95,19 @@ class Engine:
 
     __slots__ = (
         "_engines", "_heard", "_hold_back", "_holding", "_listener", "_over", "_read_on", "_wants_text", "address",
-        "connection", "keepalive_slot", "revision", "sid", "upgrade",
+        "connection", "framing", "keepalive_slot", "sid", "upgrade",
     )  # fmt: skip
 
     def __init__(
         self,
         engines: Engines,
-        revision: Revision,
+        framing: Framing,
         *,
         address: str,
         wants_text: bool,
         listener: Callable[["Engine"], Listener],
         socket: tuple[Connection, HoldBack] | None = None,
+        sid: str = "",
     ) -> None:
         self._engines = engines
         self._wants_text = wants_text
@@ -135,8 +115,8 @@ class Engine:
         self._heard: float = engines.worker.clock()
         self._over = False
         self._read_on: asyncio.Event | None = None
-        self.sid = engines.worker.random.resume_key()
-        self.revision: Revision = revision
+        self.sid = sid or engines.worker.random.resume_key()
+        self.framing = framing
         self.address = address
         self.upgrade: Upgrade | None = None
         self.keepalive_slot = 0
@@ -145,7 +125,7 @@ class Engine:
         self._hold_back: HoldBack | None
         if socket is None:
             self.connection = Polling(
-                revision, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._polling_closed
+                framing, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._polling_closed
             )
             self._hold_back = None
         else:
@@ -163,10 +143,13 @@ class Engine:
         """Bytes that may come at once."""
         return self._engines.largest
 
+    @property
+    def polls(self) -> bool:
+        """Whether the client polls, so far."""
+        return isinstance(self.connection, Polling)
+
     async def open(self) -> None:
-        """Greet the client."""
-        polls = isinstance(self.connection, Polling)
-        self.connection.write(self._engines.greeting(self, *(["websocket"] if polls else [])))
+        """Have the client greeted."""
         await self._listener.opened()
 
     def hold_back(self, *, paused: bool) -> None:
@@ -207,7 +190,7 @@ class Engine:
         """See `Receiver.received`."""
         self._heard = self.worker.clock()
         try:
-            self._take(read_frame(frame, self.revision))
+            self._take(self.framing.read(frame))
         except BadPacket as error:
             self._broken(error)
 
@@ -238,16 +221,17 @@ class Engine:
     # Pinged.
 
     def ping(self) -> None:
-        """See `Pinged.ping`; in revision 3 it is the client that asks."""
-        if self.revision == 4:
+        """See `Pinged.ping`."""
+        ping = self.framing.wording.ping
+        if ping is not None:
             self._heard = 0.0
-            self.connection.write(_PING)
+            self.connection.write(ping)
         else:
             self.check()
 
     def check(self) -> None:
         """See `Pinged.check`; a client whose messages we do not read is not to blame."""
-        late = self.revision == 3 and self.worker.clock() - self._heard > self._engines.patience
+        late = self.framing.wording.ping is None and self.worker.clock() - self._heard > self._engines.patience
         if (late or not self._heard) and not self._holding:
             self.connection.close(PONG_TIMEOUT)
 
@@ -267,7 +251,7 @@ class Engine:
             self._read_on.set()
 
     def _socket(self, connection: Connection) -> Connection:
-        return TextConnection(connection, self.revision) if self._wants_text else connection
+        return TextConnection(connection, self.framing) if self._wants_text else connection
 
     # Within.
 
@@ -275,7 +259,7 @@ class Engine:
         if packet.kind == MESSAGE:
             self._listener.message(packet.data, binary=packet.binary)
         elif packet.kind == PING:
-            if self.revision == 4:
+            if self.framing.wording.ping is not None:
                 raise BadPacket("a ping, which only the server sends in this revision")
             self.connection.write(Frame(b"3" + packet.data))
         elif packet.kind == CLOSE:
@@ -298,9 +282,9 @@ class Engine:
 class TextConnection:
     """A `Connection` for a client that takes no binary frames."""
 
-    def __init__(self, inner: Connection, revision: Revision) -> None:
+    def __init__(self, inner: Connection, framing: Framing) -> None:
         self._inner = inner
-        self._revision: Revision = revision
+        self._framing = framing
 
     @property
     def reason(self) -> CloseReason | None:
@@ -314,7 +298,7 @@ class TextConnection:
     def write(self, frame: Frame) -> None:
         """See `Connection.write`."""
         for part in frame.parts:
-            self._inner.write(as_text(part, self._revision))
+            self._inner.write(self._framing.as_text(part))
 
     def write_batch(self, batch: Batch) -> None:
         """See `Connection.write_batch`."""

@@ -18,7 +18,7 @@ from relay.gateways.serving import client_address, deny, header, serve
 from relay.gateways.session import HoldBack
 from relay.gateways.socketio.clients import Codecs, SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
-from relay.gateways.socketio.packets import BadPacket, Revision, read_payload
+from relay.gateways.socketio.packets import FRAMINGS, BadPacket, Revision
 from relay.gateways.socketio.polling import Overlap, Polling
 from relay.worker import Worker
 
@@ -114,10 +114,10 @@ class SocketIOGateway:
     ) -> Engine:
         return Engine(
             engines,
-            query.revision,
+            FRAMINGS[query.revision],
             address=address,
             wants_text=query.wants_text,
-            listener=partial(SocketClient, self._codecs, query.room),
+            listener=partial(SocketClient, self._codecs, query.revision, query.room),
             socket=socket,
         )
 
@@ -191,7 +191,7 @@ class SocketIOGateway:
                 return
             kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
             try:
-                engine.post(read_payload(body, engine.revision, binary=kind == "application/octet-stream"))
+                engine.post(engine.framing.read_payload(body, binary=kind == "application/octet-stream"))
             except BadPacket as error:
                 polling.close(BAD_PACKET)
                 raise Refused("bad_packet", str(error)) from None

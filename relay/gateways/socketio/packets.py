@@ -6,8 +6,9 @@ A packet is a digit for its type, then its data. Over WebSocket each is a messag
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Protocol
 
 from relay.codec import Frame
 
@@ -28,6 +29,40 @@ class BadPacket(Exception):
     """What came is no packet of this protocol; the connection ends with it, as no protocol version has an answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The packets without data that a server sends; without a `ping`, it is the client that asks."""
+
+    ping: Frame | None
+    close: Frame
+    noop: Frame
+
+
+class Framing(Protocol):
+    """How packets stand in messages and payloads, in one revision of the protocol."""
+
+    @property
+    def wording(self) -> Wording:
+        """What is said without data."""
+        ...
+
+    def read(self, frame: Frame) -> "Packet":
+        """Read the packet in a WebSocket message; raises `BadPacket`."""
+        ...
+
+    def read_payload(self, body: bytes, *, binary: bool) -> "Sequence[Packet]":
+        """Read the body of a POST, which is `binary` if it says so; raises `BadPacket`."""
+        ...
+
+    def write_payload(self, frames: Iterable[Frame]) -> bytes:
+        """Write the body that answers a poll; `frames` are what a codec made, each part by itself."""
+        ...
+
+    def as_text(self, frame: Frame) -> Frame:
+        """Return the frame as text, for clients that take no binary messages."""
+        ...
+
+
 class Packet(NamedTuple):
     """One packet: its type (0 to 6), and its data, which is UTF-8 unless it is `binary`."""
 
@@ -36,43 +71,50 @@ class Packet(NamedTuple):
     binary: bool = False
 
 
-def read_frame(frame: Frame, revision: Revision) -> Packet:
-    """Read the packet in a WebSocket message; raises `BadPacket`."""
-    if frame.is_text:
-        return _read_text(frame.data, revision)
-    if revision == 4:
-        return Packet(MESSAGE, frame.data, binary=True)
-    return _read_binary(frame.data)
+class EngineFraming:
+    """See `Framing`; Engine.IO's own. Revision 3 has binary payloads, of clients only."""
+
+    def __init__(self, revision: Revision) -> None:
+        self._revision: Revision = revision
+        self.wording = Wording(Frame(b"2") if revision == 4 else None, Frame(b"1"), Frame(b"6"))
+
+    def read(self, frame: Frame) -> Packet:
+        """See `Framing.read`."""
+        if frame.is_text:
+            return _read_text(frame.data, self._revision)
+        if self._revision == 4:
+            return Packet(MESSAGE, frame.data, binary=True)
+        return _read_binary(frame.data)
+
+    def read_payload(self, body: bytes, *, binary: bool) -> Sequence[Packet]:
+        """See `Framing.read_payload`."""
+        packets: list[Packet] = []
+        for packet in _packets(body, self._revision, binary=binary):
+            packets.append(packet)
+            if len(packets) > MAX_PACKETS:
+                raise BadPacket(f"more than {MAX_PACKETS} packets")
+        if not packets:
+            raise BadPacket("an empty payload")
+        return packets
+
+    def write_payload(self, frames: Iterable[Frame]) -> bytes:
+        """See `Framing.write_payload`."""
+        texts = [self.as_text(frame).data for frame in frames]
+        if self._revision == 4:
+            return _SEPARATOR.join(texts)
+        # Texts are ASCII here, see `words`; so characters, which the length counts, are bytes.
+        return b"".join([b"%d:%b" % (len(text), text) for text in texts])
+
+    def as_text(self, frame: Frame) -> Frame:
+        """See `Framing.as_text`: in Base64, after a `b`."""
+        if frame.is_text:
+            return frame
+        if self._revision == 4:
+            return Frame(b"b" + base64.b64encode(frame.data))
+        return Frame(b"b4" + base64.b64encode(frame.data[1:]))
 
 
-def read_payload(body: bytes, revision: Revision, *, binary: bool) -> Sequence[Packet]:
-    """Read the body of a POST, which is `binary` if it says so (revision 3 alone has that); raises `BadPacket`."""
-    packets: list[Packet] = []
-    for packet in _packets(body, revision, binary=binary):
-        packets.append(packet)
-        if len(packets) > MAX_PACKETS:
-            raise BadPacket(f"more than {MAX_PACKETS} packets")
-    if not packets:
-        raise BadPacket("an empty payload")
-    return packets
-
-
-def write_payload(frames: Iterable[Frame], revision: Revision) -> bytes:
-    """Write the body that answers a poll; `frames` are what `codec.encode` made, each part by itself."""
-    if revision == 4:
-        return _SEPARATOR.join([as_text(frame, 4).data for frame in frames])
-    # Texts are ASCII here, see `SocketCodec`; so characters, which the length counts, are bytes.
-    texts = [as_text(frame, 3).data for frame in frames]
-    return b"".join([b"%d:%b" % (len(text), text) for text in texts])
-
-
-def as_text(frame: Frame, revision: Revision) -> Frame:
-    """Return the frame as text, for clients and transports that have no binary messages: in Base64, after a `b`."""
-    if frame.is_text:
-        return frame
-    if revision == 4:
-        return Frame(b"b" + base64.b64encode(frame.data))
-    return Frame(b"b4" + base64.b64encode(frame.data[1:]))
+FRAMINGS: Final[Mapping[Revision, EngineFraming]] = {3: EngineFraming(3), 4: EngineFraming(4)}
 
 
 def attachment(data: bytes, revision: Revision) -> Frame:

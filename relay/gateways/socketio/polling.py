@@ -2,15 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from relay.codec import Batch, Frame
 from relay.errors import SLOW, CloseReason
-from relay.gateways.socketio.packets import Revision, write_payload
+from relay.gateways.socketio.packets import Framing
 from relay.metrics import Metrics
-
-_CLOSE: Final = Frame(b"1")
-_NOOP: Final = Frame(b"6")
 
 
 class Overlap(Exception):
@@ -25,9 +21,9 @@ class Polling:
     """
 
     def __init__(
-        self, revision: Revision, *, limit: int, metrics: Metrics, on_close: Callable[[CloseReason, bytes], None]
+        self, framing: Framing, *, limit: int, metrics: Metrics, on_close: Callable[[CloseReason, bytes], None]
     ) -> None:
-        self._revision: Revision = revision
+        self._framing = framing
         self._limit = limit
         self._metrics = metrics
         self._on_close = on_close
@@ -61,9 +57,9 @@ class Polling:
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()
-            self._frames.append(_CLOSE)
+            self._frames.append(self._framing.wording.close)
             self._answer()
-            self._on_close(reason, write_payload(self._frames, self._revision) if self._frames else b"")
+            self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else b"")
 
     # The client's requests.
 
@@ -80,7 +76,7 @@ class Polling:
     def release(self) -> None:
         """Let a poll that waits go, with nothing."""
         if self._poll is not None:
-            self._frames = self._frames or [_NOOP]
+            self._frames = self._frames or [self._framing.wording.noop]
             self._answer()
 
     def end(self) -> Sequence[Frame]:
@@ -102,4 +98,4 @@ class Polling:
         traffic.messages_out += len(self._frames)
         traffic.bytes_out += self._bytes
         frames, self._frames, self._bytes = self._frames, [], 0
-        poll.set_result(write_payload(frames, self._revision))
+        poll.set_result(self._framing.write_payload(frames))

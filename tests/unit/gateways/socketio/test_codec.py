@@ -11,13 +11,14 @@ from relay.errors import ERRORS, BadFrame
 from relay.gateways.socketio.codec import SocketCodec, call_of
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import Call
+from relay.gateways.socketio.words import ModernWords
 
 ID = MessageId(5, 6)
 
 
 def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketCodec:
-    options = {"offsets": True, "allowed": {"*"}, "max_size": 1000} | options
-    return SocketCodec(revision, namespace, **options)
+    options = {"offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
+    return SocketCodec(ModernWords(revision, namespace), f"{revision}{namespace}", **options)
 
 
 def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> Call:
@@ -160,9 +161,9 @@ def test_namespaces_are_named() -> None:
     inside = codec(namespace="/rooms/x")
     assert inside.encode(message('{"a":1}')).data == b'42/rooms/x,["message",{"a":1},"5-6"]'
     assert inside.encode(events.Ack("x", ID, "ack:3")).data == b'43/rooms/x,3[{"id":"5-6"}]'
-    assert inside.disconnect.data == b"41/rooms/x,"
-    assert inside.connect_error("room_full", "full").data.startswith(b"44/rooms/x,{")
-    assert codec(3, "/rooms/x").connect_error("room_full", "full").data == b'44/rooms/x,"full"'
+    assert inside.words.left().data == b"41/rooms/x,"
+    assert inside.words.refused("room_full", "full").data.startswith(b"44/rooms/x,{")
+    assert codec(3, "/rooms/x").words.refused("room_full", "full").data == b'44/rooms/x,"full"'
 
 
 def test_codecs_of_one_key_make_the_same_frames() -> None:

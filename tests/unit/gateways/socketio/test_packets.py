@@ -5,19 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.codec import Frame
-from relay.gateways.socketio.codec import escaped
 from relay.gateways.socketio.packets import (
+    FRAMINGS,
     MAX_PACKETS,
     MESSAGE,
     PING,
     BadPacket,
     Packet,
-    as_text,
     attachment,
-    read_frame,
-    read_payload,
-    write_payload,
 )
+from relay.gateways.socketio.words import escaped
 
 
 @pytest.mark.parametrize("revision", [3, 4])
@@ -32,19 +29,21 @@ from relay.gateways.socketio.packets import (
     ],
 )
 def test_a_text_frame_is_a_packet(revision, text: bytes, packet: Packet) -> None:
-    assert read_frame(Frame(text), revision) == packet
+    assert FRAMINGS[revision].read(Frame(text)) == packet
 
 
 def test_a_binary_frame_is_a_message_and_has_its_type_in_revision_3_alone() -> None:
-    assert read_frame(attachment(b"\1\2", 4), 4) == Packet(MESSAGE, b"\1\2", binary=True)
-    assert read_frame(attachment(b"\1\2", 3), 3) == Packet(MESSAGE, b"\1\2", binary=True)
+    assert FRAMINGS[4].read(attachment(b"\1\2", 4)) == Packet(MESSAGE, b"\1\2", binary=True)
+    assert FRAMINGS[3].read(attachment(b"\1\2", 3)) == Packet(MESSAGE, b"\1\2", binary=True)
     assert attachment(b"\1\2", 4).data == b"\1\2"
     assert attachment(b"\1\2", 3).data == b"\4\1\2"
 
 
 @pytest.mark.parametrize("revision", [3, 4])
 def test_a_binary_frame_as_text_is_the_same_packet(revision) -> None:
-    assert read_frame(as_text(attachment(b"\1\xff", revision), revision), revision) == Packet(MESSAGE, b"\1\xff", True)
+    assert FRAMINGS[revision].read(FRAMINGS[revision].as_text(attachment(b"\1\xff", revision))) == Packet(
+        MESSAGE, b"\1\xff", True
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,43 +52,48 @@ def test_a_binary_frame_as_text_is_the_same_packet(revision) -> None:
 )
 def test_what_is_no_packet_is_refused(revision, data: bytes) -> None:
     with pytest.raises(BadPacket):
-        read_frame(Frame(data), revision)
+        FRAMINGS[revision].read(Frame(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\1", b"\2"])
 def test_a_binary_frame_of_revision_3_that_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(BadPacket):
-        read_frame(Frame(data, is_text=False), 3)
+        FRAMINGS[3].read(Frame(data, is_text=False))
 
 
 def test_payloads_of_revision_4() -> None:
-    assert read_payload("4hé\x1e2\x1ebAQID".encode(), 4, binary=False) == [
+    assert FRAMINGS[4].read_payload("4hé\x1e2\x1ebAQID".encode(), binary=False) == [
         Packet(MESSAGE, "hé".encode()),
         Packet(PING, b""),
         Packet(MESSAGE, b"\1\2\3", binary=True),
     ]
-    assert write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 4)], 4) == b"4a\x1e2\x1ebAQID"
+    assert FRAMINGS[4].write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 4)]) == b"4a\x1e2\x1ebAQID"
 
 
 def test_payloads_of_revision_3_count_utf_16_units() -> None:
     text = "4hé\U0001f600"
     body = f"{len(text.encode('utf-16-le')) // 2}:{text}1:26:b4AQID"
-    assert read_payload(body.encode(), 3, binary=False) == [
+    assert FRAMINGS[3].read_payload(body.encode(), binary=False) == [
         Packet(MESSAGE, "hé\U0001f600".encode()),
         Packet(PING, b""),
         Packet(MESSAGE, b"\1\2\3", binary=True),
     ]
-    assert write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 3)], 3) == b"2:4a1:26:b4AQID"
+    assert FRAMINGS[3].write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 3)]) == b"2:4a1:26:b4AQID"
 
 
 def test_a_text_that_a_client_of_version_1_encoded_twice_is_read() -> None:
     once = "4snow ☃ é".encode().decode("latin-1")
-    assert read_payload(f"{len(once)}:{once}".encode(), 3, binary=False) == [Packet(MESSAGE, "snow ☃ é".encode())]
+    assert FRAMINGS[3].read_payload(f"{len(once)}:{once}".encode(), binary=False) == [
+        Packet(MESSAGE, "snow ☃ é".encode())
+    ]
 
 
 def test_binary_payloads_of_revision_3() -> None:
     body = b"\0\3\xff4hi" + b"\1\1\0\xff\4" + b"123456789"
-    assert read_payload(body, 3, binary=True) == [Packet(MESSAGE, b"hi"), Packet(MESSAGE, b"123456789", binary=True)]
+    assert FRAMINGS[3].read_payload(body, binary=True) == [
+        Packet(MESSAGE, b"hi"),
+        Packet(MESSAGE, b"123456789", binary=True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_binary_payloads_of_revision_3() -> None:
 )
 def test_bad_payloads_are_refused(revision, body: bytes) -> None:
     with pytest.raises(BadPacket):
-        read_payload(body, revision, binary=False)
+        FRAMINGS[revision].read_payload(body, binary=False)
 
 
 @pytest.mark.parametrize(
@@ -124,18 +128,18 @@ def test_bad_payloads_are_refused(revision, body: bytes) -> None:
 )
 def test_bad_binary_payloads_are_refused(body: bytes) -> None:
     with pytest.raises(BadPacket):
-        read_payload(body, 3, binary=True)
+        FRAMINGS[3].read_payload(body, binary=True)
 
 
 def test_revision_4_has_no_binary_payloads() -> None:
     with pytest.raises(BadPacket):
-        read_payload(b"4a", 4, binary=True)
+        FRAMINGS[4].read_payload(b"4a", binary=True)
 
 
 @given(st.binary(), st.sampled_from([3, 4]), st.booleans())
 def test_no_payload_raises_anything_else(body: bytes, revision, binary: bool) -> None:
     with contextlib.suppress(BadPacket):
-        read_payload(body, revision, binary=binary)
+        FRAMINGS[revision].read_payload(body, binary=binary)
 
 
 @given(
@@ -146,7 +150,7 @@ def test_what_is_written_is_read_again(messages: list[str | bytes], revision) ->
     frames = [
         attachment(one, revision) if isinstance(one, bytes) else Frame(b"4" + ascii(one).encode()) for one in messages
     ]
-    read = read_payload(write_payload(frames, revision), revision, binary=False)
+    read = FRAMINGS[revision].read_payload(FRAMINGS[revision].write_payload(frames), binary=False)
     wanted = [one if isinstance(one, bytes) else ascii(one).encode() for one in messages]
     assert [packet.data for packet in read] == wanted
 
