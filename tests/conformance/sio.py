@@ -62,6 +62,10 @@ class Node:
         return [queue.get_nowait() for _ in range(queue.qsize())]
 
     async def open(self, version: str, url: str, /, connect: bool = True, **options: Any) -> "SocketIO":
+        """Open a client; in version 0.9, transports have other names, and the query stands in the address."""
+        if version == "0.9":
+            options["transports"] = [{"polling": "xhr-polling"}.get(name, name) for name in options["transports"]]
+            url += f"?{options.pop('query')}" if "query" in options else ""
         client = SocketIO(self, f"client{next(self._names)}", version)
         self.tell({"do": "open", "client": client.name, "version": version, "url": url, "options": options})
         if connect:

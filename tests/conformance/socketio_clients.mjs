@@ -27,6 +27,7 @@ const revive = (value) => {
 const commands = {
   open({ client, version, url, options }) {
     const io = require(`socket.io-client-${version}`);
+    if (version === '0.9') io.transports.splice(0, 9, ...options.transports);
     const socket = (io.connect || io)(url, { forceNew: true, 'force new connection': true, ...options });
     clients[client] = socket;
     const tell = (what, more = {}) => say({ client, what, ...more });

@@ -388,3 +388,63 @@ async def test_a_client_that_takes_no_binary_frames_gets_base64(shared: Relay, o
     assert str(await ann.next()).startswith(f"451-{space},")
     assert await ann.next() == "bAQID"
     ann.lose()
+
+
+# Version 0.9.
+
+
+async def test_a_websocket_of_version_0_9_goes_to_any_worker(couple: tuple[Relay, Relay]) -> None:
+    handshake = await couple[0].get("/socket.io/1/?t=1&room=legacy")
+    sid, heartbeat, close, transports = handshake.text.split(":")
+    assert (heartbeat, close, transports) == ("45", "45", "websocket,xhr-polling")
+    async with connect(f"{couple[1].ws}/socket.io/1/websocket/{sid}?room=legacy", proxy=None) as socket:
+        assert await socket.recv() == "1::"
+        await socket.send('5:1+::{"name":"message","args":["x"]}')
+        assert str(await socket.recv()).startswith('6:::1+[{"id":')
+        await socket.send("3:::as text")
+        await socket.send("9:::")
+        with pytest.raises(ConnectionClosed) as end:
+            await socket.recv()
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 4503
+
+
+async def test_polling_of_version_0_9_stays_where_its_handshake_was(couple: tuple[Relay, Relay]) -> None:
+    sid = (await couple[0].get("/socket.io/1/")).text.partition(":")[0]
+    path = f"/socket.io/1/xhr-polling/{sid}"
+    elsewhere = await couple[1].get(path)
+    assert (elsewhere.status_code, elsewhere.text) == (200, "7:::1+0")  # not handshaken: begin anew
+    assert (await couple[0].get(path)).text == "1::"
+    async with httpx.AsyncClient(base_url=couple[0].http) as http:
+        assert (await http.post(path, content='5:1+::{"name":"a","args":[]}')).text == "1"
+        assert (await http.get(path)).text.startswith("6:::1+[")
+        assert (await http.post(path, content="nonsense")).status_code == 400
+        assert (await http.get(path)).text == "0::"
+        assert (await http.get(path)).text == "7:::1+0"
+
+
+async def test_a_client_of_version_0_9_that_says_goodbye_is_gone(
+    couple: tuple[Relay, Relay], enter: MakeClient
+) -> None:
+    ben = await enter(couple[1], "/rooms/legacy-leave?presence=1")
+    sid = (await couple[0].get("/socket.io/1/")).text.partition(":")[0]
+    assert (await couple[0].get(f"/socket.io/1/xhr-polling/{sid}?room=legacy-leave")).text == "1::"
+    await ben.until(lambda event: event.get("joined"))
+    assert (await couple[0].get(f"/socket.io/1//{sid}/?disconnect=1")).status_code == 200
+    await ben.until(lambda event: event.get("left"))
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/socket.io/1/?jsonp=0", 400, "no_jsonp"),
+        ("/socket.io/1/flashsocket/" + "x" * 22, 400, "bad_transport"),
+        ("/socket.io/1/websocket/" + "x" * 22, 400, "bad_transport"),
+        ("/socket.io/1/xhr-polling/short", 400, "bad_transport"),
+        ("/socket.io/2/", 404, "not_found"),
+    ],
+)
+async def test_requests_of_version_0_9_that_are_refused(shared: Relay, path: str, status: int, code: str) -> None:
+    before = await shared.metric("relay_refused_total", code=code)
+    assert (await shared.get(path)).status_code == status
+    assert await shared.metric("relay_refused_total", code=code) == before + 1

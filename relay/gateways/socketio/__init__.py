@@ -4,8 +4,9 @@ The protocols are our own code, without input or output, and not python-engineio
 Engine.IO 4, encode a message anew for every receiver, and cost 110 to 2,083 microseconds for a delivery through Redis
 where Node's Socket.IO takes 22 to 84 and this gateway makes one frame for all of a room.
 
-`packets` and `parser` read and write Engine.IO and Socket.IO, `codec` puts events into envelopes and back, `engine` and
-`polling` keep sessions, `clients` their namespaces, and `gateway` takes the requests.
+`packets`, `parser` and `words` read and write Engine.IO and Socket.IO, `codec` puts events into envelopes and back,
+`engine` and `polling` keep sessions, `clients` and `spaces` their namespaces, `gateway` and `requests` serve requests;
+`legacy` is version 0.9.
 """
 
 import re
@@ -14,14 +15,16 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from relay.config import Settings
 from relay.gateways.socketio.gateway import SocketIOGateway
+from relay.gateways.socketio.legacy.gateway import LegacyGateway
 
 PATH = "/socket.io"
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """Make the routes of the gateway; clients may leave out the slash at the end."""
-    gateway = SocketIOGateway(settings)
-    found: list[BaseRoute] = [Route(PATH + "/", gateway), WebSocketRoute(PATH + "/", gateway)]
-    for route in found:
-        route.path_regex = re.compile(re.escape(PATH) + "/?$")  # type: ignore[attr-defined]
+    found: list[BaseRoute] = []
+    for gateway, pattern in ((SocketIOGateway(settings), r"/?\Z"), (LegacyGateway(settings), r"/1(/.*)?\Z")):
+        for route in (Route(PATH, gateway), WebSocketRoute(PATH, gateway)):
+            route.path_regex = re.compile(re.escape(PATH) + pattern)
+            found.append(route)
     return found

@@ -1,6 +1,5 @@
 """The requests of Socket.IO clients: where sessions begin, are polled, and move to a WebSocket."""
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,25 +7,23 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.connection import Connection, Receiver
-from relay.errors import BAD_PACKET, Refused
+from relay.errors import Refused
 from relay.gateways.admission import refusal
 from relay.gateways.serving import client_address, deny, header, serve
 from relay.gateways.session import HoldBack
 from relay.gateways.socketio.clients import Codecs, SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
-from relay.gateways.socketio.packets import FRAMINGS, BadPacket, Revision
-from relay.gateways.socketio.polling import Overlap, Polling
+from relay.gateways.socketio.packets import FRAMINGS, Revision
+from relay.gateways.socketio.polling import Polling
+from relay.gateways.socketio.requests import HTML, JSON, Answers, next_payload, take_post
 from relay.worker import Worker
 
-SID_HEADER: Final = b"x-engine-sid"
-"""On the answers to a session's polls: its id, for a load balancer to learn which worker has it."""
+_MAX_PARAMETERS: Final = 64
 
-_TEXT: Final = b"text/plain; charset=UTF-8"
-_JSON: Final = b"application/json"
 _ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
     "bad_transport": (0, "Transport unknown"),
     "unknown_session": (1, "Session ID unknown"),
@@ -52,8 +49,8 @@ class SocketIOGateway:
     """The ASGI application at `/socket.io/`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._codecs = Codecs(settings)
+        self._answers = Answers(settings)
         self._engines: Engines | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +68,7 @@ class SocketIOGateway:
             if scope["type"] == "websocket":
                 await deny(scope, receive, send, body, status)
             else:
-                await self._answer(scope, send, body, kind=_JSON, status=status)
+                await self._answers.send(scope, send, body, kind=JSON, status=status)
 
     def _sessions(self, worker: Worker) -> Engines:
         if self._engines is None or self._engines.worker is not worker:
@@ -125,7 +122,7 @@ class SocketIOGateway:
 
     async def _serve_request(self, scope: Scope, receive: Receive, send: Send, query: Query) -> None:
         if scope["method"] == "OPTIONS":
-            await self._answer(scope, send, b"", status=204)
+            await self._answers.send(scope, send, b"", status=204)
             return
         if query.transport != "polling":
             raise Refused("other_transport" if query.transport == "websocket" else "bad_transport")
@@ -138,13 +135,17 @@ class SocketIOGateway:
             left = engines.last_words(query.sid) if scope["method"] == "GET" else None
             if left is None:
                 raise Refused("unknown_session")
-            await self._answer(scope, send, left)
+            await self._answers.send(scope, send, left)
         elif not isinstance(engine.connection, Polling):
             raise Refused("other_transport")
         elif scope["method"] == "GET":
-            await self._poll(scope, receive, send, engine, engine.connection)
+            payload = await next_payload(receive, engine, engine.connection)
+            if payload is not None:
+                await self._answers.send(scope, send, payload, sid=engine.sid)
         elif scope["method"] == "POST":
-            await self._post(scope, receive, send, engine, engine.connection)
+            if await take_post(scope, receive, engine, engine.connection):
+                # Some browsers would offer anything but HTML as a download.
+                await self._answers.send(scope, send, b"ok", kind=HTML, sid=engine.sid)
         else:
             raise Refused("bad_handshake")
 
@@ -160,88 +161,12 @@ class SocketIOGateway:
         await engine.open()
         if isinstance(engine.connection, Polling):
             payload = engine.connection.poll().result()
-            await self._answer(scope, send, payload, sid=engine.sid)
-
-    async def _poll(self, scope: Scope, receive: Receive, send: Send, engine: Engine, polling: Polling) -> None:
-        try:
-            payload = polling.poll()
-        except Overlap:
-            polling.close(BAD_PACKET)
-            raise Refused("poll_overlap") from None
-        gone = asyncio.create_task(_until_gone(receive))
-        waiting: list[asyncio.Future[Any]] = [payload, gone]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-        if payload.done():
-            await self._answer(scope, send, payload.result(), sid=engine.sid)
-        else:
-            engine.drop()
-
-    async def _post(self, scope: Scope, receive: Receive, send: Send, engine: Engine, polling: Polling) -> None:
-        if polling.posting:
-            polling.close(BAD_PACKET)
-            raise Refused("poll_overlap")
-        polling.posting = True
-        try:
-            body = await _read_body(receive, engine.largest)
-            if body is None:
-                engine.drop()
-                return
-            kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-            try:
-                engine.post(engine.framing.read_payload(body, binary=kind == "application/octet-stream"))
-            except BadPacket as error:
-                polling.close(BAD_PACKET)
-                raise Refused("bad_packet", str(error)) from None
-            await engine.taken()
-        finally:
-            polling.posting = False
-        # text/html, as some browsers would offer anything else as a download.
-        await self._answer(scope, send, b"ok", kind=b"text/html", sid=engine.sid)
-
-    async def _answer(
-        self, scope: Scope, send: Send, body: bytes, *, kind: bytes = _TEXT, status: int = 200, sid: str = ""
-    ) -> None:
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-            *self._cors(scope),
-        ]
-        if sid:
-            headers.append((SID_HEADER, sid.encode("ascii")))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Let pages of allowed origins read the answer, also where their clients send cookies; we look at none."""
-        origin = header(scope, b"origin")
-        allowed = self._settings.origins
-        if origin is None or ("*" not in allowed and origin not in allowed):
-            return []
-        wanted = header(scope, b"access-control-request-headers")
-        headers = [
-            (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-allow-credentials", b"true"),
-            (b"vary", b"Origin"),
-        ]
-        if scope["method"] == "OPTIONS":
-            headers.append((b"access-control-allow-methods", b"GET, POST"))
-            if wanted is not None:
-                headers.append((b"access-control-allow-headers", wanted.encode("latin-1")))
-        return headers
+            await self._answers.send(scope, send, payload, sid=engine.sid)
 
 
 def read_query(scope: Scope) -> Query:
-    """Read a request's query; raises `Refused`."""
-    try:
-        pairs = parse_qsl(scope["query_string"].decode(), keep_blank_values=True, errors="strict", max_num_fields=64)
-    except ValueError:
-        raise Refused("bad_query") from None
-    found = dict(pairs)
+    """Read what a request of Engine.IO asks for; raises `Refused`."""
+    found = read_pairs(scope)
     version = found.get("EIO", "")
     if scope["type"] == "http" and scope["method"] == "OPTIONS":
         version = "4"
@@ -258,27 +183,17 @@ def read_query(scope: Scope) -> Query:
     )
 
 
+def read_pairs(scope: Scope) -> dict[str, str]:
+    """Read a request's query; raises `Refused`."""
+    try:
+        text = scope["query_string"].decode()
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS))
+    except ValueError:
+        raise Refused("bad_query", f"a query is UTF-8, with at most {_MAX_PARAMETERS} parameters") from None
+
+
 def refusal_body(error: Refused) -> bytes:
     """What an Engine.IO client is told, and beside it what every client of the relay is."""
     code, message = _ANSWERS.get(error.code, (3, "Bad request"))
     told = {"code": error.code, "text": error.text}
     return msgspec.json.encode({"code": code, "message": message, "error": told})
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """Read a whole body; None when the client goes first. Raises `Refused` as soon as it is known to be too large."""
-    body = bytearray()
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise Refused("too_large", f"at most {limit} bytes at once")
-        if not message.get("more_body"):
-            return bytes(body)
