@@ -103,6 +103,13 @@ class Hub:
         if room.suspect and room.held is None:
             self._hold(room)
 
+    def has(self, member: Member) -> bool:
+        """Whether the member has its place on this worker still."""
+        room = self._rooms.get(member.room)
+        return room is not None and (
+            room.members.get(member.peer) is member or (member in room.joining and member.generation > 0)
+        )
+
     def remove(self, member: Member) -> bool:
         """The member leaves this worker; False when it had no place here any more."""
         room = self._rooms.get(member.room)
@@ -229,7 +236,8 @@ class Hub:
 
     def _event(self, room: Room, event: RoomEvent) -> None:
         if room.held is not None or not room.is_next(event):
-            self._hold(room, event)
+            if event.id > room.passed:
+                self._hold(room, event)
             return
         if room.joining:
             self._before(room, event)
@@ -394,5 +402,8 @@ class Hub:
             room = self._rooms.get(name)
             if room is not None:
                 room.suspect = True
-                if room.held is None and room.last != BEFORE_ALL:
-                    self._hold(room)
+                if room.held is None:
+                    # Whatever was replayed and would have come once more was on its way over what has broken.
+                    room.passed = BEFORE_ALL
+                    if room.last != BEFORE_ALL:
+                        self._hold(room)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from relay.bus.base import Bus
 from relay.errors import RelayError
@@ -15,6 +15,7 @@ from relay.presence.base import Leases
 log = logging.getLogger("relay.keeper")
 
 _BATCH = 500
+_ADOPTED = 100
 _DEAF_INTERVALS = 10
 
 
@@ -48,6 +49,7 @@ class Keeper:
         # A worker that begins, or was cut off, cannot tell the dead from those who were cut off as well: it gives them
         # the time of a lease to come back before it takes their members over.
         self._adopt_from = clock() + lease
+        self._beaten: float | None = None
         self._touch_interval = presence_ttl / 3
         self._deaf_limit = probe_interval * _DEAF_INTERVALS
         self._clock = clock
@@ -72,25 +74,50 @@ class Keeper:
             self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
 
     async def _beat(self) -> None:
-        beat = await self._leases.beat()
-        if beat.lapsed:
-            self._metrics.lease_lapses.inc()
-            self._adopt_from = self._clock() + self._lease
-            log.warning("this worker's lease had lapsed; telling of its members anew")
-        # Remembered until it succeeds: Redis may go away in the middle.
-        self._must_announce |= beat.lapsed
+        dead = await self._renew()
+        self._must_announce |= self._membership.untold
         if self._must_announce:
-            await self._membership.announce()
-            self._must_announce = False
-        for lease in beat.dead if self._clock() >= self._adopt_from else ():
+            await self._announce()
+        for lease in dead if self._clock() >= self._adopt_from else ():
             await self._adopt(lease)
 
+    async def _renew(self) -> Sequence[str]:
+        """Renew the lease; returns those that have run out."""
+        beat = await self._leases.beat()
+        now, before = self._clock(), self._beaten
+        self._beaten = now
+        if beat.lapsed or (before is not None and now - before >= self._lease - self._interval):
+            # Whoever last renewed its lease a beat before this one may have been cut off with it.
+            self._adopt_from = now + self._lease
+        if beat.lapsed:
+            self._metrics.lease_lapses.inc()
+            log.warning("this worker's lease had lapsed; telling of its members anew")
+            # Remembered until it succeeds: Redis may go away in the middle.
+            self._must_announce = True
+        return beat.dead
+
+    async def _renew_if_due(self) -> None:
+        """To be called now and then in what may take longer than a lease."""
+        if self._beaten is None or self._clock() - self._beaten >= self._interval:
+            await self._renew()
+
+    async def _announce(self) -> None:
+        self._must_announce = False
+        try:
+            await self._membership.announce(self._renew_if_due)
+        except BaseException:
+            self._must_announce = True
+            raise
+
     async def _adopt(self, lease: str) -> None:
-        adopted = 0
-        for room in await self._leases.rooms_of(lease):
-            holds = await self._leases.adopt(room, lease)
-            self._membership.take_over(holds)
-            adopted += len(holds)
+        adopted, rooms = 0, await self._leases.rooms_of(lease)
+        for start in range(0, len(rooms), _ADOPTED):
+            asked = [self._leases.adopt(room, lease) for room in rooms[start : start + _ADOPTED]]
+            adopted += sum(map(self._membership.take_over, await asyncio.gather(*asked)))
+            await self._renew_if_due()
+            if self._clock() < self._adopt_from:
+                # This worker was as good as dead itself meanwhile.
+                return
         await self._leases.bury(lease)
         log.warning("worker %s is gone; %d of its members were left to this worker", lease, adopted)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -26,15 +26,8 @@ _LOCKS = 256
 _SAMPLED = 16
 """Of so many messages, one has its way to Redis and to this worker's members measured."""
 
-_REPAIRS = 100
-_RETRY = 0.1
-"""Rooms that are repaired at the same time, and seconds between attempts while Redis is away."""
-
-_GATHER = 1.0
-"""Seconds for which losses are gathered before they are logged."""
-
-_ARRIVAL = 1.0
-"""Seconds after which what was published before is certain to have arrived, if it ever will."""
+_BATCH = 500
+"""Members that are told of anew at the same time."""
 
 
 @dataclass(slots=True)
@@ -60,7 +53,6 @@ class Membership:
         presence: Presence,
         *,
         grace: float,
-        lease: float,
         clock: Clock,
         metrics: Metrics,
         random: auth.Random,
@@ -69,19 +61,17 @@ class Membership:
         self._bus = bus
         self._presence = presence
         self._grace = grace
-        self._lease = lease
         self._clock = clock
         self._metrics = metrics
         self._random = random
         # First joins and last leaves of a room take turns; rooms share locks, so that their number is bounded.
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
         self._subscribed: dict[str, None] = {}
-        self._repairing: dict[str, None] = {}
-        self._losses: dict[Loss, list[str]] = {}
-        self._repairs = asyncio.Semaphore(_REPAIRS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._publications = 0
         self._departures: dict[str, dict[str, Departure]] = {}
+        self._announced = 0
+        self.untold = False
         self.idle: dict[str, None] = {}
 
     # What a session asks for.
@@ -95,6 +85,7 @@ class Membership:
         """
         resume = self._random.resume_key()
         seat = Seat(member.room, member.peer, 0, auth.fingerprint(resume), seen=self._seen(member.room))
+        announced = self._announced
         try:
             async with self._lock(member.room):
                 self._hub.expect(member)
@@ -112,7 +103,8 @@ class Membership:
         except BaseException as error:
             self._forget(member)
             if not isinstance(error, Refused):
-                self._depart(seat, hold=False)
+                # Who came with a key has it still, and may have a place to come back to.
+                self._depart(seat, hold=bool(offered))
             raise
         replay = Replay(given.id)
         if since is not None:
@@ -126,19 +118,32 @@ class Membership:
                 raise
             self._metrics.recoveries.labels(replay.lost or "recovered").inc()
         member.fence = Fence(given.generation, given.id.epoch)
+        member.began = given.began
         member.resume = seat.current
         member.previous_resume = auth.fingerprint(offered)
         recovered = None if since is None else not replay.lost
         place = since if since is not None and recovered else given.id
         welcome = Welcome(
-            member.room, member.peer, place, resume, given.resumed, recovered, replay.lost, given.roster, key
+            member.room,
+            member.peer,
+            place,
+            resume,
+            given.resumed,
+            recovered,
+            replay.lost,
+            given.roster,
+            key,
+            first=given.first,
         )
         self._hub.admit(member, given.generation, welcome, replay)
+        # The lease under which the place was taken may be over, if another was announced since.
+        self.untold |= announced != self._announced
 
     async def _missed(self, room: str, since: MessageId, given: Admission) -> Replay:
         """What a member missed that has come back; whatever follows its new place comes to it live."""
         lost: Loss = ""
-        if not given.resumed:
+        if not given.resumed or (since.epoch == given.id.epoch and since < given.began):
+            # What was said before somebody came is not for them.
             lost = "not_resumed"
         elif since.epoch != given.id.epoch or since > given.id:
             # What a client says may be wrong, and must not begin a new epoch for all.
@@ -186,12 +191,12 @@ class Membership:
     async def _publish_again(self, member: Member, publication: Publication, done: Published) -> None:
         """Redis knows nothing of the member, which is here all the same: tell it, and try once more."""
         try:
-            if await self._presence.announce([self._seat_of(member)]):
-                self._hub.replaced(member)
-                done(Replaced())
-                return
+            await self._announce([member])
         except RelayError as error:
             done(error)
+            return
+        if not self._hub.has(member):
+            done(Replaced())
             return
         self._bus.publish(publication, done)
 
@@ -250,23 +255,41 @@ class Membership:
         if not settled.done():
             settled.set_result(None)
 
-    def take_over(self, holds: Sequence[Hold]) -> None:
-        """Let go of these places, which another worker left behind, when their time has come."""
+    def take_over(self, holds: Sequence[Hold]) -> int:
+        """Let go of these places, which another worker left behind, in time; returns how many were not known yet."""
+        count = 0
         for hold in holds:
-            seat = Seat(hold.room, hold.peer, hold.generation)
-            self._remember(Departure(seat, self._clock() + hold.seconds))
-        self._metrics.adopted.inc(len(holds))
+            known = self._departures.get(hold.room, {}).get(hold.peer)
+            # Of one whose generation never became known, the newer claim is the one that Redis has.
+            if known is None or known.seat.generation < hold.generation:
+                seat = Seat(hold.room, hold.peer, hold.generation)
+                self._remember(Departure(seat, self._clock() + hold.seconds))
+                count += 1
+        self._metrics.adopted.inc(count)
+        return count
 
     def departures(self) -> Iterator[Departure]:
         """Every place this worker holds or could not give up yet."""
         for here in self._departures.values():
             yield from here.values()
 
-    async def announce(self) -> None:
-        """Tell presence of every member of this worker anew; those who lost their place meanwhile are closed."""
-        members = {(member.room, member.peer): member for member in self._hub.members()}
-        for seat in await self._presence.announce([self._seat_of(member) for member in members.values()]):
-            member = members[seat.room, seat.peer]
+    async def announce(self, between: Callable[[], Awaitable[None]]) -> None:
+        """Tell presence of every member of this worker anew; those who lost their place meanwhile are closed.
+
+        `between` is called now and then: there may be many.
+        """
+        self._announced += 1
+        self.untold = False
+        members = list(self._hub.members())
+        for start in range(0, len(members), _BATCH):
+            await self._announce(members[start : start + _BATCH])
+            await between()
+
+    async def _announce(self, members: Sequence[Member]) -> None:
+        # Who has left by now has; what follows is on its way before anybody can leave.
+        here = {(member.room, member.peer): member for member in members if self._hub.has(member)}
+        for seat in await self._presence.announce([self._seat_of(member) for member in here.values()]):
+            member = here[seat.room, seat.peer]
             if member.generation == seat.generation:
                 self._hub.replaced(member)
 
@@ -274,7 +297,12 @@ class Membership:
         """Stop listening to rooms that nobody of this worker is in; who comes meanwhile waits, and subscribes anew."""
         idle, self.idle = self.idle, {}
         for room in idle:
-            async with self._lock(room):
+            lock = self._lock(room)
+            if lock.locked():
+                # Somebody may be waiting for Redis there, and the keeper must not.
+                self.idle[room] = None
+                continue
+            async with lock:
                 if self._hub.get(room) is None and room in self._subscribed:
                     del self._subscribed[room]
                     await self._bus.unsubscribe([room])
@@ -287,44 +315,12 @@ class Membership:
         """The rooms in which this worker has members, connected, held or on the way in."""
         return list(dict.fromkeys([*self._hub.names(), *self._departures]))
 
-    def repair(self, rooms: Sequence[str]) -> None:
-        """Events of these rooms may be missing, and the hub holds back what follows: read them from the log."""
-        for room in rooms:
-            if room not in self._repairing:
-                self._repairing[room] = None
-                self._spawn(self._repair(room))
-
     # Within.
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _repair(self, room: str) -> None:
-        try:
-            async with self._repairs:
-                while (after := self._hub.missing_from(room)) is not None:
-                    try:
-                        replay = await self._bus.replay(room, after)
-                        if replay.lost == "epoch":
-                            # What came after the loss, from its beginning, can be had.
-                            begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
-                            replay = Replay(begun.id, begun.events, replay.lost)
-                        roster = await self._presence.roster(room) if replay.lost and replay.lost != "epoch" else None
-                    except RelayError as error:
-                        log.debug("cannot read what is missing in %s: %s; trying again", room, error)
-                        await asyncio.sleep(_RETRY)
-                        continue
-                    if replay.lost == "off":
-                        await asyncio.sleep(_ARRIVAL)
-                    if replay.lost:
-                        self._note_loss(replay.lost, room)
-                    self._hub.repair(room, replay, roster)
-                    if replay.lost == "epoch":
-                        self._spawn(self._list_later(room))
-        finally:
-            del self._repairing[room]
 
     def _publication(self, room: str, sender: str, command: Publish, generation: int, fence: Fence) -> Publication:
         return Publication(
@@ -340,25 +336,6 @@ class Membership:
             command.after,
         )
 
-    async def _list_later(self, room: str) -> None:
-        """Where Redis forgot who is here, each worker tells of its own members first: who is missing did not leave."""
-        await asyncio.sleep(self._lease)
-        try:
-            self._hub.tell_roster(room, await self._presence.roster(room))
-        except RelayError as error:
-            log.warning("cannot learn who is in %s: %s", room, error)
-
-    def _note_loss(self, reason: Loss, room: str) -> None:
-        """Whatever loses the events of one room loses those of many: they are logged in one line."""
-        if not self._losses:
-            asyncio.get_running_loop().call_later(_GATHER, self._log_losses)
-        self._losses.setdefault(reason, []).append(room)
-
-    def _log_losses(self) -> None:
-        losses, self._losses = self._losses, {}
-        for reason, rooms in losses.items():
-            log.warning("%d rooms missed what cannot be replayed (%s), such as %s", len(rooms), reason, rooms[0])
-
     def _seen(self, room: str) -> MessageId:
         here = self._hub.get(room)
         return here.last if here else BEFORE_ALL
@@ -372,6 +349,7 @@ class Membership:
             member.resume,
             member.previous_resume,
             max(member.since, self._seen(member.room)),
+            member.began,
         )
 
     def _lock(self, room: str) -> asyncio.Lock:

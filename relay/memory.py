@@ -19,23 +19,25 @@ Listener = Callable[[Sequence[RoomEvent]], None]
 
 @dataclass(slots=True)
 class Place:
-    """A peer's place in a room; `held` is the end of its hold, 0 while connected."""
+    """A peer's place in a room; `held` is the end of its hold, 0 while connected, `began` as in `Admission`."""
 
     generation: int
     lease: str
     current: str
     previous: str
+    began: MessageId
     held: float = 0
 
 
 @dataclass(slots=True)
 class MemoryRoom:
-    """One room's sequence, members, repeat keys and log (of what was emitted, and when)."""
+    """One room's sequence, members, keys (the last new one `keyed` then) and log (of what was emitted, and when)."""
 
     epoch: int
     seq: int = 0
     places: dict[str, Place] = field(default_factory=dict)
     repeats: OrderedDict[tuple[str, str], MessageId] = field(default_factory=OrderedDict)
+    keyed: float = 0.0
     log: deque[tuple[float, RoomEvent]] = field(default_factory=deque)
 
     @property
@@ -100,10 +102,16 @@ class MemoryRooms:
         return self._last_generation
 
     def remember(self, room: MemoryRoom, sender: str, key: str, message_id: MessageId) -> None:
-        """A repeat of this key is known from now on, until so many others came after it."""
+        """A repeat of this key is known from now on, until so many others came after it, or none for a while."""
         room.repeats[sender, key] = message_id
+        room.keyed = self.clock()
         if len(room.repeats) > self._terms.repeat_keys:
             room.repeats.popitem(last=False)
+
+    def known(self, room: MemoryRoom, sender: str, key: str) -> MessageId | None:
+        """The id under which this key was used before."""
+        self._forget_old(room)
+        return room.repeats.get((sender, key))
 
     # Fan-out.
 
@@ -147,6 +155,8 @@ class MemoryRooms:
         oldest = self.clock() - self._terms.age
         while state.log and state.log[0][0] < oldest:
             state.log.popleft()
+        if state.keyed < oldest:
+            state.repeats.clear()
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []

@@ -19,6 +19,11 @@ class Pacer:
             asyncio.get_running_loop().call_soon(self._turn)
         self._waiting.append(begin)
 
+    def finish(self) -> None:
+        """Begin all that waits, now: there is no later."""
+        while self._waiting:
+            self._waiting.popleft()()
+
     def _turn(self) -> None:
         for _ in range(min(_HELPING, len(self._waiting))):
             self._waiting.popleft()()

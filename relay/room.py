@@ -15,11 +15,13 @@ class Member:
     """A connection's membership of one room.
 
     `generation` is 0 until the place is given, `channels` None while it hears all, `since` the room's id when it was
-    welcomed. `resume` and `previous_resume` are fingerprints. `backlog` holds what arrives before the welcome is out.
+    welcomed, `began` the one with which it first had the place. `resume` and `previous_resume` are fingerprints.
+    `backlog` holds what arrives before the welcome is out.
     """
 
     __slots__ = (
         "backlog",
+        "began",
         "channels",
         "codec",
         "connection",
@@ -49,6 +51,7 @@ class Member:
         self.resume = ""
         self.previous_resume = ""
         self.since = BEFORE_ALL
+        self.began = BEFORE_ALL
         self.backlog: list[RoomEvent] = []
 
     def tell(self, event: Event) -> None:

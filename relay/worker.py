@@ -35,6 +35,7 @@ from relay.presence.redis import NotedRooms, RedisLeases, RedisPresence
 from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
+from relay.repair import Repairs
 
 log = logging.getLogger("relay.worker")
 
@@ -78,6 +79,7 @@ class Worker:
         self.settings = settings
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
         self.metrics = Metrics()
+        self.metrics.connection_limit.set(settings.max_connections)
         self.clock = time.monotonic
         self.random = auth.Random()
         self.losses = Pacer()
@@ -86,15 +88,15 @@ class Worker:
         self.hub = Hub(
             self.metrics,
             later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
-            on_gap=lambda rooms: self.membership.repair(rooms),
+            on_gap=lambda rooms: self._repairs.begin(rooms),
         )
         self._bus, self._presence, self._leases, self._parts = self._backend()
+        self._repairs = Repairs(self.hub, self._bus, self._presence, lease=settings.lease)
         self.membership = Membership(
             self.hub,
             self._bus,
             self._presence,
             grace=settings.grace,
-            lease=settings.lease,
             clock=self.clock,
             metrics=self.metrics,
             random=self.random,
@@ -130,6 +132,8 @@ class Worker:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
+        # Ahead of the end of the lease: whoever takes over the places of those just lost is to know since when.
+        self.losses.finish()
         try:
             async with asyncio.timeout(1):
                 await self._leases.bury()
@@ -269,7 +273,12 @@ class Worker:
             bus = MemoryBus(self.hub.deliver, rooms, kept)
             return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
         keys = Keys(settings.prefix)
-        dialer = Dialer(settings.redis, timeout=min(settings.publish_timeout, _DIAL), name=f"relay-{self.id}")
+        dialer = Dialer(
+            settings.redis,
+            password=settings.redis_password,
+            timeout=min(settings.publish_timeout, _DIAL),
+            name=f"relay-{self.id}",
+        )
         client = RedisClient(
             dialer,
             timeout=settings.publish_timeout,

@@ -70,10 +70,10 @@ class MemoryBus:
                 raise NotMember()
             if place.generation > publication.generation:
                 raise Replaced()
-        before = room.repeats.get((publication.sender, publication.key))
-        if publication.key and before:
+        before = self._rooms.known(room, publication.sender, publication.key) if publication.key else None
+        if before:
             return Receipt(str(before).encode(), repeat=True)
-        if publication.after and (publication.sender, publication.after) not in room.repeats:
+        if publication.after and not self._rooms.known(room, publication.sender, publication.after):
             raise Refused("out_of_order")
         absent = [peer for peer in publication.to if peer not in room.places]
         if absent:

@@ -137,17 +137,24 @@ class RedisBus:
         for room in names:
             self._outlets[room] = _Outlet(self._head(room))
             self._rooms[self._keys.channel(room).encode("ascii")] = room
-        await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        try:
+            await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        except BaseException:
+            # Nobody will say that these are wanted no more.
+            await self.unsubscribe(names)
+            raise
 
     async def replay(self, room: str, after: MessageId) -> Replay:
         """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
-        keys, events = self._keys.of_room(room), list[RoomEvent]()
+        keys, most = self._keys.of_room(room), self._log.replay_bytes
+        events, last = list[RoomEvent](), after
         while True:
-            last = events[-1].id if events else after
-            newest, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl)
-            events += [decode(room, payload) for _, (_, payload) in page]
-            if len(page) < _PAGE or weight(events) > self._log.replay_bytes:
-                return replay_of(after, read_id(newest), events, self._log)
+            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl, most)
+            for _, (_, payload) in page:
+                self._read(room, payload, events)
+            newest, last = read_id(told), read_id(page[-1][0]) if page else last
+            if not page or last >= newest or weight(events) > most:
+                return replay_of(after, newest, events, self._log)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.unsubscribe`."""
@@ -208,8 +215,7 @@ class RedisBus:
         if type(reply) is bytes:
             done(Receipt(reply))
         elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            self._client.load_scripts()
-            self._client.send(self._packed(publication), lambda reply: done(_outcome(reply)))
+            self._client.send_again(self._packed(publication), lambda reply: done(_outcome(reply)))
         else:
             done(_outcome(reply))
 
@@ -227,18 +233,19 @@ class RedisBus:
                 if missed:
                     events.append(Gap(missed))
                     missed = []
-                self._read(channel, payload, events)
+                self._read(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
         if missed:
             events.append(Gap(missed))
         if events:
             self._sink(events)
 
-    def _read(self, channel: bytes, payload: bytes, events: list[Delivery]) -> None:
+    def _read(self, room: str, payload: bytes, events: list[Any]) -> None:
+        """Add what is published or logged there; a hole in the ids tells of what is not understood."""
         try:
-            events.append(decode(self._rooms.get(channel) or self._keys.room_of(channel), payload))
+            events.append(decode(room, payload))
         except ValueError:
-            log.error("not understood on channel %r: %r; does another version of the relay share this prefix?",
-                      channel, payload[:100])  # fmt: skip
+            log.error("not understood in room %s: %r; does another version of the relay share this prefix?",
+                      room, payload[:100])  # fmt: skip
 
     # The probe.
 

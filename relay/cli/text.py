@@ -31,7 +31,7 @@ def settings_table() -> str:
     lines = ["| Flag, variable | Default | Meaning | Allowed | Past it |", "| --- | --- | --- | --- | --- |"]
     for one in declared():
         cells = (
-            f"`{one.flag}`<br>`{one.variable}`",
+            "<br>".join(f"`{name}`" for name in (one.flag, one.variable, one.file_variable) if name),
             f"`{plain(one.default)}`" if plain(one.default) else "",
             one.description,
             one.allowed,

@@ -7,7 +7,7 @@ command or an event. Anybody who knows only envelopes never meets an event that 
 import re
 from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -22,8 +22,10 @@ from relay.config import Settings
 from relay.connection import Connection, Receiver
 from relay.envelope import Channel, Key, MessageId, read_envelope, read_frame
 from relay.errors import BadFrame, Refused
+from relay.gateways.entry import Dialect, Entry, HoldBack
 from relay.gateways.serving import client_address, header, serve
-from relay.gateways.session import Dialect, Entry, HoldBack, Session
+from relay.gateways.session import Session
+from relay.ice import IceServer, parse_ice_servers
 from relay.names import check_peer, check_room
 
 SUBPROTOCOL = "relay.v1"
@@ -87,9 +89,13 @@ _COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "
 
 
 class NativeCodec:
-    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own."""
+    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own.
 
-    def __init__(self, *, tagged: bool = False) -> None:
+    `ice_servers` are given to everybody who is welcomed.
+    """
+
+    def __init__(self, ice_servers: Sequence[IceServer] = (), *, tagged: bool = False) -> None:
+        self._ice_servers = {"iceServers": ice_servers} if ice_servers else {}
         self._tagged = tagged
         self.key = "native+room" if tagged else "native"
 
@@ -104,7 +110,8 @@ class NativeCodec:
         if isinstance(event, events.Message):
             end = b',"room":"%s"}' % event.room.encode("ascii") if self._tagged else b"}"
             return Frame(event.body + end)
-        return Frame(_json.encode(_as_json(event, tagged=self._tagged)))
+        fields = _as_json(event, tagged=self._tagged)
+        return Frame(_json.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
 
 
 def _read_command(data: bytes) -> Command:
@@ -167,6 +174,7 @@ def _fields(event: events.Answer) -> dict[str, Any]:
                 "room": event.room,
                 "id": str(event.id),
                 "resumed": event.resumed,
+                "first": event.first,
                 "resume": event.resume,
             }
             if event.recovered is not None:
@@ -202,10 +210,10 @@ def _members(roster: events.Roster) -> dict[str, Any]:
 class NativeGateway:
     """The WebSocket endpoint: reads the request, and leaves the rest to a session."""
 
-    dialect: ClassVar = Dialect(NativeCodec(), NativeCodec(tagged=True))
-
     def __init__(self, settings: Settings) -> None:
         self._default_room = settings.default_room
+        ice_servers = parse_ice_servers(settings.ice_servers)
+        self._dialect = Dialect(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
@@ -216,7 +224,7 @@ class NativeGateway:
         self, scope: Scope, connection: Connection, hold_back: HoldBack
     ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         worker = scope["state"]["worker"]
-        session = Session(connection, worker, self.dialect, address=client_address(scope), hold_back=hold_back)
+        session = Session(connection, worker, self._dialect, address=client_address(scope), hold_back=hold_back)
         return session, session.enter(partial(self._entry, scope))
 
     def _entry(self, scope: Scope) -> Entry:

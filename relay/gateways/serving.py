@@ -22,7 +22,7 @@ from relay.connection import (
 )
 from relay.errors import ERRORS, CloseReason
 from relay.gateways.admission import refusal
-from relay.gateways.session import HoldBack
+from relay.gateways.entry import HoldBack
 from relay.worker import Worker
 
 Opening = Callable[[Connection, HoldBack], tuple[Receiver, Coroutine[Any, Any, None]]]

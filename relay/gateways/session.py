@@ -1,11 +1,10 @@
 """One client's session, whatever its protocol: what comes in, what is answered, and the end of it."""
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from relay.codec import Codec, Frame
 from relay.commands import AskPresence, Command, Detect, Join, Leave, Move, Ping, Publish, Subscribe, Unsubscribe
@@ -19,10 +18,12 @@ from relay.errors import (
     TOO_FAST,
     BadFrame,
     CloseReason,
+    OutcomeUnknown,
     Refused,
     RelayError,
 )
 from relay.events import Ack, Answer, Detected, Failure, Gone, Listening, Pong, PresenceList, Roster
+from relay.gateways.entry import Dialect, Entry, HoldBack
 from relay.limits import TokenBucket
 from relay.names import check_room
 from relay.room import Member
@@ -32,40 +33,6 @@ log = logging.getLogger("relay.session")
 
 _PATIENCE = 100
 """Messages in a row that are refused as too fast before the connection is closed for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """How a client comes in: its own room, the peer id it wants or was given, and what it asks for there.
-
-    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it.
-    """
-
-    room: str
-    peer: str
-    resume: str = ""
-    since: MessageId | None = None
-    echo: bool = False
-    presence: bool = False
-    channels: Sequence[str] | None = None
-    key: str = ""
-    returns: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """A client protocol: its codec for the connection's own room, and the one that says which room it is about."""
-
-    own: Codec
-    tagged: Codec
-
-
-class HoldBack(Protocol):
-    """Reads no further from the client, or again."""
-
-    def __call__(self, *, paused: bool) -> None:
-        """See `connection.Wire.hold_back`."""
-        ...
 
 
 class Session:
@@ -147,19 +114,20 @@ class Session:
             self._serve(frame)
 
     def lost(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.lost`; the places of a client that said goodbye are given up, those of a lost one held."""
+        """See `Receiver.lost`; what a client has sent before it went is served first.
+
+        The places of a client that said goodbye are given up then, those of a lost one held.
+        """
         if self._connection.reason is None:
             self._goodbye = relay_closed is None and code in GOODBYE_CODES
             if self._address is not None:
                 reason = relay_closed or ("client" if self._goodbye else "lost")
                 self._worker.metrics.closed.labels(reason).inc()
         self._ended = True
-        self._waiting = None
         if self._address is not None:
             self._worker.closed(self)
             self._worker.addresses.release(self._address)
-        if not self._busy:
-            self._leave_all()
+        self._go_on()
 
     # Client.
 
@@ -191,7 +159,12 @@ class Session:
     def _go_on(self) -> None:
         while self._waiting and not self._blocked and self._connection.reason is None:
             self._serve(self._waiting.popleft())
-        if self._waiting is not None and not self._waiting and not self._ended:
+        if self._ended:
+            if not self._busy and (not self._waiting or self._connection.reason is not None):
+                self._waiting = None
+                self._leave_all()
+            return
+        if self._waiting is not None and not self._waiting:
             self._waiting = None
             self._hold_back(paused=self._closing is not None)
         self._close_if_done()
@@ -213,10 +186,7 @@ class Session:
 
     def _done(self) -> None:
         self._busy = False
-        if self._ended:
-            self._leave_all()
-        else:
-            self._go_on()
+        self._go_on()
 
     def _leave_all(self) -> None:
         members, self._members = self._members, {}
@@ -288,15 +258,41 @@ class Session:
         self._worker.membership.publish(member, command, partial(self._published, member, command.key))
 
     def _published(self, member: Member, key: str, outcome: Receipt | RelayError) -> None:
-        self._publishing -= 1
         if isinstance(outcome, RelayError):
             self._fail(outcome, about="envelope", key=key, codec=member.codec, room=member.room)
         elif key:
-            # In order with what this member hears: an id that it is told means that it was told all before.
-            ack = Ack(member.room, outcome.id, key)
-            self._worker.hub.when_passed(member.room, outcome.id, lambda: member.tell(ack))
+            self._acknowledge(member, outcome.id, key)
+            return
+        self._published_one()
+
+    def _published_one(self) -> None:
+        self._publishing -= 1
         if self._waiting or self._closing:
-            self._go_on()
+            # Not at once: this may be in the middle of what the hub delivers.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _acknowledge(self, member: Member, message_id: MessageId, key: str) -> None:
+        """In order with what this member hears: an id that it is told means that it was told all before.
+
+        While the worker does not hear Redis, that may not come to pass; then the client is not left without an answer.
+        """
+        answered = False
+
+        def passed() -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                late.cancel()
+                member.tell(Ack(member.room, message_id, key))
+                self._published_one()
+
+        def give_up() -> None:
+            nonlocal answered
+            answered = True
+            self._published(member, key, OutcomeUnknown("Redis has it, but this worker did not hear of it in time"))
+
+        late = asyncio.get_running_loop().call_later(self._worker.settings.publish_timeout, give_up)
+        self._worker.hub.when_passed(member.room, message_id, passed)
 
     async def _join(self, command: Join, since: MessageId | None, codec: Codec) -> None:
         member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)

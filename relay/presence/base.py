@@ -47,12 +47,18 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed)."""
+    """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed).
+
+    `began` is the id with which the place was given for the first time: what was said earlier is not for this peer.
+    `first` if nobody else has one, connected or held: of several who come at once, exactly one is.
+    """
 
     generation: int
     id: MessageId
     resumed: bool
     roster: Roster | None = None
+    began: MessageId = BEFORE_ALL
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Seat:
     """A member's place in a room, as its worker remembers it; fingerprints are of resume keys, see `auth`.
 
     `seen` is the newest id that the worker has seen in the room: a state that is older was restored, and begins anew.
+    `began` is as in `Admission`.
     """
 
     room: str
@@ -68,6 +75,7 @@ class Seat:
     current: str = ""
     previous: str = ""
     seen: MessageId = BEFORE_ALL
+    began: MessageId = BEFORE_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,10 @@ class Leases(Protocol):
         ...
 
     async def adopt(self, room: str, lease: str) -> Sequence[Hold]:
-        """Take a dead lease's members in one room into this worker's care, as held; safe to repeat."""
+        """Take a dead lease's members in one room into this worker's care, as held; safe to repeat.
+
+        Returns all that this worker holds in the room, for some may be its own from an attempt whose answer was lost.
+        """
         ...
 
     async def bury(self, lease: str = "") -> None:

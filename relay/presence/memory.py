@@ -29,12 +29,12 @@ class MemoryPresence:
         if not before and len(state.places) >= self._terms.members_per_room:
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
         generation = self._rooms.next_generation()
-        state.places[peer] = Place(generation, str(self._lease), fresh, offered)
-        if before:
-            self._rooms.emit(TakenOver(room, state.next_id(), peer, generation))
-        else:
-            self._rooms.emit(Joined(room, state.next_id(), peer))
-        return Admission(generation, state.id, before is not None, self._roster(state) if roster else None)
+        place = state.next_id()
+        began = before.began if before else place
+        state.places[peer] = Place(generation, str(self._lease), fresh, offered, began)
+        self._rooms.emit(TakenOver(room, place, peer, generation) if before else Joined(room, place, peer))
+        present = self._roster(state) if roster else None
+        return Admission(generation, place, before is not None, present, began, first=len(state.places) == 1)
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
@@ -76,7 +76,7 @@ class MemoryPresence:
         before = state.places.get(seat.peer)
         if before and before.generation > seat.generation:
             return False
-        state.places[seat.peer] = Place(seat.generation, str(self._lease), seat.current, seat.previous)
+        state.places[seat.peer] = Place(seat.generation, str(self._lease), seat.current, seat.previous, seat.began)
         if not before:
             self._rooms.emit(Joined(seat.room, state.next_id(), seat.peer))
         elif before.generation < seat.generation:
@@ -124,6 +124,7 @@ class MemoryLeases:
             if place.lease == lease:
                 place.held = place.held or alive + self._terms.grace
                 place.lease = str(self._lease)
+            if place.lease == str(self._lease) and place.held:
                 adopted.append(Hold(room, peer, place.generation, max(0.0, place.held - now)))
         return adopted
 

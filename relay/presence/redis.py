@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from relay.envelope import BEFORE_ALL, MessageId
-from relay.errors import Refused
+from relay.envelope import BEFORE_ALL, MessageId, read_id
+from relay.errors import Refused, Unavailable
 from relay.events import Present, Roster
 from relay.presence.base import Admission, Beat, Hold, LeaseName, Seat, Terms
 from relay.redis.client import RedisClient, ignore
@@ -15,6 +15,8 @@ from relay.redis.scripts import ADOPT, ANNOUNCE, BEAT, JOIN, LEAVE, ROSTER
 
 _BATCH = 500
 _NONE = "-"
+_TOO_LATE = 2
+_LATE = "Redis was asked so long ago that it did nothing; its clock may have jumped"
 
 
 class NotedRooms:
@@ -75,26 +77,33 @@ class RedisPresence:
             self._terms.presence_list if roster else 0,
             self._log,
             *seen,
+            self._client.deadline,
         )
         if not noted:
             self._noted.add(lease, room)
+        if reply[0] == b"late":
+            raise Unavailable(_LATE)
         if reply[0] == b"taken":
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
-        status, generation, message_id, listed = reply
-        current = MessageId.parse(message_id.decode())
-        return Admission(int(generation), current, status == b"resumed", _roster(listed, current) if roster else None)
+        status, generation, message_id, listed, began, first = reply
+        current = read_id(message_id)
+        present = _roster(listed, current) if roster else None
+        return Admission(int(generation), current, status == b"resumed", present, read_id(began), first=bool(first))
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""
         self._noted.forget()
         lost: list[Seat] = []
-        for start in range(0, len(seats), _BATCH):
-            part = seats[start : start + _BATCH]
-            self._note(list({seat.room for seat in part}))
-            kept = await asyncio.gather(*[self._announce(seat) for seat in part])
-            lost += [seat for seat, is_kept in zip(part, kept, strict=True) if not is_kept]
+        if seats:
+            self._note(list({seat.room for seat in seats}))
+        # All are on their way before this waits: whoever leaves from now on leaves after it.
+        for seat, reply in zip(seats, await asyncio.gather(*map(self._announce, seats)), strict=True):
+            if reply == _TOO_LATE:
+                raise Unavailable(_LATE)
+            if not reply:
+                lost.append(seat)
         return lost
 
     def leave(self, seat: Seat, *, hold: float = 0) -> asyncio.Future[bool]:
@@ -132,22 +141,22 @@ class RedisPresence:
             )
         return [(room, count) for room, count in zip(names, counts, strict=True) if count]
 
-    async def _announce(self, seat: Seat) -> bool:
-        return bool(
-            await self._client.run(
-                ANNOUNCE,
-                self._keys.of_room(seat.room),
-                self._keys.channel(seat.room),
-                seat.peer,
-                str(self._lease),
-                seat.generation,
-                seat.current or _NONE,
-                seat.previous or _NONE,
-                self._presence_ttl,
-                self._sequence_ttl,
-                self._log,
-                *seat.seen,
-            )
+    def _announce(self, seat: Seat) -> asyncio.Future[int]:
+        return self._client.run(
+            ANNOUNCE,
+            self._keys.of_room(seat.room),
+            self._keys.channel(seat.room),
+            seat.peer,
+            str(self._lease),
+            seat.generation,
+            seat.current or _NONE,
+            seat.previous or _NONE,
+            self._presence_ttl,
+            self._sequence_ttl,
+            self._log,
+            *seat.seen,
+            str(seat.began),
+            self._client.deadline,
         )
 
     def _note(self, rooms: Sequence[str]) -> None:
@@ -170,6 +179,7 @@ class RedisLeases:
         self._terms = terms
         self._noted = noted
         self._begun = False
+        self._lapsed = False
         self._deadlines: dict[str, int] = {}
 
     async def beat(self) -> Beat:
@@ -178,11 +188,14 @@ class RedisLeases:
         if lapsed:
             self._noted.forget()
             self._lease.renew()
+            # Not forgotten, should the answer to what follows be lost.
+            self._lapsed = True
             _, flat = await self._beat(fresh=True)
         self._begun = True
         dead = [name.decode() for name in flat[::2]]
         self._deadlines = dict(zip(dead, [int(float(score)) for score in flat[1::2]], strict=True))
-        return Beat(bool(lapsed), dead)
+        told, self._lapsed = self._lapsed, False
+        return Beat(told, dead)
 
     async def rooms_of(self, lease: str) -> Sequence[str]:
         """See `Leases.rooms_of`."""
@@ -227,9 +240,11 @@ class RedisLeases:
 
     async def _beat(self, *, fresh: bool) -> tuple[int, Sequence[bytes]]:
         ttl = max(self._terms.presence_ttl, 2 * self._terms.lease)
-        lapsed, flat = await self._client.run(
+        asked = self._client.time
+        lapsed, flat, now = await self._client.run(
             BEAT, (self._keys.workers,), str(self._lease), _ms(self._terms.lease), _ms(ttl), int(fresh)
         )
+        self._client.tell_time(now, asked)
         return lapsed, flat
 
 

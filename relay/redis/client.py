@@ -19,6 +19,9 @@ from relay.redis.scripts import ALL, Script
 log = logging.getLogger("relay.redis")
 
 
+_PROMPT = 1.0
+
+
 class Backoff:
     """Waiting times that double from 0.05 s to 0.5 s, each drawn at random between half and all of that."""
 
@@ -97,6 +100,9 @@ class RedisClient:
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
         self._link: Link | None = None
         self._pending = Pending()
+        self._ahead: float | None = None
+        # What met NOSCRIPT, and goes first when the scripts are there again; None while they are.
+        self._again: deque[tuple[bytes, Done]] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._keeping = Keeping("commands", self._connect, on_reconnect)
         self._task: asyncio.Task[None] | None = None
@@ -135,7 +141,7 @@ class RedisClient:
     def send(self, command: bytes, done: Done) -> None:
         """Send one packed command; `done` is called once, with the reply or an error, perhaps before this returns."""
         deadline = self._loop.time() + self._timeout
-        if self._link is not None:
+        if self._link is not None and self._again is None:
             self._link.send(command)
             self._pending.add(deadline, done)
         elif len(self._waiting) < self._most_waiting:
@@ -152,18 +158,41 @@ class RedisClient:
 
         def check(reply: Any) -> None:
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-                self.load_scripts()
-                self.send(command, done)
+                self.send_again(command, done)
             else:
                 done(reply)
 
         self.send(command, check)
 
-    def load_scripts(self) -> None:
-        """Make every script known to Redis again, ahead of what is sent next."""
-        log.warning("redis forgot the scripts (SCRIPT FLUSH?); loading them again")
-        for script in ALL:
-            self.send(pack("SCRIPT", "LOAD", script.source), ignore)
+    def send_again(self, command: bytes, done: Done) -> None:
+        """Send what met NOSCRIPT once more: the scripts first, and whatever is sent meanwhile after it."""
+        if self._link is None:
+            self.send(command, done)
+            return
+        if self._again is None:
+            log.warning("redis forgot the scripts (SCRIPT FLUSH?); loading them again")
+            self._again = deque()
+            deadline = self.time + self._timeout
+            for script in ALL:
+                self._link.send(pack("SCRIPT", "LOAD", script.source))
+                self._pending.add(deadline, self._loaded if script is ALL[-1] else ignore)
+        self._again.append((command, done))
+
+    def _loaded(self, _: Any) -> None:
+        """Everything that met NOSCRIPT has come back by now: it was sent before the scripts were."""
+        again, self._again = self._again or deque(), None
+        deadline = self.time + self._timeout
+        self._waiting.extendleft((deadline, command, done) for command, done in reversed(again))
+        if self._link is not None:
+            self._send_waiting(self._link, self._pending)
+
+    def _send_waiting(self, link: Link, pending: Pending) -> None:
+        """All of them have as long as any other: one that waited long is no sign that Redis is gone again."""
+        waiting, self._waiting = self._waiting, deque()
+        deadline = self.time + self._timeout
+        for _, command, done in waiting:
+            link.send(command)
+            pending.add(deadline, done)
 
     def call(self, *arguments: Argument) -> asyncio.Future[Any]:
         """Send one command; the future gets its reply, or the error."""
@@ -176,6 +205,23 @@ class RedisClient:
         future: asyncio.Future[Any] = self._loop.create_future()
         self.send_script(script, keys, arguments, partial(_resolve, future))
         return future
+
+    @property
+    def time(self) -> float:
+        """Seconds, on the clock that `tell_time` and `deadline` go by."""
+        return self._loop.time()
+
+    def tell_time(self, now: int, asked: float) -> None:
+        """Redis says that it is `now` (ms), having been asked at `asked` on this client's clock."""
+        answered = self.time
+        # An answer that was long in coming says little about the time.
+        if self._ahead is None or answered - asked < _PROMPT:
+            self._ahead = now - answered * 1000
+
+    @property
+    def deadline(self) -> int:
+        """When what is sent now will have been given up, by Redis's clock (ms); 0 if that is not known."""
+        return 0 if self._ahead is None else round(self._ahead + (self.time + self._timeout) * 1000)
 
     def _look(self) -> None:
         """One timer for all: whoever is the next to have waited too long."""
@@ -196,22 +242,20 @@ class RedisClient:
         try:
             # Under a time limit: a stopped Redis accepts connections, and answers nothing.
             async with asyncio.timeout(self._timeout):
-                for script in ALL:
-                    loaded: asyncio.Future[Any] = self._loop.create_future()
+                loaded = [self._loop.create_future() for _ in ALL]
+                for script, future in zip(ALL, loaded, strict=True):
                     link.send(pack("SCRIPT", "LOAD", script.source))
-                    pending.add(0, partial(_resolve, loaded))
-                    await loaded
-        except (TimeoutError, OutcomeUnknown):
+                    pending.add(0, partial(_resolve, future))
+                await asyncio.gather(*loaded)
+        except BaseException as error:
             link.abort()
-            raise LinkError(f"no answer within {self._timeout:g} s") from None
-        except Unavailable as error:
-            link.abort()
-            raise LinkError(error.text) from None
+            if isinstance(error, (TimeoutError, OutcomeUnknown)):
+                raise LinkError(f"no answer within {self._timeout:g} s") from None
+            if isinstance(error, Unavailable):
+                raise LinkError(error.text) from None
+            raise
         self._link, self._pending = link, pending
-        waiting, self._waiting = self._waiting, deque()
-        for deadline, command, done in waiting:
-            link.send(command)
-            pending.add(deadline, done)
+        self._send_waiting(link, pending)
 
     def _give_up(self, error: Exception) -> None:
         if self._link is not None:

@@ -20,21 +20,16 @@ _SLOW = 5000
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` returns when the fault is over.
+    """`strike` says when the fault is `over`, and returns when its effect was seen.
 
-    Where Redis `forgets`, or a client does not read, not everything can be had back; then it is to be told.
+    Where Redis `forgets`, or a client does not read, not everything can be had back; then those it concerns, who are
+    `excused`, are to be told.
     """
 
     name: str
     strike: Strike
     forgets: bool = False
-    does_not_read: bool = False
     fakes_time: bool = False
-
-    @property
-    def may_lose(self) -> bool:
-        """Whether members may be told that something was missed."""
-        return self.forgets or self.does_not_read
 
 
 async def _wait(arena: Arena, span: tuple[float, float]) -> None:
@@ -54,6 +49,7 @@ async def kill_worker(arena: Arena) -> None:
     """kill -9, and another worker in its place a while later."""
     post = arena.post
     post.relay.signal(signal.SIGKILL)
+    arena.over()
     await _wait(arena, SHORT)
     await post.start()
 
@@ -63,6 +59,7 @@ async def rolling_restart(arena: Arena) -> None:
     for post in arena.posts:
         if status := await post.relay.terminate():
             arena.unproven.append(f"a worker that was told to end did so with {status}")
+        arena.over()
         await post.start()
 
 
@@ -72,6 +69,7 @@ async def pause_worker(arena: Arena) -> None:
     post.relay.signal(signal.SIGSTOP)
     await asyncio.sleep(SETTINGS["lease"] + arena.draw.uniform(0.5, 2))
     post.relay.signal(signal.SIGCONT)
+    arena.over()
     await arena.show("no lease lapsed", lambda: _counted(post, "relay_lease_lapses_total"))
 
 
@@ -80,14 +78,17 @@ async def restart_redis(arena: Arena) -> None:
     arena.redis.kill()
     await _wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
+    arena.over()
 
 
 async def empty_redis(arena: Arena) -> None:
     """kill -9 of Redis, which comes back with nothing."""
     arena.redis.kill()
     arena.redis.forget()
+    arena.excused |= arena.members.keys()
     await _wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
+    arena.over()
 
 
 async def pause_redis(arena: Arena) -> None:
@@ -95,6 +96,7 @@ async def pause_redis(arena: Arena) -> None:
     arena.redis.signal(signal.SIGSTOP)
     await asyncio.sleep(5)
     arena.redis.signal(signal.SIGCONT)
+    arena.over()
 
 
 async def kill_subscribers(arena: Arena) -> None:
@@ -107,6 +109,7 @@ async def kill_subscribers(arena: Arena) -> None:
         await asyncio.sleep(arena.draw.uniform(0.0, 0.02))
         if await asyncio.to_thread(client.client_kill_filter, _type="pubsub") < len(arena.posts):
             arena.unproven.append("a worker had no subscription to kill")
+        arena.over()
         await _wait(arena, SHORT)
 
 
@@ -117,6 +120,7 @@ async def cut(arena: Arena) -> None:
     back.reset()
     await _wait(arena, LONG)
     back.refusing = False
+    arena.over()
     await _touched(arena, back)
 
 
@@ -126,6 +130,7 @@ async def black_hole(arena: Arena) -> None:
     back.blacken()
     await _wait(arena, LONG)
     back.lighten()
+    arena.over()
     await _touched(arena, back)
 
 
@@ -135,6 +140,7 @@ async def slow(arena: Arena) -> None:
     back.delay = 0.2
     await _wait(arena, LONG)
     back.delay = 0.0
+    arena.over()
     await _touched(arena, back)
 
 
@@ -144,6 +150,7 @@ async def narrow(arena: Arena) -> None:
     back.rate = _SLOW
     await _wait(arena, LONG)
     back.rate = 0.0
+    arena.over()
     await _touched(arena, back)
 
 
@@ -152,6 +159,7 @@ async def reset_clients(arena: Arena) -> None:
     for _ in range(3):
         for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 3):
             member.drop()
+        arena.over()
         await _wait(arena, SHORT)
     await arena.show("nobody came back", lambda: any(room.reconnects for room in arena.members.values()))
 
@@ -163,6 +171,7 @@ async def half_open(arena: Arena) -> None:
     await _wait(arena, LONG)
     post.front.reset()
     post.front.lighten()
+    arena.over()
     here = [arena.members[place] for place, home in arena.homes.items() if home is post]
     await arena.show("somebody stayed on a dead connection", lambda: all(room.reconnects for room in here))
 
@@ -182,12 +191,14 @@ async def stuck_readers(arena: Arena) -> None:
     """The clients of one worker stop reading while much is said to them, and read on later."""
     post = arena.post
     post.front.blacken(later=False)
+    arena.excused |= {place for place, home in arena.homes.items() if home is post}
     # More than systems keep between sockets by themselves.
     await _speak_past(arena, post, rooms=2, times=100, size=60_000)
     slow = partial(_counted, post, "relay_closed_connections_total", reason="slow")
     await arena.show("nobody was too slow for the relay", slow)
     await _wait(arena, SHORT)
     post.front.lighten()
+    arena.over()
 
 
 async def slow_readers(arena: Arena) -> None:
@@ -197,6 +208,7 @@ async def slow_readers(arena: Arena) -> None:
     await _speak_past(arena, post, rooms=4, times=40, size=1500)
     await _wait(arena, LONG)
     post.front.rate = 0.0
+    arena.over()
     await _touched(arena, post.front)
 
 
@@ -207,6 +219,7 @@ async def full_redis(arena: Arena) -> None:
     await asyncio.to_thread(client.config_set, "maxmemory", "1mb")
     await _wait(arena, SHORT)
     await asyncio.to_thread(client.config_set, "maxmemory", "0")
+    arena.over()
     if "errorstat_OOM" not in await asyncio.to_thread(client.info, "errorstats"):
         arena.unproven.append("Redis refused nothing")
 
@@ -219,6 +232,7 @@ async def jump_clock(arena: Arena) -> None:
     file = Path(arena.posts[-1].environment["FAKETIME_TIMESTAMP_FILE"])
     for offset in ("+1h", "-1h", "+0"):
         await asyncio.to_thread(file.write_text, offset)
+        arena.over()
         await _wait(arena, SHORT)
 
 
@@ -237,7 +251,7 @@ FAULTS = (
     Fault("client sockets reset", reset_clients),
     Fault("client sockets half open", half_open),
     Fault("slow readers", slow_readers),
-    Fault("stuck readers", stuck_readers, does_not_read=True),
+    Fault("stuck readers", stuck_readers),
     Fault("Redis out of memory", full_redis),
     Fault("clock jumps by an hour", jump_clock, fakes_time=True),
 )

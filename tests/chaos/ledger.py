@@ -82,6 +82,11 @@ class Ledger:
         """A member was told that something was missed: of what was said until now, and of nothing after."""
         self._told[room, member] = now
 
+    @property
+    def members_told(self) -> set[tuple[str, str]]:
+        """Who was told that something was missed: room and name."""
+        return set(self._told)
+
     def missing(self) -> list[tuple[str, str, int, str]]:
         """What was acknowledged, and not heard by members who were not told afterwards that something was missed."""
         return [

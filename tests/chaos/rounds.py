@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.arena import LONGER, Arena, arena
+from tests.chaos.arena import LONGER, arena
+from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
 from tests.chaos.guests import Guests
 from tests.chaos.ledger import Verdict
@@ -28,7 +29,8 @@ class NoFakeTime(Exception):
 class Outcome:
     """What a fault did: the count, and after how many seconds presence was exact and stayed so (None: it was not).
 
-    Of members who had not left, `false_leaves` were told; `unproven` is what the fault should have done and did not.
+    Of members who had not left, `false_leaves` were told; `needlessly_told` are those who were told of a loss that the
+    fault is no excuse for; `unproven` is what the fault should have done and did not.
     """
 
     fault: Fault
@@ -37,6 +39,7 @@ class Outcome:
     presence_after: float | None
     wrong_presence: list[str]
     false_leaves: list[str]
+    needlessly_told: set[tuple[str, str]]
     missing: list[tuple[str, str, int, str]]
     unproven: list[str]
 
@@ -52,7 +55,7 @@ class Outcome:
             f"{verdict.repeated} repeated": verdict.repeated,
             f"{verdict.disordered} out of order": verdict.disordered,
             f"{verdict.sent - verdict.acknowledged} not acknowledged": verdict.sent - verdict.acknowledged,
-            f"{verdict.told} members were told of losses": 0 if self.fault.may_lose else verdict.told,
+            f"{len(self.needlessly_told)} members were told of losses": len(self.needlessly_told),
             f"presence stayed wrong: {self.wrong_presence[:3]}": self.presence_after is None,
             f"{len(self.false_leaves)} false leaves, such as {self.false_leaves[:3]}": 0
             if self.fault.forgets
@@ -69,7 +72,6 @@ class Outcome:
 
 async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
     """Play one round, in an arena of its own."""
-    loop = asyncio.get_running_loop()
     with fake_time(fault) as environment:
         async with (
             arena(seed=seed, rooms=rooms, fake_time=environment) as field,
@@ -79,16 +81,18 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             await asyncio.sleep(0.5 + field.draw.random())
             guests.go()
             await fault.strike(field)
-            ended = loop.time()
-            presence, wrong = await presence_after(field, ended, guests)
+            # Guests may be lost after the fault; they, too, are held for the grace time.
+            presence, wrong = await presence_after(field, max(field.ended, guests.gone), guests)
             await field.hush()
             return Outcome(
-                fault, seed, field.verdict(ended), presence, wrong,
-                list(field.false_leaves), field.ledger.missing(), list(field.unproven),
+                fault, seed, field.verdict(field.ended), presence, wrong, list(field.false_leaves),
+                field.ledger.members_told - field.excused, field.ledger.missing(), list(field.unproven),
             )  # fmt: skip
 
 
-async def presence_after(field: Arena, ended: float, guests: Guests | None = None) -> tuple[float | None, list[str]]:
+async def presence_after(
+    field: Crowd, ended: float, guests: Guests | None = None, *, within: float = PRESENCE_WITHIN
+) -> tuple[float | None, list[str]]:
     """Seconds from the end of the fault until presence was exact, and what was still wrong in the end.
 
     It is watched for as long as it may take, since what is right too soon may yet turn wrong.
@@ -100,7 +104,7 @@ async def presence_after(field: Arena, ended: float, guests: Guests | None = Non
         wrong = field.disagreements() + (guests.unfinished() if guests else [])
         wrong = wrong or await field.disagreeing_lists(guests.rooms[:_LISTED] if guests else list(field.expected)[:1])
         exact = None if wrong else now if exact is None else exact
-        if now >= ended + (PRESENCE_WITHIN if exact else PRESENCE_WITHIN + PATIENCE):
+        if now >= ended + (within if exact else within + PATIENCE):
             return (max(0.0, exact - ended) if exact else None), wrong
         await asyncio.sleep(0.1)
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.chaos.network import Network
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import QUICK, Client, Proxy, RedisServer, Relay, eventually
 
@@ -255,6 +256,33 @@ async def test_cut_connections_to_redis_heal_without_news(
         await eventually(relay.healthy)
         await eventually(lambda: talks(alice, bob))
         assert await shows(relay, {"alice": False, "bob": False})
+
+
+async def test_what_was_held_up_on_the_way_to_redis_comes_to_nothing_when_it_was_given_up(
+    start: MakeRelay, enter: MakeClient, own_redis
+) -> None:
+    async with Network(own_redis.port) as network:
+        settings = {"grace": 5, "publish_timeout": 0.5, "probe_interval": 3}
+        cut_off = await start(redis=f"redis://127.0.0.1:{network.port}", **settings)
+        other = await start(redis=own_redis.url, **settings)
+        watcher = await enter(other, "/rooms/room?peer=w&presence=1")
+        lost = await enter(cut_off, "/rooms/room?peer=p")
+        await watcher.next()
+        lost.lose()
+        await eventually(lambda: shows(other, {"w": False, "p": True}))
+        network.blacken()
+        key = lost.welcome["resume"]
+        refused = await enter(cut_off, "/rooms/room?peer=p", resume=key)
+        assert refused.welcome["code"] == "outcome_unknown"
+        back = await enter(other, "/rooms/room?peer=p", resume=key)
+        assert back.welcome["resumed"] is True
+        network.lighten()
+        await eventually(cut_off.healthy)
+        assert await talks(back, watcher)
+        late = await enter(cut_off, "/rooms/room?peer=q&presence=1")
+        await late.close()
+        assert await talks(back, watcher)
+        assert await shows(other, {"w": False, "p": False})
 
 
 async def test_an_outage_longer_than_lease_and_grace_is_no_leave(

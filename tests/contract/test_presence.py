@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.errors import Refused
+from relay.errors import OutcomeUnknown, Refused
 from relay.events import Joined, Left, Present, TakenOver
 from relay.presence.base import Seat
 from tests.contract.conftest import FakeWorker, MakeWorker
@@ -12,7 +12,7 @@ from tests.contract.conftest import FakeWorker, MakeWorker
 
 async def join(worker: FakeWorker, peer: str = "peer", *, offered: str = "", fresh: str = "f1", roster: bool = False):
     given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=roster)
-    return Seat("room", peer, given.generation, fresh, offered if given.resumed else ""), given
+    return Seat("room", peer, given.generation, fresh, offered if given.resumed else "", began=given.began), given
 
 
 async def test_a_join_is_told_and_listed_everywhere(make_worker: MakeWorker) -> None:
@@ -48,6 +48,27 @@ async def test_a_leave_is_told_once_and_shares_the_sequence(make_worker: MakeWor
     assert list(await a.presence.rooms()) == []
 
 
+async def test_of_those_who_come_at_once_exactly_one_is_first(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    joins = [join(worker, f"peer-{number}") for number in range(5) for worker in (a, b) if number % 2 == (worker is b)]
+    taken = await asyncio.gather(*joins)
+    assert sorted(given.first for _, given in taken) == [False] * 4 + [True]
+
+
+async def test_who_is_first_counts_the_held_but_not_oneself(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    seat, given = await join(a, "one", fresh="f1")
+    assert given.first
+    await a.presence.leave(seat, hold=10)
+    other, given = await join(b, "two")
+    assert not given.first
+    await b.presence.leave(other)
+    _, given = await join(b, "one", offered="f1", fresh="f2")
+    assert given.resumed
+    assert given.first
+
+
 async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await join(a, fresh="f1")
@@ -55,6 +76,55 @@ async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: Mak
         with pytest.raises(Refused) as refused:
             await join(b, offered=offered, fresh="f2")
         assert refused.value.code == "peer_taken"
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_that_a_lease_lapsed_is_told_also_when_an_answer_was_lost(make_worker: MakeWorker, monkeypatch) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    before = str(a.lease)
+    await until_dead(b, before)
+    run, answers = a.client.run, []
+
+    async def loses_the_second_answer(*arguments):
+        answers.append(await run(*arguments))
+        if len(answers) == 2:
+            raise OutcomeUnknown
+        return answers[-1]
+
+    monkeypatch.setattr(a.client, "run", loses_the_second_answer)
+    with pytest.raises(OutcomeUnknown):
+        await a.leases.beat()
+    assert (await a.leases.beat()).lapsed
+    assert not (await a.leases.beat()).lapsed
+    assert str(a.lease) != before
+
+
+async def test_who_leaves_while_it_is_told_of_anew_has_left(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    seat, _ = await join(worker)
+    telling = asyncio.ensure_future(worker.presence.announce([seat]))
+    await asyncio.sleep(0)
+    leaving = worker.presence.leave(seat)
+    assert list(await telling) == []
+    assert await leaving
+    assert (await worker.presence.roster("room")).count == 0
+
+
+async def test_a_place_began_when_it_was_first_given_whoever_has_it_since(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    _, given = await join(a)
+    began = given.id
+    assert given.began == began
+    seat, given = await join(b, offered="f1", fresh="f2")
+    assert (given.resumed, given.began) == (True, began)
+    assert await b.presence.leave(seat, hold=30)
+    assert not await b.presence.announce([seat])
+    seat, given = await join(a, offered="f2", fresh="f3")
+    assert (given.resumed, given.began) == (True, began)
+    assert await a.presence.leave(seat)
+    _, given = await join(a, offered="f3")
+    assert (given.resumed, given.began) == (False, given.id)
 
 
 async def test_coming_back_takes_the_place_over_without_join_or_leave(make_worker: MakeWorker) -> None:
@@ -175,7 +245,9 @@ async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_wor
     (hold,) = await b.leases.adopt("room", dead)
     assert (hold.room, hold.peer) == ("room", "peer")
     assert 0 <= hold.seconds <= 0.4
-    assert list(await b.leases.adopt("room", dead)) == []
+    # Should the answer have been lost, it is given again.
+    (again,) = await b.leases.adopt("room", dead)
+    assert (again.room, again.peer, again.generation) == (hold.room, hold.peer, hold.generation)
     assert (await b.presence.roster("room")).members == [Present("peer", held=True)]
     await b.leases.bury(dead)
     assert dead not in (await b.leases.beat()).dead

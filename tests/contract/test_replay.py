@@ -66,7 +66,8 @@ async def test_a_log_that_no_longer_reaches_back_says_so(make_worker: MakeWorker
 async def test_a_log_longer_than_a_page_is_read_to_its_end(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", log=LogTerms(length=2000))
     first = await worker.say("room")
-    await asyncio.gather(*[worker.say("room") for _ in range(1234)])
+    for together in [100] * 12 + [34]:  # fewer than a slow Redis answers in time
+        await asyncio.gather(*[worker.say("room") for _ in range(together)])
     replay = await worker.bus.replay("room", first.id)
     assert [event.id.seq for event in replay.events] == list(range(2, 1236))
 
@@ -80,6 +81,24 @@ async def test_more_than_may_be_sent_at_once_is_not_sent(make_worker: MakeWorker
     assert (replay.lost, list(replay.events)) == ("too_much", [])
     later = MessageId(first.id.epoch, first.id.seq + 3)
     assert len((await worker.bus.replay("room", later)).events) == 3
+
+
+@over_redis
+async def test_what_will_not_be_sent_is_not_read_either(make_worker: MakeWorker, monkeypatch) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    for _ in range(LOG.length):
+        await worker.say("room", b'{"x":"%s"}' % (b"x" * 20_000))
+    read, run = list[int](), worker.client.run
+
+    async def counted(*arguments):
+        newest, page = await run(*arguments)
+        read.extend(len(payload) for _, (_, payload) in page)
+        return newest, page
+
+    monkeypatch.setattr(worker.client, "run", counted)
+    assert (await worker.bus.replay("room", MessageId(first.id.epoch, 2))).lost == "too_much"
+    assert sum(read) < 4 * LOG.replay_bytes
 
 
 async def test_without_a_log_nothing_is_kept_and_that_is_said(make_worker: MakeWorker) -> None:
@@ -105,6 +124,16 @@ async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
     assert (replay.lost, replay.id) == ("trimmed", last.id)
 
 
+async def test_old_keys_are_gone_with_it(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", log=LogTerms(age=0.3))
+    first = await worker.say("room", key="k")
+    assert (await worker.say("room", key="k")).id == first.id
+    await worker.say("room", key="other")
+    async with asyncio.timeout(5):
+        while (await worker.say("room", key="k")).repeat:
+            await asyncio.sleep(0.05)
+
+
 async def test_a_room_that_knows_less_than_was_seen_begins_a_new_epoch(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first = await worker.say("room")
@@ -128,6 +157,24 @@ async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_work
     for _ in range(3):
         await worker.say("room", fence=fence, **claim)
         assert await worker.client.call("PTTL", worker.keys.of_room("room")[3]) > LOG.age * 1000
+
+
+@over_redis
+async def test_an_entry_that_is_not_understood_is_a_loss_and_no_end_of_all(make_worker: MakeWorker, caplog) -> None:
+    worker = await make_worker("a")
+    first = await worker.say("room")
+    meta, _, _, log_key = worker.keys.of_room("room")
+    fields = await worker.client.call("HGETALL", meta)
+    (counter,) = [name for name in fields[::2] if name != b"e"]
+    await worker.client.call("HINCRBY", meta, counter, 1)
+    await worker.client.call("XADD", log_key, f"{first.id.epoch}-{first.id.seq + 1}", "e", "x from another version")
+    last = await worker.say("room")
+    replay = await worker.bus.replay("room", first.id)
+    assert (replay.id, replay.lost) == (last.id, "trimmed")
+    assert "not understood" in caplog.text
+    assert [event.id for event in (await worker.bus.replay("room", MessageId(*last.id)._replace(seq=2))).events] == [
+        last.id
+    ]
 
 
 @over_redis

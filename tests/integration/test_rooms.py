@@ -1,8 +1,10 @@
 """Two workers over a real Redis: envelopes, addresses, channels, order."""
 
 import asyncio
+import json
 
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Relay, eventually
@@ -31,6 +33,17 @@ async def test_the_default_room_is_a_room(pair, enter: MakeClient) -> None:
     alice, bob = await enter(pair[0], "/"), await enter(pair[1], "/rooms/default")
     await alice.send({"message": 1})
     assert (await bob.next())["from"] == alice.welcome["peer"]
+
+
+async def test_who_comes_only_to_say_something_is_heard(pair, enter: MakeClient) -> None:
+    listener = await enter(pair[0], "/rooms/room?peer=l")
+    for number in range(5):
+        url = f"{pair[1].ws}/rooms/room"
+        async with connect(url, compression=None, proxy=None) as passer_by:
+            for part in range(20):
+                await passer_by.send(json.dumps({"n": number, "part": part}))
+    heard = await listener.until(lambda event: (event.get("n"), event.get("part")) == (4, 19))
+    assert len(heard) == 100
 
 
 async def test_all_members_on_all_workers_hear_one_order(pair, enter: MakeClient) -> None:

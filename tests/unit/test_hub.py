@@ -278,6 +278,15 @@ def test_another_gap_while_one_is_mended_is_mended_too(world: World) -> None:
     assert a.connection.ids == ["1-1", "1-2", "1-3"]
 
 
+def test_another_gap_while_one_is_mended_is_asked_about_also_when_nothing_follows(world: World) -> None:
+    world.add("a")
+    world.hub.deliver([Gap(["room"])])
+    assert world.hub.missing_from("room") == ident(0)
+    world.hub.deliver([Gap(["room"])])
+    world.repair(1, message(1), ask=False)
+    assert (world.gaps, world.hub.missing_from("room")) == ([["room"], ["room"]], ident(1))
+
+
 def test_a_gap_before_the_first_welcome_is_asked_about_after_it(world: World) -> None:
     member = world.expect("a")
     world.hub.deliver([Gap(["room"])])
@@ -313,6 +322,28 @@ def test_a_state_that_went_back_is_told_though_the_ids_have_no_hole_by_now(world
     world.repair(5, message(4), message(5))
     codes = [event.get("code", event["id"]) for event in a.connection.told[1:]]
     assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4", "1-5"]
+
+
+def test_what_was_replayed_and_comes_once_more_while_another_gap_is_mended_is_no_loss(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"])])
+    assert world.hub.missing_from("room") == ident(1)
+    world.hub.deliver([Gap(["room"])])
+    world.repair(3, message(2), message(3), ask=False)
+    world.hub.deliver([message(3), message(4)])
+    world.repair(4, message(4))
+    world.hub.deliver([message(5)])
+    assert [event.get("code", event["id"]) for event in a.connection.told[1:]] == ["1-1", "1-2", "1-3", "1-4", "1-5"]
+
+
+def test_a_state_that_went_back_after_a_repair_is_told_too(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"])])
+    world.repair(3, message(2), message(3))
+    world.hub.deliver([Gap(["room"]), message(3, "x")])
+    world.repair(4, message(4))
+    codes = [event.get("code", event["id"]) for event in a.connection.told[1:]]
+    assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4"]
 
 
 def test_without_a_log_only_what_is_missing_is_told(world: World) -> None:

@@ -15,14 +15,20 @@ class FakeMembership:
         self.names: list[str] = []
         self.done: list = []
         self.failing: list[Exception] = []
+        self.untold = False
 
-    async def announce(self) -> None:
+    async def announce(self, between) -> None:
         if self.failing:
             raise self.failing.pop()
         self.done.append("announce")
+        await self.on_announce(between)
 
-    def take_over(self, holds) -> None:
+    async def on_announce(self, between) -> None:
+        pass
+
+    def take_over(self, holds) -> int:
         self.done.append(("take over", [hold.peer for hold in holds]))
+        return len(holds)
 
     def departures(self):
         return iter(self.held)
@@ -45,14 +51,19 @@ class FakeLeases:
         self.beats: list[Beat] = []
         self.touched: list = []
         self.buried: list[str] = []
+        self.beaten = 0
+        self.names = ["r1", "r2"]
+        self.on_adopt = lambda: None
 
     async def beat(self) -> Beat:
+        self.beaten += 1
         return self.beats.pop(0) if self.beats else Beat(False)
 
     async def rooms_of(self, lease: str) -> list[str]:
-        return ["r1", "r2"]
+        return self.names
 
     async def adopt(self, room: str, lease: str) -> list[Hold]:
+        self.on_adopt()
         return [Hold(room, f"{lease}-{room}", 1, 1.0)]
 
     async def bury(self, lease: str = "") -> None:
@@ -108,6 +119,60 @@ async def test_a_lapsed_lease_is_followed_by_an_announcement_until_one_succeeds(
     assert world.membership.done == ["announce"]
 
 
+async def test_who_came_in_under_a_lease_that_was_over_is_told_of() -> None:
+    world = World()
+    world.membership.untold = True
+    await world.keeper._beat()
+    assert world.membership.done == ["announce"]
+
+
+async def test_a_lease_is_renewed_however_many_rooms_there_are_to_adopt() -> None:
+    world = World()
+    world.now = 10
+    world.leases.beats = [Beat(False, ["w9"])]
+    world.leases.names = [f"r{number}" for number in range(2000)]
+
+    def takes_time() -> None:
+        world.now += 0.01
+
+    world.leases.on_adopt = takes_time
+    await world.keeper._beat()
+    assert world.leases.beaten > 10
+    assert world.leases.buried == ["w9"]
+    assert len(world.membership.done) == 2000
+
+
+async def test_a_lease_is_renewed_however_many_members_there_are_to_tell_of() -> None:
+    world = World()
+    world.leases.beats = [Beat(True), Beat(False), Beat(False), Beat(True)]
+
+    async def takes_time(between) -> None:
+        for _ in range(10):
+            world.now += 0.3
+            await between()
+
+    world.membership.on_announce = takes_time
+    await world.keeper._beat()
+    assert world.leases.beaten == 6
+    # One that ran out all the same is told of in the next beat.
+    await world.keeper._beat()
+    assert world.membership.done == ["announce"] * 2
+
+
+async def test_who_was_cut_off_for_nearly_a_lease_gives_others_the_time_as_well() -> None:
+    world = World()
+    world.now = 20
+    await world.keeper._beat()
+    world.leases.beats = [Beat(False, ["w9"]), Beat(False, ["w9"])]
+    world.now = 29.8
+    await world.keeper._beat()
+    assert (world.membership.done, world.leases.buried) == ([], [])
+    world.now = 39.8
+    world.keeper._beaten = 39.3
+    await world.keeper._beat()
+    assert world.leases.buried == ["w9"]
+
+
 async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
     world = World()
     world.now = 10
@@ -125,7 +190,7 @@ async def test_who_was_cut_off_gives_others_a_lease_to_come_back_as_well() -> No
     await world.keeper._beat()
     world.now = 69
     await world.keeper._beat()
-    assert world.leases.buried == []
+    assert (world.membership.done, world.leases.buried) == (["announce"], [])
     world.now = 70
     await world.keeper._beat()
     assert world.leases.buried == ["w9"]

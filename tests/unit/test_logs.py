@@ -79,6 +79,11 @@ def test_no_text_breaks_a_line(text: str) -> None:
     escaped.encode()
 
 
+def test_no_mark_turns_the_direction_of_what_follows() -> None:
+    marks = [chr(code) for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))]
+    assert [mark for mark in marks if logs.escape(mark) == mark] == []
+
+
 def test_level_decides() -> None:
     stream = written("text", level="warning")
     logging.getLogger("relay").info("too much")

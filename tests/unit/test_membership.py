@@ -13,7 +13,6 @@ from relay.codec import Batch, Frame
 from relay.commands import Publish
 from relay.envelope import MessageId
 from relay.errors import REPLACED, OutcomeUnknown, Refused, RelayError, Replaced, Unavailable
-from relay.events import Gap
 from relay.gateways.native import NativeCodec
 from relay.hub import Hub
 from relay.limits import LogTerms
@@ -22,6 +21,7 @@ from relay.memory import MemoryRooms
 from relay.metrics import Metrics
 from relay.presence.base import Hold, LeaseName, Terms
 from relay.presence.memory import MemoryPresence
+from relay.repair import Repairs
 from relay.room import Member
 
 TERMS = Terms(10, 15, 0.5, 3600, 3600, 100, 100)
@@ -75,15 +75,15 @@ class World:
         log = LogTerms(length=10)
         self.rooms = rooms = MemoryRooms(lambda: self.now, time.time, log)
         self.metrics = Metrics()
-        self.hub = Hub(self.metrics, later=lambda _: None, on_gap=lambda names: self.membership.repair(names))
+        self.hub = Hub(self.metrics, later=lambda _: None, on_gap=lambda names: self.repairs.begin(names))
         self.bus = Failing(MemoryBus(self.hub.deliver, rooms, log))
         self.presence = Failing(MemoryPresence(rooms, LeaseName("w"), TERMS))
+        self.repairs = Repairs(self.hub, self.bus, self.presence, lease=0.01)
         self.membership = Membership(
             self.hub,
             self.bus,
             self.presence,
             grace=grace,
-            lease=0.01,
             clock=lambda: self.now,
             metrics=self.metrics,
             random=Random(),
@@ -101,6 +101,12 @@ class World:
         told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.membership.publish(member, Publish(envelope), told.set_result)
         return await told
+
+    async def announce(self) -> None:
+        async def between() -> None:
+            pass
+
+        await self.membership.announce(between)
 
     async def count(self, room: str = "room") -> int:
         return (await self.presence.roster(room)).count
@@ -138,6 +144,22 @@ async def test_a_welcome_says_whether_anything_was_missed(world: World) -> None:
     assert (told["recovered"], told["reason"], told["id"][-2:]) == (False, "not_resumed", "-6")
 
 
+async def test_what_was_said_before_somebody_came_is_not_for_them(world: World) -> None:
+    other = await world.join("other")
+    early = MessageId.parse(other.connection.told[0]["id"])
+    first = await world.join("a")
+    await world.publish(other, b'{"n":"for the first a"}')
+    await world.membership.leave(first, hold=False)
+    second = await world.join("a")
+    key = second.connection.told[0]["resume"]
+    for _ in range(2):
+        back = world.member("a")
+        await world.membership.join(back, offered=key, since=early)
+        key = back.connection.told[0]["resume"]
+        assert [(event["type"], event["reason"]) for event in back.connection.told] == [("welcome", "not_resumed")]
+        await world.announce()
+
+
 @pytest.mark.parametrize(("epochs", "seqs"), [(-1, 0), (1, 0), (0, 100)])
 async def test_a_place_that_was_never_given_is_not_recovered_and_changes_nothing(
     world: World, epochs: int, seqs: int
@@ -151,6 +173,7 @@ async def test_a_place_that_was_never_given_is_not_recovered_and_changes_nothing
     told = back.connection.told[0]
     assert (told["resumed"], told["recovered"], told["reason"]) == (True, False, "epoch")
     assert MessageId.parse(told["id"]).epoch == seen.epoch
+    assert world.rooms.room("room").epoch == seen.epoch
 
 
 async def test_a_log_that_cannot_be_read_leaves_the_place_to_come_back_to(world: World) -> None:
@@ -253,9 +276,12 @@ async def test_who_came_back_is_not_let_go_of_when_the_old_hold_ends(world: Worl
 
 async def test_what_another_worker_left_behind_is_let_go_of_in_time(world: World) -> None:
     world.membership.take_over([Hold("room", "ghost", 5, 3.0)])
+    assert world.membership.take_over([Hold("room", "ghost", 5, 2.9), Hold("room", "other", 6, 3.0)]) == 1
+    assert world.membership.take_over([Hold("room", "other", 6, 3.0)]) == 0
+    del world.membership._departures["room"]["other"]
     assert world.membership.occupied("room")
     assert [departure.due - world.now for departure in world.membership.departures()] == [3.0]
-    assert world.metrics.registry.get_sample_value("relay_adopted_members_total") == 1
+    assert world.metrics.registry.get_sample_value("relay_adopted_members_total") == 2
 
 
 async def test_a_publisher_that_redis_forgot_is_announced_and_publishes(world: World) -> None:
@@ -280,9 +306,68 @@ async def test_announcing_closes_those_whose_place_is_taken(world: World) -> Non
     state = world.presence._inner._rooms.room("room")
     state.places["lost"].generation += 1
     state.places.pop("kept")
-    await world.membership.announce()
+    await world.announce()
     assert (kept.connection.reason, lost.connection.reason) == (None, REPLACED)
     assert await world.count() == 2
+
+
+async def test_who_leaves_while_others_are_told_of_anew_is_not_told_of(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("relay.membership._BATCH", 1)
+    first, second = await world.join("first"), await world.join("second")
+    announce = world.presence._inner.announce
+
+    async def slowly(seats):
+        await world.membership.leave(second, hold=False)
+        return await announce(seats)
+
+    monkeypatch.setattr(world.presence._inner, "announce", slowly)
+    await world.announce()
+    assert [one.peer for one in (await world.presence.roster("room")).members] == ["first"]
+    assert first.connection.reason is None
+
+
+async def test_a_publisher_that_left_before_it_could_be_told_of_anew_stays_away(world: World) -> None:
+    member = await world.join("a")
+    del world.presence._inner._rooms.room("room").places["a"]
+    told = asyncio.ensure_future(world.publish(member))
+    await asyncio.sleep(0)
+    await world.membership.leave(member, hold=True)
+    assert isinstance(await told, RelayError)
+    assert await world.count() == 0
+
+
+async def test_who_comes_in_while_the_others_are_told_of_anew_is_told_of_after_them(world: World) -> None:
+    first = await world.join("a")
+    welcome = first.connection.told[0]
+    replay = world.bus._inner.replay
+
+    async def meanwhile(*arguments):
+        await world.announce()
+        del world.presence._inner._rooms.room("room").places["a"]
+        return await replay(*arguments)
+
+    world.bus._inner.replay = meanwhile
+    back = world.member("a")
+    await world.membership.join(back, offered=welcome["resume"], since=MessageId.parse(welcome["id"]))
+    assert world.membership.untold
+    await world.announce()
+    assert not world.membership.untold
+    assert [(one.peer, one.held) for one in (await world.presence.roster("room")).members] == [("a", False)]
+
+
+async def test_coming_back_without_an_answer_does_not_cost_the_place(world: World) -> None:
+    first = await world.join("a")
+    key = first.connection.told[0]["resume"]
+    await world.membership.leave(first, hold=True)
+    world.presence.after["join"] = [OutcomeUnknown()]
+    with pytest.raises(OutcomeUnknown):
+        await world.membership.join(world.member("a"), offered=key, since=None)
+    for departure in list(world.membership.departures()):
+        await world.membership.settle(departure)
+    assert [one.held for one in (await world.presence.roster("room")).members] == [True]
+    back = world.member("a")
+    await world.membership.join(back, offered=key, since=None)
+    assert back.connection.told[0]["resumed"] is True
 
 
 async def test_a_room_left_and_entered_again_stays_subscribed(world: World) -> None:
@@ -302,55 +387,14 @@ async def test_a_room_nobody_is_in_is_unsubscribed(world: World) -> None:
     assert world.bus.calls == ["subscribe", "unsubscribe", "subscribe"]
 
 
-async def test_after_a_gap_everybody_here_is_given_what_was_missed(world: World) -> None:
-    watcher, other = await world.join("a", presence=True), await world.join("b")
-    await asyncio.sleep(0)
-    world.rooms.ignore(["room"], world.bus._deliver)
-    await world.publish(other, b'{"n":1}')
-    await asyncio.sleep(0)
-    world.rooms.listen(["room"], world.bus._deliver)
-    world.bus.before["replay"] = [Unavailable()]
-    world.hub.deliver([Gap(["room"])])
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 3:
-            await asyncio.sleep(0.01)
-    assert watcher.connection.told[2]["n"] == 1
-    assert world.bus.calls.count("replay") == 2
-
-
-async def test_after_a_gap_that_cannot_be_closed_all_are_told_and_watchers_get_a_fresh_list(
-    world: World, monkeypatch
-) -> None:
-    monkeypatch.setattr("relay.membership._ARRIVAL", 0.01)
-    watcher = await world.join("a", presence=True)
-    await asyncio.sleep(0)
-    world.rooms.room("room").seq += 5
-    world.hub.deliver([Gap(["room"])])
-    world.membership.repair(["room"])
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 3:
-            await asyncio.sleep(0.01)
-    assert [event["type"] for event in watcher.connection.told] == ["welcome", "error", "presence"]
-    assert watcher.connection.told[1]["reason"] == "trimmed"
-    assert watcher.connection.told[2]["members"] == [{"peer": "a"}]
-    assert world.presence.calls.count("roster") == 1
-
-
-async def test_after_redis_forgot_the_list_waits_until_all_workers_have_told_of_their_members(world: World) -> None:
-    watcher = await world.join("a", presence=True)
-    await asyncio.sleep(0)
-    world.rooms.room("room").epoch += 5
-    world.hub.deliver([Gap(["room"])])
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 2:
-            await asyncio.sleep(0)
-    assert watcher.connection.told[1]["reason"] == "epoch"
-    place = world.rooms.room("room").places.pop("a")
-    world.rooms.room("room").places |= {"a": place, "b": place}
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 3:
-            await asyncio.sleep(0.01)
-    assert watcher.connection.told[2]["members"] == [{"peer": "a"}, {"peer": "b"}]
+async def test_what_waits_for_redis_on_its_way_in_holds_up_nobody_who_goes_out(world: World) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    async with world.membership._lock("room"), asyncio.timeout(1):
+        await world.membership.unsubscribe_idle()
+    assert world.bus.calls == ["subscribe"]
+    await world.membership.unsubscribe_idle()
+    assert world.bus.calls == ["subscribe", "unsubscribe"]
 
 
 async def test_whatever_fails_while_leaving_is_not_the_callers_business(world: World) -> None:

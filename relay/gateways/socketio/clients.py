@@ -11,7 +11,7 @@ from relay.codec import Frame
 from relay.config import Settings
 from relay.envelope import MessageId
 from relay.errors import BAD_REQUEST, CloseReason, Refused
-from relay.gateways.session import Entry
+from relay.gateways.entry import Entry
 from relay.gateways.socketio.codec import SocketCodec, call_of
 from relay.gateways.socketio.engine import Engine
 from relay.gateways.socketio.packets import BadPacket, Revision

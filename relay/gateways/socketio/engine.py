@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from relay.codec import Batch, Frame
 from relay.connection import Connection
 from relay.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
-from relay.gateways.session import HoldBack
+from relay.gateways.entry import HoldBack
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, Framing, Packet
 from relay.gateways.socketio.polling import Polling
 from relay.keepalive import Keepalive

@@ -13,8 +13,8 @@ from relay.config import Settings
 from relay.connection import Connection, Receiver
 from relay.errors import Refused
 from relay.gateways.admission import refusal
+from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.session import HoldBack
 from relay.gateways.socketio.clients import Codecs, SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
 from relay.gateways.socketio.packets import FRAMINGS, Revision

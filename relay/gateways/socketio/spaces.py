@@ -8,7 +8,8 @@ from urllib.parse import unquote
 from relay.codec import Batch, Frame
 from relay.connection import Connection
 from relay.errors import BAD_REQUEST, GOING_AWAY, NORMAL, PEER_TAKEN, REPLACED, ROOM_FULL, CloseReason, Refused
-from relay.gateways.session import Dialect, Entry, Session
+from relay.gateways.entry import Dialect, Entry
+from relay.gateways.session import Session
 from relay.gateways.socketio.codec import SocketCodec
 from relay.names import check_room
 from relay.worker import Worker

@@ -1,5 +1,6 @@
 -- Shared by all room scripts. KEYS: 1 meta hash (e: epoch, the version: sequence), 2 presence hash, 3 repeat keys, 4 log.
--- A presence entry is "generation lease until current previous": until is 0 while connected, else the end of the hold.
+-- A presence entry is "generation lease until current previous began": until is 0 while connected, else the end of the hold;
+-- began is the id with which the place was given for the first time.
 -- The version is above every generation given, and grows whenever somebody's claim to a place may have ended.
 -- The log holds what is published, under its id; "log" in ARGV is "most-entries TTL" (ms), "0 0" for none.
 
@@ -13,6 +14,10 @@ local function now_us()
 end
 
 local function now_ms() return math.floor(now_us() / 1000) end
+
+-- Whether a command comes when its sender has given it up (a time in ms, 0 for none): it may have been held up on its way for
+-- minutes, and what is true by now is not what it says.
+local function late(deadline) return deadline ~= '0' and now_ms() > tonumber(deadline) end
 
 local function raise(state) state.version = math.max(state.version + 1, now_us()) end
 
@@ -62,13 +67,15 @@ end
 local function entry_of(peer)
   local text = call('HGET', KEYS[2], peer)
   if not text then return nil end
-  local generation, lease, held, current, previous = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-  return { generation = tonumber(generation), lease = lease, held = tonumber(held), current = current, previous = previous }
+  local generation, lease, held, current, previous, began =
+    string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  return { generation = tonumber(generation), lease = lease, held = tonumber(held),
+    current = current, previous = previous, began = began }
 end
 
 local function write_entry(peer, entry)
   local text = table.concat(
-    { number(entry.generation), entry.lease, number(entry.held), entry.current, entry.previous }, ' ')
+    { number(entry.generation), entry.lease, number(entry.held), entry.current, entry.previous, entry.began }, ' ')
   call('HSET', KEYS[2], peer, text)
 end
 

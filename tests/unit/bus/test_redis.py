@@ -1,12 +1,24 @@
+import asyncio
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.bus.redis import decode
+from relay.bus.redis import RedisBus, decode
 from relay.envelope import MessageId
+from relay.errors import Unavailable
 from relay.events import Joined, Left, Message, TakenOver
+from relay.limits import LogTerms
+from relay.metrics import Metrics
+from relay.redis.client import RedisClient
+from relay.redis.keys import Keys
+from relay.redis.link import Dialer
+from tests.unit.bus.test_subscriber import confirm
+from tests.unit.redis.conftest import ScriptedRedis, server
+
+__all__ = ["server"]
 
 ID = MessageId(7, 8)
 
@@ -29,3 +41,47 @@ def test_payloads_and_the_events_they_are(payload: bytes, event: object) -> None
 def test_a_payload_from_elsewhere_is_a_value_error_at_worst(payload: bytes) -> None:
     with contextlib.suppress(ValueError):
         decode("r", payload)
+
+
+@contextlib.asynccontextmanager
+async def bus_over(server: ScriptedRedis, heard=lambda batch: None, timeout: float = 0.2):
+    dialer = Dialer(server.url, timeout=timeout, name="test")
+    client = RedisClient(dialer, timeout=timeout, waiting=10, on_reconnect=lambda: None)
+    bus = RedisBus(
+        heard,
+        client,
+        dialer,
+        keys=Keys("relay"),
+        worker="w",
+        metrics=Metrics(),
+        clock=time.monotonic,
+        probe_interval=30,
+        publish_timeout=timeout,
+        sequence_ttl=60,
+        log=LogTerms(),
+    )
+    async with client, bus:
+        yield bus
+
+
+async def test_a_room_whose_subscription_was_not_confirmed_is_not_heard_for_ever(server: ScriptedRedis) -> None:
+    def answer(command: list[bytes]) -> bytes | None:
+        if command[0] == b"SUBSCRIBE":
+            return None if b"relay:{deaf}" in command else confirm(command)
+        return b"+OK\r\n"
+
+    server.answer = answer
+    async with bus_over(server) as bus:
+        await bus.subscribe(["heard"])
+        with pytest.raises(Unavailable):
+            await bus.subscribe(["deaf"])
+        before = len(server.commands)
+        server.hang_up()
+        async with asyncio.timeout(5):
+            while not any(command[0] == b"SUBSCRIBE" for command in server.commands[before:]):
+                await asyncio.sleep(0.005)
+        again = {
+            channel for command in server.commands[before:] if command[0] == b"SUBSCRIBE" for channel in command[1:]
+        }
+        assert b"relay:{heard}" in again
+        assert b"relay:{deaf}" not in again

@@ -10,14 +10,14 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import Verdict
 from tests.chaos.rounds import PRESENCE_WITHIN, Outcome, table
 
-PLAIN = next(fault for fault in FAULTS if not fault.may_lose)
+PLAIN = next(fault for fault in FAULTS if not fault.forgets)
 FORGETS = next(fault for fault in FAULTS if fault.forgets)
 WELL = Verdict(sent=10, acknowledged=10, delivered=20, lost=0, repeated=0, disordered=0, told=0, whole_after=0.1)
 
 
 def outcome(fault: Fault = PLAIN, **changes: Any) -> Outcome:
     counted = {name: changes.pop(name) for name in list(changes) if hasattr(WELL, name)}
-    well = Outcome(fault, 1, WELL, 0.5, wrong_presence=[], false_leaves=[], missing=[], unproven=[])
+    well = Outcome(fault, 1, WELL, 0.5, [], false_leaves=[], needlessly_told=set(), missing=[], unproven=[])
     return replace(well, verdict=replace(WELL, **counted), **changes)
 
 
@@ -31,7 +31,7 @@ def test_a_round_as_it_should_be() -> None:
         {"lost": 1},
         {"repeated": 1},
         {"disordered": 1},
-        {"told": 1},
+        {"needlessly_told": {("room", "a")}},
         {"acknowledged": 9},
         {"presence_after": None},
         {"false_leaves": ["a was told that b had left"]},

@@ -16,6 +16,7 @@ class ScriptedRedis:
         self.answer: Answer = lambda command: b"+OK\r\n"
         self.reads: list[list[list[bytes]]] = []
         self.clients: list[asyncio.StreamWriter] = []
+        self.resets = 0
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -57,7 +58,7 @@ class ScriptedRedis:
                         writer.write(reply)
                 self.reads.append(read)
         except ConnectionError:
-            pass
+            self.resets += 1
         finally:
             writer.close()
 

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import gc
 import logging
 from contextlib import suppress
 
@@ -21,6 +23,36 @@ async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis
         assert await client.call("PING") == b"OK"
     commands = [command[0] for command in server.commands if command[0] != b"CLIENT"]
     assert commands == [b"SCRIPT"] * len(ALL) + [b"PING"]
+
+
+async def test_the_password_goes_with_the_user_of_the_url(server: ScriptedRedis) -> None:
+    url = server.url.replace("redis://", "redis://relay@")
+    dialer = Dialer(url, password="hunter2", timeout=0.5, name="test")
+    async with RedisClient(dialer, timeout=0.5, waiting=10, on_reconnect=lambda: None) as client:
+        await client.call("PING")
+    assert server.commands[0] == [b"AUTH", b"relay", b"hunter2"]
+
+
+async def test_a_name_that_takes_long_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    loop, asked = asyncio.get_running_loop(), []
+    unknown: asyncio.Future[None] = loop.create_future()
+
+    async def getaddrinfo(host: str, *_: object) -> None:
+        asked.append(host)
+        await unknown
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    dialer = Dialer("redis://redis", timeout=0.05, name="test")
+    for _ in range(3):
+        with pytest.raises(LinkError, match="no answer within"):
+            await dialer.open(lambda _: None, lambda: None)
+    unknown.set_exception(OSError("Temporary failure in name resolution"))
+    await asyncio.sleep(0)
+    with pytest.raises(LinkError, match="name resolution"):
+        await dialer.open(lambda _: None, lambda: None)
+    gc.collect()
+    assert asked == ["redis", "redis"]
+    assert "never retrieved" not in caplog.text
 
 
 async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
@@ -50,6 +82,32 @@ async def test_who_waits_is_served_when_redis_comes_in_the_order_of_the_calls(se
     assert [command[1] for command in server.commands if command[0] == b"GET"] == [b"0", b"1", b"2", b"3", b"4"]
 
 
+async def test_scripts_are_loaded_in_one_go_however_far_away_redis_is(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+    assert [[command[0] for command in read] for read in server.reads if read[0][0] == b"SCRIPT"] == [
+        [b"SCRIPT"] * len(ALL)
+    ]
+
+
+async def test_who_waited_long_is_no_reason_to_give_a_new_connection_up(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=1.5) as client:
+        began = asyncio.get_running_loop().time()
+        waiting = asyncio.ensure_future(client.call("GET", 1))
+        await asyncio.sleep(0.7)
+        server.answer = lambda command: b"+OK\r\n" if command[0] in {b"CLIENT", b"SCRIPT"} else None
+        await server.start()
+        async with asyncio.timeout(5):
+            while [b"GET", b"1"] not in server.commands:
+                await asyncio.sleep(0.005)
+        later = asyncio.ensure_future(client.call("PING"))
+        await asyncio.sleep(began + 1.7 - asyncio.get_running_loop().time())
+        server.clients[-1].write(b"+first\r\n+second\r\n")
+        assert (await waiting, await later) == (b"first", b"second")
+        assert len(server.clients) == 1
+
+
 async def test_a_command_whose_answer_was_lost_may_have_happened(server: ScriptedRedis) -> None:
     async with client_of(server, timeout=5) as client:
         await client.call("PING")
@@ -76,6 +134,17 @@ async def test_a_silent_redis_is_given_up_and_dialled_anew(server: ScriptedRedis
         assert reconnects == [1]
 
 
+async def test_what_is_given_up_is_not_delivered_later_by_the_system(server: ScriptedRedis) -> None:
+    async with client_of(server, timeout=0.2) as client:
+        await client.call("PING")
+        server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
+        with pytest.raises(OutcomeUnknown):
+            await client.call("GET", "x")
+        async with asyncio.timeout(5):
+            while not server.resets:
+                await asyncio.sleep(0.005)
+
+
 async def test_a_refusal_is_told_with_its_words(server: ScriptedRedis) -> None:
     async with client_of(server) as client:
         await client.call("PING")
@@ -96,6 +165,48 @@ async def test_forgotten_scripts_are_loaded_again(server: ScriptedRedis) -> None
         await client.call("PING")
         server.answer = answer
         assert await client.run(PUBLISH, ("k",), "a") == b"done"
+
+
+async def test_nothing_overtakes_what_waits_for_the_scripts(server: ScriptedRedis) -> None:
+    done = []
+    async with client_of(server) as client:
+        await client.call("PING")
+        before = len(server.commands)
+        server.answer = lambda command: None
+        for number in (b"1", b"2"):
+            client.send_script(PUBLISH, (), (number,), done.append)
+        await until_sent(server, before + 2)
+        server.clients[0].write(b"-NOSCRIPT No matching script\r\n")
+        await until_sent(server, before + 3)
+        client.send_script(PUBLISH, (), (b"3",), done.append)
+        await asyncio.sleep(0.02)
+        server.clients[0].write(b"-NOSCRIPT No matching script\r\n")
+        await asyncio.sleep(0.02)
+        server.answer = lambda command: b"+done\r\n"
+        server.clients[0].write(b"+sha\r\n" * len(ALL))
+        async with asyncio.timeout(5):
+            while len(done) < 3:
+                await asyncio.sleep(0.005)
+    sent = [command[-1] for command in server.commands[before:] if command[0] == b"EVALSHA"]
+    assert sent == [b"1", b"2", b"1", b"2", b"3"]
+
+
+async def until_sent(server: ScriptedRedis, count: int) -> None:
+    async with asyncio.timeout(5):
+        while len(server.commands) < count:
+            await asyncio.sleep(0.005)
+
+
+async def test_who_stops_while_it_connects_leaves_no_connection_behind(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    async with client_of(server, timeout=5):
+        async with asyncio.timeout(5):
+            while not any(command[0] == b"SCRIPT" for command in server.commands):
+                await asyncio.sleep(0.005)
+        (connection,) = server.clients
+    async with asyncio.timeout(1):
+        with contextlib.suppress(ConnectionResetError):
+            await connection.wait_closed()
 
 
 async def test_who_fails_over_a_reply_keeps_nobody_from_theirs(server: ScriptedRedis, caplog) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from relay.errors import CloseReason
-from relay.gateways.session import Entry
+from relay.gateways.entry import Entry
 from relay.gateways.socketio.codec import SocketCodec, call_of
 from relay.gateways.socketio.engine import Engine
 from relay.gateways.socketio.legacy.packets import (

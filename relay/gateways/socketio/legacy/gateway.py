@@ -14,8 +14,8 @@ from relay.config import Settings
 from relay.connection import Connection, Receiver
 from relay.errors import Refused
 from relay.gateways.admission import refusal
+from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.session import HoldBack
 from relay.gateways.socketio.clients import Codecs
 from relay.gateways.socketio.codec import SocketCodec
 from relay.gateways.socketio.engine import Engine, Engines
