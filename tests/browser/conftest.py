@@ -129,7 +129,7 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
 async def begun(
     request: pytest.FixtureRequest, browser: Browser, site: str, fleet: tuple[Relay, Relay]
 ) -> AsyncIterator[dict[Scene, asyncio.Task[None]]]:
-    """The scenes of this module that are asked for, a few at a time: most of their time is the libraries' own waiting."""
+    """The scenes of this module that are asked for, a few at a time: most of their time is the libraries' waiting."""
     stage = asyncio.Semaphore(_STAGE)
 
     async def play(scene: Scene) -> None:
