@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := tests/conformance
+BROWSER := tests/browser
 BENCH := tests/bench
 BENCH_VENV := build/bench/venv
 
 # What `make test` needs from the system, as command:package.
-TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime
+TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -21,11 +22,14 @@ help: ## List what can be made.
 run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 	@exec $(BIN)/relay serve $(ARGS)
 
-test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
+test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
 	$(BIN)/python -m pytest $(ARGS)
 
-test-deploy: $(VENV)/.installed-dev ## Bring the deployment up with Docker, and test it.
+test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker, and test it; ARGS="--record" keeps the table.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
+
+# Beside an engine with compose v2, which is whoever runs it to bring.
+test-deploy: TOOLS := curl:curl iptables:iptables nsenter:util-linux script:bsdutils systemd-analyze:systemd
 
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, some hours; ARGS="--only ws" for less.
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
@@ -65,7 +69,7 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 clean: ## Remove what was made.
-	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules $(BROWSER)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The virtual environment, from the lock files alone.
 
@@ -110,10 +114,6 @@ tools:
 		echo "    apt-get install$$missing" >&2; exit 1; \
 	fi
 
-ifneq ($(wildcard $(CONFORMANCE)/package-lock.json),)
-$(CONFORMANCE)/node_modules/.installed: $(CONFORMANCE)/package.json $(CONFORMANCE)/package-lock.json | tools
-	npm ci --prefix $(CONFORMANCE) --no-audit --no-fund
+%/node_modules/.installed: %/package.json %/package-lock.json | tools
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
-else
-$(CONFORMANCE)/node_modules/.installed: ;
-endif

@@ -1,19 +1,26 @@
 """Every setting, declared once: its default, what is allowed, and what it means.
 
 A setting is a field of `Settings`; its flag is `--like-this`, its variable `RELAY_LIKE_THIS`. A flag wins over a
-variable, a variable over the default. A limit names its consequence. The README's table is made from this.
+variable, a variable over the default. A secret may stand in a file that `RELAY_LIKE_THIS_FILE` names, so that neither a
+process list nor an environment shows it. A limit names its consequence. The README's table is made from this.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
+from relay.ice import parse_ice_servers
+
 VARIABLE_PREFIX: Final = "RELAY_"
 
 Seconds = float
+
+ReadSecret = Callable[[str], str]
+"""Returns the secret in a file; raises OSError, or ValueError with a text that goes on from "the file"."""
 
 
 def _what(text: str, *, consequence: str = "", secret: bool = False, allowed: str = "", **bounds: Any) -> Meta:
@@ -43,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="empty, or a URL that begins with redis://, rediss:// or unix://",
         ),
     ] = ""
+    redis_password: Annotated[str, _what("Password for Redis, where its URL has none", secret=True)] = ""
     workers: Annotated[int, _count("Worker processes behind the port", le=256)] = 1
     tls_cert: Annotated[str, _what("Certificate file (PEM), for wss:// and https://")] = ""
     tls_key: Annotated[str, _what("Private key file (PEM) of the certificate")] = ""
@@ -89,6 +97,32 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="a list of addresses and networks, such as 10.0.0.0/8",
         ),
     ] = ()
+
+    pages: Annotated[Literal["on", "off"], _what("The page at / and the demo at /demo")] = "on"
+    public_url: Annotated[
+        str,
+        _what(
+            "Where browsers find this relay, for the page at /; empty for where the page was asked for",
+            pattern=r"^$|^https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,200})?$",
+            allowed="empty, or an http:// or https:// URL without a query",
+        ),
+    ] = ""
+    ice_servers: Annotated[
+        str,
+        _what(
+            "STUN and TURN servers that joined clients are told of",
+            secret=True,
+            allowed="a JSON list as RTCPeerConnection takes it, or stun: URLs with commas between",
+        ),
+    ] = ""
+    socketio_events: Annotated[
+        tuple[str, ...],
+        _what(
+            "Events that Socket.IO clients may emit, comma-separated; * for all",
+            consequence="error event_not_allowed",
+            allowed="a list of names",
+        ),
+    ] = ("*",)
 
     max_message: Annotated[
         int,
@@ -195,6 +229,11 @@ class Setting(NamedTuple):
         """`RELAY_LIKE_THIS`."""
         return VARIABLE_PREFIX + self.name.upper()
 
+    @property
+    def file_variable(self) -> str:
+        """`RELAY_LIKE_THIS_FILE`: names the file that holds a secret; empty for what is none."""
+        return f"{self.variable}_FILE" if self.secret else ""
+
 
 class SettingsError(Exception):
     """One or more settings are wrong; the lines name each setting, its source, its value and what is allowed."""
@@ -220,8 +259,14 @@ def declared() -> Iterator[Setting]:
         )
 
 
-def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """Read settings from flags (name → text) over variables over defaults.
+def _no_files(path: str) -> str:
+    raise ValueError("is not read here")
+
+
+def load(
+    flags: Mapping[str, str], environ: Mapping[str, str], read_secret: ReadSecret = _no_files
+) -> tuple[Settings, dict[str, str]]:
+    """Read settings from flags (name → text) over variables, and files that variables name, over defaults.
 
     Returns the settings and where each came from: the flag, the variable, or "default". Raises `SettingsError`.
     """
@@ -230,20 +275,13 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings
     problems: list[str] = []
     known = list(declared())
     for setting in known:
-        if setting.name in flags:
-            text, source = flags[setting.name], setting.flag
-        elif setting.variable in environ:
-            text, source = environ[setting.variable], setting.variable
-        else:
-            sources[setting.name] = "default"
-            continue
-        sources[setting.name] = source
         try:
-            values[setting.name] = _convert(setting, text)
-        except (msgspec.ValidationError, ValueError):
-            shown = "***" if setting.secret else repr(text)
-            problems.append(f"{setting.name} (from {source}): {shown} is not allowed; allowed: {setting.allowed}")
-    variables = {setting.variable for setting in known}
+            text, sources[setting.name] = _find(setting, flags, environ, read_secret)
+            if text is not None:
+                values[setting.name] = _convert(setting, text, sources[setting.name])
+        except _Problem as problem:
+            problems.append(str(problem))
+    variables = {variable for setting in known for variable in (setting.variable, setting.file_variable)}
     problems += [
         f"{name}: there is no such setting; `relay config` lists them all"
         for name in sorted(environ)
@@ -262,23 +300,54 @@ def masked(setting: Setting, value: object) -> str:
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     if not setting.secret or not text:
         return text
-    scheme, mark, rest = text.partition("://")
-    if not mark:
+    if setting.name != "redis":
         return "***"
+    scheme, _, rest = text.partition("://")
     rest, query, _ = rest.partition("?")
     credentials, at, place = rest.rpartition("@")
     return f"{scheme}://{'***@' if at else ''}{place if at else credentials or place}{'?***' if query else ''}"
 
 
-def _convert(setting: Setting, text: str) -> Any:
+class _Problem(Exception):
+    """What is wrong with one setting, as the operator is told."""
+
+
+def _find(
+    setting: Setting, flags: Mapping[str, str], environ: Mapping[str, str], read_secret: ReadSecret
+) -> tuple[str | None, str]:
+    """A setting's text, None where the default stands, and where it came from."""
+    in_file = bool(setting.file_variable) and setting.file_variable in environ
+    if in_file and setting.variable in environ:
+        raise _Problem(f"{setting.name}: {setting.variable} and {setting.file_variable} are both set; leave one out")
+    if setting.name in flags:
+        return flags[setting.name], setting.flag
+    if setting.variable in environ:
+        return environ[setting.variable], setting.variable
+    if not in_file:
+        return None, "default"
+    path = environ[setting.file_variable]
+    try:
+        return read_secret(path), setting.file_variable
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise _Problem(f"{setting.name} (from {setting.file_variable}): the file {path!r} {reason}") from None
+
+
+def _convert(setting: Setting, text: str, source: str) -> Any:
     kind = get_type_hints(Settings, include_extras=True)[setting.name]
-    if kind.__origin__ == tuple[str, ...]:
+    try:
+        if setting.name == "ice_servers":
+            parse_ice_servers(text)
+        if kind.__origin__ != tuple[str, ...]:
+            return msgspec.convert(text, kind, strict=False)
         items = tuple(item.strip() for item in text.split(",") if item.strip())
         if setting.name == "trusted_proxies":
             for item in items:
                 ip_network(item)
         return items
-    return msgspec.convert(text, kind, strict=False)
+    except (msgspec.ValidationError, ValueError):
+        shown = "***" if setting.secret else repr(text)
+        raise _Problem(f"{setting.name} (from {source}): {shown} is not allowed; allowed: {setting.allowed}") from None
 
 
 def _contradictions(settings: Settings) -> list[str]:
@@ -288,6 +357,8 @@ def _contradictions(settings: Settings) -> list[str]:
             f"workers: {settings.workers} is not allowed without Redis: workers meet only there; "
             "give --redis redis://localhost:6379 (or RELAY_REDIS), or --workers 1"
         )
+    if settings.redis_password and _has_password(settings.redis):
+        problems.append("redis_password: the Redis URL has a password already; leave one out")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         missing = "tls_key" if settings.tls_cert else "tls_cert"
         problems.append(f"{missing}: is missing; tls_cert and tls_key go together")
@@ -300,3 +371,11 @@ def _contradictions(settings: Settings) -> list[str]:
     if settings.sequence_ttl < settings.presence_ttl:
         problems.append("sequence_ttl: must not be shorter than presence_ttl, or live rooms lose their sequence")
     return problems
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.password is not None or "password" in parse_qs(parts.query)
+    except ValueError:
+        return False

@@ -100,7 +100,7 @@ class Welcome:
     """The connection is in `room` as `peer`; `resume` is the key to come back with.
 
     `id` is the member's place in the room: the newest id, or the one that the missed events follow which come next, if
-    it is `recovered`. None stands for somebody who did not ask; False has a `reason`.
+    it is `recovered`. None stands for somebody who did not ask; False has a `reason`. `first` if nobody else is here.
     """
 
     room: str
@@ -112,6 +112,7 @@ class Welcome:
     reason: Loss = ""
     roster: Roster | None = None
     key: str = ""
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,15 @@ class PresenceList:
 
     room: str
     roster: Roster
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """Whether a name was found in use, as a room or as a channel of `room`."""
+
+    room: str
+    present: bool
     key: str = ""
 
 
@@ -188,5 +198,5 @@ class Pong:
     key: str = ""
 
 
-Answer = Welcome | Recovered | PresenceChange | PresenceList | Gone | Listening | Ack | Failure | Pong
+Answer = Welcome | Recovered | PresenceChange | PresenceList | Detected | Gone | Listening | Ack | Failure | Pong
 Event = Message | Answer

@@ -12,7 +12,9 @@ from relay.redis.link import Dialer
 
 async def live_rooms(settings: Settings) -> Sequence[tuple[str, int]]:
     """Every room that has members, and how many, as Redis knows it; raises `Unavailable` or `OutcomeUnknown`."""
-    dialer = Dialer(settings.redis, timeout=settings.publish_timeout, name="relay-rooms")
+    dialer = Dialer(
+        settings.redis, password=settings.redis_password, timeout=settings.publish_timeout, name="relay-rooms"
+    )
     client = RedisClient(dialer, timeout=settings.publish_timeout, waiting=1000, on_reconnect=lambda: None)
     # Only ever asked, so none of what a worker's lease needs is used.
     terms = Terms(

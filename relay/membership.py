@@ -124,7 +124,16 @@ class Membership:
         recovered = None if since is None else not replay.lost
         place = since if since is not None and recovered else given.id
         welcome = Welcome(
-            member.room, member.peer, place, resume, given.resumed, recovered, replay.lost, given.roster, key
+            member.room,
+            member.peer,
+            place,
+            resume,
+            given.resumed,
+            recovered,
+            replay.lost,
+            given.roster,
+            key,
+            first=given.first,
         )
         self._hub.admit(member, given.generation, welcome, replay)
         # The lease under which the place was taken may be over, if another was announced since.
@@ -321,7 +330,7 @@ class Membership:
             generation,
             command.to,
             command.channel,
-            command.key,
+            command.key if command.once else "",
             self._seen(room),
             fence,
             command.after,

@@ -1,12 +1,16 @@
 """Every metric, declared once. Names and units follow the Prometheus conventions; no label comes from a client."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from relay.errors import CLOSE_REASONS, ERRORS
+from relay.events import Loss
 
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -52,12 +56,23 @@ class Traffic(Collector):
         yield CounterMetricFamily("relay_sent_bytes", "Bytes of messages to clients.", self.bytes_out)
 
 
+def _from_nothing(counter: Counter, values: Iterable[str]) -> Counter:
+    """Have a series at 0 for each of these: one that begins at 1 is an increase that no alert sees."""
+    for value in values:
+        counter.labels(value)
+    return counter
+
+
 class Metrics:
-    """One worker's metrics, in a registry of their own."""
+    """One worker's metrics, in a registry of their own; with those of its process, where the system tells them."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.connections = Gauge("relay_connections", "Open WebSocket connections.", registry=registry)
+        self.connection_limit = Gauge(
+            "relay_connection_limit", "Connections this worker may have (max-connections).", registry=registry
+        )
         self.rooms = Gauge("relay_rooms", "Rooms with members on this worker.", registry=registry)
         self.members = Gauge("relay_members", "Members on this worker, a connection once per room.", registry=registry)
         self.held = Gauge("relay_held_members", "Lost members whose place this worker holds.", registry=registry)
@@ -70,12 +85,14 @@ class Metrics:
         self.tasks = Gauge("relay_tasks", "Tasks of the event loop.", registry=registry)
         self.handshakes = Counter("relay_handshakes_total", "WebSocket handshakes accepted.", registry=registry)
         self.traffic = Traffic(registry)
-        self.refused = Counter(
+        refused = Counter(
             "relay_refused_total", "Requests, frames and commands refused, by error code.", ["code"], registry=registry
         )
-        self.closed = Counter(
+        self.refused = _from_nothing(refused, ERRORS)
+        closed = Counter(
             "relay_closed_connections_total", "Connections ended, by close reason.", ["reason"], registry=registry
         )
+        self.closed = _from_nothing(closed, [reason.name for reason in CLOSE_REASONS])
         self.publish_seconds = Latency(
             "relay_publish_duration_seconds",
             "From a client's message to its id; one message in sixteen.",
@@ -97,18 +114,20 @@ class Metrics:
         self.repaired = Counter(
             "relay_repaired_rooms_total", "Times that what a room had missed was read back.", registry=registry
         )
-        self.lost = Counter(
+        lost = Counter(
             "relay_lost_rooms_total",
             "Times that a room's members were told of lost messages, by reason.",
             ["reason"],
             registry=registry,
         )
-        self.recoveries = Counter(
+        self.lost = _from_nothing(lost, filter(None, get_args(Loss)))
+        recoveries = Counter(
             "relay_recoveries_total",
             "Members who came back with their last id, by outcome.",
             ["outcome"],
             registry=registry,
         )
+        self.recoveries = _from_nothing(recoveries, ["recovered", *filter(None, get_args(Loss))])
         self.lease_lapses = Counter(
             "relay_lease_lapses_total", "Times this worker's lease had lapsed.", registry=registry
         )

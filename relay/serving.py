@@ -1,7 +1,9 @@
 """Putting a worker on its sockets: alone in this process, or as one of several under a supervisor."""
 
 import contextlib
+import logging
 import os
+import resource
 import socket
 import ssl
 import sys
@@ -15,6 +17,11 @@ from relay import logs
 from relay.app import create_app
 from relay.config import Settings
 from relay.server import Listener, Server, bind, bind_path, run, tls_context
+
+log = logging.getLogger("relay.serving")
+
+_OTHER_FILES = 256
+"""What a worker opens beside its clients' connections, at most: listeners, Redis, requests for health and metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ def open_sockets(settings: Settings) -> Opened:
 
 def serve_alone(settings: Settings, opened: Opened) -> None:
     """Serve in this process until a signal comes."""
+    settings = within_open_files(settings)
     listeners = [*(Listener(sock, opened.tls) for sock in opened.public), *map(Listener, opened.admin)]
     run(_server(settings, listeners, siblings=()))
 
@@ -72,6 +80,7 @@ def serve_brief() -> None:
     if settings.worker_id:
         settings = msgspec.structs.replace(settings, worker_id=f"{settings.worker_id}-{brief.index}")
     logs.configure(settings.log_level, settings.log_format, worker=settings.worker_id or f"pid {os.getpid()}")
+    settings = within_open_files(settings)
     tls = tls_context(settings)
     path = Path(brief.siblings[brief.index])
     path.unlink(missing_ok=True)  # of a worker that was killed
@@ -84,6 +93,31 @@ def serve_brief() -> None:
         run(_server(settings, listeners, siblings=brief.siblings, leash=sys.stdin.fileno()))
     finally:
         _remove(path, orphaned=os.getppid() != supervisor)
+
+
+def within_open_files(settings: Settings) -> Settings:
+    """Have the system allow as many open files as `max_connections` needs; where it does not, lower that and say so.
+
+    So clients past it are refused with `worker_full` and find another worker, instead of waiting for an accept.
+    """
+    wanted = settings.max_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY or soft >= settings.max_connections + _OTHER_FILES:
+        return settings
+    lowered = max(1, soft - _OTHER_FILES)
+    log.warning(
+        "max_connections is %d here and not %d: the system allows %d open files (ulimit -n, LimitNOFILE=)",
+        lowered,
+        settings.max_connections,
+        soft,
+    )
+    return msgspec.structs.replace(settings, max_connections=lowered)
 
 
 def _server(

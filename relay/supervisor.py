@@ -25,7 +25,7 @@ WORKER_COMMAND: Final = (sys.executable, "-m", "relay", "worker")
 """What is run for each worker; it finds its `Brief` on its standard input."""
 
 _CLOSING = 5.0
-"""Seconds a worker has, beyond the drain timeout, to end."""
+"""Seconds a worker has, beyond the drain's delay and timeout, to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Supervisor:
     async def _end(self, worker: asyncio.subprocess.Process, *, gently: bool) -> None:
         if worker.returncode is None and gently:
             worker.send_signal(signal.SIGTERM)
-            patience = self._settings.drain_timeout + _CLOSING
+            patience = self._settings.drain_delay + self._settings.drain_timeout + _CLOSING
             await _first(worker.wait(), self._forced.wait(), asyncio.sleep(patience))
         if worker.returncode is None:
             if gently:

@@ -77,8 +77,9 @@ class RedisServer:
         deadline = time.monotonic() + 10
         while True:
             try:
-                if self.client.ping():
-                    return self
+                with self.client as client:
+                    if client.ping():
+                        return self
             except redis.ConnectionError:  # also while it loads
                 assert time.monotonic() < deadline, "redis-server does not answer"
                 time.sleep(0.02)

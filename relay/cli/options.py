@@ -9,7 +9,8 @@ from relay.cli.text import plain
 from relay.config import Setting
 
 GROUPS: Final[Mapping[str, str]] = {
-    "Where": "host port redis workers tls_cert tls_key default_room origins trusted_proxies",
+    "Where": "host port redis redis_password workers tls_cert tls_key default_room origins trusted_proxies",
+    "Browsers": "pages public_url ice_servers",
     "Operators": "admin_host admin_port admin_token log_level log_format worker_id prefix",
     "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue",
     "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list replay_length replay_age",
@@ -40,7 +41,8 @@ def settings_options(settings: Iterable[Setting]) -> Callable[[Callable[..., Non
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         for setting in reversed(list(settings)):
-            text = f"{setting.description}. [{setting.variable}{_default(setting)}]"
+            file = f", or its file in {setting.file_variable}" if setting.file_variable else ""
+            text = f"{setting.description}. [{setting.variable}{file}{_default(setting)}]"
             function = click.option(setting.flag, setting.name, metavar=_metavar(setting), help=text)(function)
         return function
 

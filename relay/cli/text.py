@@ -20,6 +20,7 @@ def greeting(settings: Settings, port: int) -> str:
     rows = [
         ("serves", f"{socket} and {socket}rooms/{{room}}{several}"),
         ("health", f"http{secure}://{place}/health"),
+        *([("page", settings.public_url or f"http{secure}://{place}/")] if settings.pages == "on" else []),
         ("bus", bus),
         ("try", f"{_python()} -m websockets {socket}"),
     ]
@@ -31,7 +32,7 @@ def settings_table() -> str:
     lines = ["| Flag, variable | Default | Meaning | Allowed | Past it |", "| --- | --- | --- | --- | --- |"]
     for one in declared():
         cells = (
-            f"`{one.flag}`<br>`{one.variable}`",
+            "<br>".join(f"`{name}`" for name in (one.flag, one.variable, one.file_variable) if name),
             f"`{plain(one.default)}`" if plain(one.default) else "",
             one.description,
             one.allowed,

@@ -6,17 +6,45 @@ import json
 import signal
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+import click
 import msgspec
 
 from relay import logs
-from relay.client import Closed, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Room
+from relay.cli.settings import fail
+from relay.client import Closed, Envelope, Event, Interrupted, Joined, Left, Lost, Options, Resumed, Room, join
 
 _json = msgspec.json.Encoder()
 _ADDED = frozenset({"from", "id", "sender", "channel"})
 
 Say = Callable[[str], None]
+
+
+@click.command("watch")
+@click.argument("room")
+@click.option("--url", default="ws://localhost:8888", show_default=True, help="Where the relay is (ws:// or wss://).")
+@click.option("--peer", default="", help="The id to be in the room as; one of the relay's choice without it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
+    """Follow what is said in a room, and who comes and goes, until Ctrl-C.
+
+    Comes back by itself when the connection is lost, and shows what was said meanwhile.
+    """
+    logs.configure("error", "text")
+    note = partial(click.echo, err=True)
+    try:
+        watched = join(url, room, peer=peer, presence=True, options=Options(proxy=True))
+    except ValueError as error:
+        fail([f"--url: {error}"], status=2)
+    note(f"connecting to {logs.escape(url)}")
+    try:
+        asyncio.run(until_stopped(watch(watched, as_json=as_json, say=click.echo, note=note)))
+    except Closed as closed:
+        fail([reason(closed)], status=1)
+    except BrokenPipeError:
+        return
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:

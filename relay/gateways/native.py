@@ -5,9 +5,9 @@ command or an event. Anybody who knows only envelopes never meets an event that 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -19,10 +19,13 @@ from relay import events
 from relay.codec import Frame
 from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
 from relay.config import Settings
+from relay.connection import Connection, Receiver
 from relay.envelope import Channel, Key, MessageId, read_envelope, read_frame
 from relay.errors import BadFrame, Refused
-from relay.gateways.serving import header, serve
-from relay.gateways.session import Dialect, Entry
+from relay.gateways.entry import Dialect, Entry, HoldBack
+from relay.gateways.serving import client_address, header, serve
+from relay.gateways.session import Session
+from relay.ice import IceServer, parse_ice_servers
 from relay.names import check_peer, check_room
 
 SUBPROTOCOL = "relay.v1"
@@ -86,9 +89,13 @@ _COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "
 
 
 class NativeCodec:
-    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own."""
+    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own.
 
-    def __init__(self, *, tagged: bool = False) -> None:
+    `ice_servers` are given to everybody who is welcomed.
+    """
+
+    def __init__(self, ice_servers: Sequence[IceServer] = (), *, tagged: bool = False) -> None:
+        self._ice_servers = {"iceServers": ice_servers} if ice_servers else {}
         self._tagged = tagged
         self.key = "native+room" if tagged else "native"
 
@@ -103,7 +110,8 @@ class NativeCodec:
         if isinstance(event, events.Message):
             end = b',"room":"%s"}' % event.room.encode("ascii") if self._tagged else b"}"
             return Frame(event.body + end)
-        return Frame(_json.encode(_as_json(event, tagged=self._tagged)))
+        fields = _as_json(event, tagged=self._tagged)
+        return Frame(_json.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
 
 
 def _read_command(data: bytes) -> Command:
@@ -166,6 +174,7 @@ def _fields(event: events.Answer) -> dict[str, Any]:
                 "room": event.room,
                 "id": str(event.id),
                 "resumed": event.resumed,
+                "first": event.first,
                 "resume": event.resume,
             }
             if event.recovered is not None:
@@ -180,17 +189,17 @@ def _fields(event: events.Answer) -> dict[str, Any]:
         case events.PresenceList():
             present = {"present": event.roster.count > 0}
             return {"type": "presence"} | present | _members(event.roster) | {"id": str(event.roster.id)}
+        case events.Detected():
+            return {"type": "presence", "present": event.present}
         case events.Gone():
             return {"type": "left"}
         case events.Listening():
             return {"type": "subscribed", "channels": event.channels}
-        case events.Ack():
-            return {"type": "ack", "id": str(event.id)}
+        case events.Ack() | events.Pong():
+            return {"type": type(event).__name__.lower(), "id": str(event.id)}
         case events.Failure():
             about = {"about": event.about} if event.about else {}
             return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
-        case events.Pong():
-            return {"type": "pong", "id": str(event.id)}
 
 
 def _members(roster: events.Roster) -> dict[str, Any]:
@@ -201,15 +210,22 @@ def _members(roster: events.Roster) -> dict[str, Any]:
 class NativeGateway:
     """The WebSocket endpoint: reads the request, and leaves the rest to a session."""
 
-    dialect: ClassVar = Dialect(NativeCodec(), NativeCodec(tagged=True))
-
     def __init__(self, settings: Settings) -> None:
         self._default_room = settings.default_room
+        ice_servers = parse_ice_servers(settings.ice_servers)
+        self._dialect = Dialect(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
         subprotocol = _choose(scope["subprotocols"])
-        await serve(scope, receive, send, self.dialect, entry=partial(self._entry, scope), subprotocol=subprotocol)
+        await serve(scope, receive, send, opening=partial(self._open, scope), subprotocol=subprotocol)
+
+    def _open(
+        self, scope: Scope, connection: Connection, hold_back: HoldBack
+    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        worker = scope["state"]["worker"]
+        session = Session(connection, worker, self._dialect, address=client_address(scope), hold_back=hold_back)
+        return session, session.enter(partial(self._entry, scope))
 
     def _entry(self, scope: Scope) -> Entry:
         room: str | None = scope["path_params"].get("room")

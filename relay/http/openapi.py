@@ -232,7 +232,12 @@ _ABOUT_PATHS: Final[dict[str, Json]] = {
         "get": {
             "operationId": "about",
             "summary": "What this service is; as a WebSocket: the default room",
-            "responses": {"200": _json(_ref("Service"), "A short description.")},
+            "responses": {
+                "200": {
+                    "description": "A short description; for browsers, which ask for HTML, a page.",
+                    "content": {"application/json": {"schema": _ref("Service")}, "text/html": {"schema": _STRING}},
+                }
+            },
         }
     },
     "/openapi.json": {

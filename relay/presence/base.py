@@ -50,6 +50,7 @@ class Admission:
     """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed).
 
     `began` is the id with which the place was given for the first time: what was said earlier is not for this peer.
+    `first` if nobody else has one, connected or held: of several who come at once, exactly one is.
     """
 
     generation: int
@@ -57,6 +58,7 @@ class Admission:
     resumed: bool
     roster: Roster | None = None
     began: MessageId = BEFORE_ALL
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

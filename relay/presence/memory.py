@@ -33,7 +33,8 @@ class MemoryPresence:
         began = before.began if before else place
         state.places[peer] = Place(generation, str(self._lease), fresh, offered, began)
         self._rooms.emit(TakenOver(room, place, peer, generation) if before else Joined(room, place, peer))
-        return Admission(generation, place, before is not None, self._roster(state) if roster else None, began)
+        present = self._roster(state) if roster else None
+        return Admission(generation, place, before is not None, present, began, first=len(state.places) == 1)
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""

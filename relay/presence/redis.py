@@ -87,10 +87,10 @@ class RedisPresence:
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if reply[0] == b"full":
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
-        status, generation, message_id, listed, began = reply
+        status, generation, message_id, listed, began, first = reply
         current = read_id(message_id)
-        list_ = _roster(listed, current) if roster else None
-        return Admission(int(generation), current, status == b"resumed", list_, read_id(began))
+        present = _roster(listed, current) if roster else None
+        return Admission(int(generation), current, status == b"resumed", present, read_id(began), first=bool(first))
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""

@@ -101,29 +101,51 @@ class Link(asyncio.Protocol):
 
 
 class Dialer:
-    """Opens links to one Redis."""
+    """Opens links to one Redis; `password` is for a URL that has none."""
 
-    def __init__(self, url: str, *, timeout: float, name: str) -> None:
+    def __init__(self, url: str, *, timeout: float, name: str, password: str = "") -> None:
         self._timeout = timeout
         self._pool = ConnectionPool.from_url(
             url,
+            password=password or None,
             protocol=2,
             client_name=name,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=timeout,
             socket_timeout=timeout,
         )
+        self._lookup: asyncio.Future[Any] | None = None
 
     async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> Link:
         """Connect, within the time given; raise `LinkError` if that fails."""
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(self._timeout):
+                await self._look_up()
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (OSError, RedisError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             raise LinkError(str(error) or f"no answer within {self._timeout:g} s") from error
         return Link(connection, on_replies, on_lost)
+
+    async def _look_up(self) -> None:
+        """Wait until the host's name is known: one lookup at a time, which outlives an attempt that is given up.
+
+        In a container whose Redis is away its name is, too; finding that out takes longer than an attempt may.
+        """
+        host, loop = self._pool.connection_kwargs.get("host"), asyncio.get_running_loop()
+        if host is None:
+            return
+        if self._lookup is None or self._lookup.done():
+            self._lookup = asyncio.ensure_future(loop.getaddrinfo(host, None))
+            self._lookup.add_done_callback(_ignore_failure)
+        await asyncio.shield(self._lookup)
+
+
+def _ignore_failure(lookup: asyncio.Future[Any]) -> None:
+    """A name that is not found when nobody waits any more is nobody's failure."""
+    if not lookup.cancelled():
+        lookup.exception()
 
 
 class Pending:

@@ -24,14 +24,15 @@ from relay.config import Settings
 from relay.connection import WireConnection
 from relay.envelope import Fence, MessageId
 from relay.events import Replay, Welcome
-from relay.gateways.native import NativeGateway
+from relay.gateways.entry import Dialect
+from relay.gateways.native import NativeCodec
 from relay.gateways.session import Session
+from relay.keepalive import Keepalive
 from relay.pacer import Pacer
 from relay.redis.keys import Keys
 from relay.redis.link import Link, pack
 from relay.redis.scripts import PUBLISH
 from relay.room import Member
-from relay.wire.keepalive import Keepalive
 from relay.wire.websocket import Limits, WebSocketProtocol
 from relay.worker import Worker
 from tests.bench.accounting import cpu_seconds
@@ -39,6 +40,7 @@ from tests.bench.run import free_port, wait_for
 
 ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")
+DIALECT = Dialect(NativeCodec(), NativeCodec(tagged=True))
 NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
 ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
 PLACE, FENCE = MessageId(1_700_000_000_000, 10), Fence(1_700_000_000_000_000, 1_700_000_000_000)
@@ -97,9 +99,9 @@ class Stage:
     def _member(self, room: str, peer: str, limits: Limits) -> tuple[Member, WebSocketProtocol]:
         protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
         connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics)
-        session = Session(connection, self.worker, NativeGateway.dialect, address="-", hold_back=lambda *, paused: None)
+        session = Session(connection, self.worker, DIALECT, address="-", hold_back=lambda *, paused: None)
         protocol.attach(session)
-        member = Member(connection, NativeGateway.dialect.own, room, peer)
+        member = Member(connection, DIALECT.own, room, peer)
         member.fence = FENCE
         self.worker.hub.expect(member)
         self.worker.hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))

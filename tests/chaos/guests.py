@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from relay.client import Closed, Room, join
-from tests.chaos.arena import CLIENT, Arena
+from tests.chaos.crowd import CLIENT, Crowd
 
 _SPAN = 1.0
 """Seconds from the beginning of a fault within which guests come and go."""
@@ -30,7 +30,7 @@ class Guests:
     Who goes is no longer expected from the moment it turns to go; who comes, once it was let in.
     """
 
-    def __init__(self, field: Arena, number: int) -> None:
+    def __init__(self, field: Crowd, number: int) -> None:
         rooms = field.draw.sample(list(field.expected), number)
         acts = (self._say_goodbye, self._get_lost, self._come)
         self._field = field
@@ -44,7 +44,7 @@ class Guests:
         self._stack = AsyncExitStack()
 
     def _room(self, name: str) -> Room:
-        urls = [self._field.url(post) for post in self._field.posts]
+        urls = list(self._field.addresses)
         self._field.draw.shuffle(urls)
         return join(urls, name, peer="guest", presence=True, options=CLIENT)
 

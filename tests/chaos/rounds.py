@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.arena import LONGER, Arena, arena
+from tests.chaos.arena import LONGER, arena
+from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
 from tests.chaos.guests import Guests
 from tests.chaos.ledger import Verdict
@@ -89,7 +90,9 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             )  # fmt: skip
 
 
-async def presence_after(field: Arena, ended: float, guests: Guests | None = None) -> tuple[float | None, list[str]]:
+async def presence_after(
+    field: Crowd, ended: float, guests: Guests | None = None, *, within: float = PRESENCE_WITHIN
+) -> tuple[float | None, list[str]]:
     """Seconds from the end of the fault until presence was exact, and what was still wrong in the end.
 
     It is watched for as long as it may take, since what is right too soon may yet turn wrong.
@@ -101,7 +104,7 @@ async def presence_after(field: Arena, ended: float, guests: Guests | None = Non
         wrong = field.disagreements() + (guests.unfinished() if guests else [])
         wrong = wrong or await field.disagreeing_lists(guests.rooms[:_LISTED] if guests else list(field.expected)[:1])
         exact = None if wrong else now if exact is None else exact
-        if now >= ended + (PRESENCE_WITHIN if exact else PRESENCE_WITHIN + PATIENCE):
+        if now >= ended + (within if exact else within + PATIENCE):
             return (max(0.0, exact - ended) if exact else None), wrong
         await asyncio.sleep(0.1)
 

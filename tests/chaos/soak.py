@@ -10,7 +10,8 @@ from statistics import median
 
 from relay.client import Closed, join
 from tests.chaos import faults
-from tests.chaos.arena import CLIENT, Arena, arena
+from tests.chaos.arena import Arena, arena
+from tests.chaos.crowd import CLIENT
 from tests.chaos.rounds import presence_after
 
 _EVERY, _BETWEEN = 5.0, 8.0

@@ -48,6 +48,27 @@ async def test_a_leave_is_told_once_and_shares_the_sequence(make_worker: MakeWor
     assert list(await a.presence.rooms()) == []
 
 
+async def test_of_those_who_come_at_once_exactly_one_is_first(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    joins = [join(worker, f"peer-{number}") for number in range(5) for worker in (a, b) if number % 2 == (worker is b)]
+    taken = await asyncio.gather(*joins)
+    assert sorted(given.first for _, given in taken) == [False] * 4 + [True]
+
+
+async def test_who_is_first_counts_the_held_but_not_oneself(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    seat, given = await join(a, "one", fresh="f1")
+    assert given.first
+    await a.presence.leave(seat, hold=10)
+    other, given = await join(b, "two")
+    assert not given.first
+    await b.presence.leave(other)
+    _, given = await join(b, "one", offered="f1", fresh="f2")
+    assert given.resumed
+    assert given.first
+
+
 async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await join(a, fresh="f1")

@@ -1,78 +1,67 @@
-"""The compose file on a real engine, under a project name and on a port of its own."""
+"""The compose file on a real engine: what all tests of it share, and the table of what was lost."""
 
-import json
-import os
+import re
 import shutil
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
-from tests.fleet import Client, free_port
+from tests.chaos.rounds import Outcome, table
+from tests.deploy.compose import ROOT, WORKERS, Compose, lacking, wait_for
+from tests.fleet import Client
 
 Enter = Callable[[str], Awaitable[Client]]
-ROOT = Path(__file__).parents[2]
+
+_OUTCOMES = pytest.StashKey[list[Outcome]]()
+_PLACE = re.compile(r"(<!-- counted -->\n).*?(<!-- /counted -->)", re.DOTALL)
 
 
-class Compose:
-    """`docker compose` on this checkout."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.project = f"relay-test-{self.port}"
-        self._environ = os.environ | {"RELAY_PORT": str(self.port)}
-
-    def __call__(self, *arguments: str, timeout: float = 300) -> str:
-        """Run a compose command, and return what it printed."""
-        return self._run("docker", "compose", "--project-name", self.project, *arguments, timeout=timeout)
-
-    def docker(self, *arguments: str) -> str:
-        """Run a docker command, and return what it printed."""
-        return self._run("docker", *arguments, timeout=60)
-
-    def containers(self, service: str) -> list[dict[str, Any]]:
-        """What `docker inspect` knows of a service's running containers."""
-        names = self("ps", "--quiet", service).split()
-        return json.loads(self.docker("inspect", *names)) if names else []
-
-    def ask(self, container: dict[str, Any], path: str, port: int = 8888) -> str:
-        """A GET from within a worker's container; its health answers with 503 as well."""
-        code = (
-            "import sys, urllib.request as r, urllib.error as e\n"
-            f"try: a = r.urlopen('http://127.0.0.1:{port}{path}', timeout=3)\n"
-            "except e.HTTPError as error: a = error\n"
-            "sys.stdout.write(a.read().decode())"
-        )
-        return self.docker("exec", container["Id"], "/opt/relay/bin/python", "-c", code)
-
-    def get(self, path: str) -> tuple[int, bytes]:
-        """A GET through the load balancer."""
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            return answer.status, answer.read()
-
-    def _run(self, *command: str, timeout: float) -> str:
-        done = subprocess.run(
-            command, cwd=ROOT, env=self._environ, capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
-        return done.stdout
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="write the table of faults into deploy/README.md")
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = 60) -> float:
-    """Wait until a condition holds; returns the seconds that took."""
-    began = time.monotonic()
-    while True:
-        try:
-            if condition():
-                return time.monotonic() - began
-        except OSError:
-            pass
-        assert time.monotonic() - began < timeout, "it did not come to that in time"
-        time.sleep(0.1)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_OUTCOMES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    config = terminalreporter.config
+    outcomes = config.stash[_OUTCOMES]
+    if not outcomes:
+        return
+    text = table(outcomes)
+    terminalreporter.section("through the load balancer")
+    terminalreporter.write_line(text)
+    if config.getoption("--record"):
+        page = ROOT / "deploy" / "README.md"
+        page.write_text(_PLACE.sub(lambda found: found[1] + text + "\n" + found[2], page.read_text()))
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
+    """Keeps an outcome for the table at the end."""
+    return request.config.stash[_OUTCOMES].append
+
+
+@pytest.fixture(scope="session")
+def docker() -> None:
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        if shutil.which("docker") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            lacking(f"`{' '.join(command)}` fails; this stage needs an engine that runs, and compose v2")
+
+
+@pytest.fixture(scope="session")
+def compose(docker: None) -> Iterator[Compose]:
+    """Redis, three workers and the load balancer; a test that changes something puts it right again."""
+    compose = Compose()
+    try:
+        compose("up", "--build", "--detach", "--wait", "--scale", f"worker={WORKERS}", timeout=900)
+        wait_for(compose.ready)
+        yield compose
+    finally:
+        print(compose("logs", "--no-color", "--tail", "30"))
+        compose("--profile", "monitoring", "down", "--volumes", "--timeout", "20")
 
 
 @pytest.fixture
@@ -88,17 +77,3 @@ async def enter(compose: Compose) -> AsyncIterator[Enter]:
     for client in clients:
         client.lose()
         await client.socket.wait_closed()
-
-
-@pytest.fixture(scope="session")
-def compose() -> Iterator[Compose]:
-    if shutil.which("docker") is None:
-        pytest.fail("docker is not installed; this stage needs an engine and compose v2")
-    compose = Compose()
-    try:
-        compose("up", "--build", "--detach", "--wait", "--scale", "worker=3", timeout=900)
-        wait_for(lambda: compose.get("/health")[0] == 200)
-        yield compose
-    finally:
-        print(compose("logs", "--no-color", "--tail", "30"))
-        compose("down", "--volumes", "--timeout", "20")

@@ -1,30 +1,40 @@
-"""Redis, three workers and a load balancer: clients meet, a worker is killed, replicas come and go, all stop well."""
+"""Redis, three workers and a load balancer: clients meet, replicas come and go, and each part may do little."""
 
 import asyncio
 import json
-import time
-from urllib.error import HTTPError
+import socket
+from typing import Any
 
 import pytest
 
-from tests.deploy.conftest import Compose, Enter, wait_for
+from tests.deploy.compose import WORKERS, Compose, wait_for
+from tests.deploy.conftest import Enter
 from tests.fleet import Client
 
-GRACE, LEASE = 15.0, 10.0
+LONG_RUNNING = ("redis", "worker", "lb")
 
-
-def connections(compose: Compose) -> dict[str, int]:
-    """Open WebSockets by worker container."""
-    return {
-        container["Id"][:12]: json.loads(compose.ask(container, "/health"))["connections"]
-        for container in compose.containers("worker")
-    }
+# Names that are not there take their time to be looked up, so all are at once.
+CONNECT = """
+import socket
+from concurrent.futures import ThreadPoolExecutor
+places = {places}
+def reached(place):
+    try:
+        socket.create_connection(place, 2).close()
+        return True
+    except OSError:
+        return False
+with ThreadPoolExecutor(len(places)) as pool:
+    for place, there in zip(places, pool.map(reached, places)):
+        if there:
+            print(*place)
+"""
 
 
 async def test_clients_land_on_different_workers_and_meet_in_one_room(compose: Compose, enter: Enter) -> None:
     clients = [await enter(f"/rooms/meet?peer=p{n}&presence=1") for n in range(6)]
-    spread = connections(compose)
-    assert len(spread) == 3
+    spread = compose.connections()
+    assert len(spread) == WORKERS
     assert all(count >= 1 for count in spread.values()), spread
     assert clients[-1].welcome["count"] == 6
     for client in clients:
@@ -34,110 +44,191 @@ async def test_clients_land_on_different_workers_and_meet_in_one_room(compose: C
     for client in clients:
         heard = [(await client.until(lambda event: "hello" in event))[-1]["from"] for _ in range(5)]
         assert sorted(heard) == sorted({f"p{n}" for n in range(6)} - {client.welcome["peer"]})
-    rosters = [json.loads(compose.ask(worker, "/rooms/meet")) for worker in compose.containers("worker")]
-    assert rosters[0]["count"] == 6
-    assert all(roster == rosters[0] for roster in rosters)
-
-
-def test_least_power(compose: Compose) -> None:
-    for container in compose.containers("worker"):
-        assert container["Config"]["User"] == "10001:10001"
-        assert container["HostConfig"]["ReadonlyRootfs"]
-        assert container["HostConfig"]["CapDrop"] == ["ALL"]
-        assert compose.docker("exec", container["Id"], "id", "-u").strip() == "10001"
-    published = {
-        service: [container["HostConfig"]["PortBindings"] for container in compose.containers(service)]
-        for service in ("redis", "worker", "lb")
-    }
-    assert published["redis"] == [{}]
-    assert published["worker"] == [{}] * 3
-    assert published["lb"] == [{"8888/tcp": [{"HostIp": "", "HostPort": str(compose.port)}]}]
-
-
-def test_metrics_are_for_inside(compose: Compose) -> None:
-    for path in ("/metrics", "/%6detrics", "//metrics"):
-        with pytest.raises(HTTPError) as refused:
-            compose.get(path)
-        with refused.value as answer:
-            assert answer.code == 404
-    assert "relay_connections" in compose.ask(compose.containers("worker")[0], "/metrics", port=9090)
-
-
-async def test_a_killed_worker_is_told_of_and_the_others_go_on(compose: Compose, enter: Enter) -> None:
-    clients = [await enter(f"/rooms/kill?peer=p{n}&presence=1") for n in range(9)]
-    workers = {container["Id"][:12]: container for container in compose.containers("worker")}
-    victim = next(name for name, count in connections(compose).items() if count)
-    began = time.monotonic()
-    compose.docker("kill", "--signal", "KILL", victim)
-    codes = await asyncio.gather(*[_closed_soon(client) for client in clients])
-    lost = {client.welcome["peer"] for client, closed in zip(clients, codes, strict=True) if closed}
-    alive = [client for client, closed in zip(clients, codes, strict=True) if not closed]
-    assert lost
-    assert alive
-    await alive[0].send({"still": "here"})
-    if len(alive) > 1:
-        await alive[1].until(lambda event: event.get("still") == "here")
-    newcomer = await enter("/rooms/kill?peer=new")
-    assert newcomer.welcome["type"] == "welcome"
-    told: set[str] = set()
-    while told < lost:
-        told |= set((await alive[0].until(lambda event: event.get("left"), timeout=60))[-1]["left"])
-    took = time.monotonic() - began
-    print(f"\n{len(lost)} of 9 clients were on the killed worker; told as left after {took:.1f} s")
-    assert told == lost
-    assert took <= max(GRACE, LEASE) + 1.5  # and the half second in which the closed sockets were counted
-    assert workers
-    compose("up", "--detach", "--wait", "--scale", "worker=3", "--no-recreate")
-
-
-async def _closed_soon(client: Client) -> bool:
-    """Whether the connection is gone: the load balancer passes the end of the worker on."""
-    try:
-        await client.closed(timeout=0.5)
-    except TimeoutError:
-        return False
-    return True
+    for worker in compose.containers("worker"):
+        assert json.loads(compose.ask(worker, "/rooms/meet")) == {"room": "meet", "present": True, "count": 6}
 
 
 async def test_replicas_come_and_go(compose: Compose, enter: Enter) -> None:
-    compose("up", "--detach", "--wait", "--scale", "worker=5", "--no-recreate")
-    found = wait_for(lambda: len(connections(compose)) == 5)
-    clients = []
+    compose.scale(5)
+    found = wait_for(lambda: len(compose.connections()) == 5)
+    clients: list[Client] = []
 
     async def all_have_clients() -> bool:
         clients.append(await enter("/rooms/scale"))
-        return all(connections(compose).values())
+        return all(compose.connections().values())
 
     async with asyncio.timeout(60):
         while not await all_have_clients():
             await asyncio.sleep(0.2)
     print(f"\n5 workers after {found:.1f} s, all with clients after {len(clients)} connections")
-    closing = asyncio.gather(*[_close_code(client) for client in clients])
-    await asyncio.to_thread(compose, "up", "--detach", "--wait", "--scale", "worker=2", "--no-recreate")
-    assert len(connections(compose)) == 2
-    survivors = [client for client in clients if client.socket.state.name == "OPEN"]
-    closing.cancel()
-    gone = [client for client in clients if client not in survivors]
-    assert {client.socket.close_code for client in gone} == {1001}
+    closed = [asyncio.create_task(client.closed(timeout=120)) for client in clients]
+    await asyncio.to_thread(compose.scale, 2)
+    gone, stayed = await asyncio.wait(closed, timeout=1)
+    assert gone
+    assert stayed
+    assert {task.result() for task in gone} == {1001}
+    for task in stayed:
+        task.cancel()
     assert (await enter("/rooms/scale")).welcome["type"] == "welcome"
+    compose.scale(WORKERS)
 
 
-async def _close_code(client: Client) -> int:
-    return await client.closed(timeout=120)
+# What clients reach.
 
 
-async def test_stopping_drains_and_exits_0(compose: Compose, enter: Enter) -> None:
-    client = await enter("/rooms/stop")
-    workers = [container["Id"] for container in compose.containers("worker")]
-    closed = asyncio.create_task(client.closed(timeout=60))
-    began = time.monotonic()
-    await asyncio.to_thread(compose, "stop", "worker")
-    took = time.monotonic() - began
-    assert await closed == 1001
-    states = [json.loads(compose.docker("inspect", worker))[0]["State"] for worker in workers]
-    assert [state["ExitCode"] for state in states] == [0] * len(workers)
-    size, base = (int(compose.docker("image", "inspect", "--format", "{{.Size}}", name)) for name in _IMAGES)
-    print(f"\nworkers stopped in {took:.1f} s; the image adds {(size - base) / 1e6:.0f} MB to its base")
+def test_metrics_are_for_inside(compose: Compose) -> None:
+    for path in ("/metrics", "/%6detrics", "//metrics"):
+        assert compose.get(path)[0] == 404
+    assert "relay_connections" in compose.ask(compose.containers("worker")[0], "/metrics", port=9090)
 
 
-_IMAGES = ("signal-relay", "python:3.13-slim")
+def test_only_the_load_balancer_is_published(compose: Compose) -> None:
+    published = {
+        service: [container["HostConfig"]["PortBindings"] for container in compose.containers(service)]
+        for service in LONG_RUNNING
+    }
+    assert published == {
+        "redis": [{}],
+        "worker": [{}] * WORKERS,
+        "lb": [{"8888/tcp": [{"HostIp": "", "HostPort": str(compose.port)}]}],
+    }
+    with socket.create_connection(("127.0.0.1", compose.port), 2):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("network", "reached"),
+    [
+        ("public", {"lb 8888", "lb 8405"}),
+        ("front", {"lb 8888", "lb 8405", "workers 8888", "workers 9090"}),
+        ("watch", {"lb 8888", "lb 8405", "metrics 8888", "metrics 9090"}),
+        ("back", {"redis 6379", "worker 8888", "worker 9090"}),
+    ],
+)
+def test_each_network_leads_to_what_is_needed_there(network: str, reached: set[str], compose: Compose) -> None:
+    places = [("redis", 6379), ("lb", 8888), ("lb", 8405)]
+    places += [(name, port) for name in ("workers", "metrics") for port in (8888, 9090)]
+    places += [("worker", 8888), ("worker", 9090)] if network == "back" else []
+    found = set(compose.from_network(network, CONNECT.format(places=places)).splitlines())
+    assert found == reached
+
+
+def test_workers_and_redis_are_on_no_network_that_leads_out(compose: Compose) -> None:
+    def leads_out(network: str) -> bool:
+        return compose.docker("network", "inspect", "--format", "{{.Internal}}", network).strip() != "true"
+
+    outside = {
+        service: {name.rpartition("_")[2] for name in container["NetworkSettings"]["Networks"] if leads_out(name)}
+        for service, container in every_container(compose)
+    }
+    assert outside == {"redis": set(), "worker": set(), "lb": {"public"}}
+
+
+# Least power.
+
+
+def every_container(compose: Compose) -> list[tuple[str, dict[str, Any]]]:
+    return [(service, container) for service in LONG_RUNNING for container in compose.containers(service)]
+
+
+def test_least_power(compose: Compose) -> None:
+    users = {"redis": "10002:10001", "worker": "10001:10001", "lb": "99:99"}
+    for service, container in every_container(compose):
+        host = container["HostConfig"]
+        assert container["Config"]["User"] == users[service]
+        assert host["ReadonlyRootfs"], service
+        assert host["CapDrop"] == ["ALL"], service
+        assert not host["CapAdd"], service
+        assert "no-new-privileges:true" in host["SecurityOpt"], service
+        status = compose.docker("exec", container["Id"], "cat", "/proc/1/status")
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert fields["CapEff"] == "0000000000000000", service
+        assert fields["NoNewPrivs"] == "1", service
+        assert fields["Uid"].split() == [users[service].split(":")[0]] * 4, service
+
+
+def test_the_root_is_read_only(compose: Compose) -> None:
+    for _, container in every_container(compose):
+        refused = compose.docker("exec", container["Id"], "sh", "-c", "touch /x 2>&1 || true")
+        assert "Read-only file system" in refused
+
+
+def test_everything_has_limits_restarts_and_logs_that_end(compose: Compose) -> None:
+    for service, container in every_container(compose):
+        host = container["HostConfig"]
+        assert host["Memory"] > 0, service
+        assert 0 < host["PidsLimit"] <= 64, service
+        assert host["RestartPolicy"]["Name"] == "unless-stopped", service
+        assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}, service
+
+
+# Secrets.
+
+
+def secrets_of(compose: Compose) -> dict[str, str]:
+    names = ("redis_password", "operator_password", "admin_token", "grafana_password")
+    read = f"cd /run/relay && for name in {' '.join(names)}; do cat $name; echo; done"
+    mount = f"{compose.project}_secrets:/run/relay:ro"
+    values = compose.docker("run", "--rm", "--volume", mount, "redis:8-alpine", "sh", "-c", read).split()
+    return dict(zip(names, values, strict=True))
+
+
+def test_secrets_are_random_and_nowhere_to_be_seen(compose: Compose) -> None:
+    secrets = secrets_of(compose)
+    assert {len(value) for value in secrets.values()} == {64}
+    assert len(set(secrets.values())) == len(secrets)
+    shown = compose("logs", "--no-color")
+    for _, container in every_container(compose):
+        shown += json.dumps(container) + compose.docker("top", container["Id"])
+        shown += compose.docker("exec", container["Id"], "cat", "/proc/1/environ", "/proc/1/cmdline")
+    assert not [name for name, value in secrets.items() if value in shown]
+
+
+def test_who_may_read_which_secret(compose: Compose) -> None:
+    read = "for name in redis_password operator_password admin_token grafana_password redis.acl; do" \
+           " cat /run/relay/$name >/dev/null 2>&1 && echo $name; done; true"  # fmt: skip
+    may = {
+        service: set(compose.docker("exec", compose.containers(service)[0]["Id"], "sh", "-c", read).split())
+        for service in ("redis", "worker")
+    }
+    assert may == {
+        "redis": {"redis_password", "operator_password", "redis.acl"},
+        "worker": {"redis_password", "admin_token"},
+    }
+
+
+def test_secrets_stay_when_everything_is_started_again(compose: Compose) -> None:
+    before = secrets_of(compose)
+    compose("up", "--detach", "--wait", "--scale", f"worker={WORKERS}")
+    assert secrets_of(compose) == before
+
+
+def redis_cli(compose: Compose, user: str, *command: str) -> str:
+    password = {"operator": "operator_password", "relay": "redis_password"}.get(user, "redis_password")
+    line = f'REDISCLI_AUTH="$(cat /run/relay/{password})" redis-cli --user {user} {" ".join(command)}'
+    return compose.docker("exec", compose.containers("redis")[0]["Id"], "sh", "-c", f"{line} 2>&1 || true").strip()
+
+
+def test_redis_lets_in_who_has_a_password_and_workers_do_only_their_work(compose: Compose) -> None:
+    container = compose.containers("redis")[0]["Id"]
+    assert "NOAUTH" in compose.docker("exec", container, "sh", "-c", "redis-cli ping 2>&1 || true")
+    assert redis_cli(compose, "relay", "ping") == "PONG"
+    assert redis_cli(compose, "operator", "acl", "whoami") == "operator"
+    for forbidden in ("flushall", "config get maxmemory", "keys '*'", "set other 1", "publish other x", "acl list"):
+        assert "NOPERM" in redis_cli(compose, "relay", forbidden), forbidden
+
+
+def test_redis_is_as_its_file_says(compose: Compose) -> None:
+    wanted = {
+        "maxmemory": str(512 << 20),
+        "maxmemory-policy": "noeviction",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "protected-mode": "yes",
+        "tcp-keepalive": "30",
+    }
+    assert {name: redis_cli(compose, "operator", "config", "get", name).split()[-1] for name in wanted} == wanted
+    buffers = redis_cli(compose, "operator", "config", "get", "client-output-buffer-limit")
+    assert f"pubsub {32 << 20} {16 << 20} 20" in buffers
+    limit = compose.containers("redis")[0]["HostConfig"]["Memory"]
+    assert limit >= 2 * (512 << 20) + (128 << 20)

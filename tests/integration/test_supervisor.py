@@ -28,13 +28,16 @@ TIMEOUT = 15.0
 
 # A worker that says of its health what it is told to say, and writes down what becomes of it.
 ACTOR = """
-import json, os, signal, socket, sys
+import json, os, signal, socket, sys, time
 role, diary = sys.argv[1], sys.argv[2]
 def note(what):
     with open(diary, "a") as file:
         file.write(f"{what} {os.getpid()}\\n")
 def goodbye(*_):
     note("asked to stop")
+    if role == "leisurely":
+        time.sleep(0.5)
+        note("left in its own time")
     sys.exit(0)
 note("started")
 brief = json.loads(sys.stdin.buffer.readline())
@@ -94,9 +97,21 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    role: str, diary: Path, *, workers: int = 1, drain_timeout: float = 0.1, patience: Patience = QUICK
+    role: str,
+    diary: Path,
+    *,
+    workers: int = 1,
+    drain_delay: float = 0.0,
+    drain_timeout: float = 0.1,
+    patience: Patience = QUICK,
 ) -> AsyncIterator[Stage]:
-    settings = Settings(port=0, workers=workers, redis="redis://nowhere.invalid", drain_timeout=drain_timeout)
+    settings = Settings(
+        port=0,
+        workers=workers,
+        redis="redis://nowhere.invalid",
+        drain_delay=drain_delay,
+        drain_timeout=drain_timeout,
+    )
     supervisor = Supervisor(
         settings, open_sockets(settings), patience, command=(sys.executable, "-c", ACTOR, role, str(diary))
     )
@@ -170,6 +185,15 @@ async def test_stopping_twice_kills(tmp_path: Path) -> None:
         stage.supervisor.stop()
         async with asyncio.timeout(5):
             await stage.task
+
+
+async def test_a_drain_has_the_time_of_its_delay_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.supervisor._CLOSING", 0.0)
+    async with staged("leisurely", tmp_path / "diary", drain_delay=10, patience=KIND) as stage:
+        await stage.until("ready", 1)
+        stage.supervisor.stop()
+        await stage.task
+        assert stage.count("left in its own time") == 1
 
 
 # The command itself, with real workers.

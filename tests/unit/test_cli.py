@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from relay import __version__, cli
 from relay.cli.options import GROUPS
+from relay.cli.settings import read_secret
 from relay.cli.text import aligned, greeting, settings_table
 from relay.config import Settings, declared
 from relay.errors import Unavailable
@@ -51,9 +52,16 @@ def test_version_is_told_by_both_ways_to_start_it(command: Sequence[str]) -> Non
     assert done.stdout == f"relay, version {__version__}\n"
 
 
+def test_health_loads_nothing_of_a_server() -> None:
+    """It runs every few seconds in every container."""
+    code = "import sys, relay.cli.health; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"uvicorn", "starlette", "redis", "asyncio", "websockets"} & set(loaded)
+
+
 def test_help_names_the_commands_for_people() -> None:
     output = run("--help").output
-    assert all(name in output for name in ("serve", "config", "rooms", "watch"))
+    assert all(name in output for name in ("serve", "config", "rooms", "watch", "health"))
     assert "worker" not in output
 
 
@@ -118,6 +126,45 @@ def test_unknown_variable_cannot_write_to_the_terminal() -> None:
     assert "\x1b" not in done.stderr
 
 
+# Secrets in files.
+
+
+def test_a_secret_is_read_without_the_newline_at_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    for content in (b"hunter2", b"hunter2\n", b"hunter2\r\n"):
+        file.write_bytes(content)
+        assert read_secret(str(file)) == "hunter2"
+    file.write_bytes(b" two\nlines \n\n")
+    assert read_secret(str(file)) == " two\nlines \n"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"\xff", "is not text in UTF-8"),
+        (b"x" * 8193, "is larger than 8192 bytes; is it the right one?"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_file_with_no_secret_is_refused_with_the_reason(content: bytes | None, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    done = run("serve", variables={"RELAY_ADMIN_TOKEN_FILE": str(file)})
+    assert done.exit_code == 2
+    assert done.stderr == f"relay: admin_token (from RELAY_ADMIN_TOKEN_FILE): the file {str(file)!r} {text}\n"
+
+
+def test_config_tells_of_a_file_and_masks_what_is_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("hunter2\n")
+    output = run("config", variables={"RELAY_ADMIN_TOKEN_FILE": str(file)}).output
+    assert re.search(r"^admin_token +\*\*\* +RELAY_ADMIN_TOKEN_FILE$", output, re.MULTILINE)
+    assert "hunter2" not in output
+
+
 # Serving.
 
 
@@ -130,8 +177,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
         opened.close()
         calls.append((how, settings))
 
-    monkeypatch.setattr(cli, "serve_alone", lambda *arguments: record("alone", *arguments))
-    monkeypatch.setattr(cli, "supervise", lambda *arguments: record("supervised", *arguments))
+    monkeypatch.setattr("relay.cli.serve.serve_alone", lambda *arguments: record("alone", *arguments))
+    monkeypatch.setattr("relay.cli.serve.supervise", lambda *arguments: record("supervised", *arguments))
     return calls
 
 
@@ -168,6 +215,11 @@ def test_unreadable_certificate_is_an_error_and_no_traceback() -> None:
     assert done.stderr.startswith("relay: tls_cert: 'nowhere.pem' cannot be read")
 
 
+def test_greeting_names_the_page_where_there_is_one() -> None:
+    assert re.search(r"page +http://localhost:80/$", greeting(Settings(host="localhost"), 80), re.MULTILINE)
+    assert "page " not in greeting(Settings(pages="off"), 80)
+
+
 @pytest.mark.parametrize(
     ("settings", "address"),
     [
@@ -191,7 +243,7 @@ def rooms(monkeypatch: pytest.MonkeyPatch, found: Sequence[tuple[str, int]] | Ex
             raise found
         return found
 
-    monkeypatch.setattr(cli, "live_rooms", live_rooms)
+    monkeypatch.setattr("relay.cli.rooms.live_rooms", live_rooms)
 
 
 def test_rooms_are_listed_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,4 +282,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 
 def test_every_command_has_a_help_text() -> None:
-    assert all(command.help for command in cli.main.commands.values() if isinstance(command, click.Command))
+    context = click.Context(cli.main)
+    names = cli.main.list_commands(context)
+    commands = [cli.main.get_command(context, name) for name in names]
+    assert all(command and command.help for command in commands), names

@@ -101,6 +101,8 @@ def test_secret_is_not_in_the_error() -> None:
         ({"port": "80", "admin_port": "80"}, "admin_port: 80 is not allowed"),
         ({"presence_ttl": "15"}, "presence_ttl: must be longer"),
         ({"replay_age": "10"}, "replay_age: must not be shorter"),
+        ({"redis": "redis://:a@db", "redis_password": "b"}, "redis_password: the Redis URL has a password already"),
+        ({"redis": "redis://db?password=a", "redis_password": "b"}, "redis_password: the Redis URL has a password"),
     ],
 )
 def test_contradictions_are_refused(flags: dict[str, str], text: str) -> None:
@@ -110,6 +112,50 @@ def test_contradictions_are_refused(flags: dict[str, str], text: str) -> None:
 
 def test_several_workers_are_allowed_with_redis() -> None:
     assert load({"workers": "2", "redis": "redis://localhost"}, {})[0].workers == 2
+
+
+def test_a_user_in_the_url_has_a_password_elsewhere() -> None:
+    assert load({"redis": "redis://relay@db", "redis_password": "b"}, {})[0].redis_password == "b"
+
+
+# Secrets in files.
+
+
+def test_a_secret_is_read_from_the_file_that_its_variable_names() -> None:
+    settings, sources = load({}, {"RELAY_ADMIN_TOKEN_FILE": "/run/token"}, {"/run/token": "hunter2"}.__getitem__)
+    assert settings.admin_token == "hunter2"
+    assert sources["admin_token"] == "RELAY_ADMIN_TOKEN_FILE"
+
+
+def test_a_flag_wins_over_a_file_which_is_not_read_then() -> None:
+    assert load({"admin_token": "flag"}, {"RELAY_ADMIN_TOKEN_FILE": "nowhere"})[0].admin_token == "flag"
+
+
+def test_a_variable_and_its_file_contradict_each_other() -> None:
+    both = {"RELAY_ADMIN_TOKEN": "a", "RELAY_ADMIN_TOKEN_FILE": "b"}
+    (problem,) = problems({}, both)
+    assert problem == "admin_token: RELAY_ADMIN_TOKEN and RELAY_ADMIN_TOKEN_FILE are both set; leave one out"
+
+
+def test_only_secrets_have_files() -> None:
+    in_files = {one.name for one in SETTINGS.values() if one.file_variable}
+    assert in_files == {"redis", "redis_password", "admin_token", "ice_servers"}
+    (problem,) = problems({}, {"RELAY_PORT_FILE": "/etc/port"})
+    assert problem.startswith("RELAY_PORT_FILE: there is no such setting")
+
+
+def test_what_is_wrong_with_a_file_is_said_without_what_is_in_it() -> None:
+    def refuse(path: str) -> str:
+        raise PermissionError(13, "Permission denied", path)
+
+    with pytest.raises(SettingsError) as unreadable:
+        load({}, {"RELAY_REDIS_FILE": "/run/redis"}, refuse)
+    assert unreadable.value.lines == [
+        "redis (from RELAY_REDIS_FILE): the file '/run/redis' cannot be read: Permission denied"
+    ]
+    with pytest.raises(SettingsError) as wrong:
+        load({}, {"RELAY_REDIS_FILE": "/run/redis"}, lambda _: "mysql://hunter2@db")
+    assert wrong.value.lines[0].startswith("redis (from RELAY_REDIS_FILE): *** is not allowed")
 
 
 @given(st.sampled_from(sorted(SETTINGS)), st.text())
@@ -142,6 +188,7 @@ def test_redis_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
 
 def test_token_is_not_shown() -> None:
     assert masked(SETTINGS["admin_token"], "hunter2") == "***"
+    assert masked(SETTINGS["redis_password"], "hunter://2") == "***"
     assert masked(SETTINGS["admin_token"], "") == ""
     assert masked(SETTINGS["port"], 8888) == "8888"
 
@@ -154,4 +201,5 @@ def test_every_setting_says_what_it_is(setting: Setting) -> None:
     assert setting.allowed
     assert setting.flag == "--" + setting.name.replace("_", "-")
     assert setting.variable == "RELAY_" + setting.name.upper()
+    assert setting.file_variable == (f"{setting.variable}_FILE" if setting.secret else "")
     assert not setting.secret or setting.default == ""

@@ -98,7 +98,9 @@ def test_an_address_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatc
 
 def test_what_the_terminal_cannot_show_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.logs.configure", lambda *_: None)
-    monkeypatch.setattr(cli, "join", lambda *_, **__: Told(said(message="naïve 🙂"), Interrupted("lost", "gone")))
+    monkeypatch.setattr(
+        "relay.cli.watch.join", lambda *_, **__: Told(said(message="naïve 🙂"), Interrupted("lost", "gone"))
+    )
     done = CliRunner(charset="latin-1").invoke(cli.main, ["watch", "room"])
     first, second = done.stdout.splitlines()
     assert first[12:] == r"  bob  naïve \U0001f642"

@@ -97,14 +97,15 @@ def test_whatever_comes_is_a_command_or_a_named_refusal(data: bytes) -> None:
     [
         (
             events.Welcome("r", "p", ID, "k"),
-            {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": False, "resume": "k"},
+            {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": False, "first": False, "resume": "k"},
         ),
         (
             events.Welcome(
-                "r", "p", ID, "k", True, False, "trimmed", events.Roster(9, [events.Present("q", True)], ID), "m"
+                "r", "p", ID, "k", True, False, "trimmed", events.Roster(9, [events.Present("q", True)], ID), "m", True
             ),
             {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": True, "resume": "k", "key": "m"}
-            | {"recovered": False, "reason": "trimmed", "members": [{"peer": "q", "held": True}], "count": 9},
+            | {"first": True, "recovered": False, "reason": "trimmed"}
+            | {"members": [{"peer": "q", "held": True}], "count": 9},
         ),
         (events.Recovered("r", ID, 3), {"type": "recovered", "id": "5-6", "replayed": 3}),
         (

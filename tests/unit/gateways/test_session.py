@@ -10,8 +10,9 @@ import pytest
 from relay.codec import Frame
 from relay.config import Settings
 from relay.errors import GOING_AWAY
-from relay.gateways.native import NativeGateway
-from relay.gateways.session import Entry, Session
+from relay.gateways.entry import Dialect, Entry
+from relay.gateways.native import NativeCodec
+from relay.gateways.session import Session
 from relay.worker import Worker
 
 
@@ -38,7 +39,7 @@ class Visit:
         self.session = Session(
             self.connection,
             worker,
-            NativeGateway.dialect,
+            Dialect(NativeCodec(), NativeCodec(tagged=True)),
             address="here",
             hold_back=lambda *, paused: self.paused.append(paused),
         )

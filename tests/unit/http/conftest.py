@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from relay import http
+from relay import http, pages
 from relay.config import Settings
 from relay.envelope import Receipt
 from relay.events import Roster
@@ -83,7 +83,7 @@ class Site:
     def __init__(self, settings: Settings, worker: FakeWorker, siblings: Sequence[str]) -> None:
         self.worker = worker
         self._app = Starlette(
-            routes=http.routes(settings, siblings),
+            routes=[*pages.routes(settings), *http.routes(settings, siblings)],
             middleware=http.middleware(settings),
             exception_handlers=http.exception_handlers,
         )

@@ -27,6 +27,17 @@ async def test_one_worker(site: MakeSite) -> None:
     assert "_created" not in answer.text
 
 
+async def test_what_alerts_look_for_is_there_before_it_happens(site: MakeSite) -> None:
+    text = (await site().get("/metrics")).text
+    for line in (
+        'relay_refused_total{code="unavailable"} 0.0',
+        'relay_closed_connections_total{reason="internal"} 0.0',
+        'relay_lost_rooms_total{reason="trimmed"} 0.0',
+    ):
+        assert f"{line}\n" in text
+    assert "process_resident_memory_bytes " in text
+
+
 async def test_ready_is_as_of_now(site: MakeSite) -> None:
     worker = FakeWorker()
     worker.metrics.ready.set(1)

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import logging
 from contextlib import suppress
 
@@ -22,6 +23,36 @@ async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis
         assert await client.call("PING") == b"OK"
     commands = [command[0] for command in server.commands if command[0] != b"CLIENT"]
     assert commands == [b"SCRIPT"] * len(ALL) + [b"PING"]
+
+
+async def test_the_password_goes_with_the_user_of_the_url(server: ScriptedRedis) -> None:
+    url = server.url.replace("redis://", "redis://relay@")
+    dialer = Dialer(url, password="hunter2", timeout=0.5, name="test")
+    async with RedisClient(dialer, timeout=0.5, waiting=10, on_reconnect=lambda: None) as client:
+        await client.call("PING")
+    assert server.commands[0] == [b"AUTH", b"relay", b"hunter2"]
+
+
+async def test_a_name_that_takes_long_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    loop, asked = asyncio.get_running_loop(), []
+    unknown: asyncio.Future[None] = loop.create_future()
+
+    async def getaddrinfo(host: str, *_: object) -> None:
+        asked.append(host)
+        await unknown
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    dialer = Dialer("redis://redis", timeout=0.05, name="test")
+    for _ in range(3):
+        with pytest.raises(LinkError, match="no answer within"):
+            await dialer.open(lambda _: None, lambda: None)
+    unknown.set_exception(OSError("Temporary failure in name resolution"))
+    await asyncio.sleep(0)
+    with pytest.raises(LinkError, match="name resolution"):
+        await dialer.open(lambda _: None, lambda: None)
+    gc.collect()
+    assert asked == ["redis", "redis"]
+    assert "never retrieved" not in caplog.text
 
 
 async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:

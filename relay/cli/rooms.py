@@ -1,0 +1,43 @@
+"""`relay rooms`."""
+
+import asyncio
+import json
+
+import click
+
+from relay import logs
+from relay.cli.options import GroupedCommand, settings_options
+from relay.cli.settings import fail, load_settings
+from relay.cli.text import aligned, reachable
+from relay.config import declared
+from relay.errors import RelayError
+from relay.fleet import live_rooms
+
+_NEEDED = frozenset({"redis", "redis_password", "prefix", "publish_timeout"})
+
+_NO_REDIS = """\
+the rooms of a fleet are read from Redis, and none is given (--redis or RELAY_REDIS)
+a relay without Redis knows its rooms alone; ask it, with the admin token that it was started with:
+    curl -H "Authorization: Bearer $RELAY_ADMIN_TOKEN" http://{host}:{port}/rooms"""
+
+
+@click.command(cls=GroupedCommand)
+@settings_options(one for one in declared() if one.name in _NEEDED)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects with room and members.")
+def rooms(as_json: bool, **flags: str | None) -> None:
+    """List the rooms of a running fleet, and how many members each has."""
+    settings, _ = load_settings(flags)
+    if not settings.redis:
+        fail(_NO_REDIS.format(host=reachable(settings.host), port=settings.port).splitlines(), status=2)
+    # What goes wrong is said once, below.
+    logs.configure("error", "text")
+    try:
+        found = asyncio.run(live_rooms(settings))
+    except RelayError as error:
+        fail([f"the rooms cannot be read: {error.text}"], status=1)
+    if as_json:
+        click.echo(json.dumps([{"room": room, "members": count} for room, count in found]))
+    elif found:
+        click.echo(aligned([("room", "members"), *((room, str(count)) for room, count in found)]))
+    else:
+        click.echo("no room has members", err=True)

@@ -1,0 +1,14 @@
+"""What browsers are given: the page at `/`, the demo, and `relay.js`."""
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
+from relay.config import Settings
+from relay.pages.script import script_routes
+from relay.pages.site import site_routes
+
+
+def routes(settings: Settings) -> Sequence[BaseRoute]:
+    """The script is always served; the pages can be switched off."""
+    return [*script_routes(), *(site_routes(settings) if settings.pages == "on" else [])]

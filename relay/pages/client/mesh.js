@@ -1,0 +1,168 @@
+// A video call in a room: a connection to each of the others, by perfect negotiation (W3C WebRTC 1.0, section 10.7).
+
+import { RelayEvent } from './room.js';
+
+const MESH_CHANNEL = 'relay.mesh';
+
+/**
+ * See `Relay.mesh`. Events are `stream` (somebody is seen or heard), `gone` (and is no more), `state` (of a connection).
+ *
+ * Who comes says hello; those who are in the call offer. Of two who offer at once the polite one gives way: the one whose
+ * id is smaller.
+ */
+export class Mesh extends EventTarget {
+  #connections = new Map();
+  #closed = new AbortController();
+
+  constructor(room, { stream = null, ...configuration } = {}) {
+    super();
+    this.room = room;
+    this.stream = stream;
+    this.configuration = configuration;
+    const until = { signal: this.#closed.signal };
+    room.on('message', (event) => event.channel === MESH_CHANNEL && this.#hear(event.from, event.message), until);
+    room.on('leave', ({ peer }) => this.#part(peer), until);
+    // Who lost its place has left, for the others: they must be told that it is back.
+    room.on('resumed', ({ recovered }) => recovered || this.#say({ hello: true }), until);
+    room.ready.then(() => this.#say({ hello: true }), () => {});
+  }
+
+  /** The connections there are, by peer id. */
+  get connections() {
+    return new Map([...this.#connections].map(([peer, one]) => [peer, one.connection]));
+  }
+
+  on(name, listener, options) {
+    this.addEventListener(name, listener, options);
+    return this;
+  }
+
+  /** Show the others something else: a screen, or another camera; null for nothing. */
+  replaceStream(stream) {
+    this.stream = stream;
+    for (const { connection } of this.#connections.values()) attach(connection, stream);
+  }
+
+  close() {
+    if (this.#closed.signal.aborted) return;
+    this.#say({ bye: true });
+    this.#closed.abort();
+    for (const peer of [...this.#connections.keys()]) this.#part(peer);
+  }
+
+  #say(message, to) {
+    if (this.#closed.signal.aborted) return;
+    // Whoever is gone is told of by the room, not by an error.
+    this.room.send(message, { to, channel: MESH_CHANNEL, timeout: Infinity }).catch(() => {});
+  }
+
+  #hear(peer, message) {
+    if (message?.bye) this.#part(peer);
+    if (message?.hello) {
+      this.#part(peer);
+      this.#meet(peer);
+    }
+    if (!message?.description && !message?.candidate) return;
+    const other = this.#connections.get(peer) ?? this.#meet(peer);
+    other.take(message);
+  }
+
+  #meet(peer) {
+    const polite = this.room.peer < peer;
+    const configuration = { iceServers: this.room.iceServers, ...this.configuration };
+    const other = new Negotiation(new RTCPeerConnection(configuration), polite, (message) => this.#say(message, peer));
+    const { connection } = other;
+    this.#connections.set(peer, other);
+    connection.ontrack = ({ track, streams: [stream] }) => this.#tell('stream', { peer, stream, track, connection });
+    connection.onconnectionstatechange = () => this.#tell('state', { peer, state: connection.connectionState, connection });
+    attach(connection, this.stream);
+    return other;
+  }
+
+  #part(peer) {
+    const other = this.#connections.get(peer);
+    if (!other) return;
+    this.#connections.delete(peer);
+    other.close();
+    this.#tell('gone', { peer });
+  }
+
+  #tell(name, details) {
+    this.dispatchEvent(new RelayEvent(name, details));
+  }
+}
+
+/** One connection's descriptions and candidates, taken one after the other. */
+class Negotiation {
+  #offering = false;
+  #ignoring = false;
+  #work = Promise.resolve();
+
+  constructor(connection, polite, say) {
+    this.connection = connection;
+    this.polite = polite;
+    this.say = say;
+    // So that there is something to negotiate also where nobody has a camera.
+    connection.createDataChannel('relay', { negotiated: true, id: 0 });
+    connection.onicecandidate = ({ candidate }) => candidate && say({ candidate });
+    connection.onnegotiationneeded = () => this.#offer();
+    connection.oniceconnectionstatechange = () => {
+      if (connection.iceConnectionState === 'failed') connection.restartIce();
+    };
+  }
+
+  take(message) {
+    this.#work = this.#work.then(() => this.#take(message)).catch((error) => {
+      if (this.connection.signalingState !== 'closed') reportError(error);
+    });
+  }
+
+  close() {
+    this.connection.onicecandidate = this.connection.onnegotiationneeded = null;
+    this.connection.close();
+  }
+
+  async #offer() {
+    try {
+      this.#offering = true;
+      await this.connection.setLocalDescription();
+      this.say({ description: this.connection.localDescription });
+    } catch (error) {
+      if (this.connection.signalingState !== 'closed') reportError(error);
+    } finally {
+      this.#offering = false;
+    }
+  }
+
+  async #take({ description, candidate }) {
+    const { connection } = this;
+    if (connection.signalingState === 'closed') return;
+    if (candidate) {
+      await connection.addIceCandidate(candidate).catch((error) => {
+        if (!this.#ignoring) throw error;
+      });
+      return;
+    }
+    const collision = description.type === 'offer' && (this.#offering || connection.signalingState !== 'stable');
+    this.#ignoring = !this.polite && collision;
+    if (this.#ignoring) return;
+    await connection.setRemoteDescription(description);
+    if (description.type !== 'offer') return;
+    await connection.setLocalDescription();
+    this.say({ description: connection.localDescription });
+  }
+}
+
+/** Let a connection carry these tracks and no others. */
+function attach(connection, stream) {
+  const tracks = stream?.getTracks() ?? [];
+  for (const sender of connection.getSenders()) {
+    const track = tracks.find((one) => one.kind === sender.track?.kind);
+    if (track) sender.replaceTrack(track);
+    else if (sender.track) connection.removeTrack(sender);
+  }
+  for (const track of tracks) {
+    const there = connection.getSenders().some((sender) => sender.track?.kind === track.kind);
+    if (!there) connection.addTrack(track, stream);
+  }
+}

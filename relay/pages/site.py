@@ -1,0 +1,90 @@
+"""The page at `/` and the demo at `/demo`: no inline script, nothing from elsewhere."""
+
+import html
+from collections.abc import Sequence
+from string import Template
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from relay import __version__
+from relay.config import Settings
+from relay.http.about import describe_service
+from relay.http.answers import COMMON_HEADERS
+from relay.pages.address import address_of, websocket_of
+from relay.pages.script import compressed_size
+from relay.pages.static import StaticFile, read
+
+_FILES: Final = {
+    "style.css": "text/css; charset=utf-8",
+    "home.js": "text/javascript; charset=utf-8",
+    "demo.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {websocket}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def site_routes(settings: Settings) -> Sequence[BaseRoute]:
+    """Make the routes of both pages, and of what they load."""
+    home, demo = Page("home.html", settings), Page("demo.html", settings)
+
+    async def root(request: Request) -> Response:
+        return await home.get(request) if wants_page(request) else await _describe(request)
+
+    revalidated = {"Cache-Control": "no-cache"}
+    return [
+        Route("/", root),
+        Route("/demo", demo.get),
+        *[
+            Route(f"/pages/{name}", StaticFile(read(f"site/{name}").encode(), kind, revalidated).get)
+            for name, kind in _FILES.items()
+        ],
+    ]
+
+
+class Page:
+    """A page with this relay's address in it."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self._template = Template(read(f"site/{name}").replace("${", "$${"))
+        self._settings = settings
+
+    async def get(self, request: Request) -> Response:
+        """Answer with the page."""
+        address = address_of(request, self._settings)
+        websocket = websocket_of(address)
+        fields = {"http": address, "ws": websocket, "version": __version__, "size": str(compressed_size())}
+        body = self._template.substitute({name: html.escape(value) for name, value in fields.items()})
+        headers = {
+            **COMMON_HEADERS,
+            "Content-Security-Policy": _POLICY.format(websocket=_origin(websocket)),
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Permissions-Policy": "camera=(self), microphone=(self)",
+            "Referrer-Policy": "no-referrer",
+            "Vary": "Accept, Host",
+        }
+        return Response(body, 200, headers, "text/html; charset=utf-8")
+
+
+async def _describe(request: Request) -> Response:
+    response = await describe_service(request)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks: it names HTML, and JSON not before it (RFC 9110, Accept, less its weights)."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in request.headers.get("accept", "").split(",")]
+    if "text/html" not in kinds:
+        return False
+    return "application/json" not in kinds or kinds.index("text/html") < kinds.index("application/json")
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/")[:3])

@@ -1,0 +1,116 @@
+// The page at /: tabs, copying, and health. Without it the page shows all there is, one after the other.
+
+const EVERY = 4000;
+const FORGOTTEN = 60_000;
+
+const $ = (id) => document.getElementById(id);
+
+// Tabs, as the ARIA Authoring Practices have them.
+
+const panels = [...document.querySelectorAll('[data-tab]')];
+const tabs = panels.map((panel) => {
+  const tab = Object.assign(document.createElement('button'), { type: 'button', textContent: panel.dataset.tab });
+  tab.id = `tab-${panel.id}`;
+  tab.setAttribute('role', 'tab');
+  tab.setAttribute('aria-controls', panel.id);
+  panel.setAttribute('role', 'tabpanel');
+  panel.setAttribute('aria-labelledby', tab.id);
+  tab.addEventListener('click', () => select(tab));
+  panel.append(copyButton(panel.querySelector('code:last-of-type')));
+  return tab;
+});
+
+function select(chosen) {
+  tabs.forEach((tab, index) => {
+    tab.setAttribute('aria-selected', String(tab === chosen));
+    tab.tabIndex = tab === chosen ? 0 : -1;
+    panels[index].hidden = tab !== chosen;
+  });
+}
+
+$('tabs').append(...tabs);
+$('tabs').hidden = false;
+$('tabs').addEventListener('keydown', ({ key }) => {
+  const here = tabs.indexOf(document.activeElement);
+  const next = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: -1 }[key];
+  if (here < 0 || next === undefined) return;
+  const tab = tabs.at(next % tabs.length);
+  select(tab);
+  tab.focus();
+});
+select(tabs[0]);
+
+// Copying.
+
+function copyButton(source) {
+  const button = Object.assign(document.createElement('button'), { type: 'button', className: 'copy', textContent: 'Copy' });
+  button.addEventListener('click', () => copy(button, source));
+  return button;
+}
+
+async function copy(button, source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = 'Copied';
+  } catch {
+    // Not allowed here: then it is at least marked, and a key press away.
+    getSelection().selectAllChildren(source);
+    button.textContent = 'Marked';
+  }
+  setTimeout(() => { button.textContent = 'Copy'; }, 1500);
+}
+
+for (const button of document.querySelectorAll('[data-copy]')) {
+  button.addEventListener('click', () => copy(button, $(button.dataset.copy)));
+}
+
+// Health: behind a load balancer each answer may be another worker's, so those heard of lately are kept.
+
+const heard = new Map();
+
+async function ask() {
+  try {
+    const answer = await fetch('health', { cache: 'no-store' });
+    const report = await answer.json();
+    for (const [index, worker] of (report.workers ?? [report]).entries()) {
+      heard.set(worker.worker ?? `worker ${index + 1}`, { ...worker, at: Date.now() });
+    }
+    for (const [name, { at }] of heard) if (Date.now() - at > FORGOTTEN) heard.delete(name);
+    show(report.ready ? 'good' : 'bad', report.ready ? 'Ready' : 'Not ready');
+  } catch {
+    show('bad', 'No answer');
+  }
+  setTimeout(ask, document.hidden ? EVERY * 5 : EVERY);
+}
+
+function show(state, text) {
+  const workers = [...heard].sort(([one], [other]) => one.localeCompare(other));
+  const sum = (name) => workers.reduce((total, [, worker]) => total + (worker[name] ?? 0), 0);
+  $('dot').className = `dot ${state}`;
+  // Said aloud only when it changes.
+  if ($('ready').textContent !== text) $('ready').textContent = text;
+  $('workers').textContent = workers.length;
+  $('connections').textContent = sum('connections');
+  // A room may be on several workers: together they have at least as many as the one that has most.
+  const rooms = Math.max(0, ...workers.map(([, worker]) => worker.rooms ?? 0));
+  $('rooms').textContent = workers.length > 1 && rooms ? `≥ ${rooms}` : rooms;
+  $('list').replaceChildren(...workers.map(([name, worker]) => line(name, worker)));
+}
+
+function line(name, { ready, draining, uptime_seconds: uptime, checks = {} }) {
+  const failing = Object.values(checks).find((check) => !check.ok);
+  const item = document.createElement('li');
+  const dot = Object.assign(document.createElement('span'), { className: `dot ${ready ? 'good' : 'bad'}` });
+  const label = Object.assign(document.createElement('code'), { textContent: name });
+  const text = draining ? 'draining' : failing?.text ?? `up ${since(uptime)}`;
+  item.append(dot, label, Object.assign(document.createElement('span'), { className: 'quiet', textContent: text }));
+  return item;
+}
+
+function since(seconds = 0) {
+  const units = [['d', 86_400], ['h', 3600], ['min', 60], ['s', 1]];
+  const [unit, size] = units.find(([, length]) => seconds >= length) ?? units[3];
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+ask();

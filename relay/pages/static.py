@@ -1,0 +1,47 @@
+"""Files that do not change while a worker lives: read once, compressed once, and known by what is in them."""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from relay.http.answers import COMMON_HEADERS
+
+
+class StaticFile:
+    """An endpoint for one file. A browser that has it already is told so (RFC 9110, ETag and If-None-Match)."""
+
+    def __init__(self, content: bytes, media_type: str, headers: Mapping[str, str]) -> None:
+        self._content = content
+        self._compressed = gzip.compress(content, mtime=0)
+        self._tag = hashlib.sha256(content).hexdigest()[:16]
+        self._media_type = media_type
+        self._headers = {**COMMON_HEADERS, **headers, "Vary": "Accept-Encoding"}
+
+    async def get(self, request: Request) -> Response:
+        """Answer with the file, or 304 to whoever has it."""
+        compressed = _takes_gzip(request.headers.get("accept-encoding", ""))
+        headers = {**self._headers, "ETag": f'"{self._tag}{"-gzip" if compressed else ""}"'}
+        if _has(request.headers.get("if-none-match", ""), self._tag):
+            return Response(status_code=304, headers=headers)
+        if compressed:
+            headers["Content-Encoding"] = "gzip"
+        return Response(self._compressed if compressed else self._content, 200, headers, self._media_type)
+
+
+def read(name: str) -> str:
+    """The text of a file of this package."""
+    return files("relay.pages").joinpath(name).read_text("utf-8")
+
+
+def _takes_gzip(accepted: str) -> bool:
+    offers = [offer.strip().replace(" ", "").lower() for offer in accepted.split(",")]
+    return any(offer == "gzip" or (offer.startswith("gzip;") and not offer.endswith("q=0")) for offer in offers)
+
+
+def _has(tags: str, tag: str) -> bool:
+    known = {name.strip().removeprefix("W/") for name in tags.split(",")}
+    return bool(known & {"*", f'"{tag}"', f'"{tag}-gzip"'})

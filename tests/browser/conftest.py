@@ -1,0 +1,187 @@
+"""One Chromium, two workers over one Redis, and a site for test pages, shared by all tests in here.
+
+They live as long as the session, so every test of this folder runs in the session's event loop.
+"""
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+
+from tests.fleet import RedisServer, Relay, eventually, require
+
+HERE = Path(__file__).parent
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    "--disable-features=WebRtcHideLocalIpsWithMdns", "--allow-loopback-in-peer-connection",
+]  # fmt: skip
+
+# Whatever asks for anything that is not on this machine is told at once that it is not there.
+ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+
+PATIENT = {"grace": 15, "lease": 1, "publish_timeout": 2}
+"""Places are held as long as by default: a browser comes back more slowly than the tests' other clients."""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nobody wants to know."""
+
+
+_STAGE = 4
+"""So many scenes at a time."""
+
+
+@dataclass
+class Tab:
+    """A page in a context of its own, as of another person, and what went wrong in it."""
+
+    page: Page
+    context: BrowserContext
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    """What came over WebSockets."""
+
+    async def until(self, expression: str, argument: Any = None, timeout: float = 15) -> Any:
+        """Wait until an expression of the page is true; returns its value."""
+        # Not playwright's own way to wait, which a strict Content-Security-Policy forbids.
+        return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
+
+    async def run(self, expression: str, argument: Any = None) -> Any:
+        return await self.page.evaluate(expression, argument)
+
+    async def get(self, url: str) -> Any:
+        """What the page gets when it asks for some JSON."""
+        return await self.run("url => fetch(url).then((answer) => answer.json())", url)
+
+
+OpenTab = Callable[..., Awaitable[Tab]]
+Scene = Callable[[OpenTab, str, tuple[Relay, Relay]], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    """The folder of what npm installed."""
+    if not (HERE / "node_modules" / "datachannel").is_dir():
+        reason = "the node packages are not installed; `make test` installs them"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return HERE / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def site(packages: Path) -> Iterator[str]:
+    """Where this folder is served: test pages, and the libraries they load."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=HERE))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def fleet(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
+    """Two workers over one Redis."""
+    common = {"redis": redis_server.url, "prefix": f"browser{os.getpid()}"}
+    relays = Relay(**common, **PATIENT), Relay(**common, **PATIENT)
+    try:
+        for relay in relays:
+            await relay.ready()
+        yield relays
+    finally:
+        for relay in relays:
+            relay.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    chromium = require("chromium")
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, ALONE])
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
+    async with tabs_of(browser) as open_tab:
+        yield open_tab
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def begun(
+    request: pytest.FixtureRequest, browser: Browser, site: str, fleet: tuple[Relay, Relay]
+) -> AsyncIterator[dict[Scene, asyncio.Task[None]]]:
+    """The scenes of this module that are asked for, a few at a time: most of their time is the libraries' own waiting."""
+    stage = asyncio.Semaphore(_STAGE)
+
+    async def play(scene: Scene) -> None:
+        async with stage, tabs_of(browser) as open_tab:
+            await scene(open_tab, site, fleet)
+
+    here = [
+        item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module
+    ]
+    tasks = {item.callspec.params["scene"]: asyncio.create_task(play(item.callspec.params["scene"])) for item in here}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@asynccontextmanager
+async def tabs_of(browser: Browser) -> AsyncIterator[OpenTab]:
+    """Opens pages: `open_tab(url)`; with `strict`, no error may show in its console by the end of the test.
+
+    `relay` is what the page finds as `window.RELAY`; not in its address, from which libraries make channel names.
+    """
+    tabs: list[tuple[Tab, bool]] = []
+
+    async def open_tab(
+        url: str, *, strict: bool = True, relay: Any = None, frames: bool = False, **options: Any
+    ) -> Tab:
+        context = await browser.new_context(permissions=["camera", "microphone", "clipboard-write"], **options)
+        await context.add_init_script(f"window.RELAY = {json.dumps(relay)}")
+        tab = Tab(await context.new_page(), context)
+        tabs.append((tab, strict))
+        tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
+        tab.page.on("console", lambda message: _note(tab, message))
+        tab.page.on("request", lambda request: _ask(tab, request))
+        if frames:
+            tab.page.on(
+                "websocket", lambda socket: socket.on("framereceived", lambda frame: tab.frames.append(str(frame)))
+            )
+        await tab.page.goto(url)
+        return tab
+
+    yield open_tab
+    for tab, _ in tabs:
+        with contextlib.suppress(Exception):
+            await tab.context.close()
+    assert not [error for tab, strict in tabs if strict for error in tab.errors]
+
+
+def _note(tab: Tab, message: ConsoleMessage) -> None:
+    if message.type in {"error", "warning"}:
+        tab.errors.append(f"{message.type}: {message.text}")
+
+
+def _ask(tab: Tab, request: Request) -> None:
+    tab.requests.append(request.url)

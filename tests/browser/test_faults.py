@@ -1,0 +1,167 @@
+"""Members who talk over relay.js in real pages, while something breaks: all they said is heard once and in order."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.conftest import PATIENT, OpenTab, Tab
+from tests.chaos.network import Network
+from tests.fleet import RedisServer, Relay
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+_NAMES = ("ann", "ben", "cem")
+_numbers = itertools.count()
+
+
+class Fleet:
+    """Two workers over a Redis of their own, all of which may be killed and started again."""
+
+    def __init__(self) -> None:
+        self.redis = RedisServer(persistent=True).start()
+        self.relays = [self._relay(), self._relay()]
+
+    def _relay(self, port: int = 0) -> Relay:
+        return Relay(redis=self.redis.url, port=port, **PATIENT)
+
+    async def ready(self) -> None:
+        for relay in self.relays:
+            await relay.ready()
+
+    def urls(self, first: int) -> list[str]:
+        """Where the workers are, one of them first."""
+        return [self.relays[(first + number) % 2].ws for number in range(2)]
+
+    async def replace(self, index: int) -> None:
+        """Start a worker again where one was killed."""
+        port = self.relays[index].port
+        self.relays[index].close()
+        self.relays[index] = await self._relay(port).ready()
+
+    def close(self) -> None:
+        for relay in self.relays:
+            relay.close()
+        self.redis.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def fleet() -> AsyncIterator[Fleet]:
+    fleet = Fleet()
+    try:
+        await fleet.ready()
+        yield fleet
+    finally:
+        fleet.close()
+
+
+async def gather_members(open_tab: OpenTab, site: str, urls: Sequence[list[str]]) -> dict[str, Tab]:
+    """Three pages in a room, each with the workers in an order of its own."""
+    room = f"fault-{next(_numbers)}"
+    tabs = {}
+    for name, places in zip(_NAMES, urls, strict=True):
+        # Browsers note every connection that fails; that is what happens here.
+        tabs[name] = await open_tab(f"{site}/pages/talk.html", relay=places, strict=False)
+        await tabs[name].run("([room, name]) => come(room, name)", [room, name])
+    for tab in tabs.values():
+        await tab.until("room.members.length === 3")
+    return tabs
+
+
+async def count(tabs: dict[str, Tab], fault: Callable[[], Awaitable[None]], *, seconds: float = 1.0) -> None:
+    """Let all talk before, while and after the fault strikes; then nothing may be missing, repeated or out of order."""
+    for tab in tabs.values():
+        await tab.run("talk()")
+    await tabs["ann"].until("said > 10")
+    await fault()
+    whole = max([await tab.run("said") for tab in tabs.values()]) + seconds * 10
+    await asyncio.gather(*[tab.until("many => said > many", whole) for tab in tabs.values()])
+    said = {name: await tab.run("hush()") for name, tab in tabs.items()}
+    for tab in tabs.values():
+        await tab.until("acknowledged.length + failed.length === said", timeout=20)
+        assert await tab.run("failed") == []
+    print(f"{fault.__name__}: {sum(said.values())} said, {2 * sum(said.values())} to be heard")
+    for name, tab in tabs.items():
+        for other in _NAMES:
+            if other != name:
+                await tab.until("([who, many]) => heard[who].length >= many", [other, said[other]])
+                assert await tab.run("who => heard[who]", other) == list(range(said[other]))
+        assert await tab.run("room.duplicates") == 0
+        # Nobody was told of a loss, and nobody seemed to leave.
+        assert not [event for event in await tab.run("told") if event[0] in {"leave", "error", "close"}]
+
+
+async def test_worker_killed_in_the_middle_of_a_call(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    tabs = await gather_members(open_tab, site, [fleet.urls(0), fleet.urls(1), fleet.urls(0)])
+    ann, ben, cem = tabs.values()
+    for tab in (ann, ben):
+        await tab.run("call()")
+    await ann.until("frames('ben') > 5")
+    await ben.until("frames('ann') > 5")
+
+    async def kill() -> None:
+        fleet.relays[0].signal(9)
+        for tab in (ann, cem):
+            await tab.until("told.some(([type, recovered]) => type === 'resumed' && recovered)")
+
+    await count(tabs, kill)
+    # The call went on, and somebody who joins it over the other worker is seen.
+    shown = await ann.run("frames('ben')")
+    await cem.run("call()")
+    await ann.until("shown => frames('ben') > shown + 5", shown)
+    for tab in (ann, ben):
+        await tab.until("frames('cem') > 5")
+    await fleet.replace(0)
+
+
+async def test_redis_restarted(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    tabs = await gather_members(open_tab, site, [fleet.urls(0), fleet.urls(1), fleet.urls(0)])
+
+    async def restart() -> None:
+        await asyncio.to_thread(fleet.redis.kill)
+        await asyncio.sleep(0.5)  # how long it is gone is the fault
+        await asyncio.to_thread(fleet.redis.start)
+
+    await count(tabs, restart)
+
+
+async def test_offline_for_five_seconds_and_another_tab_frozen(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    async def offline() -> None:
+        async with Network(fleet.relays[0].port) as network:
+            far = [f"ws://127.0.0.1:{network.port}"]
+            tabs = await gather_members(open_tab, site, [far, fleet.urls(1), fleet.urls(0)])
+            ann = tabs["ann"]
+
+            async def unplug() -> None:
+                await ann.context.set_offline(True)
+                network.blacken()
+                await asyncio.sleep(5)
+                network.lighten()
+                await ann.context.set_offline(False)
+                await ann.until("told.some(([type, recovered]) => type === 'resumed' && recovered)")
+
+            await count(tabs, unplug)
+            for tab in tabs.values():
+                with suppress(Exception):
+                    await tab.context.close()
+
+    async def frozen() -> None:
+        tabs = await gather_members(open_tab, site, [fleet.urls(0), fleet.urls(1), fleet.urls(0)])
+        session = await tabs["ben"].context.new_cdp_session(tabs["ben"].page)
+
+        async def freeze() -> None:
+            # A page that is seen cannot be frozen by its life cycle; this stops all that runs in it just the same.
+            before = await tabs["ben"].run("said")
+            await session.send("Debugger.enable")
+            await session.send("Debugger.pause")
+            await asyncio.sleep(5)
+            await session.send("Debugger.resume")
+            assert await tabs["ben"].run("said") - before < 20, "the tab was not frozen"
+            await session.send("Debugger.disable")
+
+        await count(tabs, freeze)
+
+    await asyncio.gather(offline(), frozen())

@@ -1,0 +1,102 @@
+"""relay.js in real pages on different workers: several rooms, a call, a loop, a refusal."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.browser.conftest import OpenTab
+from tests.fleet import Relay
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+Fleet = tuple[Relay, Relay]
+
+
+async def test_one_connection_carries_several_rooms(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws], frames=True) for relay in fleet]
+    for tab, peer in ((a, "ann"), (b, "ben")):
+        await tab.run("peer => come('first', peer)", peer)
+        await tab.run("""async (peer) => {
+            window.second = relay.join('second', { peer });
+            window.whispers = [];
+            second.on('message', ({ from, message, room }) => whispers.push([from, message]));
+            await second.ready;
+        }""", peer)  # fmt: skip
+    assert [json.loads(frame)["room"] for frame in a.frames if '"welcome"' in frame] == ["first", "second"]
+    assert await b.run("[second.first, second.members.sort()]") == [False, ["ann", "ben"]]
+    await a.run("second.send({ deep: ['\\u2603'] }, { to: 'ben' })")
+    assert await b.until("whispers[0]") == ["ann", {"deep": ["\u2603"]}]
+    # The connection's own room is left; the other one stays, and comes back with what was said meanwhile.
+    await b.run("room.leave()")
+    await b.run("relay.drop()")
+    await a.run("second.send('while you were away')")
+    assert await b.until("whispers[1]") == ["ann", "while you were away"]
+    await a.until("!room.members.includes('ben')")
+    assert await b.run("relay.presence('first').then(({ count }) => count)") == 1
+
+
+async def test_a_loop_over_events_ends_when_the_room_is_left(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in fleet]
+    await a.run("come('loop', 'ann')")
+    loop = asyncio.create_task(a.run("""(async () => {
+        const events = [];
+        for await (const event of room) {
+            events.push([event.type, event.peer ?? event.message]);
+            if (event.message === 'go') room.leave();
+        }
+        return events;
+    })()"""))  # fmt: skip
+    await b.run("come('loop', 'ben')")
+    await b.run("room.send('go')")
+    assert await loop == [["join", "ben"], ["message", "go"]]
+
+
+async def test_a_call_that_all_begin_at_once_and_one_leaves_and_comes_back(
+    open_tab: OpenTab, site: str, fleet: Fleet
+) -> None:
+    tabs = {}
+    for name, relay in zip(("ann", "ben", "cem"), (*fleet, fleet[0]), strict=True):
+        tabs[name] = await open_tab(f"{site}/pages/talk.html", relay=[relay.ws])
+        await tabs[name].run("name => come('call', name)", name)
+
+    async def all_see_each_other() -> None:
+        for name, tab in tabs.items():
+            for other in tabs.keys() - {name}:
+                await tab.until("other => frames(other) > 5", other)
+
+    await tabs["ann"].until("room.members.length === 3")
+    await asyncio.gather(*[tab.run("call()") for tab in tabs.values()])
+    await all_see_each_other()
+    await tabs["ben"].run("mesh.close()")
+    for name in ("ann", "cem"):
+        await tabs[name].until("mesh.connections.size === 1 && !document.getElementById('ben')")
+    await tabs["ben"].run("document.getElementById('videos').replaceChildren()")
+    await tabs["ben"].run("call()")
+    await all_see_each_other()
+    await tabs["cem"].run("room.leave()")
+    for name in ("ann", "ben"):
+        await tabs[name].until("mesh.connections.size === 1")
+
+
+async def test_who_takes_a_peer_id_that_is_in_use_is_told_and_stays_away(
+    open_tab: OpenTab, site: str, fleet: Fleet
+) -> None:
+    a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws], strict=False) for relay in fleet]
+    await a.run("come('taken', 'ann')")
+    assert await b.run("come('taken', 'ann').catch(({ code }) => code)") == "peer_taken"
+    assert await b.run("told") == [["close", "peer_taken"]]
+    assert await b.run("room.send('x').catch(({ code }) => code)") == "peer_taken"
+
+
+async def test_a_script_and_a_module_are_the_same(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    tab = await open_tab(f"{site}/pages/talk.html", relay=[fleet[0].ws])
+    await tab.page.add_script_tag(url=f"{fleet[0].http}/relay.js")
+    names = await tab.run(
+        "import(`${RELAY[0].replace('ws', 'http')}/relay.mjs`).then((all) => Object.keys(all).sort())"
+    )
+    assert names == ["Mesh", "Relay", "RelayError", "RelayEvent", "Room", "default"]
+    for name in ("Room", "Mesh", "RelayError", "RelayEvent"):
+        assert await tab.run(f"typeof Relay.{name}") == "function"
+    # Nothing else is known to the page.
+    assert await tab.run("typeof Outbox + typeof Link + typeof randomText") == "undefined" * 3

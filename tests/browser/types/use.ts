@@ -1,0 +1,34 @@
+// What a page in TypeScript does with relay.js; it is checked, not run.
+import Default, { Relay, RelayError, type Room } from '../../../relay/pages/relay';
+
+const relay: Relay = new Relay(['wss://one', 'wss://two'], { peer: 'me', pingInterval: 1000 });
+const room: Room = relay.join('room', { presence: false, channels: ['a'] });
+
+async function talk(): Promise<void> {
+  const { id } = await room.send({ any: ['thing'] }, { to: ['peer'], channel: 7 });
+  const text: string = id;
+  for await (const event of room) {
+    if (event.type === 'message') console.log(text, event);
+  }
+  const servers: RTCIceServer[] = await relay.iceServers();
+  new RTCPeerConnection({ iceServers: servers });
+  const { present, members } = await relay.presence('room');
+  console.log(present, members?.[0]?.held);
+}
+
+room.on('message', ({ from, message }) => console.log(from.length, message)).on('resumed', ({ replayed }) => replayed + 1);
+room.on('error', ({ code, reason }) => console.log(code, reason === 'epoch'), { once: true });
+// @ts-expect-error There is no such event.
+room.on('nothing', () => {});
+// @ts-expect-error What it is told to is a room's name.
+relay.join(5);
+// @ts-expect-error Rooms come from `join` alone.
+new (Relay.Room)();
+
+const mesh = relay.mesh(room, { stream: null, iceTransportPolicy: 'relay' });
+mesh.on('stream', ({ peer, stream }) => console.log(peer, stream.id));
+
+const connection = { channel: 'c', openSignalingChannel: relay.openSignalingChannel };
+connection.openSignalingChannel({ onmessage: (message) => console.log(message) }).send({});
+talk().catch((error: unknown) => error instanceof RelayError && error.possiblySent);
+console.log(Default === Relay);

@@ -1,0 +1,147 @@
+"""`docker compose` on this checkout, under a project name and on ports of its own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.fleet import free_port
+
+ROOT = Path(__file__).parents[2]
+WORKERS = 3
+
+
+class Compose:
+    """`docker compose` on this checkout; a command that fails fails the test, with what it said."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.project = f"relay-test-{self.port}"
+        self.environ = os.environ | {
+            "RELAY_PORT": str(self.port),
+            "RELAY_GRAFANA_PORT": str(free_port()),
+            "COMPOSE_PROJECT_NAME": self.project,
+        }
+
+    def __call__(self, *arguments: str, timeout: float = 300, **environ: str) -> str:
+        """Run a compose command, and return what it printed."""
+        return self.run("docker", "compose", *arguments, timeout=timeout, **environ)
+
+    def docker(self, *arguments: str, timeout: float = 60) -> str:
+        """Run a docker command, and return what it printed."""
+        return self.run("docker", *arguments, timeout=timeout)
+
+    def run(self, *command: str, timeout: float = 60, **environ: str) -> str:
+        """Run any command in the checkout, and return what it printed."""
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environ | environ, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def scale(self, workers: int, *options: str) -> None:
+        """Have so many workers, all of them healthy."""
+        self("up", "--detach", "--wait", "--scale", f"worker={workers}", "--no-recreate", *options)
+
+    def inspect(self, *names: str) -> list[dict[str, Any]]:
+        """What `docker inspect` says."""
+        found: list[dict[str, Any]] = json.loads(self.docker("inspect", *names))
+        return found
+
+    def containers(self, service: str, *options: str) -> list[dict[str, Any]]:
+        """What `docker inspect` knows of a service's running containers."""
+        names = self("ps", "--quiet", *options, service).split()
+        return self.inspect(*names) if names else []
+
+    def ask(self, container: dict[str, Any], path: str, port: int = 8888) -> str:
+        """A GET from within a worker's container; its health answers with 503 as well."""
+        code = (
+            "import sys, urllib.request as r, urllib.error as e\n"
+            f"try: a = r.urlopen('http://127.0.0.1:{port}{path}', timeout=3)\n"
+            "except e.HTTPError as error: a = error\n"
+            "sys.stdout.write(a.read().decode())"
+        )
+        return self.docker("exec", container["Id"], "/opt/relay/bin/python", "-c", code)
+
+    def health(self, container: str) -> str:
+        """What `relay health` says in a worker's container."""
+        return self.docker("exec", container, "sh", "-c", "relay health 2>&1 || true")
+
+    def from_network(self, network: str, code: str) -> str:
+        """Run Python in a container of its own on one of the project's networks."""
+        return self.docker(
+            "run", "--rm", "--network", f"{self.project}_{network}", "--entrypoint", "/opt/relay/bin/python",
+            "signal-relay", "-c", code,
+        )  # fmt: skip
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """A GET through the load balancer."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def ready(self) -> bool:
+        """Whether the load balancer knows a worker that is ready."""
+        return self.get("/health")[0] == 200
+
+    def balanced(self) -> int:
+        """Workers that the load balancer sends clients to."""
+        code = "import urllib.request as r; print(r.urlopen('http://lb:8405/metrics', timeout=3).read().decode())"
+        told = self.from_network("front", code)
+        [count] = re.findall(r'^haproxy_backend_active_servers{proxy="workers"} (\d+)', told, re.MULTILINE)
+        return int(count)
+
+    def connections(self) -> dict[str, int]:
+        """Open WebSockets by worker container."""
+        return {
+            container["Id"][:12]: json.loads(self.ask(container, "/health"))["connections"]
+            for container in self.containers("worker")
+        }
+
+
+def wait_for(condition: Callable[[], Any], timeout: float = 60) -> float:
+    """Wait until a condition holds; returns the seconds that took."""
+    began = time.monotonic()
+    while True:
+        try:
+            if condition():
+                return time.monotonic() - began
+        except OSError:
+            pass
+        assert time.monotonic() - began < timeout, "it did not come to that in time"
+        time.sleep(0.1)
+
+
+def require(command: str) -> str:
+    """The path of a program that this stage needs; without it the test is skipped, and fails in CI."""
+    path = shutil.which(command)
+    if path is None:
+        lacking(f"{command} is not installed")
+    return str(path)
+
+
+def require_image(name: str) -> str:
+    """An image that is here, or can be had; without it the test is skipped, and fails in CI."""
+    if not any(
+        subprocess.run(["docker", *command, name], capture_output=True, check=False).returncode == 0
+        for command in (["image", "inspect"], ["pull", "--quiet"])
+    ):
+        lacking(f"the image {name} cannot be had")
+    return name
+
+
+def lacking(reason: str) -> None:
+    """Skip, and say why; in CI, fail."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)

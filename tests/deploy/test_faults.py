@@ -1,0 +1,186 @@
+"""What operators do and what befalls them, while members behind the load balancer talk: every message is counted."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.chaos.faults import Fault
+from tests.chaos.guests import Guests
+from tests.chaos.rounds import Outcome, presence_after
+from tests.deploy.compose import ROOT, WORKERS, Compose, require, wait_for
+from tests.deploy.crowd import Visitors, visitors
+
+LONGER = 15.0
+"""The grace time of the deployment, which is longer than its lease."""
+ROOMS, RATE = 12, 50
+EVENTS: list[Fault] = []
+
+pytestmark = pytest.mark.timeout(240)
+
+Strike = Callable[[Visitors], Awaitable[None]]
+
+
+def event(name: str, *, forgets: bool = False) -> Callable[[Strike], Strike]:
+    """Something that happens: returns when it is over, with everything as it was."""
+
+    def add(strike: Strike) -> Strike:
+        EVENTS.append(Fault(name, strike, forgets=forgets))  # type: ignore[arg-type]  # a crowd is as good as an arena
+        return strike
+
+    return add
+
+
+def do(crowd: Visitors, *arguments: str) -> Awaitable[str]:
+    return asyncio.to_thread(crowd.compose, *arguments)
+
+
+def all_well(compose: Compose) -> bool:
+    return compose.ready() and len(compose.containers("worker")) == compose.balanced() == WORKERS
+
+
+async def all_are_back(crowd: Visitors) -> None:
+    await asyncio.to_thread(wait_for, lambda: all_well(crowd.compose))
+
+
+async def crowded(crowd: Visitors) -> dict[str, Any]:
+    """A worker that has clients."""
+    counts = await asyncio.to_thread(crowd.compose.connections)
+    assert any(counts.values())
+    busiest = max(counts, key=lambda name: counts[name])
+    workers = await asyncio.to_thread(crowd.compose.containers, "worker")
+    return next(one for one in workers if one["Id"].startswith(busiest))
+
+
+@event("a worker killed (`docker kill -s KILL`)")
+async def kill_worker(crowd: Visitors) -> None:
+    worker = await crowded(crowd)
+    await asyncio.to_thread(crowd.compose.docker, "kill", "--signal", "KILL", worker["Id"])
+    await asyncio.sleep(2)
+    await asyncio.to_thread(crowd.compose.scale, WORKERS)
+
+
+@event("Redis restarted (`docker compose restart redis`)")
+async def restart_redis(crowd: Visitors) -> None:
+    await do(crowd, "restart", "redis")
+    await all_are_back(crowd)
+
+
+@event("Redis killed and started")
+async def kill_redis(crowd: Visitors) -> None:
+    await do(crowd, "kill", "--signal", "KILL", "redis")
+    await do(crowd, "start", "redis")
+    await all_are_back(crowd)
+
+
+@event("scaled 3 → 5 → 2 → 3")
+async def scale(crowd: Visitors) -> None:
+    for count in (5, 2, WORKERS):
+        await asyncio.to_thread(crowd.compose.scale, count)
+    await all_are_back(crowd)
+
+
+@event("the load balancer restarted")
+async def restart_balancer(crowd: Visitors) -> None:
+    reconnects = sum(room.reconnects for room in crowd.members.values())
+    await do(crowd, "restart", "lb")
+    await crowd.show(
+        "nobody had to come back", lambda: sum(room.reconnects for room in crowd.members.values()) > reconnects
+    )
+    await all_are_back(crowd)
+
+
+@event("the load balancer's configuration loaded anew")
+async def reload_balancer(crowd: Visitors) -> None:
+    reconnects = sum(room.reconnects for room in crowd.members.values())
+    await do(crowd, "kill", "--signal", "USR2", "lb")
+    await asyncio.sleep(3)
+    assert sum(room.reconnects for room in crowd.members.values()) == reconnects, "a reload cost connections"
+    await all_are_back(crowd)
+
+
+@event("a worker cut off from Redis (`docker network disconnect`)")
+async def cut_off(crowd: Visitors) -> None:
+    """The load balancer takes it out; its clients stay, as for all it knows Redis is away for everybody."""
+    compose, network = crowd.compose, f"{crowd.compose.project}_back"
+    name = (await crowded(crowd))["Id"][:12]
+    await asyncio.to_thread(compose.docker, "network", "disconnect", network, name)
+    try:
+        await asyncio.to_thread(wait_for, lambda: compose.balanced() == WORKERS - 1, 20)
+        assert "not ready; redis: " in await asyncio.to_thread(compose.health, name)
+    finally:
+        await asyncio.to_thread(compose.docker, "network", "connect", network, name)
+    await asyncio.to_thread(wait_for, lambda: ": ready" in compose.health(name))
+    await all_are_back(crowd)
+
+
+@event("a worker made deaf (its subscription's packets dropped)")
+async def deafen(crowd: Visitors) -> None:
+    """Commands go through, subscriptions do not: it is taken out, and sends its clients away after half a minute."""
+    compose = crowd.compose
+    worker = await crowded(crowd)
+    name, process = worker["Id"][:12], str(worker["State"]["Pid"])
+    rule = ["INPUT", "--protocol", "tcp", "--source-port", "6379", "!", "--destination-port",
+            await asyncio.to_thread(commands_port, compose, name), "--jump", "DROP"]  # fmt: skip
+    tables = [require("nsenter"), "--target", process, "--net", require("iptables")]
+    await asyncio.to_thread(compose.run, *tables, "--append", *rule)
+    try:
+        await asyncio.to_thread(wait_for, lambda: compose.connections()[name] == 0, 60)
+        await asyncio.to_thread(wait_for, lambda: compose.balanced() == WORKERS - 1, 20)
+        assert "not ready; subscription: " in await asyncio.to_thread(compose.health, name)
+    finally:
+        await asyncio.to_thread(compose.run, *tables, "--delete", *rule)
+    await asyncio.to_thread(wait_for, lambda: ": ready" in compose.health(name))
+    await all_are_back(crowd)
+
+
+def commands_port(compose: Compose, worker: str) -> str:
+    """Where a worker's connection for commands begins."""
+    [redis] = compose.containers("redis")
+    line = 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator client list type normal'
+    clients = compose.docker("exec", redis["Id"], "sh", "-c", line).splitlines()
+    [port] = [re.findall(r" addr=[\d.]+:(\d+)", one)[0] for one in clients if f" name=relay-{worker}-" in one]
+    return str(port)
+
+
+@event("every worker replaced, one after the other (`deploy/upgrade.sh`)")
+async def upgrade(crowd: Visitors) -> None:
+    before = {one["Id"] for one in await asyncio.to_thread(crowd.compose.containers, "worker")}
+    await asyncio.to_thread(crowd.compose.run, str(ROOT / "deploy" / "upgrade.sh"), timeout=200)
+    after = {one["Id"] for one in await asyncio.to_thread(crowd.compose.containers, "worker")}
+    assert len(after) == len(before)
+    assert not before & after
+
+
+@event("everything stopped and started (`docker compose stop`)", forgets=True)
+async def stop_everything(crowd: Visitors) -> None:
+    """Workers close their clients first. Where it takes longer than the grace time, who comes back may be told."""
+    workers = await asyncio.to_thread(crowd.compose.containers, "worker")
+    crowd.excused |= set(crowd.members)
+    await do(crowd, "stop")
+    for worker in workers:
+        [inspected] = await asyncio.to_thread(crowd.compose.inspect, worker["Id"])
+        assert inspected["State"]["ExitCode"] == 0
+    await asyncio.to_thread(crowd.compose.scale, WORKERS)
+    await all_are_back(crowd)
+
+
+@pytest.mark.parametrize("fault", EVENTS, ids=[fault.name.partition(" (")[0] for fault in EVENTS])
+async def test_nothing_is_lost(fault: Fault, compose: Compose, record: Callable[[Outcome], None]) -> None:
+    seed = EVENTS.index(fault)
+    async with visitors(compose, seed=seed, rooms=ROOMS) as crowd, Guests(crowd, number=6) as guests:
+        crowd.talk(RATE)
+        await asyncio.sleep(1)
+        guests.go()
+        await fault.strike(crowd)  # type: ignore[arg-type]
+        crowd.over()
+        presence, wrong = await presence_after(crowd, max(crowd.ended, guests.gone), guests, within=LONGER + 1)
+        await crowd.hush()
+        outcome = Outcome(
+            fault, seed, crowd.verdict(crowd.ended), presence, wrong, list(crowd.false_leaves),
+            crowd.ledger.members_told - crowd.excused, crowd.ledger.missing(), list(crowd.unproven),
+        )  # fmt: skip
+    record(outcome)
+    assert outcome.faults(in_time=False) == []

@@ -1,0 +1,60 @@
+"""The commands of deploy/README.md, as somebody would type them."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.deploy.compose import ROOT, WORKERS, Compose, require, wait_for
+
+PAGE = (ROOT / "deploy" / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()]
+
+ELSEWHERE = {
+    "docker compose up --build": "what every test here begins with",
+    "docker compose build && deploy/upgrade.sh": "test_faults.py",
+    "docker compose --profile monitoring up --detach": "test_monitoring.py",
+    "docker compose exec grafana cat /run/relay/grafana_password": "test_monitoring.py",
+    "docker compose -f docker-compose.yml -f deploy/nginx/compose.yml up --build --detach": "test_variants.py",
+    "RELAY_CERTIFICATE=/etc/ssl/relay.pem docker compose -f docker-compose.yml -f deploy/tls/compose.yml up --detach":
+        "test_variants.py",
+    "docker build --tag signal-relay:0.1.0 .": "what every test here begins with",
+}  # fmt: skip
+# These need a cluster, or a machine of their own; tests/unit/test_deployment.py checks what they use.
+ANOTHER_MACHINE = re.compile(r"kubectl |install |/opt/relay/|python3 -m venv /opt/relay|openssl rand|systemctl ")
+
+HERE = [line for line in COMMANDS if line not in ELSEWHERE and not ANOTHER_MACHINE.match(line)]
+
+SAYS = {
+    "relay health": ": ready; ",
+    "relay config": "RELAY_REDIS_PASSWORD_FILE",
+    "info memory": "used_memory_human",
+    "logs --tail": "worker-",
+    "admin_token": "",
+}
+
+
+def test_the_page_has_the_commands_that_are_known() -> None:
+    assert set(ELSEWHERE) <= set(COMMANDS)
+    assert len(HERE) >= 10
+    assert len([line for line in COMMANDS if ANOTHER_MACHINE.match(line)]) == 11
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("command", HERE)
+def test_the_command_does_what_it_says(command: str, compose: Compose) -> None:
+    require("script")
+    # With a terminal, as people have one.
+    told = compose.run("script", "--quiet", "--return", "--command", command, "/dev/null", timeout=150)
+    assert all(text in told for part, text in SAYS.items() if part in command), told
+    compose.scale(WORKERS)
+    wait_for(compose.ready)
+
+
+def test_the_token_that_is_shown_opens_what_it_should(compose: Compose) -> None:
+    (show,) = [line for line in HERE if line.endswith("admin_token")]
+    token = compose.run(*shlex.split(show.replace("exec", "exec -T"))).strip()
+    answer = compose.run(
+        "curl", "--silent", "--header", f"Authorization: Bearer {token}", f"http://127.0.0.1:{compose.port}/rooms"
+    )
+    assert '"total":' in answer

@@ -1,0 +1,93 @@
+// `openSignalingChannel` and `openSocket`.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+
+import { FakeSocket, begin, client, end, pass, settle } from './relay.mjs';
+
+beforeEach(begin);
+afterEach(end);
+
+test('a channel is opened in the default room, hears its own, and sends from the first moment on', async () => {
+  const heard = [];
+  const opened = [];
+  const socket = client().openSocket({ onmessage: (message) => heard.push(message), onopen: () => opened.push(true) });
+  assert.equal(socket.channel, 'main-channel');
+  socket.send('early');
+  const { last } = FakeSocket;
+  assert.equal(last.url.pathname, '/');
+  assert.deepEqual(last.url.searchParams.getAll('channel'), ['main-channel']);
+  assert.equal(last.url.searchParams.get('presence'), null);
+  last.welcome();
+  await settle();
+  assert.deepEqual(opened, [true]);
+  assert.deepEqual(last.frames('publish').map(({ envelope }) => [envelope.channel, envelope.message]), [['main-channel', 'early']]);
+  last.say({ from: 'a', id: '1-2', channel: 'main-channel', message: { offer: 1 } });
+  last.say({ from: 'a', id: '1-3', channel: 'other', message: 'not ours' });
+  assert.deepEqual(heard, [{ offer: 1 }]);
+});
+
+test('the library’s own channel serves where none is named, and the address names the room', () => {
+  const connection = { channel: 4711, openSignalingChannel: client('ws://relay/rooms/a%2Bb').openSignalingChannel };
+  assert.equal(connection.openSignalingChannel({}).channel, '4711');
+  assert.equal(FakeSocket.last.url.pathname, '/rooms/a%2Bb');
+});
+
+test('further channels are told to the relay, and open when it has heard', async () => {
+  const relay = client();
+  const opened = [];
+  relay.openSocket({ channel: 'one' });
+  FakeSocket.last.welcome();
+  await settle();
+  relay.openSocket({ channel: 'two', onopen: () => opened.push('two') });
+  await settle();
+  const [{ key, channels }] = FakeSocket.last.frames('subscribe');
+  assert.deepEqual([channels, opened], [['two'], []]);
+  FakeSocket.last.say({ type: 'subscribed', channels: ['one', 'two'], key });
+  await settle();
+  assert.deepEqual(opened, ['two']);
+});
+
+test('a channel that was being told when the connection broke is in the next address', async () => {
+  const relay = client();
+  const opened = [];
+  relay.openSocket({ channel: 'one' });
+  FakeSocket.last.welcome();
+  await settle();
+  relay.openSocket({ channel: 'two', onopen: () => opened.push('two') });
+  await settle();
+  FakeSocket.last.end(1006);
+  pass(250);
+  assert.deepEqual(FakeSocket.last.url.searchParams.getAll('channel'), ['one', 'two']);
+  FakeSocket.last.welcome({ recovered: true });
+  FakeSocket.last.say({ type: 'recovered', id: '1-2', replayed: 0 });
+  await settle();
+  assert.deepEqual(opened, ['two']);
+});
+
+test('more channels than fit in an address are told after the welcome', async () => {
+  const relay = client();
+  for (let number = 0; number < 100; number++) relay.openSocket({ channel: `channel-with-a-long-name-${number}` });
+  FakeSocket.last.welcome();
+  await settle();
+  FakeSocket.last.end(1006);
+  pass(250);
+  assert.deepEqual(FakeSocket.last.url.searchParams.getAll('channel'), []);
+  FakeSocket.last.welcome({ recovered: true });
+  assert.equal(FakeSocket.last.frames('subscribe')[0].channels.length, 100);
+});
+
+test('more channels than the relay allows: it sends all, and what is not ours is dropped here', async () => {
+  const relay = client();
+  const heard = [];
+  relay.openSocket({ channel: 'one', onmessage: (message) => heard.push(message) });
+  FakeSocket.last.welcome();
+  await settle();
+  relay.openSocket({ channel: 'two' });
+  await settle();
+  const [{ key }] = FakeSocket.last.frames('subscribe');
+  FakeSocket.last.say({ type: 'error', code: 'too_many_channels', text: '', about: 'subscribe', key });
+  assert.equal(FakeSocket.last.frames('unsubscribe').length, 1);
+  FakeSocket.last.say({ from: 'a', id: '1-2', channel: 'three', message: 3 });
+  FakeSocket.last.say({ from: 'a', id: '1-3', channel: 'one', message: 1 });
+  assert.deepEqual(heard, [1]);
+});

@@ -1,0 +1,93 @@
+// The queue of what is to be said.
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+
+import { Outbox } from '../../../../relay/pages/client/outbox.js';
+
+let outbox;
+beforeEach(() => { outbox = new Outbox({ size: 5, window: 3 }); });
+
+const fill = (count) => Array.from({ length: count }, (_, n) => outbox.add({ n }));
+
+/** What is sent now: the number of each envelope, and of the one it comes after. */
+function sent(items) {
+  const number = Object.fromEntries(items.map(({ key, envelope }) => [key, JSON.parse(envelope).n]));
+  return [...outbox.frames('')].map((text) => JSON.parse(text)).map(({ envelope, after }) => [envelope.n, number[after]]);
+}
+
+test('a window of them goes out, each after the one before that is not acknowledged', async () => {
+  const items = fill(5);
+  assert.deepEqual(sent(items), [[0, undefined], [1, 0], [2, 1]]);
+  assert.deepEqual(sent(items), []);
+  outbox.acknowledged(items[0].key, '1-2');
+  assert.deepEqual(await items[0].done, { id: '1-2', key: items[0].key });
+  assert.deepEqual(sent(items), [[3, 2]]);
+  for (const { key } of items.slice(1, 4)) outbox.acknowledged(key, '1-3');
+  assert.deepEqual(sent(items), [[4, undefined]]);
+});
+
+test('an error of the moment sends it and all after it again', () => {
+  const items = fill(3);
+  sent(items);
+  assert.equal(outbox.refused(items[1].key, 'unavailable', ''), true);
+  assert.deepEqual(sent(items), [[1, 0], [2, 1]]);
+  assert.equal(outbox.refused(items[2].key, 'out_of_order', ''), true);
+  assert.deepEqual(sent(items), [[2, 1]]);
+  assert.equal(outbox.resent, 3);
+});
+
+test('one pause is enough for all that were on their way together', () => {
+  const items = fill(3);
+  sent(items);
+  assert.deepEqual(items.map(({ key }) => outbox.refused(key, 'too_fast', '')), [true, false, false]);
+});
+
+test('a new connection sends all again', () => {
+  const items = fill(2);
+  sent(items);
+  outbox.acknowledged(items[0].key, '1-2');
+  outbox.rewind();
+  assert.deepEqual(sent(items), [[1, undefined]]);
+});
+
+test('a refusal ends one, and what follows no longer waits for it', async () => {
+  const items = fill(3);
+  sent(items);
+  assert.equal(outbox.refused(items[0].key, 'no_such_peer', 'not here'), false);
+  await assert.rejects(items[0].done, { code: 'no_such_peer', text: 'not here' });
+  // It names one that is gone: there is nothing to wait for.
+  assert.equal(outbox.refused(items[1].key, 'out_of_order', ''), false);
+  assert.deepEqual(sent(items), [[1, undefined], [2, 1]]);
+  assert.equal(outbox.refused('unknown', 'unavailable', ''), false);
+});
+
+test('it is bounded', () => {
+  fill(5);
+  assert.throws(() => outbox.add({}), { code: 'queue_full' });
+});
+
+test('giving up says whether it may have been sent', async () => {
+  const items = fill(5);
+  sent(items);
+  outbox.giveUp(items[0]);
+  outbox.giveUp(items[4]);
+  await assert.rejects(items[0].done, { code: 'not_acknowledged', possiblySent: true });
+  await assert.rejects(items[4].done, { code: 'not_acknowledged', possiblySent: false });
+  assert.equal(outbox.length, 3);
+});
+
+test('a key is the envelope’s own, or one of this client’s; another with the same has to wait', () => {
+  assert.equal(outbox.add({ key: 'mine' }).key, 'mine');
+  assert.notEqual(outbox.add({}).key, outbox.add({}).key);
+  assert.throws(() => outbox.add({ key: 'mine' }), { code: 'bad_envelope' });
+  assert.throws(() => outbox.add({ key: 'x'.repeat(65) }), { code: 'bad_envelope' });
+});
+
+test('what the relay would take for its own is not sent', () => {
+  for (const name of ['from', 'id', 'room', 'type']) assert.throws(() => outbox.add({ [name]: 1 }), { code: 'reserved_field' });
+});
+
+test('frames say which room, if it is not the connection’s own', () => {
+  const { key } = outbox.add({ message: '"}' });
+  assert.deepEqual(JSON.parse([...outbox.frames('r')][0]), { type: 'publish', key, room: 'r', envelope: { message: '"}' } });
+});

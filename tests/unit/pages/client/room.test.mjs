@@ -1,0 +1,92 @@
+// A room, and the way to it, as its user sees them.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+
+import { FakeSocket, begin, client, end, pass, settle } from './relay.mjs';
+
+beforeEach(begin);
+afterEach(end);
+
+test('addresses: what is one, and what is not', () => {
+  for (const [url, path] of [
+    ['ws://h', 'ws://h/rooms/r'], ['http://h:1/', 'ws://h:1/rooms/r'], ['https://h/relay/', 'wss://h/relay/rooms/r'],
+    ['wss://h/rooms/other', 'wss://h/rooms/r'],
+  ]) {
+    client(url).join('r');
+    assert.equal(FakeSocket.last.url.href.split('?')[0], path);
+  }
+  for (const url of ['', 'nonsense', 'ftp://h', 'ws://h/?peer=x', undefined]) {
+    assert.throws(() => client(url ?? null), { code: 'bad_url' });
+  }
+});
+
+test('sending: what stands in the envelope', async () => {
+  const room = client().join('r');
+  FakeSocket.last.welcome({ members: [{ peer: 'me' }, { peer: 'a' }], count: 2 });
+  room.send({ deep: [1] }, { to: ['a'], channel: 'c', sender: 's', key: 'k' });
+  const [{ envelope, key }] = FakeSocket.last.frames('publish');
+  assert.deepEqual(envelope, { sender: 's', channel: 'c', message: { deep: [1] }, to: ['a'], key: 'k' });
+  assert.equal(key, 'k');
+  assert.deepEqual(room.members, ['me', 'a']);
+});
+
+test('what is not acknowledged in time is given up, and what follows goes on without it', async () => {
+  const room = client().join('r');
+  FakeSocket.last.welcome();
+  const first = room.send(1, { timeout: 1000 });
+  room.send(2, { timeout: Infinity }).catch(() => {});
+  pass(1000);
+  await assert.rejects(first, { code: 'not_acknowledged', possiblySent: true });
+  const late = room.send(3, { timeout: 10 });
+  FakeSocket.last.end(1006);
+  assert.equal(room.waiting, 2);
+  pass(10);
+  await assert.rejects(late, { code: 'not_acknowledged' });
+});
+
+test('the queue has an end', async () => {
+  const room = client('ws://relay', { outgoing: 1 }).join('r');
+  room.send(1).catch(() => {});
+  await assert.rejects(room.send(2), { code: 'queue_full' });
+});
+
+test('a loop hears everything, ends when the room is left, and fails when it is taken away', async () => {
+  const room = client().join('r');
+  const heard = [];
+  const loop = (async () => { for await (const { type } of room) heard.push(type); })();
+  FakeSocket.last.welcome();
+  FakeSocket.last.say({ from: 'a', id: '1-2', message: 1 });
+  await settle();
+  FakeSocket.last.end(4500, 'replaced');
+  await assert.rejects(loop, { code: 'replaced' });
+  assert.deepEqual(heard, ['open', 'message']);
+});
+
+test('a loop that is too slow is told so', async () => {
+  const room = client().join('r');
+  const loop = room[Symbol.asyncIterator]();
+  const first = loop.next();
+  FakeSocket.last.welcome();
+  await first;
+  for (let seq = 2; seq < 1100; seq++) FakeSocket.last.say({ from: 'a', id: `1-${seq}`, message: seq });
+  await assert.rejects(loop.next(), { code: 'overflow' });
+});
+
+test('servers for calls are told to those who have joined', async () => {
+  const relay = client();
+  await assert.rejects(relay.iceServers(), { code: 'not_joined' });
+  relay.join('r');
+  const servers = relay.iceServers();
+  FakeSocket.last.welcome({ iceServers: [{ urls: 'stun:s' }] });
+  assert.deepEqual(await servers, [{ urls: 'stun:s' }]);
+});
+
+test('a room is joined once at a time', async () => {
+  const relay = client();
+  const room = relay.join('r');
+  assert.throws(() => relay.join('r'), { code: 'already_joined' });
+  assert.equal(relay.join('r', { peer: 'other' }).peer, 'other');
+  FakeSocket.made[0].end(4500, 'replaced');
+  await assert.rejects(room.ready);
+  relay.join('r');
+});

@@ -1,0 +1,118 @@
+"""The pages: who gets them, with what around them, and whose address stands in them."""
+
+import html
+import re
+
+import pytest
+
+from relay import __version__
+from relay.pages.site import wants_page
+from tests.unit.http.conftest import MakeSite
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+LOADED = ("style.css", "home.js", "demo.js", "icon.svg")
+
+
+class Asked:
+    def __init__(self, accept: str | None) -> None:
+        self.headers = {} if accept is None else {"accept": accept}
+
+
+@pytest.mark.parametrize(
+    ("accept", "page"),
+    [
+        (BROWSER, True),
+        ("TEXT/HTML", True),
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/json, text/html", False),
+        ("text/html;q=0.9, application/json", True),
+    ],
+)
+def test_a_browser_wants_a_page_and_a_program_does_not(accept: str | None, page: bool) -> None:
+    assert wants_page(Asked(accept)) == page  # type: ignore[arg-type]
+
+
+async def test_both_are_at_the_root(site: MakeSite) -> None:
+    here = site()
+    page = await here.get("/", headers={"Accept": BROWSER})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"Relay {__version__}" in page.text
+    program = await here.get("/", headers={"Accept": "*/*"})
+    assert program.json()["name"] == "relay"
+    assert "accept" in page.headers["vary"].lower()
+    assert "accept" in program.headers["vary"].lower()
+
+
+@pytest.mark.parametrize("path", ["/", "/demo"])
+async def test_a_page_is_fenced_in(site: MakeSite, path: str) -> None:
+    page = await site().get(path, headers={"Accept": BROWSER})
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["connect-src"] == "'self' ws://relay:8888"
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["permissions-policy"] == "camera=(self), microphone=(self)"
+    # What the policy forbids is not even tried.
+    text = re.sub("<pre.*?</pre>", "", page.text, flags=re.DOTALL)
+    assert not re.search(r"<script(?![^>]* src=)[^>]*>|<style|\son[a-z]+=| style=|javascript:", text)
+    loaded = re.findall(r'(?:src|href)="([^"#]+)"', text)
+    assert not [url for url in loaded if re.match("[a-z]+:|//", url)]
+
+
+@pytest.mark.parametrize("name", LOADED)
+async def test_what_pages_load_is_there(site: MakeSite, name: str) -> None:
+    answer = await site().get(f"/pages/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["etag"]
+
+
+@pytest.mark.parametrize("path", ["/demo", *[f"/pages/{name}" for name in LOADED]])
+async def test_they_can_be_switched_off(site: MakeSite, path: str) -> None:
+    here = site(pages="off")
+    assert (await here.get(path)).status_code == 404
+    assert (await here.get("/", headers={"Accept": BROWSER})).json()["name"] == "relay"
+
+
+async def shown(here, **headers: str) -> str:
+    """The address that the page shows."""
+    page = await here.get("/", headers={"Accept": BROWSER} | headers)
+    (address,) = re.findall(r'<code id="address">(.*?)</code>', page.text)
+    assert page.text.count(address) > 3
+    return html.unescape(address)
+
+
+@pytest.mark.parametrize("host", ["relay.example", "RELAY.example:8443", "127.0.0.1:1", "[::1]:8888", "localhost"])
+async def test_the_address_is_where_the_page_was_asked_for(site: MakeSite, host: str) -> None:
+    assert await shown(site(), Host=host) == f"ws://{host}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "a b",
+        'x"><script>',
+        "x';alert(1)//",
+        "user@relay.example",
+        "relay.example/path",
+        "relay.example:port",
+        "-a",
+        "a" * 300,
+        "[::1",
+        "${ws}",
+        "a;b",
+    ],
+)
+async def test_what_is_no_host_is_not_repeated(site: MakeSite, host: str) -> None:
+    assert await shown(site(port=1234), Host=host) == "ws://localhost:1234"
+
+
+async def test_the_setting_knows_better(site: MakeSite) -> None:
+    here = site(public_url="https://signal.example/relay/")
+    assert await shown(here, Host="internal:8888") == "wss://signal.example/relay"
+    page = await here.get("/demo", headers={"Host": "internal:8888"})
+    assert "connect-src 'self' wss://signal.example;" in page.headers["content-security-policy"]

@@ -1,0 +1,248 @@
+"""What deploy/ says fits what it deploys: metrics, settings, times, and the sections that alerts send people to."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from relay import __version__
+from relay.config import Settings, declared, load
+from relay.http.metrics import labelled
+from relay.http.siblings import Reply
+from relay.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+PAGE = (DEPLOY / "README.md").read_text()
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "relay.json").read_text())
+MANIFESTS = {path.name: yaml.safe_load(path.read_text()) for path in (DEPLOY / "kubernetes").glob("*.yaml")}
+RESOURCES = {name: one for name, one in MANIFESTS.items() if one.get("kind", "Kustomization") != "Kustomization"}
+VERSIONS = ("1.28", "1.31", "1.34", "1.37")
+
+VARIABLES = {setting.variable for setting in declared()} | {one.file_variable for one in declared()}
+
+
+def anchors(markdown: str) -> set[str]:
+    """Where links into a page can lead."""
+    titles = re.findall(r"^#+ (.*)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def own_metrics() -> set[str]:
+    """Every name that a relay's `/metrics` has a sample of."""
+    return {
+        name
+        for family in [*Metrics().registry.collect(), *labelled([Reply(200, b"")])]
+        for name in {family.name, *(sample.name for sample in family.samples)}
+    }
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Every query, and where it stands."""
+    for alert in ALERTS:
+        yield alert["alert"], alert["expr"]
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", []):
+            yield panel["title"], target["expr"]
+
+
+# Each file says what it is for.
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *(path for path in DEPLOY.rglob("*") if path.is_file())],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_every_file_begins_with_what_it_is_for(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#!")]
+    if path.suffix == ".json":
+        assert json.loads(path.read_text())["__comment"].endswith(".")
+    else:
+        assert re.match(r"# \w.{15,}", lines[0]) or path.suffix == ".md", lines[0]
+
+
+# Alerts and the dashboard.
+
+
+@pytest.mark.parametrize(("where", "query"), list(expressions()))
+def test_every_metric_that_is_asked_for_exists(where: str, query: str) -> None:
+    asked = set(re.findall(r"\b((?:relay|process)_\w+)\b", query))
+    assert asked <= own_metrics(), where
+    assert asked or re.search(r"haproxy_|\bup\b", query), where
+
+
+def test_every_label_value_that_is_asked_for_exists() -> None:
+    series = "\n".join(
+        f"{name}={value}"
+        for family in Metrics().registry.collect()
+        for sample in family.samples
+        for name, value in sample.labels.items()
+    )
+    for where, query in expressions():
+        for name, values in re.findall(r'\b(code|reason)=~?"([^"]+)"', query):
+            if "haproxy" not in query:
+                for value in values.split("|"):
+                    assert f"{name}={value}" in series.splitlines(), where
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert alert["annotations"]["summary"].endswith(".")
+    page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+    assert (page, anchor) == ("deploy/README.md", alert["alert"].lower())
+    assert anchor in anchors(PAGE)
+
+
+def test_no_section_tells_of_an_alert_that_is_none() -> None:
+    sections = set(re.findall(r"^#+ (Relay\w+)$", PAGE, re.MULTILINE))
+    assert sections == {alert["alert"] for alert in ALERTS}
+
+
+def test_the_dashboard_is_whole() -> None:
+    panels = DASHBOARD["panels"]
+    assert DASHBOARD["uid"] == "relay"
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [panel["gridPos"] for panel in panels]
+    cells = [
+        (x, y) for at in places for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(set(cells)) == len(cells), "panels overlap"
+    assert max(x for x, _ in cells) < 24
+    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["description"]
+            assert panel["datasource"]["uid"] == source["uid"]
+            assert all(target["datasource"]["uid"] == source["uid"] for target in panel["targets"])
+
+
+# Settings.
+
+
+def test_compose_sets_what_there_is_to_set() -> None:
+    environment = COMPOSE["services"]["worker"]["environment"]
+    assert set(environment) <= VARIABLES
+    load({}, environment, lambda path: "secret")
+
+
+def test_the_unit_sets_what_there_is_to_set() -> None:
+    text = (DEPLOY / "systemd" / "relay.env").read_text()
+    settings, _ = load({}, dict(line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"))
+    unit = (DEPLOY / "systemd" / "relay.service").read_text()
+    assert set(re.findall(r"^Environment=(\w+)=", unit, re.MULTILINE)) <= VARIABLES
+    (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert int(patience) == stopping(settings) + 15
+
+
+def test_the_image_has_the_version_of_the_package() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f'org.opencontainers.image.version="{__version__}"' in dockerfile
+    assert MANIFESTS["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]["image"].endswith(__version__)
+
+
+def stopping(settings: Settings) -> float:
+    return settings.drain_delay + settings.drain_timeout
+
+
+def test_compose_waits_for_the_drain() -> None:
+    worker = COMPOSE["services"]["worker"]
+    settings, _ = load({}, worker["environment"], lambda path: "secret")
+    assert float(worker["stop_grace_period"].removesuffix("s")) >= stopping(settings) + 5
+
+
+def test_the_load_balancer_notices_within_the_drain_delay() -> None:
+    settings, _ = load({}, COMPOSE["services"]["worker"]["environment"], lambda path: "secret")
+    config = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+    inter, fall = map(int, re.findall(r"check inter (\d+)s fall (\d+)", config)[0])
+    assert inter * fall < settings.drain_delay
+
+
+@pytest.mark.parametrize("file", ["haproxy/haproxy.cfg", "nginx/nginx.conf"])
+def test_a_websocket_may_be_quiet_for_two_pings(file: str) -> None:
+    text = (DEPLOY / file).read_text()
+    (seconds,) = re.findall(r"(?:timeout tunnel|proxy_read_timeout) (\d+)s", text)
+    assert 2 * Settings().ping_interval < int(seconds)
+
+
+def test_redis_has_room_to_rewrite_its_file() -> None:
+    redis = COMPOSE["services"]["redis"]
+    (maxmemory,) = re.findall(r":-(\d+)mb", redis["command"][-1])
+    (limit,) = re.findall(r":-(\d+)m", redis["deploy"]["resources"]["limits"]["memory"])
+    assert int(limit) == 2 * int(maxmemory) + 128
+    assert f"maxmemory {maxmemory}mb" in (DEPLOY / "redis" / "redis.conf").read_text()
+
+
+def test_health_is_asked_for_the_same_everywhere() -> None:
+    """Readiness decides who gets clients, liveness who is restarted."""
+    assert COMPOSE["services"]["worker"]["healthcheck"]["test"] == ["CMD", "relay", "health"]
+    assert (
+        'HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["relay", "health", "--live"]'
+        in (ROOT / "Dockerfile").read_text()
+    )
+    assert "uri /health ver" in (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+    container = MANIFESTS["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/health/live", "readiness": "/health", "liveness": "/health/live"}
+
+
+# Kubernetes.
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", RESOURCES)
+def test_manifests_are_what_kubernetes_takes(name: str, version: str) -> None:
+    kubernetes_validate.validate(RESOURCES[name], version, strict=True)
+
+
+def test_a_manifest_can_be_wrong() -> None:
+    wrong = json.loads(json.dumps(RESOURCES["deployment.yaml"]))
+    wrong["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+def test_manifests_belong_together() -> None:
+    kinds = {one["kind"] for one in RESOURCES.values()}
+    assert kinds == {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
+    assert sorted(MANIFESTS["kustomization.yaml"]["resources"]) == sorted(RESOURCES)
+    labels = RESOURCES["deployment.yaml"]["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        RESOURCES["deployment.yaml"]["spec"]["selector"]["matchLabels"],
+        RESOURCES["service.yaml"]["spec"]["selector"],
+        RESOURCES["disruption.yaml"]["spec"]["selector"]["matchLabels"],
+        RESOURCES["network.yaml"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector == labels for selector in selectors)
+    assert RESOURCES["autoscaler.yaml"]["spec"]["scaleTargetRef"]["name"] == "relay"
+    assert RESOURCES["autoscaler.yaml"]["spec"]["metrics"][0]["pods"]["metric"]["name"] in own_metrics()
+    ports = {
+        port["name"] for port in RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    assert RESOURCES["service.yaml"]["spec"]["ports"][0]["targetPort"] in ports
+    assert {rule["ports"][0]["port"] for rule in RESOURCES["network.yaml"]["spec"]["ingress"]} == ports
+
+
+def test_pods_have_settings_time_and_little_power() -> None:
+    pod = RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    settings, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else "token")
+    assert pod["terminationGracePeriodSeconds"] == stopping(settings) + 10
+    readiness = container["readinessProbe"]
+    assert readiness["periodSeconds"] * readiness["failureThreshold"] < settings.drain_delay
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
