@@ -1,4 +1,4 @@
-"""Libraries unmodified from npm, in pages on different workers, with the seed's own code around them and with relay.js.
+"""Libraries unmodified from npm, in pages on different workers: with the seed's own code, and with relay.js.
 
 Last, the seed's "Room Presence Detection": the first visitor opens, the second connects, and never do both open.
 """

@@ -139,7 +139,7 @@ async def test_the_page_by_keyboard_and_its_snippets(open_tab: OpenTab, site: st
     tab = await open_tab(fleet[0].http)
     await tab.page.focus("[role=tab][aria-selected=true]")
     names = await tab.run("[...document.querySelectorAll('[role=tab]')].map((one) => one.textContent)")
-    assert names == ["relay.js", "Video call", "WebSocket", "RTCMultiConnection", "DataChannel.js"]
+    assert names == ["relay.js", "Video call", "WebSocket", "Socket.IO", "RTCMultiConnection", "DataChannel.js"]
     for name in names:
         shown = "[...document.querySelectorAll('[role=tabpanel]')].filter((one) => !one.hidden).map((one) => one.id)"
         selected = await tab.run("document.activeElement.textContent")
@@ -150,13 +150,15 @@ async def test_the_page_by_keyboard_and_its_snippets(open_tab: OpenTab, site: st
     snippets = await tab.run(f"Object.fromEntries({blocks})")
     assert list(snippets) == names
     for snippet in snippets.values():
-        assert fleet[0].ws in snippet
+        assert fleet[0].ws in snippet or fleet[0].http in snippet
     await run_snippets(open_tab, site, fleet, snippets)
 
 
 async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dict[str, str]) -> None:
     """Each in a page of its own; they meet in the room that all of them name."""
-    libraries = {"RTCMultiConnection": "rtcmulticonnection", "DataChannel": "datachannel"}
+    libraries = {
+        "RTCMultiConnection": "rtcmulticonnection", "DataChannel": "datachannel", "socket.io": "socket.io/client-dist",
+    }  # fmt: skip
     witness = await Client.open(f"{fleet[1].ws}/rooms/lobby?presence=1&peer=witness")
     said: list[str] = []
 
@@ -174,6 +176,9 @@ async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dic
     await run("WebSocket")
     heard = await witness.until(lambda event: event.get("channel") == "chat")
     assert heard[-1]["message"] == "hello"
+    await run("Socket.IO")
+    heard = await witness.until(lambda event: event.get("channel") == "chat")
+    assert heard[-1]["message"] == "hello from Socket.IO"
     multi, *_ = await asyncio.gather(*map(run, ("RTCMultiConnection", "Video call", "DataChannel.js")))
     wanted = {"hello", "roomToken"}
     await witness.until(lambda event: wanted.difference_update(event.get("message") or ()) or not wanted)
