@@ -188,6 +188,8 @@ export interface MeshEvents {
   };
   /** And is no more. */
   gone: RelayEvent & { readonly peer: string };
+  /** What a peer said makes no sense, or the browser would not do it. */
+  error: RelayEvent & { readonly peer: string; readonly error: unknown };
   state: RelayEvent & {
     readonly peer: string;
     readonly state: RTCPeerConnectionState;

@@ -58,7 +58,7 @@ class Tab:
     frames: list[str] = field(default_factory=list)
     """What came over WebSockets."""
 
-    async def until(self, expression: str, argument: Any = None, timeout: float = 15) -> Any:
+    async def until(self, expression: str, argument: Any = None, timeout: float = 30) -> Any:
         """Wait until an expression of the page is true; returns its value."""
         # Not playwright's own way to wait, which a strict Content-Security-Policy forbids.
         return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
@@ -129,17 +129,16 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
 async def begun(
     request: pytest.FixtureRequest, browser: Browser, site: str, fleet: tuple[Relay, Relay]
 ) -> AsyncIterator[dict[Scene, asyncio.Task[None]]]:
-    """The scenes of this module that are asked for, a few at a time: most of their time is the libraries' waiting."""
+    """The scenes that this module is asked for, a few at a time: most of it is the libraries' own waiting."""
     stage = asyncio.Semaphore(_STAGE)
 
     async def play(scene: Scene) -> None:
         async with stage, tabs_of(browser) as open_tab:
             await scene(open_tab, site, fleet)
 
-    here = [
-        item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module
-    ]
-    tasks = {item.callspec.params["scene"]: asyncio.create_task(play(item.callspec.params["scene"])) for item in here}
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    scenes = [item.callspec.params["scene"] for item in items if item.module is request.module]
+    tasks = {scene: asyncio.create_task(play(scene)) for scene in scenes}
     yield tasks
     for task in tasks.values():
         task.cancel()

@@ -111,7 +111,8 @@ async def open_signaling_channel_is_a_drop_in(open_tab: OpenTab, site: str, flee
         assert (await a.until("heard[0]"))["message"] == "from b"
 
     await asyncio.gather(
-        talk("datachannel", "channel", "/rooms/drop-in"), talk("rtcmulticonnection", "connection", "/rooms/drop-in")
+        talk("datachannel", "channel", "/rooms/drop-in"),
+        talk("rtcmulticonnection", "connection", "/rooms/drop-in"),
     )
 
 
