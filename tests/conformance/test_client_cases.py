@@ -15,7 +15,7 @@ FAKE_TIMERS = "of the client alone, with fake timers; not written anew"
 BROWSER = "browsers alone have Blobs that this client sends"
 UNANSWERED = "needs a server that never acknowledges; a relay does when Redis has the message"
 WHY = {
-    "should change socket.id upon reconnection": "the relay recovers a client also before its first event, so the id stays",
+    "should change socket.id upon reconnection": "a client is recovered also before its first event, and keeps its id",
     "should work with acks": "needs a server that asks for an acknowledgement; a relay passes events on without",
     "should use overridden setTimeout by default": FAKE_TIMERS,
     "should use native setTimeout with useNativeSetTimers": FAKE_TIMERS,
@@ -52,8 +52,8 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# socket.io-client 4.8: its own test cases against a relay",
         "",
-        f"{passed} of {len(found) + 14} passed. Their server's handlers are played by a second client in the same room; where a case",
-        "looks at what its server acknowledges, it looks for the relay's acknowledgement here.",
+        f"{passed} of {len(found) + 14} passed. Their server's handlers are played by another client in the same room;",
+        "where a case looks at what its server acknowledges, it looks for the relay's acknowledgement here.",
         "",
         "| Suite | Case | Outcome | Why |",
         "| --- | --- | --- | --- |",
