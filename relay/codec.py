@@ -23,6 +23,11 @@ class Frame:
         self._wire: bytes | None = None
 
     @property
+    def parts(self) -> Sequence["Frame"]:
+        """The frames that a `Bundle` has; of any other the frame itself."""
+        return (self,)
+
+    @property
     def text(self) -> str:
         """The text of a text frame, decoded on first use."""
         if self._text is None:
@@ -34,6 +39,28 @@ class Frame:
         """The frame as a server sends it: whole, not masked (RFC 6455, 5.2); made on first use."""
         if self._wire is None:
             self._wire = _head(0x81 if self.is_text else 0x82, len(self.data)) + self.data
+        return self._wire
+
+
+class Bundle(Frame):
+    """A message in several frames, of which none means anything without the others: a text and what belongs to it."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Sequence[Frame]) -> None:
+        super().__init__(parts[0].data, is_text=parts[0].is_text)
+        self._parts = parts
+
+    @property
+    def parts(self) -> Sequence[Frame]:
+        """See `Frame.parts`."""
+        return self._parts
+
+    @property
+    def wire(self) -> bytes:
+        """See `Frame.wire`: of all of them."""
+        if self._wire is None:
+            self._wire = b"".join([frame.wire for frame in self._parts])
         return self._wire
 
 
@@ -63,6 +90,10 @@ def _head(first: int, length: int) -> bytes:
     return _LARGE.pack(first, 127, length)
 
 
+NOTHING: Final = Frame(b"")
+"""What a codec makes of an event that its clients are not told of; it is not to be sent."""
+
+
 class Codec(Protocol):
     """Translates between one client protocol's frames and commands and events; does no I/O.
 
@@ -79,5 +110,5 @@ class Codec(Protocol):
         ...
 
     def encode(self, event: Event) -> Frame:
-        """Write one event."""
+        """Write one event; a frame without data (`NOTHING`) says that this protocol has no word for it."""
         ...

@@ -12,7 +12,8 @@ from msgspec import Struct
 class Publish(Struct, frozen=True):
     """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`.
 
-    Only if the one with the key `after`, if there is one, was sent.
+    Only if the one with the key `after`, if there is one, was sent. With `once`, a repeat of a key is not sent again;
+    without, the key is nothing but a mark.
     """
 
     envelope: bytes
@@ -21,6 +22,7 @@ class Publish(Struct, frozen=True):
     key: str = ""
     room: str = ""
     after: str = ""
+    once: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,14 @@ class Join:
     echo: bool = False
     presence: bool = False
     channels: Sequence[str] | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Make another room the connection's own: enter it, and leave the one that was."""
+
+    room: str
     key: str = ""
 
 
@@ -71,6 +81,15 @@ class AskPresence:
 
 
 @dataclass(frozen=True, slots=True)
+class Detect:
+    """Ask whether anybody else is in a room of this name, or a channel of this name was used here lately."""
+
+    name: str
+    room: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Ask for the newest id."""
 
@@ -78,4 +97,4 @@ class Ping:
     key: str = ""
 
 
-Command = Publish | Join | Leave | Subscribe | Unsubscribe | AskPresence | Ping
+Command = Publish | Join | Move | Leave | Subscribe | Unsubscribe | AskPresence | Detect | Ping

@@ -115,6 +115,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="a JSON list as RTCPeerConnection takes it, or stun: URLs with commas between",
         ),
     ] = ""
+    socketio_events: Annotated[
+        tuple[str, ...],
+        _what(
+            "Events that Socket.IO clients may emit, comma-separated; * for all",
+            consequence="error event_not_allowed",
+            allowed="a list of names",
+        ),
+    ] = ("*",)
 
     max_message: Annotated[
         int,

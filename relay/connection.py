@@ -146,12 +146,12 @@ class QueuedConnection:
         """See `Connection.write`; past the limit, what waits is dropped."""
         if self.reason is not None:
             return
-        self._bytes += len(frame.data)
+        self._frames.extend(frame.parts)
+        self._bytes += sum(len(part.data) for part in frame.parts)
         if self._bytes > self._limit:
             self._frames.clear()
             self.close(SLOW)
             return
-        self._frames.append(frame)
         self._wake.set()
 
     def write_batch(self, batch: Batch) -> None:

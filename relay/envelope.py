@@ -118,6 +118,12 @@ def seal(body: bytes, message_id: MessageId) -> bytes:
     return b'%s%d-%d"' % (body, message_id.epoch, message_id.seq)
 
 
+def unseal(body: bytes, sender: str, message_id: MessageId) -> bytes:
+    """Return the envelope as it was before `splice` and `seal`, but for white space at its end."""
+    head = body[: -len(b'"from":"%s","id":"%d-%d"' % (sender.encode("ascii"), *message_id))]
+    return head.removesuffix(b",") + b"}"
+
+
 class _Head(Struct):
     """The fields of an envelope that the relay reads; all others are only checked for being JSON."""
 

@@ -32,6 +32,18 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_origin": (403, "pages of this origin may not connect"),
     "not_found": (404, "there is nothing at this address"),
     "no_such_peer": (404, "a peer the envelope is addressed to is neither connected nor held"),
+    "unknown_session": (400, "Engine.IO: no session of this id is here; the client begins a new one"),
+    "bad_transport": (400, "Engine.IO: the transports are polling and websocket"),
+    "other_transport": (400, "Engine.IO: this session has another transport by now, or is changing it"),
+    "bad_version": (400, "Engine.IO: EIO is 4 or 3"),
+    "bad_handshake": (400, "Engine.IO: a session begins with a GET"),
+    "poll_overlap": (400, "Engine.IO: one poll, and one post, at a time; the session has ended"),
+    "bad_packet": (400, "Engine.IO or Socket.IO: not a packet; the session has ended, or did not begin"),
+    "no_jsonp": (400, "Engine.IO: JSONP polling is not served; polling by XHR, and WebSocket, are"),
+    "bad_event": (400, "Socket.IO: the event's name is too long, or its arguments are not those it takes"),
+    "reserved_event": (400, "Socket.IO: the event's name is one that the relay itself uses"),
+    "event_not_allowed": (403, "Socket.IO: this event may not be emitted here"),
+    "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),
     "bad_method": (405, "this address knows no such method; the Allow header lists those it knows"),
     "not_joined": (409, "this connection is not in that room"),
     "already_joined": (409, "this connection is in that room already"),
@@ -83,6 +95,7 @@ ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members a
 REPLACED = CloseReason(4500, "replaced", False, "the same client came back over a newer connection")
 PEER_TAKEN = CloseReason(4501, "peer_taken", False, "the wanted peer id is in use by somebody else")
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
+BAD_PACKET = CloseReason(4503, "bad_packet", False, "what came is not a packet of Engine.IO or Socket.IO")
 
 CLOSE_REASONS: Final = (
     NORMAL,
@@ -99,6 +112,7 @@ CLOSE_REASONS: Final = (
     REPLACED,
     PEER_TAKEN,
     BAD_REQUEST,
+    BAD_PACKET,
 )
 
 JOIN_CLOSES: Final[dict[str, CloseReason]] = {

@@ -144,6 +144,15 @@ class PresenceList:
 
 
 @dataclass(frozen=True, slots=True)
+class Detected:
+    """Whether a name was found in use, as a room or as a channel of `room`."""
+
+    room: str
+    present: bool
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The connection has left `room`, as it asked to."""
 
@@ -189,5 +198,5 @@ class Pong:
     key: str = ""
 
 
-Answer = Welcome | Recovered | PresenceChange | PresenceList | Gone | Listening | Ack | Failure | Pong
+Answer = Welcome | Recovered | PresenceChange | PresenceList | Detected | Gone | Listening | Ack | Failure | Pong
 Event = Message | Answer

@@ -330,7 +330,7 @@ class Membership:
             generation,
             command.to,
             command.channel,
-            command.key,
+            command.key if command.once else "",
             self._seen(room),
             fence,
             command.after,

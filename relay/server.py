@@ -18,9 +18,9 @@ from uvicorn.config import STARTUP_FAILURE
 
 from relay.config import Settings
 from relay.connection import CLOSE_TIMEOUT
+from relay.keepalive import Keepalive
 from relay.pacer import Pacer
 from relay.wire.http import HttpProtocol
-from relay.wire.keepalive import Keepalive
 from relay.wire.websocket import Limits, WebSocketProtocol
 
 log = logging.getLogger("relay.server")

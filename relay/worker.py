@@ -7,7 +7,7 @@ import random
 import socket
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -18,15 +18,16 @@ from relay.bus.memory import MemoryBus
 from relay.bus.redis import RedisBus
 from relay.config import Settings
 from relay.drain import Client, Clients
-from relay.envelope import Receipt, read_envelope
-from relay.errors import GOING_AWAY, RelayError
-from relay.events import Roster
+from relay.envelope import BEFORE_ALL, MessageId, Receipt, read_envelope
+from relay.errors import GOING_AWAY, Refused, RelayError
+from relay.events import Message, Roster
 from relay.hub import Hub
 from relay.keeper import Keeper, beat_interval
 from relay.limits import AddressLimits, LogTerms
 from relay.membership import Membership
 from relay.memory import MemoryRooms
 from relay.metrics import Metrics
+from relay.names import check_room
 from relay.pacer import Pacer
 from relay.presence.base import LeaseName, Leases, Presence, Terms
 from relay.presence.memory import MemoryLeases, MemoryPresence
@@ -40,6 +41,9 @@ log = logging.getLogger("relay.worker")
 
 _DIAL = 1.5
 """Seconds for one attempt to connect to Redis: after an outage, the next one should not be long in coming."""
+
+_LOOKED_BACK = (512, 64, 8)
+"""Events in which a channel is looked for: fewer, where so many are more than is kept or read at once."""
 
 _PRESENCE_BATCH = 0.02
 """Seconds for which joins and leaves are gathered before members are told."""
@@ -183,6 +187,26 @@ class Worker:
     async def roster(self, room: str) -> Roster:
         """Who is in a room; raises `Unavailable` or `OutcomeUnknown`."""
         return await self.membership.roster(room)
+
+    async def detect(self, name: str, room: str) -> bool:
+        """Whether a name is in use, as somebody asks who is in `room`.
+
+        It is if others are in a room of that name, or if the log has a channel of that name among the latest events of
+        this one. Raises `Unavailable` or `OutcomeUnknown`.
+        """
+        with suppress(Refused):
+            roster = await self.membership.roster(check_room(name))
+            if roster.count > (name == room):
+                return True
+        here = self.hub.get(room)
+        if here is None or here.last == BEFORE_ALL:
+            return False
+        epoch, seq = here.last
+        for count in _LOOKED_BACK:
+            replay = await self._bus.replay(room, MessageId(epoch, max(0, seq - count)))
+            if not replay.lost:
+                return any(isinstance(event, Message) and event.channel == name for event in replay.events)
+        return False
 
     async def rooms(self) -> Sequence[tuple[str, int]]:
         """Every room of the fleet and its number of members; raises `Unavailable` or `OutcomeUnknown`."""

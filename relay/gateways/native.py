@@ -5,7 +5,7 @@ command or an event. Anybody who knows only envelopes never meets an event that 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,10 +19,12 @@ from relay import events
 from relay.codec import Frame
 from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
 from relay.config import Settings
+from relay.connection import Connection, Receiver
 from relay.envelope import Channel, Key, MessageId, read_envelope, read_frame
 from relay.errors import BadFrame, Refused
-from relay.gateways.serving import header, serve
-from relay.gateways.session import Dialect, Entry
+from relay.gateways.entry import Dialect, Entry, HoldBack
+from relay.gateways.serving import client_address, header, serve
+from relay.gateways.session import Session
 from relay.ice import IceServer, parse_ice_servers
 from relay.names import check_peer, check_room
 
@@ -187,17 +189,17 @@ def _fields(event: events.Answer) -> dict[str, Any]:
         case events.PresenceList():
             present = {"present": event.roster.count > 0}
             return {"type": "presence"} | present | _members(event.roster) | {"id": str(event.roster.id)}
+        case events.Detected():
+            return {"type": "presence", "present": event.present}
         case events.Gone():
             return {"type": "left"}
         case events.Listening():
             return {"type": "subscribed", "channels": event.channels}
-        case events.Ack():
-            return {"type": "ack", "id": str(event.id)}
+        case events.Ack() | events.Pong():
+            return {"type": type(event).__name__.lower(), "id": str(event.id)}
         case events.Failure():
             about = {"about": event.about} if event.about else {}
             return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
-        case events.Pong():
-            return {"type": "pong", "id": str(event.id)}
 
 
 def _members(roster: events.Roster) -> dict[str, Any]:
@@ -216,7 +218,14 @@ class NativeGateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
         subprotocol = _choose(scope["subprotocols"])
-        await serve(scope, receive, send, self._dialect, entry=partial(self._entry, scope), subprotocol=subprotocol)
+        await serve(scope, receive, send, opening=partial(self._open, scope), subprotocol=subprotocol)
+
+    def _open(
+        self, scope: Scope, connection: Connection, hold_back: HoldBack
+    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        worker = scope["state"]["worker"]
+        session = Session(connection, worker, self._dialect, address=client_address(scope), hold_back=hold_back)
+        return session, session.enter(partial(self._entry, scope))
 
     def _entry(self, scope: Scope) -> Entry:
         room: str | None = scope["path_params"].get("room")

@@ -1,39 +1,46 @@
 """Serving one WebSocket connection, from the handshake on: over the wire where the server has one, else over ASGI."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from starlette.responses import JSONResponse
+import msgspec
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from relay.codec import Frame
-from relay.connection import CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION, QueuedConnection, Wire, WireConnection
+from relay.connection import (
+    CLOSE_TIMEOUT,
+    CLOSED_EXTENSION,
+    WIRE_EXTENSION,
+    Connection,
+    QueuedConnection,
+    Receiver,
+    Wire,
+    WireConnection,
+)
 from relay.errors import ERRORS, CloseReason
 from relay.gateways.admission import refusal
-from relay.gateways.session import Dialect, Entry, Session
+from relay.gateways.entry import HoldBack
 from relay.worker import Worker
 
+Opening = Callable[[Connection, HoldBack], tuple[Receiver, Coroutine[Any, Any, None]]]
+"""Makes what serves a connection that was let in: who is to receive what comes, and what is to be done at first."""
 
-async def serve(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    dialect: Dialect,
-    *,
-    entry: Callable[[], Entry],
-    subprotocol: str | None,
-) -> None:
+
+async def serve(scope: Scope, receive: Receive, send: Send, *, opening: Opening, subprotocol: str | None) -> None:
     """Let a client in, or say why not; returns once it is in, if the server keeps the connection, else at its end.
 
-    `entry` reads the request, and raises `Refused` if it cannot.
+    It counts against its `client_address` until that is released, which is for the receiver to see to.
     """
     worker: Worker = scope["state"]["worker"]
-    address: str = scope["client"][0] if scope["client"] else ""
+    address = client_address(scope)
     code = refusal(worker, header(scope, b"origin"), address)
     if code:
         worker.metrics.refused.labels(code).inc()
-        await _deny(WebSocket(scope, receive, send), code)
+        status, text = ERRORS[code]
+        await deny(scope, receive, send, msgspec.json.encode({"error": {"code": code, "text": text}}), status)
         return
     wire: Wire | None = scope.get("extensions", {}).get(WIRE_EXTENSION)
     websocket = WebSocket(scope, receive, send) if wire is None else None
@@ -48,12 +55,17 @@ async def serve(
         raise
     worker.metrics.handshakes.inc()
     if websocket is not None:
-        await _Exchange(websocket, worker, dialect, address).run(entry)
+        await _Exchange(websocket, worker, opening).run()
     elif wire is not None:
         connection = WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics)
-        session = Session(connection, worker, dialect, address=address, hold_back=wire.hold_back)
-        wire.attach(session)
-        await session.enter(entry)
+        receiver, begin = opening(connection, wire.hold_back)
+        wire.attach(receiver)
+        await begin
+
+
+def client_address(scope: Scope) -> str:
+    """The address by which a client is counted; "" where there is none."""
+    return scope["client"][0] if scope["client"] else ""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -61,10 +73,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
-async def _deny(websocket: WebSocket, code: str) -> None:
-    status, text = ERRORS[code]
+async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:
+    """Refuse a handshake with this JSON."""
+    websocket = WebSocket(scope, receive, send)
     headers = {"Retry-After": "2"} if status in {429, 503} else {}
-    response = JSONResponse({"error": {"code": code, "text": text}}, status, headers)
+    response = Response(body, status, headers, "application/json")
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(response)
     else:
@@ -74,7 +87,7 @@ async def _deny(websocket: WebSocket, code: str) -> None:
 class _Exchange:
     """A session over plain ASGI: one task reads, another writes."""
 
-    def __init__(self, websocket: WebSocket, worker: Worker, dialect: Dialect, address: str) -> None:
+    def __init__(self, websocket: WebSocket, worker: Worker, opening: Opening) -> None:
         self._websocket = websocket
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -86,20 +99,20 @@ class _Exchange:
             limit=worker.settings.send_buffer,
             metrics=worker.metrics,
         )
-        self._session = Session(self._connection, worker, dialect, address=address, hold_back=self._hold_back)
+        self._receiver, self._begin = opening(self._connection, self._hold_back)
 
-    async def run(self, entry: Callable[[], Entry]) -> None:
+    async def run(self) -> None:
         """Serve to the end. A server cannot be told to drop a stuck reader; it is left to the server then."""
         writer = asyncio.create_task(self._connection.run_writer())
         code, relay_closed = 1006, None
         try:
             async with self._closing:
-                await self._session.enter(entry)
+                await self._begin
                 code, relay_closed = await self._read()
         except TimeoutError:
             pass
         finally:
-            self._session.lost(code, relay_closed)
+            self._receiver.lost(code, relay_closed)
             writer.cancel()
             await asyncio.wait([writer])
 
@@ -110,7 +123,7 @@ class _Exchange:
             if message["type"] == "websocket.disconnect":
                 return message.get("code") or 1005, message.get(CLOSED_EXTENSION)
             text = message.get("text")
-            self._session.received(Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode()))
+            self._receiver.received(Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode()))
 
     def _hold_back(self, paused: bool) -> None:
         if paused:

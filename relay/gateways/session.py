@@ -4,12 +4,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from relay.codec import Codec, Frame
-from relay.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
+from relay.commands import AskPresence, Command, Detect, Join, Leave, Move, Ping, Publish, Subscribe, Unsubscribe
 from relay.connection import Connection
 from relay.envelope import MessageId, Receipt
 from relay.errors import (
@@ -24,7 +22,8 @@ from relay.errors import (
     Refused,
     RelayError,
 )
-from relay.events import Ack, Answer, Failure, Gone, Listening, Pong, PresenceList, Roster
+from relay.events import Ack, Answer, Detected, Failure, Gone, Listening, Pong, PresenceList, Roster
+from relay.gateways.entry import Dialect, Entry, HoldBack
 from relay.limits import TokenBucket
 from relay.names import check_room
 from relay.room import Member
@@ -36,45 +35,17 @@ _PATIENCE = 100
 """Messages in a row that are refused as too fast before the connection is closed for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """How a client comes in: its own room, the peer id it wants or was given, and what it asks for there."""
-
-    room: str
-    peer: str
-    resume: str = ""
-    since: MessageId | None = None
-    echo: bool = False
-    presence: bool = False
-    channels: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """A client protocol: its codec for the connection's own room, and the one that says which room it is about."""
-
-    own: Codec
-    tagged: Codec
-
-
-class HoldBack(Protocol):
-    """Reads no further from the client, or again."""
-
-    def __call__(self, *, paused: bool) -> None:
-        """See `connection.Wire.hold_back`."""
-        ...
-
-
 class Session:
     """A `Receiver`: serves messages as they come, one after the other.
 
     What has to wait for Redis before the next message can be served (joining, asking who is there) is a task, and what
     comes meanwhile waits, as it does when `publish_window` publications are on their way. `hold_back` stops reading.
+    Without an `address`, the connection is not the session's alone, and somebody else answers for it to the worker.
     """
 
     __slots__ = (
         "_address", "_bucket", "_busy", "_closing", "_connection", "_dialect", "_ended", "_goodbye", "_hasty",
-        "_hold_back", "_members", "_own", "_peer", "_publishing", "_waiting", "_worker",
+        "_hold_back", "_members", "_own", "_peer", "_publishing", "_returns", "_waiting", "_worker",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +54,7 @@ class Session:
         worker: Worker,
         dialect: Dialect,
         *,
-        address: str,
+        address: str | None,
         hold_back: HoldBack,
     ) -> None:
         self._connection = connection
@@ -101,20 +72,23 @@ class Session:
         self._waiting: deque[Frame] | None = None
         self._ended = False
         self._goodbye = False
+        self._returns = True
         self._closing: CloseReason | None = None
-        worker.opened(self)
+        if address is not None:
+            worker.opened(self)
 
     async def enter(self, entry: Callable[[], Entry]) -> None:
         """Come in; what the client sends meanwhile waits. `entry` reads the request, and may raise `Refused`."""
         try:
             wanted = entry()
-            self._own, self._peer = wanted.room, wanted.peer
+            self._own, self._peer, self._returns = wanted.room, wanted.peer, wanted.returns
             join = Join(
                 wanted.room,
                 resume=wanted.resume,
                 echo=wanted.echo,
                 presence=wanted.presence,
                 channels=wanted.channels,
+                key=wanted.key,
             )
             await self._join(join, wanted.since, self._dialect.own)
         except RelayError as error:
@@ -146,11 +120,13 @@ class Session:
         """
         if self._connection.reason is None:
             self._goodbye = relay_closed is None and code in GOODBYE_CODES
-            reason = relay_closed or ("client" if self._goodbye else "lost")
-            self._worker.metrics.closed.labels(reason).inc()
+            if self._address is not None:
+                reason = relay_closed or ("client" if self._goodbye else "lost")
+                self._worker.metrics.closed.labels(reason).inc()
         self._ended = True
-        self._worker.closed(self)
-        self._worker.addresses.release(self._address)
+        if self._address is not None:
+            self._worker.closed(self)
+            self._worker.addresses.release(self._address)
         self._go_on()
 
     # Client.
@@ -216,7 +192,7 @@ class Session:
         members, self._members = self._members, {}
         leave = self._worker.membership.leave
         for member in members.values():
-            if self._goodbye:
+            if self._goodbye or not self._returns:
                 leave(member, hold=False)
             else:
                 # Nobody waits for a hold, and thousands may be lost at once.
@@ -261,12 +237,16 @@ class Session:
                     self._publish(command)
                 case Join():
                     self._begin(self._join_more(command), command)
+                case Move():
+                    self._begin(self._move(command), command)
                 case Leave():
                     self._leave(command)
                 case Subscribe() | Unsubscribe():
                     self._listen(command)
                 case AskPresence():
                     self._begin(self._list(command), command)
+                case Detect():
+                    self._begin(self._detect(command), command)
                 case Ping():
                     self._answer(command)
         except RelayError as error:
@@ -334,6 +314,15 @@ class Session:
             raise Refused("bad_command", "since is an id as the relay gave it: epoch-seq") from None
         await self._join(command, since, self._codec_of(command.room))
 
+    async def _move(self, command: Move) -> None:
+        check_room(command.room)
+        if command.room in self._members:
+            raise Refused("already_joined", room=command.room)
+        await self._join(Join(command.room, key=command.key), None, self._dialect.own)
+        left, self._own = self._members.pop(self._own, None), command.room
+        if left is not None:
+            self._worker.membership.leave(left, hold=False)
+
     def _leave(self, command: Leave) -> None:
         member = self._member(command.room)
         del self._members[member.room]
@@ -346,6 +335,11 @@ class Session:
         # Who is in a room is told by name to those who are in it.
         known = roster if room in self._members else Roster(roster.count, (), roster.id)
         self._tell(PresenceList(room, known, command.key))
+
+    async def _detect(self, command: Detect) -> None:
+        member = self._member(command.room)
+        present = await self._worker.detect(command.name, member.room)
+        self._tell(Detected(member.room, present, command.key))
 
     def _listen(self, command: Subscribe | Unsubscribe) -> None:
         member = self._member(command.room)

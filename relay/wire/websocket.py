@@ -19,8 +19,8 @@ from websockets.streams import StreamReader
 from relay.codec import Frame
 from relay.connection import CLOSE_TIMEOUT, Receiver
 from relay.errors import CLOSE_REASONS, INTERNAL, PONG_TIMEOUT
+from relay.keepalive import Keepalive
 from relay.pacer import Pacer
-from relay.wire.keepalive import Keepalive
 
 try:
     from websockets.speedups import apply_mask

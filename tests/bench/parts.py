@@ -24,14 +24,15 @@ from relay.config import Settings
 from relay.connection import WireConnection
 from relay.envelope import Fence, MessageId
 from relay.events import Replay, Welcome
+from relay.gateways.entry import Dialect
 from relay.gateways.native import NativeCodec
-from relay.gateways.session import Dialect, Session
+from relay.gateways.session import Session
+from relay.keepalive import Keepalive
 from relay.pacer import Pacer
 from relay.redis.keys import Keys
 from relay.redis.link import Link, pack
 from relay.redis.scripts import PUBLISH
 from relay.room import Member
-from relay.wire.keepalive import Keepalive
 from relay.wire.websocket import Limits, WebSocketProtocol
 from relay.worker import Worker
 from tests.bench.accounting import cpu_seconds

@@ -201,6 +201,15 @@ SYSTEMS = (
         only=("50x2", "20x10", "1x200"),
     ),
     System(
+        key="relay-socketio",
+        title="Relay, Redis bus, Socket.IO clients",
+        version=relay_version,
+        install=have_relay,
+        command=relay(),
+        dialect=speak.SOCKETIO,
+        only=("50x2", "20x10", "1x200", "idle"),
+    ),
+    System(
         key="relay-memory",
         title="Relay, memory bus",
         version=relay_version,

@@ -10,8 +10,9 @@ import pytest
 from relay.codec import Frame
 from relay.config import Settings
 from relay.errors import GOING_AWAY
+from relay.gateways.entry import Dialect, Entry
 from relay.gateways.native import NativeCodec
-from relay.gateways.session import Dialect, Entry, Session
+from relay.gateways.session import Session
 from relay.worker import Worker
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from relay.wire.keepalive import Keepalive
+from relay.keepalive import Keepalive
 
 
 class Client:

@@ -1,0 +1,42 @@
+"""What a gateway tells a session of its client: how it comes in, what it speaks, and how it is held back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.codec import Codec
+from relay.envelope import MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a client comes in: its own room, the peer id it wants or was given, and what it asks for there.
+
+    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it.
+    """
+
+    room: str
+    peer: str
+    resume: str = ""
+    since: MessageId | None = None
+    echo: bool = False
+    presence: bool = False
+    channels: Sequence[str] | None = None
+    key: str = ""
+    returns: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A client protocol: its codec for the connection's own room, and the one that says which room it is about."""
+
+    own: Codec
+    tagged: Codec
+
+
+class HoldBack(Protocol):
+    """Reads no further from the client, or again."""
+
+    def __call__(self, *, paused: bool) -> None:
+        """See `connection.Wire.hold_back`."""
+        ...

@@ -1,0 +1,30 @@
+"""Socket.IO clients, of versions 1 to 4, over WebSocket and long polling, in the same rooms as everybody else.
+
+The protocols are our own code, without input or output, and not python-engineio and python-socketio: these speak only
+Engine.IO 4, encode a message anew for every receiver, and cost 110 to 2,083 microseconds for a delivery through Redis
+where Node's Socket.IO takes 22 to 84 and this gateway makes one frame for all of a room.
+
+`packets`, `parser` and `words` read and write Engine.IO and Socket.IO, `codec` puts events into envelopes and back,
+`engine` and `polling` keep sessions, `clients` and `spaces` their namespaces, `gateway` and `requests` serve requests;
+`legacy` is version 0.9.
+"""
+
+import re
+
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from relay.config import Settings
+from relay.gateways.socketio.gateway import SocketIOGateway
+from relay.gateways.socketio.legacy.gateway import LegacyGateway
+
+PATH = "/socket.io"
+
+
+def routes(settings: Settings) -> list[BaseRoute]:
+    """Make the routes of the gateway; clients may leave out the slash at the end."""
+    found: list[BaseRoute] = []
+    for gateway, pattern in ((SocketIOGateway(settings), r"/?\Z"), (LegacyGateway(settings), r"/1(/.*)?\Z")):
+        for route in (Route(PATH, gateway), WebSocketRoute(PATH, gateway)):
+            route.path_regex = re.compile(re.escape(PATH) + pattern)
+            found.append(route)
+    return found

@@ -1,0 +1,201 @@
+"""Socket.IO events and the envelopes they travel in.
+
+`emit("message", data)` with one object that is an envelope is that envelope. Whatever else is emitted travels as
+`{"event": name, "args": […]}`, with `attachments` (in Base64) where there are binary ones. And back: an envelope of
+that form is the event it names, and any other is `message` with the envelope, as its sender wrote it.
+"""
+
+import base64
+import binascii
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from relay import events
+from relay.codec import NOTHING, Bundle, Frame
+from relay.commands import Command, Detect, Move, Publish
+from relay.envelope import Channel, unseal
+from relay.errors import BadFrame
+from relay.gateways.socketio.packets import BadPacket
+from relay.gateways.socketio.parser import MAX_ATTACHMENTS, MAX_NAME, RESERVED, Call, check_placeholders, read_name
+from relay.gateways.socketio.words import Told, Words
+
+RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
+"""Failures that are not acknowledged: a client that wants to be sure waits for that, and sends again."""
+
+_ACK: Final = "ack:"
+_JOIN: Final = "join:"
+
+
+class _Plain(Struct):
+    """An object that is an envelope as it stands: none of these fields, and a channel as envelopes have it."""
+
+    type: Raw | UnsetType = UNSET
+    sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
+    id: Raw | UnsetType = UNSET
+    room: Raw | UnsetType = UNSET
+    to: Raw | UnsetType = UNSET
+    key: Raw | UnsetType = UNSET
+    event: Raw | UnsetType = UNSET
+    channel: Channel | int | None = None
+
+    @property
+    def wanting(self) -> bool:
+        """Whether it has a field that would mean something else in an envelope."""
+        found = (self.type, self.sender, self.id, self.room, self.to, self.key, self.event)
+        return any(field is not UNSET for field in found)
+
+
+class _Event(Struct):
+    """An event in an envelope."""
+
+    event: Annotated[str, Meta(max_length=MAX_NAME)] | int
+    args: list[Raw]
+    attachments: Annotated[list[str], Meta(max_length=MAX_ATTACHMENTS)] = msgspec.field(default_factory=list)
+
+
+_plain = msgspec.json.Decoder(_Plain)
+_event = msgspec.json.Decoder(_Event)
+_texts = msgspec.json.Decoder(str | int)
+_json = msgspec.json.Encoder()
+
+
+class SocketCodec:
+    """See `Codec`; `receive` takes a `parser.Call`, and `words` write what a version of the protocol has for an event.
+
+    `offsets` adds a message's id to it as the last argument, from which a client comes back (Socket.IO 4.6). `allowed`
+    are the events that may be emitted, `*` for all. The marks of commands are for answers to find their way back.
+    """
+
+    def __init__(self, words: Words, key: str, *, offsets: bool, allowed: Collection[str], max_size: int) -> None:
+        self.words = words
+        self.key = key + "+" * offsets
+        self._offsets = offsets
+        self._allowed = allowed
+        self._max_size = max_size
+
+    def receive(self, frame: Frame) -> Command:
+        """See `Codec.receive`."""
+        assert isinstance(frame, Call)  # noqa: S101  # nobody else hands frames to a session of this gateway
+        name, mark = frame.name, _ACK + frame.id if frame.id else ""
+        if name == "join":
+            return Move(_argument(frame), _JOIN + frame.id)
+        if name == "presence":
+            return Detect(_argument(frame), key=mark)
+        if name == "error" or len(str(name)) > MAX_NAME:
+            raise BadFrame("reserved_event" if name == "error" else "bad_event", about="event", key=mark)
+        if "*" not in self._allowed and str(name) not in self._allowed:
+            raise BadFrame("event_not_allowed", about="event", key=mark)
+        return self._publish(frame, mark)
+
+    def encode(self, event: events.Event) -> Frame:
+        """See `Codec.encode`."""
+        if isinstance(event, events.Message):
+            return self._message(event)
+        match event:
+            case events.Welcome():
+                return self._welcome(event)
+            case events.Ack():
+                return self._ack(event.key, {"id": str(event.id)})
+            case events.Detected():
+                told = self.words.event(Told(b'"presence"', [_json.encode(event.present)]))
+                acknowledged = self._ack(event.key, event.present)
+                return Bundle([told, acknowledged]) if acknowledged.data else told
+            case events.Failure():
+                return self._failure(event)
+        return NOTHING
+
+    # In.
+
+    def _publish(self, call: Call, mark: str) -> Publish:
+        if call.name == "message" and len(call.arguments) == 1 and not call.attachments:
+            channel = _channel_if_plain(call.data)
+            if channel is not None:
+                return Publish(call.data, (), channel, mark, once=False)
+        attachments = b""
+        if call.attachments:
+            texts = [base64.b64encode(data).decode("ascii") for data in call.attachments]
+            attachments = b',"attachments":' + _json.encode(texts)
+        envelope = b'{"event":%b,"args":[%b]%b}' % (_json.encode(call.name), call.data, attachments)
+        if attachments and len(envelope) > self._max_size:
+            raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=mark)
+        return Publish(envelope, key=mark, once=False)
+
+    # Out.
+
+    def _message(self, message: events.Message) -> Frame:
+        text = unseal(message.body, message.sender, message.id)
+        told = _read_event(text) if b'"event"' in text else None
+        if told is None:
+            told = Told(b'"message"', [text])
+        if self._offsets:
+            told.arguments = [*told.arguments, b'"%d-%d"' % message.id]
+        return self.words.event(told)
+
+    def _welcome(self, event: events.Welcome) -> Frame:
+        if event.key.startswith(_JOIN):
+            return self._ack(_ACK + event.key.removeprefix(_JOIN), {"room": event.room, "id": str(event.id)})
+        if not self._offsets:
+            return self.words.entered(event.peer, "")
+        # A client takes its place for recovered if it is told the same private id again.
+        fresh = f"{event.peer}.{event.resume}.{event.id}"
+        return self.words.entered(event.peer, event.key if event.recovered else fresh)
+
+    def _ack(self, mark: str, value: object) -> Frame:
+        number = mark.removeprefix(_ACK)
+        return self.words.ack(number, value) if number and number != mark else NOTHING
+
+    def _failure(self, failure: events.Failure) -> Frame:
+        mark = _ACK + failure.key.removeprefix(_JOIN) if failure.key.startswith(_JOIN) else failure.key
+        if failure.about == "join" and not mark:
+            return NOTHING if failure.code in RETRYABLE else self.words.refused(failure.code, failure.text)
+        error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
+        answer = NOTHING if failure.code in RETRYABLE else self._ack(mark, {"error": error})
+        return answer if answer.data else self.words.event(Told(b'"error"', [_json.encode(error)]))
+
+
+def _channel_if_plain(data: bytes) -> str | None:
+    """The channel of an object that is an envelope as it stands; None for everything else."""
+    try:
+        head = _plain.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    if head.wanting:
+        return None
+    return "" if head.channel is None else str(head.channel)
+
+
+def _read_event(text: bytes) -> Told | None:
+    """Read an envelope of the form that events have; None for one that clients would not survive, or not understand."""
+    try:
+        event = _event.decode(text)
+        if event.event in RESERVED or event.event == "error":
+            return None
+        arguments = [bytes(value) for value in event.args]
+        attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
+        if attachments:
+            check_placeholders(arguments, len(attachments))
+        return Told(_json.encode(event.event), arguments, attachments)
+    except (msgspec.MsgspecError, binascii.Error, BadPacket):
+        return None
+
+
+def _argument(call: Call) -> str:
+    """The one argument of the relay's own events: a name, as text or number."""
+    try:
+        return str(_texts.decode(call.data))
+    except msgspec.MsgspecError:
+        raise BadFrame("bad_event", f"{call.name} takes one name", about="event", key=_mark(call)) from None
+
+
+def _mark(call: Call) -> str:
+    return _ACK + call.id if call.id else ""
+
+
+def call_of(values: Sequence[bytes], number: str, attachments: Sequence[bytes]) -> Call:
+    """Make of an event's array what a session receives; raises `BadPacket`."""
+    if not values:
+        raise BadPacket("an event without a name")
+    return Call(read_name(values[0]), values[1:], number, attachments)

@@ -1,0 +1,199 @@
+"""The requests of Socket.IO clients: where sessions begin, are polled, and move to a WebSocket."""
+
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from relay.config import Settings
+from relay.connection import Connection, Receiver
+from relay.errors import Refused
+from relay.gateways.admission import refusal
+from relay.gateways.entry import HoldBack
+from relay.gateways.serving import client_address, deny, header, serve
+from relay.gateways.socketio.clients import Codecs, SocketClient
+from relay.gateways.socketio.engine import Engine, Engines, Upgrade
+from relay.gateways.socketio.packets import FRAMINGS, Revision
+from relay.gateways.socketio.polling import Polling
+from relay.gateways.socketio.requests import HTML, JSON, Answers, next_payload, take_post
+from relay.worker import Worker
+
+_MAX_PARAMETERS: Final = 64
+
+_ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
+    "bad_transport": (0, "Transport unknown"),
+    "unknown_session": (1, "Session ID unknown"),
+    "bad_handshake": (2, "Bad handshake method"),
+    "bad_version": (5, "Unsupported protocol version"),
+    "bad_origin": (4, "Forbidden"),
+}
+"""What clients know refusals by: the reference implementation's code and message; all others are 3, Bad request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a request asks for."""
+
+    revision: Revision
+    transport: str
+    sid: str
+    room: str | None
+    wants_text: bool
+
+
+class SocketIOGateway:
+    """The ASGI application at `/socket.io/`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._codecs = Codecs(settings)
+        self._answers = Answers(settings)
+        self._engines: Engines | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        worker: Worker = scope["state"]["worker"]
+        try:
+            query = read_query(scope)
+            if scope["type"] == "websocket":
+                await self._serve_socket(scope, receive, send, query)
+            else:
+                await self._serve_request(scope, receive, send, query)
+        except Refused as error:
+            worker.metrics.refused.labels(error.code).inc()
+            body, status = refusal_body(error), error.status
+            if scope["type"] == "websocket":
+                await deny(scope, receive, send, body, status)
+            else:
+                await self._answers.send(scope, send, body, kind=JSON, status=status)
+
+    def _sessions(self, worker: Worker) -> Engines:
+        if self._engines is None or self._engines.worker is not worker:
+            self._engines = Engines(worker)
+        return self._engines
+
+    # WebSocket.
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, query: Query) -> None:
+        if query.transport != "websocket":
+            raise Refused("bad_transport")
+        engines = self._sessions(scope["state"]["worker"])
+        subprotocol = next(iter(scope["subprotocols"]), None)
+        opening = partial(self._open, engines, query, client_address(scope))
+        if query.sid:
+            engine = engines.get(query.sid)
+            if engine is None:
+                raise Refused("unknown_session")
+            if engine.upgrade is not None or not isinstance(engine.connection, Polling):
+                raise Refused("other_transport")
+            opening = partial(self._upgrade, engine, client_address(scope))
+        await serve(scope, receive, send, opening=opening, subprotocol=subprotocol)
+
+    def _open(
+        self, engines: Engines, query: Query, address: str, connection: Connection, hold_back: HoldBack
+    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        engine = self._new(engines, query, address, (connection, hold_back))
+        return engine, engine.open()
+
+    def _upgrade(
+        self, engine: Engine, address: str, connection: Connection, hold_back: HoldBack
+    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        # The session was counted when it began.
+        engine.worker.addresses.release(address)
+        upgrade = Upgrade(engine, connection, hold_back)
+        return upgrade, upgrade.begin()
+
+    def _new(
+        self, engines: Engines, query: Query, address: str, socket: tuple[Connection, HoldBack] | None = None
+    ) -> Engine:
+        return Engine(
+            engines,
+            FRAMINGS[query.revision],
+            address=address,
+            wants_text=query.wants_text,
+            listener=partial(SocketClient, self._codecs, query.revision, query.room),
+            socket=socket,
+        )
+
+    # Long polling.
+
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send, query: Query) -> None:
+        if scope["method"] == "OPTIONS":
+            await self._answers.send(scope, send, b"", status=204)
+            return
+        if query.transport != "polling":
+            raise Refused("other_transport" if query.transport == "websocket" else "bad_transport")
+        engines = self._sessions(scope["state"]["worker"])
+        if not query.sid:
+            await self._begin(scope, send, engines, query)
+            return
+        engine = engines.get(query.sid)
+        if engine is None:
+            left = engines.last_words(query.sid) if scope["method"] == "GET" else None
+            if left is None:
+                raise Refused("unknown_session")
+            await self._answers.send(scope, send, left)
+        elif not isinstance(engine.connection, Polling):
+            raise Refused("other_transport")
+        elif scope["method"] == "GET":
+            payload = await next_payload(receive, engine, engine.connection)
+            if payload is not None:
+                await self._answers.send(scope, send, payload, sid=engine.sid)
+        elif scope["method"] == "POST":
+            if await take_post(scope, receive, engine, engine.connection):
+                # Some browsers would offer anything but HTML as a download.
+                await self._answers.send(scope, send, b"ok", kind=HTML, sid=engine.sid)
+        else:
+            raise Refused("bad_handshake")
+
+    async def _begin(self, scope: Scope, send: Send, engines: Engines, query: Query) -> None:
+        if scope["method"] != "GET":
+            raise Refused("bad_handshake")
+        address = client_address(scope)
+        code = refusal(engines.worker, header(scope, b"origin"), address)
+        if code:
+            raise Refused(code)
+        engine = self._new(engines, query, address)
+        engines.worker.metrics.handshakes.inc()
+        await engine.open()
+        if isinstance(engine.connection, Polling):
+            payload = engine.connection.poll().result()
+            await self._answers.send(scope, send, payload, sid=engine.sid)
+
+
+def read_query(scope: Scope) -> Query:
+    """Read what a request of Engine.IO asks for; raises `Refused`."""
+    found = read_pairs(scope)
+    version = found.get("EIO", "")
+    if scope["type"] == "http" and scope["method"] == "OPTIONS":
+        version = "4"
+    if version not in {"3", "4"}:
+        raise Refused("bad_version")
+    if "j" in found:
+        raise Refused("no_jsonp")
+    return Query(
+        revision=4 if version == "4" else 3,
+        transport=found.get("transport", ""),
+        sid=found.get("sid", ""),
+        room=found.get("room"),
+        wants_text=bool(found.get("b64")),
+    )
+
+
+def read_pairs(scope: Scope) -> dict[str, str]:
+    """Read a request's query; raises `Refused`."""
+    try:
+        text = scope["query_string"].decode()
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS))
+    except ValueError:
+        raise Refused("bad_query", f"a query is UTF-8, with at most {_MAX_PARAMETERS} parameters") from None
+
+
+def refusal_body(error: Refused) -> bytes:
+    """What an Engine.IO client is told, and beside it what every client of the relay is."""
+    code, message = _ANSWERS.get(error.code, (3, "Bad request"))
+    told = {"code": error.code, "text": error.text}
+    return msgspec.json.encode({"code": code, "message": message, "error": told})

@@ -1,0 +1,157 @@
+"""The requests of Socket.IO 0.9 clients: a handshake, and then one transport under the id that it gave."""
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from functools import lru_cache, partial
+from typing import Any, Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from relay.codec import Frame
+from relay.config import Settings
+from relay.connection import Connection, Receiver
+from relay.errors import Refused
+from relay.gateways.admission import refusal
+from relay.gateways.entry import HoldBack
+from relay.gateways.serving import client_address, deny, header, serve
+from relay.gateways.socketio.clients import Codecs
+from relay.gateways.socketio.codec import SocketCodec
+from relay.gateways.socketio.engine import Engine, Engines
+from relay.gateways.socketio.gateway import read_pairs
+from relay.gateways.socketio.legacy.client import LegacyClient
+from relay.gateways.socketio.legacy.packets import LegacyFraming, LegacyWords
+from relay.gateways.socketio.polling import Polling
+from relay.gateways.socketio.requests import Answers, next_payload, take_post
+from relay.worker import Worker
+
+_PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
+_FRAMING: Final = LegacyFraming()
+_UNKNOWN: Final = Frame(b"7:::1+0")
+"""What a client of an unknown session is told: it is not handshaken, and is to begin anew."""
+
+_BEGIN_WITHIN: Final = 30.0
+"""Seconds from the handshake to the first poll."""
+
+
+class LegacyGateway:
+    """The ASGI application below `/socket.io/1/`.
+
+    The id of a session that goes over WebSocket says nothing, so any worker takes it; one that polls stays where its
+    handshake was.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._answers = Answers(settings)
+        self._codecs = Codecs(settings)
+        self._codec_of = lru_cache(maxsize=1024)(self._codec)
+        self._engines: Engines | None = None
+        self._expected: dict[str, asyncio.TimerHandle] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        worker: Worker = scope["state"]["worker"]
+        try:
+            query = read_pairs(scope)
+            found = _PATH.fullmatch(scope["path"])
+            if scope["type"] == "websocket":
+                if found is None or found[1] != "websocket":
+                    raise Refused("bad_transport")
+                opening = partial(self._open, self._sessions(worker), query.get("room"), client_address(scope))
+                await serve(scope, receive, send, opening=opening, subprotocol=next(iter(scope["subprotocols"]), None))
+            elif scope["method"] == "OPTIONS":
+                await self._answers.send(scope, send, b"", status=204)
+            elif found is None:
+                await self._handshake(scope, send, worker, query)
+            elif "disconnect" in query:
+                await self._disconnect(scope, send, worker, found[2])
+            else:
+                await self._request(scope, receive, send, worker, query.get("room"), *found.groups())
+        except Refused as error:
+            worker.metrics.refused.labels(error.code).inc()
+            if scope["type"] == "websocket":
+                body = msgspec.json.encode({"error": {"code": error.code, "text": error.text}})
+                await deny(scope, receive, send, body, error.status)
+            else:
+                await self._answers.send(scope, send, error.text.encode(), status=error.status)
+
+    def _sessions(self, worker: Worker) -> Engines:
+        if self._engines is None or self._engines.worker is not worker:
+            self._engines = Engines(worker)
+        return self._engines
+
+    def _codec(self, namespace: str) -> SocketCodec:
+        return self._codecs.make(LegacyWords(namespace), f"socketio0.9{namespace}", offsets=False)
+
+    def _open(
+        self, engines: Engines, room: str | None, address: str, connection: Connection, hold_back: HoldBack
+    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        engine = self._new(engines, room, address, socket=(connection, hold_back))
+        return engine, engine.open()
+
+    def _new(
+        self,
+        engines: Engines,
+        room: str | None,
+        address: str,
+        *,
+        sid: str = "",
+        socket: tuple[Connection, HoldBack] | None = None,
+    ) -> Engine:
+        listener = partial(LegacyClient, self._codec_of, room)
+        return Engine(engines, _FRAMING, address=address, wants_text=False, listener=listener, socket=socket, sid=sid)
+
+    async def _handshake(self, scope: Scope, send: Send, worker: Worker, query: dict[str, str]) -> None:
+        if scope["path"].rstrip("/") != "/socket.io/1":
+            raise Refused("bad_transport")
+        if "jsonp" in query:
+            raise Refused("no_jsonp")
+        if scope["method"] != "GET":
+            raise Refused("bad_handshake")
+        code = refusal(worker, header(scope, b"origin"), client_address(scope))
+        if code:
+            raise Refused(code)
+        worker.addresses.release(client_address(scope))
+        sid = worker.random.resume_key()
+        if len(self._expected) < self._settings.max_connections:
+            expire = asyncio.get_running_loop().call_later(_BEGIN_WITHIN, self._expected.pop, sid, None)
+            self._expected[sid] = expire
+        patience = round(self._settings.ping_interval + self._settings.ping_timeout)
+        text = f"{sid}:{max(1, patience)}:{max(1, patience)}:websocket,xhr-polling"
+        await self._answers.send(scope, send, text.encode("ascii"), sid=sid)
+
+    async def _request(
+        self, scope: Scope, receive: Receive, send: Send, worker: Worker, room: str | None, transport: str, sid: str
+    ) -> None:
+        if transport != "xhr-polling":
+            raise Refused("bad_transport")
+        engines = self._sessions(worker)
+        engine = engines.get(sid)
+        expected = self._expected.pop(sid, None)
+        if engine is None and expected is not None:
+            expected.cancel()
+            code = refusal(worker, header(scope, b"origin"), client_address(scope))
+            if code:
+                raise Refused(code)
+            worker.metrics.handshakes.inc()
+            engine = self._new(engines, room, client_address(scope), sid=sid)
+            await engine.open()
+        if engine is None or not isinstance(engine.connection, Polling):
+            worker.metrics.refused.labels("unknown_session").inc()
+            left = engines.last_words(sid)
+            await self._answers.send(scope, send, _UNKNOWN.data if left is None else left)
+        elif scope["method"] == "POST":
+            if await take_post(scope, receive, engine, engine.connection):
+                await self._answers.send(scope, send, b"1", sid=sid)
+        else:
+            payload = await next_payload(receive, engine, engine.connection)
+            if payload is not None:
+                await self._answers.send(scope, send, payload, sid=sid)
+
+    async def _disconnect(self, scope: Scope, send: Send, worker: Worker, sid: str) -> None:
+        engine = self._sessions(worker).get(sid)
+        if engine is not None:
+            engine.lost(1000, None)
+        await self._answers.send(scope, send, b"")

@@ -1,0 +1,168 @@
+"""The packets of Socket.IO 0.9: `type:[id[+]]:[namespace][:data]`, and the payloads in which polling carries several.
+
+What other versions keep apart in two protocols is one here; the heartbeat is read as Engine.IO's.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from relay.codec import Frame
+from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet, Wording
+from relay.gateways.socketio.words import Told, escaped
+
+DISCONNECT, CONNECT, HEARTBEAT, TEXT, JSON, EVENT, ACK, ERROR, IGNORED = range(9)
+
+_PACKET: Final = re.compile(rb"([0-8]):(\d{1,15})?(\+)?:([^:]*):?(.*)", re.DOTALL)
+_MARK: Final = "\ufffd"
+_MAX_DIGITS: Final = 9
+_json = msgspec.json.Encoder()
+_any = msgspec.json.Decoder()
+
+
+class _Event(Struct):
+    name: Raw
+    args: list[Raw] = msgspec.field(default_factory=list)
+
+
+_event = msgspec.json.Decoder(_Event)
+
+
+class Parcel(NamedTuple):
+    """One packet; `values` are the name and the arguments of an event, each as JSON."""
+
+    kind: int
+    namespace: str
+    id: str = ""
+    values: Sequence[bytes] = ()
+
+
+def read_parcel(data: bytes) -> Parcel:
+    """Read a packet; a message, as text or JSON, is the event `message`. Raises `BadPacket`."""
+    found = _PACKET.fullmatch(data)
+    if found is None:
+        raise BadPacket("not a packet of Socket.IO 0.9")
+    kind, number, namespace = int(found[1]), (found[2] or b"").decode(), _namespace(found[4])
+    try:
+        match kind:
+            case _ if kind == TEXT:
+                return Parcel(kind, namespace, number, [b'"message"', _json.encode(found[5].decode())])
+            case _ if kind == JSON:
+                _any.decode(found[5])
+                return Parcel(kind, namespace, number, [b'"message"', found[5]])
+            case _ if kind == EVENT:
+                event = _event.decode(found[5])
+                return Parcel(kind, namespace, number, [bytes(event.name), *map(bytes, event.args)])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise BadPacket("a payload that this type does not have") from None
+    return Parcel(kind, namespace, number)
+
+
+class LegacyFraming:
+    """See `Framing`."""
+
+    wording: Final = Wording(ping=Frame(b"2::"), close=Frame(b"0::"), noop=Frame(b"8::"))
+
+    def read(self, frame: Frame) -> Packet:
+        """See `Framing.read`."""
+        if not frame.is_text:
+            raise BadPacket("a binary message, which this version does not have")
+        return _packet(frame.data)
+
+    def read_payload(self, body: bytes, *, binary: bool) -> Sequence[Packet]:
+        """See `Framing.read_payload`; of several packets, each stands behind its length in UTF-16 units."""
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raise BadPacket("not UTF-8") from None
+        if not text.startswith(_MARK):
+            return [_packet(body)]
+        packets: list[Packet] = []
+        units, at = text.encode("utf-16-le"), 0
+        mark = _MARK.encode("utf-16-le")
+        while at < len(units) and len(packets) < MAX_PACKETS:
+            end = units.find(mark, at + 2, at + 2 * _MAX_DIGITS + 4)
+            digits = units[at + 2 : end].replace(b"\0", b"")
+            if end < 0 or units[at : at + 2] != mark or not digits.isdigit():
+                raise BadPacket("a packet without its length")
+            at = end + 2 + 2 * int(digits)
+            if at > len(units):
+                raise BadPacket("a packet shorter than its length")
+            packets.append(_packet(units[end + 2 : at].decode("utf-16-le", "replace").encode()))
+        return packets
+
+    def write_payload(self, frames: Iterable[Frame]) -> bytes:
+        """See `Framing.write_payload`; what is framed is ASCII, see `LegacyWords`."""
+        texts = [frame.data for frame in frames]
+        mark = _MARK.encode()
+        return texts[0] if len(texts) == 1 else b"".join([b"%b%d%b%b" % (mark, len(one), mark, one) for one in texts])
+
+    def as_text(self, frame: Frame) -> Frame:
+        """See `Framing.as_text`: there are no others."""
+        return frame
+
+
+class LegacyWords:
+    """See `Words`; attachments are told as Base64, in the places of their placeholders."""
+
+    def __init__(self, namespace: str) -> None:
+        self._space = b"" if namespace == "/" else namespace.encode("ascii")
+
+    def event(self, event: Told) -> Frame:
+        """See `Words.event`."""
+        arguments = event.arguments
+        if event.attachments:
+            values = [_any.decode(value) for value in arguments]
+            arguments = [_json.encode(_filled(value, event.attachments)) for value in values]
+        return self._write(b'5::%b:{"name":%b,"args":[%b]}' % (self._space, event.name, b",".join(arguments)))
+
+    def ack(self, number: str, value: object) -> Frame:
+        """See `Words.ack`."""
+        return self._write(b"6::%b:%b+[%b]" % (self._space, number.encode("ascii"), _json.encode(value)))
+
+    def entered(self, peer: str, private: str) -> Frame:
+        """See `Words.entered`."""
+        return self._write(b"1::%b" % self._space)
+
+    def refused(self, code: str, text: str) -> Frame:
+        """See `Words.refused`; clients know three reasons by their numbers, of which 2, unauthorized, says no."""
+        return self._write(b"7::%b:2" % self._space)
+
+    def left(self) -> Frame:
+        """See `Words.left`."""
+        return self._write(b"0::%b" % self._space)
+
+    def _write(self, text: bytes) -> Frame:
+        return Frame(text if text.isascii() else escaped(text))
+
+
+def _namespace(found: bytes) -> str:
+    try:
+        name = found.decode("ascii").partition("?")[0]
+    except UnicodeDecodeError:
+        raise BadPacket("a namespace that is not ASCII") from None
+    return name or "/"
+
+
+def _packet(data: bytes) -> Packet:
+    """Tell what is of the connection from what is of a namespace."""
+    if data[:2] == b"2:":
+        return Packet(PONG, b"")
+    if data[:2] == b"8:":
+        return Packet(NOOP, b"")
+    if data in (b"0::", b"0", b"0:::"):
+        return Packet(CLOSE, b"")
+    return Packet(MESSAGE, data)
+
+
+def _filled(value: Any, attachments: Sequence[bytes]) -> Any:
+    if isinstance(value, list):
+        return [_filled(one, attachments) for one in value]
+    if isinstance(value, dict):
+        if value.get("_placeholder") is True:
+            return attachments[value["num"]]  # msgspec writes bytes as Base64
+        return {name: _filled(one, attachments) for name, one in value.items()}
+    return value

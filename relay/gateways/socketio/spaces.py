@@ -1,0 +1,149 @@
+"""The namespaces of one client, each a session of its own over the one connection that they share."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+from urllib.parse import unquote
+
+from relay.codec import Batch, Frame
+from relay.connection import Connection
+from relay.errors import BAD_REQUEST, GOING_AWAY, NORMAL, PEER_TAKEN, REPLACED, ROOM_FULL, CloseReason, Refused
+from relay.gateways.entry import Dialect, Entry
+from relay.gateways.session import Session
+from relay.gateways.socketio.codec import SocketCodec
+from relay.names import check_room
+from relay.worker import Worker
+
+_ROOMS: Final = "/rooms/"
+
+_OF_ONE_NAMESPACE: Final = frozenset({REPLACED.code, ROOM_FULL.code, PEER_TAKEN.code, BAD_REQUEST.code})
+"""Why a client is put out of a namespace, or not let in, and keeps its connection."""
+
+Claim = Callable[[str], Entry]
+"""Says how a client comes into a room; called in time to raise `Refused`."""
+
+
+class Carrier(Protocol):
+    """What carries the namespaces of a client; its `connection` may change."""
+
+    connection: Connection
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that it is on."""
+        ...
+
+    def hold_back(self, *, paused: bool) -> None:
+        """Read no further until everybody who paused says so."""
+        ...
+
+
+class Spaces:
+    """The namespaces that a client is in. `room` is the one that its handshake asks for as the scope of `/`, if any."""
+
+    __slots__ = ("_carrier", "_codec_of", "_room", "_spaces")
+
+    def __init__(self, carrier: Carrier, room: str | None, codec_of: Callable[[str], SocketCodec]) -> None:
+        self._carrier = carrier
+        self._room = room
+        self._codec_of = codec_of
+        self._spaces: dict[str, Namespace] = {}
+
+    def get(self, name: str) -> "Namespace | None":
+        """The namespace, if the client is in it or on the way in."""
+        return self._spaces.get(name)
+
+    def enter(self, name: str, claim: Claim) -> None:
+        """Let the client in, or tell it why not."""
+        worker = self._carrier.worker
+        codec = self._codec_of(name)
+        try:
+            room = self._room_of(name)
+            if len(self._spaces) >= worker.settings.rooms_per_connection:
+                raise Refused("too_many_rooms")
+        except Refused as error:
+            worker.metrics.refused.labels(error.code).inc()
+            self._carrier.connection.write(codec.words.refused(error.code, error.text))
+            return
+        space = self._spaces[name] = Namespace(self, self._carrier, name, codec)
+        worker.spawn(space.session.enter(partial(_checked, room, claim)))
+
+    def leave(self, name: str) -> None:
+        """The client has left a namespace, and keeps its connection."""
+        space = self._spaces.pop(name)
+        space.hold_back(paused=False)
+        space.session.lost(NORMAL.code, None)
+
+    def quit(self, reason: CloseReason, *, now: bool) -> None:
+        """See `Client.quit`."""
+        if not self._spaces:
+            self._carrier.connection.close(reason)
+        for space in list(self._spaces.values()):
+            space.session.quit(reason, now=now)
+
+    def lost(self, *, goodbye: bool) -> None:
+        """The connection has ended."""
+        spaces, self._spaces = self._spaces, {}
+        for space in spaces.values():
+            space.session.lost(NORMAL.code if goodbye else 1006, None)
+
+    def put_out(self, space: "Namespace", reason: CloseReason) -> None:
+        """The relay closes a namespace: it alone, where that is what the reason means, or the connection."""
+        if reason.code in _OF_ONE_NAMESPACE:
+            if self._spaces.get(space.name) is space:
+                del self._spaces[space.name]
+            space.session.lost(reason.code, reason.name)
+        elif reason is not GOING_AWAY or all(other.reason is not None for other in self._spaces.values()):
+            self._carrier.connection.close(reason)
+
+    def _room_of(self, name: str) -> str:
+        if name == "/":
+            return self._carrier.worker.settings.default_room if self._room is None else self._room
+        if not name.startswith(_ROOMS):
+            raise Refused("bad_namespace", "Invalid namespace")
+        return unquote(name.removeprefix(_ROOMS))
+
+
+class Namespace:
+    """A client in one namespace: the `Connection` of its session."""
+
+    __slots__ = ("_carrier", "_codec", "_held_back", "_spaces", "name", "reason", "session")
+
+    def __init__(self, spaces: Spaces, carrier: Carrier, name: str, codec: SocketCodec) -> None:
+        self._spaces = spaces
+        self._carrier = carrier
+        self._codec = codec
+        self._held_back = False
+        self.name = name
+        self.reason: CloseReason | None = None
+        dialect = Dialect(codec, codec)
+        self.session = Session(self, carrier.worker, dialect, address=None, hold_back=self.hold_back)
+
+    def write(self, frame: Frame) -> None:
+        """See `Connection.write`."""
+        if self.reason is None and frame.data:
+            self._carrier.connection.write(frame)
+
+    def write_batch(self, batch: Batch) -> None:
+        """See `Connection.write_batch`."""
+        if self.reason is None:
+            self._carrier.connection.write_batch(batch)
+
+    def close(self, reason: CloseReason) -> None:
+        """See `Connection.close`."""
+        if self.reason is None:
+            if reason is REPLACED:
+                self.write(self._codec.words.left())
+            self.reason = reason
+            self.hold_back(paused=False)
+            self._spaces.put_out(self, reason)
+
+    def hold_back(self, *, paused: bool) -> None:
+        """See `HoldBack`."""
+        if paused is not self._held_back:
+            self._held_back = paused
+            self._carrier.hold_back(paused=paused)
+
+
+def _checked(room: str, claim: Claim) -> Entry:
+    return claim(check_room(room))

@@ -1,0 +1,77 @@
+"""Socket.IO clients in Chromium, from another origin than the relay's, and the seed's libraries over them."""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from urllib.parse import quote_plus
+
+import pytest
+
+from tests.browser.conftest import HERE, OpenTab, Tab, _Quiet
+from tests.conformance.sio import require_packages
+from tests.fleet import Relay
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+POLLING = {"0.9": "xhr-polling"}
+LIBRARIES = ("datachannel", "rtcmulticonnection")
+
+
+@pytest.fixture(scope="module")
+def tests_site(packages: object) -> Iterator[str]:
+    """Where the pages are served together with the clients that the conformance tests have."""
+    require_packages("socket.io-client-4")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=HERE.parent))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+async def visit(open_tab: OpenTab, site: str, relay: Relay, version: str, transports: str, library: str) -> Tab:
+    address = f"{relay.http}/?room={library}-{version}" if version != "4" else relay.http
+    query = f"version={version}&library={library}&transports={quote_plus(transports)}"
+    tab = await open_tab(f"{site}/browser/pages/socketio.html?{query}", relay=address, strict=False)
+    await tab.until("isConnected()")
+    return tab
+
+
+@pytest.mark.parametrize("version", ["4", "3", "2", "1", "0.9"])
+async def test_the_libraries_over_each_version(
+    open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay], version: str
+) -> None:
+    polling = POLLING.get(version, "polling")
+    # All at once, as most of the time is the libraries' own waiting.
+    await asyncio.gather(
+        *[
+            _talk(open_tab, tests_site, fleet, version, transports, library)
+            for library, transports in zip(LIBRARIES, ("websocket", polling), strict=True)
+        ]
+    )
+
+
+async def _talk(
+    open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay], version: str, transports: str, library: str
+) -> None:
+    a, b = [await visit(open_tab, site, relay, version, transports, library) for relay in fleet]
+    assert await a.run("transport()") == transports
+    room = f"{library}-{version}"
+    assert not await b.run("room => testChannelPresence(room + '!')", room)
+    await a.run("room => void connection.open(room)", room)
+    await b.run("room => void connection.connect(room)", room)
+    for tab in (a, b):
+        await tab.until("opened.length === 1", timeout=25)
+    await a.run("connection.send('from a: \\u2603')")
+    assert await b.until("heard[0]") == "from a: \u2603"
+
+
+async def test_the_default_transports_end_on_a_websocket(
+    open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay]
+) -> None:
+    for version in ("4", "2"):
+        tab = await visit(open_tab, tests_site, fleet[0], version, "polling websocket", "datachannel")
+        await tab.until("transport() === 'websocket'")

@@ -1,0 +1,266 @@
+// The cases of socket.io-client's own test suite (version 4.8), under their names, written anew against a relay.
+// Their server has handlers; here a partner in the same room plays it. What it cannot play is said, and counts as not run.
+// Run as: node client_cases.mjs URL. Prints a JSON line for each case.
+import { createRequire } from 'node:module';
+
+const require = createRequire(import.meta.url);
+const { io, Manager } = require('socket.io-client-4');
+const base = process.argv[2];
+const cases = [];
+const describe = (suite, list) => {
+  for (const [name, run] of Object.entries(list)) cases.push({ suite, name, run });
+};
+const check = (condition, what) => { if (!condition) throw new Error(what || 'not as expected'); };
+const same = (a, b) => check(JSON.stringify(a) === JSON.stringify(b), `${JSON.stringify(a)} is not ${JSON.stringify(b)}`);
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const next = (emitter, event) => new Promise((resolve) => emitter.once(event, (...args) => resolve(args)));
+const never = (emitter, event) => new Promise((_, reject) => emitter.on(event, () => reject(new Error(`${event} came`))));
+const quiet = (emitter, event, ms = 100) => Promise.race([never(emitter, event), wait(ms)]);
+const asked = (socket, ...args) => new Promise((resolve) => socket.emit(...args, (...answer) => resolve(answer)));
+let rooms = 0;
+
+// What the suite's server does for one client, done by another one.
+async function partner(room) {
+  const socket = io(`${base}/rooms/${room}`, { forceNew: true, transports: ['websocket'] });
+  const order = [];
+  const on = (name, answer) => socket.on(name, (arg) => { order.push(name); answer(arg); });
+  on('hi', () => socket.emit('hi'));
+  on('getDate', () => socket.emit('takeDate', new Date()));
+  on('getDateObj', () => socket.emit('takeDateObj', { date: new Date() }));
+  on('getUtf8', () => ['てすと', 'Я Б Г Д Ж Й', 'Ä ä Ü ü ß', 'utf8 — string'].forEach((text) => socket.emit('takeUtf8', text)));
+  on('false', () => socket.emit('false', false));
+  on('doge', () => socket.emit('doge', Buffer.from('asdfasdf')));
+  on('buffa', (a) => { if (Buffer.isBuffer(a)) socket.emit('buffack'); });
+  on('jsonbuff', (a) => { if (a.hello === 'lol' && Buffer.isBuffer(a.message) && a.goodbye === 'gotcha') socket.emit('jsonbuff-ack'); });
+  on('abuff1', () => {});
+  on('abuff2', () => { if (order.at(-2) === 'abuff1') socket.emit('abuff2-ack'); });
+  await next(socket, 'connect');
+  return socket;
+}
+
+// A client of the default namespace and its partner, in a room of their own.
+async function beside(run, options = {}) {
+  const room = `case-${rooms++}`;
+  const other = await partner(room);
+  const socket = io(base, { forceNew: true, query: { room }, reconnectionDelay: 10, ...options });
+  try { await run(socket, other, room); } finally { socket.disconnect(); other.disconnect(); }
+}
+const alone = (run, options) => () => beside(run, options);
+const space = (name) => `/rooms/${name}-${rooms++}`;
+const manager = (options, url = base) => new Manager(url, { reconnectionDelay: 10, query: { room: `case-${rooms++}` }, ...options });
+const failing = { timeout: 0, reconnectionDelay: 10 };
+const sent = (socket) => { const list = []; socket.io.engine.on('packetCreate', ({ data }) => list.push(data)); return list; };
+
+async function attempts(options, path, url) {
+  const one = manager(options, url);
+  const seen = [];
+  one.on('reconnect_attempt', (number) => seen.push(number));
+  const socket = one.socket(path);
+  await next(one, 'reconnect_failed');
+  socket.close();
+  same(seen, [1, 2]);
+}
+
+describe('connection', {
+  'should connect to localhost': alone(async (socket) => { socket.emit('hi'); await next(socket, 'hi'); }),
+  'should not connect when autoConnect option set to false': async () => check(io(base, { forceNew: true, autoConnect: false }).io.engine === undefined),
+  'should start two connections with same path': async () => { const [a, b] = [io(base + '/'), io(base + '/')]; check(a.io !== b.io); a.close(); b.close(); },
+  'should start two connections with same path and different querystrings': async () => { const [a, b] = [io(base + '/?woot'), io(base + '/')]; check(a.io !== b.io); a.close(); b.close(); },
+  'should start two connections with different paths': async () => { const [a, b] = [io(base, { path: '/foo', reconnection: false }), io(base, { path: '/bar', reconnection: false })]; check(a.io !== b.io); a.close(); b.close(); },
+  'should start a single connection with different namespaces': async () => { const [a, b] = [io(base + '/rooms/foo'), io(base + '/rooms/bar')]; check(a.io === b.io); a.close(); b.close(); },
+  'should work with acks': null,
+  'should receive date with ack': alone(async (socket) => check(typeof (await asked(socket, 'getAckDate', { test: true }))[0].id === 'string')),
+  'should work with false': alone(async (socket) => { socket.emit('false'); check((await next(socket, 'false'))[0] === false); }),
+  'should receive utf8 multibyte characters': alone(async (socket) => {
+    const heard = [];
+    socket.on('takeUtf8', (text) => heard.push(text));
+    socket.emit('getUtf8');
+    while (heard.length < 4) await wait(10);
+    same(heard, ['てすと', 'Я Б Г Д Ж Й', 'Ä ä Ü ü ß', 'utf8 — string']);
+  }),
+  'should connect to a namespace after connection established': async () => { const one = manager(); await next(one.socket('/'), 'connect'); const foo = one.socket(space('foo')); await next(foo, 'connect'); one._close(); },
+  'should open a new namespace after connection gets closed': async () => { const one = manager(); const socket = one.socket('/'); await next(socket, 'connect'); const gone = next(socket, 'disconnect'); socket.disconnect(); await gone; await next(one.socket(space('foo')), 'connect'); one._close(); },
+  'should reconnect by default': alone(async (socket) => { await next(socket, 'connect'); socket.io.engine.close(); await next(socket.io, 'reconnect'); }),
+  'should reconnect manually': alone(async (socket) => { await next(socket, 'connect'); socket.disconnect(); socket.connect(); await next(socket, 'connect'); }),
+  'should reconnect automatically after reconnecting manually': alone(async (socket) => { await next(socket, 'connect'); socket.disconnect(); socket.connect(); await next(socket, 'connect'); socket.io.engine.close(); await next(socket.io, 'reconnect'); }),
+  'should attempt reconnects after a failed reconnect': async () => {
+    const one = manager({ ...failing, reconnectionAttempts: 2 });
+    const socket = one.socket('/timeout');
+    await next(one, 'reconnect_failed');
+    let count = 0;
+    one.on('reconnect_attempt', () => count++);
+    socket.connect();
+    await next(one, 'reconnect_failed');
+    socket.close();
+    same(count, 2);
+  },
+  'reconnect delay should increase every time': async () => {
+    const one = manager({ timeout: 0, reconnectionAttempts: 3, reconnectionDelay: 100, randomizationFactor: 0.2 });
+    const delays = [];
+    let began;
+    one.on('error', () => { began = Date.now(); });
+    one.on('reconnect_attempt', () => delays.push(Date.now() - began));
+    const socket = one.socket('/timeout');
+    await next(one, 'reconnect_failed');
+    socket.close();
+    check(delays.length === 3 && delays[0] < delays[1] && delays[1] < delays[2], delays);
+  },
+  'should not reconnect when force closed': async () => { const socket = io(base + '/invalid', { forceNew: true, ...failing }); await next(socket.io, 'error'); socket.disconnect(); await quiet(socket.io, 'reconnect_attempt'); },
+  'should stop reconnecting when force closed': async () => { const socket = io(base + '/invalid', { forceNew: true, ...failing }); await next(socket.io, 'reconnect_attempt'); socket.disconnect(); await quiet(socket.io, 'reconnect_attempt'); },
+  'should reconnect after stopping reconnection': async () => { const socket = io(base + '/invalid', { forceNew: true, ...failing }); await next(socket.io, 'reconnect_attempt'); socket.disconnect(); socket.connect(); await next(socket.io, 'reconnect_attempt'); socket.disconnect(); },
+  'should stop reconnecting on a socket and keep to reconnect on another': async () => {
+    const one = manager();
+    const [first, second] = [one.socket('/'), one.socket(space('asd'))];
+    await Promise.all([next(first, 'connect'), next(second, 'connect')]);
+    one.once('reconnect_attempt', () => first.disconnect());
+    one.engine.close();
+    await Promise.race([never(first, 'connect'), next(second, 'connect')]);
+    await quiet(first, 'connect', 50);
+    one._close();
+  },
+  'should try to reconnect twice and fail when requested two attempts with immediate timeout and reconnect enabled': () => attempts({ ...failing, reconnectionAttempts: 2 }, '/timeout'),
+  'should fire reconnect_* events on manager': () => attempts({ ...failing, reconnectionAttempts: 2 }, '/timeout_socket'),
+  'should fire reconnecting (on manager) with attempts number when reconnecting twice': () => attempts({ ...failing, reconnectionAttempts: 2 }, '/timeout_socket'),
+  'should not try to reconnect and should form a connection when connecting to correct port with default timeout': async () => { const one = manager(); const socket = one.socket(space('valid')); await Promise.race([never(one, 'reconnect_attempt'), next(socket, 'connect')]); await quiet(one, 'reconnect_attempt'); one._close(); },
+  'should connect while disconnecting another socket': async () => { const one = manager(); const first = one.socket(space('foo')); await next(first, 'connect'); const second = one.socket(space('asd')); first.disconnect(); await next(second, 'connect'); one._close(); },
+  'should emit a connect_error event when reaching a Socket.IO server in v2.x': async () => { const socket = io(base, { forceNew: true, autoConnect: false }); const error = next(socket, 'connect_error'); socket.onpacket({ nsp: '/', type: 0 }); await error; },
+  'should not close the connection when disconnecting a single socket': async () => {
+    const one = manager();
+    const [first, second] = [one.socket(space('foo')), one.socket(space('asd'))];
+    await Promise.all([next(first, 'connect'), next(second, 'connect')]);
+    first.disconnect();
+    await quiet(second, 'disconnect', 200);
+    const closed = next(one, 'close');
+    second.removeAllListeners('disconnect');
+    second.disconnect();
+    await closed;
+  },
+  'should stop trying to reconnect': async () => { const one = manager({}, 'http://127.0.0.1:9'); await next(one, 'reconnect_error'); one.reconnection(false); await quiet(one, 'reconnect_attempt'); one._close(); },
+  'should try to reconnect twice and fail when requested two attempts with incorrect address and reconnect enabled': () => attempts({ reconnectionAttempts: 2 }, '/asd', 'http://127.0.0.1:9'),
+  'should not try to reconnect with incorrect port when reconnection disabled': async () => { const one = manager({ reconnection: false }, 'http://127.0.0.1:9'); one.socket('/invalid'); await next(one, 'error'); await quiet(one, 'reconnect_attempt'); },
+  'should still try to reconnect twice after opening another socket asynchronously': async () => {
+    const one = manager({ reconnectionAttempts: 2 }, 'http://127.0.0.1:9');
+    let count = 0;
+    one.on('reconnect_attempt', () => count++);
+    one.socket('/room1');
+    setTimeout(() => one.socket('/room2'), 10);
+    await next(one, 'reconnect_failed');
+    same(count, 2);
+  },
+  'should use overridden setTimeout by default': null,
+  'should use native setTimeout with useNativeSetTimers': null,
+  'should emit date as string': alone(async (socket) => { socket.emit('getDate'); check(typeof (await next(socket, 'takeDate'))[0] === 'string'); }),
+  'should emit date in object': alone(async (socket) => { socket.emit('getDateObj'); check(typeof (await next(socket, 'takeDateObj'))[0].date === 'string'); }),
+  'should get base64 data as a last resort': null,
+  'should get binary data (as an ArrayBuffer)': alone(async (socket) => { await next(socket, 'connect'); socket.io.engine.binaryType = 'arraybuffer'; socket.emit('doge'); check((await next(socket, 'doge'))[0] instanceof ArrayBuffer); }, { transports: ['websocket'] }),
+  'should send binary data (as an ArrayBuffer)': alone(async (socket) => { socket.emit('buffa', Uint8Array.of(1, 2).buffer); await next(socket, 'buffack'); }),
+  'should send binary data (as an ArrayBuffer) mixed with json': alone(async (socket) => { socket.emit('jsonbuff', { hello: 'lol', message: Uint8Array.of(1).buffer, goodbye: 'gotcha' }); await next(socket, 'jsonbuff-ack'); }),
+  'should send events with ArrayBuffers in the correct order': alone(async (socket) => { socket.emit('abuff1', Uint8Array.of(1).buffer); socket.emit('abuff2', 'please arrive second'); await next(socket, 'abuff2-ack'); }),
+  'should send binary data (as a Blob)': null,
+  'should send binary data (as a Blob) mixed with json': null,
+  'should send events with Blobs in the correct order': null,
+  'should reopen a cached socket': async () => { const one = manager(); const socket = one.socket('/'); await next(socket, 'connect'); const gone = next(socket, 'disconnect'); socket.disconnect(); await gone; check(one.socket('/') === socket && socket.active); await next(socket, 'connect'); one._close(); },
+  'should not reopen a cached but active socket': async () => { const one = manager(); const packets = sent({ io: one }); await next(one, 'open'); const socket = one.socket('/'); check(one.socket('/') === socket); await next(socket, 'connect'); socket.disconnect(); same(packets.filter((data) => data !== undefined), ['0', '1']); },
+  'should not reopen an already active socket': async () => { const one = manager(); const packets = sent({ io: one }); await next(one, 'open'); const name = space('foo'); const [a, b] = [one.socket('/'), one.socket(name)]; await Promise.all([next(a, 'connect'), next(b, 'connect')]); a.disconnect(); b.disconnect(); same(packets.filter((data) => data !== undefined), ['0', `0${name},`, '1', `1${name},`]); },
+  'should close the engine upon decoding exception': async () => { const one = manager(); const { engine } = one; await next(one, 'open'); await wait(0); engine.emit('data', 'bad'); await next(one, 'reconnect'); check(one.engine !== engine && engine.readyState === 'closed'); one._close(); },
+});
+
+const timesOut = async (promise) => { try { await promise; } catch { return; } throw new Error('answered'); };
+const errs = (send) => new Promise((resolve, reject) => send((error) => (error instanceof Error ? resolve() : reject(new Error('no error')))));
+const query = (options, address = base) => async () => {
+  const socket = io(address, { forceNew: true, ...options });
+  await next(socket, 'connect');
+  socket.disconnect();
+};
+
+describe('socket', {
+  'should have an accessible socket id equal to the server-side socket id (default namespace)': alone(async (socket, other, room) => { await next(socket, 'connect'); check((await members(room)).includes(socket.id) && socket.id !== socket.io.engine.id); }),
+  'should have an accessible socket id equal to the server-side socket id (custom namespace)': alone(async (socket, other, room) => { await next(socket, 'connect'); check((await members(room)).includes(other.id) && other.id !== other.io.engine.id); }),
+  'clears socket.id upon disconnection': alone(async (socket) => { await next(socket, 'connect'); const gone = next(socket, 'disconnect'); socket.disconnect(); await gone; check(!socket.id); }),
+  "doesn't fire an error event if we force disconnect in opening state": alone(async (socket) => { socket.disconnect(); await quiet(socket.io, 'error', 300); }, { timeout: 100 }),
+  'fire a connect_error event when the connection cannot be established': async () => { const socket = io('http://127.0.0.1:9', { forceNew: true, timeout: 100 }); await next(socket, 'connect_error'); socket.close(); },
+  'fire a connect_error event on open timeout (polling)': alone(async (socket) => same((await next(socket, 'connect_error'))[0].message, 'timeout'), { transports: ['polling'], timeout: 0 }),
+  'fire a connect_error event on open timeout (websocket)': alone(async (socket) => same((await next(socket, 'connect_error'))[0].message, 'timeout'), { transports: ['websocket'], timeout: 0 }),
+  "doesn't fire a connect_error event when the connection is already established": alone(async (socket) => { await next(socket, 'connect'); socket.io.engine.close(); await quiet(socket, 'connect_error', 300); }),
+  'should change socket.id upon reconnection': alone(async (socket) => { await next(socket, 'connect'); const { id } = socket; socket.io.engine.close(); await next(socket, 'connect'); check(socket.id !== id, 'it was recovered'); }),
+  'should enable compression by default': alone(async (socket) => { await next(socket, 'connect'); const made = next(socket.io.engine, 'packetCreate'); socket.emit('hi'); check((await made)[0].options.compress === true); }),
+  'should disable compression': alone(async (socket) => { await next(socket, 'connect'); const made = next(socket.io.engine, 'packetCreate'); socket.compress(false).emit('hi'); check((await made)[0].options.compress === false); }),
+  'should accept an object (default namespace)': alone(async (socket) => { socket.emit('hi'); await next(socket, 'hi'); }),
+  'should accept a query string (default namespace)': async () => { const other = await partner('query'); const socket = io(`${base}/?room=query`, { forceNew: true }); socket.emit('hi'); await next(socket, 'hi'); socket.close(); other.close(); },
+  'should accept an object': query({ query: { a: 'b' } }, `${base}/rooms/abc`),
+  'should accept a query string': query({}, `${base}/rooms/abc?b=c&d=e`),
+  'should properly encode the parameters': query({ query: { '&a': '&=?a' } }, `${base}/rooms/abc`),
+  'should accept an object (auth)': query({ auth: { a: 'b' } }, `${base}/rooms/abc`),
+  'should accept an function': query({ auth: (done) => done({ e: 'f' }) }, `${base}/rooms/abc`),
+  'should fire an error event on middleware failure from custom namespace': async () => { const socket = io(`${base}/no`, { forceNew: true }); const [error] = await next(socket, 'connect_error'); check(error instanceof Error); same(error.message, 'Invalid namespace'); socket.disconnect(); },
+  'should not try to reconnect after a middleware failure': async () => { const socket = io(`${base}/no`, { forceNew: true, reconnectionDelay: 10 }); let count = 0; socket.on('connect_error', () => { count++; socket.io.engine.close(); }); await next(socket, 'connect_error'); await wait(100); same(count, 1); },
+  'should properly disconnect then reconnect': alone(async (socket) => { let count = 0; socket.on('disconnect', () => count++); await next(socket, 'connect'); socket.disconnect().connect(); await wait(100); same(count, 1); }, { transports: ['websocket'] }),
+  'should throw on reserved event': async () => { const socket = io(`${base}/no`, { forceNew: true, autoConnect: false }); let thrown; try { socket.emit('disconnecting'); } catch (error) { thrown = error; } check(/reserved event name/.test(String(thrown))); },
+  'should emit events in order': alone(async (socket) => { const order = []; const second = new Promise((resolve) => socket.on('connect', () => socket.emit('echo', 'second', () => { order.push(2); resolve(); }))); socket.emit('echo', 'first', () => order.push(1)); await second; same(order, [1, 2]); }),
+  'should emit an event and wait for the acknowledgement': alone(async (socket) => check((await socket.emitWithAck('echo', 123)).id)),
+  'should discard a volatile packet when the socket is not connected': alone(async (socket) => { let volatile = false; socket.volatile.emit('getId', () => { volatile = true; }); const answered = asked(socket, 'getId'); socket.connect(); await answered; check(!volatile); }, { autoConnect: false }),
+  'should discard a volatile packet when the pipe is not ready': alone(async (socket) => { await next(socket, 'connect'); let volatile = false; const answered = asked(socket, 'getId'); socket.volatile.emit('getId', () => { volatile = true; }); await answered; check(!volatile); }),
+  'should send a volatile packet when the socket is connected and the pipe is ready': alone(async (socket) => { await new Promise((resolve) => { const timer = setInterval(() => socket.volatile.emit('getId', () => { clearInterval(timer); resolve(); }), 50); }); }),
+  'should call listener (onAny)': alone(async (socket) => { const heard = new Promise((resolve) => socket.onAny((name) => resolve(name))); socket.emit('hi'); same(await heard, 'hi'); }),
+  'should prepend listener (onAny)': alone(async (socket) => { const order = []; const last = new Promise((resolve) => socket.onAny(() => resolve())); socket.prependAny(() => order.push(1)); socket.prependAny(() => order.push(0)); socket.emit('hi'); await last; same(order, [0, 1]); }),
+  'should remove listener (onAny)': alone(async (socket) => { let called = false; const fail = () => { called = true; }; socket.onAny(fail); socket.offAny(fail); const heard = new Promise((resolve) => socket.onAny(resolve)); socket.emit('hi'); await heard; check(!called); }),
+  'should call listener (onAnyOutgoing)': alone(async (socket) => { await next(socket, 'connect'); let said; socket.onAnyOutgoing((...args) => { said = args; }); socket.emit('my-event', '123'); same(said, ['my-event', '123']); }),
+  'should call listener with binary data': alone(async (socket) => { await next(socket, 'connect'); let said; socket.onAnyOutgoing((name, arg) => { said = arg; }); socket.emit('my-event', Uint8Array.of(1, 2, 3)); check(said instanceof Uint8Array); }),
+  'should prepend listener (onAnyOutgoing)': alone(async (socket) => { const order = []; socket.onAnyOutgoing(() => order.push(2)); socket.prependAnyOutgoing(() => order.push(1)); socket.prependAnyOutgoing(() => order.push(0)); socket.emit('my-event', '123'); await next(socket, 'connect'); await wait(10); same(order, [0, 1, 2]); }),
+  'should remove listener (onAnyOutgoing)': alone(async (socket) => { let called = false; const fail = () => { called = true; }; socket.onAnyOutgoing(fail); socket.offAnyOutgoing(fail); const said = new Promise((resolve) => socket.onAnyOutgoing(resolve)); socket.emit('my-event', '123'); await said; check(!called); }),
+  'should timeout after the given delay when socket is not connected': alone(async (socket) => { await errs((done) => socket.timeout(50).emit('event', done)); same(socket.sendBuffer, []); }, { autoConnect: false }),
+  'should timeout when the server does not acknowledge the event': null,
+  'should timeout when the server does not acknowledge the event in time': alone((socket) => errs((done) => socket.timeout(0).emit('echo', 42, done))),
+  'should not timeout when the server does acknowledge the event': alone(async (socket) => { await next(socket, 'connect'); const [error, value] = await new Promise((resolve) => socket.timeout(2000).emit('echo', 42, (...answer) => resolve(answer))); check(error === null && value.id); }),
+  'should timeout when the server does not acknowledge the event (promise)': null,
+  'should not timeout when the server does acknowledge the event (promise)': alone(async (socket) => { await next(socket, 'connect'); check((await socket.timeout(2000).emitWithAck('echo', 42)).id); }),
+  'should use the default timeout value': null,
+  'should not ack upon disconnection (callback)': alone(async (socket) => { await next(socket, 'connect'); let acked = false; socket.emit('echo', 'a', () => { acked = true; }); socket.disconnect(); same(Object.keys(socket.acks), []); await wait(100); check(!acked); }),
+  'should ack with an error upon disconnection (callback & timeout)': alone(async (socket) => { await next(socket, 'connect'); const error = errs((done) => socket.timeout(10_000).emit('echo', 'a', done)); socket.disconnect(); await error; }),
+  'should ack with an error upon disconnection (callback & ackTimeout)': alone(async (socket) => { await next(socket, 'connect'); const error = errs((done) => socket.emit('echo', 'a', done)); socket.disconnect(); await error; }, { ackTimeout: 10_000 }),
+  'should ack with an error upon disconnection (promise)': alone(async (socket) => { await next(socket, 'connect'); const answer = timesOut(socket.emitWithAck('echo', 'a')); socket.disconnect(); await answer; }),
+  'should ack with an error upon disconnection (promise & timeout)': alone(async (socket) => { await next(socket, 'connect'); const answer = timesOut(socket.timeout(10_000).emitWithAck('echo', 'a')); socket.disconnect(); await answer; }),
+  'should not discard an unsent ack (callback)': alone(async (socket) => { await next(socket, 'connect'); socket.disconnect(); const answer = asked(socket, 'echo', 'a'); setTimeout(() => socket.connect(), 100); check((await answer)[0].id); }),
+  'should buffer the event and send it upon reconnection': alone(async (socket) => { await next(socket, 'connect'); let back = false; socket.io.once('reconnect', () => { back = true; }); socket.io.engine._pingTimeoutTime = Date.now() - 1; check((await asked(socket, 'echo', '123'))[0].id && back); }),
+});
+
+describe('retry', {
+  'should preserve the order of the packets': alone(async (socket) => {
+    const packets = sent(socket);
+    const left = [];
+    const last = new Promise((resolve) => { for (const number of [1, 2, 3]) socket.emit('echo', number, (error, value) => { left.push(socket._queue.length); if (number === 3) resolve([error, value]); }); });
+    const [error, value] = await last;
+    check(error === null && value.id);
+    same(left, [2, 1, 0]);
+    same(packets.filter((data) => data && data[0] === '2'), ['20["echo",1]', '21["echo",2]', '22["echo",3]']);
+  }, { retries: 1, ackTimeout: 2000 }),
+  'should fail when the server does not acknowledge the packet': null,
+  'should not drain the queue while the socket is disconnected': alone(async (socket) => { const answer = asked(socket, 'echo', 1); await wait(100); socket.connect(); check((await answer)[0] === null); }, { autoConnect: false, retries: 3, ackTimeout: 1000 }),
+  "should not emit a packet twice in the 'connect' handler": alone(async (socket) => { const packets = sent(socket); socket.on('connect', () => socket.emit('echo', null)); await wait(300); same(packets.filter((data) => data && data[0] === '2'), ['20["echo",null]']); }, { retries: 3, ackTimeout: 2000, transports: ['websocket'] }),
+});
+
+describe('connection state recovery', {
+  'should have an accessible socket id equal to the server-side socket id (default namespace)': alone(async (socket) => { check(socket.recovered === false); socket.emit('hi'); await next(socket, 'hi'); const { id } = socket; socket.io.engine.close(); await next(socket, 'connect'); same([socket.id, socket.recovered], [id, true]); }),
+});
+
+async function members(room) {
+  const answer = await fetch(`${base}/rooms/${room}`);
+  return (await answer.json()).members.map(({ peer }) => peer);
+}
+
+async function tried({ suite, name, run }) {
+  if (run === null) return { suite, name, outcome: 'not run' };
+  try {
+    await Promise.race([run(), wait(8000).then(() => { throw new Error('took too long'); })]);
+    return { suite, name, outcome: 'passed' };
+  } catch (error) {
+    return { suite, name, outcome: 'failed', error: String(error.message) };
+  }
+}
+
+process.on('unhandledRejection', () => {}); // of what was raced, and lost
+const waiting = [...cases];
+await Promise.all(Array.from({ length: 6 }, async () => {
+  while (waiting.length) process.stdout.write(JSON.stringify(await tried(waiting.shift())) + '\n');
+}));
+process.exit(0);

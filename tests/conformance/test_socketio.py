@@ -1,0 +1,219 @@
+"""Socket.IO clients of every version, on two workers, beside each other and beside plain clients."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node, SocketIO
+from tests.fleet import Client, RedisServer, Relay
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+VERSIONS = ["4", "3", "2", "1", "0.9"]
+TRANSPORTS = {"websocket": WEBSOCKET, "polling": POLLING, "upgrade": UPGRADE}
+PAIRS = [
+    (pair, transport)
+    for pair in itertools.combinations_with_replacement(VERSIONS, 2)
+    for transport in TRANSPORTS
+    if transport != "upgrade" or "0.9" not in pair  # which has none
+]
+DATA = {"sender": "31337", "channel": "c", "message": {"sdp": "v=0\r\no=-", "snow": "é ☃ \U0001f600", "deep": [[[{}]]]}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
+    relays = [Relay(redis=redis_server.url, prefix="socketio", grace=5.0) for _ in range(2)]
+    yield await relays[0].ready(), await relays[1].ready()
+    for relay in relays:
+        relay.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node() -> AsyncIterator[Node]:
+    node = await Node.start()
+    yield node
+    await node.close()
+
+
+@pytest.fixture
+def room(request: pytest.FixtureRequest) -> str:
+    return f"room-{abs(hash(request.node.name))}"
+
+
+class Plain(Client):
+    """A client of the relay's own protocol."""
+
+    async def envelope(self) -> dict[str, Any]:
+        return (await self.until(lambda event: "type" not in event))[-1]
+
+
+async def plain(relay: Relay, room: str, query: str = "") -> Plain:
+    client: Plain = await Plain.open(f"{relay.ws}/rooms/{room}{query}")
+    return client
+
+
+async def test_the_snippets_of_the_seed_over_two_workers(workers: tuple[Relay, Relay], node: Node) -> None:
+    ann, ben = await node.open("4", workers[0].http), await node.open("4", workers[1].http)
+    ann.emit("message", DATA)
+    assert await ben.event() == ("message", [DATA])
+    ben.emit("presence", "c")
+    assert await ben.event() == ("presence", [True])
+    ben.emit("presence", "nobody-uses-this")
+    assert await ben.event() == ("presence", [False])
+    ben.emit("message", {"channel": "last"})
+    assert await ann.event() == ("message", [{"channel": "last"}])  # and nothing of what it said itself
+    ann.do("disconnect")
+    ben.do("disconnect")
+
+
+@pytest.mark.parametrize(
+    ("pair", "transport"), PAIRS, ids=lambda value: value if isinstance(value, str) else "-".join(value)
+)
+async def test_each_pair_of_versions_over_each_transport(
+    workers: tuple[Relay, Relay], node: Node, room: str, pair: tuple[str, str], transport: str
+) -> None:
+    options = TRANSPORTS[transport] | {"query": f"room={room}"}
+    ann = await node.open(pair[0], workers[0].http, **options)
+    ben = await node.open(pair[1], workers[1].http, **options)
+    native = await plain(workers[0], room)
+    clients: list[SocketIO] = [ann, ben]
+    if transport == "upgrade":
+        assert [(await client.until("upgrade"))["transport"] for client in clients] == ["websocket"] * 2
+    else:
+        assert [client.connected["transport"].removeprefix("xhr-") for client in clients] == [transport] * 2
+    for sender, receiver in (clients, clients[::-1]):
+        [answer] = await sender.ask("message", DATA)
+        assert await receiver.event() == ("message", [DATA])
+        envelope = await native.envelope()
+        assert {**DATA, "from": envelope["from"], "id": answer["id"]} == envelope
+        sender.emit("offer", "é ☃ \U0001f600", None, [1.5, {"a": True}])
+        assert await receiver.event() == ("offer", ["é ☃ \U0001f600", None, [1.5, {"a": True}]])
+        assert (await native.envelope())["args"] == ["é ☃ \U0001f600", None, [1.5, {"a": True}]]
+        if sender.version == "0.9":
+            continue  # it has no binary data, and hears that of others in Base64
+        blob = {"bytes": "AAH/gA=="}
+        sender.emit("blob", {"deep": [blob]}, blob)
+        told: Any = "AAH/gA==" if receiver.version == "0.9" else blob
+        assert await receiver.event() == ("blob", [{"deep": [told]}, told])
+        assert (await native.envelope())["attachments"] == ["AAH/gA==", "AAH/gA=="]
+    await native.send({"channel": "c", "message": "from a plain page: é"})
+    for client in clients:
+        assert await client.event() == ("message", [{"channel": "c", "message": "from a plain page: é"}])
+        client.do("disconnect")
+    await native.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_namespaces_are_rooms(workers: tuple[Relay, Relay], node: Node, room: str, version: str) -> None:
+    ann = await node.open(version, f"{workers[0].http}/rooms/{room}", **WEBSOCKET)
+    native = await plain(workers[1], room, "?presence=1")
+    ann.emit("message", "hi")
+    assert (await native.envelope())["args"] == ["hi"]
+    assert await ann.ask("x") == [{"id": (await native.envelope())["id"]}]
+    ann.do("disconnect")
+    left = (await native.until(lambda event: event.get("left")))[-1]
+    others = [one["peer"] for one in native.welcome["members"] if one["peer"] != native.welcome["peer"]]
+    assert left["left"] == others
+    await native.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_namespace_that_is_none(workers: tuple[Relay, Relay], node: Node, version: str) -> None:
+    lost = await node.open(version, f"{workers[0].http}/chat", connect=False, **WEBSOCKET)
+    event = await lost.next()
+    while event["what"] == "connect":  # versions 1 and 2 are in / first
+        event = await lost.next()
+    message = "unauthorized" if version == "0.9" else "Invalid namespace"
+    assert (event["what"], event["message"]) == ("connect_error", message)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_join_moves_to_another_room(workers: tuple[Relay, Relay], node: Node, room: str, version: str) -> None:
+    ann = await node.open(version, workers[0].http, **WEBSOCKET)
+    here, there = await plain(workers[1], "default"), await plain(workers[1], room)
+    assert (await ann.ask("join", room))[0]["room"] == room
+    ann.emit("message", "there")
+    assert (await there.envelope())["args"] == ["there"]
+    [refused] = await ann.ask("join", "not a room")
+    assert refused["error"]["code"] == "bad_room"
+    ann.emit("message", "still there")
+    assert (await there.envelope())["args"] == ["still there"]
+    await here.send({"message": "unheard"})
+    await there.send({"message": "heard"})
+    assert await ann.event() == ("message", [{"message": "heard"}])
+    ann.do("disconnect")
+    await here.close()
+    await there.close()
+
+
+async def test_a_native_client_can_address_a_socket_io_client(
+    workers: tuple[Relay, Relay], node: Node, room: str
+) -> None:
+    ann = await node.open("4", f"{workers[0].http}/rooms/{room}", **WEBSOCKET)
+    native = await plain(workers[1], room)
+    answer = await native.ask({"to": ann.connected["id"], "message": "for you"})
+    assert answer["type"] == "ack"
+    name, [told] = await ann.event()
+    assert (name, told["message"]) == ("message", "for you")
+    await native.send({"event": "offer", "args": ["sdp", 1]})
+    assert await ann.event() == ("offer", ["sdp", 1])
+    ann.do("disconnect")
+    await native.close()
+
+
+async def test_what_was_missed_comes_after_a_short_absence_and_the_client_is_recovered(
+    workers: tuple[Relay, Relay], node: Node, room: str
+) -> None:
+    options = WEBSOCKET | {"reconnectionDelay": 200, "reconnectionDelayMax": 200}
+    ann = await node.open("4", f"{workers[0].http}/rooms/{room}", **options)
+    native = await plain(workers[1], room, "?presence=1")
+    await native.send({"message": 1})
+    assert await ann.event() == ("message", [{"message": 1}])
+    ann.do("lose")
+    await ann.until("disconnect")
+    for number in (2, 3):
+        await native.send({"message": number})
+    await native.all_up_to_now()
+    back = await ann.until("connect")
+    assert (back["recovered"], back["id"]) == (True, ann.connected["id"])
+    assert [await ann.event() for _ in range(2)] == [("message", [{"message": number}]) for number in (2, 3)]
+    await native.send({"message": 4})
+    assert await ann.event() == ("message", [{"message": 4}])
+    assert [event for event in await native.all_up_to_now() if event.get("left")] == []
+    ann.do("disconnect")
+    await native.close()
+
+
+async def test_a_client_is_recovered_that_had_heard_nothing_yet(
+    workers: tuple[Relay, Relay], node: Node, room: str
+) -> None:
+    options = WEBSOCKET | {"reconnectionDelay": 100, "reconnectionDelayMax": 100}
+    ann = await node.open("4", f"{workers[0].http}/rooms/{room}", **options)
+    native = await plain(workers[1], room)
+    ann.do("lose")
+    await ann.until("disconnect")
+    await native.send({"message": "missed"})
+    await native.all_up_to_now()
+    assert (await ann.until("connect"))["recovered"]
+    assert await ann.event() == ("message", [{"message": "missed"}])
+    ann.do("disconnect")
+    await native.close()
+
+
+async def test_many_on_one_polling_connection_keep_their_order_through_the_upgrade(
+    workers: tuple[Relay, Relay], node: Node, room: str
+) -> None:
+    native = await plain(workers[1], room)
+    ann = await node.open("4", workers[0].http, **UPGRADE, query={"room": room})
+    for number in range(100):
+        ann.emit("count", number)
+        await native.send({"message": number})
+        await asyncio.sleep(0)
+    told = [(await native.envelope())["args"] for _ in range(100)]
+    assert told == [[number] for number in range(100)]
+    ann.do("disconnect")
+    await native.close()

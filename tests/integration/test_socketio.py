@@ -1,0 +1,450 @@
+"""What Socket.IO clients meet when something goes wrong, or is not allowed."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.conftest import MakeClient, MakeRelay
+from tests.fleet import RedisServer, Relay, eventually
+from tests.integration.socketio import OverPolling, OverWebSocket, Packets
+
+HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
+Open = Callable[..., Awaitable[Any]]
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def couple(redis_server: RedisServer) -> Iterator[tuple[Relay, Relay]]:
+    """Two workers that nobody here does anything to."""
+    relays = [Relay(redis=redis_server.url, prefix="socketio-faults") for _ in range(2)]
+    for relay in relays:
+        asyncio.run(relay.ready())
+    yield relays[0], relays[1]
+    for relay in relays:
+        relay.close()
+
+
+@pytest.fixture
+def space() -> str:
+    """A namespace for one test, which is the path of its room as well."""
+    return f"/rooms/test-{next(_numbers)}"
+
+
+@pytest.fixture
+async def open_socket(space: str) -> AsyncIterator[Open]:
+    """Opens clients, and has them enter the test's room: `open_socket(OverPolling, relay)`."""
+    async with AsyncExitStack() as stack:
+
+        async def open_socket(kind: type[OverWebSocket] | type[OverPolling], relay: Relay, **auth: Any) -> Packets:
+            client = await kind.open(relay, space)
+            if isinstance(client, OverWebSocket):
+                stack.callback(client.lose)
+            else:
+                stack.push_async_callback(client.close)
+            return await client.enter(**auth)
+
+        yield open_socket
+
+
+async def closed(client: OverWebSocket) -> int:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await client.raw()
+            except ConnectionClosed as end:
+                return end.rcvd.code if end.rcvd else 1006
+
+
+# Faults.
+
+
+@pytest.mark.parametrize("kind", [OverWebSocket, OverPolling])
+async def test_a_client_of_a_killed_worker_is_recovered_on_another(
+    pair: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, kind: type, space: str
+) -> None:
+    ann = await open_socket(kind, pair[0])
+    ben = await enter(pair[1], space + "?presence=1")
+    await ben.send({"message": 1})
+    _, data, offset = await ann.event()
+    assert data == {"message": 1}
+    pair[0].process.kill()
+    await ben.send({"message": 2})
+    await ben.all_up_to_now()
+    back = await open_socket(kind, pair[1], pid=ann.entered["pid"], offset=offset)
+    assert back.entered == ann.entered  # by which the client knows that it is recovered
+    assert (await back.event())[:2] == ["message", {"message": 2}]
+    await ben.send({"message": 3})
+    assert (await back.event())[:2] == ["message", {"message": 3}]
+    assert [event for event in await ben.all_up_to_now() if event.get("left")] == []
+
+
+async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
+    start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    relay = await start(grace=0.2)
+    ben = await enter(relay, space + "?presence=1")
+    ann = await open_socket(OverWebSocket, relay)
+    ann.lose()
+    await ben.until(lambda event: event.get("left"))
+    back = await open_socket(OverWebSocket, relay, pid=ann.entered["pid"], offset="1-1")
+    assert back.entered["pid"] != ann.entered["pid"]
+
+
+@pytest.mark.parametrize("claim", [{"pid": 5}, {"pid": "x"}, {"pid": "a.b.c"}, {"pid": "{}.key.1-1"}, {"pid": "." * 9}])
+async def test_a_private_id_that_the_relay_never_gave_is_nothing(
+    start: MakeRelay, open_socket: Open, claim: dict[str, Any]
+) -> None:
+    client = await open_socket(OverWebSocket, await start(), **claim)
+    assert client.entered["pid"] != claim["pid"]
+
+
+async def test_who_comes_back_over_another_connection_replaces_the_older_one(
+    couple: tuple[Relay, Relay], open_socket: Open, space: str
+) -> None:
+    ann = await open_socket(OverWebSocket, couple[0])
+    back = await open_socket(OverWebSocket, couple[1], pid=ann.entered["pid"])
+    assert back.entered == ann.entered
+    assert await ann.next() == f"41{space},"  # which means: do not come back
+    await ann.send("40")  # its connection is good for other namespaces
+    assert str(await ann.next()).startswith("40{")
+
+
+async def test_nobody_takes_the_place_of_another_with_a_wrong_key(
+    couple: tuple[Relay, Relay], open_socket: Open, space: str
+) -> None:
+    ann = await open_socket(OverWebSocket, couple[0])
+    thief = await OverWebSocket.open(couple[1], space)
+    peer, _, place = ann.entered["pid"].split(".")
+    await thief.send(f"40{space}," + json.dumps({"pid": f"{peer}.guess.{place}"}))
+    told = str(await thief.next())
+    assert told.startswith(f"44{space},")
+    assert json.loads(told.removeprefix(f"44{space},"))["data"]["code"] == "peer_taken"
+    thief.lose()
+
+
+async def test_a_poll_broken_off_ends_the_session_and_loses_nothing(
+    couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    ann = await open_socket(OverPolling, couple[0])
+    ben = await enter(couple[1], space)
+    poll = asyncio.create_task(ann.get())
+    await eventually(lambda: couple[0].metric("relay_connections"))
+    poll.cancel()
+    await asyncio.wait([poll])
+    await eventually(lambda: _gone(ann))
+    await ben.send({"message": "missed"})
+    await ben.all_up_to_now()
+    back = await open_socket(OverPolling, couple[1], pid=ann.entered["pid"])
+    assert (await back.event())[:2] == ["message", {"message": "missed"}]
+
+
+async def _gone(client: OverPolling) -> bool:
+    answer = await client.post("3")
+    return answer.status_code == 400 and answer.json()["code"] == 1
+
+
+@pytest.mark.parametrize("probed", [False, True])
+async def test_an_upgrade_that_is_interrupted_leaves_the_session_polling(
+    couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, probed: bool, space: str
+) -> None:
+    ann = await open_socket(OverPolling, couple[0])
+    ben = await enter(couple[1], space)
+    query = ann.url.partition("?")[2].replace("transport=polling", "x=1")
+    socket = await _upgrading(couple[0], query)
+    if probed:
+        await socket.send("2probe")
+        assert await socket.recv() == "3probe"
+    await ben.send({"message": 1})
+    socket.transport.abort()
+    assert (await ann.event())[:2] == ["message", {"message": 1}]
+    # And the next one may succeed; what was not polled goes over it, once.
+    await ben.send({"message": 2})
+    await ben.all_up_to_now()
+    socket = await eventually(lambda: _upgrading(couple[0], query))
+    await socket.send("2probe")
+    assert await socket.recv() == "3probe"
+    await socket.send("5")
+    await ben.send({"message": 3})
+    assert [json.loads(str(await socket.recv()).partition(",")[2])[1] for _ in range(2)] == [
+        {"message": 2}, {"message": 3},
+    ]  # fmt: skip
+    socket.transport.abort()
+
+
+async def _upgrading(relay: Relay, query: str) -> Any:
+    try:
+        return await connect(f"{relay.ws}/socket.io/?{query}&transport=websocket", ping_interval=None, proxy=None)
+    except InvalidStatus:
+        return None
+
+
+async def test_redis_restarted_costs_a_client_nothing_but_time(
+    start: MakeRelay, own_redis: RedisServer, open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    relays = [await start(redis=own_redis.url) for _ in range(2)]
+    ann = await open_socket(OverWebSocket, relays[0])
+    ben = await enter(relays[1], space)
+    own_redis.kill()
+    await ann.send(f'42{space},7["message",1]')
+    name, error = (await ann.event())[:2]
+    assert name == "error"
+    assert error["code"] in {"unavailable", "outcome_unknown"}
+    own_redis.start()
+    for relay in relays:
+        await relay.ready()
+    async with asyncio.timeout(10):
+        while True:
+            await ann.send(f'42{space},8["message",2]')
+            told = str(await ann.next())
+            if told.startswith(f"43{space},8"):
+                break
+    assert (await ben.until(lambda event: event.get("args") == [2]))[-1]["event"] == "message"
+
+
+async def test_a_worker_that_stops_sends_its_clients_elsewhere(start: MakeRelay, open_socket: Open) -> None:
+    relay = await start()
+    socket, poller = await open_socket(OverWebSocket, relay), await open_socket(OverPolling, relay)
+    waiting = asyncio.create_task(poller.next())
+    await eventually(lambda: relay.metric("relay_connections"))
+    stopped = asyncio.create_task(relay.terminate())
+    # The transport closes, and no packet says that the relay wants it so: clients come back by themselves.
+    assert await closed(socket) == 1001
+    assert await waiting == "1"
+    assert await stopped == 0
+
+
+async def test_an_old_client_leaves_no_place_behind(start: MakeRelay, enter: MakeClient, space: str) -> None:
+    relay = await start(grace=30)
+    ben = await enter(relay, space + "?presence=1")
+    old = await OverWebSocket.open(relay, query=f"EIO=3&room={space.removeprefix('/rooms/')}")
+    assert await old.next() == "40"
+    old.lose()
+    await ben.until(lambda event: event.get("left"))  # as it cannot come back
+
+
+# Requests.
+
+
+async def test_a_request_that_reaches_another_worker_gets_the_answer_for_an_unknown_session(
+    couple: tuple[Relay, Relay], open_socket: Open
+) -> None:
+    ann = await open_socket(OverPolling, couple[0])
+    for method in ("GET", "POST"):
+        async with httpx.AsyncClient() as http:
+            answer = await http.request(method, couple[1].http + ann.url)
+        assert (answer.status_code, answer.json()["code"]) == (400, 1)
+        assert answer.json()["error"]["code"] == "unknown_session"
+    with pytest.raises(InvalidStatus):
+        await OverWebSocket.open(couple[1], query=ann.url.partition("?")[2].replace("transport=polling", ""))
+
+
+async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open_socket: Open) -> None:
+    relay = await start(origins="https://good.example")
+    good, bad = {"Origin": "https://good.example"}, {"Origin": "https://bad.example"}
+    answer = await relay.get(HANDSHAKE, headers=good)
+    assert answer.headers["access-control-allow-origin"] == "https://good.example"
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert answer.headers["vary"] == "Origin"
+    refused = await relay.get(HANDSHAKE, headers=bad)
+    assert (refused.status_code, refused.json()["code"], refused.json()["message"]) == (403, 4, "Forbidden")
+    assert "access-control-allow-origin" not in refused.headers
+    async with httpx.AsyncClient() as http:
+        asked = good | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-mine"}
+        preflight = await http.options(relay.http + "/socket.io/", headers=asked)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-methods"] == "GET, POST"
+    assert preflight.headers["access-control-allow-headers"] == "x-mine"
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "message"),
+    [
+        ("EIO=4&transport=polling&j=0", "no_jsonp", "Bad request"),
+        ("EIO=4&transport=polling&sid=x", "unknown_session", "Session ID unknown"),
+        ("EIO=4&transport=websocket", "other_transport", "Bad request"),
+        ("EIO=4&transport=webtransport", "bad_transport", "Transport unknown"),
+        ("EIO=2&transport=polling", "bad_version", "Unsupported protocol version"),
+        ("EIO=4&transport=polling&room=%FF", "bad_query", "Bad request"),
+        ("EIO=4&transport=polling&" + "&".join(f"q{n}=" for n in range(70)), "bad_query", "Bad request"),
+    ],
+)
+async def test_requests_that_are_refused(shared: Relay, query: str, code: str, message: str) -> None:
+    before = await shared.metric("relay_refused_total", code=code)
+    answer = await shared.get(f"/socket.io/?{query}")
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["code"], answer.json()["message"]) == (code, message)
+    assert await shared.metric("relay_refused_total", code=code) == before + 1
+
+
+@pytest.fixture(scope="module")
+def shared() -> Any:
+    relay = Relay(max_message=1024, message_rate=1000, message_burst=20, send_buffer=65_536, rooms_per_connection=3)
+    asyncio.run(relay.ready())
+    yield relay
+    relay.close()
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("path", ["/socket.io", "/socket.io/"])
+async def test_the_slash_at_the_end_may_be_left_out(shared: Relay, path: str) -> None:
+    assert (await shared.get(f"{path}?EIO=4&transport=polling")).status_code == 200
+
+
+async def test_a_payload_that_is_too_large_is_refused_and_the_session_lives(shared: Relay, open_socket: Open) -> None:
+    ann = await open_socket(OverPolling, shared)
+    assert (await ann.post("4" * (16 * 1024 + 1))).status_code == 413
+    assert (await ann.ask("message", 1))["id"]
+
+
+@pytest.mark.parametrize("kind", [OverWebSocket, OverPolling])
+async def test_a_message_that_is_too_large_is_answered(shared: Relay, open_socket: Open, kind: type) -> None:
+    ann = await open_socket(kind, shared)
+    assert (await ann.ask("message", "x" * 1100))["error"]["code"] == "too_large"
+    assert (await ann.ask("message", "x"))["id"]
+
+
+async def test_messages_that_come_too_fast_are_told_and_not_acknowledged(
+    shared: Relay, open_socket: Open, space: str
+) -> None:
+    ann = await open_socket(OverWebSocket, shared)
+    for number in range(40):
+        await ann.send(f'42{space},{number}["message",{number}]')
+    told = [str(await ann.next()) for _ in range(40)]
+    errors = [text for text in told if '"too_fast"' in text]
+    assert errors
+    assert all(text.startswith(f'42{space},["error",') for text in errors)
+    assert all(text.startswith(f"43{space},") for text in told if text not in errors)
+
+
+async def test_a_client_that_does_not_poll_is_closed_as_slow(
+    shared: Relay, open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    ann = await open_socket(OverPolling, shared)
+    ben = await enter(shared, space)
+    async with asyncio.timeout(10):
+        while not await shared.metric("relay_closed_connections_total", reason="slow"):
+            for _ in range(30):
+                await ben.ask({"message": "x" * 900})
+    assert (await ann.get()).text == "1"
+
+
+async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
+    ann = await OverWebSocket.open(shared)
+    for name in ("/rooms/a", "/rooms/b", "/rooms/c", "/rooms/d"):
+        await ann.send(f"40{name},")
+    told = [str(await ann.next()) for _ in range(4)]
+    assert sorted(text[:2] for text in told) == ["40", "40", "40", "44"]
+    await ann.send("41/rooms/a,")
+    for name in ("/rooms/%7B%7D", "/rooms/"):
+        await ann.send(f"40{name},")
+        refused = str(await ann.next())
+        assert (refused[:2], json.loads(refused.partition(",")[2])["data"]["code"]) == ("44", "bad_room")
+    ann.lose()
+
+
+async def test_only_allowed_events_are_relayed(start: MakeRelay, open_socket: Open) -> None:
+    ann = await open_socket(OverWebSocket, await start(socketio_events="message, offer"))
+    assert (await ann.ask("offer", 1))["id"]
+    assert (await ann.ask("other", 1))["error"]["code"] == "event_not_allowed"
+    await ann.emit("presence", "x")
+    assert await ann.event() == ["presence", False]
+
+
+async def test_an_old_client_pings_by_itself_or_is_gone(start: MakeRelay) -> None:
+    relay = await start(ping_interval=0.2, ping_timeout=0.1)
+    old = await OverWebSocket.open(relay, query="EIO=3")
+    assert await old.raw() == "40"
+    for _ in range(4):
+        await asyncio.sleep(0.15)
+        await old.send("2")
+        assert await old.raw() == "3"
+    assert await closed(old) == 4001
+
+
+async def test_a_new_client_that_pings_is_in_the_wrong_protocol(shared: Relay) -> None:
+    ann = await OverWebSocket.open(shared)
+    await ann.send("2")
+    assert await closed(ann) == 4503
+
+
+async def test_a_client_that_takes_no_binary_frames_gets_base64(shared: Relay, open_socket: Open, space: str) -> None:
+    ann = await OverWebSocket.open(shared, space, query="EIO=4&b64=1")
+    await ann.enter()
+    ben = await open_socket(OverWebSocket, shared)
+    await ben.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}}]')
+    await ben.send(b"\1\2\3")
+    assert str(await ann.next()).startswith(f"451-{space},")
+    assert await ann.next() == "bAQID"
+    ann.lose()
+
+
+# Version 0.9.
+
+
+async def test_a_websocket_of_version_0_9_goes_to_any_worker(couple: tuple[Relay, Relay]) -> None:
+    handshake = await couple[0].get("/socket.io/1/?t=1&room=legacy")
+    sid, heartbeat, close, transports = handshake.text.split(":")
+    assert (heartbeat, close, transports) == ("45", "45", "websocket,xhr-polling")
+    async with connect(f"{couple[1].ws}/socket.io/1/websocket/{sid}?room=legacy", proxy=None) as socket:
+        assert await socket.recv() == "1::"
+        await socket.send('5:1+::{"name":"message","args":["x"]}')
+        assert str(await socket.recv()).startswith('6:::1+[{"id":')
+        await socket.send("3:::as text")
+        await socket.send("9:::")
+        with pytest.raises(ConnectionClosed) as end:
+            await socket.recv()
+        assert end.value.rcvd is not None
+        assert end.value.rcvd.code == 4503
+
+
+async def test_polling_of_version_0_9_stays_where_its_handshake_was(couple: tuple[Relay, Relay]) -> None:
+    sid = (await couple[0].get("/socket.io/1/")).text.partition(":")[0]
+    path = f"/socket.io/1/xhr-polling/{sid}"
+    elsewhere = await couple[1].get(path)
+    assert (elsewhere.status_code, elsewhere.text) == (200, "7:::1+0")  # not handshaken: begin anew
+    assert (await couple[0].get(path)).text == "1::"
+    async with httpx.AsyncClient(base_url=couple[0].http) as http:
+        assert (await http.post(path, content='5:1+::{"name":"a","args":[]}')).text == "1"
+        assert (await http.get(path)).text.startswith("6:::1+[")
+        assert (await http.post(path, content="nonsense")).status_code == 400
+        assert (await http.get(path)).text == "0::"
+        assert (await http.get(path)).text == "7:::1+0"
+
+
+async def test_a_client_of_version_0_9_that_says_goodbye_is_gone(
+    couple: tuple[Relay, Relay], enter: MakeClient
+) -> None:
+    ben = await enter(couple[1], "/rooms/legacy-leave?presence=1")
+    sid = (await couple[0].get("/socket.io/1/")).text.partition(":")[0]
+    assert (await couple[0].get(f"/socket.io/1/xhr-polling/{sid}?room=legacy-leave")).text == "1::"
+    await ben.until(lambda event: event.get("joined"))
+    assert (await couple[0].get(f"/socket.io/1//{sid}/?disconnect=1")).status_code == 200
+    await ben.until(lambda event: event.get("left"))
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/socket.io/1/?jsonp=0", 400, "no_jsonp"),
+        ("/socket.io/1/flashsocket/" + "x" * 22, 400, "bad_transport"),
+        ("/socket.io/1/websocket/" + "x" * 22, 400, "bad_transport"),
+        ("/socket.io/1/xhr-polling/short", 400, "bad_transport"),
+        ("/socket.io/2/", 404, "not_found"),
+    ],
+)
+async def test_requests_of_version_0_9_that_are_refused(shared: Relay, path: str, status: int, code: str) -> None:
+    before = await shared.metric("relay_refused_total", code=code)
+    assert (await shared.get(path)).status_code == status
+    assert await shared.metric("relay_refused_total", code=code) == before + 1

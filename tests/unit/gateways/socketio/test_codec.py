@@ -1,0 +1,225 @@
+import json
+from typing import Any
+
+import pytest
+
+from relay import events
+from relay.codec import NOTHING, Bundle, Frame
+from relay.commands import Detect, Move, Publish
+from relay.envelope import MessageId, read_frame, seal, splice
+from relay.errors import ERRORS, BadFrame
+from relay.gateways.socketio.codec import SocketCodec, call_of
+from relay.gateways.socketio.packets import BadPacket
+from relay.gateways.socketio.parser import Call
+from relay.gateways.socketio.words import ModernWords
+
+ID = MessageId(5, 6)
+
+
+def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketCodec:
+    options = {"offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
+    return SocketCodec(ModernWords(revision, namespace), f"{revision}{namespace}", **options)
+
+
+def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> Call:
+    return call_of([json.dumps(value).encode() for value in values], number, attachments)
+
+
+def message(envelope: str) -> events.Message:
+    return events.Message("r", ID, "ann", (), "", seal(splice(envelope.encode(), "ann"), ID))
+
+
+# In.
+
+
+@pytest.mark.parametrize(
+    ("values", "envelope", "channel"),
+    [
+        (["message", {"sender": 1, "channel": "c", "message": "m"}], None, "c"),
+        (["message", {"channel": 7}], None, "7"),
+        (["message", {}], None, ""),
+        (["message", "text"], '{"event":"message","args":["text"]}', ""),
+        (["message", None], '{"event":"message","args":[null]}', ""),
+        (["message", [1]], '{"event":"message","args":[[1]]}', ""),
+        (["message"], '{"event":"message","args":[]}', ""),
+        (["message", {"a": 1}, 2], '{"event":"message","args":[{"a": 1},2]}', ""),
+        (["message", {"to": "ann"}], '{"event":"message","args":[{"to": "ann"}]}', ""),
+        (["message", {"type": "offer"}], '{"event":"message","args":[{"type": "offer"}]}', ""),
+        (["message", {"from": "me"}], '{"event":"message","args":[{"from": "me"}]}', ""),
+        (["message", {"key": "k"}], '{"event":"message","args":[{"key": "k"}]}', ""),
+        (["message", {"id": 1}], '{"event":"message","args":[{"id": 1}]}', ""),
+        (["message", {"room": 1}], '{"event":"message","args":[{"room": 1}]}', ""),
+        (["message", {"event": "x"}], '{"event":"message","args":[{"event": "x"}]}', ""),
+        (["message", {"channel": ["c"]}], '{"event":"message","args":[{"channel": ["c"]}]}', ""),
+        (["message", {"channel": "c" * 256}], '{"event":"message","args":[{"channel": "%s"}]}' % ("c" * 256), ""),
+        (["offer", {"sdp": "é"}, 1], '{"event":"offer","args":[{"sdp": "\\u00e9"},1]}', ""),
+        ([5], '{"event":5,"args":[]}', ""),
+    ],
+)
+def test_what_is_emitted_becomes_an_envelope_and_comes_out_as_it_was(values, envelope, channel) -> None:
+    command = codec().receive(call(*values, number="3"))
+    assert isinstance(command, Publish)
+    assert command == Publish(
+        (envelope or json.dumps(values[1])).encode(), (), channel, "ack:3", once=False
+    )  # an acknowledgement's number says nothing of repeats
+    assert read_frame(command.envelope) is not None, "no envelope, by the relay's own rules"
+    told = codec().encode(message(command.envelope.decode()))
+    assert told.data[:2] == b"42"
+    assert json.loads(told.data[2:]) == [*values, "5-6"]
+
+
+def test_attachments_travel_in_base64_and_come_out_as_they_were() -> None:
+    placeholder = {"_placeholder": True, "num": 0}
+    command = codec().receive(call("blob", {"it": placeholder}, attachments=(b"\1\2",)))
+    assert isinstance(command, Publish)
+    assert json.loads(command.envelope) == {"event": "blob", "args": [{"it": placeholder}], "attachments": ["AQI="]}
+    for revision, head, prefix in ((4, b'451-["blob",', b""), (3, b'451-["blob",', b"\4")):
+        told = codec(revision).encode(message(command.envelope.decode()))
+        assert isinstance(told, Bundle)
+        text, binary = told.parts
+        assert text.data.startswith(head)
+        assert (binary.data, binary.is_text) == (prefix + b"\1\2", False)
+        assert told.wire == text.wire + binary.wire
+
+
+def test_attachments_count_against_the_size_of_a_message() -> None:
+    with pytest.raises(BadFrame, match="too_large"):
+        codec().receive(call("blob", {"_placeholder": True, "num": 0}, attachments=(bytes(1000),)))
+
+
+@pytest.mark.parametrize(
+    ("values", "number", "command"),
+    [
+        (["presence", "c"], "", Detect("c")),
+        (["presence", 42], "7", Detect("42", key="ack:7")),
+        (["join", "room"], "", Move("room", "join:")),
+        (["join", "room"], "7", Move("room", "join:7")),
+    ],
+)
+def test_events_that_the_relay_answers_itself(values, number: str, command) -> None:
+    assert codec(allowed={"offer"}).receive(call(*values, number=number)) == command
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        (["presence"], "bad_event"),
+        (["presence", {}], "bad_event"),
+        (["presence", "a", "b"], "bad_event"),
+        (["join", None], "bad_event"),
+        (["n" * 256], "bad_event"),
+        (["error", 1], "reserved_event"),
+        (["secret"], "event_not_allowed"),
+    ],
+)
+def test_events_that_are_refused(values, code: str) -> None:
+    with pytest.raises(BadFrame) as caught:
+        codec(allowed={"message", "n" * 256}).receive(call(*values, number="1"))
+    assert caught.value.code == code
+    assert caught.value.key == "ack:1"
+
+
+def test_an_event_without_a_name_is_no_packet() -> None:
+    with pytest.raises(BadPacket):
+        call_of([], "", [])
+
+
+# Out.
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        "{}",
+        '{"channel":"c","message":{"deep":[1]}}',
+        '{ "a" : 1 }',
+        '{"event":"connect","args":[]}',
+        '{"event":"error","args":[]}',
+        '{"event":"x","args":{}}',
+        '{"event":"x"}',
+        '{"event":["x"],"args":[]}',
+        '{"event":"x","args":[],"attachments":["*"]}',
+        '{"event":"x","args":[{"_placeholder":true,"num":1}],"attachments":["AQ=="]}',
+        '{"event":"x","args":[],"attachments":[' + ",".join(['""'] * 11) + "]}",
+        '{"say":"\\"event\\""}',
+    ],
+)
+def test_any_other_envelope_is_a_message_as_its_sender_wrote_it(envelope: str) -> None:
+    told = codec(3).encode(message(envelope))
+    assert json.loads(told.data[2:]) == ["message", json.loads(envelope)]
+
+
+def test_revision_3_is_told_ascii_alone_and_no_offsets() -> None:
+    text = '{"message":"é ☃ \U0001f600"}'
+    told = codec(3).encode(message(text)).data
+    assert told.isascii()
+    assert json.loads(told[2:]) == ["message", json.loads(text)]
+    assert "☃" in codec().encode(message(text)).text
+
+
+def test_namespaces_are_named() -> None:
+    inside = codec(namespace="/rooms/x")
+    assert inside.encode(message('{"a":1}')).data == b'42/rooms/x,["message",{"a":1},"5-6"]'
+    assert inside.encode(events.Ack("x", ID, "ack:3")).data == b'43/rooms/x,3[{"id":"5-6"}]'
+    assert inside.words.left().data == b"41/rooms/x,"
+    assert inside.words.refused("room_full", "full").data.startswith(b"44/rooms/x,{")
+    assert codec(3, "/rooms/x").words.refused("room_full", "full").data == b'44/rooms/x,"full"'
+
+
+def test_codecs_of_one_key_make_the_same_frames() -> None:
+    keys = [codec(4), codec(3), codec(4, "/rooms/x"), codec(3, "/rooms/x"), codec(4, offsets=False)]
+    assert len({one.key for one in keys}) == len(keys)
+    assert codec().key == codec().key
+
+
+def test_welcomes() -> None:
+    fresh = events.Welcome("r", "ann", ID, "secret")
+    assert json.loads(codec().encode(fresh).data[2:]) == {"sid": "ann", "pid": "ann.secret.5-6"}
+    assert json.loads(codec(offsets=False).encode(fresh).data[2:]) == {"sid": "ann"}
+    assert codec(3).encode(fresh).data == b"40"
+    back = events.Welcome("r", "ann", ID, "next", resumed=True, recovered=True, key="ann.secret.5-1")
+    assert json.loads(codec().encode(back).data[2:]) == {"sid": "ann", "pid": "ann.secret.5-1"}
+    lost = events.Welcome("r", "ann", ID, "next", recovered=False, reason="trimmed", key="ann.secret.5-1")
+    assert json.loads(codec().encode(lost).data[2:])["pid"] == "ann.next.5-6"
+    moved = events.Welcome("r", "ann", ID, "next", key="join:4")
+    assert codec().encode(moved).data == b'434[{"room":"r","id":"5-6"}]'
+    assert codec().encode(events.Welcome("r", "ann", ID, "next", key="join:")) is NOTHING
+
+
+def test_presence_is_an_event_and_an_acknowledgement() -> None:
+    assert codec().encode(events.Detected("r", True)).data == b'42["presence",true]'
+    both = codec().encode(events.Detected("r", False, "ack:2"))
+    assert [part.data for part in both.parts] == [b'42["presence",false]', b"432[false]"]
+
+
+@pytest.mark.parametrize("code", ["too_large", "event_not_allowed", "no_such_peer"])
+def test_what_a_repeat_would_not_mend_is_acknowledged_with_the_error(code: str) -> None:
+    told = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
+    assert told[:3] == b"439"
+    assert json.loads(told[3:]) == [{"error": {"code": code, "text": "why"}}]
+
+
+@pytest.mark.parametrize("code", ["too_fast", "unavailable", "outcome_unknown"])
+def test_what_may_be_sent_again_is_not_acknowledged_but_told(code: str) -> None:
+    told = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
+    assert json.loads(told[2:]) == ["error", {"code": code, "text": "why"}]
+
+
+def test_failures_of_joining() -> None:
+    refused = events.Failure("room_full", "full", "join")
+    assert json.loads(codec().encode(refused).data[2:])["data"]["code"] == "room_full"
+    assert codec(3).encode(refused).data == b'44"full"'
+    # Told that, clients would not come back; the connection is closed instead, and they do.
+    assert codec().encode(events.Failure("unavailable", ERRORS["unavailable"][1], "join")) is NOTHING
+    moving = codec().encode(events.Failure("room_full", "full", "move", "join:4")).data
+    assert json.loads(moving[3:]) == [{"error": {"code": "room_full", "text": "full"}}]
+
+
+def test_the_rest_is_not_told() -> None:
+    for event in (events.Recovered("r", ID, 1), events.PresenceChange("r", ID), events.Gone("r"), events.Pong("r", ID)):
+        assert codec().encode(event) is NOTHING
+
+
+def test_only_calls_are_received() -> None:
+    with pytest.raises(AssertionError):
+        codec().receive(Frame(b"{}"))

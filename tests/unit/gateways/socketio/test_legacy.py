@@ -1,0 +1,100 @@
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.codec import Frame
+from relay.gateways.socketio.legacy.packets import (
+    ACK,
+    CONNECT,
+    DISCONNECT,
+    EVENT,
+    JSON,
+    TEXT,
+    LegacyFraming,
+    LegacyWords,
+    Parcel,
+    read_parcel,
+)
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, NOOP, PONG, BadPacket, Packet
+from relay.gateways.socketio.words import Told
+
+FRAMING = LegacyFraming()
+
+
+@pytest.mark.parametrize(
+    ("text", "parcel"),
+    [
+        ("1::", Parcel(CONNECT, "/")),
+        ("1::/rooms/x?a=b", Parcel(CONNECT, "/rooms/x")),
+        ("0::/rooms/x", Parcel(DISCONNECT, "/rooms/x")),
+        ("3:::a:b", Parcel(TEXT, "/", values=[b'"message"', b'"a:b"'])),
+        ("3:7::", Parcel(TEXT, "/", "7", [b'"message"', b'""'])),
+        ('4:7+:/rooms/x:{"a":"b:c"}', Parcel(JSON, "/rooms/x", "7", [b'"message"', b'{"a":"b:c"}'])),
+        ('5:::{"name":"a"}', Parcel(EVENT, "/", values=[b'"a"'])),
+        ('5:1+::{"name":"a","args":[1,{"b":2}]}', Parcel(EVENT, "/", "1", [b'"a"', b"1", b'{"b":2}'])),
+        ('6:::1+["x"]', Parcel(ACK, "/")),
+    ],
+)
+def test_packets(text: str, parcel: Parcel) -> None:
+    assert read_parcel(text.encode()) == parcel
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "9::", "1", "5:::", "5:::[]", '5:::{"args":[]}', '5:::{"name":"a","args":{}}', "4:::{", "1::/é", "x:::"],
+)
+def test_what_is_no_packet_is_refused(text: str) -> None:
+    with pytest.raises(BadPacket):
+        read_parcel(text.encode())
+
+
+def test_what_is_of_the_connection() -> None:
+    kinds = [FRAMING.read(Frame(text)).kind for text in (b"2::", b"8::", b"0::", b"1::", b"0::/x")]
+    assert kinds == [PONG, NOOP, CLOSE, MESSAGE, MESSAGE]
+    with pytest.raises(BadPacket):
+        FRAMING.read(Frame(b"2::", is_text=False))
+
+
+def test_payloads() -> None:
+    texts = ["3:::é\U0001f600", "5:::{}"]
+    body = "".join(f"\ufffd{len(text.encode('utf-16-le')) // 2}\ufffd{text}" for text in texts)
+    assert FRAMING.read_payload(body.encode(), binary=False) == [Packet(MESSAGE, text.encode()) for text in texts]
+    assert FRAMING.read_payload(b"3:::x", binary=False) == [Packet(MESSAGE, b"3:::x")]
+    assert FRAMING.write_payload([Frame(b"1::")]) == b"1::"
+    assert FRAMING.write_payload([Frame(b"1::"), Frame(b"8::")]).decode() == "\ufffd3\ufffd1::\ufffd3\ufffd8::"
+
+
+@pytest.mark.parametrize(
+    "body", ["\ufffd", "\ufffd\ufffd1::", "\ufffdx\ufffd1::", "\ufffd9\ufffd1::", "\ufffd3\ufffd1::x"]
+)
+def test_bad_payloads_are_refused(body: str) -> None:
+    with pytest.raises(BadPacket):
+        FRAMING.read_payload(body.encode(), binary=False)
+
+
+@given(st.binary() | st.text().map(lambda text: ("\ufffd" + text).encode(errors="ignore")))
+def test_nothing_raises_anything_else(body: bytes) -> None:
+    with contextlib.suppress(BadPacket):
+        for packet in FRAMING.read_payload(body, binary=False):
+            read_parcel(packet.data)
+
+
+def test_words() -> None:
+    words = LegacyWords("/rooms/x")
+    assert words.entered("ann", "").data == b"1::/rooms/x"
+    assert words.left().data == b"0::/rooms/x"
+    assert words.refused("bad_namespace", "no").data == b"7::/rooms/x:2"
+    assert words.ack("3", {"id": "1-2"}).data == b'6::/rooms/x:3+[{"id":"1-2"}]'
+    told = words.event(Told(b'"a"', ['"é"'.encode(), b"1"])).data
+    assert told.isascii()
+    assert json.loads(told.removeprefix(b"5::/rooms/x:")) == {"name": "a", "args": ["é", 1]}
+    assert LegacyWords("/").entered("ann", "").data == b"1::"
+
+
+def test_attachments_are_told_in_base64() -> None:
+    arguments = [b'{"deep":[{"_placeholder":true,"num":1}],"_placeholder":false}', b'{"_placeholder":true,"num":0}']
+    told = LegacyWords("/").event(Told(b'"a"', arguments, [b"\1", b"\2"])).data
+    assert json.loads(told.removeprefix(b"5:::"))["args"] == [{"deep": ["Ag=="], "_placeholder": False}, "AQ=="]

@@ -1,0 +1,165 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.codec import Frame
+from relay.gateways.socketio.packets import (
+    FRAMINGS,
+    MAX_PACKETS,
+    MESSAGE,
+    PING,
+    BadPacket,
+    Packet,
+    attachment,
+)
+from relay.gateways.socketio.words import escaped
+
+
+@pytest.mark.parametrize("revision", [3, 4])
+@pytest.mark.parametrize(
+    ("text", "packet"),
+    [
+        (b"2probe", Packet(PING, b"probe")),
+        (b"2", Packet(PING, b"")),
+        ("4€".encode(), Packet(MESSAGE, "€".encode())),
+        (b"0{}", Packet(0, b"{}")),
+        (b"6", Packet(6, b"")),
+    ],
+)
+def test_a_text_frame_is_a_packet(revision, text: bytes, packet: Packet) -> None:
+    assert FRAMINGS[revision].read(Frame(text)) == packet
+
+
+def test_a_binary_frame_is_a_message_and_has_its_type_in_revision_3_alone() -> None:
+    assert FRAMINGS[4].read(attachment(b"\1\2", 4)) == Packet(MESSAGE, b"\1\2", binary=True)
+    assert FRAMINGS[3].read(attachment(b"\1\2", 3)) == Packet(MESSAGE, b"\1\2", binary=True)
+    assert attachment(b"\1\2", 4).data == b"\1\2"
+    assert attachment(b"\1\2", 3).data == b"\4\1\2"
+
+
+@pytest.mark.parametrize("revision", [3, 4])
+def test_a_binary_frame_as_text_is_the_same_packet(revision) -> None:
+    assert FRAMINGS[revision].read(FRAMINGS[revision].as_text(attachment(b"\1\xff", revision))) == Packet(
+        MESSAGE, b"\1\xff", True
+    )
+
+
+@pytest.mark.parametrize(
+    ("revision", "data"),
+    [(4, b""), (4, b"7"), (4, b"abc"), (4, b"b*"), (4, b"b123"), (3, b"b5AQ=="), (3, b"b"), (3, b"b4*")],
+)
+def test_what_is_no_packet_is_refused(revision, data: bytes) -> None:
+    with pytest.raises(BadPacket):
+        FRAMINGS[revision].read(Frame(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\1", b"\2"])
+def test_a_binary_frame_of_revision_3_that_is_no_message_is_refused(data: bytes) -> None:
+    with pytest.raises(BadPacket):
+        FRAMINGS[3].read(Frame(data, is_text=False))
+
+
+def test_payloads_of_revision_4() -> None:
+    assert FRAMINGS[4].read_payload("4hé\x1e2\x1ebAQID".encode(), binary=False) == [
+        Packet(MESSAGE, "hé".encode()),
+        Packet(PING, b""),
+        Packet(MESSAGE, b"\1\2\3", binary=True),
+    ]
+    assert FRAMINGS[4].write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 4)]) == b"4a\x1e2\x1ebAQID"
+
+
+def test_payloads_of_revision_3_count_utf_16_units() -> None:
+    text = "4hé\U0001f600"
+    body = f"{len(text.encode('utf-16-le')) // 2}:{text}1:26:b4AQID"
+    assert FRAMINGS[3].read_payload(body.encode(), binary=False) == [
+        Packet(MESSAGE, "hé\U0001f600".encode()),
+        Packet(PING, b""),
+        Packet(MESSAGE, b"\1\2\3", binary=True),
+    ]
+    assert FRAMINGS[3].write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 3)]) == b"2:4a1:26:b4AQID"
+
+
+def test_a_text_that_a_client_of_version_1_encoded_twice_is_read() -> None:
+    once = "4snow ☃ é".encode().decode("latin-1")
+    assert FRAMINGS[3].read_payload(f"{len(once)}:{once}".encode(), binary=False) == [
+        Packet(MESSAGE, "snow ☃ é".encode())
+    ]
+
+
+def test_binary_payloads_of_revision_3() -> None:
+    body = b"\0\3\xff4hi" + b"\1\1\0\xff\4" + b"123456789"
+    assert FRAMINGS[3].read_payload(body, binary=True) == [
+        Packet(MESSAGE, b"hi"),
+        Packet(MESSAGE, b"123456789", binary=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("revision", "body"),
+    [
+        (4, b""),
+        (4, b"4a\x1e"),
+        (4, b"4\xff"),
+        (4, b"abc"),
+        (4, b"2\x1e" * MAX_PACKETS + b"2"),
+        (3, b""),
+        (3, b"4hello"),
+        (3, b":"),
+        (3, b"x:4"),
+        (3, b"5:4a"),
+        (3, b"0:"),
+        (3, b"-1:4"),
+        (3, b"99999999999:4"),
+        (3, "2:4\U0001f600".encode()),
+        (3, b"1:\xff"),
+        (3, b"d=1:2"),
+    ],
+)
+def test_bad_payloads_are_refused(revision, body: bytes) -> None:
+    with pytest.raises(BadPacket):
+        FRAMINGS[revision].read_payload(body, binary=False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\0", b"\0\xff", b"\0\1", b"\2\1\xff4", b"\0\x0a\xff4", b"\0\2\xff4", b"\1\1\xff\0", b"\0\2\xff4\xff"],
+)
+def test_bad_binary_payloads_are_refused(body: bytes) -> None:
+    with pytest.raises(BadPacket):
+        FRAMINGS[3].read_payload(body, binary=True)
+
+
+def test_revision_4_has_no_binary_payloads() -> None:
+    with pytest.raises(BadPacket):
+        FRAMINGS[4].read_payload(b"4a", binary=True)
+
+
+@given(st.binary(), st.sampled_from([3, 4]), st.booleans())
+def test_no_payload_raises_anything_else(body: bytes, revision, binary: bool) -> None:
+    with contextlib.suppress(BadPacket):
+        FRAMINGS[revision].read_payload(body, binary=binary)
+
+
+@given(
+    st.lists(st.text().map(lambda text: text.replace("\x1e", "")) | st.binary(), min_size=1), st.sampled_from([3, 4])
+)
+def test_what_is_written_is_read_again(messages: list[str | bytes], revision) -> None:
+    messages = [text.encode(errors="ignore").decode() if isinstance(text, str) else text for text in messages]
+    frames = [
+        attachment(one, revision) if isinstance(one, bytes) else Frame(b"4" + ascii(one).encode()) for one in messages
+    ]
+    read = FRAMINGS[revision].read_payload(FRAMINGS[revision].write_payload(frames), binary=False)
+    wanted = [one if isinstance(one, bytes) else ascii(one).encode() for one in messages]
+    assert [packet.data for packet in read] == wanted
+
+
+@given(st.text())
+def test_escaped_json_means_the_same(text: str) -> None:
+    import json
+
+    text = text.encode(errors="ignore").decode()
+    written = escaped(json.dumps(text, ensure_ascii=False).encode())
+    assert written.isascii()
+    assert json.loads(written) == text

@@ -1,0 +1,131 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.gateways.socketio.packets import BadPacket
+from relay.gateways.socketio.parser import (
+    ACK,
+    BINARY_ACK,
+    BINARY_EVENT,
+    CONNECT,
+    DISCONNECT,
+    EVENT,
+    MAX_ATTACHMENTS,
+    Parcel,
+    Reader,
+    read_name,
+)
+
+
+def read(*messages: str | bytes, limit: int = 100) -> list[Parcel]:
+    reader = Reader()
+    found = [
+        reader.read(one.encode() if isinstance(one, str) else one, binary=isinstance(one, bytes), limit=limit)
+        for one in messages
+    ]
+    return [parcel for parcel in found if parcel is not None]
+
+
+@pytest.mark.parametrize(
+    ("text", "parcel"),
+    [
+        ("0", Parcel(CONNECT, "/", auth={})),
+        ('0{"token":"123"}', Parcel(CONNECT, "/", auth={"token": "123"})),
+        ("0/rooms/x", Parcel(CONNECT, "/rooms/x", auth={})),
+        ('0/rooms/x,{"a":1}', Parcel(CONNECT, "/rooms/x", auth={"a": 1})),
+        ("0/rooms/x?token=1,", Parcel(CONNECT, "/rooms/x?token=1", auth={})),
+        ("1", Parcel(DISCONNECT, "/")),
+        ("1/rooms/x,", Parcel(DISCONNECT, "/rooms/x")),
+        ('2["a",1,{"b":"c"}]', Parcel(EVENT, "/", values=[b'"a"', b"1", b'{"b":"c"}'])),
+        ('212["a"]', Parcel(EVENT, "/", "12", [b'"a"'])),
+        ('2/rooms/x,12["a", "," ]', Parcel(EVENT, "/rooms/x", "12", [b'"a"', b'","'])),
+        ("3/rooms/x,12[]", Parcel(ACK, "/rooms/x", "12", [])),
+        ('30["ok"]', Parcel(ACK, "/", "0", [b'"ok"'])),
+        ('50-["a"]', Parcel(BINARY_EVENT, "/", values=[b'"a"'])),
+    ],
+)
+def test_packets(text: str, parcel: Parcel) -> None:
+    assert read(text) == [parcel]
+
+
+def test_a_packet_waits_for_its_attachments() -> None:
+    text = '52-/x,7["a",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'
+    [parcel] = read(text, b"\1", b"\2\3")
+    assert (parcel.kind, parcel.namespace, parcel.id) == (BINARY_EVENT, "/x", "7")
+    assert parcel.attachments == [b"\1", b"\2\3"]
+    assert read('61-3[{"_placeholder":true,"num":0}]', b"", "1") == [
+        Parcel(BINARY_ACK, "/", "3", [b'{"_placeholder":true,"num":0}'], attachments=[b""]),
+        Parcel(DISCONNECT, "/"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        ("",),
+        ("a",),
+        ("7",),
+        ("abc",),
+        ("2",),
+        ('2"a"',),
+        ("2{}",),
+        ("2[",),
+        ('2["a"',),
+        ('2["a"]x',),
+        ('21.5["a"]',),
+        ('2-1["a"]',),
+        ("3",),
+        ("3{}",),
+        ("0[]",),
+        ("0null",),
+        ('0"a"',),
+        ("1{}",),
+        ("4{}",),
+        ("5",),
+        ('5["a"]',),
+        ('5x-["a"]',),
+        ('51["a"]',),
+        ('5-1-["a"]',),
+        ('51.5-["a"]',),
+        (f'5{MAX_ATTACHMENTS + 1}-["a"]',),
+        ('510000-["a"]',),
+        ('59999999999-["a"]',),
+        ('21-["a"]',),
+        ('51-["a",{"_placeholder":true,"num":1}]',),
+        ('51-["a",{"_placeholder":true,"num":-1}]',),
+        ('51-["a",{"_placeholder":true,"num":"0"}]',),
+        ('51-["a",{"_placeholder":true,"num":false}]',),
+        ('51-["a",{"_placeholder":true}]',),
+        ('51-["a",[[{"_placeholder":true,"num":"splice"}]]]',),
+        ('51-["a",{"_placeholder":true,"num":0}]', "2"),
+        (b"\1",),
+        ('51-["a"]', b"\1", b"\2"),
+        ('51-["a"]', b"\1" * 101),
+        ('52-["a"]', b"\1" * 60, b"\1" * 60),
+        ("2/é,[]",),
+        ("2" + "[" * 100_000,),
+        ("2[NaN]",),
+    ],
+)
+def test_what_the_reference_implementation_does_not_take_is_refused(messages: tuple[str | bytes, ...]) -> None:
+    with pytest.raises(BadPacket):
+        read(*messages)
+
+
+@pytest.mark.parametrize("value", [b'"message"', b"5"])
+def test_names(value: bytes) -> None:
+    assert str(read_name(value)) == value.decode().strip('"')
+
+
+@pytest.mark.parametrize("value", [b'"connect"', b'"disconnect"', b'"newListener"', b"{}", b"null", b"1.5", b"[]"])
+def test_what_is_no_name(value: bytes) -> None:
+    with pytest.raises(BadPacket):
+        read_name(value)
+
+
+@given(st.lists(st.text() | st.binary() | st.from_regex(r"\A[0-6]\d?-?(/a,)?\d*\[.*\]\Z"), max_size=4))
+def test_nothing_raises_anything_else(messages: list[str | bytes]) -> None:
+    with contextlib.suppress(BadPacket):
+        read(*[one.encode(errors="ignore").decode() if isinstance(one, str) else one for one in messages])
