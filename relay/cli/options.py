@@ -12,7 +12,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "Where": "host port redis redis_password workers tls_cert tls_key default_room origins trusted_proxies",
     "Browsers": "pages public_url ice_servers",
     "Operators": "admin_host admin_port admin_token log_level log_format worker_id prefix",
-    "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue",
+    "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue socketio_events",
     "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list replay_length replay_age",
     "Connections": "max_connections connections_per_address handshake_rate handshake_timeout",
     "Times": ("ping_interval ping_timeout publish_timeout probe_interval lease grace presence_ttl sequence_ttl"),

@@ -20,6 +20,7 @@ def greeting(settings: Settings, port: int) -> str:
     rows = [
         ("serves", f"{socket} and {socket}rooms/{{room}}{several}"),
         ("health", f"http{secure}://{place}/health"),
+        *([("page", settings.public_url or f"http{secure}://{place}/")] if settings.pages == "on" else []),
         ("bus", bus),
         ("try", f"{_python()} -m websockets {socket}"),
     ]

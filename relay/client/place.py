@@ -24,6 +24,7 @@ class Place:
         self._came_with = ""
         self._unanswered = ""
         self.members: set[str] = set()
+        self.first = False
         self.duplicates = 0
 
     @property
@@ -37,7 +38,9 @@ class Place:
         returning, recovered = self.known, frame.get("recovered")
         self.peer = str(frame["peer"])
         self._came_with, self.resume = self.resume, str(frame["resume"])
-        if returning and not recovered:
+        if not returning:
+            self.first = bool(frame.get("first"))
+        elif not recovered:
             events.append(self._lose(frame))
         self._advance(frame["id"])
         if not recovered and "members" in frame:

@@ -106,6 +106,11 @@ class Room:
         return frozenset(self._place.members)
 
     @property
+    def first(self) -> bool:
+        """Whether nobody else was in the room on arrival; of several who come at once, exactly one is first."""
+        return self._place.first
+
+    @property
     def id(self) -> MessageId:
         """The newest id that this client was told."""
         return self._place.id

@@ -134,8 +134,8 @@ export class RelayError extends Error {
 /**
  * A room, which comes back by itself whenever its connection is lost, with nothing lost or told twice.
  *
- * A loop `for await (const event of room)` gets every event but `close`: it ends when this client leaves, and throws when
- * the relay does not want it back.
+ * A loop `for await (const event of room)` gets every event from its beginning on, but `close`: it ends when this client
+ * leaves, and throws when the relay does not want it back.
  */
 export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclude<keyof RoomEvents, 'close'>]> {
   private constructor();
@@ -188,6 +188,8 @@ export interface MeshEvents {
   };
   /** And is no more. */
   gone: RelayEvent & { readonly peer: string };
+  /** What a peer said makes no sense, or the browser would not do it. */
+  error: RelayEvent & { readonly peer: string; readonly error: unknown };
   state: RelayEvent & {
     readonly peer: string;
     readonly state: RTCPeerConnectionState;

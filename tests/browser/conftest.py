@@ -3,12 +3,14 @@
 They live as long as the session, so every test of this folder runs in the session's event loop.
 """
 
+import asyncio
 import contextlib
 import functools
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,6 +43,10 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Nobody wants to know."""
 
 
+_STAGE = 4
+"""So many scenes at a time."""
+
+
 @dataclass
 class Tab:
     """A page in a context of its own, as of another person, and what went wrong in it."""
@@ -52,7 +58,7 @@ class Tab:
     frames: list[str] = field(default_factory=list)
     """What came over WebSockets."""
 
-    async def until(self, expression: str, argument: Any = None, timeout: float = 15) -> Any:
+    async def until(self, expression: str, argument: Any = None, timeout: float = 30) -> Any:
         """Wait until an expression of the page is true; returns its value."""
         # Not playwright's own way to wait, which a strict Content-Security-Policy forbids.
         return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
@@ -66,6 +72,7 @@ class Tab:
 
 
 OpenTab = Callable[..., Awaitable[Tab]]
+Scene = Callable[[OpenTab, str, tuple[Relay, Relay]], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +121,32 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
+    async with tabs_of(browser) as open_tab:
+        yield open_tab
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def begun(
+    request: pytest.FixtureRequest, browser: Browser, site: str, fleet: tuple[Relay, Relay]
+) -> AsyncIterator[dict[Scene, asyncio.Task[None]]]:
+    """The scenes that this module is asked for, a few at a time: most of it is the libraries' own waiting."""
+    stage = asyncio.Semaphore(_STAGE)
+
+    async def play(scene: Scene) -> None:
+        async with stage, tabs_of(browser) as open_tab:
+            await scene(open_tab, site, fleet)
+
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    scenes = [item.callspec.params["scene"] for item in items if item.module is request.module]
+    tasks = {scene: asyncio.create_task(play(scene)) for scene in scenes}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@asynccontextmanager
+async def tabs_of(browser: Browser) -> AsyncIterator[OpenTab]:
     """Opens pages: `open_tab(url)`; with `strict`, no error may show in its console by the end of the test.
 
     `relay` is what the page finds as `window.RELAY`; not in its address, from which libraries make channel names.

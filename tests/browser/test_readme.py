@@ -39,7 +39,7 @@ async def test_the_snippets_of_the_readme(open_tab: OpenTab, site: str, fleet: t
     async def calling() -> None:
         for tab in [await run(call, relay, []) for relay in fleet]:
             shown = "[...document.querySelectorAll('video')].filter((video) => video.videoWidth > 0).length === 1"
-            await tab.until(shown, timeout=25)
+            await tab.until(shown)
 
     async def using_the_library() -> None:
         said: list[list[str]] = [[], []]

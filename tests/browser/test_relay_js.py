@@ -1,83 +1,16 @@
-"""relay.js in real pages on different workers: in place of the seed's code, under RTCMultiConnection 3, and alone."""
+"""relay.js in real pages on different workers: several rooms, a call, a loop, a refusal."""
 
 import asyncio
 import json
 
 import pytest
 
-from tests.browser.conftest import OpenTab, Tab
-from tests.fleet import Client, Relay
+from tests.browser.conftest import OpenTab
+from tests.fleet import Relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Fleet = tuple[Relay, Relay]
-
-ARRIVE = """async ([library, path]) => {
-  const { Relay } = await import(`${window.RELAY.replace(/^ws/, 'http')}/relay.mjs`);
-  window.relay = new Relay(window.RELAY + path);
-  if (library) eval(library).openSignalingChannel = relay.openSignalingChannel;
-}"""
-
-
-async def test_open_signaling_channel_is_a_drop_in(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
-    async def talk(page: str, library: str, path: str) -> None:
-        a, b = [await open_tab(f"{site}/pages/{page}.html", relay=relay.ws, strict=False) for relay in fleet]
-        for tab in (a, b):
-            await tab.run(ARRIVE, [library, path])
-            await tab.run(f"{library}.session = {{data: true}}")
-        await a.run(f"void {library}.open('drop-in')")
-        await b.run(f"void {library}.connect('drop-in')")
-        await a.until("opened.length === 1")
-        await b.until("opened.length === 1")
-        await a.run(f"{library}.send('from a')")
-        await b.run(f"{library}.send('from b')")
-        assert (await b.until("heard[0]"))["message"] == "from a"
-        assert (await a.until("heard[0]"))["message"] == "from b"
-
-    await asyncio.gather(talk("datachannel", "channel", ""), talk("rtcmulticonnection", "connection", "/rooms/drop-in"))
-
-
-async def test_open_socket_hears_only_its_channels(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
-    a, b = [await open_tab(f"{site}/pages/meeting.html", relay=relay.ws, strict=False, frames=True) for relay in fleet]
-    for tab in (a, b):
-        await tab.run(ARRIVE, ["", "/rooms/meeting"])
-        await tab.run("void meet(relay.openSocket)")
-    ids = [await tab.run("me") for tab in (a, b)]
-    await a.until("other => seen().includes(other)", ids[1])
-    await b.until("other => seen().includes(other)", ids[0])
-    stranger = await Client.open(f"{fleet[0].ws}/rooms/meeting")
-    await stranger.ask({"channel": "elsewhere", "message": "not for them"})
-    await stranger.send({"channel": "main-channel", "message": {"left": ids[1]}})
-    for tab in (a, b):
-        await tab.until("other => gone.includes(other)", ids[1])
-        assert not [frame for frame in tab.frames if "not for them" in frame]
-    await stranger.close()
-
-
-async def test_rtcmulticonnection_3_over_its_socket_handler(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
-    async def visit(relay: Relay) -> Tab:
-        tab = await open_tab(f"{site}/pages/rtcmulticonnection3.html", relay=relay.ws, strict=False)
-        await tab.run("arrive()")
-        await tab.run("connection.session = {audio: true, video: true, data: true}")
-        return tab
-
-    a, b, c = [await visit(relay) for relay in (*fleet, fleet[0])]
-    ids = [await tab.run("connection.userid") for tab in (a, b, c)]
-    assert (await b.run("enter('join', 'three')"))["error"] == "Room not available"
-    assert (await a.run("enter('open', 'three')"))["done"]
-    assert (await c.run("enter('open', 'three')"))["error"] == "Room not available"
-    assert (await b.run("enter('join', 'three')"))["done"]
-    for tab, other in ((a, ids[1]), (b, ids[0])):
-        await tab.until("other => seen().includes(other) && opened.includes(other)", other, timeout=25)
-    await a.run("connection.send('from a')")
-    assert await b.until("heard[0]") == {"message": "from a", "userid": ids[0]}
-    assert (await c.run("enter('openOrJoin', 'three')"))["done"]
-    for tab, others in ((a, ids[1:]), (b, [ids[0], ids[2]]), (c, ids[:2])):
-        await tab.until("others => others.every((one) => seen().includes(one))", others, timeout=25)
-    await b.run("connection.leave()")
-    await b.run("connection.closeSocket()")
-    for tab in (a, c):
-        await tab.until("gone => left.includes(gone)", ids[1])
 
 
 async def test_one_connection_carries_several_rooms(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
@@ -117,6 +50,33 @@ async def test_a_loop_over_events_ends_when_the_room_is_left(open_tab: OpenTab, 
     await b.run("come('loop', 'ben')")
     await b.run("room.send('go')")
     assert await loop == [["join", "ben"], ["message", "go"]]
+
+
+async def test_a_call_that_all_begin_at_once_and_one_leaves_and_comes_back(
+    open_tab: OpenTab, site: str, fleet: Fleet
+) -> None:
+    tabs = {}
+    for name, relay in zip(("ann", "ben", "cem"), (*fleet, fleet[0]), strict=True):
+        tabs[name] = await open_tab(f"{site}/pages/talk.html", relay=[relay.ws])
+        await tabs[name].run("name => come('call', name)", name)
+
+    async def all_see_each_other() -> None:
+        for name, tab in tabs.items():
+            for other in tabs.keys() - {name}:
+                await tab.until("other => frames(other) > 5", other)
+
+    await tabs["ann"].until("room.members.length === 3")
+    await asyncio.gather(*[tab.run("call()") for tab in tabs.values()])
+    await all_see_each_other()
+    await tabs["ben"].run("mesh.close()")
+    for name in ("ann", "cem"):
+        await tabs[name].until("mesh.connections.size === 1 && !document.getElementById('ben')")
+    await tabs["ben"].run("document.getElementById('videos').replaceChildren()")
+    await tabs["ben"].run("call()")
+    await all_see_each_other()
+    await tabs["cem"].run("room.leave()")
+    for name in ("ann", "ben"):
+        await tabs[name].until("mesh.connections.size === 1")
 
 
 async def test_who_takes_a_peer_id_that_is_in_use_is_told_and_stays_away(

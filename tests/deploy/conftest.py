@@ -14,7 +14,7 @@ from tests.fleet import Client
 Enter = Callable[[str], Awaitable[Client]]
 
 _OUTCOMES = pytest.StashKey[list[Outcome]]()
-_PLACE = re.compile(r"(<!-- counted -->\n).*?(\n<!-- /counted -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- counted -->\n).*?(<!-- /counted -->)", re.DOTALL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(text)
     if config.getoption("--record"):
         page = ROOT / "deploy" / "README.md"
-        page.write_text(_PLACE.sub(lambda found: found[1] + text + found[2], page.read_text()))
+        page.write_text(_PLACE.sub(lambda found: found[1] + text + "\n" + found[2], page.read_text()))
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ async def numbers(room: Room, total: int) -> list[int]:
 async def test_two_meet_talk_and_part(pair) -> None:
     async with join(pair[0].http, "room", peer="a", presence=True) as a:
         async with join(pair[1].ws, "room", peer="b") as b:
+            assert (a.first, b.first) == (True, False)
             assert await anext(a) == Joined("b")
             ident = await b.send({"message": "hello"}, to="a")
             # The key under which it was acknowledged is nobody else's business.

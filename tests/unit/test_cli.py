@@ -215,6 +215,11 @@ def test_unreadable_certificate_is_an_error_and_no_traceback() -> None:
     assert done.stderr.startswith("relay: tls_cert: 'nowhere.pem' cannot be read")
 
 
+def test_greeting_names_the_page_where_there_is_one() -> None:
+    assert re.search(r"page +http://localhost:80/$", greeting(Settings(host="localhost"), 80), re.MULTILINE)
+    assert "page " not in greeting(Settings(pages="off"), 80)
+
+
 @pytest.mark.parametrize(
     ("settings", "address"),
     [

@@ -19,9 +19,10 @@ export class RelayError extends Error {
 // Close codes after which to stay away; those from 4500 on are final as well. See the protocol's table.
 const FINAL = new Set([1000, 1002, 1007, 1009]);
 const GOING_AWAY = 1001;
+const NO_CLOSE = 1006;
 export const REPLACED = 4500;
 
-/** How a connection ended: whether to come back, and whether at once, since another worker is there. */
+/** How a connection ended: whether to come back, whether at once, since another worker is there; whether it was said. */
 export function endOf(code, reason) {
   return {
     code: reason || (code === GOING_AWAY ? 'going_away' : 'lost'),
@@ -29,6 +30,7 @@ export function endOf(code, reason) {
     final: FINAL.has(code) || code >= REPLACED,
     elsewhere: code === GOING_AWAY,
     replaced: code === REPLACED,
+    said: code !== NO_CLOSE,
   };
 }
 

@@ -257,7 +257,7 @@ export class Link {
     const refusal = this.#refusal;
     const reason = refusal ? { ...end, ...refusal } : end;
     this.#close(closeCode);
-    for (const seat of this.#seats) seat.lose();
+    for (const seat of this.#seats) seat.lose(end);
     // Not a short-circuit: each of them forgets its unanswered attempt.
     const takenBack = end.replaced && this.#seats.filter((seat) => seat.place.takeBack()).length > 0;
     if (end.final && !takenBack) {

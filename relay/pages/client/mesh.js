@@ -5,7 +5,8 @@ import { RelayEvent } from './room.js';
 const MESH_CHANNEL = 'relay.mesh';
 
 /**
- * See `Relay.mesh`. Events are `stream` (somebody is seen or heard), `gone` (and is no more), `state` (of a connection).
+ * See `Relay.mesh`. Events are `stream` (somebody is seen or heard), `gone` (and is no more), `state` (of a connection),
+ * `error` (what a peer said makes no sense, or the browser would not do it).
  *
  * Who comes says hello; those who are in the call offer. Of two who offer at once the polite one gives way: the one whose
  * id is smaller.
@@ -70,11 +71,16 @@ export class Mesh extends EventTarget {
   #meet(peer) {
     const polite = this.room.peer < peer;
     const configuration = { iceServers: this.room.iceServers, ...this.configuration };
-    const other = new Negotiation(new RTCPeerConnection(configuration), polite, (message) => this.#say(message, peer));
+    const other = new Negotiation(new RTCPeerConnection(configuration), polite, {
+      say: (message) => this.#say(message, peer),
+      fail: (error) => this.#tell('error', { peer, error }),
+    });
     const { connection } = other;
     this.#connections.set(peer, other);
     connection.ontrack = ({ track, streams: [stream] }) => this.#tell('stream', { peer, stream, track, connection });
-    connection.onconnectionstatechange = () => this.#tell('state', { peer, state: connection.connectionState, connection });
+    connection.onconnectionstatechange = () => {
+      this.#tell('state', { peer, state: connection.connectionState, connection });
+    };
     attach(connection, this.stream);
     return other;
   }
@@ -98,10 +104,11 @@ class Negotiation {
   #ignoring = false;
   #work = Promise.resolve();
 
-  constructor(connection, polite, say) {
+  constructor(connection, polite, { say, fail }) {
     this.connection = connection;
     this.polite = polite;
     this.say = say;
+    this.fail = fail;
     // So that there is something to negotiate also where nobody has a camera.
     connection.createDataChannel('relay', { negotiated: true, id: 0 });
     connection.onicecandidate = ({ candidate }) => candidate && say({ candidate });
@@ -112,9 +119,7 @@ class Negotiation {
   }
 
   take(message) {
-    this.#work = this.#work.then(() => this.#take(message)).catch((error) => {
-      if (this.connection.signalingState !== 'closed') reportError(error);
-    });
+    this.#work = this.#work.then(() => this.#take(message)).catch((error) => this.#failed(error));
   }
 
   close() {
@@ -128,10 +133,14 @@ class Negotiation {
       await this.connection.setLocalDescription();
       this.say({ description: this.connection.localDescription });
     } catch (error) {
-      if (this.connection.signalingState !== 'closed') reportError(error);
+      this.#failed(error);
     } finally {
       this.#offering = false;
     }
+  }
+
+  #failed(error) {
+    if (this.connection.signalingState !== 'closed') this.fail(error);
   }
 
   async #take({ description, candidate }) {

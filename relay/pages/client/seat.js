@@ -73,9 +73,9 @@ export class Seat {
     this.#tellAll(this.place.hear(frame));
   }
 
-  /** The connection is gone. */
-  lose() {
-    if (this.asked) this.place.unanswered();
+  /** The connection is gone; what was asked over it may yet reach the relay, unless the relay said that it is. */
+  lose({ said = false } = {}) {
+    if (this.asked && !said) this.place.unanswered();
     this.inside = this.asked = false;
   }
 

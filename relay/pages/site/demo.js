@@ -26,7 +26,9 @@ async function enter(name, own) {
   const submit = $('enter-form').querySelector('button');
   submit.disabled = true;
   room = relay.join(name);
-  listen(own);
+  names.set(room.peer, own);
+  listenToPeople(own);
+  listenToConnection(own);
   try {
     await room.ready;
   } catch ({ text }) {
@@ -53,22 +55,15 @@ function link() {
 
 // What the room tells.
 
-function listen(own) {
-  names.set(room.peer, own);
-  room.on('open', ({ first }) => {
-    show('good', 'Connected');
-    note('good', first ? 'You are in, and the first one here.' : `You are in, with ${count(room.members.length - 1, 'other')}.`);
-    introduce(own);
-    people();
-  });
+function listenToPeople(own) {
   room.on('message', ({ from, channel, message }) => {
     if (channel === 'demo.name') {
       const unknown = !names.has(from) && arrived.delete(from);
-      names.set(from, String(message).slice(0, 40));
+      names.set(from, textOf(message).slice(0, 40));
       if (unknown) note('good', `${nameOf(from)} came in.`);
       people();
     } else if (channel === 'demo.chat') {
-      say(from, String(message));
+      say(from, textOf(message));
     }
   });
   room.on('join', ({ peer }) => {
@@ -80,6 +75,17 @@ function listen(own) {
   room.on('leave', ({ peer }) => {
     note('', `${nameOf(peer)} left.`);
     names.delete(peer);
+    arrived.delete(peer);
+    people();
+  });
+}
+
+function listenToConnection(own) {
+  room.on('open', ({ first }) => {
+    const others = count(room.members.length - 1, 'other');
+    show('good', 'Connected');
+    note('good', first ? 'You are in, and the first one here.' : `You are in, with ${others}.`);
+    introduce(own);
     people();
   });
   room.on('reconnecting', reconnecting);
@@ -95,6 +101,11 @@ function listen(own) {
     show('bad', code === 'left' ? 'You left' : `Closed: ${text}`);
     note('bad', code === 'left' ? 'You left the room.' : `The relay closed the room: ${text}.`);
   });
+}
+
+/** Others may send anything. */
+function textOf(message) {
+  return typeof message === 'string' ? message : JSON.stringify(message) ?? '';
 }
 
 /** Names are the people's own: each tells the others, and who comes later. */

@@ -91,8 +91,9 @@ function show(state, text) {
   if ($('ready').textContent !== text) $('ready').textContent = text;
   $('workers').textContent = workers.length;
   $('connections').textContent = sum('connections');
-  // A room may be on several workers: of all, at least so many.
-  $('rooms').textContent = Math.max(0, ...workers.map(([, worker]) => worker.rooms ?? 0));
+  // A room may be on several workers: together they have at least as many as the one that has most.
+  const rooms = Math.max(0, ...workers.map(([, worker]) => worker.rooms ?? 0));
+  $('rooms').textContent = workers.length > 1 && rooms ? `≥ ${rooms}` : rooms;
   $('list').replaceChildren(...workers.map(([name, worker]) => line(name, worker)));
 }
 

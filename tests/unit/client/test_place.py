@@ -33,6 +33,13 @@ def test_a_first_welcome_gives_a_place_a_key_and_who_is_there() -> None:
     )  # fmt: skip
 
 
+def test_who_is_first_is_told_on_arrival_and_not_on_return() -> None:
+    place = Place()
+    place.welcome(welcome(first=True))
+    place.welcome(welcome(first=False, recovered=True))
+    assert place.first
+
+
 def test_envelopes_advance_the_place_and_come_once(place: Place) -> None:
     frame = {"from": "a", "id": "5-4", "x": 1}
     assert place.hear(frame) == [Envelope(MessageId(5, 4), "a", frame)]

@@ -108,7 +108,9 @@ test('a place that its own late attempt took over is taken back, with the key of
   pass(500);
   FakeSocket.last.welcome({ recovered: true });
   FakeSocket.last.end(4500, 'replaced');
+  assert.equal(room.closed, undefined);
   pass(500);
+  assert.equal(FakeSocket.made.length, 4);
   assert.equal(FakeSocket.last.resume, 'key-1');
   FakeSocket.last.welcome({ recovered: true });
   FakeSocket.last.end(4500, 'replaced');
@@ -220,6 +222,32 @@ test('a connection whose own room is refused goes on with the other rooms', asyn
   assert.equal(FakeSocket.last.url.pathname, '/rooms/two');
   FakeSocket.last.welcome();
   assert.equal((await two.ready).name, 'two');
+});
+
+test('a connection whose own room is full lets another room go first', () => {
+  const relay = client();
+  const [one, two] = [relay.join('one'), relay.join('two')];
+  FakeSocket.last.say({ type: 'error', code: 'room_full', text: 'full', about: 'join', room: 'one' });
+  FakeSocket.last.end(4004, 'room_full');
+  pass(250);
+  assert.equal(FakeSocket.last.url.pathname, '/rooms/two');
+  FakeSocket.last.welcome();
+  const [{ room, key }] = FakeSocket.last.frames('join');
+  assert.equal(room, 'one');
+  FakeSocket.last.say({ type: 'error', code: 'room_full', text: 'full', about: 'join', room: 'one', key });
+  assert.deepEqual([one.closed, two.connected], [undefined, true]);
+});
+
+test('an attempt that the relay has refused cannot arrive late', () => {
+  const room = client().join('r');
+  FakeSocket.last.welcome();
+  FakeSocket.last.end(1006);
+  pass(250);
+  FakeSocket.last.end(4003, 'unavailable');
+  pass(500);
+  FakeSocket.last.welcome({ recovered: true });
+  FakeSocket.last.end(4500, 'replaced');
+  assert.equal(room.closed.code, 'replaced');
 });
 
 test('leaving waits for what is on its way, says goodbye, and closes when nobody is left', async () => {
