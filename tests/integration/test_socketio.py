@@ -354,6 +354,35 @@ async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
     ann.lose()
 
 
+async def test_going_in_and_out_has_the_rate_of_messages(shared: Relay) -> None:
+    ann = await OverWebSocket.open(shared)
+    for _ in range(40):
+        await ann.send("40/rooms/a,")
+        await ann.send("41/rooms/a,")
+    async with asyncio.timeout(10):
+        while '"too_fast"' not in str(await ann.next()):
+            pass
+    ann.lose()
+
+
+async def test_over_another_server_than_the_relays_own(start: MakeRelay, open_socket: Open, space: str) -> None:
+    relay = await start(server="other")
+    ann, ben = await open_socket(OverWebSocket, relay), await open_socket(OverPolling, relay)
+    await ann.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}}]')
+    await ann.send(b"\1\2\3")
+    assert str(await ben.next()).startswith(f"451-{space},")
+    assert await ben.next() == "bAQID"
+    socket = await _upgrading(relay, ben.url.partition("?")[2].replace("transport=polling", "x=1"))
+    await socket.send("2probe")
+    assert await socket.recv() == "3probe"
+    await socket.send("5")
+    await ann.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}}]')
+    await ann.send(b"\4")
+    assert str(await socket.recv()).startswith(f"451-{space},")
+    assert await socket.recv() == b"\4"
+    socket.transport.abort()
+
+
 async def test_only_allowed_events_are_relayed(start: MakeRelay, open_socket: Open) -> None:
     ann = await open_socket(OverWebSocket, await start(socketio_events="message, offer"))
     assert (await ann.ask("offer", 1))["id"]
