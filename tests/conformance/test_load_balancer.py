@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,7 +40,8 @@ def here(text: str, port: int, workers: tuple[Relay, ...]) -> str:
 async def balancer(pair: tuple[Relay, Relay], tmp_path: Path) -> AsyncIterator[str]:
     port, path = free_port(), tmp_path / "haproxy.cfg"
     path.write_text(here(CONFIGURATION.read_text(), port, pair))
-    process = subprocess.Popen([require("haproxy"), "-db", "-f", str(path)], stderr=subprocess.DEVNULL)
+    command = [require("haproxy"), "-db", "-f", str(path)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     try:
         async with asyncio.timeout(10):
             while True:
@@ -55,7 +55,7 @@ async def balancer(pair: tuple[Relay, Relay], tmp_path: Path) -> AsyncIterator[s
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait()
+        await process.wait()
 
 
 async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tuple[Relay, Relay]) -> None:
