@@ -1,4 +1,4 @@
-"""Socket.IO clients behind the load balancer of `deploy/haproxy`, which gives every request to the next worker."""
+"""Socket.IO clients where every request may reach another worker: behind `deploy/haproxy`, and behind one port."""
 
 import asyncio
 import re
@@ -9,6 +9,7 @@ import pytest
 
 from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node
 from tests.fleet import Relay, free_port, require
+from tests.integration.served import served
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 CASES = [
@@ -73,3 +74,28 @@ async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tu
         assert min([await relay.metric("relay_connections") for relay in pair]) > len(CASES) / 2
     finally:
         await node.close()
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(
+    redis_url: str, prefix: str, transport: str
+) -> None:
+    options = TRANSPORTS[transport]
+    with served("--workers", "3", "--redis", redis_url, "--prefix", prefix) as url:
+        node = await Node.start()
+        try:
+            for version in ("4", "3", "2", "1", "0.9"):
+                ann, ben = [await node.open(version, url, **options, query=f"room=a-{version}") for _ in range(2)]
+                for number in range(10):
+                    assert await ann.ask("message", {"n": number})
+                    assert await ben.event() == ("message", [{"n": number}])
+                ann.do("disconnect")
+                ben.do("disconnect")
+            # Where the WebSocket reaches another worker, a client goes on polling.
+            ann, ben = [await node.open("4", url, **UPGRADE) for _ in range(2)]
+            for number in range(10):
+                ann.emit("count", number)
+            for number in range(10):
+                assert await ben.event() == ("count", [number])
+        finally:
+            await node.close()
