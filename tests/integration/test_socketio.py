@@ -288,7 +288,7 @@ async def test_requests_that_are_refused(shared: Relay, query: str, code: str, m
 
 @pytest.fixture(scope="module")
 def shared() -> Any:
-    relay = Relay(max_message=1024, message_rate=1000, message_burst=20, send_buffer=65_536, rooms_per_connection=3)
+    relay = Relay(max_message=1024, message_rate=50, message_burst=20, send_buffer=65_536, rooms_per_connection=3)
     asyncio.run(relay.ready())
     yield relay
     relay.close()
