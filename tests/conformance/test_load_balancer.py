@@ -76,16 +76,12 @@ async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tu
         await node.close()
 
 
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(
-    redis_url: str, prefix: str, transport: str
-) -> None:
-    options = TRANSPORTS[transport]
+async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(redis_url: str, prefix: str) -> None:
     with served("--workers", "3", "--redis", redis_url, "--prefix", prefix) as url:
         node = await Node.start()
         try:
             for version in ("4", "3", "2", "1", "0.9"):
-                ann, ben = [await node.open(version, url, **options, query=f"room=a-{version}") for _ in range(2)]
+                ann, ben = [await node.open(version, url, **POLLING, query=f"room=a-{version}") for _ in range(2)]
                 for number in range(10):
                     assert await ann.ask("message", {"n": number})
                     assert await ben.event() == ("message", [{"n": number}])

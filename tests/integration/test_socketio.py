@@ -102,9 +102,9 @@ async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
 
 @pytest.mark.parametrize("claim", [{"pid": 5}, {"pid": "x"}, {"pid": "a.b.c"}, {"pid": "{}.key.1-1"}, {"pid": "." * 9}])
 async def test_a_private_id_that_the_relay_never_gave_is_nothing(
-    start: MakeRelay, open_socket: Open, claim: dict[str, Any]
+    couple: tuple[Relay, Relay], open_socket: Open, claim: dict[str, Any]
 ) -> None:
-    client = await open_socket(OverWebSocket, await start(), **claim)
+    client = await open_socket(OverWebSocket, couple[0], **claim)
     assert client.entered["pid"] != claim["pid"]
 
 
