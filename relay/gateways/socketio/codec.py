@@ -179,7 +179,7 @@ def _read_event(text: bytes) -> Told | None:
         if attachments:
             check_placeholders(arguments, len(attachments))
         return Told(_json.encode(event.event), arguments, attachments)
-    except (msgspec.MsgspecError, binascii.Error, BadPacket):
+    except (msgspec.MsgspecError, RecursionError, binascii.Error, BadPacket):
         return None
 
 

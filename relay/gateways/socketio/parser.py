@@ -137,7 +137,10 @@ def read_name(value: bytes) -> str | int:
 
 def check_placeholders(values: Sequence[bytes], count: int) -> None:
     """See that every placeholder stands for one of `count` attachments; raises `BadPacket`."""
-    waiting = [_any.decode(value) for value in values]
+    try:
+        waiting = [_any.decode(value) for value in values]
+    except (msgspec.MsgspecError, RecursionError):
+        raise BadPacket("arguments that cannot be read") from None
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
