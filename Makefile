@@ -10,7 +10,9 @@ BENCH := tests/bench
 BENCH_VENV := build/bench/venv
 
 # What `make test` needs from the system, as command:package.
-TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium
+TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy
+# Where Debian puts haproxy, and users do not look.
+export PATH := $(PATH):/usr/sbin
 
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -35,7 +35,7 @@ def create_app(settings: Settings, *, siblings: Sequence[str] = ()) -> Starlette
     if settings.trusted_proxies:
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
     app = Starlette(
-        routes=[*gateways.routes(settings), *pages.routes(settings), *http.routes(settings, siblings)],
+        routes=[*gateways.routes(settings, siblings), *pages.routes(settings), *http.routes(settings, siblings)],
         middleware=middleware,
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,

@@ -118,10 +118,10 @@ def seal(body: bytes, message_id: MessageId) -> bytes:
     return b'%s%d-%d"' % (body, message_id.epoch, message_id.seq)
 
 
-def unseal(body: bytes, sender: str, message_id: MessageId) -> bytes:
-    """Return the envelope as it was before `splice` and `seal`, but for white space at its end."""
-    head = body[: -len(b'"from":"%s","id":"%d-%d"' % (sender.encode("ascii"), *message_id))]
-    return head.removesuffix(b",") + b"}"
+def unseal(body: bytes) -> tuple[bytes, bytes]:
+    """Undo `splice` and `seal`: the envelope as it was, but for white space at its end, and the text of its id."""
+    head, _, added = body.rpartition(b'"from":"')
+    return head.removesuffix(b",") + b"}", added[added.index(b'"id":"') + 6 : -1]
 
 
 class _Head(Struct):

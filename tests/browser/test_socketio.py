@@ -40,16 +40,13 @@ async def visit(open_tab: OpenTab, site: str, relay: Relay, version: str, transp
     return tab
 
 
-@pytest.mark.parametrize("version", ["4", "3", "2", "1", "0.9"])
-async def test_the_libraries_over_each_version(
-    open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay], version: str
-) -> None:
-    polling = POLLING.get(version, "polling")
+async def test_the_libraries_over_each_version(open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay]) -> None:
     # All at once, as most of the time is the libraries' own waiting.
     await asyncio.gather(
         *[
             _talk(open_tab, tests_site, fleet, version, transports, library)
-            for library, transports in zip(LIBRARIES, ("websocket", polling), strict=True)
+            for version in ("4", "3", "2", "1", "0.9")
+            for library, transports in zip(LIBRARIES, ("websocket", POLLING.get(version, "polling")), strict=True)
         ]
     )
 

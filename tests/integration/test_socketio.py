@@ -102,9 +102,9 @@ async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
 
 @pytest.mark.parametrize("claim", [{"pid": 5}, {"pid": "x"}, {"pid": "a.b.c"}, {"pid": "{}.key.1-1"}, {"pid": "." * 9}])
 async def test_a_private_id_that_the_relay_never_gave_is_nothing(
-    start: MakeRelay, open_socket: Open, claim: dict[str, Any]
+    couple: tuple[Relay, Relay], open_socket: Open, claim: dict[str, Any]
 ) -> None:
-    client = await open_socket(OverWebSocket, await start(), **claim)
+    client = await open_socket(OverWebSocket, couple[0], **claim)
     assert client.entered["pid"] != claim["pid"]
 
 
@@ -288,7 +288,7 @@ async def test_requests_that_are_refused(shared: Relay, query: str, code: str, m
 
 @pytest.fixture(scope="module")
 def shared() -> Any:
-    relay = Relay(max_message=1024, message_rate=1000, message_burst=20, send_buffer=65_536, rooms_per_connection=3)
+    relay = Relay(max_message=1024, message_rate=50, message_burst=20, send_buffer=65_536, rooms_per_connection=3)
     asyncio.run(relay.ready())
     yield relay
     relay.close()
@@ -352,6 +352,35 @@ async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
         refused = str(await ann.next())
         assert (refused[:2], json.loads(refused.partition(",")[2])["data"]["code"]) == ("44", "bad_room")
     ann.lose()
+
+
+async def test_going_in_and_out_has_the_rate_of_messages(shared: Relay) -> None:
+    ann = await OverWebSocket.open(shared)
+    for _ in range(40):
+        await ann.send("40/rooms/a,")
+        await ann.send("41/rooms/a,")
+    async with asyncio.timeout(10):
+        while '"too_fast"' not in str(await ann.next()):
+            pass
+    ann.lose()
+
+
+async def test_over_another_server_than_the_relays_own(start: MakeRelay, open_socket: Open, space: str) -> None:
+    relay = await start(server="other")
+    ann, ben = await open_socket(OverWebSocket, relay), await open_socket(OverPolling, relay)
+    await ann.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}}]')
+    await ann.send(b"\1\2\3")
+    assert str(await ben.next()).startswith(f"451-{space},")
+    assert await ben.next() == "bAQID"
+    socket = await _upgrading(relay, ben.url.partition("?")[2].replace("transport=polling", "x=1"))
+    await socket.send("2probe")
+    assert await socket.recv() == "3probe"
+    await socket.send("5")
+    await ann.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}}]')
+    await ann.send(b"\4")
+    assert str(await socket.recv()).startswith(f"451-{space},")
+    assert await socket.recv() == b"\4"
+    socket.transport.abort()
 
 
 async def test_only_allowed_events_are_relayed(start: MakeRelay, open_socket: Open) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.envelope import MessageId, read_envelope, read_frame, seal, splice
+from relay.envelope import MessageId, read_envelope, read_frame, seal, splice, unseal
 from relay.errors import BadFrame
 
 JSON = st.recursive(
@@ -133,3 +133,10 @@ def test_ids_compare_by_epoch_then_sequence() -> None:
 def test_what_is_not_an_id(text: str) -> None:
     with pytest.raises(ValueError, match="not a message id"):
         MessageId.parse(text)
+
+
+@pytest.mark.parametrize(
+    "envelope", [b"{}", b'{"a":1}', b'{"from":"no, but in here: \\"from\\":\\""}', b'{"a":{"from":"x","id":"y"}}']
+)
+def test_what_was_spliced_and_sealed_comes_out_again(envelope: bytes) -> None:
+    assert unseal(seal(splice(envelope, "ann"), MessageId(5, 6))) == (envelope, b"5-6")

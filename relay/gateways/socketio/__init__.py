@@ -10,20 +10,29 @@ where Node's Socket.IO takes 22 to 84 and this gateway makes one frame for all o
 """
 
 import re
+from collections.abc import Sequence
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from relay.config import Settings
 from relay.gateways.socketio.gateway import SocketIOGateway
 from relay.gateways.socketio.legacy.gateway import LegacyGateway
+from relay.gateways.socketio.siblings import Siblings
 
 PATH = "/socket.io"
 
 
-def routes(settings: Settings) -> list[BaseRoute]:
-    """Make the routes of the gateway; clients may leave out the slash at the end."""
+def routes(settings: Settings, siblings: Sequence[str]) -> list[BaseRoute]:
+    """Make the routes of the gateway; clients may leave out the slash at the end.
+
+    `siblings` are the unix sockets of all workers behind the port, none when it is alone.
+    """
     found: list[BaseRoute] = []
-    for gateway, pattern in ((SocketIOGateway(settings), r"/?\Z"), (LegacyGateway(settings), r"/1(/.*)?\Z")):
+    others = Siblings(siblings)
+    for gateway, pattern in (
+        (SocketIOGateway(settings, others), r"/?\Z"),
+        (LegacyGateway(settings, others), r"/1(/.*)?\Z"),
+    ):
         for route in (Route(PATH, gateway), WebSocketRoute(PATH, gateway)):
             route.path_regex = re.compile(re.escape(PATH) + pattern)
             found.append(route)

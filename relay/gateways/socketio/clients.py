@@ -12,7 +12,7 @@ from relay.config import Settings
 from relay.envelope import MessageId
 from relay.errors import BAD_REQUEST, CloseReason, Refused
 from relay.gateways.entry import Entry
-from relay.gateways.socketio.codec import SocketCodec, call_of
+from relay.gateways.socketio.codec import SocketCodec, call_of, plain_message
 from relay.gateways.socketio.engine import Engine
 from relay.gateways.socketio.packets import BadPacket, Revision
 from relay.gateways.socketio.parser import (
@@ -79,6 +79,11 @@ class SocketClient:
 
     def message(self, data: bytes, *, binary: bool) -> None:
         """See `Listener.message`."""
+        call = None if binary or self._reader.waiting else plain_message(data)
+        space = self._spaces.get("/") if call is not None else None
+        if call is not None and space is not None:
+            space.session.received(call)
+            return
         parcel = self._reader.read(data, binary=binary, limit=self._engine.largest)
         if parcel is None:
             return

@@ -25,6 +25,7 @@ from relay.gateways.socketio.words import Told, Words
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Failures that are not acknowledged: a client that wants to be sure waits for that, and sends again."""
 
+_MESSAGE: Final = b'2["message",{'
 _ACK: Final = "ack:"
 _JOIN: Final = "join:"
 
@@ -40,12 +41,6 @@ class _Plain(Struct):
     key: Raw | UnsetType = UNSET
     event: Raw | UnsetType = UNSET
     channel: Channel | int | None = None
-
-    @property
-    def wanting(self) -> bool:
-        """Whether it has a field that would mean something else in an envelope."""
-        found = (self.type, self.sender, self.id, self.room, self.to, self.key, self.event)
-        return any(field is not UNSET for field in found)
 
 
 class _Event(Struct):
@@ -110,10 +105,8 @@ class SocketCodec:
     # In.
 
     def _publish(self, call: Call, mark: str) -> Publish:
-        if call.name == "message" and len(call.arguments) == 1 and not call.attachments:
-            channel = _channel_if_plain(call.data)
-            if channel is not None:
-                return Publish(call.data, (), channel, mark, once=False)
+        if call.channel is not None:
+            return Publish(call.data, (), call.channel, mark, once=False)
         attachments = b""
         if call.attachments:
             texts = [base64.b64encode(data).decode("ascii") for data in call.attachments]
@@ -126,12 +119,12 @@ class SocketCodec:
     # Out.
 
     def _message(self, message: events.Message) -> Frame:
-        text = unseal(message.body, message.sender, message.id)
+        text, place = unseal(message.body)
         told = _read_event(text) if b'"event"' in text else None
         if told is None:
             told = Told(b'"message"', [text])
         if self._offsets:
-            told.arguments = [*told.arguments, b'"%d-%d"' % message.id]
+            told.arguments.append(b'"%b"' % place)
         return self.words.event(told)
 
     def _welcome(self, event: events.Welcome) -> Frame:
@@ -162,9 +155,17 @@ def _channel_if_plain(data: bytes) -> str | None:
         head = _plain.decode(data)
     except msgspec.MsgspecError:
         return None
-    if head.wanting:
-        return None
-    return "" if head.channel is None else str(head.channel)
+    if (
+        head.type is UNSET
+        and head.sender is UNSET
+        and head.id is UNSET
+        and head.room is UNSET
+        and head.to is UNSET
+        and head.key is UNSET
+        and head.event is UNSET
+    ):
+        return "" if head.channel is None else str(head.channel)
+    return None
 
 
 def _read_event(text: bytes) -> Told | None:
@@ -178,7 +179,7 @@ def _read_event(text: bytes) -> Told | None:
         if attachments:
             check_placeholders(arguments, len(attachments))
         return Told(_json.encode(event.event), arguments, attachments)
-    except (msgspec.MsgspecError, binascii.Error, BadPacket):
+    except (msgspec.MsgspecError, RecursionError, binascii.Error, BadPacket):
         return None
 
 
@@ -198,4 +199,17 @@ def call_of(values: Sequence[bytes], number: str, attachments: Sequence[bytes]) 
     """Make of an event's array what a session receives; raises `BadPacket`."""
     if not values:
         raise BadPacket("an event without a name")
-    return Call(read_name(values[0]), values[1:], number, attachments)
+    name, arguments = read_name(values[0]), values[1:]
+    plain = name == "message" and len(arguments) == 1 and not attachments
+    return Call(name, arguments, number, attachments, _channel_if_plain(arguments[0]) if plain else None)
+
+
+def plain_message(data: bytes) -> Call | None:
+    """Read a packet that is a `message` in `/` with an envelope and no more, as most are; None for all others."""
+    if data.startswith(_MESSAGE) and data.endswith(b"}]"):
+        # If that is one JSON object from the brace to the brace, the packet is what it looks like.
+        envelope = data[len(_MESSAGE) - 1 : -1]
+        channel = _channel_if_plain(envelope)
+        if channel is not None:
+            return Call("message", (envelope,), channel=channel)
+    return None

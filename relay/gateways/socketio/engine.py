@@ -94,8 +94,8 @@ class Engine:
     """
 
     __slots__ = (
-        "_engines", "_heard", "_hold_back", "_holding", "_listener", "_over", "_read_on", "_wants_text", "address",
-        "connection", "framing", "keepalive_slot", "sid", "upgrade",
+        "_clock", "_engines", "_heard", "_hold_back", "_holding", "_listener", "_over", "_read_on", "_wants_text",
+        "address", "connection", "framing", "keepalive_slot", "sid", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -112,7 +112,8 @@ class Engine:
         self._engines = engines
         self._wants_text = wants_text
         self._holding = 0
-        self._heard: float = engines.worker.clock()
+        self._clock = engines.worker.clock
+        self._heard: float = self._clock()
         self._over = False
         self._read_on: asyncio.Event | None = None
         self.sid = sid or engines.worker.random.resume_key()
@@ -164,7 +165,7 @@ class Engine:
 
     def post(self, packets: Sequence[Packet]) -> None:
         """Take what a client posted; a bad packet ends the session, and is raised."""
-        self._heard = self.worker.clock()
+        self._heard = self._clock()
         for packet in packets:
             if self._over:
                 return
@@ -188,7 +189,7 @@ class Engine:
 
     def received(self, frame: Frame) -> None:
         """See `Receiver.received`."""
-        self._heard = self.worker.clock()
+        self._heard = self._clock()
         try:
             self._take(self.framing.read(frame))
         except BadPacket as error:
@@ -231,7 +232,7 @@ class Engine:
 
     def check(self) -> None:
         """See `Pinged.check`; a client whose messages we do not read is not to blame."""
-        late = self.framing.wording.ping is None and self.worker.clock() - self._heard > self._engines.patience
+        late = self.framing.wording.ping is None and self._clock() - self._heard > self._engines.patience
         if (late or not self._heard) and not self._holding:
             self.connection.close(PONG_TIMEOUT)
 

@@ -19,7 +19,8 @@ from relay.gateways.socketio.clients import Codecs, SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
 from relay.gateways.socketio.packets import FRAMINGS, Revision
 from relay.gateways.socketio.polling import Polling
-from relay.gateways.socketio.requests import HTML, JSON, Answers, next_payload, take_post
+from relay.gateways.socketio.requests import HTML, JSON, Answers, ask_siblings, next_payload, take_post
+from relay.gateways.socketio.siblings import Siblings
 from relay.worker import Worker
 
 _MAX_PARAMETERS: Final = 64
@@ -48,7 +49,8 @@ class Query:
 class SocketIOGateway:
     """The ASGI application at `/socket.io/`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, siblings: Siblings) -> None:
+        self._siblings = siblings
         self._codecs = Codecs(settings)
         self._answers = Answers(settings)
         self._engines: Engines | None = None
@@ -133,9 +135,10 @@ class SocketIOGateway:
         engine = engines.get(query.sid)
         if engine is None:
             left = engines.last_words(query.sid) if scope["method"] == "GET" else None
-            if left is None:
+            if left is not None:
+                await self._answers.send(scope, send, left)
+            elif not await ask_siblings(scope, receive, send, self._siblings, query.sid, limit=engines.largest):
                 raise Refused("unknown_session")
-            await self._answers.send(scope, send, left)
         elif not isinstance(engine.connection, Polling):
             raise Refused("other_transport")
         elif scope["method"] == "GET":

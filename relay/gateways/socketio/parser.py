@@ -46,12 +46,23 @@ class Parcel(NamedTuple):
 
 
 class Call(Frame):
-    """An event as a session receives it: `data` is its arguments' JSON, comma-separated."""
+    """An event as a session receives it: `data` is its arguments' JSON, comma-separated.
 
-    __slots__ = ("arguments", "attachments", "id", "name")
+    Of a `message` that is an envelope as it stands, `channel` is known; None for anything else.
+    """
 
-    def __init__(self, name: str | int, arguments: Sequence[bytes], id: str, attachments: Sequence[bytes]) -> None:
-        super().__init__(b",".join(arguments))
+    __slots__ = ("arguments", "attachments", "channel", "id", "name")
+
+    def __init__(
+        self,
+        name: str | int,
+        arguments: Sequence[bytes],
+        id: str = "",
+        attachments: Sequence[bytes] = (),
+        channel: str | None = None,
+    ) -> None:
+        super().__init__(arguments[0] if len(arguments) == 1 else b",".join(arguments))
+        self.channel = channel
         self.name = name
         self.arguments = arguments
         self.id = id
@@ -68,6 +79,11 @@ class Reader:
         self._awaited = 0
         self._attachments: list[bytes] = []
         self._size = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether attachments are to come."""
+        return self._parcel is not None
 
     def read(self, data: bytes, *, binary: bool, limit: int) -> Parcel | None:
         """Take one message; None while more belongs to it. Attachments may have `limit` bytes together."""
@@ -121,7 +137,10 @@ def read_name(value: bytes) -> str | int:
 
 def check_placeholders(values: Sequence[bytes], count: int) -> None:
     """See that every placeholder stands for one of `count` attachments; raises `BadPacket`."""
-    waiting = [_any.decode(value) for value in values]
+    try:
+        waiting = [_any.decode(value) for value in values]
+    except (msgspec.MsgspecError, RecursionError):
+        raise BadPacket("arguments that cannot be read") from None
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):

@@ -11,6 +11,7 @@ from relay.gateways.serving import header
 from relay.gateways.socketio.engine import Engine
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.polling import Overlap, Polling
+from relay.gateways.socketio.siblings import Siblings
 
 SID_HEADER: Final = b"x-engine-sid"
 """On the answers to a session's requests: its id, for a load balancer to learn which worker has it."""
@@ -60,6 +61,32 @@ async def take_post(scope: Scope, receive: Receive, engine: Engine, polling: Pol
         return True
     finally:
         polling.posting = False
+
+
+async def ask_siblings(scope: Scope, receive: Receive, send: Send, siblings: Siblings, sid: str, *, limit: int) -> bool:
+    """Answer with what the sibling says that has this session; False if none has. Raises `Refused`."""
+    if not siblings.can_help(scope):
+        return False
+    body = await _read_body(receive, limit)
+    if body is None:
+        return True
+    asked = asyncio.create_task(siblings.ask(scope, sid, body))
+    gone = asyncio.create_task(_until_gone(receive))
+    waiting: list[asyncio.Future[Any]] = [asked, gone]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        reply = asked.result() if asked.done() else None
+    finally:
+        # A poll that is broken off here is broken off there.
+        asked.cancel()
+        gone.cancel()
+        await asyncio.wait(waiting)
+    if reply is None:
+        return gone.done() and not gone.cancelled()
+    length = (b"content-length", b"%d" % len(reply.body))
+    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
+    await send({"type": "http.response.body", "body": reply.body})
+    return True
 
 
 class Answers:

@@ -11,6 +11,7 @@ from relay.errors import BAD_REQUEST, GOING_AWAY, NORMAL, PEER_TAKEN, REPLACED, 
 from relay.gateways.entry import Dialect, Entry
 from relay.gateways.session import Session
 from relay.gateways.socketio.codec import SocketCodec
+from relay.limits import TokenBucket
 from relay.names import check_room
 from relay.worker import Worker
 
@@ -41,12 +42,13 @@ class Carrier(Protocol):
 class Spaces:
     """The namespaces that a client is in. `room` is the one that its handshake asks for as the scope of `/`, if any."""
 
-    __slots__ = ("_carrier", "_codec_of", "_room", "_spaces")
+    __slots__ = ("_bucket", "_carrier", "_codec_of", "_room", "_spaces")
 
     def __init__(self, carrier: Carrier, room: str | None, codec_of: Callable[[str], SocketCodec]) -> None:
         self._carrier = carrier
         self._room = room
         self._codec_of = codec_of
+        self._bucket: TokenBucket | None = None
         self._spaces: dict[str, Namespace] = {}
 
     def get(self, name: str) -> "Namespace | None":
@@ -61,6 +63,8 @@ class Spaces:
             room = self._room_of(name)
             if len(self._spaces) >= worker.settings.rooms_per_connection:
                 raise Refused("too_many_rooms")
+            if not self._may_enter():
+                raise Refused("too_fast")
         except Refused as error:
             worker.metrics.refused.labels(error.code).inc()
             self._carrier.connection.write(codec.words.refused(error.code, error.text))
@@ -95,6 +99,13 @@ class Spaces:
             space.session.lost(reason.code, reason.name)
         elif reason is not GOING_AWAY or all(other.reason is not None for other in self._spaces.values()):
             self._carrier.connection.close(reason)
+
+    def _may_enter(self) -> bool:
+        """Whether the client is not going in and out faster than it may send messages."""
+        if self._bucket is None:
+            settings = self._carrier.worker.settings
+            self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._carrier.worker.clock)
+        return self._bucket.take()
 
     def _room_of(self, name: str) -> str:
         if name == "/":

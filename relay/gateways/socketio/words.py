@@ -16,7 +16,7 @@ class Told(Struct):
     """An event on its way to a client: its name and its arguments, each as JSON, and the attachments they stand for."""
 
     name: bytes
-    arguments: Sequence[bytes]
+    arguments: list[bytes]
     attachments: Sequence[bytes] = ()
 
 

@@ -23,7 +23,8 @@ from relay.gateways.socketio.gateway import read_pairs
 from relay.gateways.socketio.legacy.client import LegacyClient
 from relay.gateways.socketio.legacy.packets import LegacyFraming, LegacyWords
 from relay.gateways.socketio.polling import Polling
-from relay.gateways.socketio.requests import Answers, next_payload, take_post
+from relay.gateways.socketio.requests import Answers, ask_siblings, next_payload, take_post
+from relay.gateways.socketio.siblings import Siblings
 from relay.worker import Worker
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
@@ -42,8 +43,9 @@ class LegacyGateway:
     handshake was.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, siblings: Siblings) -> None:
         self._settings = settings
+        self._siblings = siblings
         self._answers = Answers(settings)
         self._codecs = Codecs(settings)
         self._codec_of = lru_cache(maxsize=1024)(self._codec)
@@ -139,8 +141,11 @@ class LegacyGateway:
             engine = self._new(engines, room, client_address(scope), sid=sid)
             await engine.open()
         if engine is None or not isinstance(engine.connection, Polling):
-            worker.metrics.refused.labels("unknown_session").inc()
             left = engines.last_words(sid)
+            if left is None and engine is None:
+                if await ask_siblings(scope, receive, send, self._siblings, sid, limit=engines.largest):
+                    return
+                worker.metrics.refused.labels("unknown_session").inc()
             await self._answers.send(scope, send, _UNKNOWN.data if left is None else left)
         elif scope["method"] == "POST":
             if await take_post(scope, receive, engine, engine.connection):

@@ -5,6 +5,7 @@ What other versions keep apart in two protocols is one here; the heartbeat is re
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -115,8 +116,9 @@ class LegacyWords:
         """See `Words.event`."""
         arguments = event.arguments
         if event.attachments:
-            values = [_any.decode(value) for value in arguments]
-            arguments = [_json.encode(_filled(value, event.attachments)) for value in values]
+            with suppress(RecursionError):  # nested so deep, placeholders stay
+                values = [_any.decode(value) for value in event.arguments]
+                arguments = [_json.encode(_filled(value, event.attachments)) for value in values]
         return self._write(b'5::%b:{"name":%b,"args":[%b]}' % (self._space, event.name, b",".join(arguments)))
 
     def ack(self, number: str, value: object) -> Frame:

@@ -8,7 +8,7 @@ from relay.codec import NOTHING, Bundle, Frame
 from relay.commands import Detect, Move, Publish
 from relay.envelope import MessageId, read_frame, seal, splice
 from relay.errors import ERRORS, BadFrame
-from relay.gateways.socketio.codec import SocketCodec, call_of
+from relay.gateways.socketio.codec import SocketCodec, call_of, plain_message
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import Call
 from relay.gateways.socketio.words import ModernWords
@@ -30,6 +30,15 @@ def message(envelope: str) -> events.Message:
 
 
 # In.
+
+
+def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
+    for envelope in ('{"channel":"c","message":[1]}', '{"channel":7}', "{}"):
+        found = plain_message(b'2["message",' + envelope.encode() + b"]")
+        assert found is not None
+        assert codec().receive(found) == codec().receive(call_of([b'"message"', envelope.encode()], "", ()))
+    for other in ('2["message",{},{}]', '2["message",{"to":"x"}]', '21["message",{}]', '2["message",{]}]', '2["x",{}]'):
+        assert plain_message(other.encode()) is None
 
 
 @pytest.mark.parametrize(

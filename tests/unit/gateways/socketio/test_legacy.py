@@ -94,6 +94,11 @@ def test_words() -> None:
     assert LegacyWords("/").entered("ann", "").data == b"1::"
 
 
+def test_what_is_nested_too_deep_is_told_as_it_is() -> None:
+    deep = b"[" * 900 + b'{"_placeholder":true,"num":0}' + b"]" * 900
+    assert deep in LegacyWords("/").event(Told(b'"a"', [deep], [b"\1"])).data
+
+
 def test_attachments_are_told_in_base64() -> None:
     arguments = [b'{"deep":[{"_placeholder":true,"num":1}],"_placeholder":false}', b'{"_placeholder":true,"num":0}']
     told = LegacyWords("/").event(Told(b'"a"', arguments, [b"\1", b"\2"])).data

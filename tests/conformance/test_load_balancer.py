@@ -1,0 +1,97 @@
+"""Socket.IO clients where every request may reach another worker: behind `deploy/haproxy`, and behind one port."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node
+from tests.fleet import Relay, free_port, require
+from tests.integration.served import served
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
+CASES = [
+    (version, transport)
+    for version in ("4", "3", "2", "1", "0.9")
+    for transport in ("polling", "websocket", "upgrade")
+    if (version, transport) != ("0.9", "upgrade")
+]
+TRANSPORTS = {"polling": POLLING, "websocket": WEBSOCKET, "upgrade": UPGRADE}
+
+
+def here(text: str, port: int, workers: tuple[Relay, ...]) -> str:
+    """The configuration with these workers in the place of those that Docker's DNS would name."""
+    servers = "".join(f"    server w{number} 127.0.0.1:{one.port}\n" for number, one in enumerate(workers))
+    for pattern, put in (
+        (r"resolvers docker\n(?:    .*\n)+", ""),
+        (r" resolvers docker init-addr none", ""),
+        (r"frontend metrics\n(?:    .*\n?)+", ""),
+        (r"bind :8888.*", f"bind 127.0.0.1:{port}"),
+        (r"balance leastconn", "balance roundrobin"),
+        (r" +server-template .*\n", servers),
+    ):
+        text, found = re.subn(pattern, lambda _, put=put: put, text)
+        assert found, f"{pattern} is not in {CONFIGURATION.name}"
+    return text
+
+
+@pytest.fixture
+async def balancer(pair: tuple[Relay, Relay], tmp_path: Path) -> AsyncIterator[str]:
+    port, path = free_port(), tmp_path / "haproxy.cfg"
+    path.write_text(here(CONFIGURATION.read_text(), port, pair))
+    command = [require("haproxy"), "-db", "-f", str(path)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    break
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tuple[Relay, Relay]) -> None:
+    node = await Node.start()
+    try:
+        for version, transport in CASES:
+            options = TRANSPORTS[transport] | {"query": f"room={transport}-{version}"}
+            ann, ben = [await node.open(version, balancer, **options) for _ in range(2)]
+            for client in (ann, ben) if transport == "upgrade" else ():
+                await client.until("upgrade")
+            for number in range(3):
+                ann.emit("message", {"n": number})
+                assert await ben.event() == ("message", [{"n": number}])
+        assert [await relay.metric("relay_refused_total", code="unknown_session") for relay in pair] == [0, 0]
+        assert min([await relay.metric("relay_connections") for relay in pair]) > len(CASES) / 2
+    finally:
+        await node.close()
+
+
+async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(redis_url: str, prefix: str) -> None:
+    with served("--workers", "3", "--redis", redis_url, "--prefix", prefix) as url:
+        node = await Node.start()
+        try:
+            for version in ("4", "3", "2", "1", "0.9"):
+                ann, ben = [await node.open(version, url, **POLLING, query=f"room=a-{version}") for _ in range(2)]
+                for number in range(10):
+                    assert await ann.ask("message", {"n": number})
+                    assert await ben.event() == ("message", [{"n": number}])
+                ann.do("disconnect")
+                ben.do("disconnect")
+            # Where the WebSocket reaches another worker, a client goes on polling.
+            ann, ben = [await node.open("4", url, **UPGRADE) for _ in range(2)]
+            for number in range(10):
+                ann.emit("count", number)
+            for number in range(10):
+                assert await ben.event() == ("count", [number])
+        finally:
+            await node.close()
