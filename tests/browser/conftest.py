@@ -43,7 +43,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Nobody wants to know."""
 
 
-_STAGE = 4
+_STAGE = 2
 """So many scenes at a time."""
 
 
