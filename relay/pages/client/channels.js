@@ -2,6 +2,10 @@
 
 import { randomText } from './ids.js';
 
+// What pages have always waited until they call a channel open: so long others have to open it as well, who would miss
+// what is said on it before.
+const OPENING = 1000;
+
 /**
  * Channels within one room. A page hears only those it has opened: the relay is told which, and sends no others.
  *
@@ -19,7 +23,7 @@ export class Channels {
   open(config, channel) {
     this.#handlers.set(channel, config);
     const there = this.#listen(channel);
-    if (config.onopen) there.then(() => config.onopen());
+    if (config.onopen) there.then(() => setTimeout(() => config.onopen(), OPENING));
     const send = (message) => {
       // There is nobody to tell: the libraries look at no answer, and the room's `close` event says why it ended.
       this.#room.send(message, { channel, sender: this.#sender, timeout: Infinity }).catch(() => {});
@@ -35,7 +39,8 @@ export class Channels {
       this.listen = listen;
       room.on('message', ({ channel: name, message }) => this.#handlers.get(String(name))?.onmessage?.(message));
     }
-    await this.#room.ready;
+    // At once, if there is somebody to tell: ahead of whatever the page says of this channel.
+    if (!this.#room.connected) await this.#room.ready;
     await this.listen(channel);
   }
 }

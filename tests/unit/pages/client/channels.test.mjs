@@ -19,6 +19,8 @@ test('a channel is opened in the default room, hears its own, and sends from the
   assert.equal(last.url.searchParams.get('presence'), null);
   last.welcome();
   await settle();
+  assert.deepEqual(opened, []);
+  pass(1000);
   assert.deepEqual(opened, [true]);
   assert.deepEqual(last.frames('publish').map(({ envelope }) => [envelope.channel, envelope.message]), [['main-channel', 'early']]);
   last.say({ from: 'a', id: '1-2', channel: 'main-channel', message: { offer: 1 } });
@@ -38,12 +40,15 @@ test('further channels are told to the relay, and open when it has heard', async
   relay.openSocket({ channel: 'one' });
   FakeSocket.last.welcome();
   await settle();
-  relay.openSocket({ channel: 'two', onopen: () => opened.push('two') });
-  await settle();
+  const two = relay.openSocket({ channel: 'two', onopen: () => opened.push('two') });
+  two.send('come to two');
+  // The relay hears of the channel before anybody else can.
+  assert.deepEqual(FakeSocket.last.sent.map(({ type }) => type), ['subscribe', 'publish']);
   const [{ key, channels }] = FakeSocket.last.frames('subscribe');
   assert.deepEqual([channels, opened], [['two'], []]);
   FakeSocket.last.say({ type: 'subscribed', channels: ['one', 'two'], key });
   await settle();
+  pass(1000);
   assert.deepEqual(opened, ['two']);
 });
 
@@ -61,6 +66,7 @@ test('a channel that was being told when the connection broke is in the next add
   FakeSocket.last.welcome({ recovered: true });
   FakeSocket.last.say({ type: 'recovered', id: '1-2', replayed: 0 });
   await settle();
+  pass(1000);
   assert.deepEqual(opened, ['two']);
 });
 
