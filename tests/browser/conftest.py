@@ -34,8 +34,8 @@ FLAGS = [
 # Whatever asks for anything that is not on this machine is told at once that it is not there.
 ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 
-PATIENT = {"grace": 15, "lease": 1, "publish_timeout": 2}
-"""Places are held as long as by default: a browser comes back more slowly than the tests' other clients."""
+PATIENT = {"grace": 15, "lease": 10, "probe_interval": 3, "publish_timeout": 5}
+"""As by default: browsers come back more slowly than other clients, and leave workers little of the machine."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):

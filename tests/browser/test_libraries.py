@@ -119,12 +119,12 @@ async def open_signaling_channel_is_a_drop_in(open_tab: OpenTab, site: str, flee
 async def open_socket_hears_only_its_channels(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
     a, b = [await open_tab(f"{site}/pages/meeting.html", relay=relay.ws, strict=False, frames=True) for relay in fleet]
     for tab in (a, b):
-        await tab.run(ARRIVE, ["", ""])
+        await tab.run(ARRIVE, ["", "/rooms/quiet"])  # the page's own WebSocket is in the default room
         await tab.run("void meet(relay.openSocket)")
     ids = [await tab.run("me") for tab in (a, b)]
     await a.until("other => seen().includes(other)", ids[1])
     await b.until("other => seen().includes(other)", ids[0])
-    stranger = await Client.open(f"{fleet[0].ws}/")
+    stranger = await Client.open(f"{fleet[0].ws}/rooms/quiet")
     await stranger.ask({"channel": "elsewhere", "message": "not for them"})
     await stranger.send({"channel": "main-channel", "message": {"left": ids[1]}})
     for tab in (a, b):

@@ -95,7 +95,7 @@ describe('connection', {
     same(count, 2);
   },
   'reconnect delay should increase every time': async () => {
-    const one = manager({ timeout: 0, reconnectionAttempts: 3, reconnectionDelay: 100, randomizationFactor: 0.2 });
+    const one = manager({ timeout: 0, reconnectionAttempts: 3, reconnectionDelay: 300, randomizationFactor: 0.2 });
     const delays = [];
     let began;
     one.on('error', () => { began = Date.now(); });
