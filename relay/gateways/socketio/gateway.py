@@ -32,7 +32,7 @@ _ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
     "bad_version": (5, "Unsupported protocol version"),
     "bad_origin": (4, "Forbidden"),
 }
-"""What clients know refusals by: the reference implementation's code and message; all others are 3, Bad request."""
+"""What the reference implementation refuses with: its code and message. All others are 3, Bad request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,11 @@ def read_pairs(scope: Scope) -> dict[str, str]:
 
 
 def refusal_body(error: Refused) -> bytes:
-    """What an Engine.IO client is told, and beside it what every client of the relay is."""
-    code, message = _ANSWERS.get(error.code, (3, "Bad request"))
+    """What an Engine.IO client is told: to the byte what it hears elsewhere; where that says nothing, more."""
+    if error.code == "too_large":
+        return b""
+    if error.code in _ANSWERS:
+        code, message = _ANSWERS[error.code]
+        return msgspec.json.encode({"code": code, "message": message})
     told = {"code": error.code, "text": error.text}
-    return msgspec.json.encode({"code": code, "message": message, "error": told})
+    return msgspec.json.encode({"code": 3, "message": "Bad request", "error": told})

@@ -14,7 +14,9 @@ from starlette.types import Scope
 
 from relay.gateways.serving import header
 
-_UNKNOWN: Final = (b'"unknown_session"', b"7:::1+0")
+_UNKNOWN: Final = (b'{"code":1,"message":"Session ID unknown"}', b"7:::1+0")
+"""What a worker answers that does not have the session, to a client of Engine.IO and to one of version 0.9."""
+
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
 _KEPT: Final = (b"content-type", b"x-engine-sid", b"access-control-", b"vary", b"cache-control", b"x-content-type")
 _MOST_REMEMBERED: Final = 10_000
@@ -46,7 +48,7 @@ class Siblings:
         for socket in self._in_turn(sid):
             with suppress(OSError, ValueError, asyncio.IncompleteReadError):
                 reply = await _exchange(socket, scope, body)
-                if not any(mark in reply.body[:256] for mark in _UNKNOWN):
+                if reply.body not in _UNKNOWN:
                     self._remember(sid, socket)
                     return reply
         self._owners.pop(sid, None)
