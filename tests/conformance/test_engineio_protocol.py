@@ -108,7 +108,7 @@ async def test_polling_successfully_opens_a_session(http: httpx.AsyncClient) -> 
     opened = json.loads(answer.text[1:])
     assert set(opened) == KEYS
     assert opened["upgrades"] == ["websocket"]
-    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, 16 * 65_536)
+    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, 15 * 65_536)
     assert answer.headers["x-engine-sid"] == opened["sid"]
 
 
@@ -140,7 +140,7 @@ async def test_websocket_successfully_opens_a_session(dial: Dial) -> None:
     opened = json.loads(data[1:])
     assert set(opened) == KEYS
     assert opened["upgrades"] == []
-    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, 16 * 65_536)
+    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, 15 * 65_536)
 
 
 @pytest.mark.parametrize(
