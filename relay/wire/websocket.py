@@ -18,7 +18,7 @@ from websockets.streams import StreamReader
 
 from relay.codec import Frame
 from relay.connection import CLOSE_TIMEOUT, Receiver
-from relay.errors import CLOSE_REASONS, INTERNAL, PONG_TIMEOUT
+from relay.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT
 from relay.keepalive import Keepalive
 from relay.pacer import Pacer
 
@@ -64,6 +64,10 @@ class _Parser(FrameProtocol):
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Close with the name that the code has, instead of the library's words."""
+        super().fail(code, _NAMES.get(code, reason))
 
     @property
     def at_rest(self) -> bool:
@@ -170,7 +174,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """See `Pinged.check`; a client whose messages we do not read is not to blame."""
         if not self._heard and self._reading and not self._closing:
             parser = self._borrow()
-            parser.fail(PONG_TIMEOUT.code, PONG_TIMEOUT.name)
+            parser.fail(PONG_TIMEOUT.code)
             self._failed(parser)
 
     # What the transport calls.
@@ -260,7 +264,7 @@ class WebSocketProtocol(asyncio.Protocol):
             data.decode()
         except UnicodeDecodeError:
             parser = self._borrow()
-            parser.fail(1007, "text is not UTF-8")
+            parser.fail(NOT_UTF8.code)
             self._failed(parser)
         else:
             self._deliver(Frame(data))

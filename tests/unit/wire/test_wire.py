@@ -287,7 +287,7 @@ async def test_too_large_frame_is_closed_1009_and_the_client_learns_it(served: R
             await websocket.send("x" * 1_000_000)
             await websocket.recv()
     assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1009
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1009, "too_large")
     assert await last_heard(app) == 1009
 
 
@@ -309,12 +309,13 @@ async def test_largest_frame_is_taken(served: Running) -> None:
         pytest.param(b"\x88\x82\x00\x00\x00\x00\x00\x01", 1002, id="close with a bad code"),
     ],
 )
-async def test_broken_frame_is_closed_with_its_code(
+async def test_broken_frame_is_closed_with_its_code_and_name(
     served: Running, app: Recorder, caplog: pytest.LogCaptureFixture, frame: bytes, code: int
 ) -> None:
     reader, writer = await served.upgrade()
     writer.write(frame)
-    assert (await reader.readexactly(4))[2:] == code.to_bytes(2, "big")
+    name = {1002: b"protocol_error", 1007: b"not_utf8"}[code]
+    assert await reader.readexactly(4 + len(name)) == bytes([0x88, 2 + len(name)]) + code.to_bytes(2, "big") + name
     assert await last_heard(app) == code
     assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
     writer.close()
