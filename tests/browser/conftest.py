@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
+from tests.conformance.sio import require_packages
 from tests.fleet import RedisServer, Relay, eventually, require
 
 HERE = Path(__file__).parent
@@ -84,16 +85,30 @@ def packages() -> Path:
     return HERE / "node_modules"
 
 
-@pytest.fixture(scope="session")
-def site(packages: Path) -> Iterator[str]:
-    """Where this folder is served: test pages, and the libraries they load."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=HERE))
+@contextmanager
+def serving(directory: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=directory))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def site(packages: Path) -> Iterator[str]:
+    """Where this folder is served: test pages, and the libraries they load."""
+    with serving(HERE) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def tests_site(packages: Path) -> Iterator[str]:
+    """Where the pages are served together with the clients that the conformance tests have."""
+    require_packages("socket.io-client-4", "engine.io-client")
+    with serving(HERE.parent) as url:
+        yield url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,35 +1,17 @@
 """Socket.IO clients in Chromium, from another origin than the relay's, and the seed's libraries over them."""
 
 import asyncio
-import functools
-import threading
-from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from urllib.parse import quote_plus
 
 import pytest
 
-from tests.browser.conftest import HERE, OpenTab, Tab, _Quiet
-from tests.conformance.sio import require_packages
+from tests.browser.conftest import OpenTab, Tab
 from tests.fleet import Relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 POLLING = {"0.9": "xhr-polling"}
 LIBRARIES = ("datachannel", "rtcmulticonnection")
-
-
-@pytest.fixture(scope="module")
-def tests_site(packages: object) -> Iterator[str]:
-    """Where the pages are served together with the clients that the conformance tests have."""
-    require_packages("socket.io-client-4")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=HERE.parent))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 async def visit(open_tab: OpenTab, site: str, relay: Relay, version: str, transports: str, library: str) -> Tab:

@@ -1,21 +1,15 @@
 // The cases of socket.io-client's own test suite (version 4.8), under their names, written anew against a relay.
-// Their server has handlers; here a partner in the same room plays it. What it cannot play is said, and counts as not run.
-// Run as: node client_cases.mjs URL. Prints a JSON line for each case.
+// Their server has handlers; here a partner in the same room plays it.
+// Run as: node client_cases.mjs URL PID, of the relay and its Redis, which is stopped for the last of them.
+// Prints a JSON line for each case.
 import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { Clock, check, describe, never, next, play, quiet, same, wait } from './cases.mjs';
+import { print, script } from './in_node.mjs';
 
 const require = createRequire(import.meta.url);
 const { io, Manager } = require('socket.io-client-4');
-const base = process.argv[2];
-const cases = [];
-const describe = (suite, list) => {
-  for (const [name, run] of Object.entries(list)) cases.push({ suite, name, run });
-};
-const check = (condition, what) => { if (!condition) throw new Error(what || 'not as expected'); };
-const same = (a, b) => check(JSON.stringify(a) === JSON.stringify(b), `${JSON.stringify(a)} is not ${JSON.stringify(b)}`);
-const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const next = (emitter, event) => new Promise((resolve) => emitter.once(event, (...args) => resolve(args)));
-const never = (emitter, event) => new Promise((_, reject) => emitter.on(event, () => reject(new Error(`${event} came`))));
-const quiet = (emitter, event, ms = 100) => Promise.race([never(emitter, event), wait(ms)]);
+const [base, redis] = [process.argv[2], Number(process.argv[3])];
 const asked = (socket, ...args) => new Promise((resolve) => socket.emit(...args, (...answer) => resolve(answer)));
 let rooms = 0;
 
@@ -32,6 +26,7 @@ async function partner(room) {
   on('doge', () => socket.emit('doge', Buffer.from('asdfasdf')));
   on('buffa', (a) => { if (Buffer.isBuffer(a)) socket.emit('buffack'); });
   on('jsonbuff', (a) => { if (a.hello === 'lol' && Buffer.isBuffer(a.message) && a.goodbye === 'gotcha') socket.emit('jsonbuff-ack'); });
+  on('ack', () => socket.emit('ack', (a, b) => { if (a === 5 && b.test) socket.emit('got it'); }));
   on('abuff1', () => {});
   on('abuff2', () => { if (order.at(-2) === 'abuff1') socket.emit('abuff2-ack'); });
   await next(socket, 'connect');
@@ -61,6 +56,21 @@ async function attempts(options, path, url) {
   same(seen, [1, 2]);
 }
 
+// A manager that lives by a clock that stands still, and has just lost its connection.
+const reconnecting = (options, run) => async () => {
+  const clock = new Clock();
+  let attempts = 0;
+  const one = clock.during(() => manager({ timeout: 500, reconnectionDelay: 100, randomizationFactor: 0, ...options }));
+  const socket = one.socket('/');
+  one.on('reconnect_attempt', () => { attempts++; socket.disconnect(); });
+  await next(one, 'open');
+  const closed = next(one, 'close');
+  one.engine.close();
+  await closed;
+  await run(one, clock, () => attempts > 0);
+  one._close();
+};
+
 describe('connection', {
   'should connect to localhost': alone(async (socket) => { socket.emit('hi'); await next(socket, 'hi'); }),
   'should not connect when autoConnect option set to false': async () => check(io(base, { forceNew: true, autoConnect: false }).io.engine === undefined),
@@ -68,7 +78,7 @@ describe('connection', {
   'should start two connections with same path and different querystrings': async () => { const [a, b] = [io(base + '/?woot'), io(base + '/')]; check(a.io !== b.io); a.close(); b.close(); },
   'should start two connections with different paths': async () => { const [a, b] = [io(base, { path: '/foo', reconnection: false }), io(base, { path: '/bar', reconnection: false })]; check(a.io !== b.io); a.close(); b.close(); },
   'should start a single connection with different namespaces': async () => { const [a, b] = [io(base + '/rooms/foo'), io(base + '/rooms/bar')]; check(a.io === b.io); a.close(); b.close(); },
-  'should work with acks': null,
+  'should work with acks': alone(async (socket) => { socket.emit('ack'); const [done] = await next(socket, 'ack'); check(typeof done === 'function', 'asked for nothing'); done(5, { test: true }); await next(socket, 'got it'); }),
   'should receive date with ack': alone(async (socket) => check(typeof (await asked(socket, 'getAckDate', { test: true }))[0].id === 'string')),
   'should work with false': alone(async (socket) => { socket.emit('false'); check((await next(socket, 'false'))[0] === false); }),
   'should receive utf8 multibyte characters': alone(async (socket) => {
@@ -147,18 +157,18 @@ describe('connection', {
     await next(one, 'reconnect_failed');
     same(count, 2);
   },
-  'should use overridden setTimeout by default': null,
-  'should use native setTimeout with useNativeSetTimers': null,
+  'should use overridden setTimeout by default': reconnecting({}, async (one, clock, attempted) => { clock.tick(99); check(!attempted()); clock.tick(1); check(attempted()); }),
+  'should use native setTimeout with useNativeSetTimers': reconnecting({ useNativeTimers: true }, async (one, clock, attempted) => { clock.tick(1000); check(!attempted()); await next(one, 'reconnect_attempt'); }),
   'should emit date as string': alone(async (socket) => { socket.emit('getDate'); check(typeof (await next(socket, 'takeDate'))[0] === 'string'); }),
   'should emit date in object': alone(async (socket) => { socket.emit('getDateObj'); check(typeof (await next(socket, 'takeDateObj'))[0].date === 'string'); }),
-  'should get base64 data as a last resort': null,
+  'should get base64 data as a last resort': 'in Chromium',
   'should get binary data (as an ArrayBuffer)': alone(async (socket) => { await next(socket, 'connect'); socket.io.engine.binaryType = 'arraybuffer'; socket.emit('doge'); check((await next(socket, 'doge'))[0] instanceof ArrayBuffer); }, { transports: ['websocket'] }),
   'should send binary data (as an ArrayBuffer)': alone(async (socket) => { socket.emit('buffa', Uint8Array.of(1, 2).buffer); await next(socket, 'buffack'); }),
   'should send binary data (as an ArrayBuffer) mixed with json': alone(async (socket) => { socket.emit('jsonbuff', { hello: 'lol', message: Uint8Array.of(1).buffer, goodbye: 'gotcha' }); await next(socket, 'jsonbuff-ack'); }),
   'should send events with ArrayBuffers in the correct order': alone(async (socket) => { socket.emit('abuff1', Uint8Array.of(1).buffer); socket.emit('abuff2', 'please arrive second'); await next(socket, 'abuff2-ack'); }),
-  'should send binary data (as a Blob)': null,
-  'should send binary data (as a Blob) mixed with json': null,
-  'should send events with Blobs in the correct order': null,
+  'should send binary data (as a Blob)': 'in Chromium',
+  'should send binary data (as a Blob) mixed with json': 'in Chromium',
+  'should send events with Blobs in the correct order': 'in Chromium',
   'should reopen a cached socket': async () => { const one = manager(); const socket = one.socket('/'); await next(socket, 'connect'); const gone = next(socket, 'disconnect'); socket.disconnect(); await gone; check(one.socket('/') === socket && socket.active); await next(socket, 'connect'); one._close(); },
   'should not reopen a cached but active socket': async () => { const one = manager(); const packets = sent({ io: one }); await next(one, 'open'); const socket = one.socket('/'); check(one.socket('/') === socket); await next(socket, 'connect'); socket.disconnect(); same(packets.filter((data) => data !== undefined), ['0', '1']); },
   'should not reopen an already active socket': async () => { const one = manager(); const packets = sent({ io: one }); await next(one, 'open'); const name = space('foo'); const [a, b] = [one.socket('/'), one.socket(name)]; await Promise.all([next(a, 'connect'), next(b, 'connect')]); a.disconnect(); b.disconnect(); same(packets.filter((data) => data !== undefined), ['0', `0${name},`, '1', `1${name},`]); },
@@ -209,12 +219,9 @@ describe('socket', {
   'should prepend listener (onAnyOutgoing)': alone(async (socket) => { const order = []; socket.onAnyOutgoing(() => order.push(2)); socket.prependAnyOutgoing(() => order.push(1)); socket.prependAnyOutgoing(() => order.push(0)); socket.emit('my-event', '123'); await next(socket, 'connect'); await wait(10); same(order, [0, 1, 2]); }),
   'should remove listener (onAnyOutgoing)': alone(async (socket) => { let called = false; const fail = () => { called = true; }; socket.onAnyOutgoing(fail); socket.offAnyOutgoing(fail); const said = new Promise((resolve) => socket.onAnyOutgoing(resolve)); socket.emit('my-event', '123'); await said; check(!called); }),
   'should timeout after the given delay when socket is not connected': alone(async (socket) => { await errs((done) => socket.timeout(50).emit('event', done)); same(socket.sendBuffer, []); }, { autoConnect: false }),
-  'should timeout when the server does not acknowledge the event': null,
   'should timeout when the server does not acknowledge the event in time': alone((socket) => errs((done) => socket.timeout(0).emit('echo', 42, done))),
   'should not timeout when the server does acknowledge the event': alone(async (socket) => { await next(socket, 'connect'); const [error, value] = await new Promise((resolve) => socket.timeout(2000).emit('echo', 42, (...answer) => resolve(answer))); check(error === null && value.id); }),
-  'should timeout when the server does not acknowledge the event (promise)': null,
   'should not timeout when the server does acknowledge the event (promise)': alone(async (socket) => { await next(socket, 'connect'); check((await socket.timeout(2000).emitWithAck('echo', 42)).id); }),
-  'should use the default timeout value': null,
   'should not ack upon disconnection (callback)': alone(async (socket) => { await next(socket, 'connect'); let acked = false; socket.emit('echo', 'a', () => { acked = true; }); socket.disconnect(); same(Object.keys(socket.acks), []); await wait(100); check(!acked); }),
   'should ack with an error upon disconnection (callback & timeout)': alone(async (socket) => { await next(socket, 'connect'); const error = errs((done) => socket.timeout(10_000).emit('echo', 'a', done)); socket.disconnect(); await error; }),
   'should ack with an error upon disconnection (callback & ackTimeout)': alone(async (socket) => { await next(socket, 'connect'); const error = errs((done) => socket.emit('echo', 'a', done)); socket.disconnect(); await error; }, { ackTimeout: 10_000 }),
@@ -234,7 +241,6 @@ describe('retry', {
     same(left, [2, 1, 0]);
     same(packets.filter((data) => data && data[0] === '2'), ['20["echo",1]', '21["echo",2]', '22["echo",3]']);
   }, { retries: 1, ackTimeout: 2000 }),
-  'should fail when the server does not acknowledge the packet': null,
   'should not drain the queue while the socket is disconnected': alone(async (socket) => { const answer = asked(socket, 'echo', 1); await wait(100); socket.connect(); check((await answer)[0] === null); }, { autoConnect: false, retries: 3, ackTimeout: 1000 }),
   "should not emit a packet twice in the 'connect' handler": alone(async (socket) => { const packets = sent(socket); socket.on('connect', () => socket.emit('echo', null)); await wait(300); same(packets.filter((data) => data && data[0] === '2'), ['20["echo",null]']); }, { retries: 3, ackTimeout: 2000, transports: ['websocket'] }),
 });
@@ -248,19 +254,74 @@ async function members(room) {
   return (await answer.json()).members.map(({ peer }) => peer);
 }
 
-async function tried({ suite, name, run }) {
-  if (run === null) return { suite, name, outcome: 'not run' };
-  try {
-    await Promise.race([run(), wait(8000).then(() => { throw new Error('took too long'); })]);
-    return { suite, name, outcome: 'passed' };
-  } catch (error) {
-    return { suite, name, outcome: 'failed', error: String(error.message) };
-  }
-}
+const { url } = require(join(dirname(require.resolve('socket.io-client-4/package.json')), 'build', 'cjs', 'url.js'));
+const parsed = (expected, ...args) => async () => {
+  const found = url(...args);
+  same(Object.fromEntries(Object.keys(expected).map((name) => [name, found[name]])), expected);
+};
+const woot = (protocol, port) => ({ hostname: 'woot.com', protocol, port, host: `woot.com:${port}` });
 
-process.on('unhandledRejection', () => {}); // of what was raced, and lost
-const waiting = [...cases];
-await Promise.all(Array.from({ length: 6 }, async () => {
-  while (waiting.length) process.stdout.write(JSON.stringify(await tried(waiting.shift())) + '\n');
-}));
+describe('url', {
+  'works with undefined': parsed({ host: 'woot.com', protocol: 'https', port: '4005' }, undefined, undefined, woot('https:', 4005)),
+  'works with relative paths': parsed({ host: 'woot.com', protocol: 'https', port: '3000' }, '/test', undefined, woot('https:', 3000)),
+  'works with no protocol': parsed({ host: 'localhost', port: '3000', protocol: 'http' }, 'localhost:3000', undefined, woot('http:', 3000)),
+  'works with no schema': parsed({ host: 'localhost', port: '3000', protocol: 'http' }, '//localhost:3000', undefined, woot('http:', 3000)),
+  'forces ports for unique url ids': async () => {
+    const [a, b, c, d] = [url('http://google.com:80/'), url('http://google.com/'), url('https://google.com/'), url('http://google.com/', '/test')].map(({ id }) => id);
+    check(a === b && a !== c && b !== c && b !== d);
+  },
+  'identifies the namespace': async () => same([url('/woot', undefined, woot('http:', 80)), url('http://google.com'), url('http://google.com/')].map((one) => one.path), ['/woot', '/', '/']),
+  'works with ipv6': parsed({ protocol: 'http', host: '::1', port: '80', id: 'http://[::1]:80' }, 'http://[::1]'),
+  'works with ipv6 location': parsed({ protocol: 'http', host: '::1', port: '80', id: 'http://[::1]:80' }, undefined, undefined, { protocol: 'http:', hostname: '[::1]', port: '', host: '[::1]:' }),
+  'works with a custom path': parsed({ id: 'https://woot.com:443/some-path', path: '/some-namespace' }, 'https://woot.com/some-namespace', '/some-path'),
+});
+
+// A process with a client, which ends, or not, when the timer is all that would keep it.
+const client = (address, options) => script(`const { io } = require('socket.io-client-4');
+  io(${JSON.stringify(address)}, ${JSON.stringify(options)});
+  setTimeout(() => console.log('over'), 50);`);
+const ends = (address, options) => async () => same(await client(address, { autoUnref: true, ...options }).ended, 0);
+
+describe('autoUnref option', {
+  'should stop once the timer is triggered': ends(base, {}),
+  'should stop once the timer is triggered (even when trying to reconnect)': ends('http://127.0.0.1:9', {}),
+  'should stop once the timer is triggered (polling)': ends(base, { transports: ['polling'] }),
+  'should stop once the timer is triggered (websocket)': ends(base, { transports: ['websocket'] }),
+  'should not stop with autoUnref set to false': async () => {
+    const goes = client('http://127.0.0.1:9', { autoUnref: false });
+    await goes.said;
+    const ended = await Promise.race([goes.ended, wait(100).then(() => 'lives')]);
+    goes.kill();
+    same(ended, 'lives');
+  },
+});
+
+await play(6, print);
+
+// A relay acknowledges when Redis has the message: with a Redis that stands still, it does not.
+let connected = 0;
+let stop;
+const stopped = new Promise((resolve) => { stop = resolve; });
+const unanswered = (run, options) => alone(async (socket) => {
+  await next(socket, 'connect');
+  if (++connected === 4) { process.kill(redis, 'SIGSTOP'); stop(); }
+  await stopped;
+  await run(socket);
+}, options);
+
+describe('socket', {
+  'should timeout when the server does not acknowledge the event': unanswered((socket) => errs((done) => socket.timeout(50).emit('unknown', done))),
+  'should timeout when the server does not acknowledge the event (promise)': unanswered((socket) => timesOut(socket.timeout(50).emitWithAck('unknown'))),
+  'should use the default timeout value': unanswered((socket) => errs((done) => socket.emit('unknown', done)), { ackTimeout: 50 }),
+});
+
+describe('retry', {
+  'should fail when the server does not acknowledge the packet': unanswered(async (socket) => {
+    const packets = sent(socket);
+    await errs((done) => socket.emit('ack', done));
+    same(packets.filter((data) => data && data[0] === '2'), ['20["ack"]', '21["ack"]', '22["ack"]', '23["ack"]']);
+  }, { retries: 3, ackTimeout: 50 }),
+});
+
+try { await play(4, print); } finally { process.kill(redis, 'SIGCONT'); }
 process.exit(0);
