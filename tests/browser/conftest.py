@@ -62,7 +62,11 @@ class Tab:
     async def until(self, expression: str, argument: Any = None, timeout: float = 30) -> Any:
         """Wait until an expression of the page is true; returns its value."""
         # Not playwright's own way to wait, which a strict Content-Security-Policy forbids.
-        return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
+        try:
+            return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
+        except TimeoutError:
+            told = f"; errors: {self.errors}" if self.errors else ""
+            raise AssertionError(f"{self.page.url}: not in {timeout} s: {expression} ({argument}){told}") from None
 
     async def run(self, expression: str, argument: Any = None) -> Any:
         return await self.page.evaluate(expression, argument)

@@ -125,7 +125,10 @@ async def test_what_others_say_stays_text(open_tab: OpenTab, fleet: Fleet) -> No
     for channel, message in (("demo.name", EVIL[:40]), ("demo.chat", EVIL), ("demo.chat", {"toString": 1})):
         await stranger.send({"channel": channel, "message": message})
     await stranger.send({"channel": "relay.mesh", "message": {"hello": EVIL}})
-    await stranger.send({"channel": "relay.mesh", "message": {"description": EVIL}})
+    offer = (await stranger.until(lambda frame: "description" in (frame.get("message") or "")))[-1]["message"]
+    assert offer["to"] == EVIL
+    for harm in ("description", "candidate"):
+        await stranger.send({"channel": "relay.mesh", "message": {"by": EVIL, "to": offer["by"], harm: EVIL}})
     await chat(tab, EVIL[:40] + EVIL)
     await chat(tab, EVIL[:40] + '{"toString":1}')
     await stranger.ask({"channel": "demo.chat", "message": "last"})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -83,10 +83,15 @@ class Compose:
             "signal-relay", "-c", code,
         )  # fmt: skip
 
-    def get(self, path: str) -> tuple[int, bytes]:
+    def page_names_its_address(self) -> bool:
+        """Whether the page for browsers says where it was reached, the published port included."""
+        return f"ws://127.0.0.1:{self.port}".encode() in self.get("/", accept="text/html")[1]
+
+    def get(self, path: str, *, accept: str = "*/*") -> tuple[int, bytes]:
         """A GET through the load balancer."""
+        request = Request(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept})
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read()
         except HTTPError as error:
             with error:

@@ -76,6 +76,10 @@ async def test_replicas_come_and_go(compose: Compose, enter: Enter) -> None:
 # What clients reach.
 
 
+def test_the_page_names_the_published_port(compose: Compose) -> None:
+    assert compose.page_names_its_address()
+
+
 def test_metrics_are_for_inside(compose: Compose) -> None:
     for path in ("/metrics", "/%6detrics", "//metrics"):
         assert compose.get(path)[0] == 404

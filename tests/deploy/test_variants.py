@@ -48,6 +48,7 @@ async def test_nginx_finds_workers_and_does_without_the_dead(nginx: None, compos
     for client in clients[1:]:
         await client.until(lambda event: event.get("hello") == "all")
     assert compose.get("/metrics")[0] == 404
+    assert compose.page_names_its_address()
     [victim, *_] = compose.containers("worker")
     await asyncio.to_thread(compose.docker, "kill", "--signal", "KILL", victim["Id"])
     for n in range(12):

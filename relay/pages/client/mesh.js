@@ -1,5 +1,6 @@
 // A video call in a room: a connection to each of the others, by perfect negotiation (W3C WebRTC 1.0, section 10.7).
 
+import { randomText } from './ids.js';
 import { RelayEvent } from './room.js';
 
 const MESH_CHANNEL = 'relay.mesh';
@@ -8,10 +9,15 @@ const MESH_CHANNEL = 'relay.mesh';
  * See `Relay.mesh`. Events are `stream` (somebody is seen or heard), `gone` (and is no more), `state` (of a connection),
  * `error` (what a peer said makes no sense, or the browser would not do it).
  *
- * Who comes says hello; those who are in the call offer. Of two who offer at once the polite one gives way: the one whose
- * id is smaller.
+ * Who comes says hello. Of two, the one whose id is greater offers, and the other, should it be in the call already, says
+ * hello to that one: browsers that both offer at first and take one offer back may find no way to each other (Chromium
+ * 156). Later on either may offer; of two who do so at once the polite one gives way, whose id is smaller.
+ *
+ * Each coming has a mark of its own, and what is said between two names both: what was meant for an earlier connection,
+ * and is heard late, is not taken for the present one.
  */
 export class Mesh extends EventTarget {
+  #mark = randomText(9);
   #connections = new Map();
   #closed = new AbortController();
 
@@ -24,8 +30,8 @@ export class Mesh extends EventTarget {
     room.on('message', (event) => event.channel === MESH_CHANNEL && this.#hear(event.from, event.message), until);
     room.on('leave', ({ peer }) => this.#part(peer), until);
     // Who lost its place has left, for the others: they must be told that it is back.
-    room.on('resumed', ({ recovered }) => recovered || this.#say({ hello: true }), until);
-    room.ready.then(() => this.#say({ hello: true }), () => {});
+    room.on('resumed', ({ recovered }) => recovered || this.#comeAgain(), until);
+    room.ready.then(() => this.#say({ hello: this.#mark }), () => {});
   }
 
   /** The connections there are, by peer id. */
@@ -46,9 +52,14 @@ export class Mesh extends EventTarget {
 
   close() {
     if (this.#closed.signal.aborted) return;
-    this.#say({ bye: true });
+    this.#say({ bye: this.#mark });
     this.#closed.abort();
     for (const peer of [...this.#connections.keys()]) this.#part(peer);
+  }
+
+  #comeAgain() {
+    this.#mark = randomText(9);
+    this.#say({ hello: this.#mark });
   }
 
   #say(message, to) {
@@ -59,20 +70,27 @@ export class Mesh extends EventTarget {
 
   #hear(peer, message) {
     if (message?.bye) this.#part(peer);
-    if (message?.hello) {
-      this.#part(peer);
-      this.#meet(peer);
-    }
+    if (typeof message?.hello === 'string') this.#greet(peer, message.hello);
     if (!message?.description && !message?.candidate) return;
-    const other = this.#connections.get(peer) ?? this.#meet(peer);
-    other.take(message);
+    if (message.to === this.#mark) this.#meet(peer, String(message.by)).take(message);
   }
 
-  #meet(peer) {
+  #greet(peer, mark) {
+    if (this.room.peer > peer) this.#meet(peer, mark);
+    else this.#say({ hello: this.#mark }, peer);
+  }
+
+  /** The connection to a peer as it came last; one to the same peer as it came before is of no use any more. */
+  #meet(peer, mark) {
+    const present = this.#connections.get(peer);
+    if (present?.by === this.#mark && present.to === mark) return present;
+    this.#part(peer);
     const polite = this.room.peer < peer;
     const configuration = { iceServers: this.room.iceServers, ...this.configuration };
+    const between = { by: this.#mark, to: mark };
     const other = new Negotiation(new RTCPeerConnection(configuration), polite, {
-      say: (message) => this.#say(message, peer),
+      ...between,
+      say: (message) => this.#say({ ...between, ...message }, peer),
       fail: (error) => this.#tell('error', { peer, error }),
     });
     const { connection } = other;
@@ -104,17 +122,20 @@ class Negotiation {
   #ignoring = false;
   #work = Promise.resolve();
 
-  constructor(connection, polite, { say, fail }) {
+  constructor(connection, polite, { by, to, say, fail }) {
     this.connection = connection;
     this.polite = polite;
+    this.by = by;
+    this.to = to;
     this.say = say;
     this.fail = fail;
     // So that there is something to negotiate also where nobody has a camera.
     connection.createDataChannel('relay', { negotiated: true, id: 0 });
     connection.onicecandidate = ({ candidate }) => candidate && say({ candidate });
     connection.onnegotiationneeded = () => this.#offer();
+    // Both find out, and one of them is enough.
     connection.oniceconnectionstatechange = () => {
-      if (connection.iceConnectionState === 'failed') connection.restartIce();
+      if (connection.iceConnectionState === 'failed' && !polite) connection.restartIce();
     };
   }
 
@@ -128,6 +149,8 @@ class Negotiation {
   }
 
   async #offer() {
+    // Called again after the first answer, if there is more to negotiate.
+    if (this.polite && !this.connection.remoteDescription) return;
     try {
       this.#offering = true;
       await this.connection.setLocalDescription();

@@ -1,0 +1,151 @@
+// Who is connected to whom, and what is taken for which connection; that media flow is shown in a browser.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+
+import { FakeSocket, begin, client, end, settle } from './relay.mjs';
+
+class FakeConnection {
+  static made = [];
+  signalingState = 'stable';
+  localDescription = null;
+  remoteDescription = null;
+  taken = [];
+
+  constructor() {
+    FakeConnection.made.push(this);
+  }
+
+  createDataChannel() {}
+
+  getSenders() {
+    return [];
+  }
+
+  async setLocalDescription() {
+    const type = this.signalingState === 'stable' ? 'offer' : 'answer';
+    this.signalingState = type === 'offer' ? 'have-local-offer' : 'stable';
+    this.localDescription = { type, sdp: `of ${FakeConnection.made.indexOf(this)}` };
+  }
+
+  async setRemoteDescription(description) {
+    this.taken.push(description.sdp);
+    this.remoteDescription = description;
+    this.signalingState = description.type === 'offer' ? 'have-remote-offer' : 'stable';
+  }
+
+  async addIceCandidate(candidate) {
+    this.taken.push(candidate.candidate);
+  }
+
+  close() {
+    this.signalingState = 'closed';
+  }
+}
+
+let mesh, number;
+
+beforeEach(async () => {
+  begin();
+  globalThis.RTCPeerConnection = FakeConnection;
+  FakeConnection.made = [];
+  number = 1;
+  const relay = client();
+  mesh = relay.mesh(relay.join('r'));
+  FakeSocket.last.welcome();
+  await settle();
+});
+afterEach(() => {
+  mesh.close();
+  end();
+  delete globalThis.RTCPeerConnection;
+});
+
+// This client is "me"; of the others, "al" is offered to, and "zoe" offers.
+const hear = (message, from = 'zoe') => {
+  FakeSocket.last.say({ from, id: `1-${++number}`, channel: 'relay.mesh', message });
+  return settle();
+};
+
+const said = () => FakeSocket.last.frames('publish').map(({ envelope }) => envelope.message);
+
+test('the one whose id is smaller is made an offer, in both names', async () => {
+  const [{ hello }] = said();
+  await hear({ hello: 'al-1' }, 'al');
+  const [connection] = FakeConnection.made;
+  await connection.onnegotiationneeded();
+  assert.deepEqual(said().at(-1), { by: hello, to: 'al-1', description: { type: 'offer', sdp: 'of 0' } });
+  await hear({ by: 'al-1', to: hello, description: { type: 'answer', sdp: 'yes' } }, 'al');
+  await hear({ by: 'al-1', to: hello, candidate: { candidate: 'here' } }, 'al');
+  assert.deepEqual(connection.taken, ['yes', 'here']);
+});
+
+test('the one whose id is greater is told who is here, and offers', async () => {
+  const [{ hello }] = said();
+  await hear({ hello: 'zoe-1' });
+  const { channel, message, to } = FakeSocket.last.frames('publish').at(-1).envelope;
+  assert.deepEqual({ channel, message, to }, { channel: 'relay.mesh', message: { hello }, to: 'zoe' });
+  assert.equal(FakeConnection.made.length, 0);
+  await hear({ by: 'zoe-1', to: hello, description: { type: 'offer', sdp: 'join' } });
+  const [connection] = FakeConnection.made;
+  assert.deepEqual(said().at(-1).description, { type: 'answer', sdp: 'of 0' });
+  // What is there to negotiate from then on is offered from here, too.
+  await connection.onnegotiationneeded();
+  assert.equal(said().at(-1).description.type, 'offer');
+});
+
+test('nothing is offered first by the one whose id is smaller', async () => {
+  const [{ hello }] = said();
+  await hear({ by: 'zoe-1', to: hello, candidate: { candidate: 'early' } });
+  const before = said().length;
+  await FakeConnection.made[0].onnegotiationneeded();
+  assert.equal(said().length, before);
+});
+
+test('what was meant for an earlier coming is not taken for this one', async () => {
+  const [{ hello }] = said();
+  await hear({ by: 'zoe-1', to: 'before', description: { type: 'offer', sdp: 'late' } });
+  await hear({ by: 'zoe-1', to: 'before', candidate: { candidate: 'late' } });
+  await hear({ description: { type: 'offer', sdp: 'nobody' } });
+  assert.equal(mesh.connections.size, 0);
+  await hear({ by: 'zoe-1', to: hello, description: { type: 'offer', sdp: 'now' } });
+  assert.deepEqual(FakeConnection.made.map(({ taken }) => taken), [['now']]);
+});
+
+test('who comes again gets another connection', async () => {
+  const gone = [];
+  mesh.on('gone', ({ peer }) => gone.push(peer));
+  await hear({ hello: 'al-1' }, 'al');
+  await hear({ hello: 'al-1' }, 'al');
+  await hear({ hello: 'al-2' }, 'al');
+  assert.deepEqual(FakeConnection.made.map(({ signalingState }) => signalingState), ['closed', 'stable']);
+  assert.deepEqual(gone, ['al']);
+  await hear({ bye: 'al-2' }, 'al');
+  assert.equal(mesh.connections.size, 0);
+});
+
+test('who lost its place says hello anew, and its old connections end when the others offer', async () => {
+  const [{ hello }] = said();
+  await hear({ by: 'zoe-1', to: hello, description: { type: 'offer', sdp: 'first' } });
+  FakeSocket.last.welcome({ id: '2-1', recovered: false, reason: 'expired', members: [{ peer: 'me' }, { peer: 'zoe' }], count: 2 });
+  number = 1;
+  await settle();
+  const again = said().at(-1).hello;
+  assert.notEqual(again, hello);
+  FakeSocket.last.say({ from: 'zoe', id: '2-2', channel: 'relay.mesh', message: { by: 'zoe-1', to: again, description: { type: 'offer', sdp: 'back' } } });
+  await settle();
+  assert.deepEqual(FakeConnection.made.map(({ signalingState }) => signalingState), ['closed', 'stable']);
+  assert.deepEqual(FakeConnection.made[1].taken, ['back']);
+});
+
+test('what makes no sense is told, and ends nothing', async () => {
+  const [{ hello }] = said();
+  const errors = [];
+  mesh.on('error', ({ peer }) => errors.push(peer));
+  await hear({ hello: 7 });
+  await hear(null);
+  await hear('hello');
+  assert.equal(FakeConnection.made.length, 0);
+  FakeConnection.prototype.setRemoteDescription = () => Promise.reject(new TypeError('no description'));
+  await hear({ by: 'zoe-1', to: hello, description: 'nonsense' });
+  assert.deepEqual(errors, ['zoe']);
+});
