@@ -192,8 +192,8 @@ async def stuck_readers(arena: Arena) -> None:
     post = arena.post
     post.front.blacken(later=False)
     arena.excused |= {place for place, home in arena.homes.items() if home is post}
-    # More than systems keep between sockets by themselves, and in one room: clients that hear nothing come back after two
-    # seconds, and the relay waits no longer for them to read.
+    # More than systems keep between sockets by themselves, and in one room: clients that hear nothing come back after
+    # two seconds, and the relay waits no longer for them to read.
     await _speak_past(arena, post, rooms=1, times=110, size=60_000)
     slow = partial(_counted, post, "relay_closed_connections_total", reason="slow")
     await arena.show("nobody was too slow for the relay", slow)
