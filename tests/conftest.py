@@ -10,6 +10,7 @@ import pytest
 from tests.fleet import Client, RedisServer, Relay
 
 MakeRelay = Callable[..., Awaitable[Relay]]
+MakeFleet = Callable[..., Awaitable[list[Relay]]]
 MakeClient = Callable[..., Awaitable[Client]]
 
 _numbers = itertools.count()
@@ -36,9 +37,13 @@ def own_redis() -> Iterator[RedisServer]:
     server.close()
 
 
+def new_prefix() -> str:
+    return f"test{next(_numbers)}-{time.time_ns() % 10**9}"
+
+
 @pytest.fixture
 def prefix() -> str:
-    return f"test{next(_numbers)}-{time.time_ns() % 10**9}"
+    return new_prefix()
 
 
 @pytest.fixture
@@ -51,6 +56,62 @@ async def start() -> AsyncIterator[MakeRelay]:
         return await relays[-1].ready() if ready else relays[-1]
 
     yield start
+    for relay in relays:
+        relay.close()
+
+
+class Ahead:
+    """Starts workers ahead: as soon as some are taken, the next of their kind, which start while a test has those.
+
+    Each lot is a fleet of its own over the shared Redis.
+    """
+
+    _KINDS = 2
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
+        self._waiting: dict[tuple[Any, ...], list[Relay]] = {}
+
+    def take(self, number: int, **settings: Any) -> list[Relay]:
+        kind = (number, *sorted(settings.items()))
+        taken = self._waiting.pop(kind, None) or self._begin(number, settings)
+        self._waiting[kind] = self._begin(number, settings)
+        while len(self._waiting) > self._KINDS:
+            self._end(self._waiting.pop(next(iter(self._waiting))))
+        return taken
+
+    def close(self) -> None:
+        for relays in self._waiting.values():
+            self._end(relays)
+
+    def _begin(self, number: int, settings: dict[str, Any]) -> list[Relay]:
+        prefix = new_prefix()
+        return [Relay(redis=self._redis_url, prefix=prefix, **settings) for _ in range(number)]
+
+    @staticmethod
+    def _end(relays: list[Relay]) -> None:
+        for relay in relays:
+            relay.close()
+
+
+@pytest.fixture(scope="session")
+def ahead(redis_url: str) -> Iterator[Ahead]:
+    """Workers that have started already, mostly."""
+    ahead = Ahead(redis_url)
+    yield ahead
+    ahead.close()
+
+
+@pytest.fixture
+async def fleet_of(ahead: Ahead) -> AsyncIterator[MakeFleet]:
+    """Some workers over one Redis, for tests that name neither: `fleet_of(2, **settings)`."""
+    relays: list[Relay] = []
+
+    async def fleet_of(number: int, **settings: Any) -> list[Relay]:
+        relays.extend(ahead.take(number, **settings))
+        return [await relay.ready() for relay in relays]
+
+    yield fleet_of
     for relay in relays:
         relay.close()
 
@@ -71,7 +132,7 @@ async def enter() -> AsyncIterator[MakeClient]:
 
 
 @pytest.fixture
-async def pair(start: MakeRelay, redis_url: str, prefix: str) -> tuple[Relay, Relay]:
+async def pair(fleet_of: MakeFleet) -> tuple[Relay, Relay]:
     """Two workers over one Redis, with quick timings."""
-    first = await start(redis=redis_url, prefix=prefix)
-    return first, await start(redis=redis_url, prefix=prefix)
+    first, second = await fleet_of(2)
+    return first, second

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from tests.conftest import MakeClient, MakeRelay
+from tests.conftest import MakeClient, MakeFleet, MakeRelay
 from tests.fleet import Client, Relay, eventually
 
 SMALL = {
@@ -24,13 +24,15 @@ DEEP = '{"a":' + "[" * 10_000 + "]" * 10_000 + "}"
 
 
 @pytest.fixture
-async def relay(start: MakeRelay, redis_url: str, prefix: str) -> Relay:
-    return await start(redis=redis_url, prefix=prefix, **SMALL)
+async def relay(fleet_of: MakeFleet) -> Relay:
+    [relay] = await fleet_of(1, **SMALL)
+    return relay
 
 
 @pytest.fixture
-async def big(start: MakeRelay, redis_url: str, prefix: str) -> Relay:
-    return await start(redis=redis_url, prefix=prefix)
+async def big(fleet_of: MakeFleet) -> Relay:
+    [relay] = await fleet_of(1)
+    return relay
 
 
 async def unharmed(sender: Client, neighbour: Client) -> None:

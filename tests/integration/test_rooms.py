@@ -6,15 +6,15 @@ import json
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.conftest import MakeClient, MakeRelay
+from tests.conftest import MakeClient, MakeFleet, MakeRelay
 from tests.fleet import Relay, eventually
 
 
 @pytest.fixture(params=["own", "other"])
-async def pair(request: pytest.FixtureRequest, start: MakeRelay, redis_url: str, prefix: str) -> tuple[Relay, Relay]:
+async def pair(request: pytest.FixtureRequest, fleet_of: MakeFleet) -> tuple[Relay, Relay]:
     """Two workers, on the relay's own server and on one that knows nothing of the relay."""
-    first = await start(redis=redis_url, prefix=prefix, server=request.param)
-    return first, await start(redis=redis_url, prefix=prefix, server=request.param)
+    first, second = await fleet_of(2, server=request.param)
+    return first, second
 
 
 def envelopes(events):
@@ -176,13 +176,11 @@ async def test_one_worker_in_memory_does_the_same(start: MakeRelay, enter: MakeC
     assert (await a.next())["left"] == ["b"]
 
 
-async def test_what_a_server_posts_reaches_the_members(
-    pair, start: MakeRelay, enter: MakeClient, redis_url, prefix
-) -> None:
+async def test_what_a_server_posts_reaches_the_members(fleet_of: MakeFleet, enter: MakeClient) -> None:
     import httpx2 as httpx
 
-    admin = await start(redis=redis_url, prefix=prefix, admin_token="secret")
-    a = await enter(pair[0])
+    admin, other = await fleet_of(2, admin_token="secret")
+    a = await enter(other)
     async with httpx.AsyncClient() as http:
         answer = await http.post(
             f"{admin.http}/rooms/room", json={"message": "hi"}, headers={"Authorization": "Bearer secret"}
