@@ -138,12 +138,12 @@ async def deafen(crowd: Visitors) -> None:
 
 
 def commands_port(compose: Compose, worker: str) -> str:
-    """Where a worker's connection for commands begins."""
+    """Where a worker's connection for commands begins: of several the newest, as Redis may take dead ones for alive."""
     [redis] = compose.containers("redis")
     line = 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator client list type normal'
     clients = compose.docker("exec", redis["Id"], "sh", "-c", line).splitlines()
-    [port] = [re.findall(r" addr=[\d.]+:(\d+)", one)[0] for one in clients if f" name=relay-{worker}-" in one]
-    return str(port)
+    ports = [re.findall(r"^id=(\d+) addr=[\d.]+:(\d+)", one)[0] for one in clients if f" name=relay-{worker}-" in one]
+    return str(max(ports, key=lambda one: int(one[0]))[1])
 
 
 @event("every worker replaced, one after the other (`deploy/upgrade.sh`)")
