@@ -69,4 +69,5 @@ def test_pid_1_passes_signals_and_drains(workers: str, compose: Compose) -> None
         assert state["State"]["ExitCode"] == 0
         assert "draining" in compose.run("sh", "-c", f"docker logs {name} 2>&1")
     finally:
+        print(compose.run("sh", "-c", f"docker logs {name} 2>&1"))
         compose.docker("rm", "--force", name)
