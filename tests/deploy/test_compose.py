@@ -3,11 +3,12 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.compose import WORKERS, Compose, wait_for
+from tests.deploy.compose import ROOT, WORKERS, Compose, wait_for
 from tests.deploy.conftest import Enter
 from tests.fleet import Client
 
@@ -71,6 +72,25 @@ async def test_replicas_come_and_go(compose: Compose, enter: Enter) -> None:
         task.cancel()
     assert (await enter("/rooms/scale")).welcome["type"] == "welcome"
     compose.scale(WORKERS)
+
+
+def test_an_upgrade_replaces_whoever_had_died_as_well(compose: Compose) -> None:
+    before = set(compose("ps", "--all", "--quiet", "worker").split())
+    compose.docker("kill", "--signal", "KILL", min(before))
+    compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=200)
+    after = set(compose("ps", "--all", "--quiet", "worker").split())
+    assert len(after) == len(before)
+    assert not before & after
+    compose.scale(WORKERS)
+
+
+def test_an_upgrade_to_what_does_not_start_says_so_and_leaves_everybody(compose: Compose, tmp_path: Path) -> None:
+    before = compose("ps", "--all", "--quiet", "worker")
+    broken = tmp_path / "broken.yml"
+    broken.write_text('services: {worker: {environment: {RELAY_BROKEN: "1"}}}\n')
+    with pytest.raises(AssertionError, match=r"RELAY_BROKEN: there is no such setting(.|\n)*those not replaced yet stay"):
+        compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=100, COMPOSE_FILE=f"{ROOT}/docker-compose.yml:{broken}")
+    assert compose("ps", "--all", "--quiet", "worker") == before
 
 
 # What clients reach.
