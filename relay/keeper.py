@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from relay.bus.base import Bus
 from relay.errors import RelayError
 from relay.limits import Clock
 from relay.membership import Membership
 from relay.metrics import Metrics
-from relay.presence.base import Leases
+from relay.presence.base import Beat, Leases
 
 log = logging.getLogger("relay.keeper")
 
@@ -74,15 +74,15 @@ class Keeper:
             self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
 
     async def _beat(self) -> None:
-        dead = await self._renew()
+        beat = await self._renew()
         self._must_announce |= self._membership.untold
         if self._must_announce:
             await self._announce()
-        for lease in dead if self._clock() >= self._adopt_from else ():
-            await self._adopt(lease)
+        for lease in beat.dead if self._clock() >= self._adopt_from else ():
+            await self._adopt(lease, ended=lease in beat.ended)
 
-    async def _renew(self) -> Sequence[str]:
-        """Renew the lease; returns those that have run out."""
+    async def _renew(self) -> Beat:
+        """Renew the lease; returns what was found."""
         beat = await self._leases.beat()
         now, before = self._clock(), self._beaten
         self._beaten = now
@@ -94,7 +94,7 @@ class Keeper:
             log.warning("this worker's lease had lapsed; telling of its members anew")
             # Remembered until it succeeds: Redis may go away in the middle.
             self._must_announce = True
-        return beat.dead
+        return beat
 
     async def _renew_if_due(self) -> None:
         """To be called now and then in what may take longer than a lease."""
@@ -109,7 +109,7 @@ class Keeper:
             self._must_announce = True
             raise
 
-    async def _adopt(self, lease: str) -> None:
+    async def _adopt(self, lease: str, *, ended: bool) -> None:
         adopted, rooms = 0, await self._leases.rooms_of(lease)
         for start in range(0, len(rooms), _ADOPTED):
             asked = [self._leases.adopt(room, lease) for room in rooms[start : start + _ADOPTED]]
@@ -119,7 +119,11 @@ class Keeper:
                 # This worker was as good as dead itself meanwhile.
                 return
         await self._leases.bury(lease)
-        log.warning("worker %s is gone; %d of its members were left to this worker", lease, adopted)
+        if ended:
+            log.info("worker %s has stopped; %d of its members were left to this worker", lease, adopted)
+        else:
+            self._metrics.dead_workers.inc()
+            log.warning("worker %s is gone without a word; %d of its members were left to this worker", lease, adopted)
 
     async def _tend(self) -> None:
         now = self._clock()

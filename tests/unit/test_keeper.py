@@ -84,6 +84,7 @@ class World:
     def __init__(self, presence_ttl: float = 30) -> None:
         self.now = 0.0
         self.deaf = 0
+        self.metrics = Metrics()
         self.membership, self.leases, self.bus = FakeMembership(), FakeLeases(), FakeBus()
         self.keeper = Keeper(
             self.membership,
@@ -94,7 +95,7 @@ class World:
             presence_ttl=presence_ttl,
             probe_interval=1,
             clock=lambda: self.now,
-            metrics=Metrics(),
+            metrics=self.metrics,
             on_deaf=self.on_deaf,
         )
 
@@ -180,6 +181,16 @@ async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
     await world.keeper._beat()
     assert world.membership.done == [("take over", ["w9-r1"]), ("take over", ["w9-r2"])]
     assert world.leases.buried == ["w9"]
+
+
+async def test_only_who_died_without_a_word_is_counted_and_warned_of(caplog) -> None:
+    world = World()
+    world.now = 10
+    world.leases.beats = [Beat(False, ["w8", "w9"], {"w8"})]
+    await world.keeper._beat()
+    assert world.leases.buried == ["w8", "w9"]
+    assert world.metrics.registry.get_sample_value("relay_dead_workers_total") == 1
+    assert [record.args[0] for record in caplog.records if record.levelname == "WARNING"] == ["w9"]
 
 
 async def test_who_was_cut_off_gives_others_a_lease_to_come_back_as_well() -> None:
