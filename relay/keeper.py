@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from relay.bus.base import Bus
-from relay.errors import RelayError
+from relay.errors import RelayError, Unavailable
 from relay.limits import Clock
 from relay.membership import Membership
 from relay.metrics import Metrics
@@ -59,6 +59,12 @@ class Keeper:
         self._touches_owed = 0.0
         self._deaf_since: float | None = None
         self._must_announce = False
+        self._refusal = ""
+
+    @property
+    def refusal(self) -> str:
+        """Why Redis, which answers, does not do what a worker asks of it (it is full, say); "" while it does."""
+        return self._refusal
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -67,11 +73,23 @@ class Keeper:
             try:
                 await self._beat()
                 await self._tend()
+                self._note("")
             except RelayError as error:
                 log.debug("beat: %s", error)
+                # That it is away, or late, others tell.
+                refused = isinstance(error, Unavailable) and self._bus.health().reachable
+                self._note(error.text if refused else "")
             self._watch()
             await asyncio.sleep(max(0.0, due - self._clock()))
             self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
+
+    def _note(self, refusal: str) -> None:
+        """Remember whether Redis refuses; logged once per change."""
+        if refusal and not self._refusal:
+            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard until it does not", refusal)
+        elif self._refusal and not refusal:
+            log.warning("Redis refuses no more")
+        self._refusal = refusal
 
     async def _beat(self) -> None:
         beat = await self._renew()

@@ -155,7 +155,7 @@ class Worker:
 
     @property
     def _works(self) -> bool:
-        return self._keeps and (not self.settings.redis or self._bus.health().ready)
+        return self._keeps and not self._keeper.refusal and (not self.settings.redis or self._bus.health().ready)
 
     @property
     def _keeps(self) -> bool:
@@ -163,9 +163,10 @@ class Worker:
 
     def health(self) -> Health:
         """How the worker is now; costs nothing."""
-        bus = self._bus.health()
+        bus, refusal = self._bus.health(), self._keeper.refusal
+        answers = bus.reachable and not refusal
         checks = {
-            "redis": Check(bus.reachable, "answers" if bus.reachable else bus.problem),
+            "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
             "keeper": Check(self._keeps, "runs" if self._keeps else "the task has died; restart this worker"),
             "draining": Check(not self._draining, "is stopping" if self._draining else "no"),

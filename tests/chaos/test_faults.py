@@ -76,7 +76,7 @@ async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
     assert back.welcome["resumed"] is True
     assert await talks(back, watcher)
     # The dead worker's lease runs out, and its member is not there to be adopted.
-    await eventually(lambda: "is gone; 0 of its members" in a.logged)
+    await eventually(lambda: "is gone without a word; 0 of its members" in a.logged)
     assert await watcher.all_up_to_now() == []
     assert await present(a) == {"w": False, "p": False}
 
@@ -100,6 +100,24 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
 
 
 # Redis.
+
+
+async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRelay, own_redis: RedisServer) -> None:
+    relay = await start(redis=own_redis.url)
+    # PUBLISH takes no memory: the worker goes on hearing itself.
+    await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "1kb")
+    await eventually(lambda: relay.healthy(503))
+    check = (await relay.get("/health")).json()["checks"]["redis"]
+    assert not check["ok"]
+    assert check["text"].startswith("refuses: OOM command not allowed")
+    assert await relay.metric("relay_ready") == 0
+    with pytest.raises(InvalidStatus) as refused:
+        await Client.open(f"{relay.ws}/rooms/room")
+    assert refused.value.response.status_code == 503
+    await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "0")
+    await relay.ready()
+    assert relay.logged.count("Redis refuses what this worker asks (OOM command not allowed") == 1
+    assert relay.logged.count("Redis refuses no more") == 1
 
 
 async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:

@@ -1,7 +1,10 @@
+import asyncio
 import contextlib
 
+import pytest
+
 from relay.bus.base import BusHealth
-from relay.errors import Unavailable
+from relay.errors import OutcomeUnknown, Unavailable
 from relay.keeper import Keeper, beat_interval
 from relay.membership import Departure
 from relay.metrics import Metrics
@@ -54,9 +57,12 @@ class FakeLeases:
         self.beaten = 0
         self.names = ["r1", "r2"]
         self.on_adopt = lambda: None
+        self.failing: list[Exception] = []
 
     async def beat(self) -> Beat:
         self.beaten += 1
+        if self.failing:
+            raise self.failing.pop(0)
         return self.beats.pop(0) if self.beats else Beat(False)
 
     async def rooms_of(self, lease: str) -> list[str]:
@@ -261,3 +267,34 @@ def test_an_absent_redis_sends_nobody_away() -> None:
     for world.now in range(0, 100, 5):
         world.keeper._watch()
     assert world.deaf == 0
+
+
+async def test_what_redis_refuses_is_kept_until_it_does_not(caplog) -> None:
+    world = World()
+    world.leases.failing = [Unavailable("OOM"), Unavailable("OOM"), OutcomeUnknown("late")]
+    seen = []
+
+    async def beaten(_: float) -> None:
+        seen.append(world.keeper.refusal)
+        if len(seen) == 4:
+            raise asyncio.CancelledError
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(asyncio.CancelledError):
+        patch.setattr("relay.keeper.asyncio.sleep", beaten)
+        await world.keeper.run()
+    assert seen == ["OOM", "OOM", "", ""]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_that_redis_is_away_is_no_refusal() -> None:
+    world = World()
+    world.bus.state = BusHealth(False, False, 5.0, "away")
+    world.leases.failing = [Unavailable("Redis was away for 5 s")]
+
+    async def beaten(_: float) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(asyncio.CancelledError):
+        patch.setattr("relay.keeper.asyncio.sleep", beaten)
+        await world.keeper.run()
+    assert world.keeper.refusal == ""
