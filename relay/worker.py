@@ -45,6 +45,9 @@ _DIAL = 1.5
 _LOOKED_BACK = (512, 64, 8)
 """Events in which a channel is looked for: fewer, where so many are more than is kept or read at once."""
 
+_SETTLING, _TICK = 1.5, 0.01
+"""Seconds a worker that starts has to become ready, and between two looks."""
+
 _PRESENCE_BATCH = 0.02
 """Seconds for which joins and leaves are gathered before members are told."""
 
@@ -142,6 +145,17 @@ class Worker:
         await self._stack.aclose()
 
     # What the edges ask.
+
+    async def settle(self) -> None:
+        """Wait until ready, but not for long, as health is to tell what is missing.
+
+        To be called ahead of the first client, who would be refused else: a load balancer may send some at once.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLING):
+                # Asked again and again: it is made of what several tasks find out.
+                while not self.ready:  # noqa: ASYNC110
+                    await asyncio.sleep(_TICK)
 
     @property
     def ready(self) -> bool:

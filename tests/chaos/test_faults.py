@@ -99,6 +99,30 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
     assert await pair[1].metric("relay_lease_lapses_total") == 1
 
 
+async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, own_redis: RedisServer) -> None:
+    """A load balancer sends clients as soon as the port is open, and most of all to a worker that has none yet."""
+    own_redis.signal(signal.SIGSTOP)
+    relay = await start(ready=False, redis=own_redis.url)
+
+    async def is_open() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    await eventually(is_open)
+    coming = asyncio.create_task(Client.open(f"{relay.ws}/rooms/room"))
+    answered, _ = await asyncio.wait([coming], timeout=0.5)
+    own_redis.signal(signal.SIGCONT)
+    assert not answered
+    client = await coming
+    assert client.welcome["type"] == "welcome"
+    await client.close()
+
+
 # Redis.
 
 
