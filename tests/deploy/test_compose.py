@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from relay.config import Settings
 from tests.deploy.compose import ROOT, WORKERS, Compose, wait_for
 from tests.deploy.conftest import Enter
 from tests.fleet import Client
@@ -173,6 +174,13 @@ def test_the_root_is_read_only(compose: Compose) -> None:
         assert "Read-only file system" in refused
 
 
+def test_the_load_balancer_has_a_port_for_every_client_of_a_full_worker(compose: Compose) -> None:
+    [lb] = compose.containers("lb")
+    first, last = map(int, compose.docker("exec", lb["Id"], "cat", "/proc/sys/net/ipv4/ip_local_port_range").split())
+    assert last - first > Settings().max_connections
+    assert first > 8888
+
+
 def test_everything_has_limits_restarts_and_logs_that_end(compose: Compose) -> None:
     for service, container in every_container(compose):
         host = container["HostConfig"]
@@ -221,6 +229,16 @@ def test_secrets_stay_when_everything_is_started_again(compose: Compose) -> None
     before = secrets_of(compose)
     compose("up", "--detach", "--wait", "--scale", f"worker={WORKERS}")
     assert secrets_of(compose) == before
+
+
+def test_new_secrets_replace_those_that_are_asked_for_again(compose: Compose) -> None:
+    before = secrets_of(compose)
+    compose("run", "--rm", "secrets", "new")
+    compose("restart", "redis", "worker")
+    wait_for(compose.ready)
+    after = secrets_of(compose)
+    # Grafana keeps what it was given at first, whatever the file says.
+    assert {name for name in before if before[name] == after[name]} == {"grafana_password"}
 
 
 def redis_cli(compose: Compose, user: str, *command: str) -> str:
