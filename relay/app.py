@@ -29,6 +29,7 @@ def create_app(settings: Settings, *, siblings: Sequence[str] = ()) -> Starlette
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with Worker(settings) as worker:
             app.state.worker = worker
+            await worker.settle()
             yield {"worker": worker}
 
     middleware = list(http.middleware(settings))

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from relay.bus.base import Bus
-from relay.errors import RelayError
+from relay.errors import RelayError, Unavailable
 from relay.limits import Clock
 from relay.membership import Membership
 from relay.metrics import Metrics
-from relay.presence.base import Leases
+from relay.presence.base import Beat, Leases
 
 log = logging.getLogger("relay.keeper")
 
@@ -59,6 +59,12 @@ class Keeper:
         self._touches_owed = 0.0
         self._deaf_since: float | None = None
         self._must_announce = False
+        self._refusal = ""
+
+    @property
+    def refusal(self) -> str:
+        """Why Redis, which answers, does not do what a worker asks of it (it is full, say); "" while it does."""
+        return self._refusal
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -67,22 +73,34 @@ class Keeper:
             try:
                 await self._beat()
                 await self._tend()
+                self._note("")
             except RelayError as error:
                 log.debug("beat: %s", error)
+                # That it is away, or late, others tell.
+                refused = isinstance(error, Unavailable) and self._bus.health().reachable
+                self._note(error.text if refused else "")
             self._watch()
             await asyncio.sleep(max(0.0, due - self._clock()))
             self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
 
+    def _note(self, refusal: str) -> None:
+        """Remember whether Redis refuses; logged once per change."""
+        if refusal and not self._refusal:
+            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard until it does not", refusal)
+        elif self._refusal and not refusal:
+            log.warning("Redis refuses no more")
+        self._refusal = refusal
+
     async def _beat(self) -> None:
-        dead = await self._renew()
+        beat = await self._renew()
         self._must_announce |= self._membership.untold
         if self._must_announce:
             await self._announce()
-        for lease in dead if self._clock() >= self._adopt_from else ():
-            await self._adopt(lease)
+        for lease in beat.dead if self._clock() >= self._adopt_from else ():
+            await self._adopt(lease, ended=lease in beat.ended)
 
-    async def _renew(self) -> Sequence[str]:
-        """Renew the lease; returns those that have run out."""
+    async def _renew(self) -> Beat:
+        """Renew the lease; returns what was found."""
         beat = await self._leases.beat()
         now, before = self._clock(), self._beaten
         self._beaten = now
@@ -94,7 +112,7 @@ class Keeper:
             log.warning("this worker's lease had lapsed; telling of its members anew")
             # Remembered until it succeeds: Redis may go away in the middle.
             self._must_announce = True
-        return beat.dead
+        return beat
 
     async def _renew_if_due(self) -> None:
         """To be called now and then in what may take longer than a lease."""
@@ -109,7 +127,7 @@ class Keeper:
             self._must_announce = True
             raise
 
-    async def _adopt(self, lease: str) -> None:
+    async def _adopt(self, lease: str, *, ended: bool) -> None:
         adopted, rooms = 0, await self._leases.rooms_of(lease)
         for start in range(0, len(rooms), _ADOPTED):
             asked = [self._leases.adopt(room, lease) for room in rooms[start : start + _ADOPTED]]
@@ -119,7 +137,11 @@ class Keeper:
                 # This worker was as good as dead itself meanwhile.
                 return
         await self._leases.bury(lease)
-        log.warning("worker %s is gone; %d of its members were left to this worker", lease, adopted)
+        if ended:
+            log.info("worker %s has stopped; %d of its members were left to this worker", lease, adopted)
+        else:
+            self._metrics.dead_workers.inc()
+            log.warning("worker %s is gone without a word; %d of its members were left to this worker", lease, adopted)
 
     async def _tend(self) -> None:
         now = self._clock()

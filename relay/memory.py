@@ -57,6 +57,7 @@ class MemoryRooms:
     def __init__(self, clock: Clock, wall_clock: Clock, log: LogTerms) -> None:
         self.clock = clock
         self.leases: dict[str, float] = {}
+        self.ended: set[str] = set()
         self._terms = log
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}

@@ -131,8 +131,15 @@ class Metrics:
         self.lease_lapses = Counter(
             "relay_lease_lapses_total", "Times this worker's lease had lapsed.", registry=registry
         )
+        self.dead_workers = Counter(
+            "relay_dead_workers_total",
+            "Workers that were silent for longer than their lease, as this one found.",
+            registry=registry,
+        )
         self.adopted = Counter(
-            "relay_adopted_members_total", "Members taken over from dead workers.", registry=registry
+            "relay_adopted_members_total",
+            "Members taken over from workers that died, or had stopped before the members came back.",
+            registry=registry,
         )
         self.touches = Counter("relay_touched_rooms_total", "Rooms whose time to live was renewed.", registry=registry)
         self.loop_lag = Latency(

@@ -45,6 +45,9 @@ _DIAL = 1.5
 _LOOKED_BACK = (512, 64, 8)
 """Events in which a channel is looked for: fewer, where so many are more than is kept or read at once."""
 
+_SETTLING, _TICK = 1.5, 0.01
+"""Seconds a worker that starts has to become ready, and between two looks."""
+
 _PRESENCE_BATCH = 0.02
 """Seconds for which joins and leaves are gathered before members are told."""
 
@@ -143,6 +146,17 @@ class Worker:
 
     # What the edges ask.
 
+    async def settle(self) -> None:
+        """Wait until ready, but not for long, as health is to tell what is missing.
+
+        To be called ahead of the first client, who would be refused else: a load balancer may send some at once.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLING):
+                # Asked again and again: it is made of what several tasks find out.
+                while not self.ready:  # noqa: ASYNC110
+                    await asyncio.sleep(_TICK)
+
     @property
     def ready(self) -> bool:
         """Whether clients should be sent here."""
@@ -155,7 +169,7 @@ class Worker:
 
     @property
     def _works(self) -> bool:
-        return self._keeps and (not self.settings.redis or self._bus.health().ready)
+        return self._keeps and not self._keeper.refusal and (not self.settings.redis or self._bus.health().ready)
 
     @property
     def _keeps(self) -> bool:
@@ -163,9 +177,10 @@ class Worker:
 
     def health(self) -> Health:
         """How the worker is now; costs nothing."""
-        bus = self._bus.health()
+        bus, refusal = self._bus.health(), self._keeper.refusal
+        answers = bus.reachable and not refusal
         checks = {
-            "redis": Check(bus.reachable, "answers" if bus.reachable else bus.problem),
+            "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
             "keeper": Check(self._keeps, "runs" if self._keeps else "the task has died; restart this worker"),
             "draining": Check(not self._draining, "is stopping" if self._draining else "no"),

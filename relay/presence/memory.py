@@ -106,7 +106,8 @@ class MemoryLeases:
             self._lease.renew()
         leases[str(self._lease)] = now + self._terms.lease
         self._begun = True
-        return Beat(lapsed, [name for name, deadline in leases.items() if deadline < now])
+        dead = [name for name, deadline in leases.items() if deadline < now]
+        return Beat(lapsed, dead, self._rooms.ended.intersection(dead))
 
     async def rooms_of(self, lease: str) -> Sequence[str]:
         """See `Leases.rooms_of`."""
@@ -132,8 +133,10 @@ class MemoryLeases:
         """See `Leases.bury`."""
         if lease:
             self._rooms.leases.pop(lease, None)
+            self._rooms.ended.discard(lease)
         elif str(self._lease) in self._rooms.leases:
             self._rooms.leases[str(self._lease)] = self._rooms.clock() - 1
+            self._rooms.ended.add(str(self._lease))
 
     async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:
         """See `Leases.touch`; memory forgets by itself only what is idle."""

@@ -192,10 +192,10 @@ class RedisLeases:
             self._lapsed = True
             _, flat = await self._beat(fresh=True)
         self._begun = True
-        dead = [name.decode() for name in flat[::2]]
-        self._deadlines = dict(zip(dead, [int(float(score)) for score in flat[1::2]], strict=True))
+        deadlines = {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
+        self._deadlines = {name: int(deadline) for name, deadline in deadlines.items()}
         told, self._lapsed = self._lapsed, False
-        return Beat(told, dead)
+        return Beat(told, list(deadlines), {name for name, deadline in deadlines.items() if deadline % 1})
 
     async def rooms_of(self, lease: str) -> Sequence[str]:
         """See `Leases.rooms_of`."""
@@ -217,7 +217,8 @@ class RedisLeases:
         """See `Leases.bury`; without a name, this worker's own lease ends now and is left to the others."""
         if not lease:
             seconds, _ = await self._client.call("TIME")
-            await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000, str(self._lease))
+            # Half a millisecond tells it from one that ran out: those are whole.
+            await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
             return
         await asyncio.gather(
             self._client.call("DEL", self._keys.worker_rooms(lease)),

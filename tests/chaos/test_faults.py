@@ -76,7 +76,7 @@ async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
     assert back.welcome["resumed"] is True
     assert await talks(back, watcher)
     # The dead worker's lease runs out, and its member is not there to be adopted.
-    await eventually(lambda: "is gone; 0 of its members" in a.logged)
+    await eventually(lambda: "is gone without a word; 0 of its members" in a.logged)
     assert await watcher.all_up_to_now() == []
     assert await present(a) == {"w": False, "p": False}
 
@@ -99,7 +99,49 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
     assert await pair[1].metric("relay_lease_lapses_total") == 1
 
 
+async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, own_redis: RedisServer) -> None:
+    """A load balancer sends clients as soon as the port is open, and most of all to a worker that has none yet."""
+    own_redis.signal(signal.SIGSTOP)
+    relay = await start(ready=False, redis=own_redis.url)
+
+    async def is_open() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    await eventually(is_open)
+    coming = asyncio.create_task(Client.open(f"{relay.ws}/rooms/room"))
+    answered, _ = await asyncio.wait([coming], timeout=0.5)
+    own_redis.signal(signal.SIGCONT)
+    assert not answered
+    client = await coming
+    assert client.welcome["type"] == "welcome"
+    await client.close()
+
+
 # Redis.
+
+
+async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRelay, own_redis: RedisServer) -> None:
+    relay = await start(redis=own_redis.url)
+    # PUBLISH takes no memory: the worker goes on hearing itself.
+    await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "1kb")
+    await eventually(lambda: relay.healthy(503))
+    check = (await relay.get("/health")).json()["checks"]["redis"]
+    assert not check["ok"]
+    assert check["text"].startswith("refuses: OOM command not allowed")
+    assert await relay.metric("relay_ready") == 0
+    with pytest.raises(InvalidStatus) as refused:
+        await Client.open(f"{relay.ws}/rooms/room")
+    assert refused.value.response.status_code == 503
+    await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "0")
+    await relay.ready()
+    assert relay.logged.count("Redis refuses what this worker asks (OOM command not allowed") == 1
+    assert relay.logged.count("Redis refuses no more") == 1
 
 
 async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:

@@ -241,6 +241,7 @@ async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_wor
     await join(a)
     dead = str(a.lease)
     await until_dead(b, dead)
+    assert not (await b.leases.beat()).ended
     assert list(await b.leases.rooms_of(dead)) == ["room"]
     (hold,) = await b.leases.adopt("room", dead)
     assert (hold.room, hold.peer) == ("room", "peer")
@@ -275,6 +276,7 @@ async def test_a_worker_that_stops_leaves_its_lease_to_the_others(make_worker: M
     await a.leases.beat()
     await a.leases.bury()
     await until_dead(b, str(a.lease))
+    assert list((await b.leases.beat()).ended) == [str(a.lease)]
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.compose import WORKERS, Compose, wait_for
+from relay.config import Settings
+from tests.deploy.compose import ROOT, WORKERS, Compose, wait_for
 from tests.deploy.conftest import Enter
 from tests.fleet import Client
 
@@ -71,6 +73,25 @@ async def test_replicas_come_and_go(compose: Compose, enter: Enter) -> None:
         task.cancel()
     assert (await enter("/rooms/scale")).welcome["type"] == "welcome"
     compose.scale(WORKERS)
+
+
+def test_an_upgrade_replaces_whoever_had_died_as_well(compose: Compose) -> None:
+    before = set(compose("ps", "--all", "--quiet", "worker").split())
+    compose.docker("kill", "--signal", "KILL", min(before))
+    compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=200)
+    after = set(compose("ps", "--all", "--quiet", "worker").split())
+    assert len(after) == len(before)
+    assert not before & after
+    compose.scale(WORKERS)
+
+
+def test_an_upgrade_to_what_does_not_start_says_so_and_leaves_everybody(compose: Compose, tmp_path: Path) -> None:
+    before = compose("ps", "--all", "--quiet", "worker")
+    broken = tmp_path / "broken.yml"
+    broken.write_text('services: {worker: {environment: {RELAY_BROKEN: "1"}}}\n')
+    with pytest.raises(AssertionError, match=r"RELAY_BROKEN: there is no such setting(.|\n)*those not replaced yet stay"):
+        compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=100, COMPOSE_FILE=f"{ROOT}/docker-compose.yml:{broken}")
+    assert compose("ps", "--all", "--quiet", "worker") == before
 
 
 # What clients reach.
@@ -157,6 +178,13 @@ def test_the_root_is_read_only(compose: Compose) -> None:
         assert "Read-only file system" in refused
 
 
+def test_the_load_balancer_has_a_port_for_every_client_of_a_full_worker(compose: Compose) -> None:
+    [lb] = compose.containers("lb")
+    first, last = map(int, compose.docker("exec", lb["Id"], "cat", "/proc/sys/net/ipv4/ip_local_port_range").split())
+    assert last - first > Settings().max_connections
+    assert first > 8888
+
+
 def test_everything_has_limits_restarts_and_logs_that_end(compose: Compose) -> None:
     for service, container in every_container(compose):
         host = container["HostConfig"]
@@ -205,6 +233,16 @@ def test_secrets_stay_when_everything_is_started_again(compose: Compose) -> None
     before = secrets_of(compose)
     compose("up", "--detach", "--wait", "--scale", f"worker={WORKERS}")
     assert secrets_of(compose) == before
+
+
+def test_new_secrets_replace_those_that_are_asked_for_again(compose: Compose) -> None:
+    before = secrets_of(compose)
+    compose("run", "--rm", "secrets", "new")
+    compose("restart", "redis", "worker")
+    wait_for(compose.ready)
+    after = secrets_of(compose)
+    # Grafana keeps what it was given at first, whatever the file says.
+    assert {name for name in before if before[name] == after[name]} == {"grafana_password"}
 
 
 def redis_cli(compose: Compose, user: str, *command: str) -> str:

@@ -1,7 +1,10 @@
+import asyncio
 import contextlib
 
+import pytest
+
 from relay.bus.base import BusHealth
-from relay.errors import Unavailable
+from relay.errors import OutcomeUnknown, Unavailable
 from relay.keeper import Keeper, beat_interval
 from relay.membership import Departure
 from relay.metrics import Metrics
@@ -54,9 +57,12 @@ class FakeLeases:
         self.beaten = 0
         self.names = ["r1", "r2"]
         self.on_adopt = lambda: None
+        self.failing: list[Exception] = []
 
     async def beat(self) -> Beat:
         self.beaten += 1
+        if self.failing:
+            raise self.failing.pop(0)
         return self.beats.pop(0) if self.beats else Beat(False)
 
     async def rooms_of(self, lease: str) -> list[str]:
@@ -84,6 +90,7 @@ class World:
     def __init__(self, presence_ttl: float = 30) -> None:
         self.now = 0.0
         self.deaf = 0
+        self.metrics = Metrics()
         self.membership, self.leases, self.bus = FakeMembership(), FakeLeases(), FakeBus()
         self.keeper = Keeper(
             self.membership,
@@ -94,7 +101,7 @@ class World:
             presence_ttl=presence_ttl,
             probe_interval=1,
             clock=lambda: self.now,
-            metrics=Metrics(),
+            metrics=self.metrics,
             on_deaf=self.on_deaf,
         )
 
@@ -182,6 +189,16 @@ async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
     assert world.leases.buried == ["w9"]
 
 
+async def test_only_who_died_without_a_word_is_counted_and_warned_of(caplog) -> None:
+    world = World()
+    world.now = 10
+    world.leases.beats = [Beat(False, ["w8", "w9"], {"w8"})]
+    await world.keeper._beat()
+    assert world.leases.buried == ["w8", "w9"]
+    assert world.metrics.registry.get_sample_value("relay_dead_workers_total") == 1
+    assert [record.args[0] for record in caplog.records if record.levelname == "WARNING"] == ["w9"]
+
+
 async def test_who_was_cut_off_gives_others_a_lease_to_come_back_as_well() -> None:
     world = World()
     world.leases.beats = [Beat(False, ["w9"]), Beat(True, ["w9"]), Beat(False, ["w9"]), Beat(False, ["w9"])]
@@ -250,3 +267,34 @@ def test_an_absent_redis_sends_nobody_away() -> None:
     for world.now in range(0, 100, 5):
         world.keeper._watch()
     assert world.deaf == 0
+
+
+async def test_what_redis_refuses_is_kept_until_it_does_not(caplog) -> None:
+    world = World()
+    world.leases.failing = [Unavailable("OOM"), Unavailable("OOM"), OutcomeUnknown("late")]
+    seen = []
+
+    async def beaten(_: float) -> None:
+        seen.append(world.keeper.refusal)
+        if len(seen) == 4:
+            raise asyncio.CancelledError
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(asyncio.CancelledError):
+        patch.setattr("relay.keeper.asyncio.sleep", beaten)
+        await world.keeper.run()
+    assert seen == ["OOM", "OOM", "", ""]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_that_redis_is_away_is_no_refusal() -> None:
+    world = World()
+    world.bus.state = BusHealth(False, False, 5.0, "away")
+    world.leases.failing = [Unavailable("Redis was away for 5 s")]
+
+    async def beaten(_: float) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(asyncio.CancelledError):
+        patch.setattr("relay.keeper.asyncio.sleep", beaten)
+        await world.keeper.run()
+    assert world.keeper.refusal == ""
