@@ -133,6 +133,8 @@ export class Link {
     own.asking();
     socket.onmessage = ({ data }) => this.#hear(data);
     socket.onclose = ({ code, reason }) => this.#lose(endOf(code, reason));
+    // `close` follows and says what there is to say; without a listener, that of the package `ws` throws.
+    socket.onerror = () => {};
     const late = { code: 'unreachable', text: 'no welcome in time', final: false };
     this.#deadline = setTimeout(() => this.#lose(late, LOST), this.options.connectTimeout);
   }

@@ -144,6 +144,18 @@ test('a connection that never opens, or never welcomes, is given up', () => {
   assert.equal(FakeSocket.made.length, 2);
 });
 
+test('a connection that fails is a connection that ends, before and after it is left', async () => {
+  const room = client().join('r');
+  const events = listen(room);
+  FakeSocket.last.fail();
+  assert.deepEqual(events, [['reconnecting', 'lost']]);
+  pass(250);
+  await room.leave();
+  FakeSocket.last.fail();
+  pass(60_000);
+  assert.equal(FakeSocket.made.length, 2);
+});
+
 test('a change of network is looked into at once', () => {
   const target = new EventTarget();
   globalThis.addEventListener = target.addEventListener.bind(target);
