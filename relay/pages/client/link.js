@@ -80,9 +80,9 @@ export class Link {
     }
   }
 
-  /** A command about a room that this client is in; the promise is for the answer, undefined if there is none. */
+  /** A command about a room that this client is in, or just joins; the promise is for the answer, undefined if none. */
   ask(seat, command) {
-    if (!seat.inside) return Promise.resolve(undefined);
+    if (!seat.inside && !(seat.asked && this.#ready)) return Promise.resolve(undefined);
     const key = `ask-${this.#keys++}`;
     this.#send({ ...command, room: seat.name, key });
     return new Promise((resolve) => this.#answers.set(key, resolve));
@@ -95,7 +95,13 @@ export class Link {
     await within(closeTimeout, this.ask(seat, { type: 'leave' }));
     this.#drop(seat);
     seat.end(new RelayError('left', 'this client has left the room'));
-    if (this.empty) this.#stop(1000);
+    if (this.empty) {
+      this.#stop(1000);
+    } else if (seat === this.#own && !this.#welcomed) {
+      // Nobody is left to be welcomed over this one: the next is another room's.
+      this.#close(1000);
+      this.#connect();
+    }
   }
 
   /** Lose the connection without a word, as a change of network would. It comes back by itself. */
@@ -150,6 +156,7 @@ export class Link {
 
   #welcome(seat, frame) {
     this.#joins.delete(frame.key);
+    if (!this.#seats.includes(seat)) return; // left meanwhile
     seat.welcome(frame);
     if (!this.#welcomed) {
       clearTimeout(this.#deadline);

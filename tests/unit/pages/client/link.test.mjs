@@ -280,6 +280,36 @@ test('leaving waits for what is on its way, says goodbye, and closes when nobody
   assert.equal(room.closed.code, 'left');
 });
 
+test('a room that is left before its connection is there holds up no other', async () => {
+  const relay = client();
+  const [one, two] = [relay.join('one'), relay.join('two')];
+  const { last: first } = FakeSocket;
+  await one.leave();
+  assert.equal(first.closed, 1000);
+  assert.equal(FakeSocket.made.length, 2);
+  assert.equal(FakeSocket.last.url.pathname, '/rooms/two');
+  FakeSocket.last.welcome();
+  assert.equal(two.connected, true);
+});
+
+test('a room that is left while it is being joined is left at the relay as well', async () => {
+  const relay = client();
+  const two = (relay.join('one'), relay.join('two'));
+  const events = listen(two);
+  FakeSocket.last.welcome();
+  const left = two.leave();
+  await settle();
+  const [{ key }] = FakeSocket.last.frames('join');
+  const [goodbye] = FakeSocket.last.frames('leave');
+  assert.equal(goodbye.room, 'two');
+  pass(2000);
+  await left;
+  // Too late to be of interest.
+  FakeSocket.last.say({ type: 'welcome', peer: 'me', room: 'two', id: '2-1', resume: 'key-two', first: false, key });
+  FakeSocket.last.say({ type: 'left', room: 'two', key: goodbye.key });
+  assert.deepEqual(events, [['close', 'left']]);
+});
+
 test('leaving without a relay takes no longer than it may', async () => {
   const room = client().join('r');
   FakeSocket.last.welcome();
