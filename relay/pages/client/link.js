@@ -157,18 +157,22 @@ export class Link {
   #welcome(seat, frame) {
     this.#joins.delete(frame.key);
     if (!this.#seats.includes(seat)) return; // left meanwhile
+    const begins = !this.#welcomed;
+    // Before anybody hears of it, who may end it.
+    if (begins) this.#begin(seat);
     seat.welcome(frame);
-    if (!this.#welcomed) {
-      clearTimeout(this.#deadline);
-      this.#welcomed = true;
-      this.#attempt = 0;
-      this.reconnects += 1;
-      this.backoff.reset();
-      this.#watch();
-      for (const command of seat.afterwards()) this.ask(seat, command);
-      for (const other of this.#seats) if (other !== seat) this.#join(other);
-    }
+    if (begins) for (const command of seat.afterwards()) this.ask(seat, command);
     this.wake(seat);
+  }
+
+  #begin(seat) {
+    clearTimeout(this.#deadline);
+    this.#welcomed = true;
+    this.#attempt = 0;
+    this.reconnects += 1;
+    this.backoff.reset();
+    this.#watch();
+    for (const other of this.#seats) if (other !== seat) this.#join(other);
   }
 
   // Hearing.
@@ -269,6 +273,10 @@ export class Link {
     for (const seat of this.#seats) seat.lose(end);
     // Not a short-circuit: each of them forgets its unanswered attempt.
     const takenBack = end.replaced && this.#seats.filter((seat) => seat.place.takeBack()).length > 0;
+    this.#attempt += 1;
+    const delay = end.elsewhere || takenBack ? this.backoff.soon() : this.backoff.next();
+    // Now, so that whoever enters a room when told that another has ended waits for it too.
+    this.#waiting = setTimeout(() => this.#connect(), delay);
     if (end.final && !takenBack) {
       const error = new RelayError(reason.code, reason.text);
       if (refusal) this.#end(own, error);
@@ -277,10 +285,6 @@ export class Link {
       // The next connection is another room's, if there is one.
       this.#seats.push(this.#seats.shift());
     }
-    if (this.empty) return;
-    this.#attempt += 1;
-    const delay = end.elsewhere || takenBack ? this.backoff.soon() : this.backoff.next();
-    this.#waiting = setTimeout(() => this.#connect(), delay);
     const { code, text } = reason;
     for (const seat of [...this.#seats]) seat.tell('reconnecting', { code, text, delay, attempt: this.#attempt });
   }

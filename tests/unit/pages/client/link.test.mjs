@@ -262,6 +262,30 @@ test('an attempt that the relay has refused cannot arrive late', () => {
   assert.equal(room.closed.code, 'replaced');
 });
 
+test('who drops the connection when told of it loses no other room', () => {
+  const relay = client();
+  const [one, two] = [relay.join('one'), relay.join('two')];
+  one.on('open', () => relay.drop());
+  FakeSocket.last.welcome();
+  assert.equal(FakeSocket.last.closed, 4001);
+  pass(250);
+  FakeSocket.last.welcome({ recovered: true });
+  assert.deepEqual(FakeSocket.last.frames('join').map(({ room }) => room), ['two']);
+  assert.deepEqual([one.connected, two.closed], [true, undefined]);
+});
+
+test('a room that is entered as another is refused waits for the next connection, of which there is one', () => {
+  const relay = client();
+  const [one] = [relay.join('one'), relay.join('two')];
+  one.on('close', () => relay.join('three'));
+  FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'one' });
+  FakeSocket.last.end(4501, 'peer_taken');
+  pass(250);
+  assert.equal(FakeSocket.made.length, 2);
+  FakeSocket.last.welcome();
+  assert.deepEqual(FakeSocket.last.frames('join').map(({ room }) => room), ['three']);
+});
+
 test('leaving waits for what is on its way, says goodbye, and closes when nobody is left', async () => {
   const relay = client();
   const room = relay.join('r');
