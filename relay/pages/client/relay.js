@@ -68,7 +68,7 @@ export class Relay {
   }
 
   drop() {
-    for (const link of this.#links.values()) link.drop();
+    for (const room of this.rooms) room.drop();
   }
 
   async close() {
