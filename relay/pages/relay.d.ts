@@ -197,7 +197,7 @@ export interface MeshEvents {
   };
 }
 
-/** A call of everybody with everybody, by perfect negotiation. */
+/** A call of everybody with everybody, by perfect negotiation; it ends with its room. */
 export class Mesh extends EventTarget {
   private constructor();
   readonly room: Room;

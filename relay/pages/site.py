@@ -25,7 +25,7 @@ _FILES: Final = {
 }
 
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {websocket}; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{websocket}; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -63,7 +63,7 @@ class Page:
         body = self._template.substitute({name: html.escape(value) for name, value in fields.items()})
         headers = {
             **COMMON_HEADERS,
-            "Content-Security-Policy": _POLICY.format(websocket=_origin(websocket)),
+            "Content-Security-Policy": _POLICY.format(websocket=_source(websocket)),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Permissions-Policy": "camera=(self), microphone=(self)",
             "Referrer-Policy": "no-referrer",
@@ -86,5 +86,7 @@ def wants_page(request: Request) -> bool:
     return "application/json" not in kinds or kinds.index("text/html") < kinds.index("application/json")
 
 
-def _origin(url: str) -> str:
-    return "/".join(url.split("/")[:3])
+def _source(url: str) -> str:
+    # Policies cannot name an IPv6 address: browsers complain of one, and take 'self' for the WebSocket as well.
+    origin = "/".join(url.split("/")[:3])
+    return "" if "[" in origin else f" {origin}"

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 
@@ -9,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay.http.answers import COMMON_HEADERS
+
+_GZIP = re.compile(r"gzip(?:;(?!q=0(?:\.0*)?$).*)?")
 
 
 class StaticFile:
@@ -39,7 +42,7 @@ def read(name: str) -> str:
 
 def _takes_gzip(accepted: str) -> bool:
     offers = [offer.strip().replace(" ", "").lower() for offer in accepted.split(",")]
-    return any(offer == "gzip" or (offer.startswith("gzip;") and not offer.endswith("q=0")) for offer in offers)
+    return any(_GZIP.fullmatch(offer) for offer in offers)
 
 
 def _has(tags: str, tag: str) -> bool:

@@ -106,6 +106,15 @@ async def test_the_demo_two_people_meet_call_and_come_back(open_tab: OpenTab, fl
     await bob.until("!document.getElementById('enter').hidden")
 
 
+async def test_a_room_that_cannot_be_is_said_to_be_none(open_tab: OpenTab, fleet: Fleet) -> None:
+    tab = await open_tab(f"{fleet[0].http}/demo?room=..")
+    await tab.page.fill("#name", "Ada")
+    await tab.page.press("#name", "Enter")
+    await tab.until("!document.getElementById('problem').hidden")
+    await enter(tab, "Ada", "after-all")
+    assert await tab.run("document.getElementById('people').textContent") == "Ada (you)"
+
+
 async def test_what_others_say_stays_text(open_tab: OpenTab, fleet: Fleet) -> None:
     relay = fleet[0]
     tab = await open_tab(f"{relay.http}/demo?room={quote(EVIL)}")

@@ -80,9 +80,9 @@ export class Link {
     }
   }
 
-  /** A command about a room that this client is in; the promise is for the answer, undefined if there is none. */
+  /** A command about a room that this client is in, or just joins; the promise is for the answer, undefined if none. */
   ask(seat, command) {
-    if (!seat.inside) return Promise.resolve(undefined);
+    if (!seat.inside && !(seat.asked && this.#ready)) return Promise.resolve(undefined);
     const key = `ask-${this.#keys++}`;
     this.#send({ ...command, room: seat.name, key });
     return new Promise((resolve) => this.#answers.set(key, resolve));
@@ -95,7 +95,13 @@ export class Link {
     await within(closeTimeout, this.ask(seat, { type: 'leave' }));
     this.#drop(seat);
     seat.end(new RelayError('left', 'this client has left the room'));
-    if (this.empty) this.#stop(1000);
+    if (this.empty) {
+      this.#stop(1000);
+    } else if (seat === this.#own && !this.#welcomed) {
+      // Nobody is left to be welcomed over this one: the next is another room's.
+      this.#close(1000);
+      this.#connect();
+    }
   }
 
   /** Lose the connection without a word, as a change of network would. It comes back by itself. */
@@ -133,6 +139,8 @@ export class Link {
     own.asking();
     socket.onmessage = ({ data }) => this.#hear(data);
     socket.onclose = ({ code, reason }) => this.#lose(endOf(code, reason));
+    // `close` follows and says what there is to say; without a listener, that of the package `ws` throws.
+    socket.onerror = () => {};
     const late = { code: 'unreachable', text: 'no welcome in time', final: false };
     this.#deadline = setTimeout(() => this.#lose(late, LOST), this.options.connectTimeout);
   }
@@ -148,18 +156,23 @@ export class Link {
 
   #welcome(seat, frame) {
     this.#joins.delete(frame.key);
+    if (!this.#seats.includes(seat)) return; // left meanwhile
+    const begins = !this.#welcomed;
+    // Before anybody hears of it, who may end it.
+    if (begins) this.#begin(seat);
     seat.welcome(frame);
-    if (!this.#welcomed) {
-      clearTimeout(this.#deadline);
-      this.#welcomed = true;
-      this.#attempt = 0;
-      this.reconnects += 1;
-      this.backoff.reset();
-      this.#watch();
-      for (const command of seat.afterwards()) this.ask(seat, command);
-      for (const other of this.#seats) if (other !== seat) this.#join(other);
-    }
+    if (begins) for (const command of seat.afterwards()) this.ask(seat, command);
     this.wake(seat);
+  }
+
+  #begin(seat) {
+    clearTimeout(this.#deadline);
+    this.#welcomed = true;
+    this.#attempt = 0;
+    this.reconnects += 1;
+    this.backoff.reset();
+    this.#watch();
+    for (const other of this.#seats) if (other !== seat) this.#join(other);
   }
 
   // Hearing.
@@ -260,6 +273,10 @@ export class Link {
     for (const seat of this.#seats) seat.lose(end);
     // Not a short-circuit: each of them forgets its unanswered attempt.
     const takenBack = end.replaced && this.#seats.filter((seat) => seat.place.takeBack()).length > 0;
+    this.#attempt += 1;
+    const delay = end.elsewhere || takenBack ? this.backoff.soon() : this.backoff.next();
+    // Now, so that whoever enters a room when told that another has ended waits for it too.
+    this.#waiting = setTimeout(() => this.#connect(), delay);
     if (end.final && !takenBack) {
       const error = new RelayError(reason.code, reason.text);
       if (refusal) this.#end(own, error);
@@ -268,10 +285,6 @@ export class Link {
       // The next connection is another room's, if there is one.
       this.#seats.push(this.#seats.shift());
     }
-    if (this.empty) return;
-    this.#attempt += 1;
-    const delay = end.elsewhere || takenBack ? this.backoff.soon() : this.backoff.next();
-    this.#waiting = setTimeout(() => this.#connect(), delay);
     const { code, text } = reason;
     for (const seat of [...this.#seats]) seat.tell('reconnecting', { code, text, delay, attempt: this.#attempt });
   }

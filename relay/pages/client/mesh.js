@@ -31,6 +31,7 @@ export class Mesh extends EventTarget {
     room.on('leave', ({ peer }) => this.#part(peer), until);
     // Who lost its place has left, for the others: they must be told that it is back.
     room.on('resumed', ({ recovered }) => recovered || this.#comeAgain(), until);
+    room.on('close', () => this.close(), until);
     room.ready.then(() => this.#say({ hello: this.#mark }), () => {});
   }
 
@@ -69,6 +70,7 @@ export class Mesh extends EventTarget {
   }
 
   #hear(peer, message) {
+    if (peer === this.room.peer) return; // of a room that echoes
     if (message?.bye) this.#part(peer);
     if (typeof message?.hello === 'string') this.#greet(peer, message.hello);
     if (!message?.description && !message?.candidate) return;

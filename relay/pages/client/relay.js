@@ -11,6 +11,8 @@ import { Seat } from './seat.js';
 
 const SCHEMES = { 'http:': 'ws:', 'https:': 'wss:' };
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/;
+// What no address can carry, however it is written: the browser would ask for another room, or for none.
+const NO_ROOM = /^\.{1,2}$|\p{Surrogate}/u;
 
 /** See relay.d.ts for all of it. */
 export class Relay {
@@ -40,6 +42,7 @@ export class Relay {
   }
 
   join(name, { peer = this.#options.peer, token = this.#options.token, ...options } = {}) {
+    checkRoom(name);
     if ([...this.#rooms].some((room) => room.name === name && room.peer === peer)) {
       throw new RelayError('already_joined', `this client is in ${name} as ${peer} already`);
     }
@@ -47,6 +50,7 @@ export class Relay {
   }
 
   async presence(name) {
+    checkRoom(name);
     const answer = await fetch(`${this.#places[0].base.replace(/^ws/, 'http')}/rooms/${encodeURIComponent(name)}`);
     const body = await answer.json();
     if (!answer.ok) throw new RelayError(body.error.code, body.error.text);
@@ -68,7 +72,7 @@ export class Relay {
   }
 
   drop() {
-    for (const link of this.#links.values()) link.drop();
+    for (const room of this.rooms) room.drop();
   }
 
   async close() {
@@ -111,6 +115,10 @@ export class Relay {
     };
     return { room, listen };
   }
+}
+
+function checkRoom(name) {
+  if (NO_ROOM.test(name)) throw new RelayError('bad_room', 'no address can carry this name');
 }
 
 /** An address: where the relay is, and the room in it, null for its default room. */

@@ -25,11 +25,11 @@ async function enter(name, own) {
   sessionStorage.setItem('name', own);
   const submit = $('enter-form').querySelector('button');
   submit.disabled = true;
-  room = relay.join(name);
-  names.set(room.peer, own);
-  listenToPeople(own);
-  listenToConnection(own);
   try {
+    room = relay.join(name);
+    names.set(room.peer, own);
+    listenToPeople(own);
+    listenToConnection(own);
     await room.ready;
   } catch ({ text }) {
     $('problem').textContent = `The relay did not let you in: ${text}`;

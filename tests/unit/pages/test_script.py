@@ -62,6 +62,7 @@ async def test_who_has_it_is_told_so(site: MakeSite, path: str) -> None:
     plain = await here.get(path, headers={"Accept-Encoding": "br, gzip;q=0"})
     packed = await here.get(path, headers={"Accept-Encoding": "gzip"})
     assert "content-encoding" not in plain.headers
+    assert "content-encoding" not in (await here.get(path, headers={"Accept-Encoding": "gzip; q=0.000"})).headers
     assert packed.headers["content-encoding"] == "gzip"
     assert plain.content == packed.content
     assert plain.headers["etag"] != packed.headers["etag"]

@@ -111,6 +111,11 @@ async def test_what_is_no_host_is_not_repeated(site: MakeSite, host: str) -> Non
     assert await shown(site(port=1234), Host=host) == "ws://localhost:1234"
 
 
+async def test_an_address_that_no_policy_can_name_is_the_page_s_own(site: MakeSite) -> None:
+    page = await site().get("/demo", headers={"Host": "[::1]:8888"})
+    assert "connect-src 'self';" in page.headers["content-security-policy"]
+
+
 async def test_the_setting_knows_better(site: MakeSite) -> None:
     here = site(public_url="https://signal.example/relay/")
     assert await shown(here, Host="internal:8888") == "wss://signal.example/relay"

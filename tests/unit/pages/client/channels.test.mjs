@@ -97,3 +97,12 @@ test('more channels than the relay allows: it sends all, and what is not ours is
   FakeSocket.last.say({ from: 'a', id: '1-3', channel: 'one', message: 1 });
   assert.deepEqual(heard, [1]);
 });
+
+test('the connection of the channels is one of those that are dropped', () => {
+  const relay = client();
+  relay.openSocket({ channel: 'one' });
+  const { last: first } = FakeSocket;
+  first.welcome();
+  relay.drop();
+  assert.equal(first.closed, 4001);
+});

@@ -144,6 +144,18 @@ test('a connection that never opens, or never welcomes, is given up', () => {
   assert.equal(FakeSocket.made.length, 2);
 });
 
+test('a connection that fails is a connection that ends, before and after it is left', async () => {
+  const room = client().join('r');
+  const events = listen(room);
+  FakeSocket.last.fail();
+  assert.deepEqual(events, [['reconnecting', 'lost']]);
+  pass(250);
+  await room.leave();
+  FakeSocket.last.fail();
+  pass(60_000);
+  assert.equal(FakeSocket.made.length, 2);
+});
+
 test('a change of network is looked into at once', () => {
   const target = new EventTarget();
   globalThis.addEventListener = target.addEventListener.bind(target);
@@ -250,6 +262,30 @@ test('an attempt that the relay has refused cannot arrive late', () => {
   assert.equal(room.closed.code, 'replaced');
 });
 
+test('who drops the connection when told of it loses no other room', () => {
+  const relay = client();
+  const [one, two] = [relay.join('one'), relay.join('two')];
+  one.on('open', () => relay.drop());
+  FakeSocket.last.welcome();
+  assert.equal(FakeSocket.last.closed, 4001);
+  pass(250);
+  FakeSocket.last.welcome({ recovered: true });
+  assert.deepEqual(FakeSocket.last.frames('join').map(({ room }) => room), ['two']);
+  assert.deepEqual([one.connected, two.closed], [true, undefined]);
+});
+
+test('a room that is entered as another is refused waits for the next connection, of which there is one', () => {
+  const relay = client();
+  const [one] = [relay.join('one'), relay.join('two')];
+  one.on('close', () => relay.join('three'));
+  FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'one' });
+  FakeSocket.last.end(4501, 'peer_taken');
+  pass(250);
+  assert.equal(FakeSocket.made.length, 2);
+  FakeSocket.last.welcome();
+  assert.deepEqual(FakeSocket.last.frames('join').map(({ room }) => room), ['three']);
+});
+
 test('leaving waits for what is on its way, says goodbye, and closes when nobody is left', async () => {
   const relay = client();
   const room = relay.join('r');
@@ -266,6 +302,36 @@ test('leaving waits for what is on its way, says goodbye, and closes when nobody
   await left;
   assert.equal(FakeSocket.last.closed, 1000);
   assert.equal(room.closed.code, 'left');
+});
+
+test('a room that is left before its connection is there holds up no other', async () => {
+  const relay = client();
+  const [one, two] = [relay.join('one'), relay.join('two')];
+  const { last: first } = FakeSocket;
+  await one.leave();
+  assert.equal(first.closed, 1000);
+  assert.equal(FakeSocket.made.length, 2);
+  assert.equal(FakeSocket.last.url.pathname, '/rooms/two');
+  FakeSocket.last.welcome();
+  assert.equal(two.connected, true);
+});
+
+test('a room that is left while it is being joined is left at the relay as well', async () => {
+  const relay = client();
+  const two = (relay.join('one'), relay.join('two'));
+  const events = listen(two);
+  FakeSocket.last.welcome();
+  const left = two.leave();
+  await settle();
+  const [{ key }] = FakeSocket.last.frames('join');
+  const [goodbye] = FakeSocket.last.frames('leave');
+  assert.equal(goodbye.room, 'two');
+  pass(2000);
+  await left;
+  // Too late to be of interest.
+  FakeSocket.last.say({ type: 'welcome', peer: 'me', room: 'two', id: '2-1', resume: 'key-two', first: false, key });
+  FakeSocket.last.say({ type: 'left', room: 'two', key: goodbye.key });
+  assert.deepEqual(events, [['close', 'left']]);
 });
 
 test('leaving without a relay takes no longer than it may', async () => {

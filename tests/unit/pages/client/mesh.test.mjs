@@ -149,3 +149,20 @@ test('what makes no sense is told, and ends nothing', async () => {
   await hear({ by: 'zoe-1', to: hello, description: 'nonsense' });
   assert.deepEqual(errors, ['zoe']);
 });
+
+test('who hears itself does not call itself', async () => {
+  const before = said().length;
+  await hear(said()[0], 'me');
+  await hear({ hello: 'me-before' }, 'me');
+  assert.equal(said().length, before);
+  assert.equal(FakeConnection.made.length, 0);
+});
+
+test('the call ends with its room', async () => {
+  const gone = [];
+  mesh.on('gone', ({ peer }) => gone.push(peer));
+  await hear({ hello: 'al-1' }, 'al');
+  FakeSocket.last.end(4500, 'replaced');
+  assert.deepEqual(gone, ['al']);
+  assert.equal(FakeConnection.made[0].signalingState, 'closed');
+});

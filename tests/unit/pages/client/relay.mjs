@@ -42,6 +42,12 @@ export class FakeSocket {
     this.onclose?.({ code, reason });
   }
 
+  /** It could not connect; like that of the package `ws`, it throws if nobody listens. */
+  fail() {
+    this.onerror({ type: 'error' });
+    this.end(1006);
+  }
+
   get resume() {
     return this.protocols[1].slice('resume.'.length);
   }

@@ -90,3 +90,14 @@ test('a room is joined once at a time', async () => {
   await assert.rejects(room.ready);
   relay.join('r');
 });
+
+test('names that no address can carry are refused at once, and nothing is left of them', async () => {
+  const relay = client();
+  for (const name of ['.', '..', 'a\ud800']) {
+    assert.throws(() => relay.join(name), { code: 'bad_room' });
+    await assert.rejects(relay.presence(name), { code: 'bad_room' });
+  }
+  assert.deepEqual([relay.rooms, FakeSocket.made], [[], []]);
+  assert.equal(relay.join('r').name, 'r');
+  assert.equal(FakeSocket.made.length, 1);
+});
