@@ -86,7 +86,7 @@ class Keeper:
     def _note(self, refusal: str) -> None:
         """Remember whether Redis refuses; logged once per change."""
         if refusal and not self._refusal:
-            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard until it does not", refusal)
+            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard meanwhile", refusal)
         elif self._refusal and not refusal:
             log.warning("Redis refuses no more")
         self._refusal = refusal

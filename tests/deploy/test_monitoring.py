@@ -76,9 +76,12 @@ def test_alerts_say_what_they_should(compose: Compose) -> None:
 
 
 def test_it_finds_every_worker_and_the_load_balancer(prometheus: Prometheus) -> None:
-    (targets,) = prometheus.ask("/api/v1/targets?state=active")
-    up = [(one["labels"]["job"], one["health"]) for one in targets["data"]["activeTargets"]]
-    assert sorted(up) == [("balancer", "up"), *[("relay", "up")] * WORKERS]
+    def targets() -> list[tuple[str, str]]:
+        (answer,) = prometheus.ask("/api/v1/targets?state=active")
+        return sorted((one["labels"]["job"], one["health"]) for one in answer["data"]["activeTargets"])
+
+    # Each is asked when its turn comes, within the first five seconds.
+    wait_for(lambda: targets() == [("balancer", "up"), *[("relay", "up")] * WORKERS], 20)
 
 
 def test_its_alerts_are_all_there_and_none_is_broken(prometheus: Prometheus) -> None:
