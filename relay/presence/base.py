@@ -50,7 +50,8 @@ class Admission:
     """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed).
 
     `began` is the id with which the place was given for the first time: what was said earlier is not for this peer.
-    `first` if nobody else has one, connected or held: of several who come at once, exactly one is.
+    `first` if nobody else has one, connected or held: of several who come at once, exactly one is. Who asks again for
+    want of an answer is told what that answer was: nobody else's place began earlier.
     """
 
     generation: int

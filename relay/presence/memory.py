@@ -34,7 +34,9 @@ class MemoryPresence:
         state.places[peer] = Place(generation, str(self._lease), fresh, offered, began)
         self._rooms.emit(TakenOver(room, place, peer, generation) if before else Joined(room, place, peer))
         present = self._roster(state) if roster else None
-        return Admission(generation, place, before is not None, present, began, first=len(state.places) == 1)
+        unheard = before is not None and offered == before.previous
+        first = len(state.places) == 1 or (unheard and began == min(one.began for one in state.places.values()))
+        return Admission(generation, place, before is not None, present, began, first=first)
 
     async def announce(self, seats: Sequence[Seat]) -> Sequence[Seat]:
         """See `Presence.announce`."""

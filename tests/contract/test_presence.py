@@ -69,6 +69,26 @@ async def test_who_is_first_counts_the_held_but_not_oneself(make_worker: MakeWor
     assert given.first
 
 
+async def test_who_was_first_and_did_not_hear_it_is_told_when_asking_again(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    # A place has two digits by and by: ids are numbers, not text.
+    for _ in range(4):
+        assert await a.presence.leave((await join(a, "before"))[0])
+    one, _ = await join(a, "one", offered="key-1", fresh="f1")
+    two, given = await join(b, "two", offered="key-2", fresh="f1")
+    assert not given.first
+    await a.presence.leave(one, hold=10)
+    await b.presence.leave(two, hold=10)
+    _, given = await join(b, "two", offered="key-2", fresh="f2")
+    assert not given.first
+    _, given = await join(b, "one", offered="key-1", fresh="f2")
+    assert given.first
+    # This one did hear, and comes back with what it was told.
+    _, given = await join(a, "one", offered="f2", fresh="f3")
+    assert not given.first
+
+
 async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await join(a, fresh="f1")
