@@ -7,7 +7,7 @@ comes with a lower one has lost the place. A *lease* is a worker's sign of life;
 
 import secrets
 from asyncio import Future
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,8 +50,8 @@ class Admission:
     """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed).
 
     `began` is the id with which the place was given for the first time: what was said earlier is not for this peer.
-    `first` if nobody else has one, connected or held: of several who come at once, exactly one is. Who asks again for want
-    of an answer is told what that answer was: nobody else's place began earlier.
+    `first` if nobody else has one, connected or held: of several who come at once, exactly one is. Who asks again for
+    want of an answer is told what that answer was: nobody else's place began earlier.
     """
 
     generation: int
@@ -91,14 +91,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat found: whether the worker's own lease had lapsed, and which other leases have.
-
-    Of the `dead`, those `ended` did not run out: their workers stopped, and said so.
-    """
+    """What a heartbeat found: whether the worker's own lease had lapsed, and which other leases have."""
 
     lapsed: bool
     dead: Sequence[str] = ()
-    ended: Collection[str] = ()
 
 
 class Presence(Protocol):

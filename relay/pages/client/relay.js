@@ -51,10 +51,19 @@ export class Relay {
 
   async presence(name) {
     checkRoom(name);
-    const answer = await fetch(`${this.#places[0].base.replace(/^ws/, 'http')}/rooms/${encodeURIComponent(name)}`);
-    const body = await answer.json();
-    if (!answer.ok) throw new RelayError(body.error.code, body.error.text);
-    return body;
+    let failure;
+    for (const { base } of this.#places) {
+      try {
+        const answer = await fetch(`${base.replace(/^ws/, 'http')}/rooms/${encodeURIComponent(name)}`);
+        const body = await answer.json();
+        if (answer.ok) return body;
+        throw new RelayError(body.error.code, body.error.text);
+      } catch (error) {
+        if (error instanceof RelayError) throw error;
+        failure = error;
+      }
+    }
+    throw new RelayError('unreachable', failure.message);
   }
 
   async iceServers() {

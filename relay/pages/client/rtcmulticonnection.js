@@ -74,9 +74,11 @@ class Socket {
     try {
       await this.#room?.leave();
       const room = this.relay.join(name, { peer: this.connection.userid });
+      // At once, so that it can be left again before it is ready.
+      this.#room = room;
       await room.ready;
       if (room.first !== opens) {
-        room.leave();
+        this.disconnect();
         callback(false, 'Room not available');
         return;
       }
@@ -89,7 +91,6 @@ class Socket {
 
   #listen(room) {
     const { connection } = this;
-    this.#room = room;
     room.on('message', ({ channel, message }) => {
       if (channel === RMC_CHANNEL) this.#tell(message.event, ...message.values);
     });

@@ -83,7 +83,7 @@ export class Seat {
   end(error) {
     if (this.over) return;
     this.over = error;
-    this.inside = false;
+    this.inside = this.asked = false;
     this.outbox.fail(error);
     this.tell('close', { code: error.code, text: error.text });
   }

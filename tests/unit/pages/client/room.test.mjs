@@ -101,3 +101,18 @@ test('names that no address can carry are refused at once, and nothing is left o
   assert.equal(relay.join('r').name, 'r');
   assert.equal(FakeSocket.made.length, 1);
 });
+
+test('who is in a room is asked of the next place where one does not answer', async (context) => {
+  const asked = [];
+  const answers = { one: () => { throw new TypeError('fetch failed'); }, two: () => ({ ok: true, json: async () => ({ count: 1 }) }) };
+  context.mock.method(globalThis, 'fetch', async (url) => {
+    asked.push(url);
+    return answers[new URL(url).host]();
+  });
+  assert.deepEqual(await client(['ws://one', 'wss://two/path']).presence('r'), { count: 1 });
+  assert.deepEqual(asked, ['http://one/rooms/r', 'https://two/path/rooms/r']);
+  await assert.rejects(client('ws://one').presence('r'), { code: 'unreachable', text: 'fetch failed' });
+  const refusal = { code: 'rate_limited', text: 'later' };
+  answers.one = () => ({ ok: false, json: async () => ({ error: refusal }) });
+  await assert.rejects(client(['ws://one', 'ws://two']).presence('r'), refusal);
+});
