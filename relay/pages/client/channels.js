@@ -22,8 +22,9 @@ export class Channels {
 
   open(config, channel) {
     this.#handlers.set(channel, config);
-    const there = this.#listen(channel);
-    if (config.onopen) there.then(() => setTimeout(() => config.onopen(), OPENING));
+    const opened = () => config.onopen && setTimeout(() => config.onopen(), OPENING);
+    // Left unhandled, a refusal would be the end of a process in Node; a page's console shows it all the same.
+    this.#listen(channel).then(opened, (error) => globalThis.reportError?.(error));
     const send = (message) => {
       // There is nobody to tell: the libraries look at no answer, and the room's `close` event says why it ended.
       this.#room.send(message, { channel, sender: this.#sender, timeout: Infinity }).catch(() => {});

@@ -106,3 +106,16 @@ test('the connection of the channels is one of those that are dropped', () => {
   relay.drop();
   assert.equal(first.closed, 4001);
 });
+
+test('a room that is refused is no rejection that nobody handles', async (context) => {
+  const reported = [];
+  globalThis.reportError = ({ code }) => reported.push(code);
+  context.after(() => delete globalThis.reportError);
+  const opened = [];
+  const relay = client();
+  for (const config of [{ channel: 'one', onopen: () => opened.push(true) }, { channel: 'two' }]) relay.openSocket(config);
+  FakeSocket.last.end(4502, 'bad_request');
+  await settle();
+  pass(1000);
+  assert.deepEqual([opened, reported], [[], ['bad_request', 'bad_request']]);
+});
