@@ -7,7 +7,7 @@ comes with a lower one has lost the place. A *lease* is a worker's sign of life;
 
 import secrets
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -91,10 +91,14 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat found: whether the worker's own lease had lapsed, and which other leases have."""
+    """What a heartbeat found: whether the worker's own lease had lapsed, and which other leases have.
+
+    Of the `dead`, those `ended` did not run out: their workers stopped, and said so.
+    """
 
     lapsed: bool
     dead: Sequence[str] = ()
+    ended: Collection[str] = ()
 
 
 class Presence(Protocol):
