@@ -36,6 +36,7 @@ from relay.redis.client import RedisClient
 from relay.redis.keys import Keys
 from relay.redis.link import Dialer
 from relay.repair import Repairs
+from relay.surrogates import reading
 
 log = logging.getLogger("relay.worker")
 
@@ -229,7 +230,7 @@ class Worker:
 
     async def publish(self, room: str, envelope: bytes) -> Receipt:
         """Send an envelope that comes from a server; raises as `envelope.read` and `Bus.publish` do."""
-        return await self.membership.publish_from_server(room, read_envelope(envelope))
+        return await self.membership.publish_from_server(room, reading(read_envelope, envelope))
 
     def opened(self, client: Client) -> None:
         """A client is one of this worker's, until `closed`."""

@@ -27,6 +27,7 @@ from relay.gateways.serving import client_address, header, serve
 from relay.gateways.session import Session
 from relay.ice import IceServer, parse_ice_servers
 from relay.names import check_peer, check_room
+from relay.surrogates import reading
 
 SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."
@@ -103,7 +104,7 @@ class NativeCodec:
         """See `Codec.receive`."""
         if not frame.is_text:
             raise BadFrame("binary_frame")
-        return read_frame(frame.data) or _read_command(frame.data)
+        return reading(_read, frame.data)
 
     def encode(self, event: events.Event) -> Frame:
         """See `Codec.encode`."""
@@ -112,6 +113,10 @@ class NativeCodec:
             return Frame(event.body + end)
         fields = _as_json(event, tagged=self._tagged)
         return Frame(_json.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
+
+
+def _read(data: bytes) -> Command:
+    return read_frame(data) or _read_command(data)
 
 
 def _read_command(data: bytes) -> Command:

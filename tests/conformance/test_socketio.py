@@ -108,6 +108,19 @@ async def test_each_pair_of_versions_over_each_transport(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+async def test_a_text_that_was_cut_within_a_character(
+    workers: tuple[Relay, Relay], node: Node, room: str, version: str
+) -> None:
+    ann, ben = [await node.open(version, relay.http, **WEBSOCKET, query=f"room={room}") for relay in workers]
+    ann.emit("message", "cut \ud83d")
+    assert await ben.event() == ("message", ["cut \ufffd"])
+    ann.emit("message", {"message": "\ude00 cut"})
+    assert await ben.event() == ("message", [{"message": "\ufffd cut"}])
+    for client in (ann, ben):
+        client.do("disconnect")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_namespaces_are_rooms(workers: tuple[Relay, Relay], node: Node, room: str, version: str) -> None:
     ann = await node.open(version, f"{workers[0].http}/rooms/{room}", **WEBSOCKET)
     native = await plain(workers[1], room, "?presence=1")

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from relay.codec import Frame
 from relay.gateways.socketio.packets import BadPacket
+from relay.surrogates import without_lone_surrogates
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
@@ -171,5 +172,7 @@ def _parcel(kind: int, namespace: str, number: str, json: bytes) -> Parcel:
             case _ if kind == DISCONNECT and not json:
                 return Parcel(kind, namespace)
     except (msgspec.MsgspecError, RecursionError):
-        pass
+        whole = without_lone_surrogates(json)
+        if whole != json:
+            return _parcel(kind, namespace, number, whole)
     raise BadPacket("a payload that this type does not have")

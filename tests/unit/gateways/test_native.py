@@ -39,6 +39,8 @@ ID = MessageId(5, 6)
         ('{"type":"presence"}', AskPresence()),
         ('{"type":"ping","key":"k"}', Ping("", "k")),
         ('{"key":"k","type":"ping","unknown":1}', Ping("", "k")),
+        (r'{"channel":"\ud83d","a":"\ude00"}', Publish(rb'{"channel":"\ufffd","a":"\ufffd"}', (), "\ufffd")),
+        (r'{"type":"publish","envelope":{"a":"\ud83d"}}', Publish(rb'{"a":"\ufffd"}')),
     ],
 )
 def test_frames_and_the_commands_they_are(text: str, command: object) -> None:

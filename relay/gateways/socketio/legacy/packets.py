@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from relay.codec import Frame
 from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet, Wording
 from relay.gateways.socketio.words import Told, escaped
+from relay.surrogates import without_lone_surrogates
 
 DISCONNECT, CONNECT, HEARTBEAT, TEXT, JSON, EVENT, ACK, ERROR, IGNORED = range(9)
 
@@ -43,6 +44,16 @@ class Parcel(NamedTuple):
 
 def read_parcel(data: bytes) -> Parcel:
     """Read a packet; a message, as text or JSON, is the event `message`. Raises `BadPacket`."""
+    try:
+        return _parcel(data)
+    except BadPacket:
+        whole = without_lone_surrogates(data)
+        if whole == data:
+            raise
+    return _parcel(whole)
+
+
+def _parcel(data: bytes) -> Parcel:
     found = _PACKET.fullmatch(data)
     if found is None:
         raise BadPacket("not a packet of Socket.IO 0.9")
@@ -84,7 +95,7 @@ class LegacyFraming:
         packets: list[Packet] = []
         units, at = text.encode("utf-16-le"), 0
         mark = _MARK.encode("utf-16-le")
-        while at < len(units) and len(packets) < MAX_PACKETS:
+        while at < len(units):
             end = units.find(mark, at + 2, at + 2 * _MAX_DIGITS + 4)
             digits = units[at + 2 : end].replace(b"\0", b"")
             if end < 0 or units[at : at + 2] != mark or not digits.isdigit():
@@ -93,6 +104,8 @@ class LegacyFraming:
             if at > len(units):
                 raise BadPacket("a packet shorter than its length")
             packets.append(_packet(units[end + 2 : at].decode("utf-16-le", "replace").encode()))
+            if len(packets) > MAX_PACKETS:
+                raise BadPacket(f"more than {MAX_PACKETS} packets")
         return packets
 
     def write_payload(self, frames: Iterable[Frame]) -> bytes:

@@ -18,7 +18,7 @@ from relay.gateways.socketio.legacy.packets import (
     Parcel,
     read_parcel,
 )
-from relay.gateways.socketio.packets import CLOSE, MESSAGE, NOOP, PONG, BadPacket, Packet
+from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet
 from relay.gateways.socketio.words import Told
 
 FRAMING = LegacyFraming()
@@ -68,7 +68,15 @@ def test_payloads() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["\ufffd", "\ufffd\ufffd1::", "\ufffdx\ufffd1::", "\ufffd9\ufffd1::", "\ufffd3\ufffd1::x"]
+    "body",
+    [
+        "\ufffd",
+        "\ufffd\ufffd1::",
+        "\ufffdx\ufffd1::",
+        "\ufffd9\ufffd1::",
+        "\ufffd3\ufffd1::x",
+        "\ufffd3\ufffd8::" * (MAX_PACKETS + 1),
+    ],
 )
 def test_bad_payloads_are_refused(body: str) -> None:
     with pytest.raises(BadPacket):

@@ -44,6 +44,8 @@ def read(*messages: str | bytes, limit: int = 100) -> list[Parcel]:
         ("3/rooms/x,12[]", Parcel(ACK, "/rooms/x", "12", [])),
         ('30["ok"]', Parcel(ACK, "/", "0", [b'"ok"'])),
         ('50-["a"]', Parcel(BINARY_EVENT, "/", values=[b'"a"'])),
+        (r'2["cut \ud83d","\\ud83d"]', Parcel(EVENT, "/", values=[rb'"cut \ufffd"', rb'"\\ud83d"'])),
+        (r'0{"name":"\ud83d"}', Parcel(CONNECT, "/", auth={"name": "\ufffd"})),
     ],
 )
 def test_packets(text: str, parcel: Parcel) -> None:
