@@ -6,12 +6,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fleet import Client, RedisServer, Relay
 
 MakeRelay = Callable[..., Awaitable[Relay]]
 MakeFleet = Callable[..., Awaitable[list[Relay]]]
 MakeClient = Callable[..., Awaitable[Client]]
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("relay")
 
 _numbers = itertools.count()
 

@@ -76,9 +76,8 @@ class Guest:
             while True:
                 self._take(str(await client.next()))
         finally:
-            self.client = None
-            if isinstance(client, OverPolling):
-                await client.close()
+            self.client = client
+            await self.lose()
 
     def _take(self, packet: str) -> None:
         head, _, rest = packet.partition(",")

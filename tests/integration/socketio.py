@@ -67,7 +67,11 @@ class OverWebSocket(Packets):
         url = f"{relay.ws}/socket.io/?{query}&transport=websocket"
         socket = await connect(url, compression=None, ping_interval=None, proxy=None, **options)
         client = cls(socket, namespace)
-        assert str(await client.raw())[0] == "0"
+        try:
+            assert str(await client.raw())[0] == "0"
+        except BaseException:
+            client.lose()
+            raise
         return client
 
     async def send(self, packet: str | bytes) -> None:
@@ -91,8 +95,12 @@ class OverPolling(Packets):
     @classmethod
     async def open(cls, relay: Relay, namespace: str = "", headers: dict[str, str] | None = None) -> Self:
         client = cls(relay, namespace)
-        answer = await client.get(headers=headers)
-        assert answer.status_code == 200, answer.text
+        try:
+            answer = await client.get(headers=headers)
+            assert answer.status_code == 200, answer.text
+        except BaseException:
+            await client.close()
+            raise
         client.url += "&sid=" + json.loads(answer.text[1:])["sid"]
         return client
 

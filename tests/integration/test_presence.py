@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from relay.envelope import MessageId
-from tests.conftest import MakeClient, MakeRelay
+from tests.conftest import MakeClient, MakeFleet, MakeRelay
 from tests.fleet import QUICK, Client, eventually
 
 
@@ -140,16 +140,19 @@ async def test_long_lists_are_cut_but_counted(start: MakeRelay, enter: MakeClien
     assert (last.welcome["count"], len(last.welcome["members"])) == (6, 3)
 
 
-async def test_sigterm_says_goodbye_exits_0_and_leaves_the_places_to_the_others(pair, enter: MakeClient) -> None:
+async def test_sigterm_says_goodbye_exits_0_and_leaves_the_places_to_the_others(
+    fleet_of: MakeFleet, enter: MakeClient
+) -> None:
+    pair = await fleet_of(2, grace=2.0)
     watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
     clients = [await enter(pair[1], f"/rooms/room?peer=p{n}") for n in range(20)]
     began = time.monotonic()
     exited = asyncio.create_task(pair[1].terminate())
     assert {await client.closed() for client in clients} == {1001}
-    assert await exited == 0
-    assert time.monotonic() - began < QUICK["drain_timeout"] + 2
     back = await enter(pair[0], "/rooms/room?peer=p0", resume=clients[0].welcome["resume"])
     assert back.welcome["resumed"] is True
+    assert await exited == 0
+    assert time.monotonic() - began < QUICK["drain_timeout"] + 2
     told: list[str] = []
     while len(told) < 19:
         told += [peer for event in [await watcher.next()] for peer in event["left"]]
