@@ -35,7 +35,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "unknown_session": (400, "Engine.IO: no session of this id is here; the client begins a new one"),
     "bad_transport": (400, "Engine.IO: the transports are polling and websocket"),
     "other_transport": (400, "Engine.IO: this session has another transport by now, or is changing it"),
-    "bad_version": (400, "Engine.IO: EIO is 4 or 3"),
+    "bad_version": (400, "Engine.IO: EIO is 4, 3 or 2"),
     "bad_handshake": (400, "Engine.IO: a session begins with a GET"),
     "poll_overlap": (400, "Engine.IO: one poll, and one post, at a time; the session has ended"),
     "bad_packet": (400, "Engine.IO or Socket.IO: not a packet; the session has ended, or did not begin"),

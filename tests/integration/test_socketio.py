@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from relay.gateways.socketio.packets import CLOSE, FRAMINGS, MESSAGE, Packet
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import RedisServer, Relay, eventually
 from tests.integration.socketio import OverPolling, OverWebSocket, Packets
@@ -272,7 +273,7 @@ async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open
         ("EIO=4&transport=polling&sid=x", "unknown_session", {"code": 1, "message": "Session ID unknown"}),
         ("EIO=4&transport=websocket", "other_transport", 3),
         ("EIO=4&transport=webtransport", "bad_transport", {"code": 0, "message": "Transport unknown"}),
-        ("EIO=2&transport=polling", "bad_version", {"code": 5, "message": "Unsupported protocol version"}),
+        ("EIO=5&transport=polling", "bad_version", {"code": 5, "message": "Unsupported protocol version"}),
         ("EIO=4&transport=polling&room=%FF", "bad_query", 3),
         ("EIO=4&transport=polling&" + "&".join(f"q{n}=" for n in range(70)), "bad_query", 3),
     ],
@@ -421,6 +422,40 @@ async def test_a_client_that_takes_no_binary_frames_gets_base64(shared: Relay, o
     assert str(await ann.next()).startswith(f"451-{space},")
     assert await ann.next() == "bAQID"
     ann.lose()
+
+
+@pytest.mark.parametrize("version", [3, 2])
+@pytest.mark.parametrize("binary", [True, False])
+async def test_an_old_client_that_polls_gets_the_payloads_that_it_takes(
+    shared: Relay, open_socket: Open, space: str, version: int, binary: bool
+) -> None:
+    room = space.removeprefix("/rooms/")
+    url = f"/socket.io/?EIO={version}&transport=polling&room={room}" + ("" if binary else "&b64=1")
+    told: list[Packet] = []
+    async with httpx.AsyncClient(base_url=shared.http) as http:
+
+        async def poll() -> None:
+            answer = await http.get(url)
+            kind = "application/octet-stream" if binary else "text/plain; charset=UTF-8"
+            assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+            told.extend(FRAMINGS[3].read_payload(answer.content, binary=binary))
+
+        await poll()
+        url += "&sid=" + json.loads(told[0].data)["sid"]
+        while told[-1] != Packet(MESSAGE, b"0"):
+            await poll()
+        ben = await open_socket(OverWebSocket, shared)
+        await ben.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}},"\u2603"]')
+        await ben.send(b"\1\2\xff")
+        while not told[-1].binary:
+            await poll()
+        assert told[-2:] == [
+            Packet(MESSAGE, rb'51-["blob",{"_placeholder":true,"num":0},"\u2603"]'),
+            Packet(MESSAGE, b"\1\2\xff", binary=True),
+        ]
+        assert (await http.post(url, content="nonsense")).status_code == 400
+        await poll()
+    assert told[-1] == Packet(CLOSE, b"")
 
 
 # Version 0.9.

@@ -9,7 +9,7 @@ from relay.codec import Batch, Frame
 from relay.connection import Connection
 from relay.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
 from relay.gateways.entry import HoldBack
-from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, Framing, Packet
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, Framing, Packet, Payload
 from relay.gateways.socketio.polling import Polling
 from relay.keepalive import Keepalive
 from relay.worker import Worker
@@ -58,7 +58,7 @@ class Engines:
         self.patience = settings.ping_interval + settings.ping_timeout
         self.largest = LARGEST * settings.max_message
         self._engines: dict[str, Engine] = {}
-        self._last_words: dict[str, bytes] = {}
+        self._last_words: dict[str, Payload] = {}
 
     def get(self, sid: str) -> "Engine | None":
         """The session with this id, if it is here."""
@@ -77,12 +77,12 @@ class Engines:
         self.worker.closed(engine)
         self.worker.addresses.release(engine.address)
 
-    def leave_behind(self, sid: str, payload: bytes) -> None:
+    def leave_behind(self, sid: str, payload: Payload) -> None:
         """Keep what is left for a client that is between two polls, for a while."""
         self._last_words[sid] = payload
         asyncio.get_running_loop().call_later(_LAST_WORDS, self._last_words.pop, sid, None)
 
-    def last_words(self, sid: str) -> bytes | None:
+    def last_words(self, sid: str) -> Payload | None:
         """What was left for the next poll of a session that has ended."""
         return self._last_words.pop(sid, None)
 
@@ -274,8 +274,8 @@ class Engine:
         self.worker.metrics.refused.labels("bad_packet").inc()
         self.connection.close(BAD_PACKET)
 
-    def _polling_closed(self, reason: CloseReason, left: bytes) -> None:
-        if left:
+    def _polling_closed(self, reason: CloseReason, left: Payload | None) -> None:
+        if left is not None:
             self._engines.leave_behind(self.sid, left)
         self.lost(1000, reason.name)
 

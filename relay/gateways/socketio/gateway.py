@@ -17,13 +17,15 @@ from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
 from relay.gateways.socketio.clients import Codecs, SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
-from relay.gateways.socketio.packets import FRAMINGS, Revision
+from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import HTML, JSON, Answers, ask_siblings, next_payload, take_post
 from relay.gateways.socketio.siblings import Siblings
 from relay.worker import Worker
 
 _MAX_PARAMETERS: Final = 64
+
+_VERSIONS: Final[Mapping[str, Version]] = {"4": 4, "3": 3, "2": 2}
 
 _ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
     "bad_transport": (0, "Transport unknown"),
@@ -39,11 +41,16 @@ _ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
 class Query:
     """What a request asks for."""
 
-    revision: Revision
+    version: Version
     transport: str
     sid: str
     room: str | None
     wants_text: bool
+
+    @property
+    def revision(self) -> Revision:
+        """What is spoken with the client."""
+        return 4 if self.version == 4 else 3
 
 
 class SocketIOGateway:
@@ -113,7 +120,7 @@ class SocketIOGateway:
     ) -> Engine:
         return Engine(
             engines,
-            FRAMINGS[query.revision],
+            (TEXT_FRAMINGS if query.wants_text else FRAMINGS)[query.version],
             address=address,
             wants_text=query.wants_text,
             listener=partial(SocketClient, self._codecs, query.revision, query.room),
@@ -136,7 +143,7 @@ class SocketIOGateway:
         if engine is None:
             left = engines.last_words(query.sid) if scope["method"] == "GET" else None
             if left is not None:
-                await self._answers.send(scope, send, left)
+                await self._answers.send_payload(scope, send, left)
             elif not await ask_siblings(scope, receive, send, self._siblings, query.sid, limit=engines.largest):
                 raise Refused("unknown_session")
         elif not isinstance(engine.connection, Polling):
@@ -144,7 +151,7 @@ class SocketIOGateway:
         elif scope["method"] == "GET":
             payload = await next_payload(receive, engine, engine.connection)
             if payload is not None:
-                await self._answers.send(scope, send, payload, sid=engine.sid)
+                await self._answers.send_payload(scope, send, payload, sid=engine.sid)
         elif scope["method"] == "POST":
             if await take_post(scope, receive, engine, engine.connection):
                 # Some browsers would offer anything but HTML as a download.
@@ -164,21 +171,21 @@ class SocketIOGateway:
         await engine.open()
         if isinstance(engine.connection, Polling):
             payload = engine.connection.poll().result()
-            await self._answers.send(scope, send, payload, sid=engine.sid)
+            await self._answers.send_payload(scope, send, payload, sid=engine.sid)
 
 
 def read_query(scope: Scope) -> Query:
     """Read what a request of Engine.IO asks for; raises `Refused`."""
     found = read_pairs(scope)
-    version = found.get("EIO", "")
+    version = _VERSIONS.get(found.get("EIO", ""))
     if scope["type"] == "http" and scope["method"] == "OPTIONS":
-        version = "4"
-    if version not in {"3", "4"}:
+        version = 4
+    if version is None:
         raise Refused("bad_version")
     if "j" in found:
         raise Refused("no_jsonp")
     return Query(
-        revision=4 if version == "4" else 3,
+        version=version,
         transport=found.get("transport", ""),
         sid=found.get("sid", ""),
         room=found.get("room"),

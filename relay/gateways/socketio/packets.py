@@ -15,6 +15,9 @@ from relay.codec import Frame
 Revision = Literal[3, 4]
 """Which Engine.IO a client speaks: 4 with Socket.IO 3 and newer, 3 with Socket.IO 1 and 2."""
 
+Version = Literal[2, 3, 4]
+"""What a client calls that: with Socket.IO 1.0 it is 2, and only text over a WebSocket differs from 3."""
+
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = range(7)
 
 MAX_PACKETS: Final = 10_000
@@ -54,8 +57,8 @@ class Framing(Protocol):
         """Read the body of a POST, which is `binary` if it says so; raises `BadPacket`."""
         ...
 
-    def write_payload(self, frames: Iterable[Frame]) -> bytes:
-        """Write the body that answers a poll; `frames` are what a codec made, each part by itself."""
+    def write_payload(self, frames: Iterable[Frame]) -> "Payload":
+        """Write what answers a poll; `frames` are what a codec made, each part by itself."""
         ...
 
     def as_text(self, frame: Frame) -> Frame:
@@ -71,17 +74,31 @@ class Packet(NamedTuple):
     binary: bool = False
 
 
-class EngineFraming:
-    """See `Framing`; Engine.IO's own. Revision 3 has binary payloads, of clients only."""
+class Payload(NamedTuple):
+    """The body that answers a poll; who is to take it for `binary` is told so by its media type."""
 
-    def __init__(self, revision: Revision) -> None:
+    body: bytes
+    binary: bool = False
+
+
+class EngineFraming:
+    """See `Framing`; Engine.IO's own.
+
+    Clients of revision 3 that take binary payloads are given no others: up to Socket.IO 1.3, they take nothing else.
+    Who `encodes_twice` does so with text over a WebSocket.
+    """
+
+    def __init__(self, revision: Revision, *, binary: bool = False, encodes_twice: bool = False) -> None:
         self._revision: Revision = revision
+        self._binary = binary
+        self._encodes_twice = encodes_twice
         self.wording = Wording(Frame(b"2") if revision == 4 else None, Frame(b"1"), Frame(b"6"))
 
     def read(self, frame: Frame) -> Packet:
         """See `Framing.read`."""
         if frame.is_text:
-            return _read_text(frame.data, self._revision)
+            text = _undo_double_encoding(frame.data.decode()) if self._encodes_twice else frame.data
+            return _read_text(text, self._revision)
         if self._revision == 4:
             return Packet(MESSAGE, frame.data, binary=True)
         return _read_binary(frame.data)
@@ -97,13 +114,15 @@ class EngineFraming:
             raise BadPacket("an empty payload")
         return packets
 
-    def write_payload(self, frames: Iterable[Frame]) -> bytes:
+    def write_payload(self, frames: Iterable[Frame]) -> Payload:
         """See `Framing.write_payload`."""
+        # In revision 3 texts are ASCII, see `words`; so characters, which the length counts, are bytes.
+        if self._binary:
+            return Payload(b"".join(map(_counted, frames)), binary=True)
         texts = [self.as_text(frame).data for frame in frames]
         if self._revision == 4:
-            return _SEPARATOR.join(texts)
-        # Texts are ASCII here, see `words`; so characters, which the length counts, are bytes.
-        return b"".join([b"%d:%b" % (len(text), text) for text in texts])
+            return Payload(_SEPARATOR.join(texts))
+        return Payload(b"".join([b"%d:%b" % (len(text), text) for text in texts]))
 
     def as_text(self, frame: Frame) -> Frame:
         """See `Framing.as_text`: in Base64, after a `b`."""
@@ -114,12 +133,28 @@ class EngineFraming:
         return Frame(b"b4" + base64.b64encode(frame.data[1:]))
 
 
-FRAMINGS: Final[Mapping[Revision, EngineFraming]] = {3: EngineFraming(3), 4: EngineFraming(4)}
+FRAMINGS: Final[Mapping[Version, EngineFraming]] = {
+    4: EngineFraming(4),
+    3: EngineFraming(3, binary=True),
+    2: EngineFraming(3, binary=True, encodes_twice=True),
+}
+TEXT_FRAMINGS: Final[Mapping[Version, EngineFraming]] = {
+    4: FRAMINGS[4],
+    3: EngineFraming(3),
+    2: EngineFraming(3, encodes_twice=True),
+}
+"""For clients that take no binary payloads."""
 
 
 def attachment(data: bytes, revision: Revision) -> Frame:
     """Make the binary frame that carries these bytes as a message."""
     return Frame(data if revision == 4 else _BINARY_MESSAGE + data, is_text=False)
+
+
+def _counted(frame: Frame) -> bytes:
+    """A packet in a binary payload; see `_split_binary`."""
+    digits = bytes([digit - 48 for digit in b"%d" % len(frame.data)])
+    return b"%b%b\xff%b" % (b"\0" if frame.is_text else b"\1", digits, frame.data)
 
 
 def _packets(body: bytes, revision: Revision, *, binary: bool) -> Iterator[Packet]:

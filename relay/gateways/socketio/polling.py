@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from relay.codec import Batch, Frame
 from relay.errors import SLOW, CloseReason
-from relay.gateways.socketio.packets import Framing
+from relay.gateways.socketio.packets import Framing, Payload
 from relay.metrics import Metrics
 
 
@@ -21,7 +21,7 @@ class Polling:
     """
 
     def __init__(
-        self, framing: Framing, *, limit: int, metrics: Metrics, on_close: Callable[[CloseReason, bytes], None]
+        self, framing: Framing, *, limit: int, metrics: Metrics, on_close: Callable[[CloseReason, Payload | None], None]
     ) -> None:
         self._framing = framing
         self._limit = limit
@@ -29,7 +29,7 @@ class Polling:
         self._on_close = on_close
         self._frames: list[Frame] = []
         self._bytes = 0
-        self._poll: asyncio.Future[bytes] | None = None
+        self._poll: asyncio.Future[Payload] | None = None
         self._due = False
         self.posting = False
         self.reason: CloseReason | None = None
@@ -59,11 +59,11 @@ class Polling:
             self._metrics.closed.labels(reason.name).inc()
             self._frames.append(self._framing.wording.close)
             self._answer()
-            self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else b"")
+            self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else None)
 
     # The client's requests.
 
-    def poll(self) -> "asyncio.Future[bytes]":
+    def poll(self) -> "asyncio.Future[Payload]":
         """Ask for frames: the payload, once there is one. Raises `Overlap`."""
         if self._poll is not None:
             raise Overlap

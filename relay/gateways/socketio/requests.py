@@ -9,7 +9,7 @@ from relay.config import Settings
 from relay.errors import BAD_PACKET, Refused
 from relay.gateways.serving import header
 from relay.gateways.socketio.engine import Engine
-from relay.gateways.socketio.packets import BadPacket
+from relay.gateways.socketio.packets import BadPacket, Payload
 from relay.gateways.socketio.polling import Overlap, Polling
 from relay.gateways.socketio.siblings import Siblings
 
@@ -19,9 +19,10 @@ SID_HEADER: Final = b"x-engine-sid"
 TEXT: Final = b"text/plain; charset=UTF-8"
 HTML: Final = b"text/html"
 JSON: Final = b"application/json"
+OCTETS: Final = b"application/octet-stream"
 
 
-async def next_payload(receive: Receive, engine: Engine, polling: Polling) -> bytes | None:
+async def next_payload(receive: Receive, engine: Engine, polling: Polling) -> Payload | None:
     """Wait for what a poll is to be answered with; None when the client goes first. Raises `Refused`."""
     try:
         payload = polling.poll()
@@ -53,7 +54,7 @@ async def take_post(scope: Scope, receive: Receive, engine: Engine, polling: Pol
             return False
         kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
         try:
-            engine.post(engine.framing.read_payload(body, binary=kind == "application/octet-stream"))
+            engine.post(engine.framing.read_payload(body, binary=kind.encode() == OCTETS))
         except BadPacket as error:
             polling.close(BAD_PACKET)
             raise Refused("bad_packet", str(error)) from None
@@ -94,6 +95,10 @@ class Answers:
 
     def __init__(self, settings: Settings) -> None:
         self._origins = settings.origins
+
+    async def send_payload(self, scope: Scope, send: Send, payload: Payload, *, sid: str = "") -> None:
+        """Answer a poll."""
+        await self.send(scope, send, payload.body, kind=OCTETS if payload.binary else TEXT, sid=sid)
 
     async def send(
         self, scope: Scope, send: Send, body: bytes, *, kind: bytes = TEXT, status: int = 200, sid: str = ""

@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from relay.codec import Frame
 from relay.config import Settings
 from relay.connection import Connection, Receiver
 from relay.errors import Refused
@@ -22,6 +21,7 @@ from relay.gateways.socketio.engine import Engine, Engines
 from relay.gateways.socketio.gateway import read_pairs
 from relay.gateways.socketio.legacy.client import LegacyClient
 from relay.gateways.socketio.legacy.packets import LegacyFraming, LegacyWords
+from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import Answers, ask_siblings, next_payload, take_post
 from relay.gateways.socketio.siblings import Siblings
@@ -29,7 +29,7 @@ from relay.worker import Worker
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
 _FRAMING: Final = LegacyFraming()
-_UNKNOWN: Final = Frame(b"7:::1+0")
+_UNKNOWN: Final = Payload(b"7:::1+0")
 """What a client of an unknown session is told: it is not handshaken, and is to begin anew."""
 
 _BEGIN_WITHIN: Final = 30.0
@@ -146,14 +146,14 @@ class LegacyGateway:
                 if await ask_siblings(scope, receive, send, self._siblings, sid, limit=engines.largest):
                     return
                 worker.metrics.refused.labels("unknown_session").inc()
-            await self._answers.send(scope, send, _UNKNOWN.data if left is None else left)
+            await self._answers.send_payload(scope, send, _UNKNOWN if left is None else left)
         elif scope["method"] == "POST":
             if await take_post(scope, receive, engine, engine.connection):
                 await self._answers.send(scope, send, b"1", sid=sid)
         else:
             payload = await next_payload(receive, engine, engine.connection)
             if payload is not None:
-                await self._answers.send(scope, send, payload, sid=sid)
+                await self._answers.send_payload(scope, send, payload, sid=sid)
 
     async def _disconnect(self, scope: Scope, send: Send, worker: Worker, sid: str) -> None:
         engine = self._sessions(worker).get(sid)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from relay.codec import Frame
-from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet, Wording
+from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet, Payload, Wording
 from relay.gateways.socketio.words import Told, escaped
 from relay.surrogates import without_lone_surrogates
 
@@ -108,11 +108,12 @@ class LegacyFraming:
                 raise BadPacket(f"more than {MAX_PACKETS} packets")
         return packets
 
-    def write_payload(self, frames: Iterable[Frame]) -> bytes:
+    def write_payload(self, frames: Iterable[Frame]) -> Payload:
         """See `Framing.write_payload`; what is framed is ASCII, see `LegacyWords`."""
         texts = [frame.data for frame in frames]
         mark = _MARK.encode()
-        return texts[0] if len(texts) == 1 else b"".join([b"%b%d%b%b" % (mark, len(one), mark, one) for one in texts])
+        several = len(texts) > 1
+        return Payload(b"".join([b"%b%d%b%b" % (mark, len(one), mark, one) for one in texts]) if several else texts[0])
 
     def as_text(self, frame: Frame) -> Frame:
         """See `Framing.as_text`: there are no others."""

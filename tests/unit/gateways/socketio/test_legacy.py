@@ -18,7 +18,7 @@ from relay.gateways.socketio.legacy.packets import (
     Parcel,
     read_parcel,
 )
-from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet
+from relay.gateways.socketio.packets import CLOSE, MAX_PACKETS, MESSAGE, NOOP, PONG, BadPacket, Packet, Payload
 from relay.gateways.socketio.words import Told
 
 FRAMING = LegacyFraming()
@@ -63,8 +63,9 @@ def test_payloads() -> None:
     body = "".join(f"\ufffd{len(text.encode('utf-16-le')) // 2}\ufffd{text}" for text in texts)
     assert FRAMING.read_payload(body.encode(), binary=False) == [Packet(MESSAGE, text.encode()) for text in texts]
     assert FRAMING.read_payload(b"3:::x", binary=False) == [Packet(MESSAGE, b"3:::x")]
-    assert FRAMING.write_payload([Frame(b"1::")]) == b"1::"
-    assert FRAMING.write_payload([Frame(b"1::"), Frame(b"8::")]).decode() == "\ufffd3\ufffd1::\ufffd3\ufffd8::"
+    assert FRAMING.write_payload([Frame(b"1::")]) == Payload(b"1::")
+    several = Payload("\ufffd3\ufffd1::\ufffd3\ufffd8::".encode())
+    assert FRAMING.write_payload([Frame(b"1::"), Frame(b"8::")]) == several
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from relay.gateways.socketio.packets import (
     MAX_PACKETS,
     MESSAGE,
     PING,
+    TEXT_FRAMINGS,
     BadPacket,
     Packet,
+    Payload,
     attachment,
 )
 from relay.gateways.socketio.words import escaped
@@ -67,7 +69,9 @@ def test_payloads_of_revision_4() -> None:
         Packet(PING, b""),
         Packet(MESSAGE, b"\1\2\3", binary=True),
     ]
-    assert FRAMINGS[4].write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 4)]) == b"4a\x1e2\x1ebAQID"
+    frames = [Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 4)]
+    for framings in (FRAMINGS, TEXT_FRAMINGS):
+        assert framings[4].write_payload(frames) == Payload(b"4a\x1e2\x1ebAQID")
 
 
 def test_payloads_of_revision_3_count_utf_16_units() -> None:
@@ -78,7 +82,9 @@ def test_payloads_of_revision_3_count_utf_16_units() -> None:
         Packet(PING, b""),
         Packet(MESSAGE, b"\1\2\3", binary=True),
     ]
-    assert FRAMINGS[3].write_payload([Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 3)]) == b"2:4a1:26:b4AQID"
+    frames = [Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 3)]
+    for version in (3, 2):
+        assert TEXT_FRAMINGS[version].write_payload(frames) == Payload(b"2:4a1:26:b4AQID")
 
 
 def test_a_text_that_a_client_of_version_1_encoded_twice_is_read() -> None:
@@ -94,6 +100,17 @@ def test_binary_payloads_of_revision_3() -> None:
         Packet(MESSAGE, b"hi"),
         Packet(MESSAGE, b"123456789", binary=True),
     ]
+    frames = [Frame(b"4hi"), attachment(b"123456789", 3)]
+    for version in (3, 2):
+        assert FRAMINGS[version].write_payload(frames) == Payload(body, binary=True)
+
+
+def test_who_calls_it_revision_2_encodes_text_twice_also_over_a_websocket() -> None:
+    twice = "4snow ☃ é".encode().decode("latin-1").encode()
+    for framings in (FRAMINGS, TEXT_FRAMINGS):
+        assert framings[2].read(Frame(twice)) == Packet(MESSAGE, "snow ☃ é".encode())
+        assert framings[3].read(Frame(twice)) == Packet(MESSAGE, twice[1:])
+        assert framings[2].read(Frame(b"4plain")) == Packet(MESSAGE, b"plain")
 
 
 @pytest.mark.parametrize(
@@ -150,9 +167,10 @@ def test_what_is_written_is_read_again(messages: list[str | bytes], revision) ->
     frames = [
         attachment(one, revision) if isinstance(one, bytes) else Frame(b"4" + ascii(one).encode()) for one in messages
     ]
-    read = FRAMINGS[revision].read_payload(FRAMINGS[revision].write_payload(frames), binary=False)
     wanted = [one if isinstance(one, bytes) else ascii(one).encode() for one in messages]
-    assert [packet.data for packet in read] == wanted
+    for framings in (FRAMINGS, TEXT_FRAMINGS):
+        body, binary = framings[revision].write_payload(frames)
+        assert [packet.data for packet in framings[revision].read_payload(body, binary=binary)] == wanted
 
 
 @given(st.text())
