@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Rounds = dict[Fault, asyncio.Task[Outcome]]
 
-_AT_A_TIME = 2
+_AT_A_TIME = 3
 """Most of a round is waiting."""
 
 
