@@ -72,6 +72,7 @@ const commands = {
   disconnect({ client }) { clients[client].disconnect(); },
   // As if the network were gone for a moment: the library comes back by itself.
   lose({ client }) { clients[client].io.engine.close(); },
+  connect({ client }) { clients[client].connect(); },
 };
 
 const lines = createInterface({ input: process.stdin });

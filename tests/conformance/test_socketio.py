@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -215,6 +216,26 @@ async def test_a_client_is_recovered_that_had_heard_nothing_yet(
     assert await ann.event() == ("message", [{"message": "missed"}])
     ann.do("disconnect")
     await native.close()
+
+
+async def test_a_client_that_missed_more_than_is_kept_learns_that_it_is_not_recovered(
+    redis_server: RedisServer, node: Node
+) -> None:
+    with closing(Relay(redis=redis_server.url, prefix="forgetful", grace=30, lease=30, replay_length=10)) as relay:
+        await relay.ready()
+        ann = await node.open("4", relay.http, **WEBSOCKET, reconnection=False)
+        native = await Plain.open(relay.ws)
+        ann.do("lose")
+        await ann.until("disconnect")
+        for number in range(300):  # Redis trims in lots of a hundred
+            await native.send({"message": number})
+        await native.all_up_to_now()
+        ann.do("connect")
+        assert not (await ann.until("connect"))["recovered"]
+        await native.send({"message": "after"})
+        assert await ann.event() == ("message", [{"message": "after"}])
+        ann.do("disconnect")
+        await native.close()
 
 
 async def test_many_on_one_polling_connection_keep_their_order_through_the_upgrade(
