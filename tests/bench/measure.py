@@ -40,6 +40,7 @@ def under_load(server: Server, load: Load, command: str, pace: Pace) -> Figures:
     used = [cpu_seconds([root]) - then for root, then in zip(server.roots, before, strict=True)]
     steal = stolen() - steal
     lost = load.event("settled")["lost"]
+    server.check()
     if not end["deliveries"] or lost < 0:
         raise Broken("nothing was delivered" if lost >= 0 else "more was delivered than there are members to hear it")
     return {

@@ -88,6 +88,7 @@ class Server:
         self, system: System, place: Place, server: subprocess.Popen[str], redis: subprocess.Popen[str]
     ) -> None:
         self.system, self.place = system, place
+        self._server = server
         self.root = server.pid
         self.redis_root = redis.pid
 
@@ -95,6 +96,12 @@ class Server:
     def roots(self) -> list[int]:
         """Whose CPU counts: all of the server's processes, and Redis where the system uses it."""
         return [self.root, self.redis_root] if self.system.redis else [self.root]
+
+    def check(self) -> None:
+        """Raise `Broken` if the server has ended by itself: what it cost is not to be had then."""
+        status = self._server.poll()
+        if status is not None:
+            raise Broken(f"the server ended by itself, with status {status}")
 
 
 @contextmanager
