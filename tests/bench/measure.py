@@ -166,6 +166,7 @@ def storm(system: System, shape: Shape, pace: Pace) -> Figures:
             back = crowd.event("stormed")
             cpu = cpu_seconds(server.roots) - cpu
             time.sleep(pace.warmup)
+            server.check()
             return {
                 "quiet_p99": quiet["p99"],
                 "storm_p50": during["p50"],
