@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 
 from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node
@@ -95,3 +96,25 @@ async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(redis_
                 assert await ben.event() == ("count", [number])
         finally:
             await node.close()
+
+
+async def leave_as_pages(url: str) -> None:
+    """Pages of 0.9 say that they go by a request of their own, over a connection of its own."""
+
+    async def get(path: str) -> str:
+        async with httpx.AsyncClient(timeout=10) as new:
+            return (await new.get(f"{url}/socket.io/1/{path}")).text
+
+    for _ in range(8):
+        sid = (await get("")).partition(":")[0]
+        assert await get(f"xhr-polling/{sid}") == "1::"
+        assert await get(f"/{sid}/?disconnect=1") == ""
+        assert await get(f"xhr-polling/{sid}") == "7:::1+0"  # it is unknown, and to begin anew
+
+
+async def test_a_page_that_goes_ends_its_session_on_whichever_worker_it_is(
+    redis_url: str, prefix: str, balancer: str
+) -> None:
+    await leave_as_pages(balancer)
+    with served("--workers", "3", "--redis", redis_url, "--prefix", prefix) as url:
+        await leave_as_pages(url)

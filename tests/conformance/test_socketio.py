@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node, SocketIO
-from tests.fleet import Client, RedisServer, Relay
+from tests.fleet import Client, Json, RedisServer, Relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,9 +135,16 @@ async def test_namespaces_are_rooms(workers: tuple[Relay, Relay], node: Node, ro
     await native.close()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_a_namespace_that_is_none(workers: tuple[Relay, Relay], node: Node, version: str) -> None:
-    lost = await node.open(version, f"{workers[0].http}/chat", connect=False, **WEBSOCKET)
+@pytest.mark.parametrize("options", [POLLING, WEBSOCKET], ids=["polling", "websocket"])
+@pytest.mark.parametrize(
+    ("version", "namespace"),
+    # Versions 1 differ in how they write what is not ASCII, so they are not told.
+    [*itertools.product(VERSIONS, ["/chat"]), *((version, "/café") for version in VERSIONS if version != "1")],
+)
+async def test_a_namespace_that_is_none(
+    workers: tuple[Relay, Relay], node: Node, version: str, namespace: str, options: Json
+) -> None:
+    lost = await node.open(version, workers[0].http + namespace, connect=False, **options)
     event = await lost.next()
     while event["what"] == "connect":  # versions 1 and 2 are in / first
         event = await lost.next()

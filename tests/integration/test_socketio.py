@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -352,10 +354,25 @@ async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
     told = [str(await ann.next()) for _ in range(4)]
     assert sorted(text[:2] for text in told) == ["40", "40", "40", "44"]
     await ann.send("41/rooms/a,")
-    for name in ("/rooms/%7B%7D", "/rooms/"):
+    for name in ("/rooms/%7B%7D", "/rooms/", "/rooms/café", "/rooms/" + "x" * 999):
         await ann.send(f"40{name},")
         refused = str(await ann.next())
-        assert (refused[:2], json.loads(refused.partition(",")[2])["data"]["code"]) == ("44", "bad_room")
+        head, _, told = refused.partition(",")
+        assert (head, json.loads(told)["data"]["code"]) == (f"44{name}", "bad_room")
+    ann.lose()
+
+
+async def test_namespaces_that_are_refused_leave_nothing_behind(shared: Relay) -> None:
+    def megabytes() -> int:
+        [line] = re.findall(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{shared.process.pid}/status").read_text())
+        return int(line) // 1024
+
+    ann = await OverWebSocket.open(shared, max_size=None)
+    before = megabytes()
+    for number in range(300):
+        await ann.send(f"40/{number}{'x' * 15_000},")
+        assert str(await ann.next()).startswith(f"44/{number}x")
+    assert megabytes() - before < 8
     ann.lose()
 
 

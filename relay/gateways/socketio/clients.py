@@ -31,24 +31,27 @@ from relay.gateways.socketio.words import ModernWords, Words
 from relay.names import check_peer
 
 
-class Codecs:
-    """One codec for all clients of a protocol version and a namespace; `recover` says whether any can come back."""
+class ModernTongue:
+    """See `Tongue`: one revision's; `recovers` says whether its clients can come back to their place."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.recover = settings.replay_length > 0
-        self._options: dict[str, Any] = {
-            "allowed": frozenset(settings.socketio_events),
-            "max_size": settings.max_message,
-        }
-        self.get = lru_cache(maxsize=1024)(self._modern)
+    def __init__(self, settings: Settings, revision: Revision) -> None:
+        self.revision: Revision = revision
+        self.recovers = revision == 4 and settings.replay_length > 0
+        self._settings = settings
+        self.codec = lru_cache(maxsize=1024)(self._codec)
 
-    def make(self, words: Words, key: str, *, offsets: bool) -> SocketCodec:
-        """Make a codec with these words."""
-        return SocketCodec(words, key, offsets=offsets, **self._options)
+    def words(self, namespace: str) -> Words:
+        """See `Tongue.words`."""
+        return ModernWords(self.revision, namespace)
 
-    def _modern(self, revision: Revision, namespace: str) -> SocketCodec:
-        offsets = self.recover and revision == 4
-        return self.make(ModernWords(revision, namespace), f"socketio{revision}{namespace}", offsets=offsets)
+    def _codec(self, namespace: str) -> SocketCodec:
+        return SocketCodec(
+            self.words(namespace),
+            f"socketio{self.revision}{namespace}",
+            offsets=self.recovers,
+            allowed=self._settings.socketio_events,
+            max_size=self._settings.max_message,
+        )
 
 
 class SocketClient:
@@ -56,12 +59,12 @@ class SocketClient:
 
     __slots__ = ("_engine", "_reader", "_returns", "_revision", "_spaces", "_timer")
 
-    def __init__(self, codecs: Codecs, revision: Revision, room: str | None, engine: Engine) -> None:
+    def __init__(self, tongue: ModernTongue, room: str | None, engine: Engine) -> None:
         self._engine = engine
-        self._revision: Revision = revision
-        self._returns = codecs.recover and revision == 4
+        self._revision: Revision = tongue.revision
+        self._returns = tongue.recovers
         self._reader = Reader()
-        self._spaces = Spaces(engine, room, partial(codecs.get, revision))
+        self._spaces = Spaces(engine, room, tongue)
         self._timer: asyncio.TimerHandle | None = None
 
     async def opened(self) -> None:

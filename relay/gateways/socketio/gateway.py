@@ -15,7 +15,7 @@ from relay.errors import Refused
 from relay.gateways.admission import refusal
 from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.socketio.clients import Codecs, SocketClient
+from relay.gateways.socketio.clients import ModernTongue, SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
 from relay.gateways.socketio.polling import Polling
@@ -58,7 +58,7 @@ class SocketIOGateway:
 
     def __init__(self, settings: Settings, siblings: Siblings) -> None:
         self._siblings = siblings
-        self._codecs = Codecs(settings)
+        self._tongues: Mapping[Revision, ModernTongue] = {3: ModernTongue(settings, 3), 4: ModernTongue(settings, 4)}
         self._answers = Answers(settings)
         self._engines: Engines | None = None
 
@@ -123,7 +123,7 @@ class SocketIOGateway:
             (TEXT_FRAMINGS if query.wants_text else FRAMINGS)[query.version],
             address=address,
             wants_text=query.wants_text,
-            listener=partial(SocketClient, self._codecs, query.revision, query.room),
+            listener=partial(SocketClient, self._tongues[query.revision], query.room),
             socket=socket,
         )
 

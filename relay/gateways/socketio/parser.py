@@ -157,9 +157,9 @@ def _namespace(found: bytes | None) -> str:
     if found is None:
         return "/"
     try:
-        return found.decode("ascii")
+        return found.decode()
     except UnicodeDecodeError:
-        raise BadPacket("a namespace that is not ASCII") from None
+        raise BadPacket("a namespace that is not UTF-8") from None
 
 
 def _parcel(kind: int, namespace: str, number: str, json: bytes) -> Parcel:

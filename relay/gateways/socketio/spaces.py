@@ -11,6 +11,7 @@ from relay.errors import BAD_REQUEST, GOING_AWAY, NORMAL, PEER_TAKEN, REPLACED, 
 from relay.gateways.entry import Dialect, Entry
 from relay.gateways.session import Session
 from relay.gateways.socketio.codec import SocketCodec
+from relay.gateways.socketio.words import Words
 from relay.limits import TokenBucket
 from relay.names import check_room
 from relay.worker import Worker
@@ -21,7 +22,19 @@ _OF_ONE_NAMESPACE: Final = frozenset({REPLACED.code, ROOM_FULL.code, PEER_TAKEN.
 """Why a client is put out of a namespace, or not let in, and keeps its connection."""
 
 Claim = Callable[[str], Entry]
-"""Says how a client comes into a room; called in time to raise `Refused`."""
+"""Says how a client comes into a room."""
+
+
+class Tongue(Protocol):
+    """What is spoken with a client, by namespace."""
+
+    def words(self, namespace: str) -> Words:
+        """The words for a namespace of any name."""
+        ...
+
+    def codec(self, namespace: str) -> SocketCodec:
+        """The codec for a namespace that a client may be in; it is kept, so names are to be short."""
+        ...
 
 
 class Carrier(Protocol):
@@ -42,12 +55,12 @@ class Carrier(Protocol):
 class Spaces:
     """The namespaces that a client is in. `room` is the one that its handshake asks for as the scope of `/`, if any."""
 
-    __slots__ = ("_bucket", "_carrier", "_codec_of", "_room", "_spaces")
+    __slots__ = ("_bucket", "_carrier", "_room", "_spaces", "_tongue")
 
-    def __init__(self, carrier: Carrier, room: str | None, codec_of: Callable[[str], SocketCodec]) -> None:
+    def __init__(self, carrier: Carrier, room: str | None, tongue: Tongue) -> None:
         self._carrier = carrier
         self._room = room
-        self._codec_of = codec_of
+        self._tongue = tongue
         self._bucket: TokenBucket | None = None
         self._spaces: dict[str, Namespace] = {}
 
@@ -58,19 +71,18 @@ class Spaces:
     def enter(self, name: str, claim: Claim) -> None:
         """Let the client in, or tell it why not."""
         worker = self._carrier.worker
-        codec = self._codec_of(name)
         try:
+            if not self._may_enter():
+                raise Refused("too_fast")
             room = self._room_of(name)
             if len(self._spaces) >= worker.settings.rooms_per_connection:
                 raise Refused("too_many_rooms")
-            if not self._may_enter():
-                raise Refused("too_fast")
         except Refused as error:
             worker.metrics.refused.labels(error.code).inc()
-            self._carrier.connection.write(codec.words.refused(error.code, error.text))
+            self._carrier.connection.write(self._tongue.words(name).refused(error.code, error.text))
             return
-        space = self._spaces[name] = Namespace(self, self._carrier, name, codec)
-        worker.spawn(space.session.enter(partial(_checked, room, claim)))
+        space = self._spaces[name] = Namespace(self, self._carrier, name, self._tongue.codec(name))
+        worker.spawn(space.session.enter(partial(claim, room)))
 
     def leave(self, name: str) -> None:
         """The client has left a namespace, and keeps its connection."""
@@ -109,10 +121,10 @@ class Spaces:
 
     def _room_of(self, name: str) -> str:
         if name == "/":
-            return self._carrier.worker.settings.default_room if self._room is None else self._room
+            return self._carrier.worker.settings.default_room if self._room is None else check_room(self._room)
         if not name.startswith(_ROOMS):
             raise Refused("bad_namespace", "Invalid namespace")
-        return unquote(name.removeprefix(_ROOMS))
+        return check_room(unquote(name.removeprefix(_ROOMS)))
 
 
 class Namespace:
@@ -154,7 +166,3 @@ class Namespace:
         if paused is not self._held_back:
             self._held_back = paused
             self._carrier.hold_back(paused=paused)
-
-
-def _checked(room: str, claim: Claim) -> Entry:
-    return claim(check_room(room))

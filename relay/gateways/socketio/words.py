@@ -49,7 +49,10 @@ class ModernWords:
 
     def __init__(self, revision: Revision, namespace: str) -> None:
         self._revision: Revision = revision
-        self._space = b"" if namespace == "/" else namespace.encode("ascii") + b","
+        # What is not ASCII can only be refused; in revision 3 as `/` would be, which the other namespaces of a client
+        # of version 2 hear.
+        nameless = namespace == "/" or (revision == 3 and not namespace.isascii())
+        self._space = b"" if nameless else namespace.encode() + b","
         self._event = b"42" + self._space + b"["
 
     def event(self, event: Told) -> Frame:

@@ -1,10 +1,8 @@
 """Clients of Socket.IO 0.9."""
 
-from collections.abc import Callable
-
 from relay.errors import CloseReason
 from relay.gateways.entry import Entry
-from relay.gateways.socketio.codec import SocketCodec, call_of
+from relay.gateways.socketio.codec import call_of
 from relay.gateways.socketio.engine import Engine
 from relay.gateways.socketio.legacy.packets import (
     ACK,
@@ -16,7 +14,7 @@ from relay.gateways.socketio.legacy.packets import (
     read_parcel,
 )
 from relay.gateways.socketio.packets import BadPacket
-from relay.gateways.socketio.spaces import Spaces
+from relay.gateways.socketio.spaces import Spaces, Tongue
 
 
 class LegacyClient:
@@ -24,9 +22,9 @@ class LegacyClient:
 
     __slots__ = ("_engine", "_spaces")
 
-    def __init__(self, codec_of: Callable[[str], SocketCodec], room: str | None, engine: Engine) -> None:
+    def __init__(self, tongue: Tongue, room: str | None, engine: Engine) -> None:
         self._engine = engine
-        self._spaces = Spaces(engine, room, codec_of)
+        self._spaces = Spaces(engine, room, tongue)
 
     async def opened(self) -> None:
         """See `Listener.opened`; the client takes the welcome to `/` for its greeting."""

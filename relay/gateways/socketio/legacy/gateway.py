@@ -15,7 +15,6 @@ from relay.errors import Refused
 from relay.gateways.admission import refusal
 from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.socketio.clients import Codecs
 from relay.gateways.socketio.codec import SocketCodec
 from relay.gateways.socketio.engine import Engine, Engines
 from relay.gateways.socketio.gateway import read_pairs
@@ -25,6 +24,7 @@ from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import Answers, ask_siblings, next_payload, take_post
 from relay.gateways.socketio.siblings import Siblings
+from relay.gateways.socketio.words import Words
 from relay.worker import Worker
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
@@ -34,6 +34,27 @@ _UNKNOWN: Final = Payload(b"7:::1+0")
 
 _BEGIN_WITHIN: Final = 30.0
 """Seconds from the handshake to the first poll."""
+
+
+class LegacyTongue:
+    """See `Tongue`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.codec = lru_cache(maxsize=1024)(self._codec)
+
+    def words(self, namespace: str) -> Words:
+        """See `Tongue.words`."""
+        return LegacyWords(namespace)
+
+    def _codec(self, namespace: str) -> SocketCodec:
+        return SocketCodec(
+            self.words(namespace),
+            f"socketio0.9{namespace}",
+            offsets=False,
+            allowed=self._settings.socketio_events,
+            max_size=self._settings.max_message,
+        )
 
 
 class LegacyGateway:
@@ -47,8 +68,7 @@ class LegacyGateway:
         self._settings = settings
         self._siblings = siblings
         self._answers = Answers(settings)
-        self._codecs = Codecs(settings)
-        self._codec_of = lru_cache(maxsize=1024)(self._codec)
+        self._tongue = LegacyTongue(settings)
         self._engines: Engines | None = None
         self._expected: dict[str, asyncio.TimerHandle] = {}
 
@@ -68,7 +88,7 @@ class LegacyGateway:
             elif found is None:
                 await self._handshake(scope, send, worker, query)
             elif "disconnect" in query:
-                await self._disconnect(scope, send, worker, found[2])
+                await self._disconnect(scope, receive, send, worker, found[2])
             else:
                 await self._request(scope, receive, send, worker, query.get("room"), *found.groups())
         except Refused as error:
@@ -83,9 +103,6 @@ class LegacyGateway:
         if self._engines is None or self._engines.worker is not worker:
             self._engines = Engines(worker)
         return self._engines
-
-    def _codec(self, namespace: str) -> SocketCodec:
-        return self._codecs.make(LegacyWords(namespace), f"socketio0.9{namespace}", offsets=False)
 
     def _open(
         self, engines: Engines, room: str | None, address: str, connection: Connection, hold_back: HoldBack
@@ -102,7 +119,7 @@ class LegacyGateway:
         sid: str = "",
         socket: tuple[Connection, HoldBack] | None = None,
     ) -> Engine:
-        listener = partial(LegacyClient, self._codec_of, room)
+        listener = partial(LegacyClient, self._tongue, room)
         return Engine(engines, _FRAMING, address=address, wants_text=False, listener=listener, socket=socket, sid=sid)
 
     async def _handshake(self, scope: Scope, send: Send, worker: Worker, query: dict[str, str]) -> None:
@@ -155,8 +172,11 @@ class LegacyGateway:
             if payload is not None:
                 await self._answers.send_payload(scope, send, payload, sid=sid)
 
-    async def _disconnect(self, scope: Scope, send: Send, worker: Worker, sid: str) -> None:
-        engine = self._sessions(worker).get(sid)
+    async def _disconnect(self, scope: Scope, receive: Receive, send: Send, worker: Worker, sid: str) -> None:
+        engines = self._sessions(worker)
+        engine = engines.get(sid)
         if engine is not None:
             engine.lost(1000, None)
-        await self._answers.send(scope, send, b"")
+            await self._answers.send(scope, send, b"")
+        elif not await ask_siblings(scope, receive, send, self._siblings, sid, limit=engines.largest):
+            await self._answers.send_payload(scope, send, _UNKNOWN)

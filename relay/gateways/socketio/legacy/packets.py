@@ -109,11 +109,12 @@ class LegacyFraming:
         return packets
 
     def write_payload(self, frames: Iterable[Frame]) -> Payload:
-        """See `Framing.write_payload`; what is framed is ASCII, see `LegacyWords`."""
+        """See `Framing.write_payload`."""
         texts = [frame.data for frame in frames]
         mark = _MARK.encode()
-        several = len(texts) > 1
-        return Payload(b"".join([b"%b%d%b%b" % (mark, len(one), mark, one) for one in texts]) if several else texts[0])
+        if len(texts) == 1:
+            return Payload(texts[0])
+        return Payload(b"".join([b"%b%d%b%b" % (mark, _units(one), mark, one) for one in texts]))
 
     def as_text(self, frame: Frame) -> Frame:
         """See `Framing.as_text`: there are no others."""
@@ -121,10 +122,13 @@ class LegacyFraming:
 
 
 class LegacyWords:
-    """See `Words`; attachments are told as Base64, in the places of their placeholders."""
+    """See `Words`; attachments are told as Base64, in the places of their placeholders.
+
+    All is ASCII but the names of namespaces that are refused for it.
+    """
 
     def __init__(self, namespace: str) -> None:
-        self._space = b"" if namespace == "/" else namespace.encode("ascii")
+        self._space = b"" if namespace == "/" else namespace.encode()
 
     def event(self, event: Told) -> Frame:
         """See `Words.event`."""
@@ -145,7 +149,7 @@ class LegacyWords:
 
     def refused(self, code: str, text: str) -> Frame:
         """See `Words.refused`; clients know three reasons by their numbers, of which 2, unauthorized, says no."""
-        return self._write(b"7::%b:2" % self._space)
+        return Frame(b"7::%b:2" % self._space)
 
     def left(self) -> Frame:
         """See `Words.left`."""
@@ -157,10 +161,15 @@ class LegacyWords:
 
 def _namespace(found: bytes) -> str:
     try:
-        name = found.decode("ascii").partition("?")[0]
+        name = found.decode().partition("?")[0]
     except UnicodeDecodeError:
-        raise BadPacket("a namespace that is not ASCII") from None
+        raise BadPacket("a namespace that is not UTF-8") from None
     return name or "/"
+
+
+def _units(text: bytes) -> int:
+    """How long a text is in UTF-16."""
+    return len(text) if text.isascii() else len(text.decode().encode("utf-16-le")) // 2
 
 
 def _packet(data: bytes) -> Packet:

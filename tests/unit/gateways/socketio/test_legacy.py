@@ -44,7 +44,7 @@ def test_packets(text: str, parcel: Parcel) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "9::", "1", "5:::", "5:::[]", '5:::{"args":[]}', '5:::{"name":"a","args":{}}', "4:::{", "1::/é", "x:::"],
+    ["", "9::", "1", "5:::", "5:::[]", '5:::{"args":[]}', '5:::{"name":"a","args":{}}', "4:::{", "x:::"],
 )
 def test_what_is_no_packet_is_refused(text: str) -> None:
     with pytest.raises(BadPacket):
@@ -101,6 +101,14 @@ def test_words() -> None:
     assert told.isascii()
     assert json.loads(told.removeprefix(b"5::/rooms/x:")) == {"name": "a", "args": ["é", 1]}
     assert LegacyWords("/").entered("ann", "").data == b"1::"
+
+
+def test_a_namespace_that_is_not_ascii_is_refused_by_its_name() -> None:
+    parcel = read_parcel("1::/é😀?x=1".encode())
+    refused = LegacyWords(parcel.namespace).refused("bad_namespace", "no")
+    assert refused.data.decode() == "7::/é😀:2"
+    payload = FRAMING.write_payload([refused, FRAMING.wording.noop])
+    assert payload.body.decode() == "\ufffd9\ufffd7::/é😀:2\ufffd3\ufffd8::"
 
 
 def test_what_is_nested_too_deep_is_told_as_it_is() -> None:
