@@ -123,6 +123,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="a list of names",
         ),
     ] = ("*",)
+    socketio_client: Annotated[
+        str,
+        _what(
+            "Where /socket.io/socket.io.js sends pages for the Socket.IO client's script; empty for nowhere",
+            consequence="HTTP 404 no_client_script",
+            pattern=r"^$|^(https?:/)?/[!-~]{1,500}$",
+            allowed="empty, an http:// or https:// URL, or a path that begins with /",
+        ),
+    ] = ""
 
     max_message: Annotated[
         int,

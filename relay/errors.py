@@ -43,6 +43,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_event": (400, "Socket.IO: the event's name is too long, or its arguments are not those it takes"),
     "reserved_event": (400, "Socket.IO: the event's name is one that the relay itself uses"),
     "event_not_allowed": (403, "Socket.IO: this event may not be emitted here"),
+    "no_client_script": (404, "Socket.IO: the client's script is not served; load your own, or set socketio-client"),
     "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),
     "bad_method": (405, "this address knows no such method; the Allow header lists those it knows"),
     "not_joined": (409, "this connection is not in that room"),

@@ -10,7 +10,7 @@ from relay.config import Setting
 
 GROUPS: Final[Mapping[str, str]] = {
     "Where": "host port redis redis_password workers tls_cert tls_key default_room origins trusted_proxies",
-    "Browsers": "pages public_url ice_servers",
+    "Browsers": "pages public_url ice_servers socketio_client",
     "Operators": "admin_host admin_port admin_token log_level log_format worker_id prefix",
     "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue socketio_events",
     "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list replay_length replay_age",

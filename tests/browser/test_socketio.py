@@ -1,6 +1,7 @@
 """Socket.IO clients in Chromium, from another origin than the relay's, and the seed's libraries over them."""
 
 import asyncio
+from contextlib import closing
 from urllib.parse import quote_plus
 
 import pytest
@@ -54,3 +55,16 @@ async def test_the_default_transports_end_on_a_websocket(
     for version in ("4", "2"):
         tab = await visit(open_tab, tests_site, fleet[0], version, "polling websocket", "datachannel")
         await tab.until("transport() === 'websocket'")
+
+
+async def test_a_page_that_has_the_client_of_its_server(open_tab: OpenTab, tests_site: str) -> None:
+    script = f"{tests_site}/conformance/node_modules/socket.io-client-4/dist/socket.io.js"
+    with closing(Relay(socketio_client=script)) as relay:
+        await relay.ready()
+        ann, ben = [
+            await open_tab(f"{tests_site}/browser/pages/moved.html", relay=relay.http, strict=False) for _ in range(2)
+        ]
+        for tab in (ann, ben):
+            await tab.until("socket.connected")
+        await ann.run("void socket.emit('message', 'from ann')")
+        await ben.until("heard[0] === 'from ann'")

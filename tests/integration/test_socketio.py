@@ -303,6 +303,17 @@ def shared() -> Any:
 # Limits.
 
 
+async def test_the_script_of_the_client_is_where_the_operator_says(shared: Relay, start: MakeRelay) -> None:
+    answer = await shared.get("/socket.io/socket.io.js")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_client_script")
+    for place in ("https://cdn.example/socket.io.js?v=4", "/static/socket.io.js"):
+        relay = await start(socketio_client=place)
+        for name in ("socket.io.js", "socket.io.min.js"):
+            answer = await relay.get(f"/socket.io/{name}", headers={"Origin": "https://page.example"})
+            assert (answer.status_code, answer.headers["location"]) == (302, place)
+            assert answer.headers["access-control-allow-origin"] == "*"
+
+
 @pytest.mark.parametrize("path", ["/socket.io", "/socket.io/"])
 async def test_the_slash_at_the_end_may_be_left_out(shared: Relay, path: str) -> None:
     assert (await shared.get(f"{path}?EIO=4&transport=polling")).status_code == 200

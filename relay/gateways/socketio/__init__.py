@@ -6,7 +6,7 @@ where Node's Socket.IO takes 22 to 84 and this gateway makes one frame for all o
 
 `packets`, `parser` and `words` read and write Engine.IO and Socket.IO, `codec` puts events into envelopes and back,
 `engine` and `polling` keep sessions, `clients` and `spaces` their namespaces, `gateway` and `requests` serve requests;
-`legacy` is version 0.9.
+`legacy` is version 0.9, and `script` knows where the client itself is.
 """
 
 import re
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from relay.config import Settings
+from relay.gateways.socketio import script
 from relay.gateways.socketio.gateway import SocketIOGateway
 from relay.gateways.socketio.legacy.gateway import LegacyGateway
 from relay.gateways.socketio.siblings import Siblings
@@ -27,7 +28,7 @@ def routes(settings: Settings, siblings: Sequence[str]) -> list[BaseRoute]:
 
     `siblings` are the unix sockets of all workers behind the port, none when it is alone.
     """
-    found: list[BaseRoute] = []
+    found: list[BaseRoute] = [*script.routes(settings, PATH)]
     others = Siblings(siblings)
     for gateway, pattern in (
         (SocketIOGateway(settings, others), r"/?\Z"),
