@@ -76,15 +76,28 @@ class Membership:
 
     # What a session asks for.
 
-    async def join(self, member: Member, *, offered: str, since: MessageId | None, key: str = "") -> None:
+    async def join(
+        self,
+        member: Member,
+        *,
+        offered: str,
+        since: MessageId | None,
+        key: str = "",
+        moved: Member | None = None,
+        back: bool = False,
+    ) -> None:
         """Give the member its place and welcome it; `offered` is the resume key it came with.
 
         `since` is the last id the client says it saw: if it held its place since then, what it missed follows the
-        welcome. Raises `Refused` (`peer_taken`, `room_full`), `Unavailable` or `OutcomeUnknown`; the member is in no
-        room then.
+        welcome. Who `moved` here keeps the keys it has for its place elsewhere; who only comes `back` gets no new one.
+        Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or `OutcomeUnknown`; the member is in
+        no room then.
         """
-        resume = self._random.resume_key()
-        seat = Seat(member.room, member.peer, 0, auth.fingerprint(resume), seen=self._seen(member.room))
+        resume = "" if moved else self._random.resume_key()
+        current, previous = auth.fingerprint(resume), auth.fingerprint(offered)
+        if moved:
+            current, previous = moved.resume, moved.previous_resume
+        seat = Seat(member.room, member.peer, 0, current, seen=self._seen(member.room))
         announced = self._announced
         try:
             async with self._lock(member.room):
@@ -95,10 +108,11 @@ class Membership:
             given = await self._presence.join(
                 member.room,
                 member.peer,
-                offered=auth.fingerprint(offered),
-                fresh=seat.current,
+                offered=previous,
+                fresh=current,
                 roster=member.presence,
                 seen=seat.seen,
+                back=back,
             )
         except BaseException as error:
             self._forget(member)
@@ -119,8 +133,7 @@ class Membership:
             self._metrics.recoveries.labels(replay.lost or "recovered").inc()
         member.fence = Fence(given.generation, given.id.epoch)
         member.began = given.began
-        member.resume = seat.current
-        member.previous_resume = auth.fingerprint(offered)
+        member.resume, member.previous_resume = current, previous
         recovered = None if since is None else not replay.lost
         place = since if since is not None and recovered else given.id
         welcome = Welcome(

@@ -12,7 +12,8 @@ from relay.envelope import MessageId
 class Entry:
     """How a client comes in: its own room, the peer id it wants or was given, and what it asks for there.
 
-    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it.
+    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it. One that
+    had `moved` comes back to that room, if its place there is still held, and `since` is of that room.
     """
 
     room: str
@@ -24,6 +25,7 @@ class Entry:
     channels: Sequence[str] | None = None
     key: str = ""
     returns: bool = True
+    moved: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from relay.codec import Codec, Frame
@@ -22,7 +23,7 @@ from relay.errors import (
     Refused,
     RelayError,
 )
-from relay.events import Ack, Answer, Detected, Failure, Gone, Listening, Pong, PresenceList, Roster
+from relay.events import Ack, Answer, Detected, Failure, Gone, Listening, Pong, PresenceList, Roster, Welcome
 from relay.gateways.entry import Dialect, Entry, HoldBack
 from relay.limits import TokenBucket
 from relay.names import check_room
@@ -33,6 +34,9 @@ log = logging.getLogger("relay.session")
 
 _PATIENCE = 100
 """Messages in a row that are refused as too fast before the connection is closed for it."""
+
+_NO_PLACE = frozenset({"not_joined", "peer_taken"})
+"""How somebody is refused whose place is no longer there."""
 
 
 class Session:
@@ -80,17 +84,7 @@ class Session:
     async def enter(self, entry: Callable[[], Entry]) -> None:
         """Come in; what the client sends meanwhile waits. `entry` reads the request, and may raise `Refused`."""
         try:
-            wanted = entry()
-            self._own, self._peer, self._returns = wanted.room, wanted.peer, wanted.returns
-            join = Join(
-                wanted.room,
-                resume=wanted.resume,
-                echo=wanted.echo,
-                presence=wanted.presence,
-                channels=wanted.channels,
-                key=wanted.key,
-            )
-            await self._join(join, wanted.since, self._dialect.own)
+            await self._come_in(entry())
         except RelayError as error:
             self._fail(error, about="join", codec=self._dialect.own)
             self._connection.close(JOIN_CLOSES.get(error.code, BAD_REQUEST))
@@ -98,6 +92,27 @@ class Session:
             self._break()
         finally:
             self._done()
+
+    async def _come_in(self, wanted: Entry) -> None:
+        self._own, self._peer, self._returns = wanted.moved or wanted.room, wanted.peer, wanted.returns
+        join = Join(
+            self._own,
+            resume=wanted.resume,
+            echo=wanted.echo,
+            presence=wanted.presence,
+            channels=wanted.channels,
+            key=wanted.key,
+        )
+        if wanted.moved:
+            try:
+                await self._join(join, wanted.since, self._dialect.own, back=True)
+            except Refused as error:
+                if error.code not in _NO_PLACE:
+                    raise
+                self._own = wanted.room
+                await self._join(replace(join, room=wanted.room), None, self._dialect.own)
+        else:
+            await self._join(join, wanted.since, self._dialect.own)
 
     # Receiver.
 
@@ -294,11 +309,21 @@ class Session:
         late = asyncio.get_running_loop().call_later(self._worker.settings.publish_timeout, give_up)
         self._worker.hub.when_passed(member.room, message_id, passed)
 
-    async def _join(self, command: Join, since: MessageId | None, codec: Codec) -> None:
+    async def _join(
+        self,
+        command: Join,
+        since: MessageId | None,
+        codec: Codec,
+        *,
+        moved: Member | None = None,
+        back: bool = False,
+    ) -> None:
         member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)
         if command.channels is not None:
             member.channels = self._checked_channels(command.channels)
-        await self._worker.membership.join(member, offered=command.resume, since=since, key=command.key)
+        await self._worker.membership.join(
+            member, offered=command.resume, since=since, key=command.key, moved=moved, back=back
+        )
         self._members[command.room] = member
 
     async def _join_more(self, command: Join) -> None:
@@ -316,12 +341,14 @@ class Session:
 
     async def _move(self, command: Move) -> None:
         check_room(command.room)
-        if command.room in self._members:
-            raise Refused("already_joined", room=command.room)
-        await self._join(Join(command.room, key=command.key), None, self._dialect.own)
-        left, self._own = self._members.pop(self._own, None), command.room
-        if left is not None:
-            self._worker.membership.leave(left, hold=False)
+        left = self._member("")
+        if command.room == left.room:
+            self._tell(Welcome(left.room, left.peer, self._newest(left), "", resumed=True, key=command.key))
+            return
+        await self._join(Join(command.room, key=command.key), None, self._dialect.own, moved=left)
+        del self._members[left.room]
+        self._own = command.room
+        self._worker.membership.leave(left, hold=False)
 
     def _leave(self, command: Leave) -> None:
         member = self._member(command.room)
@@ -354,12 +381,14 @@ class Session:
 
     def _answer(self, ping: Ping) -> None:
         member = self._member(ping.room)
+        self._tell(Pong(member.room, self._newest(member), ping.key))
+
+    def _newest(self, member: Member) -> MessageId:
+        """The newest id of a room; that a member is told it means that it was told all before."""
         here = self._worker.hub.get(member.room)
         if here and (here.joined or here.left):
-            # An id that a member is told means that it was told all before.
             self._worker.hub.tell_presence()
-        newest = max(member.since, here.last) if here else member.since
-        self._tell(Pong(member.room, newest, ping.key))
+        return max(member.since, here.last) if here else member.since
 
     def _checked_channels(self, channels: Sequence[str]) -> set[str]:
         most = self._worker.settings.channels_per_room

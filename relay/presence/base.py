@@ -105,7 +105,15 @@ class Presence(Protocol):
     """Who is in which room. Everything raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
     async def join(
-        self, room: str, peer: str, *, offered: str, fresh: str, roster: bool, seen: MessageId = BEFORE_ALL
+        self,
+        room: str,
+        peer: str,
+        *,
+        offered: str,
+        fresh: str,
+        roster: bool,
+        seen: MessageId = BEFORE_ALL,
+        back: bool = False,
     ) -> Admission:
         """Take a place in a room, under this worker's lease.
 
@@ -113,8 +121,8 @@ class Presence(Protocol):
         A place that exists is taken over if `offered` matches its current or previous one: a `TakenOver` is published,
         and `fresh` replaces what is current. A new place publishes a `Joined`; it, too, is good to come back to with
         `offered`, should the answer be lost on its way. With `roster`, the admission has one.
-        `seen` is the newest id that the worker has seen in the room.
-        Raises `Refused`: `peer_taken`, `room_full`.
+        `seen` is the newest id that the worker has seen in the room. Who only comes `back` gets no new place.
+        Raises `Refused`: `peer_taken`, `room_full`; `not_joined` where there is no place to come back to.
         """
         ...
 

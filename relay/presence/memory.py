@@ -19,11 +19,21 @@ class MemoryPresence:
         self._terms = terms
 
     async def join(
-        self, room: str, peer: str, *, offered: str, fresh: str, roster: bool, seen: MessageId = BEFORE_ALL
+        self,
+        room: str,
+        peer: str,
+        *,
+        offered: str,
+        fresh: str,
+        roster: bool,
+        seen: MessageId = BEFORE_ALL,
+        back: bool = False,
     ) -> Admission:
         """See `Presence.join`."""
         state = self._rooms.room(room)
         before = state.places.get(peer)
+        if back and not before:
+            raise Refused("not_joined", room=room)
         if before and not (offered and offered in {before.current, before.previous}):
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if not before and len(state.places) >= self._terms.members_per_room:

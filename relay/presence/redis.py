@@ -56,7 +56,15 @@ class RedisPresence:
         self._noted = noted
 
     async def join(
-        self, room: str, peer: str, *, offered: str, fresh: str, roster: bool, seen: MessageId = BEFORE_ALL
+        self,
+        room: str,
+        peer: str,
+        *,
+        offered: str,
+        fresh: str,
+        roster: bool,
+        seen: MessageId = BEFORE_ALL,
+        back: bool = False,
     ) -> Admission:
         """See `Presence.join`."""
         lease = str(self._lease)
@@ -71,7 +79,7 @@ class RedisPresence:
             lease,
             offered or _NONE,
             fresh or _NONE,
-            self._terms.members_per_room,
+            0 if back else self._terms.members_per_room,
             self._presence_ttl,
             self._sequence_ttl,
             self._terms.presence_list if roster else 0,
@@ -85,6 +93,8 @@ class RedisPresence:
             raise Unavailable(_LATE)
         if reply[0] == b"taken":
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+        if reply[0] == b"full" and back:
+            raise Refused("not_joined", room=room)
         if reply[0] == b"full":
             raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
         status, generation, message_id, listed, began, first = reply

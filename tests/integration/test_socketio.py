@@ -103,6 +103,95 @@ async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
     assert back.entered["pid"] != ann.entered["pid"]
 
 
+# Those who moved.
+
+
+async def moved_to(client: Packets, room: str) -> str:
+    """Moves, and returns the offset from which the client would come back."""
+    assert (await client.ask("join", room))["room"] == room
+    name, told, offset = await client.event()
+    assert (name, told["room"]) == ("relay:joined", room)
+    return str(offset)
+
+
+@pytest.mark.parametrize("kind", [OverWebSocket, OverPolling])
+async def test_who_had_moved_is_recovered_where_it_was(
+    pair: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, kind: type, space: str
+) -> None:
+    there = space.removeprefix("/rooms/") + "-there"
+    ben = await enter(pair[1], f"/rooms/{there}?presence=1")
+    ann = await open_socket(kind, pair[0])
+    offset = await moved_to(ann, there)
+    pair[0].process.kill()
+    await ben.send({"message": 1})
+    await ben.all_up_to_now()
+    for message in (1, 2, 3):  # again and again, as each time it has heard something by which it comes back
+        back = await open_socket(kind, pair[1], pid=ann.entered["pid"], offset=offset)
+        assert back.entered == ann.entered
+        _, data, offset = await back.event()
+        assert (data, offset.partition("@")[2]) == ({"message": message}, there)
+        await back.emit("message", {"heard": message})
+        await ben.until(lambda event, message=message: event.get("heard") == message)
+        if isinstance(back, OverWebSocket):
+            back.lose()
+        await ben.send({"message": message + 1})
+    assert [event for event in await ben.all_up_to_now() if event.get("left")] == []
+
+
+async def test_who_had_moved_and_comes_back_too_late_is_in_the_room_it_began_in(
+    start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    relay = await start(grace=0.2)
+    there = space.removeprefix("/rooms/") + "-there"
+    home, ben = await enter(relay, space), await enter(relay, f"/rooms/{there}?presence=1")
+    ann = await open_socket(OverWebSocket, relay)
+    offset = await moved_to(ann, there)
+    await ben.until(lambda event: event.get("joined"))
+    ann.lose()
+    await ben.until(lambda event: event.get("left"))
+    back = await open_socket(OverWebSocket, relay, pid=ann.entered["pid"], offset=offset)
+    assert (back.entered["sid"], back.entered["pid"] != ann.entered["pid"]) == (ann.entered["sid"], True)
+    assert (await back.event())[1]["room"] == space.removeprefix("/rooms/")
+    await home.send({"message": "here"})
+    assert (await back.event())[1] == {"message": "here"}
+    # Nobody there saw it come and go.
+    assert await ben.all_up_to_now() == []
+
+
+async def test_who_moved_back_is_recovered_there(
+    couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    home, there = space.removeprefix("/rooms/"), space.removeprefix("/rooms/") + "-there"
+    ben = await enter(couple[1], space)
+    ann = await open_socket(OverWebSocket, couple[0])
+    await moved_to(ann, there)
+    offset = await moved_to(ann, home)
+    assert "@" not in offset
+    ann.lose()
+    await ben.send({"message": 1})
+    await ben.all_up_to_now()
+    back = await open_socket(OverWebSocket, couple[1], pid=ann.entered["pid"], offset=offset)
+    assert back.entered == ann.entered
+    assert (await back.event())[1] == {"message": 1}
+
+
+async def test_joining_the_room_one_is_in_changes_nothing(
+    couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, space: str
+) -> None:
+    """As clients do on every connect, also when they are recovered."""
+    there = space.removeprefix("/rooms/") + "-there"
+    ben = await enter(couple[1], f"/rooms/{there}?presence=1")
+    ann = await open_socket(OverWebSocket, couple[0])
+    await moved_to(ann, there)
+    await ben.until(lambda event: event.get("joined"))
+    offset = await moved_to(ann, there)
+    await ben.send({"message": 1})
+    assert (await ann.event())[1] == {"message": 1}
+    assert [event for event in await ben.all_up_to_now() if event.get("joined") or event.get("left")] == []
+    back = await open_socket(OverWebSocket, couple[0], pid=ann.entered["pid"], offset=offset)
+    assert (back.entered, (await back.event())[1]) == (ann.entered, {"message": 1})
+
+
 @pytest.mark.parametrize("claim", [{"pid": 5}, {"pid": "x"}, {"pid": "a.b.c"}, {"pid": "{}.key.1-1"}, {"pid": "." * 9}])
 async def test_a_private_id_that_the_relay_never_gave_is_nothing(
     couple: tuple[Relay, Relay], open_socket: Open, claim: dict[str, Any]

@@ -26,9 +26,9 @@ from relay.gateways.socketio.parser import (
     Parcel,
     Reader,
 )
-from relay.gateways.socketio.spaces import Spaces
+from relay.gateways.socketio.spaces import Spaces, home_of
 from relay.gateways.socketio.words import ModernWords, Words
-from relay.names import check_peer
+from relay.names import check_peer, check_room
 
 
 class ModernTongue:
@@ -48,6 +48,7 @@ class ModernTongue:
         return SocketCodec(
             self.words(namespace),
             f"socketio{self.revision}{namespace}",
+            home=home_of(namespace, self._settings),
             offsets=self.recovers,
             allowed=self._settings.socketio_events,
             max_size=self._settings.max_message,
@@ -119,15 +120,20 @@ class SocketClient:
             raise BadPacket("a packet for a namespace that the client is not in")
 
     def _enter(self, name: str, auth: Mapping[str, Any]) -> None:
-        self._spaces.enter(name, partial(self._entry, auth))
+        self._spaces.enter(name, partial(self._entry, name, auth))
         if self._spaces.get(name) is not None:
             self._stop_timer()
 
-    def _entry(self, auth: Mapping[str, Any], room: str) -> Entry:
-        claim = read_claim(auth) if self._returns else None
+    def _entry(self, name: str, auth: Mapping[str, Any], room: str) -> Entry:
+        claim = read_claim(auth, home_of(name, self._engine.worker.settings)) if self._returns else None
         if claim is None:
             return Entry(room, self._engine.worker.random.peer_id(), returns=self._returns)
-        return Entry(room, claim.peer, resume=claim.resume, since=claim.since, key=auth["pid"])
+        entry = partial(Entry, room, claim.peer, resume=claim.resume, key=auth["pid"])
+        if claim.offset is None:
+            return entry(since=claim.place)
+        if claim.room == room:
+            return entry(since=max(claim.place, claim.offset))
+        return entry(since=claim.offset, moved=claim.room)
 
     def _give_up(self) -> None:
         self._engine.connection.close(BAD_REQUEST)
@@ -139,28 +145,31 @@ class SocketClient:
 
 
 class Claim(NamedTuple):
-    """What a client that comes back says of itself."""
+    """What a client that comes back says of itself; its `offset`, if it has one, is a place in `room`."""
 
     peer: str
     resume: str
-    since: MessageId
+    place: MessageId
+    offset: MessageId | None
+    room: str
 
 
-def read_claim(auth: Mapping[str, Any]) -> Claim | None:
+def read_claim(auth: Mapping[str, Any], home: str) -> Claim | None:
     """Read the private id and the offset with which a client comes back; None for what the relay has not given.
 
     `pid` holds the peer id, the resume key and the place in the room as of when it was given; `offset` is that of the
-    newest message since.
+    newest message since, see `SocketCodec`.
     """
     pid, offset = auth.get("pid"), auth.get("offset")
     if not isinstance(pid, str) or pid.count(".") != 2 or len(pid) > 256:
         return None
     peer, resume, place = pid.split(".")
     try:
-        since = MessageId.parse(place)
-        if isinstance(offset, str):
-            since = max(since, MessageId.parse(offset))
-        return Claim(check_peer(peer), resume, since)
+        began = MessageId.parse(place)
+        if not isinstance(offset, str):
+            return Claim(check_peer(peer), resume, began, None, home)
+        newest, _, room = offset.partition("@")
+        return Claim(check_peer(peer), resume, began, MessageId.parse(newest), check_room(room or home))
     except (ValueError, Refused):
         return None
 

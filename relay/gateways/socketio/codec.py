@@ -25,6 +25,10 @@ from relay.gateways.socketio.words import Told, Words
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Failures that are not acknowledged: a client that wants to be sure waits for that, and sends again."""
 
+_JOINED: Final = "relay:joined"
+_OURS: Final = frozenset({"error", _JOINED})
+"""Events that nobody but the relay emits."""
+
 _MESSAGE: Final = b'2["message",{'
 _ACK: Final = "ack:"
 _JOIN: Final = "join:"
@@ -60,13 +64,17 @@ _json = msgspec.json.Encoder()
 class SocketCodec:
     """See `Codec`; `receive` takes a `parser.Call`, and `words` write what a version of the protocol has for an event.
 
-    `offsets` adds a message's id to it as the last argument, from which a client comes back (Socket.IO 4.6). `allowed`
-    are the events that may be emitted, `*` for all. The marks of commands are for answers to find their way back.
+    With `offsets`, messages have their place as the last argument, from which a client comes back (Socket.IO 4.6): the
+    id, and `@room` where that is not `home`, the namespace's room. `allowed` are the events that may be emitted, `*`
+    for all. The marks of commands are for answers to find their way back.
     """
 
-    def __init__(self, words: Words, key: str, *, offsets: bool, allowed: Collection[str], max_size: int) -> None:
+    def __init__(
+        self, words: Words, key: str, *, home: str, offsets: bool, allowed: Collection[str], max_size: int
+    ) -> None:
         self.words = words
         self.key = key + "+" * offsets
+        self.home = home
         self._offsets = offsets
         self._allowed = allowed
         self._max_size = max_size
@@ -79,8 +87,8 @@ class SocketCodec:
             return Move(_argument(frame), _JOIN + frame.id)
         if name == "presence":
             return Detect(_argument(frame), key=mark)
-        if name == "error" or len(str(name)) > MAX_NAME:
-            raise BadFrame("reserved_event" if name == "error" else "bad_event", about="event", key=mark)
+        if name in _OURS or len(str(name)) > MAX_NAME:
+            raise BadFrame("reserved_event" if name in _OURS else "bad_event", about="event", key=mark)
         if "*" not in self._allowed and str(name) not in self._allowed:
             raise BadFrame("event_not_allowed", about="event", key=mark)
         return self._publish(frame, mark)
@@ -96,8 +104,7 @@ class SocketCodec:
                 return self._ack(event.key, {"id": str(event.id)})
             case events.Detected():
                 told = self.words.event(Told(b'"presence"', [_json.encode(event.present)]))
-                acknowledged = self._ack(event.key, event.present)
-                return Bundle([told, acknowledged]) if acknowledged.data else told
+                return _together(told, self._ack(event.key, event.present))
             case events.Failure():
                 return self._failure(event)
         return NOTHING
@@ -124,17 +131,30 @@ class SocketCodec:
         if told is None:
             told = Told(b'"message"', [text])
         if self._offsets:
-            told.arguments.append(b'"%b"' % place)
+            told.arguments.append(self._offset(message.room, place))
         return self.words.event(told)
 
     def _welcome(self, event: events.Welcome) -> Frame:
         if event.key.startswith(_JOIN):
-            return self._ack(_ACK + event.key.removeprefix(_JOIN), {"room": event.room, "id": str(event.id)})
+            joined = {"room": event.room, "id": str(event.id)}
+            acknowledged = self._ack(_ACK + event.key.removeprefix(_JOIN), joined)
+            return _together(acknowledged, self._joined(event)) if self._offsets else acknowledged
         if not self._offsets:
             return self.words.entered(event.peer, "")
         # A client takes its place for recovered if it is told the same private id again.
-        fresh = f"{event.peer}.{event.resume}.{event.id}"
-        return self.words.entered(event.peer, event.key if event.recovered else fresh)
+        if event.recovered:
+            return self.words.entered(event.peer, event.key)
+        entered = self.words.entered(event.peer, f"{event.peer}.{event.resume}.{event.id}")
+        return _together(entered, self._joined(event)) if event.key else entered
+
+    def _joined(self, event: events.Welcome) -> Frame:
+        """Tell a client of its new place, or it would come back to the last one from which it heard something."""
+        place = str(event.id)
+        joined = _json.encode({"room": event.room, "id": place})
+        return self.words.event(Told(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, place.encode())]))
+
+    def _offset(self, room: str, place: bytes) -> bytes:
+        return b'"%b"' % place if room == self.home else b'"%b@%b"' % (place, room.encode("ascii"))
 
     def _ack(self, mark: str, value: object) -> Frame:
         number = mark.removeprefix(_ACK)
@@ -147,6 +167,11 @@ class SocketCodec:
         error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
         answer = NOTHING if failure.code in RETRYABLE else self._ack(mark, {"error": error})
         return answer if answer.data else self.words.event(Told(b'"error"', [_json.encode(error)]))
+
+
+def _together(*frames: Frame) -> Frame:
+    said = [frame for frame in frames if frame.data]
+    return Bundle(said) if len(said) > 1 else said[0]
 
 
 def _channel_if_plain(data: bytes) -> str | None:
@@ -172,7 +197,7 @@ def _read_event(text: bytes) -> Told | None:
     """Read an envelope of the form that events have; None for one that clients would not survive, or not understand."""
     try:
         event = _event.decode(text)
-        if event.event in RESERVED or event.event == "error":
+        if event.event in RESERVED or event.event in _OURS:
             return None
         arguments = [bytes(value) for value in event.args]
         attachments = [base64.b64decode(data, validate=True) for data in event.attachments]

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 from urllib.parse import unquote
 
 from relay.codec import Batch, Frame
+from relay.config import Settings
 from relay.connection import Connection
 from relay.errors import BAD_REQUEST, GOING_AWAY, NORMAL, PEER_TAKEN, REPLACED, ROOM_FULL, CloseReason, Refused
 from relay.gateways.entry import Dialect, Entry
@@ -120,11 +121,9 @@ class Spaces:
         return self._bucket.take()
 
     def _room_of(self, name: str) -> str:
-        if name == "/":
-            return self._carrier.worker.settings.default_room if self._room is None else check_room(self._room)
-        if not name.startswith(_ROOMS):
-            raise Refused("bad_namespace", "Invalid namespace")
-        return check_room(unquote(name.removeprefix(_ROOMS)))
+        if name == "/" and self._room is not None:
+            return check_room(self._room)
+        return check_room(home_of(name, self._carrier.worker.settings))
 
 
 class Namespace:
@@ -166,3 +165,12 @@ class Namespace:
         if paused is not self._held_back:
             self._held_back = paused
             self._carrier.hold_back(paused=paused)
+
+
+def home_of(namespace: str, settings: Settings) -> str:
+    """The room that a namespace stands for, if it is one; raises `Refused`."""
+    if namespace == "/":
+        return settings.default_room
+    if not namespace.startswith(_ROOMS):
+        raise Refused("bad_namespace", "Invalid namespace")
+    return unquote(namespace.removeprefix(_ROOMS))

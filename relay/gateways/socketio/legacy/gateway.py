@@ -24,6 +24,7 @@ from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import Answers, ask_siblings, next_payload, take_post
 from relay.gateways.socketio.siblings import Siblings
+from relay.gateways.socketio.spaces import home_of
 from relay.gateways.socketio.words import Words
 from relay.worker import Worker
 
@@ -51,6 +52,7 @@ class LegacyTongue:
         return SocketCodec(
             self.words(namespace),
             f"socketio0.9{namespace}",
+            home=home_of(namespace, self._settings),
             offsets=False,
             allowed=self._settings.socketio_events,
             max_size=self._settings.max_message,

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from relay.config import Settings
-from relay.gateways.socketio.clients import greeting
+from relay.envelope import MessageId
+from relay.gateways.socketio.clients import Claim, greeting, read_claim
 
 
 def greeted(**settings: Any) -> Any:
@@ -32,3 +33,36 @@ def test_a_payload_that_clients_take_for_small_enough_is(size: int) -> None:
     counted = len(head) + 1 + math.ceil(size * 1.33) + 1 + 2
     times = greeted()["maxPayload"] // counted
     assert len(b"\x1e".join([b"4" + head, attachments] * times)) <= 16 * 1024
+
+
+@pytest.mark.parametrize(
+    ("offset", "read", "room"),
+    [
+        ({}, None, "home"),
+        ({"offset": None}, None, "home"),
+        ({"offset": "7-8"}, MessageId(7, 8), "home"),
+        ({"offset": "7-8@there"}, MessageId(7, 8), "there"),
+        ({"offset": "7-8@a@b"}, MessageId(7, 8), "a@b"),
+    ],
+)
+def test_claims(offset: dict[str, Any], read: MessageId | None, room: str) -> None:
+    claim = read_claim({"pid": "ann.secret.5-6"} | offset, "home")
+    assert claim == Claim("ann", "secret", MessageId(5, 6), read, room)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {},
+        {"pid": 5},
+        {"pid": "ann.secret"},
+        {"pid": "{}.secret.5-6"},
+        {"pid": "ann.secret.5"},
+        {"pid": "ann.secret.5-6", "offset": "7"},
+        {"pid": "ann.secret.5-6", "offset": "there"},
+        {"pid": "ann.secret.5-6", "offset": "7-8@{}"},
+        {"pid": "ann.secret.5-6", "offset": "7-8@" + "x" * 129},
+    ],
+)
+def test_what_the_relay_never_gave_is_no_claim(auth: dict[str, Any]) -> None:
+    assert read_claim(auth, "home") is None

@@ -17,7 +17,7 @@ ID = MessageId(5, 6)
 
 
 def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketCodec:
-    options = {"offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
+    options = {"home": "r", "offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
     return SocketCodec(ModernWords(revision, namespace), f"{revision}{namespace}", **options)
 
 
@@ -189,10 +189,22 @@ def test_welcomes() -> None:
     back = events.Welcome("r", "ann", ID, "next", resumed=True, recovered=True, key="ann.secret.5-1")
     assert json.loads(codec().encode(back).data[2:]) == {"sid": "ann", "pid": "ann.secret.5-1"}
     lost = events.Welcome("r", "ann", ID, "next", recovered=False, reason="trimmed", key="ann.secret.5-1")
-    assert json.loads(codec().encode(lost).data[2:])["pid"] == "ann.next.5-6"
+    entered, joined = codec().encode(lost).parts
+    assert json.loads(entered.data[2:])["pid"] == "ann.next.5-6"
+    assert joined.data == b'42["relay:joined",{"room":"r","id":"5-6"},"5-6"]'
     moved = events.Welcome("r", "ann", ID, "next", key="join:4")
-    assert codec().encode(moved).data == b'434[{"room":"r","id":"5-6"}]'
-    assert codec().encode(events.Welcome("r", "ann", ID, "next", key="join:")) is NOTHING
+    assert [part.data for part in codec().encode(moved).parts] == [b'434[{"room":"r","id":"5-6"}]', joined.data]
+    assert codec(3).encode(moved).data == b'434[{"room":"r","id":"5-6"}]'
+    unasked = events.Welcome("r", "ann", ID, "next", key="join:")
+    assert codec().encode(unasked).data == joined.data
+    assert codec(3).encode(unasked) is NOTHING
+
+
+def test_places_in_other_rooms_than_its_own_name_them() -> None:
+    there = codec(home="elsewhere")
+    assert there.encode(message('{"message":1}')).data.endswith(b',"5-6@r"]')
+    joined = there.encode(events.Welcome("r", "ann", ID, "", key="join:")).data
+    assert json.loads(joined[2:]) == ["relay:joined", {"room": "r", "id": "5-6"}, "5-6@r"]
 
 
 def test_presence_is_an_event_and_an_acknowledgement() -> None:
