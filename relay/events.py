@@ -58,12 +58,12 @@ RoomEvent = Message | Joined | Left | TakenOver
 
 Delivery = RoomEvent | Gap
 
-Loss = Literal["", "epoch", "trimmed", "too_much", "off", "not_resumed"]
+Loss = Literal["", "epoch", "trimmed", "too_much", "off", "not_resumed", "internal"]
 """Why events cannot be replayed, "" when they can.
 
 `epoch`: the room's state was lost or is older than what was seen of it. `trimmed`: the log no longer reaches back that
 far. `too_much`: there are more than would be sent at once. `off`: no log is kept. `not_resumed`: they are for those
-who held a place in the room all the time.
+who held a place in the room all the time. `internal`: the relay failed to write one for the client's protocol.
 """
 
 

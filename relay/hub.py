@@ -7,7 +7,7 @@ once per message and codec key, however many members it goes to.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from relay.codec import Batch, Frame
+from relay.codec import Batch, Codec, Frame
 from relay.envelope import BEFORE_ALL, MessageId
 from relay.errors import ERRORS, REPLACED
 from relay.events import (
@@ -265,8 +265,16 @@ class Hub:
                 key = member.codec.key
                 frame = frames.get(key)
                 if frame is None:
-                    frame = frames[key] = member.codec.encode(message)
+                    frame = frames[key] = self._encode(member.codec, message)
                 member.connection.write(frame)
+
+    def _encode(self, codec: Codec, message: Message) -> Frame:
+        """What a codec makes of a message; where it fails, its members are told, and nobody else has less for it."""
+        try:
+            return codec.encode(message)
+        except Exception:
+            log.exception("codec %s: a message cannot be written", codec.key)
+            return codec.encode(self._loss(message.room, message.id, "internal"))
 
     def _burst(self, room: Room, messages: Sequence[Message]) -> None:
         """Several messages for everybody: one write for each member, whatever their number."""
@@ -279,7 +287,7 @@ class Hub:
         for member in room.members.values():
             batch = batches.get(member.codec.key)
             if batch is None:
-                batch = batches[member.codec.key] = Batch([member.codec.encode(message) for message in messages])
+                batch = batches[member.codec.key] = Batch([self._encode(member.codec, message) for message in messages])
             if member.channels is None and (member.echo or member.peer not in senders):
                 member.connection.write_batch(batch)
                 continue
@@ -345,7 +353,7 @@ class Hub:
         """Tell one member of one event, as live delivery would; returns whether it was an envelope for this member."""
         if isinstance(event, Message):
             if member.hears(event):
-                member.tell(event)
+                member.connection.write(self._encode(member.codec, event))
                 return True
         elif not isinstance(event, TakenOver) and member.presence and event.peer != member.peer:
             joined = (event.peer,) if isinstance(event, Joined) else ()
@@ -380,21 +388,20 @@ class Hub:
 
     def _tell_lost(self, room: Room, message_id: MessageId, reason: Loss, roster: Roster | None) -> None:
         """Tell everybody here who was in the room before this id that something is missing, and go on from it."""
-        self._metrics.lost.labels(reason).inc()
         if room.joined or room.left:
             self._tell_presence(room)
-        failure = Failure(
-            "messages_lost",
-            ERRORS["messages_lost"][1],
-            room=room.name,
-            detail={"reason": reason, "id": str(message_id)},
-        )
+        failure = self._loss(room.name, message_id, reason)
         for member in [*room.members.values(), *(one for one in room.joining if one.generation)]:
             if member.since < message_id:
                 member.tell(failure)
                 if member.presence and roster is not None:
                     member.tell(PresenceList(room.name, roster))
         room.last = max(room.last, message_id)
+
+    def _loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:
+        self._metrics.lost.labels(reason).inc()
+        text, detail = ERRORS["messages_lost"][1], {"reason": reason, "id": str(message_id)}
+        return Failure("messages_lost", text, room=room, detail={**detail})
 
     def _gap(self, rooms: Sequence[str]) -> None:
         self._metrics.bus_gaps.inc(len(rooms))

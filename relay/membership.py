@@ -148,7 +148,12 @@ class Membership:
             key,
             first=given.first,
         )
-        self._hub.admit(member, given.generation, welcome, replay)
+        try:
+            self._hub.admit(member, given.generation, welcome, replay)
+        except BaseException:
+            self._forget(member)
+            self._depart(replace(seat, generation=given.generation), hold=True)
+            raise
         # The lease under which the place was taken may be over, if another was announced since.
         self.untold |= announced != self._announced
 

@@ -65,7 +65,8 @@ async def serve(scope: Scope, receive: Receive, send: Send, *, opening: Opening,
 
 def client_address(scope: Scope) -> str:
     """The address by which a client is counted; "" where there is none."""
-    return scope["client"][0] if scope["client"] else ""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -44,7 +44,8 @@ class Session:
 
     What has to wait for Redis before the next message can be served (joining, asking who is there) is a task, and what
     comes meanwhile waits, as it does when `publish_window` publications are on their way. `hold_back` stops reading.
-    Without an `address`, the connection is not the session's alone, and somebody else answers for it to the worker.
+    Without an `address`, the connection is not the session's alone, and somebody else answers for it to the worker; all
+    its sessions have one `bucket` then.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Session:
         *,
         address: str | None,
         hold_back: HoldBack,
+        bucket: TokenBucket | None = None,
     ) -> None:
         self._connection = connection
         self._worker = worker
@@ -69,7 +71,7 @@ class Session:
         self._own = ""
         self._peer = ""
         self._members: dict[str, Member] = {}
-        self._bucket: TokenBucket | None = None
+        self._bucket = bucket
         self._hasty = 0
         self._publishing = 0
         self._busy = True

@@ -96,7 +96,7 @@ export interface ResumedEvent extends RelayEvent {
 export interface ErrorEvent extends RelayEvent {
   readonly code: string;
   readonly text: string;
-  readonly reason?: 'epoch' | 'trimmed' | 'too_much' | 'off' | 'not_resumed';
+  readonly reason?: 'epoch' | 'trimmed' | 'too_much' | 'off' | 'not_resumed' | 'internal';
 }
 
 /** The room is over for this client: it has left (`left`), or the relay does not want it back. */

@@ -110,6 +110,7 @@ async def play_in_node(script: str, *arguments: str) -> Sequence[Found]:
     command = [require("node"), str(HERE / script), *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
+    assert process.returncode == 0, f"{script} ended with {process.returncode}"
     return [json.loads(line) for line in said.splitlines()]
 
 

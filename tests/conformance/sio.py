@@ -89,9 +89,15 @@ class SocketIO:
         self.name = name
         self.version = version
         self.connected: dict[str, Any] = {}
+        self.joined: list[str] = []
 
     async def next(self) -> dict[str, Any]:
-        return await self._node.next(self.name)
+        """What happened next; the rooms that the relay says the client has come to are kept apart."""
+        while True:
+            event = await self._node.next(self.name)
+            if event["what"] != "event" or event["name"] != "relay:joined":
+                return event
+            self.joined.append(event["args"][0]["room"])
 
     async def until(self, what: str) -> dict[str, Any]:
         """The next that is this; whatever comes before it is dropped, but an error or an event is not to."""

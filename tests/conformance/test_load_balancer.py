@@ -118,3 +118,21 @@ async def test_a_page_that_goes_ends_its_session_on_whichever_worker_it_is(
     await leave_as_pages(balancer)
     with served("--workers", "3", "--redis", redis_url, "--prefix", prefix) as url:
         await leave_as_pages(url)
+
+
+async def test_who_is_handed_on_counts_by_its_own_address(redis_url: str, prefix: str) -> None:
+    options = ("--workers", "3", "--connections-per-address", "2", "--redis", redis_url, "--prefix", prefix)
+    with served(*options) as url:
+
+        async def begin() -> int:
+            async with httpx.AsyncClient(timeout=10) as new:
+                handshake = await new.get(f"{url}/socket.io/1/")
+            if handshake.status_code != 200:
+                return handshake.status_code
+            sid = handshake.text.partition(":")[0]
+            async with httpx.AsyncClient(timeout=10) as new:  # which any of the workers accepts
+                return (await new.get(f"{url}/socket.io/1/xhr-polling/{sid}")).status_code
+
+        statuses = [await begin() for _ in range(20)]
+        assert set(statuses) == {200, 429}
+        assert statuses.count(200) <= 6

@@ -225,6 +225,29 @@ async def test_a_client_is_recovered_that_had_heard_nothing_yet(
     await native.close()
 
 
+async def test_a_client_that_joined_another_room_is_recovered_there_and_may_join_it_again(
+    workers: tuple[Relay, Relay], node: Node, room: str
+) -> None:
+    options = WEBSOCKET | {"reconnectionDelay": 100, "reconnectionDelayMax": 100}
+    ann = await node.open("4", workers[0].http, **options)
+    native = await plain(workers[1], room, "?presence=1")
+    for number in range(2):
+        assert (await ann.ask("join", room))[0]["room"] == room  # as clients do on every connect
+        await native.send({"message": number})
+        assert await ann.event() == ("message", [{"message": number}])
+        ann.do("lose")
+        await ann.until("disconnect")
+        await native.send({"message": "missed"})
+        await native.all_up_to_now()
+        back = await ann.until("connect")
+        assert (back["recovered"], back["id"]) == (True, ann.connected["id"])
+        assert await ann.event() == ("message", [{"message": "missed"}])
+    assert ann.joined == [room, room]
+    assert [event for event in await native.all_up_to_now() if event.get("left")] == []
+    ann.do("disconnect")
+    await native.close()
+
+
 async def test_a_client_that_missed_more_than_is_kept_learns_that_it_is_not_recovered(
     redis_server: RedisServer, node: Node
 ) -> None:

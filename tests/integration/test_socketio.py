@@ -389,6 +389,54 @@ def shared() -> Any:
     relay.close()
 
 
+# What one client does to others.
+
+
+@pytest.mark.parametrize("handshake", ["/socket.io/?EIO=3&transport=polling&room={}", "/socket.io/1/?room={}"])
+async def test_a_client_that_does_not_poll_costs_nobody_else_a_message(
+    start: MakeRelay, enter: MakeClient, space: str, handshake: str
+) -> None:
+    relay = await start(send_buffer=20_000)
+    room = space.removeprefix("/rooms/")
+    answer = (await relay.get(handshake.format(room))).text
+    if "/1/" in handshake:
+        await relay.get(f"/socket.io/1/xhr-polling/{answer.partition(':')[0]}?room={room}")
+    ann, *others = [await enter(relay, space) for _ in range(5)]
+    for number in range(60):  # in bursts, as what comes together goes out in one write for each
+        await ann.send({"n": number, "pad": "x" * 900})
+    await ann.all_up_to_now()
+    for other in others:
+        assert [(await other.next())["n"] for _ in range(60)] == list(range(60))
+    await eventually(lambda: relay.metric("relay_closed_connections_total", reason="slow"))
+
+
+async def test_a_post_that_is_broken_off_ends_no_session_that_has_gone_on_to_a_websocket(
+    start: MakeRelay, space: str
+) -> None:
+    relay = await start()
+    ann = await OverPolling.open(relay)
+    _, posting = await asyncio.open_connection("127.0.0.1", relay.port)
+    posting.write(f"POST {ann.url} HTTP/1.1\r\nhost: relay\r\ncontent-length: 10\r\n\r\n40".encode())
+    await posting.drain()
+    address = relay.ws + ann.url.replace("transport=polling", "transport=websocket")
+    async with connect(address, compression=None, proxy=None) as socket:
+        await socket.send("2probe")
+        assert await socket.recv() == "3probe"
+        await socket.send("5")
+        posting.transport.abort()
+        await socket.send(f"40{space},")
+        assert str(await socket.recv()).startswith(f"40{space},")
+        assert await relay.metric("relay_connections") == 1
+        assert (await relay.get(space)).json()["count"] == 1
+        await socket.close()
+    await eventually(lambda: _is_empty(relay, space))
+    await ann.close()
+
+
+async def _is_empty(relay: Relay, space: str) -> bool:
+    return bool((await relay.get(space)).json()["count"] == 0)
+
+
 # Limits.
 
 
@@ -473,6 +521,22 @@ async def test_namespaces_that_are_refused_leave_nothing_behind(shared: Relay) -
         await ann.send(f"40/{number}{'x' * 15_000},")
         assert str(await ann.next()).startswith(f"44/{number}x")
     assert megabytes() - before < 8
+    ann.lose()
+
+
+async def test_all_namespaces_together_have_the_rate_of_messages(start: MakeRelay, enter: MakeClient) -> None:
+    relay = await start(message_rate=0.1, message_burst=10)
+    ben = await enter(relay, "/rooms/a")
+    ann = await OverWebSocket.open(relay)
+    for _ in range(2):
+        await ann.send("40/rooms/a,")
+        for number in range(6):
+            await ann.send(f'42/rooms/a,["message",{{"n":{number}}}]')
+        await ann.send("41/rooms/a,")
+    told = [str(await ann.next()) for _ in range(6)]
+    assert [text[:2] for text in told] == ["40", "40", "42", "42", "42", "42"]
+    assert [text for text in told if "too_fast" in text] == told[2:]
+    assert [event["n"] for event in await ben.all_up_to_now()] == [0, 1, 2, 3, 4, 5, 0, 1]
     ann.lose()
 
 

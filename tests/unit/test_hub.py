@@ -493,6 +493,40 @@ def test_a_fault_in_one_room_is_not_the_others(world: World, monkeypatch, caplog
     assert "was not delivered" in caplog.text
 
 
+class FailingCodec(NativeCodec):
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = "failing"
+
+    def encode(self, event) -> Frame:
+        if isinstance(event, Message):
+            raise ValueError(event)
+        return super().encode(event)
+
+
+@pytest.mark.parametrize("others", [1, 5])  # one by one, and all in one write
+def test_what_a_codec_cannot_write_its_members_are_told_and_nobody_else_has_less(
+    world: World, caplog, others: int
+) -> None:
+    failing = Member(FakeConnection(), FailingCodec(), "room", "failing")
+    world.hub.expect(failing)
+    world.admit(failing, 0)
+    members = [world.add(f"p{number}") for number in range(others)]
+    world.hub.deliver([message(1), message(2)])
+    assert [member.connection.ids for member in members] == [["1-1", "1-2"]] * others
+    told = [(event["code"], event["reason"], event["id"]) for event in failing.connection.told[1:]]
+    assert told == [("messages_lost", "internal", "1-1"), ("messages_lost", "internal", "1-2")]
+    assert caplog.text.count("codec failing: a message cannot be written") == 2
+
+
+def test_what_cannot_be_replayed_is_told_as_well(world: World, caplog) -> None:
+    back = Member(FakeConnection(), FailingCodec(), "room", "failing")
+    world.hub.expect(back)
+    world.readmit(back, 0, message(1))
+    assert [event.get("reason") for event in back.connection.told] == [None, "internal", None]
+    assert "cannot be written" in caplog.text
+
+
 def test_connection_is_what_a_member_writes_to() -> None:
     for connection in (WireConnection, QueuedConnection):
         assert {"write", "write_batch", "close"} <= set(dir(connection))

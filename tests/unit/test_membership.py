@@ -405,3 +405,35 @@ async def test_whatever_fails_while_leaving_is_not_the_callers_business(world: W
         for departure in list(world.membership.departures()):
             await world.membership.settle(departure)
     assert await world.count() == 0
+
+
+async def test_a_place_that_nobody_could_be_welcomed_to_is_given_up(world: World, monkeypatch) -> None:
+    await world.join("other")
+    broken = world.member("broken")
+    monkeypatch.setattr(broken.connection, "write", None)
+    with pytest.raises(TypeError):
+        await world.membership.join(broken, offered="", since=None)
+    assert not world.hub.has(broken)
+    [departure] = world.membership.departures()
+    world.now += 60
+    await world.membership.settle(departure)
+    world.now += 60
+    for due in list(world.membership.departures()):
+        await world.membership.settle(due)
+    assert await world.count() == 1
+
+
+async def test_who_moves_keeps_its_keys_and_who_only_comes_back_gets_no_new_place(world: World) -> None:
+    here = await world.join("p")
+    key = here.connection.told[0]["resume"]
+    there = world.member("p", "there")
+    await world.membership.join(there, offered="", since=None, moved=here)
+    await world.membership.leave(there, hold=True)
+    back = world.member("p", "there")
+    await world.membership.join(back, offered=key, since=None, back=True)
+    assert back.connection.told[0]["resumed"]
+    stranger = world.member("q", "there")
+    with pytest.raises(Refused) as refused:
+        await world.membership.join(stranger, offered=key, since=None, back=True)
+    assert refused.value.code == "not_joined"
+    assert await world.count("there") == 1

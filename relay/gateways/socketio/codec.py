@@ -6,7 +6,6 @@ that form is the event it names, and any other is `message` with the envelope, a
 """
 
 import base64
-import binascii
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Final
 
@@ -19,7 +18,15 @@ from relay.commands import Command, Detect, Move, Publish
 from relay.envelope import Channel, unseal
 from relay.errors import BadFrame
 from relay.gateways.socketio.packets import BadPacket
-from relay.gateways.socketio.parser import MAX_ATTACHMENTS, MAX_NAME, RESERVED, Call, check_placeholders, read_name
+from relay.gateways.socketio.parser import (
+    INHERITED,
+    MAX_ATTACHMENTS,
+    MAX_NAME,
+    RESERVED,
+    Call,
+    check_placeholders,
+    read_name,
+)
 from relay.gateways.socketio.words import Told, Words
 
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
@@ -28,6 +35,8 @@ RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 _JOINED: Final = "relay:joined"
 _OURS: Final = frozenset({"error", _JOINED})
 """Events that nobody but the relay emits."""
+_NEVER_TOLD: Final = RESERVED | INHERITED | _OURS | {"presence"}
+"""Events that no other member has a client told of."""
 
 _MESSAGE: Final = b'2["message",{'
 _ACK: Final = "ack:"
@@ -87,8 +96,9 @@ class SocketCodec:
             return Move(_argument(frame), _JOIN + frame.id)
         if name == "presence":
             return Detect(_argument(frame), key=mark)
-        if name in _OURS or len(str(name)) > MAX_NAME:
-            raise BadFrame("reserved_event" if name in _OURS else "bad_event", about="event", key=mark)
+        reserved = name in _OURS or name in INHERITED
+        if reserved or len(str(name)) > MAX_NAME:
+            raise BadFrame("reserved_event" if reserved else "bad_event", about="event", key=mark)
         if "*" not in self._allowed and str(name) not in self._allowed:
             raise BadFrame("event_not_allowed", about="event", key=mark)
         return self._publish(frame, mark)
@@ -178,7 +188,7 @@ def _channel_if_plain(data: bytes) -> str | None:
     """The channel of an object that is an envelope as it stands; None for everything else."""
     try:
         head = _plain.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     if (
         head.type is UNSET
@@ -197,14 +207,14 @@ def _read_event(text: bytes) -> Told | None:
     """Read an envelope of the form that events have; None for one that clients would not survive, or not understand."""
     try:
         event = _event.decode(text)
-        if event.event in RESERVED or event.event in _OURS:
+        if event.event in _NEVER_TOLD:
             return None
         arguments = [bytes(value) for value in event.args]
         attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
         return Told(_json.encode(event.event), arguments, attachments)
-    except (msgspec.MsgspecError, RecursionError, binascii.Error, BadPacket):
+    except (msgspec.MsgspecError, RecursionError, ValueError, BadPacket):
         return None
 
 

@@ -167,7 +167,7 @@ class Engine:
         """Take what a client posted; a bad packet ends the session, and is raised."""
         self._heard = self._clock()
         for packet in packets:
-            if self._over:
+            if self._over or self.connection.reason is not None:
                 return
             try:
                 self._take(packet)
@@ -181,9 +181,10 @@ class Engine:
             self._read_on = asyncio.Event()
             await self._read_on.wait()
 
-    def drop(self) -> None:
-        """The client's poll was broken off: it is gone."""
-        self.lost(1006, None)
+    def drop(self, polling: Connection) -> None:
+        """A request of the client was broken off: it is gone, unless it has gone on to a WebSocket."""
+        if self.connection is polling:
+            self.lost(1006, None)
 
     # Receiver.
 
@@ -275,6 +276,8 @@ class Engine:
         self.connection.close(BAD_PACKET)
 
     def _polling_closed(self, reason: CloseReason, left: Payload | None) -> None:
+        if self._over or not self.polls:
+            return
         if left is not None:
             self._engines.leave_behind(self.sid, left)
         self.lost(1000, reason.name)
@@ -340,7 +343,8 @@ class Upgrade:
             self._engine.received(frame)
         elif frame.is_text and frame.data == b"2probe":
             self._connection.write(_PROBED)
-            self._release()
+            if "release" not in self._timers:
+                self._release()
         elif frame.is_text and frame.data == b"5" and self._engine.upgrade is self:
             self._stop()
             self._upgraded = True

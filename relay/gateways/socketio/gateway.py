@@ -133,8 +133,7 @@ class SocketIOGateway:
         if scope["method"] == "OPTIONS":
             await self._answers.send(scope, send, b"", status=204)
             return
-        if query.transport != "polling":
-            raise Refused("other_transport" if query.transport == "websocket" else "bad_transport")
+        _check_polling(query)
         engines = self._sessions(scope["state"]["worker"])
         if not query.sid:
             await self._begin(scope, send, engines, query)
@@ -172,6 +171,13 @@ class SocketIOGateway:
         if isinstance(engine.connection, Polling):
             payload = engine.connection.poll().result()
             await self._answers.send_payload(scope, send, payload, sid=engine.sid)
+
+
+def _check_polling(query: Query) -> None:
+    if query.transport == "websocket":
+        raise Refused("other_transport", "transport=websocket begins with the handshake of a WebSocket")
+    if query.transport != "polling":
+        raise Refused("bad_transport")
 
 
 def read_query(scope: Scope) -> Query:

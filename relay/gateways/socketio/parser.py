@@ -28,6 +28,14 @@ RESERVED: Final = frozenset(
 )
 """Event names that mean something to every client's library, and never come from the other side."""
 
+INHERITED: Final = frozenset(
+    {
+        "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__", "__proto__", "constructor",
+        "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf",
+    }
+)  # fmt: skip
+"""What every object has in JavaScript, in which old clients look for the handlers of an event."""
+
 _HEAD: Final = re.compile(rb"([0-6])(?:(\d{1,9})-)?(?:(/[^,]*)(?:,|$))?(\d{1,15})?", re.DOTALL)
 _array = msgspec.json.Decoder(list[Raw])
 _name = msgspec.json.Decoder(str | int)

@@ -16,8 +16,8 @@ class Overlap(Exception):
 class Polling:
     """See `Connection`. One poll waits at a time; what is written in one turn of the event loop answers it together.
 
-    `on_close` is called when the relay closes; a poll is answered with what is left, and with a packet that says so.
-    Where none waits, `on_close` gets that payload.
+    `on_close` is called after the relay has closed; a poll is answered with what is left, and with a packet that says
+    so. Where none waits, `on_close` gets that payload.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Polling:
             self._metrics.closed.labels(reason.name).inc()
             self._frames.append(self._framing.wording.close)
             self._answer()
-            self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else None)
+            # Not at once: this may be in the middle of what the hub delivers to others.
+            asyncio.get_running_loop().call_soon(self._closed, reason)
 
     # The client's requests.
 
@@ -84,6 +85,9 @@ class Polling:
         left, self._frames = self._frames, []
         self.release()
         return left
+
+    def _closed(self, reason: CloseReason) -> None:
+        self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else None)
 
     def _answer_if_due(self) -> None:
         self._due = False

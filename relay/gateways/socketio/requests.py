@@ -37,7 +37,7 @@ async def next_payload(receive: Receive, engine: Engine, polling: Polling) -> Pa
         gone.cancel()
     if payload.done():
         return payload.result()
-    engine.drop()
+    engine.drop(polling)
     return None
 
 
@@ -50,7 +50,7 @@ async def take_post(scope: Scope, receive: Receive, engine: Engine, polling: Pol
     try:
         body = await _read_body(receive, engine.largest)
         if body is None:
-            engine.drop()
+            engine.drop(polling)
             return False
         kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
         try:

@@ -12,10 +12,13 @@ from typing import Final
 
 from starlette.types import Scope
 
-from relay.gateways.serving import header
+from relay.gateways.serving import client_address, header
 
 _UNKNOWN: Final = (b'{"code":1,"message":"Session ID unknown"}', b"7:::1+0")
 """What a worker answers that does not have the session, to a client of Engine.IO and to one of version 0.9."""
+
+_CLIENT: Final = b"x-relay-client"
+"""On a request that is handed on: the address of the client."""
 
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
 _KEPT: Final = (b"content-type", b"x-engine-sid", b"access-control-", b"vary", b"cache-control", b"x-content-type")
@@ -42,6 +45,12 @@ class Siblings:
     def can_help(self, scope: Scope) -> bool:
         """Whether it is worth asking: not about what came from a sibling itself."""
         return len(self._sockets) > 1 and scope["server"] is not None and scope["server"][1] is not None
+
+    def client_address(self, scope: Scope) -> str:
+        """See `serving.client_address`; who hands a request on says whose it was."""
+        if scope.get("client") is None and len(self._sockets) > 1:
+            return header(scope, _CLIENT) or ""
+        return client_address(scope)
 
     async def ask(self, scope: Scope, sid: str, body: bytes) -> Reply | None:
         """Have the sibling answer that has this session; None if none of them has."""
@@ -74,6 +83,7 @@ async def _exchange(socket: str, scope: Scope, body: bytes) -> Reply:
             value = header(scope, name)
             if value is not None:
                 lines.append(name + b": " + value.encode("latin-1"))
+        lines.append(_CLIENT + b": " + client_address(scope).encode("latin-1"))
         lines.append(b"content-length: %d" % len(body))
         writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         head, *fields = (await reader.readuntil(b"\r\n\r\n")).rstrip().split(b"\r\n")

@@ -73,7 +73,8 @@ class Spaces:
         """Let the client in, or tell it why not."""
         worker = self._carrier.worker
         try:
-            if not self._may_enter():
+            bucket = self._shared_bucket()
+            if not bucket.take():
                 raise Refused("too_fast")
             room = self._room_of(name)
             if len(self._spaces) >= worker.settings.rooms_per_connection:
@@ -82,7 +83,7 @@ class Spaces:
             worker.metrics.refused.labels(error.code).inc()
             self._carrier.connection.write(self._tongue.words(name).refused(error.code, error.text))
             return
-        space = self._spaces[name] = Namespace(self, self._carrier, name, self._tongue.codec(name))
+        space = self._spaces[name] = Namespace(self, self._carrier, name, self._tongue.codec(name), bucket)
         worker.spawn(space.session.enter(partial(claim, room)))
 
     def leave(self, name: str) -> None:
@@ -113,12 +114,12 @@ class Spaces:
         elif reason is not GOING_AWAY or all(other.reason is not None for other in self._spaces.values()):
             self._carrier.connection.close(reason)
 
-    def _may_enter(self) -> bool:
-        """Whether the client is not going in and out faster than it may send messages."""
+    def _shared_bucket(self) -> TokenBucket:
+        """What limits the client, in all its namespaces together: how often it goes in, and its messages."""
         if self._bucket is None:
             settings = self._carrier.worker.settings
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._carrier.worker.clock)
-        return self._bucket.take()
+        return self._bucket
 
     def _room_of(self, name: str) -> str:
         if name == "/" and self._room is not None:
@@ -131,7 +132,7 @@ class Namespace:
 
     __slots__ = ("_carrier", "_codec", "_held_back", "_spaces", "name", "reason", "session")
 
-    def __init__(self, spaces: Spaces, carrier: Carrier, name: str, codec: SocketCodec) -> None:
+    def __init__(self, spaces: Spaces, carrier: Carrier, name: str, codec: SocketCodec, bucket: TokenBucket) -> None:
         self._spaces = spaces
         self._carrier = carrier
         self._codec = codec
@@ -139,7 +140,7 @@ class Namespace:
         self.name = name
         self.reason: CloseReason | None = None
         dialect = Dialect(codec, codec)
-        self.session = Session(self, carrier.worker, dialect, address=None, hold_back=self.hold_back)
+        self.session = Session(self, carrier.worker, dialect, address=None, hold_back=self.hold_back, bucket=bucket)
 
     def write(self, frame: Frame) -> None:
         """See `Connection.write`."""

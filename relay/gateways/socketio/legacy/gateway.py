@@ -153,11 +153,12 @@ class LegacyGateway:
         expected = self._expected.pop(sid, None)
         if engine is None and expected is not None:
             expected.cancel()
-            code = refusal(worker, header(scope, b"origin"), client_address(scope))
+            address = self._siblings.client_address(scope)
+            code = refusal(worker, header(scope, b"origin"), address)
             if code:
                 raise Refused(code)
             worker.metrics.handshakes.inc()
-            engine = self._new(engines, room, client_address(scope), sid=sid)
+            engine = self._new(engines, room, address, sid=sid)
             await engine.open()
         if engine is None or not isinstance(engine.connection, Polling):
             left = engines.last_words(sid)

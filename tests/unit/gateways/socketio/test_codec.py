@@ -150,6 +150,10 @@ def test_an_event_without_a_name_is_no_packet() -> None:
         '{"event":"x","args":[],"attachments":["*"]}',
         '{"event":"x","args":[{"_placeholder":true,"num":1}],"attachments":["AQ=="]}',
         '{"event":"x","args":[],"attachments":[' + ",".join(['""'] * 11) + "]}",
+        '{"event":"x","args":[],"attachments":["\u00e9"]}',
+        '{"event":"presence","args":[true]}',
+        '{"event":"relay:joined","args":[]}',
+        '{"event":"__defineGetter__","args":[]}',
         '{"say":"\\"event\\""}',
     ],
 )
@@ -244,3 +248,15 @@ def test_the_rest_is_not_told() -> None:
 def test_only_calls_are_received() -> None:
     with pytest.raises(AssertionError):
         codec().receive(Frame(b"{}"))
+
+
+def test_a_message_that_is_nested_too_deep_is_no_envelope() -> None:
+    deep = b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    assert plain_message(b'2["message",' + deep + b"]") is None
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor", "relay:joined", "error"])
+def test_names_that_mean_something_to_clients_cannot_be_emitted(name: str) -> None:
+    with pytest.raises(BadFrame) as refused:
+        codec().receive(call(name, 1))
+    assert refused.value.code == "reserved_event"

@@ -38,3 +38,10 @@ async def test_words_of_a_client_are_no_answer_of_the_worker(tmp_path: Path, unk
 async def test_a_session_that_is_nowhere(tmp_path: Path) -> None:
     async with answering(tmp_path / "one", refusal_body(Refused("unknown_session"))) as one:
         assert await Siblings([one, str(tmp_path / "gone")]).ask(SCOPE, "x", b"") is None
+
+
+def test_who_hands_a_request_on_says_whose_it_was() -> None:
+    handed_on: Any = {"client": None, "headers": [(b"x-relay-client", b"10.1.2.3")]}
+    assert Siblings(["one", "two"]).client_address(handed_on) == "10.1.2.3"
+    assert Siblings(["one"]).client_address(handed_on) == ""
+    assert Siblings(["one", "two"]).client_address(handed_on | {"client": ("10.9.9.9", 1)}) == "10.9.9.9"
