@@ -40,7 +40,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Make another room the connection's own: enter it, and leave the one that was."""
+    """Make another room the connection's own: enter it, and leave the one that was; nothing changes if it is that."""
 
     room: str
     key: str = ""

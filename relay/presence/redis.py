@@ -79,6 +79,7 @@ class RedisPresence:
             lease,
             offered or _NONE,
             fresh or _NONE,
+            # Where there is room for nobody, only who has a place is let in.
             0 if back else self._terms.members_per_room,
             self._presence_ttl,
             self._sequence_ttl,
