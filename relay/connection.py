@@ -65,7 +65,7 @@ class Connection(Protocol):
     """Where a member's frames go.
 
     A reader that leaves more bytes waiting than the limit is closed, and nobody else waits for it. `reason` says why
-    the relay closes; None while it does not. Nobody is called back for any of this before the caller is done.
+    the relay closes; None while it does not. Nobody hears what became of a write before its caller is done.
     """
 
     reason: CloseReason | None

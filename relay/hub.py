@@ -274,7 +274,7 @@ class Hub:
             return codec.encode(message)
         except Exception:
             log.exception("codec %s: a message cannot be written", codec.key)
-            return codec.encode(self._loss(message.room, message.id, "internal"))
+            return codec.encode(self._count_loss(message.room, message.id, "internal"))
 
     def _burst(self, room: Room, messages: Sequence[Message]) -> None:
         """Several messages for everybody: one write for each member, whatever their number."""
@@ -390,7 +390,7 @@ class Hub:
         """Tell everybody here who was in the room before this id that something is missing, and go on from it."""
         if room.joined or room.left:
             self._tell_presence(room)
-        failure = self._loss(room.name, message_id, reason)
+        failure = self._count_loss(room.name, message_id, reason)
         for member in [*room.members.values(), *(one for one in room.joining if one.generation)]:
             if member.since < message_id:
                 member.tell(failure)
@@ -398,10 +398,11 @@ class Hub:
                     member.tell(PresenceList(room.name, roster))
         room.last = max(room.last, message_id)
 
-    def _loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:
+    def _count_loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:
+        """Returns what those who lost something are told."""
         self._metrics.lost.labels(reason).inc()
-        text, detail = ERRORS["messages_lost"][1], {"reason": reason, "id": str(message_id)}
-        return Failure("messages_lost", text, room=room, detail={**detail})
+        detail: dict[str, object] = {"reason": reason, "id": str(message_id)}
+        return Failure("messages_lost", ERRORS["messages_lost"][1], room=room, detail=detail)
 
     def _gap(self, rooms: Sequence[str]) -> None:
         self._metrics.bus_gaps.inc(len(rooms))

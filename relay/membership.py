@@ -89,14 +89,12 @@ class Membership:
         """Give the member its place and welcome it; `offered` is the resume key it came with.
 
         `since` is the last id the client says it saw: if it held its place since then, what it missed follows the
-        welcome. Who `moved` here keeps the keys it has for its place elsewhere; who only comes `back` gets no new one.
-        Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or `OutcomeUnknown`; the member is in
-        no room then.
+        welcome. Who `moved` here comes back with the key it has for its place elsewhere; who comes `back` gets no new
+        place. Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or `OutcomeUnknown`; the member
+        is in no room then.
         """
-        resume = "" if moved else self._random.resume_key()
-        current, previous = auth.fingerprint(resume), auth.fingerprint(offered)
-        if moved:
-            current, previous = moved.resume, moved.previous_resume
+        resume = self._random.resume_key()
+        current, previous = auth.fingerprint(resume), moved.returns_with if moved else auth.fingerprint(offered)
         seat = Seat(member.room, member.peer, 0, current, seen=self._seen(member.room))
         announced = self._announced
         try:
@@ -116,6 +114,8 @@ class Membership:
             )
         except BaseException as error:
             self._forget(member)
+            if since is not None and isinstance(error, Refused) and error.code == "not_joined":
+                self._metrics.recoveries.labels("not_resumed").inc()
             if not isinstance(error, Refused):
                 # Who came with a key has it still, and may have a place to come back to.
                 self._depart(seat, hold=bool(offered))
@@ -134,6 +134,7 @@ class Membership:
         member.fence = Fence(given.generation, given.id.epoch)
         member.began = given.began
         member.resume, member.previous_resume = current, previous
+        member.returns_with = previous if moved or (since is not None and not replay.lost) else current
         recovered = None if since is None else not replay.lost
         place = since if since is not None and recovered else given.id
         welcome = Welcome(

@@ -15,7 +15,8 @@ class Member:
     """A connection's membership of one room.
 
     `generation` is 0 until the place is given, `channels` None while it hears all, `since` the room's id when it was
-    welcomed, `began` the one with which it first had the place. `resume` and `previous_resume` are fingerprints.
+    welcomed, `began` the one with which it first had the place. `resume` and `previous_resume` are fingerprints, as is
+    `returns_with`: of the key with which a client comes back that keeps one key for as long as it is recovered.
     `backlog` holds what arrives before the welcome is out.
     """
 
@@ -32,6 +33,7 @@ class Member:
         "presence",
         "previous_resume",
         "resume",
+        "returns_with",
         "room",
         "since",
     )
@@ -50,6 +52,7 @@ class Member:
         self.fence = Fence()
         self.resume = ""
         self.previous_resume = ""
+        self.returns_with = ""
         self.since = BEFORE_ALL
         self.began = BEFORE_ALL
         self.backlog: list[RoomEvent] = []

@@ -9,11 +9,21 @@ from relay.envelope import MessageId
 
 
 @dataclass(frozen=True, slots=True)
+class Return:
+    """A place that a client says it had: in this room, as this peer, with this key to it, and the last id it saw."""
+
+    room: str
+    peer: str
+    resume: str
+    since: MessageId
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """How a client comes in: its own room, the peer id it wants or was given, and what it asks for there.
 
-    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it. One that
-    had `moved` comes back to that room, if its place there is still held, and `since` is of that room.
+    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it. Where its
+    place from `before` is still there it comes back to that, and is as new here otherwise.
     """
 
     room: str
@@ -25,7 +35,7 @@ class Entry:
     channels: Sequence[str] | None = None
     key: str = ""
     returns: bool = True
-    moved: str = ""
+    before: Return | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from relay.errors import (
     RelayError,
 )
 from relay.events import Ack, Answer, Detected, Failure, Gone, Listening, Pong, PresenceList, Roster, Welcome
-from relay.gateways.entry import Dialect, Entry, HoldBack
+from relay.gateways.entry import Dialect, Entry, HoldBack, Return
 from relay.limits import TokenBucket
 from relay.names import check_room
 from relay.room import Member
@@ -32,7 +32,7 @@ from relay.worker import Worker
 
 log = logging.getLogger("relay.session")
 
-_PATIENCE = 100
+PATIENCE = 100
 """Messages in a row that are refused as too fast before the connection is closed for it."""
 
 _NO_PLACE = frozenset({"not_joined", "peer_taken"})
@@ -96,25 +96,30 @@ class Session:
             self._done()
 
     async def _come_in(self, wanted: Entry) -> None:
-        self._own, self._peer, self._returns = wanted.moved or wanted.room, wanted.peer, wanted.returns
+        self._returns = wanted.returns
         join = Join(
-            self._own,
+            wanted.room,
             resume=wanted.resume,
             echo=wanted.echo,
             presence=wanted.presence,
             channels=wanted.channels,
             key=wanted.key,
         )
-        if wanted.moved:
-            try:
-                await self._join(join, wanted.since, self._dialect.own, back=True)
-            except Refused as error:
-                if error.code not in _NO_PLACE:
-                    raise
-                self._own = wanted.room
-                await self._join(replace(join, room=wanted.room), None, self._dialect.own)
-        else:
+        if wanted.before is None or not await self._come_back(join, wanted.before):
+            self._own, self._peer = wanted.room, wanted.peer
             await self._join(join, wanted.since, self._dialect.own)
+
+    async def _come_back(self, join: Join, before: Return) -> bool:
+        """Whether the client has its place from before again."""
+        self._own, self._peer = before.room, before.peer
+        join = replace(join, room=before.room, resume=before.resume)
+        try:
+            await self._join(join, before.since, self._dialect.own, back=True)
+        except Refused as error:
+            if error.code not in _NO_PLACE:
+                raise
+            return False
+        return True
 
     # Receiver.
 
@@ -241,7 +246,7 @@ class Session:
             raise BadFrame("too_large", text, about=_name(command), key=command.key)
         if not allowed:
             self._hasty += 1
-            if self._hasty > _PATIENCE:
+            if self._hasty > PATIENCE:
                 self._connection.close(TOO_FAST)
             raise BadFrame("too_fast", about=_name(command), key=command.key)
         self._hasty = 0

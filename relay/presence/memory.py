@@ -30,10 +30,11 @@ class MemoryPresence:
         back: bool = False,
     ) -> Admission:
         """See `Presence.join`."""
+        known = self._rooms.peek(room)
+        if back and not (known and peer in known.places):
+            raise Refused("not_joined", room=room)
         state = self._rooms.room(room)
         before = state.places.get(peer)
-        if back and not before:
-            raise Refused("not_joined", room=room)
         if before and not (offered and offered in {before.current, before.previous}):
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
         if not before and len(state.places) >= self._terms.members_per_room:

@@ -437,3 +437,19 @@ async def test_who_moves_keeps_its_keys_and_who_only_comes_back_gets_no_new_plac
         await world.membership.join(stranger, offered=key, since=None, back=True)
     assert refused.value.code == "not_joined"
     assert await world.count("there") == 1
+
+
+async def test_a_move_that_is_tried_again_keeps_the_place_it_was_given(world: World) -> None:
+    here = await world.join("p")
+    world.presence.after["join"] = [OutcomeUnknown()]
+    with pytest.raises(OutcomeUnknown):
+        await world.membership.join(world.member("p", "there"), offered="", since=None, moved=here)
+    again = world.member("p", "there")
+    await world.membership.join(again, offered="", since=None, moved=here)
+    for departure in list(world.membership.departures()):
+        await world.membership.settle(departure)
+    assert await world.count("there") == 1
+    await world.membership.leave(again, hold=True)
+    back = world.member("p", "there")
+    await world.membership.join(back, offered=here.connection.told[0]["resume"], since=None, back=True)
+    assert back.connection.told[0]["resumed"]

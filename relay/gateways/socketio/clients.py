@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from relay.codec import Frame
-from relay.config import Settings
 from relay.envelope import MessageId
 from relay.errors import BAD_REQUEST, CloseReason, Refused
-from relay.gateways.entry import Entry
-from relay.gateways.socketio.codec import SocketCodec, call_of, plain_message
+from relay.gateways.entry import Entry, Return
+from relay.gateways.socketio.codec import call_of, plain_message
 from relay.gateways.socketio.engine import Engine
 from relay.gateways.socketio.packets import BadPacket, Revision
 from relay.gateways.socketio.parser import (
@@ -26,33 +25,8 @@ from relay.gateways.socketio.parser import (
     Parcel,
     Reader,
 )
-from relay.gateways.socketio.spaces import Spaces, home_of
-from relay.gateways.socketio.words import ModernWords, Words
+from relay.gateways.socketio.spaces import Spaces, Tongue, home_of
 from relay.names import check_peer, check_room
-
-
-class ModernTongue:
-    """See `Tongue`: one revision's; `recovers` says whether its clients can come back to their place."""
-
-    def __init__(self, settings: Settings, revision: Revision) -> None:
-        self.revision: Revision = revision
-        self.recovers = revision == 4 and settings.replay_length > 0
-        self._settings = settings
-        self.codec = lru_cache(maxsize=1024)(self._codec)
-
-    def words(self, namespace: str) -> Words:
-        """See `Tongue.words`."""
-        return ModernWords(self.revision, namespace)
-
-    def _codec(self, namespace: str) -> SocketCodec:
-        return SocketCodec(
-            self.words(namespace),
-            f"socketio{self.revision}{namespace}",
-            home=home_of(namespace, self._settings),
-            offsets=self.recovers,
-            allowed=self._settings.socketio_events,
-            max_size=self._settings.max_message,
-        )
 
 
 class SocketClient:
@@ -60,10 +34,10 @@ class SocketClient:
 
     __slots__ = ("_engine", "_reader", "_returns", "_revision", "_spaces", "_timer")
 
-    def __init__(self, tongue: ModernTongue, room: str | None, engine: Engine) -> None:
+    def __init__(self, tongue: Tongue, revision: Revision, room: str | None, engine: Engine) -> None:
         self._engine = engine
-        self._revision: Revision = tongue.revision
-        self._returns = tongue.recovers
+        self._revision: Revision = revision
+        self._returns = tongue.offsets
         self._reader = Reader()
         self._spaces = Spaces(engine, room, tongue)
         self._timer: asyncio.TimerHandle | None = None
@@ -125,15 +99,16 @@ class SocketClient:
             self._stop_timer()
 
     def _entry(self, name: str, auth: Mapping[str, Any], room: str) -> Entry:
+        """Whoever has no place to come back to is somebody new."""
+        peer = self._engine.worker.random.peer_id()
         claim = read_claim(auth, home_of(name, self._engine.worker.settings)) if self._returns else None
         if claim is None:
-            return Entry(room, self._engine.worker.random.peer_id(), returns=self._returns)
-        entry = partial(Entry, room, claim.peer, resume=claim.resume, key=auth["pid"])
-        if claim.offset is None:
-            return entry(since=claim.place)
-        if claim.room == room:
-            return entry(since=max(claim.place, claim.offset))
-        return entry(since=claim.offset, moved=claim.room)
+            return Entry(room, peer, returns=self._returns)
+        before = Return(room, claim.peer, claim.resume, claim.place)
+        if claim.offset is not None:
+            since = max(claim.place, claim.offset) if claim.room == room else claim.offset
+            before = Return(claim.room, claim.peer, claim.resume, since)
+        return Entry(room, peer, key=auth["pid"], before=before)
 
     def _give_up(self) -> None:
         self._engine.connection.close(BAD_REQUEST)

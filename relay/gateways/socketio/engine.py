@@ -145,6 +145,11 @@ class Engine:
         return self._engines.largest
 
     @property
+    def closing(self) -> bool:
+        """Whether the relay is ending the session."""
+        return self.connection.reason is not None
+
+    @property
     def polls(self) -> bool:
         """Whether the client polls, so far."""
         return isinstance(self.connection, Polling)
@@ -167,7 +172,7 @@ class Engine:
         """Take what a client posted; a bad packet ends the session, and is raised."""
         self._heard = self._clock()
         for packet in packets:
-            if self._over or self.connection.reason is not None:
+            if self._over or self.closing:
                 return
             try:
                 self._take(packet)
@@ -345,7 +350,7 @@ class Upgrade:
             self._connection.write(_PROBED)
             if "release" not in self._timers:
                 self._release()
-        elif frame.is_text and frame.data == b"5" and self._engine.upgrade is self:
+        elif frame.is_text and frame.data == b"5" and self._engine.upgrade is self and not self._engine.closing:
             self._stop()
             self._upgraded = True
             self._engine.upgraded(self._connection, self._hold_back)

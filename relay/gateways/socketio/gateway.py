@@ -15,12 +15,14 @@ from relay.errors import Refused
 from relay.gateways.admission import refusal
 from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.socketio.clients import ModernTongue, SocketClient
+from relay.gateways.socketio.clients import SocketClient
 from relay.gateways.socketio.engine import Engine, Engines, Upgrade
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import HTML, JSON, Answers, ask_siblings, next_payload, take_post
 from relay.gateways.socketio.siblings import Siblings
+from relay.gateways.socketio.spaces import Tongue
+from relay.gateways.socketio.words import ModernWords
 from relay.worker import Worker
 
 _MAX_PARAMETERS: Final = 64
@@ -58,7 +60,10 @@ class SocketIOGateway:
 
     def __init__(self, settings: Settings, siblings: Siblings) -> None:
         self._siblings = siblings
-        self._tongues: Mapping[Revision, ModernTongue] = {3: ModernTongue(settings, 3), 4: ModernTongue(settings, 4)}
+        self._tongues: Mapping[Revision, Tongue] = {
+            3: Tongue(settings, "socketio3", partial(ModernWords, 3)),
+            4: Tongue(settings, "socketio4", partial(ModernWords, 4), offsets=settings.replay_length > 0),
+        }
         self._answers = Answers(settings)
         self._engines: Engines | None = None
 
@@ -123,7 +128,7 @@ class SocketIOGateway:
             (TEXT_FRAMINGS if query.wants_text else FRAMINGS)[query.version],
             address=address,
             wants_text=query.wants_text,
-            listener=partial(SocketClient, self._tongues[query.revision], query.room),
+            listener=partial(SocketClient, self._tongues[query.revision], query.revision, query.room),
             socket=socket,
         )
 

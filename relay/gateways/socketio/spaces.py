@@ -1,16 +1,26 @@
 """The namespaces of one client, each a session of its own over the one connection that they share."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Protocol
 from urllib.parse import unquote
 
 from relay.codec import Batch, Frame
 from relay.config import Settings
 from relay.connection import Connection
-from relay.errors import BAD_REQUEST, GOING_AWAY, NORMAL, PEER_TAKEN, REPLACED, ROOM_FULL, CloseReason, Refused
+from relay.errors import (
+    BAD_REQUEST,
+    GOING_AWAY,
+    NORMAL,
+    PEER_TAKEN,
+    REPLACED,
+    ROOM_FULL,
+    TOO_FAST,
+    CloseReason,
+    Refused,
+)
 from relay.gateways.entry import Dialect, Entry
-from relay.gateways.session import Session
+from relay.gateways.session import PATIENCE, Session
 from relay.gateways.socketio.codec import SocketCodec
 from relay.gateways.socketio.words import Words
 from relay.limits import TokenBucket
@@ -22,20 +32,33 @@ _ROOMS: Final = "/rooms/"
 _OF_ONE_NAMESPACE: Final = frozenset({REPLACED.code, ROOM_FULL.code, PEER_TAKEN.code, BAD_REQUEST.code})
 """Why a client is put out of a namespace, or not let in, and keeps its connection."""
 
-Claim = Callable[[str], Entry]
+EntryTo = Callable[[str], Entry]
 """Says how a client comes into a room."""
 
 
-class Tongue(Protocol):
-    """What is spoken with a client, by namespace."""
+class Tongue:
+    """What is spoken with the clients of one version, by namespace; `name` is that of the version.
 
-    def words(self, namespace: str) -> Words:
-        """The words for a namespace of any name."""
-        ...
+    With `offsets`, clients can come back to their place.
+    """
 
-    def codec(self, namespace: str) -> SocketCodec:
-        """The codec for a namespace that a client may be in; it is kept, so names are to be short."""
-        ...
+    def __init__(self, settings: Settings, name: str, words: Callable[[str], Words], *, offsets: bool = False) -> None:
+        self.offsets = offsets
+        self.words = words
+        self._settings = settings
+        self._name = name
+        # Of names that may be entered alone, as any other may be as long as a message.
+        self.codec = lru_cache(maxsize=1024)(self._codec)
+
+    def _codec(self, namespace: str) -> SocketCodec:
+        return SocketCodec(
+            self.words(namespace),
+            self._name + namespace,
+            home=home_of(namespace, self._settings),
+            offsets=self.offsets,
+            allowed=self._settings.socketio_events,
+            max_size=self._settings.max_message,
+        )
 
 
 class Carrier(Protocol):
@@ -56,25 +79,27 @@ class Carrier(Protocol):
 class Spaces:
     """The namespaces that a client is in. `room` is the one that its handshake asks for as the scope of `/`, if any."""
 
-    __slots__ = ("_bucket", "_carrier", "_room", "_spaces", "_tongue")
+    __slots__ = ("_bucket", "_carrier", "_hasty", "_room", "_spaces", "_tongue")
 
     def __init__(self, carrier: Carrier, room: str | None, tongue: Tongue) -> None:
         self._carrier = carrier
         self._room = room
         self._tongue = tongue
         self._bucket: TokenBucket | None = None
+        self._hasty = 0
         self._spaces: dict[str, Namespace] = {}
 
     def get(self, name: str) -> "Namespace | None":
         """The namespace, if the client is in it or on the way in."""
         return self._spaces.get(name)
 
-    def enter(self, name: str, claim: Claim) -> None:
+    def enter(self, name: str, entry_to: EntryTo) -> None:
         """Let the client in, or tell it why not."""
         worker = self._carrier.worker
         try:
             bucket = self._shared_bucket()
-            if not bucket.take():
+            self._hasty = 0 if bucket.take() else self._hasty + 1
+            if self._hasty:
                 raise Refused("too_fast")
             room = self._room_of(name)
             if len(self._spaces) >= worker.settings.rooms_per_connection:
@@ -82,9 +107,11 @@ class Spaces:
         except Refused as error:
             worker.metrics.refused.labels(error.code).inc()
             self._carrier.connection.write(self._tongue.words(name).refused(error.code, error.text))
+            if self._hasty > PATIENCE:
+                self._carrier.connection.close(TOO_FAST)
             return
         space = self._spaces[name] = Namespace(self, self._carrier, name, self._tongue.codec(name), bucket)
-        worker.spawn(space.session.enter(partial(claim, room)))
+        worker.spawn(space.session.enter(partial(entry_to, room)))
 
     def leave(self, name: str) -> None:
         """The client has left a namespace, and keeps its connection."""

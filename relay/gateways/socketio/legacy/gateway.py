@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Coroutine
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,6 @@ from relay.errors import Refused
 from relay.gateways.admission import refusal
 from relay.gateways.entry import HoldBack
 from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.socketio.codec import SocketCodec
 from relay.gateways.socketio.engine import Engine, Engines
 from relay.gateways.socketio.gateway import read_pairs
 from relay.gateways.socketio.legacy.client import LegacyClient
@@ -24,8 +23,7 @@ from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import Answers, ask_siblings, next_payload, take_post
 from relay.gateways.socketio.siblings import Siblings
-from relay.gateways.socketio.spaces import home_of
-from relay.gateways.socketio.words import Words
+from relay.gateways.socketio.spaces import Tongue
 from relay.worker import Worker
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
@@ -35,28 +33,6 @@ _UNKNOWN: Final = Payload(b"7:::1+0")
 
 _BEGIN_WITHIN: Final = 30.0
 """Seconds from the handshake to the first poll."""
-
-
-class LegacyTongue:
-    """See `Tongue`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.codec = lru_cache(maxsize=1024)(self._codec)
-
-    def words(self, namespace: str) -> Words:
-        """See `Tongue.words`."""
-        return LegacyWords(namespace)
-
-    def _codec(self, namespace: str) -> SocketCodec:
-        return SocketCodec(
-            self.words(namespace),
-            f"socketio0.9{namespace}",
-            home=home_of(namespace, self._settings),
-            offsets=False,
-            allowed=self._settings.socketio_events,
-            max_size=self._settings.max_message,
-        )
 
 
 class LegacyGateway:
@@ -70,7 +46,7 @@ class LegacyGateway:
         self._settings = settings
         self._siblings = siblings
         self._answers = Answers(settings)
-        self._tongue = LegacyTongue(settings)
+        self._tongue = Tongue(settings, "socketio0.9", LegacyWords)
         self._engines: Engines | None = None
         self._expected: dict[str, asyncio.TimerHandle] = {}
 

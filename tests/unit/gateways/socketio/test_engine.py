@@ -60,3 +60,12 @@ async def test_who_is_too_slow_is_gone_only_after_others_were_written_to() -> No
     assert slow.reason is SLOW
     assert not ended.done()
     assert await ended == (SLOW, Payload(b"1"))
+
+
+async def test_a_session_that_the_relay_has_closed_does_not_go_on_over_a_websocket() -> None:
+    worker = SimpleNamespace(settings=SimpleNamespace(handshake_timeout=10))
+    engine: Any = SimpleNamespace(worker=worker, connection=polling(None), upgrade=None, closing=True)
+    connection: Any = FakeConnection()
+    upgrade = Upgrade(engine, connection, lambda *, paused: None)
+    upgrade.received(Frame(b"5"))
+    assert connection.reason is not None
