@@ -175,7 +175,7 @@ def read_frame(text: bytes) -> Publish | None:
 def _is_command(text: bytes) -> bool:
     try:
         return _typed.decode(text).type is not UNSET
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return False
 
 

@@ -69,7 +69,7 @@ class Membership:
         self._subscribed: dict[str, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._publications = 0
-        self._departures: dict[str, dict[str, Departure]] = {}
+        self._departures: dict[str, dict[tuple[str, str], Departure]] = {}
         self._announced = 0
         self.untold = False
         self.idle: dict[str, None] = {}
@@ -266,8 +266,8 @@ class Membership:
             departure.hold = False
         else:
             here = self._departures.get(seat.room, {})
-            if here.get(seat.peer) is departure:
-                del here[seat.peer]
+            if here.get(_mark(seat)) is departure:
+                del here[_mark(seat)]
                 if not here:
                     del self._departures[seat.room]
                 self._after(seat.room)
@@ -278,8 +278,7 @@ class Membership:
         """Let go of these places, which another worker left behind, in time; returns how many were not known yet."""
         count = 0
         for hold in holds:
-            known = self._departures.get(hold.room, {}).get(hold.peer)
-            # Of one whose generation never became known, the newer claim is the one that Redis has.
+            known = self._departures.get(hold.room, {}).get((hold.peer, ""))
             if known is None or known.seat.generation < hold.generation:
                 seat = Seat(hold.room, hold.peer, hold.generation)
                 self._remember(Departure(seat, self._clock() + hold.seconds))
@@ -388,4 +387,9 @@ class Membership:
         return departure
 
     def _remember(self, departure: Departure) -> None:
-        self._departures.setdefault(departure.seat.room, {})[departure.seat.peer] = departure
+        self._departures.setdefault(departure.seat.room, {})[_mark(departure.seat)] = departure
+
+
+def _mark(seat: Seat) -> tuple[str, str]:
+    """Tells a departure from others; one whose generation never became known may be of a place that was never given."""
+    return seat.peer, "" if seat.generation else seat.current

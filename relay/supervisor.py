@@ -97,7 +97,14 @@ class Supervisor:
     async def _keep(self, index: int) -> None:
         loop, attempts = asyncio.get_running_loop(), 0
         while not self._stopping.is_set():
-            worker, started = await self._start(index), loop.time()
+            try:
+                worker, started = await self._start(index), loop.time()
+            except OSError as error:
+                attempts += 1
+                pause = self._pause(attempts + 1)
+                log.error("worker %d cannot be started: %s; tried again in %.1f s", index, error, pause)
+                await _first(self._stopping.wait(), asyncio.sleep(pause))
+                continue
             log.info("worker %d is process %d", index, worker.pid)
             try:
                 verdict = await self._watch(index, worker)
@@ -110,7 +117,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             attempts = 0 if loop.time() - started > self._patience.for_a_life else attempts + 1
-            pause = min(self._patience.at_most_between_starts, 0.1 * 2**attempts) if attempts > 1 else 0.0
+            pause = self._pause(attempts)
             log.error(
                 "worker %d (process %d) %s; another one starts %s",
                 index,
@@ -119,6 +126,10 @@ class Supervisor:
                 f"in {pause:.1f} s" if pause else "now",
             )
             await _first(self._stopping.wait(), asyncio.sleep(pause))
+
+    def _pause(self, attempts: int) -> float:
+        """Seconds until the next start, after so many in a row that came to nothing."""
+        return min(self._patience.at_most_between_starts, 0.1 * 2 ** min(attempts, 20)) if attempts > 1 else 0.0
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         public = [sock.fileno() for sock in self._opened.public]

@@ -1,6 +1,7 @@
 """One connection to the relay, from the handshake to its end."""
 
 import asyncio
+import json
 import logging
 import random
 import re
@@ -30,7 +31,7 @@ _LARGEST: Final = 2**24
 _LONGEST: Final = 3600.0
 _BUSY: Final = frozenset({429, 500, 502, 503, 504})
 _reasons = {reason.code: reason for reason in CLOSE_REASONS}
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class Connection:
         while True:
             text = await socket.recv(decode=False)
             self._heard = asyncio.get_running_loop().time()
-            for event in self._understand(_decode(text)):
+            for event in self._understand(decode(text)):
                 self._delivering = True
                 await self._deliver(event)
             if self._delivering:
@@ -299,7 +300,7 @@ def _refusal(refused: InvalidStatus) -> End:
     response = refused.response
     code, text = f"http_{response.status_code}", f"the relay answered with HTTP {response.status_code}"
     try:
-        error = _decode(response.body or b"")["error"]
+        error = _decoder.decode(response.body or b"")["error"]
         code, text = str(error["code"]), str(error["text"])
     except (msgspec.MsgspecError, KeyError, TypeError):
         log.debug("not an answer of the relay's own: %r", (response.body or b"")[:200])
@@ -310,3 +311,17 @@ def _refusal(refused: InvalidStatus) -> End:
         final=response.status_code not in _BUSY,
         at_least=min(float(wait), _LONGEST) if wait.isascii() and wait.isdigit() else 0.0,
     )
+
+
+def decode(text: str | bytes) -> Frame:
+    """Read a frame; members may say numbers that are JSON and beyond what the fast way takes, which are infinite then.
+
+    Raises `msgspec.MsgspecError`.
+    """
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        frame = json.loads(text)
+        if not isinstance(frame, dict):
+            raise
+        return frame

@@ -58,8 +58,8 @@ class _Publish(_Command, tag="publish"):
     after: Key = ""
 
 
-class _Subscribe(_Command, tag="subscribe"):
-    channels: Annotated[Channels, Meta(min_length=1)] = msgspec.field(default_factory=list)
+class _Subscribe(_Command, tag="subscribe", kw_only=True):
+    channels: Annotated[Channels, Meta(min_length=1)]
 
 
 class _Unsubscribe(_Command, tag="unsubscribe"):

@@ -239,17 +239,16 @@ class Session:
         if self._bucket is None:
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
         allowed = self._bucket.take()
+        self._hasty = 0 if allowed else self._hasty + 1
+        if self._hasty > PATIENCE:
+            self._connection.close(TOO_FAST)
         command = self._dialect.own.receive(frame)
         if len(frame.data) > settings.max_message:
             # Read all the same: whoever waits for an answer under a key gets one.
             text = f"{len(frame.data)} bytes; at most {settings.max_message} are relayed"
             raise BadFrame("too_large", text, about=_name(command), key=command.key)
         if not allowed:
-            self._hasty += 1
-            if self._hasty > PATIENCE:
-                self._connection.close(TOO_FAST)
             raise BadFrame("too_fast", about=_name(command), key=command.key)
-        self._hasty = 0
         return command
 
     def _obey(self, command: Command) -> None:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
@@ -11,6 +12,8 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What names a subprotocol (RFC 7230, 3.2.6)."""
 _SMALL_HEAD: Final = 4096
 _FEW_HEADERS: Final = 64
 _UNREADABLE: Final = b"the handshake cannot be read"
@@ -78,7 +81,7 @@ def websocket_scope(
         "raw_path": root.encode("ascii") + raw_path,
         "query_string": query,
         "headers": headers,
-        "subprotocols": [token.strip() for token in offered.split(",")] if offered else [],
+        "subprotocols": [token for one in offered.split(",") if _TOKEN.fullmatch(token := one.strip())],
         "state": http_scope["state"],
         "extensions": extensions,
     }

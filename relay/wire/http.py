@@ -10,9 +10,10 @@ from typing import Any, Final, cast
 
 import httptools
 from starlette.types import Scope
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from relay.connection import CLOSE_TIMEOUT
@@ -23,7 +24,11 @@ from relay.wire.websocket import Limits, say_no_more
 MAX_HEAD: Final = 65_536
 """Bytes a request may have before its body."""
 
+MAX_WAITING: Final = 16
+"""Requests of one connection that may wait until those before them are answered."""
+
 _BAD_REQUEST = "this is not an HTTP/1.1 request"
+_TOO_MANY = f"{MAX_WAITING} requests may wait for their answers"
 _TOO_LARGE_HEAD = f"the head of a request may have {MAX_HEAD} bytes"
 
 
@@ -56,6 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = False
         self._upgraded = False
         self._upgrading: bool | None = None
+        self._answered: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock; addresses are asked for only once (`super` would ask the system three times)."""
@@ -70,6 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         self._stop_clock()
+        self._give_up_answering()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -82,6 +89,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_clock()
         try:
             self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            self._refuse(b"429 Too Many Requests", _TOO_MANY)
         except httptools.HttpParserError:
             self._refuse(b"400 Bad Request", _BAD_REQUEST)
         except httptools.HttpParserUpgrade:
@@ -101,8 +110,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """See `httptools`: the head is there."""
+        """See `httptools`: the head is there. Raises `ValueError` if too many wait already."""
         self._in_head = False
+        if len(self.pipeline) >= MAX_WAITING:
+            raise ValueError(_TOO_MANY)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -125,7 +136,8 @@ class HttpProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().resume_writing()
-        self._stop_clock()
+        if not self._arriving:
+            self._stop_clock()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came after the last response."""
@@ -140,7 +152,7 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over, unless the request cannot be written again as it came."""
         self._stop_clock()
-        if not self.url.isascii() or self.scope["http_version"] != "1.1":
+        if self._is_answering() or self.pipeline or not self.url.isascii() or self.scope["http_version"] != "1.1":
             self._refuse(b"400 Bad Request", _BAD_REQUEST)
             return
         try:
@@ -161,6 +173,19 @@ class HttpProtocol(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _is_answering(self) -> bool:
+        return self._answered is not None and not self._answered.response_complete
+
+    def _give_up_answering(self) -> None:
+        """Nobody will hear the answer; of several requests, `super` knows the last alone."""
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+
     def _start_clock(self) -> None:
         if self._deadline is None:
             self._deadline = self.loop.call_later(self._request_timeout, self._give_up)
@@ -177,10 +202,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: bytes, text: str) -> None:
         self._refused = True
         self._stop_clock()
-        if self.cycle and not self.cycle.response_complete:
-            # An earlier request of the same connection is still being answered: nobody will hear it.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self.pipeline.clear()
+        self._give_up_answering()
         if self.transport.is_closing():
             return
         body = text.encode("ascii")

@@ -39,6 +39,12 @@ _PING: Final = b"\x89\x04ping"
 _WHOLE_TEXT: Final = 0x81
 """The first byte of a frame that is a text message all by itself (RFC 6455, 5.2)."""
 
+_TURN: Final = 64
+"""Frames of one connection that are read before it is the turn of others."""
+
+_SLICE: Final = 2048
+"""Bytes that are given to the library at once, which reads all the frames in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -84,8 +90,8 @@ class WebSocketProtocol(asyncio.Protocol):
     """One client; see `connection.Wire` for what an endpoint may do with it."""
 
     __slots__ = (
-        "_abort_timer", "_closing", "_heard", "_limits", "_parser", "_reading", "_receiver", "_told", "_transport",
-        "_writable", "congested", "keepalive_slot",
+        "_abort_timer", "_closing", "_heard", "_limits", "_next_turn", "_parser", "_reading", "_receiver", "_rest",
+        "_told", "_transport", "_writable", "congested", "keepalive_slot",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limits: Limits, receiver: Receiver) -> None:
@@ -95,6 +101,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._parser: _Parser | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Event | None = None
+        self._next_turn: asyncio.Handle | None = None
+        self._rest = b""
         self._heard = True
         self._reading = True
         self._closing = False
@@ -146,10 +154,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """See `Wire.hold_back`."""
         if self._reading is paused and not self._transport.is_closing():
             self._reading = not paused
-            if paused:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+            self._regulate()
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of what was written."""
@@ -180,12 +185,12 @@ class WebSocketProtocol(asyncio.Protocol):
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
-        """Read all that came; what follows a violation of the protocol is not read."""
+        """Read what came, a part of it in each turn of the event loop, and no more before that is done."""
         self._heard = True
-        if self._parser is None and not self._closing:
-            data = self._read_whole_texts(data)
-        if data and not (self._closing and self._told):
-            self._read_frames(data)
+        # Some transports hand over what they had before they were told to pause.
+        self._rest = self._read(self._rest + data if self._rest else data)
+        if self._rest:
+            self._regulate()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -202,6 +207,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._closing = True
         if self._abort_timer is not None:
             self._abort_timer.cancel()
+        self._rest = b""
         self._limits.keepalive.remove(self)
         self._limits.connections.discard(self)
         self._tell_lost(1006, None)
@@ -211,10 +217,42 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # Reading.
 
-    def _read_whole_texts(self, data: bytes) -> bytes:
-        """Take whole text messages from the front; returns what is something else, or not all there."""
-        at, length = 0, len(data)
-        while length - at >= 6 and data[at] == _WHOLE_TEXT:
+    def _regulate(self) -> None:
+        """Have the transport read on, or not, and what it has read already go on in the next turn."""
+        if self._transport.is_closing():
+            return
+        if self._reading and not self._rest:
+            self._transport.resume_reading()
+            return
+        self._transport.pause_reading()
+        if self._reading and self._next_turn is None:
+            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        if self._reading and self._rest:
+            self._rest = self._read(self._rest)
+            self._regulate()
+
+    def _read(self, data: bytes) -> bytes:
+        """Read what one turn has time for; returns the rest. What follows a violation of the protocol is not read."""
+        at, left = 0, _TURN
+        while at < len(data) and not (self._closing and self._told):
+            if left <= 0:
+                return data[at:]
+            if self._parser is None and not self._closing:
+                at, left = self._read_whole_texts(data, at, left)
+                if left <= 0:
+                    continue
+            if at < len(data) and not (self._closing and self._told):
+                left -= self._read_frames(data[at : at + _SLICE])
+                at += _SLICE
+        return b""
+
+    def _read_whole_texts(self, data: bytes, at: int, left: int) -> tuple[int, int]:
+        """Take whole text messages, `left` at most; returns where something else is, or one that is not all there."""
+        length = len(data)
+        while left and length - at >= 6 and data[at] == _WHOLE_TEXT:
             size, start = data[at + 1] - 0x80, at + 6
             if size == 126 and length - at >= 8:
                 size, start = data[at + 2] << 8 | data[at + 3], at + 8
@@ -223,21 +261,26 @@ class WebSocketProtocol(asyncio.Protocol):
             end = start + size
             if end > length or size > self._limits.max_size:
                 break
-            at = end
+            at, left = end, left - 1
             self._deliver_text(apply_mask(data[start:end], data[start - 4 : start]))
             if self._closing:
                 break
-        return data[at:] if at else data
+        return at, left
 
-    def _read_frames(self, data: bytes) -> None:
+    def _read_frames(self, data: bytes) -> int:
+        """Read whatever there is; returns how many frames there were."""
         parser = self._borrow()
         parser.receive_data(data)
-        for frame in parser.events_received():
+        frames = parser.events_received()
+        for frame in frames:
             assert isinstance(frame, WireFrame)  # noqa: S101  # the handshake, which has other events, is done
             match frame.opcode:
                 case Opcode.CLOSE:
                     self._say(parser)
                     self._answered(parser)
+                case Opcode.PING if self.congested:
+                    # Who does not read needs no pong, and the latest that is answered answers all (RFC 6455, 5.5.3).
+                    del parser.writes[:1]
                 case Opcode.PING:
                     self._say(parser, frames=1)
                 case Opcode.TEXT | Opcode.BINARY | Opcode.CONT if not self._closing:
@@ -247,11 +290,13 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._failed(parser)
         elif parser.at_rest and self._parser is parser:
             self._parser = None
+        return len(frames)
 
     def _take(self, parser: _Parser, opcode: Opcode, data: bytes, *, fin: bool) -> None:
         if opcode is not Opcode.CONT:
             parser.is_text = opcode is Opcode.TEXT
-        parser.pieces.append(data)
+        if data:
+            parser.pieces.append(data)
         if fin:
             message, parser.pieces = b"".join(parser.pieces), []
             if parser.is_text:

@@ -338,3 +338,33 @@ async def test_nothing_from_a_client_reaches_the_log(start: MakeRelay, redis_url
             client.lose()
     for word in ("\x1b", "31mred", "forged"):
         assert word not in relay.logged
+
+
+@pytest.mark.parametrize("frame", ["not JSON", b"binary", "{" + " " * 2000 + "}"])
+async def test_what_cannot_be_relayed_has_the_same_rate(
+    start: MakeRelay, enter: MakeClient, frame: str | bytes
+) -> None:
+    relay = await start(message_rate=0.1, message_burst=5, max_message=1000)
+    hasty = await enter(relay)
+    with contextlib.suppress(OSError):
+        for _ in range(200):
+            await hasty.send(frame)
+    assert await hasty.closed() == 4002
+
+
+async def test_a_subscription_names_its_channels(start: MakeRelay, enter: MakeClient) -> None:
+    client = await enter(await start())
+    for command in ({"type": "subscribe"}, {"type": "subscribe", "channels": []}):
+        assert (await client.ask(command))["code"] == "bad_command"
+
+
+async def test_one_client_that_floods_with_control_frames_holds_nobody_up(start: MakeRelay, enter: MakeClient) -> None:
+    relay = await start()
+    ann, ben = await enter(relay), await enter(relay)
+    flooding = (await enter(relay)).socket.transport
+    flooding.write(b"\x89\x80\0\0\0\0" * 2_000_000)
+    for number in range(20):
+        await ann.send({"n": number})
+        assert (await ben.next())["n"] == number
+    # Two million pings take a worker some twenty seconds; it has read a part of them by now.
+    assert flooding.get_write_buffer_size() > 0

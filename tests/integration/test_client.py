@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from relay.client import Closed, Envelope, Interrupted, Joined, Left, Lost, Options, Rejected, Room, join
-from tests.conftest import MakeRelay
+from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Client, eventually
 
 
@@ -209,3 +210,12 @@ async def test_slow_starts_are_waited_for(start: MakeRelay) -> None:
     relay = await start(ready=False)
     async with join(relay.ws, "room", options=Options(connect_timeout=20)) as room:
         await eventually(lambda: room.connected)
+
+
+async def test_numbers_beyond_measure_end_nobody(start: MakeRelay, enter: MakeClient) -> None:
+    relay = await start()
+    ann = await enter(relay)
+    async with join(relay.ws, "room") as room:
+        await ann.send('{"n":1e400}')
+        await ann.send('{"n":2}')
+        assert await numbers(room, 2) == [math.inf, 2]

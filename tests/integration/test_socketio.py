@@ -512,12 +512,14 @@ async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
     ann.lose()
 
 
-async def test_namespaces_that_are_refused_leave_nothing_behind(shared: Relay) -> None:
+async def test_namespaces_that_are_refused_leave_nothing_behind(start: MakeRelay) -> None:
+    relay = await start(max_message=1024, message_rate=10_000, message_burst=10_000)
+
     def megabytes() -> int:
-        [line] = re.findall(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{shared.process.pid}/status").read_text())
+        [line] = re.findall(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{relay.process.pid}/status").read_text())
         return int(line) // 1024
 
-    ann = await OverWebSocket.open(shared, max_size=None)
+    ann = await OverWebSocket.open(relay, max_size=None)
     before = megabytes()
     for number in range(300):
         await ann.send(f"40/{number}{'x' * 15_000},")

@@ -172,6 +172,25 @@ async def test_worker_that_dies_at_once_is_started_ever_more_slowly(
     assert pauses[:3] == ["now", "in 0.3 s", "in 0.3 s"]
 
 
+async def test_a_worker_that_cannot_be_started_is_tried_again_and_the_others_live_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged(health(redis=True), tmp_path / "diary", workers=2, patience=KIND) as stage:
+        await stage.until("ready", 2)
+        start, failures = stage.supervisor._start, [BlockingIOError(11, "no more processes")] * 2
+
+        async def failing(index: int) -> Any:
+            if failures:
+                raise failures.pop()
+            return await start(index)
+
+        monkeypatch.setattr(stage.supervisor, "_start", failing)
+        [pid] = re.findall(r"worker 1 is process (\d+)", caplog.text)
+        os.kill(int(pid), signal.SIGKILL)
+        await stage.until("ready", 3)
+    assert caplog.text.count("worker 1 cannot be started: [Errno 11] no more processes; tried again in") == 2
+
+
 async def test_all_are_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
     async with staged(health(redis=True), tmp_path / "diary", workers=3, patience=KIND) as stage:
         await stage.until("ready", 3)

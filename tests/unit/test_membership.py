@@ -278,7 +278,7 @@ async def test_what_another_worker_left_behind_is_let_go_of_in_time(world: World
     world.membership.take_over([Hold("room", "ghost", 5, 3.0)])
     assert world.membership.take_over([Hold("room", "ghost", 5, 2.9), Hold("room", "other", 6, 3.0)]) == 1
     assert world.membership.take_over([Hold("room", "other", 6, 3.0)]) == 0
-    del world.membership._departures["room"]["other"]
+    del world.membership._departures["room"]["other", ""]
     assert world.membership.occupied("room")
     assert [departure.due - world.now for departure in world.membership.departures()] == [3.0]
     assert world.metrics.registry.get_sample_value("relay_adopted_members_total") == 2
@@ -453,3 +453,16 @@ async def test_a_move_that_is_tried_again_keeps_the_place_it_was_given(world: Wo
     back = world.member("p", "there")
     await world.membership.join(back, offered=here.connection.told[0]["resume"], since=None, back=True)
     assert back.connection.told[0]["resumed"]
+
+
+async def test_a_join_that_came_to_nothing_leaves_a_held_place_to_whoever_holds_it(world: World) -> None:
+    lost = await world.join("p")
+    await world.membership.leave(lost, hold=True)
+    world.presence.before["join"] = [OutcomeUnknown()]
+    with pytest.raises(OutcomeUnknown):
+        await world.membership.join(world.member("p"), offered="", since=None)
+    world.now += 60
+    for departure in list(world.membership.departures()):
+        await world.membership.settle(departure)
+    assert await world.count() == 0
+    assert list(world.membership.departures()) == []

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from itertools import chain, repeat
+from typing import Any
 
 import pytest
 import trustme
@@ -12,8 +13,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from relay.wire.http import MAX_HEAD
-from relay.wire.websocket import _Parser
+from relay.codec import Frame
+from relay.keepalive import Keepalive
+from relay.wire.http import MAX_HEAD, HttpProtocol
+from relay.wire.websocket import Limits, WebSocketProtocol, _Parser
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
 HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
@@ -36,15 +39,57 @@ async def impatient(app: Recorder) -> AsyncIterator[Running]:
         yield one
 
 
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written, and knows whether it is to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class FakeReceiver:
+    def __init__(self) -> None:
+        self.texts: list[bytes] = []
+
+    def received(self, frame: Frame) -> None:
+        self.texts.append(frame.data)
+
+    def lost(self, code: int, relay_closed: str | None) -> None:
+        raise AssertionError(code)
+
+
+def protocol_of(transport: FakeTransport, receiver: FakeReceiver) -> WebSocketProtocol:
+    pacer: Any = None
+    return WebSocketProtocol(transport, Limits(2000, 1000, Keepalive(25, 20), pacer, set()), receiver)
+
+
+def masked(first: int, data: bytes) -> bytes:
+    return bytes([first, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
 # What is built upon.
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "_get_upgrade", "_should_upgrade", "_unset_keepalive_if_required", "connection_lost", "connection_made",
-        "data_received", "handle_websocket_upgrade", "on_headers_complete", "on_message_begin", "on_message_complete",
-        "on_response_complete", "pause_writing", "resume_writing", "timeout_keep_alive_handler",
+        "_get_upgrade", "_should_upgrade", "_start_asgi_task", "_unset_keepalive_if_required", "connection_lost",
+        "connection_made", "data_received", "handle_websocket_upgrade", "on_headers_complete", "on_message_begin",
+        "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
+        "timeout_keep_alive_handler",
     ],
 )  # fmt: skip
 def test_the_servers_protocol_still_has_what_is_overridden_or_called(name: str) -> None:
@@ -171,6 +216,87 @@ async def test_garbage_behind_a_request_that_is_being_answered(caplog: pytest.Lo
     assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
 
 
+@pytest.mark.parametrize(
+    ("requests", "status"), [((HEAD + b"\r\n") * 18, 429), (HEAD + b"\r\n" + UPGRADE % (b"/", b""), 400)]
+)
+async def test_what_comes_before_there_is_an_answer_is_bounded_and_no_upgrade(requests: bytes, status: int) -> None:
+    answer = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await answer.wait()
+        await Recorder()(scope, receive, send)
+
+    async with running(slow) as served:
+        assert (await served.ask(requests)).startswith(b"HTTP/1.1 %d " % status)
+        answer.set()
+
+
+async def test_who_goes_while_several_requests_are_answered_says_nothing_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked, answer, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked.set()
+            await answer.wait()
+        await Recorder()(scope, receive, send)
+        answered.set()
+
+    for last in (b"", HEAD + b"\r\n" + UPGRADE % (b"/", b"")):
+        async with running(slow) as served:
+            reader, writer = await served.connect()
+            writer.write((HEAD + b"\r\n") * 3 + last)
+            await asked.wait()
+            if last:
+                assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            else:
+                writer.transport.abort()
+            answer.set()
+            await answered.wait()
+            while served.server.server_state.connections:
+                await asyncio.sleep(0)
+            writer.close()
+        for event in (asked, answer, answered):
+            event.clear()
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+async def test_as_many_requests_at_once_as_may_wait_are_answered(served: Running) -> None:
+    reader, writer = await served.connect()
+    writer.write((HEAD + b"\r\n") * 17)
+    for _ in range(17):
+        await reader.readuntil(b"ok")
+    writer.close()
+
+
+async def test_reading_on_does_not_stop_the_clock_of_half_a_request(served: Running, monkeypatch: Any) -> None:
+    made: list[HttpProtocol] = []
+    connection_made = HttpProtocol.connection_made
+    monkeypatch.setattr(
+        HttpProtocol, "connection_made", lambda self, transport: made.append(self) or connection_made(self, transport)
+    )
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    [protocol] = made
+    protocol.pause_writing()
+    protocol.data_received(HEAD)
+    protocol.resume_writing()
+    assert protocol._deadline is not None
+    writer.close()
+
+
+async def test_a_subprotocol_that_is_no_token_is_not_offered(served: Running, app: Recorder) -> None:
+    offered = "Sec-WebSocket-Protocol: a b, é, good\r\n".encode("latin-1")
+    reader, writer = await served.connect()
+    writer.write(UPGRADE % (b"/", offered))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    assert app.scopes[0]["subprotocols"] == ["good"]
+    writer.close()
+
+
 async def test_silent_tls_handshake_is_dropped(app: Recorder) -> None:
     authority = trustme.CA()
     tls, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
@@ -196,6 +322,51 @@ async def last_heard(app: Recorder) -> int:
             pass
     code: int = message["code"]
     return code
+
+
+@pytest.mark.parametrize("first", [0x81, 0x89])
+async def test_nobody_is_read_for_longer_than_one_turn_and_all_is_read_in_order(first: int) -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    sent = [b"%d" % number for number in range(3000)]
+    protocol.data_received(b"".join(masked(first, data) for data in sent))
+
+    def got() -> list[bytes]:
+        pongs = [one[1:] for one in transport.written.split(b"\x8a") if one]
+        return receiver.texts if first == 0x81 else pongs
+
+    turns = 1
+    while not transport.reading:
+        assert len(got()) < 500 * turns
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 5
+    assert got() == sent
+
+
+async def test_who_is_held_back_in_the_middle_of_a_turn_is_read_on_later() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(masked(0x81, b"x") * 200)
+    protocol.hold_back(paused=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(receiver.texts) < 100
+    protocol.hold_back(paused=False)
+    while not transport.reading:
+        await asyncio.sleep(0)
+    assert len(receiver.texts) == 200
+
+
+async def test_who_does_not_read_is_sent_no_pongs() -> None:
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    protocol.pause_writing()
+    protocol.data_received(masked(0x89, b"one") * 20)
+    assert transport.written == b""
+    protocol.resume_writing()
+    protocol.data_received(masked(0x89, b"two"))
+    assert transport.written == b"\x8a\x03two"
 
 
 async def test_lost_connection_is_1006(served: Running, app: Recorder) -> None:
