@@ -196,6 +196,8 @@ def _publish(head: _Head, text: bytes) -> Publish:
         raise BadFrame("reserved_field", about="envelope", key=key)
     to = () if head.to is None else _addressees(head.to, key)
     channel = "" if head.channel is None else str(head.channel)
+    if len(channel) > MAX_CHANNEL:
+        raise BadFrame("bad_envelope", f"channel has at most {MAX_CHANNEL} digits", about="envelope", key=key)
     return Publish(text, to, channel, key)
 
 

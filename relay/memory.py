@@ -13,6 +13,8 @@ from relay.events import RoomEvent
 from relay.limits import Clock, LogTerms
 
 _IDLE_ROOMS = 10_000
+_AGES = 16
+"""So often within the age that it may reach is everything looked through for what is older."""
 
 Listener = Callable[[Sequence[RoomEvent]], None]
 
@@ -62,7 +64,7 @@ class MemoryRooms:
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
-        self._resting: deque[tuple[float, str]] = deque()
+        self._aged = clock()
         self._listeners: dict[str, dict[Listener, None]] = {}
         self._outgoing: list[RoomEvent] = []
         self._last_generation = 0
@@ -87,15 +89,17 @@ class MemoryRooms:
         """Nobody is in the room: its sequence is kept until 10,000 other rooms fell idle after it, its log for less."""
         self._idle[name] = None
         self._idle.move_to_end(name)
-        self._resting.append((self.clock(), name))
-        while self._resting[0][0] < self.clock() - self._terms.age:
-            _, resting = self._resting.popleft()
-            if resting in self._rooms:
-                self._forget_old(self._rooms[resting])
         if len(self._idle) > _IDLE_ROOMS:
             oldest, _ = self._idle.popitem(last=False)
             if not self._rooms[oldest].places:
                 del self._rooms[oldest]
+
+    def age(self) -> None:
+        """Forget what is too old of every room, also of those in which nothing happens; to be called now and then."""
+        if self.clock() >= self._aged + self._terms.age / _AGES:
+            self._aged = self.clock()
+            for room in self._rooms.values():
+                self._forget_old(room)
 
     def next_generation(self) -> int:
         """A generation above all given before."""

@@ -113,6 +113,7 @@ class MemoryLeases:
 
     async def beat(self) -> Beat:
         """See `Leases.beat`."""
+        self._rooms.age()
         now, leases = self._rooms.clock(), self._rooms.leases
         lapsed = self._begun and leases.get(str(self._lease), 0) < now
         if lapsed:

@@ -79,6 +79,7 @@ def test_nothing_but_a_bad_frame_is_raised_whatever_comes(text: bytes) -> None:
         (b'{"channel":{}}', "bad_envelope"),
         (b'{"channel":true}', "bad_envelope"),
         (b'{"channel":"' + b"c" * 256 + b'"}', "bad_envelope"),
+        (b'{"channel":' + b"1" * 256 + b"}", "bad_envelope"),
         (b'{"key":1}', "bad_envelope"),
         (b'{"key":"' + b"k" * 65 + b'"}', "bad_envelope"),
         (b'{"to":"a b"}', "bad_peer"),

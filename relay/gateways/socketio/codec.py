@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from relay import events
 from relay.codec import NOTHING, Bundle, Frame
 from relay.commands import Command, Detect, Move, Publish
-from relay.envelope import Channel, unseal
+from relay.envelope import MAX_CHANNEL, Channel, unseal
 from relay.errors import BadFrame
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import (
@@ -199,7 +199,8 @@ def _channel_if_plain(data: bytes) -> str | None:
         and head.key is UNSET
         and head.event is UNSET
     ):
-        return "" if head.channel is None else str(head.channel)
+        channel = "" if head.channel is None else str(head.channel)
+        return channel if len(channel) <= MAX_CHANNEL else None
     return None
 
 
