@@ -308,3 +308,18 @@ async def test_touching_keeps_and_forgets_rooms(make_worker: MakeWorker) -> None
     assert list(await worker.leases.rooms_of(str(worker.lease))) == ["room"]
     await worker.leases.touch([], ["room"])
     assert list(await worker.leases.rooms_of(str(worker.lease))) == []
+
+
+async def test_who_only_comes_back_gets_no_new_place(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    for offered in ("", "f1"):
+        with pytest.raises(Refused) as refused:
+            await worker.presence.join("room", "p", offered=offered, fresh="f2", roster=False, back=True)
+        assert refused.value.code == "not_joined"
+    assert (await worker.presence.roster("room")).count == 0
+    await worker.presence.join("room", "p", offered="", fresh="f1", roster=False)
+    back = await worker.presence.join("room", "p", offered="f1", fresh="f2", roster=False, back=True)
+    assert back.resumed
+    with pytest.raises(Refused) as refused:
+        await worker.presence.join("room", "p", offered="f9", fresh="f3", roster=False, back=True)
+    assert refused.value.code == "peer_taken"
