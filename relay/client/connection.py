@@ -321,7 +321,17 @@ def decode(text: str | bytes) -> Frame:
     try:
         return _decoder.decode(text)
     except msgspec.ValidationError:
-        frame = json.loads(text)
+        try:
+            frame = json.loads(text, parse_int=_number)
+        except (ValueError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from None
         if not isinstance(frame, dict):
             raise
         return frame
+
+
+def _number(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python reads
+        return float(digits)

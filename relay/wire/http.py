@@ -62,6 +62,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._upgraded = False
         self._upgrading: bool | None = None
         self._answered: RequestResponseCycle | None = None
+        self._crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock; addresses are asked for only once (`super` would ask the system three times)."""
@@ -89,10 +90,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_clock()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            self._refuse(b"429 Too Many Requests", _TOO_MANY)
         except httptools.HttpParserError:
-            self._refuse(b"400 Bad Request", _BAD_REQUEST)
+            if self._crowded:
+                self._refuse(b"429 Too Many Requests", _TOO_MANY)
+            else:
+                self._refuse(b"400 Bad Request", _BAD_REQUEST)
         except httptools.HttpParserUpgrade:
             # Asked for another protocol than WebSocket, the relay answers in this one.
             if self._should_upgrade():
@@ -112,7 +114,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See `httptools`: the head is there. Raises `ValueError` if too many wait already."""
         self._in_head = False
-        if len(self.pipeline) >= MAX_WAITING:
+        self._crowded = len(self.pipeline) >= MAX_WAITING
+        if self._crowded:
             raise ValueError(_TOO_MANY)
         super().on_headers_complete()
 

@@ -90,8 +90,8 @@ class WebSocketProtocol(asyncio.Protocol):
     """One client; see `connection.Wire` for what an endpoint may do with it."""
 
     __slots__ = (
-        "_abort_timer", "_closing", "_heard", "_limits", "_next_turn", "_parser", "_reading", "_receiver", "_rest",
-        "_told", "_transport", "_writable", "congested", "keepalive_slot",
+        "_abort_timer", "_closing", "_gone", "_heard", "_limits", "_next_turn", "_parser", "_pong", "_reading",
+        "_receiver", "_rest", "_told", "_transport", "_writable", "congested", "keepalive_slot",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limits: Limits, receiver: Receiver) -> None:
@@ -103,6 +103,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._writable: asyncio.Event | None = None
         self._next_turn: asyncio.Handle | None = None
         self._rest = b""
+        self._pong = b""
+        self._gone = False
         self._heard = True
         self._reading = True
         self._closing = False
@@ -128,7 +130,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def write(self, data: bytes) -> int:
         """See `Wire.write`."""
-        if self._closing:
+        if self._closing or self._gone:
             return 0
         self._transport.write(data)
         return self._transport.get_write_buffer_size() if self.congested else 0
@@ -187,9 +189,9 @@ class WebSocketProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read what came, a part of it in each turn of the event loop, and no more before that is done."""
         self._heard = True
-        # Some transports hand over what they had before they were told to pause.
-        self._rest = self._read(self._rest + data if self._rest else data)
-        if self._rest:
+        before = self._rest  # some transports hand over what they had before they were told to pause
+        self._rest = self._read(before + data if before else data)
+        if self._rest or before:
             self._regulate()
 
     def pause_writing(self) -> None:
@@ -199,39 +201,42 @@ class WebSocketProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self.congested = False
+        pong, self._pong = self._pong, b""
+        if pong and not self._transport.is_closing():
+            self._transport.write(pong)
         if self._writable is not None:
             self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the receiver 1006, unless it was told of the end before."""
-        self._closing = True
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
-        self._rest = b""
+        """Read what is left, which the client has sent, and tell the receiver 1006, unless it was told before."""
+        self._gone = True
         self._limits.keepalive.remove(self)
         self._limits.connections.discard(self)
-        self._tell_lost(1006, None)
-        if self._writable is not None:
-            self._writable.set()
-        self._parser = self._receiver = None
+        if self._rest and not self._closing:
+            self._regulate()
+        else:
+            self._end()
 
     # Reading.
 
     def _regulate(self) -> None:
         """Have the transport read on, or not, and what it has read already go on in the next turn."""
+        if self._rest and (self._reading or self._gone) and self._next_turn is None:
+            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
         if self._transport.is_closing():
             return
         if self._reading and not self._rest:
             self._transport.resume_reading()
-            return
-        self._transport.pause_reading()
-        if self._reading and self._next_turn is None:
-            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
+        else:
+            self._transport.pause_reading()
 
     def _take_turn(self) -> None:
         self._next_turn = None
-        if self._reading and self._rest:
+        if self._reading or self._gone:
             self._rest = self._read(self._rest)
+        if self._gone and (self._closing or not self._rest):
+            self._end()
+        else:
             self._regulate()
 
     def _read(self, data: bytes) -> bytes:
@@ -279,7 +284,8 @@ class WebSocketProtocol(asyncio.Protocol):
                     self._say(parser)
                     self._answered(parser)
                 case Opcode.PING if self.congested:
-                    # Who does not read needs no pong, and the latest that is answered answers all (RFC 6455, 5.5.3).
+                    # Who does not read is sent one pong when it does, to the latest ping (RFC 6455, 5.5.3).
+                    self._pong = b"".join(parser.writes[:1])
                     del parser.writes[:1]
                 case Opcode.PING:
                     self._say(parser, frames=1)
@@ -354,6 +360,17 @@ class WebSocketProtocol(asyncio.Protocol):
         self._tell_lost(code, _NAMES.get(code, "protocol_error"))
         self.hold_back(paused=False)
         self._abort_later()
+
+    def _end(self) -> None:
+        """The connection is gone, and all that came over it was read."""
+        self._closing = True
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        self._rest = b""
+        self._tell_lost(1006, None)
+        if self._writable is not None:
+            self._writable.set()
+        self._parser = self._receiver = None
 
     def _tell_lost(self, code: int, relay_closed: str | None) -> None:
         if self._told or self._receiver is None:

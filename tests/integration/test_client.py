@@ -217,5 +217,6 @@ async def test_numbers_beyond_measure_end_nobody(start: MakeRelay, enter: MakeCl
     ann = await enter(relay)
     async with join(relay.ws, "room") as room:
         await ann.send('{"n":1e400}')
+        await ann.send('{"n":%s}' % ("1" * 5000))
         await ann.send('{"n":2}')
-        assert await numbers(room, 2) == [math.inf, 2]
+        assert await numbers(room, 3) == [math.inf, math.inf, 2]

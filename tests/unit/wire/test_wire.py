@@ -46,9 +46,10 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.reading = True
+        self.closing = False
 
     def is_closing(self) -> bool:
-        return False
+        return self.closing
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -63,12 +64,13 @@ class FakeTransport(asyncio.Transport):
 class FakeReceiver:
     def __init__(self) -> None:
         self.texts: list[bytes] = []
+        self.ended: list[int] = []
 
     def received(self, frame: Frame) -> None:
         self.texts.append(frame.data)
 
     def lost(self, code: int, relay_closed: str | None) -> None:
-        raise AssertionError(code)
+        self.ended.append(code)
 
 
 def protocol_of(transport: FakeTransport, receiver: FakeReceiver) -> WebSocketProtocol:
@@ -271,6 +273,31 @@ async def test_as_many_requests_at_once_as_may_wait_are_answered(served: Running
     writer.close()
 
 
+@pytest.mark.parametrize(
+    "line", [b"GET http://host HTTP/1.1", b"GET http://a:99999/ HTTP/1.1", b"CONNECT a:443 HTTP/1.1"]
+)
+async def test_an_address_that_cannot_be_read_is_a_bad_request(served: Running, line: bytes) -> None:
+    assert (await served.ask(line + b"\r\nHost: relay\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_burst_over_tls_is_heard_to_its_end_though_the_client_is_gone(app: Recorder) -> None:
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    async with running(app, tls=server) as served:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", served.port, ssl=client, server_hostname="localhost"
+        )
+        writer.write(UPGRADE % (b"/", b""))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"".join([masked(0x81, b"%d" % number) for number in range(300)]) + masked(0x88, b"\x03\xe8"))
+        writer.close()
+        heard = [await app.heard.get() for _ in range(301)]
+    assert [message.get("text") for message in heard[:300]] == [str(number) for number in range(300)]
+    assert heard[300]["code"] == 1000
+
+
 async def test_reading_on_does_not_stop_the_clock_of_half_a_request(served: Running, monkeypatch: Any) -> None:
     made: list[HttpProtocol] = []
     connection_made = HttpProtocol.connection_made
@@ -363,10 +390,43 @@ async def test_who_does_not_read_is_sent_no_pongs() -> None:
     protocol = protocol_of(transport, FakeReceiver())
     protocol.pause_writing()
     protocol.data_received(masked(0x89, b"one") * 20)
+    protocol.data_received(masked(0x89, b"two"))
     assert transport.written == b""
     protocol.resume_writing()
-    protocol.data_received(masked(0x89, b"two"))
-    assert transport.written == b"\x8a\x03two"
+    assert transport.written == b"\x8a\x03two"  # the latest stands for all
+
+
+async def test_what_came_before_the_end_is_read_before_it_is_told() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(masked(0x81, b"x") * 300)
+    transport.closing = True
+    await asyncio.sleep(0)
+    protocol.hold_back(paused=True)
+    protocol.connection_lost(None)
+    assert receiver.ended == []
+    while not receiver.ended:
+        await asyncio.sleep(0)
+    assert (len(receiver.texts), receiver.ended) == (300, [1006])
+
+
+async def test_what_the_relay_has_closed_is_not_read_to_the_end() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(masked(0x81, b"x") * 300)
+    protocol.close(4000, "slow")
+    protocol.connection_lost(None)
+    assert receiver.ended == [1006]
+    assert len(receiver.texts) < 100
+
+
+async def test_what_is_handed_over_after_a_pause_does_not_stop_the_reading() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(masked(0x81, b"x") * 70)
+    protocol.data_received(masked(0x81, b"x"))
+    await asyncio.sleep(0)
+    assert (len(receiver.texts), transport.reading) == (71, True)
 
 
 async def test_lost_connection_is_1006(served: Running, app: Recorder) -> None:
