@@ -41,7 +41,10 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_packet": (400, "Engine.IO or Socket.IO: not a packet; the session has ended, or did not begin"),
     "no_jsonp": (400, "Engine.IO: JSONP polling is not served; polling by XHR, and WebSocket, are"),
     "bad_event": (400, "Socket.IO: the event's name is too long, or its arguments are not those it takes"),
-    "reserved_event": (400, "Socket.IO: the event's name is one that the relay itself uses"),
+    "reserved_event": (
+        400,
+        "Socket.IO: the event's name is one that the relay itself uses, or that every object has in JavaScript",
+    ),
     "event_not_allowed": (403, "Socket.IO: this event may not be emitted here"),
     "no_client_script": (404, "Socket.IO: the client's script is not served; load your own, or set socketio-client"),
     "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),

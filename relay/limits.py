@@ -6,6 +6,9 @@ from dataclasses import dataclass
 Clock = Callable[[], float]
 """Seconds, monotonic."""
 
+_PATIENCE = 100
+"""Events in a row that are not allowed, and told so each."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogTerms:
@@ -24,13 +27,14 @@ class LogTerms:
 class TokenBucket:
     """Allows `rate` events a second on average and `burst` at once."""
 
-    __slots__ = ("_burst", "_clock", "_rate", "_tokens", "_updated")
+    __slots__ = ("_burst", "_clock", "_denied", "_rate", "_tokens", "_updated")
 
     def __init__(self, rate: float, burst: float, clock: Clock) -> None:
         self._rate = rate
         self._burst = burst
         self._clock = clock
         self._tokens = burst
+        self._denied = 0
         self._updated = clock()
 
     def take(self) -> bool:
@@ -42,7 +46,13 @@ class TokenBucket:
         self._updated = now
         allowed = tokens >= 1
         self._tokens = tokens - 1 if allowed else tokens
+        self._denied = 0 if allowed else self._denied + 1
         return allowed
+
+    @property
+    def overrun(self) -> bool:
+        """Whether so many in a row were not allowed that whoever goes on is sent away."""
+        return self._denied > _PATIENCE
 
     @property
     def full(self) -> bool:

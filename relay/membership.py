@@ -98,65 +98,51 @@ class Membership:
         seat = Seat(member.room, member.peer, 0, current, seen=self._seen(member.room))
         announced = self._announced
         try:
-            async with self._lock(member.room):
-                self._hub.expect(member)
-                if member.room not in self._subscribed:
-                    await self._bus.subscribe([member.room])
-                    self._subscribed[member.room] = None
-            given = await self._presence.join(
-                member.room,
-                member.peer,
-                offered=previous,
-                fresh=current,
-                roster=member.presence,
-                seen=seat.seen,
-                back=back,
-            )
+            given = await self._take_place(member, seat, previous, back=back)
         except BaseException as error:
             self._forget(member)
-            if since is not None and isinstance(error, Refused) and error.code == "not_joined":
-                self._metrics.recoveries.labels("not_resumed").inc()
             if not isinstance(error, Refused):
                 # Who came with a key has it still, and may have a place to come back to.
                 self._depart(seat, hold=bool(offered))
+            elif since is not None and error.code == "not_joined":
+                self._metrics.recoveries.labels("not_resumed").inc()
             raise
-        replay = Replay(given.id)
-        if since is not None:
-            seat = replace(seat, generation=given.generation, seen=given.id)
-            try:
-                replay = await self._missed(member.room, since, given)
-            except BaseException:
-                # The place is there to come back to, with the key that the client has.
-                self._forget(member)
-                self._depart(seat, hold=True)
-                raise
-            self._metrics.recoveries.labels(replay.lost or "recovered").inc()
-        member.fence = Fence(given.generation, given.id.epoch)
-        member.began = given.began
-        member.resume, member.previous_resume = current, previous
-        member.returns_with = previous if moved or (since is not None and not replay.lost) else current
-        recovered = None if since is None else not replay.lost
-        place = since if since is not None and recovered else given.id
-        welcome = Welcome(
-            member.room,
-            member.peer,
-            place,
-            resume,
-            given.resumed,
-            recovered,
-            replay.lost,
-            given.roster,
-            key,
-            first=given.first,
-        )
         try:
+            replay = Replay(given.id) if since is None else await self._missed(member.room, since, given)
+            recovered = None if since is None else not replay.lost
+            if recovered is not None:
+                self._metrics.recoveries.labels(replay.lost or "recovered").inc()
+            member.fence, member.began = Fence(given.generation, given.id.epoch), given.began
+            member.resume, member.previous_resume = current, previous
+            member.returns_with = previous if moved or recovered else current
+            welcome = Welcome(
+                member.room, member.peer, since if since is not None and recovered else given.id, resume, given.resumed,
+                recovered, replay.lost, given.roster, key, first=given.first,
+            )  # fmt: skip
             self._hub.admit(member, given.generation, welcome, replay)
         except BaseException:
+            # The place is there to come back to, with the key that the client has.
             self._forget(member)
-            self._depart(replace(seat, generation=given.generation), hold=True)
+            self._depart(replace(seat, generation=given.generation, seen=given.id), hold=True)
             raise
         # The lease under which the place was taken may be over, if another was announced since.
         self.untold |= announced != self._announced
+
+    async def _take_place(self, member: Member, seat: Seat, offered: str, *, back: bool) -> Admission:
+        async with self._lock(member.room):
+            self._hub.expect(member)
+            if member.room not in self._subscribed:
+                await self._bus.subscribe([member.room])
+                self._subscribed[member.room] = None
+        return await self._presence.join(
+            member.room,
+            member.peer,
+            offered=offered,
+            fresh=seat.current,
+            roster=member.presence,
+            seen=seat.seen,
+            back=back,
+        )
 
     async def _missed(self, room: str, since: MessageId, given: Admission) -> Replay:
         """What a member missed that has come back; whatever follows its new place comes to it live."""

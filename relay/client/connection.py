@@ -201,7 +201,7 @@ class Connection:
         while True:
             text = await socket.recv(decode=False)
             self._heard = asyncio.get_running_loop().time()
-            for event in self._understand(decode(text)):
+            for event in self._understand(_decode(text)):
                 self._delivering = True
                 await self._deliver(event)
             if self._delivering:
@@ -313,7 +313,7 @@ def _refusal(refused: InvalidStatus) -> End:
     )
 
 
-def decode(text: str | bytes) -> Frame:
+def _decode(text: str | bytes) -> Frame:
     """Read a frame; members may say numbers that are JSON and beyond what the fast way takes, which are infinite then.
 
     Raises `msgspec.MsgspecError`.

@@ -32,9 +32,6 @@ from relay.worker import Worker
 
 log = logging.getLogger("relay.session")
 
-PATIENCE = 100
-"""Messages in a row that are refused as too fast before the connection is closed for it."""
-
 _NO_PLACE = frozenset({"not_joined", "peer_taken"})
 """How somebody is refused whose place is no longer there."""
 
@@ -49,7 +46,7 @@ class Session:
     """
 
     __slots__ = (
-        "_address", "_bucket", "_busy", "_closing", "_connection", "_dialect", "_ended", "_goodbye", "_hasty",
+        "_address", "_bucket", "_busy", "_closing", "_connection", "_dialect", "_ended", "_goodbye",
         "_hold_back", "_members", "_own", "_peer", "_publishing", "_returns", "_waiting", "_worker",
     )  # fmt: skip
 
@@ -72,7 +69,6 @@ class Session:
         self._peer = ""
         self._members: dict[str, Member] = {}
         self._bucket = bucket
-        self._hasty = 0
         self._publishing = 0
         self._busy = True
         self._waiting: deque[Frame] | None = None
@@ -239,8 +235,7 @@ class Session:
         if self._bucket is None:
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
         allowed = self._bucket.take()
-        self._hasty = 0 if allowed else self._hasty + 1
-        if self._hasty > PATIENCE:
+        if not allowed and self._bucket.overrun:
             self._connection.close(TOO_FAST)
         command = self._dialect.own.receive(frame)
         if len(frame.data) > settings.max_message:

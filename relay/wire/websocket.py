@@ -242,17 +242,14 @@ class WebSocketProtocol(asyncio.Protocol):
     def _read(self, data: bytes) -> bytes:
         """Read what one turn has time for; returns the rest. What follows a violation of the protocol is not read."""
         at, left = 0, _TURN
-        while at < len(data) and not (self._closing and self._told):
-            if left <= 0:
-                return data[at:]
+        while left > 0 and at < len(data) and not (self._closing and self._told):
+            start = at
             if self._parser is None and not self._closing:
                 at, left = self._read_whole_texts(data, at, left)
-                if left <= 0:
-                    continue
-            if at < len(data) and not (self._closing and self._told):
+            if at == start:
                 left -= self._read_frames(data[at : at + _SLICE])
                 at += _SLICE
-        return b""
+        return b"" if self._closing and self._told else data[at:]
 
     def _read_whole_texts(self, data: bytes, at: int, left: int) -> tuple[int, int]:
         """Take whole text messages, `left` at most; returns where something else is, or one that is not all there."""

@@ -83,7 +83,7 @@ class SocketCodec:
     ) -> None:
         self.words = words
         self.key = key + "+" * offsets
-        self.home = home
+        self._home = home
         self._offsets = offsets
         self._allowed = allowed
         self._max_size = max_size
@@ -164,7 +164,7 @@ class SocketCodec:
         return self.words.event(Told(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, place.encode())]))
 
     def _offset(self, room: str, place: bytes) -> bytes:
-        return b'"%b"' % place if room == self.home else b'"%b@%b"' % (place, room.encode("ascii"))
+        return b'"%b"' % place if room == self._home else b'"%b@%b"' % (place, room.encode("ascii"))
 
     def _ack(self, mark: str, value: object) -> Frame:
         number = mark.removeprefix(_ACK)

@@ -20,7 +20,7 @@ from relay.errors import (
     Refused,
 )
 from relay.gateways.entry import Dialect, Entry
-from relay.gateways.session import PATIENCE, Session
+from relay.gateways.session import Session
 from relay.gateways.socketio.codec import SocketCodec
 from relay.gateways.socketio.words import Words
 from relay.limits import TokenBucket
@@ -79,14 +79,13 @@ class Carrier(Protocol):
 class Spaces:
     """The namespaces that a client is in. `room` is the one that its handshake asks for as the scope of `/`, if any."""
 
-    __slots__ = ("_bucket", "_carrier", "_hasty", "_room", "_spaces", "_tongue")
+    __slots__ = ("_bucket", "_carrier", "_room", "_spaces", "_tongue")
 
     def __init__(self, carrier: Carrier, room: str | None, tongue: Tongue) -> None:
         self._carrier = carrier
         self._room = room
         self._tongue = tongue
         self._bucket: TokenBucket | None = None
-        self._hasty = 0
         self._spaces: dict[str, Namespace] = {}
 
     def get(self, name: str) -> "Namespace | None":
@@ -96,10 +95,9 @@ class Spaces:
     def enter(self, name: str, entry_to: EntryTo) -> None:
         """Let the client in, or tell it why not."""
         worker = self._carrier.worker
+        bucket = self._shared_bucket()
         try:
-            bucket = self._shared_bucket()
-            self._hasty = 0 if bucket.take() else self._hasty + 1
-            if self._hasty:
+            if not bucket.take():
                 raise Refused("too_fast")
             room = self._room_of(name)
             if len(self._spaces) >= worker.settings.rooms_per_connection:
@@ -107,7 +105,7 @@ class Spaces:
         except Refused as error:
             worker.metrics.refused.labels(error.code).inc()
             self._carrier.connection.write(self._tongue.words(name).refused(error.code, error.text))
-            if self._hasty > PATIENCE:
+            if bucket.overrun:
                 self._carrier.connection.close(TOO_FAST)
             return
         space = self._spaces[name] = Namespace(self, self._carrier, name, self._tongue.codec(name), bucket)
