@@ -17,7 +17,7 @@ from tests.fleet import eventually
 MEMBERS = 3
 """Of each room."""
 CLIENT = Options(ping_interval=1.0, ping_timeout=1.0, close_timeout=1.0, connect_timeout=15)
-SHOWN = 10.0
+SHOWN = 5.0
 """Seconds within which a fault has to show an effect."""
 SETTLED = 20.0
 """Seconds after which whatever is still missing is lost, and a sender gives up."""
