@@ -10,7 +10,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import gateways, http, pages
 from relay.config import Settings
-from relay.worker import Worker
+from relay.rooms.worker import Worker
 
 
 class State(TypedDict):
@@ -19,10 +19,10 @@ class State(TypedDict):
     worker: Worker
 
 
-def create_app(settings: Settings, *, siblings: Sequence[str] = ()) -> Starlette:
+def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Starlette:
     """Make the application of one worker.
 
-    `siblings` are the unix sockets of all workers behind the same port, this one's included; empty when it is alone.
+    `local_workers` are the unix sockets of all workers behind the same port, this one included; empty for a single one.
     """
 
     @asynccontextmanager
@@ -36,7 +36,11 @@ def create_app(settings: Settings, *, siblings: Sequence[str] = ()) -> Starlette
     if settings.trusted_proxies:
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
     app = Starlette(
-        routes=[*gateways.routes(settings, siblings), *pages.routes(settings), *http.routes(settings, siblings)],
+        routes=[
+            *gateways.routes(settings, local_workers),
+            *pages.routes(settings),
+            *http.routes(settings, local_workers),
+        ],
         middleware=middleware,
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,

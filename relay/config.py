@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from relay.ice import parse_ice_servers
+from relay.model.ice import parse_ice_servers
 
 VARIABLE_PREFIX: Final = "RELAY_"
 
@@ -41,7 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: Annotated[str, _what("Address to listen on; 0.0.0.0 for all")] = "127.0.0.1"
     port: Annotated[int, _count("Port to listen on; 0 picks a free one", ge=0, le=65_535)] = 8888
-    redis: Annotated[
+    redis_url: Annotated[
         str,
         _what(
             "Redis to meet other workers in; empty for one process on its own",
@@ -75,7 +75,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="up to 64 letters, digits and . _ -",
         ),
     ] = ""
-    prefix: Annotated[
+    redis_prefix: Annotated[
         str,
         _what(
             "First part of every Redis key and channel",
@@ -86,7 +86,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default_room: Annotated[
         str, _what("The room at /", pattern=r"^[A-Za-z0-9._-]{1,64}$", allowed="1 to 64 letters, digits and . _ -")
     ] = "default"
-    origins: Annotated[
+    allowed_origins: Annotated[
         tuple[str, ...],
         _what("Origins whose pages may connect, comma-separated; * for all", allowed="a list of origins"),
     ] = ("*",)
@@ -123,7 +123,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="a list of names",
         ),
     ] = ("*",)
-    socketio_client: Annotated[
+    socketio_client_url: Annotated[
         str,
         _what(
             "Where /socket.io/socket.io.js sends pages for the Socket.IO client's script; empty for nowhere",
@@ -151,7 +151,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     send_buffer: Annotated[
         int, _count("Bytes waiting for one reader", ge=1024, le=1_073_741_824, consequence="close 4000")
     ] = 1_048_576
-    publish_window: Annotated[
+    max_inflight_publishes: Annotated[
         int, _count("Publishes of one connection waiting for Redis", consequence="its reading pauses")
     ] = 64
     publish_queue: Annotated[
@@ -164,7 +164,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, _count("Channels one connection may listen to in a room", consequence="error too_many_channels")
     ] = 128
     members_per_room: Annotated[int, _count("Members of one room", consequence="error room_full, close 4004")] = 10_000
-    presence_list: Annotated[
+    presence_list_limit: Annotated[
         int, _count("Members listed by name; the count is exact", consequence="a shorter list")
     ] = 100
     max_connections: Annotated[int, _count("Connections of one worker", consequence="HTTP 503 worker_full")] = 50_000
@@ -183,18 +183,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     publish_timeout: Annotated[
         float, _seconds("Time for Redis to take a message", consequence="error unavailable or outcome_unknown")
     ] = 5.0
-    probe_interval: Annotated[
+    probe_timeout: Annotated[
         float, _seconds("A worker that has not heard itself through Redis for this long is not ready", ge=0.3)
     ] = 3.0
-    lease: Annotated[float, _seconds("A worker silent for this long is dead", ge=0.5)] = 10.0
-    grace: Annotated[float, _seconds("A lost connection's place is held for this long; 0 for not at all", ge=0)] = 15.0
+    worker_lease: Annotated[float, _seconds("A worker silent for this long is dead", ge=0.5)] = 10.0
+    reconnect_grace: Annotated[
+        float, _seconds("A lost connection's place is held for this long; 0 for not at all", ge=0)
+    ] = 15.0
     presence_ttl: Annotated[float, _seconds("What a fleet that dies whole leaves in Redis goes after this", ge=2)] = (
         3600.0
     )
     sequence_ttl: Annotated[float, _seconds("A silent room's sequence is kept for this long", ge=2, le=31_536_000)] = (
         3600.0
     )
-    replay_length: Annotated[
+    history_size: Annotated[
         int,
         _count(
             "Events of one room kept for those who come back; 0 for none",
@@ -203,7 +205,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             consequence="recovered: false, reason trimmed",
         ),
     ] = 1000
-    replay_age: Annotated[
+    history_ttl: Annotated[
         float,
         _seconds(
             "Events and repeat keys of a silent room are kept for this long",
@@ -309,7 +311,7 @@ def masked(setting: Setting, value: object) -> str:
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     if not setting.secret or not text:
         return text
-    if setting.name != "redis":
+    if setting.name != "redis_url":
         return "***"
     scheme, _, rest = text.partition("://")
     rest, query, _ = rest.partition("?")
@@ -361,22 +363,26 @@ def _convert(setting: Setting, text: str, source: str) -> Any:
 
 def _contradictions(settings: Settings) -> list[str]:
     problems = []
-    if settings.workers > 1 and not settings.redis:
+    if settings.workers > 1 and not settings.redis_url:
         problems.append(
             f"workers: {settings.workers} is not allowed without Redis: workers meet only there; "
-            "give --redis redis://localhost:6379 (or RELAY_REDIS), or --workers 1"
+            "give --redis-url redis://localhost:6379 (or RELAY_REDIS_URL), or --workers 1"
         )
-    if settings.redis_password and _has_password(settings.redis):
+    if settings.redis_password and _has_password(settings.redis_url):
         problems.append("redis_password: the Redis URL has a password already; leave one out")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         missing = "tls_key" if settings.tls_cert else "tls_cert"
         problems.append(f"{missing}: is missing; tls_cert and tls_key go together")
     if settings.admin_port and settings.admin_port == settings.port:
         problems.append(f"admin_port: {settings.admin_port} is not allowed: it is the port itself")
-    if settings.presence_ttl <= max(settings.lease, settings.grace):
-        problems.append("presence_ttl: must be longer than lease and grace, or live members are forgotten")
-    if settings.replay_length and settings.replay_age < settings.grace:
-        problems.append("replay_age: must not be shorter than grace, or those who come back in time are told of a loss")
+    if settings.presence_ttl <= max(settings.worker_lease, settings.reconnect_grace):
+        problems.append(
+            "presence_ttl: must be longer than worker_lease and reconnect_grace, or live members are forgotten"
+        )
+    if settings.history_size and settings.history_ttl < settings.reconnect_grace:
+        problems.append(
+            "history_ttl: must not be shorter than reconnect_grace, or those who come back in time are told of a loss"
+        )
     if settings.sequence_ttl < settings.presence_ttl:
         problems.append("sequence_ttl: must not be shorter than presence_ttl, or live rooms lose their sequence")
     return problems

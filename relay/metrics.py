@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from relay.errors import CLOSE_REASONS, ERRORS
-from relay.events import Loss
+from relay.model.errors import CLOSE_REASONS, ERRORS
+from relay.model.events import Loss
 
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -85,10 +85,10 @@ class Metrics:
         self.tasks = Gauge("relay_tasks", "Tasks of the event loop.", registry=registry)
         self.handshakes = Counter("relay_handshakes_total", "WebSocket handshakes accepted.", registry=registry)
         self.traffic = Traffic(registry)
-        refused = Counter(
-            "relay_refused_total", "Requests, frames and commands refused, by error code.", ["code"], registry=registry
+        errors = Counter(
+            "relay_errors_total", "Requests, frames and commands refused, by error code.", ["code"], registry=registry
         )
-        self.refused = _from_nothing(refused, ERRORS)
+        self.errors = _from_nothing(errors, ERRORS)
         closed = Counter(
             "relay_closed_connections_total", "Connections ended, by close reason.", ["reason"], registry=registry
         )
@@ -108,19 +108,19 @@ class Metrics:
         self.bus_reconnects = Counter(
             "relay_bus_reconnects_total", "Connections to Redis made anew.", registry=registry
         )
-        self.bus_gaps = Counter(
-            "relay_bus_gaps_total", "Rooms in which events may have been missed.", registry=registry
+        self.room_gaps = Counter(
+            "relay_room_gaps_total", "Rooms in which events may have been missed.", registry=registry
         )
-        self.repaired = Counter(
-            "relay_repaired_rooms_total", "Times that what a room had missed was read back.", registry=registry
+        self.gap_recoveries = Counter(
+            "relay_gap_recoveries_total", "Times that what a room had missed was read back.", registry=registry
         )
-        lost = Counter(
-            "relay_lost_rooms_total",
+        losses = Counter(
+            "relay_message_losses_total",
             "Times that a room's members were told of lost messages, by reason.",
             ["reason"],
             registry=registry,
         )
-        self.lost = _from_nothing(lost, filter(None, get_args(Loss)))
+        self.message_losses = _from_nothing(losses, filter(None, get_args(Loss)))
         recoveries = Counter(
             "relay_recoveries_total",
             "Members who came back with their last id, by outcome.",
@@ -141,7 +141,9 @@ class Metrics:
             "Members taken over from workers that died, or had stopped before the members came back.",
             registry=registry,
         )
-        self.touches = Counter("relay_touched_rooms_total", "Rooms whose time to live was renewed.", registry=registry)
+        self.room_ttl_renewals = Counter(
+            "relay_room_ttl_renewals_total", "Rooms whose time to live was renewed.", registry=registry
+        )
         self.loop_lag = Latency(
             "relay_event_loop_lag_seconds", "How late a timer of the event loop fires.", _LATENCY, registry
         )

@@ -91,7 +91,7 @@ class Ahead:
 
     def _begin(self, number: int, settings: dict[str, Any]) -> list[Relay]:
         prefix = new_prefix()
-        return [Relay(redis=self._redis_url, prefix=prefix, **settings) for _ in range(number)]
+        return [Relay(redis_url=self._redis_url, redis_prefix=prefix, **settings) for _ in range(number)]
 
     @staticmethod
     def _end(relays: list[Relay]) -> None:

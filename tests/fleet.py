@@ -29,7 +29,13 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 Json = dict[str, Any]
 
-QUICK = {"lease": 1.0, "grace": 0.6, "probe_interval": 0.6, "publish_timeout": 1.0, "drain_timeout": 3.0}
+QUICK = {
+    "worker_lease": 1.0,
+    "reconnect_grace": 0.6,
+    "probe_timeout": 0.6,
+    "publish_timeout": 1.0,
+    "drain_timeout": 3.0,
+}
 """Timings with which a fault shows, and is mended, in a second or two."""
 
 

@@ -18,7 +18,7 @@ _NEEDED: Final = frozenset({"host", "port"})
 _LARGEST: Final = 1_048_576
 
 
-class Answer(NamedTuple):
+class HealthReply(NamedTuple):
     """What a relay says of itself: whether that is good, and in one line per worker how it is."""
 
     good: bool
@@ -72,15 +72,17 @@ def _ask(url: str, path: str, timeout: float) -> tuple[int, bytes]:
         connection.close()
 
 
-def _read(status: int, body: bytes) -> Answer:
+def _read(status: int, body: bytes) -> HealthReply:
     try:
         report = json.loads(body)
         if report.get("status") == "alive":
-            return Answer(status == 200, ["alive"])
+            return HealthReply(status == 200, ["alive"])
         workers = report.get("workers", [report])
-        return Answer(status == 200 and report["ready"], [_line(worker) for worker in workers])
+        return HealthReply(status == 200 and report["ready"], [_line(worker) for worker in workers])
     except (ValueError, LookupError, TypeError, AttributeError):
-        return Answer(good=False, lines=[f"HTTP {status}, and no report of a relay; is it one that listens there?"])
+        return HealthReply(
+            good=False, lines=[f"HTTP {status}, and no report of a relay; is it one that listens there?"]
+        )
 
 
 def _line(report: dict[str, Any]) -> str:

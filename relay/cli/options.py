@@ -9,13 +9,16 @@ from relay.cli.text import plain
 from relay.config import Setting
 
 GROUPS: Final[Mapping[str, str]] = {
-    "Where": "host port redis redis_password workers tls_cert tls_key default_room origins trusted_proxies",
-    "Browsers": "pages public_url ice_servers socketio_client",
-    "Operators": "admin_host admin_port admin_token log_level log_format worker_id prefix",
-    "Messages": "max_message message_rate message_burst send_buffer publish_window publish_queue socketio_events",
-    "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list replay_length replay_age",
-    "Connections": "max_connections connections_per_address handshake_rate handshake_timeout",
-    "Times": ("ping_interval ping_timeout publish_timeout probe_interval lease grace presence_ttl sequence_ttl"),
+    "Where": "host port redis_url redis_password workers tls_cert tls_key default_room trusted_proxies",
+    "Browsers": "allowed_origins pages public_url ice_servers socketio_client_url",
+    "Operators": "admin_host admin_port admin_token log_level log_format worker_id redis_prefix",
+    "Messages": "max_message message_rate message_burst send_buffer max_inflight_publishes socketio_events",
+    "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list_limit history_size history_ttl",
+    "Connections": "publish_queue max_connections connections_per_address handshake_rate handshake_timeout",
+    "Times": (
+        "ping_interval ping_timeout publish_timeout probe_timeout worker_lease reconnect_grace presence_ttl "
+        "sequence_ttl"
+    ),
     "Stopping": "drain_delay drain_rate drain_timeout",
 }
 """Under which heading the help shows a setting; what is in none stands at the end."""

@@ -6,17 +6,17 @@ import json
 import click
 
 from relay import logs
+from relay.backend.fleet import live_rooms
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import aligned, reachable
 from relay.config import declared
-from relay.errors import RelayError
-from relay.fleet import live_rooms
+from relay.model.errors import RelayError
 
-_NEEDED = frozenset({"redis", "redis_password", "prefix", "publish_timeout"})
+_NEEDED = frozenset({"redis_url", "redis_password", "redis_prefix", "publish_timeout"})
 
 _NO_REDIS = """\
-the rooms of a fleet are read from Redis, and none is given (--redis or RELAY_REDIS)
+the rooms of a fleet are read from Redis, and none is given (--redis-url or RELAY_REDIS_URL)
 a relay without Redis knows its rooms alone; ask it, with the admin token that it was started with:
     curl -H "Authorization: Bearer $RELAY_ADMIN_TOKEN" http://{host}:{port}/rooms"""
 
@@ -27,7 +27,7 @@ a relay without Redis knows its rooms alone; ask it, with the admin token that i
 def rooms(as_json: bool, **flags: str | None) -> None:
     """List the rooms of a running fleet, and how many members each has."""
     settings, _ = load_settings(flags)
-    if not settings.redis:
+    if not settings.redis_url:
         fail(_NO_REDIS.format(host=reachable(settings.host), port=settings.port).splitlines(), status=2)
     # What goes wrong is said once, below.
     logs.configure("error", "text")

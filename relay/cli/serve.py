@@ -9,9 +9,9 @@ from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import greeting
 from relay.config import Settings, declared
-from relay.server import BadCertificate, CannotListen
-from relay.serving import Opened, open_sockets, serve_alone, serve_brief
-from relay.supervisor import supervise
+from relay.process.server import BadCertificate, CannotListen
+from relay.process.supervisor import supervise
+from relay.process.workers import OpenSockets, open_sockets, serve_alone, serve_as_worker
 
 log = logging.getLogger("relay.cli")
 
@@ -42,10 +42,10 @@ def serve(**flags: str | None) -> None:
 @click.command(hidden=True)
 def worker() -> None:
     """Be one worker of several; only `serve --workers` starts this."""
-    serve_brief()
+    serve_as_worker()
 
 
-def _serve(settings: Settings, opened: Opened) -> None:
+def _serve(settings: Settings, opened: OpenSockets) -> None:
     if settings.workers > 1:
         supervise(settings, opened)
     else:

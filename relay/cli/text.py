@@ -13,9 +13,9 @@ def greeting(settings: Settings, port: int) -> str:
     place = f"{reachable(settings.host)}:{port}"
     secure = "s" if settings.tls_cert else ""
     socket = f"ws{secure}://{place}/"
-    redis = next(one for one in declared() if one.name == "redis")
+    redis = next(one for one in declared() if one.name == "redis_url")
     alone = "in memory, this process alone; no Redis is given"
-    bus = f"Redis at {masked(redis, settings.redis)}" if settings.redis else alone
+    bus = f"Redis at {masked(redis, settings.redis_url)}" if settings.redis_url else alone
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
     rows = [
         ("serves", f"{socket} and {socket}rooms/{{room}}{several}"),

@@ -19,9 +19,9 @@ from websockets.uri import parse_uri
 from relay.client.backoff import Backoff
 from relay.client.events import Event
 from relay.client.outbox import Outbox
-from relay.client.place import Frame, Place
-from relay.envelope import MessageId
-from relay.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
+from relay.client.position import Frame, RoomPosition
+from relay.model.envelope import MessageId
+from relay.model.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
 
 log = logging.getLogger("relay.client")
 
@@ -76,7 +76,7 @@ class Request:
     echo: bool = False
     channels: tuple[str, ...] = ()
 
-    def url(self, base: str, place: Place) -> str:
+    def url(self, base: str, place: RoomPosition) -> str:
         """The address to connect to; `base` is from `base_of`."""
         query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
         if peer := place.peer or self.peer:
@@ -116,14 +116,14 @@ class End:
     at_least: float = 0.0
 
 
-class Connection:
+class RelayConnection:
     """Carries what is in the outbox to the relay, and what the relay says to `deliver`."""
 
     def __init__(
         self,
         request: Request,
         options: Options,
-        place: Place,
+        place: RoomPosition,
         outbox: Outbox,
         *,
         deliver: Callable[[Event], Awaitable[None]],

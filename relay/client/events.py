@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from relay.envelope import MessageId
+from relay.model.envelope import MessageId
 
 
 class Envelope(Struct, frozen=True):

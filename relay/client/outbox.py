@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from relay.client.errors import NotAcknowledged, QueueFull, Rejected
-from relay.envelope import MAX_KEY, MessageId
-from relay.errors import ERRORS
+from relay.model.envelope import MAX_KEY, MessageId
+from relay.model.errors import ERRORS
 
 _json = msgspec.json.Encoder()
 

@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from relay.client.backoff import Backoff
-from relay.client.connection import Connection, End, Options, Request, base_of
+from relay.client.connection import End, Options, RelayConnection, Request, base_of
 from relay.client.errors import Closed, NotAcknowledged
 from relay.client.events import Event, Interrupted
 from relay.client.outbox import Item, Outbox
-from relay.client.place import Place
-from relay.envelope import MessageId
+from relay.client.position import RoomPosition
+from relay.model.envelope import MessageId
 
 log = logging.getLogger("relay.client")
 
@@ -53,10 +53,10 @@ class Room:
         self._urls = itertools.cycle(urls)
         self._request = request
         self._options = options
-        self._place = Place()
+        self._place = RoomPosition()
         self._outbox = Outbox(size=options.outgoing, window=options.window)
         self._incoming: asyncio.Queue[Event | None] = asyncio.Queue(options.incoming)
-        self._connection: Connection | None = None
+        self._connection: RelayConnection | None = None
         self._welcome = asyncio.Event()
         self._closed: Closed | None = None
         self._task: asyncio.Task[None] | None = None
@@ -245,7 +245,7 @@ class Room:
             self._welcome.set()
 
         while not self._is_over():
-            self._connection = Connection(
+            self._connection = RelayConnection(
                 self._request, self._options, self._place, self._outbox, deliver=self._hear, welcomed=welcomed
             )
             end = self._end = await self._connection.run(next(self._urls))

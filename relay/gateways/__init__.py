@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from relay.config import Settings
-from relay.gateways import native, socketio
+from relay.gateways import socketio
+from relay.gateways.native import gateway as native
 
 
-def routes(settings: Settings, siblings: Sequence[str]) -> list[BaseRoute]:
-    """The routes of all gateways; `siblings` are the unix sockets of all workers behind the port."""
-    return [*native.routes(settings), *socketio.routes(settings, siblings)]
+def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+    """The routes of all gateways; `local_workers` are the unix sockets of all workers behind the port."""
+    return [*native.routes(settings), *socketio.routes(settings, local_workers)]

@@ -8,27 +8,27 @@ from starlette.routing import BaseRoute, Route
 
 from relay.config import Settings
 from relay.http.about import describe_api, describe_service
-from relay.http.answers import exception_handlers
 from relay.http.cors import Cors
 from relay.http.health import HealthEndpoint, live
 from relay.http.metrics import MetricsEndpoint
 from relay.http.ports import AdminPort
+from relay.http.responses import exception_handlers
 from relay.http.rooms import RoomEndpoint, RoomsEndpoint
 
 __all__ = ["exception_handlers", "middleware", "routes"]
 
 
-def routes(settings: Settings, siblings: Sequence[str]) -> list[BaseRoute]:
-    """Make all HTTP routes; `siblings` are the unix sockets of all workers behind the port, none when it is alone."""
+def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+    """Make all HTTP routes; `local_workers` are the unix sockets of all workers behind the port."""
     # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
     room = Route("/rooms/{room:path}", RoomEndpoint(settings).serve, methods=["GET", "POST"])
     room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
     return [
         Route("/", describe_service),
         Route("/openapi.json", describe_api),
-        Route("/health", HealthEndpoint(siblings).get),
+        Route("/health", HealthEndpoint(local_workers).get),
         Route("/health/live", live),
-        Route("/metrics", MetricsEndpoint(settings, siblings).get),
+        Route("/metrics", MetricsEndpoint(settings, local_workers).get),
         Route("/rooms", RoomsEndpoint(settings).get),
         room,
     ]
@@ -38,7 +38,7 @@ def middleware(settings: Settings) -> list[Middleware]:
     """Say what the application puts around all its routes, outermost first."""
     cors = Middleware(
         Cors,
-        allow_origins=settings.origins,
+        allow_origins=settings.allowed_origins,
         allow_methods=("GET", "HEAD", "POST"),
         allow_headers=("Authorization", "Content-Type"),
         expose_headers=("Retry-After",),

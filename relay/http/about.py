@@ -4,13 +4,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay import __version__
-from relay.http.answers import Answer
 from relay.http.openapi import DOCUMENT
+from relay.http.responses import ApiResponse
 
 
 async def describe_service(request: Request) -> Response:
     """Describe the service in short."""
-    return Answer(
+    return ApiResponse(
         {
             "name": "relay",
             "version": __version__,
@@ -23,4 +23,4 @@ async def describe_service(request: Request) -> Response:
 
 async def describe_api(request: Request) -> Response:
     """Answer with the OpenAPI document; readable for every origin, as API explorers live elsewhere."""
-    return Answer(DOCUMENT, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"})
+    return ApiResponse(DOCUMENT, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"})

@@ -5,8 +5,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from relay.errors import Refused
-from relay.http.answers import ErrorAnswer
+from relay.http.responses import ErrorResponse
+from relay.model.errors import Refused
 
 _GATEWAYS = ("/socket.io",)
 _KEPT = ("vary", "access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers")
@@ -32,4 +32,4 @@ class Cors(CORSMiddleware):
             return response
         code = "forbidden" if self.is_allowed_origin(request_headers["origin"]) else "bad_origin"
         headers = {name: value for name, value in response.headers.items() if name in _KEPT}
-        return ErrorAnswer(Refused(code, bytes(response.body).decode()), headers)
+        return ErrorResponse(Refused(code, bytes(response.body).decode()), headers)

@@ -8,31 +8,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay import __version__
-from relay.http.answers import Answer
+from relay.http.local_workers import NoReply, WorkerReply, ask_all
 from relay.http.request import read_choice, worker_of
-from relay.http.siblings import Reply, Silence, ask_all
-from relay.worker import Health
+from relay.http.responses import ApiResponse
+from relay.rooms.worker import Health
 
 
 class HealthEndpoint:
     """Answers for all workers behind the port, or with `?scope=worker` for the one that was reached."""
 
-    def __init__(self, siblings: Sequence[str]) -> None:
-        self._siblings = siblings
+    def __init__(self, local_workers: Sequence[str]) -> None:
+        self._local_workers = local_workers
 
     async def get(self, request: Request) -> Response:
         """Answer 200 when ready, 503 when not."""
         scope = read_choice(request, "scope", "all", "worker")
-        if scope == "worker" or not self._siblings:
+        if scope == "worker" or not self._local_workers:
             report = _of_worker(worker_of(request.scope).health())
         else:
-            report = _of_all([_of_sibling(one) for one in await ask_all(self._siblings, "/health?scope=worker")])
-        return Answer(report, 200 if report["ready"] else 503)
+            report = _of_all(
+                [_of_local_worker(one) for one in await ask_all(self._local_workers, "/health?scope=worker")]
+            )
+        return ApiResponse(report, 200 if report["ready"] else 503)
 
 
 async def live(request: Request) -> Response:
     """Say only that the process answers."""
-    return Answer({"status": "alive"})
+    return ApiResponse({"status": "alive"})
 
 
 def _of_worker(health: Health) -> dict[str, Any]:
@@ -65,16 +67,16 @@ def _of_all(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _of_sibling(answer: Reply | Silence) -> dict[str, Any]:
+def _of_local_worker(answer: WorkerReply | NoReply) -> dict[str, Any]:
     """Return a sibling's own report, or one that says why there is none."""
-    if isinstance(answer, Reply):
+    if isinstance(answer, WorkerReply):
         try:
             report = json.loads(answer.body)
         except ValueError:
             report = None
         if answer.status in {200, 503} and isinstance(report, dict) and isinstance(report.get("ready"), bool):
             return report
-        answer = Silence(f"answers {answer.status} with something that is no health report")
+        answer = NoReply(f"answers {answer.status} with something that is no health report")
     return {**_readiness(ready=False), "checks": {"answer": {"ok": False, "text": answer.text, "seconds": None}}}
 
 

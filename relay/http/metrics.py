@@ -12,30 +12,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay.config import Settings
-from relay.errors import Refused
-from relay.http.answers import COMMON_HEADERS
+from relay.http.local_workers import NoReply, WorkerReply, ask_all
 from relay.http.ports import may_see_metrics
 from relay.http.request import read_choice, worker_of
-from relay.http.siblings import Reply, Silence, ask_all
-from relay.worker import Worker
+from relay.http.responses import COMMON_HEADERS
+from relay.model.errors import Refused
+from relay.rooms.worker import Worker
 
 
 class MetricsEndpoint:
     """Serves on the admin port alone where there is one; `?scope=worker` leaves the siblings out."""
 
-    def __init__(self, settings: Settings, siblings: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, local_workers: Sequence[str]) -> None:
         self._settings = settings
-        self._siblings = siblings
+        self._local_workers = local_workers
 
     async def get(self, request: Request) -> Response:
         """Answer in Prometheus text."""
         if not may_see_metrics(request.scope, self._settings):
             raise Refused("not_found", "metrics are on the admin port")
         scope = read_choice(request, "scope", "all", "worker")
-        if scope == "worker" or not self._siblings:
+        if scope == "worker" or not self._local_workers:
             families: Iterable[Metric] = _own_families(worker_of(request.scope))
         else:
-            families = labelled(await ask_all(self._siblings, "/metrics?scope=worker"))
+            families = labelled(await ask_all(self._local_workers, "/metrics?scope=worker"))
         return Response(generate_latest(_Families(families)), 200, COMMON_HEADERS, CONTENT_TYPE_LATEST)
 
 
@@ -57,7 +57,7 @@ def _own_families(worker: Worker) -> Iterable[Metric]:
         yield family
 
 
-def labelled(answers: Sequence[Reply | Silence]) -> list[Metric]:
+def labelled(answers: Sequence[WorkerReply | NoReply]) -> list[Metric]:
     """Merge the siblings' metrics: a sample has `worker="0"` from the first, `worker="1"` from the second, and so on.
 
     `relay_worker_up` says which of them are in it.
@@ -75,8 +75,8 @@ def labelled(answers: Sequence[Reply | Silence]) -> list[Metric]:
     return [up, *merged.values()]
 
 
-def _parse(answer: Reply | Silence) -> list[Metric]:
-    if isinstance(answer, Silence) or answer.status != 200:
+def _parse(answer: WorkerReply | NoReply) -> list[Metric]:
+    if isinstance(answer, NoReply) or answer.status != 200:
         return []
     try:
         return list(text_string_to_metric_families(answer.body.decode()))

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from relay import __version__
-from relay.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
-from relay.errors import ERRORS
 from relay.http.rooms import DEFAULT_LIMIT, MAX_LIMIT
-from relay.names import MAX_PEER, MAX_ROOM
+from relay.model.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
+from relay.model.errors import ERRORS
+from relay.model.names import MAX_PEER, MAX_ROOM
 
 Json = dict[str, Any]
 

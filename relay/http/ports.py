@@ -6,8 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from relay.config import Settings
-from relay.errors import Refused
-from relay.http.answers import ErrorAnswer
+from relay.http.responses import ErrorResponse
+from relay.model.errors import Refused
 
 ADMIN_PATHS: Final = frozenset({"/health", "/health/live", "/metrics"})
 
@@ -32,7 +32,7 @@ class AdminPort:
             if scope["type"] == "websocket":
                 app = WebSocketClose()
             elif scope["path"] not in ADMIN_PATHS:
-                app = ErrorAnswer(Refused("not_found", "the admin port has health and metrics alone"))
+                app = ErrorResponse(Refused("not_found", "the admin port has health and metrics alone"))
         await app(scope, receive, send)
 
 

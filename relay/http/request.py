@@ -5,10 +5,10 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.types import Scope
 
-from relay.auth import bearer_matches
 from relay.config import Settings
-from relay.errors import Refused
-from relay.worker import Worker
+from relay.identity import bearer_matches
+from relay.model.errors import Refused
+from relay.rooms.worker import Worker
 
 MAX_QUERY = 4096
 MAX_PARAMETERS = 32

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay.config import Settings
-from relay.errors import Refused
-from relay.http.answers import Answer
 from relay.http.request import has_token, read_json, read_query, require_token, worker_of
-from relay.names import check_room
+from relay.http.responses import ApiResponse
+from relay.model.errors import Refused
+from relay.model.names import check_room
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -31,7 +31,7 @@ class RoomsEndpoint:
         start = bisect_right(rooms, after, key=lambda room: room[0])
         page = rooms[start : start + limit]
         more = start + limit < len(rooms)
-        return Answer(
+        return ApiResponse(
             {
                 "rooms": [{"room": name, "members": members} for name, members in page],
                 "next": page[-1][0] if more else None,
@@ -59,14 +59,14 @@ class RoomEndpoint:
             answer["members"] = [
                 {"peer": one.peer, "held": True} if one.held else {"peer": one.peer} for one in roster.members
             ]
-        return Answer(answer)
+        return ApiResponse(answer)
 
     async def _publish(self, request: Request) -> Response:
         require_token(request, self._settings, "publishing over HTTP")
         room = _room(request)
         envelope = await read_json(request, self._settings.max_message)
         receipt = await worker_of(request.scope).publish(room, envelope)
-        return Answer({"id": str(receipt.id), "repeat": receipt.repeat})
+        return ApiResponse({"id": str(receipt.id), "repeat": receipt.repeat})
 
 
 def _room(request: Request) -> str:

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from relay import __version__
 from relay.config import Settings
 from relay.http.about import describe_service
-from relay.http.answers import COMMON_HEADERS
+from relay.http.responses import COMMON_HEADERS
 from relay.pages.address import address_of, websocket_of
 from relay.pages.script import compressed_size
 from relay.pages.static import StaticFile, read

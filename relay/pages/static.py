@@ -9,7 +9,7 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import Response
 
-from relay.http.answers import COMMON_HEADERS
+from relay.http.responses import COMMON_HEADERS
 
 _GZIP = re.compile(r"gzip(?:;(?!q=0(?:\.0*)?$).*)?")
 

@@ -9,11 +9,11 @@ from typing import Any
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.utils import ClientDisconnected
 
-from relay.codec import Frame
-from relay.connection import CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
-from relay.errors import INTERNAL, NORMAL
+from relay.model.codec import Frame
+from relay.model.errors import INTERNAL, NORMAL
+from relay.rooms.connection import CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
 from relay.wire.handshake import Headers, accept_value, response, websocket_scope
-from relay.wire.websocket import Limits, WebSocketProtocol, say_no_more
+from relay.wire.websocket import WebSocketProtocol, WireLimits, half_close
 
 log = logging.getLogger("relay.wire")
 
@@ -25,7 +25,9 @@ Message = MutableMapping[str, Any]
 class AsgiCall:
     """One call of the application; a `Receiver` for as long as no other is attached."""
 
-    def __init__(self, transport: asyncio.Transport, limits: Limits, request: Scope, url: bytes, key: bytes) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, limits: WireLimits, request: Scope, url: bytes, key: bytes
+    ) -> None:
         self._transport = transport
         self._key = key
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
@@ -60,10 +62,10 @@ class AsgiCall:
             message["bytes"] = frame.data
         self._messages.put_nowait(message)
         if self._messages.qsize() >= _MOST_WAITING:
-            self.protocol.hold_back(paused=True)
+            self.protocol.pause_reading(paused=True)
 
-    def lost(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.lost`."""
+    def disconnected(self, code: int, relay_closed: str | None) -> None:
+        """See `Receiver.disconnected`."""
         self._over = True
         self._messages.put_nowait({"type": "websocket.disconnect", "code": code, CLOSED_EXTENSION: relay_closed})
 
@@ -71,7 +73,7 @@ class AsgiCall:
 
     async def _receive(self) -> Message:
         if self._accepted and self._messages.empty():
-            self.protocol.hold_back(paused=False)
+            self.protocol.pause_reading(paused=False)
         return await self._messages.get()
 
     async def _send(self, message: Message) -> None:
@@ -119,7 +121,7 @@ class AsgiCall:
 
     def _end_refusal(self) -> None:
         self._over = True
-        say_no_more(self._transport)
+        half_close(self._transport)
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     def _end(self, code: int, reason: str) -> None:

@@ -16,10 +16,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from relay.connection import CLOSE_TIMEOUT
+from relay.rooms.connection import CLOSE_TIMEOUT
 from relay.wire.asgi import AsgiCall
 from relay.wire.handshake import BadHandshake, read_key, response
-from relay.wire.websocket import Limits, say_no_more
+from relay.wire.websocket import WireLimits, half_close
 
 MAX_HEAD: Final = 65_536
 """Bytes a request may have before its body."""
@@ -44,7 +44,7 @@ class HttpProtocol(HttpToolsProtocol):
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
-        limits: Limits,
+        limits: WireLimits,
         *,
         request_timeout: float,
         on_timeout: Callable[[], None],
@@ -216,7 +216,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _say_last(self, answer: bytes) -> None:
         self._refused = True
         self.transport.write(answer)
-        say_no_more(self.transport)
+        half_close(self.transport)
         self._deadline = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
 
 

@@ -16,11 +16,11 @@ from websockets.protocol import Protocol as FrameProtocol
 from websockets.protocol import Side, State
 from websockets.streams import StreamReader
 
-from relay.codec import Frame
-from relay.connection import CLOSE_TIMEOUT, Receiver
-from relay.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT
-from relay.keepalive import Keepalive
-from relay.pacer import Pacer
+from relay.model.codec import Frame
+from relay.model.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT
+from relay.rooms.connection import CLOSE_TIMEOUT, Receiver
+from relay.rooms.keepalive import Keepalive
+from relay.rooms.throttle import Throttle
 
 try:
     from websockets.speedups import apply_mask
@@ -47,13 +47,13 @@ _SLICE: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WireLimits:
     """What all connections of a server share; sizes in bytes. `connections` are those there are."""
 
     max_size: int
     congested_at: int
     keepalive: Keepalive
-    pacer: Pacer
+    pacer: Throttle
     connections: set[Any]
 
 
@@ -94,7 +94,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_receiver", "_rest", "_told", "_transport", "_writable", "congested", "keepalive_slot",
     )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, limits: Limits, receiver: Receiver) -> None:
+    def __init__(self, transport: asyncio.Transport, limits: WireLimits, receiver: Receiver) -> None:
         self._transport = transport
         self._limits = limits
         self._receiver: Receiver | None = receiver
@@ -144,7 +144,7 @@ class WebSocketProtocol(asyncio.Protocol):
             parser.send_close(code, reason)
             self._say(parser)
         self._closing = True
-        self.hold_back(paused=False)
+        self.pause_reading(paused=False)
         self._abort_later()
 
     def abort(self) -> None:
@@ -152,8 +152,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._closing = True
         self._transport.abort()
 
-    def hold_back(self, *, paused: bool) -> None:
-        """See `Wire.hold_back`."""
+    def pause_reading(self, *, paused: bool) -> None:
+        """See `Wire.pause_reading`."""
         if self._reading is paused and not self._transport.is_closing():
             self._reading = not paused
             self._regulate()
@@ -352,10 +352,10 @@ class WebSocketProtocol(asyncio.Protocol):
         said = parser.close_sent
         code = said.code if said else 1006
         self._say(parser)
-        say_no_more(self._transport)
+        half_close(self._transport)
         self._closing = True
         self._tell_lost(code, _NAMES.get(code, "protocol_error"))
-        self.hold_back(paused=False)
+        self.pause_reading(paused=False)
         self._abort_later()
 
     def _end(self) -> None:
@@ -374,7 +374,7 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         self._told = True
         try:
-            self._receiver.lost(code, relay_closed)
+            self._receiver.disconnected(code, relay_closed)
         except Exception:
             log.exception("the end of a session failed")
 
@@ -383,7 +383,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._abort_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
 
-def say_no_more(transport: asyncio.Transport) -> None:
+def half_close(transport: asyncio.Transport) -> None:
     """End our side of the stream where that can be done alone.
 
     Closing both would make the kernel take back what was just written, if the client has sent what nobody reads.

@@ -19,31 +19,31 @@ from threading import Thread
 import hiredis
 import uvloop
 
-from relay.bus.redis import RedisBus
+from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.connection import RedisConnection, pack
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.scripts import PUBLISH
 from relay.config import Settings
-from relay.connection import WireConnection
-from relay.envelope import Fence, MessageId
-from relay.events import Replay, Welcome
-from relay.gateways.entry import Dialect
-from relay.gateways.native import NativeCodec
-from relay.gateways.session import Session
-from relay.keepalive import Keepalive
-from relay.pacer import Pacer
-from relay.redis.keys import Keys
-from relay.redis.link import Link, pack
-from relay.redis.scripts import PUBLISH
-from relay.room import Member
+from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.session import Session
+from relay.gateways.native.gateway import NativeCodec
+from relay.model.envelope import MembershipVersion, MessageId
+from relay.model.events import Replay, Welcome
+from relay.rooms.connection import WireConnection
+from relay.rooms.keepalive import Keepalive
+from relay.rooms.room import Member
+from relay.rooms.throttle import Throttle
+from relay.rooms.worker import Worker
 from relay.wire.websocket import Limits, WebSocketProtocol
-from relay.worker import Worker
 from tests.bench.accounting import cpu_seconds
 from tests.bench.run import free_port, wait_for
 
 ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")
-DIALECT = Dialect(NativeCodec(), NativeCodec(tagged=True))
+DIALECT = CodecPair(NativeCodec(), NativeCodec(tagged=True))
 NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
 ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
-PLACE, FENCE = MessageId(1_700_000_000_000, 10), Fence(1_700_000_000_000_000, 1_700_000_000_000)
+PLACE, FENCE = MessageId(1_700_000_000_000, 10), MembershipVersion(1_700_000_000_000_000, 1_700_000_000_000)
 MASK = b"\x37\xfa\x21\x3d"
 FRAME = b"\x81\xfe" + len(ENVELOPE).to_bytes(2, "big") + MASK + bytes(b ^ MASK[i % 4] for i, b in enumerate(ENVELOPE))
 
@@ -65,7 +65,7 @@ class Nowhere:
 
 
 class Line:
-    """As much of a redis-py connection as a `Link` takes over."""
+    """As much of a redis-py connection as a `RedisConnection` takes over."""
 
     def __init__(self) -> None:
         self.transport = Nowhere()
@@ -81,10 +81,10 @@ class Stage:
         assert isinstance(bus, RedisBus)
         self.bus, self.client = bus, bus._client
         self.client._loop = asyncio.get_running_loop()
-        self.link = Link(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
+        self.link = RedisConnection(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
         self.client._link = self.link
-        self.ear = Link(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
-        limits = Limits(1 << 20, 1 << 16, Keepalive(1000, 1000), Pacer(), set())
+        self.ear = RedisConnection(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
+        limits = Limits(1 << 20, 1 << 16, Keepalive(1000, 1000), Throttle(), set())
         self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
         self.seq = {member.room: PLACE.seq for member, _ in self.members}
 
@@ -99,10 +99,10 @@ class Stage:
     def _member(self, room: str, peer: str, limits: Limits) -> tuple[Member, WebSocketProtocol]:
         protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
         connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics)
-        session = Session(connection, self.worker, DIALECT, address="-", hold_back=lambda *, paused: None)
+        session = Session(connection, self.worker, DIALECT, address="-", pause_reading=lambda *, paused: None)
         protocol.attach(session)
         member = Member(connection, DIALECT.own, room, peer)
-        member.fence = FENCE
+        member.version = FENCE
         self.worker.hub.expect(member)
         self.worker.hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
         session._own, session._peer, session._members[room], session._busy = room, peer, member, False

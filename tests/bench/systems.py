@@ -100,8 +100,8 @@ def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list
 
     def command(place: Place) -> list[str]:
         raised = [word for name in RAISED for word in (f"--{name}", "1000000")]
-        redis = ["--redis", place.url] if bus else []
-        kept = ["--replay-length", str(log)]
+        redis = ["--redis-url", place.url] if bus else []
+        kept = ["--history-size", str(log)]
         return [
             str(RELAY),
             "serve",

@@ -35,7 +35,7 @@ FLAGS = [
 # Whatever asks for anything that is not on this machine is told at once that it is not there.
 ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 
-PATIENT = {"grace": 15, "lease": 10, "probe_interval": 3, "publish_timeout": 5}
+PATIENT = {"reconnect_grace": 15, "worker_lease": 10, "probe_timeout": 3, "publish_timeout": 5}
 """As by default: browsers come back more slowly than other clients, and leave workers little of the machine."""
 
 
@@ -118,7 +118,7 @@ def tests_site(packages: Path) -> Iterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def fleet(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
     """Two workers over one Redis."""
-    common = {"redis": redis_server.url, "prefix": f"browser{os.getpid()}"}
+    common = {"redis_url": redis_server.url, "redis_prefix": f"browser{os.getpid()}"}
     relays = Relay(**common, **PATIENT), Relay(**common, **PATIENT)
     try:
         for relay in relays:

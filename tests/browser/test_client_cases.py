@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest.fixture
 def small() -> Iterator[Relay]:
     """A relay whose limits are soon reached."""
-    relay = Relay(max_message=256, grace=5)
+    relay = Relay(max_message=256, reconnect_grace=5)
     yield relay
     relay.close()
 

@@ -26,7 +26,7 @@ class Fleet:
         self.relays = [self._relay(), self._relay()]
 
     def _relay(self, port: int = 0) -> Relay:
-        return Relay(redis=self.redis.url, port=port, **PATIENT)
+        return Relay(redis_url=self.redis.url, port=port, **PATIENT)
 
     async def ready(self) -> None:
         for relay in self.relays:

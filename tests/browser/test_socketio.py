@@ -59,7 +59,7 @@ async def test_the_default_transports_end_on_a_websocket(
 
 async def test_a_page_that_has_the_client_of_its_server(open_tab: OpenTab, tests_site: str) -> None:
     script = f"{tests_site}/conformance/node_modules/socket.io-client-4/dist/socket.io.js"
-    with closing(Relay(socketio_client=script)) as relay:
+    with closing(Relay(socketio_client_url=script)) as relay:
         await relay.ready()
         ann, ben = [
             await open_tab(f"{tests_site}/browser/pages/moved.html", relay=relay.http, strict=False) for _ in range(2)

@@ -12,16 +12,16 @@ from tests.fleet import RedisServer, Relay
 
 WORKERS = MEMBERS
 SETTINGS: dict[str, Any] = {
-    "lease": 1.5,
-    "grace": 4.0,
-    "probe_interval": 1.0,
+    "worker_lease": 1.5,
+    "reconnect_grace": 4.0,
+    "probe_timeout": 1.0,
     "publish_timeout": 2.0,
     "drain_timeout": 3.0,
     "send_buffer": 262_144,
     "message_rate": 2000,
     "message_burst": 4000,
 }
-LONGER = max(SETTINGS["lease"], SETTINGS["grace"])
+LONGER = max(SETTINGS["worker_lease"], SETTINGS["reconnect_grace"])
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Post:
         self.relay.close()
         port = self.relay.port
         self.relay = Relay(
-            redis=f"redis://127.0.0.1:{self.back.port}", port=port, environment=self.environment, **SETTINGS
+            redis_url=f"redis://127.0.0.1:{self.back.port}", port=port, environment=self.environment, **SETTINGS
         )
         await self.relay.ready()
 
@@ -87,7 +87,7 @@ async def arena(*, seed: int, rooms: int, fake_time: dict[str, str] | None = Non
         for number in range(WORKERS):
             environment = (fake_time or {}) if number == WORKERS - 1 else {}
             back = await stack.enter_async_context(Network(field_.redis.port))
-            relay = Relay(redis=f"redis://127.0.0.1:{back.port}", environment=environment, **SETTINGS)
+            relay = Relay(redis_url=f"redis://127.0.0.1:{back.port}", environment=environment, **SETTINGS)
             front = await stack.enter_async_context(Network(relay.port))
             post = Post(back, front, relay, environment)
             field_.posts.append(post)

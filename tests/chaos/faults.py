@@ -68,7 +68,7 @@ async def pause_worker(arena: Arena) -> None:
     """A worker that is stopped for longer than its lease."""
     post = arena.post
     post.relay.signal(signal.SIGSTOP)
-    await asyncio.sleep(SETTINGS["lease"] + arena.draw.uniform(0.5, 2))
+    await asyncio.sleep(SETTINGS["worker_lease"] + arena.draw.uniform(0.5, 2))
     post.relay.signal(signal.SIGCONT)
     arena.over()
     await arena.show("no lease lapsed", lambda: _counted(post, "relay_lease_lapses_total"))

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from relay.envelope import BEFORE_ALL, MessageId
+from relay.model.envelope import BEFORE_ALL, MessageId
 
 _PROMPT = 0.5
 """Seconds within which a message arrives while nothing is wrong."""

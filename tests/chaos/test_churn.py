@@ -67,7 +67,7 @@ async def wander(name: str, relays, enter: MakeClient, draw: random.Random) -> N
 async def test_what_watchers_were_told_adds_up(
     start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
 ) -> None:
-    settings = {"redis": redis_url, "prefix": prefix, "handshake_rate": 100_000}
+    settings = {"redis_url": redis_url, "redis_prefix": prefix, "handshake_rate": 100_000}
     relays = [await start(**settings), await start(**settings)]
     watchers = [Watcher(await enter(relays[number % 2], "/rooms/room?presence=1")) for number in range(4)]
     following = [asyncio.create_task(watcher.follow()) for watcher in watchers]
@@ -84,4 +84,4 @@ async def test_what_watchers_were_told_adds_up(
         await asyncio.gather(*following)
     assert [watcher.contradictions for watcher in watchers] == [[], [], [], []]
     for relay in relays:
-        assert await relay.metric("relay_bus_gaps_total") == 0
+        assert await relay.metric("relay_room_gaps_total") == 0

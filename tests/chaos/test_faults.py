@@ -11,7 +11,7 @@ from tests.chaos.network import Network
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import QUICK, Client, Proxy, RedisServer, Relay, eventually
 
-LONGER = max(QUICK["lease"], QUICK["grace"])
+LONGER = max(QUICK["worker_lease"], QUICK["reconnect_grace"])
 
 COUNTED = """
 for _, field in ipairs(redis.call('HKEYS', 'relay:{room}:meta')) do
@@ -67,7 +67,7 @@ async def test_a_killed_worker_leaves_no_ghosts(pair, enter: MakeClient) -> None
 async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
     start: MakeRelay, enter: MakeClient, redis_url, prefix
 ) -> None:
-    settings = {"redis": redis_url, "prefix": prefix, "lease": 1.0, "grace": 3.0}
+    settings = {"redis_url": redis_url, "redis_prefix": prefix, "worker_lease": 1.0, "reconnect_grace": 3.0}
     a, b = await start(**settings), await start(**settings)
     watcher, lost = await enter(a, "/rooms/room?peer=w&presence=1"), await enter(b, "/rooms/room?peer=p")
     await watcher.next()
@@ -102,7 +102,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
 async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, own_redis: RedisServer) -> None:
     """A load balancer sends clients as soon as the port is open, and most of all to a worker that has none yet."""
     own_redis.signal(signal.SIGSTOP)
-    relay = await start(ready=False, redis=own_redis.url)
+    relay = await start(ready=False, redis_url=own_redis.url)
 
     async def is_open() -> bool:
         try:
@@ -127,7 +127,7 @@ async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, 
 
 
 async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRelay, own_redis: RedisServer) -> None:
-    relay = await start(redis=own_redis.url)
+    relay = await start(redis_url=own_redis.url)
     # PUBLISH takes no memory: the worker goes on hearing itself.
     await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "1kb")
     await eventually(lambda: relay.healthy(503))
@@ -145,7 +145,7 @@ async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRe
 
 
 async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
-    a, b = await start(redis=own_redis.url), await start(redis=own_redis.url)
+    a, b = await start(redis_url=own_redis.url), await start(redis_url=own_redis.url)
     alice, bob = await enter(a, "/rooms/room?peer=alice&presence=1"), await enter(b, "/rooms/room?peer=bob")
     await alice.next()
     own_redis.kill()
@@ -165,7 +165,7 @@ async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeCli
     await eventually(lambda: shows(a, {"alice": False, "bob": False}))
     await eventually(lambda: talks(alice, bob))
     await eventually(lambda: talks(bob, alice))
-    assert await a.metric("relay_bus_gaps_total") >= 1
+    assert await a.metric("relay_room_gaps_total") >= 1
     assert await a.metric("relay_bus_reconnects_total") >= 2
     for relay in (a, b):
         assert relay.logged.count("lost the connection") == 2  # commands, and the subscription
@@ -174,7 +174,7 @@ async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeCli
 async def test_redis_that_answers_nothing_for_a_while(
     start: MakeRelay, enter: MakeClient, own_redis: RedisServer
 ) -> None:
-    relay = await start(redis=own_redis.url)
+    relay = await start(redis_url=own_redis.url)
     alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob")
     own_redis.signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -193,7 +193,7 @@ async def test_redis_that_answers_nothing_for_a_while(
 
 
 async def test_a_dropped_subscriber_shows_as_a_gap_and_heals(start: MakeRelay, enter: MakeClient, own_redis) -> None:
-    relay = await start(redis=own_redis.url)
+    relay = await start(redis_url=own_redis.url)
     alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob&presence=1")
     killed, _, _ = own_redis.client.transaction(
         lambda pipe: (pipe.client_kill_filter(_type="pubsub"), pipe.eval(COUNTED, 0), pipe.ping())
@@ -204,11 +204,11 @@ async def test_a_dropped_subscriber_shows_as_a_gap_and_heals(start: MakeRelay, e
     assert (error["code"], error["reason"]) == ("messages_lost", "trimmed")
     assert members["count"] == 2
     await eventually(lambda: talks(alice, bob))
-    assert await relay.metric("relay_bus_gaps_total") >= 1
+    assert await relay.metric("relay_room_gaps_total") >= 1
 
 
 async def test_a_flushed_redis_is_filled_again(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
-    relays = [await start(redis=own_redis.url) for _ in range(2)]
+    relays = [await start(redis_url=own_redis.url) for _ in range(2)]
     alice, bob = await enter(relays[0], "/rooms/room?peer=alice"), await enter(relays[1], "/rooms/room?peer=bob")
     own_redis.client.flushall()
     assert (await alice.ask({"n": 1}))["type"] == "ack"  # at once, whoever announces whom
@@ -220,7 +220,7 @@ async def test_a_flushed_redis_is_filled_again(start: MakeRelay, enter: MakeClie
 
 async def test_starting_without_redis(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
     own_redis.kill()
-    relay = await start(redis=own_redis.url, ready=False)
+    relay = await start(redis_url=own_redis.url, ready=False)
     await eventually(lambda: relay.healthy(503), 20)
     assert (await relay.get("/health/live")).status_code == 200
     health = (await relay.get("/health")).json()
@@ -243,12 +243,12 @@ async def test_a_deaf_subscription_turns_health_red_and_is_rebuilt(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        relay = await start(redis=proxy.url)
+        relay = await start(redis_url=proxy.url)
         alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob")
         proxy.deaf_subscriptions = True
         began = time.monotonic()
         await eventually(lambda: relay.healthy(503))
-        assert time.monotonic() - began < QUICK["probe_interval"] + 0.3
+        assert time.monotonic() - began < QUICK["probe_timeout"] + 0.3
         health = (await relay.get("/health")).json()
         assert health["checks"]["redis"]["ok"] is True
         assert health["checks"]["subscription"]["ok"] is False
@@ -262,7 +262,7 @@ async def test_of_several_workers_behind_one_port_a_deaf_one_is_replaced(
     start: MakeRelay, own_redis: RedisServer
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        relay = await start(redis=proxy.url, workers=2)
+        relay = await start(redis_url=proxy.url, workers=2)
         before = {worker["worker"] for worker in (await relay.get("/health")).json()["workers"]}
         assert len(before) == 2
         proxy.deaf_subscriptions = True
@@ -279,7 +279,7 @@ async def test_a_worker_that_stays_deaf_sends_its_clients_elsewhere(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        relay = await start(redis=proxy.url, probe_interval=0.3)
+        relay = await start(redis_url=proxy.url, probe_timeout=0.3)
         alice = await enter(relay)
         proxy.deaf_subscriptions = True
         assert await alice.closed(20) == 1001
@@ -289,7 +289,7 @@ async def test_cut_connections_to_redis_heal_without_news(
     start: MakeRelay, enter: MakeClient, own_redis: RedisServer
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        relay = await start(redis=proxy.url)
+        relay = await start(redis_url=proxy.url)
         alice, bob = await enter(relay, "/rooms/room?peer=alice"), await enter(relay, "/rooms/room?peer=bob")
         proxy.refusing = True
         proxy.cut()
@@ -304,9 +304,9 @@ async def test_what_was_held_up_on_the_way_to_redis_comes_to_nothing_when_it_was
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Network(own_redis.port) as network:
-        settings = {"grace": 5, "publish_timeout": 0.5, "probe_interval": 3}
-        cut_off = await start(redis=f"redis://127.0.0.1:{network.port}", **settings)
-        other = await start(redis=own_redis.url, **settings)
+        settings = {"reconnect_grace": 5, "publish_timeout": 0.5, "probe_timeout": 3}
+        cut_off = await start(redis_url=f"redis://127.0.0.1:{network.port}", **settings)
+        other = await start(redis_url=own_redis.url, **settings)
         watcher = await enter(other, "/rooms/room?peer=w&presence=1")
         lost = await enter(cut_off, "/rooms/room?peer=p")
         await watcher.next()
@@ -332,7 +332,7 @@ async def test_an_outage_longer_than_lease_and_grace_is_no_leave(
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
         # A lease longer than the two seconds after which each looks for Redis again at the latest.
-        relays = [await start(redis=proxy.url, lease=3) for _ in range(2)]
+        relays = [await start(redis_url=proxy.url, worker_lease=3) for _ in range(2)]
         watcher, other = (
             await enter(relays[0], "/rooms/room?peer=w&presence=1"),
             await enter(relays[1], "/rooms/room?peer=o"),

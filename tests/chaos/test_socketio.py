@@ -97,7 +97,7 @@ class Guest:
 async def kill_a_worker(relays: list[Relay], redis: RedisServer, guests: list[Guest]) -> None:
     relays[0].process.kill()
     relays[0].close()
-    relays[0] = Relay(redis=redis.url, grace=10, port=relays[0].port)
+    relays[0] = Relay(redis_url=redis.url, reconnect_grace=10, port=relays[0].port)
     await relays[0].ready()
 
 
@@ -119,7 +119,7 @@ Fault = Callable[[list[Relay], RedisServer, list[Guest]], Awaitable[None]]
 @pytest.mark.parametrize("fault", [kill_a_worker, restart_redis, break_every_connection])
 async def test_what_was_acknowledged_is_heard_once_and_in_order(fault: Fault) -> None:
     redis = RedisServer(persistent=True).start()
-    relays = [Relay(redis=redis.url, grace=10) for _ in range(2)]
+    relays = [Relay(redis_url=redis.url, reconnect_grace=10) for _ in range(2)]
     guests = [
         Guest(kind, relays, f"room-{room}", f"{room}-{number}")
         for room in range(ROOMS)

@@ -14,7 +14,9 @@ async def test_what_is_acknowledged_is_heard_once_whatever_becomes_of_transports
     require_packages("socket.io-client-4")
     # A client whose upgrade ends between two of its steps polls no more, and finds out by the missing ping: twice in a
     # row, now and then, and by then it has missed more than the thousand events that are kept by default.
-    relays = await fleet_of(2, grace=15, ping_interval=1, ping_timeout=1, lease=10, replay_length=10_000)
+    relays = await fleet_of(
+        2, reconnect_grace=15, ping_interval=1, ping_timeout=1, worker_lease=10, history_size=10_000
+    )
     process = await asyncio.create_subprocess_exec(
         require("node"), "broken_transports.mjs", str(SECONDS), *[relay.http for relay in relays],
         cwd=HERE, stdout=asyncio.subprocess.PIPE,

@@ -13,7 +13,7 @@ from tests.fleet import RedisServer
 
 async def test_every_case_ends_as_the_tables_say(start: MakeRelay, own_redis: RedisServer) -> None:
     require_packages("socket.io-client-4", "engine.io-client")
-    relay, small = await asyncio.gather(start(redis=own_redis.url, grace=5), start(max_message=256))
+    relay, small = await asyncio.gather(start(redis_url=own_redis.url, reconnect_grace=5), start(max_message=256))
     found = await asyncio.gather(
         play_in_node("client_cases.mjs", relay.http, str(own_redis.pid)), play_in_node("engine_cases.mjs", small.http)
     )

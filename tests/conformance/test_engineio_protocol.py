@@ -29,7 +29,7 @@ BINARY = '452-["blob",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def relay() -> AsyncIterator[Relay]:
-    relay = Relay(ping_interval=INTERVAL, ping_timeout=TIMEOUT, handshake_timeout=0.5, grace=0)
+    relay = Relay(ping_interval=INTERVAL, ping_timeout=TIMEOUT, handshake_timeout=0.5, reconnect_grace=0)
     yield await relay.ready()
     relay.close()
 

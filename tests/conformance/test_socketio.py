@@ -27,7 +27,7 @@ DATA = {"sender": "31337", "channel": "c", "message": {"sdp": "v=0\r\no=-", "sno
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
-    relays = [Relay(redis=redis_server.url, prefix="socketio", grace=5.0) for _ in range(2)]
+    relays = [Relay(redis_url=redis_server.url, redis_prefix="socketio", reconnect_grace=5.0) for _ in range(2)]
     yield await relays[0].ready(), await relays[1].ready()
     for relay in relays:
         relay.close()
@@ -251,7 +251,11 @@ async def test_a_client_that_joined_another_room_is_recovered_there_and_may_join
 async def test_a_client_that_missed_more_than_is_kept_learns_that_it_is_not_recovered(
     redis_server: RedisServer, node: Node
 ) -> None:
-    with closing(Relay(redis=redis_server.url, prefix="forgetful", grace=30, lease=30, replay_length=10)) as relay:
+    with closing(
+        Relay(
+            redis_url=redis_server.url, redis_prefix="forgetful", reconnect_grace=30, worker_lease=30, history_size=10
+        )
+    ) as relay:
         await relay.ready()
         ann = await node.open("4", relay.http, **WEBSOCKET, reconnection=False)
         native = await Plain.open(relay.ws)

@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 from fakeredis import TcpFakeServer
 
-from relay.bus.base import Bus
-from relay.bus.memory import MemoryBus
-from relay.bus.redis import RedisBus
-from relay.envelope import Publication, splice
-from relay.errors import RelayError
-from relay.events import Delivery
+from relay.backend.bus import Bus
+from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.presence import MemoryLeases, MemoryPresence
+from relay.backend.memory.state import MemoryRooms
+from relay.backend.presence import LeaseName, Leases, Presence, Terms
+from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.limits import LogTerms
-from relay.memory import MemoryRooms
 from relay.metrics import Metrics
-from relay.presence.base import LeaseName, Leases, Presence, Terms
-from relay.presence.memory import MemoryLeases, MemoryPresence
-from relay.presence.redis import NotedRooms, RedisLeases, RedisPresence
-from relay.redis.client import RedisClient
-from relay.redis.keys import Keys
-from relay.redis.link import Dialer
+from relay.model.envelope import Publication, splice
+from relay.model.errors import RelayError
+from relay.model.events import Delivery
 
 LOG = LogTerms(length=50, age=30, replay_bytes=100_000, repeat_keys=200)
 TERMS = Terms(
@@ -119,7 +119,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 bus = await stack.enter_async_context(MemoryBus(ear, shared, log))
                 presence, leases = MemoryPresence(shared, lease, its_terms), MemoryLeases(shared, lease, its_terms)
                 return FakeWorker(bus, presence, leases, lease, ear)
-            noted = NotedRooms()
+            registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
             client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None)
             await stack.enter_async_context(client)
@@ -139,8 +139,8 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
             await stack.enter_async_context(bus)
             return FakeWorker(
                 bus,
-                RedisPresence(client, keys, lease, its_terms, noted),
-                RedisLeases(client, keys, lease, its_terms, noted),
+                RedisPresence(client, keys, lease, its_terms, registered),
+                RedisLeases(client, keys, lease, its_terms, registered),
                 lease,
                 ear,
                 client,

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from relay.envelope import Fence, MessageId
-from relay.errors import NotMember, Refused, Replaced
-from relay.events import Message
-from relay.presence.base import Seat
+from relay.backend.presence import PresenceEntry
+from relay.model.envelope import MembershipVersion, MessageId
+from relay.model.errors import NotMember, Refused, Replaced
+from relay.model.events import Message
 from tests.contract.conftest import LOG, FakeWorker, MakeWorker
 
 
@@ -90,7 +90,7 @@ async def test_addressing_somebody_absent_sends_nothing_and_names_them(make_work
 async def test_a_held_peer_can_be_addressed(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     given = await worker.presence.join("room", "peer", offered="", fresh="f", roster=False)
-    assert await worker.presence.leave(Seat("room", "peer", given.generation), hold=30)
+    assert await worker.presence.leave(PresenceEntry("room", "peer", given.generation), hold=30)
     await worker.say("room", to=("peer",))
 
 
@@ -111,7 +111,7 @@ async def test_a_repeat_is_one_though_the_addressee_has_left_meanwhile(make_work
     worker = await make_worker("a")
     given = await worker.presence.join("room", "peer", offered="", fresh="f", roster=False)
     first = await worker.say("room", to=("peer",), key="k")
-    assert await worker.presence.leave(Seat("room", "peer", given.generation))
+    assert await worker.presence.leave(PresenceEntry("room", "peer", given.generation))
     assert (await worker.say("room", to=("peer",), key="k")).id == first.id
 
 
@@ -160,11 +160,11 @@ async def test_a_member_is_vouched_for_by_its_generation(make_worker: MakeWorker
     await worker.say("room", sender="peer", generation=new.generation)
 
 
-async def fenced(worker: FakeWorker, peer: str = "peer", fresh: str = "f1", offered: str = "") -> dict[str, Any]:
+async def admitted(worker: FakeWorker, peer: str = "peer", fresh: str = "f1", offered: str = "") -> dict[str, Any]:
     """Join, and return what a member's publications say of it."""
     given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=False)
-    fence = Fence(given.generation, given.id.epoch)
-    return {"sender": peer, "generation": given.generation, "fence": fence, "seen": given.id}
+    version = MembershipVersion(given.generation, given.id.epoch)
+    return {"sender": peer, "generation": given.generation, "version": version, "seen": given.id}
 
 
 async def test_a_place_that_stands_publishes_in_sequence_looked_at_or_not(
@@ -172,10 +172,10 @@ async def test_a_place_that_stands_publishes_in_sequence_looked_at_or_not(
 ) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
-    first = await fenced(worker)
-    second = await fenced(worker, "second")
+    first = await admitted(worker)
+    second = await admitted(worker, "second")
     receipts = [await worker.say("room", **claim) for claim in (second, first, second)]
-    refreshed = first | {"fence": receipts[1].fence or first["fence"]}
+    refreshed = first | {"version": receipts[1].version or first["version"]}
     receipts += [await worker.say("room", **refreshed) for _ in range(3)]
     assert [receipt.id.seq for receipt in receipts] == [3, 4, 5, 6, 7, 8]
     await worker.ear.until(lambda heard: len(messages(heard)) == 6)
@@ -184,9 +184,9 @@ async def test_a_place_that_stands_publishes_in_sequence_looked_at_or_not(
 
 async def test_a_place_that_was_taken_over_publishes_no_more_though_it_did_before(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
-    old = await fenced(a)
+    old = await admitted(a)
     await a.say("room", **old)
-    new = await fenced(b, fresh="f2", offered="f1")
+    new = await admitted(b, fresh="f2", offered="f1")
     with pytest.raises(Replaced):
         await a.say("room", **old)
     await b.say("room", **new)
@@ -194,9 +194,9 @@ async def test_a_place_that_was_taken_over_publishes_no_more_though_it_did_befor
 
 async def test_a_place_that_was_given_up_publishes_no_more(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    claim = await fenced(worker)
+    claim = await admitted(worker)
     await worker.say("room", **claim)
-    assert await worker.presence.leave(Seat("room", "peer", claim["generation"]))
+    assert await worker.presence.leave(PresenceEntry("room", "peer", claim["generation"]))
     with pytest.raises(NotMember):
         await worker.say("room", **claim)
 
@@ -204,14 +204,14 @@ async def test_a_place_that_was_given_up_publishes_no_more(make_worker: MakeWork
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_a_place_in_a_state_that_was_lost_is_looked_at_anew(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    claim = await fenced(worker)
+    claim = await admitted(worker)
     first = await worker.say("room", **claim)
     keys = worker.keys.of_room("room")
     await asyncio.sleep(0.002)  # epochs are milliseconds
     await worker.client.call("DEL", *keys)
     with pytest.raises(NotMember):
         await worker.say("room", **claim)
-    await worker.presence.announce([Seat("room", "peer", claim["generation"], "f1")])
+    await worker.presence.announce([PresenceEntry("room", "peer", claim["generation"], "f1")])
     second = await worker.say("room", **claim)
     assert second.id.epoch > first.id.epoch
     assert second.id.seq == 2  # the announcement is the first
@@ -222,12 +222,12 @@ async def test_a_room_has_one_counter_whatever_is_claimed(make_worker: MakeWorke
     """Refused, or looked at closely and then sent: what the short way counted by mistake is taken back."""
     worker = await make_worker("a")
     meta = worker.keys.of_room("room")[0]
-    claim = await fenced(worker)
-    await fenced(worker, "second")  # the first one's version is no longer the room's
+    claim = await admitted(worker)
+    await admitted(worker, "second")  # the first one's version is no longer the room's
     late = await worker.say("room", **claim)
-    claim |= {"seen": late.id, "fence": late.fence}
+    claim |= {"seen": late.id, "version": late.version}
     assert (await worker.say("room", **claim)).id.seq == late.id.seq + 1
-    assert await worker.presence.leave(Seat("room", "peer", claim["generation"]))
+    assert await worker.presence.leave(PresenceEntry("room", "peer", claim["generation"]))
     with pytest.raises(NotMember):
         await worker.say("room", **claim)
     assert len(await worker.client.call("HGETALL", meta)) == 2 * 2
@@ -241,9 +241,9 @@ async def test_a_room_has_one_counter_whatever_is_claimed(make_worker: MakeWorke
 async def test_a_counter_at_nothing_is_not_taken_for_a_stray_one(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     meta = worker.keys.of_room("room")[0]
-    claim = await fenced(worker)
+    claim = await admitted(worker)
     # As in a new epoch in which nothing was said yet, under a version that somebody already has.
-    epoch, version = claim["seen"].epoch, claim["fence"].version
+    epoch, version = claim["seen"].epoch, claim["version"].number
     await worker.client.call("HSET", meta, version, 0)
     await worker.client.call("DEL", worker.keys.of_room("room")[3])
     receipt = await worker.say("room", **claim | {"seen": MessageId(epoch, 0)})
@@ -254,13 +254,13 @@ async def test_a_counter_at_nothing_is_not_taken_for_a_stray_one(make_worker: Ma
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_a_state_that_went_back_leaves_no_hole_and_begins_a_new_epoch(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    claim = await fenced(worker)
+    claim = await admitted(worker)
     first = await worker.say("room", **claim)
     ahead = MessageId(first.id.epoch, first.id.seq + 10)
     second = await worker.say("room", **claim | {"seen": ahead})
     assert second.id.epoch > first.id.epoch
     assert second.id.seq == 1
-    third = await worker.say("room", **claim | {"seen": second.id, "fence": second.fence})
+    third = await worker.say("room", **claim | {"seen": second.id, "version": second.version})
     assert third.id == (second.id.epoch, 2)
 
 

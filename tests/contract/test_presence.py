@@ -4,15 +4,17 @@ import asyncio
 
 import pytest
 
-from relay.errors import OutcomeUnknown, Refused
-from relay.events import Joined, Left, Present, TakenOver
-from relay.presence.base import Seat
+from relay.backend.presence import PresenceEntry
+from relay.model.errors import OutcomeUnknown, Refused
+from relay.model.events import MemberJoined, MemberLeft, Present, TakenOver
 from tests.contract.conftest import FakeWorker, MakeWorker
 
 
 async def join(worker: FakeWorker, peer: str = "peer", *, offered: str = "", fresh: str = "f1", roster: bool = False):
     given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=roster)
-    return Seat("room", peer, given.generation, fresh, offered if given.resumed else "", began=given.began), given
+    return PresenceEntry(
+        "room", peer, given.generation, fresh, offered if given.resumed else "", began=given.began
+    ), given
 
 
 async def test_a_join_is_told_and_listed_everywhere(make_worker: MakeWorker) -> None:
@@ -23,7 +25,7 @@ async def test_a_join_is_told_and_listed_everywhere(make_worker: MakeWorker) -> 
     assert not given.resumed
     assert given.roster.members == [Present("peer")]
     await b.ear.until(lambda heard: heard)
-    assert b.ear.heard == [Joined("room", given.id, "peer")]
+    assert b.ear.heard == [MemberJoined("room", given.id, "peer")]
     assert await b.presence.roster("room") == given.roster
     assert list(await b.presence.rooms()) == [("room", 1)]
 
@@ -38,11 +40,11 @@ async def test_a_room_nobody_is_in(make_worker: MakeWorker) -> None:
 async def test_a_leave_is_told_once_and_shares_the_sequence(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await b.bus.subscribe(["room"])
-    seat, given = await join(a)
-    assert await a.presence.leave(seat)
-    assert not await a.presence.leave(seat)
+    entry, given = await join(a)
+    assert await a.presence.leave(entry)
+    assert not await a.presence.leave(entry)
     await b.ear.until(lambda heard: len(heard) == 2)
-    assert isinstance(b.ear.heard[1], Left)
+    assert isinstance(b.ear.heard[1], MemberLeft)
     assert b.ear.heard[1].id.seq == given.id.seq + 1
     assert (await b.presence.roster("room")).count == 0
     assert list(await a.presence.rooms()) == []
@@ -58,9 +60,9 @@ async def test_of_those_who_come_at_once_exactly_one_is_first(make_worker: MakeW
 async def test_who_is_first_counts_the_held_but_not_oneself(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
-    seat, given = await join(a, "one", fresh="f1")
+    entry, given = await join(a, "one", fresh="f1")
     assert given.first
-    await a.presence.leave(seat, hold=10)
+    await a.presence.leave(entry, hold=10)
     other, given = await join(b, "two")
     assert not given.first
     await b.presence.leave(other)
@@ -122,10 +124,10 @@ async def test_that_a_lease_lapsed_is_told_also_when_an_answer_was_lost(make_wor
 
 async def test_who_leaves_while_it_is_told_of_anew_has_left(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    seat, _ = await join(worker)
-    telling = asyncio.ensure_future(worker.presence.announce([seat]))
+    entry, _ = await join(worker)
+    telling = asyncio.ensure_future(worker.presence.announce([entry]))
     await asyncio.sleep(0)
-    leaving = worker.presence.leave(seat)
+    leaving = worker.presence.leave(entry)
     assert list(await telling) == []
     assert await leaving
     assert (await worker.presence.roster("room")).count == 0
@@ -136,13 +138,13 @@ async def test_a_place_began_when_it_was_first_given_whoever_has_it_since(make_w
     _, given = await join(a)
     began = given.id
     assert given.began == began
-    seat, given = await join(b, offered="f1", fresh="f2")
+    entry, given = await join(b, offered="f1", fresh="f2")
     assert (given.resumed, given.began) == (True, began)
-    assert await b.presence.leave(seat, hold=30)
-    assert not await b.presence.announce([seat])
-    seat, given = await join(a, offered="f2", fresh="f3")
+    assert await b.presence.leave(entry, hold=30)
+    assert not await b.presence.announce([entry])
+    entry, given = await join(a, offered="f2", fresh="f3")
     assert (given.resumed, given.began) == (True, began)
-    assert await a.presence.leave(seat)
+    assert await a.presence.leave(entry)
     _, given = await join(a, offered="f3")
     assert (given.resumed, given.began) == (False, given.id)
 
@@ -194,29 +196,29 @@ async def test_a_full_room_refuses_newcomers_but_not_those_who_return(make_worke
 async def test_a_hold_shows_in_the_list_and_ends_with_a_leave(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
-    seat, _ = await join(worker)
-    assert await worker.presence.leave(seat, hold=30)
+    entry, _ = await join(worker)
+    assert await worker.presence.leave(entry, hold=30)
     assert (await worker.presence.roster("room")).members == [Present("peer", held=True)]
-    assert await worker.presence.leave(seat)
+    assert await worker.presence.leave(entry)
     await worker.ear.until(lambda heard: len(heard) == 2)
-    assert isinstance(worker.ear.heard[1], Left)
+    assert isinstance(worker.ear.heard[1], MemberLeft)
 
 
 async def test_a_hold_that_ran_out_spares_who_came_back(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    seat, _ = await join(worker)
-    await worker.presence.leave(seat, hold=30)
+    entry, _ = await join(worker)
+    await worker.presence.leave(entry, hold=30)
     await join(worker, offered="f1", fresh="f2")
-    assert not await worker.presence.leave(seat)
+    assert not await worker.presence.leave(entry)
     assert (await worker.presence.roster("room")).members == [Present("peer")]
 
 
 async def test_a_join_without_an_answer_can_be_undone_by_its_key(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await join(worker, fresh="f1")
-    assert not await worker.presence.leave(Seat("room", "peer", 0, "other"))
-    assert await worker.presence.leave(Seat("room", "peer", 0, "f1"))
-    assert not await worker.presence.leave(Seat("room", "nobody", 0, "f1"))
+    assert not await worker.presence.leave(PresenceEntry("room", "peer", 0, "other"))
+    assert await worker.presence.leave(PresenceEntry("room", "peer", 0, "f1"))
+    assert not await worker.presence.leave(PresenceEntry("room", "nobody", 0, "f1"))
 
 
 async def test_announcing_rebuilds_what_was_lost_and_respects_the_newer(make_worker: MakeWorker) -> None:
@@ -226,7 +228,7 @@ async def test_announcing_rebuilds_what_was_lost_and_respects_the_newer(make_wor
     await b.bus.subscribe(["room"])
     assert list(await a.presence.announce([old])) == []
     await b.ear.until(lambda heard: heard)
-    assert isinstance(b.ear.heard[0], Joined)
+    assert isinstance(b.ear.heard[0], MemberJoined)
     new, given = await join(b, offered="f1", fresh="f2")
     assert given.resumed
     assert list(await a.presence.announce([old])) == [old]
@@ -272,22 +274,22 @@ async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_wor
     assert (await b.presence.roster("room")).members == [Present("peer", held=True)]
     await b.leases.bury(dead)
     assert dead not in (await b.leases.beat()).dead
-    assert await b.presence.leave(Seat(hold.room, hold.peer, hold.generation))
+    assert await b.presence.leave(PresenceEntry(hold.room, hold.peer, hold.generation))
     assert (await b.presence.roster("room")).count == 0
 
 
 async def test_a_worker_whose_lease_lapsed_comes_back_under_another(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
-    seat, _ = await join(a)
+    entry, _ = await join(a)
     before = str(a.lease)
     await until_dead(b, before)
     (hold,) = await b.leases.adopt("room", before)
     assert (await a.leases.beat()).lapsed
     assert str(a.lease) != before
-    assert list(await a.presence.announce([seat])) == []
+    assert list(await a.presence.announce([entry])) == []
     # What the survivor would do when its hold runs out harms nobody now.
-    assert not await b.presence.leave(Seat(hold.room, hold.peer, hold.generation))
+    assert not await b.presence.leave(PresenceEntry(hold.room, hold.peer, hold.generation))
     assert (await b.presence.roster("room")).members == [Present("peer")]
 
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from relay.envelope import MessageId
-from relay.events import Joined, Left, Message, TakenOver
+from relay.backend.presence import PresenceEntry
 from relay.limits import LogTerms
-from relay.presence.base import Seat
+from relay.model.envelope import MessageId
+from relay.model.events import MemberJoined, MemberLeft, Message, TakenOver
 from tests.contract.conftest import LOG, MakeWorker
 
 over_redis = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
@@ -20,14 +20,14 @@ async def test_what_was_heard_is_what_is_replayed(make_worker: MakeWorker) -> No
     given = await b.presence.join("room", "peer", offered="", fresh="f1", roster=False)
     await b.say("room", b'{"n":1}', channel="c\n\x1b", sender="peer", generation=given.generation, to=("peer",))
     taken = await a.presence.join("room", "peer", offered="f1", fresh="f2", roster=False)
-    await a.presence.leave(Seat("room", "peer", taken.generation))
+    await a.presence.leave(PresenceEntry("room", "peer", taken.generation))
     last = await b.say("room", b'{"n":2}', key="k")
     await a.ear.until(lambda heard: heard and heard[-1].id == last.id)
 
     replay = await b.bus.replay("room", first.id)
 
     assert list(replay.events) == a.ear.heard[1:]
-    assert [type(event) for event in replay.events] == [Joined, Message, TakenOver, Left, Message]
+    assert [type(event) for event in replay.events] == [MemberJoined, Message, TakenOver, MemberLeft, Message]
     assert (replay.id, replay.lost) == (last.id, "")
 
 
@@ -37,8 +37,8 @@ async def test_fast_or_slow_every_way_to_publish_is_logged(make_worker: MakeWork
     given = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
     claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
     receipt = await worker.say("room", **claim)
-    if receipt.fence:
-        claim["fence"] = receipt.fence
+    if receipt.version:
+        claim["version"] = receipt.version
     for key in ("", "k", "", "k"):
         receipt = await worker.say("room", key=key, **claim)
     replay = await worker.bus.replay("room", given.id)
@@ -153,9 +153,9 @@ async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_work
     await worker.bus.subscribe(["room"])
     given = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
     claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
-    fence = (await worker.say("room", **claim)).fence
+    version = (await worker.say("room", **claim)).version
     for _ in range(3):
-        await worker.say("room", fence=fence, **claim)
+        await worker.say("room", version=version, **claim)
         assert await worker.client.call("PTTL", worker.keys.of_room("room")[3]) > LOG.age * 1000
 
 
@@ -187,7 +187,7 @@ async def test_a_state_restored_from_before_is_noticed_by_whoever_comes(make_wor
         epochs.append(
             (await worker.presence.join("room", peer, offered="", fresh="f", roster=False, seen=seen)).id.epoch
         )
-    seat = Seat("room", "third", 1, "f", seen=MessageId(epochs[-1], 10))
-    await worker.presence.leave(Seat("room", "third", 0, "f", seen=seat.seen))
+    entry = PresenceEntry("room", "third", 1, "f", seen=MessageId(epochs[-1], 10))
+    await worker.presence.leave(PresenceEntry("room", "third", 0, "f", seen=entry.seen))
     epochs.append((await worker.say("room")).id.epoch)
     assert epochs == sorted(set(epochs))

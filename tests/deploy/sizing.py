@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from relay.config import Settings
-from relay.worker import Worker
+from relay.rooms.worker import Worker
 from tests.deploy.compose import Compose, wait_for
 from tests.fleet import Client, RedisServer, eventually
 
@@ -174,7 +174,7 @@ async def redis() -> None:
     envelope = json.dumps({"sender": "s" * 8, "channel": "c" * 8, "message": "x" * 340}).encode()
     try:
         before = server.client.info("memory")["used_memory"]
-        async with Worker(Settings(redis=server.url)) as worker:
+        async with Worker(Settings(redis_url=server.url)) as worker:
             await eventually(lambda: worker.ready)
             began = time.monotonic()
             for _ in range(1000):

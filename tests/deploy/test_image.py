@@ -56,7 +56,7 @@ def test_size(compose: Compose) -> None:
 
 @pytest.mark.parametrize("workers", ["alone", "two under a supervisor"])
 def test_pid_1_passes_signals_and_drains(workers: str, compose: Compose) -> None:
-    options = [] if workers == "alone" else ["--workers", "2", "--redis", "redis://nowhere.invalid"]
+    options = [] if workers == "alone" else ["--workers", "2", "--redis-url", "redis://nowhere.invalid"]
     run = ["docker", "run", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--detach"]
     name = compose.run(*run, IMAGE, "serve", *options).strip()
     try:

@@ -92,7 +92,7 @@ async def test_a_bad_frame_is_answered(relay: Relay, enter: MakeClient, frame, c
     assert (error["type"], error["code"], error.get("about")) == ("error", code, about)
     assert "Traceback" not in error["text"]
     await unharmed(sender, neighbour)
-    assert await relay.metric("relay_refused_total", code=code) >= 1
+    assert await relay.metric("relay_errors_total", code=code) >= 1
 
 
 async def test_nesting_that_no_parser_likes(big: Relay, enter: MakeClient) -> None:
@@ -183,7 +183,7 @@ async def test_too_many_rooms(relay: Relay, enter: MakeClient) -> None:
 
 
 async def test_too_many_members(start: MakeRelay, enter: MakeClient, redis_url, prefix) -> None:
-    relay = await start(redis=redis_url, prefix=prefix, members_per_room=2)
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, members_per_room=2)
     members = [await enter(relay), await enter(relay)]
     late = await enter(relay)
     assert late.welcome["code"] == "room_full"
@@ -229,7 +229,7 @@ async def test_too_many_handshakes_from_one_address(start: MakeRelay) -> None:
     for _ in range(3):
         (await Client.open(relay.ws + "/rooms/room")).lose()
     assert await refused(relay) == (429, "too_many_handshakes")
-    assert await relay.metric("relay_refused_total", code="too_many_handshakes") == 1
+    assert await relay.metric("relay_errors_total", code="too_many_handshakes") == 1
 
 
 async def test_forwarded_addresses_are_believed_only_from_proxies(start: MakeRelay, enter: MakeClient) -> None:
@@ -266,7 +266,7 @@ async def test_a_slow_reader_is_cut_off_and_nobody_waits_for_it(
     start: MakeRelay, enter: MakeClient, redis_url, prefix
 ) -> None:
     quick = {"message_rate": 100_000, "message_burst": 100_000}
-    relay = await start(redis=redis_url, prefix=prefix, send_buffer=200_000, **quick)
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, send_buffer=200_000, **quick)
     slow, reader, sender = await enter(relay, "/rooms/room?peer=slow"), await enter(relay), await enter(relay)
     slow.socket.transport.pause_reading()
     slowest = 0.0
@@ -328,7 +328,7 @@ async def test_a_client_that_never_pongs_is_closed_with_4001(start: MakeRelay) -
 
 
 async def test_nothing_from_a_client_reaches_the_log(start: MakeRelay, redis_url, prefix) -> None:
-    relay = await start(redis=redis_url, prefix=prefix, log_level="debug")
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, log_level="debug")
     for path in ("/rooms/%1B[31mred", "/rooms/room?peer=%1B[31mred", "/%1B[31mred", "/rooms/room?x=%0Aforged"):
         with contextlib.suppress(InvalidStatus, ConnectionClosed):
             client = await Client.open(relay.ws + path)

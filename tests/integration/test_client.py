@@ -88,7 +88,9 @@ async def test_connections_that_break_at_random_lose_and_repeat_nothing(
     start: MakeRelay, redis_url, prefix, seed: int
 ) -> None:
     draw = random.Random(seed)
-    relays = [await start(redis=redis_url, prefix=prefix, grace=10, lease=5) for _ in range(2)]
+    relays = [
+        await start(redis_url=redis_url, redis_prefix=prefix, reconnect_grace=10, worker_lease=5) for _ in range(2)
+    ]
     urls = [relay.ws for relay in relays]
     total = 300
     async with join(urls, "room", peer="a") as a, join(urls[::-1], "room", peer="b") as b:
@@ -176,7 +178,7 @@ async def test_watching_a_room_shows_what_happens_and_lets_nothing_through_to_th
 
 
 async def test_watching_as_json_and_through_a_restart(start: MakeRelay, redis_url, prefix, watching) -> None:
-    relay = await start(redis=redis_url, prefix=prefix, grace=5)
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, reconnect_grace=5)
     watcher = watching("room", "--url", relay.ws, "--json")
     await watcher.noted("members")
     async with join(relay.ws, "room", peer="a") as a:
@@ -187,7 +189,7 @@ async def test_watching_as_json_and_through_a_restart(start: MakeRelay, redis_ur
         port = relay.port
         await relay.terminate()
         assert json.loads(await watcher.line())["type"] == "interrupted"
-        await start(redis=redis_url, prefix=prefix, port=port)
+        await start(redis_url=redis_url, redis_prefix=prefix, port=port)
         assert json.loads(await watcher.line())["type"] == "resumed"
     assert await watcher.interrupted() == 0
 

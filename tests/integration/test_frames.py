@@ -10,9 +10,9 @@ from starlette.testclient import TestClient, WebSocketTestSession
 
 from relay.app import create_app
 from relay.config import Settings
-from relay.errors import ERRORS
+from relay.model.errors import ERRORS
 from tests.unit.gateways.test_native import COMMAND
-from tests.unit.test_envelope import JSON
+from tests.unit.model.test_envelope import JSON
 
 ANSWERS = {"welcome", "left", "subscribed", "presence", "pong", "ack", "error"}
 FRAMES = st.one_of(

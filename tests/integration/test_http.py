@@ -20,7 +20,7 @@ AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def redis_options(redis_url: str) -> list[str]:
-    return ["--redis", redis_url, "--prefix", f"t{secrets.token_hex(4)}"]
+    return ["--redis-url", redis_url, "--redis-prefix", f"t{secrets.token_hex(4)}"]
 
 
 @pytest.fixture(scope="module", params=["memory", "redis", "fleet"])
@@ -322,7 +322,7 @@ def test_without_a_token_rooms_tell_and_nothing_else_is_on() -> None:
 
 
 def test_redis_that_is_not_there() -> None:
-    options = ["--redis", f"redis://127.0.0.1:{free_port()}", "--publish-timeout", "0.5", "--admin-token", TOKEN]
+    options = ["--redis-url", f"redis://127.0.0.1:{free_port()}", "--publish-timeout", "0.5", "--admin-token", TOKEN]
     with served(*options, ready=False) as url:
         health = httpx.get(f"{url}/health")
         assert health.status_code == 503

@@ -6,7 +6,7 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from relay.envelope import MessageId
+from relay.model.envelope import MessageId
 from tests.conftest import MakeClient, MakeFleet, MakeRelay
 from tests.fleet import QUICK, Client, eventually
 
@@ -60,7 +60,7 @@ async def test_a_loss_is_held_for_the_grace_time_then_told(pair, enter: MakeClie
     client.lose()
     await eventually(lambda: _is(members(pair[0]), {"w": False, "p": True}))
     assert (await watcher.next())["left"] == ["p"]
-    assert QUICK["grace"] - 0.05 <= time.monotonic() - began <= QUICK["grace"] + 1
+    assert QUICK["reconnect_grace"] - 0.05 <= time.monotonic() - began <= QUICK["reconnect_grace"] + 1
 
 
 async def _is(awaitable, expected) -> bool:
@@ -133,7 +133,7 @@ async def test_names_are_for_members_of_the_room(pair, enter: MakeClient) -> Non
 
 
 async def test_long_lists_are_cut_but_counted(start: MakeRelay, enter: MakeClient, redis_url, prefix) -> None:
-    relay = await start(redis=redis_url, prefix=prefix, presence_list=3)
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, presence_list_limit=3)
     for _ in range(5):
         await enter(relay)
     last = await enter(relay, "/rooms/room?presence=1")
@@ -143,7 +143,7 @@ async def test_long_lists_are_cut_but_counted(start: MakeRelay, enter: MakeClien
 async def test_sigterm_says_goodbye_exits_0_and_leaves_the_places_to_the_others(
     fleet_of: MakeFleet, enter: MakeClient
 ) -> None:
-    pair = await fleet_of(2, grace=2.0)
+    pair = await fleet_of(2, reconnect_grace=2.0)
     watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
     clients = [await enter(pair[1], f"/rooms/room?peer=p{n}") for n in range(20)]
     began = time.monotonic()
@@ -193,7 +193,7 @@ async def test_a_stuck_client_does_not_keep_a_worker_from_stopping(start: MakeRe
 async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(
     start: MakeRelay, enter: MakeClient, redis_server, prefix
 ) -> None:
-    settings = {"redis": redis_server.url, "prefix": prefix, "presence_ttl": 2, "sequence_ttl": 2}
+    settings = {"redis_url": redis_server.url, "redis_prefix": prefix, "presence_ttl": 2, "sequence_ttl": 2}
     relays = [await start(**settings) for _ in range(2)]
     client = await enter(relays[0])
     await enter(relays[1])
@@ -209,7 +209,7 @@ async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(
 
 
 async def test_a_live_room_outlives_the_time_to_live(start: MakeRelay, enter: MakeClient, redis_server, prefix) -> None:
-    relay = await start(redis=redis_server.url, prefix=prefix, presence_ttl=2, sequence_ttl=2)
+    relay = await start(redis_url=redis_server.url, redis_prefix=prefix, presence_ttl=2, sequence_ttl=2)
     client = await enter(relay, "/rooms/room?peer=p")
     epoch = client.welcome["id"].split("-")[0]
     lowest = 2000
@@ -223,7 +223,7 @@ async def test_a_live_room_outlives_the_time_to_live(start: MakeRelay, enter: Ma
 
 
 async def test_an_idle_connection_costs_redis_nothing(start: MakeRelay, enter: MakeClient, own_redis) -> None:
-    relay = await start(redis=own_redis.url)
+    relay = await start(redis_url=own_redis.url)
 
     async def commands_a_second() -> float:
         before, began = own_redis.client.info("stats")["total_commands_processed"], time.monotonic()
@@ -248,7 +248,7 @@ async def test_health_and_metrics_count_what_is_there(pair, enter: MakeClient) -
     health = (await pair[0].get("/health")).json()
     assert (health["ready"], health["rooms"], health["connections"]) == (True, 2, 1)
     assert set(health["checks"]) == {"redis", "subscription", "keeper", "draining"}
-    assert health["checks"]["subscription"]["seconds"] < QUICK["probe_interval"]
+    assert health["checks"]["subscription"]["seconds"] < QUICK["probe_timeout"]
     assert await pair[0].metric("relay_connections") == 1
     assert await pair[0].metric("relay_members") == 2
     await client.close()
@@ -278,7 +278,7 @@ async def test_tls(start: MakeRelay, tmp_path) -> None:
 
 
 async def test_other_origins_are_refused_where_some_are_named(start: MakeRelay, enter: MakeClient) -> None:
-    relay = await start(origins="https://good.example")
+    relay = await start(allowed_origins="https://good.example")
     await enter(relay, additional_headers={"Origin": "https://good.example"})
     with pytest.raises(InvalidStatus) as refused:
         await enter(relay, additional_headers={"Origin": "https://evil.example"})

@@ -48,7 +48,7 @@ def same(told: Any, shown: Any, where: str = "") -> None:
 async def test_the_session_anyone_can_retype(
     workers: str, start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
 ) -> None:
-    common = {} if workers == "one in memory" else {"redis": redis_url, "prefix": prefix}
+    common = {} if workers == "one in memory" else {"redis_url": redis_url, "redis_prefix": prefix}
     relays = {"alice": await start(**common)}
     relays["bob"] = await start(**common) if common else relays["alice"]
     clients = {}
@@ -107,7 +107,7 @@ async def test_every_command_works(start: MakeRelay, enter: MakeClient) -> None:
     commands = [line for block in blocks("sh") for line in block.strip().splitlines()]
     curls = [command for command in commands if command.startswith("curl ")]
     others = [command for command in commands if command not in {*curls, *ELSEWHERE}]
-    assert others == [".venv/bin/relay serve --redis redis://localhost:6379 --workers 2"]
+    assert others == [".venv/bin/relay serve --redis-url redis://localhost:6379 --workers 2"]
     for command in curls:
         here = command.replace("http://localhost:8888", relay.http).replace("curl", "curl --silent --fail", 1)
         status, output = await run(here, RELAY_ADMIN_TOKEN="secret")

@@ -94,7 +94,7 @@ async def alone(relay) -> bool:
 async def test_a_worker_without_a_log_says_that_it_has_none(
     start: MakeRelay, enter: MakeClient, redis_url, prefix
 ) -> None:
-    relay = await start(redis=redis_url, prefix=prefix, replay_length=0, grace=5)
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, history_size=0, reconnect_grace=5)
     a, b = await enter(relay, "/rooms/room?peer=a"), await enter(relay, "/rooms/room?peer=b")
     place = await place_of(b)
     b.lose()
@@ -104,7 +104,7 @@ async def test_a_worker_without_a_log_says_that_it_has_none(
 
 
 async def test_one_process_on_its_own_recovers_too(start: MakeRelay, enter: MakeClient) -> None:
-    relay = await start(grace=5)
+    relay = await start(reconnect_grace=5)
     a, b = await enter(relay, "/rooms/room?peer=a"), await enter(relay, "/rooms/room?peer=b")
     place = await place_of(b)
     b.lose()
@@ -117,7 +117,7 @@ async def test_what_a_worker_missed_it_reads_back_for_all_who_are_there(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        cut_off, other = await start(redis=proxy.url), await start(redis=own_redis.url)
+        cut_off, other = await start(redis_url=proxy.url), await start(redis_url=own_redis.url)
         listeners = [await enter(cut_off, f"/rooms/room?peer=l{number}&presence=1") for number in range(3)]
         talker = await enter(other, "/rooms/room?peer=t")
         for listener in listeners:
@@ -134,7 +134,7 @@ async def test_what_a_worker_missed_it_reads_back_for_all_who_are_there(
         await late.ask({"n": 50})
         for listener in listeners:
             assert gist([await listener.next()]) == [50]
-        assert await cut_off.metric("relay_repaired_rooms_total") == 1
+        assert await cut_off.metric("relay_gap_recoveries_total") == 1
 
 
 async def test_an_acknowledged_key_is_good_on_any_worker_and_after_one_was_killed(pair, enter: MakeClient) -> None:

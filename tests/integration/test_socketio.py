@@ -29,7 +29,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="module")
 def couple(redis_server: RedisServer) -> Iterator[tuple[Relay, Relay]]:
     """Two workers that nobody here does anything to."""
-    relays = [Relay(redis=redis_server.url, prefix="socketio-faults") for _ in range(2)]
+    relays = [Relay(redis_url=redis_server.url, redis_prefix="socketio-faults") for _ in range(2)]
     for relay in relays:
         asyncio.run(relay.ready())
     yield relays[0], relays[1]
@@ -94,7 +94,7 @@ async def test_a_client_of_a_killed_worker_is_recovered_on_another(
 async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
     start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
-    relay = await start(grace=0.2)
+    relay = await start(reconnect_grace=0.2)
     ben = await enter(relay, space + "?presence=1")
     ann = await open_socket(OverWebSocket, relay)
     ann.lose()
@@ -141,7 +141,7 @@ async def test_who_had_moved_is_recovered_where_it_was(
 async def test_who_had_moved_and_comes_back_too_late_is_in_the_room_it_began_in(
     start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
-    relay = await start(grace=0.2)
+    relay = await start(reconnect_grace=0.2)
     there = space.removeprefix("/rooms/") + "-there"
     home, ben = await enter(relay, space), await enter(relay, f"/rooms/{there}?presence=1")
     ann = await open_socket(OverWebSocket, relay)
@@ -285,7 +285,7 @@ async def _upgrading(relay: Relay, query: str) -> Any:
 async def test_redis_restarted_costs_a_client_nothing_but_time(
     start: MakeRelay, own_redis: RedisServer, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
-    relays = [await start(redis=own_redis.url) for _ in range(2)]
+    relays = [await start(redis_url=own_redis.url) for _ in range(2)]
     ann = await open_socket(OverWebSocket, relays[0])
     ben = await enter(relays[1], space)
     own_redis.kill()
@@ -318,7 +318,7 @@ async def test_a_worker_that_stops_sends_its_clients_elsewhere(start: MakeRelay,
 
 
 async def test_an_old_client_leaves_no_place_behind(start: MakeRelay, enter: MakeClient, space: str) -> None:
-    relay = await start(grace=30)
+    relay = await start(reconnect_grace=30)
     ben = await enter(relay, space + "?presence=1")
     old = await OverWebSocket.open(relay, query=f"EIO=3&room={space.removeprefix('/rooms/')}")
     assert await old.next() == "40"
@@ -342,7 +342,7 @@ async def test_a_request_that_reaches_another_worker_gets_the_answer_for_an_unkn
 
 
 async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open_socket: Open) -> None:
-    relay = await start(origins="https://good.example")
+    relay = await start(allowed_origins="https://good.example")
     good, bad = {"Origin": "https://good.example"}, {"Origin": "https://bad.example"}
     answer = await relay.get(HANDSHAKE, headers=good)
     assert answer.headers["access-control-allow-origin"] == "https://good.example"
@@ -362,9 +362,9 @@ async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open
 @pytest.mark.parametrize(
     ("query", "code", "told"),
     [
-        ("EIO=4&transport=polling&j=0", "no_jsonp", 3),
+        ("EIO=4&transport=polling&j=0", "jsonp_unsupported", 3),
         ("EIO=4&transport=polling&sid=x", "unknown_session", {"code": 1, "message": "Session ID unknown"}),
-        ("EIO=4&transport=websocket", "other_transport", 3),
+        ("EIO=4&transport=websocket", "transport_mismatch", 3),
         ("EIO=4&transport=webtransport", "bad_transport", {"code": 0, "message": "Transport unknown"}),
         ("EIO=5&transport=polling", "bad_version", {"code": 5, "message": "Unsupported protocol version"}),
         ("EIO=4&transport=polling&room=%FF", "bad_query", 3),
@@ -372,7 +372,7 @@ async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open
     ],
 )
 async def test_requests_that_are_refused(shared: Relay, query: str, code: str, told: Any) -> None:
-    before = await shared.metric("relay_refused_total", code=code)
+    before = await shared.metric("relay_errors_total", code=code)
     answer = await shared.get(f"/socket.io/?{query}")
     assert answer.status_code == 400
     if told == 3:
@@ -380,7 +380,7 @@ async def test_requests_that_are_refused(shared: Relay, query: str, code: str, t
         assert answer.json()["error"]["code"] == code
     else:
         assert answer.json() == told
-    assert await shared.metric("relay_refused_total", code=code) == before + 1
+    assert await shared.metric("relay_errors_total", code=code) == before + 1
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +446,7 @@ async def test_the_script_of_the_client_is_where_the_operator_says(shared: Relay
     answer = await shared.get("/socket.io/socket.io.js")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_client_script")
     for place in ("https://cdn.example/socket.io.js?v=4", "/static/socket.io.js"):
-        relay = await start(socketio_client=place)
+        relay = await start(socketio_client_url=place)
         for name in ("socket.io.js", "socket.io.min.js"):
             answer = await relay.get(f"/socket.io/{name}", headers={"Origin": "https://page.example"})
             assert (answer.status_code, answer.headers["location"]) == (302, place)
@@ -697,7 +697,7 @@ async def test_a_client_of_version_0_9_that_says_goodbye_is_gone(
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        ("/socket.io/1/?jsonp=0", 400, "no_jsonp"),
+        ("/socket.io/1/?jsonp=0", 400, "jsonp_unsupported"),
         ("/socket.io/1/flashsocket/" + "x" * 22, 400, "bad_transport"),
         ("/socket.io/1/websocket/" + "x" * 22, 400, "bad_transport"),
         ("/socket.io/1/xhr-polling/short", 400, "bad_transport"),
@@ -705,6 +705,6 @@ async def test_a_client_of_version_0_9_that_says_goodbye_is_gone(
     ],
 )
 async def test_requests_of_version_0_9_that_are_refused(shared: Relay, path: str, status: int, code: str) -> None:
-    before = await shared.metric("relay_refused_total", code=code)
+    before = await shared.metric("relay_errors_total", code=code)
     assert (await shared.get(path)).status_code == status
-    assert await shared.metric("relay_refused_total", code=code) == before + 1
+    assert await shared.metric("relay_errors_total", code=code) == before + 1

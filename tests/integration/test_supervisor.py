@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from relay.config import Settings
-from relay.serving import open_sockets
-from relay.supervisor import Patience, Supervisor
+from relay.process.supervisor import Supervisor, SupervisorTimeouts
+from relay.process.workers import open_sockets
 
 TIMEOUT = 15.0
 
@@ -68,8 +68,8 @@ while True:
     client.close()
 """
 
-KIND = Patience(between_questions=0.02, for_start=30, for_answer=30, for_health=0.2)
-QUICK = Patience(
+KIND = SupervisorTimeouts(between_questions=0.02, for_start=30, for_answer=30, for_health=0.2)
+QUICK = SupervisorTimeouts(
     between_questions=0.02, for_start=0.5, for_answer=0.2, for_health=0.2, at_most_between_starts=0.3, for_a_life=60
 )
 
@@ -106,12 +106,12 @@ async def staged(
     workers: int = 1,
     drain_delay: float = 0.0,
     drain_timeout: float = 0.1,
-    patience: Patience = QUICK,
+    patience: SupervisorTimeouts = QUICK,
 ) -> AsyncIterator[Stage]:
     settings = Settings(
         port=0,
         workers=workers,
-        redis="redis://nowhere.invalid",
+        redis_url="redis://nowhere.invalid",
         drain_delay=drain_delay,
         drain_timeout=drain_timeout,
     )
@@ -210,7 +210,7 @@ async def test_stopping_twice_kills(tmp_path: Path) -> None:
 
 
 async def test_a_drain_has_the_time_of_its_delay_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.supervisor._CLOSING", 0.0)
+    monkeypatch.setattr("relay.process.supervisor._CLOSING", 0.0)
     async with staged("leisurely", tmp_path / "diary", drain_delay=10, patience=KIND) as stage:
         await stage.until("ready", 1)
         stage.supervisor.stop()
@@ -254,8 +254,8 @@ def _quietly(condition: Callable[[], bool]) -> bool:
 
 @contextmanager
 def fleet(redis_url: str, temporary: Path, *options: str) -> Iterator[Fleet]:
-    command = [sys.executable, "-m", "relay", "serve", "--port", "0", "--workers", "2", "--redis", redis_url]
-    command += ["--prefix", f"t{secrets.token_hex(4)}", "--probe-interval", "0.3", "--lease", "1", *options]
+    command = [sys.executable, "-m", "relay", "serve", "--port", "0", "--workers", "2", "--redis-url", redis_url]
+    command += ["--redis-prefix", f"t{secrets.token_hex(4)}", "--probe-timeout", "0.3", "--worker-lease", "1", *options]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("RELAY_")}
     environment["TMPDIR"] = str(temporary)
     with subprocess.Popen(
@@ -336,8 +336,8 @@ def test_metrics_speak_for_all_workers(redis_url: str, tmp_path: Path) -> None:
 
 def test_rooms_command_lists_the_rooms_of_all_workers(redis_url: str, tmp_path: Path) -> None:
     prefix = f"t{secrets.token_hex(4)}"
-    command = [sys.executable, "-m", "relay", "rooms", "--redis", redis_url, "--prefix", prefix]
-    with fleet(redis_url, tmp_path, "--prefix", prefix) as one:
+    command = [sys.executable, "-m", "relay", "rooms", "--redis-url", redis_url, "--redis-prefix", prefix]
+    with fleet(redis_url, tmp_path, "--redis-prefix", prefix) as one:
         assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""
         address = one.url.replace("http", "ws", 1)
         with (

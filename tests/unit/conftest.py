@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_ON_THE_WIRE = {"test_protocols.py", "test_server.py"}
+_ON_THE_WIRE = {"test_server.py", "test_websocket.py"}
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], AbstractEventLoop]]:

@@ -1,4 +1,4 @@
-"""A server in this process, for the tests of `relay.server` and `relay.protocols`."""
+"""A server in this process, for the tests of `relay.process.server` and `relay.protocols`."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.config import Settings
-from relay.server import Listener, Server, bind
+from relay.process.server import ListenSocket, Server, bind
 
 UPGRADE = (
     b"GET %s HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -99,7 +99,7 @@ async def running(
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """Serve on a free port for as long as the context lasts."""
-    listeners = [Listener(sock, tls) for sock in bind("127.0.0.1", 0)]
+    listeners = [ListenSocket(sock, tls) for sock in bind("127.0.0.1", 0)]
     port = listeners[0].socket.getsockname()[1]
     server = Server(app, Settings(**settings), listeners, drain=drain, leash=leash)
     task = asyncio.create_task(server.serve())

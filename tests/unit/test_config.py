@@ -32,7 +32,7 @@ def test_flag_wins_over_variable_and_variable_over_default() -> None:
 
 
 def test_empty_variable_is_a_value() -> None:
-    assert load({}, {"RELAY_REDIS": ""})[0].redis == ""
+    assert load({}, {"RELAY_REDIS_URL": ""})[0].redis_url == ""
     assert problems({}, {"RELAY_PORT": ""}) == [
         "port (from RELAY_PORT): '' is not allowed; allowed: a whole number, 0 to 65535"
     ]
@@ -40,9 +40,9 @@ def test_empty_variable_is_a_value() -> None:
 
 def test_lists_are_comma_separated() -> None:
     settings, _ = load(
-        {"origins": "https://a.example, https://b.example,"}, {"RELAY_TRUSTED_PROXIES": "10.0.0.0/8,::1"}
+        {"allowed_origins": "https://a.example, https://b.example,"}, {"RELAY_TRUSTED_PROXIES": "10.0.0.0/8,::1"}
     )
-    assert settings.origins == ("https://a.example", "https://b.example")
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
     assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
 
 
@@ -57,16 +57,16 @@ def test_lists_are_comma_separated() -> None:
         ("port", "-1"),
         ("workers", "0"),
         ("workers", "1.5"),
-        ("redis", "http://localhost"),
-        ("redis", "redis://"),
+        ("redis_url", "http://localhost"),
+        ("redis_url", "redis://"),
         ("log_level", "loud"),
         ("log_format", "xml"),
-        ("grace", "soon"),
-        ("grace", "-1"),
-        ("grace", "nan"),
-        ("lease", "inf"),
-        ("prefix", "with{braces}"),
-        ("prefix", ""),
+        ("reconnect_grace", "soon"),
+        ("reconnect_grace", "-1"),
+        ("reconnect_grace", "nan"),
+        ("worker_lease", "inf"),
+        ("redis_prefix", "with{braces}"),
+        ("redis_prefix", ""),
         ("worker_id", "a b"),
         ("default_room", ""),
         ("trusted_proxies", "everybody"),
@@ -80,7 +80,7 @@ def test_wrong_value_is_named_with_what_is_allowed(name: str, text: str) -> None
 
 
 def test_every_problem_is_told_at_once() -> None:
-    assert len(problems({"port": "x"}, {"RELAY_GRACE": "y", "RELAY_NONSENSE": "z"})) == 3
+    assert len(problems({"port": "x"}, {"RELAY_RECONNECT_GRACE": "y", "RELAY_NONSENSE": "z"})) == 3
 
 
 def test_unknown_variable_is_refused() -> None:
@@ -89,7 +89,7 @@ def test_unknown_variable_is_refused() -> None:
 
 
 def test_secret_is_not_in_the_error() -> None:
-    assert "hunter2" not in "".join(problems({"redis": "mysql://user:hunter2@db"}))
+    assert "hunter2" not in "".join(problems({"redis_url": "mysql://user:hunter2@db"}))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_secret_is_not_in_the_error() -> None:
         ({"tls_key": "a.pem"}, "tls_cert: is missing"),
         ({"port": "80", "admin_port": "80"}, "admin_port: 80 is not allowed"),
         ({"presence_ttl": "15"}, "presence_ttl: must be longer"),
-        ({"replay_age": "10"}, "replay_age: must not be shorter"),
-        ({"redis": "redis://:a@db", "redis_password": "b"}, "redis_password: the Redis URL has a password already"),
-        ({"redis": "redis://db?password=a", "redis_password": "b"}, "redis_password: the Redis URL has a password"),
+        ({"history_ttl": "10"}, "history_ttl: must not be shorter"),
+        ({"redis_url": "redis://:a@db", "redis_password": "b"}, "redis_password: the Redis URL has a password already"),
+        ({"redis_url": "redis://db?password=a", "redis_password": "b"}, "redis_password: the Redis URL has a password"),
     ],
 )
 def test_contradictions_are_refused(flags: dict[str, str], text: str) -> None:
@@ -111,11 +111,11 @@ def test_contradictions_are_refused(flags: dict[str, str], text: str) -> None:
 
 
 def test_several_workers_are_allowed_with_redis() -> None:
-    assert load({"workers": "2", "redis": "redis://localhost"}, {})[0].workers == 2
+    assert load({"workers": "2", "redis_url": "redis://localhost"}, {})[0].workers == 2
 
 
 def test_a_user_in_the_url_has_a_password_elsewhere() -> None:
-    assert load({"redis": "redis://relay@db", "redis_password": "b"}, {})[0].redis_password == "b"
+    assert load({"redis_url": "redis://relay@db", "redis_password": "b"}, {})[0].redis_password == "b"
 
 
 # Secrets in files.
@@ -139,7 +139,7 @@ def test_a_variable_and_its_file_contradict_each_other() -> None:
 
 def test_only_secrets_have_files() -> None:
     in_files = {one.name for one in SETTINGS.values() if one.file_variable}
-    assert in_files == {"redis", "redis_password", "admin_token", "ice_servers"}
+    assert in_files == {"redis_url", "redis_password", "admin_token", "ice_servers"}
     (problem,) = problems({}, {"RELAY_PORT_FILE": "/etc/port"})
     assert problem.startswith("RELAY_PORT_FILE: there is no such setting")
 
@@ -149,13 +149,13 @@ def test_what_is_wrong_with_a_file_is_said_without_what_is_in_it() -> None:
         raise PermissionError(13, "Permission denied", path)
 
     with pytest.raises(SettingsError) as unreadable:
-        load({}, {"RELAY_REDIS_FILE": "/run/redis"}, refuse)
+        load({}, {"RELAY_REDIS_URL_FILE": "/run/redis"}, refuse)
     assert unreadable.value.lines == [
-        "redis (from RELAY_REDIS_FILE): the file '/run/redis' cannot be read: Permission denied"
+        "redis_url (from RELAY_REDIS_URL_FILE): the file '/run/redis' cannot be read: Permission denied"
     ]
     with pytest.raises(SettingsError) as wrong:
-        load({}, {"RELAY_REDIS_FILE": "/run/redis"}, lambda _: "mysql://hunter2@db")
-    assert wrong.value.lines[0].startswith("redis (from RELAY_REDIS_FILE): *** is not allowed")
+        load({}, {"RELAY_REDIS_URL_FILE": "/run/redis"}, lambda _: "mysql://hunter2@db")
+    assert wrong.value.lines[0].startswith("redis_url (from RELAY_REDIS_URL_FILE): *** is not allowed")
 
 
 @given(st.sampled_from(sorted(SETTINGS)), st.text())
@@ -183,7 +183,7 @@ def test_no_text_is_more_than_refused(name: str, text: str) -> None:
     ],
 )
 def test_redis_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert masked(SETTINGS["redis"], url) == shown
+    assert masked(SETTINGS["redis_url"], url) == shown
 
 
 def test_token_is_not_shown() -> None:

@@ -12,8 +12,8 @@ import yaml
 
 from relay import __version__
 from relay.config import Settings, declared, load
+from relay.http.local_workers import WorkerReply
 from relay.http.metrics import labelled
-from relay.http.siblings import Reply
 from relay.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def own_metrics() -> set[str]:
     """Every name that a relay's `/metrics` has a sample of."""
     return {
         name
-        for family in [*Metrics().registry.collect(), *labelled([Reply(200, b"")])]
+        for family in [*Metrics().registry.collect(), *labelled([WorkerReply(200, b"")])]
         for name in {family.name, *(sample.name for sample in family.samples)}
     }
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from relay import errors
 from relay.cli import main
+from relay.model import errors
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -12,22 +12,22 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from relay import events
-from relay.codec import NOTHING, Bundle, Frame
-from relay.commands import Command, Detect, Move, Publish
-from relay.envelope import MAX_CHANNEL, Channel, unseal
-from relay.errors import BadFrame
+from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import (
     INHERITED,
     MAX_ATTACHMENTS,
     MAX_NAME,
     RESERVED,
-    Call,
+    IncomingEvent,
     check_placeholders,
     read_name,
 )
-from relay.gateways.socketio.words import Told, Words
+from relay.model import events
+from relay.model.codec import NOTHING, Bundle, Frame
+from relay.model.commands import Command, Detect, Move, Publish
+from relay.model.envelope import MAX_CHANNEL, Channel, unseal
+from relay.model.errors import BadFrame
 
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Failures that are not acknowledged: a client that wants to be sure waits for that, and sends again."""
@@ -70,8 +70,8 @@ _texts = msgspec.json.Decoder(str | int)
 _json = msgspec.json.Encoder()
 
 
-class SocketCodec:
-    """See `Codec`; `receive` takes a `parser.Call`, and `words` write what a version of the protocol has for an event.
+class SocketIOCodec:
+    """See `Codec`; `receive` takes a `parser.IncomingEvent`, `encoder` writes what a version has for an event.
 
     With `offsets`, messages have their place as the last argument, from which a client comes back (Socket.IO 4.6): the
     id, and `@room` where that is not `home`, the namespace's room. `allowed` are the events that may be emitted, `*`
@@ -79,9 +79,9 @@ class SocketCodec:
     """
 
     def __init__(
-        self, words: Words, key: str, *, home: str, offsets: bool, allowed: Collection[str], max_size: int
+        self, encoder: PacketEncoder, key: str, *, home: str, offsets: bool, allowed: Collection[str], max_size: int
     ) -> None:
-        self.words = words
+        self.encoder = encoder
         self.key = key + "+" * offsets
         self._home = home
         self._offsets = offsets
@@ -90,7 +90,7 @@ class SocketCodec:
 
     def receive(self, frame: Frame) -> Command:
         """See `Codec.receive`."""
-        assert isinstance(frame, Call)  # noqa: S101  # nobody else hands frames to a session of this gateway
+        assert isinstance(frame, IncomingEvent)  # noqa: S101  # nobody else hands frames to a session of this gateway
         name, mark = frame.name, _ACK + frame.id if frame.id else ""
         if name == "join":
             return Move(_argument(frame), _JOIN + frame.id)
@@ -113,7 +113,7 @@ class SocketCodec:
             case events.Ack():
                 return self._ack(event.key, {"id": str(event.id)})
             case events.Detected():
-                told = self.words.event(Told(b'"presence"', [_json.encode(event.present)]))
+                told = self.encoder.event(OutgoingEvent(b'"presence"', [_json.encode(event.present)]))
                 return _together(told, self._ack(event.key, event.present))
             case events.Failure():
                 return self._failure(event)
@@ -121,7 +121,7 @@ class SocketCodec:
 
     # In.
 
-    def _publish(self, call: Call, mark: str) -> Publish:
+    def _publish(self, call: IncomingEvent, mark: str) -> Publish:
         if call.channel is not None:
             return Publish(call.data, (), call.channel, mark, once=False)
         attachments = b""
@@ -139,10 +139,10 @@ class SocketCodec:
         text, place = unseal(message.body)
         told = _read_event(text) if b'"event"' in text else None
         if told is None:
-            told = Told(b'"message"', [text])
+            told = OutgoingEvent(b'"message"', [text])
         if self._offsets:
             told.arguments.append(self._offset(message.room, place))
-        return self.words.event(told)
+        return self.encoder.event(told)
 
     def _welcome(self, event: events.Welcome) -> Frame:
         if event.key.startswith(_JOIN):
@@ -150,33 +150,35 @@ class SocketCodec:
             acknowledged = self._ack(_ACK + event.key.removeprefix(_JOIN), joined)
             return _together(acknowledged, self._joined(event)) if self._offsets else acknowledged
         if not self._offsets:
-            return self.words.entered(event.peer, "")
+            return self.encoder.entered(event.peer, "")
         # A client takes its place for recovered if it is told the same private id again.
         if event.recovered:
-            return self.words.entered(event.peer, event.key)
-        entered = self.words.entered(event.peer, f"{event.peer}.{event.resume}.{event.id}")
+            return self.encoder.entered(event.peer, event.key)
+        entered = self.encoder.entered(event.peer, f"{event.peer}.{event.resume}.{event.id}")
         return _together(entered, self._joined(event)) if event.key else entered
 
     def _joined(self, event: events.Welcome) -> Frame:
         """Tell a client of its new place, or it would come back to the last one from which it heard something."""
         place = str(event.id)
         joined = _json.encode({"room": event.room, "id": place})
-        return self.words.event(Told(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, place.encode())]))
+        return self.encoder.event(
+            OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, place.encode())])
+        )
 
     def _offset(self, room: str, place: bytes) -> bytes:
         return b'"%b"' % place if room == self._home else b'"%b@%b"' % (place, room.encode("ascii"))
 
     def _ack(self, mark: str, value: object) -> Frame:
         number = mark.removeprefix(_ACK)
-        return self.words.ack(number, value) if number and number != mark else NOTHING
+        return self.encoder.ack(number, value) if number and number != mark else NOTHING
 
     def _failure(self, failure: events.Failure) -> Frame:
         mark = _ACK + failure.key.removeprefix(_JOIN) if failure.key.startswith(_JOIN) else failure.key
         if failure.about == "join" and not mark:
-            return NOTHING if failure.code in RETRYABLE else self.words.refused(failure.code, failure.text)
+            return NOTHING if failure.code in RETRYABLE else self.encoder.refused(failure.code, failure.text)
         error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
         answer = NOTHING if failure.code in RETRYABLE else self._ack(mark, {"error": error})
-        return answer if answer.data else self.words.event(Told(b'"error"', [_json.encode(error)]))
+        return answer if answer.data else self.encoder.event(OutgoingEvent(b'"error"', [_json.encode(error)]))
 
 
 def _together(*frames: Frame) -> Frame:
@@ -204,7 +206,7 @@ def _channel_if_plain(data: bytes) -> str | None:
     return None
 
 
-def _read_event(text: bytes) -> Told | None:
+def _read_event(text: bytes) -> OutgoingEvent | None:
     """Read an envelope of the form that events have; None for one that clients would not survive, or not understand."""
     try:
         event = _event.decode(text)
@@ -214,12 +216,12 @@ def _read_event(text: bytes) -> Told | None:
         attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
-        return Told(_json.encode(event.event), arguments, attachments)
+        return OutgoingEvent(_json.encode(event.event), arguments, attachments)
     except (msgspec.MsgspecError, RecursionError, ValueError, BadPacket):
         return None
 
 
-def _argument(call: Call) -> str:
+def _argument(call: IncomingEvent) -> str:
     """The one argument of the relay's own events: a name, as text or number."""
     try:
         return str(_texts.decode(call.data))
@@ -227,25 +229,25 @@ def _argument(call: Call) -> str:
         raise BadFrame("bad_event", f"{call.name} takes one name", about="event", key=_mark(call)) from None
 
 
-def _mark(call: Call) -> str:
+def _mark(call: IncomingEvent) -> str:
     return _ACK + call.id if call.id else ""
 
 
-def call_of(values: Sequence[bytes], number: str, attachments: Sequence[bytes]) -> Call:
+def incoming_event_of(values: Sequence[bytes], number: str, attachments: Sequence[bytes]) -> IncomingEvent:
     """Make of an event's array what a session receives; raises `BadPacket`."""
     if not values:
         raise BadPacket("an event without a name")
     name, arguments = read_name(values[0]), values[1:]
     plain = name == "message" and len(arguments) == 1 and not attachments
-    return Call(name, arguments, number, attachments, _channel_if_plain(arguments[0]) if plain else None)
+    return IncomingEvent(name, arguments, number, attachments, _channel_if_plain(arguments[0]) if plain else None)
 
 
-def plain_message(data: bytes) -> Call | None:
+def read_plain_message(data: bytes) -> IncomingEvent | None:
     """Read a packet that is a `message` in `/` with an envelope and no more, as most are; None for all others."""
     if data.startswith(_MESSAGE) and data.endswith(b"}]"):
         # If that is one JSON object from the brace to the brace, the packet is what it looks like.
         envelope = data[len(_MESSAGE) - 1 : -1]
         channel = _channel_if_plain(envelope)
         if channel is not None:
-            return Call("message", (envelope,), channel=channel)
+            return IncomingEvent("message", (envelope,), channel=channel)
     return None

@@ -5,14 +5,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from relay.codec import Batch, Frame
-from relay.connection import Connection
-from relay.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
-from relay.gateways.entry import HoldBack
-from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, Framing, Packet, Payload
+from relay.gateways.base.join_request import PauseReading
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing, Payload
 from relay.gateways.socketio.polling import Polling
-from relay.keepalive import Keepalive
-from relay.worker import Worker
+from relay.model.codec import Batch, Frame
+from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
+from relay.rooms.connection import Connection
+from relay.rooms.keepalive import Keepalive
+from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.socketio")
 
@@ -28,7 +28,7 @@ _LAST_WORDS: Final = 5.0
 _PROBED: Final = Frame(b"3probe")
 
 
-class Listener(Protocol):
+class EngineHandler(Protocol):
     """Whoever the messages of an Engine.IO session are for."""
 
     async def opened(self) -> None:
@@ -39,16 +39,16 @@ class Listener(Protocol):
         """A message came; raises `BadPacket`, with which the session ends."""
         ...
 
-    def quit(self, reason: CloseReason, *, now: bool) -> None:
-        """See `Client.quit`."""
+    def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
+        """See `Client.close_gracefully`."""
         ...
 
-    def lost(self, *, goodbye: bool) -> None:
+    def disconnected(self, *, goodbye: bool) -> None:
         """The session has ended, called once; with a `goodbye` the client does not want to come back."""
         ...
 
 
-class Engines:
+class EngineSessions:
     """The sessions of one worker, by their ids, which nobody can guess."""
 
     def __init__(self, worker: Worker) -> None:
@@ -57,24 +57,24 @@ class Engines:
         self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
         self.patience = settings.ping_interval + settings.ping_timeout
         self.largest = LARGEST * settings.max_message
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, EngineSession] = {}
         self._last_words: dict[str, Payload] = {}
 
-    def get(self, sid: str) -> "Engine | None":
+    def get(self, sid: str) -> "EngineSession | None":
         """The session with this id, if it is here."""
         return self._engines.get(sid)
 
-    def add(self, engine: "Engine") -> None:
+    def add(self, engine: "EngineSession") -> None:
         """A session has begun."""
         self._engines[engine.sid] = engine
         self.keepalive.add(engine)
-        self.worker.opened(engine)
+        self.worker.register(engine)
 
-    def remove(self, engine: "Engine") -> None:
+    def remove(self, engine: "EngineSession") -> None:
         """The end of `add`."""
         del self._engines[engine.sid]
         self.keepalive.remove(engine)
-        self.worker.closed(engine)
+        self.worker.unregister(engine)
         self.worker.addresses.release(engine.address)
 
     def leave_behind(self, sid: str, payload: Payload) -> None:
@@ -87,26 +87,39 @@ class Engines:
         return self._last_words.pop(sid, None)
 
 
-class Engine:
+class EngineSession:
     """One session: a `Client` of the worker, a `Receiver` of its WebSocket, and `Pinged`.
 
     `connection` is where frames go, and changes with the transport. A client that `wants_text` gets no binary frames.
     """
 
     __slots__ = (
-        "_clock", "_engines", "_heard", "_hold_back", "_holding", "_listener", "_over", "_read_on", "_wants_text",
-        "address", "connection", "framing", "keepalive_slot", "sid", "upgrade",
+        "_clock",
+        "_engines",
+        "_heard",
+        "_holding",
+        "_listener",
+        "_over",
+        "_pause_reading",
+        "_read_on",
+        "_wants_text",
+        "address",
+        "connection",
+        "framing",
+        "keepalive_slot",
+        "sid",
+        "upgrade",
     )  # fmt: skip
 
     def __init__(
         self,
-        engines: Engines,
+        engines: EngineSessions,
         framing: Framing,
         *,
         address: str,
         wants_text: bool,
-        listener: Callable[["Engine"], Listener],
-        socket: tuple[Connection, HoldBack] | None = None,
+        listener: Callable[["EngineSession"], EngineHandler],
+        socket: tuple[Connection, PauseReading] | None = None,
         sid: str = "",
     ) -> None:
         self._engines = engines
@@ -123,14 +136,14 @@ class Engine:
         self.keepalive_slot = 0
         worker = engines.worker
         self.connection: Connection
-        self._hold_back: HoldBack | None
+        self._pause_reading: PauseReading | None
         if socket is None:
             self.connection = Polling(
                 framing, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._polling_closed
             )
-            self._hold_back = None
+            self._pause_reading = None
         else:
-            self.connection, self._hold_back = self._socket(socket[0]), socket[1]
+            self.connection, self._pause_reading = self._socket(socket[0]), socket[1]
         self._listener = listener(self)
         engines.add(self)
 
@@ -158,17 +171,17 @@ class Engine:
         """Have the client greeted."""
         await self._listener.opened()
 
-    def hold_back(self, *, paused: bool) -> None:
+    def pause_reading(self, *, paused: bool) -> None:
         """Read no further from the client until everybody who paused says so: it is one connection for several."""
         self._holding += 1 if paused else -1
-        if self._hold_back is not None:
-            self._hold_back(paused=self._holding > 0)
+        if self._pause_reading is not None:
+            self._pause_reading(paused=self._holding > 0)
         elif not self._holding and self._read_on is not None:
             self._read_on.set()
 
     # Polling.
 
-    def post(self, packets: Sequence[Packet]) -> None:
+    def post(self, packets: Sequence[EnginePacket]) -> None:
         """Take what a client posted; a bad packet ends the session, and is raised."""
         self._heard = self._clock()
         for packet in packets:
@@ -189,7 +202,7 @@ class Engine:
     def drop(self, polling: Connection) -> None:
         """A request of the client was broken off: it is gone, unless it has gone on to a WebSocket."""
         if self.connection is polling:
-            self.lost(1006, None)
+            self.disconnected(1006, None)
 
     # Receiver.
 
@@ -201,8 +214,8 @@ class Engine:
         except BadPacket as error:
             self._broken(error)
 
-    def lost(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.lost`."""
+    def disconnected(self, code: int, relay_closed: str | None) -> None:
+        """See `Receiver.disconnected`."""
         if self._over:
             return
         self._over = True
@@ -217,13 +230,13 @@ class Engine:
             self.upgrade.give_up()
         if isinstance(self.connection, Polling):
             self.connection.release()
-        self._listener.lost(goodbye=not ours and relay_closed is None and code in _LEFT)
+        self._listener.disconnected(goodbye=not ours and relay_closed is None and code in _LEFT)
 
     # Client.
 
-    def quit(self, reason: CloseReason, *, now: bool = False) -> None:
-        """See `Client.quit`."""
-        self._listener.quit(reason, now=now)
+    def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
+        """See `Client.close_gracefully`."""
+        self._listener.close_gracefully(reason, now=now)
 
     # Pinged.
 
@@ -244,16 +257,16 @@ class Engine:
 
     # Upgrading.
 
-    def upgraded(self, connection: Connection, hold_back: HoldBack) -> None:
+    def upgraded(self, connection: Connection, pause_reading: PauseReading) -> None:
         """Go on over a WebSocket: what polling has not taken goes there, ahead of all that follows."""
         polling = self.connection
         self.upgrade = None
-        self.connection, self._hold_back = self._socket(connection), hold_back
+        self.connection, self._pause_reading = self._socket(connection), pause_reading
         if isinstance(polling, Polling):
             for frame in polling.end():
                 self.connection.write(frame)
         if self._holding:
-            hold_back(paused=True)
+            pause_reading(paused=True)
         if self._read_on is not None:
             self._read_on.set()
 
@@ -262,7 +275,7 @@ class Engine:
 
     # Within.
 
-    def _take(self, packet: Packet) -> None:
+    def _take(self, packet: EnginePacket) -> None:
         if packet.kind == MESSAGE:
             self._listener.message(packet.data, binary=packet.binary)
         elif packet.kind == PING:
@@ -271,13 +284,13 @@ class Engine:
             self.connection.write(Frame(b"3" + packet.data))
         elif packet.kind == CLOSE:
             if isinstance(self.connection, Polling):
-                self.lost(1005, None)
+                self.disconnected(1005, None)
             else:
                 self.connection.close(NORMAL)
 
     def _broken(self, error: BadPacket) -> None:
         log.debug("a session ends: %s", error)
-        self.worker.metrics.refused.labels("bad_packet").inc()
+        self.worker.metrics.errors.labels("bad_packet").inc()
         self.connection.close(BAD_PACKET)
 
     def _polling_closed(self, reason: CloseReason, left: Payload | None) -> None:
@@ -285,7 +298,7 @@ class Engine:
             return
         if left is not None:
             self._engines.leave_behind(self.sid, left)
-        self.lost(1000, reason.name)
+        self.disconnected(1000, reason.name)
 
 
 class TextConnection:
@@ -326,14 +339,14 @@ class Upgrade:
     stopped polling. From then on all goes over the WebSocket.
     """
 
-    __slots__ = ("_connection", "_engine", "_hold_back", "_timers", "_upgraded")
+    __slots__ = ("_connection", "_engine", "_pause_reading", "_timers", "_upgraded")
 
     _RELEASE_EVERY: Final = 0.1
 
-    def __init__(self, engine: Engine, connection: Connection, hold_back: HoldBack) -> None:
+    def __init__(self, engine: EngineSession, connection: Connection, pause_reading: PauseReading) -> None:
         self._engine = engine
         self._connection = connection
-        self._hold_back = hold_back
+        self._pause_reading = pause_reading
         self._upgraded = False
         loop = asyncio.get_running_loop()
         self._timers = {"end": loop.call_later(engine.worker.settings.handshake_timeout, self.give_up)}
@@ -353,14 +366,14 @@ class Upgrade:
         elif frame.is_text and frame.data == b"5" and self._engine.upgrade is self and not self._engine.closing:
             self._stop()
             self._upgraded = True
-            self._engine.upgraded(self._connection, self._hold_back)
+            self._engine.upgraded(self._connection, self._pause_reading)
         else:
             self._connection.close(BAD_PACKET)
 
-    def lost(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.lost`; until then, the session goes on polling."""
+    def disconnected(self, code: int, relay_closed: str | None) -> None:
+        """See `Receiver.disconnected`; until then, the session goes on polling."""
         if self._upgraded:
-            self._engine.lost(code, relay_closed)
+            self._engine.disconnected(code, relay_closed)
         else:
             self._stop()
 

@@ -10,20 +10,20 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.connection import Connection, Receiver
-from relay.errors import Refused
-from relay.gateways.admission import refusal
-from relay.gateways.entry import HoldBack
-from relay.gateways.serving import client_address, deny, header, serve
-from relay.gateways.socketio.clients import SocketClient
-from relay.gateways.socketio.engine import Engine, Engines, Upgrade
+from relay.gateways.base.admission import refusal
+from relay.gateways.base.join_request import PauseReading
+from relay.gateways.base.websocket import client_address, deny, header, serve
+from relay.gateways.socketio.client import SocketIOClient
+from relay.gateways.socketio.encoders import ModernEncoder
+from relay.gateways.socketio.engine import EngineSession, EngineSessions, Upgrade
+from relay.gateways.socketio.forwarding import Forwarder
+from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
 from relay.gateways.socketio.polling import Polling
-from relay.gateways.socketio.requests import HTML, JSON, Answers, ask_siblings, next_payload, take_post
-from relay.gateways.socketio.siblings import Siblings
-from relay.gateways.socketio.spaces import Tongue
-from relay.gateways.socketio.words import ModernWords
-from relay.worker import Worker
+from relay.gateways.socketio.requests import HTML, JSON, PollingResponses, forward, next_payload, take_post
+from relay.model.errors import Refused
+from relay.rooms.connection import Connection, Receiver
+from relay.rooms.worker import Worker
 
 _MAX_PARAMETERS: Final = 64
 
@@ -58,14 +58,14 @@ class Query:
 class SocketIOGateway:
     """The ASGI application at `/socket.io/`."""
 
-    def __init__(self, settings: Settings, siblings: Siblings) -> None:
-        self._siblings = siblings
-        self._tongues: Mapping[Revision, Tongue] = {
-            3: Tongue(settings, "socketio3", partial(ModernWords, 3)),
-            4: Tongue(settings, "socketio4", partial(ModernWords, 4), offsets=settings.replay_length > 0),
+    def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+        self._versions: Mapping[Revision, ProtocolVersion] = {
+            3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3)),
+            4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=settings.history_size > 0),
         }
-        self._answers = Answers(settings)
-        self._engines: Engines | None = None
+        self._answers = PollingResponses(settings)
+        self._engines: EngineSessions | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
@@ -77,16 +77,16 @@ class SocketIOGateway:
             else:
                 await self._serve_request(scope, receive, send, query)
         except Refused as error:
-            worker.metrics.refused.labels(error.code).inc()
+            worker.metrics.errors.labels(error.code).inc()
             body, status = refusal_body(error), error.status
             if scope["type"] == "websocket":
                 await deny(scope, receive, send, body, status)
             else:
                 await self._answers.send(scope, send, body, kind=JSON, status=status)
 
-    def _sessions(self, worker: Worker) -> Engines:
+    def _sessions(self, worker: Worker) -> EngineSessions:
         if self._engines is None or self._engines.worker is not worker:
-            self._engines = Engines(worker)
+            self._engines = EngineSessions(worker)
         return self._engines
 
     # WebSocket.
@@ -102,33 +102,33 @@ class SocketIOGateway:
             if engine is None:
                 raise Refused("unknown_session")
             if engine.upgrade is not None or not isinstance(engine.connection, Polling):
-                raise Refused("other_transport")
+                raise Refused("transport_mismatch")
             opening = partial(self._upgrade, engine, client_address(scope))
         await serve(scope, receive, send, opening=opening, subprotocol=subprotocol)
 
     def _open(
-        self, engines: Engines, query: Query, address: str, connection: Connection, hold_back: HoldBack
+        self, engines: EngineSessions, query: Query, address: str, connection: Connection, pause_reading: PauseReading
     ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        engine = self._new(engines, query, address, (connection, hold_back))
+        engine = self._new(engines, query, address, (connection, pause_reading))
         return engine, engine.open()
 
     def _upgrade(
-        self, engine: Engine, address: str, connection: Connection, hold_back: HoldBack
+        self, engine: EngineSession, address: str, connection: Connection, pause_reading: PauseReading
     ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         # The session was counted when it began.
         engine.worker.addresses.release(address)
-        upgrade = Upgrade(engine, connection, hold_back)
+        upgrade = Upgrade(engine, connection, pause_reading)
         return upgrade, upgrade.begin()
 
     def _new(
-        self, engines: Engines, query: Query, address: str, socket: tuple[Connection, HoldBack] | None = None
-    ) -> Engine:
-        return Engine(
+        self, engines: EngineSessions, query: Query, address: str, socket: tuple[Connection, PauseReading] | None = None
+    ) -> EngineSession:
+        return EngineSession(
             engines,
             (TEXT_FRAMINGS if query.wants_text else FRAMINGS)[query.version],
             address=address,
             wants_text=query.wants_text,
-            listener=partial(SocketClient, self._tongues[query.revision], query.revision, query.room),
+            listener=partial(SocketIOClient, self._versions[query.revision], query.revision, query.room),
             socket=socket,
         )
 
@@ -148,10 +148,10 @@ class SocketIOGateway:
             left = engines.last_words(query.sid) if scope["method"] == "GET" else None
             if left is not None:
                 await self._answers.send_payload(scope, send, left)
-            elif not await ask_siblings(scope, receive, send, self._siblings, query.sid, limit=engines.largest):
+            elif not await forward(scope, receive, send, self._forwarder, query.sid, limit=engines.largest):
                 raise Refused("unknown_session")
         elif not isinstance(engine.connection, Polling):
-            raise Refused("other_transport")
+            raise Refused("transport_mismatch")
         elif scope["method"] == "GET":
             payload = await next_payload(receive, engine, engine.connection)
             if payload is not None:
@@ -163,7 +163,7 @@ class SocketIOGateway:
         else:
             raise Refused("bad_handshake")
 
-    async def _begin(self, scope: Scope, send: Send, engines: Engines, query: Query) -> None:
+    async def _begin(self, scope: Scope, send: Send, engines: EngineSessions, query: Query) -> None:
         if scope["method"] != "GET":
             raise Refused("bad_handshake")
         address = client_address(scope)
@@ -180,7 +180,7 @@ class SocketIOGateway:
 
 def _check_polling(query: Query) -> None:
     if query.transport == "websocket":
-        raise Refused("other_transport", "transport=websocket begins with the handshake of a WebSocket")
+        raise Refused("transport_mismatch", "transport=websocket begins with the handshake of a WebSocket")
     if query.transport != "polling":
         raise Refused("bad_transport")
 
@@ -194,7 +194,7 @@ def read_query(scope: Scope) -> Query:
     if version is None:
         raise Refused("bad_version")
     if "j" in found:
-        raise Refused("no_jsonp")
+        raise Refused("jsonp_unsupported")
     return Query(
         version=version,
         transport=found.get("transport", ""),

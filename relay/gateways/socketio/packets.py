@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
-from relay.codec import Frame
+from relay.model.codec import Frame
 
 Revision = Literal[3, 4]
 """Which Engine.IO a client speaks: 4 with Socket.IO 3 and newer, 3 with Socket.IO 1 and 2."""
@@ -33,7 +33,7 @@ class BadPacket(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class ControlPackets:
     """The packets without data that a server sends; without a `ping`, it is the client that asks."""
 
     ping: Frame | None
@@ -45,15 +45,15 @@ class Framing(Protocol):
     """How packets stand in messages and payloads, in one revision of the protocol."""
 
     @property
-    def wording(self) -> Wording:
+    def wording(self) -> ControlPackets:
         """What is said without data."""
         ...
 
-    def read(self, frame: Frame) -> "Packet":
+    def read(self, frame: Frame) -> "EnginePacket":
         """Read the packet in a WebSocket message; raises `BadPacket`."""
         ...
 
-    def read_payload(self, body: bytes, *, binary: bool) -> "Sequence[Packet]":
+    def read_payload(self, body: bytes, *, binary: bool) -> "Sequence[EnginePacket]":
         """Read the body of a POST, which is `binary` if it says so; raises `BadPacket`."""
         ...
 
@@ -66,7 +66,7 @@ class Framing(Protocol):
         ...
 
 
-class Packet(NamedTuple):
+class EnginePacket(NamedTuple):
     """One packet: its type (0 to 6), and its data, which is UTF-8 unless it is `binary`."""
 
     kind: int
@@ -92,20 +92,20 @@ class EngineFraming:
         self._revision: Revision = revision
         self._binary = binary
         self._encodes_twice = encodes_twice
-        self.wording = Wording(Frame(b"2") if revision == 4 else None, Frame(b"1"), Frame(b"6"))
+        self.wording = ControlPackets(Frame(b"2") if revision == 4 else None, Frame(b"1"), Frame(b"6"))
 
-    def read(self, frame: Frame) -> Packet:
+    def read(self, frame: Frame) -> EnginePacket:
         """See `Framing.read`."""
         if frame.is_text:
             text = _undo_double_encoding(frame.data.decode()) if self._encodes_twice else frame.data
             return _read_text(text, self._revision)
         if self._revision == 4:
-            return Packet(MESSAGE, frame.data, binary=True)
+            return EnginePacket(MESSAGE, frame.data, binary=True)
         return _read_binary(frame.data)
 
-    def read_payload(self, body: bytes, *, binary: bool) -> Sequence[Packet]:
+    def read_payload(self, body: bytes, *, binary: bool) -> Sequence[EnginePacket]:
         """See `Framing.read_payload`."""
-        packets: list[Packet] = []
+        packets: list[EnginePacket] = []
         for packet in _packets(body, self._revision, binary=binary):
             packets.append(packet)
             if len(packets) > MAX_PACKETS:
@@ -116,7 +116,7 @@ class EngineFraming:
 
     def write_payload(self, frames: Iterable[Frame]) -> Payload:
         """See `Framing.write_payload`."""
-        # In revision 3 texts are ASCII, see `words`; so characters, which the length counts, are bytes.
+        # In revision 3 texts are ASCII, see `encoder`; so characters, which the length counts, are bytes.
         if self._binary:
             return Payload(b"".join(map(_counted, frames)), binary=True)
         texts = [self.as_text(frame).data for frame in frames]
@@ -157,7 +157,7 @@ def _counted(frame: Frame) -> bytes:
     return b"%b%b\xff%b" % (b"\0" if frame.is_text else b"\1", digits, frame.data)
 
 
-def _packets(body: bytes, revision: Revision, *, binary: bool) -> Iterator[Packet]:
+def _packets(body: bytes, revision: Revision, *, binary: bool) -> Iterator[EnginePacket]:
     if binary:
         if revision == 4:
             raise BadPacket("a binary payload")
@@ -175,7 +175,7 @@ def _check_text(data: bytes) -> None:
         raise BadPacket("not UTF-8") from None
 
 
-def _read_text(text: bytes, revision: Revision) -> Packet:
+def _read_text(text: bytes, revision: Revision) -> EnginePacket:
     if text[:1] == b"b":
         start = 1
         if revision == 3:
@@ -183,19 +183,19 @@ def _read_text(text: bytes, revision: Revision) -> Packet:
                 raise BadPacket("a binary packet that is no message")
             start = 2
         try:
-            return Packet(MESSAGE, base64.b64decode(text[start:], validate=True), binary=True)
+            return EnginePacket(MESSAGE, base64.b64decode(text[start:], validate=True), binary=True)
         except binascii.Error:
             raise BadPacket("not Base64") from None
     kind = text[:1]
     if not b"0" <= kind <= b"6":
         raise BadPacket("an unknown packet type")
-    return Packet(kind[0] - 48, text[1:])
+    return EnginePacket(kind[0] - 48, text[1:])
 
 
-def _read_binary(data: bytes) -> Packet:
+def _read_binary(data: bytes) -> EnginePacket:
     if data[:1] != _BINARY_MESSAGE:
         raise BadPacket("a binary packet that is no message")
-    return Packet(MESSAGE, data[1:], binary=True)
+    return EnginePacket(MESSAGE, data[1:], binary=True)
 
 
 def _split_counted(body: bytes) -> Iterator[bytes]:
@@ -233,7 +233,7 @@ def _undo_double_encoding(text: str) -> bytes:
     return text.encode()
 
 
-def _split_binary(body: bytes) -> Iterator[Packet]:
+def _split_binary(body: bytes) -> Iterator[EnginePacket]:
     """Split packets that each follow a byte that tells text (0) from binary (1), the digits of a length, and 255."""
     at = 0
     while at < len(body):

@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from relay.codec import Frame
 from relay.gateways.socketio.packets import BadPacket
-from relay.surrogates import without_lone_surrogates
+from relay.model.codec import Frame
+from relay.model.json_text import without_lone_surrogates
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
@@ -43,7 +43,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _any = msgspec.json.Decoder()
 
 
-class Parcel(NamedTuple):
+class SocketPacket(NamedTuple):
     """One whole packet; `values` are the elements of an event's or acknowledgement's array, each as JSON."""
 
     kind: int
@@ -54,7 +54,7 @@ class Parcel(NamedTuple):
     attachments: Sequence[bytes] = ()
 
 
-class Call(Frame):
+class IncomingEvent(Frame):
     """An event as a session receives it: `data` is its arguments' JSON, comma-separated.
 
     Of a `message` that is an envelope as it stands, `channel` is known; None for anything else.
@@ -78,13 +78,13 @@ class Call(Frame):
         self.attachments = attachments
 
 
-class Reader:
+class PacketReader:
     """Reads a client's messages; holds a packet back until its attachments are there. Raises `BadPacket`."""
 
     __slots__ = ("_attachments", "_awaited", "_parcel", "_size")
 
     def __init__(self) -> None:
-        self._parcel: Parcel | None = None
+        self._parcel: SocketPacket | None = None
         self._awaited = 0
         self._attachments: list[bytes] = []
         self._size = 0
@@ -94,7 +94,7 @@ class Reader:
         """Whether attachments are to come."""
         return self._parcel is not None
 
-    def read(self, data: bytes, *, binary: bool, limit: int) -> Parcel | None:
+    def read(self, data: bytes, *, binary: bool, limit: int) -> SocketPacket | None:
         """Take one message; None while more belongs to it. Attachments may have `limit` bytes together."""
         if binary:
             return self._attach(data, limit)
@@ -118,7 +118,7 @@ class Reader:
         self._parcel = parcel
         return None
 
-    def _attach(self, data: bytes, limit: int) -> Parcel | None:
+    def _attach(self, data: bytes, limit: int) -> SocketPacket | None:
         parcel = self._parcel
         if parcel is None:
             raise BadPacket("an attachment of nothing")
@@ -170,15 +170,15 @@ def _namespace(found: bytes | None) -> str:
         raise BadPacket("a namespace that is not UTF-8") from None
 
 
-def _parcel(kind: int, namespace: str, number: str, json: bytes) -> Parcel:
+def _parcel(kind: int, namespace: str, number: str, json: bytes) -> SocketPacket:
     try:
         match kind:
             case _ if kind in (EVENT, BINARY_EVENT, ACK, BINARY_ACK):
-                return Parcel(kind, namespace, number, [bytes(value) for value in _array.decode(json)])
+                return SocketPacket(kind, namespace, number, [bytes(value) for value in _array.decode(json)])
             case _ if kind == CONNECT:
-                return Parcel(kind, namespace, auth=_object.decode(json) if json else {})
+                return SocketPacket(kind, namespace, auth=_object.decode(json) if json else {})
             case _ if kind == DISCONNECT and not json:
-                return Parcel(kind, namespace)
+                return SocketPacket(kind, namespace)
     except (msgspec.MsgspecError, RecursionError):
         whole = without_lone_surrogates(json)
         if whole != json:

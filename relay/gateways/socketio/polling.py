@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from relay.codec import Batch, Frame
-from relay.errors import SLOW, CloseReason
 from relay.gateways.socketio.packets import Framing, Payload
 from relay.metrics import Metrics
+from relay.model.codec import Batch, Frame
+from relay.model.errors import SLOW, CloseReason
 
 
-class Overlap(Exception):
+class OverlappingPoll(Exception):
     """A second poll, or a second post, came before the first was answered: their order would be lost."""
 
 
@@ -65,9 +65,9 @@ class Polling:
     # The client's requests.
 
     def poll(self) -> "asyncio.Future[Payload]":
-        """Ask for frames: the payload, once there is one. Raises `Overlap`."""
+        """Ask for frames: the payload, once there is one. Raises `OverlappingPoll`."""
         if self._poll is not None:
-            raise Overlap
+            raise OverlappingPoll
         self._poll = asyncio.get_running_loop().create_future()
         waiting = self._poll
         if self._frames:

@@ -6,12 +6,12 @@ from typing import Any, Final
 from starlette.types import Message, Receive, Scope, Send
 
 from relay.config import Settings
-from relay.errors import BAD_PACKET, Refused
-from relay.gateways.serving import header
-from relay.gateways.socketio.engine import Engine
+from relay.gateways.base.websocket import header
+from relay.gateways.socketio.engine import EngineSession
+from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.packets import BadPacket, Payload
-from relay.gateways.socketio.polling import Overlap, Polling
-from relay.gateways.socketio.siblings import Siblings
+from relay.gateways.socketio.polling import OverlappingPoll, Polling
+from relay.model.errors import BAD_PACKET, Refused
 
 SID_HEADER: Final = b"x-engine-sid"
 """On the answers to a session's requests: its id, for a load balancer to learn which worker has it."""
@@ -22,11 +22,11 @@ JSON: Final = b"application/json"
 OCTETS: Final = b"application/octet-stream"
 
 
-async def next_payload(receive: Receive, engine: Engine, polling: Polling) -> Payload | None:
+async def next_payload(receive: Receive, engine: EngineSession, polling: Polling) -> Payload | None:
     """Wait for what a poll is to be answered with; None when the client goes first. Raises `Refused`."""
     try:
         payload = polling.poll()
-    except Overlap:
+    except OverlappingPoll:
         polling.close(BAD_PACKET)
         raise Refused("poll_overlap") from None
     gone = asyncio.create_task(_until_gone(receive))
@@ -41,7 +41,7 @@ async def next_payload(receive: Receive, engine: Engine, polling: Polling) -> Pa
     return None
 
 
-async def take_post(scope: Scope, receive: Receive, engine: Engine, polling: Polling) -> bool:
+async def take_post(scope: Scope, receive: Receive, engine: EngineSession, polling: Polling) -> bool:
     """Take what a client posts, and return when more may come; False when it went first. Raises `Refused`."""
     if polling.posting:
         polling.close(BAD_PACKET)
@@ -64,14 +64,14 @@ async def take_post(scope: Scope, receive: Receive, engine: Engine, polling: Pol
         polling.posting = False
 
 
-async def ask_siblings(scope: Scope, receive: Receive, send: Send, siblings: Siblings, sid: str, *, limit: int) -> bool:
+async def forward(scope: Scope, receive: Receive, send: Send, forwarder: Forwarder, sid: str, *, limit: int) -> bool:
     """Answer with what the sibling says that has this session; False if none has. Raises `Refused`."""
-    if not siblings.can_help(scope):
+    if not forwarder.can_help(scope):
         return False
     body = await _read_body(receive, limit)
     if body is None:
         return True
-    asked = asyncio.create_task(siblings.ask(scope, sid, body))
+    asked = asyncio.create_task(forwarder.ask(scope, sid, body))
     gone = asyncio.create_task(_until_gone(receive))
     waiting: list[asyncio.Future[Any]] = [asked, gone]
     try:
@@ -90,11 +90,11 @@ async def ask_siblings(scope: Scope, receive: Receive, send: Send, siblings: Sib
     return True
 
 
-class Answers:
+class PollingResponses:
     """Writes the answers, for pages of the allowed origins to read."""
 
     def __init__(self, settings: Settings) -> None:
-        self._origins = settings.origins
+        self._origins = settings.allowed_origins
 
     async def send_payload(self, scope: Scope, send: Send, payload: Payload, *, sid: str = "") -> None:
         """Answer a poll."""

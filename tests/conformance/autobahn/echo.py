@@ -15,10 +15,10 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from relay.codec import Frame
 from relay.config import Settings
-from relay.connection import WIRE_EXTENSION, Wire
-from relay.server import Listener, Server, bind, run
+from relay.model.codec import Frame
+from relay.process.server import Listener, Server, bind, run
+from relay.rooms.connection import WIRE_EXTENSION, Wire
 
 _ROOT = Path(__file__).parents[3]
 _STOP = 10.0
@@ -47,7 +47,7 @@ class Echo:
     def received(self, frame: Frame) -> None:
         self._wire.write(frame.wire)
 
-    def lost(self, code: int, relay_closed: str | None) -> None:
+    def disconnected(self, code: int, relay_closed: str | None) -> None:
         pass
 
 

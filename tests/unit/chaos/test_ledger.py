@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.envelope import MessageId
+from relay.model.envelope import MessageId
 from tests.chaos.ledger import Ledger
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from relay.client.errors import NotAcknowledged, QueueFull, Rejected
 from relay.client.outbox import Outbox
-from relay.envelope import MessageId
+from relay.model.envelope import MessageId
 
 ID = MessageId(1, 2)
 

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 
 from relay.client import Closed, Interrupted, Lost, NotAcknowledged, Options, QueueFull, Rejected, Resumed, join
-from relay.errors import GOING_AWAY
+from relay.model.errors import GOING_AWAY
 from tests.fleet import eventually
 
 QUICK = Options(connect_timeout=5, close_timeout=0.2)

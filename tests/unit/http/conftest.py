@@ -14,10 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from relay import http, pages
 from relay.config import Settings
-from relay.envelope import Receipt
-from relay.events import Roster
 from relay.metrics import Metrics
-from relay.worker import Check, Health
+from relay.model.envelope import Receipt
+from relay.model.events import Roster
+from relay.rooms.worker import Check, Health
 
 READY = Health(
     ready=True,
@@ -27,7 +27,7 @@ READY = Health(
     rooms=2,
     connections=3,
     draining=False,
-    checks={"redis": Check(ok=True, text="answers"), "subscription": Check(ok=True, text="heard", seconds=0.12345)},
+    checks={"redis_url": Check(ok=True, text="answers"), "subscription": Check(ok=True, text="heard", seconds=0.12345)},
 )
 DEAF = Health(
     ready=False,
@@ -70,7 +70,7 @@ class FakeWorker:
 
     def refused(self, code: str) -> float:
         """How often an error of this code was counted."""
-        return self.metrics.registry.get_sample_value("relay_refused_total", {"code": code}) or 0
+        return self.metrics.registry.get_sample_value("relay_errors_total", {"code": code}) or 0
 
     def _fail(self) -> None:
         if self.failure:
@@ -80,10 +80,10 @@ class FakeWorker:
 class Site:
     """The application as a server would call it, without one."""
 
-    def __init__(self, settings: Settings, worker: FakeWorker, siblings: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, worker: FakeWorker, local_workers: Sequence[str]) -> None:
         self.worker = worker
         self._app = Starlette(
-            routes=[*pages.routes(settings), *http.routes(settings, siblings)],
+            routes=[*pages.routes(settings), *http.routes(settings, local_workers)],
             middleware=http.middleware(settings),
             exception_handlers=http.exception_handlers,
         )
@@ -127,8 +127,8 @@ MakeSite = Callable[..., Site]
 
 @pytest.fixture
 def site() -> MakeSite:
-    def make(*, worker: FakeWorker | None = None, siblings: Sequence[str] = (), **settings: Any) -> Site:
-        return Site(Settings(**settings), worker or FakeWorker(), siblings)
+    def make(*, worker: FakeWorker | None = None, local_workers: Sequence[str] = (), **settings: Any) -> Site:
+        return Site(Settings(**settings), worker or FakeWorker(), local_workers)
 
     return make
 

@@ -14,7 +14,7 @@ async def test_root_leads_on(site: MakeSite) -> None:
 
 
 async def test_document_is_for_every_origin(site: MakeSite) -> None:
-    here = site(origins=("https://app.example",))
+    here = site(allowed_origins=("https://app.example",))
     for origin in ("https://app.example", "https://editor.example"):
         answer = await here.get("/openapi.json", headers={"Origin": origin})
         assert answer.json() == DOCUMENT

@@ -25,18 +25,20 @@ async def test_errors_can_be_read_too(site: MakeSite) -> None:
 
 
 async def test_listed_origin(site: MakeSite) -> None:
-    here = site(origins=("https://app.example",))
+    here = site(allowed_origins=("https://app.example",))
     answer = await here.get("/rooms/a", headers={"Origin": "https://app.example"})
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "Origin" in answer.headers["vary"]
 
 
 async def test_another_origin_may_not_read(site: MakeSite) -> None:
-    answer = await site(origins=("https://app.example",)).get("/rooms/a", headers={"Origin": "https://evil.example"})
+    answer = await site(allowed_origins=("https://app.example",)).get(
+        "/rooms/a", headers={"Origin": "https://evil.example"}
+    )
     assert "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.parametrize("settings", [{}, {"origins": ("https://app.example",)}])
+@pytest.mark.parametrize("settings", [{}, {"allowed_origins": ("https://app.example",)}])
 async def test_preflight(site: MakeSite, settings: dict[str, Any]) -> None:
     answer = await site(**settings).request("OPTIONS", "/rooms/a", headers=PREFLIGHT)
     assert answer.status_code == 200
@@ -54,7 +56,7 @@ async def test_preflight(site: MakeSite, settings: dict[str, Any]) -> None:
     ],
 )
 async def test_refused_preflight(site: MakeSite, changed: dict[str, str], code: str) -> None:
-    here = site(origins=("https://app.example",))
+    here = site(allowed_origins=("https://app.example",))
     answer = await here.request("OPTIONS", "/rooms/a", headers=PREFLIGHT | changed)
     assert error_of(answer) == (403, code)
     assert here.worker.refused(code) == 1

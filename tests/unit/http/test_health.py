@@ -31,7 +31,7 @@ async def test_ready(site: MakeSite) -> None:
         "connections": 3,
         "draining": False,
         "checks": {
-            "redis": {"ok": True, "text": "answers", "seconds": None},
+            "redis_url": {"ok": True, "text": "answers", "seconds": None},
             "subscription": {"ok": True, "text": "heard", "seconds": 0.123},
         },
     }
@@ -63,7 +63,7 @@ async def report(site: MakeSite, worker: FakeWorker) -> bytes:
 async def test_all_ready(site: MakeSite, serve_raw: ServeRaw) -> None:
     own = await report(site, FakeWorker(READY))
     async with serve_raw(own, name="0") as first, serve_raw(own, name="1") as second:
-        answer = await site(siblings=[first, second]).get("/health")
+        answer = await site(local_workers=[first, second]).get("/health")
     assert answer.status_code == 200
     body = answer.json()
     assert body["status"] == "ready"
@@ -77,7 +77,7 @@ async def test_one_deaf_and_one_dead(site: MakeSite, serve_raw: ServeRaw, tmp_pa
         serve_raw(await report(site, FakeWorker(READY)), name="0") as ready,
         serve_raw(await report(site, FakeWorker(DEAF)), name="1") as deaf,
     ):
-        answer = await site(siblings=[ready, deaf, str(tmp_path / "dead")]).get("/health")
+        answer = await site(local_workers=[ready, deaf, str(tmp_path / "dead")]).get("/health")
     assert answer.status_code == 503
     body = answer.json()
     assert (body["status"], body["ready"], body["draining"], body["connections"]) == ("not_ready", False, True, 4)
@@ -87,7 +87,7 @@ async def test_one_deaf_and_one_dead(site: MakeSite, serve_raw: ServeRaw, tmp_pa
 
 
 async def test_one_worker_alone_does_not_ask_its_siblings(site: MakeSite, tmp_path: Path) -> None:
-    answer = await site(siblings=[str(tmp_path / "dead")]).get("/health?scope=worker")
+    answer = await site(local_workers=[str(tmp_path / "dead")]).get("/health?scope=worker")
     assert (answer.status_code, answer.json()["worker"]) == (200, "w1")
 
 
@@ -103,6 +103,6 @@ async def test_one_worker_alone_does_not_ask_its_siblings(site: MakeSite, tmp_pa
 )
 async def test_sibling_that_talks_nonsense(site: MakeSite, serve_raw: ServeRaw, answer: bytes) -> None:
     async with serve_raw(answer) as socket:
-        told = await site(siblings=[socket]).get("/health")
+        told = await site(local_workers=[socket]).get("/health")
     assert told.status_code == 503
     assert "no health report" in told.json()["workers"][0]["checks"]["answer"]["text"]

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay.http.local_workers import NoReply, WorkerReply
 from relay.http.metrics import labelled
-from relay.http.siblings import Reply, Silence
 from tests.unit.http.conftest import DEAF, FakeWorker, MakeSite, ServeRaw, error_of, response
 
 
@@ -30,9 +30,9 @@ async def test_one_worker(site: MakeSite) -> None:
 async def test_what_alerts_look_for_is_there_before_it_happens(site: MakeSite) -> None:
     text = (await site().get("/metrics")).text
     for line in (
-        'relay_refused_total{code="unavailable"} 0.0',
+        'relay_errors_total{code="unavailable"} 0.0',
         'relay_closed_connections_total{reason="internal"} 0.0',
-        'relay_lost_rooms_total{reason="trimmed"} 0.0',
+        'relay_message_losses_total{reason="trimmed"} 0.0',
     ):
         assert f"{line}\n" in text
     assert "process_resident_memory_bytes " in text
@@ -54,16 +54,16 @@ async def test_several_workers(site: MakeSite, serve_raw: ServeRaw, tmp_path: Pa
     for count in (3, 4):
         worker = FakeWorker()
         worker.metrics.traffic.messages_in += count
-        worker.metrics.refused.labels("bad_json").inc(count)
+        worker.metrics.errors.labels("bad_json").inc(count)
         worker.metrics.publish_seconds.observe(count)
         texts.append((await site(worker=worker).get("/metrics?scope=worker")).content)
     async with serve_raw(response(texts[0]), name="0") as first, serve_raw(response(texts[1]), name="2") as third:
-        answer = await site(siblings=[first, str(tmp_path / "dead"), third]).get("/metrics")
+        answer = await site(local_workers=[first, str(tmp_path / "dead"), third]).get("/metrics")
     assert answer.status_code == 200
     for line in (
         'relay_received_messages_total{worker="0"} 3.0',
         'relay_received_messages_total{worker="2"} 4.0',
-        'relay_refused_total{code="bad_json",worker="2"} 4.0',
+        'relay_errors_total{code="bad_json",worker="2"} 4.0',
         'relay_publish_duration_seconds_bucket{le="5.0",worker="0"} 1.0',
         'relay_publish_duration_seconds_sum{worker="2"} 4.0',
         'relay_worker_up{worker="0"} 1.0',
@@ -75,7 +75,7 @@ async def test_several_workers(site: MakeSite, serve_raw: ServeRaw, tmp_path: Pa
 
 async def test_merging_changes_nothing_but_the_label(site: MakeSite) -> None:
     text = (await site().get("/metrics")).text
-    merged = {family.name: family for family in labelled([Reply(200, text.encode())])}
+    merged = {family.name: family for family in labelled([WorkerReply(200, text.encode())])}
     assert set(merged) == {*families(text), "relay_worker_up"}
     for name, family in families(text).items():
         assert (merged[name].type, merged[name].documentation) == (family.type, family.documentation)
@@ -85,8 +85,9 @@ async def test_merging_changes_nothing_but_the_label(site: MakeSite) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Silence("no answer"), Reply(404, b"x 1\n"), Reply(200, b"\xff"), Reply(200, b"not { metrics\n")]
+    "answer",
+    [NoReply("no answer"), WorkerReply(404, b"x 1\n"), WorkerReply(200, b"\xff"), WorkerReply(200, b"not { metrics\n")],
 )
-def test_sibling_without_metrics_is_down(answer: Reply | Silence) -> None:
+def test_sibling_without_metrics_is_down(answer: WorkerReply | NoReply) -> None:
     [up] = labelled([answer])
     assert [(sample.labels, sample.value) for sample in up.samples] == [({"worker": "0"}, 0)]

@@ -9,9 +9,9 @@ from starlette.routing import Route
 
 from relay import http
 from relay.config import Settings
-from relay.errors import ERRORS
 from relay.http.openapi import DOCUMENT
-from relay.names import _NAME
+from relay.model.errors import ERRORS
+from relay.model.names import _NAME
 
 METHODS = {"get", "post", "put", "delete", "patch", "options"}
 

@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import Request
 
 from relay.config import Settings
-from relay.errors import Refused
 from relay.http.request import MAX_QUERY, has_token, read_choice, read_json, read_query
+from relay.model.errors import Refused
 
 
 def request(query: bytes = b"", headers: dict[str, str] | None = None, chunks: tuple[bytes, ...] = ()) -> Request:

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from relay.errors import Refused
-from relay.events import Present, Roster
+from relay.model.errors import Refused
+from relay.model.events import Present, Roster
 from tests.unit.http.conftest import FakeWorker, MakeSite, Site, error_of
 
 TOKEN = {"Authorization": "Bearer secret"}

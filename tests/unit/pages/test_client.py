@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from relay.client.outbox import AGAIN
-from relay.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
+from relay.model.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
 from relay.pages.static import read
 from tests.fleet import require
 

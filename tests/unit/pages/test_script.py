@@ -44,7 +44,7 @@ def test_its_size_is_what_the_readme_says() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_pages_of_any_origin_may_load_it_and_keep_it(site: MakeSite, path: str) -> None:
-    here = site(origins=("https://app.example",), pages="off")
+    here = site(allowed_origins=("https://app.example",), pages="off")
     answer = await here.get(path, headers={"Origin": "https://elsewhere.example", "Accept-Encoding": "identity"})
     assert answer.status_code == 200
     kind = "text/plain" if path.endswith(".ts") else "text/javascript"

@@ -3,26 +3,26 @@ from typing import Any
 
 import pytest
 
-from relay import events
-from relay.codec import NOTHING, Bundle, Frame
-from relay.commands import Detect, Move, Publish
-from relay.envelope import MessageId, read_frame, seal, splice
-from relay.errors import ERRORS, BadFrame
-from relay.gateways.socketio.codec import SocketCodec, call_of, plain_message
+from relay.gateways.socketio.codec import SocketIOCodec, incoming_event_of, read_plain_message
+from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.packets import BadPacket
-from relay.gateways.socketio.parser import Call
-from relay.gateways.socketio.words import ModernWords
+from relay.gateways.socketio.parser import IncomingEvent
+from relay.model import events
+from relay.model.codec import NOTHING, Bundle, Frame
+from relay.model.commands import Detect, Move, Publish
+from relay.model.envelope import MessageId, read_frame, seal, splice
+from relay.model.errors import ERRORS, BadFrame
 
 ID = MessageId(5, 6)
 
 
-def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketCodec:
+def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketIOCodec:
     options = {"home": "r", "offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
-    return SocketCodec(ModernWords(revision, namespace), f"{revision}{namespace}", **options)
+    return SocketIOCodec(ModernEncoder(revision, namespace), f"{revision}{namespace}", **options)
 
 
-def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> Call:
-    return call_of([json.dumps(value).encode() for value in values], number, attachments)
+def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> IncomingEvent:
+    return incoming_event_of([json.dumps(value).encode() for value in values], number, attachments)
 
 
 def message(envelope: str) -> events.Message:
@@ -34,11 +34,11 @@ def message(envelope: str) -> events.Message:
 
 def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
     for envelope in ('{"channel":"c","message":[1]}', '{"channel":7}', "{}"):
-        found = plain_message(b'2["message",' + envelope.encode() + b"]")
+        found = read_plain_message(b'2["message",' + envelope.encode() + b"]")
         assert found is not None
-        assert codec().receive(found) == codec().receive(call_of([b'"message"', envelope.encode()], "", ()))
+        assert codec().receive(found) == codec().receive(incoming_event_of([b'"message"', envelope.encode()], "", ()))
     for other in ('2["message",{},{}]', '2["message",{"to":"x"}]', '21["message",{}]', '2["message",{]}]', '2["x",{}]'):
-        assert plain_message(other.encode()) is None
+        assert read_plain_message(other.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_events_that_are_refused(values, code: str) -> None:
 
 def test_an_event_without_a_name_is_no_packet() -> None:
     with pytest.raises(BadPacket):
-        call_of([], "", [])
+        incoming_event_of([], "", [])
 
 
 # Out.
@@ -174,9 +174,9 @@ def test_namespaces_are_named() -> None:
     inside = codec(namespace="/rooms/x")
     assert inside.encode(message('{"a":1}')).data == b'42/rooms/x,["message",{"a":1},"5-6"]'
     assert inside.encode(events.Ack("x", ID, "ack:3")).data == b'43/rooms/x,3[{"id":"5-6"}]'
-    assert inside.words.left().data == b"41/rooms/x,"
-    assert inside.words.refused("room_full", "full").data.startswith(b"44/rooms/x,{")
-    assert codec(3, "/rooms/x").words.refused("room_full", "full").data == b'44/rooms/x,"full"'
+    assert inside.encoder.left().data == b"41/rooms/x,"
+    assert inside.encoder.refused("room_full", "full").data.startswith(b"44/rooms/x,{")
+    assert codec(3, "/rooms/x").encoder.refused("room_full", "full").data == b'44/rooms/x,"full"'
 
 
 def test_codecs_of_one_key_make_the_same_frames() -> None:
@@ -241,7 +241,12 @@ def test_failures_of_joining() -> None:
 
 
 def test_the_rest_is_not_told() -> None:
-    for event in (events.Recovered("r", ID, 1), events.PresenceChange("r", ID), events.Gone("r"), events.Pong("r", ID)):
+    for event in (
+        events.Recovered("r", ID, 1),
+        events.PresenceChange("r", ID),
+        events.LeftRoom("r"),
+        events.Pong("r", ID),
+    ):
         assert codec().encode(event) is NOTHING
 
 
@@ -252,7 +257,7 @@ def test_only_calls_are_received() -> None:
 
 def test_a_message_that_is_nested_too_deep_is_no_envelope() -> None:
     deep = b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"
-    assert plain_message(b'2["message",' + deep + b"]") is None
+    assert read_plain_message(b'2["message",' + deep + b"]") is None
 
 
 @pytest.mark.parametrize("name", ["__proto__", "constructor", "relay:joined", "error"])

@@ -4,13 +4,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from relay.codec import Frame
-from relay.connection import Connection
-from relay.errors import SLOW, CloseReason
 from relay.gateways.socketio.engine import Upgrade
 from relay.gateways.socketio.packets import FRAMINGS, Payload
 from relay.gateways.socketio.polling import Polling
 from relay.metrics import Metrics
+from relay.model.codec import Frame
+from relay.model.errors import SLOW, CloseReason
+from relay.rooms.connection import Connection
 
 
 class FakeConnection:
@@ -47,7 +47,7 @@ async def test_one_timer_releases_polls_however_often_a_client_probes(monkeypatc
         upgrade.received(Frame(b"2probe"))
     assert connection.told == [b"3probe"] * 50
     assert len(begun) == 2
-    upgrade.lost(1006, None)
+    upgrade.disconnected(1006, None)
     assert all(timer.cancelled() for timer in begun)
 
 

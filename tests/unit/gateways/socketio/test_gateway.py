@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from relay.errors import Refused
 from relay.gateways.socketio.gateway import refusal_body
+from relay.model.errors import Refused
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.codec import Frame
+from relay.gateways.socketio.encoders import escaped
 from relay.gateways.socketio.packets import (
     FRAMINGS,
     MAX_PACKETS,
@@ -12,38 +12,38 @@ from relay.gateways.socketio.packets import (
     PING,
     TEXT_FRAMINGS,
     BadPacket,
-    Packet,
+    EnginePacket,
     Payload,
     attachment,
 )
-from relay.gateways.socketio.words import escaped
+from relay.model.codec import Frame
 
 
 @pytest.mark.parametrize("revision", [3, 4])
 @pytest.mark.parametrize(
     ("text", "packet"),
     [
-        (b"2probe", Packet(PING, b"probe")),
-        (b"2", Packet(PING, b"")),
-        ("4€".encode(), Packet(MESSAGE, "€".encode())),
-        (b"0{}", Packet(0, b"{}")),
-        (b"6", Packet(6, b"")),
+        (b"2probe", EnginePacket(PING, b"probe")),
+        (b"2", EnginePacket(PING, b"")),
+        ("4€".encode(), EnginePacket(MESSAGE, "€".encode())),
+        (b"0{}", EnginePacket(0, b"{}")),
+        (b"6", EnginePacket(6, b"")),
     ],
 )
-def test_a_text_frame_is_a_packet(revision, text: bytes, packet: Packet) -> None:
+def test_a_text_frame_is_a_packet(revision, text: bytes, packet: EnginePacket) -> None:
     assert FRAMINGS[revision].read(Frame(text)) == packet
 
 
 def test_a_binary_frame_is_a_message_and_has_its_type_in_revision_3_alone() -> None:
-    assert FRAMINGS[4].read(attachment(b"\1\2", 4)) == Packet(MESSAGE, b"\1\2", binary=True)
-    assert FRAMINGS[3].read(attachment(b"\1\2", 3)) == Packet(MESSAGE, b"\1\2", binary=True)
+    assert FRAMINGS[4].read(attachment(b"\1\2", 4)) == EnginePacket(MESSAGE, b"\1\2", binary=True)
+    assert FRAMINGS[3].read(attachment(b"\1\2", 3)) == EnginePacket(MESSAGE, b"\1\2", binary=True)
     assert attachment(b"\1\2", 4).data == b"\1\2"
     assert attachment(b"\1\2", 3).data == b"\4\1\2"
 
 
 @pytest.mark.parametrize("revision", [3, 4])
 def test_a_binary_frame_as_text_is_the_same_packet(revision) -> None:
-    assert FRAMINGS[revision].read(FRAMINGS[revision].as_text(attachment(b"\1\xff", revision))) == Packet(
+    assert FRAMINGS[revision].read(FRAMINGS[revision].as_text(attachment(b"\1\xff", revision))) == EnginePacket(
         MESSAGE, b"\1\xff", True
     )
 
@@ -65,9 +65,9 @@ def test_a_binary_frame_of_revision_3_that_is_no_message_is_refused(data: bytes)
 
 def test_payloads_of_revision_4() -> None:
     assert FRAMINGS[4].read_payload("4hé\x1e2\x1ebAQID".encode(), binary=False) == [
-        Packet(MESSAGE, "hé".encode()),
-        Packet(PING, b""),
-        Packet(MESSAGE, b"\1\2\3", binary=True),
+        EnginePacket(MESSAGE, "hé".encode()),
+        EnginePacket(PING, b""),
+        EnginePacket(MESSAGE, b"\1\2\3", binary=True),
     ]
     frames = [Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 4)]
     for framings in (FRAMINGS, TEXT_FRAMINGS):
@@ -78,9 +78,9 @@ def test_payloads_of_revision_3_count_utf_16_units() -> None:
     text = "4hé\U0001f600"
     body = f"{len(text.encode('utf-16-le')) // 2}:{text}1:26:b4AQID"
     assert FRAMINGS[3].read_payload(body.encode(), binary=False) == [
-        Packet(MESSAGE, "hé\U0001f600".encode()),
-        Packet(PING, b""),
-        Packet(MESSAGE, b"\1\2\3", binary=True),
+        EnginePacket(MESSAGE, "hé\U0001f600".encode()),
+        EnginePacket(PING, b""),
+        EnginePacket(MESSAGE, b"\1\2\3", binary=True),
     ]
     frames = [Frame(b"4a"), Frame(b"2"), attachment(b"\1\2\3", 3)]
     for version in (3, 2):
@@ -90,15 +90,15 @@ def test_payloads_of_revision_3_count_utf_16_units() -> None:
 def test_a_text_that_a_client_of_version_1_encoded_twice_is_read() -> None:
     once = "4snow ☃ é".encode().decode("latin-1")
     assert FRAMINGS[3].read_payload(f"{len(once)}:{once}".encode(), binary=False) == [
-        Packet(MESSAGE, "snow ☃ é".encode())
+        EnginePacket(MESSAGE, "snow ☃ é".encode())
     ]
 
 
 def test_binary_payloads_of_revision_3() -> None:
     body = b"\0\3\xff4hi" + b"\1\1\0\xff\4" + b"123456789"
     assert FRAMINGS[3].read_payload(body, binary=True) == [
-        Packet(MESSAGE, b"hi"),
-        Packet(MESSAGE, b"123456789", binary=True),
+        EnginePacket(MESSAGE, b"hi"),
+        EnginePacket(MESSAGE, b"123456789", binary=True),
     ]
     frames = [Frame(b"4hi"), attachment(b"123456789", 3)]
     for version in (3, 2):
@@ -108,9 +108,9 @@ def test_binary_payloads_of_revision_3() -> None:
 def test_who_calls_it_revision_2_encodes_text_twice_also_over_a_websocket() -> None:
     twice = "4snow ☃ é".encode().decode("latin-1").encode()
     for framings in (FRAMINGS, TEXT_FRAMINGS):
-        assert framings[2].read(Frame(twice)) == Packet(MESSAGE, "snow ☃ é".encode())
-        assert framings[3].read(Frame(twice)) == Packet(MESSAGE, twice[1:])
-        assert framings[2].read(Frame(b"4plain")) == Packet(MESSAGE, b"plain")
+        assert framings[2].read(Frame(twice)) == EnginePacket(MESSAGE, "snow ☃ é".encode())
+        assert framings[3].read(Frame(twice)) == EnginePacket(MESSAGE, twice[1:])
+        assert framings[2].read(Frame(b"4plain")) == EnginePacket(MESSAGE, b"plain")
 
 
 @pytest.mark.parametrize(

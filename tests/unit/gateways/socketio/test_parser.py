@@ -13,14 +13,14 @@ from relay.gateways.socketio.parser import (
     DISCONNECT,
     EVENT,
     MAX_ATTACHMENTS,
-    Parcel,
-    Reader,
+    PacketReader,
+    SocketPacket,
     read_name,
 )
 
 
-def read(*messages: str | bytes, limit: int = 100) -> list[Parcel]:
-    reader = Reader()
+def read(*messages: str | bytes, limit: int = 100) -> list[SocketPacket]:
+    reader = PacketReader()
     found = [
         reader.read(one.encode() if isinstance(one, str) else one, binary=isinstance(one, bytes), limit=limit)
         for one in messages
@@ -31,24 +31,24 @@ def read(*messages: str | bytes, limit: int = 100) -> list[Parcel]:
 @pytest.mark.parametrize(
     ("text", "parcel"),
     [
-        ("0", Parcel(CONNECT, "/", auth={})),
-        ('0{"token":"123"}', Parcel(CONNECT, "/", auth={"token": "123"})),
-        ("0/rooms/x", Parcel(CONNECT, "/rooms/x", auth={})),
-        ('0/rooms/x,{"a":1}', Parcel(CONNECT, "/rooms/x", auth={"a": 1})),
-        ("0/rooms/x?token=1,", Parcel(CONNECT, "/rooms/x?token=1", auth={})),
-        ("1", Parcel(DISCONNECT, "/")),
-        ("1/rooms/x,", Parcel(DISCONNECT, "/rooms/x")),
-        ('2["a",1,{"b":"c"}]', Parcel(EVENT, "/", values=[b'"a"', b"1", b'{"b":"c"}'])),
-        ('212["a"]', Parcel(EVENT, "/", "12", [b'"a"'])),
-        ('2/rooms/x,12["a", "," ]', Parcel(EVENT, "/rooms/x", "12", [b'"a"', b'","'])),
-        ("3/rooms/x,12[]", Parcel(ACK, "/rooms/x", "12", [])),
-        ('30["ok"]', Parcel(ACK, "/", "0", [b'"ok"'])),
-        ('50-["a"]', Parcel(BINARY_EVENT, "/", values=[b'"a"'])),
-        (r'2["cut \ud83d","\\ud83d"]', Parcel(EVENT, "/", values=[rb'"cut \ufffd"', rb'"\\ud83d"'])),
-        (r'0{"name":"\ud83d"}', Parcel(CONNECT, "/", auth={"name": "\ufffd"})),
+        ("0", SocketPacket(CONNECT, "/", auth={})),
+        ('0{"token":"123"}', SocketPacket(CONNECT, "/", auth={"token": "123"})),
+        ("0/rooms/x", SocketPacket(CONNECT, "/rooms/x", auth={})),
+        ('0/rooms/x,{"a":1}', SocketPacket(CONNECT, "/rooms/x", auth={"a": 1})),
+        ("0/rooms/x?token=1,", SocketPacket(CONNECT, "/rooms/x?token=1", auth={})),
+        ("1", SocketPacket(DISCONNECT, "/")),
+        ("1/rooms/x,", SocketPacket(DISCONNECT, "/rooms/x")),
+        ('2["a",1,{"b":"c"}]', SocketPacket(EVENT, "/", values=[b'"a"', b"1", b'{"b":"c"}'])),
+        ('212["a"]', SocketPacket(EVENT, "/", "12", [b'"a"'])),
+        ('2/rooms/x,12["a", "," ]', SocketPacket(EVENT, "/rooms/x", "12", [b'"a"', b'","'])),
+        ("3/rooms/x,12[]", SocketPacket(ACK, "/rooms/x", "12", [])),
+        ('30["ok"]', SocketPacket(ACK, "/", "0", [b'"ok"'])),
+        ('50-["a"]', SocketPacket(BINARY_EVENT, "/", values=[b'"a"'])),
+        (r'2["cut \ud83d","\\ud83d"]', SocketPacket(EVENT, "/", values=[rb'"cut \ufffd"', rb'"\\ud83d"'])),
+        (r'0{"name":"\ud83d"}', SocketPacket(CONNECT, "/", auth={"name": "\ufffd"})),
     ],
 )
-def test_packets(text: str, parcel: Parcel) -> None:
+def test_packets(text: str, parcel: SocketPacket) -> None:
     assert read(text) == [parcel]
 
 
@@ -58,8 +58,8 @@ def test_a_packet_waits_for_its_attachments() -> None:
     assert (parcel.kind, parcel.namespace, parcel.id) == (BINARY_EVENT, "/x", "7")
     assert parcel.attachments == [b"\1", b"\2\3"]
     assert read('61-3[{"_placeholder":true,"num":0}]', b"", "1") == [
-        Parcel(BINARY_ACK, "/", "3", [b'{"_placeholder":true,"num":0}'], attachments=[b""]),
-        Parcel(DISCONNECT, "/"),
+        SocketPacket(BINARY_ACK, "/", "3", [b'{"_placeholder":true,"num":0}'], attachments=[b""]),
+        SocketPacket(DISCONNECT, "/"),
     ]
 
 

@@ -1,0 +1,1 @@
+"""The backend of a single process without Redis."""

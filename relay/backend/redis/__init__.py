@@ -1,0 +1,1 @@
+"""The backend of a fleet: workers that meet in one Redis."""

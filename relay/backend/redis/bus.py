@@ -1,0 +1,323 @@
+"""The bus over Redis: one pub/sub channel per room, one script call per publish."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import hiredis
+import msgspec
+
+from relay.backend.bus import BusHealth, Published, Sink, no_such_peer, replay_of, weight
+from relay.backend.redis.client import RedisClient, failure_of
+from relay.backend.redis.connection import Dialer, pack
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.scripts import PUBLISH, REPLAY
+from relay.backend.redis.subscriber import Arrival, Subscriber
+from relay.limits import Clock, LogTerms
+from relay.metrics import Metrics
+from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
+from relay.model.errors import NotMember, OutcomeUnknown, Refused, RelayError, Replaced
+from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
+
+log = logging.getLogger("relay.bus")
+
+_COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
+"""A command as RESP has it: how many parts, and they; those given without a length are packed already."""
+
+_PAGE = 500
+_RENEWALS = 4
+"""A log's time to live is put off at most so many times while it runs, and is as much longer for that."""
+
+_json = msgspec.json.Encoder()
+_text = msgspec.json.Decoder(str)
+
+
+def _packed_parts(*parts: str | int) -> bytes:
+    """Parts of a command, packed (RESP)."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
+
+
+_CLOSELY = _packed_parts(0, 0)
+"""The claim of a sender that the script has to look at closely."""
+
+
+class _PublishTemplate:
+    """A room that this worker publishes to: what its commands begin with, and when its log's life is put off next.
+
+    `claim` is `version`, packed: most members of a room have the same.
+    """
+
+    __slots__ = ("claim", "head", "renew_at", "version")
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        self.renew_at = 0.0
+        self.version = MembershipVersion()
+        self.claim = _packed_parts(*self.version)
+
+    def packed_version(self, version: MembershipVersion) -> bytes:
+        """A fence, packed."""
+        if version != self.version:
+            self.version, self.claim = version, _packed_parts(*version)
+        return self.claim
+
+
+class RedisBus:
+    """See `Bus`. Also probes itself: publishes on a private channel, and is ready only while it hears that."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        client: RedisClient,
+        dialer: Dialer,
+        *,
+        keys: Keys,
+        worker: str,
+        metrics: Metrics,
+        clock: Clock,
+        probe_interval: float,
+        publish_timeout: float,
+        sequence_ttl: float,
+        log: LogTerms,
+    ) -> None:
+        self._sink = sink
+        self._client = client
+        self._keys = keys
+        self._metrics = metrics
+        self._clock = clock
+        self._probe_interval = probe_interval
+        self._log = log
+        self._sequence_ttl = round(sequence_ttl * 1000)
+        # What the script wants to know of limits and of the log; see its ARGV.
+        log_ttl = round(log.age * 1000 * (1 + 1 / _RENEWALS))
+        self._limits = b"%d %d %d %d" % (self._sequence_ttl, log_ttl, log.repeat_keys, log.age * 1000)
+        self._log_kept = _packed_parts(log.length, 0)
+        self._log_renewed = _packed_parts(log.length, log_ttl)
+        self._renewal = log.age / _RENEWALS
+        self._templates: dict[str, _PublishTemplate] = {}
+        self._rooms: dict[bytes, str] = {}
+        self._probe_channel = keys.probe(worker)
+        self._probe_bytes = self._probe_channel.encode("ascii")
+        self._heard: float | None = None
+        self._rebuilt = clock()
+        self._stack = AsyncExitStack()
+        self._prober: asyncio.Task[None] | None = None
+        self._subscriber = Subscriber(
+            dialer,
+            timeout=publish_timeout,
+            on_arrivals=self._arrived,
+            on_reconnect=metrics.bus_reconnects.inc,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._subscriber)
+        self._prober = asyncio.create_task(self._probe(), name="bus probe")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._prober is not None:
+            self._prober.cancel()
+            await asyncio.wait([self._prober])
+        await self._stack.aclose()
+
+    def publish(self, publication: Publication, done: Published) -> None:
+        """See `Bus.publish`."""
+        command = self._packed(publication)
+        self._client.send(command, partial(self._published, publication, done))
+
+    async def subscribe(self, rooms: Iterable[str]) -> None:
+        """See `Bus.subscribe`."""
+        names = list(rooms)
+        for room in names:
+            self._templates[room] = _PublishTemplate(self._head(room))
+            self._rooms[self._keys.channel(room).encode("ascii")] = room
+        try:
+            await self._subscriber.subscribe([self._keys.channel(room) for room in names])
+        except BaseException:
+            # Nobody will say that these are wanted no more.
+            await self.unsubscribe(names)
+            raise
+
+    async def replay(self, room: str, after: MessageId) -> Replay:
+        """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
+        keys, most = self._keys.of_room(room), self._log.replay_bytes
+        events, last = list[RoomEvent](), after
+        while True:
+            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl, most)
+            for _, (_, payload) in page:
+                self._read(room, payload, events)
+            newest, last = read_id(told), read_id(page[-1][0]) if page else last
+            if not page or last >= newest or weight(events) > most:
+                return replay_of(after, newest, events, self._log)
+
+    async def unsubscribe(self, rooms: Iterable[str]) -> None:
+        """See `Bus.unsubscribe`."""
+        names = list(rooms)
+        for room in names:
+            self._templates.pop(room, None)
+            self._rooms.pop(self._keys.channel(room).encode("ascii"), None)
+        self._subscriber.unsubscribe([self._keys.channel(room) for room in names])
+
+    def health(self) -> BusHealth:
+        """See `Bus.health`; ready while the own probe was heard within the probe interval, and every task lives."""
+        heard = None if self._heard is None else self._clock() - self._heard
+        dead = [task.get_name() for task in self._tasks() if task.done()]
+        if dead:
+            return BusHealth(False, self._client.reachable, heard, f"{', '.join(dead)}: the task has died")
+        if heard is not None and heard <= self._probe_interval:
+            return BusHealth(True, self._client.reachable, heard)
+        ago = "yet" if heard is None else f"for {heard:.1f} s"
+        why = self._client.problem or self._subscriber.problem or "connected, but deaf; connecting again"
+        return BusHealth(False, self._client.reachable, heard, f"own probe not heard {ago}: {why}")
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self._prober, self._subscriber.task, self._client.task) if task is not None]
+
+    # What is said.
+
+    def _head(self, room: str) -> bytes:
+        """What every publication to a room begins with: the script, its keys, and the channel."""
+        # Packed as a command of its own, less the line that counts its parts.
+        packed = pack("EVALSHA", PUBLISH.sha, 4, *self._keys.of_room(room), self._keys.channel(room))
+        return packed[packed.index(b"\n") + 1 :]
+
+    def _packed(self, publication: Publication) -> bytes:
+        """The command, written out by hand: packing it argument by argument costs four times as much."""
+        to, seen, version = publication.to, publication.seen, publication.version
+        tail = b"%b %b\n%b\n%b" % (
+            publication.sender.encode("ascii"),
+            ",".join(to).encode("ascii"),
+            _json.encode(publication.channel),
+            publication.body,
+        )
+        template = self._templates.get(publication.room) or _PublishTemplate(self._head(publication.room))
+        if to or publication.key or publication.after or seen.epoch != version.epoch:
+            claim = _CLOSELY
+        else:
+            claim = template.packed_version(version)
+        seq = b"%d" % seen.seq
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(publication))
+        log = self._log_kept
+        now = self._clock()
+        if now >= template.renew_at:
+            template.renew_at = now + self._renewal
+            log = self._log_renewed
+        first = (15 + len(to), template.head, len(tail), tail, claim)
+        return _COMMAND % (*first, len(seq), seq, log, len(rest), rest, _packed_parts(*to) if to else b"")
+
+    def _published(self, publication: Publication, done: Published, reply: Any) -> None:
+        if type(reply) is bytes:
+            done(Receipt(reply))
+        elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            self._client.send_again(self._packed(publication), lambda reply: done(_outcome(reply)))
+        else:
+            done(_outcome(reply))
+
+    # What is heard.
+
+    def _arrived(self, arrivals: Sequence[Arrival]) -> None:
+        events: list[Delivery] = []
+        missed: list[str] = []
+        for channel, payload in arrivals:
+            if channel == self._probe_bytes:
+                self._heard = self._clock()
+            elif payload is None:
+                missed.append(self._keys.room_of(channel))
+            else:
+                if missed:
+                    events.append(Gap(missed))
+                    missed = []
+                self._read(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
+        if missed:
+            events.append(Gap(missed))
+        if events:
+            self._sink(events)
+
+    def _read(self, room: str, payload: bytes, events: list[Any]) -> None:
+        """Add what is published or logged there; a hole in the ids tells of what is not understood."""
+        try:
+            events.append(decode(room, payload))
+        except ValueError:
+            log.error("not understood in room %s: %r; does another version of the relay share this prefix?",
+                      room, payload[:100])  # fmt: skip
+
+    # The probe.
+
+    async def _probe(self) -> None:
+        self._subscriber.want(self._probe_channel)
+        while True:
+            try:
+                async with asyncio.timeout(self._probe_interval):
+                    await self._client.call("PUBLISH", self._probe_channel, b"")
+            except (RelayError, TimeoutError):
+                log.debug("the probe could not be published")
+            # At once where Redis has just come back: the subscription may have died without a sign meanwhile.
+            self._rebuild_if_deaf()
+            await asyncio.sleep(self._probe_interval / 3)
+
+    def _rebuild_if_deaf(self) -> None:
+        last = max(self._heard or 0, self._rebuilt)
+        if self._client.reachable and self._clock() - last > self._probe_interval:
+            log.warning("subscription deaf: own probe not heard for %.1f s; connecting again", self._clock() - last)
+            self._rebuilt = self._clock()
+            self._subscriber.rebuild()
+
+
+def _keys(publication: Publication) -> bytes:
+    """A publication's key and the one it comes after, as the script wants them."""
+    if not publication.key and not publication.after:
+        return b"0 "
+    key = publication.key.encode()
+    return b"%d %b%b" % (len(key), key, publication.after.encode())
+
+
+def decode(room: str, payload: bytes) -> RoomEvent:
+    """Read what a script published; raises ValueError or a subclass for anything else."""
+    kind = payload[:2]
+    if kind == b"m ":
+        head, channel, body = payload.split(b"\n", 2)
+        _, message_id, sender, to = head.split(b" ")
+        return Message(
+            room,
+            read_id(message_id),
+            sender.decode("ascii"),
+            tuple(to.decode("ascii").split(",")) if to else (),
+            _text.decode(channel) if channel != b'""' else "",
+            body,
+        )
+    _, first, peer, *more = payload.decode("ascii").split(" ")
+    place = MessageId.parse(first)
+    match kind, more:
+        case b"j ", []:
+            return MemberJoined(room, place, peer)
+        case b"l ", []:
+            return MemberLeft(room, place, peer)
+        case b"t ", [generation]:
+            return TakenOver(room, place, peer, int(generation))
+    raise ValueError(f"unknown kind {kind!r}")
+
+
+def _outcome(reply: Any) -> Receipt | RelayError:
+    match reply:
+        case bytes():
+            return Receipt(reply)
+        case [b"sent", bytes() as text, bytes() as version]:
+            return Receipt(text, version=MembershipVersion(int(version), read_id(text).epoch))
+        case [b"repeat", bytes() as text]:
+            return Receipt(text, repeat=True)
+        case [b"early"]:
+            return Refused("out_of_order")
+        case [b"absent", [*peers]]:
+            return no_such_peer([peer.decode("ascii") for peer in peers])
+        case [b"replaced"]:
+            return Replaced()
+        case [b"unknown"]:
+            return NotMember()
+        case _:
+            return failure_of(reply) or OutcomeUnknown(f"Redis answered {reply!r}")

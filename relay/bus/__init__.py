@@ -1,1 +1,0 @@
-"""How events get from any worker to all workers with members in a room."""

@@ -1,0 +1,1 @@
+"""The relay's own protocol: JSON in text frames."""

@@ -1,0 +1,196 @@
+"""The relay's own protocol: JSON in text frames, `/` and `/rooms/{room}`.
+
+An object without `type` is an envelope, forwarded byte for byte with `from` and `id` added; one with `type` is a
+command or an event. Anybody who knows only envelopes never meets an event that carries a channel.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from relay.model import events
+from relay.model.codec import Frame
+from relay.model.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
+from relay.model.envelope import Channel, Key, read_envelope, read_frame
+from relay.model.errors import BadFrame
+from relay.model.ice import IceServer
+from relay.model.json_text import reading
+
+Channels = Annotated[list[Channel], Meta(max_length=1000)]
+
+
+class _Command(Struct, tag_field="type"):
+    key: Key = ""
+    room: str = ""
+
+
+class _Join(_Command, tag="join"):
+    resume: Key = ""
+    since: str = ""
+    echo: bool = False
+    presence: bool = False
+    channels: Channels | None = None
+
+
+class _Leave(_Command, tag="leave"):
+    pass
+
+
+class _Publish(_Command, tag="publish"):
+    envelope: Raw = Raw(b"")
+    after: Key = ""
+
+
+class _Subscribe(_Command, tag="subscribe", kw_only=True):
+    channels: Annotated[Channels, Meta(min_length=1)]
+
+
+class _Unsubscribe(_Command, tag="unsubscribe"):
+    channels: Channels | None = None
+
+
+class _Presence(_Command, tag="presence"):
+    pass
+
+
+class _Ping(_Command, tag="ping"):
+    pass
+
+
+class _Marks(Struct):
+    """What an error about a command repeats of it."""
+
+    type: str = ""
+    key: Key = ""
+
+
+_AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Presence | _Ping
+_commands = msgspec.json.Decoder(_AnyCommand)
+_marks = msgspec.json.Decoder(_Marks)
+_json = msgspec.json.Encoder()
+_COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"})
+
+
+class NativeCodec:
+    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own.
+
+    `ice_servers` are given to everybody who is welcomed.
+    """
+
+    def __init__(self, ice_servers: Sequence[IceServer] = (), *, tagged: bool = False) -> None:
+        self._ice_servers = {"iceServers": ice_servers} if ice_servers else {}
+        self._tagged = tagged
+        self.key = "native+room" if tagged else "native"
+
+    def receive(self, frame: Frame) -> Command:
+        """See `Codec.receive`."""
+        if not frame.is_text:
+            raise BadFrame("binary_frame")
+        return reading(_read, frame.data)
+
+    def encode(self, event: events.Event) -> Frame:
+        """See `Codec.encode`."""
+        if isinstance(event, events.Message):
+            end = b',"room":"%s"}' % event.room.encode("ascii") if self._tagged else b"}"
+            return Frame(event.body + end)
+        fields = _as_json(event, tagged=self._tagged)
+        return Frame(_json.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
+
+
+def _read(data: bytes) -> Command:
+    return read_frame(data) or _read_command(data)
+
+
+def _read_command(data: bytes) -> Command:
+    try:
+        command: _AnyCommand = _commands.decode(data)
+    except msgspec.ValidationError as error:
+        raise _bad_command(data, str(error)) from None
+    room, key = command.room, command.key
+    match command:
+        case _Join():
+            return Join(room, command.resume, command.since, command.echo, command.presence, command.channels, key)
+        case _Leave():
+            return Leave(room, key)
+        case _Publish():
+            return _read_publish(bytes(command.envelope), room, key, command.after)
+        case _Subscribe():
+            return Subscribe(command.channels, room, key)
+        case _Unsubscribe():
+            return Unsubscribe(command.channels, room, key)
+        case _Presence():
+            return AskPresence(room, key)
+        case _Ping():
+            return Ping(room, key)
+
+
+def _read_publish(envelope: bytes, room: str, key: str, after: str) -> Publish:
+    if not envelope:
+        raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=key)
+    try:
+        inner = read_envelope(envelope)
+    except BadFrame as error:
+        error.key = error.key or key
+        raise
+    return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room, after)
+
+
+def _bad_command(data: bytes, text: str) -> BadFrame:
+    try:
+        marks = _marks.decode(data)
+    except msgspec.ValidationError:
+        return BadFrame("bad_command", text)
+    if marks.type not in _COMMANDS:
+        return BadFrame("unknown_command", f"known are {', '.join(sorted(_COMMANDS))}", key=marks.key)
+    return BadFrame("bad_command", text, about=marks.type, key=marks.key)
+
+
+def _as_json(event: events.ServerEvent, *, tagged: bool) -> dict[str, Any]:
+    fields = _fields(event)
+    room = event.room if tagged or isinstance(event, events.Welcome) else ""
+    marks = {"room": room, "key": getattr(event, "key", "")}
+    return fields | {name: value for name, value in marks.items() if value}
+
+
+def _fields(event: events.ServerEvent) -> dict[str, Any]:
+    match event:
+        case events.Welcome():
+            fields: dict[str, Any] = {
+                "type": "welcome",
+                "peer": event.peer,
+                "room": event.room,
+                "id": str(event.id),
+                "resumed": event.resumed,
+                "first": event.first,
+                "resume": event.resume,
+            }
+            if event.recovered is not None:
+                fields["recovered"] = event.recovered
+            if event.reason:
+                fields["reason"] = event.reason
+            return fields | (_members(event.roster) if event.roster else {})
+        case events.Recovered():
+            return {"type": "recovered", "id": str(event.id), "replayed": event.replayed}
+        case events.PresenceChange():
+            return {"type": "presence", "joined": event.joined, "left": event.left, "id": str(event.id)}
+        case events.PresenceList():
+            present = {"present": event.roster.count > 0}
+            return {"type": "presence"} | present | _members(event.roster) | {"id": str(event.roster.id)}
+        case events.Detected():
+            return {"type": "presence", "present": event.present}
+        case events.LeftRoom():
+            return {"type": "left"}
+        case events.Subscriptions():
+            return {"type": "subscribed", "channels": event.channels}
+        case events.Ack() | events.Pong():
+            return {"type": type(event).__name__.lower(), "id": str(event.id)}
+        case events.Failure():
+            about = {"about": event.about} if event.about else {}
+            return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
+
+
+def _members(roster: events.Roster) -> dict[str, Any]:
+    members = [{"peer": one.peer, "held": True} if one.held else {"peer": one.peer} for one in roster.members]
+    return {"members": members, "count": roster.count}

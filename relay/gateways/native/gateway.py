@@ -1,0 +1,109 @@
+"""The WebSocket endpoint of the native protocol: reads the request, and leaves the rest to a session."""
+
+import re
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from relay.config import Settings
+from relay.gateways.base.join_request import CodecPair, JoinRequest, PauseReading
+from relay.gateways.base.session import Session
+from relay.gateways.base.websocket import client_address, header, serve
+from relay.gateways.native.codec import Channels, NativeCodec
+from relay.model.envelope import MessageId
+from relay.model.errors import Refused
+from relay.model.ice import parse_ice_servers
+from relay.model.names import check_peer, check_room
+from relay.rooms.connection import Connection, Receiver
+
+SUBPROTOCOL = "relay.v1"
+_RESUME = "resume."
+_SECRET = (_RESUME, "token.")
+
+_NO_QUERY = QueryParams()
+
+
+class NativeGateway:
+    """The WebSocket endpoint: reads the request, and leaves the rest to a session."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._default_room = settings.default_room
+        ice_servers = parse_ice_servers(settings.ice_servers)
+        self._codecs = CodecPair(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
+        subprotocol = _choose(scope["subprotocols"])
+        await serve(scope, receive, send, opening=partial(self._open, scope), subprotocol=subprotocol)
+
+    def _open(
+        self, scope: Scope, connection: Connection, pause_reading: PauseReading
+    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        worker = scope["state"]["worker"]
+        session = Session(connection, worker, self._codecs, address=client_address(scope), pause_reading=pause_reading)
+        return session, session.enter(partial(self._join_request, scope))
+
+    def _join_request(self, scope: Scope) -> JoinRequest:
+        room: str | None = scope["path_params"].get("room")
+        query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
+        peer = query.get("peer", "")
+        return JoinRequest(
+            room=self._default_room if room is None else check_room(room),
+            peer=check_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
+            resume=_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
+            since=parse_since(query.get("since", "")),
+            echo=_flag(query, "echo"),
+            presence=_flag(query, "presence"),
+            channels=_channels(query),
+        )
+
+
+def parse_since(text: str) -> MessageId | None:
+    """Read the last id a client saw, None for ""; raise `Refused` with code `bad_query` for anything else."""
+    try:
+        return MessageId.parse(text) if text else None
+    except ValueError:
+        raise Refused("bad_query", "since is an id as the relay gave it: epoch-seq") from None
+
+
+def routes(settings: Settings) -> list[BaseRoute]:
+    """The native protocol's WebSocket routes."""
+    gateway = NativeGateway(settings)
+    room = WebSocketRoute("/rooms/{room:path}", gateway)
+    # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
+    room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
+    return [WebSocketRoute("/", gateway), room]
+
+
+def _choose(offered: Sequence[str]) -> str | None:
+    """The subprotocol to answer with: ours, else the first that is no secret, as browsers want one of theirs."""
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    return next((name for name in offered if not name.startswith(_SECRET)), None)
+
+
+def _resume_key(authorization: str, offered: Sequence[str]) -> str:
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() == "resume":
+        return key.strip()
+    return next((name.removeprefix(_RESUME) for name in offered if name.startswith(_RESUME)), "")
+
+
+def _flag(query: QueryParams, name: str) -> bool:
+    value = query.get(name, "0")
+    if value not in {"", "0", "1", "false", "true"}:
+        raise Refused("bad_query", f"{name} is 1 or 0")
+    return value in {"1", "true"}
+
+
+def _channels(query: QueryParams) -> Sequence[str] | None:
+    names = query.getlist("channel")
+    try:
+        return msgspec.convert(names, Channels) if names else None
+    except msgspec.ValidationError as error:
+        raise Refused("bad_query", f"channel: {error}") from None

@@ -1,0 +1,72 @@
+"""What all HTTP answers have in common, and the one shape that every error has."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ExceptionHandler, Receive, Scope, Send
+
+from relay.http.request import worker_of
+from relay.model.errors import Refused, RelayError
+
+COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""On every answer: what a worker says is true now and not later, and is what its type says."""
+
+_STATUS_HEADERS: Final = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "2"},
+    503: {"Retry-After": "2"},
+}
+_STATUS_CODES: Final = {404: "not_found", 405: "bad_method"}
+
+
+class ApiResponse(JSONResponse):
+    """An answer in JSON."""
+
+    def __init__(self, content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(content, status, {**COMMON_HEADERS, **(headers or {})})
+
+
+class ErrorResponse(ApiResponse):
+    """An error in JSON: `{"error": {"code", "text", …detail}}`; counted by its code when it is sent."""
+
+    def __init__(self, error: RelayError, headers: Mapping[str, str] | None = None) -> None:
+        body = {"code": error.code, "text": error.text, **error.detail}
+        super().__init__({"error": body}, error.status, {**_STATUS_HEADERS.get(error.status, {}), **(headers or {})})
+        self._code = error.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        worker_of(scope).metrics.errors.labels(self._code).inc()
+        await super().__call__(scope, receive, send)
+
+
+async def _on_relay_error(request: Request, error: Exception) -> Response:
+    if request.scope["type"] != "http" or not isinstance(error, RelayError):
+        raise error
+    return ErrorResponse(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    if request.scope["type"] != "http" or not isinstance(error, HTTPException):
+        raise error
+    return ErrorResponse(Refused(_STATUS_CODES.get(error.status_code, "internal")), error.headers)
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # Nobody is there to read it.
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    return ErrorResponse(RelayError())
+
+
+exception_handlers: Final[Mapping[Any, ExceptionHandler]] = {
+    RelayError: _on_relay_error,
+    HTTPException: _on_http_error,
+    ClientDisconnect: _on_disconnect,
+    Exception: _on_failure,
+}
+"""For the application, so that its errors look like these routes'."""

@@ -1,0 +1,1 @@
+"""Values and declarations: no input, no output."""

@@ -1,1 +1,0 @@
-"""Who is in which room, and which workers are alive."""

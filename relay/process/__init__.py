@@ -1,0 +1,1 @@
+"""Settings in, running worker processes out."""

@@ -1,0 +1,1 @@
+"""This worker's rooms and the connections in them."""

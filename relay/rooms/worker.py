@@ -1,0 +1,329 @@
+"""One worker: bus, presence, hub and keeper put together, and what the edges may ask of them."""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from relay import __version__, ids
+from relay.backend.bus import Bus
+from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.presence import MemoryLeases, MemoryPresence
+from relay.backend.memory.state import MemoryRooms
+from relay.backend.presence import LeaseName, Leases, Presence, Terms
+from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.config import Settings
+from relay.limits import AddressLimits, LogTerms
+from relay.metrics import Metrics
+from relay.model.envelope import BEFORE_ALL, MessageId, Receipt, read_envelope
+from relay.model.errors import GOING_AWAY, Refused, RelayError
+from relay.model.events import Message, Roster
+from relay.model.json_text import reading
+from relay.model.names import check_room
+from relay.rooms.clients import Client, Clients
+from relay.rooms.gaps import GapRecovery
+from relay.rooms.heartbeat import Heartbeat, beat_interval
+from relay.rooms.hub import Hub
+from relay.rooms.membership import Membership
+from relay.rooms.throttle import Throttle
+
+log = logging.getLogger("relay.rooms.worker")
+
+_DIAL = 1.5
+"""Seconds for one attempt to connect to Redis: after an outage, the next one should not be long in coming."""
+
+_LOOKED_BACK = (512, 64, 8)
+"""Events in which a channel is looked for: fewer, where so many are more than is kept or read at once."""
+
+_SETTLING, _TICK = 1.5, 0.01
+"""Seconds a worker that starts has to become ready, and between two looks."""
+
+_PRESENCE_BATCH = 0.02
+"""Seconds for which joins and leaves are gathered before members are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: whether it is as it should be, and in words how it is."""
+
+    ok: bool
+    text: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A worker's state; `ready` when clients may be sent to it. `uptime` is in seconds."""
+
+    ready: bool
+    worker: str
+    version: str
+    uptime: float
+    rooms: int
+    connections: int
+    draining: bool
+    checks: dict[str, Check]
+
+
+class Worker:
+    """Opened and closed by `async with`; the edges (gateways, HTTP) know nothing below it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+        self.metrics = Metrics()
+        self.metrics.connection_limit.set(settings.max_connections)
+        self.clock = time.monotonic
+        self.random = ids.IdGenerator()
+        self.disconnects = Throttle()
+        self.clients = Clients(rate=settings.drain_rate, patience=settings.drain_timeout)
+        self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
+        self.hub = Hub(
+            self.metrics,
+            later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
+            on_gap=lambda rooms: self._gap_recovery.begin(rooms),
+        )
+        self._bus, self._presence, self._leases, self._parts = self._backend()
+        self._gap_recovery = GapRecovery(self.hub, self._bus, self._presence, lease=settings.worker_lease)
+        self.membership = Membership(
+            self.hub,
+            self._bus,
+            self._presence,
+            grace=settings.reconnect_grace,
+            clock=self.clock,
+            metrics=self.metrics,
+            random=self.random,
+        )
+        self._heartbeat = Heartbeat(
+            self.membership,
+            self._leases,
+            self._bus,
+            interval=beat_interval(settings.worker_lease),
+            lease=settings.worker_lease,
+            presence_ttl=settings.presence_ttl,
+            probe_interval=settings.probe_timeout,
+            clock=self.clock,
+            metrics=self.metrics,
+            on_deaf=lambda: self.clients.send_away(GOING_AWAY),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
+        self._heartbeat_task: asyncio.Task[None] | None = None
+        self._started = self.clock()
+        self._draining = False
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        for part in self._parts:
+            await self._stack.enter_async_context(part)
+        self._heartbeat_task = asyncio.create_task(self._heartbeat.run(), name="keeper")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._heartbeat_task is not None:
+            self._heartbeat_task.cancel()
+            await asyncio.wait([self._heartbeat_task])
+        # Ahead of the end of the lease: whoever takes over the places of those just lost is to know since when.
+        self.disconnects.finish()
+        try:
+            async with asyncio.timeout(1):
+                await self._leases.bury()
+        except (RelayError, TimeoutError):
+            log.warning("Redis could not be told that this worker stops; its lease will run out")
+        await self._stack.aclose()
+
+    # What the edges ask.
+
+    async def settle(self) -> None:
+        """Wait until ready, but not for long, as health is to tell what is missing.
+
+        To be called ahead of the first client, who would be refused else: a load balancer may send some at once.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLING):
+                # Asked again and again: it is made of what several tasks find out.
+                while not self.ready:  # noqa: ASYNC110
+                    await asyncio.sleep(_TICK)
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients should be sent here."""
+        return not self._draining and self._works
+
+    @property
+    def open(self) -> bool:
+        """Whether clients that come are let in; asked at every handshake."""
+        return not self._closing and self._works
+
+    @property
+    def _works(self) -> bool:
+        return (
+            self._heartbeat_alive
+            and not self._heartbeat.refusal
+            and (not self.settings.redis_url or self._bus.health().ready)
+        )
+
+    @property
+    def _heartbeat_alive(self) -> bool:
+        return self._heartbeat_task is not None and not self._heartbeat_task.done()
+
+    def health(self) -> Health:
+        """How the worker is now; costs nothing."""
+        bus, refusal = self._bus.health(), self._heartbeat.refusal
+        answers = bus.reachable and not refusal
+        checks = {
+            "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
+            "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
+            "keeper": Check(
+                self._heartbeat_alive, "runs" if self._heartbeat_alive else "the task has died; restart this worker"
+            ),
+            "draining": Check(not self._draining, "is stopping" if self._draining else "no"),
+        }
+        if not self.settings.redis_url:
+            del checks["redis"], checks["subscription"]
+            checks["bus"] = Check(ok=True, text="in this process; no Redis is configured")
+        return Health(
+            ready=self.ready,
+            worker=self.id,
+            version=__version__,
+            uptime=self.clock() - self._started,
+            rooms=len(self.hub),
+            connections=len(self.clients),
+            draining=self._draining,
+            checks=checks,
+        )
+
+    async def roster(self, room: str) -> Roster:
+        """Who is in a room; raises `Unavailable` or `OutcomeUnknown`."""
+        return await self.membership.roster(room)
+
+    async def detect(self, name: str, room: str) -> bool:
+        """Whether a name is in use, as somebody asks who is in `room`.
+
+        It is if others are in a room of that name, or if the log has a channel of that name among the latest events of
+        this one. Raises `Unavailable` or `OutcomeUnknown`.
+        """
+        with suppress(Refused):
+            roster = await self.membership.roster(check_room(name))
+            if roster.count > (name == room):
+                return True
+        here = self.hub.get(room)
+        if here is None or here.last == BEFORE_ALL:
+            return False
+        epoch, seq = here.last
+        for count in _LOOKED_BACK:
+            replay = await self._bus.replay(room, MessageId(epoch, max(0, seq - count)))
+            if not replay.lost:
+                return any(isinstance(event, Message) and event.channel == name for event in replay.events)
+        return False
+
+    async def rooms(self) -> Sequence[tuple[str, int]]:
+        """Every room of the fleet and its number of members; raises `Unavailable` or `OutcomeUnknown`."""
+        return await self._presence.rooms()
+
+    async def publish(self, room: str, envelope: bytes) -> Receipt:
+        """Send an envelope that comes from a server; raises as `envelope.read` and `Bus.publish` do."""
+        return await self.membership.publish_from_server(room, reading(read_envelope, envelope))
+
+    def register(self, client: Client) -> None:
+        """A client is one of this worker's, until `unregister`."""
+        self.clients.add(client)
+        self.metrics.connections.set(len(self.clients))
+
+    def unregister(self, client: Client) -> None:
+        """Undo `register`."""
+        self.clients.remove(client)
+        self.metrics.connections.set(len(self.clients))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for a session in the background; it must not raise."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def full(self) -> bool:
+        """Whether this worker has as many connections as it may have."""
+        return len(self.clients) >= self.settings.max_connections
+
+    async def drain(self) -> None:
+        """Be no longer ready, wait until that has got about, and send everybody elsewhere.
+
+        Returns when all are gone, or after the drain timeout. Until then what clients have sent is seen to.
+        """
+        self._draining = True
+        if self.settings.drain_delay:
+            log.info("draining: not ready; closing connections in %g s", self.settings.drain_delay)
+            await asyncio.sleep(self.settings.drain_delay)
+        self._closing = True
+        log.info("draining: closing %d connections", len(self.clients))
+        left = await self.clients.drain(GOING_AWAY)
+        if left:
+            log.warning("%d connections were not closed in time", left)
+
+    # How it is put together.
+
+    def _backend(self) -> tuple[Bus, Presence, Leases, list[AbstractAsyncContextManager[object]]]:
+        settings, lease = self.settings, LeaseName(self.id)
+        terms = Terms(
+            lease=settings.worker_lease,
+            grace=settings.reconnect_grace,
+            beat_interval=beat_interval(settings.worker_lease),
+            presence_ttl=settings.presence_ttl,
+            sequence_ttl=settings.sequence_ttl,
+            members_per_room=settings.members_per_room,
+            presence_list=settings.presence_list_limit,
+            log_length=settings.history_size,
+            log_age=settings.history_ttl,
+        )
+        kept = LogTerms(settings.history_size, settings.history_ttl, settings.send_buffer // 2)
+        if not settings.redis_url:
+            rooms = MemoryRooms(self.clock, time.time, kept)
+            bus = MemoryBus(self.hub.deliver, rooms, kept)
+            return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
+        keys = Keys(settings.redis_prefix)
+        dialer = Dialer(
+            settings.redis_url,
+            password=settings.redis_password,
+            timeout=min(settings.publish_timeout, _DIAL),
+            name=f"relay-{self.id}",
+        )
+        client = RedisClient(
+            dialer,
+            timeout=settings.publish_timeout,
+            waiting=settings.publish_queue,
+            on_reconnect=self.metrics.bus_reconnects.inc,
+        )
+        redis_bus = RedisBus(
+            self.hub.deliver,
+            client,
+            dialer,
+            keys=keys,
+            worker=f"{self.id}/{random.getrandbits(48):012x}",
+            metrics=self.metrics,
+            clock=self.clock,
+            probe_interval=settings.probe_timeout,
+            publish_timeout=settings.publish_timeout,
+            sequence_ttl=settings.sequence_ttl,
+            log=kept,
+        )
+        registered = RegisteredRooms()
+        return (
+            redis_bus,
+            RedisPresence(client, keys, lease, terms, registered),
+            RedisLeases(client, keys, lease, terms, registered),
+            [client, redis_bus],
+        )

@@ -1,0 +1,261 @@
+import asyncio
+import contextlib
+import gc
+import logging
+from contextlib import suppress
+
+import pytest
+
+from relay.backend.redis.client import ReconnectDelay, Reconnector, RedisClient
+from relay.backend.redis.connection import Dialer, RedisUnreachable, pack
+from relay.backend.redis.scripts import ALL, PUBLISH
+from relay.model.errors import OutcomeUnknown, Unavailable
+from tests.unit.backend.redis.conftest import ScriptedRedis
+
+
+def client_of(server: ScriptedRedis, *, timeout: float = 0.5, waiting: int = 10) -> RedisClient:
+    dialer = Dialer(server.url, timeout=timeout, name="test")
+    return RedisClient(dialer, timeout=timeout, waiting=waiting, on_reconnect=lambda: None)
+
+
+async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        assert await client.call("PING") == b"OK"
+    commands = [command[0] for command in server.commands if command[0] != b"CLIENT"]
+    assert commands == [b"SCRIPT"] * len(ALL) + [b"PING"]
+
+
+async def test_the_password_goes_with_the_user_of_the_url(server: ScriptedRedis) -> None:
+    url = server.url.replace("redis://", "redis://relay@")
+    dialer = Dialer(url, password="hunter2", timeout=0.5, name="test")
+    async with RedisClient(dialer, timeout=0.5, waiting=10, on_reconnect=lambda: None) as client:
+        await client.call("PING")
+    assert server.commands[0] == [b"AUTH", b"relay", b"hunter2"]
+
+
+async def test_a_name_that_takes_long_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    loop, asked = asyncio.get_running_loop(), []
+    unknown: asyncio.Future[None] = loop.create_future()
+
+    async def getaddrinfo(host: str, *_: object) -> None:
+        asked.append(host)
+        await unknown
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    dialer = Dialer("redis://redis", timeout=0.05, name="test")
+    for _ in range(3):
+        with pytest.raises(RedisUnreachable, match="no answer within"):
+            await dialer.open(lambda _: None, lambda: None)
+    unknown.set_exception(OSError("Temporary failure in name resolution"))
+    await asyncio.sleep(0)
+    with pytest.raises(RedisUnreachable, match="name resolution"):
+        await dialer.open(lambda _: None, lambda: None)
+    gc.collect()
+    assert asked == ["redis", "redis"]
+    assert "never retrieved" not in caplog.text
+
+
+async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        await asyncio.gather(*[client.call("GET", number) for number in range(50)])
+    assert server.reads[-1] == [[b"GET", b"%d" % number] for number in range(50)]
+
+
+async def test_an_absent_redis_is_waited_for_so_long_and_by_so_many(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=0.2, waiting=3) as client:
+        results = await asyncio.gather(*[client.call("PING") for _ in range(5)], return_exceptions=True)
+        assert all(isinstance(result, Unavailable) for result in results)
+        assert sum("wait for it already" in str(result) for result in results) == 2
+        assert not client.reachable
+        assert client.problem
+
+
+async def test_who_waits_is_served_when_redis_comes_in_the_order_of_the_calls(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=5) as client:
+        calls = [asyncio.ensure_future(client.call("GET", number)) for number in range(5)]
+        await asyncio.sleep(0)
+        await server.start()
+        await asyncio.gather(*calls)
+    assert [command[1] for command in server.commands if command[0] == b"GET"] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_scripts_are_loaded_in_one_go_however_far_away_redis_is(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+    assert [[command[0] for command in read] for read in server.reads if read[0][0] == b"SCRIPT"] == [
+        [b"SCRIPT"] * len(ALL)
+    ]
+
+
+async def test_who_waited_long_is_no_reason_to_give_a_new_connection_up(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=1.5) as client:
+        began = asyncio.get_running_loop().time()
+        waiting = asyncio.ensure_future(client.call("GET", 1))
+        await asyncio.sleep(0.7)
+        server.answer = lambda command: b"+OK\r\n" if command[0] in {b"CLIENT", b"SCRIPT"} else None
+        await server.start()
+        async with asyncio.timeout(5):
+            while [b"GET", b"1"] not in server.commands:
+                await asyncio.sleep(0.005)
+        later = asyncio.ensure_future(client.call("PING"))
+        await asyncio.sleep(began + 1.7 - asyncio.get_running_loop().time())
+        server.clients[-1].write(b"+first\r\n+second\r\n")
+        assert (await waiting, await later) == (b"first", b"second")
+        assert len(server.clients) == 1
+
+
+async def test_a_command_whose_answer_was_lost_may_have_happened(server: ScriptedRedis) -> None:
+    async with client_of(server, timeout=5) as client:
+        await client.call("PING")
+        server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
+        call = asyncio.ensure_future(client.call("GET", "x"))
+        async with asyncio.timeout(5):
+            while [b"GET", b"x"] not in server.commands:
+                await asyncio.sleep(0.005)
+        server.hang_up()
+        with pytest.raises(OutcomeUnknown):
+            await call
+        assert await client.call("PING") == b"OK"
+
+
+async def test_a_silent_redis_is_given_up_and_dialled_anew(server: ScriptedRedis) -> None:
+    reconnects = []
+    dialer = Dialer(server.url, timeout=0.2, name="test")
+    async with RedisClient(dialer, timeout=0.2, waiting=9, on_reconnect=lambda: reconnects.append(1)) as client:
+        await client.call("PING")
+        server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
+        with pytest.raises(OutcomeUnknown):
+            await client.call("GET", "x")
+        assert await client.call("PING") == b"OK"
+        assert reconnects == [1]
+
+
+async def test_what_is_given_up_is_not_delivered_later_by_the_system(server: ScriptedRedis) -> None:
+    async with client_of(server, timeout=0.2) as client:
+        await client.call("PING")
+        server.answer = lambda command: None if command[0] == b"GET" else b"+OK\r\n"
+        with pytest.raises(OutcomeUnknown):
+            await client.call("GET", "x")
+        async with asyncio.timeout(5):
+            while not server.resets:
+                await asyncio.sleep(0.005)
+
+
+async def test_a_refusal_is_told_with_its_words(server: ScriptedRedis) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        server.answer = lambda command: b"-OOM command not allowed\r\n"
+        with pytest.raises(Unavailable, match="OOM command not allowed"):
+            await client.call("SET", "a", "b")
+
+
+async def test_forgotten_scripts_are_loaded_again(server: ScriptedRedis) -> None:
+    known = [False]
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] == b"SCRIPT":
+            known[0] = True
+        return b"+done\r\n" if known[0] else b"-NOSCRIPT No matching script\r\n"
+
+    async with client_of(server) as client:
+        await client.call("PING")
+        server.answer = answer
+        assert await client.run(PUBLISH, ("k",), "a") == b"done"
+
+
+async def test_nothing_overtakes_what_waits_for_the_scripts(server: ScriptedRedis) -> None:
+    done = []
+    async with client_of(server) as client:
+        await client.call("PING")
+        before = len(server.commands)
+        server.answer = lambda command: None
+        for number in (b"1", b"2"):
+            client.send_script(PUBLISH, (), (number,), done.append)
+        await until_sent(server, before + 2)
+        server.clients[0].write(b"-NOSCRIPT No matching script\r\n")
+        await until_sent(server, before + 3)
+        client.send_script(PUBLISH, (), (b"3",), done.append)
+        await asyncio.sleep(0.02)
+        server.clients[0].write(b"-NOSCRIPT No matching script\r\n")
+        await asyncio.sleep(0.02)
+        server.answer = lambda command: b"+done\r\n"
+        server.clients[0].write(b"+sha\r\n" * len(ALL))
+        async with asyncio.timeout(5):
+            while len(done) < 3:
+                await asyncio.sleep(0.005)
+    sent = [command[-1] for command in server.commands[before:] if command[0] == b"EVALSHA"]
+    assert sent == [b"1", b"2", b"1", b"2", b"3"]
+
+
+async def until_sent(server: ScriptedRedis, count: int) -> None:
+    async with asyncio.timeout(5):
+        while len(server.commands) < count:
+            await asyncio.sleep(0.005)
+
+
+async def test_who_stops_while_it_connects_leaves_no_connection_behind(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    async with client_of(server, timeout=5):
+        async with asyncio.timeout(5):
+            while not any(command[0] == b"SCRIPT" for command in server.commands):
+                await asyncio.sleep(0.005)
+        (connection,) = server.clients
+    async with asyncio.timeout(1):
+        with contextlib.suppress(ConnectionResetError):
+            await connection.wait_closed()
+
+
+async def test_who_fails_over_a_reply_keeps_nobody_from_theirs(server: ScriptedRedis, caplog) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        client.send(pack("GET", 1), lambda reply: 1 / 0)
+        assert await client.call("PING") == b"OK"
+    assert "was not dealt with" in caplog.text
+
+
+async def test_a_redis_that_wants_a_password_is_a_problem_that_is_logged_once(server: ScriptedRedis, caplog) -> None:
+    server.answer = lambda command: b"-NOAUTH Authentication required.\r\n"
+    with caplog.at_level(logging.WARNING, "relay.backend.redis"):
+        async with client_of(server, timeout=0.4) as client:
+            with pytest.raises(Unavailable, match="NOAUTH"):
+                await client.call("PING")
+    assert len(caplog.records) == 1
+
+
+def test_waiting_times_double_to_half_a_second_and_are_never_all_the_same() -> None:
+    longest = ReconnectDelay(draw=lambda: 1.0)
+    assert [longest.next() for _ in range(6)] == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
+    longest.reset()
+    assert longest.next() == 0.05
+    assert ReconnectDelay(draw=lambda: 0.0).next() == 0.025
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 2))
+async def test_it_can_be_closed_at_any_moment_of_connecting(server: ScriptedRedis, turns: int) -> None:
+    async with asyncio.timeout(5), client_of(server) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert client.task is not None
+    assert client.task.done()
+
+
+@pytest.mark.parametrize("error", [None, RedisUnreachable("refused")])
+async def test_keeping_a_link_ends_though_the_cancellation_got_lost_below(error: Exception | None) -> None:
+    dialing = asyncio.Event()
+
+    async def dial() -> None:
+        dialing.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if error:
+            raise error
+
+    task = asyncio.create_task(Reconnector("test", dial, lambda: None).run())
+    await dialing.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+    assert done == {task}

@@ -1,0 +1,102 @@
+import asyncio
+
+import pytest
+
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.subscriber import Subscriber
+from relay.model.errors import Unavailable
+from tests.unit.backend.redis.conftest import ScriptedRedis, server
+
+__all__ = ["server"]
+
+
+def confirm(command: list[bytes]) -> bytes:
+    """Confirm like Redis does: one reply per channel."""
+    kind = command[0].lower()
+    return b"".join(b"*3\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n:1\r\n" % (len(kind), kind, len(c), c) for c in command[1:])
+
+
+def message(channel: bytes, payload: bytes) -> bytes:
+    return b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(channel), channel, len(payload), payload)
+
+
+class Ear:
+    def __init__(self, server: ScriptedRedis, timeout: float = 5) -> None:
+        self.batches: list[list] = []
+        self.reconnects: list[int] = []
+        self.subscriber = Subscriber(
+            Dialer(server.url, timeout=timeout, name="test"),
+            timeout=timeout,
+            on_arrivals=lambda batch: self.batches.append(list(batch)),
+            on_reconnect=lambda: self.reconnects.append(1),
+        )
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while sum(len(batch) for batch in self.batches) < count:
+                await asyncio.sleep(0.005)
+
+
+async def test_a_subscription_counts_only_when_it_is_confirmed(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    ear = Ear(server, timeout=0.2)
+    async with ear.subscriber:
+        with pytest.raises(Unavailable):
+            await ear.subscriber.subscribe(["a"])
+        server.answer = confirm
+        await ear.subscriber.subscribe(["b"])
+
+
+async def test_all_that_arrives_together_is_handed_over_together(server: ScriptedRedis) -> None:
+    server.answer = confirm
+    ear = Ear(server)
+    async with ear.subscriber:
+        await ear.subscriber.subscribe(["a", "b"])
+        server.clients[0].write(message(b"a", b"1") + message(b"b", b"2") + message(b"a", b"3"))
+        await ear.until(3)
+    assert ear.batches == [[(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]]
+
+
+async def test_a_lost_connection_is_made_again_and_shows_as_a_gap_before_what_follows(server: ScriptedRedis) -> None:
+    server.answer = confirm
+    ear = Ear(server)
+    async with ear.subscriber:
+        await ear.subscriber.subscribe(["a", "b"])
+        server.answer = lambda command: confirm(command) + message(b"a", b"after")
+        server.hang_up()
+        await ear.until(3)
+    arrivals = [arrival for batch in ear.batches for arrival in batch]
+    assert arrivals == [(b"a", None), (b"b", None), (b"a", b"after")]
+    assert ear.reconnects == [1]
+
+
+async def test_what_was_unsubscribed_is_not_subscribed_again(server: ScriptedRedis) -> None:
+    server.answer = confirm
+    ear = Ear(server)
+    async with ear.subscriber:
+        await ear.subscriber.subscribe(["a", "b"])
+        ear.subscriber.unsubscribe(["a"])
+        server.hang_up()
+        await ear.until(1)
+    assert server.commands[-1] == [b"SUBSCRIBE", b"b"]
+
+
+async def test_many_channels_are_subscribed_in_batches(server: ScriptedRedis) -> None:
+    server.answer = confirm
+    ear = Ear(server)
+    async with ear.subscriber:
+        await ear.subscriber.subscribe([f"c{number}" for number in range(1200)])
+    sizes = [len(command) - 1 for command in server.commands if command[0] == b"SUBSCRIBE"]
+    assert sizes == [512, 512, 176]
+
+
+@pytest.mark.parametrize("reply", [b"-ERR no\r\n", b"+OK\r\n", b"*1\r\n$1\r\nx\r\n", b"garbage\r\n"])
+async def test_what_is_not_understood_ends_the_connection_not_the_reader(server: ScriptedRedis, reply: bytes) -> None:
+    server.answer = confirm
+    ear = Ear(server)
+    async with ear.subscriber:
+        await ear.subscriber.subscribe(["a"])
+        server.clients[0].write(reply)
+        await ear.until(1)
+        assert ear.batches == [[(b"a", None)]]
+        assert not ear.subscriber.task.done()

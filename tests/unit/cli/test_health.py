@@ -1,0 +1,116 @@
+"""`relay health`: what it asks, what it says, and with which status it ends."""
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+from click.testing import CliRunner, Result
+
+from relay.cli import main
+
+READY = {"ready": True, "worker": "w1", "connections": 3, "rooms": 2, "checks": {}}
+DEAF = {
+    "ready": False,
+    "worker": "w2",
+    "connections": 1,
+    "rooms": 1,
+    "checks": {"redis_url": {"ok": True, "text": "answers"}, "subscription": {"ok": False, "text": "not heard\x1b"}},
+}
+SILENT = {"ready": False, "checks": {"answer": {"ok": False, "text": "no answer within 1 s"}}}
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """The paths that were asked for."""
+    return []
+
+
+@pytest.fixture
+def answer(asked: list[str]) -> Iterator[Serve]:
+    """Starts a server that answers everything with this status and this body, as JSON unless it is text."""
+    servers: list[HTTPServer] = []
+
+    def answer(status: int, body: object, tls: ssl.SSLContext | None = None) -> str:
+        text = body if isinstance(body, str) else json.dumps(body)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                """Nobody wants to read it."""
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        servers.append(server)
+        return str(server.server_port)
+
+    yield answer
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def run(*arguments: str, **variables: str) -> Result:
+    return CliRunner().invoke(main, ["health", *arguments], env=variables, prog_name="relay")
+
+
+def test_ready_is_0_and_a_line(answer: Serve, asked: list[str]) -> None:
+    done = run(RELAY_PORT=answer(200, READY), RELAY_HOST="0.0.0.0")
+    assert (done.exit_code, done.stdout) == (0, "w1: ready; 3 connections, 2 rooms\n")
+    assert asked == ["/health"]
+
+
+def test_not_ready_is_1_and_says_why(answer: Serve) -> None:
+    done = run("--port", answer(503, DEAF))
+    assert (done.exit_code, done.stderr) == (1, "relay: w2: not ready; subscription: not heard\\x1b\n")
+
+
+def test_every_worker_behind_the_port_has_a_line(answer: Serve) -> None:
+    done = run("--port", answer(503, {"ready": False, "workers": [READY, SILENT]}))
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [
+        "relay: w1: ready; 3 connections, 2 rooms",
+        "relay: not ready; answer: no answer within 1 s",
+    ]
+
+
+def test_live_asks_only_whether_it_answers(answer: Serve, asked: list[str]) -> None:
+    done = run("--live", "--url", f"http://127.0.0.1:{answer(200, {'status': 'alive'})}")
+    assert (done.exit_code, done.stdout) == (0, "alive\n")
+    assert asked == ["/health/live"]
+
+
+@pytest.mark.parametrize("body", ["<html>", "{}", '{"ready":', "[]", '{"ready":true}', '{"ready":true,"workers":[1]}'])
+def test_what_is_no_relay_is_1(body: str, answer: Serve) -> None:
+    done = run("--port", answer(200, body))
+    assert done.exit_code == 1
+    assert done.stderr == "relay: HTTP 200, and no report of a relay; is it one that listens there?\n"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ftp://x", "nonsense", "http://127.0.0.1:99999"])
+def test_no_answer_is_1_and_says_where_it_was_asked(url: str) -> None:
+    done = run("--url", url)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"relay: no answer from {url}: ")
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_a_certificate_may_be_for_another_name(answer: Serve, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("relay.example").configure_cert(tls)
+    done = run(RELAY_PORT=answer(200, READY, tls), RELAY_TLS_CERT="cert.pem", RELAY_TLS_KEY="key.pem")
+    assert (done.exit_code, done.stdout) == (0, "w1: ready; 3 connections, 2 rooms\n")

@@ -1,0 +1,108 @@
+"""`relay watch`: what it prints. That it follows a real room, tests/integration/test_client.py shows."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay import cli
+from relay.cli.watch import line, reason, watch
+from relay.client import Closed, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
+from relay.model.envelope import MessageId
+
+
+def said(**data: Any) -> Envelope:
+    return Envelope(MessageId(1, 2), "bob", {**data, "from": "bob", "id": "1-2"})
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (said(message="hi"), "bob  hi"),
+        (said(channel="c", sender="me", message="hi"), "bob  [c]  hi"),
+        (said(channel=5, message={"sdp": "v=0"}), 'bob  [5]  {"sdp":"v=0"}'),
+        (said(message="hi", to="x"), 'bob  {"message":"hi","to":"x"}'),
+        (said(), "bob  {}"),
+        (Joined("eve"), "+ eve"),
+        (Left("eve"), "- eve"),
+        (Interrupted("going_away", "stopping"), "… stopping (going_away); coming back"),
+        (Resumed(3), "… back; nothing was missed, 3 caught up with"),
+        (Lost("trimmed"), "! something was missed and cannot be had (trimmed)"),
+    ],
+)
+def test_each_event_has_its_line(event: Event, shown: str) -> None:
+    assert line(event) == shown
+
+
+class Told:
+    """A room that has this to tell."""
+
+    name, peer, members = "r", "w", frozenset({"w", "a\x1b"})
+
+    def __init__(self, *events: Event) -> None:
+        self._events = list(events)
+
+    async def __aenter__(self) -> "Told":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def __aiter__(self) -> "Told":
+        return self
+
+    async def __anext__(self) -> Event:
+        if not self._events:
+            raise Closed("replaced", "")
+        return self._events.pop(0)
+
+
+HOSTILE = ["\x1b]0;title\x07", "a\nb\r", "\x9b2J", "\u202etxt", "\u2028", "\x7f", "\x00"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_nothing_of_others_reaches_the_terminal_as_it_is(text: str, as_json: bool) -> None:
+    lines: list[str] = []
+    events = [said(message=text), said(channel=text, **{text: text}), said(message=[text]), Interrupted(text, text)]
+    with pytest.raises(Closed):
+        await watch(Told(*events), as_json=as_json, say=lines.append, note=lines.append)  # type: ignore[arg-type]
+    assert len(lines) == 5
+    assert not set(text) & set("".join(lines)) & set("\x1b\x07\n\r\x9b\u202e\u2028\x7f\x00")
+
+
+async def test_json_tells_what_it_is() -> None:
+    lines: list[str] = []
+    with pytest.raises(Closed):
+        await watch(Told(said(n=1), Joined("a"), Resumed(2)), as_json=True, say=lines.append, note=lambda _: None)  # type: ignore[arg-type]
+    assert [json.loads(text) for text in lines] == [
+        {"type": "envelope", "n": 1, "from": "bob", "id": "1-2"},
+        {"type": "joined", "peer": "a"},
+        {"type": "resumed", "replayed": 2},
+    ]
+
+
+def test_an_end_says_why_and_what_to_do() -> None:
+    assert reason(Closed("replaced", "elsewhere")) == "elsewhere (replaced)"
+    assert "choose another --peer" in reason(Closed("peer_taken", "bob is in use"))
+
+
+def test_an_address_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.logs.configure", lambda *_: None)
+    done = CliRunner().invoke(cli.main, ["watch", "room", "--url", "http//x\x1b"])
+    assert done.exit_code == 2
+    assert "--url" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_what_the_terminal_cannot_show_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.logs.configure", lambda *_: None)
+    monkeypatch.setattr(
+        "relay.cli.watch.join", lambda *_, **__: Told(said(message="naïve 🙂"), Interrupted("lost", "gone"))
+    )
+    done = CliRunner(charset="latin-1").invoke(cli.main, ["watch", "room"])
+    first, second = done.stdout.splitlines()
+    assert first[12:] == r"  bob  naïve \U0001f642"
+    assert "coming back" in second
+    assert "(replaced)" in done.stderr

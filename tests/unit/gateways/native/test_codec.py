@@ -1,0 +1,162 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.gateways.native.gateway import NativeCodec, _choose, _resume_key
+from relay.model import events
+from relay.model.codec import Frame
+from relay.model.commands import AskPresence, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
+from relay.model.envelope import MessageId
+from relay.model.errors import ERRORS, BadFrame
+from tests.unit.model.test_envelope import JSON
+
+PLAIN, TAGGED = NativeCodec(), NativeCodec(tagged=True)
+ID = MessageId(5, 6)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ('{"a":1}', Publish(b'{"a":1}')),
+        ('{"type":"join","room":"r"}', Join("r")),
+        (
+            '{"type":"join","room":"r","presence":true,"echo":true,"channels":[],"resume":"k","since":"1-2","key":"m"}',
+            Join("r", "k", "1-2", True, True, [], "m"),
+        ),
+        ('{"type":"leave"}', Leave()),
+        ('{"type":"leave","room":"r","key":"k"}', Leave("r", "k")),
+        ('{"type":"publish","envelope":{"a": 1}}', Publish(b'{"a": 1}')),
+        (
+            '{"type":"publish","room":"r","key":"k","envelope":{"to":"p","channel":"c"}}',
+            Publish(b'{"to":"p","channel":"c"}', ("p",), "c", "k", "r"),
+        ),
+        ('{"type":"publish","key":"k","envelope":{"key":"inner"}}', Publish(b'{"key":"inner"}', (), "", "inner")),
+        ('{"type":"subscribe","channels":["a"]}', Subscribe(["a"])),
+        ('{"type":"unsubscribe","channels":["a"],"room":"r"}', Unsubscribe(["a"], "r")),
+        ('{"type":"unsubscribe"}', Unsubscribe(None)),
+        ('{"type":"presence"}', AskPresence()),
+        ('{"type":"ping","key":"k"}', Ping("", "k")),
+        ('{"key":"k","type":"ping","unknown":1}', Ping("", "k")),
+        (r'{"channel":"\ud83d","a":"\ude00"}', Publish(rb'{"channel":"\ufffd","a":"\ufffd"}', (), "\ufffd")),
+        (r'{"type":"publish","envelope":{"a":"\ud83d"}}', Publish(rb'{"a":"\ufffd"}')),
+    ],
+)
+def test_frames_and_the_commands_they_are(text: str, command: object) -> None:
+    assert PLAIN.receive(Frame(text.encode())) == command
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "about", "key"),
+    [
+        ('{"type":"dance","key":"k"}', "unknown_command", "", "k"),
+        ('{"type":5}', "bad_command", "", ""),
+        ('{"type":null}', "bad_command", "", ""),
+        ('{"type":"join","room":5,"key":"k"}', "bad_command", "join", "k"),
+        ('{"type":"join","room":"r","echo":"yes"}', "bad_command", "join", ""),
+        ('{"type":"subscribe","channels":"a"}', "bad_command", "subscribe", ""),
+        ('{"type":"ping","key":{}}', "bad_command", "", ""),
+        ('{"type":"publish"}', "bad_command", "publish", ""),
+        ('{"type":"publish","envelope":[]}', "bad_envelope", "envelope", ""),
+        ('{"type":"publish","envelope":{"from":1}}', "reserved_field", "envelope", ""),
+        ('{"type":"publish","key":"k","envelope":{"from":1}}', "reserved_field", "envelope", "k"),
+        ('{"type":"publish","key":"k","envelope":{"to":[]}}', "bad_envelope", "envelope", "k"),
+        ('{"type":"publish","key":"k","envelope":{"to":"?","key":"inner"}}', "bad_peer", "envelope", "inner"),
+        ('{"type":"join",', "bad_json", "envelope", ""),
+    ],
+)
+def test_frames_that_are_none(text: str, code: str, about: str, key: str) -> None:
+    with pytest.raises(BadFrame) as refused:
+        PLAIN.receive(Frame(text.encode()))
+    assert (refused.value.code, refused.value.about, refused.value.key) == (code, about, key)
+
+
+def test_binary_frames_are_refused() -> None:
+    with pytest.raises(BadFrame) as refused:
+        PLAIN.receive(Frame(b"{}", is_text=False))
+    assert refused.value.code == "binary_frame"
+
+
+COMMAND = st.fixed_dictionaries(
+    {"type": st.sampled_from(["join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"]) | JSON},
+    optional={
+        name: JSON for name in ("room", "key", "channels", "envelope", "echo", "presence", "resume", "since", "to")
+    },
+)
+
+
+@given(st.binary(max_size=300) | JSON.map(json.dumps).map(str.encode) | COMMAND.map(json.dumps).map(str.encode))
+def test_whatever_comes_is_a_command_or_a_named_refusal(data: bytes) -> None:
+    try:
+        PLAIN.receive(Frame(data))
+    except BadFrame as error:
+        assert error.code in ERRORS
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            events.Welcome("r", "p", ID, "k"),
+            {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": False, "first": False, "resume": "k"},
+        ),
+        (
+            events.Welcome(
+                "r", "p", ID, "k", True, False, "trimmed", events.Roster(9, [events.Present("q", True)], ID), "m", True
+            ),
+            {"type": "welcome", "peer": "p", "room": "r", "id": "5-6", "resumed": True, "resume": "k", "key": "m"}
+            | {"first": True, "recovered": False, "reason": "trimmed"}
+            | {"members": [{"peer": "q", "held": True}], "count": 9},
+        ),
+        (events.Recovered("r", ID, 3), {"type": "recovered", "id": "5-6", "replayed": 3}),
+        (
+            events.PresenceChange("r", ID, ("a",), ("b",)),
+            {"type": "presence", "joined": ["a"], "left": ["b"], "id": "5-6"},
+        ),
+        (
+            events.PresenceList("r", events.Roster(0, (), ID), "m"),
+            {"type": "presence", "present": False, "members": [], "count": 0, "id": "5-6", "key": "m"},
+        ),
+        (events.LeftRoom("r"), {"type": "left"}),
+        (events.Subscriptions("r", None), {"type": "subscribed", "channels": None}),
+        (events.Ack("r", ID, "m"), {"type": "ack", "id": "5-6", "key": "m"}),
+        (events.Pong("r", ID), {"type": "pong", "id": "5-6"}),
+        (
+            events.Failure("room_full", "t", "join", "m", "", {"room": "r"}),
+            {"type": "error", "code": "room_full", "text": "t", "about": "join", "key": "m", "room": "r"},
+        ),
+    ],
+)
+def test_events_and_the_frames_they_are(event: events.ServerEvent, expected: dict[str, object]) -> None:
+    frame = PLAIN.encode(event)
+    assert frame.is_text
+    assert json.loads(frame.data) == expected
+    assert json.loads(TAGGED.encode(event).data) == expected | ({"room": "r"} if event.room else {})
+
+
+def test_envelopes_are_closed_and_tagged_with_a_foreign_room() -> None:
+    message = events.Message("r", ID, "p", (), "", b'{"a":1,"from":"p","id":"5-6"')
+    assert PLAIN.encode(message).data == b'{"a":1,"from":"p","id":"5-6"}'
+    assert TAGGED.encode(message).data == b'{"a":1,"from":"p","id":"5-6","room":"r"}'
+    assert PLAIN.key != TAGGED.key
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ([], None),
+        (["relay.v1"], "relay.v1"),
+        (["resume.k", "relay.v1"], "relay.v1"),
+        (["resume.k"], None),
+        (["token.t", "other", "third"], "other"),
+    ],
+)
+def test_no_secret_is_ever_chosen_as_subprotocol(offered: list[str], chosen: str | None) -> None:
+    assert _choose(offered) == chosen
+
+
+def test_a_resume_key_comes_as_header_or_as_subprotocol() -> None:
+    assert _resume_key("Resume abc", []) == "abc"
+    assert _resume_key("", ["relay.v1", "resume.abc"]) == "abc"
+    assert _resume_key("Bearer abc", ["token.x"]) == ""

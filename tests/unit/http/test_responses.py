@@ -1,0 +1,83 @@
+"""Errors have one shape, whatever they come from."""
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.websockets import WebSocket
+
+from relay.http.responses import exception_handlers
+from relay.model.errors import ERRORS, OutcomeUnknown, Refused, Unavailable
+from tests.unit.http.conftest import FakeWorker, MakeSite, error_of
+
+
+async def test_unknown_path(site: MakeSite) -> None:
+    here = site()
+    assert error_of(await here.get("/nothing")) == (404, "not_found")
+    assert here.worker.refused("not_found") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/health", "GET, HEAD"),
+        ("DELETE", "/rooms/a", "GET, HEAD, POST"),
+        ("POST", "/rooms", "GET, HEAD"),
+        ("OPTIONS", "/", "GET, HEAD"),
+        ("BREW", "/metrics", "GET, HEAD"),
+    ],
+)
+async def test_wrong_method_names_the_right_ones(site: MakeSite, method: str, path: str, allowed: str) -> None:
+    answer = await site().request(method, path)
+    assert error_of(answer) == (405, "bad_method")
+    assert sorted(answer.headers["allow"].split(", ")) == allowed.split(", ")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/metrics", "/rooms/a", "/openapi.json"])
+async def test_head(site: MakeSite, path: str) -> None:
+    assert (await site().request("HEAD", path)).status_code == 200
+
+
+async def test_failure_says_nothing_of_itself(site: MakeSite) -> None:
+    here = site(worker=FakeWorker(failure=ZeroDivisionError("secret")))
+    answer = await here.get("/rooms/a")
+    assert error_of(answer) == (500, "internal")
+    assert "secret" not in answer.text
+    assert here.worker.refused("internal") == 1
+
+
+async def test_unavailable_says_when_to_come_back(site: MakeSite) -> None:
+    answer = await site(worker=FakeWorker(failure=Unavailable())).get("/rooms/a")
+    assert error_of(answer) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_outcome_unknown(site: MakeSite) -> None:
+    assert error_of(await site(worker=FakeWorker(failure=OutcomeUnknown())).get("/rooms/a")) == (504, "outcome_unknown")
+
+
+async def test_detail_is_in_the_answer(site: MakeSite) -> None:
+    failure = Refused("no_such_peer", peers=["x"])
+    answer = await site(worker=FakeWorker(failure=failure)).get("/rooms/a")
+    assert error_of(answer) == (404, "no_such_peer")
+    assert answer.json()["error"]["peers"] == ["x"]
+
+
+@pytest.mark.parametrize("code", ERRORS)
+async def test_every_code_is_answered_with_its_status(site: MakeSite, code: str) -> None:
+    here = site(worker=FakeWorker(failure=Refused(code)))
+    assert error_of(await here.get("/rooms/a")) == (ERRORS[code][0], code)
+    assert here.worker.refused(code) == 1
+
+
+async def test_client_that_went_away_is_no_failure() -> None:
+    request = Request({"type": "http"})
+    answer = await exception_handlers[ClientDisconnect](request, ClientDisconnect())  # type: ignore[arg-type,misc]
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("error", [Refused("bad_room"), HTTPException(404)])
+async def test_errors_of_websockets_are_not_answered_here(error: Exception) -> None:
+    websocket = WebSocket({"type": "websocket"}, None, None)  # type: ignore[arg-type]
+    handler = next(exception_handlers[kind] for kind in type(error).__mro__ if kind in exception_handlers)
+    with pytest.raises(type(error)):
+        await handler(websocket, error)  # type: ignore[arg-type,misc]

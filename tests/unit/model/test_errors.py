@@ -1,0 +1,22 @@
+from relay.model import errors
+
+
+def test_close_codes_are_distinct_and_in_the_class_that_tells_whether_to_reconnect() -> None:
+    codes = [reason.code for reason in errors.CLOSE_REASONS]
+    assert len(set(codes)) == len(codes)
+    for reason in errors.CLOSE_REASONS:
+        assert len(reason.name.encode()) <= 123
+        if reason.code >= 4000:
+            assert reason.reconnect == (reason.code < 4500)
+
+
+def test_every_close_for_a_failed_join_and_every_exception_has_a_declared_code() -> None:
+    assert set(errors.JOIN_CLOSES) <= set(errors.ERRORS)
+    for kind in (errors.Unavailable, errors.OutcomeUnknown, errors.Replaced, errors.NotMember):
+        assert kind.code in errors.ERRORS
+        assert str(kind()).startswith(kind.code)
+
+
+def test_an_error_has_a_text_even_when_none_was_given() -> None:
+    assert errors.Refused("room_full").text == errors.ERRORS["room_full"][1]
+    assert errors.Refused("room_full").status == 409

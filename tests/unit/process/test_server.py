@@ -1,0 +1,187 @@
+"""Listening, certificates, signals, and how a server stops."""
+
+import asyncio
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+from starlette.types import Receive, Scope, Send
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from relay.config import Settings
+from relay.process.server import BadCertificate, CannotListen, bind, tls_context
+from tests.unit.serving import Recorder, running
+
+# Listening.
+
+
+def test_bind_takes_a_free_port() -> None:
+    (sock,) = bind("127.0.0.1", 0)
+    with sock:
+        assert sock.getsockname()[1] > 0
+        assert not sock.getblocking()
+
+
+def test_bind_takes_the_same_port_on_every_address() -> None:
+    sockets = bind("localhost", 0)
+    try:
+        assert len({sock.getsockname()[1] for sock in sockets}) == 1
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_bind_says_what_is_in_use() -> None:
+    (sock,) = bind("127.0.0.1", 0)
+    with sock, pytest.raises(CannotListen, match=r"127\.0\.0\.1 port \d+: Address already in use"):
+        bind("127.0.0.1", sock.getsockname()[1])
+
+
+def test_bind_says_that_a_host_is_unknown() -> None:
+    with pytest.raises(CannotListen, match=r"nowhere\.invalid: "):
+        bind("nowhere.invalid", 0)
+
+
+# Certificates.
+
+
+def test_no_certificate_means_no_tls() -> None:
+    assert tls_context(Settings()) is None
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    issued = trustme.CA().issue_cert("localhost")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    return cert, key
+
+
+def test_certificate_and_key_are_read(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    context = tls_context(Settings(tls_cert=str(cert), tls_key=str(key)))
+    assert context is not None
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_missing_certificate_is_named(certificate: tuple[Path, Path]) -> None:
+    _, key = certificate
+    with pytest.raises(BadCertificate, match=r"tls_cert: 'nothing\.pem' cannot be read: No such file"):
+        tls_context(Settings(tls_cert="nothing.pem", tls_key=str(key)))
+
+
+@pytest.mark.parametrize("spoil", ["cert", "key", "other"])
+def test_certificate_that_does_not_fit_is_named(certificate: tuple[Path, Path], spoil: str) -> None:
+    cert, key = certificate
+    if spoil == "other":
+        key.write_bytes(trustme.CA().issue_cert("localhost").private_key_pem.bytes())
+    else:
+        (cert if spoil == "cert" else key).write_text("not PEM")
+    with pytest.raises(BadCertificate, match=r"tls_cert, tls_key: .* are no certificate and its key"):
+        tls_context(Settings(tls_cert=str(cert), tls_key=str(key)))
+
+
+# Stopping.
+
+
+class Draining(Recorder):
+    """Closes its connections when drained, as the worker does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draining = asyncio.Event()
+        self.may_close = asyncio.Event()
+        self.may_close.set()
+
+    async def drain(self) -> None:
+        self.draining.set()
+        await self.may_close.wait()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await super().__call__(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        await self.draining.wait()
+        await self.may_close.wait()
+        await send({"type": "websocket.close", "code": 1001, "reason": "going_away"})
+        await receive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_first_signal_drains_and_is_not_raised_again(number: signal.Signals) -> None:
+    app = Draining()
+    async with running(app, drain=app.drain) as served, connect(served.ws) as websocket:
+        signal.raise_signal(number)
+        with pytest.raises(ConnectionClosed) as closed:
+            await websocket.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "going_away")
+        await served.task
+
+
+async def test_while_it_drains_it_answers() -> None:
+    app = Draining()
+    app.may_close.clear()
+    async with running(app, drain=app.drain) as served:
+        served.server.stop()
+        await app.draining.wait()
+        assert (await served.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).startswith(
+            b"HTTP/1.1 200 "
+        )
+        app.may_close.set()
+        await served.task
+
+
+async def test_second_signal_does_not_wait() -> None:
+    app = Draining()
+    app.may_close.clear()
+    async with running(app, drain=app.drain) as served:
+        reader, writer = await served.upgrade()
+        served.server.stop()
+        await app.draining.wait()
+        served.server.stop()
+        async with asyncio.timeout(3):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+            await served.task
+        writer.close()
+
+
+async def test_client_that_never_says_goodbye_is_not_waited_for() -> None:
+    app = Draining()
+    async with running(app, drain=app.drain) as served:
+        reader, writer = await served.upgrade()
+        served.server.stop()
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"\x88\x0c\x03\xe9going_away")
+            await served.task
+        writer.close()
+
+
+async def test_a_drain_that_fails_still_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise RuntimeError("no")
+
+    async with running(Recorder(), drain=fail) as served:
+        served.server.stop()
+        await served.task
+    assert "stopping was not clean" in caplog.text
+
+
+async def test_leash_that_is_let_go_stops() -> None:
+    held, hand = socket.socketpair()
+    with held, hand:
+        async with running(Recorder(), leash=held.fileno()) as served:
+            assert (await served.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 200 "
+            )
+            hand.close()
+            async with asyncio.timeout(5):
+                await served.task

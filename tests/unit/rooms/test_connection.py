@@ -1,0 +1,138 @@
+import asyncio
+
+import pytest
+
+from relay.metrics import Metrics
+from relay.model.codec import Batch, Frame
+from relay.model.errors import GOING_AWAY, REPLACED, SLOW
+from relay.rooms.connection import QueuedConnection, WireConnection
+
+
+class FakeWire:
+    """A wire whose client has so many bytes still to take."""
+
+    def __init__(self) -> None:
+        self.out = b""
+        self.waiting = 0
+        self.closed = []
+
+    def write(self, data: bytes) -> int:
+        self.out += data
+        return self.waiting
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+
+class Client:
+    """The other end of a queued connection: takes frames while `reading` is set."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.got: list[bytes] = []
+        self.closed = None
+        self.closing = 0
+        self.metrics = Metrics()
+        self.connection = QueuedConnection(
+            send=self._send, send_close=self._close, on_close=self._on_close, limit=limit, metrics=self.metrics
+        )
+
+    async def _send(self, frame: Frame) -> None:
+        await self.reading.wait()
+        self.got.append(frame.data)
+
+    async def _close(self, reason) -> None:
+        self.closed = reason
+
+    def _on_close(self) -> None:
+        self.closing += 1
+
+
+@pytest.fixture
+def wire() -> FakeWire:
+    return FakeWire()
+
+
+@pytest.fixture
+def wired(wire: FakeWire) -> WireConnection:
+    return WireConnection(wire, limit=100, metrics=Metrics())
+
+
+def test_a_frame_goes_to_the_wire_at_once_and_as_it_is_sent(wire: FakeWire, wired: WireConnection) -> None:
+    wired.write(Frame(b"hello"))
+    wired.write_batch(Batch([Frame(b"a" * 126), Frame(b"b", is_text=False)]))
+    assert wire.out == b"\x81\x05hello" + b"\x81\x7e\x00\x7e" + b"a" * 126 + b"\x82\x01b"
+
+
+def test_a_frame_beyond_64_kilobytes_has_a_long_length() -> None:
+    assert Frame(b"x" * 65_536).wire[:10] == b"\x81\x7f" + (65_536).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_wire_on_which_too_much_waits_is_closed_as_slow(wire: FakeWire, wired: WireConnection, batch: bool) -> None:
+    wire.waiting = 100
+    wired.write(Frame(b"x"))
+    assert wired.reason is None
+    wire.waiting = 101
+    if batch:
+        wired.write_batch(Batch([Frame(b"x")]))
+    else:
+        wired.write(Frame(b"x"))
+    assert wired.reason is SLOW
+    assert wire.closed == [(4000, "slow")]
+    wired.close(GOING_AWAY)
+    wired.write(Frame(b"too late"))
+    assert wire.closed == [(4000, "slow")]
+    assert b"too late" not in wire.out
+
+
+def test_what_goes_out_is_counted(wire: FakeWire, wired: WireConnection) -> None:
+    wired.write(Frame(b"12345"))
+    wired.write_batch(Batch([Frame(b"1"), Frame(b"2")]))
+    value = wired._metrics.registry.get_sample_value
+    assert (value("relay_sent_messages_total"), value("relay_sent_bytes_total")) == (3, 7)
+
+
+async def test_queued_frames_go_out_in_order_and_a_close_comes_after_them() -> None:
+    client = Client()
+    client.connection.write(Frame(b"0"))
+    client.connection.write_batch(Batch([Frame(b"%d" % number) for number in range(1, 5)]))
+    client.connection.close(GOING_AWAY)
+    client.connection.close(REPLACED)
+    client.connection.write(Frame(b"too late"))
+    await client.connection.run_writer()
+    assert client.got == [b"0", b"1", b"2", b"3", b"4"]
+    assert client.closed is GOING_AWAY
+    assert client.closing == 1
+
+
+async def test_a_queue_past_its_limit_is_closed_and_what_waits_in_it_is_dropped() -> None:
+    client = Client(limit=100)
+    client.reading.clear()
+    writer = asyncio.create_task(client.connection.run_writer())
+    for _ in range(11):
+        client.connection.write(Frame(b"x" * 10))
+        await asyncio.sleep(0)
+    assert client.connection.reason is SLOW
+    client.reading.set()
+    await writer
+    assert client.closed is SLOW
+    assert len(client.got) == 1
+
+
+async def test_what_was_written_is_no_longer_counted() -> None:
+    client = Client(limit=100)
+    writer = asyncio.create_task(client.connection.run_writer())
+    for _ in range(50):
+        client.connection.write(Frame(b"x" * 90))
+        while client.connection._bytes:
+            await asyncio.sleep(0)
+    assert client.connection.reason is None
+    writer.cancel()
+
+
+async def test_closes_are_counted_by_reason() -> None:
+    client = Client()
+    client.connection.close(SLOW)
+    assert client.metrics.registry.get_sample_value("relay_closed_connections_total", {"reason": "slow"}) == 1
