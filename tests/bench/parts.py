@@ -34,7 +34,7 @@ from relay.rooms.keepalive import Keepalive
 from relay.rooms.room import Member
 from relay.rooms.throttle import Throttle
 from relay.rooms.worker import Worker
-from relay.wire.websocket import Limits, WebSocketProtocol
+from relay.wire.websocket import WebSocketProtocol, WireLimits
 from tests.bench.accounting import cpu_seconds
 from tests.bench.run import free_port, wait_for
 
@@ -84,7 +84,7 @@ class Stage:
         self.link = RedisConnection(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
         self.client._link = self.link
         self.ear = RedisConnection(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
-        limits = Limits(1 << 20, 1 << 16, Keepalive(1000, 1000), Throttle(), set())
+        limits = WireLimits(1 << 20, 1 << 16, Keepalive(1000, 1000), Throttle(), set())
         self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
         self.seq = {member.room: PLACE.seq for member, _ in self.members}
 
@@ -96,7 +96,7 @@ class Stage:
             self.ear.data_received(pack("subscribe", KEYS.channel(room), "1"))
         await subscribing
 
-    def _member(self, room: str, peer: str, limits: Limits) -> tuple[Member, WebSocketProtocol]:
+    def _member(self, room: str, peer: str, limits: WireLimits) -> tuple[Member, WebSocketProtocol]:
         protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
         connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics)
         session = Session(connection, self.worker, DIALECT, address="-", pause_reading=lambda *, paused: None)

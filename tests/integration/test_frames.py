@@ -11,7 +11,7 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from relay.app import create_app
 from relay.config import Settings
 from relay.model.errors import ERRORS
-from tests.unit.gateways.test_native import COMMAND
+from tests.unit.gateways.native.test_codec import COMMAND
 from tests.unit.model.test_envelope import JSON
 
 ANSWERS = {"welcome", "left", "subscribed", "presence", "pong", "ack", "error"}

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from relay.gateways.socketio.packets import CLOSE, FRAMINGS, MESSAGE, Packet
+from relay.gateways.socketio.packets import CLOSE, FRAMINGS, MESSAGE, EnginePacket
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import RedisServer, Relay, eventually
 from tests.integration.socketio import OverPolling, OverWebSocket, Packets
@@ -623,7 +623,7 @@ async def test_an_old_client_that_polls_gets_the_payloads_that_it_takes(
 ) -> None:
     room = space.removeprefix("/rooms/")
     url = f"/socket.io/?EIO={version}&transport=polling&room={room}" + ("" if binary else "&b64=1")
-    told: list[Packet] = []
+    told: list[EnginePacket] = []
     async with httpx.AsyncClient(base_url=shared.http) as http:
 
         async def poll() -> None:
@@ -634,7 +634,7 @@ async def test_an_old_client_that_polls_gets_the_payloads_that_it_takes(
 
         await poll()
         url += "&sid=" + json.loads(told[0].data)["sid"]
-        while told[-1] != Packet(MESSAGE, b"0"):
+        while told[-1] != EnginePacket(MESSAGE, b"0"):
             await poll()
         ben = await open_socket(OverWebSocket, shared)
         await ben.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}},"\u2603"]')
@@ -642,12 +642,12 @@ async def test_an_old_client_that_polls_gets_the_payloads_that_it_takes(
         while not told[-1].binary:
             await poll()
         assert told[-2:] == [
-            Packet(MESSAGE, rb'51-["blob",{"_placeholder":true,"num":0},"\u2603"]'),
-            Packet(MESSAGE, b"\1\2\xff", binary=True),
+            EnginePacket(MESSAGE, rb'51-["blob",{"_placeholder":true,"num":0},"\u2603"]'),
+            EnginePacket(MESSAGE, b"\1\2\xff", binary=True),
         ]
         assert (await http.post(url, content="nonsense")).status_code == 400
         await poll()
-    assert told[-1] == Packet(CLOSE, b"")
+    assert told[-1] == EnginePacket(CLOSE, b"")
 
 
 # Version 0.9.

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from relay.config import Settings
 from relay.model.codec import Frame
-from relay.process.server import Listener, Server, bind, run
+from relay.process.server import ListenSocket, Server, bind, run
 from relay.rooms.connection import WIRE_EXTENSION, Wire
 
 _ROOT = Path(__file__).parents[3]
@@ -88,7 +88,7 @@ async def _nothing() -> None:
 
 def _main(way: str, port: str) -> None:
     app = Starlette(routes=[WebSocketRoute("/", WAYS[way])])
-    listeners = [Listener(sock) for sock in bind("127.0.0.1", int(port))]
+    listeners = [ListenSocket(sock) for sock in bind("127.0.0.1", int(port))]
     print(listeners[0].socket.getsockname()[1], flush=True)
     run(Server(app, Settings(max_message=LARGEST // 16), listeners, drain=_nothing))
 
