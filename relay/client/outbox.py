@@ -25,7 +25,7 @@ from relay.model.errors import ERRORS
 
 _json = msgspec.json.Encoder()
 
-AGAIN = frozenset({"unavailable", "outcome_unknown", "too_fast", "out_of_order", "not_joined", "internal"})
+AGAIN = frozenset({"unavailable", "outcome_unknown", "too_fast", "out_of_order", "not_joined", "replaced", "internal"})
 """Errors after which an envelope is sent again."""
 
 _RESERVED = frozenset({"from", "id", "room", "type"})

@@ -105,7 +105,7 @@ class Codec(Protocol):
         """Names what `encode` makes: codecs of one key make the same frames."""
         ...
 
-    def receive(self, frame: Frame) -> Command:
+    def decode(self, frame: Frame) -> Command:
         """Read one frame; raise `errors.BadFrame` when it cannot be understood."""
         ...
 

@@ -1,4 +1,4 @@
-"""What a client can ask for, whatever protocol it speaks: the values a codec's `receive` returns.
+"""What a client can ask for, whatever protocol it speaks: the values a codec's `decode` returns.
 
 `room` is "" for the connection's own room. `key` is the client's mark, repeated in the answer.
 """

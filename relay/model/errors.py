@@ -50,6 +50,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),
     "bad_method": (405, "this address knows no such method; the Allow header lists those it knows"),
     "not_joined": (409, "this connection is not in that room"),
+    "replaced": (409, "a newer connection of the same client has taken over this membership"),
     "already_joined": (409, "this connection is in that room already"),
     "out_of_order": (409, "the envelope that this one comes after is not known to have been sent; nor was this one"),
     "peer_taken": (409, "the peer id is in use, and the resume key does not match"),
@@ -182,7 +183,7 @@ class OutcomeUnknown(RelayError):
 class Replaced(RelayError):
     """The sender's place in the room is held under a newer generation: its connection has lost it."""
 
-    code = "not_joined"
+    code = "replaced"
 
 
 class NotMember(RelayError):

@@ -201,7 +201,7 @@ class Membership:
             done(error)
             return
         if not self._hub.has(member):
-            done(Replaced())
+            done(NotMember())
             return
         self._bus.publish(publication, done)
 

@@ -262,7 +262,7 @@ class Session:
         allowed = self._bucket.take()
         if not allowed and self._bucket.overrun:
             self._connection.close(TOO_FAST)
-        command = self._codecs.own.receive(frame)
+        command = self._codecs.own.decode(frame)
         if len(frame.data) > settings.max_message:
             # Read all the same: whoever waits for an answer under a key gets one.
             text = f"{len(frame.data)} bytes; at most {settings.max_message} are relayed"

@@ -84,8 +84,8 @@ class NativeCodec:
         self._tagged = tagged
         self.key = "native+room" if tagged else "native"
 
-    def receive(self, frame: Frame) -> Command:
-        """See `Codec.receive`."""
+    def decode(self, frame: Frame) -> Command:
+        """See `Codec.decode`."""
         if not frame.is_text:
             raise BadFrame("binary_frame")
         return reading(_read, frame.data)

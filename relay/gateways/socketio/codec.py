@@ -71,7 +71,7 @@ _json = msgspec.json.Encoder()
 
 
 class SocketIOCodec:
-    """See `Codec`; `receive` takes a `parser.IncomingEvent`, `encoder` writes what a version has for an event.
+    """See `Codec`; `decode` takes a `parser.IncomingEvent`, `encoder` writes what a version has for an event.
 
     With `offsets`, messages have their place as the last argument, from which a client comes back (Socket.IO 4.6): the
     id, and `@room` where that is not `home`, the namespace's room. `allowed` are the events that may be emitted, `*`
@@ -88,8 +88,8 @@ class SocketIOCodec:
         self._allowed = allowed
         self._max_size = max_size
 
-    def receive(self, frame: Frame) -> Command:
-        """See `Codec.receive`."""
+    def decode(self, frame: Frame) -> Command:
+        """See `Codec.decode`."""
         assert isinstance(frame, IncomingEvent)  # noqa: S101  # nobody else hands frames to a session of this gateway
         name, mark = frame.name, _ACK + frame.id if frame.id else ""
         if name == "join":

@@ -36,7 +36,7 @@ export function endOf(code, reason) {
 
 /** Errors after which an envelope is sent again. */
 export const AGAIN = new Set([
-  'unavailable', 'outcome_unknown', 'too_fast', 'out_of_order', 'not_joined', 'internal',
+  'unavailable', 'outcome_unknown', 'too_fast', 'out_of_order', 'not_joined', 'replaced', 'internal',
 ]);
 
 /** Errors after which a room is tried again. */

@@ -36,6 +36,15 @@ async def test_a_window_of_them_goes_out_each_after_the_one_before_that_is_not_a
     assert sent(outbox) == [(4, None)]
 
 
+@pytest.mark.parametrize("code", ["not_joined", "replaced", "internal"])
+async def test_a_client_that_may_rejoin_sends_the_envelope_again(outbox: Outbox, code: str) -> None:
+    item = outbox.add({"n": 0})
+    sent(outbox)
+    outbox.refused(item.key, code, "")
+    assert not item.done.done()
+    assert sent(outbox) == [(0, None)]
+
+
 async def test_an_error_of_the_moment_sends_it_and_all_after_it_again(outbox: Outbox) -> None:
     items = [outbox.add({"n": n}) for n in range(3)]
     sent(outbox)

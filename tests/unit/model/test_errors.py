@@ -17,6 +17,11 @@ def test_every_close_for_a_failed_join_and_every_exception_has_a_declared_code()
         assert str(kind()).startswith(kind.code)
 
 
+def test_a_membership_that_was_taken_over_has_a_code_of_its_own() -> None:
+    assert (errors.Replaced().code, errors.Replaced().status) == ("replaced", 409)
+    assert errors.NotMember().code == "not_joined"
+
+
 def test_an_error_has_a_text_even_when_none_was_given() -> None:
     assert errors.Refused("room_full").text == errors.ERRORS["room_full"][1]
     assert errors.Refused("room_full").status == 409

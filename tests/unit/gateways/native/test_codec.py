@@ -44,7 +44,7 @@ ID = MessageId(5, 6)
     ],
 )
 def test_frames_and_the_commands_they_are(text: str, command: object) -> None:
-    assert PLAIN.receive(Frame(text.encode())) == command
+    assert PLAIN.decode(Frame(text.encode())) == command
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_frames_and_the_commands_they_are(text: str, command: object) -> None:
 )
 def test_frames_that_are_none(text: str, code: str, about: str, key: str) -> None:
     with pytest.raises(BadFrame) as refused:
-        PLAIN.receive(Frame(text.encode()))
+        PLAIN.decode(Frame(text.encode()))
     assert (refused.value.code, refused.value.about, refused.value.key) == (code, about, key)
 
 
 def test_binary_frames_are_refused() -> None:
     with pytest.raises(BadFrame) as refused:
-        PLAIN.receive(Frame(b"{}", is_text=False))
+        PLAIN.decode(Frame(b"{}", is_text=False))
     assert refused.value.code == "binary_frame"
 
 
@@ -89,7 +89,7 @@ COMMAND = st.fixed_dictionaries(
 @given(st.binary(max_size=300) | JSON.map(json.dumps).map(str.encode) | COMMAND.map(json.dumps).map(str.encode))
 def test_whatever_comes_is_a_command_or_a_named_refusal(data: bytes) -> None:
     try:
-        PLAIN.receive(Frame(data))
+        PLAIN.decode(Frame(data))
     except BadFrame as error:
         assert error.code in ERRORS
 

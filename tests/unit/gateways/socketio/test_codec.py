@@ -36,7 +36,7 @@ def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
     for envelope in ('{"channel":"c","message":[1]}', '{"channel":7}', "{}"):
         found = read_plain_message(b'2["message",' + envelope.encode() + b"]")
         assert found is not None
-        assert codec().receive(found) == codec().receive(incoming_event_of([b'"message"', envelope.encode()], "", ()))
+        assert codec().decode(found) == codec().decode(incoming_event_of([b'"message"', envelope.encode()], "", ()))
     for other in ('2["message",{},{}]', '2["message",{"to":"x"}]', '21["message",{}]', '2["message",{]}]', '2["x",{}]'):
         assert read_plain_message(other.encode()) is None
 
@@ -66,7 +66,7 @@ def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
     ],
 )
 def test_what_is_emitted_becomes_an_envelope_and_comes_out_as_it_was(values, envelope, channel) -> None:
-    command = codec().receive(call(*values, number="3"))
+    command = codec().decode(call(*values, number="3"))
     assert isinstance(command, Publish)
     assert command == Publish(
         (envelope or json.dumps(values[1])).encode(), (), channel, "ack:3", once=False
@@ -79,7 +79,7 @@ def test_what_is_emitted_becomes_an_envelope_and_comes_out_as_it_was(values, env
 
 def test_attachments_travel_in_base64_and_come_out_as_they_were() -> None:
     placeholder = {"_placeholder": True, "num": 0}
-    command = codec().receive(call("blob", {"it": placeholder}, attachments=(b"\1\2",)))
+    command = codec().decode(call("blob", {"it": placeholder}, attachments=(b"\1\2",)))
     assert isinstance(command, Publish)
     assert json.loads(command.envelope) == {"event": "blob", "args": [{"it": placeholder}], "attachments": ["AQI="]}
     for revision, head, prefix in ((4, b'451-["blob",', b""), (3, b'451-["blob",', b"\4")):
@@ -93,7 +93,7 @@ def test_attachments_travel_in_base64_and_come_out_as_they_were() -> None:
 
 def test_attachments_count_against_the_size_of_a_message() -> None:
     with pytest.raises(BadFrame, match="too_large"):
-        codec().receive(call("blob", {"_placeholder": True, "num": 0}, attachments=(bytes(1000),)))
+        codec().decode(call("blob", {"_placeholder": True, "num": 0}, attachments=(bytes(1000),)))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_attachments_count_against_the_size_of_a_message() -> None:
     ],
 )
 def test_events_that_the_relay_answers_itself(values, number: str, command) -> None:
-    assert codec(allowed={"offer"}).receive(call(*values, number=number)) == command
+    assert codec(allowed={"offer"}).decode(call(*values, number=number)) == command
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_events_that_the_relay_answers_itself(values, number: str, command) -> N
 )
 def test_events_that_are_refused(values, code: str) -> None:
     with pytest.raises(BadFrame) as caught:
-        codec(allowed={"message", "n" * 256}).receive(call(*values, number="1"))
+        codec(allowed={"message", "n" * 256}).decode(call(*values, number="1"))
     assert caught.value.code == code
     assert caught.value.key == "ack:1"
 
@@ -252,7 +252,7 @@ def test_the_rest_is_not_told() -> None:
 
 def test_only_calls_are_received() -> None:
     with pytest.raises(AssertionError):
-        codec().receive(Frame(b"{}"))
+        codec().decode(Frame(b"{}"))
 
 
 def test_a_message_that_is_nested_too_deep_is_no_envelope() -> None:
@@ -263,5 +263,5 @@ def test_a_message_that_is_nested_too_deep_is_no_envelope() -> None:
 @pytest.mark.parametrize("name", ["__proto__", "constructor", "relay:joined", "error"])
 def test_names_that_mean_something_to_clients_cannot_be_emitted(name: str) -> None:
     with pytest.raises(BadFrame) as refused:
-        codec().receive(call(name, 1))
+        codec().decode(call(name, 1))
     assert refused.value.code == "reserved_event"

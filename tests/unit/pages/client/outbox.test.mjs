@@ -26,6 +26,15 @@ test('a window of them goes out, each after the one before that is not acknowled
   assert.deepEqual(sent(items), [[4, undefined]]);
 });
 
+for (const code of ['not_joined', 'replaced', 'internal']) {
+  test(`a client that may rejoin sends the envelope again after ${code}`, () => {
+    const items = fill(1);
+    sent(items);
+    assert.equal(outbox.refused(items[0].key, code, ''), true);
+    assert.deepEqual(sent(items), [[0, undefined]]);
+  });
+}
+
 test('an error of the moment sends it and all after it again', () => {
   const items = fill(3);
   sent(items);
