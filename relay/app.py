@@ -29,7 +29,7 @@ def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Star
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         async with Worker(settings) as worker:
             app.state.worker = worker
-            await worker.settle()
+            await worker.wait_until_ready()
             yield {"worker": worker}
 
     middleware = list(http.middleware(settings))

@@ -11,7 +11,7 @@ from relay import __version__
 from relay.http.local_workers import NoReply, WorkerReply, ask_all
 from relay.http.request import read_choice, worker_of
 from relay.http.responses import ApiResponse
-from relay.rooms.worker import Health
+from relay.rooms.health import Health
 
 
 class HealthEndpoint:

@@ -65,7 +65,7 @@ class RoomEndpoint:
         require_token(request, self._settings, "publishing over HTTP")
         room = _room(request)
         envelope = await read_json(request, self._settings.max_message)
-        receipt = await worker_of(request.scope).publish(room, envelope)
+        receipt = await worker_of(request.scope).publish_from_server(room, envelope)
         return ApiResponse({"id": str(receipt.id), "repeat": receipt.repeat})
 
 

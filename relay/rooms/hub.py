@@ -28,7 +28,8 @@ from relay.model.events import (
     TakenOver,
     Welcome,
 )
-from relay.rooms.room import LocalRoom, Member
+from relay.rooms.member import Member
+from relay.rooms.room import LocalRoom
 
 log = logging.getLogger("relay.rooms.hub")
 
@@ -90,10 +91,10 @@ class Hub:
         self._metrics.members.inc()
         member.generation = generation
         member.since = replay.id
-        member.tell(welcome)
+        member.send(welcome)
         if welcome.recovered:
             replayed = sum(self._hand_over(member, event) for event in replay.events)
-            member.tell(Recovered(member.room, replay.id, replayed))
+            member.send(Recovered(member.room, replay.id, replayed))
         self._hand_over_backlog(room, member)
         if room.last == BEFORE_ALL:
             # Nobody here knows of anything earlier; what is still to come of it is not news.
@@ -135,7 +136,7 @@ class Hub:
         if self.remove(member):
             member.connection.close(REPLACED)
 
-    def when_passed(self, room: str, message_id: MessageId, callback: Callable[[], None]) -> None:
+    def when_delivered(self, room: str, message_id: MessageId, callback: Callable[[], None]) -> None:
         """Call back once everything up to this id was delivered here; at once, if that is so or nobody is here."""
         here = self._rooms.get(room)
         if here is None or message_id <= here.last:
@@ -189,7 +190,7 @@ class Hub:
             if here.joined or here.left:
                 self._tell_presence(here)
             for member in here.watchers:
-                member.tell(PresenceList(room, roster))
+                member.send(PresenceList(room, roster))
 
     # What the bus delivers.
 
@@ -261,7 +262,7 @@ class Hub:
             targets = [room.members[peer] for peer in dict.fromkeys(message.to) if peer in room.members]
         frames: dict[str, Frame] = {}
         for member in targets:
-            if member.hears(message):
+            if member.receives(message):
                 key = member.codec.key
                 frame = frames.get(key)
                 if frame is None:
@@ -291,7 +292,7 @@ class Hub:
             if member.channels is None and (member.echo or member.peer not in senders):
                 member.connection.write_batch(batch)
                 continue
-            frames = [frame for message, frame in zip(messages, batch.frames, strict=True) if member.hears(message)]
+            frames = [frame for message, frame in zip(messages, batch.frames, strict=True) if member.receives(message)]
             if frames:
                 member.connection.write_batch(Batch(frames))
         if room.waiting:
@@ -352,13 +353,13 @@ class Hub:
     def _hand_over(self, member: Member, event: RoomEvent) -> bool:
         """Tell one member of one event, as live delivery would; returns whether it was an envelope for this member."""
         if isinstance(event, Message):
-            if member.hears(event):
+            if member.receives(event):
                 member.connection.write(self._encode(member.codec, event))
                 return True
         elif not isinstance(event, TakenOver) and member.presence and event.peer != member.peer:
             joined = (event.peer,) if isinstance(event, MemberJoined) else ()
             left = (event.peer,) if isinstance(event, MemberLeft) else ()
-            member.tell(PresenceChange(member.room, event.id, joined, left))
+            member.send(PresenceChange(member.room, event.id, joined, left))
         return False
 
     def _settle(self, room: LocalRoom) -> None:
@@ -393,9 +394,9 @@ class Hub:
         failure = self._count_loss(room.name, message_id, reason)
         for member in [*room.members.values(), *(one for one in room.joining if one.generation)]:
             if member.since < message_id:
-                member.tell(failure)
+                member.send(failure)
                 if member.presence and roster is not None:
-                    member.tell(PresenceList(room.name, roster))
+                    member.send(PresenceList(room.name, roster))
         room.last = max(room.last, message_id)
 
     def _count_loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:

@@ -18,7 +18,7 @@ from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Loss, Replay, Roster, Welcome
 from relay.model.names import SERVER
 from relay.rooms.hub import Hub
-from relay.rooms.room import Member
+from relay.rooms.member import Member
 
 log = logging.getLogger("relay.rooms.membership")
 
@@ -94,7 +94,7 @@ class Membership:
         is in no room then.
         """
         resume = self._random.resume_key()
-        current, previous = ids.fingerprint(resume), moved.returns_with if moved else ids.fingerprint(offered)
+        current, previous = ids.fingerprint(resume), moved.stable_resume if moved else ids.fingerprint(offered)
         entry = PresenceEntry(member.room, member.peer, 0, current, seen=self._seen(member.room))
         announced = self._announced
         try:
@@ -114,7 +114,7 @@ class Membership:
                 self._metrics.recoveries.labels(replay.lost or "recovered").inc()
             member.version, member.began = MembershipVersion(given.generation, given.id.epoch), given.began
             member.resume, member.previous_resume = current, previous
-            member.returns_with = previous if moved or recovered else current
+            member.stable_resume = previous if moved or recovered else current
             welcome = Welcome(
                 member.room, member.peer, since if since is not None and recovered else given.id, resume, given.resumed,
                 recovered, replay.lost, given.roster, key, first=given.first,
@@ -208,7 +208,7 @@ class Membership:
     def _measure(self, room: str, receipt: Receipt, started: float) -> None:
         self._metrics.publish_seconds.observe(self._clock() - started)
         observe = self._metrics.delivery_seconds.observe
-        self._hub.when_passed(room, receipt.id, lambda: observe(self._clock() - started))
+        self._hub.when_delivered(room, receipt.id, lambda: observe(self._clock() - started))
 
     async def publish_from_server(self, room: str, command: Publish) -> Receipt:
         """Send an envelope that no member sent; raises what `Bus.publish` tells."""

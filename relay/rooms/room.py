@@ -2,72 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from relay.model.codec import Codec
-from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
-from relay.model.events import Event, Message, RoomEvent
-from relay.rooms.connection import Connection
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.events import Message, RoomEvent
+from relay.rooms.member import Member
 
 _FEW = 4
 """Members among whom it is cheaper to send messages one by one than to put several together first."""
-
-
-class Member:
-    """A connection's membership of one room.
-
-    `generation` is 0 until the place is given, `channels` None while it hears all, `since` the room's id when it was
-    welcomed, `began` the one with which it first had the place. `resume` and `previous_resume` are fingerprints, as is
-    `returns_with`: of the key with which a client comes back that keeps one key for as long as it is recovered.
-    `backlog` holds what arrives before the welcome is out.
-    """
-
-    __slots__ = (
-        "backlog",
-        "began",
-        "channels",
-        "codec",
-        "connection",
-        "echo",
-        "generation",
-        "peer",
-        "presence",
-        "previous_resume",
-        "resume",
-        "returns_with",
-        "room",
-        "since",
-        "version",
-    )
-
-    def __init__(
-        self, connection: Connection, codec: Codec, room: str, peer: str, *, echo: bool = False, presence: bool = False
-    ) -> None:
-        self.connection = connection
-        self.codec = codec
-        self.room = room
-        self.peer = peer
-        self.echo = echo
-        self.presence = presence
-        self.channels: set[str] | None = None
-        self.generation = 0
-        self.version = MembershipVersion()
-        self.resume = ""
-        self.previous_resume = ""
-        self.returns_with = ""
-        self.since = BEFORE_ALL
-        self.began = BEFORE_ALL
-        self.backlog: list[RoomEvent] = []
-
-    def tell(self, event: Event) -> None:
-        """Write one event to this member alone."""
-        self.connection.write(self.codec.encode(event))
-
-    def hears(self, message: Message) -> bool:
-        """Whether a message of this room is for this member: by sender, addressees and channel."""
-        if message.sender == self.peer and not self.echo:
-            return False
-        if message.to and self.peer not in message.to:
-            return False
-        return self.channels is None or message.channel in self.channels
 
 
 class LocalRoom:

@@ -6,14 +6,13 @@ import os
 import random
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from relay import __version__, ids
-from relay.backend.bus import Bus
+from relay.backend.bus import Bus, Published
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
@@ -26,6 +25,7 @@ from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredR
 from relay.config import Settings
 from relay.limits import AddressLimits, LogTerms
 from relay.metrics import Metrics
+from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL, MessageId, Receipt, read_envelope
 from relay.model.errors import GOING_AWAY, Refused, RelayError
 from relay.model.events import Message, Roster
@@ -33,8 +33,10 @@ from relay.model.json_text import reading
 from relay.model.names import check_room
 from relay.rooms.clients import Client, Clients
 from relay.rooms.gaps import GapRecovery
+from relay.rooms.health import Check, Health
 from relay.rooms.heartbeat import Heartbeat, beat_interval
 from relay.rooms.hub import Hub
+from relay.rooms.member import Member
 from relay.rooms.membership import Membership
 from relay.rooms.throttle import Throttle
 
@@ -53,29 +55,6 @@ _PRESENCE_BATCH = 0.02
 """Seconds for which joins and leaves are gathered before members are told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at: whether it is as it should be, and in words how it is."""
-
-    ok: bool
-    text: str
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """A worker's state; `ready` when clients may be sent to it. `uptime` is in seconds."""
-
-    ready: bool
-    worker: str
-    version: str
-    uptime: float
-    rooms: int
-    connections: int
-    draining: bool
-    checks: dict[str, Check]
-
-
 class Worker:
     """Opened and closed by `async with`; the edges (gateways, HTTP) know nothing below it."""
 
@@ -89,15 +68,15 @@ class Worker:
         self.disconnects = Throttle()
         self.clients = Clients(rate=settings.drain_rate, patience=settings.drain_timeout)
         self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
-        self.hub = Hub(
+        self._hub = Hub(
             self.metrics,
             later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
             on_gap=lambda rooms: self._gap_recovery.begin(rooms),
         )
         self._bus, self._presence, self._leases, self._parts = self._backend()
-        self._gap_recovery = GapRecovery(self.hub, self._bus, self._presence, lease=settings.worker_lease)
-        self.membership = Membership(
-            self.hub,
+        self._gap_recovery = GapRecovery(self._hub, self._bus, self._presence, lease=settings.worker_lease)
+        self._membership = Membership(
+            self._hub,
             self._bus,
             self._presence,
             grace=settings.reconnect_grace,
@@ -105,8 +84,11 @@ class Worker:
             metrics=self.metrics,
             random=self.random,
         )
+        # Called for each message: bound here, and not wrapped in methods, they cost no further call.
+        self.publish: Callable[[Member, Publish, Published], None] = self._membership.publish
+        self.when_delivered: Callable[[str, MessageId, Callable[[], None]], None] = self._hub.when_delivered
         self._heartbeat = Heartbeat(
-            self.membership,
+            self._membership,
             self._leases,
             self._bus,
             interval=beat_interval(settings.worker_lease),
@@ -147,7 +129,7 @@ class Worker:
 
     # What the edges ask.
 
-    async def settle(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until ready, but not for long, as health is to tell what is missing.
 
         To be called ahead of the first client, who would be refused else: a load balancer may send some at once.
@@ -164,7 +146,7 @@ class Worker:
         return not self._draining and self._works
 
     @property
-    def open(self) -> bool:
+    def accepts_clients(self) -> bool:
         """Whether clients that come are let in; asked at every handshake."""
         return not self._closing and self._works
 
@@ -200,15 +182,51 @@ class Worker:
             worker=self.id,
             version=__version__,
             uptime=self.clock() - self._started,
-            rooms=len(self.hub),
+            rooms=len(self._hub),
             connections=len(self.clients),
             draining=self._draining,
             checks=checks,
         )
 
+    async def join(
+        self,
+        member: Member,
+        *,
+        offered: str,
+        since: MessageId | None,
+        key: str = "",
+        moved: Member | None = None,
+        back: bool = False,
+    ) -> None:
+        """Let a member into its room and send it the welcome.
+
+        `offered` is the resume key that the client sent ("" for none), `since` the last id that it says it has seen.
+        `moved` is the client's membership of the room that it leaves for this one. With `back`, only an existing entry
+        is resumed, and no new one made. Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or
+        `OutcomeUnknown`; the member is in no room then.
+        """
+        await self._membership.join(member, offered=offered, since=since, key=key, moved=moved, back=back)
+
+    def leave(self, member: Member, *, hold: bool) -> asyncio.Future[None]:
+        """End a membership: at once, or with `hold` after the reconnect grace time.
+
+        Never fails: a leave that Redis did not take is retried. The future is done after the first attempt.
+        """
+        return self._membership.leave(member, hold=hold)
+
+    def newest_id(self, member: Member) -> MessageId:
+        """The newest id of the member's room; all events up to it have been written to the member.
+
+        Joins and leaves that still wait to be sent together are written first.
+        """
+        room = self._hub.get(member.room)
+        if room and (room.joined or room.left):
+            self._hub.tell_presence()
+        return max(member.since, room.last) if room else member.since
+
     async def roster(self, room: str) -> Roster:
         """Who is in a room; raises `Unavailable` or `OutcomeUnknown`."""
-        return await self.membership.roster(room)
+        return await self._membership.roster(room)
 
     async def detect(self, name: str, room: str) -> bool:
         """Whether a name is in use, as somebody asks who is in `room`.
@@ -217,10 +235,10 @@ class Worker:
         this one. Raises `Unavailable` or `OutcomeUnknown`.
         """
         with suppress(Refused):
-            roster = await self.membership.roster(check_room(name))
+            roster = await self._membership.roster(check_room(name))
             if roster.count > (name == room):
                 return True
-        here = self.hub.get(room)
+        here = self._hub.get(room)
         if here is None or here.last == BEFORE_ALL:
             return False
         epoch, seq = here.last
@@ -234,9 +252,12 @@ class Worker:
         """Every room of the fleet and its number of members; raises `Unavailable` or `OutcomeUnknown`."""
         return await self._presence.rooms()
 
-    async def publish(self, room: str, envelope: bytes) -> Receipt:
-        """Send an envelope that comes from a server; raises as `envelope.read` and `Bus.publish` do."""
-        return await self.membership.publish_from_server(room, reading(read_envelope, envelope))
+    async def publish_from_server(self, room: str, envelope: bytes) -> Receipt:
+        """Publish an envelope that an application server sent over HTTP.
+
+        Raises `BadFrame` when it cannot be read, and `Refused`, `Unavailable` or `OutcomeUnknown` when it was not sent.
+        """
+        return await self._membership.publish_from_server(room, reading(read_envelope, envelope))
 
     def register(self, client: Client) -> None:
         """A client is one of this worker's, until `unregister`."""
@@ -292,7 +313,7 @@ class Worker:
         kept = LogTerms(settings.history_size, settings.history_ttl, settings.send_buffer // 2)
         if not settings.redis_url:
             rooms = MemoryRooms(self.clock, time.time, kept)
-            bus = MemoryBus(self.hub.deliver, rooms, kept)
+            bus = MemoryBus(self._hub.deliver, rooms, kept)
             return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
         keys = Keys(settings.redis_prefix)
         dialer = Dialer(
@@ -308,7 +329,7 @@ class Worker:
             on_reconnect=self.metrics.bus_reconnects.inc,
         )
         redis_bus = RedisBus(
-            self.hub.deliver,
+            self._hub.deliver,
             client,
             dialer,
             keys=keys,

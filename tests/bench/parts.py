@@ -31,7 +31,7 @@ from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.events import Replay, Welcome
 from relay.rooms.connection import WireConnection
 from relay.rooms.keepalive import Keepalive
-from relay.rooms.room import Member
+from relay.rooms.member import Member
 from relay.rooms.throttle import Throttle
 from relay.rooms.worker import Worker
 from relay.wire.websocket import WebSocketProtocol, WireLimits
@@ -103,8 +103,8 @@ class Stage:
         protocol.attach(session)
         member = Member(connection, DIALECT.own, room, peer)
         member.version = FENCE
-        self.worker.hub.expect(member)
-        self.worker.hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
+        self.worker._hub.expect(member)
+        self.worker._hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
         session._own, session._peer, session._members[room], session._busy = room, peer, member, False
         return member, protocol
 

@@ -11,7 +11,7 @@ def refusal(worker: Worker, origin: str | None, address: str) -> str:
     allowed = worker.settings.allowed_origins
     if origin is not None and "*" not in allowed and origin not in allowed:
         return "bad_origin"
-    if not worker.open:
+    if not worker.accepts_clients:
         return "unavailable"
     if worker.full:
         return "worker_full"

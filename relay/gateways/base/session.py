@@ -38,7 +38,7 @@ from relay.model.events import (
 )
 from relay.model.names import check_room
 from relay.rooms.connection import Connection
-from relay.rooms.room import Member
+from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.session")
@@ -233,7 +233,7 @@ class Session:
 
     def _leave_all(self) -> None:
         members, self._members = self._members, {}
-        leave = self._worker.membership.leave
+        leave = self._worker.leave
         for member in members.values():
             if self._goodbye or not self._returns:
                 leave(member, hold=False)
@@ -296,7 +296,7 @@ class Session:
     def _publish(self, command: Publish) -> None:
         member = self._member(command.room)
         self._publishing += 1
-        self._worker.membership.publish(member, command, partial(self._published, member, command.key))
+        self._worker.publish(member, command, partial(self._published, member, command.key))
 
     def _published(self, member: Member, key: str, outcome: Receipt | RelayError) -> None:
         if isinstance(outcome, RelayError):
@@ -324,7 +324,7 @@ class Session:
             if not answered:
                 answered = True
                 late.cancel()
-                member.tell(Ack(member.room, message_id, key))
+                member.send(Ack(member.room, message_id, key))
                 self._published_one()
 
         def give_up() -> None:
@@ -333,7 +333,7 @@ class Session:
             self._published(member, key, OutcomeUnknown("Redis has it, but this worker did not hear of it in time"))
 
         late = asyncio.get_running_loop().call_later(self._worker.settings.publish_timeout, give_up)
-        self._worker.hub.when_passed(member.room, message_id, passed)
+        self._worker.when_delivered(member.room, message_id, passed)
 
     async def _join(
         self,
@@ -347,9 +347,7 @@ class Session:
         member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)
         if command.channels is not None:
             member.channels = self._checked_channels(command.channels)
-        await self._worker.membership.join(
-            member, offered=command.resume, since=since, key=command.key, moved=moved, back=back
-        )
+        await self._worker.join(member, offered=command.resume, since=since, key=command.key, moved=moved, back=back)
         self._members[command.room] = member
 
     async def _join_more(self, command: Join) -> None:
@@ -369,18 +367,18 @@ class Session:
         check_room(command.room)
         left = self._member("")
         if command.room == left.room:
-            self._tell(Welcome(left.room, left.peer, self._newest(left), "", resumed=True, key=command.key))
+            self._tell(Welcome(left.room, left.peer, self._worker.newest_id(left), "", resumed=True, key=command.key))
             return
         await self._join(Join(command.room, key=command.key), None, self._codecs.own, moved=left)
         del self._members[left.room]
         self._own = command.room
-        self._worker.membership.leave(left, hold=False)
+        self._worker.leave(left, hold=False)
 
     def _leave(self, command: Leave) -> None:
         member = self._member(command.room)
         del self._members[member.room]
         gone = LeftRoom(member.room, command.key)
-        self._worker.membership.leave(member, hold=False).add_done_callback(lambda _: self._tell(gone))
+        self._worker.leave(member, hold=False).add_done_callback(lambda _: self._tell(gone))
 
     async def _list(self, command: AskPresence) -> None:
         room = check_room(command.room) if command.room else self._own
@@ -407,14 +405,7 @@ class Session:
 
     def _answer(self, ping: Ping) -> None:
         member = self._member(ping.room)
-        self._tell(Pong(member.room, self._newest(member), ping.key))
-
-    def _newest(self, member: Member) -> MessageId:
-        """The newest id of a room; that a member is told it means that it was told all before."""
-        here = self._worker.hub.get(member.room)
-        if here and (here.joined or here.left):
-            self._worker.hub.tell_presence()
-        return max(member.since, here.last) if here else member.since
+        self._tell(Pong(member.room, self._worker.newest_id(member), ping.key))
 
     def _checked_channels(self, channels: Sequence[str]) -> set[str]:
         most = self._worker.settings.channels_per_room

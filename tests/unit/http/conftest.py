@@ -17,7 +17,7 @@ from relay.config import Settings
 from relay.metrics import Metrics
 from relay.model.envelope import Receipt
 from relay.model.events import Roster
-from relay.rooms.worker import Check, Health
+from relay.rooms.health import Check, Health
 
 READY = Health(
     ready=True,
@@ -63,7 +63,7 @@ class FakeWorker:
         self._fail()
         return self.listed
 
-    async def publish(self, room: str, envelope: bytes) -> Receipt:
+    async def publish_from_server(self, room: str, envelope: bytes) -> Receipt:
         self._fail()
         self.published.append((room, envelope))
         return Receipt(b"7-%d" % len(self.published))

@@ -24,7 +24,7 @@ from relay.model.events import (
 )
 from relay.rooms.connection import QueuedConnection, WireConnection
 from relay.rooms.hub import Hub
-from relay.rooms.room import Member
+from relay.rooms.member import Member
 
 
 class FakeConnection:
@@ -420,20 +420,20 @@ def test_who_is_taken_over_while_the_log_is_read_is_replaced(world: World) -> No
 def test_an_acknowledgement_waits_for_what_comes_before_it(world: World) -> None:
     world.add("a")
     passed = []
-    world.hub.when_passed("room", ident(2), lambda: passed.append(2))
+    world.hub.when_delivered("room", ident(2), lambda: passed.append(2))
     world.hub.deliver([message(1)])
     assert passed == []
     world.hub.deliver([message(2)])
     assert passed == [2]
-    world.hub.when_passed("room", ident(1), lambda: passed.append(1))
-    world.hub.when_passed("elsewhere", ident(9), lambda: passed.append(9))
+    world.hub.when_delivered("room", ident(1), lambda: passed.append(1))
+    world.hub.when_delivered("elsewhere", ident(9), lambda: passed.append(9))
     assert passed == [2, 1, 9]
 
 
 def test_those_who_wait_are_not_forgotten_with_the_room(world: World) -> None:
     a = world.add("a")
     passed = []
-    world.hub.when_passed("room", ident(9), lambda: passed.append(9))
+    world.hub.when_delivered("room", ident(9), lambda: passed.append(9))
     assert world.hub.remove(a)
     assert passed == [9]
     assert world.metrics.registry.get_sample_value("relay_rooms") == 0
@@ -478,7 +478,7 @@ def test_those_who_wait_are_called_after_a_burst(world: World) -> None:
     for peer in "abcde":
         world.add(peer)
     passed = []
-    world.hub.when_passed("room", ident(2), lambda: passed.append(2))
+    world.hub.when_delivered("room", ident(2), lambda: passed.append(2))
     world.hub.deliver([message(1), message(2), message(3)])
     assert passed == [2]
 

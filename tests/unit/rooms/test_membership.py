@@ -21,8 +21,8 @@ from relay.model.envelope import MessageId
 from relay.model.errors import REPLACED, OutcomeUnknown, Refused, RelayError, Replaced, Unavailable
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
+from relay.rooms.member import Member
 from relay.rooms.membership import Membership
-from relay.rooms.room import Member
 
 TERMS = Terms(10, 15, 0.5, 3600, 3600, 100, 100)
 

@@ -111,7 +111,7 @@ async def test_what_a_client_sent_before_it_went_is_sent_and_then_it_leaves(code
         await listener.until(lambda: len(listener.connection.told) == 6)
         assert [event["n"] for event in listener.connection.told[1:]] == list(range(5))
         worker = listener.session._worker
-        await listener.until(lambda: not worker.hub.get("room").members.get("q"))
+        await listener.until(lambda: not worker._hub.get("room").members.get("q"))
         await asyncio.sleep(0)
         assert (await worker.roster("room")).count == here
 
