@@ -40,8 +40,11 @@ class Wire(Protocol):
     Nothing is sent by ASGI then, and nothing received.
     """
 
-    def attach(self, receiver: Receiver) -> None:
-        """From now on, until it is lost, what comes goes to `receiver`; call it after the accept."""
+    def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
+        """Deliver all further messages, and the end of the connection, to `receiver`; call it after the accept.
+
+        Without `keepalive`, the server stops sending WebSocket pings: the client protocol has a heartbeat of its own.
+        """
         ...
 
     def write(self, data: bytes) -> int:

@@ -124,9 +124,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # Wire.
 
-    def attach(self, receiver: Receiver) -> None:
+    def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
         """See `Wire.attach`."""
         self._receiver = receiver
+        if not keepalive:
+            self._limits.keepalive.remove(self)
 
     def write(self, data: bytes) -> int:
         """See `Wire.write`."""

@@ -29,10 +29,19 @@ Opening = Callable[[Connection, PauseReading], tuple[Receiver, Coroutine[Any, An
 """Makes what serves a connection that was let in: who is to receive what comes, and what is to be done at first."""
 
 
-async def serve(scope: Scope, receive: Receive, send: Send, *, opening: Opening, subprotocol: str | None) -> None:
+async def serve(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    opening: Opening,
+    subprotocol: str | None,
+    keepalive: bool = True,
+) -> None:
     """Let a client in, or say why not; returns once it is in, if the server keeps the connection, else at its end.
 
-    It counts against its `client_address` until that is released, which is for the receiver to see to.
+    It counts against its `client_address` until that is released, which is for the receiver to see to. Without
+    `keepalive`, the server sends no WebSocket pings: the client protocol has a heartbeat of its own.
     """
     worker: Worker = scope["state"]["worker"]
     address = client_address(scope)
@@ -59,7 +68,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, *, opening: Opening,
     elif wire is not None:
         connection = WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics)
         receiver, begin = opening(connection, wire.pause_reading)
-        wire.attach(receiver)
+        wire.attach(receiver, keepalive=keepalive)
         await begin
 
 

@@ -45,6 +45,7 @@ class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.wrote = asyncio.Event()
         self.reading = True
         self.closing = False
 
@@ -53,6 +54,10 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
+        self.wrote.set()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -484,6 +489,21 @@ async def test_client_with_pongs_stays(app: Recorder) -> None:
         writer.write(b"\x81\x82\x00\x00\x00\x00hi")
         assert (await app.heard.get())["text"] == "hi"
         writer.close()
+
+
+async def test_a_receiver_with_a_heartbeat_of_its_own_gets_no_websocket_pings() -> None:
+    pacer: Any = None
+    limits = WireLimits(2000, 1000, Keepalive(0.02, 5), pacer, set())
+    pinged, quiet = FakeTransport(), FakeTransport()
+    for transport, keepalive in ((pinged, True), (quiet, False)):
+        protocol = WebSocketProtocol(transport, limits, FakeReceiver())
+        protocol.opened()
+        protocol.attach(FakeReceiver(), keepalive=keepalive)
+    async with asyncio.timeout(5):
+        while pinged.written.count(b"\x89\x04ping") < 3:
+            await pinged.wrote.wait()
+            pinged.wrote.clear()
+    assert quiet.written == b""
 
 
 async def test_client_that_is_not_read_is_not_blamed_for_its_pongs(app: Recorder) -> None:
