@@ -76,13 +76,13 @@ class Stage:
     """A worker with everybody in their rooms, and nothing behind its sockets and links."""
 
     def __init__(self) -> None:
-        self.worker = Worker(Settings(redis="redis://localhost:1", message_rate=1e6, message_burst=10**7))
+        self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6, message_burst=10**7))
         bus = self.worker._bus
         assert isinstance(bus, RedisBus)
         self.bus, self.client = bus, bus._client
         self.client._loop = asyncio.get_running_loop()
         self.link = RedisConnection(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
-        self.client._link = self.link
+        self.client._connection = self.link
         self.ear = RedisConnection(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
         limits = WireLimits(1 << 20, 1 << 16, Keepalive(1000, 1000), Throttle(), set())
         self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
@@ -197,7 +197,7 @@ def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
     tail, rest = b'peer \n"bench"\n%b,"from":"peer","id":"' % ENVELOPE[:-1], "1 0 3600000 150000 10000 120000 0 "
 
     def script(sha: object, log: int) -> list[bytes]:
-        claim = (FENCE.version, FENCE.epoch, PLACE.seq)
+        claim = (FENCE.number, FENCE.epoch, PLACE.seq)
         return [
             pack("EVALSHA", str(sha), 4, *KEYS.of_room(room), KEYS.channel(room), tail, *claim, log, 0, rest)
             for room in channels
@@ -226,7 +226,7 @@ def redis_parts() -> None:
                 for room in rooms:
                     meta, _, _, log = KEYS.of_room(room)
                     client.ask(
-                        pack("DEL", meta, log) + pack("HSET", meta, "e", FENCE.epoch, FENCE.version, PLACE.seq), 2
+                        pack("DEL", meta, log) + pack("HSET", meta, "e", FENCE.epoch, FENCE.number, PLACE.seq), 2
                     )
                 before = cpu_seconds([process])
                 for _ in range(ROUNDS):
