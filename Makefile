@@ -16,7 +16,7 @@ export PATH := $(PATH):/usr/sbin
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-deploy chaos bench bench-quick bench-parts lint format lock tools clean
+.PHONY: help run test coverage test-deploy chaos bench bench-quick bench-parts lint format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
@@ -26,6 +26,11 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 
 test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
 	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(VENV)/.installed-dev tools ## Report how much of the core the unit and contract tests run, per package.
+	@mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest tests/unit tests/contract --quiet $(ARGS)
+	$(BIN)/python -m tests.checks.coverage
 
 test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker, and test it; ARGS="--record" keeps the table.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
