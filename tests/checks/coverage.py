@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 PACKAGES = ("relay/rooms", "relay/backend", "relay/model", "relay/wire")
