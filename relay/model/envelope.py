@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from relay.model.commands import Publish
 from relay.model.errors import BadFrame, Refused
+from relay.model.json_text import FRAME_NESTING, check_nesting, nests_deeper, too_deep
 from relay.model.names import check_peer
 
 MAX_ADDRESSEES = 100
@@ -155,6 +156,7 @@ def read_envelope(text: bytes) -> Publish:
         text.decode()
     except UnicodeDecodeError as error:
         raise BadFrame("bad_json", str(error), about="envelope") from None
+    check_nesting(text)
     return _publish(_decode(text), text)
 
 
@@ -163,19 +165,27 @@ def read_frame(text: bytes) -> Publish | None:
 
     An object with a `type` is no envelope: None, and nothing else of it was looked at.
     """
+    deep = nests_deeper(text)
+    if deep:
+        # A command around an envelope may have one level more.
+        check_nesting(text, FRAME_NESTING)
     try:
         head = _decode(text)
     except BadFrame as error:
         if error.code == "bad_envelope" and _is_command(text):
             return None
         raise
-    return None if head.type is not UNSET else _publish(head, text)
+    if head.type is not UNSET:
+        return None
+    if deep:
+        raise too_deep()
+    return _publish(head, text)
 
 
 def _is_command(text: bytes) -> bool:
     try:
         return _typed.decode(text).type is not UNSET
-    except (msgspec.MsgspecError, RecursionError):
+    except msgspec.MsgspecError:
         return False
 
 
@@ -186,8 +196,6 @@ def _decode(text: bytes) -> _Head:
         raise BadFrame("bad_envelope", str(error), about="envelope") from None
     except msgspec.DecodeError as error:
         raise BadFrame("bad_json", str(error), about="envelope") from None
-    except RecursionError:
-        raise BadFrame("bad_json", "nested too deep to be read", about="envelope") from None
 
 
 def _publish(head: _Head, text: bytes) -> Publish:

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 
+import httpx2 as httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -20,7 +21,11 @@ SMALL = {
     "rooms_per_connection": 2,
     "channels_per_room": 3,
 }
-DEEP = '{"a":' + "[" * 10_000 + "]" * 10_000 + "}"
+
+
+def nested(levels: int) -> str:
+    """An envelope with so many levels of nesting."""
+    return '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ async def relay(fleet_of: MakeFleet) -> Relay:
 
 @pytest.fixture
 async def big(fleet_of: MakeFleet) -> Relay:
-    [relay] = await fleet_of(1)
+    [relay] = await fleet_of(1, admin_token="secret")
     return relay
 
 
@@ -95,11 +100,24 @@ async def test_a_bad_frame_is_answered(relay: Relay, enter: MakeClient, frame, c
     assert await relay.metric("relay_errors_total", code=code) >= 1
 
 
-async def test_nesting_that_no_parser_likes(big: Relay, enter: MakeClient) -> None:
+@pytest.mark.parametrize("levels", [129, 5000, 15_000])
+async def test_nesting_beyond_the_bound_is_refused_on_every_way_in(big: Relay, enter: MakeClient, levels: int) -> None:
     sender, neighbour = await enter(big), await enter(big)
-    await sender.send(DEEP)
-    assert (await sender.next())["code"] == "bad_json"
+    for text in (nested(levels), f'{{"type":"publish","envelope":{nested(levels)}}}'):
+        await sender.send(text)
+        assert (await sender.next())["code"] == "bad_json"
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer secret"}
+    async with httpx.AsyncClient(base_url=big.http, headers=headers) as http:
+        answer = await http.post("/rooms/room", content=nested(levels))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_json")
     await unharmed(sender, neighbour)
+
+
+async def test_nesting_up_to_the_bound_is_relayed(big: Relay, enter: MakeClient) -> None:
+    sender, neighbour = await enter(big), await enter(big)
+    for text in (nested(128), f'{{"type":"publish","envelope":{nested(128)}}}'):
+        await sender.send(text)
+        assert (await neighbour.raw()).startswith(nested(128)[:-1])
 
 
 async def test_a_key_that_stands_twice_counts_as_the_last(relay: Relay, enter: MakeClient) -> None:

@@ -22,6 +22,7 @@ from relay.metrics import Metrics
 from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
 from relay.model.errors import NotMember, OutcomeUnknown, Refused, RelayError, Replaced
 from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
+from relay.model.json_text import nests_deeper
 
 log = logging.getLogger("relay.bus")
 
@@ -282,6 +283,9 @@ def decode(room: str, payload: bytes) -> RoomEvent:
     kind = payload[:2]
     if kind == b"m ":
         head, channel, body = payload.split(b"\n", 2)
+        if nests_deeper(body):
+            # A worker of an earlier version bounded nesting less strictly; its message would break clients here.
+            raise ValueError("a message nested too deep")
         _, message_id, sender, to = head.split(b" ")
         return Message(
             room,

@@ -37,6 +37,13 @@ def test_payloads_and_the_events_they_are(payload: bytes, event: object) -> None
     assert decode("r", payload) == event
 
 
+def test_a_message_that_an_older_worker_let_through_is_not_understood() -> None:
+    nested = b'm 7-8 p \n""\n{"a":' + b"[" * 127 + b"]" * 127
+    assert isinstance(decode("r", nested), Message)
+    with pytest.raises(ValueError, match="nested"):
+        decode("r", nested.replace(b"[]", b"[[]]"))
+
+
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"m 1-1 " + tail))
 def test_a_payload_from_elsewhere_is_a_value_error_at_worst(payload: bytes) -> None:
     with contextlib.suppress(ValueError):
