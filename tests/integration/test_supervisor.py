@@ -49,7 +49,7 @@ else:
     signal.signal(signal.SIGTERM, goodbye)
 note("ready")
 server = socket.socket(socket.AF_UNIX)
-path = brief["siblings"][brief["index"]]
+path = brief["local_workers"][brief["index"]]
 if os.path.exists(path):
     os.unlink(path)
 server.bind(path)
