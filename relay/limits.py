@@ -1,27 +1,12 @@
 """Counting what one client or one address may do; the clock is passed in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 Clock = Callable[[], float]
 """Seconds, monotonic."""
 
 _PATIENCE = 100
 """Events in a row that are not allowed, and told so each."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogTerms:
-    """How much of a room is kept for those who come back, or repeat themselves.
-
-    `length` events (0: none), for `age` seconds after the last; at most `replay_bytes` of envelopes are replayed.
-    Of the keys with which envelopes were sent, `repeat_keys` are kept, as long.
-    """
-
-    length: int = 1000
-    age: float = 120.0
-    replay_bytes: int = 524_288
-    repeat_keys: int = 10_000
 
 
 class TokenBucket:

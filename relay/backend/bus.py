@@ -1,29 +1,32 @@
-"""The seam between the hub and whatever carries events from worker to worker."""
+"""The seam between the rooms of a worker and the bus, which carries events from worker to worker."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from relay.limits import LogTerms
+from relay.backend.settings import HistorySettings
 from relay.model.envelope import MessageId, Publication, Receipt
 from relay.model.errors import Refused, RelayError
 from relay.model.events import Delivery, Loss, Message, Replay, RoomEvent
 
 Sink = Callable[[Sequence[Delivery]], None]
-"""Takes what arrived together, in order; must neither block nor raise."""
+"""Takes the events that arrived together, in order; must neither block nor raise."""
 
 
 Published = Callable[[Receipt | RelayError], None]
-"""Takes what became of a publication."""
+"""Takes the outcome of a publication."""
+
+_NAMED_PEERS = 10
+"""Absent peers that the text of an error names; its detail has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BusHealth:
-    """What a bus knows of itself.
+    """The state of a bus.
 
-    `heard` is how many seconds ago its own probe last came back through its own subscription (None: never), `reachable`
-    whether commands get through, `problem` what is wrong ("" when nothing is).
+    `heard` is how many seconds ago the bus last received its own probe through its own subscription (None: never),
+    `reachable` whether commands reach Redis, `problem` what is wrong ("" if nothing is).
     """
 
     ready: bool
@@ -33,11 +36,11 @@ class BusHealth:
 
 
 class Bus(Protocol):
-    """Carries publications to every worker that subscribed to their room, in one order.
+    """Carries publications to every worker that subscribed to their room, to all in the same order.
 
-    Opened and closed by `async with`; delivers to the sink it was made with from its opening on. A worker receives what
-    it publishes itself the same way as everybody else. After anything that may have cost events, the sink is given a
-    `Gap` naming the rooms, before the first event that follows.
+    `async with` opens and closes the bus; while it is open, it delivers to the sink it was made with. A worker receives
+    its own publications in the same way as those of others. After anything that may have cost events, the sink gets a
+    `Gap` that names the rooms, before the first event that follows.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -49,9 +52,9 @@ class Bus(Protocol):
     def publish(self, publication: Publication, done: Published) -> None:
         """Give the publication its id and send it, in one step; `done` is called once, perhaps before this returns.
 
-        Publishes are carried out in the order of the calls. `done` gets the receipt, or an error: `Refused` (and
-        nothing was sent: `no_such_peer`, with the absent ones in `detail["peers"]`; `out_of_order`), `Replaced`,
-        `NotMember`, `Unavailable` or `OutcomeUnknown`.
+        Publications are sent in the order of the calls. `done` gets the receipt, or an error: `Refused` (with code
+        `no_such_peer`, and the absent peers in `detail["peers"]`, or with code `out_of_order`), `Replaced`,
+        `NotMember`, `Unavailable`, all of which mean that nothing was sent; or `OutcomeUnknown`.
         """
         ...
 
@@ -60,38 +63,44 @@ class Bus(Protocol):
         ...
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
-        """Events of these rooms need no longer be delivered."""
+        """End the delivery of events in these rooms."""
         ...
 
     async def replay(self, room: str, after: MessageId) -> Replay:
-        """Everything that followed an id in a room, or why that cannot be had; raises as `publish` tells.
+        """Return the events that followed an id of a room, or why they cannot be replayed.
 
-        `after` was truly given in this room: a room whose state does not know of it begins a new epoch.
+        `after` must be an id that the room has had: a room whose own id is older has lost its state, and begins a new
+        epoch. Raises `Unavailable` or `OutcomeUnknown`.
         """
         ...
 
     def health(self) -> BusHealth:
-        """How the bus is now."""
+        """Return the current state of the bus."""
         ...
 
 
-def replay_of(after: MessageId, newest: MessageId, events: Sequence[RoomEvent], terms: LogTerms) -> Replay:
-    """What a log says that has these events after `after`: a replay only if they are all there are."""
+def replay_of(after: MessageId, newest: MessageId, events: Sequence[RoomEvent], history: HistorySettings) -> Replay:
+    """Return the replay of the history's events after an id: all events that there were, or none and the reason.
+
+    `newest` is the room's newest id. Ids have no holes, so the events are complete exactly if there are as many of them
+    as ids in between.
+    """
     lost: Loss = ""
     if newest.epoch != after.epoch:
         lost = "epoch"
-    elif weight(events) > terms.replay_bytes:
+    elif envelope_bytes(events) > history.replay_bytes:
         lost = "too_much"
     elif newest.seq - after.seq != len(events):
-        lost = "trimmed" if terms.length else "off"
+        lost = "trimmed" if history.size else "off"
     return Replay(newest, () if lost else events, lost)
 
 
-def weight(events: Sequence[RoomEvent]) -> int:
-    """How many bytes of envelopes these events have."""
+def envelope_bytes(events: Sequence[RoomEvent]) -> int:
+    """Return the total size of these events' envelopes."""
     return sum(len(event.body) for event in events if isinstance(event, Message))
 
 
 def no_such_peer(absent: Sequence[str]) -> Refused:
-    """What a publication meets that is addressed to somebody who is not there."""
-    return Refused("no_such_peer", f"not in the room: {', '.join(absent[:10])}; nothing was sent", peers=list(absent))
+    """Return the error for a publication that is addressed to peers who are not members of the room."""
+    named = ", ".join(absent[:_NAMED_PEERS])
+    return Refused("no_such_peer", f"not in the room: {named}; nothing was sent", peers=list(absent))

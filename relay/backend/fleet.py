@@ -2,31 +2,25 @@
 
 from collections.abc import Sequence
 
-from relay.backend.presence import LeaseName, Terms
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.presence import RedisPresence, RegisteredRooms
+from relay.backend.redis.presence import occupied_rooms
 from relay.config import Settings
+
+_WAITING = 1000
+"""Calls that may wait for the connection; this program makes a few at the same time."""
 
 
 async def live_rooms(settings: Settings) -> Sequence[tuple[str, int]]:
-    """Every room that has members, and how many, as Redis knows it; raises `Unavailable` or `OutcomeUnknown`."""
+    """Return every room that has members, with their number, sorted by name.
+
+    Raises `Unavailable` or `OutcomeUnknown`.
+    """
     dialer = Dialer(
         settings.redis_url, password=settings.redis_password, timeout=settings.publish_timeout, name="relay-rooms"
     )
-    client = RedisClient(dialer, timeout=settings.publish_timeout, waiting=1000, on_reconnect=lambda: None)
-    # Only ever asked, so none of what a worker's lease needs is used.
-    terms = Terms(
-        lease=settings.worker_lease,
-        grace=settings.reconnect_grace,
-        beat_interval=settings.worker_lease,
-        presence_ttl=settings.presence_ttl,
-        sequence_ttl=settings.sequence_ttl,
-        members_per_room=settings.members_per_room,
-        presence_list=settings.presence_list_limit,
-    )
-    async with client:
-        return await RedisPresence(
-            client, Keys(settings.redis_prefix), LeaseName("rooms"), terms, RegisteredRooms()
-        ).rooms()
+    async with RedisClient(
+        dialer, timeout=settings.publish_timeout, waiting=_WAITING, on_reconnect=lambda: None
+    ) as client:
+        return await occupied_rooms(client, Keys(settings.redis_prefix))

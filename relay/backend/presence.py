@@ -1,23 +1,31 @@
-"""The seams between the hub and whatever remembers who is in which room.
+"""The seams between the rooms of a worker and the backend's record of who is a member of which room.
 
-A member's *generation* says which connection a peer's place in a room belongs to: every takeover raises it, and whoever
-comes with a lower one has lost the place. A *lease* is a worker's sign of life; members hang from it. A member is
-*connected*, or *held* after its connection was lost, until the time at which its lease's owner lets it go.
+A member's *generation* tells which connection a peer id belongs to: every takeover raises it, and a connection with a
+lower one is no member any more. A *lease* is a worker's sign of life; each presence entry names the lease of the worker
+that has the member. A member is *connected*, or, after its connection was lost, *held* until the worker that owns the
+lease lets it leave.
 """
 
 import secrets
 from asyncio import Future
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.events import Roster
 
+ADOPTION_BATCH = 100
+"""Rooms in which `Leases.adopt` takes members over between two of its results."""
+
 
 @dataclass(slots=True)
 class LeaseName:
-    """The lease under which this worker's members stand: `worker/incarnation`; every lapse makes a new one."""
+    """The name of this worker's lease, `worker/incarnation`.
+
+    A worker that was cut off for longer than its lease begins a new incarnation: another worker may be taking the
+    members of the old one over, and must not be mistaken about whose they are.
+    """
 
     worker: str
     incarnation: str = field(default_factory=lambda: secrets.token_hex(6))
@@ -30,28 +38,32 @@ class LeaseName:
         self.incarnation = secrets.token_hex(6)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """The settings presence needs; seconds, but for the counts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinAttempt:
+    """One attempt of a client to become a member of a room.
 
-    lease: float
-    grace: float
-    beat_interval: float
-    presence_ttl: float
-    sequence_ttl: float
-    members_per_room: int
-    presence_list: int
-    log_length: int = 0
-    log_age: float = 0.0
+    `offered` is the fingerprint of the resume key that the client came with ("" for none), `fresh` that of the key it
+    will get. With `roster`, the result has a roster. `seen` is the newest id that the worker has seen in the room.
+    With `resume_only` the attempt only succeeds if the peer is a member, connected or held.
+    """
+
+    room: str
+    peer: str
+    offered: str
+    fresh: str
+    roster: bool = False
+    seen: MessageId = BEFORE_ALL
+    resume_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinResult:
-    """A place in a room was given: its generation, the room's current id, and whether it was there before (resumed).
+    """A membership: its generation, the room's current id, and whether the client resumed a membership that existed.
 
-    `began` is the id with which the place was given for the first time: what was said earlier is not for this peer.
-    `first` if nobody else has one, connected or held: of several who come at once, exactly one is. Who asks again for
-    want of an answer is told what that answer was: nobody else's place began earlier.
+    `began` is the id of the event with which the membership began, before any resumption: earlier messages are not for
+    this peer. `first` if the room has no other member, connected or held: of several clients that join at once,
+    exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again: it is
+    first if no other membership began earlier.
     """
 
     generation: int
@@ -64,10 +76,11 @@ class JoinResult:
 
 @dataclass(frozen=True, slots=True)
 class PresenceEntry:
-    """A member's place in a room, as its worker remembers it; fingerprints are of resume keys, see `auth`.
+    """A member of this worker, as the backend is to record it.
 
-    `seen` is the newest id that the worker has seen in the room: a state that is older was restored, and begins anew.
-    `began` is as in `JoinResult`.
+    `generation` is 0 where the reply to a join was lost. `current` and `previous` are the fingerprints of the newest
+    resume key and of the one before it. `seen` is the newest id that the worker has seen in the room: a backend whose
+    room is older was restored from a snapshot, and begins a new epoch. `began` is as in `JoinResult`.
     """
 
     room: str
@@ -81,7 +94,7 @@ class PresenceEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeldMember:
-    """A held place that has come to this worker's care: to be let go of in `seconds`."""
+    """A held member whose leave is due in `seconds`, and is up to this worker."""
 
     room: str
     peer: str
@@ -91,88 +104,81 @@ class HeldMember:
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatus:
-    """What a heartbeat found: whether the worker's own lease had lapsed, and which other leases have.
+    """The result of a heartbeat: whether the worker's own lease had lapsed, and which other leases are dead.
 
-    Of the `dead`, those `ended` did not run out: their workers stopped, and said so.
+    Of the `dead` leases, the `retired` ones were ended by workers that stopped; the others ran out.
     """
 
     lapsed: bool
     dead: Sequence[str] = ()
-    ended: Collection[str] = ()
+    retired: Collection[str] = ()
 
 
 class Presence(Protocol):
-    """Who is in which room. Everything raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
+    """The members of all rooms. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
-    async def join(
-        self,
-        room: str,
-        peer: str,
-        *,
-        offered: str,
-        fresh: str,
-        roster: bool,
-        seen: MessageId = BEFORE_ALL,
-        back: bool = False,
-    ) -> JoinResult:
-        """Take a place in a room, under this worker's lease.
+    async def join(self, attempt: JoinAttempt) -> JoinResult:
+        """Make a client a member of a room, under this worker's lease.
 
-        `offered` is the fingerprint of the resume key the client came with ("" for none), `fresh` that of the next one.
-        A place that exists is taken over if `offered` matches its current or previous one: a `TakenOver` is published,
-        and `fresh` replaces what is current. A new place publishes a `MemberJoined`; it, too, is good to come back to
-        with `offered`, should the answer be lost on its way. With `roster`, the admission has one.
-        `seen` is the newest id that the worker has seen in the room. Who only comes `back` gets no new place.
-        Raises `Refused`: `peer_taken`, `room_full`; `not_joined` where there is no place to come back to.
+        A peer id that is in use is taken over if `offered` matches the current or the previous key of its entry: a
+        `TakenOver` is published, and `fresh` becomes the current key. Otherwise a `MemberJoined` is published. A new
+        entry can be resumed with `offered`, too, in case the reply is lost on its way to the client.
+
+        Raises `Refused`: `peer_taken`, `room_full`, or `not_joined` if the attempt is `resume_only` and the peer is no
+        member.
         """
         ...
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
-        """Write these places again as connected under this worker's lease; returns those that are lost to a newer one.
+        """Record these members anew, as connected and under this worker's lease.
 
-        A place that is no longer known publishes a `MemberJoined`.
+        A member without an entry publishes a `MemberJoined`. Returns the entries that were not recorded because a newer
+        generation exists.
         """
         ...
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> Future[bool]:
-        """Give up a place: at once (publishes a `MemberLeft`), or hold it for `hold` seconds. False: not this worker's.
+        """Remove a member (publishes a `MemberLeft`), or hold it for `hold` seconds.
 
-        It is on its way, ahead of whatever is asked for next, when this returns; the future tells when it is done.
-        Called again with 0 when a hold has run out; a place that was taken over or came back meanwhile stays. Where the
-        generation never became known (0), the place is the one with the seat's current fingerprint.
+        When this returns, the request is sent, ahead of all later ones; the future gets its outcome. False means that
+        nothing was done: the entry is gone, is another lease's, or has another generation, for instance since the
+        client resumed it. An entry whose generation is 0 is identified by its current fingerprint instead.
         """
         ...
 
     async def roster(self, room: str) -> Roster:
-        """Who is in the room; a room nobody is in has count 0."""
+        """Return the members of a room; a room without members has count 0."""
         ...
 
     async def rooms(self) -> Sequence[tuple[str, int]]:
-        """Every room that has members, and how many, by name."""
+        """Return every room that has members, with their number, sorted by name."""
         ...
 
 
 class Leases(Protocol):
-    """Which workers are alive, and what becomes of a dead one's members."""
+    """The leases of all workers. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
     async def beat(self) -> LeaseStatus:
-        """Renew this worker's lease. One that had lapsed begins anew under another name, with no members yet."""
+        """Renew this worker's lease. A lease that had lapsed begins anew under another name, without members."""
         ...
 
-    async def rooms_of(self, lease: str) -> Sequence[str]:
-        """The rooms in which a dead worker's lease has members."""
-        ...
+    def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
+        """Take the members of a dead lease over, as held and under this worker's lease, in bounded batches of rooms.
 
-    async def adopt(self, room: str, lease: str) -> Sequence[HeldMember]:
-        """Take a dead lease's members in one room into this worker's care, as held; safe to repeat.
-
-        Returns all that this worker holds in the room, for some may be its own from an attempt whose answer was lost.
+        The lease must be one of the `dead` of the last heartbeat. Yields, after each batch, all members in its rooms
+        that are held under this worker's lease: a repeated call also returns those whose first result was lost.
+        Between two batches the caller can renew its own lease, or stop.
         """
         ...
 
-    async def bury(self, lease: str = "") -> None:
-        """Forget a dead lease, once all its rooms were adopted. Without a name: end this worker's own, at the end."""
+    async def forget(self, lease: str) -> None:
+        """Forget a dead lease, all of whose members were adopted."""
         ...
 
-    async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:
-        """Put off the day on which Redis forgets these rooms by itself; in the `gone` ones this worker has nobody."""
+    async def retire(self) -> None:
+        """End this worker's own lease now: other workers need not wait until it runs out."""
+        ...
+
+    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
+        """Renew the time to live of these rooms; in the rooms of `left`, this worker has no members any more."""
         ...

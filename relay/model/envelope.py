@@ -58,25 +58,25 @@ class MembershipVersion(NamedTuple):
 
 
 class Publication(Struct, frozen=True):
-    """An envelope to be published.
+    """A `Publish` command on its way to the bus, with what the worker knows of its sender.
 
-    `body` is what `splice` made of it. `sender` is the peer id the relay vouches for, `generation` the sender's claim
-    to it (0: not a member, no claim to check), `version` from the last `Receipt` or admission. `to` names the only
-    receivers, `()` means everybody. `channel` is for members who listen to some channels only. A publication whose
-    `key` this sender used in this room before is not delivered again; one that comes `after` a key is refused unless
-    that one was delivered. `seen` is the newest id the publishing worker has seen in the room.
+    `room` is the room it goes to (that of the command may be "", for the connection's own). `sender` is the peer id
+    that the relay vouches for, `generation` the sender's claim to it (0: not a member, there is no claim to check),
+    `version` is from the sender's last `Receipt`, or from its join. `seen` is the newest id that the worker has seen
+    in the room.
     """
 
+    command: Publish
     room: str
-    body: bytes
     sender: str
     generation: int = 0
-    to: tuple[str, ...] = ()
-    channel: str = ""
-    key: str = ""
-    seen: MessageId = BEFORE_ALL
     version: MembershipVersion = MembershipVersion()
-    after: str = ""
+    seen: MessageId = BEFORE_ALL
+
+    @property
+    def key(self) -> str:
+        """The key under which the envelope is published at most once; "" if it may be published again."""
+        return self.command.key if self.command.once else ""
 
 
 class Receipt(Struct, frozen=True):

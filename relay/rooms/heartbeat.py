@@ -15,7 +15,6 @@ from relay.rooms.membership import Membership
 log = logging.getLogger("relay.rooms.heartbeat")
 
 _BATCH = 500
-_ADOPTED = 100
 _DEAF_INTERVALS = 10
 
 
@@ -97,7 +96,7 @@ class Heartbeat:
         if self._must_announce:
             await self._announce()
         for lease in beat.dead if self._clock() >= self._adopt_from else ():
-            await self._adopt(lease, ended=lease in beat.ended)
+            await self._adopt(lease, ended=lease in beat.retired)
 
     async def _renew(self) -> LeaseStatus:
         """Renew the lease; returns what was found."""
@@ -128,15 +127,14 @@ class Heartbeat:
             raise
 
     async def _adopt(self, lease: str, *, ended: bool) -> None:
-        adopted, rooms = 0, await self._leases.rooms_of(lease)
-        for start in range(0, len(rooms), _ADOPTED):
-            asked = [self._leases.adopt(room, lease) for room in rooms[start : start + _ADOPTED]]
-            adopted += sum(map(self._membership.take_over, await asyncio.gather(*asked)))
+        adopted = 0
+        async for held in self._leases.adopt(lease):
+            adopted += self._membership.take_over(held)
             await self._renew_if_due()
             if self._clock() < self._adopt_from:
                 # This worker was as good as dead itself meanwhile.
                 return
-        await self._leases.bury(lease)
+        await self._leases.forget(lease)
         if ended:
             log.info("worker %s has stopped; %d of its members were left to this worker", lease, adopted)
         else:

@@ -9,11 +9,11 @@ from typing import Any
 
 from relay import ids
 from relay.backend.bus import Bus, Published
-from relay.backend.presence import HeldMember, JoinResult, Presence, PresenceEntry
+from relay.backend.presence import HeldMember, JoinAttempt, JoinResult, Presence, PresenceEntry
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId, Publication, Receipt, splice
+from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId, Publication, Receipt
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Loss, Replay, Roster, Welcome
 from relay.model.names import SERVER
@@ -135,13 +135,15 @@ class Membership:
                 await self._bus.subscribe([member.room])
                 self._subscribed[member.room] = None
         return await self._presence.join(
-            member.room,
-            member.peer,
-            offered=offered,
-            fresh=entry.current,
-            roster=member.presence,
-            seen=entry.seen,
-            back=back,
+            JoinAttempt(
+                room=member.room,
+                peer=member.peer,
+                offered=offered,
+                fresh=entry.current,
+                roster=member.presence,
+                seen=entry.seen,
+                resume_only=back,
+            )
         )
 
     async def _missed(self, room: str, since: MessageId, given: JoinResult) -> Replay:
@@ -329,18 +331,7 @@ class Membership:
     def _publication(
         self, room: str, sender: str, command: Publish, generation: int, version: MembershipVersion
     ) -> Publication:
-        return Publication(
-            room,
-            splice(command.envelope, sender),
-            sender,
-            generation,
-            command.to,
-            command.channel,
-            command.key if command.once else "",
-            self._seen(room),
-            version,
-            command.after,
-        )
+        return Publication(command, room, sender, generation, version, self._seen(room))
 
     def _seen(self, room: str) -> MessageId:
         here = self._hub.get(room)

@@ -3,27 +3,18 @@
 import asyncio
 import logging
 import os
-import random
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from relay import __version__, ids
-from relay.backend.bus import Bus, Published
-from relay.backend.memory.bus import MemoryBus
-from relay.backend.memory.presence import MemoryLeases, MemoryPresence
-from relay.backend.memory.state import MemoryRooms
-from relay.backend.presence import LeaseName, Leases, Presence, Terms
-from relay.backend.redis.bus import RedisBus
-from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer
-from relay.backend.redis.keys import Keys
-from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.backend.bus import Published
+from relay.backend.factory import backend_settings, build_backend
 from relay.config import Settings
-from relay.limits import AddressLimits, LogTerms
+from relay.limits import AddressLimits
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL, MessageId, Receipt, read_envelope
@@ -41,9 +32,6 @@ from relay.rooms.membership import Membership
 from relay.rooms.throttle import Throttle
 
 log = logging.getLogger("relay.rooms.worker")
-
-_DIAL = 1.5
-"""Seconds for one attempt to connect to Redis: after an outage, the next one should not be long in coming."""
 
 _LOOKED_BACK = (512, 64, 8)
 """Events in which a channel is looked for: fewer, where so many are more than is kept or read at once."""
@@ -73,7 +61,14 @@ class Worker:
             later=lambda callback: asyncio.get_running_loop().call_later(_PRESENCE_BATCH, callback),
             on_gap=lambda rooms: self._gap_recovery.begin(rooms),
         )
-        self._bus, self._presence, self._leases, self._parts = self._backend()
+        self._backend = build_backend(
+            backend_settings(settings, heartbeat_interval=beat_interval(settings.worker_lease)),
+            worker=self.id,
+            sink=self._hub.deliver,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+        self._bus, self._presence, self._leases = self._backend.bus, self._backend.presence, self._backend.leases
         self._gap_recovery = GapRecovery(self._hub, self._bus, self._presence, lease=settings.worker_lease)
         self._membership = Membership(
             self._hub,
@@ -107,8 +102,7 @@ class Worker:
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        for part in self._parts:
-            await self._stack.enter_async_context(part)
+        await self._stack.enter_async_context(self._backend)
         self._heartbeat_task = asyncio.create_task(self._heartbeat.run(), name="keeper")
         return self
 
@@ -122,7 +116,7 @@ class Worker:
         self.disconnects.finish()
         try:
             async with asyncio.timeout(1):
-                await self._leases.bury()
+                await self._leases.retire()
         except (RelayError, TimeoutError):
             log.warning("Redis could not be told that this worker stops; its lease will run out")
         await self._stack.aclose()
@@ -294,57 +288,3 @@ class Worker:
         left = await self.clients.drain(GOING_AWAY)
         if left:
             log.warning("%d connections were not closed in time", left)
-
-    # How it is put together.
-
-    def _backend(self) -> tuple[Bus, Presence, Leases, list[AbstractAsyncContextManager[object]]]:
-        settings, lease = self.settings, LeaseName(self.id)
-        terms = Terms(
-            lease=settings.worker_lease,
-            grace=settings.reconnect_grace,
-            beat_interval=beat_interval(settings.worker_lease),
-            presence_ttl=settings.presence_ttl,
-            sequence_ttl=settings.sequence_ttl,
-            members_per_room=settings.members_per_room,
-            presence_list=settings.presence_list_limit,
-            log_length=settings.history_size,
-            log_age=settings.history_ttl,
-        )
-        kept = LogTerms(settings.history_size, settings.history_ttl, settings.send_buffer // 2)
-        if not settings.redis_url:
-            rooms = MemoryRooms(self.clock, time.time, kept)
-            bus = MemoryBus(self._hub.deliver, rooms, kept)
-            return bus, MemoryPresence(rooms, lease, terms), MemoryLeases(rooms, lease, terms), [bus]
-        keys = Keys(settings.redis_prefix)
-        dialer = Dialer(
-            settings.redis_url,
-            password=settings.redis_password,
-            timeout=min(settings.publish_timeout, _DIAL),
-            name=f"relay-{self.id}",
-        )
-        client = RedisClient(
-            dialer,
-            timeout=settings.publish_timeout,
-            waiting=settings.publish_queue,
-            on_reconnect=self.metrics.bus_reconnects.inc,
-        )
-        redis_bus = RedisBus(
-            self._hub.deliver,
-            client,
-            dialer,
-            keys=keys,
-            worker=f"{self.id}/{random.getrandbits(48):012x}",
-            metrics=self.metrics,
-            clock=self.clock,
-            probe_interval=settings.probe_timeout,
-            publish_timeout=settings.publish_timeout,
-            sequence_ttl=settings.sequence_ttl,
-            log=kept,
-        )
-        registered = RegisteredRooms()
-        return (
-            redis_bus,
-            RedisPresence(client, keys, lease, terms, registered),
-            RedisLeases(client, keys, lease, terms, registered),
-            [client, redis_bus],
-        )

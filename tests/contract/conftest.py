@@ -16,28 +16,22 @@ from relay.backend.bus import Bus
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
-from relay.backend.presence import LeaseName, Leases, Presence, Terms
+from relay.backend.presence import LeaseName, Leases, Presence
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
-from relay.limits import LogTerms
+from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
 from relay.metrics import Metrics
-from relay.model.envelope import Publication, splice
+from relay.model.commands import Publish
+from relay.model.envelope import Publication
 from relay.model.errors import RelayError
 from relay.model.events import Delivery
 
-LOG = LogTerms(length=50, age=30, replay_bytes=100_000, repeat_keys=200)
-TERMS = Terms(
-    lease=0.6,
-    grace=0.3,
-    beat_interval=0.1,
-    presence_ttl=30,
-    sequence_ttl=60,
-    members_per_room=5,
-    presence_list=3,
-)
+LOG = HistorySettings(size=50, ttl=30, replay_bytes=100_000, repeat_keys=200)
+ROOMS = RoomSettings(members=5, roster=3, presence_ttl=30, state_ttl=60, history=LOG)
+LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
 
 
 @dataclass
@@ -71,9 +65,11 @@ class FakeWorker:
     keys: Keys | None = None
 
     async def say(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
-        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.bus.publish(Publication(room, splice(text, sender), sender, **more), told.set_result)
-        outcome = await told
+        """Publish an envelope, and return its receipt; `more` are fields of the command or of the publication."""
+        command = Publish(text, **{name: more.pop(name) for name in Publish.__struct_fields__ if name in more})
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.bus.publish(Publication(command, room, sender, **more), future.set_result)
+        outcome = await future
         if isinstance(outcome, RelayError):
             raise outcome
         return outcome
@@ -107,40 +103,29 @@ _numbers = itertools.count()
 @pytest.fixture
 async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
-    rooms: dict[LogTerms, MemoryRooms] = {}
+    shared: dict[HistorySettings, MemoryRooms] = {}
     prefix = f"contract{next(_numbers)}-{time.time_ns()}"
     async with AsyncExitStack() as stack:
 
-        async def make(name: str, log: LogTerms = LOG, **terms: Any) -> FakeWorker:
-            log_terms = {"log_length": log.length, "log_age": log.age}
-            lease, ear, its_terms = LeaseName(name), Ear(), replace(TERMS, **log_terms, **terms)
+        async def make(name: str, history: HistorySettings = LOG, **lease_settings: Any) -> FakeWorker:
+            lease, ear = LeaseName(name), Ear()
+            rooms, its_lease = replace(ROOMS, history=history), replace(LEASE, **lease_settings)
             if not backend:
-                shared = rooms.setdefault(log, MemoryRooms(time.monotonic, time.time, log))
-                bus = await stack.enter_async_context(MemoryBus(ear, shared, log))
-                presence, leases = MemoryPresence(shared, lease, its_terms), MemoryLeases(shared, lease, its_terms)
+                state = shared.setdefault(history, MemoryRooms(time.monotonic, time.time, history))
+                bus = await stack.enter_async_context(MemoryBus(ear, state, history))
+                presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
                 return FakeWorker(bus, presence, leases, lease, ear)
+            redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
             registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
             client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None)
             await stack.enter_async_context(client)
-            bus = RedisBus(
-                ear,
-                client,
-                dialer,
-                keys=keys,
-                worker=name,
-                metrics=Metrics(),
-                clock=time.monotonic,
-                probe_interval=0.6,
-                publish_timeout=3,
-                sequence_ttl=60,
-                log=log,
-            )
+            bus = RedisBus(ear, client, dialer, redis, rooms, worker=name, metrics=Metrics(), clock=time.monotonic)
             await stack.enter_async_context(bus)
             return FakeWorker(
                 bus,
-                RedisPresence(client, keys, lease, its_terms, registered),
-                RedisLeases(client, keys, lease, its_terms, registered),
+                RedisPresence(client, keys, lease, rooms, registered),
+                RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered),
                 lease,
                 ear,
                 client,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relay.backend.presence import PresenceEntry
+from relay.backend.presence import JoinAttempt, PresenceEntry
 from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.errors import NotMember, Refused, Replaced
 from relay.model.events import Message
@@ -76,7 +76,7 @@ async def test_a_room_subscribed_to_again_is_heard_again(make_worker: MakeWorker
 
 async def test_addressing_somebody_absent_sends_nothing_and_names_them(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    await worker.presence.join("room", "here", offered="", fresh="f", roster=False)
+    await worker.presence.join(JoinAttempt(room="room", peer="here", offered="", fresh="f"))
     await worker.bus.subscribe(["room"])
     with pytest.raises(Refused) as refused:
         await worker.say("room", to=("here", "gone", "lost"))
@@ -89,7 +89,7 @@ async def test_addressing_somebody_absent_sends_nothing_and_names_them(make_work
 
 async def test_a_held_peer_can_be_addressed(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    given = await worker.presence.join("room", "peer", offered="", fresh="f", roster=False)
+    given = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f"))
     assert await worker.presence.leave(PresenceEntry("room", "peer", given.generation), hold=30)
     await worker.say("room", to=("peer",))
 
@@ -109,7 +109,7 @@ async def test_a_repeat_is_acknowledged_again_and_not_delivered(make_worker: Mak
 
 async def test_a_repeat_is_one_though_the_addressee_has_left_meanwhile(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    given = await worker.presence.join("room", "peer", offered="", fresh="f", roster=False)
+    given = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f"))
     first = await worker.say("room", to=("peer",), key="k")
     assert await worker.presence.leave(PresenceEntry("room", "peer", given.generation))
     assert (await worker.say("room", to=("peer",), key="k")).id == first.id
@@ -149,8 +149,8 @@ async def test_repeat_keys_are_bounded_in_number(make_worker: MakeWorker) -> Non
 
 async def test_a_member_is_vouched_for_by_its_generation(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    old = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
-    new = await worker.presence.join("room", "peer", offered="f1", fresh="f2", roster=False)
+    old = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
+    new = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="f1", fresh="f2"))
     with pytest.raises(Replaced):
         await worker.say("room", sender="peer", generation=old.generation)
     with pytest.raises(NotMember):
@@ -162,7 +162,7 @@ async def test_a_member_is_vouched_for_by_its_generation(make_worker: MakeWorker
 
 async def admitted(worker: FakeWorker, peer: str = "peer", fresh: str = "f1", offered: str = "") -> dict[str, Any]:
     """Join, and return what a member's publications say of it."""
-    given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=False)
+    given = await worker.presence.join(JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh))
     version = MembershipVersion(given.generation, given.id.epoch)
     return {"sender": peer, "generation": given.generation, "version": version, "seen": given.id}
 

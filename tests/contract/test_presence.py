@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from relay.backend.presence import PresenceEntry
+from relay.backend.presence import HeldMember, JoinAttempt, PresenceEntry
 from relay.model.errors import OutcomeUnknown, Refused
 from relay.model.events import MemberJoined, MemberLeft, Present, TakenOver
 from tests.contract.conftest import FakeWorker, MakeWorker
 
 
 async def join(worker: FakeWorker, peer: str = "peer", *, offered: str = "", fresh: str = "f1", roster: bool = False):
-    given = await worker.presence.join("room", peer, offered=offered, fresh=fresh, roster=roster)
+    given = await worker.presence.join(JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster))
     return PresenceEntry(
         "room", peer, given.generation, fresh, offered if given.resumed else "", began=given.began
     ), given
@@ -250,6 +250,10 @@ async def until_dead(survivor: FakeWorker, lease: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def adopt(worker: FakeWorker, lease: str) -> list[HeldMember]:
+    return [member for batch in [batch async for batch in worker.leases.adopt(lease)] for member in batch]
+
+
 async def test_a_live_lease_is_nobody_elses_business(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     assert (await a.leases.beat()).lapsed is False
@@ -263,16 +267,15 @@ async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_wor
     await join(a)
     dead = str(a.lease)
     await until_dead(b, dead)
-    assert not (await b.leases.beat()).ended
-    assert list(await b.leases.rooms_of(dead)) == ["room"]
-    (hold,) = await b.leases.adopt("room", dead)
+    assert not (await b.leases.beat()).retired
+    (hold,) = await adopt(b, dead)
     assert (hold.room, hold.peer) == ("room", "peer")
     assert 0 <= hold.seconds <= 0.4
     # Should the answer have been lost, it is given again.
-    (again,) = await b.leases.adopt("room", dead)
+    (again,) = await adopt(b, dead)
     assert (again.room, again.peer, again.generation) == (hold.room, hold.peer, hold.generation)
     assert (await b.presence.roster("room")).members == [Present("peer", held=True)]
-    await b.leases.bury(dead)
+    await b.leases.forget(dead)
     assert dead not in (await b.leases.beat()).dead
     assert await b.presence.leave(PresenceEntry(hold.room, hold.peer, hold.generation))
     assert (await b.presence.roster("room")).count == 0
@@ -284,7 +287,7 @@ async def test_a_worker_whose_lease_lapsed_comes_back_under_another(make_worker:
     entry, _ = await join(a)
     before = str(a.lease)
     await until_dead(b, before)
-    (hold,) = await b.leases.adopt("room", before)
+    (hold,) = await adopt(b, before)
     assert (await a.leases.beat()).lapsed
     assert str(a.lease) != before
     assert list(await a.presence.announce([entry])) == []
@@ -294,11 +297,11 @@ async def test_a_worker_whose_lease_lapsed_comes_back_under_another(make_worker:
 
 
 async def test_a_worker_that_stops_leaves_its_lease_to_the_others(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", lease=60), await make_worker("b", lease=60)
+    a, b = await make_worker("a", duration=60), await make_worker("b", duration=60)
     await a.leases.beat()
-    await a.leases.bury()
+    await a.leases.retire()
     await until_dead(b, str(a.lease))
-    assert list((await b.leases.beat()).ended) == [str(a.lease)]
+    assert list((await b.leases.beat()).retired) == [str(a.lease)]
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
@@ -306,22 +309,25 @@ async def test_touching_keeps_and_forgets_rooms(make_worker: MakeWorker) -> None
     worker = await make_worker("a")
     await worker.leases.beat()
     await join(worker)
+    rooms = worker.keys.worker_rooms(str(worker.lease))
     await worker.leases.touch(["room"])
-    assert list(await worker.leases.rooms_of(str(worker.lease))) == ["room"]
+    assert await worker.client.call("SMEMBERS", rooms) == [b"room"]
     await worker.leases.touch([], ["room"])
-    assert list(await worker.leases.rooms_of(str(worker.lease))) == []
+    assert await worker.client.call("SMEMBERS", rooms) == []
 
 
 async def test_who_only_comes_back_gets_no_new_place(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     for offered in ("", "f1"):
         with pytest.raises(Refused) as refused:
-            await worker.presence.join("room", "p", offered=offered, fresh="f2", roster=False, back=True)
+            await worker.presence.join(
+                JoinAttempt(room="room", peer="p", offered=offered, fresh="f2", resume_only=True)
+            )
         assert refused.value.code == "not_joined"
     assert (await worker.presence.roster("room")).count == 0
-    await worker.presence.join("room", "p", offered="", fresh="f1", roster=False)
-    back = await worker.presence.join("room", "p", offered="f1", fresh="f2", roster=False, back=True)
+    await worker.presence.join(JoinAttempt(room="room", peer="p", offered="", fresh="f1"))
+    back = await worker.presence.join(JoinAttempt(room="room", peer="p", offered="f1", fresh="f2", resume_only=True))
     assert back.resumed
     with pytest.raises(Refused) as refused:
-        await worker.presence.join("room", "p", offered="f9", fresh="f3", roster=False, back=True)
+        await worker.presence.join(JoinAttempt(room="room", peer="p", offered="f9", fresh="f3", resume_only=True))
     assert refused.value.code == "peer_taken"

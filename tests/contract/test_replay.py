@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from relay.backend.presence import PresenceEntry
-from relay.limits import LogTerms
+from relay.backend.presence import JoinAttempt, PresenceEntry
+from relay.backend.settings import HistorySettings
 from relay.model.envelope import MessageId
 from relay.model.events import MemberJoined, MemberLeft, Message, TakenOver
 from tests.contract.conftest import LOG, MakeWorker
@@ -17,9 +17,9 @@ async def test_what_was_heard_is_what_is_replayed(make_worker: MakeWorker) -> No
     a, b = await make_worker("a"), await make_worker("b")
     await a.bus.subscribe(["room"])
     first = await a.say("room", b'{"n":0}')
-    given = await b.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    given = await b.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
     await b.say("room", b'{"n":1}', channel="c\n\x1b", sender="peer", generation=given.generation, to=("peer",))
-    taken = await a.presence.join("room", "peer", offered="f1", fresh="f2", roster=False)
+    taken = await a.presence.join(JoinAttempt(room="room", peer="peer", offered="f1", fresh="f2"))
     await a.presence.leave(PresenceEntry("room", "peer", taken.generation))
     last = await b.say("room", b'{"n":2}', key="k")
     await a.ear.until(lambda heard: heard and heard[-1].id == last.id)
@@ -34,7 +34,7 @@ async def test_what_was_heard_is_what_is_replayed(make_worker: MakeWorker) -> No
 async def test_fast_or_slow_every_way_to_publish_is_logged(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
-    given = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    given = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
     claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
     receipt = await worker.say("room", **claim)
     if receipt.version:
@@ -55,16 +55,16 @@ async def test_nothing_is_missing_after_the_newest_id(make_worker: MakeWorker) -
 async def test_a_log_that_no_longer_reaches_back_says_so(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first = await worker.say("room")
-    for _ in range(5 * LOG.length):
+    for _ in range(5 * LOG.size):
         last = await worker.say("room")
     replay = await worker.bus.replay("room", first.id)
     assert (replay.id, list(replay.events), replay.lost) == (last.id, [], "trimmed")
-    recent = MessageId(last.id.epoch, last.id.seq - LOG.length // 2)
-    assert len((await worker.bus.replay("room", recent)).events) == LOG.length // 2
+    recent = MessageId(last.id.epoch, last.id.seq - LOG.size // 2)
+    assert len((await worker.bus.replay("room", recent)).events) == LOG.size // 2
 
 
 async def test_a_log_longer_than_a_page_is_read_to_its_end(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", log=LogTerms(length=2000))
+    worker = await make_worker("a", history=HistorySettings(size=2000))
     first = await worker.say("room")
     for together in [100] * 12 + [34]:  # fewer than a slow Redis answers in time
         await asyncio.gather(*[worker.say("room") for _ in range(together)])
@@ -87,7 +87,7 @@ async def test_more_than_may_be_sent_at_once_is_not_sent(make_worker: MakeWorker
 async def test_what_will_not_be_sent_is_not_read_either(make_worker: MakeWorker, monkeypatch) -> None:
     worker = await make_worker("a")
     first = await worker.say("room")
-    for _ in range(LOG.length):
+    for _ in range(LOG.size):
         await worker.say("room", b'{"x":"%s"}' % (b"x" * 20_000))
     read, run = list[int](), worker.client.run
 
@@ -102,10 +102,10 @@ async def test_what_will_not_be_sent_is_not_read_either(make_worker: MakeWorker,
 
 
 async def test_without_a_log_nothing_is_kept_and_that_is_said(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", log=LogTerms(length=0))
+    worker = await make_worker("a", history=HistorySettings(size=0))
     first = await worker.say("room")
     assert (await worker.bus.replay("room", first.id)).lost == ""
-    await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
     last = await worker.say("room")
     replay = await worker.bus.replay("room", first.id)
     assert (replay.lost, replay.id) == ("off", last.id)
@@ -114,7 +114,7 @@ async def test_without_a_log_nothing_is_kept_and_that_is_said(make_worker: MakeW
 
 
 async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", log=LogTerms(age=0.2))
+    worker = await make_worker("a", history=HistorySettings(ttl=0.2))
     first = await worker.say("room")
     last = await worker.say("room")
     assert len((await worker.bus.replay("room", first.id)).events) == 1
@@ -125,7 +125,7 @@ async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
 
 
 async def test_old_keys_are_gone_with_it(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", log=LogTerms(age=0.3))
+    worker = await make_worker("a", history=HistorySettings(ttl=0.3))
     first = await worker.say("room", key="k")
     assert (await worker.say("room", key="k")).id == first.id
     await worker.say("room", key="other")
@@ -151,12 +151,12 @@ async def test_a_room_that_knows_less_than_was_seen_begins_a_new_epoch(make_work
 async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
-    given = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    given = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
     claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
     version = (await worker.say("room", **claim)).version
     for _ in range(3):
         await worker.say("room", version=version, **claim)
-        assert await worker.client.call("PTTL", worker.keys.of_room("room")[3]) > LOG.age * 1000
+        assert await worker.client.call("PTTL", worker.keys.of_room("room")[3]) > LOG.ttl * 1000
 
 
 @over_redis
@@ -180,12 +180,12 @@ async def test_an_entry_that_is_not_understood_is_a_loss_and_no_end_of_all(make_
 @over_redis
 async def test_a_state_restored_from_before_is_noticed_by_whoever_comes(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    first = await worker.presence.join("room", "peer", offered="", fresh="f1", roster=False)
+    first = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
     epochs = [first.id.epoch]
     for peer in ("second", "third"):
         seen = MessageId(epochs[-1], 10)
         epochs.append(
-            (await worker.presence.join("room", peer, offered="", fresh="f", roster=False, seen=seen)).id.epoch
+            (await worker.presence.join(JoinAttempt(room="room", peer=peer, offered="", fresh="f", seen=seen))).id.epoch
         )
     entry = PresenceEntry("room", "third", 1, "f", seen=MessageId(epochs[-1], 10))
     await worker.presence.leave(PresenceEntry("room", "third", 0, "f", seen=entry.seen))

@@ -1,4 +1,4 @@
-"""The bus of a process on its own."""
+"""The bus of a single process."""
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -6,19 +6,19 @@ from typing import Self
 
 from relay.backend.bus import BusHealth, Published, Sink, no_such_peer, replay_of
 from relay.backend.memory.state import MemoryRooms
-from relay.limits import LogTerms
-from relay.model.envelope import MessageId, Publication, Receipt, seal
+from relay.backend.settings import HistorySettings
+from relay.model.envelope import MessageId, Publication, Receipt, seal, splice
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Message, Replay, RoomEvent
 
 
 class MemoryBus:
-    """See `Bus`."""
+    """Delivers what is published to the listeners of the `MemoryRooms` that it shares with other workers."""
 
-    def __init__(self, sink: Sink, rooms: MemoryRooms, terms: LogTerms) -> None:
+    def __init__(self, sink: Sink, rooms: MemoryRooms, history: HistorySettings) -> None:
         self._sink = sink
         self._rooms = rooms
-        self._terms = terms
+        self._history = history
         self._subscribed: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -30,7 +30,7 @@ class MemoryBus:
         await self.unsubscribe(list(self._subscribed))
 
     def publish(self, publication: Publication, done: Published) -> None:
-        """See `Bus.publish`."""
+        """Do what publish.lua does; `done` is called before this returns."""
         try:
             receipt = self._publish(publication)
         except RelayError as error:
@@ -39,50 +39,48 @@ class MemoryBus:
             done(receipt)
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
-        """See `Bus.subscribe`."""
+        """Listen to these rooms."""
         names = list(rooms)
         self._subscribed.update(names)
         self._rooms.listen(names, self._deliver)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
-        """See `Bus.unsubscribe`."""
+        """Stop listening to these rooms."""
         names = list(rooms)
         self._subscribed.difference_update(names)
         self._rooms.ignore(names, self._deliver)
 
     async def replay(self, room: str, after: MessageId) -> Replay:
-        """See `Bus.replay`."""
+        """Read the history of the room."""
         newest, events = self._rooms.since(room, after)
-        return replay_of(after, newest, events, self._terms)
+        return replay_of(after, newest, events, self._history)
 
     def health(self) -> BusHealth:
-        """See `Bus.health`; there is nothing that could fail."""
+        """Return that all is well: there is nothing that can fail."""
         return BusHealth(ready=True, reachable=True, heard=0.0)
 
     def _deliver(self, batch: Sequence[RoomEvent]) -> None:
         self._sink(batch)
 
     def _publish(self, publication: Publication) -> Receipt:
-        room = self._rooms.room(publication.room)
+        room, command, sender = self._rooms.room(publication.room), publication.command, publication.sender
         if publication.generation:
-            place = room.places.get(publication.sender)
-            if place is None or place.generation < publication.generation:
+            entry = room.members.get(sender)
+            if entry is None or entry.generation < publication.generation:
                 raise NotMember()
-            if place.generation > publication.generation:
+            if entry.generation > publication.generation:
                 raise Replaced()
-        before = self._rooms.known(room, publication.sender, publication.key) if publication.key else None
-        if before:
-            return Receipt(str(before).encode(), repeat=True)
-        if publication.after and not self._rooms.known(room, publication.sender, publication.after):
+        first = self._rooms.known(room, sender, publication.key) if publication.key else None
+        if first:
+            return Receipt(str(first).encode(), repeat=True)
+        if command.after and not self._rooms.known(room, sender, command.after):
             raise Refused("out_of_order")
-        absent = [peer for peer in publication.to if peer not in room.places]
+        absent = [peer for peer in command.to if peer not in room.members]
         if absent:
             raise no_such_peer(absent)
         message_id = room.next_id()
+        body = seal(splice(command.envelope, sender), message_id)
+        self._rooms.emit(Message(publication.room, message_id, sender, command.to, command.channel, body))
         if publication.key:
-            self._rooms.remember(room, publication.sender, publication.key, message_id)
-        body = seal(publication.body, message_id)
-        self._rooms.emit(
-            Message(publication.room, message_id, publication.sender, publication.to, publication.channel, body)
-        )
+            self._rooms.remember(room, sender, publication.key, message_id)
         return Receipt(str(message_id).encode())

@@ -1,6 +1,6 @@
-"""The rooms of a process that has no Redis: what the memory bus and the memory presence share.
+"""The rooms of a process without Redis: the state that the memory bus, presence and leases share.
 
-Does what the Lua scripts do, step for step, for any number of workers in one event loop (one is usual; tests use more).
+It follows the Lua scripts step by step, for any number of workers in one event loop (one in operation, more in tests).
 """
 
 import asyncio
@@ -8,20 +8,21 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from relay.limits import Clock, LogTerms
+from relay.backend.settings import HistorySettings
+from relay.limits import Clock
 from relay.model.envelope import MessageId
 from relay.model.events import RoomEvent
 
 _IDLE_ROOMS = 10_000
-_AGES = 16
-"""So often within the age that it may reach is everything looked through for what is older."""
+_SWEEPS = 16
+"""How often, within the time to live of the history, all rooms are searched for expired events."""
 
 EventSink = Callable[[Sequence[RoomEvent]], None]
 
 
 @dataclass(slots=True)
 class MemoryEntry:
-    """A peer's place in a room; `held` is the end of its hold, 0 while connected, `began` as in `JoinResult`."""
+    """A presence entry; `held` is the end of its hold (0 while connected), the rest as in `PresenceEntry`."""
 
     generation: int
     lease: str
@@ -33,14 +34,18 @@ class MemoryEntry:
 
 @dataclass(slots=True)
 class MemoryRoom:
-    """One room's sequence, members, keys (the last new one `keyed` then) and log (of what was emitted, and when)."""
+    """The state of one room.
+
+    `repeats` maps a sender and its key to the id under which the message was published, `keyed` is when the last one
+    was added. `history` has the events with the times of their publication.
+    """
 
     epoch: int
     seq: int = 0
-    places: dict[str, MemoryEntry] = field(default_factory=dict)
+    members: dict[str, MemoryEntry] = field(default_factory=dict)
     repeats: OrderedDict[tuple[str, str], MessageId] = field(default_factory=OrderedDict)
     keyed: float = 0.0
-    log: deque[tuple[float, RoomEvent]] = field(default_factory=deque)
+    history: deque[tuple[float, RoomEvent]] = field(default_factory=deque)
 
     @property
     def id(self) -> MessageId:
@@ -48,85 +53,86 @@ class MemoryRoom:
         return MessageId(self.epoch, self.seq)
 
     def next_id(self) -> MessageId:
-        """Take the next place in the sequence."""
+        """Assign the next id."""
         self.seq += 1
         return self.id
 
 
 class MemoryRooms:
-    """All rooms, and who listens to them. Events go out in order, what one turn of the loop brought in one go."""
+    """All rooms and their listeners. A listener gets the events of one turn of the loop in one call, in order."""
 
-    def __init__(self, clock: Clock, wall_clock: Clock, log: LogTerms) -> None:
+    def __init__(self, clock: Clock, wall_clock: Clock, history: HistorySettings) -> None:
         self.clock = clock
         self.leases: dict[str, float] = {}
-        self.ended: set[str] = set()
-        self._terms = log
+        self.retired: set[str] = set()
+        self._settings = history
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
-        self._aged = clock()
+        self._swept = clock()
         self._listeners: dict[str, dict[EventSink, None]] = {}
         self._outgoing: list[RoomEvent] = []
         self._last_generation = 0
 
     def room(self, name: str) -> MemoryRoom:
-        """The room of this name; it begins when first asked for."""
+        """Return the room of this name; creates it if there is none."""
         room = self._rooms.get(name)
         if room is None:
             room = self._rooms[name] = MemoryRoom(epoch=int(self._wall_clock() * 1000))
-            self.rest(name)
+            self.mark_idle(name)
         return room
 
     def peek(self, name: str) -> MemoryRoom | None:
-        """The room of this name, if there is one."""
+        """Return the room of this name, if there is one."""
         return self._rooms.get(name)
 
     def occupied(self) -> list[tuple[str, int]]:
-        """Every room with members, and how many."""
-        return sorted((name, len(room.places)) for name, room in self._rooms.items() if room.places)
+        """Return the rooms that have members, with their number, sorted by name."""
+        return sorted((name, len(room.members)) for name, room in self._rooms.items() if room.members)
 
-    def rest(self, name: str) -> None:
-        """Nobody is in the room: its sequence is kept until 10,000 other rooms fell idle after it, its log for less."""
+    def mark_idle(self, name: str) -> None:
+        """Note that a room has no members; the room that has been idle for longest is dropped beyond 10,000 of them."""
         self._idle[name] = None
         self._idle.move_to_end(name)
         if len(self._idle) > _IDLE_ROOMS:
             oldest, _ = self._idle.popitem(last=False)
-            if not self._rooms[oldest].places:
+            # It may have got members since; it is marked again when they have left.
+            if not self._rooms[oldest].members:
                 del self._rooms[oldest]
 
-    def age(self) -> None:
-        """Forget what is too old of every room, also of those in which nothing happens; to be called now and then."""
-        if self.clock() >= self._aged + self._terms.age / _AGES:
-            self._aged = self.clock()
+    def forget_expired(self) -> None:
+        """Drop expired events of all rooms, for those in which nothing happens; does little if called often."""
+        if self.clock() >= self._swept + self._settings.ttl / _SWEEPS:
+            self._swept = self.clock()
             for room in self._rooms.values():
-                self._forget_old(room)
+                self._forget_expired(room)
 
     def next_generation(self) -> int:
-        """A generation above all given before."""
+        """Return a generation above all earlier ones, also above those of an earlier process."""
         self._last_generation = max(self._last_generation + 1, int(self._wall_clock() * 1_000_000))
         return self._last_generation
 
     def remember(self, room: MemoryRoom, sender: str, key: str, message_id: MessageId) -> None:
-        """A repeat of this key is known from now on, until so many others came after it, or none for a while."""
+        """Remember the id that a sender's key was used for; the oldest key goes when there are too many."""
         room.repeats[sender, key] = message_id
         room.keyed = self.clock()
-        if len(room.repeats) > self._terms.repeat_keys:
+        if len(room.repeats) > self._settings.repeat_keys:
             room.repeats.popitem(last=False)
 
     def known(self, room: MemoryRoom, sender: str, key: str) -> MessageId | None:
-        """The id under which this key was used before."""
-        self._forget_old(room)
+        """Return the id that a sender's key was used for, if that is remembered."""
+        self._forget_expired(room)
         return room.repeats.get((sender, key))
 
     # Fan-out.
 
     def listen(self, rooms: Sequence[str], listener: EventSink) -> None:
-        """Hand events of these rooms to the listener from now on."""
+        """Deliver the events of these rooms to the listener from now on."""
         for name in rooms:
             self._listeners.setdefault(name, {})[listener] = None
 
     def ignore(self, rooms: Sequence[str], listener: EventSink) -> None:
-        """The end of `listen`."""
+        """Undo `listen`."""
         for name in rooms:
             listeners = self._listeners.get(name, {})
             listeners.pop(listener, None)
@@ -134,32 +140,38 @@ class MemoryRooms:
                 self._listeners.pop(name, None)
 
     def emit(self, event: RoomEvent) -> None:
-        """Log an event, and send it to whoever listens, in the loop's next turn."""
-        self._log(self.room(event.room), event)
+        """Add an event to the history, and deliver it to all listeners in the next turn of the loop.
+
+        Never in this turn: a listener may publish in turn, and must not be called while it is being called.
+        """
+        self._record(self.room(event.room), event)
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(event)
 
     def since(self, room: str, after: MessageId) -> tuple[MessageId, list[RoomEvent]]:
-        """A room's newest id, and what its log has after the given one; a room that knows less begins a new epoch."""
+        """Return a room's newest id and the events of its history after an id.
+
+        A room whose newest id is older than `after` has lost its state, and begins a new epoch.
+        """
         state = self.room(room)
         if after > state.id:
             state.epoch, state.seq = max(int(self._wall_clock() * 1000), state.epoch + 1, after.epoch + 1), 0
-            state.log.clear()
+            state.history.clear()
             state.repeats.clear()
-        self._forget_old(state)
-        return state.id, [event for _, event in state.log if event.id > after]
+        self._forget_expired(state)
+        return state.id, [event for _, event in state.history if event.id > after]
 
-    def _log(self, state: MemoryRoom, event: RoomEvent) -> None:
-        state.log.append((self.clock(), event))
-        if len(state.log) > self._terms.length:
-            state.log.popleft()
-        self._forget_old(state)
+    def _record(self, state: MemoryRoom, event: RoomEvent) -> None:
+        state.history.append((self.clock(), event))
+        if len(state.history) > self._settings.size:
+            state.history.popleft()
+        self._forget_expired(state)
 
-    def _forget_old(self, state: MemoryRoom) -> None:
-        oldest = self.clock() - self._terms.age
-        while state.log and state.log[0][0] < oldest:
-            state.log.popleft()
+    def _forget_expired(self, state: MemoryRoom) -> None:
+        oldest = self.clock() - self._settings.ttl
+        while state.history and state.history[0][0] < oldest:
+            state.history.popleft()
         if state.keyed < oldest:
             state.repeats.clear()
 

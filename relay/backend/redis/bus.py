@@ -11,15 +11,16 @@ from typing import Any, Self
 import hiredis
 import msgspec
 
-from relay.backend.bus import BusHealth, Published, Sink, no_such_peer, replay_of, weight
+from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
 from relay.backend.redis.client import RedisClient, failure_of
 from relay.backend.redis.connection import Dialer, pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import PUBLISH, REPLAY
 from relay.backend.redis.subscriber import Arrival, Subscriber
-from relay.limits import Clock, LogTerms
+from relay.backend.settings import RedisSettings, RoomSettings
+from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
+from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id, splice
 from relay.model.errors import NotMember, OutcomeUnknown, Refused, RelayError, Replaced
 from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
 from relay.model.json_text import nests_deeper
@@ -75,30 +76,27 @@ class RedisBus:
         sink: Sink,
         client: RedisClient,
         dialer: Dialer,
+        settings: RedisSettings,
+        rooms: RoomSettings,
         *,
-        keys: Keys,
         worker: str,
         metrics: Metrics,
         clock: Clock,
-        probe_interval: float,
-        publish_timeout: float,
-        sequence_ttl: float,
-        log: LogTerms,
     ) -> None:
         self._sink = sink
         self._client = client
-        self._keys = keys
+        self._keys = keys = Keys(settings.prefix)
         self._metrics = metrics
         self._clock = clock
-        self._probe_interval = probe_interval
-        self._log = log
-        self._sequence_ttl = round(sequence_ttl * 1000)
-        # What the script wants to know of limits and of the log; see its ARGV.
-        log_ttl = round(log.age * 1000 * (1 + 1 / _RENEWALS))
-        self._limits = b"%d %d %d %d" % (self._sequence_ttl, log_ttl, log.repeat_keys, log.age * 1000)
-        self._log_kept = _packed_parts(log.length, 0)
-        self._log_renewed = _packed_parts(log.length, log_ttl)
-        self._renewal = log.age / _RENEWALS
+        self._probe_timeout = settings.probe_timeout
+        self._history = history = rooms.history
+        self._state_ttl = round(rooms.state_ttl * 1000)
+        # What the script wants to know of limits and of the history; see its ARGV.
+        history_ttl = round(history.ttl * 1000 * (1 + 1 / _RENEWALS))
+        self._limits = b"%d %d %d %d" % (self._state_ttl, history_ttl, history.repeat_keys, history.ttl * 1000)
+        self._history_kept = _packed_parts(history.size, 0)
+        self._history_renewed = _packed_parts(history.size, history_ttl)
+        self._renewal = history.ttl / _RENEWALS
         self._templates: dict[str, _PublishTemplate] = {}
         self._rooms: dict[bytes, str] = {}
         self._probe_channel = keys.probe(worker)
@@ -109,7 +107,7 @@ class RedisBus:
         self._prober: asyncio.Task[None] | None = None
         self._subscriber = Subscriber(
             dialer,
-            timeout=publish_timeout,
+            timeout=settings.timeout,
             on_arrivals=self._arrived,
             on_reconnect=metrics.bus_reconnects.inc,
         )
@@ -147,15 +145,15 @@ class RedisBus:
 
     async def replay(self, room: str, after: MessageId) -> Replay:
         """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
-        keys, most = self._keys.of_room(room), self._log.replay_bytes
+        keys, most = self._keys.of_room(room), self._history.replay_bytes
         events, last = list[RoomEvent](), after
         while True:
-            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._sequence_ttl, most)
+            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
             for _, (_, payload) in page:
                 self._read(room, payload, events)
             newest, last = read_id(told), read_id(page[-1][0]) if page else last
-            if not page or last >= newest or weight(events) > most:
-                return replay_of(after, newest, events, self._log)
+            if not page or last >= newest or envelope_bytes(events) > most:
+                return replay_of(after, newest, events, self._history)
 
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
         """See `Bus.unsubscribe`."""
@@ -171,7 +169,7 @@ class RedisBus:
         dead = [task.get_name() for task in self._tasks() if task.done()]
         if dead:
             return BusHealth(False, self._client.reachable, heard, f"{', '.join(dead)}: the task has died")
-        if heard is not None and heard <= self._probe_interval:
+        if heard is not None and heard <= self._probe_timeout:
             return BusHealth(True, self._client.reachable, heard)
         ago = "yet" if heard is None else f"for {heard:.1f} s"
         why = self._client.problem or self._subscriber.problem or "connected, but deaf; connecting again"
@@ -190,25 +188,26 @@ class RedisBus:
 
     def _packed(self, publication: Publication) -> bytes:
         """The command, written out by hand: packing it argument by argument costs four times as much."""
-        to, seen, version = publication.to, publication.seen, publication.version
+        command, seen, version = publication.command, publication.seen, publication.version
+        to, key = command.to, command.key if command.once else ""
         tail = b"%b %b\n%b\n%b" % (
             publication.sender.encode("ascii"),
             ",".join(to).encode("ascii"),
-            _json.encode(publication.channel),
-            publication.body,
+            _json.encode(command.channel),
+            splice(command.envelope, publication.sender),
         )
         template = self._templates.get(publication.room) or _PublishTemplate(self._head(publication.room))
-        if to or publication.key or publication.after or seen.epoch != version.epoch:
+        if to or key or command.after or seen.epoch != version.epoch:
             claim = _CLOSELY
         else:
             claim = template.packed_version(version)
         seq = b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(publication))
-        log = self._log_kept
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(key, command.after))
+        log = self._history_kept
         now = self._clock()
         if now >= template.renew_at:
             template.renew_at = now + self._renewal
-            log = self._log_renewed
+            log = self._history_renewed
         first = (15 + len(to), template.head, len(tail), tail, claim)
         return _COMMAND % (*first, len(seq), seq, log, len(rest), rest, _packed_parts(*to) if to else b"")
 
@@ -254,28 +253,28 @@ class RedisBus:
         self._subscriber.want(self._probe_channel)
         while True:
             try:
-                async with asyncio.timeout(self._probe_interval):
+                async with asyncio.timeout(self._probe_timeout):
                     await self._client.call("PUBLISH", self._probe_channel, b"")
             except (RelayError, TimeoutError):
                 log.debug("the probe could not be published")
             # At once where Redis has just come back: the subscription may have died without a sign meanwhile.
             self._rebuild_if_deaf()
-            await asyncio.sleep(self._probe_interval / 3)
+            await asyncio.sleep(self._probe_timeout / 3)
 
     def _rebuild_if_deaf(self) -> None:
         last = max(self._heard or 0, self._rebuilt)
-        if self._client.reachable and self._clock() - last > self._probe_interval:
+        if self._client.reachable and self._clock() - last > self._probe_timeout:
             log.warning("subscription deaf: own probe not heard for %.1f s; connecting again", self._clock() - last)
             self._rebuilt = self._clock()
             self._subscriber.rebuild()
 
 
-def _keys(publication: Publication) -> bytes:
+def _keys(key: str, after: str) -> bytes:
     """A publication's key and the one it comes after, as the script wants them."""
-    if not publication.key and not publication.after:
+    if not key and not after:
         return b"0 "
-    key = publication.key.encode()
-    return b"%d %b%b" % (len(key), key, publication.after.encode())
+    encoded = key.encode()
+    return b"%d %b%b" % (len(encoded), encoded, after.encode())
 
 
 def decode(room: str, payload: bytes) -> RoomEvent:

@@ -1,15 +1,24 @@
 """Presence and leases in Redis: one hash per room, one sorted set of leases, one set of rooms per lease."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from relay.backend.presence import HeldMember, JoinResult, LeaseName, LeaseStatus, PresenceEntry, Terms
+from relay.backend.presence import (
+    ADOPTION_BATCH,
+    HeldMember,
+    JoinAttempt,
+    JoinResult,
+    LeaseName,
+    LeaseStatus,
+    PresenceEntry,
+)
 from relay.backend.redis.client import RedisClient, ignore
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import ADOPT, ANNOUNCE, BEAT, JOIN, LEAVE, ROSTER
-from relay.model.envelope import BEFORE_ALL, MessageId, read_id
+from relay.backend.settings import BackendSettings, RoomSettings
+from relay.model.envelope import MessageId, read_id
 from relay.model.errors import Refused, Unavailable
 from relay.model.events import Present, Roster
 
@@ -45,30 +54,21 @@ class RedisPresence:
     """See `Presence`."""
 
     def __init__(
-        self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms, registered: RegisteredRooms
+        self, client: RedisClient, keys: Keys, lease: LeaseName, settings: RoomSettings, registered: RegisteredRooms
     ) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
-        self._terms = terms
-        self._presence_ttl = _ms(terms.presence_ttl)
-        self._sequence_ttl = _ms(terms.sequence_ttl)
+        self._settings = settings
+        self._presence_ttl = _ms(settings.presence_ttl)
+        self._state_ttl = _ms(settings.state_ttl)
         # As the scripts want it; see prelude.lua.
-        self._log = f"{terms.log_length} {_ms(terms.log_age)}"
+        self._history = f"{settings.history.size} {_ms(settings.history.ttl)}"
         self._registered = registered
 
-    async def join(
-        self,
-        room: str,
-        peer: str,
-        *,
-        offered: str,
-        fresh: str,
-        roster: bool,
-        seen: MessageId = BEFORE_ALL,
-        back: bool = False,
-    ) -> JoinResult:
+    async def join(self, attempt: JoinAttempt) -> JoinResult:
         """See `Presence.join`."""
+        room, peer = attempt.room, attempt.peer
         lease = str(self._lease)
         registered = self._registered.has(lease, room)
         if not registered:
@@ -79,15 +79,15 @@ class RedisPresence:
             self._keys.channel(room),
             peer,
             lease,
-            offered or _NONE,
-            fresh or _NONE,
-            # Where there is room for nobody, only who has a place is let in.
-            0 if back else self._terms.members_per_room,
+            attempt.offered or _NONE,
+            attempt.fresh or _NONE,
+            # A room for no members at all only lets members in who resume.
+            0 if attempt.resume_only else self._settings.members,
             self._presence_ttl,
-            self._sequence_ttl,
-            self._terms.presence_list if roster else 0,
-            self._log,
-            *seen,
+            self._state_ttl,
+            self._settings.roster if attempt.roster else 0,
+            self._history,
+            *attempt.seen,
             self._client.deadline,
         )
         if not registered:
@@ -96,14 +96,20 @@ class RedisPresence:
             raise Unavailable(_LATE)
         if reply[0] == b"taken":
             raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
-        if reply[0] == b"full" and back:
+        if reply[0] == b"full" and attempt.resume_only:
             raise Refused("not_joined", room=room)
         if reply[0] == b"full":
-            raise Refused("room_full", f"{room} has {self._terms.members_per_room} members", room=room)
+            raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
         status, generation, message_id, listed, began, first = reply
         current = read_id(message_id)
-        present = _roster(listed, current) if roster else None
-        return JoinResult(int(generation), current, status == b"resumed", present, read_id(began), first=bool(first))
+        return JoinResult(
+            generation=int(generation),
+            id=current,
+            resumed=status == b"resumed",
+            roster=_roster(listed, current) if attempt.roster else None,
+            began=read_id(began),
+            first=bool(first),
+        )
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """See `Presence.announce`."""
@@ -130,29 +136,19 @@ class RedisPresence:
             entry.generation,
             entry.current or _NONE,
             _ms(hold),
-            self._sequence_ttl,
-            self._log,
+            self._state_ttl,
+            self._history,
             *entry.seen,
         )
 
     async def roster(self, room: str) -> Roster:
         """See `Presence.roster`."""
-        message_id, listed = await self._client.run(ROSTER, self._keys.of_room(room), self._terms.presence_list)
+        message_id, listed = await self._client.run(ROSTER, self._keys.of_room(room), self._settings.roster)
         return _roster(listed, MessageId.parse(message_id.decode()) if message_id else MessageId(0, 0))
 
     async def rooms(self) -> Sequence[tuple[str, int]]:
-        """See `Presence.rooms`."""
-        leases = await self._client.call("ZRANGE", self._keys.workers, 0, -1)
-        sets = await asyncio.gather(
-            *[self._client.call("SMEMBERS", self._keys.worker_rooms(lease.decode())) for lease in leases]
-        )
-        names = sorted({room.decode() for rooms in sets for room in rooms})
-        counts: list[int] = []
-        for start in range(0, len(names), _BATCH):
-            counts += await asyncio.gather(
-                *[self._client.call("HLEN", self._keys.of_room(room)[1]) for room in names[start : start + _BATCH]]
-            )
-        return [(room, count) for room, count in zip(names, counts, strict=True) if count]
+        """Ask each lease for its rooms, and each room for its members' number."""
+        return await occupied_rooms(self._client, self._keys)
 
     def _announce(self, entry: PresenceEntry) -> asyncio.Future[int]:
         return self._client.run(
@@ -165,8 +161,8 @@ class RedisPresence:
             entry.current or _NONE,
             entry.previous or _NONE,
             self._presence_ttl,
-            self._sequence_ttl,
-            self._log,
+            self._state_ttl,
+            self._history,
             *entry.seen,
             str(entry.began),
             self._client.deadline,
@@ -186,12 +182,14 @@ class RedisLeases:
     """See `Leases`."""
 
     def __init__(
-        self, client: RedisClient, keys: Keys, lease: LeaseName, terms: Terms, registered: RegisteredRooms
+        self, client: RedisClient, keys: Keys, lease: LeaseName, settings: BackendSettings, registered: RegisteredRooms
     ) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
-        self._terms = terms
+        self._settings = settings.lease
+        self._presence_ttl = _ms(settings.rooms.presence_ttl)
+        self._state_ttl = _ms(settings.rooms.state_ttl)
         self._registered = registered
         self._begun = False
         self._lapsed = False
@@ -212,58 +210,79 @@ class RedisLeases:
         told, self._lapsed = self._lapsed, False
         return LeaseStatus(told, list(deadlines), {name for name, deadline in deadlines.items() if deadline % 1})
 
-    async def rooms_of(self, lease: str) -> Sequence[str]:
-        """See `Leases.rooms_of`."""
-        return sorted(room.decode() for room in await self._client.call("SMEMBERS", self._keys.worker_rooms(lease)))
-
-    async def adopt(self, room: str, lease: str) -> Sequence[HeldMember]:
-        """See `Leases.adopt`; a hold begins when the dead worker could last have been alive."""
-        if lease not in self._deadlines:
-            return []
-        alive = self._deadlines[lease] - _ms(self._terms.lease) + _ms(self._terms.beat_interval)
-        rooms = self._keys.worker_rooms(str(self._lease))
-        _, adopted = await asyncio.gather(
-            self._client.call("SADD", rooms, room),
-            self._client.run(ADOPT, self._keys.of_room(room), lease, str(self._lease), alive + _ms(self._terms.grace)),
-        )
-        return [
-            HeldMember(room, peer.decode(), int(generation), int(left) / 1000) for peer, generation, left in adopted
-        ]
-
-    async def bury(self, lease: str = "") -> None:
-        """See `Leases.bury`; without a name, this worker's own lease ends now and is left to the others."""
-        if not lease:
-            seconds, _ = await self._client.call("TIME")
-            # Half a millisecond tells it from one that ran out: those are whole.
-            await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
+    async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
+        """Run adopt.lua for the rooms of the lease, a batch of them at the same time."""
+        deadline = self._deadlines.get(lease)
+        if deadline is None:
             return
+        # The dead worker renewed its lease at `deadline - duration`, and lived for less than an interval after that.
+        settings = self._settings
+        held_until = deadline + _ms(settings.interval + settings.grace - settings.duration)
+        rooms = sorted(room.decode() for room in await self._client.call("SMEMBERS", self._keys.worker_rooms(lease)))
+        for start in range(0, len(rooms), ADOPTION_BATCH):
+            batch = rooms[start : start + ADOPTION_BATCH]
+            adopted = await asyncio.gather(*[self._adopt(room, lease, held_until) for room in batch])
+            yield [held for members in adopted for held in members]
+
+    async def forget(self, lease: str) -> None:
+        """Delete the lease and the set of its rooms."""
         await asyncio.gather(
             self._client.call("DEL", self._keys.worker_rooms(lease)),
             self._client.call("ZREM", self._keys.workers, lease),
         )
 
-    async def touch(self, rooms: Sequence[str], gone: Sequence[str] = ()) -> None:
-        """See `Leases.touch`."""
+    async def retire(self) -> None:
+        """Set the lease's deadline to the past."""
+        seconds, _ = await self._client.call("TIME")
+        # Half a millisecond tells it from a lease that ran out: the deadlines of those are whole numbers.
+        await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
+
+    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
+        """Send all commands at once, and wait for their replies."""
         own = self._keys.worker_rooms(str(self._lease))
-        presence_ttl, sequence_ttl = _ms(self._terms.presence_ttl), _ms(self._terms.sequence_ttl)
-        calls = [self._client.call("PEXPIRE", own, presence_ttl)] if rooms else []
-        if gone:
-            self._registered.forget(gone)
-            calls.append(self._client.call("SREM", own, *gone))
+        calls = [self._client.call("PEXPIRE", own, self._presence_ttl)] if rooms else []
+        if left:
+            self._registered.forget(left)
+            calls.append(self._client.call("SREM", own, *left))
         for room in rooms:
             meta, presence, *_ = self._keys.of_room(room)
-            calls.append(self._client.call("PEXPIRE", presence, presence_ttl))
-            calls.append(self._client.call("PEXPIRE", meta, sequence_ttl))
+            calls.append(self._client.call("PEXPIRE", presence, self._presence_ttl))
+            calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
         await asyncio.gather(*calls)
 
+    async def _adopt(self, room: str, lease: str, held_until: int) -> list[HeldMember]:
+        rooms = self._keys.worker_rooms(str(self._lease))
+        # The room is registered first, so that another survivor finds it should this worker die in between.
+        _, adopted = await asyncio.gather(
+            self._client.call("SADD", rooms, room),
+            self._client.run(ADOPT, self._keys.of_room(room), lease, str(self._lease), held_until),
+        )
+        return [
+            HeldMember(room, peer.decode(), int(generation), int(left) / 1000) for peer, generation, left in adopted
+        ]
+
     async def _beat(self, *, fresh: bool) -> tuple[int, Sequence[bytes]]:
-        ttl = max(self._terms.presence_ttl, 2 * self._terms.lease)
+        duration = _ms(self._settings.duration)
+        ttl = max(self._presence_ttl, 2 * duration)
         asked = self._client.time
         lapsed, flat, now = await self._client.run(
-            BEAT, (self._keys.workers,), str(self._lease), _ms(self._terms.lease), _ms(ttl), int(fresh)
+            BEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(fresh)
         )
         self._client.tell_time(now, asked)
         return lapsed, flat
+
+
+async def occupied_rooms(client: RedisClient, keys: Keys) -> list[tuple[str, int]]:
+    """Return every room that has members, with their number, sorted by name: O(rooms), in batches."""
+    leases = await client.call("ZRANGE", keys.workers, 0, -1)
+    sets = await asyncio.gather(*[client.call("SMEMBERS", keys.worker_rooms(lease.decode())) for lease in leases])
+    names = sorted({room.decode() for rooms in sets for room in rooms})
+    counts: list[int] = []
+    for start in range(0, len(names), _BATCH):
+        counts += await asyncio.gather(
+            *[client.call("HLEN", keys.of_room(room)[1]) for room in names[start : start + _BATCH]]
+        )
+    return [(room, count) for room, count in zip(names, counts, strict=True) if count]
 
 
 def _ms(seconds: float) -> int:

@@ -52,8 +52,8 @@ async def test_after_redis_forgot_the_list_waits_until_all_workers_have_told_of_
         while len(watcher.connection.told) < 2:
             await asyncio.sleep(0)
     assert watcher.connection.told[1]["reason"] == "epoch"
-    place = world.rooms.room("room").places.pop("a")
-    world.rooms.room("room").places |= {"a": place, "b": place}
+    place = world.rooms.room("room").members.pop("a")
+    world.rooms.room("room").members |= {"a": place, "b": place}
     async with asyncio.timeout(5):
         while len(watcher.connection.told) < 3:
             await asyncio.sleep(0.01)

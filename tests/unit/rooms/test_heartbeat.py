@@ -65,18 +65,19 @@ class FakeLeases:
             raise self.failing.pop(0)
         return self.beats.pop(0) if self.beats else LeaseStatus(False)
 
-    async def rooms_of(self, lease: str) -> list[str]:
-        return self.names
+    async def adopt(self, lease: str):
+        for room in self.names:
+            self.on_adopt()
+            yield [HeldMember(room, f"{lease}-{room}", 1, 1.0)]
 
-    async def adopt(self, room: str, lease: str) -> list[HeldMember]:
-        self.on_adopt()
-        return [HeldMember(room, f"{lease}-{room}", 1, 1.0)]
-
-    async def bury(self, lease: str = "") -> None:
+    async def forget(self, lease: str) -> None:
         self.buried.append(lease)
 
-    async def touch(self, rooms, gone=()) -> None:
-        self.touched.append((list(rooms), list(gone)))
+    async def retire(self) -> None:
+        pass
+
+    async def touch(self, rooms, left=()) -> None:
+        self.touched.append((list(rooms), list(left)))
 
 
 class FakeBus:

@@ -10,10 +10,10 @@ import pytest
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.presence import MemoryPresence
 from relay.backend.memory.state import MemoryRooms
-from relay.backend.presence import HeldMember, LeaseName, Terms
+from relay.backend.presence import HeldMember, LeaseName
+from relay.backend.settings import HistorySettings, RoomSettings
 from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
-from relay.limits import LogTerms
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.commands import Publish
@@ -24,7 +24,7 @@ from relay.rooms.hub import Hub
 from relay.rooms.member import Member
 from relay.rooms.membership import Membership
 
-TERMS = Terms(10, 15, 0.5, 3600, 3600, 100, 100)
+ROOMS = RoomSettings()
 
 
 class FakeConnection:
@@ -72,12 +72,12 @@ class Failing:
 class World:
     def __init__(self, grace: float = 15) -> None:
         self.now = 1000.0
-        log = LogTerms(length=10)
+        log = HistorySettings(size=10)
         self.rooms = rooms = MemoryRooms(lambda: self.now, time.time, log)
         self.metrics = Metrics()
         self.hub = Hub(self.metrics, later=lambda _: None, on_gap=lambda names: self.repairs.begin(names))
         self.bus = Failing(MemoryBus(self.hub.deliver, rooms, log))
-        self.presence = Failing(MemoryPresence(rooms, LeaseName("w"), TERMS))
+        self.presence = Failing(MemoryPresence(rooms, LeaseName("w"), ROOMS))
         self.repairs = GapRecovery(self.hub, self.bus, self.presence, lease=0.01)
         self.membership = Membership(
             self.hub,
@@ -287,7 +287,7 @@ async def test_what_another_worker_left_behind_is_let_go_of_in_time(world: World
 async def test_a_publisher_that_redis_forgot_is_announced_and_publishes(world: World) -> None:
     member = await world.join("a")
     state = world.presence._inner._rooms.room("room")
-    del state.places["a"]
+    del state.members["a"]
     receipt = await world.publish(member)
     assert receipt.id.seq == 3  # the join, the join anew, the message
     assert await world.count() == 1
@@ -296,7 +296,7 @@ async def test_a_publisher_that_redis_forgot_is_announced_and_publishes(world: W
 async def test_a_publisher_whose_place_is_taken_is_closed(world: World) -> None:
     member = await world.join("a")
     state = world.presence._inner._rooms.room("room")
-    state.places["a"].generation += 1
+    state.members["a"].generation += 1
     assert isinstance(await world.publish(member), Replaced)
     assert member.connection.reason is REPLACED
 
@@ -304,8 +304,8 @@ async def test_a_publisher_whose_place_is_taken_is_closed(world: World) -> None:
 async def test_announcing_closes_those_whose_place_is_taken(world: World) -> None:
     kept, lost = await world.join("kept"), await world.join("lost")
     state = world.presence._inner._rooms.room("room")
-    state.places["lost"].generation += 1
-    state.places.pop("kept")
+    state.members["lost"].generation += 1
+    state.members.pop("kept")
     await world.announce()
     assert (kept.connection.reason, lost.connection.reason) == (None, REPLACED)
     assert await world.count() == 2
@@ -328,7 +328,7 @@ async def test_who_leaves_while_others_are_told_of_anew_is_not_told_of(world: Wo
 
 async def test_a_publisher_that_left_before_it_could_be_told_of_anew_stays_away(world: World) -> None:
     member = await world.join("a")
-    del world.presence._inner._rooms.room("room").places["a"]
+    del world.presence._inner._rooms.room("room").members["a"]
     told = asyncio.ensure_future(world.publish(member))
     await asyncio.sleep(0)
     await world.membership.leave(member, hold=True)
@@ -343,7 +343,7 @@ async def test_who_comes_in_while_the_others_are_told_of_anew_is_told_of_after_t
 
     async def meanwhile(*arguments):
         await world.announce()
-        del world.presence._inner._rooms.room("room").places["a"]
+        del world.presence._inner._rooms.room("room").members["a"]
         return await replay(*arguments)
 
     world.bus._inner.replay = meanwhile

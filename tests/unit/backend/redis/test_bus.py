@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from relay.backend.redis.bus import RedisBus, decode
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
-from relay.backend.redis.keys import Keys
-from relay.limits import LogTerms
+from relay.backend.settings import RedisSettings, RoomSettings
 from relay.metrics import Metrics
 from relay.model.envelope import MessageId
 from relay.model.errors import Unavailable
@@ -54,19 +53,8 @@ def test_a_payload_from_elsewhere_is_a_value_error_at_worst(payload: bytes) -> N
 async def bus_over(server: ScriptedRedis, heard=lambda batch: None, timeout: float = 0.2):
     dialer = Dialer(server.url, timeout=timeout, name="test")
     client = RedisClient(dialer, timeout=timeout, waiting=10, on_reconnect=lambda: None)
-    bus = RedisBus(
-        heard,
-        client,
-        dialer,
-        keys=Keys("relay"),
-        worker="w",
-        metrics=Metrics(),
-        clock=time.monotonic,
-        probe_interval=30,
-        publish_timeout=timeout,
-        sequence_ttl=60,
-        log=LogTerms(),
-    )
+    settings = RedisSettings(server.url, timeout=timeout, probe_timeout=30)
+    bus = RedisBus(heard, client, dialer, settings, RoomSettings(), worker="w", metrics=Metrics(), clock=time.monotonic)
     async with client, bus:
         yield bus
 

@@ -1,0 +1,122 @@
+"""Puts the parts of a backend together: in memory, or over Redis."""
+
+import random
+import time
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from relay.backend.bus import Bus, Sink
+from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.presence import MemoryLeases, MemoryPresence
+from relay.backend.memory.state import MemoryRooms
+from relay.backend.presence import LeaseName, Leases, Presence
+from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
+from relay.config import Settings
+from relay.limits import Clock
+from relay.metrics import Metrics
+
+_DIAL_TIMEOUT = 1.5
+"""Seconds for one attempt to connect to Redis: short, so that after an outage the next attempt comes soon."""
+
+
+@dataclass(slots=True)
+class Backend:
+    """A worker's backend; `async with` opens its parts in order, and closes them in reverse."""
+
+    bus: Bus
+    presence: Presence
+    leases: Leases
+    parts: tuple[AbstractAsyncContextManager[object], ...]
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for part in self.parts:
+                await stack.enter_async_context(part)
+            # Only when all parts are open: if one fails, those opened before it are closed again.
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+
+def backend_settings(settings: Settings, *, heartbeat_interval: float) -> BackendSettings:
+    """Take what concerns the backend from the settings of the relay."""
+    redis = RedisSettings(
+        url=settings.redis_url,
+        password=settings.redis_password,
+        prefix=settings.redis_prefix,
+        timeout=settings.publish_timeout,
+        queue=settings.publish_queue,
+        probe_timeout=settings.probe_timeout,
+    )
+    return BackendSettings(
+        rooms=RoomSettings(
+            members=settings.members_per_room,
+            roster=settings.presence_list_limit,
+            presence_ttl=settings.presence_ttl,
+            state_ttl=settings.sequence_ttl,
+            history=HistorySettings(
+                size=settings.history_size,
+                ttl=settings.history_ttl,
+                # A replay goes into the connection's send buffer, and leaves room for what is sent meanwhile.
+                replay_bytes=settings.send_buffer // 2,
+            ),
+        ),
+        lease=LeaseSettings(
+            duration=settings.worker_lease, interval=heartbeat_interval, grace=settings.reconnect_grace
+        ),
+        redis=redis if settings.redis_url else None,
+    )
+
+
+def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics: Metrics, clock: Clock) -> Backend:
+    """Build the backend of the worker with this name; its bus delivers to `sink` once the backend is opened."""
+    lease = LeaseName(worker)
+    if settings.redis is None:
+        rooms = MemoryRooms(clock, time.time, settings.rooms.history)
+        bus = MemoryBus(sink, rooms, settings.rooms.history)
+        presence = MemoryPresence(rooms, lease, settings.rooms)
+        return Backend(bus, presence, MemoryLeases(rooms, lease, settings.lease), (bus,))
+    return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
+
+
+def _over_redis(
+    settings: BackendSettings, redis: RedisSettings, lease: LeaseName, sink: Sink, metrics: Metrics, clock: Clock
+) -> Backend:
+    keys = Keys(redis.prefix)
+    dialer = Dialer(
+        redis.url,
+        password=redis.password,
+        timeout=min(redis.timeout, _DIAL_TIMEOUT),
+        name=f"relay-{lease.worker}",
+    )
+    client = RedisClient(dialer, timeout=redis.timeout, waiting=redis.queue, on_reconnect=metrics.bus_reconnects.inc)
+    bus = RedisBus(
+        sink,
+        client,
+        dialer,
+        redis,
+        settings.rooms,
+        # Its own even if two workers have the same name: neither may take the other's probe for its own.
+        worker=f"{lease.worker}/{random.getrandbits(48):012x}",
+        metrics=metrics,
+        clock=clock,
+    )
+    registered = RegisteredRooms()
+    return Backend(
+        bus,
+        RedisPresence(client, keys, lease, settings.rooms, registered),
+        RedisLeases(client, keys, lease, settings, registered),
+        (client, bus),
+    )
