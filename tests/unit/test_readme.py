@@ -1,42 +1,150 @@
-"""The README's tables are made from the declarations they repeat."""
+"""The README and the pages in docs/: what can be checked without running anything."""
 
 import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from relay.cli import main
-from relay.model import errors
+from relay.config import declared
+from tests.documentation import DEPLOYMENT, ELSEWHERE, PAGES, ROOT, SNIPPETS, anchors, blocks, commands, links, prose, read
+from tests.integration import test_readme as runner
 
-README = Path(__file__).parents[2] / "README.md"
+MAX_README = 200
+MAX_GLOSSARY = 30
 
-
-def settings_table() -> str:
-    return CliRunner().invoke(main, ["config", "--markdown"], env={}).output.strip()
-
-
-def errors_table() -> str:
-    rows = [f"| `{code}` | {status} | {text} |" for code, (status, text) in errors.ERRORS.items()]
-    return "\n".join(["| Code | HTTP | Meaning |", "| --- | --- | --- |", *rows])
+MAKEFILE = read("Makefile")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
-def closes_table() -> str:
-    rows = [
-        f"| {reason.code} | `{reason.name}` | {'yes' if reason.reconnect else 'no'} | {reason.text} |"
-        for reason in errors.CLOSE_REASONS
-    ]
-    return "\n".join(["| Code | Reason | Come back? | Meaning |", "| --- | --- | --- | --- |", *rows])
+def marked(page: str, name: str) -> str:
+    """The part of a page between two comments."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", read(page), re.DOTALL)
+    assert found, f"{page} has no part {name}"
+    return found[1]
 
 
-def faults_table() -> str:
-    results = (README.parent / "tests" / "chaos" / "results" / "faults.md").read_text()
-    return results[results.index("| Fault") :].strip()
+def rows(table: str) -> list[list[str]]:
+    """The cells of a table, without its head."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.mark.parametrize("make", [settings_table, errors_table, closes_table, faults_table])
-def test_the_table_is_up_to_date(make) -> None:
-    name = make.__name__.removesuffix("_table")
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README.read_text(), re.DOTALL)
-    assert found, f"no place for {name} in the README"
-    assert found[1] == make()
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) <= MAX_README
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    reached = {link.partition("#")[0] for link in links("README.md")}
+    assert reached >= set(PAGES) - {"README.md"}
+
+
+# Links.
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "tests/bench/README.md", "tests/conformance/autobahn/README.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+# Commands and snippets.
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != DEPLOYMENT])
+def test_every_command_is_run_by_a_test(page: str) -> None:
+    unknown = [command for command in commands(page) if command not in ELSEWHERE and not runner.runs(command)]
+    assert not unknown
+
+
+def test_no_command_is_listed_that_no_page_has() -> None:
+    shown = {command for page in PAGES for command in commands(page)}
+    assert set(ELSEWHERE) <= shown
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_snippet_has_a_test_that_runs_it(page: str) -> None:
+    for block in blocks(page):
+        if block.language not in {"sh", "mermaid"}:
+            assert block.name in SNIPPETS, block.text
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_the_test_of_the_snippet_names_it(name: str) -> None:
+    assert f'"{name}"' in (ROOT / SNIPPETS[name]).read_text()
+    assert [block.name for page in PAGES for block in blocks(page)].count(name) == 1
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_every_make_target_and_subcommand_exists(page: str) -> None:
+    text = read(page)
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= TARGETS
+    subcommands = set(re.findall(r"`(?:\.venv/bin/)?relay ([a-z]+)", text))
+    assert subcommands <= set(main.commands)
+
+
+# Names.
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_exists(page: str) -> None:
+    settings = {one.name.replace("_", "-") for one in declared()}
+    text = prose(page)
+    flags = set(re.findall(r"`--([a-z]+(?:-[a-z]+)*)", text))
+    options = {"scale", "volumes", "profile", "no-deps", "live", "workers", "help", "json", "markdown"}
+    assert flags - options <= settings
+    variables = {name.removesuffix("_FILE").lower().replace("_", "-") for name in re.findall(r"`RELAY_([A-Z_]+)", text)}
+    if page != DEPLOYMENT:
+        assert variables <= settings
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_every_hyphenated_name_is_a_setting(page: str) -> None:
+    settings = {one.name.replace("_", "-") for one in declared()}
+    known = settings | {"signal-relay", "epoch-sequence"}
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", prose(page)))
+    assert named <= known
+
+
+# Tables that repeat what stands elsewhere.
+
+
+def test_the_table_of_faults_is_that_of_the_last_run() -> None:
+    results = read("tests/chaos/results/faults.md")
+    assert marked("docs/guarantees.md", "faults") == results[results.index("| Fault") :].strip()
+
+
+def two_digits(number: str) -> str:
+    """A measured share as the pages write it: two significant digits."""
+    value = float(number)
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+MEASURED = {
+    "Starlette + redis-py, as people write it": "Starlette + redis-py",
+    "Socket.IO + redis-adapter": "Socket.IO + redis-adapter",
+    "`ws` + ioredis": "ws + ioredis",
+    "Nchan + Redis (C)": "Nchan + Redis",
+    "Centrifugo + Redis (Go)": "Centrifugo, Redis engine",
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/speed.md"])
+def test_the_shares_are_those_measured(page: str) -> None:
+    results = read("tests/bench/results/epyc/results.md")
+    shares = results[results.index("## CPU per delivery: Relay over Redis as a share") :]
+    measured = {cells[0]: cells[1:4] for cells in rows(shares[: shares.index("\n## ", 1)])}
+    table = read(page)[read(page).index("| Relay as a share of") :]
+    shown = {cells[0]: cells[1:] for cells in rows(table[: table.index("\n\n")])}
+    assert len(set(shown) & set(MEASURED)) >= 4
+    for name, numbers in shown.items():
+        if name in MEASURED:
+            assert numbers == [two_digits(number) for number in measured[MEASURED[name]]], name
+
+
+def test_the_size_of_the_script_is_stated_once() -> None:
+    assert len(re.findall(r"(\d+) KB compressed", read("README.md"))) == 1
