@@ -25,6 +25,7 @@ PAGES = (
 ELSEWHERE = {
     "make run": "tests/unit/test_readme.py checks the target; tests/integration runs the command behind it",
     "make test": "the stage that runs this",
+    "make lint": ".ci/run",
     "docker compose up --build --scale worker=3": "make test-deploy",
     "make bench": "by hand, before a release",
     "make bench-quick": "by hand; tests/unit/bench tests the parts",
@@ -47,7 +48,9 @@ SNIPPETS = {
     "transcript": "tests/integration/test_readme.py",
 }
 
-_FENCE = re.compile(r"(?:^<!-- snippet: (?P<name>[\w-]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"(?:^<!-- snippet: (?P<name>[\w-]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 
 
 class Block(NamedTuple):

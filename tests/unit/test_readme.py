@@ -1,13 +1,28 @@
 """The README and the pages in docs/: what can be checked without running anything."""
 
 import re
-from pathlib import Path
+from collections.abc import Callable
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from relay.cli import main
 from relay.config import declared
-from tests.documentation import DEPLOYMENT, ELSEWHERE, PAGES, ROOT, SNIPPETS, anchors, blocks, commands, links, prose, read
+from relay.model import errors
+from tests.documentation import (
+    DEPLOYMENT,
+    ELSEWHERE,
+    PAGES,
+    ROOT,
+    SNIPPETS,
+    anchors,
+    blocks,
+    commands,
+    links,
+    prose,
+    read,
+)
 from tests.integration import test_readme as runner
 
 MAX_README = 200
@@ -42,7 +57,9 @@ def test_the_readme_leads_to_every_page() -> None:
 # Links.
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "tests/bench/README.md", "tests/conformance/autobahn/README.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "CHANGELOG.md", "tests/bench/README.md", "tests/conformance/autobahn/README.md"]
+)
 def test_every_link_leads_somewhere(page: str) -> None:
     for link in links(page):
         path, _, anchor = link.partition("#")
@@ -84,7 +101,7 @@ def test_every_make_target_and_subcommand_exists(page: str) -> None:
     text = read(page)
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= TARGETS
     subcommands = set(re.findall(r"`(?:\.venv/bin/)?relay ([a-z]+)", text))
-    assert subcommands <= set(main.commands)
+    assert subcommands <= set(main.list_commands(click.Context(main)))
 
 
 # Names.
@@ -110,7 +127,36 @@ def test_every_hyphenated_name_is_a_setting(page: str) -> None:
     assert named <= known
 
 
-# Tables that repeat what stands elsewhere.
+# Tables that repeat what is declared, or measured, elsewhere.
+
+
+def settings_table() -> str:
+    return CliRunner().invoke(main, ["config", "--markdown"], env={}).output.strip()
+
+
+def errors_table() -> str:
+    lines = [f"| `{code}` | {status} | {text} |" for code, (status, text) in errors.ERRORS.items()]
+    return "\n".join(["| Code | HTTP | Meaning |", "| --- | --- | --- |", *lines])
+
+
+def closes_table() -> str:
+    lines = [
+        f"| {reason.code} | `{reason.name}` | {'yes' if reason.reconnect else 'no'} | {reason.text} |"
+        for reason in errors.CLOSE_REASONS
+    ]
+    return "\n".join(["| Code | Reason | Reconnect? | Meaning |", "| --- | --- | --- | --- |", *lines])
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "table"),
+    [
+        ("docs/settings.md", "settings", settings_table),
+        ("docs/errors.md", "errors", errors_table),
+        ("docs/errors.md", "closes", closes_table),
+    ],
+)
+def test_the_table_is_that_of_the_declarations(page: str, name: str, table: Callable[[], str]) -> None:
+    assert marked(page, name) == table()
 
 
 def test_the_table_of_faults_is_that_of_the_last_run() -> None:
