@@ -4,8 +4,8 @@ Every fenced block of a page is one of these:
 
 - `sh`: commands, one a line. Each is run by a test, or listed in `ELSEWHERE` with the test or stage that runs it.
 - `mermaid`: a diagram.
-- anything else: a snippet, with its name in a comment on the line before (`<!-- snippet: NAME -->`). `SNIPPETS` says which
-  test runs it.
+- anything else: a snippet, with its name in a comment on the line before (`<!-- snippet: NAME -->`). `SNIPPETS` says
+  which test runs it.
 """
 
 import re

@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -72,11 +71,14 @@ async def run(command: str, **variables: str) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def running(program: str, relay: Relay, path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(program: str, relay: Relay) -> AsyncIterator[asyncio.subprocess.Process]:
     """A Python program of a page, against this relay."""
-    path.write_text(program.replace("ws://localhost:8888", relay.ws))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        sys.executable,
+        "-c",
+        program.replace("ws://localhost:8888", relay.ws),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         yield process
@@ -86,10 +88,10 @@ async def running(program: str, relay: Relay, path: Path) -> AsyncIterator[async
         await process.communicate()
 
 
-async def test_the_python_program_of_the_readme(start: MakeRelay, enter: MakeClient, tmp_path: Path) -> None:
+async def test_the_python_program_of_the_readme(start: MakeRelay, enter: MakeClient) -> None:
     relay = await start()
     bob = await enter(relay, "/rooms/demo?peer=bob")
-    async with running(snippet("python"), relay, tmp_path / "program.py") as process:
+    async with running(snippet("python"), relay) as process:
         assert process.stdout is not None
         message = await bob.next()
         assert (message["from"], message["message"]) == ("carol", "hello")
@@ -100,10 +102,10 @@ async def test_the_python_program_of_the_readme(start: MakeRelay, enter: MakeCli
         assert b"hello yourself" in line
 
 
-async def test_the_python_program_of_its_page(start: MakeRelay, enter: MakeClient, tmp_path: Path) -> None:
+async def test_the_python_program_of_its_page(start: MakeRelay, enter: MakeClient) -> None:
     relay = await start()
     bob = await enter(relay, "/rooms/demo?peer=bob&presence=1")
-    async with running(snippet("program"), relay, tmp_path / "program.py") as process:
+    async with running(snippet("program"), relay) as process:
         assert process.stdout is not None
         assert (await bob.next())["joined"] == ["carol"]
         assert (await bob.next())["message"] == "who is there?"
