@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ import pytest
 import redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.ports import free_port, release_port
 
 # One line per request would bury what a failed test has to say.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -45,12 +46,6 @@ def require(command: str) -> str:
     if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{command} is not installed; `make test` installs it")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
@@ -117,6 +112,7 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        release_port(self.port)
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -185,6 +181,7 @@ class Relay:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait()
+        release_port(self.port)
         print(f"--- {self.http}\n{self.logged}")  # pytest shows it when the test fails
         self.log.unlink()
 

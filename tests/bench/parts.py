@@ -36,7 +36,8 @@ from relay.rooms.throttle import Throttle
 from relay.rooms.worker import Worker
 from relay.wire.websocket import WebSocketProtocol, WireLimits
 from tests.bench.accounting import cpu_seconds
-from tests.bench.run import free_port, wait_for
+from tests.bench.run import wait_for
+from tests.ports import free_port
 
 ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")

@@ -15,6 +15,7 @@ from typing import Any
 from tests.bench.install import BUILD, LOAD
 from tests.bench.shapes import Shape
 from tests.bench.systems import Place, System
+from tests.ports import free_port
 
 __all__ = ["Broken", "Load", "Server", "serving"]
 
@@ -50,20 +51,6 @@ def stop(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             continue
     process.wait(STOP)
-
-
-def free_port() -> int:
-    """A port nobody listens on, below those from which connections are made."""
-    low = 20_000 + os.getpid() % 5000
-    for port in range(low, low + 5000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise Broken("no free port")
 
 
 def wait_for(process: subprocess.Popen[str], port: int, what: str) -> None:

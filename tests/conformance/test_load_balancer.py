@@ -9,8 +9,9 @@ import httpx2 as httpx
 import pytest
 
 from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node
-from tests.fleet import Relay, free_port, require
+from tests.fleet import Relay, require
 from tests.integration.served import served
+from tests.ports import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 CASES = [

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.fleet import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 3

@@ -14,7 +14,8 @@ from websockets.exceptions import InvalidStatus
 
 from tests.deploy.compose import ROOT, WORKERS, Compose, require, require_image, wait_for
 from tests.deploy.conftest import Enter
-from tests.fleet import Client, free_port
+from tests.fleet import Client
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import ClientConnection, connect
 
 from tests.integration.served import served
+from tests.ports import free_port
 
 TOKEN = "a-secret-token"
 AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
@@ -296,11 +297,6 @@ def test_head_has_no_body(plain_url: str) -> None:
 
 
 # Settings that change what is where.
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def test_admin_port() -> None:
