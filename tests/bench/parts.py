@@ -106,7 +106,8 @@ class Stage:
         member.version = FENCE
         self.worker._hub.expect(member)
         self.worker._hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
-        session._own, session._peer, session._members[room], session._busy = room, peer, member, False
+        session._rooms.own_room, session._inbox.exclusive = room, False
+        session._rooms.add(member)
         return member, protocol
 
     async def turn(self) -> tuple[float, float, float]:

@@ -1,17 +1,19 @@
-"""One client's session, whatever its protocol: what comes in, what is answered, and the end of it."""
+"""One client's session, whatever its protocol: it reads the client's frames and carries out its commands."""
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
-from relay.gateways.base.join_request import CodecPair, JoinRequest, PauseReading, ResumeClaim
+from relay.gateways.base.acknowledgements import Acknowledgements
+from relay.gateways.base.inbox import Inbox
+from relay.gateways.base.join_request import CodecPair, JoinRequest, PauseReading
+from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.limits import TokenBucket
 from relay.model.codec import Codec, Frame
 from relay.model.commands import AskPresence, Command, Detect, Join, Leave, Move, Ping, Publish, Subscribe, Unsubscribe
-from relay.model.envelope import MessageId, Receipt
+from relay.model.envelope import Receipt
 from relay.model.errors import (
     BAD_REQUEST,
     GOODBYE_CODES,
@@ -20,58 +22,43 @@ from relay.model.errors import (
     TOO_FAST,
     BadFrame,
     CloseReason,
-    OutcomeUnknown,
-    Refused,
     RelayError,
 )
-from relay.model.events import (
-    Ack,
-    Detected,
-    Failure,
-    LeftRoom,
-    Pong,
-    PresenceList,
-    Roster,
-    ServerEvent,
-    Subscriptions,
-    Welcome,
-)
-from relay.model.names import check_room
+from relay.model.events import Failure
 from relay.rooms.connection import Connection
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.session")
 
-_NO_PLACE = frozenset({"not_joined", "peer_taken"})
-"""How somebody is refused whose place is no longer there."""
-
 
 class Session:
-    """A `Receiver`: serves messages as they come, one after the other.
+    """Serves one client: the `Receiver` of its connection, and a `Client` of the worker.
 
-    What has to wait for Redis before the next message can be served (joining, asking who is there) is a task, and what
-    comes meanwhile waits, as it does when `max_inflight_publishes` are on their way. `pause_reading` stops reading.
-    Without an `address`, the connection is not the session's alone, and somebody else answers for it to the worker; all
-    its sessions have one `bucket` then.
+    Frames are served in the order in which they came. Most commands are carried out at once, inside the call that hands
+    the frame over. A publish does not wait for Redis either: its outcome arrives by a callback, because a task for each
+    message would cost more than all the rest of its way, and up to `max_inflight_publishes` are on their way together.
+    Commands that ask Redis and must be answered before the next one is served (join, move, presence) run as a task;
+    frames that arrive meanwhile wait in the inbox.
+
+    A session that has its connection to itself is given the client's `address`: it registers with the worker, and
+    releases the address at its end. With `address=None`, several sessions share one connection (Socket.IO namespaces):
+    the owner of the connection does both, and gives all of them one `bucket`, so that they share one message rate.
     """
 
+    # No `__dict__`: a worker has tens of thousands of idle sessions. Bucket and acknowledgements are made on first use.
     __slots__ = (
+        "_acknowledgements",
         "_address",
         "_bucket",
-        "_busy",
         "_closing",
-        "_codecs",
+        "_codec",
         "_connection",
-        "_ended",
+        "_disconnected",
         "_goodbye",
-        "_members",
-        "_own",
-        "_pause_reading",
-        "_peer",
-        "_publishing",
+        "_inbox",
         "_returns",
-        "_waiting",
+        "_rooms",
         "_worker",
     )  # fmt: skip
 
@@ -87,355 +74,231 @@ class Session:
     ) -> None:
         self._connection = connection
         self._worker = worker
-        self._codecs = codecs
+        self._codec = codecs.own
         self._address = address
-        self._pause_reading = pause_reading
-        self._own = ""
-        self._peer = ""
-        self._members: dict[str, Member] = {}
         self._bucket = bucket
-        self._publishing = 0
-        self._busy = True
-        self._waiting: deque[Frame] | None = None
-        self._ended = False
+        self._rooms = JoinedRooms(connection, worker, codecs)
+        self._acknowledgements: Acknowledgements | None = None
+        self._inbox = Inbox(pause_reading, worker.settings.max_inflight_publishes)
+        # Nothing is served before the client has entered its own room; see `enter`.
+        self._inbox.exclusive = True
+        self._disconnected = False
         self._goodbye = False
         self._returns = True
         self._closing: CloseReason | None = None
         if address is not None:
             worker.register(self)
 
-    async def enter(self, join_request: Callable[[], JoinRequest]) -> None:
-        """Come in; what the client sends meanwhile waits. `join_request` reads the request, and may raise `Refused`."""
+    async def enter(self, read_request: Callable[[], JoinRequest]) -> None:
+        """Join the client's own room; to be called once. Frames that arrive meanwhile wait.
+
+        `read_request` reads the request, and may raise `Refused`. A client that cannot join gets the error, and its
+        connection is closed.
+        """
         try:
-            await self._come_in(join_request())
+            request = read_request()
+            self._returns = request.returns
+            await self._rooms.enter(request)
         except RelayError as error:
-            self._fail(error, about="join", codec=self._codecs.own)
+            self._send_error(error, about="join")
             self._connection.close(JOIN_CLOSES.get(error.code, BAD_REQUEST))
         except Exception:
-            self._break()
+            self._close_after_fault()
         finally:
-            self._done()
-
-    async def _come_in(self, wanted: JoinRequest) -> None:
-        self._returns = wanted.returns
-        join = Join(
-            wanted.room,
-            resume=wanted.resume,
-            echo=wanted.echo,
-            presence=wanted.presence,
-            channels=wanted.channels,
-            key=wanted.key,
-        )
-        if wanted.before is None or not await self._come_back(join, wanted.before):
-            self._own, self._peer = wanted.room, wanted.peer
-            await self._join(join, wanted.since, self._codecs.own)
-
-    async def _come_back(self, join: Join, before: ResumeClaim) -> bool:
-        """Whether the client has its place from before again."""
-        self._own, self._peer = before.room, before.peer
-        join = replace(join, room=before.room, resume=before.resume)
-        try:
-            await self._join(join, before.since, self._codecs.own, back=True)
-        except Refused as error:
-            if error.code not in _NO_PLACE:
-                raise
-            return False
-        return True
+            self._end_exclusive()
 
     # Receiver.
 
     def received(self, frame: Frame) -> None:
-        """See `Receiver.received`."""
+        """Serve one frame, now or when those before it are served."""
         if self._connection.reason is not None:
-            return
+            return  # The relay is closing; the client cannot read an answer any more.
         traffic = self._worker.metrics.traffic
         traffic.messages_in += 1
         traffic.bytes_in += len(frame.data)
-        if self._waiting or self._blocked:
-            self._wait(frame)
+        if self._inbox.must_wait:
+            self._inbox.put(frame)
         else:
             self._serve(frame)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.disconnected`; what a client has sent before it went is served first.
+        """End the session once everything that the client sent is served: a message sent just before a close is sent.
 
-        The places of a client that said goodbye are given up then, those of a lost one held.
+        A client that said goodbye (`GOODBYE_CODES`) leaves its rooms then. The memberships of a client whose connection
+        was lost are held for the reconnect grace time. If the relay closed the connection, that was for a reason of
+        the client's (too slow, say) or the worker's, and the client is expected back as well.
         """
         if self._connection.reason is None:
+            # Neither this session nor a room has closed the connection: the client did, or the server did for it.
             self._goodbye = relay_closed is None and code in GOODBYE_CODES
             if self._address is not None:
                 reason = relay_closed or ("client" if self._goodbye else "lost")
                 self._worker.metrics.closed.labels(reason).inc()
-        self._ended = True
+        self._disconnected = True
         if self._address is not None:
             self._worker.unregister(self)
             self._worker.addresses.release(self._address)
-        self._go_on()
+        self._drain_inbox()
 
     # Client.
 
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
-        """See `Client.close_gracefully`; reads no further, so that there is an end to what the client has sent."""
+        """Close the connection once what the client has sent is served and answered, or `now`.
+
+        No more is read from the connection; otherwise a client that keeps sending would never be done.
+        """
         self._closing = reason
         if now:
             self._connection.close(reason)
-        elif not self._ended:
-            self._pause_reading(paused=True)
-            self._close_if_done()
+        elif not self._disconnected:
+            self._inbox.stop_reading()
+            self._close_if_idle()
 
-    def _close_if_done(self) -> None:
-        if self._closing is not None and not (self._busy or self._waiting or self._publishing):
+    def _close_if_idle(self) -> None:
+        if self._closing is not None and self._inbox.idle:
             self._connection.close(self._closing)
 
-    # What is waited for.
+    # In turn.
 
-    @property
-    def _blocked(self) -> bool:
-        return self._busy or self._publishing >= self._worker.settings.max_inflight_publishes
+    def _drain_inbox(self) -> None:
+        """Serve the frames that waited, as far as possible now; afterwards go on reading, or finish an end begun."""
+        inbox = self._inbox
+        while self._connection.reason is None and (frame := inbox.take()) is not None:
+            self._serve(frame)
+        if not self._disconnected:
+            inbox.resume_reading()
+            self._close_if_idle()
+        elif not inbox.exclusive and (not inbox.frames or self._connection.reason is not None):
+            # Publishes may still be on their way; Redis takes them ahead of the leave, over the same connection.
+            inbox.clear()
+            self._rooms.leave_all(hold=self._returns and not self._goodbye)
 
-    def _wait(self, frame: Frame) -> None:
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append(frame)
-        self._pause_reading(paused=True)
+    def _run_exclusive(self, work: Coroutine[Any, Any, None], command: Command) -> None:
+        """Run a command as a task; no other is served until it is done."""
+        self._inbox.exclusive = True
+        self._worker.spawn(self._finish(work, command))
 
-    def _go_on(self) -> None:
-        while self._waiting and not self._blocked and self._connection.reason is None:
-            self._serve(self._waiting.popleft())
-        if self._ended:
-            if not self._busy and (not self._waiting or self._connection.reason is not None):
-                self._waiting = None
-                self._leave_all()
-            return
-        if self._waiting is not None and not self._waiting:
-            self._waiting = None
-            self._pause_reading(paused=self._closing is not None)
-        self._close_if_done()
-
-    def _begin(self, work: Awaitable[None], about: Command) -> None:
-        """Do what takes time in a task; nothing else is served until it is done."""
-        self._busy = True
-        self._worker.spawn(self._finish(work, about))
-
-    async def _finish(self, work: Awaitable[None], about: Command) -> None:
+    async def _finish(self, work: Coroutine[Any, Any, None], command: Command) -> None:
         try:
             await work
         except RelayError as error:
-            self._fail(error, about=_name(about), key=about.key)
+            self._send_error(error, about=_name(command), key=command.key)
         except Exception:
-            self._break()
+            self._close_after_fault()
         finally:
-            self._done()
+            self._end_exclusive()
 
-    def _done(self) -> None:
-        self._busy = False
-        self._go_on()
+    def _end_exclusive(self) -> None:
+        self._inbox.exclusive = False
+        self._drain_inbox()
 
-    def _leave_all(self) -> None:
-        members, self._members = self._members, {}
-        leave = self._worker.leave
-        for member in members.values():
-            if self._goodbye or not self._returns:
-                leave(member, hold=False)
-            else:
-                # Nobody waits for a hold, and thousands may be lost at once.
-                self._worker.disconnects.add(partial(leave, member, hold=True))
-
-    def _break(self) -> None:
-        log.exception("a session failed; its connection is closed")
-        self._connection.close(INTERNAL)
-
-    # What comes in.
+    # Commands.
 
     def _serve(self, frame: Frame) -> None:
         try:
-            self._obey(self._read(frame))
+            self._execute(self._decode(frame))
         except BadFrame as error:
-            self._fail(error, about=error.about, key=error.key)
+            self._send_error(error, about=error.about, key=error.key)
         except Exception:
-            self._break()
+            self._close_after_fault()
 
-    def _read(self, frame: Frame) -> Command:
+    def _decode(self, frame: Frame) -> Command:
+        """Read a command; raises `BadFrame` for one that is over a limit, too."""
         settings = self._worker.settings
         if self._bucket is None:
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
         allowed = self._bucket.take()
         if not allowed and self._bucket.overrun:
             self._connection.close(TOO_FAST)
-        command = self._codecs.own.decode(frame)
+        # A frame over a limit is decoded all the same: the error repeats its key, for which the client may be waiting.
+        command = self._codec.decode(frame)
         if len(frame.data) > settings.max_message:
-            # Read all the same: whoever waits for an answer under a key gets one.
             text = f"{len(frame.data)} bytes; at most {settings.max_message} are relayed"
             raise BadFrame("too_large", text, about=_name(command), key=command.key)
         if not allowed:
             raise BadFrame("too_fast", about=_name(command), key=command.key)
         return command
 
-    def _obey(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:
+        rooms = self._rooms
         try:
             match command:
                 case Publish():
                     self._publish(command)
                 case Join():
-                    self._begin(self._join_more(command), command)
+                    self._run_exclusive(rooms.join(command), command)
                 case Move():
-                    self._begin(self._move(command), command)
+                    self._run_exclusive(rooms.move(command), command)
                 case Leave():
-                    self._leave(command)
-                case Subscribe() | Unsubscribe():
-                    self._listen(command)
+                    rooms.leave(command)
+                case Subscribe():
+                    rooms.subscribe(command)
+                case Unsubscribe():
+                    rooms.unsubscribe(command)
                 case AskPresence():
-                    self._begin(self._list(command), command)
+                    self._run_exclusive(rooms.list_members(command), command)
                 case Detect():
-                    self._begin(self._detect(command), command)
+                    self._run_exclusive(rooms.detect(command), command)
                 case Ping():
-                    self._answer(command)
+                    rooms.ping(command)
         except RelayError as error:
-            self._fail(error, about=_name(command), key=command.key)
+            self._send_error(error, about=_name(command), key=command.key)
+
+    # Publishing.
 
     def _publish(self, command: Publish) -> None:
-        member = self._member(command.room)
-        self._publishing += 1
+        member = self._rooms.member(command.room)
+        self._inbox.in_flight += 1
         self._worker.publish(member, command, partial(self._published, member, command.key))
 
     def _published(self, member: Member, key: str, outcome: Receipt | RelayError) -> None:
         if isinstance(outcome, RelayError):
-            self._fail(outcome, about="envelope", key=key, codec=member.codec, room=member.room)
+            self._publish_failed(member, key, outcome)
         elif key:
-            self._acknowledge(member, outcome.id, key)
-            return
-        self._published_one()
-
-    def _published_one(self) -> None:
-        self._publishing -= 1
-        if self._waiting or self._closing:
-            # Not at once: this may be in the middle of what the hub delivers.
-            asyncio.get_running_loop().call_soon(self._go_on)
-
-    def _acknowledge(self, member: Member, message_id: MessageId, key: str) -> None:
-        """In order with what this member hears: an id that it is told means that it was told all before.
-
-        While the worker does not hear Redis, that may not come to pass; then the client is not left without an answer.
-        """
-        answered = False
-
-        def passed() -> None:
-            nonlocal answered
-            if not answered:
-                answered = True
-                late.cancel()
-                member.send(Ack(member.room, message_id, key))
-                self._published_one()
-
-        def give_up() -> None:
-            nonlocal answered
-            answered = True
-            self._published(member, key, OutcomeUnknown("Redis has it, but this worker did not hear of it in time"))
-
-        late = asyncio.get_running_loop().call_later(self._worker.settings.publish_timeout, give_up)
-        self._worker.when_delivered(member.room, message_id, passed)
-
-    async def _join(
-        self,
-        command: Join,
-        since: MessageId | None,
-        codec: Codec,
-        *,
-        moved: Member | None = None,
-        back: bool = False,
-    ) -> None:
-        member = Member(self._connection, codec, command.room, self._peer, echo=command.echo, presence=command.presence)
-        if command.channels is not None:
-            member.channels = self._checked_channels(command.channels)
-        await self._worker.join(member, offered=command.resume, since=since, key=command.key, moved=moved, back=back)
-        self._members[command.room] = member
-
-    async def _join_more(self, command: Join) -> None:
-        check_room(command.room)
-        if command.room in self._members:
-            raise Refused("already_joined", room=command.room)
-        most = self._worker.settings.rooms_per_connection
-        if len(self._members) >= most:
-            raise Refused("too_many_rooms", f"at most {most} rooms", room=command.room)
-        try:
-            since = MessageId.parse(command.since) if command.since else None
-        except ValueError:
-            raise Refused("bad_command", "since is an id as the relay gave it: epoch-seq") from None
-        await self._join(command, since, self._codec_of(command.room))
-
-    async def _move(self, command: Move) -> None:
-        check_room(command.room)
-        left = self._member("")
-        if command.room == left.room:
-            self._tell(Welcome(left.room, left.peer, self._worker.newest_id(left), "", resumed=True, key=command.key))
-            return
-        await self._join(Join(command.room, key=command.key), None, self._codecs.own, moved=left)
-        del self._members[left.room]
-        self._own = command.room
-        self._worker.leave(left, hold=False)
-
-    def _leave(self, command: Leave) -> None:
-        member = self._member(command.room)
-        del self._members[member.room]
-        gone = LeftRoom(member.room, command.key)
-        self._worker.leave(member, hold=False).add_done_callback(lambda _: self._tell(gone))
-
-    async def _list(self, command: AskPresence) -> None:
-        room = check_room(command.room) if command.room else self._own
-        roster = await self._worker.roster(room)
-        # Who is in a room is told by name to those who are in it.
-        known = roster if room in self._members else Roster(roster.count, (), roster.id)
-        self._tell(PresenceList(room, known, command.key))
-
-    async def _detect(self, command: Detect) -> None:
-        member = self._member(command.room)
-        present = await self._worker.detect(command.name, member.room)
-        self._tell(Detected(member.room, present, command.key))
-
-    def _listen(self, command: Subscribe | Unsubscribe) -> None:
-        member = self._member(command.room)
-        if isinstance(command, Subscribe):
-            member.channels = self._checked_channels([*(member.channels or ()), *command.channels])
-        elif command.channels is None:
-            member.channels = None
+            if self._acknowledgements is None:
+                timeout = self._worker.settings.publish_timeout
+                self._acknowledgements = Acknowledgements(self._worker.when_delivered, timeout)
+            # It counts as in flight until it is acknowledged. That bounds the acks that wait.
+            self._acknowledgements.add(member, outcome.id, key, self._answered)
         else:
-            member.channels = (member.channels or set()) - set(command.channels)
-        channels = None if member.channels is None else sorted(member.channels)
-        self._tell(Subscriptions(member.room, channels, command.key))
+            self._end_publish()
 
-    def _answer(self, ping: Ping) -> None:
-        member = self._member(ping.room)
-        self._tell(Pong(member.room, self._worker.newest_id(member), ping.key))
+    def _answered(self, member: Member, key: str, error: RelayError | None) -> None:
+        if error is None:
+            self._end_publish()
+        else:
+            self._publish_failed(member, key, error)
 
-    def _checked_channels(self, channels: Sequence[str]) -> set[str]:
-        most = self._worker.settings.channels_per_room
-        if len(set(channels)) > most:
-            raise Refused("too_many_channels", f"at most {most} channels in a room")
-        return set(channels)
+    def _publish_failed(self, member: Member, key: str, error: RelayError) -> None:
+        self._send_error(error, about="envelope", key=key, codec=member.codec, room=member.room)
+        self._end_publish()
 
-    def _member(self, room: str) -> Member:
-        member = self._members.get(room or self._own)
-        if member is None:
-            raise Refused("not_joined", room=room or self._own)
-        return member
+    def _end_publish(self) -> None:
+        self._inbox.in_flight -= 1
+        if self._inbox.frames or self._closing:
+            # In the next turn of the event loop: the hub may be in the middle of delivering events, and a frame served
+            # now could change the very room that it is going through.
+            asyncio.get_running_loop().call_soon(self._drain_inbox)
 
-    # What goes out.
+    # Errors.
 
-    def _codec_of(self, room: str) -> Codec:
-        return self._codecs.own if room == self._own else self._codecs.tagged
-
-    def _tell(self, answer: ServerEvent) -> None:
-        self._connection.write(self._codec_of(answer.room).encode(answer))
-
-    def _fail(
+    def _send_error(
         self, error: RelayError, *, about: str = "", key: str = "", codec: Codec | None = None, room: str = ""
     ) -> None:
         self._worker.metrics.errors.labels(error.code).inc()
         failure = Failure(error.code, error.text, about, key, room, dict(error.detail))
-        self._connection.write((codec or self._codecs.own).encode(failure))
+        self._connection.write((codec or self._codec).encode(failure))
+
+    def _close_after_fault(self) -> None:
+        log.exception("Session failed on a fault of the relay; its connection is closed (1011). Report this traceback")
+        self._connection.close(INTERNAL)
 
 
 def _name(command: Command) -> str:
-    """What an error calls this command."""
-    names = {Publish: "envelope", AskPresence: "presence"}
-    return names.get(type(command), type(command).__name__.lower())
+    """Return the name of a command in errors about it."""
+    match command:
+        case Publish():
+            return "envelope"
+        case AskPresence():
+            return "presence"
+    return type(command).__name__.lower()

@@ -1,134 +1,379 @@
-"""One session over the memory bus, whose events come a turn of the loop after the answer to who published them."""
+"""Sessions over the memory bus, whose events come one turn of the loop after the outcome of a publish."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from relay.config import Settings
-from relay.gateways.base.join_request import CodecPair, JoinRequest
+from relay.gateways.base.acknowledgements import Acknowledgements
+from relay.gateways.base.inbox import Inbox
+from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.session import Session
-from relay.gateways.native.gateway import NativeCodec
+from relay.limits import TokenBucket
 from relay.model.codec import Frame
-from relay.model.errors import GOING_AWAY
+from relay.model.envelope import MessageId
+from relay.model.errors import (
+    BAD_REQUEST,
+    GOING_AWAY,
+    INTERNAL,
+    PEER_TAKEN,
+    REPLACED,
+    ROOM_FULL,
+    TOO_FAST,
+    CloseReason,
+    NotMember,
+    Refused,
+    RelayError,
+    Replaced,
+)
+from relay.rooms.member import Member
 from relay.rooms.worker import Worker
-
-
-class FakeConnection:
-    def __init__(self) -> None:
-        self.told: list[dict] = []
-        self.reason = None
-
-    def write(self, frame: Frame) -> None:
-        if self.reason is None:
-            self.told.append(json.loads(frame.data))
-
-    def close(self, reason) -> None:
-        self.reason = self.reason or reason
-
-
-class Visit:
-    """A client that came in."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.connection = FakeConnection()
-        self.paused: list[bool] = []
-        worker.addresses.admit("here")
-        self.session = Session(
-            self.connection,
-            worker,
-            CodecPair(NativeCodec(), NativeCodec(tagged=True)),
-            address="here",
-            pause_reading=lambda *, paused: self.paused.append(paused),
-        )
-
-    def say(self, **message) -> None:
-        self.session.received(Frame(json.dumps(message).encode()))
-
-    @property
-    def told(self) -> list[str]:
-        """Answers after the welcome, by their key and kind."""
-        return [f"{event['type']} {event.get('key', '')}".strip() for event in self.connection.told[1:]]
-
-    async def until(self, condition) -> None:
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0)
+from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until, until_members
 
 
 @asynccontextmanager
-async def visiting(**settings) -> AsyncIterator[Visit]:
+async def visiting(**settings: Any) -> AsyncIterator[Client]:
+    """A client that has joined `room` as `p`."""
     async with Worker(Settings(**settings)) as worker:
-        visit = Visit(worker)
-        await visit.session.enter(lambda: JoinRequest("room", "p"))
+        client = Client(worker)
+        await client.session.enter(lambda: JoinRequest("room", "p"))
         await asyncio.sleep(0)
-        yield visit
-        visit.session.disconnected(1006, None)
+        yield client
+        client.session.disconnected(1006, None)
         await asyncio.sleep(0)
 
 
-async def test_those_who_are_lost_as_the_worker_stops_are_held_like_others() -> None:
+def hold_deliveries(worker: Worker) -> list[Callable[[], None]]:
+    """Have the worker deliver nothing; returns the callbacks that wait for deliveries."""
+    waiting: list[Callable[[], None]] = []
+    worker.when_delivered = lambda room, message_id, callback: waiting.append(callback)
+    return waiting
+
+
+# Entering.
+
+
+async def test_frames_that_come_before_the_welcome_are_served_after_it_in_order() -> None:
     async with Worker(Settings()) as worker:
-        visits = [Visit(worker) for _ in range(30)]
-        for number, visit in enumerate(visits):
-            await visit.session.enter(lambda number=number: JoinRequest("room", f"p{number}"))
-        for visit in visits:
-            visit.session.disconnected(1006, None)
+        client = Client(worker)
+        client.send(type="ping", key="a")
+        client.send(type="presence", key="b")
+        client.send(type="ping", key="c")
+        assert client.connection.events == []
+        await client.session.enter(lambda: JoinRequest("room", "p"))
+        await until(lambda: len(client.answers) == 3)
+        assert client.connection.events[0]["type"] == "welcome"
+        assert client.answers == ["pong a", "presence b", "pong c"]
+        assert client.paused == [True] * 3 + [False]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Refused("bad_query"), BAD_REQUEST),
+        (Refused("peer_taken"), PEER_TAKEN),
+        (Refused("room_full"), ROOM_FULL),
+    ],
+)
+async def test_a_client_that_cannot_join_gets_the_error_and_is_closed(error: Refused, reason: CloseReason) -> None:
+    def refuse() -> JoinRequest:
+        raise error
+
+    async with Worker(Settings()) as worker:
+        client = Client(worker)
+        await client.session.enter(refuse)
+        assert [(event["code"], event["about"]) for event in client.connection.events] == [(error.code, "join")]
+        assert client.connection.reason is reason
+
+
+async def test_a_fault_while_entering_closes_the_connection_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with Worker(Settings()) as worker:
+        client = Client(worker)
+        await client.session.enter(lambda: JoinRequest(room=1))
+        assert client.connection.reason is INTERNAL
+        assert "TypeError" in caplog.text
+
+
+# In turn.
+
+
+async def test_a_frame_waits_for_the_command_before_it() -> None:
+    async with visiting() as client:
+        client.send(type="presence", key="a")
+        client.send(type="ping", key="b")
+        assert client.answers == []
+        await until(lambda: len(client.answers) == 2)
+        assert client.answers == ["presence a", "pong b"]
+
+
+async def test_publishes_without_an_answer_count_as_in_flight() -> None:
+    async with visiting(max_inflight_publishes=2) as client:
+        for key in "abcde":
+            client.send(n=1, key=key)
+        assert client.paused == [True] * 3
+        await until(lambda: len(client.answers) == 5)
+        assert client.answers == [f"ack {key}" for key in "abcde"]
+        assert client.paused[-1] is False
+
+
+async def test_frames_after_the_close_of_the_connection_are_ignored() -> None:
+    async with visiting() as client:
+        client.connection.close(REPLACED)
+        client.send(type="ping", key="a")
+        assert client.worker.metrics.traffic.messages_in == 0
+
+
+async def test_a_client_that_is_told_to_go_gets_its_outstanding_acks_first() -> None:
+    async with visiting() as client:
+        for key in "ab":
+            client.send(n=1, key=key)
+        client.session.close_gracefully(GOING_AWAY)
+        assert client.paused == [True]
+        await until(lambda: client.connection.reason)
+        assert client.answers == ["ack a", "ack b"]
+        assert client.connection.reason is GOING_AWAY
+
+
+async def test_a_client_that_is_told_to_go_while_frames_wait_has_them_served_and_no_more_read() -> None:
+    async with visiting() as client:
+        client.send(type="presence", key="a")
+        client.send(type="ping", key="b")
+        client.session.close_gracefully(GOING_AWAY)
+        assert client.connection.reason is None
+        await until(lambda: client.connection.reason)
+        assert client.answers == ["presence a", "pong b"]
+        assert all(client.paused)
+
+
+async def test_an_idle_client_that_is_told_to_go_is_closed_at_once() -> None:
+    async with visiting() as client:
+        client.session.close_gracefully(GOING_AWAY)
+        assert client.connection.reason is GOING_AWAY
+
+
+async def test_now_means_that_outstanding_acks_are_not_waited_for() -> None:
+    async with visiting() as client:
+        client.send(n=1, key="a")
+        client.session.close_gracefully(GOING_AWAY, now=True)
+        assert client.connection.reason is GOING_AWAY
+        assert client.answers == []
+
+
+# Limits and errors.
+
+
+async def test_errors_about_frames_over_a_limit_repeat_their_key() -> None:
+    async with visiting(max_message=1024, message_rate=1e-3, message_burst=2) as client:
+        client.send(key="a", text="x" * 1024)
+        client.send(type="ping", key="b")
+        client.send(type="ping", key="c")
+        client.send(n=1, key="d")
+        errors = [(event.get("code"), event.get("about"), event["key"]) for event in client.connection.events[1:]]
+        assert errors == [
+            ("too_large", "envelope", "a"),
+            (None, None, "b"),
+            ("too_fast", "ping", "c"),
+            ("too_fast", "envelope", "d"),
+        ]
+        for _ in range(200):
+            client.send(n=1)
+        assert client.connection.reason is TOO_FAST
+
+
+async def test_sessions_of_one_connection_share_a_message_rate_and_leave_the_accounting_to_its_owner() -> None:
+    async with Worker(Settings()) as worker:
+        bucket = TokenBucket(1e-3, 3, worker.clock)
+        connections = [FakeConnection(), FakeConnection()]
+        sessions = [
+            Session(connection, worker, CODECS, address=None, pause_reading=lambda *, paused: None, bucket=bucket)
+            for connection in connections
+        ]
+        for number, session in enumerate(sessions):
+            await session.enter(lambda number=number: JoinRequest("room", f"p{number}"))
+        assert len(worker.clients) == 0
+        for session in sessions * 2:
+            session.received(Frame(b'{"type":"ping"}'))
+        types = [[event["type"] for event in connection.events[1:]] for connection in connections]
+        assert types == [["pong", "pong"], ["pong", "error"]]
+        for session in sessions:
+            session.disconnected(1000, None)
+
+
+async def test_a_fault_in_a_command_closes_the_connection_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with visiting() as client:
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        client.worker.publish = fail
+        client.send(n=1)
+        assert client.connection.reason is INTERNAL
+        assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_fault_in_a_command_that_waits_for_redis_closes_the_connection() -> None:
+    async with visiting() as client:
+
+        async def fail(room: str) -> None:
+            raise ZeroDivisionError
+
+        client.worker.roster = fail  # type: ignore[method-assign, assignment]
+        logging.getLogger("relay.session").disabled = True
+        try:
+            client.send(type="presence")
+            await until(lambda: client.connection.reason)
+        finally:
+            logging.getLogger("relay.session").disabled = False
+        assert client.connection.reason is INTERNAL
+
+
+@pytest.mark.parametrize(("error", "code"), [(Replaced(), "replaced"), (NotMember(), "not_joined")])
+async def test_a_publish_that_fails_is_answered_with_its_error(error: RelayError, code: str) -> None:
+    async with visiting() as client:
+        client.worker.publish = lambda member, command, done: done(error)
+        client.send(n=1, key="a")
+        assert client.answers == ["error a"]
+        assert client.connection.events[-1]["code"] == code
+        assert client.connection.events[-1]["about"] == "envelope"
+
+
+# Acknowledgements.
+
+
+async def test_an_ack_comes_after_the_events_before_it() -> None:
+    async with visiting() as neighbour:
+        client = Client(neighbour.worker)
+        await client.session.enter(lambda: JoinRequest("room", "q", echo=True))
+        neighbour.send(n=1)
+        client.send(n=2, key="a")
+        neighbour.send(n=3)
+        await until(lambda: len(client.connection.events) == 5)
+        assert [event.get("n", "ack") for event in client.connection.events[1:]] == [1, 2, "ack", 3]
+
+
+async def test_a_message_whose_delivery_is_not_seen_in_time_is_an_error_under_its_key() -> None:
+    async with visiting(publish_timeout=0.05, max_inflight_publishes=1) as client:
+        waiting = hold_deliveries(client.worker)
+        client.send(n=1, key="a")
+        client.send(n=2)
+        assert client.paused == [True]
+        await until(lambda: client.answers)
+        assert client.answers == ["error a"]
+        assert client.connection.events[-1]["code"] == "outcome_unknown"
+        await until(lambda: client.paused[-1] is False)
+        for callback in waiting:
+            callback()
+        assert client.answers == ["error a"]
+
+
+async def test_a_repeat_of_a_message_whose_delivery_was_not_seen_is_acknowledged_with_its_first_id() -> None:
+    async with visiting(publish_timeout=0.05) as client:
+        waiting = hold_deliveries(client.worker)
+        client.send(n=1, key="a")
+        await until(lambda: client.answers)
+        client.send(n=1, key="a")
+        client.send(n=2)
+        await until(lambda: len(waiting) == 2)
+        waiting[1]()
+        assert client.answers == ["error a", "ack a"]
+        assert MessageId.parse(client.connection.events[-1]["id"]).seq == 2  # the join, the message
+
+
+# The end.
+
+
+@pytest.mark.parametrize(("code", "held"), [(1000, False), (1001, False), (1005, False), (1006, True), (1002, True)])
+async def test_what_a_client_sent_before_it_went_is_sent_and_then_it_leaves(code: int, held: bool) -> None:
+    async with visiting(max_inflight_publishes=2) as listener:
+        going = Client(listener.worker)
+        await going.session.enter(lambda: JoinRequest("room", "q"))
+        going.send(type="presence")
+        for number in range(5):
+            going.send(n=number)
+        going.session.disconnected(code, None)
+        await until(lambda: len(listener.connection.events) == 6)
+        assert [event["n"] for event in listener.connection.events[1:]] == list(range(5))
+        await until_members(listener.worker, "room", {"p": False} | ({"q": True} if held else {}))
+
+
+async def test_what_waits_for_a_connection_that_the_relay_closed_is_dropped() -> None:
+    async with visiting() as client:
+        going = Client(client.worker)
+        await going.session.enter(lambda: JoinRequest("room", "q"))
+        going.send(type="presence")
+        going.send(n=1)
+        going.connection.close(TOO_FAST)
+        going.session.disconnected(1006, None)
+        await until_members(client.worker, "room", {"p": False, "q": True})
+        assert len(client.connection.events) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "relay_closed", "label"),
+    [(1000, None, "client"), (1006, None, "lost"), (1006, "pong_timeout", "pong_timeout"), (1002, None, "lost")],
+)
+async def test_the_end_is_counted_by_its_reason_and_the_address_released(
+    code: int, relay_closed: str | None, label: str
+) -> None:
+    async with Worker(Settings(connections_per_address=1)) as worker:
+        client = Client(worker)
+        await client.session.enter(lambda: JoinRequest("room", "p"))
+        assert len(worker.clients) == 1
+        client.session.disconnected(code, relay_closed)
+        assert len(worker.clients) == 0
+        assert worker.addresses.admit("here") == ""
+        assert worker.metrics.closed.labels(label)._value.get() == 1
+
+
+async def test_a_client_that_does_not_return_is_not_held() -> None:
+    async with visiting() as client:
+        going = Client(client.worker)
+        await going.session.enter(lambda: JoinRequest("room", "q", returns=False))
+        going.session.disconnected(1006, None)
+        await until_members(client.worker, "room", {"p": False})
+
+
+async def test_clients_that_are_lost_as_the_worker_stops_are_held_like_others() -> None:
+    async with Worker(Settings()) as worker:
+        clients = [Client(worker) for _ in range(30)]
+        for number, client in enumerate(clients):
+            await client.session.enter(lambda number=number: JoinRequest("room", f"p{number}"))
+        for client in clients:
+            client.session.disconnected(1006, None)
     assert [one.held for one in (await worker.roster("room")).members] == [True] * 30
 
 
-async def test_who_is_sent_elsewhere_is_told_first_what_became_of_its_messages() -> None:
-    async with visiting() as visit:
-        for key in "ab":
-            visit.say(n=1, key=key)
-        visit.session.close_gracefully(GOING_AWAY)
-        await visit.until(lambda: visit.connection.reason)
-        assert visit.told == ["ack a", "ack b"]
-        assert visit.connection.reason is GOING_AWAY
+async def come_and_go(worker: Worker, count: int) -> None:
+    """Clients that use every part of a session, of which half say goodbye and half are lost."""
+    clients = [Client(worker) for _ in range(count)]
+    for number, client in enumerate(clients):
+        await client.session.enter(lambda number=number: JoinRequest(f"room{number // 2}", f"p{number}"))
+        client.send(type="join", room="other", key="j")
+        client.send(type="presence")
+        client.send(type="dance")
+        client.send(n=1)
+        client.send(n=2, key="a")
+    for client in clients:
+        await until(lambda client=client: "ack a" in client.answers)
+    for number, client in enumerate(clients):
+        client.session.disconnected(1000 if number % 2 else 1006, None)
 
 
-async def test_messages_that_are_not_told_of_yet_count_as_on_their_way() -> None:
-    async with visiting(max_inflight_publishes=2) as visit:
-        for key in "abcde":
-            visit.say(n=1, key=key)
-        assert visit.paused == [True] * 3
-        await visit.until(lambda: len(visit.told) == 5)
-        assert visit.told == [f"ack {key}" for key in "abcde"]
-        assert visit.paused[-1] is False
-
-
-@pytest.mark.parametrize(("code", "here"), [(1000, 1), (1006, 2)])
-async def test_what_a_client_sent_before_it_went_is_sent_and_then_it_leaves(code: int, here: int) -> None:
-    async with visiting(max_inflight_publishes=2) as listener:
-        going = Visit(listener.session._worker)
-        await going.session.enter(lambda: JoinRequest("room", "q"))
-        going.say(type="presence")
-        for number in range(5):
-            going.say(n=number)
-        going.session.disconnected(code, None)
-        await listener.until(lambda: len(listener.connection.told) == 6)
-        assert [event["n"] for event in listener.connection.told[1:]] == list(range(5))
-        worker = listener.session._worker
-        await listener.until(lambda: not worker._hub.get("room").members.get("q"))
-        await asyncio.sleep(0)
-        assert (await worker.roster("room")).count == here
-
-
-async def test_an_acknowledgement_that_cannot_be_given_in_time_is_an_error_under_the_key() -> None:
-    async with visiting(publish_timeout=0.05) as visit:
-        rooms = visit.session._worker._bus._rooms
-        rooms.ignore(["room"], visit.session._worker._bus._deliver)
-        visit.say(n=1, key="a")
-        await asyncio.sleep(0)
-        assert visit.told == []
-        await visit.until(lambda: visit.told)
-        assert visit.told == ["error a"]
-        assert visit.connection.told[-1]["code"] == "outcome_unknown"
-        rooms.listen(["room"], visit.session._worker._bus._deliver)
-        visit.say(n=1, key="a")
-        visit.say(n=2)
-        await visit.until(lambda: len(visit.told) == 2)
-        await asyncio.sleep(0.1)
-        assert visit.told == ["error a", "ack a"]
+async def test_a_hundred_closed_sessions_are_freed_by_reference_counts_alone() -> None:
+    kinds = (Session, Inbox, JoinedRooms, Member, Acknowledgements, FakeConnection)
+    async with Worker(Settings(publish_timeout=0.05)) as worker:
+        gc.collect()
+        gc.disable()
+        try:
+            await come_and_go(worker, 100)
+            async with asyncio.timeout(5):
+                while any(type(one) in kinds for one in gc.get_objects()):
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()

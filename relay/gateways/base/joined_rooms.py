@@ -1,0 +1,211 @@
+"""The rooms that one client has joined, and the commands that concern them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from relay.gateways.base.join_request import CodecPair, JoinRequest, ResumeClaim
+from relay.model.codec import Codec
+from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, Subscribe, Unsubscribe
+from relay.model.envelope import MessageId
+from relay.model.errors import Refused
+from relay.model.events import (
+    Detected,
+    LeftRoom,
+    Pong,
+    PresenceList,
+    Roster,
+    ServerEvent,
+    Subscriptions,
+    Welcome,
+)
+from relay.model.names import check_room
+from relay.rooms.connection import Connection
+from relay.rooms.member import Member
+from relay.rooms.worker import Worker
+
+_NOT_RESUMABLE = frozenset({"not_joined", "peer_taken"})
+"""Error codes which say that the membership a client wants to resume is no longer its own."""
+
+
+class JoinedRooms:
+    """A client's memberships: of its own room, and of any others that it joined later.
+
+    The own room is the one that the client named when it connected, or has moved to since. A command without a room
+    means that one. Every command raises `Refused` for what the client cannot have; those that wait for Redis raise
+    `Unavailable` and `OutcomeUnknown` too, and must not run side by side.
+    """
+
+    # Most clients join one room only: its member has an attribute, and a dict is made for the second room.
+    __slots__ = ("_codecs", "_connection", "_others", "_own", "_peer", "_worker", "own_room")
+
+    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair) -> None:
+        self._connection = connection
+        self._worker = worker
+        self._codecs = codecs
+        self._peer = ""
+        self._own: Member | None = None
+        self._others: dict[str, Member] | None = None
+        self.own_room = ""
+
+    def member(self, room: str) -> Member:
+        """Return the client's membership of a room ("" for its own); raise `Refused` (`not_joined`) if it has none."""
+        member = self._own
+        if room and room != self.own_room:
+            member = self._others.get(room) if self._others else None
+        if member is None:
+            raise Refused("not_joined", room=room or self.own_room)
+        return member
+
+    def add(self, member: Member) -> None:
+        """Record a membership that the worker has given."""
+        if member.room == self.own_room:
+            self._own = member
+        else:
+            self._others = self._others or {}
+            self._others[member.room] = member
+
+    # Joining and leaving.
+
+    async def enter(self, request: JoinRequest) -> None:
+        """Join the client's own room, or resume the membership that the request claims, where that still exists."""
+        join = Join(
+            request.room,
+            resume=request.resume,
+            echo=request.echo,
+            presence=request.presence,
+            channels=request.channels,
+            key=request.key,
+        )
+        if request.before is None or not await self._resume(join, request.before):
+            self.own_room, self._peer = request.room, request.peer
+            self.add(await self._join(join, request.since, self._codecs.own))
+
+    async def join(self, command: Join) -> None:
+        """Join one more room."""
+        room = check_room(command.room)
+        if self._has(room):
+            raise Refused("already_joined", room=room)
+        limit = self._worker.settings.rooms_per_connection
+        if len(self) >= limit:
+            raise Refused("too_many_rooms", f"at most {limit} rooms", room=room)
+        try:
+            since = MessageId.parse(command.since) if command.since else None
+        except ValueError:
+            raise Refused("bad_command", "since is an id as the relay gave it: epoch-seq") from None
+        self.add(await self._join(command, since, self._codec_for(room)))
+
+    async def move(self, command: Move) -> None:
+        """Make another room the client's own: join it, and leave the present one."""
+        room = check_room(command.room)
+        left = self.member("")
+        if room == left.room:
+            newest = self._worker.newest_id(left)
+            self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
+            return
+        # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
+        self._own = await self._join(Join(room, key=command.key), None, self._codecs.own, moved=left)
+        self.own_room = room
+        self._worker.leave(left, hold=False)
+
+    def leave(self, command: Leave) -> None:
+        """Leave a room; the client gets its answer once Redis has been asked."""
+        member = self.member(command.room)
+        if member is self._own:
+            self._own = None
+        elif self._others:
+            del self._others[member.room]
+        left = LeftRoom(member.room, command.key)
+        self._worker.leave(member, hold=False).add_done_callback(lambda _: self._send(left))
+
+    def leave_all(self, *, hold: bool) -> None:
+        """End all memberships: at once, or with `hold` after the reconnect grace time."""
+        members = [*([self._own] if self._own else ()), *(self._others or {}).values()]
+        self._own = self._others = None
+        for member in members:
+            if hold:
+                # Thousands of connections may be lost in one moment. Nobody waits for a hold, so they take turns.
+                self._worker.disconnects.add(partial(self._worker.leave, member, hold=True))
+            else:
+                self._worker.leave(member, hold=False)
+
+    async def _resume(self, join: Join, claim: ResumeClaim) -> bool:
+        """Resume a membership; returns False where it does not exist any more."""
+        self.own_room, self._peer = claim.room, claim.peer
+        join = replace(join, room=claim.room, resume=claim.resume)
+        try:
+            self.add(await self._join(join, claim.since, self._codecs.own, back=True))
+        except Refused as error:
+            if error.code not in _NOT_RESUMABLE:
+                raise
+            return False
+        return True
+
+    async def _join(
+        self, join: Join, since: MessageId | None, codec: Codec, *, moved: Member | None = None, back: bool = False
+    ) -> Member:
+        member = Member(self._connection, codec, join.room, self._peer, echo=join.echo, presence=join.presence)
+        if join.channels is not None:
+            member.channels = self._checked_channels(join.channels)
+        await self._worker.join(member, offered=join.resume, since=since, key=join.key, moved=moved, back=back)
+        return member
+
+    # Within a room.
+
+    def subscribe(self, command: Subscribe) -> None:
+        """Restrict a membership to channels; they add to those subscribed to before."""
+        member = self.member(command.room)
+        member.channels = self._checked_channels([*(member.channels or ()), *command.channels])
+        self._send_subscriptions(member, command.key)
+
+    def unsubscribe(self, command: Unsubscribe) -> None:
+        """Take channels from a restriction; without any, lift it."""
+        member = self.member(command.room)
+        if command.channels is None:
+            member.channels = None
+        else:
+            member.channels = (member.channels or set()) - set(command.channels)
+        self._send_subscriptions(member, command.key)
+
+    def ping(self, command: Ping) -> None:
+        """Answer with the newest id of a room."""
+        member = self.member(command.room)
+        self._send(Pong(member.room, self._worker.newest_id(member), command.key))
+
+    async def list_members(self, command: AskPresence) -> None:
+        """Answer with a room's members: by name if the client is one of them, else only how many there are."""
+        room = check_room(command.room) if command.room else self.own_room
+        roster = await self._worker.roster(room)
+        visible = roster if self._has(room) else Roster(roster.count, (), roster.id)
+        self._send(PresenceList(room, visible, command.key))
+
+    async def detect(self, command: Detect) -> None:
+        """Answer whether a room or channel name is in use."""
+        member = self.member(command.room)
+        present = await self._worker.detect(command.name, member.room)
+        self._send(Detected(member.room, present, command.key))
+
+    # Helpers.
+
+    def __len__(self) -> int:
+        """Return the number of rooms that the client is in."""
+        return (self._own is not None) + len(self._others or ())
+
+    def _has(self, room: str) -> bool:
+        return self._own is not None if room == self.own_room else room in (self._others or ())
+
+    def _checked_channels(self, channels: Sequence[str]) -> set[str]:
+        limit = self._worker.settings.channels_per_room
+        if len(set(channels)) > limit:
+            raise Refused("too_many_channels", f"at most {limit} channels in a room")
+        return set(channels)
+
+    def _codec_for(self, room: str) -> Codec:
+        return self._codecs.own if room == self.own_room else self._codecs.tagged
+
+    def _send(self, event: ServerEvent) -> None:
+        self._connection.write(self._codec_for(event.room).encode(event))
+
+    def _send_subscriptions(self, member: Member, key: str) -> None:
+        channels = None if member.channels is None else sorted(member.channels)
+        self._send(Subscriptions(member.room, channels, key))

@@ -1,0 +1,82 @@
+"""A connection and a client, for tests of what serves them."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.session import Session
+from relay.gateways.native.codec import NativeCodec
+from relay.model.codec import Batch, Frame
+from relay.model.errors import CloseReason
+from relay.rooms.worker import Worker
+
+CODECS = CodecPair(NativeCodec(), NativeCodec(tagged=True))
+
+
+class FakeConnection:
+    """Keeps the events that were written to it."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.reason: CloseReason | None = None
+
+    def write(self, frame: Frame) -> None:
+        if self.reason is None:
+            self.events.append(json.loads(frame.data))
+
+    def write_batch(self, batch: Batch) -> None:
+        for frame in batch.frames:
+            self.write(frame)
+
+    def close(self, reason: CloseReason) -> None:
+        self.reason = self.reason or reason
+
+
+class FakeReading:
+    """Records when reading is to pause and to resume; refers to nothing, so that it makes no reference cycle."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+
+    def __call__(self, *, paused: bool) -> None:
+        self.asked.append(paused)
+
+
+class Client:
+    """A client of a worker, and the session that serves it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.connection = FakeConnection()
+        self.reading = FakeReading()
+        worker.addresses.admit("here")
+        self.session = Session(self.connection, worker, CODECS, address="here", pause_reading=self.reading)
+
+    @property
+    def paused(self) -> list[bool]:
+        return self.reading.asked
+
+    def send(self, **message: Any) -> None:
+        self.session.received(Frame(json.dumps(message).encode()))
+
+    @property
+    def answers(self) -> list[str]:
+        """The answers after the welcome, by their type and key."""
+        events = [event for event in self.connection.events[1:] if "type" in event]
+        return [f"{event['type']} {event.get('key', '')}".strip() for event in events]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until this is so, within five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def until_members(worker: Worker, room: str, expected: dict[str, bool]) -> None:
+    """Wait until these peers are the room's members; the value tells whether a member is held."""
+    async with asyncio.timeout(5):
+        while {one.peer: one.held for one in (await worker.roster(room)).members} != expected:
+            await asyncio.sleep(0)

@@ -1,0 +1,214 @@
+"""The rooms of one client on a worker over the memory backend, through the commands that concern them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from relay.config import Settings
+from relay.gateways.base.join_request import JoinRequest, ResumeClaim
+from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, Subscribe, Unsubscribe
+from relay.model.envelope import MessageId
+from relay.model.errors import Refused
+from relay.rooms.worker import Worker
+from tests.unit.gateways.base.fakes import CODECS, FakeConnection, until, until_members
+
+
+class Visitor:
+    """A client's rooms, and what it hears."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.connection = FakeConnection()
+        self.rooms = JoinedRooms(self.connection, worker, CODECS)
+
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        """What it has heard since this was asked last."""
+        events, self.connection.events = self.connection.events, []
+        return events
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    async with Worker(Settings(rooms_per_connection=2, channels_per_room=2)) as worker:
+        yield worker
+
+
+@pytest.fixture
+async def visitor(worker: Worker) -> Visitor:
+    """A client that has entered `own` as `p`."""
+    visitor = Visitor(worker)
+    await visitor.rooms.enter(JoinRequest("own", "p", key="k"))
+    (welcome,) = visitor.heard
+    assert (welcome["type"], welcome["room"], welcome["peer"], welcome["key"]) == ("welcome", "own", "p", "k")
+    return visitor
+
+
+def code_of(refused: pytest.ExceptionInfo[Refused]) -> tuple[str, object]:
+    return refused.value.code, refused.value.detail.get("room")
+
+
+async def test_a_command_without_a_room_means_the_own_room(visitor: Visitor) -> None:
+    rooms = visitor.rooms
+    assert rooms.member("") is rooms.member("own")
+    assert rooms.own_room == "own"
+    with pytest.raises(Refused) as refused:
+        rooms.member("elsewhere")
+    assert code_of(refused) == ("not_joined", "elsewhere")
+
+
+async def test_a_client_joins_further_rooms_as_the_same_peer_and_leaves_them(visitor: Visitor) -> None:
+    await visitor.rooms.join(Join("more", key="j", channels=["c"]))
+    assert visitor.rooms.member("more").peer == "p"
+    assert visitor.rooms.member("more").channels == {"c"}
+    assert len(visitor.rooms) == 2
+    visitor.rooms.leave(Leave("more", "l"))
+    await until_members(visitor.worker, "more", {})
+    await until(lambda: len(visitor.connection.events) == 2)
+    welcome, left = visitor.heard
+    assert (welcome["type"], welcome["room"], welcome["key"]) == ("welcome", "more", "j")
+    assert left == {"type": "left", "room": "more", "key": "l"}
+    assert len(visitor.rooms) == 1
+
+
+async def test_a_client_that_has_left_its_own_room_joins_it_again(visitor: Visitor) -> None:
+    visitor.rooms.leave(Leave())
+    await until_members(visitor.worker, "own", {})
+    await until(lambda: visitor.connection.events)
+    assert visitor.heard == [{"type": "left"}]
+    with pytest.raises(Refused) as refused:
+        visitor.rooms.ping(Ping())
+    assert code_of(refused) == ("not_joined", "own")
+    await visitor.rooms.join(Join("own"))
+    assert visitor.heard[0]["type"] == "welcome"
+    visitor.rooms.ping(Ping(key="k"))
+    assert [set(event) for event in visitor.heard] == [{"type", "id", "key"}]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "room"),
+    [
+        (Join("own"), "already_joined", "own"),
+        (Join("more"), "already_joined", "more"),
+        (Join("third"), "too_many_rooms", "third"),
+        (Join("no room"), "bad_room", None),
+    ],
+)
+async def test_rooms_that_a_client_cannot_join(visitor: Visitor, command: Join, code: str, room: str | None) -> None:
+    await visitor.rooms.join(Join("more"))
+    with pytest.raises(Refused) as refused:
+        await visitor.rooms.join(command)
+    assert code_of(refused) == (code, room)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(Join("more", since="yesterday"), "bad_command"), (Join("more", channels=["a", "b", "c"]), "too_many_channels")],
+)
+async def test_a_join_that_is_refused_leaves_nothing_behind(visitor: Visitor, command: Join, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        await visitor.rooms.join(command)
+    assert refused.value.code == code
+    assert len(visitor.rooms) == 1
+    assert (await visitor.worker.roster("more")).count == 0
+
+
+async def test_moving_leaves_the_former_own_room(visitor: Visitor) -> None:
+    await visitor.rooms.move(Move("next", "m"))
+    assert visitor.rooms.own_room == "next"
+    assert visitor.rooms.member("").room == "next"
+    assert len(visitor.rooms) == 1
+    await until_members(visitor.worker, "own", {})
+    await until_members(visitor.worker, "next", {"p": False})
+    (welcome,) = visitor.heard
+    assert (welcome["room"], welcome["key"], welcome["resumed"]) == ("next", "m", False)
+
+
+async def test_moving_to_the_own_room_changes_nothing(visitor: Visitor) -> None:
+    member = visitor.rooms.member("")
+    await visitor.rooms.move(Move("own", "m"))
+    assert visitor.rooms.member("") is member
+    (welcome,) = visitor.heard
+    assert (welcome["room"], welcome["key"], welcome["resumed"]) == ("own", "m", True)
+
+
+async def test_a_client_that_cannot_move_stays_where_it_is(visitor: Visitor, worker: Worker) -> None:
+    other = Visitor(worker)
+    await other.rooms.enter(JoinRequest("next", "p"))
+    with pytest.raises(Refused) as refused:
+        await visitor.rooms.move(Move("next"))
+    assert refused.value.code == "peer_taken"
+    assert visitor.rooms.member("").room == visitor.rooms.own_room == "own"
+
+
+async def test_channels_add_up_and_are_taken_away(visitor: Visitor) -> None:
+    rooms = visitor.rooms
+    rooms.subscribe(Subscribe(["b"], key="1"))
+    rooms.subscribe(Subscribe(["a"]))
+    rooms.unsubscribe(Unsubscribe(["b"]))
+    rooms.unsubscribe(Unsubscribe(None))
+    rooms.unsubscribe(Unsubscribe(["b"]))
+    assert [event["channels"] for event in visitor.heard] == [["b"], ["a", "b"], ["a"], None, []]
+    rooms.subscribe(Subscribe(["a", "b"]))
+    with pytest.raises(Refused) as refused:
+        rooms.subscribe(Subscribe(["c"]))
+    assert refused.value.code == "too_many_channels"
+    assert rooms.member("").channels == {"a", "b"}
+
+
+async def test_only_members_see_the_names_of_members(visitor: Visitor, worker: Worker) -> None:
+    other = Visitor(worker)
+    await other.rooms.enter(JoinRequest("theirs", "q"))
+    await visitor.rooms.list_members(AskPresence(key="k"))
+    await visitor.rooms.list_members(AskPresence("theirs"))
+    own, theirs = visitor.heard
+    assert (own["members"], own["count"], own["key"]) == ([{"peer": "p"}], 1, "k")
+    assert (theirs["members"], theirs["count"], theirs["room"]) == ([], 1, "theirs")
+
+
+async def test_a_name_in_use_is_detected(visitor: Visitor, worker: Worker) -> None:
+    other = Visitor(worker)
+    await other.rooms.enter(JoinRequest("theirs", "q"))
+    await visitor.rooms.detect(Detect("theirs", key="k"))
+    await visitor.rooms.detect(Detect("nowhere"))
+    assert visitor.heard == [
+        {"type": "presence", "present": True, "key": "k"},
+        {"type": "presence", "present": False},
+    ]
+
+
+async def test_a_client_resumes_the_membership_that_it_claims(worker: Worker) -> None:
+    first = Visitor(worker)
+    await first.rooms.enter(JoinRequest("claimed", "p"))
+    (welcome,) = first.heard
+    first.rooms.leave_all(hold=True)
+    await until_members(worker, "claimed", {"p": True})
+    second = Visitor(worker)
+    claim = ResumeClaim("claimed", "p", welcome["resume"], MessageId.parse(welcome["id"]))
+    await second.rooms.enter(JoinRequest("asked", "new", before=claim))
+    assert (second.rooms.own_room, second.rooms.member("").peer) == ("claimed", "p")
+    assert [event["type"] for event in second.heard] == ["welcome", "recovered"]
+    await until_members(worker, "claimed", {"p": False})
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_client_whose_claim_is_void_enters_the_room_that_it_asks_for(worker: Worker, taken: bool) -> None:
+    if taken:
+        await Visitor(worker).rooms.enter(JoinRequest("claimed", "p"))
+    visitor = Visitor(worker)
+    claim = ResumeClaim("claimed", "p", "wrong", MessageId(1, 1))
+    await visitor.rooms.enter(JoinRequest("asked", "new", before=claim))
+    assert (visitor.rooms.own_room, visitor.rooms.member("").peer) == ("asked", "new")
+    await until_members(worker, "claimed", {"p": False} if taken else {})
+
+
+@pytest.mark.parametrize("hold", [False, True])
+async def test_leaving_all_rooms(visitor: Visitor, hold: bool) -> None:
+    await visitor.rooms.join(Join("more"))
+    visitor.rooms.leave_all(hold=hold)
+    for room in ("own", "more"):
+        await until_members(visitor.worker, room, {"p": True} if hold else {})
+    assert len(visitor.rooms) == 0
+    visitor.rooms.leave_all(hold=hold)
