@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from relay.cli import main
 from relay.config import declared
-from relay.model import errors
+from relay.model import envelope, errors, json_text, names
 from tests.documentation import (
     DEPLOYMENT,
     ELSEWHERE,
@@ -190,6 +190,16 @@ def test_the_shares_are_those_measured(page: str) -> None:
     for name, numbers in shown.items():
         if name in MEASURED:
             assert numbers == [two_digits(number) for number in measured[MEASURED[name]]], name
+
+
+def test_the_protocol_states_the_bounds_of_the_code() -> None:
+    text = " ".join(read("docs/protocol.md").split())
+    assert f"nest arrays and objects {json_text.MAX_NESTING} levels deep" in text
+    assert f"1 to {names.MAX_ROOM} characters" in text
+    assert f"1 to {names.MAX_PEER} of the same characters" in text
+    assert f"text of at most {envelope.MAX_CHANNEL} characters" in text
+    assert f"text of at most {envelope.MAX_KEY} characters: asks for" in text
+    assert f"a list of at most {envelope.MAX_ADDRESSEES}" in text
 
 
 def test_the_size_of_the_script_is_stated_once() -> None:
