@@ -1,4 +1,4 @@
-"""What browsers are given: the page at `/`, the demo, and `relay.js`."""
+"""Files for browsers: the page at `/`, the demo, and `relay.js`."""
 
 from collections.abc import Sequence
 
@@ -10,5 +10,5 @@ from relay.pages.site import site_routes
 
 
 def routes(settings: Settings) -> Sequence[BaseRoute]:
-    """The script is always served; the pages can be switched off."""
+    """Make the routes: `relay.js` always, the pages if the setting `pages` is on."""
     return [*script_routes(), *(site_routes(settings) if settings.pages == "on" else [])]

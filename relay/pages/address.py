@@ -1,4 +1,4 @@
-"""This relay's own address, for pages that show it: from the settings, or from a request that says it plausibly."""
+"""The relay's own address, for pages that show it: from the setting `public-url`, or from the request."""
 
 import re
 
@@ -10,7 +10,10 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45
 
 
 def address_of(request: Request, settings: Settings) -> str:
-    """`http://host:port`, or https; what a request says is believed only in the form of a host and a port."""
+    """Return `http://host:port`, or https.
+
+    The page repeats the address, so the `Host` header counts only if it is nothing but a host and a port.
+    """
     if settings.public_url:
         return settings.public_url.strip().rstrip("/")
     hosts = request.headers.getlist("host")
@@ -21,5 +24,5 @@ def address_of(request: Request, settings: Settings) -> str:
 
 
 def websocket_of(address: str) -> str:
-    """The same for WebSockets."""
+    """Return the WebSocket address for an HTTP address."""
     return f"ws{address.removeprefix('http')}"

@@ -1,53 +1,53 @@
-// Types of relay.js: `import { Relay } from "/relay.mjs"`, or `<script src="/relay.js">`, after which `Relay` is there.
+// Types of relay.js. Use `import { Relay } from "/relay.mjs"`, or `<script src="/relay.js">`, which defines `Relay`.
 // Codes and reasons are those of the relay's protocol. Times are in milliseconds.
 
-/** An id of a room's sequence, `epoch-number`. */
+/** The id of an event in a room: `epoch-sequence`. */
 export type MessageId = string;
 
 export interface Options {
-  /** The id to have in rooms; one of this client's choice without it. */
+  /** The peer id in rooms; random without it. */
   peer?: string;
-  /** Goes as an offered subprotocol, never in an address. */
+  /** A token for the relay; sent as an offered subprotocol, never in an address. */
   token?: string;
-  /** Envelopes of a room that may wait for the relay (1000); beyond that, `send` fails with `queue_full`. */
+  /** How many envelopes of one room may wait for their acknowledgement (1,000); more fail with `queue_full`. */
   outgoing?: number;
-  /** Of these, as many are on their way at a time (32). */
+  /** How many of these are on their way at a time (32). */
   window?: number;
-  /** From opening a connection to the relay's welcome (10,000). */
+  /** The time from opening a connection to the relay's welcome (10,000). */
   connectTimeout?: number;
-  /** Who hears nothing for so long asks (10,000) … */
+  /** Without any frame for this time, the client sends a ping (10,000). */
   pingInterval?: number;
-  /** … and after so long without an answer connects anew (5,000). */
+  /** Without an answer to a ping for this time, the client reconnects (5,000). */
   pingTimeout?: number;
-  /** For saying goodbye (2,000). */
+  /** `leave` waits this long for the last acknowledgements, and as long for its answer (2,000). */
   closeTimeout?: number;
-  /** Where jitter comes from: a number from 0 to 1. */
+  /** The source of jitter: returns a number from 0 to 1. */
   random?: () => number;
-  /** For where there is none, such as Node before 22: that of the package `ws`. */
+  /** A WebSocket class for environments without one: Node before 22 needs that of the package `ws`. */
   WebSocket?: unknown;
 }
 
 export interface JoinOptions {
-  /** Another id than the `Relay`'s; rooms of different ids have connections of their own. */
+  /** A peer id for this room. Rooms with different peer ids have different connections. */
   peer?: string;
   token?: string;
-  /** Keep `members`, and tell of joins and leaves (true). A room of thousands is better off without. */
+  /** Maintain `members`, and report joins and leaves (true). Turn it off for rooms of thousands. */
   presence?: boolean;
-  /** Hear oneself (false). */
+  /** Receive this client's own messages (false). */
   echo?: boolean;
-  /** Hear these channels and no others. */
+  /** Receive messages of these channels only. */
   channels?: string[];
 }
 
 export interface SendOptions {
-  /** Only these get it: all of them or, when one is absent, none (`no_such_peer`). */
+  /** Only these peers get it. If one of them is not in the room, nobody does (`no_such_peer`). */
   to?: string | string[];
   channel?: string | number;
-  /** What the envelope says of its sender, for clients that look there; the relay vouches for `from` alone. */
+  /** The field `sender` of the envelope, for clients that read it. The relay vouches for `from` only. */
   sender?: string | number;
-  /** A key under which it is delivered once, over as many lives of this client as it takes. */
+  /** A key of your choice: the relay delivers it once, even if the page was reloaded and sends it again. */
   key?: string;
-  /** How long to wait for the acknowledgement (30,000); `Infinity` for as long as it takes. */
+  /** How long to wait for the acknowledgement (30,000); `Infinity` for no limit. */
   timeout?: number;
 }
 
@@ -56,16 +56,16 @@ export interface Receipt {
   key: string;
 }
 
-/** Somebody said something. */
+/** A member sent a message. */
 export interface MessageEvent extends RelayEvent {
   readonly id: MessageId;
-  /** The peer that the relay vouches for. */
+  /** The sender's peer id; the relay vouches for it. */
   readonly from: string;
   readonly message: any;
   readonly channel?: string | number;
   readonly sender?: string | number;
   readonly to?: string | string[];
-  /** The whole envelope, as it came. */
+  /** The whole envelope. */
   readonly envelope: Record<string, any>;
 }
 
@@ -74,11 +74,11 @@ export interface PresenceEvent extends RelayEvent {
 }
 
 export interface OpenEvent extends RelayEvent {
-  /** Nobody else was there; of several who came at once, exactly one is told so. */
+  /** Nobody else was in the room. Of several clients that join at once, exactly one is first. */
   readonly first: boolean;
 }
 
-/** There is no connection; the next attempt is made after `delay`. What is sent meanwhile waits. */
+/** The connection is lost; the next attempt follows after `delay`. Messages that are sent meanwhile wait. */
 export interface ReconnectingEvent extends RelayEvent {
   readonly code: string;
   readonly text: string;
@@ -86,20 +86,23 @@ export interface ReconnectingEvent extends RelayEvent {
   readonly attempt: number;
 }
 
-/** The connection is back. What was missed has been told, `replayed` envelopes; or could not be had, see `error`. */
+/** The connection is back. `replayed` missed messages came before this event; if not `recovered`, an `error` came. */
 export interface ResumedEvent extends RelayEvent {
   readonly replayed: number;
   readonly recovered: boolean;
 }
 
-/** Something was missed and cannot be had (`messages_lost`, with the reason). What follows is complete again. */
+/**
+ * Something was missed and cannot be replayed (`messages_lost`, with the reason), or a frame could not be read
+ * (`unreadable`). What follows is complete again.
+ */
 export interface ErrorEvent extends RelayEvent {
   readonly code: string;
   readonly text: string;
   readonly reason?: 'epoch' | 'trimmed' | 'too_much' | 'off' | 'not_resumed' | 'internal';
 }
 
-/** The room is over for this client: it has left (`left`), or the relay does not want it back. */
+/** The room is over for this client: it left (`left`), or the relay refused it. */
 export interface CloseEvent extends RelayEvent {
   readonly code: string;
   readonly text: string;
@@ -121,74 +124,74 @@ export class RelayEvent extends Event {
 }
 
 /**
- * Something was not done. Beside the protocol's codes there are `not_acknowledged` (not in time), `queue_full`, `left`,
- * `overflow` (a loop over events was too slow), `unreachable`, `protocol_error`, `bad_url`, `bad_token`.
+ * A call failed. Beside the protocol's codes there are `not_acknowledged` (not in time), `queue_full`, `left`, `overflow` (a
+ * loop over events was too slow), `unreachable`, `protocol_error`, `bad_url`, `bad_token`.
  */
 export class RelayError extends Error {
   readonly code: string;
   readonly text: string;
-  /** Of `not_acknowledged`: whether others may have got it all the same. */
+  /** For `not_acknowledged`: others may have got the message. */
   readonly possiblySent: boolean;
 }
 
 /**
- * A room, which comes back by itself whenever its connection is lost, with nothing lost or told twice.
+ * A room. It reconnects by itself, and then reports each missed event once and in order.
  *
- * A loop `for await (const event of room)` gets every event from its beginning on, but `close`: it ends when this client
- * leaves, and throws when the relay does not want it back.
+ * A loop `for await (const event of room)` gets every event from the start of the loop on, except `close`: the loop ends when
+ * this client leaves, and throws when the relay refuses this client.
  */
 export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclude<keyof RoomEvents, 'close'>]> {
   private constructor();
   readonly name: string;
-  /** This client's id in the room. */
+  /** This client's peer id in the room. */
   readonly peer: string;
-  /** Who is here, connected or expected back, this client included; of a large room, as many as the relay lists. */
+  /** The members, connected or held, including this client. Of a large room, as many as the relay lists. */
   readonly members: string[];
-  /** Whether nobody else was here on arrival; see `open`. */
+  /** Nobody else was in the room when this client joined; see `open`. */
   readonly first: boolean;
   readonly connected: boolean;
-  /** Resolves when the relay has let this client in; rejects when it will not. */
+  /** Resolves when this client has joined; rejects when the relay refuses it. */
   readonly ready: Promise<Room>;
-  /** Why the room is over; undefined while it is not. */
+  /** Why the room is over; undefined before. */
   readonly closed: RelayError | undefined;
-  /** The newest id that this client was told. */
+  /** The newest id that this client received. */
   readonly id: MessageId;
-  /** STUN and TURN servers, as the relay told them on arrival. */
+  /** The relay's STUN and TURN servers. */
   readonly iceServers: RTCIceServer[];
   /** How many envelopes wait for their acknowledgement. */
   readonly waiting: number;
   /** How many envelopes were sent more than once; each was delivered once. */
   readonly resent: number;
-  /** How many came twice, and were dropped: none, if the relay does what it promises. */
+  /** How many messages came twice and were dropped: 0 if the relay keeps its promises. */
   readonly duplicates: number;
 
   /**
-   * Send anything that JSON can say to everybody in the room, or to some. Resolves when the relay has it; what is sent
-   * keeps its order, over as many connections as it takes.
+   * Send any JSON value to the room, or to some of its members. Resolves when the relay has it. Messages keep their order,
+   * even over several connections.
    */
   send(message: unknown, options?: SendOptions): Promise<Receipt>;
   on<Name extends keyof RoomEvents>(
     name: Name, listener: (event: RoomEvents[Name]) => void, options?: AddEventListenerOptions,
   ): this;
   off<Name extends keyof RoomEvents>(name: Name, listener: (event: RoomEvents[Name]) => void): this;
-  /** Send what waits, and say goodbye, so that the others see it at once. */
+  /** Send what waits, then leave, so that the others see it at once. */
   leave(): Promise<void>;
-  /** Lose the connection without a word, as a change of network would; it comes back by itself. */
+  /** Lose the connection on purpose, as a change of network would. It reconnects by itself. */
   drop(): void;
   [Symbol.asyncIterator](): AsyncIterator<RoomEvents[Exclude<keyof RoomEvents, 'close'>]>;
 }
 
 export interface MeshEvents {
-  /** Somebody is seen or heard: once for every track. */
+  /** A peer sends a track: once for each track. */
   stream: RelayEvent & {
     readonly peer: string;
     readonly stream: MediaStream;
     readonly track: MediaStreamTrack;
     readonly connection: RTCPeerConnection;
   };
-  /** And is no more. */
+  /** A peer left the call. */
   gone: RelayEvent & { readonly peer: string };
-  /** What a peer said makes no sense, or the browser would not do it. */
+  /** A peer sent something that makes no sense, or the browser refused it. */
   error: RelayEvent & { readonly peer: string; readonly error: unknown };
   state: RelayEvent & {
     readonly peer: string;
@@ -197,23 +200,23 @@ export interface MeshEvents {
   };
 }
 
-/** A call of everybody with everybody, by perfect negotiation; it ends with its room. */
+/** A call of each member with each other one, by perfect negotiation. It ends with its room. */
 export class Mesh extends EventTarget {
   private constructor();
   readonly room: Room;
   readonly stream: MediaStream | null;
-  /** By peer id. */
+  /** The peer connections, by peer id. */
   readonly connections: Map<string, RTCPeerConnection>;
   on<Name extends keyof MeshEvents>(
     name: Name, listener: (event: MeshEvents[Name]) => void, options?: AddEventListenerOptions,
   ): this;
-  /** Show the others something else; null for nothing. */
+  /** Send another stream; null for none. */
   replaceStream(stream: MediaStream | null): void;
-  /** Leave the call, not the room. */
+  /** Leave the call; stay in the room. */
   close(): void;
 }
 
-/** What RTCMultiConnection 2, DataChannel.js and the WebRTC experiments give to a signaling channel. */
+/** The argument of a signaling channel in RTCMultiConnection 2, DataChannel.js and the WebRTC experiments. */
 export interface ChannelConfig {
   channel?: string | number;
   onmessage?: (message: any) => void;
@@ -234,26 +237,26 @@ export interface Presence {
 
 export class Relay {
   /**
-   * `url` is where the relay is (`wss://…` or `https://…`), the page's own server without it; of several places each new
-   * connection tries the next. A room in it, `wss://host/rooms/NAME`, is where channels are opened.
+   * `url` is the relay's address (`wss://…` or `https://…`); without it, the page's own server. Of several addresses, each new
+   * connection tries the next one. A room in the address, `wss://host/rooms/NAME`, is the room of `openSignalingChannel`.
    */
   constructor(url?: string | string[], options?: Options);
 
-  /** Enter a room. All rooms share one connection. */
+  /** Join a room. Rooms with the same peer id share one connection. */
   join(room: string, options?: JoinOptions): Room;
-  /** Who is in a room, without entering it. To decide who opens a session, enter, and look at `first`. */
+  /** Who is in a room, without joining it. To decide who opens a session, join, and look at `first`. */
   presence(room: string): Promise<Presence>;
-  /** STUN and TURN servers for `new RTCPeerConnection`, once a room has let this client in. */
+  /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room. */
   iceServers(): Promise<RTCIceServer[]>;
-  /** A call in a room, which is entered if only its name is given. What else is given is for RTCPeerConnection. */
+  /** A call in a room; a room given by its name is joined. Other options are for RTCPeerConnection. */
   mesh(room: Room | string, options?: { stream?: MediaStream | null } & RTCConfiguration): Mesh;
   readonly rooms: Room[];
   /** Leave all rooms. */
   close(): Promise<void>;
-  /** Lose all connections, see `Room.drop`. */
+  /** Lose all connections on purpose, like `Room.drop`. */
   drop(): void;
 
-  /** `connection.openSignalingChannel = relay.openSignalingChannel`; the page gets the messages of its channels alone. */
+  /** For `connection.openSignalingChannel`: the page gets only the messages of the channels that it opens. */
   readonly openSignalingChannel: (config: ChannelConfig) => Channel;
   /** The same for the standalone experiments. */
   readonly openSocket: (config: ChannelConfig) => Channel;

@@ -1,7 +1,8 @@
 """`relay.js`: one file made of the modules in `client/`, as a script and as a module.
 
-The modules are written so that they can be put after one another: every `import` is on one line and from beside, every
-`export` stands before what it exports, and no two of them have a name in common.
+There is no build step: the modules are joined in the order of `MODULES`. This works because each `import` is on one
+line and names a file in the same folder, each `export` is in front of what it exports, and no two modules define the
+same name.
 """
 
 import gzip
@@ -17,10 +18,10 @@ from relay import __version__
 from relay.pages.static import StaticFile, read
 
 MODULES: Final = (
-    "ids", "errors", "backoff", "outbox", "place", "seat", "link", "room",
+    "ids", "errors", "backoff", "outbox", "position", "membership", "connection", "room",
     "channels", "mesh", "rtcmulticonnection", "relay",
 )  # fmt: skip
-"""In the order in which they need each other."""
+"""In the order of their imports: each module is after those that it imports."""
 
 PUBLIC: Final = ("Relay", "Room", "Mesh", "RelayError", "RelayEvent")
 
@@ -35,23 +36,23 @@ _HEADERS: Final = {
 
 
 def as_script() -> str:
-    """What `<script src="/relay.js">` runs: it makes `Relay` known to the page, and nothing else."""
+    """Return the plain script `/relay.js`: it defines `Relay`, and no other global name."""
     return f"{_BANNER}(() => {{\n'use strict';\n{_body()}\nglobalThis.Relay = Relay;\n}})();\n"
 
 
 def as_module() -> str:
-    """What `import { Relay } from "/relay.mjs"` runs."""
+    """Return the module `/relay.mjs`, which exports the names of `PUBLIC`."""
     return f"{_BANNER}{_body()}\nexport {{ {', '.join(PUBLIC)} }};\nexport default Relay;\n"
 
 
 @cache
 def compressed_size() -> int:
-    """How many KB (of 1000 bytes, rounded up) the script is on its way."""
+    """Return the compressed size of the script in KB (1,000 bytes), rounded up."""
     return ceil(len(gzip.compress(as_script().encode(), mtime=0)) / 1000)
 
 
 def script_routes() -> Sequence[BaseRoute]:
-    """The script, the module, and their types, for pages of any origin."""
+    """Make the routes of the script, the module and their types, for pages of any origin."""
     javascript = "text/javascript; charset=utf-8"
     return [
         Route("/relay.js", StaticFile(as_script().encode(), javascript, _HEADERS).get),

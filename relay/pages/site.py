@@ -1,4 +1,4 @@
-"""The page at `/` and the demo at `/demo`: no inline script, nothing from elsewhere."""
+"""The page at `/` and the demo at `/demo`. Their policy forbids inline scripts, and files from other servers."""
 
 import html
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _POLICY: Final = (
 
 
 def site_routes(settings: Settings) -> Sequence[BaseRoute]:
-    """Make the routes of both pages, and of what they load."""
+    """Make the routes of both pages, and of the files that they load."""
     home, demo = Page("home.html", settings), Page("demo.html", settings)
 
     async def root(request: Request) -> Response:
@@ -49,14 +49,15 @@ def site_routes(settings: Settings) -> Sequence[BaseRoute]:
 
 
 class Page:
-    """A page with this relay's address in it."""
+    """A page that shows this relay's address."""
 
     def __init__(self, name: str, settings: Settings) -> None:
+        # JavaScript in the snippets has `${…}` of its own, which is not a field of this template.
         self._template = Template(read(f"site/{name}").replace("${", "$${"))
         self._settings = settings
 
     async def get(self, request: Request) -> Response:
-        """Answer with the page."""
+        """Answer with the page, with the address of this request filled in."""
         address = address_of(request, self._settings)
         websocket = websocket_of(address)
         fields = {"http": address, "ws": websocket, "version": __version__, "size": str(compressed_size())}
@@ -79,7 +80,10 @@ async def _describe(request: Request) -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks: it names HTML, and JSON not before it (RFC 9110, Accept, less its weights)."""
+    """Whether a request is a browser's: its Accept header names HTML, and JSON not before it.
+
+    Weights (RFC 9110, section 12.4.2) are ignored, as browsers name HTML first.
+    """
     kinds = [kind.partition(";")[0].strip().lower() for kind in request.headers.get("accept", "").split(",")]
     if "text/html" not in kinds:
         return False
@@ -87,6 +91,6 @@ def wants_page(request: Request) -> bool:
 
 
 def _source(url: str) -> str:
-    # Policies cannot name an IPv6 address: browsers complain of one, and take 'self' for the WebSocket as well.
+    # A Content-Security-Policy cannot name an IPv6 address. Browsers let 'self' cover the WebSocket of the same host.
     origin = "/".join(url.split("/")[:3])
     return "" if "[" in origin else f" {origin}"

@@ -1,4 +1,4 @@
-"""Files that do not change while a worker lives: read once, compressed once, and known by what is in them."""
+"""Files that do not change while a worker runs: read and compressed once, and identified by their hash (ETag)."""
 
 import gzip
 import hashlib
@@ -15,7 +15,7 @@ _GZIP = re.compile(r"gzip(?:;(?!q=0(?:\.0*)?$).*)?")
 
 
 class StaticFile:
-    """An endpoint for one file. A browser that has it already is told so (RFC 9110, ETag and If-None-Match)."""
+    """An endpoint for one file; it supports ETag and If-None-Match (RFC 9110)."""
 
     def __init__(self, content: bytes, media_type: str, headers: Mapping[str, str]) -> None:
         self._content = content
@@ -25,10 +25,10 @@ class StaticFile:
         self._headers = {**COMMON_HEADERS, **headers, "Vary": "Accept-Encoding"}
 
     async def get(self, request: Request) -> Response:
-        """Answer with the file, or 304 to whoever has it."""
-        compressed = _takes_gzip(request.headers.get("accept-encoding", ""))
+        """Answer with the file, or with 304 if the client has this version."""
+        compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
         headers = {**self._headers, "ETag": f'"{self._tag}{"-gzip" if compressed else ""}"'}
-        if _has(request.headers.get("if-none-match", ""), self._tag):
+        if _matches(request.headers.get("if-none-match", ""), self._tag):
             return Response(status_code=304, headers=headers)
         if compressed:
             headers["Content-Encoding"] = "gzip"
@@ -36,15 +36,15 @@ class StaticFile:
 
 
 def read(name: str) -> str:
-    """The text of a file of this package."""
+    """Return the text of a file of this package."""
     return files("relay.pages").joinpath(name).read_text("utf-8")
 
 
-def _takes_gzip(accepted: str) -> bool:
+def _accepts_gzip(accepted: str) -> bool:
     offers = [offer.strip().replace(" ", "").lower() for offer in accepted.split(",")]
     return any(_GZIP.fullmatch(offer) for offer in offers)
 
 
-def _has(tags: str, tag: str) -> bool:
+def _matches(tags: str, tag: str) -> bool:
     known = {name.strip().removeprefix("W/") for name in tags.split(",")}
     return bool(known & {"*", f'"{tag}"', f'"{tag}-gzip"'})

@@ -1,8 +1,8 @@
-// How long to wait before coming back, in milliseconds.
+// How long to wait before the next attempt, in milliseconds.
 
 const SOON = 500;
 
-/** Full jitter: somewhere between nothing and a bound that doubles with every failure, from `base` to `cap`. */
+/** Full jitter: a random time up to a bound that doubles with each failure, from `base` to `cap`. */
 export class Backoff {
   constructor({ base = 250, cap = 10_000, random = Math.random } = {}) {
     this.base = base;
@@ -11,18 +11,19 @@ export class Backoff {
     this.bound = base;
   }
 
-  /** After a failure. */
+  /** The wait after a failure. */
   next(atLeast = 0) {
     const bound = this.bound;
     this.bound = Math.min(this.cap, bound * 2);
     return atLeast + this.random() * bound;
   }
 
-  /** After having been sent elsewhere: just long enough for not all to come at once. */
+  /** The wait after a worker sent its clients elsewhere: short, but not the same for all of them. */
   soon() {
     return this.random() * SOON;
   }
 
+  /** An attempt succeeded. */
   reset() {
     this.bound = this.base;
   }

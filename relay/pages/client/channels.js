@@ -1,15 +1,16 @@
-// `openSignalingChannel` and `openSocket`, as RTCMultiConnection 2, DataChannel.js and the WebRTC experiments want them.
+// `openSignalingChannel` and `openSocket`, as RTCMultiConnection 2, DataChannel.js and the WebRTC experiments call them.
 
 import { randomText } from './ids.js';
 
-// What pages have always waited until they call a channel open: so long others have to open it as well, who would miss
-// what is said on it before.
+// Pages of these libraries call a channel open after one second. The others need this time to open it as well; they would
+// miss what is sent before.
 const OPENING = 1000;
 
 /**
- * Channels within one room. A page hears only those it has opened: the relay is told which, and sends no others.
+ * Channels in one room. The page subscribes to the channels that it opened, and the relay sends no others.
  *
- * `join` makes the room when the first channel is opened; `say` tells the relay of channels, see `Link.ask`.
+ * `join(channels)` joins the room when the first channel is opened. It returns the room, and a function `listen` that
+ * subscribes to one more channel.
  */
 export class Channels {
   #handlers = new Map();
@@ -23,10 +24,10 @@ export class Channels {
   open(config, channel) {
     this.#handlers.set(channel, config);
     const opened = () => config.onopen && setTimeout(() => config.onopen(), OPENING);
-    // Left unhandled, a refusal would be the end of a process in Node; a page's console shows it all the same.
+    // An unhandled rejection would end a Node process. In a page, reportError shows it in the console.
     this.#listen(channel).then(opened, (error) => globalThis.reportError?.(error));
     const send = (message) => {
-      // There is nobody to tell: the libraries look at no answer, and the room's `close` event says why it ended.
+      // The libraries do not look at answers; the room's event `close` has the reason.
       this.#room.send(message, { channel, sender: this.#sender, timeout: Infinity }).catch(() => {});
     };
     return { channel, send };
@@ -40,7 +41,7 @@ export class Channels {
       this.listen = listen;
       room.on('message', ({ channel: name, message }) => this.#handlers.get(String(name))?.onmessage?.(message));
     }
-    // At once, if there is somebody to tell: ahead of whatever the page says of this channel.
+    // Without awaiting anything if connected: the subscription must leave before the page's first message on this channel.
     if (!this.#room.connected) await this.#room.ready;
     await this.listen(channel);
   }

@@ -1,10 +1,11 @@
-// What can go wrong; the codes are those of the relay's protocol.
+// Errors and close codes; they are those of the relay's protocol (docs/errors.md).
 
 /**
- * Something was not done; `code` and `text` say what.
+ * A call failed; `code` and `text` say why.
  *
- * Of this client's own are `not_acknowledged` (not in time: `possiblySent` tells whether others may have got it all the
- * same), `queue_full`, `left` (this client has left the room) and `overflow` (a loop over events was too slow).
+ * Beside the codes of the protocol, this client has its own: `not_acknowledged` (not in time; `possiblySent` says whether
+ * others may have got the message), `queue_full`, `left` (this client has left the room) and `overflow` (a loop over
+ * events was too slow).
  */
 export class RelayError extends Error {
   constructor(code, text, possiblySent = false) {
@@ -16,13 +17,18 @@ export class RelayError extends Error {
   }
 }
 
-// Close codes after which to stay away; those from 4500 on are final as well. See the protocol's table.
+// Close codes after which the client does not reconnect, like all from 4500 on.
 const FINAL = new Set([1000, 1002, 1007, 1009]);
 const GOING_AWAY = 1001;
 const NO_CLOSE = 1006;
 export const REPLACED = 4500;
 
-/** How a connection ended: whether to come back, whether at once, since another worker is there; whether it was said. */
+/**
+ * How a connection ended.
+ *
+ * `final`: do not reconnect. `elsewhere`: reconnect soon, another worker is there. `closedByRelay`: a close frame arrived, so
+ * everything that was sent before has reached the relay.
+ */
 export function endOf(code, reason) {
   return {
     code: reason || (code === GOING_AWAY ? 'going_away' : 'lost'),
@@ -30,14 +36,14 @@ export function endOf(code, reason) {
     final: FINAL.has(code) || code >= REPLACED,
     elsewhere: code === GOING_AWAY,
     replaced: code === REPLACED,
-    said: code !== NO_CLOSE,
+    closedByRelay: code !== NO_CLOSE,
   };
 }
 
-/** Errors after which an envelope is sent again. */
-export const AGAIN = new Set([
+/** Errors after which the client sends an envelope again. */
+export const SEND_AGAIN = new Set([
   'unavailable', 'outcome_unknown', 'too_fast', 'out_of_order', 'not_joined', 'replaced', 'internal',
 ]);
 
-/** Errors after which a room is tried again. */
-export const COME_AGAIN = new Set(['unavailable', 'outcome_unknown', 'too_fast', 'room_full', 'internal']);
+/** Errors after which the client joins a room again. */
+export const JOIN_AGAIN = new Set(['unavailable', 'outcome_unknown', 'too_fast', 'room_full', 'internal']);

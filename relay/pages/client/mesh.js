@@ -6,15 +6,18 @@ import { RelayEvent } from './room.js';
 const MESH_CHANNEL = 'relay.mesh';
 
 /**
- * See `Relay.mesh`. Events are `stream` (somebody is seen or heard), `gone` (and is no more), `state` (of a connection),
- * `error` (what a peer said makes no sense, or the browser would not do it).
+ * A video call in a room, made by `Relay.mesh`.
  *
- * Who comes says hello. Of two, the one whose id is greater offers, and the other, should it be in the call already, says
- * hello to that one: browsers that both offer at first and take one offer back may find no way to each other (Chromium
- * 156). Later on either may offer; of two who do so at once the polite one gives way, whose id is smaller.
+ * Events are `stream` (a peer sends a track), `gone` (a peer left the call), `state` (of a peer connection) and `error` (a
+ * peer sent something that makes no sense, or the browser refused it).
  *
- * Each coming has a mark of its own, and what is said between two names both: what was meant for an earlier connection,
- * and is heard late, is not taken for the present one.
+ * **Who offers.** A member that joins the call sends `hello` to all. Of two members, the one with the greater id makes the
+ * first offer; the other answers a hello with its own, so that it gets that offer. Perfect negotiation would also work if
+ * both offered at first, but Chromium 156 may find no route after one offer is rolled back. Later, either may offer; if
+ * both do at once, the polite one, whose id is smaller, gives way.
+ *
+ * **Marks.** Each time a member joins, it draws a new mark. Messages between two members name both marks (`by`, `to`), so
+ * that a late message for an earlier connection is not applied to the present one.
  */
 export class Mesh extends EventTarget {
   #mark = randomText(9);
@@ -27,15 +30,15 @@ export class Mesh extends EventTarget {
     this.stream = stream;
     this.configuration = configuration;
     const until = { signal: this.#closed.signal };
-    room.on('message', (event) => event.channel === MESH_CHANNEL && this.#hear(event.from, event.message), until);
-    room.on('leave', ({ peer }) => this.#part(peer), until);
-    // Who lost its place has left, for the others: they must be told that it is back.
-    room.on('resumed', ({ recovered }) => recovered || this.#comeAgain(), until);
+    room.on('message', (event) => event.channel === MESH_CHANNEL && this.#receive(event.from, event.message), until);
+    room.on('leave', ({ peer }) => this.#disconnect(peer), until);
+    // Without recovery, the others saw this client leave: they need a new hello.
+    room.on('resumed', ({ recovered }) => recovered || this.#rejoin(), until);
     room.on('close', () => this.close(), until);
-    room.ready.then(() => this.#say({ hello: this.#mark }), () => {});
+    room.ready.then(() => this.#send({ hello: this.#mark }), () => {});
   }
 
-  /** The connections there are, by peer id. */
+  /** The peer connections, by peer id. */
   get connections() {
     return new Map([...this.#connections].map(([peer, one]) => [peer, one.connection]));
   }
@@ -45,7 +48,7 @@ export class Mesh extends EventTarget {
     return this;
   }
 
-  /** Show the others something else: a screen, or another camera; null for nothing. */
+  /** Send another stream, such as a screen; null for none. */
   replaceStream(stream) {
     this.stream = stream;
     for (const { connection } of this.#connections.values()) attach(connection, stream);
@@ -53,89 +56,89 @@ export class Mesh extends EventTarget {
 
   close() {
     if (this.#closed.signal.aborted) return;
-    this.#say({ bye: this.#mark });
+    this.#send({ bye: this.#mark });
     this.#closed.abort();
-    for (const peer of [...this.#connections.keys()]) this.#part(peer);
+    for (const peer of [...this.#connections.keys()]) this.#disconnect(peer);
   }
 
-  #comeAgain() {
+  #rejoin() {
     this.#mark = randomText(9);
-    this.#say({ hello: this.#mark });
+    this.#send({ hello: this.#mark });
   }
 
-  #say(message, to) {
+  #send(message, to) {
     if (this.#closed.signal.aborted) return;
-    // Whoever is gone is told of by the room, not by an error.
+    // A peer that is gone causes `no_such_peer` here; the room's event `leave` handles it.
     this.room.send(message, { to, channel: MESH_CHANNEL, timeout: Infinity }).catch(() => {});
   }
 
-  #hear(peer, message) {
-    if (peer === this.room.peer) return; // of a room that echoes
-    if (message?.bye) this.#part(peer);
+  #receive(peer, message) {
+    if (peer === this.room.peer) return; // in a room that was joined with echo
+    if (message?.bye) this.#disconnect(peer);
     if (typeof message?.hello === 'string') this.#greet(peer, message.hello);
     if (!message?.description && !message?.candidate) return;
-    if (message.to === this.#mark) this.#meet(peer, String(message.by)).take(message);
+    if (message.to === this.#mark) this.#connectTo(peer, String(message.by)).take(message);
   }
 
   #greet(peer, mark) {
-    if (this.room.peer > peer) this.#meet(peer, mark);
-    else this.#say({ hello: this.#mark }, peer);
+    if (this.room.peer > peer) this.#connectTo(peer, mark);
+    else this.#send({ hello: this.#mark }, peer);
   }
 
-  /** The connection to a peer as it came last; one to the same peer as it came before is of no use any more. */
-  #meet(peer, mark) {
+  /** The connection to a peer with this mark. One to the same peer with an earlier mark is closed. */
+  #connectTo(peer, mark) {
     const present = this.#connections.get(peer);
     if (present?.by === this.#mark && present.to === mark) return present;
-    this.#part(peer);
+    this.#disconnect(peer);
     const polite = this.room.peer < peer;
     const configuration = { iceServers: this.room.iceServers, ...this.configuration };
     const between = { by: this.#mark, to: mark };
     const other = new Negotiation(new RTCPeerConnection(configuration), polite, {
       ...between,
-      say: (message) => this.#say({ ...between, ...message }, peer),
-      fail: (error) => this.#tell('error', { peer, error }),
+      send: (message) => this.#send({ ...between, ...message }, peer),
+      fail: (error) => this.#dispatch('error', { peer, error }),
     });
     const { connection } = other;
     this.#connections.set(peer, other);
-    connection.ontrack = ({ track, streams: [stream] }) => this.#tell('stream', { peer, stream, track, connection });
+    connection.ontrack = ({ track, streams: [stream] }) => this.#dispatch('stream', { peer, stream, track, connection });
     connection.onconnectionstatechange = () => {
-      this.#tell('state', { peer, state: connection.connectionState, connection });
+      this.#dispatch('state', { peer, state: connection.connectionState, connection });
     };
     attach(connection, this.stream);
     return other;
   }
 
-  #part(peer) {
+  #disconnect(peer) {
     const other = this.#connections.get(peer);
     if (!other) return;
     this.#connections.delete(peer);
     other.close();
-    this.#tell('gone', { peer });
+    this.#dispatch('gone', { peer });
   }
 
-  #tell(name, details) {
+  #dispatch(name, details) {
     this.dispatchEvent(new RelayEvent(name, details));
   }
 }
 
-/** One connection's descriptions and candidates, taken one after the other. */
+/** Applies the descriptions and candidates of one peer connection, one after the other. */
 class Negotiation {
   #offering = false;
   #ignoring = false;
   #work = Promise.resolve();
 
-  constructor(connection, polite, { by, to, say, fail }) {
+  constructor(connection, polite, { by, to, send, fail }) {
     this.connection = connection;
     this.polite = polite;
     this.by = by;
     this.to = to;
-    this.say = say;
+    this.send = send;
     this.fail = fail;
-    // So that there is something to negotiate also where nobody has a camera.
+    // With a data channel there is something to negotiate even if neither side has a camera.
     connection.createDataChannel('relay', { negotiated: true, id: 0 });
-    connection.onicecandidate = ({ candidate }) => candidate && say({ candidate });
+    connection.onicecandidate = ({ candidate }) => candidate && send({ candidate });
     connection.onnegotiationneeded = () => this.#offer();
-    // Both find out, and one of them is enough.
+    // Both sides see the failure; one restart is enough.
     connection.oniceconnectionstatechange = () => {
       if (connection.iceConnectionState === 'failed' && !polite) connection.restartIce();
     };
@@ -151,12 +154,12 @@ class Negotiation {
   }
 
   async #offer() {
-    // Called again after the first answer, if there is more to negotiate.
+    // The polite side never makes the first offer. The browser fires this event again after the first answer.
     if (this.polite && !this.connection.remoteDescription) return;
     try {
       this.#offering = true;
       await this.connection.setLocalDescription();
-      this.say({ description: this.connection.localDescription });
+      this.send({ description: this.connection.localDescription });
     } catch (error) {
       this.#failed(error);
     } finally {
@@ -183,11 +186,11 @@ class Negotiation {
     await connection.setRemoteDescription(description);
     if (description.type !== 'offer') return;
     await connection.setLocalDescription();
-    this.say({ description: connection.localDescription });
+    this.send({ description: connection.localDescription });
   }
 }
 
-/** Let a connection carry these tracks and no others. */
+/** Make a connection send these tracks and no others. */
 function attach(connection, stream) {
   const tracks = stream?.getTracks() ?? [];
   for (const sender of connection.getSenders()) {
@@ -196,7 +199,7 @@ function attach(connection, stream) {
     else if (sender.track) connection.removeTrack(sender);
   }
   for (const track of tracks) {
-    const there = connection.getSenders().some((sender) => sender.track?.kind === track.kind);
-    if (!there) connection.addTrack(track, stream);
+    const attached = connection.getSenders().some((sender) => sender.track?.kind === track.kind);
+    if (!attached) connection.addTrack(track, stream);
   }
 }

@@ -1,21 +1,22 @@
-// What this client has to say, until the relay has acknowledged it. No input or output.
+// The envelopes that the relay has not acknowledged yet. No input or output.
 //
-// Every envelope has a key, under which it may be sent again, over the same connection or another, and is delivered once.
-// Several are on their way at a time. The rule by which none overtakes another:
+// Each envelope has a key. The relay delivers one key once, however often the envelope is sent and over whatever connection.
+// Several envelopes are on their way at a time. These rules keep them in order:
 //
-// 1. What is not acknowledged is sent in the order of the calls, and each names the one before it (`after`) as long as
-//    that one waits too: the relay refuses it (`out_of_order`) should that one be missing.
-// 2. When one fails that may be tried again, it and all that follow are sent again, in order. So are all of them over a
-//    new connection. Those that did arrive are known by their keys, and acknowledged again.
-// 3. What was refused for good, or given up, is named no more; what named it is refused, and by 2 sent again without.
+// 1. Envelopes are sent in the order of the calls. Each one names the one before it (`after`) if that one still waits. The
+//    relay refuses it with `out_of_order` if the one before is missing.
+// 2. If an envelope fails for a reason that passes, it and all later ones are sent again, in order. After a reconnection,
+//    all are sent again. The relay recognises the keys of those that had arrived, and acknowledges them again.
+// 3. An envelope that was refused for good, or given up, is no longer named. The one that named it is refused once, and
+//    sent again by rule 2 without the name.
 
-import { AGAIN, RelayError } from './errors.js';
+import { SEND_AGAIN, RelayError } from './errors.js';
 import { randomText } from './ids.js';
 
 const RESERVED = ['from', 'id', 'room', 'type'];
 const MAX_KEY = 64;
 
-/** A bounded queue, of which the first `window` may be on their way. */
+/** A bounded queue; the first `window` envelopes may be on their way. */
 export class Outbox {
   #items = new Map();
   #prefix = randomText(9);
@@ -27,7 +28,7 @@ export class Outbox {
     this.resent = 0;
   }
 
-  /** How many are not acknowledged. */
+  /** How many envelopes wait for their acknowledgement. */
   get length() {
     return this.#items.size;
   }
@@ -36,12 +37,12 @@ export class Outbox {
     return this.#items.has(key);
   }
 
-  /** What comes of each of them. */
+  /** A promise for each waiting envelope. */
   get waiting() {
     return [...this.#items.values()].map((item) => item.done);
   }
 
-  /** Take an envelope; `done` of what is returned is kept with its id, or the error. */
+  /** Add an envelope; `done` of the returned item resolves with its id and key, or rejects with the error. */
   add(envelope) {
     if (this.#items.size >= this.size) throw new RelayError('queue_full', `${this.size} envelopes wait for the relay`);
     const key = this.#keyOf(envelope);
@@ -51,26 +52,26 @@ export class Outbox {
     return item;
   }
 
-  /** Nobody waits for this one any more: it is not sent again. */
+  /** Reject an envelope, and do not send it again. */
   giveUp(item) {
     this.#items.delete(item.key);
     const text = item.tried ? 'it may have been sent' : 'it was not sent';
     item.reject(new RelayError('not_acknowledged', text, item.tried));
   }
 
-  /** None of them will be sent. */
+  /** Reject all envelopes. */
   fail(error) {
     const items = [...this.#items.values()];
     this.#items.clear();
     for (const item of items) item.reject(error);
   }
 
-  /** The frames to send now; each counts as sent. `room` is "" for the connection's own. */
+  /** The frames to send now; each counts as sent. `room` is "" for the connection's own room. */
   *frames(room) {
     for (let frame = this.#next(room); frame; frame = this.#next(room)) yield frame;
   }
 
-  /** The one with this key, and all after it, are to be sent again; without a key, all. */
+  /** Send the envelope with this key again, and all later ones; without a key, all. */
   rewind(key) {
     let found = key === undefined;
     for (const item of this.#items.values()) {
@@ -79,7 +80,7 @@ export class Outbox {
     }
   }
 
-  /** The relay has it. */
+  /** The relay acknowledged an envelope. */
   acknowledged(key, id) {
     const item = this.#items.get(key);
     this.#items.delete(key);
@@ -87,17 +88,18 @@ export class Outbox {
   }
 
   /**
-   * The relay did not take it; whether to wait a while before anything more is sent.
+   * The relay refused an envelope. Return whether to pause before sending more.
    *
-   * Once is enough for all that were on their way together; and what named one that is gone need not wait at all.
+   * Envelopes that were on their way together fail together: only the first of them causes a pause. `out_of_order` of the
+   * first in the queue (rule 3) causes none, because nothing is before it any more.
    */
   refused(key, code, text) {
     const item = this.#items.get(key);
     if (!item) return false;
-    if (AGAIN.has(code)) {
-      const news = item.sent;
+    if (SEND_AGAIN.has(code)) {
+      const firstFailure = item.sent;
       this.rewind(key);
-      return news && !(code === 'out_of_order' && item === this.#items.values().next().value);
+      return firstFailure && !(code === 'out_of_order' && item === this.#items.values().next().value);
     }
     this.#items.delete(key);
     item.reject(new RelayError(code, text));
@@ -119,7 +121,7 @@ export class Outbox {
     return undefined;
   }
 
-  /** The envelope's own key, for those who know what they sent in an earlier life; else one of this client's. */
+  /** The envelope's own key, if the user chose one; else a new one. */
   #keyOf(envelope) {
     const reserved = RESERVED.find((name) => name in envelope);
     if (reserved) throw new RelayError('reserved_field', `an envelope may not carry ${reserved}`);

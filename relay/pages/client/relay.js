@@ -1,39 +1,39 @@
-// Where it begins: `new Relay(url).join(room)`.
+// The entry point: `new Relay(url).join(room)`.
 
 import { Channels } from './channels.js';
+import { Connection, DEFAULTS } from './connection.js';
 import { RelayError } from './errors.js';
 import { randomText } from './ids.js';
-import { DEFAULTS, Link } from './link.js';
+import { Membership } from './membership.js';
 import { Mesh } from './mesh.js';
 import { socketHandler } from './rtcmulticonnection.js';
 import { RelayEvent, Room } from './room.js';
-import { Seat } from './seat.js';
 
 const SCHEMES = { 'http:': 'ws:', 'https:': 'wss:' };
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/;
-// What no address can carry, however it is written: the browser would ask for another room, or for none.
+// Names that no URL can carry, even escaped: the browser would request another path.
 const NO_ROOM = /^\.{1,2}$|\p{Surrogate}/u;
 
-/** See relay.d.ts for all of it. */
+/** The relay's client. relay.d.ts documents each method. */
 export class Relay {
-  // For those who have nothing but the script.
+  // For pages that load the plain script, which defines `Relay` only.
   static Room = Room;
   static Mesh = Mesh;
   static RelayError = RelayError;
   static RelayEvent = RelayEvent;
 
   #options;
-  #places;
-  #links = new Map();
+  #addresses;
+  #connections = new Map();
   #rooms = new Set();
   #channels;
 
   constructor(url = globalThis.location?.origin, options = {}) {
     this.#options = { ...DEFAULTS, peer: randomText(12), token: '', ...options };
-    this.#places = [url].flat().map(placeOf);
+    this.#addresses = [url].flat().map(addressOf);
     this.#channels = new Channels((channels) => this.#signaling(channels));
     const channelsOf = this.#channels;
-    // Methods of the libraries' objects: the channel may be theirs.
+    // A plain function, because libraries call it as a method: `this.channel` is the library's channel.
     this.openSignalingChannel = function openSignalingChannel(config) {
       return channelsOf.open(config, String(config.channel || this?.channel || 'main-channel'));
     };
@@ -46,13 +46,13 @@ export class Relay {
     if ([...this.#rooms].some((room) => room.name === name && room.peer === peer)) {
       throw new RelayError('already_joined', `this client is in ${name} as ${peer} already`);
     }
-    return this.#enter(this.#linkOf(peer, token), new Seat(name, { ...this.#options, ...options }), peer);
+    return this.#join(this.#connectionOf(peer, token), new Membership(name, { ...this.#options, ...options }), peer);
   }
 
   async presence(name) {
     checkRoom(name);
     let failure;
-    for (const { base } of this.#places) {
+    for (const { base } of this.#addresses) {
       try {
         const answer = await fetch(`${base.replace(/^ws/, 'http')}/rooms/${encodeURIComponent(name)}`);
         const body = await answer.json();
@@ -67,7 +67,7 @@ export class Relay {
   }
 
   async iceServers() {
-    if (!this.#rooms.size) throw new RelayError('not_joined', 'the servers are told to those who have joined a room');
+    if (!this.#rooms.size) throw new RelayError('not_joined', 'join a room first: only members get the servers');
     const room = await Promise.any([...this.#rooms].map((one) => one.ready));
     return room.iceServers;
   }
@@ -88,50 +88,52 @@ export class Relay {
     await Promise.all(this.rooms.map((room) => room.leave()));
   }
 
-  #enter(link, seat, peer) {
-    const room = new Room(link, seat);
-    seat.peer = peer;
+  #join(connection, membership, peer) {
+    const room = new Room(connection, membership);
+    membership.peer = peer;
     this.#rooms.add(room);
     room.on('close', () => this.#rooms.delete(room));
-    link.enter(seat);
+    connection.enter(membership);
     return room;
   }
 
-  /** Rooms that are entered as the same peer share a connection. */
-  #linkOf(peer, token) {
+  /** Rooms that are joined as the same peer share a connection. */
+  #connectionOf(peer, token) {
     if (typeof peer !== 'string' || !peer) throw new RelayError('bad_peer', 'a peer id is text');
     if (!TOKEN.test(token)) throw new RelayError('bad_token', 'a token has no spaces, commas, slashes or quotes');
     const name = `${peer} ${token}`;
-    const there = this.#links.get(name);
-    if (there && !there.empty) return there;
-    const link = new Link({ ...this.#options, urls: this.#places.map((place) => place.base), peer, token });
-    this.#links.set(name, link);
-    return link;
+    const existing = this.#connections.get(name);
+    if (existing && !existing.empty) return existing;
+    const connection = new Connection({ ...this.#options, urls: this.#addresses.map((address) => address.base), peer, token });
+    this.#connections.set(name, connection);
+    return connection;
   }
 
-  /** The room of the channels has a connection of its own: its name may be known to the relay alone. */
+  /** The room of the channels has its own connection: if it is the default room, only the relay knows its name. */
   #signaling(channels) {
-    const options = { ...this.#options, urls: this.#places.map((place) => place.base) };
-    const link = new Link({ ...options, peer: randomText(12) });
-    const seat = new Seat(this.#places[0].room, { ...options, presence: false, channels });
-    const room = this.#enter(link, seat, link.peer);
+    const options = { ...this.#options, urls: this.#addresses.map((address) => address.base) };
+    const connection = new Connection({ ...options, peer: randomText(12) });
+    const membership = new Membership(this.#addresses[0].room, { ...options, presence: false, channels });
+    const room = this.#join(connection, membership, connection.peer);
     const listen = async (channel) => {
-      if (!seat.channels || seat.channels.has(channel)) return;
-      seat.channels.add(channel);
-      // Lost on its way: then it stands in the next connection's address.
-      const told = await link.ask(seat, { type: 'subscribe', channels: [channel] });
-      if (!told && !seat.over && !seat.inside) await new Promise((resolve) => room.on('resumed', resolve, { once: true }));
+      if (!membership.channels || membership.channels.has(channel)) return;
+      membership.channels.add(channel);
+      // If the connection breaks meanwhile, the channel is in the address of the next one.
+      const answer = await connection.request(membership, { type: 'subscribe', channels: [channel] });
+      if (!answer && !membership.closed && !membership.joined) {
+        await new Promise((resolve) => room.on('resumed', resolve, { once: true }));
+      }
     };
     return { room, listen };
   }
 }
 
 function checkRoom(name) {
-  if (NO_ROOM.test(name)) throw new RelayError('bad_room', 'no address can carry this name');
+  if (NO_ROOM.test(name)) throw new RelayError('bad_room', 'no URL can carry this name');
 }
 
-/** An address: where the relay is, and the room in it, null for its default room. */
-function placeOf(text) {
+/** Split an address into the relay's base address and a room, null for the default room. */
+function addressOf(text) {
   let url;
   try {
     url = new URL(text);

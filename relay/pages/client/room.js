@@ -1,12 +1,12 @@
-// A room, as its user sees it: send, hear, know who is there.
+// A room, as its user sees it.
 
 import { RelayError } from './errors.js';
 
 const EVENTS = ['message', 'join', 'leave', 'open', 'reconnecting', 'resumed', 'error'];
 const SEND_TIMEOUT = 30_000;
-const MOST_WAITING = 1000;
+const MAX_QUEUED = 1000;
 
-/** What a room tells: an `Event` that has its details as properties. */
+/** An `Event` that has its details as properties. */
 export class RelayEvent extends Event {
   constructor(name, details) {
     super(name);
@@ -15,72 +15,74 @@ export class RelayEvent extends Event {
 }
 
 /**
- * See `Relay.join`. Events are `message`, `join`, `leave`, `open`, `reconnecting`, `resumed`, `error`, `close`, in the
- * order in which everybody in the room sees them; a loop `for await (const event of room)` gets them all but the last.
+ * A room that this client joined with `Relay.join`.
+ *
+ * Events are `message`, `join`, `leave`, `open`, `reconnecting`, `resumed`, `error` and `close`, in the order of the room. A
+ * loop `for await (const event of room)` gets all of them but `close`.
  */
 export class Room extends EventTarget {
-  #link;
-  #seat;
+  #connection;
+  #membership;
   #ready = {};
 
-  constructor(link, seat) {
+  constructor(connection, membership) {
     super();
-    this.#link = link;
-    this.#seat = seat;
+    this.#connection = connection;
+    this.#membership = membership;
     this.ready = new Promise((resolve, reject) => Object.assign(this.#ready, { resolve, reject }));
-    // Whoever does not wait for it hears of `close`.
+    // A rejection that nobody awaits must not be reported as unhandled: the event `close` says the same.
     this.ready.catch(() => {});
     this.first = false;
-    seat.tell = (name, details) => this.#tell(name, details);
+    membership.report = (name, details) => this.#dispatch(name, details);
   }
 
   get name() {
-    return this.#seat.name;
+    return this.#membership.name;
   }
 
   get peer() {
-    return this.#seat.peer;
+    return this.#membership.peer;
   }
 
   get members() {
-    return [...this.#seat.place.members];
+    return [...this.#membership.position.members];
   }
 
   get connected() {
-    return this.#seat.inside;
+    return this.#membership.joined;
   }
 
   get id() {
-    return this.#seat.place.id;
+    return this.#membership.position.id;
   }
 
   get iceServers() {
-    return this.#seat.iceServers;
+    return this.#membership.iceServers;
   }
 
   get closed() {
-    return this.#seat.over;
+    return this.#membership.closed;
   }
 
   get waiting() {
-    return this.#seat.outbox.length;
+    return this.#membership.outbox.length;
   }
 
   get resent() {
-    return this.#seat.outbox.resent;
+    return this.#membership.outbox.resent;
   }
 
   get duplicates() {
-    return this.#seat.place.duplicates;
+    return this.#membership.position.duplicates;
   }
 
   send(message, { to, channel, sender, key, timeout = SEND_TIMEOUT } = {}) {
     const envelope = { sender, channel, message, to, key };
     try {
-      if (this.#seat.over) throw this.#seat.over;
-      const item = this.#seat.outbox.add(envelope);
+      if (this.#membership.closed) throw this.#membership.closed;
+      const item = this.#membership.outbox.add(envelope);
       const timer = timeout < Infinity && setTimeout(() => this.#giveUp(item), timeout);
-      this.#link.wake(this.#seat);
+      this.#connection.wake(this.#membership);
       return item.done.finally(() => clearTimeout(timer));
     } catch (error) {
       return Promise.reject(error);
@@ -98,51 +100,51 @@ export class Room extends EventTarget {
   }
 
   leave() {
-    return this.#link.leave(this.#seat);
+    return this.#connection.leave(this.#membership);
   }
 
   drop() {
-    this.#link.drop();
+    this.#connection.drop();
   }
 
   async *[Symbol.asyncIterator]() {
     const queue = [];
     let wake = () => {};
-    const hear = (event) => {
+    const enqueue = (event) => {
       queue.push(event);
       wake();
     };
-    for (const name of [...EVENTS, 'close']) this.addEventListener(name, hear);
+    for (const name of [...EVENTS, 'close']) this.addEventListener(name, enqueue);
     try {
-      while (this.#goesOn(queue)) {
+      while (this.#continues(queue)) {
         if (queue.length) yield queue.shift();
         else await new Promise((resolve) => { wake = resolve; });
       }
     } finally {
-      for (const name of [...EVENTS, 'close']) this.removeEventListener(name, hear);
+      for (const name of [...EVENTS, 'close']) this.removeEventListener(name, enqueue);
     }
   }
 
-  /** Whether a loop over events is not at its end, which may be an error. */
-  #goesOn(queue) {
-    const { over } = this.#seat;
-    if (queue.length > MOST_WAITING) throw new RelayError('overflow', 'events come faster than they are taken');
-    if (!(over && !queue.length) && queue[0]?.type !== 'close') return true;
-    if (over.code !== 'left') throw over;
+  /** Whether a loop over events goes on; throws if it ends with an error. */
+  #continues(queue) {
+    const { closed } = this.#membership;
+    if (queue.length > MAX_QUEUED) throw new RelayError('overflow', 'events come faster than they are taken');
+    if (!(closed && !queue.length) && queue[0]?.type !== 'close') return true;
+    if (closed.code !== 'left') throw closed;
     return false;
   }
 
   #giveUp(item) {
-    this.#seat.outbox.giveUp(item);
-    this.#link.wake(this.#seat);
+    this.#membership.outbox.giveUp(item);
+    this.#connection.wake(this.#membership);
   }
 
-  #tell(name, details) {
+  #dispatch(name, details) {
     if (name === 'open') {
       this.first = details.first;
       this.#ready.resolve(this);
     } else if (name === 'close') {
-      this.#ready.reject(this.#seat.over);
+      this.#ready.reject(this.#membership.closed);
     }
     this.dispatchEvent(new RelayEvent(name, details));
   }

@@ -1,11 +1,11 @@
-// A socket for RTCMultiConnection 3, which speaks to its own server in Socket.IO's manner: `emit` with a callback, `on`.
-// What that server does, rooms of the relay do here: a session is a room, a user is a peer.
+// A socket for RTCMultiConnection 3. The library talks to its own server with Socket.IO's interface (`emit` with a callback,
+// `on`). This class does with rooms of the relay what that server does: a session is a room, a user is a peer.
 
 import { RelayError } from './errors.js';
 
 const RMC_CHANNEL = 'rtcmulticonnection';
 
-/** For `connection.setCustomSocketHandler`; it is called as a constructor, whenever a connection wants its socket. */
+/** For `connection.setCustomSocketHandler`. The library calls it as a constructor for each connection. */
 export function socketHandler(relay) {
   return function RelayConnection(connection, connected) {
     const socket = new Socket(relay, connection);
@@ -46,12 +46,12 @@ class Socket {
       case connection.socketMessageEvent:
         return this.#signal(data, callback);
       case 'extra-data-updated':
-        return this.#say({ event: name, values: [connection.userid, data] });
+        return this.#send({ event: name, values: [connection.userid, data] });
       case 'disconnect-with':
-        this.#say({ event: 'user-disconnected', values: [connection.userid] }, data);
+        this.#send({ event: 'user-disconnected', values: [connection.userid] }, data);
         return callback();
       case 'close-entire-session':
-        this.#say({ event: 'closed-entire-session', values: [connection.sessionid, connection.extra] });
+        this.#send({ event: 'closed-entire-session', values: [connection.sessionid, connection.extra] });
         return data?.();
       case 'get-remote-user-extra-data':
         return callback(connection.peersBackup[data]?.extra ?? {}, data);
@@ -60,7 +60,7 @@ class Socket {
       case 'set-password':
         return callback(false, data, 'rooms of this relay have no passwords');
       default:
-        return this.#say({ event: name, values: [data] });
+        return this.#send({ event: name, values: [data] });
     }
   }
 
@@ -69,12 +69,12 @@ class Socket {
     this.#room = null;
   }
 
-  /** Of those who open a room at once the relay lets one be first; who joins must not be. */
+  /** Open a session (only the first member may) or join one (the first member may not). */
   async #enter(name, opens, callback) {
     try {
       await this.#room?.leave();
       const room = this.relay.join(name, { peer: this.connection.userid });
-      // At once, so that it can be left again before it is ready.
+      // Before awaiting, so that `disconnect` can leave a room that is not ready yet.
       this.#room = room;
       await room.ready;
       if (room.first !== opens) {
@@ -92,12 +92,12 @@ class Socket {
   #listen(room) {
     const { connection } = this;
     room.on('message', ({ channel, message }) => {
-      if (channel === RMC_CHANNEL) this.#tell(message.event, ...message.values);
+      if (channel === RMC_CHANNEL) this.#dispatch(message.event, ...message.values);
     });
     room.on('join', ({ peer }) => this.#status(peer, 'online'));
     room.on('leave', ({ peer }) => {
       this.#status(peer, 'offline');
-      this.#tell('user-disconnected', peer);
+      this.#dispatch('user-disconnected', peer);
     });
     room.on('reconnecting', (event) => connection.onSocketDisconnect(event));
     room.on('error', (event) => connection.onSocketError(event));
@@ -108,20 +108,20 @@ class Socket {
     this.connection.onUserStatusChanged({ userid, status, extra });
   }
 
-  /** To one user; a request to take part goes to all who do. */
+  /** Send a signal to one user; a request to take part goes to everybody in the session. */
   #signal(data, callback) {
     const { socketMessageEvent: event, extra } = this.connection;
     const to = data.message?.newParticipationRequest ? undefined : data.remoteUserId;
-    this.#say({ event, values: [{ ...data, extra }] }, to);
+    this.#send({ event, values: [{ ...data, extra }] }, to);
     callback();
   }
 
-  #say(message, to) {
-    // Whoever is gone is told of by the room, not by an error.
+  #send(message, to) {
+    // A peer that is gone causes `no_such_peer` here; the room's event `leave` handles it.
     this.#room?.send(message, { to, channel: RMC_CHANNEL, timeout: Infinity }).catch(() => {});
   }
 
-  #tell(name, ...values) {
+  #dispatch(name, ...values) {
     for (const listener of this.#listeners.get(name) ?? []) listener(...values);
   }
 }
@@ -133,7 +133,7 @@ function update(connection, userid, extra) {
   connection.onExtraDataUpdated({ userid, extra });
 }
 
-/** What a session's users say to each other, between their sockets. */
+/** Handle a signal of another user, as the library's own socket does. */
 function take(connection, signal) {
   const { sender, message, extra } = signal;
   const peers = connection.multiPeersHandler;
@@ -150,7 +150,7 @@ function take(connection, signal) {
     const { newParticipant: userid, userPreferences = preferencesOf(connection) } = message;
     if (userid !== connection.userid && !connection.peers[userid]) peers.createNewPeer(userid, userPreferences);
   } else if (message.readyForOffer && connection.waitingForLocalMedia && !connection.attachStreams.length) {
-    // Who asks for an offer must wait until there is something to offer.
+    // The camera is not ready: handle the request again when there is something to offer.
     setTimeout(() => take(connection, signal), 50);
   } else if (message.newParticipationRequest) {
     admit(connection, signal);
@@ -162,7 +162,7 @@ function take(connection, signal) {
   }
 }
 
-/** Somebody has muted, stopped or ended a stream. */
+/** Another user muted, stopped or ended a stream. */
 function synchronise(connection, { streamid, action, type }) {
   const shown = connection.streamEvents[streamid];
   if (!shown?.stream) return;

@@ -1,4 +1,4 @@
-// The demo: a room with people, chat, and a call. Everything that others say goes into the page as text.
+// The demo: a room with people, chat, and a call. Whatever others send goes into the page as text, never as HTML.
 
 import { Relay } from '../relay.mjs';
 
@@ -10,7 +10,7 @@ let room;
 let call;
 let countdown;
 
-// Coming in.
+// Entering the room.
 
 $('room').value = new URLSearchParams(location.search).get('room') ?? `room-${crypto.getRandomValues(new Uint16Array(1))[0]}`;
 $('name').value = sessionStorage.getItem('name') ?? '';
@@ -53,7 +53,7 @@ function link() {
   return url.href;
 }
 
-// What the room tells.
+// Events of the room.
 
 function listenToPeople(own) {
   room.on('message', ({ from, channel, message }) => {
@@ -67,7 +67,7 @@ function listenToPeople(own) {
     }
   });
   room.on('join', ({ peer }) => {
-    // Who it is, follows.
+    // The newcomer's name arrives next, as a message.
     arrived.add(peer);
     introduce(own, peer);
     people();
@@ -91,7 +91,7 @@ function listenToConnection(own) {
   room.on('reconnecting', reconnecting);
   room.on('resumed', ({ replayed, recovered }) => {
     show('good', 'Connected');
-    const missed = replayed ? `${count(replayed, 'message')} that you missed came after you` : 'nothing was missed';
+    const missed = replayed ? `you got ${count(replayed, 'message')} that you missed` : 'nothing was missed';
     if (recovered) note('good', `Back again, and nobody noticed: ${missed}.`);
     else introduce(own);
     people();
@@ -103,12 +103,12 @@ function listenToConnection(own) {
   });
 }
 
-/** Others may send anything. */
+/** Others may send any JSON value; show it as text. */
 function textOf(message) {
   return typeof message === 'string' ? message : JSON.stringify(message) ?? '';
 }
 
-/** Names are the people's own: each tells the others, and who comes later. */
+/** The relay knows peer ids only. Each client sends its name to the others, and to each newcomer. */
 function introduce(own, to) {
   room.send(own, { to, channel: 'demo.name' }).catch(() => {});
 }
@@ -123,11 +123,11 @@ function titleOf(peer) {
 
 function reconnecting({ delay, attempt, code }) {
   const until = performance.now() + delay;
-  if (attempt === 1) note('wait', `Disconnected (${code}). What you send now waits.`);
+  if (attempt === 1) note('wait', `Disconnected (${code}). Messages that you send now wait.`);
   clearInterval(countdown);
   const tick = () => {
     const left = Math.max(0, until - performance.now()) / 1000;
-    // Every second is enough for whoever hears it read.
+    // Not more often than once a second: screen readers read it aloud.
     show('wait', left >= 1 ? `Back in ${Math.ceil(left)} s` : 'Reconnecting');
   };
   tick();
@@ -211,8 +211,8 @@ async function camera() {
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 640, height: 480 } });
   } catch (error) {
-    const reason = navigator.mediaDevices ? error.message : 'browsers give it only to pages over https, or on localhost';
-    $('call-problem').textContent = `No camera (${reason}). You see the others, and they do not see you.`;
+    const reason = navigator.mediaDevices ? error.message : 'browsers allow it only on https pages and on localhost';
+    $('call-problem').textContent = `No camera (${reason}). You see the others; they do not see you.`;
     $('call-problem').hidden = false;
     return null;
   }

@@ -1,11 +1,11 @@
-// The page at /: tabs, copying, and health. Without it the page shows all there is, one after the other.
+// The page at /: tabs, copying, and health. Without JavaScript the page shows all snippets, one below the other.
 
-const EVERY = 4000;
-const FORGOTTEN = 60_000;
+const POLL_INTERVAL = 4000;
+const KEEP_WORKER = 60_000;
 
 const $ = (id) => document.getElementById(id);
 
-// Tabs, as the ARIA Authoring Practices have them.
+// Tabs with the keyboard control of the ARIA Authoring Practices.
 
 const panels = [...document.querySelectorAll('[data-tab]')];
 const tabs = panels.map((panel) => {
@@ -53,9 +53,9 @@ async function copy(button, source) {
     await navigator.clipboard.writeText(source.textContent);
     button.textContent = 'Copied';
   } catch {
-    // Not allowed here: then it is at least marked, and a key press away.
+    // Copying is not allowed here: select the text, so that one key press copies it.
     getSelection().selectAllChildren(source);
-    button.textContent = 'Marked';
+    button.textContent = 'Selected';
   }
   setTimeout(() => { button.textContent = 'Copy'; }, 1500);
 }
@@ -64,34 +64,34 @@ for (const button of document.querySelectorAll('[data-copy]')) {
   button.addEventListener('click', () => copy(button, $(button.dataset.copy)));
 }
 
-// Health: behind a load balancer each answer may be another worker's, so those heard of lately are kept.
+// Health. Behind a load balancer, each answer may come from another worker: keep all that answered within a minute.
 
-const heard = new Map();
+const workersByName = new Map();
 
-async function ask() {
+async function poll() {
   try {
     const answer = await fetch('health', { cache: 'no-store' });
     const report = await answer.json();
     for (const [index, worker] of (report.workers ?? [report]).entries()) {
-      heard.set(worker.worker ?? `worker ${index + 1}`, { ...worker, at: Date.now() });
+      workersByName.set(worker.worker ?? `worker ${index + 1}`, { ...worker, at: Date.now() });
     }
-    for (const [name, { at }] of heard) if (Date.now() - at > FORGOTTEN) heard.delete(name);
+    for (const [name, { at }] of workersByName) if (Date.now() - at > KEEP_WORKER) workersByName.delete(name);
     show(report.ready ? 'good' : 'bad', report.ready ? 'Ready' : 'Not ready');
   } catch {
     show('bad', 'No answer');
   }
-  setTimeout(ask, document.hidden ? EVERY * 5 : EVERY);
+  setTimeout(poll, document.hidden ? POLL_INTERVAL * 5 : POLL_INTERVAL);
 }
 
 function show(state, text) {
-  const workers = [...heard].sort(([one], [other]) => one.localeCompare(other));
+  const workers = [...workersByName].sort(([one], [other]) => one.localeCompare(other));
   const sum = (name) => workers.reduce((total, [, worker]) => total + (worker[name] ?? 0), 0);
   $('dot').className = `dot ${state}`;
-  // Said aloud only when it changes.
+  // Change the text only if it is different: screen readers announce each change.
   if ($('ready').textContent !== text) $('ready').textContent = text;
   $('workers').textContent = workers.length;
   $('connections').textContent = sum('connections');
-  // A room may be on several workers: together they have at least as many as the one that has most.
+  // A room may be on several workers, so the numbers cannot be added: there are at least as many as on one worker.
   const rooms = Math.max(0, ...workers.map(([, worker]) => worker.rooms ?? 0));
   $('rooms').textContent = workers.length > 1 && rooms ? `≥ ${rooms}` : rooms;
   $('list').replaceChildren(...workers.map(([name, worker]) => line(name, worker)));
@@ -113,4 +113,4 @@ function since(seconds = 0) {
   return `${Math.floor(seconds / size)} ${unit}`;
 }
 
-ask();
+poll();

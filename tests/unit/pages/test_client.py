@@ -30,5 +30,5 @@ def test_it_knows_after_which_closes_to_stay_away() -> None:
 
 
 def test_it_sends_again_after_the_same_errors_as_the_python_client() -> None:
-    (again,) = re.findall(r"AGAIN = new Set\(\[([^\]]+)\]\)", ERRORS)[:1]
+    (again,) = re.findall(r"SEND_AGAIN = new Set\(\[([^\]]+)\]\)", ERRORS)[:1]
     assert set(re.findall(r"'(\w+)'", again)) == AGAIN

@@ -1,16 +1,18 @@
-// Where this client is in its room: what it was told, who is there, and what it has to say to come back. No input or
-// output. Every method that hears something returns events, as [name, details].
+// This client's position in a room: the newest id that it received, the members, and what it needs to resume. No input or
+// output. Methods that take a frame return the events for the user, as [name, details].
 
 import { BEFORE_ALL, isNewer, parseId, randomText } from './ids.js';
 
 /**
- * `id` is the newest id that was told, `resume` the key to come back with. The first key is this client's own, so that
- * a first welcome that got lost is no harm: it is good for a place that was given to whoever offered it.
+ * `id` is the newest id that was received, `resume` the key with which to resume.
+ *
+ * The client chooses the first key itself. If the first welcome is lost, the relay already knows this key, so the client
+ * can still prove that the membership is its own.
  */
-export class Place {
+export class Position {
   #id = BEFORE_ALL;
-  #cameWith = '';
-  #unanswered = '';
+  #usedKey = ''; // the key that the last welcomed attempt offered
+  #unansweredKey = ''; // the key of an attempt without an answer
 
   constructor() {
     this.id = '';
@@ -19,14 +21,14 @@ export class Place {
     this.duplicates = 0;
   }
 
-  /** The relay let this client in. */
+  /** The relay accepted this client. */
   welcome(frame) {
     const returning = this.id !== '';
     const events = [];
-    [this.#cameWith, this.resume] = [this.resume, frame.resume];
+    [this.#usedKey, this.resume] = [this.resume, frame.resume];
     if (returning) {
-      // What was missed, if it can be had, follows; then comes `recovered`.
-      if (!frame.recovered) events.push(...this.#lose(frame), ['resumed', { replayed: 0, recovered: false }]);
+      // Recovered: the missed events follow as ordinary frames, then a frame `recovered`.
+      if (!frame.recovered) events.push(...this.#loss(frame), ['resumed', { replayed: 0, recovered: false }]);
     } else {
       events.push(['open', { first: frame.first }]);
     }
@@ -38,25 +40,25 @@ export class Place {
     return events;
   }
 
-  /** An attempt to come back had no answer; it may reach the relay late, and take the place over. */
-  unanswered() {
-    this.#unanswered = this.resume;
+  /** An attempt to resume got no answer. It may still reach the relay, late, and take over the membership. */
+  attemptUnanswered() {
+    this.#unansweredKey = this.resume;
   }
 
   /**
-   * Whether it was such an attempt that took the place over, so that it is this client's still.
+   * Return whether a late attempt of this client itself took over the membership; then go back to the key of that attempt.
    *
-   * The relay then knows the key that the attempt was made with, and not the one it gave afterwards.
+   * The late attempt made the relay forget the key of the newer welcome: it knows only the key that the attempt offered.
    */
-  takeBack() {
-    const own = this.#unanswered !== '' && this.#unanswered === this.#cameWith;
-    if (own) this.resume = this.#cameWith;
-    this.#unanswered = '';
+  reclaim() {
+    const own = this.#unansweredKey !== '' && this.#unansweredKey === this.#usedKey;
+    if (own) this.resume = this.#usedKey;
+    this.#unansweredKey = '';
     return own;
   }
 
-  /** The relay said something that answers nothing. */
-  hear(frame) {
+  /** The relay sent a frame. */
+  receive(frame) {
     switch (frame.type) {
       case undefined:
         return this.#envelope(frame);
@@ -66,7 +68,7 @@ export class Place {
         this.#advance(frame.id);
         return [['resumed', { replayed: frame.replayed, recovered: true }]];
       case 'error':
-        return frame.code === 'messages_lost' ? this.#lose(frame) : [];
+        return frame.code === 'messages_lost' ? this.#loss(frame) : [];
       case 'ack':
       case 'pong':
         this.#advance(frame.id);
@@ -74,15 +76,15 @@ export class Place {
     return [];
   }
 
-  /** What lies between the place and the one that is told now cannot be had; a new epoch may begin anywhere. */
-  #lose(frame) {
+  /** Events before `frame.id` are lost. Take the id as it is: in a new epoch, it may be smaller than the old one. */
+  #loss(frame) {
     this.#id = parseId(frame.id) ?? this.#id;
     this.id = this.#id.join('-');
     const text = `something was missed and cannot be had (${frame.reason})`;
     return [['error', { code: 'messages_lost', text, reason: frame.reason }]];
   }
 
-  /** Whether this id is news. */
+  /** Move to this id; return false if it is not newer. */
   #advance(text) {
     const id = parseId(text);
     if (!id || !isNewer(id, this.#id)) return false;
@@ -102,22 +104,22 @@ export class Place {
 
   #change(frame) {
     this.#advance(frame.id);
-    // Who is in both lists left and came back.
-    return [...this.#gone(frame.left), ...this.#come(frame.joined)];
+    // A peer in both lists left and came back.
+    return [...this.#leaves(frame.left), ...this.#joins(frame.joined)];
   }
 
-  /** A member list; one that was cut short takes nobody away. */
+  /** A member list. The relay shortens long lists, so only a complete one removes members. */
   #replace(frame) {
     const listed = frame.members.map((member) => member.peer);
     const absent = listed.length === frame.count ? [...this.members].filter((peer) => !listed.includes(peer)) : [];
-    return [...this.#gone(absent.sort()), ...this.#come(listed)];
+    return [...this.#leaves(absent.sort()), ...this.#joins(listed)];
   }
 
-  #gone(peers) {
+  #leaves(peers) {
     return peers.filter((peer) => this.members.delete(peer)).map((peer) => ['leave', { peer }]);
   }
 
-  #come(peers) {
+  #joins(peers) {
     const fresh = peers.filter((peer) => !this.members.has(peer));
     for (const peer of fresh) this.members.add(peer);
     return fresh.map((peer) => ['join', { peer }]);

@@ -358,3 +358,14 @@ test('a token goes as a subprotocol, never in the address', () => {
   assert.equal(FakeSocket.last.url.href, 'wss://relay/rooms/r?peer=me&presence=1');
   assert.throws(() => client('ws://relay', { token: 'a b' }).join('r'), { code: 'bad_token' });
 });
+
+test('a client that works goes on after a frame that it cannot read, and reports it', () => {
+  const room = client().join('r');
+  const events = listen(room);
+  FakeSocket.last.welcome();
+  FakeSocket.last.say('{"from":"a","id":"1-2","message":');
+  FakeSocket.last.say({ from: 'a', id: '1-3', message: 'next' });
+  assert.deepEqual(events, [['open', true], ['error', 'unreadable'], ['message', 'next']]);
+  assert.equal(FakeSocket.made.length, 1);
+  assert.equal(room.closed, undefined);
+});

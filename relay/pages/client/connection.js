@@ -1,0 +1,374 @@
+// A connection to the relay, for any number of rooms. It reconnects by itself.
+
+import { Backoff } from './backoff.js';
+import { JOIN_AGAIN, RelayError, endOf } from './errors.js';
+
+// The close code for a dead connection. If it arrives after all, the relay must not take it for a goodbye.
+const LOST = 4001;
+
+const OPEN = 1;
+
+/** Default options; times are in milliseconds. */
+export const DEFAULTS = {
+  outgoing: 1000, // envelopes of one room that may wait for their acknowledgement
+  window: 32, // of these, how many are on their way at a time
+  connectTimeout: 10_000, // from opening a connection to the welcome
+  pingInterval: 10_000, // without any frame for this time, the client sends a ping
+  pingTimeout: 5000, // without an answer for this time, it reconnects
+  closeTimeout: 2000, // for the last acknowledgements, and for the answer to `leave`
+};
+
+/**
+ * The first room is in the connection's address: it is the connection's own, and frames do not name it. The others are
+ * joined by commands. If the own room is refused, the connection ends, and the next one begins with another room.
+ *
+ * `urls` are addresses of the relay; each new connection tries the next one.
+ */
+export class Connection {
+  #memberships = [];
+  #joins = new Map(); // key of a join command → membership
+  #answers = new Map(); // key of another command → function that takes the answer
+  #socket = null;
+  #own = null;
+  #welcomed = false; // the own room was welcomed; it may have been left since, while others stay
+  #urlIndex = 0;
+  #keys = 0;
+  #reconnectTimer = 0;
+  #welcomeTimer = 0;
+  #pingTimer = 0;
+  #active = false; // a frame arrived since the ping timer began
+  #pinged = false;
+  #pauseTimer = 0;
+  #attempt = 0;
+  #refusal = null; // the error that refused the own room, until the close arrives
+  #check = () => this.check();
+
+  constructor({ urls, peer, token = '', WebSocket = globalThis.WebSocket, random = Math.random, ...options }) {
+    this.urls = urls;
+    this.peer = peer;
+    this.token = token;
+    this.WebSocket = WebSocket;
+    this.options = options;
+    this.backoff = new Backoff({ random });
+    this.retryBackoff = new Backoff({ base: 50, cap: 1000, random });
+    this.reconnects = -1;
+    this.#listen('addEventListener');
+  }
+
+  get empty() {
+    return this.#memberships.length === 0;
+  }
+
+  get connected() {
+    return this.#own?.joined ?? false;
+  }
+
+  // Called by rooms.
+
+  /** Add a room; connect if there is no connection. */
+  enter(membership) {
+    this.#memberships.push(membership);
+    if (this.#ready) this.#join(membership);
+    else if (!this.#socket && !this.#reconnectTimer) this.#connect();
+  }
+
+  /** Send what is in a room's outbox. */
+  wake(membership) {
+    if (!membership.joined || this.#pauseTimer || !this.#ready) return;
+    for (const frame of membership.outbox.frames(this.#label(membership))) {
+      this.#socket.send(frame);
+    }
+  }
+
+  /** Send a command about a room that this client is in, or joins. Resolves with the answer, or undefined without one. */
+  request(membership, command) {
+    if (!membership.joined && !(membership.joining && this.#ready)) return Promise.resolve(undefined);
+    const key = `request-${this.#keys++}`;
+    this.#send({ ...command, room: membership.name, key });
+    return new Promise((resolve) => this.#answers.set(key, resolve));
+  }
+
+  /** Send what waits, send `leave`, and wait for the answer: at most `closeTimeout` for each of the two. */
+  async leave(membership) {
+    const { closeTimeout } = this.options;
+    if (membership.joined) await within(closeTimeout, Promise.allSettled(membership.outbox.waiting));
+    await within(closeTimeout, this.request(membership, { type: 'leave' }));
+    this.#drop(membership);
+    membership.end(new RelayError('left', 'this client has left the room'));
+    if (this.empty) {
+      this.#stop(1000);
+    } else if (membership === this.#own && !this.#welcomed) {
+      // The own room is gone before its welcome, so this connection would never be welcomed: begin with another room.
+      this.#close(1000);
+      this.#connect();
+    }
+  }
+
+  /** Lose the connection on purpose, as a change of network would. It reconnects by itself. */
+  drop() {
+    if (this.#socket) this.#disconnected(endOf(1006, ''), LOST);
+  }
+
+  /** The network changed, or the page woke up: check now whether the relay answers. */
+  check() {
+    if (this.#reconnectTimer) this.#connect();
+    else if (this.#ready && !this.#pinged) this.#ping();
+  }
+
+  // Connecting and joining.
+
+  get #ready() {
+    return this.#socket?.readyState === OPEN && this.#welcomed;
+  }
+
+  #connect() {
+    clearTimeout(this.#reconnectTimer);
+    this.#reconnectTimer = 0;
+    const own = (this.#own = this.#memberships[0]);
+    const url = this.urls[this.#urlIndex++ % this.urls.length] + own.path;
+    const protocols = ['relay.v1', `resume.${own.position.resume}`, ...(this.token && [`token.${this.token}`])];
+    let socket;
+    try {
+      socket = new this.WebSocket(`${url}?${own.query(this.peer)}`, protocols);
+    } catch (error) {
+      this.#endAll(new RelayError('unreachable', String(error.message)));
+      return;
+    }
+    this.#socket = socket;
+    this.#refusal = null;
+    own.startJoining();
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = ({ code, reason }) => this.#disconnected(endOf(code, reason));
+    // `close` follows with the reason. The package `ws` throws if nobody listens to `error`.
+    socket.onerror = () => {};
+    const late = { code: 'unreachable', text: 'no welcome in time', final: false };
+    this.#welcomeTimer = setTimeout(() => this.#disconnected(late, LOST), this.options.connectTimeout);
+  }
+
+  #join(membership) {
+    const key = `join-${this.#keys++}`;
+    this.#joins.set(key, membership);
+    // A room that was left and is joined again: frames of the relay will not name it, as it is in the address.
+    if (membership.name === this.#own?.name) this.#own = membership;
+    membership.startJoining();
+    this.#send(membership.joinCommand(key));
+  }
+
+  #welcome(membership, frame) {
+    this.#joins.delete(frame.key);
+    if (!this.#memberships.includes(membership)) return; // left meanwhile
+    const begins = !this.#welcomed;
+    // Join the other rooms first: a listener of the welcome may close the connection.
+    if (begins) this.#begin(membership);
+    membership.welcome(frame);
+    if (begins) for (const command of membership.afterwards()) this.request(membership, command);
+    this.wake(membership);
+  }
+
+  #begin(membership) {
+    clearTimeout(this.#welcomeTimer);
+    this.#welcomed = true;
+    this.#attempt = 0;
+    this.reconnects += 1;
+    this.backoff.reset();
+    this.#schedulePing();
+    for (const other of this.#memberships) if (other !== membership) this.#join(other);
+  }
+
+  // Receiving.
+
+  #receive(text) {
+    if (this.#pinged) this.#schedulePing();
+    else this.#active = true;
+    const frame = parse(text);
+    if (!frame) {
+      this.#unreadable();
+      return;
+    }
+    this.#answers.get(frame.key)?.(frame);
+    this.#answers.delete(frame.key);
+    const membership = this.#membershipOf(frame);
+    if (!membership) return;
+    if (frame.type === 'welcome') {
+      this.#welcome(membership, frame);
+      return;
+    }
+    if (frame.type === 'ack') {
+      membership.outbox.acknowledged(frame.key, frame.id);
+      this.retryBackoff.reset();
+    } else if (frame.type === 'error') {
+      this.#failed(membership, frame);
+    }
+    membership.receive(frame);
+    this.wake(membership);
+  }
+
+  /** A frame that is not JSON. One such frame must not end a client that works; as the first one, it is no relay's. */
+  #unreadable() {
+    if (this.#welcomed) {
+      const details = { code: 'unreadable', text: 'a frame of the relay cannot be read; an event may be missing' };
+      for (const membership of [...this.#memberships]) if (membership.joined) membership.report('error', details);
+    } else {
+      this.#disconnected({ code: 'protocol_error', text: 'no relay answers at this address', final: true }, LOST);
+    }
+  }
+
+  /** The membership that a frame is for. Frames of the own room do not name it; some errors have only the key. */
+  #membershipOf(frame) {
+    const joining = this.#joins.get(frame.key);
+    if (joining) return joining;
+    if (frame.room) {
+      const named = this.#memberships.find((membership) => membership.name === frame.room);
+      return named ?? (this.#own?.name === null ? this.#own : undefined);
+    }
+    const owner = frame.type === 'error' && this.#memberships.find((membership) => membership.outbox.has(frame.key));
+    return owner || (this.#memberships.includes(this.#own) ? this.#own : undefined);
+  }
+
+  #failed(membership, { code, text, key, about }) {
+    if (about === 'join' && membership === this.#own) {
+      // The relay closes the connection next; the close decides whether to try again.
+      this.#refusal = { code, text };
+    } else if (about === 'join') {
+      this.#joins.delete(key);
+      membership.joining = false;
+      if (JOIN_AGAIN.has(code)) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
+      else this.#end(membership, new RelayError(code, text));
+    } else if (key && membership.outbox.refused(key, code, text)) {
+      this.#pause(this.retryBackoff.next(50));
+    } else if (code === 'too_many_channels') {
+      // Receive all channels then; `Channels` drops those that the page did not open.
+      membership.channels = null;
+      this.request(membership, { type: 'unsubscribe' });
+    }
+  }
+
+  #joinAgain(membership) {
+    if (!this.#ready || !this.#memberships.includes(membership)) return;
+    if (!membership.joined && !membership.joining) this.#join(membership);
+  }
+
+  #pause(delay) {
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = setTimeout(() => {
+      this.#pauseTimer = 0;
+      for (const membership of this.#memberships) this.wake(membership);
+    }, delay);
+  }
+
+  // Liveness: a connection can be dead without any sign.
+
+  #schedulePing() {
+    clearTimeout(this.#pingTimer);
+    this.#active = this.#pinged = false;
+    this.#pingTimer = setTimeout(() => (this.#active ? this.#schedulePing() : this.#ping()), this.options.pingInterval);
+  }
+
+  #ping() {
+    clearTimeout(this.#pingTimer);
+    this.#pinged = true;
+    const membership = this.#memberships.find((one) => one.joined);
+    this.#send({ type: 'ping', ...(membership && { room: membership.name }) });
+    const silent = { code: 'silent', text: 'the relay did not answer in time', final: false };
+    this.#pingTimer = setTimeout(() => this.#disconnected(silent, LOST), this.options.pingTimeout);
+  }
+
+  // Disconnecting.
+
+  /** The connection ended; with `closeCode`, this client gives it up. */
+  #disconnected(end, closeCode) {
+    const own = this.#own;
+    const refusal = this.#refusal;
+    const reason = refusal ? { ...end, ...refusal } : end;
+    this.#close(closeCode);
+    for (const membership of this.#memberships) membership.disconnected(end);
+    // `filter` and not `some`: each membership has to forget its unanswered attempt.
+    const reclaimed = end.replaced && this.#memberships.filter((membership) => membership.position.reclaim()).length > 0;
+    this.#attempt += 1;
+    const delay = end.elsewhere || reclaimed ? this.backoff.soon() : this.backoff.next();
+    // Before any listener runs: a listener that joins a room must wait for this attempt instead of making its own.
+    this.#reconnectTimer = setTimeout(() => this.#connect(), delay);
+    if (end.final && !reclaimed) {
+      const error = new RelayError(reason.code, reason.text);
+      if (refusal) this.#end(own, error);
+      else this.#endAll(error);
+    } else if (refusal) {
+      // Begin the next connection with another room, if there is one.
+      this.#memberships.push(this.#memberships.shift());
+    }
+    const { code, text } = reason;
+    const details = { code, text, delay, attempt: this.#attempt };
+    for (const membership of [...this.#memberships]) membership.report('reconnecting', details);
+  }
+
+  #close(code) {
+    const socket = this.#socket;
+    for (const timer of [this.#welcomeTimer, this.#pingTimer, this.#pauseTimer, this.#reconnectTimer]) clearTimeout(timer);
+    this.#pauseTimer = this.#reconnectTimer = 0;
+    this.#pinged = this.#welcomed = false;
+    this.#socket = this.#own = null;
+    this.#joins.clear();
+    for (const answer of this.#answers.values()) answer(undefined);
+    this.#answers.clear();
+    if (!socket) return;
+    socket.onmessage = socket.onclose = null;
+    if (code) socket.close(code);
+  }
+
+  #stop(code) {
+    this.#close(code);
+    this.#listen('removeEventListener');
+  }
+
+  #end(membership, error) {
+    this.#drop(membership);
+    membership.end(error);
+    if (this.empty) this.#stop(1000);
+  }
+
+  #endAll(error) {
+    const memberships = this.#memberships;
+    this.#memberships = [];
+    this.#stop(1000);
+    for (const membership of memberships) membership.end(error);
+  }
+
+  #drop(membership) {
+    this.#memberships = this.#memberships.filter((one) => one !== membership);
+  }
+
+  // Helpers.
+
+  #send(command) {
+    if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(command));
+  }
+
+  /** The room's name in frames: empty for the connection's own. */
+  #label(membership) {
+    return membership === this.#own ? '' : membership.name;
+  }
+
+  /** Timers may be late in a page that was hidden or asleep: these events say when to check. */
+  #listen(method) {
+    for (const [target, events] of [
+      [globalThis, ['online', 'pageshow']],
+      [globalThis.document, ['visibilitychange', 'resume']],
+    ]) {
+      for (const event of events) target?.[method]?.(event, this.#check);
+    }
+  }
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function within(time, promise) {
+  let timer;
+  const late = new Promise((resolve) => { timer = setTimeout(resolve, time); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

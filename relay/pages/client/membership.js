@@ -1,0 +1,98 @@
+// One room of a connection: its position, its outbox, and its state. No input or output.
+
+import { Outbox } from './outbox.js';
+import { Position } from './position.js';
+
+// Characters of channel names that go into the address; more are sent as a command after the welcome.
+const MAX_QUERY = 1500;
+
+/**
+ * `name` is null for the relay's default room, until the welcome names it. `report(event, details)` is called for each event
+ * of the room.
+ */
+export class Membership {
+  constructor(name, { presence = true, echo = false, channels = null, outgoing, window } = {}, report = () => {}) {
+    this.name = name;
+    this.presence = presence;
+    this.echo = echo;
+    this.channels = channels && new Set(channels);
+    this.report = report;
+    this.position = new Position();
+    this.outbox = new Outbox({ size: outgoing, window });
+    this.peer = '';
+    this.iceServers = [];
+    this.joined = false;
+    this.joining = false;
+    this.closed = undefined;
+  }
+
+  get path() {
+    return this.name === null ? '/' : `/rooms/${encodeURIComponent(this.name)}`;
+  }
+
+  /** The query of a connection whose own room this is. */
+  query(peer) {
+    const query = new URLSearchParams({ peer });
+    if (this.presence) query.set('presence', '1');
+    if (this.echo) query.set('echo', '1');
+    if (this.position.id) query.set('since', this.position.id);
+    const channels = this.#queryChannels();
+    for (const channel of channels ?? []) query.append('channel', channel);
+    return query;
+  }
+
+  /** The command that joins this room over an open connection. */
+  joinCommand(key) {
+    const { name: room, presence, echo } = this;
+    const since = this.position.id && { since: this.position.id };
+    const channels = this.channels && { channels: [...this.channels] };
+    return { type: 'join', room, key, presence, echo, resume: this.position.resume, ...since, ...channels };
+  }
+
+  /** Commands to send after the welcome, for what did not fit into the address. */
+  afterwards() {
+    return this.channels && !this.#queryChannels() ? [{ type: 'subscribe', channels: [...this.channels] }] : [];
+  }
+
+  /** A join was sent. */
+  startJoining() {
+    this.joining = true;
+  }
+
+  welcome(frame) {
+    this.name = frame.room;
+    this.peer = frame.peer;
+    this.iceServers = frame.iceServers ?? [];
+    this.joined = true;
+    this.joining = false;
+    this.outbox.rewind();
+    this.#reportAll(this.position.welcome(frame));
+  }
+
+  receive(frame) {
+    this.#reportAll(this.position.receive(frame));
+  }
+
+  /** The connection ended. Without a close frame of the relay, a join on its way may still arrive there. */
+  disconnected({ closedByRelay = false } = {}) {
+    if (this.joining && !closedByRelay) this.position.attemptUnanswered();
+    this.joined = this.joining = false;
+  }
+
+  /** The room is over for this client. */
+  end(error) {
+    if (this.closed) return;
+    this.closed = error;
+    this.joined = this.joining = false;
+    this.outbox.fail(error);
+    this.report('close', { code: error.code, text: error.text });
+  }
+
+  #reportAll(events) {
+    for (const [name, details] of events) this.report(name, details);
+  }
+
+  #queryChannels() {
+    return this.channels && [...this.channels].join('').length <= MAX_QUERY ? this.channels : null;
+  }
+}
