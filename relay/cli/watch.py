@@ -14,7 +14,20 @@ import msgspec
 
 from relay import logs
 from relay.cli.settings import fail
-from relay.client import Closed, Envelope, Event, Interrupted, Joined, Left, Lost, Options, Resumed, Room, join
+from relay.client import (
+    Closed,
+    Envelope,
+    Event,
+    Interrupted,
+    Joined,
+    Left,
+    Lost,
+    Options,
+    Resumed,
+    Room,
+    Unreadable,
+    join,
+)
 
 _json = msgspec.json.Encoder()
 _ADDED = frozenset({"from", "id", "sender", "channel"})
@@ -84,6 +97,8 @@ def line(event: Event) -> str:
             return f"… back; nothing was missed, {event.replayed} caught up with"
         case Lost():
             return f"! something was missed and cannot be had ({event.reason})"
+        case Unreadable():
+            return f"! a frame came that cannot be read ({event.reason})"
 
 
 def _content(data: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The Python client: one room over one connection that is made anew whenever it is lost.
+"""The Python client: one room over one connection, which is made again whenever it is lost.
 
     async with join("ws://localhost:8888", "demo", peer="alice", presence=True) as room:
         await room.send({"channel": "chat", "message": "hello"})
@@ -6,15 +6,15 @@
             match event:
                 case Envelope(): print(event.sender, event.data)
                 case Joined() | Left(): print(room.members)
-                case Lost(): print("something was missed:", event.reason)
+                case Lost(): print("events were missed:", event.reason)
 
-What `send` returns from was taken by the relay, once, however often the connection broke meanwhile. What was said while
-it was broken comes when it is back, once and in order; or `Lost` says that it cannot be had.
+An envelope for which `send` returned was accepted by the relay, once, however often the connection was lost meanwhile.
+Events that were missed while it was lost arrive after it is back, once and in order; or `Lost` says that they cannot.
 """
 
-from relay.client.connection import Options
 from relay.client.errors import Closed, NotAcknowledged, QueueFull, Rejected
-from relay.client.events import Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
+from relay.client.events import Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Unreadable
+from relay.client.options import Options
 from relay.client.room import Room, join
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "Rejected",
     "Resumed",
     "Room",
+    "Unreadable",
     "join",
 ]

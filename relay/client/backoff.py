@@ -1,4 +1,4 @@
-"""How long to wait before coming back."""
+"""Delays before the next attempt to connect or to send."""
 
 import random
 from collections.abc import Callable
@@ -7,7 +7,10 @@ _SOON = 0.5
 
 
 class Backoff:
-    """Full jitter: somewhere between nothing and a bound that doubles with every failure, from `base` to `cap`."""
+    """Exponential backoff with full jitter: a random delay below a bound, which doubles from `base` up to `cap`.
+
+    All times are in seconds. `draw` returns a random number from 0 to 1.
+    """
 
     def __init__(self, *, base: float = 0.25, cap: float = 10.0, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
@@ -16,14 +19,14 @@ class Backoff:
         self._bound = base
 
     def next(self, *, at_least: float = 0.0) -> float:
-        """Seconds to wait after a failure; the relay may have asked for more (Retry-After)."""
+        """Return the delay after a failure; `at_least` is a delay that the relay asked for (Retry-After)."""
         bound, self._bound = self._bound, min(self._cap, self._bound * 2)
         return at_least + self._draw() * bound
 
     def soon(self) -> float:
-        """Seconds to wait after having been sent elsewhere: just long enough for not all to come at once."""
+        """Return a short delay, for a client that the relay sent to another worker; it keeps clients apart."""
         return self._draw() * _SOON
 
     def reset(self) -> None:
-        """It worked."""
+        """Begin again at `base`, after a success."""
         self._bound = self._base

@@ -1,10 +1,11 @@
-"""What the client raises."""
+"""Exceptions of the client."""
 
 
 class Closed(Exception):
-    """The room is over for this client: it left, or the relay does not want it back. `code` and `text` say why.
+    """This client is no longer in the room: it left, or the relay closed its connection for good.
 
-    `code` is the name of an error or of a close reason (see the protocol's tables), "left" after `Room.leave`.
+    `code` is an error code or the name of a close reason (the relay's tables list both), or "left" after `Room.leave`.
+    `text` explains it.
     """
 
     def __init__(self, code: str, text: str) -> None:
@@ -14,7 +15,7 @@ class Closed(Exception):
 
 
 class Rejected(Exception):
-    """The relay will not send this envelope, now or later; nobody got it."""
+    """The relay will never accept this envelope and did not deliver it; `code` is an error code, `text` explains it."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
@@ -23,7 +24,7 @@ class Rejected(Exception):
 
 
 class NotAcknowledged(Exception):
-    """The relay has not acknowledged an envelope in time. If `possibly_sent`, others may have got it all the same."""
+    """The relay did not acknowledge an envelope in time. If `possibly_sent`, members may have received it."""
 
     def __init__(self, *, possibly_sent: bool) -> None:
         super().__init__("it may have been sent" if possibly_sent else "it was not sent")
@@ -31,4 +32,4 @@ class NotAcknowledged(Exception):
 
 
 class QueueFull(Exception):
-    """As many envelopes wait for the relay as may; this one was not taken."""
+    """The outbox already holds as many envelopes as it may; this one was not added."""

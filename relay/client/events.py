@@ -1,4 +1,4 @@
-"""What a room tells its user, in the order in which everybody in the room sees it."""
+"""Events of a room, in the order in which every member receives them."""
 
 from typing import Any
 
@@ -8,7 +8,10 @@ from relay.model.envelope import MessageId
 
 
 class Envelope(Struct, frozen=True):
-    """Somebody said something: `sender` is the peer that the relay vouches for, `data` the whole JSON object."""
+    """A member sent an envelope.
+
+    `sender` is the member's peer id, which the relay vouches for; `data` is the whole JSON object.
+    """
 
     id: MessageId
     sender: str
@@ -16,34 +19,44 @@ class Envelope(Struct, frozen=True):
 
 
 class Joined(Struct, frozen=True):
-    """A peer has come into the room."""
+    """A peer joined the room."""
 
     peer: str
 
 
 class Left(Struct, frozen=True):
-    """A peer is no longer in the room, nor expected back."""
+    """A peer left the room: it is neither connected nor expected back."""
 
     peer: str
 
 
 class Interrupted(Struct, frozen=True):
-    """The connection was lost, and why; it is being made anew. What is sent waits meanwhile."""
+    """The connection was lost, and why. The client reconnects by itself; envelopes sent meanwhile wait."""
 
     code: str
     text: str
 
 
 class Resumed(Struct, frozen=True):
-    """The connection was lost and is back; what was missed has been told, `replayed` envelopes of it."""
+    """The client has reconnected and received every event it had missed, `replayed` envelopes among them."""
 
     replayed: int
 
 
 class Lost(Struct, frozen=True):
-    """Something was missed and cannot be had; why, see the protocol's reasons. What follows is complete again."""
+    """Events were missed and cannot be replayed; `reason` is one of the relay's. Events after this one are complete."""
 
     reason: str
 
 
-Event = Envelope | Joined | Left | Interrupted | Resumed | Lost
+class Unreadable(Struct, frozen=True):
+    """The relay sent a frame that this client cannot read, and why.
+
+    It may have been an envelope, or a change of members. The client skips it and goes on. A relay and a client of the
+    same version never meet this: it takes an older relay, or a server that is no relay.
+    """
+
+    reason: str
+
+
+Event = Envelope | Joined | Left | Interrupted | Resumed | Lost | Unreadable

@@ -1,27 +1,25 @@
-"""Where this client is in its room: what it was told, who is there, and what it has to say to come back. No I/O."""
+"""A client's state in its room: the newest id it knows, the members, and what it needs to resume. No I/O."""
 
 import secrets
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from relay.client.events import Envelope, Event, Joined, Left, Lost, Resumed
+from relay.client.frames import FrameFields
 from relay.model.envelope import BEFORE_ALL, MessageId
-
-Frame = Mapping[str, Any]
 
 
 class RoomPosition:
-    """Reads what the relay says and makes events of it.
+    """Turns the relay's frames into events, and keeps the state that they change.
 
-    `id` is the newest id that was told, `resume` the key to come back with. The first key is this client's own, so that
-    a first welcome that got lost is no harm: it is good for a place that was given to whoever offered it.
+    `id` is the newest id received, `resume` the key to resume with. The client draws the first key itself: so it can
+    resume even if the first welcome is lost, because the relay accepts the key that a client offered when it joined.
     """
 
     def __init__(self) -> None:
         self.peer = ""
         self.id = BEFORE_ALL
         self.resume = secrets.token_urlsafe(16)
-        self._came_with = ""
+        self._joined_with = ""
         self._unanswered = ""
         self.members: set[str] = set()
         self.first = False
@@ -29,97 +27,104 @@ class RoomPosition:
 
     @property
     def known(self) -> bool:
-        """Whether there is a place to come back to."""
+        """Whether this client has been in the room, so that it can resume."""
         return self.id != BEFORE_ALL
 
-    def welcome(self, frame: Frame) -> list[Event]:
-        """The relay let this client in."""
+    def welcome(self, frame: FrameFields) -> list[Event]:
+        """Handle a `welcome`: this client is in the room."""
         events: list[Event] = []
-        returning, recovered = self.known, frame.get("recovered")
+        resuming, recovered = self.known, frame.get("recovered")
         self.peer = str(frame["peer"])
-        self._came_with, self.resume = self.resume, str(frame["resume"])
-        if not returning:
+        self._joined_with, self.resume = self.resume, str(frame["resume"])
+        if not resuming:
             self.first = bool(frame.get("first"))
         elif not recovered:
             events.append(self._lose(frame))
         self._advance(frame["id"])
+        # If the missed events follow, they change the members; the list here is newer than those events.
         if not recovered and "members" in frame:
-            events += self._replace(frame, told=returning)
+            changes = self._replace_members(frame)
+            events += changes if resuming else []
         return events
 
-    def unanswered(self) -> None:
-        """An attempt to come back had no answer; it may reach the relay late, and take the place over."""
+    def note_unanswered(self) -> None:
+        """Note that an attempt to connect had no answer: it may reach the relay late, and take the membership over."""
         self._unanswered = self.resume
 
     def take_back(self) -> bool:
-        """Whether it was such an attempt that took the place over, so that it is this client's still.
+        """Return whether a late attempt of this client itself took the membership over; then prepare to resume.
 
-        The relay then knows the key that the attempt was made with, and not the one it gave afterwards.
+        The relay then knows the key which that attempt was made with, not the one it sent afterwards.
         """
-        own = bool(self._unanswered) and self._unanswered == self._came_with
+        own = bool(self._unanswered) and self._unanswered == self._joined_with
         if own:
-            self.resume = self._came_with
+            self.resume = self._joined_with
         self._unanswered = ""
         return own
 
-    def hear(self, frame: Frame) -> list[Event]:
-        """The relay said something that answers nothing."""
+    def receive(self, frame: FrameFields) -> list[Event]:
+        """Handle any frame but a `welcome`."""
         match frame.get("type"):
             case None:
                 return self._envelope(frame)
             case "presence" if "members" in frame:
-                return self._replace(frame, told=True)
+                return self._replace_members(frame)
             case "presence":
-                return self._change(frame)
+                return self._change_members(frame)
             case "recovered":
+                replayed = int(frame["replayed"])
                 self._advance(frame["id"])
-                return [Resumed(int(frame["replayed"]))]
+                return [Resumed(replayed)]
             case "error" if frame.get("code") == "messages_lost":
                 return [self._lose(frame)]
             case "ack" | "pong":
                 self._advance(frame["id"])
         return []
 
-    def _lose(self, frame: Frame) -> Lost:
-        """What lies between the place and the one that is told now cannot be had; a new epoch may begin anywhere."""
+    def _lose(self, frame: FrameFields) -> Lost:
+        """Continue from the id in the frame, which may be lower: a new epoch can begin anywhere."""
         self.id = MessageId.parse(str(frame["id"]))
         return Lost(str(frame.get("reason", "")))
 
-    def _advance(self, text: object) -> bool:
-        """Whether this id is news."""
-        try:
-            told = MessageId.parse(str(text))
-        except ValueError:
-            return False
-        news = told > self.id
-        self.id = max(self.id, told)
-        return news
+    def _advance(self, text: object) -> None:
+        self.id = max(self.id, _read_id(text))
 
-    def _envelope(self, frame: Frame) -> list[Event]:
-        if not self._advance(frame.get("id", "")):
+    def _envelope(self, frame: FrameFields) -> list[Event]:
+        message_id = _read_id(frame.get("id"))
+        if message_id <= self.id:
             self.duplicates += 1
             return []
-        return [Envelope(self.id, str(frame["from"]), dict(frame))]
+        # Made before the state changes: a frame that cannot be read changes nothing.
+        event = Envelope(message_id, str(frame["from"]), dict(frame))
+        self.id = message_id
+        return [event]
 
-    def _change(self, frame: Frame) -> list[Event]:
-        self._advance(frame["id"])
-        # Who is in both lists left and came back.
+    def _change_members(self, frame: FrameFields) -> list[Event]:
         joined, left = list(frame["joined"]), list(frame["left"])
-        return [*self._gone(left), *self._come(joined)]
+        self._advance(frame["id"])
+        # A peer in both lists left and joined again.
+        return [*self._remove(left), *self._add(joined)]
 
-    def _replace(self, frame: Frame, *, told: bool) -> list[Event]:
-        """A member list; one that was cut short takes nobody away."""
+    def _replace_members(self, frame: FrameFields) -> list[Event]:
+        """Replace the members by a list; a list that the relay cut short only adds members."""
         listed = [str(member["peer"]) for member in frame["members"]]
-        whole = len(listed) == frame["count"]
-        events = [*self._gone(sorted(self.members - set(listed)) if whole else ()), *self._come(listed)]
-        return events if told else []
+        complete = len(listed) == frame["count"]
+        return [*self._remove(sorted(self.members - set(listed)) if complete else ()), *self._add(listed)]
 
-    def _gone(self, peers: Iterable[str]) -> list[Event]:
-        here = [peer for peer in peers if peer in self.members]
-        self.members.difference_update(here)
-        return [Left(peer) for peer in here]
+    def _remove(self, peers: Iterable[str]) -> list[Event]:
+        present = [peer for peer in peers if peer in self.members]
+        self.members.difference_update(present)
+        return [Left(peer) for peer in present]
 
-    def _come(self, peers: Iterable[str]) -> list[Event]:
-        new = [peer for peer in peers if peer not in self.members]
-        self.members.update(new)
-        return [Joined(peer) for peer in new]
+    def _add(self, peers: Iterable[str]) -> list[Event]:
+        absent = [peer for peer in peers if peer not in self.members]
+        self.members.update(absent)
+        return [Joined(peer) for peer in absent]
+
+
+def _read_id(text: object) -> MessageId:
+    """Read an id; anything else counts as older than every id."""
+    try:
+        return MessageId.parse(str(text))
+    except ValueError:
+        return BEFORE_ALL

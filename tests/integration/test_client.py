@@ -63,17 +63,26 @@ async def test_what_is_refused_is_told_and_holds_up_nothing(pair, envelope, code
         assert await numbers(b, 5) == list(range(5))
 
 
-async def test_an_attempt_that_arrives_late_does_not_cost_the_place(pair) -> None:
-    async with join([relay.ws for relay in pair], "room", peer="a", presence=True) as a:
-        key = a._place.resume
-        a._place.unanswered()
-        a.drop()
-        assert isinstance(await anext(a), Interrupted)
-        await eventually(lambda: a.connected)
-        late = await Client.open(pair[0].ws + "/rooms/room?peer=a", resume=key)
-        await late.closed()
-        assert await a.send({"n": 1})
-        assert a.reconnects == 2
+async def test_an_attempt_that_arrives_late_does_not_cost_the_membership(pair) -> None:
+    attempts: list[str] = []
+
+    async def lose(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take an attempt to connect as far as a network that breaks before the relay."""
+        attempts.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.transport.abort()
+
+    async with await asyncio.start_server(lose, "127.0.0.1", 0) as network:
+        urls = [pair[0].ws, f"ws://127.0.0.1:{network.sockets[0].getsockname()[1]}", pair[1].ws]
+        async with join(urls, "room", peer="a", presence=True) as a:
+            a.drop()
+            assert isinstance(await anext(a), Interrupted)
+            await eventually(lambda: a.connected)
+            [attempt] = attempts
+            key = attempt.partition("resume.")[2].split("\r\n")[0]
+            late = await Client.open(pair[0].ws + "/rooms/room?peer=a", resume=key)
+            await late.closed()
+            assert await a.send({"n": 1})
+            assert a.reconnects == 2
 
 
 async def test_a_taken_peer_id_is_final(pair) -> None:

@@ -1,14 +1,15 @@
-"""Addresses, bounds and waiting times: what needs no relay."""
+"""URLs, bounds, and what a client asks for in its URL."""
 
 from typing import Any
 
 import pytest
 
 from relay.client import Closed, Options, join
-from relay.client.backoff import Backoff
+from relay.client.options import RoomRequest, base_url
+from relay.client.position import RoomPosition
 
 
-async def test_a_password_in_the_address_is_not_told() -> None:
+async def test_a_password_in_the_url_is_not_shown() -> None:
     with pytest.raises(Closed) as closed:
         async with join("ws://me:secret@127.0.0.1:1", "r", options=Options(connect_timeout=0.1)):
             pass
@@ -16,7 +17,7 @@ async def test_a_password_in_the_address_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["outgoing", "window", "incoming"])
-def test_no_queue_is_without_a_bound(name: str) -> None:
+def test_every_queue_is_bounded(name: str) -> None:
     with pytest.raises(ValueError):
         Options(**{name: 0})
 
@@ -24,15 +25,23 @@ def test_no_queue_is_without_a_bound(name: str) -> None:
 @pytest.mark.parametrize(
     "url", ["localhost:8888", "ftp://localhost", "ws://", "ws://host:port", "ws://host/?peer=a", "ws://host/#a", []]
 )
-def test_what_is_no_address_is_told_at_once(url: Any) -> None:
+def test_a_bad_url_is_refused_at_once(url: Any) -> None:
     with pytest.raises(ValueError):
         join(url, "r")
 
 
-def test_waiting_times_double_and_are_drawn_from_all_of_their_range() -> None:
-    longest, shortest = Backoff(draw=lambda: 1.0), Backoff(draw=lambda: 0.0)
-    assert [longest.next() for _ in range(7)] == [0.25, 0.5, 1, 2, 4, 8, 10]
-    assert longest.next(at_least=2) == 12
-    longest.reset()
-    assert (longest.next(), longest.soon()) == (0.25, 0.5)
-    assert (shortest.next(), shortest.next(at_least=1)) == (0, 1)
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [("ws://h", "ws://h"), ("http://h:1/", "ws://h:1"), ("https://h/x/", "wss://h/x"), ("wss://h", "wss://h")],
+)
+def test_http_urls_become_websocket_urls(url: str, base: str) -> None:
+    assert base_url(url) == base
+
+
+def test_the_url_asks_for_a_peer_id_first_and_for_missed_events_later() -> None:
+    position, request = RoomPosition(), RoomRequest("a:b", "me", presence=True, echo=True, channels=("c", "d e"))
+    url = request.url("ws://h", position)
+    assert url == "ws://h/rooms/a%3Ab?channel=c&channel=d+e&peer=me&presence=1&echo=1"
+    position.welcome({"peer": "given", "id": "1-2", "resume": "key"})
+    assert RoomRequest("r").url("ws://h", position) == "ws://h/rooms/r?peer=given&since=1-2"
+    assert RoomRequest("r").url("ws://h", RoomPosition()) == "ws://h/rooms/r"

@@ -1,4 +1,4 @@
-"""A relay in miniature, which keeps its promises however badly its connections do."""
+"""A miniature relay with a working log, and connections that break at random."""
 
 import json
 import random
@@ -13,30 +13,29 @@ Json = dict[str, Any]
 
 
 class Cut(Exception):
-    """The connection ends here, without a word."""
+    """The connection is aborted here, without a close frame."""
 
 
 @dataclass
-class SmallRelay:
-    """One room with a log, and one client; `trouble` is how likely each step is to go wrong."""
+class FaultyRelay:
+    """One room with a history, and one client; each step fails with probability `fault_rate`."""
 
     draw: random.Random
-    trouble: float
+    fault_rate: float
     log: list[Json] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     resume: set[str] = field(default_factory=set)
-    troubles: int = 0
+    faults: int = 0
     seq: int = 1
-    now: ServerConnection | None = None
-    told: int = 0
+    sent_up_to: int = 0
 
-    def bad_luck(self, weight: float = 1.0) -> bool:
-        unlucky = self.draw.random() < self.trouble * weight
-        self.troubles += unlucky
-        return unlucky
+    def fails_now(self, weight: float = 1.0) -> bool:
+        fails = self.draw.random() < self.fault_rate * weight
+        self.faults += fails
+        return fails
 
-    def cut_perhaps(self, weight: float = 1.0) -> None:
-        if self.bad_luck(weight):
+    def cut_at_random(self, weight: float = 1.0) -> None:
+        if self.fails_now(weight):
             raise Cut
 
     def publish(self, sender: str, envelope: Json) -> str:
@@ -48,7 +47,7 @@ class SmallRelay:
     # The connection.
 
     def check(self, _: ServerConnection, request: Request) -> Response | None:
-        if self.bad_luck():
+        if self.fails_now():
             response = Response(503, "Service Unavailable", request.headers.__class__({"Content-Length": "0"}), b"")
             response.headers["Retry-After"] = "0"
             return response
@@ -61,7 +60,7 @@ class SmallRelay:
                 text = await socket.recv()
                 for answer in self.answers(json.loads(text)):
                     await socket.send(json.dumps(answer))
-                await self.tell(socket)
+                await self.send_news(socket)
         except Cut:
             socket.transport.abort()
         except ConnectionClosed:
@@ -71,39 +70,38 @@ class SmallRelay:
         assert socket.request is not None
         offered = socket.request.headers["Sec-WebSocket-Protocol"].split("resume.")[1]
         if self.resume:
-            assert offered in self.resume, "the last key it was given, or the one before that"
+            assert offered in self.resume, "the last key that the relay issued, or the one before it"
         key = f"key-{self.draw.random()}"
         self.resume = {offered, key}
-        self.cut_perhaps(4)
+        self.cut_at_random(4)
         since = socket.request.path.partition("since=7-")[2]
         welcome = {"type": "welcome", "peer": "me", "resume": key, "id": f"7-{since or self.seq}"}
         await socket.send(json.dumps(welcome | ({"recovered": True} if since else {})))
-        self.now = socket
-        self.told = int(since) if since else self.seq
+        self.sent_up_to = int(since) if since else self.seq
         if since:
-            replayed = await self.tell(socket)
-            await socket.send(json.dumps({"type": "recovered", "id": f"7-{self.told}", "replayed": replayed}))
+            replayed = await self.send_news(socket)
+            await socket.send(json.dumps({"type": "recovered", "id": f"7-{self.sent_up_to}", "replayed": replayed}))
 
-    async def tell(self, socket: ServerConnection) -> int:
-        """What others said since the last time."""
+    async def send_news(self, socket: ServerConnection) -> int:
+        """Send what others published since the last time."""
         count = 0
-        while self.told < self.seq:
-            event = self.log[self.told - 1]
-            self.told += 1
+        while self.sent_up_to < self.seq:
+            event = self.log[self.sent_up_to - 1]
+            self.sent_up_to += 1
             if event["from"] != "me":
-                self.cut_perhaps()
+                self.cut_at_random()
                 await socket.send(json.dumps(event))
                 count += 1
         return count
 
     def answers(self, command: Json) -> Iterator[Json]:
         if command["type"] == "ping":
-            yield {"type": "pong", "id": f"7-{self.told}"}
+            yield {"type": "pong", "id": f"7-{self.sent_up_to}"}
             return
         key, envelope = command["key"], command["envelope"]
-        self.cut_perhaps()
+        self.cut_at_random()
         error = {"type": "error", "about": "envelope", "key": key, "text": ""}
-        if self.bad_luck():
+        if self.fails_now():
             yield error | {"code": self.draw.choice(["unavailable", "too_fast", "outcome_unknown"])}
             return
         if "after" in command and command["after"] not in self.keys:
@@ -114,17 +112,17 @@ class SmallRelay:
             return
         if key not in self.keys:
             self.keys[key] = self.publish("me", envelope)
-        self.cut_perhaps()
-        if self.bad_luck():
+        self.cut_at_random()
+        if self.fails_now():
             yield error | {"code": "outcome_unknown"}
             return
-        # An acknowledgement comes in order with what is heard; so what is older goes first.
+        # An acknowledgement comes in the room's order: older events go first.
         yield from self.older(int(self.keys[key][2:]))
         yield {"type": "ack", "key": key, "id": self.keys[key]}
 
     def older(self, seq: int) -> Iterator[Json]:
-        while self.told < seq:
-            event = self.log[self.told - 1]
-            self.told += 1
+        while self.sent_up_to < seq:
+            event = self.log[self.sent_up_to - 1]
+            self.sent_up_to += 1
             if event["from"] != "me":
                 yield event

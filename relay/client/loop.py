@@ -1,0 +1,92 @@
+"""Connecting and reconnecting, until the relay closes for good."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from relay.client.backoff import Backoff
+from relay.client.connection import ConnectionEnd, RelayConnection
+from relay.client.errors import Closed
+from relay.client.events import Event, Interrupted
+from relay.client.options import Options, RoomRequest
+from relay.client.outbox import Outbox
+from relay.client.position import RoomPosition
+
+log = logging.getLogger("relay.client")
+
+
+class ConnectionLoop:
+    """Makes one connection after the other; each tries the next of `urls`.
+
+    `deliver` gets the events of all connections, and an `Interrupted` between them.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        request: RoomRequest,
+        options: Options,
+        position: RoomPosition,
+        outbox: Outbox,
+        *,
+        deliver: Callable[[Event], Awaitable[None]],
+    ) -> None:
+        self._urls = itertools.cycle(urls)
+        self._request = request
+        self._options = options
+        self._position = position
+        self._outbox = outbox
+        self._deliver = deliver
+        self._backoff = Backoff(draw=options.draw)
+        self._connection: RelayConnection | None = None
+        self._stopped = False
+        self.joined = asyncio.Event()
+        self.last_end = ConnectionEnd("", "")
+        self.connected = False
+        self.reconnects = -1
+
+    async def run(self) -> Closed | None:
+        """Connect until the relay closes for good, and return why; None after `close`."""
+        while True:
+            self._connection = RelayConnection(
+                self._request,
+                self._options,
+                self._position,
+                self._outbox,
+                deliver=self._deliver,
+                on_welcome=self._welcomed,
+            )
+            end = self.last_end = await self._connection.run(next(self._urls))
+            was_connected, self.connected = self.connected, False
+            if self._stopped:
+                return None
+            if end.final:
+                return Closed(end.code, end.text)
+            if was_connected:
+                await self._deliver(Interrupted(end.code, end.text))
+            delay = self._backoff.soon() if end.elsewhere else self._backoff.next(at_least=end.retry_after)
+            log.info("%s: %s (%s); reconnecting in %.2f s", self._request.room, end.text, end.code, delay)
+            await asyncio.sleep(delay)
+
+    def wake(self) -> None:
+        """Send what was added to the outbox, if there is a connection; else it is sent over the next."""
+        if self._connection is not None:
+            self._connection.wake()
+
+    def drop(self) -> None:
+        """Abort the connection without a close frame."""
+        if self._connection is not None:
+            self._connection.drop()
+
+    async def close(self) -> None:
+        """Close the connection, and make no other."""
+        self._stopped = True
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _welcomed(self) -> None:
+        self._backoff.reset()
+        self.connected = True
+        self.reconnects += 1
+        self.joined.set()

@@ -1,0 +1,80 @@
+"""Options of a client, and the URL that it connects to."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
+
+from relay.client.position import RoomPosition
+
+_SCHEMES: Final = {"http": "ws", "https": "wss"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Bounds and timeouts of a client; times are in seconds.
+
+    `outgoing` envelopes may wait for acknowledgement, of which `window` are sent ahead. Beyond `outgoing`, `send`
+    raises `QueueFull`, or waits if `wait_for_space`.
+
+    `incoming` events may wait for the user; then the client stops reading. The relay buffers what follows, closes the
+    connection when its own bound is reached (4000), and keeps the rest in the history. Acknowledgements arrive over the
+    same connection: a client that only sends must still read its events, or subscribe to a channel without traffic.
+
+    A client that receives nothing for `ping_interval` sends a ping, and reconnects after `ping_timeout` without an
+    answer; `ping_timeout` also bounds the handshake. `proxy` is as in `websockets`: a URL, or True for the system's.
+    `draw` returns random numbers from 0 to 1, for jitter.
+    """
+
+    outgoing: int = 1000
+    wait_for_space: bool = False
+    window: int = 32
+    incoming: int = 1000
+    connect_timeout: float = 10
+    ping_interval: float = 10
+    ping_timeout: float = 5
+    close_timeout: float = 2
+    proxy: str | bool | None = None
+    draw: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        if min(self.outgoing, self.window, self.incoming) < 1:
+            raise ValueError("outgoing, window and incoming are at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRequest:
+    """The room that a client joins, and how; see `join` for the fields."""
+
+    room: str
+    peer: str = ""
+    presence: bool = False
+    echo: bool = False
+    channels: tuple[str, ...] = ()
+
+    def url(self, base: str, position: RoomPosition) -> str:
+        """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`."""
+        query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
+        if peer := position.peer or self.peer:
+            query.append(("peer", peer))
+        query += [(name, "1") for name in ("presence", "echo") if getattr(self, name)]
+        if position.known:
+            query.append(("since", str(position.id)))
+        return f"{base}/rooms/{quote(self.room)}" + (f"?{urlencode(query)}" if query else "")
+
+
+def base_url(url: str) -> str:
+    """Return a relay's URL with the scheme ws or wss and without a trailing slash; raise ValueError for any other."""
+    scheme, _, rest = url.rstrip("/").partition("://")
+    base = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
+    try:
+        parse_uri(base)
+    except (InvalidURI, ValueError):
+        raise ValueError(f"{url!r} is not a URL that begins with ws:// or wss://") from None
+    if "?" in url:
+        raise ValueError(f"{url!r} has a query, which the relay would not see")
+    return base
