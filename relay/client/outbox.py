@@ -27,7 +27,9 @@ from relay.model.json_text import check_nesting, too_deep
 
 _json = msgspec.json.Encoder()
 
-AGAIN = frozenset({"unavailable", "outcome_unknown", "too_fast", "out_of_order", "not_joined", "replaced", "internal"})
+SEND_AGAIN = frozenset(
+    {"unavailable", "outcome_unknown", "too_fast", "out_of_order", "not_joined", "replaced", "internal"}
+)
 """Error codes after which an envelope is sent again."""
 
 _RESERVED = frozenset({"from", "id", "room", "type"})
@@ -134,7 +136,7 @@ class Outbox:
         item = self._items.get(key)
         if item is None:
             return False
-        if code in AGAIN:
+        if code in SEND_AGAIN:
             first_error = item.sent
             self.rewind(key)
             return first_error and not (code == "out_of_order" and item is next(iter(self._items.values())))

@@ -15,6 +15,7 @@ import { randomText } from './ids.js';
 
 const RESERVED = ['from', 'id', 'room', 'type'];
 const MAX_KEY = 64;
+const MAX_NESTING = 128;
 
 /** A bounded queue; the first `window` envelopes may be on their way. */
 export class Outbox {
@@ -46,7 +47,10 @@ export class Outbox {
   add(envelope) {
     if (this.#items.size >= this.size) throw new RelayError('queue_full', `${this.size} envelopes wait for the relay`);
     const key = this.#keyOf(envelope);
-    const item = { key, envelope: JSON.stringify(envelope), sent: false, tried: false };
+    const text = JSON.stringify(envelope);
+    // The relay's error about such a frame could not name the envelope's key, so that its sender would wait.
+    if (nestsTooDeep(text)) throw new RelayError('bad_json', `nested more than ${MAX_NESTING} levels deep`);
+    const item = { key, envelope: text, sent: false, tried: false };
     item.done = new Promise((resolve, reject) => Object.assign(item, { resolve, reject }));
     this.#items.set(key, item);
     return item;
@@ -138,4 +142,17 @@ export class Outbox {
 function frameOf({ key, envelope }, after, room) {
   const marks = JSON.stringify({ type: 'publish', key, ...(after && { after }), ...(room && { room }) });
   return `${marks.slice(0, -1)},"envelope":${envelope}}`;
+}
+
+/** Whether JSON text has more levels of arrays and objects than the relay takes. */
+function nestsTooDeep(text) {
+  // Hardly any text has so many brackets at all.
+  if ((text.match(/[[{]/g)?.length ?? 0) <= MAX_NESTING) return false;
+  let depth = 0;
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/g)) {
+    if (token === '[' || token === '{') depth += 1;
+    else if (token === ']' || token === '}') depth -= 1;
+    if (depth > MAX_NESTING) return true;
+  }
+  return false;
 }

@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from relay.client.outbox import AGAIN
+from relay.client.outbox import SEND_AGAIN
 from relay.model.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
 from relay.pages.static import read
 from tests.fleet import require
@@ -31,4 +31,4 @@ def test_it_knows_after_which_closes_to_stay_away() -> None:
 
 def test_it_sends_again_after_the_same_errors_as_the_python_client() -> None:
     (again,) = re.findall(r"SEND_AGAIN = new Set\(\[([^\]]+)\]\)", ERRORS)[:1]
-    assert set(re.findall(r"'(\w+)'", again)) == AGAIN
+    assert set(re.findall(r"'(\w+)'", again)) == SEND_AGAIN

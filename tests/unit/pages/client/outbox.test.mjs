@@ -100,3 +100,12 @@ test('frames say which room, if it is not the connection’s own', () => {
   const { key } = outbox.add({ message: '"}' });
   assert.deepEqual(JSON.parse([...outbox.frames('r')][0]), { type: 'publish', key, room: 'r', envelope: { message: '"}' } });
 });
+
+test('an envelope that nests too deep is refused before it is sent', () => {
+  const nested = (levels) => (levels > 1 ? { message: JSON.parse('['.repeat(levels - 1) + ']'.repeat(levels - 1)) } : {});
+  outbox.add(nested(128));
+  outbox.add({ message: '['.repeat(1000), channel: '\\"[' });
+  outbox.add({ message: Array.from({ length: 1000 }, () => [{}]) });
+  for (const levels of [129, 1000]) assert.throws(() => outbox.add(nested(levels)), { code: 'bad_json' });
+  assert.equal(outbox.length, 3);
+});
