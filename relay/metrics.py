@@ -108,6 +108,9 @@ class Metrics:
         self.bus_reconnects = Counter(
             "relay_bus_reconnects_total", "Connections to Redis made anew.", registry=registry
         )
+        self.redis_errors = Counter(
+            "relay_redis_errors_total", "Error replies of Redis; the log has their text.", registry=registry
+        )
         self.room_gaps = Counter(
             "relay_room_gaps_total", "Rooms in which events may have been missed.", registry=registry
         )

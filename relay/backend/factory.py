@@ -101,7 +101,13 @@ def _over_redis(
         timeout=min(redis.timeout, _DIAL_TIMEOUT),
         name=f"relay-{lease.worker}",
     )
-    client = RedisClient(dialer, timeout=redis.timeout, waiting=redis.queue, on_reconnect=metrics.bus_reconnects.inc)
+    client = RedisClient(
+        dialer,
+        timeout=redis.timeout,
+        waiting=redis.queue,
+        on_reconnect=metrics.bus_reconnects.inc,
+        on_error=metrics.redis_errors.inc,
+    )
     bus = RedisBus(
         sink,
         client,

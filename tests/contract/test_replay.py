@@ -163,7 +163,7 @@ async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_work
 async def test_an_entry_that_is_not_understood_is_a_loss_and_no_end_of_all(make_worker: MakeWorker, caplog) -> None:
     worker = await make_worker("a")
     first = await worker.say("room")
-    meta, _, _, log_key = worker.keys.of_room("room")
+    meta, _, _, log_key, _ = worker.keys.of_room("room")
     fields = await worker.client.call("HGETALL", meta)
     (counter,) = [name for name in fields[::2] if name != b"e"]
     await worker.client.call("HINCRBY", meta, counter, 1)

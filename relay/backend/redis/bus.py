@@ -1,4 +1,4 @@
-"""The bus over Redis: one pub/sub channel per room, one script call per publish."""
+"""The bus over Redis: one Redis channel per room, and one script call per publication."""
 
 import asyncio
 import logging
@@ -8,68 +8,77 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import hiredis
 import msgspec
 
 from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
-from relay.backend.redis.client import RedisClient, failure_of
+from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer, pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.replies import is_noscript
 from relay.backend.redis.scripts import PUBLISH, REPLAY
 from relay.backend.redis.subscriber import Arrival, Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id, splice
-from relay.model.errors import NotMember, OutcomeUnknown, Refused, RelayError, Replaced
+from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
 from relay.model.json_text import nests_deeper
 
-log = logging.getLogger("relay.bus")
+log = logging.getLogger("relay.backend.redis")
 
 _COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
-"""A command as RESP has it: how many parts, and they; those given without a length are packed already."""
+"""A command in Redis's protocol (RESP): the number of its parts, then the parts; some have their length already."""
+
+_ARGUMENTS = 16
+"""Parts of a publish command without addressees: EVALSHA, hash, number of keys, 5 keys, and 8 arguments."""
 
 _PAGE = 500
+"""Entries of one page of the history."""
+
 _RENEWALS = 4
-"""A log's time to live is put off at most so many times while it runs, and is as much longer for that."""
+"""How often a history's TTL is renewed, at most, while it runs. It is as much longer for that, and most messages renew
+nothing."""
 
 _json = msgspec.json.Encoder()
 _text = msgspec.json.Decoder(str)
 
 
 def _packed_parts(*parts: str | int) -> bytes:
-    """Parts of a command, packed (RESP)."""
+    """Return parts of a command in RESP."""
     return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
 
 
-_CLOSELY = _packed_parts(0, 0)
-"""The claim of a sender that the script has to look at closely."""
+_NO_VERSION = _packed_parts(0, 0)
+"""In place of a membership version: the script takes the slow path."""
 
 
 class _PublishTemplate:
-    """A room that this worker publishes to: what its commands begin with, and when its log's life is put off next.
+    """What all publish commands of a room have in common, in RESP; and when the TTL of its history is renewed next.
 
-    `claim` is `version`, packed: most members of a room have the same.
+    Most members of a room have the same membership version, so the last one is remembered together with its RESP.
     """
 
-    __slots__ = ("claim", "head", "renew_at", "version")
+    __slots__ = ("head", "packed", "renew_at", "version")
 
     def __init__(self, head: bytes) -> None:
         self.head = head
         self.renew_at = 0.0
         self.version = MembershipVersion()
-        self.claim = _packed_parts(*self.version)
+        self.packed = _packed_parts(*self.version)
 
     def packed_version(self, version: MembershipVersion) -> bytes:
-        """A fence, packed."""
+        """Return a membership version in RESP."""
         if version != self.version:
-            self.version, self.claim = version, _packed_parts(*version)
-        return self.claim
+            self.version, self.packed = version, _packed_parts(*version)
+        return self.packed
 
 
 class RedisBus:
-    """See `Bus`. Also probes itself: publishes on a private channel, and is ready only while it hears that."""
+    """Publishes by publish.lua, and receives over a connection of its own.
+
+    It also probes itself: it publishes on a Redis channel of its own, and is ready only while it receives that.
+    """
 
     def __init__(
         self,
@@ -91,7 +100,7 @@ class RedisBus:
         self._probe_timeout = settings.probe_timeout
         self._history = history = rooms.history
         self._state_ttl = round(rooms.state_ttl * 1000)
-        # What the script wants to know of limits and of the history; see its ARGV.
+        # Constant parts of ARGV 6 to 8 of publish_fast.lua.
         history_ttl = round(history.ttl * 1000 * (1 + 1 / _RENEWALS))
         self._limits = b"%d %d %d %d" % (self._state_ttl, history_ttl, history.repeat_keys, history.ttl * 1000)
         self._history_kept = _packed_parts(history.size, 0)
@@ -126,12 +135,12 @@ class RedisBus:
         await self._stack.aclose()
 
     def publish(self, publication: Publication, done: Published) -> None:
-        """See `Bus.publish`."""
+        """Publish by one call of publish.lua."""
         command = self._packed(publication)
         self._client.send(command, partial(self._published, publication, done))
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
-        """See `Bus.subscribe`."""
+        """Subscribe to the Redis channels of these rooms, and wait for the confirmation."""
         names = list(rooms)
         for room in names:
             self._templates[room] = _PublishTemplate(self._head(room))
@@ -139,87 +148,108 @@ class RedisBus:
         try:
             await self._subscriber.subscribe([self._keys.channel(room) for room in names])
         except BaseException:
-            # Nobody will say that these are wanted no more.
+            # The caller counts these rooms as not subscribed, and will never unsubscribe from them.
             await self.unsubscribe(names)
             raise
 
-    async def replay(self, room: str, after: MessageId) -> Replay:
-        """See `Bus.replay`; read in pages, so that no single one keeps Redis from the others."""
-        keys, most = self._keys.of_room(room), self._history.replay_bytes
-        events, last = list[RoomEvent](), after
-        while True:
-            told, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
-            for _, (_, payload) in page:
-                self._read(room, payload, events)
-            newest, last = read_id(told), read_id(page[-1][0]) if page else last
-            if not page or last >= newest or envelope_bytes(events) > most:
-                return replay_of(after, newest, events, self._history)
-
     async def unsubscribe(self, rooms: Iterable[str]) -> None:
-        """See `Bus.unsubscribe`."""
+        """Unsubscribe from the Redis channels of these rooms, without waiting for the confirmation."""
         names = list(rooms)
         for room in names:
             self._templates.pop(room, None)
             self._rooms.pop(self._keys.channel(room).encode("ascii"), None)
         self._subscriber.unsubscribe([self._keys.channel(room) for room in names])
 
+    async def replay(self, room: str, after: MessageId) -> Replay:
+        """Read the history by calls of replay.lua, in pages: a single long one would keep Redis from other commands."""
+        keys, most = self._keys.of_room(room), self._history.replay_bytes
+        events, last = list[RoomEvent](), after
+        while True:
+            newest_id, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
+            for _, (_, payload) in page:
+                self._decode(room, payload, events)
+            newest, last = read_id(newest_id), read_id(page[-1][0]) if page else last
+            if not page or last >= newest or envelope_bytes(events) > most:
+                return replay_of(after, newest, events, self._history)
+
     def health(self) -> BusHealth:
-        """See `Bus.health`; ready while the own probe was heard within the probe interval, and every task lives."""
+        """Return the state: ready while the last own probe is not too long ago, and all tasks run."""
         heard = None if self._heard is None else self._clock() - self._heard
         dead = [task.get_name() for task in self._tasks() if task.done()]
         if dead:
             return BusHealth(False, self._client.reachable, heard, f"{', '.join(dead)}: the task has died")
         if heard is not None and heard <= self._probe_timeout:
             return BusHealth(True, self._client.reachable, heard)
-        ago = "yet" if heard is None else f"for {heard:.1f} s"
-        why = self._client.problem or self._subscriber.problem or "connected, but deaf; connecting again"
-        return BusHealth(False, self._client.reachable, heard, f"own probe not heard {ago}: {why}")
+        since = "yet" if heard is None else f"for {heard:.1f} s"
+        cause = self._client.problem or self._subscriber.problem or "connected, but nothing arrives; connecting again"
+        return BusHealth(False, self._client.reachable, heard, f"own probe not heard {since}: {cause}")
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [task for task in (self._prober, self._subscriber.task, self._client.task) if task is not None]
 
-    # What is said.
+    # Publishing. This is the hot path: each line of `_packed` and `_published` runs once per message.
 
     def _head(self, room: str) -> bytes:
-        """What every publication to a room begins with: the script, its keys, and the channel."""
-        # Packed as a command of its own, less the line that counts its parts.
-        packed = pack("EVALSHA", PUBLISH.sha, 4, *self._keys.of_room(room), self._keys.channel(room))
+        """Return the parts with which each publish command of a room begins: script, keys and Redis channel."""
+        # Packed as a command of its own, less the first line, which has the number of its parts.
+        packed = pack("EVALSHA", PUBLISH.sha, 5, *self._keys.of_room(room), self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
 
     def _packed(self, publication: Publication) -> bytes:
-        """The command, written out by hand: packing it argument by argument costs four times as much."""
+        """Return the command, put together by hand: packing it argument by argument costs four times as much."""
         command, seen, version = publication.command, publication.seen, publication.version
         to, key = command.to, command.key if command.once else ""
-        tail = b"%b %b\n%b\n%b" % (
+        text = b"%b %b\n%b\n%b" % (
             publication.sender.encode("ascii"),
             ",".join(to).encode("ascii"),
             _json.encode(command.channel),
             splice(command.envelope, publication.sender),
         )
+        # A worker publishes to rooms without members as well, for which it keeps no template.
         template = self._templates.get(publication.room) or _PublishTemplate(self._head(publication.room))
         if to or key or command.after or seen.epoch != version.epoch:
-            claim = _CLOSELY
+            packed_version = _NO_VERSION
         else:
-            claim = template.packed_version(version)
+            packed_version = template.packed_version(version)
         seq = b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _keys(key, command.after))
-        log = self._history_kept
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _packed_keys(key, command.after))
+        history = self._history_kept
         now = self._clock()
         if now >= template.renew_at:
             template.renew_at = now + self._renewal
-            log = self._history_renewed
-        first = (15 + len(to), template.head, len(tail), tail, claim)
-        return _COMMAND % (*first, len(seq), seq, log, len(rest), rest, _packed_parts(*to) if to else b"")
+            history = self._history_renewed
+        first = (_ARGUMENTS + len(to), template.head, len(text), text, packed_version)
+        return _COMMAND % (*first, len(seq), seq, history, len(rest), rest, _packed_parts(*to) if to else b"")
 
     def _published(self, publication: Publication, done: Published, reply: Any) -> None:
         if type(reply) is bytes:
+            # The reply of the fast path.
             done(Receipt(reply))
-        elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            self._client.send_again(self._packed(publication), lambda reply: done(_outcome(reply)))
+        elif is_noscript(reply):
+            self._client.resend(self._packed(publication), lambda reply: done(self._outcome(reply)))
         else:
-            done(_outcome(reply))
+            done(self._outcome(reply))
 
-    # What is heard.
+    def _outcome(self, reply: Any) -> Receipt | RelayError:
+        match reply:
+            case bytes():
+                return Receipt(reply)
+            case [b"sent", bytes() as text, bytes() as version]:
+                return Receipt(text, version=MembershipVersion(int(version), read_id(text).epoch))
+            case [b"repeat", bytes() as text]:
+                return Receipt(text, repeat=True)
+            case [b"early"]:
+                return Refused("out_of_order")
+            case [b"absent", [*peers]]:
+                return no_such_peer([peer.decode("ascii") for peer in peers])
+            case [b"replaced"]:
+                return Replaced()
+            case [b"unknown"]:
+                return NotMember()
+            case _:
+                return self._client.script_error(reply)
+
+    # Receiving.
 
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
         events: list[Delivery] = []
@@ -233,14 +263,14 @@ class RedisBus:
                 if missed:
                     events.append(Gap(missed))
                     missed = []
-                self._read(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
+                self._decode(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
         if missed:
             events.append(Gap(missed))
         if events:
             self._sink(events)
 
-    def _read(self, room: str, payload: bytes, events: list[Any]) -> None:
-        """Add what is published or logged there; a hole in the ids tells of what is not understood."""
+    def _decode(self, room: str, payload: bytes, events: list[Any]) -> None:
+        """Add the event; one that cannot be read leaves a hole in the ids, by which members learn of the loss."""
         try:
             events.append(decode(room, payload))
         except ValueError:
@@ -250,14 +280,14 @@ class RedisBus:
     # The probe.
 
     async def _probe(self) -> None:
-        self._subscriber.want(self._probe_channel)
+        self._subscriber.add(self._probe_channel)
         while True:
             try:
                 async with asyncio.timeout(self._probe_timeout):
                     await self._client.call("PUBLISH", self._probe_channel, b"")
             except (RelayError, TimeoutError):
                 log.debug("the probe could not be published")
-            # At once where Redis has just come back: the subscription may have died without a sign meanwhile.
+            # Also right after Redis has come back: the subscription may have died without a sign in the meantime.
             self._rebuild_if_deaf()
             await asyncio.sleep(self._probe_timeout / 3)
 
@@ -269,16 +299,21 @@ class RedisBus:
             self._subscriber.rebuild()
 
 
-def _keys(key: str, after: str) -> bytes:
-    """A publication's key and the one it comes after, as the script wants them."""
+def _packed_keys(key: str, after: str) -> bytes:
+    """Return the last parts of ARGV 8 of publish_fast.lua: a message's own key, and the key it must come after."""
     if not key and not after:
         return b"0 "
     encoded = key.encode()
+    # Keys are any text, so that only the length tells where the first one ends.
     return b"%d %b%b" % (len(encoded), encoded, after.encode())
 
 
 def decode(room: str, payload: bytes) -> RoomEvent:
-    """Read what a script published; raises ValueError or a subclass for anything else."""
+    """Read what a script has published or put into the history; raises ValueError for anything else.
+
+    A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace.
+    Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over).
+    """
     kind = payload[:2]
     if kind == b"m ":
         head, channel, body = payload.split(b"\n", 2)
@@ -295,32 +330,12 @@ def decode(room: str, payload: bytes) -> RoomEvent:
             body,
         )
     _, first, peer, *more = payload.decode("ascii").split(" ")
-    place = MessageId.parse(first)
+    event_id = MessageId.parse(first)
     match kind, more:
         case b"j ", []:
-            return MemberJoined(room, place, peer)
+            return MemberJoined(room, event_id, peer)
         case b"l ", []:
-            return MemberLeft(room, place, peer)
+            return MemberLeft(room, event_id, peer)
         case b"t ", [generation]:
-            return TakenOver(room, place, peer, int(generation))
+            return TakenOver(room, event_id, peer, int(generation))
     raise ValueError(f"unknown kind {kind!r}")
-
-
-def _outcome(reply: Any) -> Receipt | RelayError:
-    match reply:
-        case bytes():
-            return Receipt(reply)
-        case [b"sent", bytes() as text, bytes() as version]:
-            return Receipt(text, version=MembershipVersion(int(version), read_id(text).epoch))
-        case [b"repeat", bytes() as text]:
-            return Receipt(text, repeat=True)
-        case [b"early"]:
-            return Refused("out_of_order")
-        case [b"absent", [*peers]]:
-            return no_such_peer([peer.decode("ascii") for peer in peers])
-        case [b"replaced"]:
-            return Replaced()
-        case [b"unknown"]:
-            return NotMember()
-        case _:
-            return failure_of(reply) or OutcomeUnknown(f"Redis answered {reply!r}")

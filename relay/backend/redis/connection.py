@@ -1,13 +1,14 @@
-"""One connection to Redis, spoken to without waiting: the bytes of the hot path.
+"""One connection to Redis: commands and replies as bytes, without tasks or waiting, for the hot path.
 
-redis-py knows how to get there (URL, TLS, user, password, database); once it has, its stream is exchanged for a
-protocol that parses all that arrives in one read in one go, and writes all commands of one loop turn in one write.
+redis-py opens the connection, since it knows URLs, TLS, users and databases. Then its stream gets another protocol,
+which parses all replies of one read together, and writes all commands of one turn of the event loop in one write.
 """
 
 import asyncio
 import logging
 import os
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,33 +18,42 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
+
+from relay.backend.redis.replies import REFUSALS
 
 log = logging.getLogger("relay.backend.redis")
 
-_AT_ONCE = struct.pack("ii", 1, 0)
-"""Of closing a socket: linger, for no seconds."""
+_LINGER_NOT = struct.pack("ii", 1, 0)
+"""Value of SO_LINGER: closing the socket drops what was not sent."""
 
 Argument = str | bytes | int | float
 
 Replies = Callable[[Sequence[Any]], None]
 
 Done = Callable[[Any], None]
-"""Takes the reply to one command: what Redis answered (also its `hiredis.ReplyError`), or an error of our own."""
+"""Takes the reply to one command: a value, a `hiredis.ReplyError`, or a `RelayError` if no reply came."""
 
 
 def pack(*arguments: Argument) -> bytes:
-    """A command as it goes over the wire."""
+    """Return a command as it is sent to Redis."""
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub knows one argument only
     return packed
 
 
 class RedisUnreachable(Exception):
-    """Redis could not be reached, or refused the connection; the text says why."""
+    """Redis could not be reached, or refused the connection.
+
+    `str()` of it is the cause, with addresses and Redis's text, for the log; `text` says it in words of the relay.
+    """
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(cause)
+        self.text = text
 
 
 class RedisConnection(asyncio.Protocol):
-    """An open connection: `send` commands; their replies come to the callback in order, as many as arrived together."""
+    """An open connection: `send` commands; the callback gets their replies in order, grouped as they arrived."""
 
     def __init__(self, connection: AbstractConnection, on_replies: Replies, on_lost: Callable[[], None]) -> None:
         self._on_replies = on_replies
@@ -51,39 +61,35 @@ class RedisConnection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        # redis-py has no public way to hand its stream over; the tests of this module fail loudly should it move.
+        # redis-py has no public way to hand its stream over; the tests of this module fail loudly should it move. The
+        # stream is referred to for as long as it is used: a StreamWriter closes its transport when it is deleted.
         self._stream = cast(asyncio.StreamWriter, connection._writer)
         connection._writer = connection._reader = None
         self._transport = cast(asyncio.Transport, self._stream.transport)
         self._transport.set_protocol(self)
 
     def send(self, command: bytes) -> None:
-        """Queue a packed command; what is queued in one turn of the loop leaves in one write."""
+        """Queue a packed command; the commands of one turn of the event loop are sent in one write."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(command)
 
     def abort(self) -> None:
-        """Drop the connection at once, and what is on its way: a network that heals must not bring it late."""
+        """Drop the connection at once, and what was not sent: a network that recovers must not deliver it late."""
         if not self._transport.is_closing():
             with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as same:
-                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._transport.abort()
-
-    @property
-    def closing(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self._transport.is_closing()
 
     def _flush(self) -> None:
         out, self._out = self._out, []
         if not self._transport.is_closing():
             self._transport.write(b"".join(out))
 
-    # What the transport calls.
+    # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
-        """Parse every reply that is complete by now."""
+        """Parse all replies that are complete by now."""
         reader = self._reader
         replies: list[Any] = []
         try:
@@ -96,12 +102,12 @@ class RedisConnection(asyncio.Protocol):
             self._on_replies(replies)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the owner, who makes a new one."""
+        """Notify the owner, who opens another connection."""
         self._on_lost()
 
 
 class Dialer:
-    """Opens links to one Redis; `password` is for a URL that has none."""
+    """Opens connections to one Redis; `password` is for a URL that has none."""
 
     def __init__(self, url: str, *, timeout: float, name: str, password: str = "") -> None:
         self._timeout = timeout
@@ -117,7 +123,7 @@ class Dialer:
         self._lookup: asyncio.Future[Any] | None = None
 
     async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> RedisConnection:
-        """Connect, within the time given; raise `RedisUnreachable` if that fails."""
+        """Connect within the timeout; raise `RedisUnreachable` if that fails."""
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(self._timeout):
@@ -125,13 +131,15 @@ class Dialer:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (OSError, RedisError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
-            raise RedisUnreachable(str(error) or f"no answer within {self._timeout:g} s") from error
+            text = self._reason(error)
+            raise RedisUnreachable(str(error) or text, text) from error
         return RedisConnection(connection, on_replies, on_lost)
 
     async def _look_up(self) -> None:
-        """Wait until the host's name is known: one lookup at a time, which outlives an attempt that is given up.
+        """Resolve the host's name, by one lookup at a time: an attempt that is given up leaves it to the next attempt.
 
-        In a container whose Redis is away its name is, too; finding that out takes longer than an attempt may.
+        In a container network, the name of a stopped Redis is unknown, and finding that out takes longer than an
+        attempt to connect may. Lookups run in threads, and must not pile up.
         """
         host, loop = self._pool.connection_kwargs.get("host"), asyncio.get_running_loop()
         if host is None:
@@ -141,44 +149,64 @@ class Dialer:
             self._lookup.add_done_callback(_ignore_failure)
         await asyncio.shield(self._lookup)
 
+    def _reason(self, error: BaseException) -> str:
+        """Say why a connection failed; redis-py wraps the error of the system in one of its own."""
+        causes = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+            causes.append(cause)
+        for cause in causes:
+            if isinstance(cause, TimeoutError):
+                return f"no answer within {self._timeout:g} s"
+            if isinstance(cause, socket.gaierror):
+                return "its host name cannot be resolved"
+            if isinstance(cause, ssl.SSLError):
+                return "the TLS handshake failed"
+            if isinstance(cause, ConnectionRefusedError):
+                return "connection refused"
+            if isinstance(cause, AuthenticationError):
+                return REFUSALS["WRONGPASS"]
+        return "the connection failed"
+
 
 def _ignore_failure(lookup: asyncio.Future[Any]) -> None:
-    """A name that is not found when nobody waits any more is nobody's failure."""
+    """Mark the exception of a lookup as retrieved, also if no attempt waits for it any more."""
     if not lookup.cancelled():
         lookup.exception()
 
 
 class Pending:
-    """Who waits for the replies to what was sent over a link: told in order, by a call each."""
+    """The callbacks for the replies to what was sent over a connection, in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Done]] = deque()
 
     def add(self, deadline: float, done: Done) -> None:
-        """`done` gets the reply to the command sent now; it should come by `deadline`, which never goes back."""
+        """`done` gets the reply to the command sent now; it should come by `deadline`, which never decreases."""
         self._waiting.append((deadline, done))
 
     @property
     def deadline(self) -> float | None:
-        """When the next reply should have come; None when nobody waits."""
+        """When the next reply should have come; None if there is none to come."""
         return self._waiting[0][0] if self._waiting else None
 
     def resolve(self, replies: Sequence[Any]) -> None:
-        """Hand each reply to the one who waits for it."""
+        """Hand each reply to its callback."""
         waiting = self._waiting
         for reply in replies:
-            _tell(waiting.popleft()[1], reply)
+            _call(waiting.popleft()[1], reply)
 
     def fail(self, error: Exception) -> None:
-        """Everybody still waiting gets an error: no reply will come."""
+        """Hand the error to all callbacks: no reply will come."""
         waiting, self._waiting = self._waiting, deque()
         for _, done in waiting:
-            _tell(done, error)
+            _call(done, error)
 
 
-def _tell(done: Done, reply: Any) -> None:
+def _call(done: Done, reply: Any) -> None:
     try:
         done(reply)
     except Exception:
-        # Whoever fails here must not keep the others from their replies.
-        log.exception("a reply of Redis was not dealt with")
+        # The replies after this one belong to other callers, who must get them.
+        log.exception(
+            "a reply of Redis could not be handled; one request of this worker is lost (report this as a bug)"
+        )

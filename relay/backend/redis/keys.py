@@ -1,4 +1,4 @@
-"""How keys and channels are named. A room's keys share the hash tag `{ROOM}`, and so one slot of a cluster."""
+"""The names of keys and Redis channels. A room's keys share the hash tag `{ROOM}`, and so one slot of a cluster."""
 
 
 class Keys:
@@ -10,22 +10,31 @@ class Keys:
         self.workers = f"{prefix}:workers"
 
     def channel(self, room: str) -> str:
-        """The pub/sub channel of a room."""
+        """Return the Redis channel of a room."""
         return f"{self._prefix}:{{{room}}}"
 
     def room_of(self, channel: bytes) -> str:
-        """The room of a channel that `channel` named."""
+        """Return the room whose Redis channel this is."""
         return channel[self._room_at : -1].decode("ascii")
 
-    def of_room(self, room: str) -> tuple[str, str, str, str]:
-        """What every room script works on: sequence, presence, repeat keys and log."""
+    def of_room(self, room: str) -> tuple[str, str, str, str, str]:
+        """Return the keys of a room, as every script takes them: meta, presence, repeats, history and options.
+
+        shared.lua says what they hold. The last one is reserved.
+        """
         channel = self.channel(room)
-        return f"{channel}:meta", f"{channel}:presence", f"{channel}:repeats", f"{channel}:log"
+        return (
+            f"{channel}:meta",
+            f"{channel}:presence",
+            f"{channel}:repeats",
+            f"{channel}:log",
+            f"{channel}:options",
+        )
 
     def probe(self, worker: str) -> str:
-        """The channel on which a worker listens for itself."""
+        """Return the Redis channel to which a worker publishes its own probe."""
         return f"{self._prefix}:worker:{worker}:probe"
 
     def worker_rooms(self, lease: str) -> str:
-        """The set of rooms in which a lease has members."""
+        """Return the key of the set of rooms in which a lease has members."""
         return f"{self._prefix}:worker:{lease}:rooms"

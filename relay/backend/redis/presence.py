@@ -1,6 +1,7 @@
-"""Presence and leases in Redis: one hash per room, one sorted set of leases, one set of rooms per lease."""
+"""Presence and leases in Redis: a hash per room, a sorted set of leases, and a set of rooms per lease."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
@@ -16,42 +17,51 @@ from relay.backend.presence import (
 from relay.backend.redis.client import RedisClient, ignore
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import ADOPT, ANNOUNCE, BEAT, JOIN, LEAVE, ROSTER
+from relay.backend.redis.replies import ScriptFailed
+from relay.backend.redis.scripts import ADOPT, ANNOUNCE, HEARTBEAT, JOIN, LEAVE, ROSTER
 from relay.backend.settings import BackendSettings, RoomSettings
-from relay.model.envelope import MessageId, read_id
+from relay.model.envelope import BEFORE_ALL, MessageId, read_id
 from relay.model.errors import Refused, Unavailable
 from relay.model.events import Present, Roster
 
+log = logging.getLogger("relay.backend.redis")
+
 _BATCH = 500
+"""Rooms whose members are counted at the same time, and members of one page of a room that is adopted."""
+
 _NONE = "-"
-_TOO_LATE = 2
-_LATE = "Redis was asked so long ago that it did nothing; its clock may have jumped"
+"""In place of a fingerprint, where there is none."""
+
+_NEWER, _WRITTEN, _TOO_LATE = 0, 1, 2
+"""Results of announce.lua."""
+
+_LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 
 
 class RegisteredRooms:
-    """The rooms that Redis was told this worker has members in, under its present lease."""
+    """The rooms that are known to be in the Redis set of this worker's rooms, under its present lease."""
 
     def __init__(self) -> None:
         self._lease = ""
         self._rooms: set[str] = set()
 
     def has(self, lease: str, room: str) -> bool:
-        """Whether this room need not be told of again."""
+        """Tell whether Redis has this room."""
         return lease == self._lease and room in self._rooms
 
     def add(self, lease: str, room: str) -> None:
-        """Redis has it."""
+        """Note that Redis has this room; a new lease begins with an empty set."""
         if lease != self._lease:
             self._lease, self._rooms = lease, set()
         self._rooms.add(room)
 
     def forget(self, rooms: Iterable[str] | None = None) -> None:
-        """Redis has these no more, or perhaps none."""
+        """Note that Redis does not have these rooms any more, or perhaps none at all."""
         self._rooms.difference_update(self._rooms.copy() if rooms is None else rooms)
 
 
 class RedisPresence:
-    """See `Presence`."""
+    """Presence by one script call each; see the scripts for what they do."""
 
     def __init__(
         self, client: RedisClient, keys: Keys, lease: LeaseName, settings: RoomSettings, registered: RegisteredRooms
@@ -62,26 +72,25 @@ class RedisPresence:
         self._settings = settings
         self._presence_ttl = _ms(settings.presence_ttl)
         self._state_ttl = _ms(settings.state_ttl)
-        # As the scripts want it; see prelude.lua.
+        # In the form in which the scripts take it; see shared.lua.
         self._history = f"{settings.history.size} {_ms(settings.history.ttl)}"
         self._registered = registered
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
-        """See `Presence.join`."""
-        room, peer = attempt.room, attempt.peer
-        lease = str(self._lease)
+        """Register the room under this worker's lease if need be, and call join.lua."""
+        room, lease = attempt.room, str(self._lease)
         registered = self._registered.has(lease, room)
         if not registered:
-            self._note([room])
+            self._register([room])
         reply = await self._client.run(
             JOIN,
             self._keys.of_room(room),
             self._keys.channel(room),
-            peer,
+            attempt.peer,
             lease,
             attempt.offered or _NONE,
             attempt.fresh or _NONE,
-            # A room for no members at all only lets members in who resume.
+            # A room for no members at all still lets those in who resume.
             0 if attempt.resume_only else self._settings.members,
             self._presence_ttl,
             self._state_ttl,
@@ -92,41 +101,36 @@ class RedisPresence:
         )
         if not registered:
             self._registered.add(lease, room)
-        if reply[0] == b"late":
-            raise Unavailable(_LATE)
-        if reply[0] == b"taken":
-            raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
-        if reply[0] == b"full" and attempt.resume_only:
-            raise Refused("not_joined", room=room)
-        if reply[0] == b"full":
-            raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
-        status, generation, message_id, listed, began, first = reply
-        current = read_id(message_id)
-        return JoinResult(
-            generation=int(generation),
-            id=current,
-            resumed=status == b"resumed",
-            roster=_roster(listed, current) if attempt.roster else None,
-            began=read_id(began),
-            first=bool(first),
-        )
+        return self._joined(attempt, reply)
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
-        """See `Presence.announce`."""
+        """Register all rooms, and call announce.lua for each entry.
+
+        All calls are sent before this waits for the first reply: a member that leaves from now on leaves after its
+        announcement. A room in which the script fails does not keep the other rooms from theirs.
+        """
         self._registered.forget()
-        lost: list[PresenceEntry] = []
         if entries:
-            self._note(list({entry.room for entry in entries}))
-        # All are on their way before this waits: whoever leaves from now on leaves after it.
-        for entry, reply in zip(entries, await asyncio.gather(*map(self._announce, entries)), strict=True):
-            if reply == _TOO_LATE:
+            self._register(list({entry.room for entry in entries}))
+        replies = await asyncio.gather(*[self._announce(entry) for entry in entries], return_exceptions=True)
+        newer: list[PresenceEntry] = []
+        failed: list[PresenceEntry] = []
+        for entry, reply in zip(entries, replies, strict=True):
+            if isinstance(reply, ScriptFailed):
+                failed.append(entry)
+            elif isinstance(reply, BaseException):
+                raise reply
+            elif reply == _TOO_LATE:
                 raise Unavailable(_LATE)
-            if not reply:
-                lost.append(entry)
-        return lost
+            elif reply == _NEWER:
+                newer.append(entry)
+        if failed:
+            log.error("%d members could not be announced, and may be missing in rosters (the first: %s in room %s)",
+                      len(failed), failed[0].peer, failed[0].room)  # fmt: skip
+        return newer
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
-        """See `Presence.leave`."""
+        """Call leave.lua."""
         return self._client.run(
             LEAVE,
             self._keys.of_room(entry.room),
@@ -142,13 +146,36 @@ class RedisPresence:
         )
 
     async def roster(self, room: str) -> Roster:
-        """See `Presence.roster`."""
+        """Call roster.lua; of a large room, any members are named."""
         message_id, listed = await self._client.run(ROSTER, self._keys.of_room(room), self._settings.roster)
-        return _roster(listed, MessageId.parse(message_id.decode()) if message_id else MessageId(0, 0))
+        return _roster(listed, read_id(message_id) if message_id else BEFORE_ALL)
 
     async def rooms(self) -> Sequence[tuple[str, int]]:
-        """Ask each lease for its rooms, and each room for its members' number."""
+        """Ask each lease for its rooms, and each room for its number of members."""
         return await occupied_rooms(self._client, self._keys)
+
+    def _joined(self, attempt: JoinAttempt, reply: Sequence[Any]) -> JoinResult:
+        """Read what join.lua has returned."""
+        room, peer = attempt.room, attempt.peer
+        match reply:
+            case [b"late"]:
+                raise Unavailable(_LATE)
+            case [b"taken"]:
+                raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+            case [b"full"] if attempt.resume_only:
+                raise Refused("not_joined", room=room)
+            case [b"full"]:
+                raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
+        status, generation, message_id, listed, began, first = reply
+        current = read_id(message_id)
+        return JoinResult(
+            generation=int(generation),
+            id=current,
+            resumed=status == b"resumed",
+            roster=_roster(listed, current) if attempt.roster else None,
+            began=read_id(began),
+            first=bool(first),
+        )
 
     def _announce(self, entry: PresenceEntry) -> asyncio.Future[int]:
         return self._client.run(
@@ -168,10 +195,11 @@ class RedisPresence:
             self._client.deadline,
         )
 
-    def _note(self, rooms: Sequence[str]) -> None:
-        """Sent ahead of what makes a member, so that a survivor finds the rooms of a worker that dies in between.
+    def _register(self, rooms: Sequence[str]) -> None:
+        """Add rooms to the set of this worker's rooms, ahead of the script that makes a member.
 
-        Nobody waits for it: Redis that cannot take this cannot take what follows either.
+        So a survivor finds the room, should this worker die in between. It relies on the commands of one connection
+        being executed in order. The replies are ignored: if Redis cannot take these commands, the script fails as well.
         """
         own = self._keys.worker_rooms(str(self._lease))
         self._client.send(pack("SADD", own, *rooms), ignore)
@@ -179,7 +207,7 @@ class RedisPresence:
 
 
 class RedisLeases:
-    """See `Leases`."""
+    """Leases in one sorted set, by deadline."""
 
     def __init__(
         self, client: RedisClient, keys: Keys, lease: LeaseName, settings: BackendSettings, registered: RegisteredRooms
@@ -196,22 +224,27 @@ class RedisLeases:
         self._deadlines: dict[str, int] = {}
 
     async def beat(self) -> LeaseStatus:
-        """See `Leases.beat`."""
-        lapsed, flat = await self._beat(fresh=not self._begun)
+        """Call heartbeat.lua; twice if the lease had lapsed, to begin another one."""
+        lapsed, flat = await self._beat(begin=not self._begun)
         if lapsed:
             self._registered.forget()
             self._lease.renew()
-            # Not forgotten, should the answer to what follows be lost.
+            # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the lapse.
             self._lapsed = True
-            _, flat = await self._beat(fresh=True)
+            _, flat = await self._beat(begin=True)
         self._begun = True
         deadlines = {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
         self._deadlines = {name: int(deadline) for name, deadline in deadlines.items()}
-        told, self._lapsed = self._lapsed, False
-        return LeaseStatus(told, list(deadlines), {name for name, deadline in deadlines.items() if deadline % 1})
+        lapsed, self._lapsed = self._lapsed, False
+        retired = {name for name, deadline in deadlines.items() if deadline % 1}
+        return LeaseStatus(lapsed, list(deadlines), retired)
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
-        """Run adopt.lua for the rooms of the lease, a batch of them at the same time."""
+        """Call adopt.lua for the rooms of the lease, in a batch of rooms at the same time.
+
+        A room in which the script fails is left out: its members cannot be read by anyone, and the other rooms must not
+        wait for it.
+        """
         deadline = self._deadlines.get(lease)
         if deadline is None:
             return
@@ -221,8 +254,10 @@ class RedisLeases:
         rooms = sorted(room.decode() for room in await self._client.call("SMEMBERS", self._keys.worker_rooms(lease)))
         for start in range(0, len(rooms), ADOPTION_BATCH):
             batch = rooms[start : start + ADOPTION_BATCH]
+            # Registered first, so that another survivor finds the rooms, should this worker die in between.
+            await self._client.call("SADD", self._keys.worker_rooms(str(self._lease)), *batch)
             adopted = await asyncio.gather(*[self._adopt(room, lease, held_until) for room in batch])
-            yield [held for members in adopted for held in members]
+            yield [member for members in adopted for member in members]
 
     async def forget(self, lease: str) -> None:
         """Delete the lease and the set of its rooms."""
@@ -245,30 +280,38 @@ class RedisLeases:
             self._registered.forget(left)
             calls.append(self._client.call("SREM", own, *left))
         for room in rooms:
-            meta, presence, *_ = self._keys.of_room(room)
+            meta, presence, _, _, options = self._keys.of_room(room)
             calls.append(self._client.call("PEXPIRE", presence, self._presence_ttl))
             calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
         await asyncio.gather(*calls)
 
     async def _adopt(self, room: str, lease: str, held_until: int) -> list[HeldMember]:
-        rooms = self._keys.worker_rooms(str(self._lease))
-        # The room is registered first, so that another survivor finds it should this worker die in between.
-        _, adopted = await asyncio.gather(
-            self._client.call("SADD", rooms, room),
-            self._client.run(ADOPT, self._keys.of_room(room), lease, str(self._lease), held_until),
-        )
-        return [
-            HeldMember(room, peer.decode(), int(generation), int(left) / 1000) for peer, generation, left in adopted
-        ]
+        """Adopt the members of one room, page by page."""
+        held: list[HeldMember] = []
+        cursor = b"0"
+        while True:
+            try:
+                cursor, page = await self._client.run(
+                    ADOPT, self._keys.of_room(room), lease, str(self._lease), held_until, cursor, _BATCH
+                )
+            except ScriptFailed:
+                log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
+                          room, lease)  # fmt: skip
+                return held
+            held += [HeldMember(room, peer.decode(), int(generation), int(ms) / 1000) for peer, generation, ms in page]
+            if cursor == b"0":
+                return held
 
-    async def _beat(self, *, fresh: bool) -> tuple[int, Sequence[bytes]]:
+    async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
         duration = _ms(self._settings.duration)
         ttl = max(self._presence_ttl, 2 * duration)
         asked = self._client.time
         lapsed, flat, now = await self._client.run(
-            BEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(fresh)
+            HEARTBEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(begin)
         )
-        self._client.tell_time(now, asked)
+        # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClient.deadline`.
+        self._client.learn_time(now, asked)
         return lapsed, flat
 
 

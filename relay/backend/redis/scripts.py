@@ -1,4 +1,4 @@
-"""The Lua scripts, read from the package once; each is one atomic step on one room or on the leases."""
+"""The Lua scripts of the package, each an atomic step on one room or on the leases."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script's source and the SHA-1 by which Redis knows it."""
+    """A script's source, and the SHA-1 hash by which Redis runs a script that it has loaded."""
 
     name: str
     source: str
@@ -18,18 +18,19 @@ def _read(name: str) -> str:
     return (files("relay.backend.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _script(name: str, *before: str) -> Script:
-    source = "".join(_read(part) for part in (*before, name))
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+def _script(*parts: str) -> Script:
+    """Join the parts to one script, which has the name of the last one."""
+    source = "".join(map(_read, parts))
+    return Script(parts[-1], source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-PUBLISH = _script("publish", "standing", "prelude")
-JOIN = _script("join", "prelude")
-ANNOUNCE = _script("announce", "prelude")
-LEAVE = _script("leave", "prelude")
-ADOPT = _script("adopt", "prelude")
-ROSTER = _script("roster", "prelude")
-REPLAY = _script("replay", "prelude")
-BEAT = _script("beat")
+PUBLISH = _script("publish_fast", "shared", "publish")
+JOIN = _script("shared", "join")
+ANNOUNCE = _script("shared", "announce")
+LEAVE = _script("shared", "leave")
+ADOPT = _script("shared", "adopt")
+ROSTER = _script("shared", "roster")
+REPLAY = _script("shared", "replay")
+HEARTBEAT = _script("heartbeat")
 
-ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, REPLAY, BEAT)
+ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, REPLAY, HEARTBEAT)

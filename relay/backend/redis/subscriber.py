@@ -1,4 +1,4 @@
-"""A worker's subscription: one connection that is made anew when lost, and tells what it may have missed."""
+"""A worker's subscriptions: one connection, which is opened again when lost, and reports what may have been missed."""
 
 import asyncio
 import logging
@@ -6,23 +6,27 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from relay.backend.redis.client import Reconnector
 from relay.backend.redis.connection import Dialer, RedisConnection, pack
+from relay.backend.redis.reconnect import Reconnector
+from relay.logs import escape
 from relay.model.errors import Unavailable
 
-log = logging.getLogger("relay.bus")
+log = logging.getLogger("relay.backend.redis")
 
 _BATCH = 512
+"""Channels of one SUBSCRIBE command: so no single command keeps Redis from others for long."""
+
+_LOGGED_CHARACTERS = 200
 
 Arrival = tuple[bytes, bytes | None]
-"""A channel and what was published there; None where something may have been missed before this point."""
+"""A Redis channel and what was published there; None where something may have been missed before this point."""
 
 
 class Subscriber:
-    """Hears channels. Every loss of the connection shows as a None in the place where something may be missing.
+    """Receives what is published on Redis channels.
 
     A channel counts as subscribed only when Redis has confirmed it. A confirmation of a channel that was confirmed
-    before means that there was a time without.
+    before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of what follows.
     """
 
     def __init__(
@@ -31,13 +35,13 @@ class Subscriber:
         *,
         timeout: float,
         on_arrivals: Callable[[Sequence[Arrival]], None],
-        on_reconnect: Callable[[], None],
+        on_reconnect: Callable[[], object],
     ) -> None:
         self._dialer = dialer
         self._timeout = timeout
         self._on_arrivals = on_arrivals
-        self._wanted: dict[str, None] = {}
-        self._known: set[bytes] = set()
+        self._channels: dict[str, None] = {}
+        self._confirmed: set[bytes] = set()
         self._confirming: dict[bytes, asyncio.Future[None]] = {}
         self._connection: RedisConnection | None = None
         self._reconnector = Reconnector("subscription", self._connect, on_reconnect)
@@ -58,46 +62,46 @@ class Subscriber:
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The task that keeps the link; its end means that nobody does."""
+        """The task that keeps the connection open; if it has ended, a lost connection stays lost."""
         return self._task
 
     @property
     def problem(self) -> str:
-        """Why there is no connection; "" when there is one."""
+        """Why there is no connection; "" if there is one."""
         return self._reconnector.problem
 
-    def want(self, channel: str) -> None:
-        """Hear this channel from the next chance on, confirmed or not."""
-        self._wanted[channel] = None
-        self._subscribe_now([channel])
+    def add(self, channel: str) -> None:
+        """Subscribe to a channel, now or as soon as there is a connection, without waiting for the confirmation."""
+        self._channels[channel] = None
+        self._send_subscribe([channel])
 
     async def subscribe(self, channels: Iterable[str]) -> None:
-        """Return when Redis has confirmed all; raise `Unavailable` when it has not in time."""
+        """Return when Redis has confirmed all; raise `Unavailable` if it has not in time."""
         channels = list(channels)
-        self._wanted.update(dict.fromkeys(channels))
+        self._channels.update(dict.fromkeys(channels))
         loop = asyncio.get_running_loop()
-        waits = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
-        self._subscribe_now(channels)
+        confirmations = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
+        self._send_subscribe(channels)
         try:
             async with asyncio.timeout(self._timeout):
-                for wait in waits:
-                    # Others may wait for the same confirmation.
-                    await asyncio.shield(wait)
+                for confirmation in confirmations:
+                    # Another caller may wait for the same confirmation, and must not be cancelled with this one.
+                    await asyncio.shield(confirmation)
         except TimeoutError:
             raise Unavailable(f"Redis did not confirm a subscription within {self._timeout:g} s") from None
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
-        """Hear these channels no more."""
+        """End the subscriptions to these channels."""
         channels = list(channels)
         for channel in channels:
-            self._wanted.pop(channel, None)
-            self._known.discard(channel.encode())
+            self._channels.pop(channel, None)
+            self._confirmed.discard(channel.encode())
             self._confirming.pop(channel.encode(), None)
         if self._connection is not None and channels:
             self._connection.send(pack("UNSUBSCRIBE", *channels))
 
     def rebuild(self) -> None:
-        """Give up the connection, which may be dead without a sign, and make a new one."""
+        """Give the connection up, as it may be dead without a sign, and open another one."""
         if self._connection is not None:
             connection = self._connection
             connection.abort()
@@ -106,9 +110,9 @@ class Subscriber:
     async def _connect(self) -> None:
         connection = await self._dialer.open(self._receive, lambda: self._lost(connection))
         self._connection = connection
-        self._subscribe_now(list(self._wanted))
+        self._send_subscribe(list(self._channels))
 
-    def _subscribe_now(self, channels: Sequence[str]) -> None:
+    def _send_subscribe(self, channels: Sequence[str]) -> None:
         if self._connection is not None:
             for start in range(0, len(channels), _BATCH):
                 self._connection.send(pack("SUBSCRIBE", *channels[start : start + _BATCH]))
@@ -124,21 +128,24 @@ class Subscriber:
             if isinstance(reply, list) and reply[0] == b"message":
                 arrivals.append((reply[1], reply[2]))
             else:
-                self._confirmed(reply, arrivals)
+                self._note(reply, arrivals)
         if arrivals:
             self._on_arrivals(arrivals)
 
-    def _confirmed(self, reply: Any, arrivals: list[Arrival]) -> None:
+    def _note(self, reply: Any, arrivals: list[Arrival]) -> None:
+        """Deal with a reply that is no message: mostly a confirmation."""
         match reply:
             case [b"subscribe", channel, _]:
-                if channel in self._known:
+                if channel in self._confirmed:
                     arrivals.append((channel, None))
-                self._known.add(channel)
-                waiting = self._confirming.pop(channel, None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(None)
+                self._confirmed.add(channel)
+                confirmation = self._confirming.pop(channel, None)
+                if confirmation is not None and not confirmation.done():
+                    confirmation.set_result(None)
             case [b"unsubscribe", _, _]:
                 pass
             case _:
-                log.error("unexpected reply on the subscription: %r; connecting again", reply)
+                # From here on, it is not known which channels are subscribed.
+                log.error("unexpected reply on the subscription: %s; connecting again",
+                          escape(repr(reply)[:_LOGGED_CHARACTERS]))  # fmt: skip
                 self.rebuild()

@@ -1,26 +1,32 @@
--- Write a place again as its worker remembers it.
--- ARGV: 1 channel, 2 peer, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 sequence TTL
--- (ms), 9 log, 10 and 11 newest id the worker has seen, 12 id with which the place began, 13 deadline.
--- Returns 1, 0 when the place belongs to a newer generation, or 2 when it is too late.
-if late(ARGV[13]) then return 2 end
+-- Write a presence entry again, as its worker remembers it: Redis may have lost it.
+-- Cost: O(1).
+--
+-- KEYS: see shared.lua.
+-- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 state TTL
+-- (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership began, 13 time at which the
+-- worker gives up (ms).
+-- Returns 1, 0 if there is an entry of a newer generation, or 2 if the time is over.
+if expired(ARGV[13]) then return 2 end
 local peer, generation = ARGV[2], tonumber(ARGV[4])
-local before = entry_of(peer)
+local before = read_entry(peer)
 if before and before.generation > generation then return 0 end
 
+local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]))
+state.version = math.max(state.version, generation)
+local text
+if not before then
+  local id = next_id(state)
+  text = 'j ' .. id .. ' ' .. peer
+  append(id, text, ARGV[9])
+elseif before.generation < generation then
+  raise_version(state)
+  local id = next_id(state)
+  text = 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation)
+  append(id, text, ARGV[9])
+end
 write_entry(peer, {
   generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6], began = ARGV[12] })
 call('PEXPIRE', KEYS[2], ARGV[7])
-local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]))
-state.version = math.max(state.version, generation)
-local id, text
-if not before then
-  id = next_id(state)
-  text = 'j ' .. id .. ' ' .. peer
-elseif before.generation < generation then
-  raise(state)
-  id = next_id(state)
-  text = 't ' .. id .. ' ' .. peer .. ' ' .. number(generation)
-end
 save(state, ARGV[8])
-if id then emit(ARGV[1], id, text, ARGV[9]) end
+if text then call('PUBLISH', ARGV[1], text) end
 return 1

@@ -1,42 +1,50 @@
--- ARGV: 1 channel, 2 peer, 3 lease, 4 offered fingerprint, 5 fresh fingerprint, 6 most members, 7 presence TTL (ms),
--- 8 sequence TTL (ms), 9 length of the member list wanted, 0 for none, 10 log, 11 and 12 newest id the worker has seen, 13 deadline.
--- Returns {'joined'|'resumed', generation, id, roster or '', id with which the place began, 1 if nobody else is here or was at
--- the time when this peer, which asks again for want of an answer, was let in, else 0}, {'taken'}, {'full'} or {'late'}.
-if late(ARGV[13]) then return { 'late' } end
+-- Make a client a member, or give an existing membership to its new connection.
+-- Cost: O(members that the roster names); O(members) for a client that offers its previous key again, see is_first.
+--
+-- KEYS: see shared.lua.
+-- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 offered and 5 fresh fingerprint ("-" for none), 6 most members of the room,
+-- 7 presence TTL, 8 state TTL (ms), 9 most members that the roster names (0: no roster), 10 history, 11 and 12 newest id the
+-- worker has seen, 13 time at which the worker gives up (ms).
+-- Returns {'joined' or 'resumed', generation, id, roster or '', id with which the membership began, 1 if this client is the
+-- first, else 0}, {'taken'}, {'full'} or {'late'}.
+if expired(ARGV[13]) then return { 'late' } end
 local peer, offered = ARGV[2], ARGV[4]
-local before = entry_of(peer)
+local before = read_entry(peer)
 if before and not (offered ~= '-' and (offered == before.current or offered == before.previous)) then
   return { 'taken' }
 end
 if not before and call('HLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'full' } end
 
 local state = state_of(tonumber(ARGV[11]), tonumber(ARGV[12]))
-raise(state)
+raise_version(state)
 if before then state.version = math.max(state.version, before.generation + 1) end
 local generation, id = state.version, next_id(state)
 local began = before and before.began or id
+local text = before and 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation) or 'j ' .. id .. ' ' .. peer
+append(id, text, ARGV[10])
 write_entry(peer, {
   generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = offered, began = began })
 call('PEXPIRE', KEYS[2], ARGV[7])
 save(state, ARGV[8])
-local text = before and 't ' .. id .. ' ' .. peer .. ' ' .. number(generation) or 'j ' .. id .. ' ' .. peer
-emit(ARGV[1], id, text, ARGV[10])
+call('PUBLISH', ARGV[1], text)
 local list = tonumber(ARGV[9]) > 0 and roster(tonumber(ARGV[9])) or ''
 
-local function parts(text)
+local function parse_id(text)
   local epoch, seq = string.match(text, '^(%d+)-(%d+)$')
   return tonumber(epoch), tonumber(seq)
 end
 
+-- Whether the room has no other member. A client that offers its previous key again did not receive the reply to its last
+-- attempt: it gets the same answer again, which is found by looking for an earlier membership.
 local function is_first()
   if call('HLEN', KEYS[2]) == 1 then return 1 end
   if not before or offered ~= before.previous then return 0 end
-  local epoch, seq = parts(began)
+  local epoch, seq = parse_id(began)
   for _, text in ipairs(call('HVALS', KEYS[2])) do
-    local other, number_there = parts(string.match(text, '(%S+)$'))
-    if other < epoch or (other == epoch and number_there < seq) then return 0 end
+    local other_epoch, other_seq = parse_id(string.match(text, '(%S+)$'))
+    if other_epoch < epoch or (other_epoch == epoch and other_seq < seq) then return 0 end
   end
   return 1
 end
 
-return { before and 'resumed' or 'joined', number(generation), id, list, began, is_first() }
+return { before and 'resumed' or 'joined', integer(generation), id, list, began, is_first() }

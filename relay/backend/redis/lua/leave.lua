@@ -1,8 +1,13 @@
--- ARGV: 1 channel, 2 peer, 3 lease, 4 generation (0: unknown), 5 current fingerprint, 6 hold (ms, 0: leave), 7 sequence TTL,
--- 8 log, 9 and 10 newest id the worker has seen.
--- Returns 1, or 0 when the place is not this lease's any more.
+-- Remove a member, or hold it for a time.
+-- Cost: O(1).
+--
+-- KEYS: see shared.lua.
+-- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation (0: unknown), 5 current fingerprint, which identifies an entry of
+-- unknown generation, 6 length of the hold (ms, 0: remove the member), 7 state TTL (ms), 8 history, 9 and 10 newest id the
+-- worker has seen.
+-- Returns 1, or 0 if the entry is gone, or is not this lease's and generation's any more.
 local peer, generation = ARGV[2], tonumber(ARGV[4])
-local entry = entry_of(peer)
+local entry = read_entry(peer)
 if not entry or entry.lease ~= ARGV[3] then return 0 end
 if generation > 0 and entry.generation ~= generation then return 0 end
 if generation == 0 and entry.current ~= ARGV[5] then return 0 end
@@ -12,11 +17,13 @@ if hold > 0 then
   entry.held = now_ms() + hold
   write_entry(peer, entry)
 else
-  call('HDEL', KEYS[2], peer)
   local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]))
-  raise(state)
+  raise_version(state)
   local id = next_id(state)
+  local text = 'l ' .. id .. ' ' .. peer
+  append(id, text, ARGV[8])
+  call('HDEL', KEYS[2], peer)
   save(state, ARGV[7])
-  emit(ARGV[1], id, 'l ' .. id .. ' ' .. peer, ARGV[8])
+  call('PUBLISH', ARGV[1], text)
 end
 return 1

@@ -1,21 +1,21 @@
--- What standing.lua could not settle; ARGV and what is returned are told there.
+-- Publish a message: the slow path. publish_fast.lua has the arguments, the results and the cost.
 local sender = string.match(ARGV[2], '^%S+')
-local generation, seen_epoch, ttl, log_ttl, most, repeat_ttl, length, keys =
+local generation, seen_epoch, ttl, history_ttl, most_keys, repeat_ttl, length, keys =
   string.match(ARGV[8], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
 local key, after = string.sub(keys, 1, tonumber(length)), string.sub(keys, tonumber(length) + 1)
 generation = tonumber(generation)
 if generation > 0 then
   local entry = call('HGET', KEYS[2], sender)
-  local held = entry and tonumber(string.match(entry, '^%S+')) or 0
-  if held > generation then return { 'replaced' } end
-  if held < generation then return { 'unknown' } end
+  local current = entry and tonumber(string.match(entry, '^%S+')) or 0
+  if current > generation then return { 'replaced' } end
+  if current < generation then return { 'unknown' } end
 end
 
 local state = state_of(tonumber(seen_epoch), tonumber(ARGV[5]))
-local mark = sender .. ' ' .. key
+local repeat_key = sender .. ' ' .. key
 if key ~= '' then
-  local before = call('ZSCORE', KEYS[3], mark)
-  if before then return { 'repeat', number(state.epoch) .. '-' .. before } end
+  local seq = call('ZSCORE', KEYS[3], repeat_key)
+  if seq then return { 'repeat', integer(state.epoch) .. '-' .. seq } end
 end
 if after ~= '' and not call('ZSCORE', KEYS[3], sender .. ' ' .. after) then return { 'early' } end
 
@@ -26,11 +26,15 @@ end
 if #absent > 0 then return { 'absent', absent } end
 
 local id = next_id(state)
+local text = 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"'
+append(id, text, ARGV[6] .. ' ' .. history_ttl)
 save(state, ttl)
+call('PUBLISH', ARGV[1], text)
+-- The key is remembered once the message is out. The other way round, an error in between would have a client that sends
+-- its message again told that it had been delivered.
 if key ~= '' then
-  call('ZADD', KEYS[3], state.seq, mark)
-  call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(most))
+  call('ZADD', KEYS[3], state.seq, repeat_key)
+  call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(most_keys))
   call('PEXPIRE', KEYS[3], repeat_ttl)
 end
-emit(ARGV[1], id, 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"', ARGV[6] .. ' ' .. log_ttl)
-return { 'sent', id, number(state.version) }
+return { 'sent', id, integer(state.version) }

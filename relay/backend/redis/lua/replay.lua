@@ -1,21 +1,26 @@
--- ARGV: 1 and 2 epoch and sequence number of the last event known, 3 most entries, 4 sequence TTL (ms), 5 most bytes of them.
--- Returns {id, entries}: the room's newest id, and the log's next entries if that id is of the same epoch; the last of them
--- may go past what is wanted in bytes.
+-- Read one page of a room's history.
+-- Cost: O(page).
+--
+-- KEYS: see shared.lua.
+-- ARGV: 1 and 2 epoch and sequence number of the last event known, 3 most entries of the page, 4 state TTL (ms), 5 most bytes
+-- of the page.
+-- Returns {newest id of the room, entries}. There are entries only if that id is of the same epoch. The last entries may
+-- exceed the bytes: so the caller sees that there is too much.
 local epoch, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 local state = state_of(epoch, seq)
 local entries = {}
 if state.epoch ~= epoch then
   save(state, ARGV[4])
 elseif state.seq > seq then
-  local most, room, after = tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[1] .. '-' .. number(seq + 1)
-  -- A few at a time, as nobody knows how large they are.
+  local most, bytes_left, from = tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[1] .. '-' .. integer(seq + 1)
+  -- A few at a time, as an entry's size shows only when it is read.
   repeat
-    local few = call('XRANGE', KEYS[4], after, '+', 'COUNT', math.min(16, most - #entries))
+    local few = call('XRANGE', KEYS[4], from, '+', 'COUNT', math.min(16, most - #entries))
     for _, entry in ipairs(few) do
       entries[#entries + 1] = entry
-      room = room - #entry[2][2]
+      bytes_left = bytes_left - #entry[2][2]
     end
-    after = #few > 0 and '(' .. few[#few][1]
-  until #few < 16 or #entries >= most or room < 0
+    from = #few > 0 and '(' .. few[#few][1]
+  until #few < 16 or #entries >= most or bytes_left < 0
 end
 return { id_of(state), entries }

@@ -1,3 +1,7 @@
--- ARGV: 1 length of the list. Returns {id or '', roster}; changes nothing.
-local state = redis.call('EXISTS', KEYS[1]) == 1 and state_of(0, 0)
+-- Read the members of a room; writes nothing.
+-- Cost: O(members that are named).
+--
+-- KEYS: see shared.lua. ARGV: 1 most members that are named.
+-- Returns {newest id or '', {number of members, {peer, held-until, …}}}.
+local state = call('EXISTS', KEYS[1]) == 1 and state_of(0, 0)
 return { state and id_of(state) or '', roster(tonumber(ARGV[1])) }

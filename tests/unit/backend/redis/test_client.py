@@ -6,16 +6,17 @@ from contextlib import suppress
 
 import pytest
 
-from relay.backend.redis.client import ReconnectDelay, Reconnector, RedisClient
+from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer, RedisUnreachable, pack
+from relay.backend.redis.reconnect import ReconnectDelay, Reconnector
 from relay.backend.redis.scripts import ALL, PUBLISH
 from relay.model.errors import OutcomeUnknown, Unavailable
 from tests.unit.backend.redis.conftest import ScriptedRedis
 
 
-def client_of(server: ScriptedRedis, *, timeout: float = 0.5, waiting: int = 10) -> RedisClient:
+def client_of(server: ScriptedRedis, *, timeout: float = 0.5, waiting: int = 10, **callbacks) -> RedisClient:
     dialer = Dialer(server.url, timeout=timeout, name="test")
-    return RedisClient(dialer, timeout=timeout, waiting=waiting, on_reconnect=lambda: None)
+    return RedisClient(dialer, timeout=timeout, waiting=waiting, **{"on_reconnect": lambda: None} | callbacks)
 
 
 async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis) -> None:
@@ -145,12 +146,27 @@ async def test_what_is_given_up_is_not_delivered_later_by_the_system(server: Scr
                 await asyncio.sleep(0.005)
 
 
-async def test_a_refusal_is_told_with_its_words(server: ScriptedRedis) -> None:
-    async with client_of(server) as client:
+async def test_a_refusal_is_unavailable_in_words_of_the_relay(server: ScriptedRedis, caplog) -> None:
+    errors = []
+    async with client_of(server, on_error=lambda: errors.append(1)) as client:
         await client.call("PING")
         server.answer = lambda command: b"-OOM command not allowed\r\n"
-        with pytest.raises(Unavailable, match="OOM command not allowed"):
+        with pytest.raises(Unavailable) as raised:
             await client.call("SET", "a", "b")
+        assert raised.value.text == "Redis has no memory left (OOM)"
+    assert errors == [1]
+    assert "OOM command not allowed" in caplog.text
+
+
+async def test_a_script_that_fails_has_an_unknown_outcome(server: ScriptedRedis, caplog) -> None:
+    async with client_of(server) as client:
+        await client.call("PING")
+        server.answer = lambda command: b"-WRONGTYPE Operation script: 5f1d, on @user_script:7.\r\n"
+        with pytest.raises(OutcomeUnknown) as raised:
+            await client.run(PUBLISH, ("k",), "a")
+        assert "WRONGTYPE" not in raised.value.text
+        assert "user_script" not in raised.value.text
+    assert "@user_script:7" in caplog.text
 
 
 async def test_forgotten_scripts_are_loaded_again(server: ScriptedRedis) -> None:
@@ -214,16 +230,19 @@ async def test_who_fails_over_a_reply_keeps_nobody_from_theirs(server: ScriptedR
         await client.call("PING")
         client.send(pack("GET", 1), lambda reply: 1 / 0)
         assert await client.call("PING") == b"OK"
-    assert "was not dealt with" in caplog.text
+    assert "could not be handled" in caplog.text
 
 
 async def test_a_redis_that_wants_a_password_is_a_problem_that_is_logged_once(server: ScriptedRedis, caplog) -> None:
     server.answer = lambda command: b"-NOAUTH Authentication required.\r\n"
     with caplog.at_level(logging.WARNING, "relay.backend.redis"):
         async with client_of(server, timeout=0.4) as client:
-            with pytest.raises(Unavailable, match="NOAUTH"):
+            with pytest.raises(Unavailable) as raised:
                 await client.call("PING")
+            assert "NOAUTH" not in raised.value.text
+            assert client.problem == "Redis asks for a password (NOAUTH)"
     assert len(caplog.records) == 1
+    assert "NOAUTH Authentication required." in caplog.text
 
 
 def test_waiting_times_double_to_half_a_second_and_are_never_all_the_same() -> None:
@@ -243,7 +262,7 @@ async def test_it_can_be_closed_at_any_moment_of_connecting(server: ScriptedRedi
     assert client.task.done()
 
 
-@pytest.mark.parametrize("error", [None, RedisUnreachable("refused")])
+@pytest.mark.parametrize("error", [None, RedisUnreachable("refused", "refused")])
 async def test_keeping_a_link_ends_though_the_cancellation_got_lost_below(error: Exception | None) -> None:
     dialing = asyncio.Event()
 

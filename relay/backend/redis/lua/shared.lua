@@ -1,0 +1,112 @@
+-- The first part of every script that works on a room.
+--
+-- KEYS, of one room and so of one slot of a cluster:
+-- 1 meta: a hash of exactly two fields. "e" is the epoch. The other field is named by the membership version, and its value
+--   is the sequence number of the newest id. That name lets publish_fast.lua check a claim and count in one step.
+--   Nothing else may be stored here; rules of a room belong into the options.
+-- 2 presence: a hash, peer id -> "generation lease held-until current previous began". held-until is 0 while the member is
+--   connected, else the end of its hold (ms). current and previous are fingerprints of resume keys, or "-". began is the id
+--   with which the membership began.
+-- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
+-- 4 history: a stream of what was published, under its id.
+-- 5 options: a hash, reserved for rules of the room. No script reads or writes it yet.
+--
+-- The membership version is at least as high as every generation in the room, and rises whenever some member's claim may
+-- have ended.
+--
+-- An error in the middle of a script undoes nothing. So scripts read every key before their first write, since a key of the
+-- wrong type shows then; they append to the history first of all writes, as a stream can refuse an entry; and they publish
+-- last, but for remembering a key. "history" in ARGV is "most-entries TTL" (ms), "0 0" for none.
+
+local call = redis.call
+
+-- Lua would write a large number as 1.7e+15.
+local function integer(n) return string.format('%.0f', n) end
+
+local function now_us()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function now_ms() return math.floor(now_us() / 1000) end
+
+-- Whether the sender of a command has given it up (a time in ms, 0 for unknown). A command may be delayed on its way for
+-- minutes, by a stopped process or a stalled network; what it says may not be true any more.
+local function expired(deadline) return deadline ~= '0' and now_ms() > tonumber(deadline) end
+
+local function raise_version(state) state.version = math.max(state.version + 1, now_us()) end
+
+-- Reads the room's epoch, version and sequence number. A state that was lost, or is older than what the caller has seen of
+-- it (restored from a snapshot), begins a new epoch.
+local function state_of(seen_epoch, seen_seq)
+  local meta = call('HGETALL', KEYS[1])
+  local state = { epoch = 0, seq = 0, version = 0 }
+  for i = 1, #meta, 2 do
+    if meta[i] == 'e' then
+      state.epoch = tonumber(meta[i + 1])
+    elseif tonumber(meta[i]) then
+      -- Any other field was written by another program, and is ignored.
+      state.counter, state.version, state.seq = meta[i], tonumber(meta[i]), tonumber(meta[i + 1])
+    end
+  end
+  if state.epoch == 0 or seen_epoch > state.epoch or (seen_epoch == state.epoch and seen_seq > state.seq) then
+    state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1), 0
+    raise_version(state)
+    call('DEL', KEYS[3], KEYS[4])
+  end
+  return state
+end
+
+local function save(state, ttl)
+  local counter = integer(state.version)
+  if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end
+  call('HSET', KEYS[1], 'e', integer(state.epoch), counter, integer(state.seq))
+  call('PEXPIRE', KEYS[1], ttl)
+end
+
+local function id_of(state) return integer(state.epoch) .. '-' .. integer(state.seq) end
+
+local function next_id(state)
+  state.seq = state.seq + 1
+  return id_of(state)
+end
+
+-- Adds an event to the history, ahead of all other writes.
+local function append(id, text, history)
+  local most, ttl = string.match(history, '^(%S+) (%S+)$')
+  if most ~= '0' then
+    call('XADD', KEYS[4], 'MAXLEN', '~', most, id, 'e', text)
+    call('PEXPIRE', KEYS[4], ttl)
+  end
+end
+
+local function parse_entry(text)
+  local generation, lease, held, current, previous, began =
+    string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  return { generation = tonumber(generation), lease = lease, held = tonumber(held),
+    current = current, previous = previous, began = began }
+end
+
+local function read_entry(peer)
+  local text = call('HGET', KEYS[2], peer)
+  return text and parse_entry(text) or nil
+end
+
+local function write_entry(peer, entry)
+  local text = table.concat(
+    { integer(entry.generation), entry.lease, integer(entry.held), entry.current, entry.previous, entry.began }, ' ')
+  call('HSET', KEYS[2], peer, text)
+end
+
+-- The number of members and a flat list of peer, held-until, …: of all members, or of any so many in a larger room.
+local function roster(limit)
+  local count = call('HLEN', KEYS[2])
+  local flat
+  if count > limit then
+    flat = call('HRANDFIELD', KEYS[2], limit, 'WITHVALUES')
+  else
+    flat = call('HGETALL', KEYS[2])
+  end
+  for i = 2, #flat, 2 do flat[i] = string.match(flat[i], '^%S+ %S+ (%S+)') end
+  return { count, flat }
+end

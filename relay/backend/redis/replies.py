@@ -1,0 +1,125 @@
+"""Redis's error replies, and what they mean for the caller.
+
+Redis's own text (with Lua lines and hashes) goes to the operator's log, and never to a client, which gets an error with
+a text of the relay.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from relay.limits import Clock
+from relay.logs import escape
+from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
+
+log = logging.getLogger("relay.backend.redis")
+
+_LOG_INTERVAL = 10.0
+"""Seconds between two log lines about errors of the same code: each command of each client may get one."""
+
+_LOGGED_CODES = 100
+_LOGGED_CHARACTERS = 300
+
+REFUSALS = {
+    "OOM": "Redis has no memory left",
+    "READONLY": "this Redis is a replica, which takes no writes",
+    "MISCONF": "Redis cannot save to its disk, and takes no writes",
+    "NOREPLICAS": "Redis has too few replicas, and takes no writes",
+    "MASTERDOWN": "this Redis is a replica that has lost its master",
+    "LOADING": "Redis is still loading its data",
+    "BUSY": "Redis is busy with a script",
+    "NOAUTH": "Redis asks for a password",
+    "WRONGPASS": "Redis does not accept the user or the password",
+    "NOPERM": "the Redis user lacks a permission",
+    "NOSCRIPT": "Redis does not keep the relay's scripts",
+    "MOVED": "this Redis is a part of a cluster",
+    "CLUSTERDOWN": "the Redis cluster is down",
+    "CROSSSLOT": "this Redis is a part of a cluster",
+}
+"""Codes with which Redis refuses a command or a script that has not had any effect, and what each one means.
+
+Redis raises the first four inside a script as well, but only at its first write: that a later one may exceed the memory
+limit, for instance, it accepts, since it could not undo the earlier ones. All others come before a script begins.
+"""
+
+_AT_FIRST_WRITE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS"})
+
+_IN_SCRIPT = " script: "
+"""Part of the text of each error that was raised inside a script, ahead of the script's hash."""
+
+
+class ScriptFailed(OutcomeUnknown):
+    """A script ended with an error: part of what it does may have happened. The operator's log has Redis's text."""
+
+    def __init__(self) -> None:
+        super().__init__("the relay's request failed inside Redis; it may have been carried out in part")
+
+
+def code_of(text: str) -> str:
+    """Return the code at the beginning of an error reply."""
+    return text.partition(" ")[0]
+
+
+def meaning_of(text: str) -> str:
+    """Say in words of the relay what an error reply means, with its code if that is a known one."""
+    code = code_of(text)
+    return f"{REFUSALS[code]} ({code})" if code in REFUSALS else "Redis answered with an error; the log has its text"
+
+
+class ErrorReplies:
+    """Makes errors of error replies; calls `on_error` for each, and logs one in ten seconds of each code."""
+
+    def __init__(self, on_error: Callable[[], object], clock: Clock = time.monotonic) -> None:
+        self._on_error = on_error
+        self._clock = clock
+        self._logged: dict[str, float] = {}
+        self._unlogged = 0
+
+    def error_of(self, reply: Any, *, script: bool) -> RelayError | None:
+        """Return the error that a reply is, if it is one: `Unavailable` if the command certainly had no effect.
+
+        A plain command that gets an error reply had none. A script may have had one, unless Redis refused it.
+        """
+        if isinstance(reply, RelayError):
+            return reply
+        if not isinstance(reply, Exception):
+            return None
+        text = str(reply)
+        self._record(text)
+        if script and not _refused(text):
+            return ScriptFailed()
+        return Unavailable(meaning_of(text))
+
+    def unexpected(self, reply: Any) -> RelayError:
+        """Return the error for a reply that is none of those that a script gives."""
+        self._record(f"unexpected reply {reply!r}")
+        return ScriptFailed()
+
+    def _record(self, text: str) -> None:
+        self._on_error()
+        code, now = code_of(text), self._clock()
+        if now - self._logged.get(code, -_LOG_INTERVAL) < _LOG_INTERVAL:
+            self._unlogged += 1
+            return
+        if len(self._logged) >= _LOGGED_CODES:
+            # A server that makes new codes up is no Redis, but must not fill the memory either.
+            self._logged.clear()
+        self._logged[code] = now
+        unlogged, self._unlogged = self._unlogged, 0
+        log.error(
+            "Redis answered with an error, and the command failed: %s (%d more errors since the last of these lines)",
+            escape(text[:_LOGGED_CHARACTERS]), unlogged,
+        )  # fmt: skip
+
+
+def is_noscript(reply: Any) -> bool:
+    """Tell whether a reply says that Redis does not have the script."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+
+
+def _refused(text: str) -> bool:
+    code = code_of(text)
+    return code in REFUSALS and (code in _AT_FIRST_WRITE or _IN_SCRIPT not in text)
