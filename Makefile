@@ -1,7 +1,8 @@
 # Everything a checkout needs: `make help` lists it.
 
 PYTHON ?= python3
-VENV := .venv
+# Each interpreter that is named has a virtual environment of its own.
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CONFORMANCE := tests/conformance
@@ -9,23 +10,42 @@ BROWSER := tests/browser
 BENCH := tests/bench
 BENCH_VENV := build/bench/venv
 
-# What `make test` needs from the system, as command:package.
+# What the tests need from the system, as command:package.
 TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy
-# Where Debian puts haproxy, and users do not look.
+# Debian's place of haproxy, which is not in the PATH of every user.
 export PATH := $(PATH):/usr/sbin
+# Processes that run tests side by side; tests mostly wait.
+JOBS ?= 4
+# The tests of one file run in one process, in their order: they may share what is costly. The slow folders come first.
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+PACKAGES := $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed
+# The image of a system without anything, in which `make test-container` runs everything.
+IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test coverage test-deploy chaos bench bench-quick bench-parts lint format lock tools clean
+.PHONY: help run test test-gateways test-container test-deploy coverage chaos bench bench-quick bench-parts bench-compare lint format lock tools clean
 
 help: ## List what can be made.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 21
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
 
 run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 	@exec $(BIN)/relay serve $(ARGS)
 
-test: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed ## Run the whole test suite; ARGS="-k name" passes options.
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
+	$(PYTEST) -m "not gateways or smoke" $(ARGS)
+
+test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests with real clients and browsers; `make test` has one case of each.
+	$(PYTEST) -m gateways $(ARGS)
+
+test-container: ## Run .ci/run in a new container of IMAGE (debian:trixie), on what is committed.
+	git archive HEAD | $(ENGINE) run --rm --interactive --shm-size=1g $(CONTAINER) $(IMAGE) sh -euc '$(IN_CONTAINER)'
+
+# CONTAINER passes options to the engine's `run`, such as --env and --volume.
+ENGINE ?= docker
+IN_CONTAINER = export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update --quiet; apt-get install --quiet --yes --no-install-recommends python3 python3-venv make; \
+	mkdir /relay; cd /relay; tar --extract --file=-; ARGS="$(ARGS)" .ci/run
 
 coverage: $(VENV)/.installed-dev tools ## Report how much of the core the unit and contract tests run, per package.
 	@mkdir -p build/coverage
@@ -35,22 +55,25 @@ coverage: $(VENV)/.installed-dev tools ## Report how much of the core the unit a
 test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker, and test it; ARGS="--record" keeps the table.
 	$(BIN)/python -m pytest tests/deploy $(ARGS)
 
-# Beside an engine with compose v2, which is whoever runs it to bring.
+# It also needs an engine with compose v2, which this command does not install.
 test-deploy: TOOLS := curl:curl iptables:iptables nsenter:util-linux script:bsdutils systemd-analyze:systemd
 
-bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, some hours; ARGS="--only ws" for less.
+bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, for hours; ARGS="--only ws" for less.
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
 
 bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
 	$(BENCH_VENV)/bin/python -m tests.bench --quick $(ARGS)
 
-bench-parts: $(VENV)/.installed-dev tools ## Measure a message's Python and its Redis apart, in seconds: to compare two versions.
+bench-parts: $(VENV)/.installed-dev tools ## Measure the Python and the Redis part of a message separately, in seconds.
 	$(BIN)/python -m tests.bench.parts
 
-# The peers install themselves; what is missing of their tools leaves their rows out.
-bench bench-quick: TOOLS := redis-server:redis-server cc:build-essential
+bench-compare: $(VENV)/.installed-dev $(BENCH_VENV)/.installed tools ## Compare the speed with that of BASE (a revision or a folder), alternating; some minutes.
+	$(BIN)/python -m tests.bench.compare $(BASE) $(ARGS)
 
-chaos: $(VENV)/.installed-dev tools ## Strike with every fault, again and again, and count; ARGS="--soak 15" for minutes of churn.
+# The peers install themselves; a peer whose tools are missing is left out of the results.
+bench bench-quick bench-compare: TOOLS := redis-server:redis-server cc:build-essential
+
+chaos: $(VENV)/.installed-dev tools ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downwards.
@@ -59,7 +82,7 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downw
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.installed-dev ## Bring the code into shape.
+format: $(VENV)/.installed-dev ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -75,10 +98,17 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
-clean: ## Remove what was made.
-	rm -rf $(VENV) build dist $(CONFORMANCE)/node_modules $(BROWSER)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove everything that these commands have made.
+	rm -rf .venv .venv-* build dist $(CONFORMANCE)/node_modules $(BROWSER)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The virtual environment, from the lock files alone.
+
+# It is made anew when the interpreter of this name has another version than the one that made it.
+VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+MADE_WITH := $(shell sed -n 's/^version = //p' $(VENV)/pyvenv.cfg 2>/dev/null)
+ifneq ($(MADE_WITH),$(or $(VERSION),$(MADE_WITH)))
+$(shell rm -f $(VENV)/.made $(VENV)/.installed $(VENV)/.installed-dev)
+endif
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -106,7 +136,7 @@ $(BENCH_VENV)/.installed: $(BENCH)/peers/requirements.lock | $(VENV)/.made
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<
 	@touch $@
 
-# What is not Python.
+# Programs and packages that are not Python.
 
 tools:
 	@missing=; for tool in $(TOOLS); do \
@@ -117,7 +147,7 @@ tools:
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends $$missing; \
 	else \
-		echo "This needs what is not installed here. On Debian and Ubuntu, as root:" >&2; \
+		echo "Programs are missing here. On Debian and Ubuntu, as root:" >&2; \
 		echo "    apt-get install$$missing" >&2; exit 1; \
 	fi
 

@@ -1,8 +1,9 @@
-"""Fixtures for every test that wants a real server."""
+"""Fixtures for every test that needs a real server, and the two stages of the suite."""
 
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,25 @@ MakeClient = Callable[..., Awaitable[Client]]
 settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relay")
 
+_GATEWAYS = ("browser", "conformance")
+"""The folders whose tests drive real clients and browsers: the stage `make test-gateways`."""
+
+_WITHOUT_CLIENTS = ("conformance/autobahn", "conformance/test_engineio_protocol.py")
+"""Protocol suites in these folders that need no client program; they are quick, and `make test` runs them."""
+
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the stage `make test-gateways`; those marked `smoke` run in `make test` as well."""
+    for item in items:
+        if _is_below(item.path, _GATEWAYS) and not _is_below(item.path, _WITHOUT_CLIENTS):
+            item.add_marker("gateways")
+
+
+def _is_below(path: Path, places: Iterable[str]) -> bool:
+    return any(path.is_relative_to(Path(__file__).parent / place) for place in places)
 
 
 @pytest.fixture(scope="session")

@@ -190,6 +190,13 @@ SCENES = (
 )
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+SMOKE = datachannel_carries_text_both_ways
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [pytest.param(scene, marks=[pytest.mark.smoke] if scene is SMOKE else []) for scene in SCENES],
+    ids=lambda scene: scene.__name__,
+)
 async def test_library(scene: Scene, begun: dict[Scene, asyncio.Task[None]]) -> None:
     await begun[scene]

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 Fleet = tuple[Relay, Relay]
 
 
+@pytest.mark.smoke
 async def test_one_connection_carries_several_rooms(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
     a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws], frames=True) for relay in fleet]
     for tab, peer in ((a, "ann"), (b, "ben")):

@@ -55,7 +55,7 @@ def packages() -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
-@pytest.mark.parametrize("path", ["/", "/rooms/meeting-42"])
+@pytest.mark.parametrize("path", ["/", pytest.param("/rooms/meeting-42", marks=pytest.mark.smoke)])
 async def test_two_plain_clients_on_two_workers_hear_each_other(pair: tuple[Relay, Relay], path: str) -> None:
     ann = await NodeClient.open(pair[0].ws + path, "31337", "4711")
     ben = await NodeClient.open(pair[1].ws + path, "4711", "31337")

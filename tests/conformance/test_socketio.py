@@ -57,6 +57,7 @@ async def plain(relay: Relay, room: str, query: str = "") -> Plain:
     return client
 
 
+@pytest.mark.smoke
 async def test_the_snippets_of_the_seed_over_two_workers(workers: tuple[Relay, Relay], node: Node) -> None:
     ann, ben = await node.open("4", workers[0].http), await node.open("4", workers[1].http)
     ann.emit("message", DATA)
