@@ -1,4 +1,4 @@
-"""The pages over a worker that does what a test tells it to."""
+"""Fixtures: the pages over a scripted worker."""
 
 from tests.unit.http.conftest import site
 

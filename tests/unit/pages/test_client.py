@@ -1,4 +1,4 @@
-"""relay.js: its own tests, which Node runs; and what it shares with the protocol's tables and the Python client."""
+"""relay.js: runs its tests in Node, and compares its tables with those of the protocol and the Python client."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ def test_in_node() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_knows_after_which_closes_to_stay_away() -> None:
+def test_the_final_close_codes_are_those_of_the_protocol() -> None:
     (final,) = re.findall(r"FINAL = new Set\(\[([0-9, ]+)\]\)", ERRORS)
     codes = {int(code) for code in final.split(",")}
     for reason in CLOSE_REASONS:
@@ -29,6 +29,6 @@ def test_it_knows_after_which_closes_to_stay_away() -> None:
     assert f"REPLACED = {REPLACED.code}" in ERRORS
 
 
-def test_it_sends_again_after_the_same_errors_as_the_python_client() -> None:
+def test_the_errors_after_which_it_sends_again_are_those_of_the_python_client() -> None:
     (again,) = re.findall(r"SEND_AGAIN = new Set\(\[([^\]]+)\]\)", ERRORS)[:1]
     assert set(re.findall(r"'(\w+)'", again)) == SEND_AGAIN

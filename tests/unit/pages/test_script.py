@@ -1,4 +1,4 @@
-"""How relay.js is put together and served."""
+"""How relay.js is joined from its modules and served."""
 
 import gzip
 import re
@@ -18,7 +18,7 @@ CLIENT = Path(script.__file__).parent / "client"
 PATHS = ("/relay.js", "/relay.mjs", "/relay.d.ts")
 
 
-def test_every_module_is_in_it_once() -> None:
+def test_every_module_is_in_the_script_once() -> None:
     assert sorted(f"{name}.js" for name in script.MODULES) == sorted(path.name for path in CLIENT.iterdir())
     for name in script.MODULES:
         needed = re.findall(r"from '\./(\w+)\.js'", read(f"client/{name}.js"))
@@ -26,7 +26,7 @@ def test_every_module_is_in_it_once() -> None:
 
 
 @pytest.mark.parametrize(("name", "make"), [("relay.js", script.as_script), ("relay.mjs", script.as_module)])
-def test_both_forms_are_javascript_without_a_trace_of_the_modules(tmp_path: Path, name: str, make) -> None:
+def test_both_forms_are_valid_javascript_without_imports(tmp_path: Path, name: str, make) -> None:
     path = tmp_path / name
     path.write_text(make())
     subprocess.run([require("node"), "--check", path], check=True)
@@ -36,14 +36,14 @@ def test_both_forms_are_javascript_without_a_trace_of_the_modules(tmp_path: Path
     assert make().startswith(f"// relay.js {__version__}")
 
 
-def test_its_size_is_what_the_readme_says() -> None:
+def test_the_size_is_that_of_the_readme() -> None:
     (stated,) = re.findall(r"(\d+) KB compressed", README)
     size = len(gzip.compress(script.as_script().encode(), mtime=0)) / 1000
     assert int(stated) - 1 < size <= int(stated)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_pages_of_any_origin_may_load_it_and_keep_it(site: MakeSite, path: str) -> None:
+async def test_pages_of_any_origin_may_load_and_cache_it(site: MakeSite, path: str) -> None:
     here = site(allowed_origins=("https://app.example",), pages="off")
     answer = await here.get(path, headers={"Origin": "https://elsewhere.example", "Accept-Encoding": "identity"})
     assert answer.status_code == 200
@@ -57,7 +57,7 @@ async def test_pages_of_any_origin_may_load_it_and_keep_it(site: MakeSite, path:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_who_has_it_is_told_so(site: MakeSite, path: str) -> None:
+async def test_a_client_with_the_current_version_gets_304(site: MakeSite, path: str) -> None:
     here = site()
     plain = await here.get(path, headers={"Accept-Encoding": "br, gzip;q=0"})
     packed = await here.get(path, headers={"Accept-Encoding": "gzip"})

@@ -1,4 +1,4 @@
-"""The pages: who gets them, with what around them, and whose address stands in them."""
+"""The pages: content negotiation, security headers, and the address that they show."""
 
 import html
 import re
@@ -30,11 +30,11 @@ class Asked:
         ("text/html;q=0.9, application/json", True),
     ],
 )
-def test_a_browser_wants_a_page_and_a_program_does_not(accept: str | None, page: bool) -> None:
+def test_browsers_get_the_page_and_programs_get_json(accept: str | None, page: bool) -> None:
     assert wants_page(Asked(accept)) == page  # type: ignore[arg-type]
 
 
-async def test_both_are_at_the_root(site: MakeSite) -> None:
+async def test_the_root_serves_page_and_json(site: MakeSite) -> None:
     here = site()
     page = await here.get("/", headers={"Accept": BROWSER})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -46,7 +46,7 @@ async def test_both_are_at_the_root(site: MakeSite) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/demo"])
-async def test_a_page_is_fenced_in(site: MakeSite, path: str) -> None:
+async def test_the_policy_of_a_page_is_strict_and_kept(site: MakeSite, path: str) -> None:
     page = await site().get(path, headers={"Accept": BROWSER})
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
@@ -55,7 +55,7 @@ async def test_a_page_is_fenced_in(site: MakeSite, path: str) -> None:
     assert page.headers["referrer-policy"] == "no-referrer"
     assert page.headers["x-content-type-options"] == "nosniff"
     assert page.headers["permissions-policy"] == "camera=(self), microphone=(self)"
-    # What the policy forbids is not even tried.
+    # The page itself has nothing that the policy forbids.
     text = re.sub("<pre.*?</pre>", "", page.text, flags=re.DOTALL)
     assert not re.search(r"<script(?![^>]* src=)[^>]*>|<style|\son[a-z]+=| style=|javascript:", text)
     loaded = re.findall(r'(?:src|href)="([^"#]+)"', text)
@@ -63,7 +63,7 @@ async def test_a_page_is_fenced_in(site: MakeSite, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOADED)
-async def test_what_pages_load_is_there(site: MakeSite, name: str) -> None:
+async def test_files_of_the_pages_are_served(site: MakeSite, name: str) -> None:
     answer = await site().get(f"/pages/{name}")
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-cache"
@@ -71,14 +71,14 @@ async def test_what_pages_load_is_there(site: MakeSite, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/demo", *[f"/pages/{name}" for name in LOADED]])
-async def test_they_can_be_switched_off(site: MakeSite, path: str) -> None:
+async def test_pages_can_be_turned_off(site: MakeSite, path: str) -> None:
     here = site(pages="off")
     assert (await here.get(path)).status_code == 404
     assert (await here.get("/", headers={"Accept": BROWSER})).json()["name"] == "relay"
 
 
 async def shown(here, **headers: str) -> str:
-    """The address that the page shows."""
+    """Return the address that the page shows."""
     page = await here.get("/", headers={"Accept": BROWSER} | headers)
     (address,) = re.findall(r'<code id="address">(.*?)</code>', page.text)
     assert page.text.count(address) > 3
@@ -86,7 +86,7 @@ async def shown(here, **headers: str) -> str:
 
 
 @pytest.mark.parametrize("host", ["relay.example", "RELAY.example:8443", "127.0.0.1:1", "[::1]:8888", "localhost"])
-async def test_the_address_is_where_the_page_was_asked_for(site: MakeSite, host: str) -> None:
+async def test_the_page_shows_the_address_of_the_request(site: MakeSite, host: str) -> None:
     assert await shown(site(), Host=host) == f"ws://{host}"
 
 
@@ -107,16 +107,16 @@ async def test_the_address_is_where_the_page_was_asked_for(site: MakeSite, host:
         "a;b",
     ],
 )
-async def test_what_is_no_host_is_not_repeated(site: MakeSite, host: str) -> None:
+async def test_an_invalid_host_is_not_repeated(site: MakeSite, host: str) -> None:
     assert await shown(site(port=1234), Host=host) == "ws://localhost:1234"
 
 
-async def test_an_address_that_no_policy_can_name_is_the_page_s_own(site: MakeSite) -> None:
+async def test_an_ipv6_address_is_covered_by_self(site: MakeSite) -> None:
     page = await site().get("/demo", headers={"Host": "[::1]:8888"})
     assert "connect-src 'self';" in page.headers["content-security-policy"]
 
 
-async def test_the_setting_knows_better(site: MakeSite) -> None:
+async def test_the_setting_public_url_wins(site: MakeSite) -> None:
     here = site(public_url="https://signal.example/relay/")
     assert await shown(here, Host="internal:8888") == "wss://signal.example/relay"
     page = await here.get("/demo", headers={"Host": "internal:8888"})

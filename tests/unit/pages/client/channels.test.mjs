@@ -7,7 +7,7 @@ import { FakeSocket, begin, client, end, pass, settle } from './relay.mjs';
 beforeEach(begin);
 afterEach(end);
 
-test('a channel is opened in the default room, hears its own, and sends from the first moment on', async () => {
+test('a channel opens in the default room, receives its own messages, and queues what is sent before the welcome', async () => {
   const heard = [];
   const opened = [];
   const socket = client().openSocket({ onmessage: (message) => heard.push(message), onopen: () => opened.push(true) });
@@ -28,13 +28,13 @@ test('a channel is opened in the default room, hears its own, and sends from the
   assert.deepEqual(heard, [{ offer: 1 }]);
 });
 
-test('the library’s own channel serves where none is named, and the address names the room', () => {
+test('without a channel in the options the library’s own is used, and the address names the room', () => {
   const connection = { channel: 4711, openSignalingChannel: client('ws://relay/rooms/a%2Bb').openSignalingChannel };
   assert.equal(connection.openSignalingChannel({}).channel, '4711');
   assert.equal(FakeSocket.last.url.pathname, '/rooms/a%2Bb');
 });
 
-test('further channels are told to the relay, and open when it has heard', async () => {
+test('a further channel is subscribed to, and opens after the answer', async () => {
   const relay = client();
   const opened = [];
   relay.openSocket({ channel: 'one' });
@@ -42,7 +42,7 @@ test('further channels are told to the relay, and open when it has heard', async
   await settle();
   const two = relay.openSocket({ channel: 'two', onopen: () => opened.push('two') });
   two.send('come to two');
-  // The relay hears of the channel before anybody else can.
+  // The subscription leaves before the first message on the channel.
   assert.deepEqual(FakeSocket.last.sent.map(({ type }) => type), ['subscribe', 'publish']);
   const [{ key, channels }] = FakeSocket.last.frames('subscribe');
   assert.deepEqual([channels, opened], [['two'], []]);
@@ -52,7 +52,7 @@ test('further channels are told to the relay, and open when it has heard', async
   assert.deepEqual(opened, ['two']);
 });
 
-test('a channel that was being told when the connection broke is in the next address', async () => {
+test('a channel whose subscription was lost with the connection is in the next address', async () => {
   const relay = client();
   const opened = [];
   relay.openSocket({ channel: 'one' });
@@ -70,7 +70,7 @@ test('a channel that was being told when the connection broke is in the next add
   assert.deepEqual(opened, ['two']);
 });
 
-test('more channels than fit in an address are told after the welcome', async () => {
+test('channels that do not fit in an address are subscribed to after the welcome', async () => {
   const relay = client();
   for (let number = 0; number < 100; number++) relay.openSocket({ channel: `channel-with-a-long-name-${number}` });
   FakeSocket.last.welcome();
@@ -82,7 +82,7 @@ test('more channels than fit in an address are told after the welcome', async ()
   assert.equal(FakeSocket.last.frames('subscribe')[0].channels.length, 100);
 });
 
-test('more channels than the relay allows: it sends all, and what is not ours is dropped here', async () => {
+test('beyond the limit of channels the relay sends all, and the client drops the others', async () => {
   const relay = client();
   const heard = [];
   relay.openSocket({ channel: 'one', onmessage: (message) => heard.push(message) });
@@ -98,7 +98,7 @@ test('more channels than the relay allows: it sends all, and what is not ours is
   assert.deepEqual(heard, [1]);
 });
 
-test('the connection of the channels is one of those that are dropped', () => {
+test('drop includes the connection of the channels', () => {
   const relay = client();
   relay.openSocket({ channel: 'one' });
   const { last: first } = FakeSocket;
@@ -107,7 +107,7 @@ test('the connection of the channels is one of those that are dropped', () => {
   assert.equal(first.closed, 4001);
 });
 
-test('a room that is refused is no rejection that nobody handles', async (context) => {
+test('a refused room is reported, and is no unhandled rejection', async (context) => {
   const reported = [];
   globalThis.reportError = ({ code }) => reported.push(code);
   context.after(() => delete globalThis.reportError);

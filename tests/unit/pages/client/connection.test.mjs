@@ -1,4 +1,4 @@
-// A connection that carries rooms, over a relay that says what it is told to.
+// Connections, over a relay whose frames the tests write.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
@@ -7,7 +7,7 @@ import { FakeSocket, begin, client, end, listen, pass, settle } from './relay.mj
 beforeEach(begin);
 afterEach(end);
 
-test('it comes back with its place and key, and sends again what was not acknowledged', async () => {
+test('a lost connection is resumed with position and key, and unacknowledged envelopes are sent again', async () => {
   const room = client().join('r', { channels: ['a b'] });
   const events = listen(room);
   const sent = room.send('x');
@@ -30,7 +30,7 @@ test('it comes back with its place and key, and sends again what was not acknowl
   assert.deepEqual([room.id, room.resent, room.duplicates, room.peer], ['1-10', 1, 0, 'me']);
 });
 
-test('a first welcome that got lost is asked for with the same key and peer', () => {
+test('after a lost first welcome the client joins again with the same key and peer', () => {
   client().join('r');
   const { last: first } = FakeSocket;
   first.end(1006);
@@ -40,7 +40,7 @@ test('a first welcome that got lost is asked for with the same key and peer', ()
   assert.equal(FakeSocket.last.url.href, first.url.href);
 });
 
-test('waits grow with every failure up to a bound, and begin anew after a welcome; each tries the next address', () => {
+test('delays double up to a bound and restart after a welcome; each attempt uses the next address', () => {
   const room = client(['ws://one', 'wss://two/path/']).join('r');
   const delays = [];
   room.on('reconnecting', ({ delay }) => delays.push(delay));
@@ -55,7 +55,7 @@ test('waits grow with every failure up to a bound, and begin anew after a welcom
   assert.equal(delays.at(-1), 250);
 });
 
-test('one that is sent elsewhere comes back soon', () => {
+test('after close code 1001 the client reconnects soon', () => {
   const room = client().join('r');
   FakeSocket.last.welcome();
   for (let round = 0; round < 3; round++) {
@@ -83,7 +83,7 @@ for (const [code, name] of [[4500, 'replaced'], [4502, 'bad_request'], [1009, 't
   });
 }
 
-test('a refused join says why, and is final or not as its close code says', async () => {
+test('a refused join has the reason of the error, and the close code decides whether it is final', async () => {
   const room = client().join('r');
   FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'r' });
   FakeSocket.last.end(4501, 'peer_taken');
@@ -98,7 +98,7 @@ test('a refused join says why, and is final or not as its close code says', asyn
   assert.deepEqual(events.at(-1), ['open', true]);
 });
 
-test('a place that its own late attempt took over is taken back, with the key of that attempt', () => {
+test('a membership that a late attempt of the same client took over is reclaimed with the key of that attempt', () => {
   const room = client().join('r');
   const events = listen(room);
   FakeSocket.last.welcome();
@@ -117,7 +117,7 @@ test('a place that its own late attempt took over is taken back, with the key of
   assert.deepEqual(events.at(-1), ['close', 'replaced']);
 });
 
-test('who hears nothing asks, and connects anew without an answer, with a code that is no goodbye', () => {
+test('a silent connection is pinged, then closed with a code that is no goodbye', () => {
   client().join('r');
   const { last: first } = FakeSocket;
   first.welcome();
@@ -136,7 +136,7 @@ test('who hears nothing asks, and connects anew without an answer, with a code t
   assert.equal(FakeSocket.made.length, 2);
 });
 
-test('a connection that never opens, or never welcomes, is given up', () => {
+test('a connection without a welcome is given up', () => {
   client().join('r');
   pass(10_000);
   assert.equal(FakeSocket.made[0].closed, 4001);
@@ -144,7 +144,7 @@ test('a connection that never opens, or never welcomes, is given up', () => {
   assert.equal(FakeSocket.made.length, 2);
 });
 
-test('a connection that fails is a connection that ends, before and after it is left', async () => {
+test('a connection that fails ends, before and after the room was left', async () => {
   const room = client().join('r');
   const events = listen(room);
   FakeSocket.last.fail();
@@ -156,7 +156,7 @@ test('a connection that fails is a connection that ends, before and after it is 
   assert.equal(FakeSocket.made.length, 2);
 });
 
-test('a change of network is looked into at once', () => {
+test('a change of network is checked at once', () => {
   const target = new EventTarget();
   globalThis.addEventListener = target.addEventListener.bind(target);
   globalThis.removeEventListener = target.removeEventListener.bind(target);
@@ -178,7 +178,7 @@ test('a change of network is looked into at once', () => {
   }
 });
 
-test('several rooms share a connection; each is joined by a command and returns by one', () => {
+test('several rooms share a connection; each is joined and resumed by a command', () => {
   const relay = client();
   const [one, two] = [relay.join('one'), relay.join('two', { presence: false })];
   const events = listen(two);
@@ -194,7 +194,7 @@ test('several rooms share a connection; each is joined by a command and returns 
   two.send('x');
   const [frame] = first.frames('publish');
   assert.equal(frame.room, 'two');
-  // Errors may name no room: their key does.
+  // An error may lack the room: its key identifies the room.
   first.say({ type: 'error', code: 'unavailable', text: '', about: 'envelope', key: frame.key });
   assert.equal(first.frames('publish').length, 1);
   pass(100);
@@ -208,7 +208,7 @@ test('several rooms share a connection; each is joined by a command and returns 
   assert.equal(two.connected, false);
 });
 
-test('a room that cannot be joined leaves the others alone', async () => {
+test('a room that cannot be joined does not affect the others', async () => {
   const relay = client();
   const [one, two] = [relay.join('one'), relay.join('two')];
   FakeSocket.last.welcome();
@@ -236,7 +236,7 @@ test('a connection whose own room is refused goes on with the other rooms', asyn
   assert.equal((await two.ready).name, 'two');
 });
 
-test('a connection whose own room is full lets another room go first', () => {
+test('after its own room was full, the next connection begins with another room', () => {
   const relay = client();
   const [one, two] = [relay.join('one'), relay.join('two')];
   FakeSocket.last.say({ type: 'error', code: 'room_full', text: 'full', about: 'join', room: 'one' });
@@ -262,7 +262,7 @@ test('an attempt that the relay has refused cannot arrive late', () => {
   assert.equal(room.closed.code, 'replaced');
 });
 
-test('who drops the connection when told of it loses no other room', () => {
+test('a listener that drops the connection loses no other room', () => {
   const relay = client();
   const [one, two] = [relay.join('one'), relay.join('two')];
   one.on('open', () => relay.drop());
@@ -274,7 +274,7 @@ test('who drops the connection when told of it loses no other room', () => {
   assert.deepEqual([one.connected, two.closed], [true, undefined]);
 });
 
-test('a room that is entered as another is refused waits for the next connection, of which there is one', () => {
+test('a room that is joined while another is refused waits for the one next connection', () => {
   const relay = client();
   const [one] = [relay.join('one'), relay.join('two')];
   one.on('close', () => relay.join('three'));
@@ -286,7 +286,7 @@ test('a room that is entered as another is refused waits for the next connection
   assert.deepEqual(FakeSocket.last.frames('join').map(({ room }) => room), ['three']);
 });
 
-test('leaving waits for what is on its way, says goodbye, and closes when nobody is left', async () => {
+test('leaving waits for acknowledgements, sends leave, and closes the connection of the last room', async () => {
   const relay = client();
   const room = relay.join('r');
   FakeSocket.last.welcome();
@@ -304,7 +304,7 @@ test('leaving waits for what is on its way, says goodbye, and closes when nobody
   assert.equal(room.closed.code, 'left');
 });
 
-test('a room that is left before its connection is there holds up no other', async () => {
+test('a room that is left before the connection opens does not delay the others', async () => {
   const relay = client();
   const [one, two] = [relay.join('one'), relay.join('two')];
   const { last: first } = FakeSocket;
@@ -316,7 +316,7 @@ test('a room that is left before its connection is there holds up no other', asy
   assert.equal(two.connected, true);
 });
 
-test('a room that is left while it is being joined is left at the relay as well', async () => {
+test('a room that is left while it is joined is left at the relay as well', async () => {
   const relay = client();
   const two = (relay.join('one'), relay.join('two'));
   const events = listen(two);
@@ -328,13 +328,13 @@ test('a room that is left while it is being joined is left at the relay as well'
   assert.equal(goodbye.room, 'two');
   pass(2000);
   await left;
-  // Too late to be of interest.
+  // The answers arrive too late.
   FakeSocket.last.say({ type: 'welcome', peer: 'me', room: 'two', id: '2-1', resume: 'key-two', first: false, key });
   FakeSocket.last.say({ type: 'left', room: 'two', key: goodbye.key });
   assert.deepEqual(events, [['close', 'left']]);
 });
 
-test('leaving without a relay takes no longer than it may', async () => {
+test('leaving without an answer ends after closeTimeout', async () => {
   const room = client().join('r');
   FakeSocket.last.welcome();
   const sent = room.send('x');
@@ -346,13 +346,13 @@ test('leaving without a relay takes no longer than it may', async () => {
   await assert.rejects(sent, { code: 'left' });
 });
 
-test('whoever is no relay is left alone', async () => {
+test('an address without a relay is given up', async () => {
   const room = client().join('r');
   FakeSocket.last.say('hello');
   await assert.rejects(room.ready, { code: 'protocol_error' });
 });
 
-test('a token goes as a subprotocol, never in the address', () => {
+test('a token is a subprotocol, never in the address', () => {
   client('https://relay', { token: 'abc.def' }).join('r');
   assert.deepEqual(FakeSocket.last.protocols.slice(0, 1).concat(FakeSocket.last.protocols.slice(2)), ['relay.v1', 'token.abc.def']);
   assert.equal(FakeSocket.last.url.href, 'wss://relay/rooms/r?peer=me&presence=1');

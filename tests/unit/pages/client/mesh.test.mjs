@@ -1,4 +1,4 @@
-// Who is connected to whom, and what is taken for which connection; that media flow is shown in a browser.
+// Who connects to whom, and which message belongs to which connection. tests/browser shows that media flow.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
@@ -60,7 +60,7 @@ afterEach(() => {
   delete globalThis.RTCPeerConnection;
 });
 
-// This client is "me"; of the others, "al" is offered to, and "zoe" offers.
+// This client is "me". It offers to "al", and "zoe" offers to it.
 const hear = (message, from = 'zoe') => {
   FakeSocket.last.say({ from, id: `1-${++number}`, channel: 'relay.mesh', message });
   return settle();
@@ -68,7 +68,7 @@ const hear = (message, from = 'zoe') => {
 
 const said = () => FakeSocket.last.frames('publish').map(({ envelope }) => envelope.message);
 
-test('the one whose id is smaller is made an offer, in both names', async () => {
+test('this client offers to a peer with a smaller id, with both marks', async () => {
   const [{ hello }] = said();
   await hear({ hello: 'al-1' }, 'al');
   const [connection] = FakeConnection.made;
@@ -79,7 +79,7 @@ test('the one whose id is smaller is made an offer, in both names', async () => 
   assert.deepEqual(connection.taken, ['yes', 'here']);
 });
 
-test('the one whose id is greater is told who is here, and offers', async () => {
+test('a peer with a greater id gets a hello, and offers', async () => {
   const [{ hello }] = said();
   await hear({ hello: 'zoe-1' });
   const { channel, message, to } = FakeSocket.last.frames('publish').at(-1).envelope;
@@ -88,12 +88,12 @@ test('the one whose id is greater is told who is here, and offers', async () => 
   await hear({ by: 'zoe-1', to: hello, description: { type: 'offer', sdp: 'join' } });
   const [connection] = FakeConnection.made;
   assert.deepEqual(said().at(-1).description, { type: 'answer', sdp: 'of 0' });
-  // What is there to negotiate from then on is offered from here, too.
+  // Later offers may come from this side, too.
   await connection.onnegotiationneeded();
   assert.equal(said().at(-1).description.type, 'offer');
 });
 
-test('nothing is offered first by the one whose id is smaller', async () => {
+test('the peer with the smaller id makes no first offer', async () => {
   const [{ hello }] = said();
   await hear({ by: 'zoe-1', to: hello, candidate: { candidate: 'early' } });
   const before = said().length;
@@ -101,7 +101,7 @@ test('nothing is offered first by the one whose id is smaller', async () => {
   assert.equal(said().length, before);
 });
 
-test('what was meant for an earlier coming is not taken for this one', async () => {
+test('messages for an earlier mark are ignored', async () => {
   const [{ hello }] = said();
   await hear({ by: 'zoe-1', to: 'before', description: { type: 'offer', sdp: 'late' } });
   await hear({ by: 'zoe-1', to: 'before', candidate: { candidate: 'late' } });
@@ -111,7 +111,7 @@ test('what was meant for an earlier coming is not taken for this one', async () 
   assert.deepEqual(FakeConnection.made.map(({ taken }) => taken), [['now']]);
 });
 
-test('who comes again gets another connection', async () => {
+test('a peer with a new mark gets a new connection', async () => {
   const gone = [];
   mesh.on('gone', ({ peer }) => gone.push(peer));
   await hear({ hello: 'al-1' }, 'al');
@@ -123,7 +123,7 @@ test('who comes again gets another connection', async () => {
   assert.equal(mesh.connections.size, 0);
 });
 
-test('who lost its place says hello anew, and its old connections end when the others offer', async () => {
+test('a client that was not recovered sends a new hello, and old connections end when the others offer', async () => {
   const [{ hello }] = said();
   await hear({ by: 'zoe-1', to: hello, description: { type: 'offer', sdp: 'first' } });
   FakeSocket.last.welcome({ id: '2-1', recovered: false, reason: 'expired', members: [{ peer: 'me' }, { peer: 'zoe' }], count: 2 });
@@ -137,7 +137,7 @@ test('who lost its place says hello anew, and its old connections end when the o
   assert.deepEqual(FakeConnection.made[1].taken, ['back']);
 });
 
-test('what makes no sense is told, and ends nothing', async () => {
+test('nonsense from a peer is an error event, and ends nothing', async () => {
   const [{ hello }] = said();
   const errors = [];
   mesh.on('error', ({ peer }) => errors.push(peer));
@@ -150,7 +150,7 @@ test('what makes no sense is told, and ends nothing', async () => {
   assert.deepEqual(errors, ['zoe']);
 });
 
-test('who hears itself does not call itself', async () => {
+test('a room with echo makes no call to itself', async () => {
   const before = said().length;
   await hear(said()[0], 'me');
   await hear({ hello: 'me-before' }, 'me');

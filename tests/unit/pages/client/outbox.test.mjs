@@ -1,4 +1,4 @@
-// The queue of what is to be said.
+// The queue of unacknowledged envelopes.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
@@ -9,13 +9,13 @@ beforeEach(() => { outbox = new Outbox({ size: 5, window: 3 }); });
 
 const fill = (count) => Array.from({ length: count }, (_, n) => outbox.add({ n }));
 
-/** What is sent now: the number of each envelope, and of the one it comes after. */
+/** The frames to send now: the number of each envelope, and of the one that it names. */
 function sent(items) {
   const number = Object.fromEntries(items.map(({ key, envelope }) => [key, JSON.parse(envelope).n]));
   return [...outbox.frames('')].map((text) => JSON.parse(text)).map(({ envelope, after }) => [envelope.n, number[after]]);
 }
 
-test('a window of them goes out, each after the one before that is not acknowledged', async () => {
+test('a window of envelopes is sent, each after the one before that still waits', async () => {
   const items = fill(5);
   assert.deepEqual(sent(items), [[0, undefined], [1, 0], [2, 1]]);
   assert.deepEqual(sent(items), []);
@@ -35,7 +35,7 @@ for (const code of ['not_joined', 'replaced', 'internal']) {
   });
 }
 
-test('an error of the moment sends it and all after it again', () => {
+test('after a passing error an envelope and all later ones are sent again', () => {
   const items = fill(3);
   sent(items);
   assert.equal(outbox.refused(items[1].key, 'unavailable', ''), true);
@@ -45,7 +45,7 @@ test('an error of the moment sends it and all after it again', () => {
   assert.equal(outbox.resent, 3);
 });
 
-test('one pause is enough for all that were on their way together', () => {
+test('envelopes that fail together cause one pause', () => {
   const items = fill(3);
   sent(items);
   assert.deepEqual(items.map(({ key }) => outbox.refused(key, 'too_fast', '')), [true, false, false]);
@@ -59,23 +59,23 @@ test('a new connection sends all again', () => {
   assert.deepEqual(sent(items), [[1, undefined]]);
 });
 
-test('a refusal ends one, and what follows no longer waits for it', async () => {
+test('a refused envelope ends, and later ones no longer name it', async () => {
   const items = fill(3);
   sent(items);
   assert.equal(outbox.refused(items[0].key, 'no_such_peer', 'not here'), false);
   await assert.rejects(items[0].done, { code: 'no_such_peer', text: 'not here' });
-  // It names one that is gone: there is nothing to wait for.
+  // It named the refused one: no pause is needed.
   assert.equal(outbox.refused(items[1].key, 'out_of_order', ''), false);
   assert.deepEqual(sent(items), [[1, undefined], [2, 1]]);
   assert.equal(outbox.refused('unknown', 'unavailable', ''), false);
 });
 
-test('it is bounded', () => {
+test('the queue is bounded', () => {
   fill(5);
   assert.throws(() => outbox.add({}), { code: 'queue_full' });
 });
 
-test('giving up says whether it may have been sent', async () => {
+test('an envelope that is given up may have been sent, or not', async () => {
   const items = fill(5);
   sent(items);
   outbox.giveUp(items[0]);
@@ -85,18 +85,18 @@ test('giving up says whether it may have been sent', async () => {
   assert.equal(outbox.length, 3);
 });
 
-test('a key is the envelope’s own, or one of this client’s; another with the same has to wait', () => {
+test('a key is the user’s or a new one; a waiting key cannot be used twice', () => {
   assert.equal(outbox.add({ key: 'mine' }).key, 'mine');
   assert.notEqual(outbox.add({}).key, outbox.add({}).key);
   assert.throws(() => outbox.add({ key: 'mine' }), { code: 'bad_envelope' });
   assert.throws(() => outbox.add({ key: 'x'.repeat(65) }), { code: 'bad_envelope' });
 });
 
-test('what the relay would take for its own is not sent', () => {
+test('reserved fields are refused', () => {
   for (const name of ['from', 'id', 'room', 'type']) assert.throws(() => outbox.add({ [name]: 1 }), { code: 'reserved_field' });
 });
 
-test('frames say which room, if it is not the connection’s own', () => {
+test('frames name a room that is not the connection’s own', () => {
   const { key } = outbox.add({ message: '"}' });
   assert.deepEqual(JSON.parse([...outbox.frames('r')][0]), { type: 'publish', key, room: 'r', envelope: { message: '"}' } });
 });

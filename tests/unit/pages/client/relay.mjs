@@ -1,4 +1,4 @@
-// A relay that says what it is told to, and the time, which passes when it is told to.
+// A fake relay whose frames the tests write, and a fake clock.
 import { mock } from 'node:test';
 
 import { Relay } from '../../../../relay/pages/client/relay.js';
@@ -24,7 +24,7 @@ export class FakeSocket {
     this.closed = code;
   }
 
-  // What the relay does.
+  // The relay’s side.
 
   say(frame) {
     this.readyState = 1;
@@ -42,7 +42,7 @@ export class FakeSocket {
     this.onclose?.({ code, reason });
   }
 
-  /** It could not connect; like that of the package `ws`, it throws if nobody listens. */
+  /** Fail to connect; like the socket of the package `ws`, this throws if nobody listens to `error`. */
   fail() {
     this.onerror({ type: 'error' });
     this.end(1006);
@@ -57,7 +57,7 @@ export class FakeSocket {
   }
 }
 
-/** A client of it; jitter always draws the most. */
+/** A client of the fake relay, with the greatest jitter. */
 export function client(url = 'ws://relay', options = {}) {
   return new Relay(url, { WebSocket: FakeSocket, random: () => 1, peer: 'me', ...options });
 }
@@ -73,10 +73,10 @@ export function end() {
 
 export const pass = (time) => mock.timers.tick(time);
 
-/** Let everything that was resolved go on. */
+/** Run all callbacks that are ready. */
 export const settle = () => new Promise(setImmediate);
 
-/** Everything that a room tells, as [name, detail]. */
+/** Collect the events of a room, as [name, detail]. */
 export function listen(room) {
   const events = [];
   for (const name of ['message', 'join', 'leave', 'open', 'reconnecting', 'resumed', 'error', 'close']) {

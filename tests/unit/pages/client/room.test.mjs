@@ -1,4 +1,4 @@
-// A room, and the way to it, as its user sees them.
+// `Relay` and `Room`.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
@@ -7,7 +7,7 @@ import { FakeSocket, begin, client, end, pass, settle } from './relay.mjs';
 beforeEach(begin);
 afterEach(end);
 
-test('addresses: what is one, and what is not', () => {
+test('addresses are accepted or refused', () => {
   for (const [url, path] of [
     ['ws://h', 'ws://h/rooms/r'], ['http://h:1/', 'ws://h:1/rooms/r'], ['https://h/relay/', 'wss://h/relay/rooms/r'],
     ['wss://h/rooms/other', 'wss://h/rooms/r'],
@@ -20,7 +20,7 @@ test('addresses: what is one, and what is not', () => {
   }
 });
 
-test('sending: what stands in the envelope', async () => {
+test('the options of send are fields of the envelope', async () => {
   const room = client().join('r');
   FakeSocket.last.welcome({ members: [{ peer: 'me' }, { peer: 'a' }], count: 2 });
   room.send({ deep: [1] }, { to: ['a'], channel: 'c', sender: 's', key: 'k' });
@@ -30,7 +30,7 @@ test('sending: what stands in the envelope', async () => {
   assert.deepEqual(room.members, ['me', 'a']);
 });
 
-test('what is not acknowledged in time is given up, and what follows goes on without it', async () => {
+test('an envelope is given up after its timeout, and later ones go on', async () => {
   const room = client().join('r');
   FakeSocket.last.welcome();
   const first = room.send(1, { timeout: 1000 });
@@ -44,13 +44,13 @@ test('what is not acknowledged in time is given up, and what follows goes on wit
   await assert.rejects(late, { code: 'not_acknowledged' });
 });
 
-test('the queue has an end', async () => {
+test('a full queue refuses an envelope', async () => {
   const room = client('ws://relay', { outgoing: 1 }).join('r');
   room.send(1).catch(() => {});
   await assert.rejects(room.send(2), { code: 'queue_full' });
 });
 
-test('a loop hears everything, ends when the room is left, and fails when it is taken away', async () => {
+test('a loop gets all events, and throws when the membership was replaced', async () => {
   const room = client().join('r');
   const heard = [];
   const loop = (async () => { for await (const { type } of room) heard.push(type); })();
@@ -62,7 +62,7 @@ test('a loop hears everything, ends when the room is left, and fails when it is 
   assert.deepEqual(heard, ['open', 'message']);
 });
 
-test('a loop that is too slow is told so', async () => {
+test('a loop that is too slow fails with overflow', async () => {
   const room = client().join('r');
   const loop = room[Symbol.asyncIterator]();
   const first = loop.next();
@@ -72,7 +72,7 @@ test('a loop that is too slow is told so', async () => {
   await assert.rejects(loop.next(), { code: 'overflow' });
 });
 
-test('servers for calls are told to those who have joined', async () => {
+test('ICE servers are available after a join', async () => {
   const relay = client();
   await assert.rejects(relay.iceServers(), { code: 'not_joined' });
   relay.join('r');
@@ -81,7 +81,7 @@ test('servers for calls are told to those who have joined', async () => {
   assert.deepEqual(await servers, [{ urls: 'stun:s' }]);
 });
 
-test('a room is joined once at a time', async () => {
+test('a room can be joined once at a time', async () => {
   const relay = client();
   const room = relay.join('r');
   assert.throws(() => relay.join('r'), { code: 'already_joined' });
@@ -91,7 +91,7 @@ test('a room is joined once at a time', async () => {
   relay.join('r');
 });
 
-test('names that no address can carry are refused at once, and nothing is left of them', async () => {
+test('names that no URL can carry are refused, and leave nothing behind', async () => {
   const relay = client();
   for (const name of ['.', '..', 'a\ud800']) {
     assert.throws(() => relay.join(name), { code: 'bad_room' });
@@ -102,7 +102,7 @@ test('names that no address can carry are refused at once, and nothing is left o
   assert.equal(FakeSocket.made.length, 1);
 });
 
-test('who is in a room is asked of the next place where one does not answer', async (context) => {
+test('presence asks the next address if one does not answer', async (context) => {
   const asked = [];
   const answers = { one: () => { throw new TypeError('fetch failed'); }, two: () => ({ ok: true, json: async () => ({ count: 1 }) }) };
   context.mock.method(globalThis, 'fetch', async (url) => {

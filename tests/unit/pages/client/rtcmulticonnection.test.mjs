@@ -1,4 +1,4 @@
-// The socket of RTCMultiConnection 3; that its calls work is shown in a browser.
+// The socket of RTCMultiConnection 3. tests/browser shows that its calls work.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 
@@ -14,7 +14,7 @@ function connect() {
   return { relay, socket: connection.socket };
 }
 
-test('who disconnects while a room is being opened is in none', async () => {
+test('a disconnect while a room is opened leaves the room', async () => {
   const { relay, socket } = connect();
   const answers = [];
   socket.emit('open-room', { sessionid: 'r' }, (...answer) => answers.push(answer));
@@ -25,7 +25,7 @@ test('who disconnects while a room is being opened is in none', async () => {
   assert.deepEqual([relay.rooms, answers], [[], [[false, 'this client has left the room']]]);
 });
 
-test('who joins must not be the first', async () => {
+test('joining a session fails for the first member of the room', async () => {
   const { relay, socket } = connect();
   const answers = [];
   socket.emit('join-room', { sessionid: 'r' }, (...answer) => answers.push(answer));
