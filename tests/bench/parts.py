@@ -201,7 +201,7 @@ def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
     def script(sha: object, log: int) -> list[bytes]:
         claim = (FENCE.number, FENCE.epoch, PLACE.seq)
         return [
-            pack("EVALSHA", str(sha), 4, *KEYS.of_room(room), KEYS.channel(room), tail, *claim, log, 0, rest)
+            pack("EVALSHA", str(sha), 5, *KEYS.of_room(room), KEYS.channel(room), tail, *claim, log, 0, rest)
             for room in channels
         ]
 
@@ -226,7 +226,7 @@ def redis_parts() -> None:
         for _ in range(REPEATS):
             for name, packed in commands(rooms).items():
                 for room in rooms:
-                    meta, _, _, log = KEYS.of_room(room)
+                    meta, _, _, log, _ = KEYS.of_room(room)
                     client.ask(
                         pack("DEL", meta, log) + pack("HSET", meta, "e", FENCE.epoch, FENCE.number, PLACE.seq), 2
                     )
