@@ -33,8 +33,7 @@ class ErrorResponse(ApiResponse):
     """An error in JSON: `{"error": {"code", "text", …detail}}`; counted by its code when it is sent."""
 
     def __init__(self, error: RelayError, headers: Mapping[str, str] | None = None) -> None:
-        body = {"code": error.code, "text": error.text, **error.detail}
-        super().__init__({"error": body}, error.status, {**_STATUS_HEADERS.get(error.status, {}), **(headers or {})})
+        super().__init__(error.body, error.status, {**_STATUS_HEADERS.get(error.status, {}), **(headers or {})})
         self._code = error.code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -147,6 +147,11 @@ class RelayError(Exception):
         """The HTTP status that answers this error."""
         return ERRORS[self.code][0]
 
+    @property
+    def body(self) -> dict[str, object]:
+        """The JSON body of an HTTP response with this error."""
+        return {"error": {"code": self.code, "text": self.text, **self.detail}}
+
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"
 

@@ -1,18 +1,23 @@
-"""Who may connect at all: decided before the upgrade, when a plain HTTP status can still answer."""
+"""Decides whether a handshake may go on, while a plain HTTP status can still answer it."""
 
+from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
 
-def refusal(worker: Worker, origin: str | None, address: str) -> str:
-    """The error code with which a handshake is refused, or "" when it may go on.
+def admit(worker: Worker, origin: str | None, address: str) -> None:
+    """Let a handshake go on, and count a connection against its address until `worker.addresses.release(address)`.
 
-    A handshake that may go on is counted against its address until `worker.addresses.release`.
+    `origin` is the `Origin` header of a browser's request; other clients send none, and are not restricted by it.
+    Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`, `too_many_connections` or `too_many_handshakes`.
     """
     allowed = worker.settings.allowed_origins
     if origin is not None and "*" not in allowed and origin not in allowed:
-        return "bad_origin"
+        raise Refused("bad_origin")
     if not worker.accepts_clients:
-        return "unavailable"
+        raise Refused("unavailable")
     if worker.full:
-        return "worker_full"
-    return worker.addresses.admit(address)
+        raise Refused("worker_full")
+    # Last, because only this counts something: the checks before it can refuse without undoing anything.
+    code = worker.addresses.admit(address)
+    if code:
+        raise Refused(code)

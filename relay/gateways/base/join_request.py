@@ -1,4 +1,4 @@
-"""What a gateway tells a session of its client: how it comes in, what it speaks, and how it is held back."""
+"""The values with which a gateway describes its client to a session."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,10 @@ from relay.model.envelope import MessageId
 
 @dataclass(frozen=True, slots=True)
 class ResumeClaim:
-    """A place that a client says it had: in this room, as this peer, with this key to it, and the last id it saw."""
+    """A membership that a client says it had, and wants to resume.
+
+    `resume` is the resume key of that membership, and `since` the last id that the client has seen in the room.
+    """
 
     room: str
     peer: str
@@ -20,10 +23,13 @@ class ResumeClaim:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """How a client comes in: its own room, the peer id it wants or was given, and what it asks for there.
+    """How a client enters its own room.
 
-    `key` is its mark, repeated in the welcome. A client that never `returns` to a place has none held for it. Where its
-    place from `before` is still there it comes back to that, and is as new here otherwise.
+    `peer` is the peer id that it asks for, or that the gateway has chosen; `resume` and `since` are as in `ResumeClaim`
+    ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants to hear. `key`
+    is a mark of the client's, repeated in the welcome. A client of a protocol that cannot resume never `returns`: its
+    membership is not held when its connection is lost. If the membership of `before` still exists, the client resumes
+    it, and `room` and `peer` are not looked at.
     """
 
     room: str
@@ -40,15 +46,15 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True)
 class CodecPair:
-    """A client protocol: its codec for the connection's own room, and the one that says which room it is about."""
+    """A client protocol's codecs: one for the client's own room, and one whose frames name the room, for all others."""
 
     own: Codec
     tagged: Codec
 
 
 class PauseReading(Protocol):
-    """Reads no further from the client, or again."""
+    """Pauses or resumes reading from a connection."""
 
     def __call__(self, *, paused: bool) -> None:
-        """See `connection.Wire.pause_reading`."""
+        """Pause or resume; messages that were read before a pause may still be delivered. Repeats do no harm."""
         ...

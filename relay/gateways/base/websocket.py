@@ -1,7 +1,13 @@
-"""Serving one WebSocket connection, from the handshake on: over the wire where the server has one, else over ASGI."""
+"""Serves one WebSocket connection from the handshake on, by either of two ways.
+
+The relay's own server offers its `Wire` in the scope: the session takes the connection over, the ASGI call returns, and
+an idle client costs no task. Any other ASGI server (hypercorn, test clients) offers `receive` and `send` alone: then
+one task reads and another writes for as long as the client is connected.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -9,10 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from relay.gateways.base.admission import refusal
+from relay.gateways.base.admission import admit
 from relay.gateways.base.join_request import PauseReading
 from relay.model.codec import Frame
-from relay.model.errors import ERRORS, CloseReason
+from relay.model.errors import CloseReason, Refused
 from relay.rooms.connection import (
     CLOSE_TIMEOUT,
     CLOSED_EXTENSION,
@@ -26,7 +32,7 @@ from relay.rooms.connection import (
 from relay.rooms.worker import Worker
 
 Opening = Callable[[Connection, PauseReading], tuple[Receiver, Coroutine[Any, Any, None]]]
-"""Makes what serves a connection that was let in: who is to receive what comes, and what is to be done at first."""
+"""Makes what serves a connection: the receiver of its frames, and a coroutine that greets the client."""
 
 
 async def serve(
@@ -38,18 +44,19 @@ async def serve(
     subprotocol: str | None,
     keepalive: bool = True,
 ) -> None:
-    """Let a client in, or say why not; returns once it is in, if the server keeps the connection, else at its end.
+    """Accept a WebSocket and serve it, or refuse the handshake.
 
-    It counts against its `client_address` until that is released, which is for the receiver to see to. Without
+    Returns when the client has been greeted, if the server lets the session take the connection over, else at the end
+    of the connection. The connection counts against its `client_address` until the receiver releases that. Without
     `keepalive`, the server sends no WebSocket pings: the client protocol has a heartbeat of its own.
     """
     worker: Worker = scope["state"]["worker"]
     address = client_address(scope)
-    code = refusal(worker, header(scope, b"origin"), address)
-    if code:
-        worker.metrics.errors.labels(code).inc()
-        status, text = ERRORS[code]
-        await deny(scope, receive, send, msgspec.json.encode({"error": {"code": code, "text": text}}), status)
+    try:
+        admit(worker, header(scope, b"origin"), address)
+    except Refused as error:
+        worker.metrics.errors.labels(error.code).inc()
+        await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
         return
     wire: Wire | None = scope.get("extensions", {}).get(WIRE_EXTENSION)
     websocket = WebSocket(scope, receive, send) if wire is None else None
@@ -60,6 +67,7 @@ async def serve(
         else:
             await websocket.accept(subprotocol)
     except BaseException:
+        # There is no receiver yet that could do this.
         worker.addresses.release(address)
         raise
     worker.metrics.handshakes.inc()
@@ -67,24 +75,25 @@ async def serve(
         await _AsgiConnection(websocket, worker, opening).run()
     elif wire is not None:
         connection = WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics)
-        receiver, begin = opening(connection, wire.pause_reading)
+        receiver, greeting = opening(connection, wire.pause_reading)
+        # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
         wire.attach(receiver, keepalive=keepalive)
-        await begin
+        await greeting
 
 
 def client_address(scope: Scope) -> str:
-    """The address by which a client is counted; "" where there is none."""
+    """Return the address by which a client's connections are counted; "" if the server does not know it."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """A header of the request, by its lower-case name; None when it is not there."""
+    """Return the first header of this lower-case name, or None."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:
-    """Refuse a handshake with this JSON."""
+    """Refuse a handshake with this status and JSON body; with a plain 403 where the server can send no other."""
     websocket = WebSocket(scope, receive, send)
     headers = {"Retry-After": "2"} if status in {429, 503} else {}
     response = Response(body, status, headers, "application/json")
@@ -95,13 +104,14 @@ async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: 
 
 
 class _AsgiConnection:
-    """A session over plain ASGI: one task reads, another writes."""
+    """A connection over plain ASGI: the caller's task reads, and a task of its own writes."""
 
     def __init__(self, websocket: WebSocket, worker: Worker, opening: Opening) -> None:
         self._websocket = websocket
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._closing = asyncio.timeout(None)
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._deadline = asyncio.timeout(None)
+        self._ended = False
         self._connection = QueuedConnection(
             send=self._send,
             send_close=self._send_close,
@@ -109,26 +119,34 @@ class _AsgiConnection:
             limit=worker.settings.send_buffer,
             metrics=worker.metrics,
         )
-        self._receiver, self._begin = opening(self._connection, self._pause_reading)
+        self._receiver, self._greeting = opening(self._connection, self._pause_reading)
 
     async def run(self) -> None:
-        """Serve to the end. A server cannot be told to drop a stuck reader; it is left to the server then."""
+        """Serve the connection to its end.
+
+        After the relay has closed it, the client has `CLOSE_TIMEOUT` seconds to take what was written. ASGI has no way
+        to drop a client that reads nothing, so the connection is left to the server then.
+        """
         writer = asyncio.create_task(self._connection.run_writer())
         code, relay_closed = 1006, None
         try:
-            async with self._closing:
-                await self._begin
-                code, relay_closed = await self._read()
-        except TimeoutError:
-            pass
+            with suppress(TimeoutError):
+                async with self._deadline:
+                    await self._greeting
+                    code, relay_closed = await self._read()
         finally:
+            self._ended = True
             self._receiver.disconnected(code, relay_closed)
             writer.cancel()
             await asyncio.wait([writer])
+            # The connection refers to this object by its callbacks, and the receiver to the connection. Without these,
+            # no cycle keeps a closed session in memory until the garbage collector runs.
+            del self._connection, self._receiver, self._greeting
 
     async def _read(self) -> tuple[int, str | None]:
+        """Hand every message to the receiver; returns the close code, and why the server closed, if it did."""
         while True:
-            await self._flowing.wait()
+            await self._may_read.wait()
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return message.get("code") or 1005, message.get(CLOSED_EXTENSION)
@@ -137,13 +155,16 @@ class _AsgiConnection:
 
     def _pause_reading(self, paused: bool) -> None:
         if paused:
-            self._flowing.clear()
+            self._may_read.clear()
         else:
-            self._flowing.set()
+            self._may_read.set()
 
     def _on_close(self) -> None:
-        self._flowing.set()
-        self._closing.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+        # Read on, if reading was paused: the close of the client's side is to be seen.
+        self._may_read.set()
+        # A session may close after the client has gone, as it still serves what the client had sent.
+        if not self._ended:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
 
     async def _send(self, frame: Frame) -> None:
         try:

@@ -10,7 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.admission import refusal
+from relay.gateways.base.admission import admit
 from relay.gateways.base.join_request import PauseReading
 from relay.gateways.base.websocket import client_address, deny, header, serve
 from relay.gateways.socketio.client import SocketIOClient
@@ -167,9 +167,7 @@ class SocketIOGateway:
         if scope["method"] != "GET":
             raise Refused("bad_handshake")
         address = client_address(scope)
-        code = refusal(engines.worker, header(scope, b"origin"), address)
-        if code:
-            raise Refused(code)
+        admit(engines.worker, header(scope, b"origin"), address)
         engine = self._new(engines, query, address)
         engines.worker.metrics.handshakes.inc()
         await engine.open()

@@ -10,7 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.admission import refusal
+from relay.gateways.base.admission import admit
 from relay.gateways.base.join_request import PauseReading
 from relay.gateways.base.websocket import client_address, deny, header, serve
 from relay.gateways.socketio.engine import EngineSession, EngineSessions
@@ -72,8 +72,7 @@ class V09Gateway:
         except Refused as error:
             worker.metrics.errors.labels(error.code).inc()
             if scope["type"] == "websocket":
-                body = msgspec.json.encode({"error": {"code": error.code, "text": error.text}})
-                await deny(scope, receive, send, body, error.status)
+                await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
             else:
                 await self._answers.send(scope, send, error.text.encode(), status=error.status)
 
@@ -114,9 +113,7 @@ class V09Gateway:
             raise Refused("jsonp_unsupported")
         if scope["method"] != "GET":
             raise Refused("bad_handshake")
-        code = refusal(worker, header(scope, b"origin"), client_address(scope))
-        if code:
-            raise Refused(code)
+        admit(worker, header(scope, b"origin"), client_address(scope))
         worker.addresses.release(client_address(scope))
         sid = worker.random.resume_key()
         if len(self._expected) < self._settings.max_connections:
@@ -137,9 +134,7 @@ class V09Gateway:
         if engine is None and expected is not None:
             expected.cancel()
             address = self._forwarder.client_address(scope)
-            code = refusal(worker, header(scope, b"origin"), address)
-            if code:
-                raise Refused(code)
+            admit(worker, header(scope, b"origin"), address)
             worker.metrics.handshakes.inc()
             engine = self._new(engines, room, address, sid=sid)
             await engine.open()
