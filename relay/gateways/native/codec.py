@@ -1,7 +1,8 @@
-"""The relay's own protocol: JSON in text frames, `/` and `/rooms/{room}`.
+"""The codec of the relay's own protocol: JSON objects in text frames.
 
-An object without `type` is an envelope, forwarded byte for byte with `from` and `id` added; one with `type` is a
-command or an event. Anybody who knows only envelopes never meets an event that carries a channel.
+An object without `type` is an envelope. The relay forwards its text byte for byte, with `from` and `id` added at the
+end. An object with `type` is a command to the relay, or an event from it. No event has a `channel`: clients made for
+a plain server that echoes envelopes pick messages by their channel, and so never take an event for a message.
 """
 
 from collections.abc import Sequence
@@ -59,24 +60,25 @@ class _Ping(_Command, tag="ping"):
     pass
 
 
-class _Marks(Struct):
-    """What an error about a command repeats of it."""
+class _CommandHead(Struct):
+    """The fields of a command which an error about it repeats."""
 
     type: str = ""
     key: Key = ""
 
 
 _AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Presence | _Ping
-_commands = msgspec.json.Decoder(_AnyCommand)
-_marks = msgspec.json.Decoder(_Marks)
-_json = msgspec.json.Encoder()
+_command_decoder = msgspec.json.Decoder(_AnyCommand)
+_head_decoder = msgspec.json.Decoder(_CommandHead)
+_encoder = msgspec.json.Encoder()
 _COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"})
 
 
 class NativeCodec:
-    """See `Codec`. `tagged` frames name their room, for rooms that are not the connection's own.
+    """The `Codec` of the native protocol.
 
-    `ice_servers` are given to everybody who is welcomed.
+    Frames of a `tagged` codec name their room; it serves the rooms that are not the connection's own. `ice_servers` are
+    added to every `welcome`.
     """
 
     def __init__(self, ice_servers: Sequence[IceServer] = (), *, tagged: bool = False) -> None:
@@ -85,27 +87,29 @@ class NativeCodec:
         self.key = "native+room" if tagged else "native"
 
     def decode(self, frame: Frame) -> Command:
-        """See `Codec.decode`."""
+        """Read an envelope or a command from a text frame; a binary frame is a `BadFrame`."""
         if not frame.is_text:
             raise BadFrame("binary_frame")
-        return reading(_read, frame.data)
+        return reading(_decode, frame.data)
 
     def encode(self, event: events.Event) -> Frame:
-        """See `Codec.encode`."""
+        """Write a message as its envelope's own text, and any other event as an object with a `type`."""
         if isinstance(event, events.Message):
+            # The body is the envelope up to its closing brace; see `envelope.splice`. Nothing is parsed or built anew.
             end = b',"room":"%s"}' % event.room.encode("ascii") if self._tagged else b"}"
             return Frame(event.body + end)
         fields = _as_json(event, tagged=self._tagged)
-        return Frame(_json.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
+        return Frame(_encoder.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
 
 
-def _read(data: bytes) -> Command:
-    return read_frame(data) or _read_command(data)
+def _decode(data: bytes) -> Command:
+    # Most frames are envelopes: they are tried first, and read only once.
+    return read_frame(data) or _decode_command(data)
 
 
-def _read_command(data: bytes) -> Command:
+def _decode_command(data: bytes) -> Command:
     try:
-        command: _AnyCommand = _commands.decode(data)
+        command: _AnyCommand = _command_decoder.decode(data)
     except msgspec.ValidationError as error:
         raise _bad_command(data, str(error)) from None
     room, key = command.room, command.key
@@ -115,7 +119,7 @@ def _read_command(data: bytes) -> Command:
         case _Leave():
             return Leave(room, key)
         case _Publish():
-            return _read_publish(bytes(command.envelope), room, key, command.after)
+            return _decode_publish(bytes(command.envelope), room, key, command.after)
         case _Subscribe():
             return Subscribe(command.channels, room, key)
         case _Unsubscribe():
@@ -126,32 +130,34 @@ def _read_command(data: bytes) -> Command:
             return Ping(room, key)
 
 
-def _read_publish(envelope: bytes, room: str, key: str, after: str) -> Publish:
+def _decode_publish(envelope: bytes, room: str, key: str, after: str) -> Publish:
     if not envelope:
         raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=key)
     try:
         inner = read_envelope(envelope)
     except BadFrame as error:
+        # The client may be waiting for an answer under the command's key, where the envelope has none that can be read.
         error.key = error.key or key
         raise
     return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room, after)
 
 
 def _bad_command(data: bytes, text: str) -> BadFrame:
+    """Return the error about a command that cannot be read: with its type and key as far as these can be."""
     try:
-        marks = _marks.decode(data)
+        head = _head_decoder.decode(data)
     except msgspec.ValidationError:
         return BadFrame("bad_command", text)
-    if marks.type not in _COMMANDS:
-        return BadFrame("unknown_command", f"known are {', '.join(sorted(_COMMANDS))}", key=marks.key)
-    return BadFrame("bad_command", text, about=marks.type, key=marks.key)
+    if head.type not in _COMMANDS:
+        return BadFrame("unknown_command", f"known are {', '.join(sorted(_COMMANDS))}", key=head.key)
+    return BadFrame("bad_command", text, about=head.type, key=head.key)
 
 
 def _as_json(event: events.ServerEvent, *, tagged: bool) -> dict[str, Any]:
     fields = _fields(event)
     room = event.room if tagged or isinstance(event, events.Welcome) else ""
-    marks = {"room": room, "key": getattr(event, "key", "")}
-    return fields | {name: value for name, value in marks.items() if value}
+    optional = {"room": room, "key": getattr(event, "key", "")}
+    return fields | {name: value for name, value in optional.items() if value}
 
 
 def _fields(event: events.ServerEvent) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The WebSocket endpoint of the native protocol: reads the request, and leaves the rest to a session."""
+"""The WebSocket endpoints of the native protocol: `/` (the default room) and `/rooms/{room}`."""
 
 import re
 from collections.abc import Coroutine, Sequence
@@ -24,12 +24,13 @@ from relay.rooms.connection import Connection, Receiver
 SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."
 _SECRET = (_RESUME, "token.")
+"""Subprotocols that carry a secret. Browsers can set no header on a WebSocket, but any list of subprotocols."""
 
 _NO_QUERY = QueryParams()
 
 
 class NativeGateway:
-    """The WebSocket endpoint: reads the request, and leaves the rest to a session."""
+    """The ASGI application of both endpoints: it reads the request, and a session does the rest."""
 
     def __init__(self, settings: Settings) -> None:
         self._default_room = settings.default_room
@@ -37,8 +38,8 @@ class NativeGateway:
         self._codecs = CodecPair(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection (ASGI)."""
-        subprotocol = _choose(scope["subprotocols"])
+        """Serve one WebSocket."""
+        subprotocol = choose_subprotocol(scope["subprotocols"])
         await serve(scope, receive, send, opening=partial(self._open, scope), subprotocol=subprotocol)
 
     def _open(
@@ -49,13 +50,14 @@ class NativeGateway:
         return session, session.enter(partial(self._join_request, scope))
 
     def _join_request(self, scope: Scope) -> JoinRequest:
+        # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
         room: str | None = scope["path_params"].get("room")
         query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
         peer = query.get("peer", "")
         return JoinRequest(
             room=self._default_room if room is None else check_room(room),
             peer=check_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
-            resume=_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
+            resume=read_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
             since=parse_since(query.get("since", "")),
             echo=_flag(query, "echo"),
             presence=_flag(query, "presence"),
@@ -64,7 +66,7 @@ class NativeGateway:
 
 
 def parse_since(text: str) -> MessageId | None:
-    """Read the last id a client saw, None for ""; raise `Refused` with code `bad_query` for anything else."""
+    """Read the last id that a client has seen; None for "". Raises `Refused` (`bad_query`) for a text that is no id."""
     try:
         return MessageId.parse(text) if text else None
     except ValueError:
@@ -72,22 +74,27 @@ def parse_since(text: str) -> MessageId | None:
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
-    """The native protocol's WebSocket routes."""
+    """Return the native protocol's WebSocket routes."""
     gateway = NativeGateway(settings)
     room = WebSocketRoute("/rooms/{room:path}", gateway)
-    # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
+    # Everything below /rooms/ is a room name, and one that is not allowed gets `bad_room`. Starlette's own pattern ends
+    # at a newline, so that such a name would get a 404 instead.
     room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
     return [WebSocketRoute("/", gateway), room]
 
 
-def _choose(offered: Sequence[str]) -> str | None:
-    """The subprotocol to answer with: ours, else the first that is no secret, as browsers want one of theirs."""
+def choose_subprotocol(offered: Sequence[str]) -> str | None:
+    """Return the subprotocol to answer with: `relay.v1`, else the first that carries no secret, else None.
+
+    Browsers fail a connection whose server picks none of the subprotocols that they offered.
+    """
     if SUBPROTOCOL in offered:
         return SUBPROTOCOL
     return next((name for name in offered if not name.startswith(_SECRET)), None)
 
 
-def _resume_key(authorization: str, offered: Sequence[str]) -> str:
+def read_resume_key(authorization: str, offered: Sequence[str]) -> str:
+    """Return the resume key of `Authorization: Resume KEY`, else that of a subprotocol `resume.KEY`, else ""."""
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() == "resume":
         return key.strip()

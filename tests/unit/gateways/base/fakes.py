@@ -80,3 +80,47 @@ async def until_members(worker: Worker, room: str, expected: dict[str, bool]) ->
     async with asyncio.timeout(5):
         while {one.peer: one.held for one in (await worker.roster(room)).members} != expected:
             await asyncio.sleep(0)
+
+
+class AsgiClient:
+    """A WebSocket client as a plain ASGI server presents it to an application."""
+
+    def __init__(self, worker: Worker, path: str = "/", **scope: Any) -> None:
+        path, _, query = path.partition("?")
+        self.scope: dict[str, Any] = {
+            "type": "websocket",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [],
+            "subprotocols": [],
+            "client": ("10.0.0.1", 1234),
+            "extensions": {"websocket.http.response": {}},
+            "state": {"worker": worker},
+        } | scope
+        self.from_client: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.from_client.put_nowait({"type": "websocket.connect"})
+        self.sent: list[dict[str, Any]] = []
+
+    async def receive(self) -> dict[str, Any]:
+        return await self.from_client.get()
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(dict(message))
+
+    def say(self, **fields: Any) -> None:
+        self.from_client.put_nowait({"type": "websocket.receive", "text": json.dumps(fields), "bytes": None})
+
+    def leave(self, code: int = 1000) -> None:
+        self.from_client.put_nowait({"type": "websocket.disconnect", "code": code})
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(one["text"]) for one in self.sent if one["type"] == "websocket.send"]
+
+    @property
+    def refusal(self) -> tuple[int, dict[str, Any]] | None:
+        """Status and body of the refused handshake."""
+        starts = [one for one in self.sent if one["type"] == "websocket.http.response.start"]
+        bodies = [one for one in self.sent if one["type"] == "websocket.http.response.body"]
+        return (starts[0]["status"], json.loads(bodies[0]["body"])) if starts else None

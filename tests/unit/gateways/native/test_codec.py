@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.gateways.native.gateway import NativeCodec, _choose, _resume_key
+from relay.gateways.native.codec import NativeCodec
 from relay.model import events
 from relay.model.codec import Frame
 from relay.model.commands import AskPresence, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
@@ -43,7 +43,7 @@ ID = MessageId(5, 6)
         (r'{"type":"publish","envelope":{"a":"\ud83d"}}', Publish(rb'{"a":"\ufffd"}')),
     ],
 )
-def test_frames_and_the_commands_they_are(text: str, command: object) -> None:
+def test_frames_are_decoded_to_commands(text: str, command: object) -> None:
     assert PLAIN.decode(Frame(text.encode())) == command
 
 
@@ -66,7 +66,9 @@ def test_frames_and_the_commands_they_are(text: str, command: object) -> None:
         ('{"type":"join",', "bad_json", "envelope", ""),
     ],
 )
-def test_frames_that_are_none(text: str, code: str, about: str, key: str) -> None:
+def test_frames_that_cannot_be_read_get_an_error_with_what_is_known_of_them(
+    text: str, code: str, about: str, key: str
+) -> None:
     with pytest.raises(BadFrame) as refused:
         PLAIN.decode(Frame(text.encode()))
     assert (refused.value.code, refused.value.about, refused.value.key) == (code, about, key)
@@ -87,7 +89,7 @@ COMMAND = st.fixed_dictionaries(
 
 
 @given(st.binary(max_size=300) | JSON.map(json.dumps).map(str.encode) | COMMAND.map(json.dumps).map(str.encode))
-def test_whatever_comes_is_a_command_or_a_named_refusal(data: bytes) -> None:
+def test_any_bytes_are_a_command_or_a_declared_error(data: bytes) -> None:
     try:
         PLAIN.decode(Frame(data))
     except BadFrame as error:
@@ -128,35 +130,15 @@ def test_whatever_comes_is_a_command_or_a_named_refusal(data: bytes) -> None:
         ),
     ],
 )
-def test_events_and_the_frames_they_are(event: events.ServerEvent, expected: dict[str, object]) -> None:
+def test_events_are_encoded_to_frames(event: events.ServerEvent, expected: dict[str, object]) -> None:
     frame = PLAIN.encode(event)
     assert frame.is_text
     assert json.loads(frame.data) == expected
     assert json.loads(TAGGED.encode(event).data) == expected | ({"room": "r"} if event.room else {})
 
 
-def test_envelopes_are_closed_and_tagged_with_a_foreign_room() -> None:
+def test_messages_are_their_envelope_with_the_room_where_it_is_not_the_own() -> None:
     message = events.Message("r", ID, "p", (), "", b'{"a":1,"from":"p","id":"5-6"')
     assert PLAIN.encode(message).data == b'{"a":1,"from":"p","id":"5-6"}'
     assert TAGGED.encode(message).data == b'{"a":1,"from":"p","id":"5-6","room":"r"}'
     assert PLAIN.key != TAGGED.key
-
-
-@pytest.mark.parametrize(
-    ("offered", "chosen"),
-    [
-        ([], None),
-        (["relay.v1"], "relay.v1"),
-        (["resume.k", "relay.v1"], "relay.v1"),
-        (["resume.k"], None),
-        (["token.t", "other", "third"], "other"),
-    ],
-)
-def test_no_secret_is_ever_chosen_as_subprotocol(offered: list[str], chosen: str | None) -> None:
-    assert _choose(offered) == chosen
-
-
-def test_a_resume_key_comes_as_header_or_as_subprotocol() -> None:
-    assert _resume_key("Resume abc", []) == "abc"
-    assert _resume_key("", ["relay.v1", "resume.abc"]) == "abc"
-    assert _resume_key("Bearer abc", ["token.x"]) == ""
