@@ -21,7 +21,7 @@ async def main(port: int) -> None:
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.5
-    settings, _ = load({}, os.environ)
+    settings = load({}, os.environ).settings
     await serve(create_app(settings), config, mode="asgi", shutdown_trigger=stop.wait)
 
 

@@ -25,6 +25,9 @@ from relay.metrics import Metrics
 _DIAL_TIMEOUT = 1.5
 """Seconds for one attempt to connect to Redis: short, so that after an outage the next attempt comes soon."""
 
+_PUBLISH_QUEUE = 1000
+"""Publishes of one worker that wait while Redis is away; further ones are refused with `unavailable`."""
+
 
 @dataclass(slots=True)
 class Backend:
@@ -57,15 +60,15 @@ def backend_settings(settings: Settings, *, heartbeat_interval: float) -> Backen
         password=settings.redis_password,
         prefix=settings.redis_prefix,
         timeout=settings.publish_timeout,
-        queue=settings.publish_queue,
+        queue=_PUBLISH_QUEUE,
         probe_timeout=settings.probe_timeout,
     )
     return BackendSettings(
         rooms=RoomSettings(
             members=settings.members_per_room,
             roster=settings.presence_list_limit,
-            presence_ttl=settings.presence_ttl,
-            state_ttl=settings.sequence_ttl,
+            presence_ttl=settings.room_state_ttl,
+            state_ttl=settings.room_state_ttl,
             history=HistorySettings(
                 size=settings.history_size,
                 ttl=settings.history_ttl,

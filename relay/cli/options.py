@@ -1,64 +1,78 @@
-"""A command's options, made from the declared settings, and how the help shows them."""
+"""The options of a command, made from the declared settings, and their groups in the help."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
 
 from relay.cli.text import plain
-from relay.config import Setting
+from relay.config import OLD_NAMES, Setting, declared
 
 GROUPS: Final[Mapping[str, str]] = {
-    "Where": "host port redis_url redis_password workers tls_cert tls_key default_room trusted_proxies",
-    "Browsers": "allowed_origins pages public_url ice_servers socketio_client_url",
-    "Operators": "admin_host admin_port admin_token log_level log_format worker_id redis_prefix",
-    "Messages": "max_message message_rate message_burst send_buffer max_inflight_publishes socketio_events",
-    "Rooms": "rooms_per_connection channels_per_room members_per_room presence_list_limit history_size history_ttl",
-    "Connections": "publish_queue max_connections connections_per_address handshake_rate handshake_timeout",
-    "Times": (
-        "ping_interval ping_timeout publish_timeout probe_timeout worker_lease reconnect_grace presence_ttl "
-        "sequence_ttl"
+    "Listening": "host port workers tls_cert tls_key trusted_proxies",
+    "Redis": "redis_url redis_password redis_prefix publish_timeout probe_timeout worker_lease room_state_ttl",
+    "Operation": "admin_listen admin_token log_level log_format worker_id drain_delay drain_timeout",
+    "Pages and browsers": "allowed_origins pages public_url ice_servers",
+    "Socket.IO": "socketio_events socketio_client_url",
+    "Rooms": "default_room members_per_room presence_list_limit reconnect_grace history_size history_ttl",
+    "Limits of one connection": (
+        "max_message message_rate send_buffer max_inflight_publishes rooms_per_connection channels_per_room "
+        "ping_interval ping_timeout"
     ),
-    "Stopping": "drain_delay drain_rate drain_timeout",
+    "Limits of one worker": "max_connections connections_per_address handshake_rate handshake_timeout",
 }
-"""Under which heading the help shows a setting; what is in none stands at the end."""
+"""Title in the help and in docs/settings.md → names of the settings; a test checks that every setting has a group."""
+
+_Command = Callable[..., None]
 
 
 class GroupedCommand(click.Command):
-    """A command whose options are shown under the headings of `GROUPS`."""
+    """A command whose help shows the options under the titles of `GROUPS`."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """See `click.Command`."""
+        """Write one section for each group that has options, and one for the options that are not settings."""
+        # An option without a help record is hidden, such as an old name.
         rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))}
-        for heading, names in GROUPS.items():
-            shown = [rows.pop(name) for name in names.split() if name in rows]
-            if shown:
-                with formatter.section(heading):
-                    formatter.write_dl(shown)
+        for title, names in GROUPS.items():
+            group = [rows.pop(name) for name in names.split() if name in rows]
+            if group:
+                with formatter.section(title):
+                    formatter.write_dl(group)
         with formatter.section("Other"):
             formatter.write_dl(list(rows.values()))
 
 
-def settings_options(settings: Iterable[Setting]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per setting; all are text, as `config.load` reads and checks them."""
+def settings_options(*names: str) -> Callable[[_Command], _Command]:
+    """Give a command one option for each of these settings, or for all of them; old names are hidden options.
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for setting in reversed(list(settings)):
-            file = f", or its file in {setting.file_variable}" if setting.file_variable else ""
-            text = f"{setting.description}. [{setting.variable}{file}{_default(setting)}]"
-            function = click.option(setting.flag, setting.name, metavar=_metavar(setting), help=text)(function)
+    All options are text: `config.load` converts and checks them, so that flags and variables get the same errors.
+    """
+    settings = [one for one in declared() if not names or one.name in names]
+    old_names = [one for one in OLD_NAMES if not names or one.new in names]
+
+    def decorate(function: _Command) -> _Command:
+        for old in old_names:
+            function = click.option(old.flag, old.name, hidden=True)(function)
+        # Click lists the options in the reverse order of their decorators.
+        for setting in reversed(settings):
+            function = click.option(setting.flag, setting.name, metavar=_metavar(setting), help=_help(setting))(
+                function
+            )
         return function
 
     return decorate
 
 
+def _help(setting: Setting) -> str:
+    file = f", or its file in {setting.file_variable}" if setting.file_variable else ""
+    default = plain(setting.default)
+    return f"{setting.description}. [{setting.variable}{file}{f'; default {default}' if default else ''}]"
+
+
 def _metavar(setting: Setting) -> str:
     if " or " in setting.allowed and setting.default in setting.allowed.split(" or "):
         return setting.allowed.replace(" or ", "|")
-    kinds: dict[type[Any], str] = {int: "NUMBER", float: "SECONDS", tuple: "LIST"}
+    if setting.allowed.startswith("seconds"):
+        return "SECONDS"
+    kinds: dict[type[Any], str] = {int: "NUMBER", float: "NUMBER", tuple: "LIST"}
     return kinds.get(type(setting.default), "TEXT")
-
-
-def _default(setting: Setting) -> str:
-    text = plain(setting.default)
-    return f"; default {text}" if text else ""

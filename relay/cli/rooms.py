@@ -1,4 +1,4 @@
-"""`relay rooms`."""
+"""`relay rooms`: the rooms of a fleet, read from Redis."""
 
 import asyncio
 import json
@@ -10,26 +10,23 @@ from relay.backend.fleet import live_rooms
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import aligned, reachable
-from relay.config import declared
 from relay.model.errors import RelayError
 
-_NEEDED = frozenset({"redis_url", "redis_password", "redis_prefix", "publish_timeout"})
-
 _NO_REDIS = """\
-the rooms of a fleet are read from Redis, and none is given (--redis-url or RELAY_REDIS_URL)
-a relay without Redis knows its rooms alone; ask it, with the admin token that it was started with:
+this command reads the rooms from Redis, and no Redis is set (--redis-url or RELAY_REDIS_URL)
+only a relay without Redis knows its own rooms; ask it, with the admin token that it was started with:
     curl -H "Authorization: Bearer $RELAY_ADMIN_TOKEN" http://{host}:{port}/rooms"""
 
 
 @click.command(cls=GroupedCommand)
-@settings_options(one for one in declared() if one.name in _NEEDED)
+@settings_options("redis_url", "redis_password", "redis_prefix", "publish_timeout")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects with room and members.")
 def rooms(as_json: bool, **flags: str | None) -> None:
-    """List the rooms of a running fleet, and how many members each has."""
-    settings, _ = load_settings(flags)
+    """List the rooms of a running fleet and the number of members of each."""
+    settings = load_settings(flags).settings
     if not settings.redis_url:
         fail(_NO_REDIS.format(host=reachable(settings.host), port=settings.port).splitlines(), status=2)
-    # What goes wrong is said once, below.
+    # The backend would log a failure that the command reports itself.
     logs.configure("error", "text")
     try:
         found = asyncio.run(live_rooms(settings))

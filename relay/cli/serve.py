@@ -1,4 +1,4 @@
-"""`relay serve`, and what it runs for each of several workers."""
+"""`relay serve`, and the hidden command that its supervisor starts for each of several workers."""
 
 import logging
 
@@ -8,7 +8,7 @@ from relay import logs
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import greeting
-from relay.config import Settings, declared
+from relay.config import Settings
 from relay.process.server import BadCertificate, CannotListen
 from relay.process.supervisor import supervise
 from relay.process.workers import OpenSockets, open_sockets, serve_alone, serve_as_worker
@@ -17,36 +17,39 @@ log = logging.getLogger("relay.cli")
 
 
 @click.command(cls=GroupedCommand)
-@settings_options(declared())
+@settings_options()
 def serve(**flags: str | None) -> None:
-    """Start serving.
+    """Start the relay.
 
-    Every setting is a flag here, or the variable named with it; a flag wins over the variable, that over the default.
+    Each setting is a flag or the environment variable next to it. A flag wins over the variable, and the variable over
+    the default.
     """
-    settings, _ = load_settings(flags)
+    settings, _, warnings = load_settings(flags)
     logs.configure(settings.log_level, settings.log_format)
+    for warning in warnings:
+        log.warning(warning)
     try:
-        opened = open_sockets(settings)
+        sockets = open_sockets(settings)
     except BadCertificate as error:
         fail([str(error)], status=2)
     except CannotListen as error:
         fail([f"cannot listen on {error}"], status=1)
-    greeting_text = greeting(settings, opened.port)
+    greeting_text = greeting(settings, sockets.port)
     if settings.log_format == "text":
         click.echo(greeting_text)
     else:
         log.info(" ".join(greeting_text.split()))
-    _serve(settings, opened)
+    _serve(settings, sockets)
 
 
 @click.command(hidden=True)
 def worker() -> None:
-    """Be one worker of several; only `serve --workers` starts this."""
+    """Run one of several workers; only `relay serve --workers` starts this command."""
     serve_as_worker()
 
 
-def _serve(settings: Settings, opened: OpenSockets) -> None:
+def _serve(settings: Settings, sockets: OpenSockets) -> None:
     if settings.workers > 1:
-        supervise(settings, opened)
+        supervise(settings, sockets)
     else:
-        serve_alone(settings, opened)
+        serve_alone(settings, sockets)

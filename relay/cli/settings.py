@@ -1,4 +1,4 @@
-"""Settings for a command: read from its flags, the environment and the files that this names; or the reason why not."""
+"""Settings for a command: read from its flags, the environment and secret files. A wrong setting ends the command."""
 
 import os
 import sys
@@ -9,26 +9,32 @@ from typing import Final, NoReturn
 import click
 
 from relay import logs
-from relay.config import Settings, SettingsError, load
+from relay.config import Loaded, SettingsError, load
 
-_LONGEST_SECRET: Final = 8192
+_MAX_SECRET: Final = 8192
 
 
-def load_settings(flags: Mapping[str, str | None]) -> tuple[Settings, dict[str, str]]:
-    """Return the settings in effect and where each comes from; what is wrong with them ends the command."""
-    given = {name: text for name, text in flags.items() if text is not None}
+def load_settings(flags: Mapping[str, str | None]) -> Loaded:
+    """Return the settings in effect, or end the command with status 2 and a line for each problem.
+
+    `flags` has every option of the command; None marks those that were not used.
+    """
+    used = {name: text for name, text in flags.items() if text is not None}
     try:
-        return load(given, os.environ, read_secret)
+        return load(used, os.environ, read_secret)
     except SettingsError as error:
         fail(error.lines, status=2)
 
 
 def read_secret(path: str) -> str:
-    """Return what a file holds, without the newline that editors put at its end; see `config.ReadSecret`."""
+    """Return the content of a file without the newline that editors add at its end.
+
+    Raises OSError, or ValueError for a file that cannot be a secret; see `config.ReadSecret` for its text.
+    """
     with Path(path).open("rb") as file:
-        content = file.read(_LONGEST_SECRET + 1)
-    if len(content) > _LONGEST_SECRET:
-        raise ValueError(f"is larger than {_LONGEST_SECRET} bytes; is it the right one?")
+        content = file.read(_MAX_SECRET + 1)
+    if len(content) > _MAX_SECRET:
+        raise ValueError(f"is larger than {_MAX_SECRET} bytes; is it the right one?")
     try:
         secret = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -38,8 +44,14 @@ def read_secret(path: str) -> str:
     return secret
 
 
+def warn(lines: Sequence[str]) -> None:
+    """Print warnings to standard error."""
+    for line in lines:
+        click.echo(f"relay: warning: {logs.escape(line)}", err=True)
+
+
 def fail(lines: Sequence[str], *, status: int) -> NoReturn:
-    """End the command, and say why."""
+    """Print the reasons to standard error, and end the command."""
     for line in lines:
         click.echo(f"relay: {logs.escape(line)}", err=True)
     sys.exit(status)

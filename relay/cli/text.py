@@ -1,4 +1,4 @@
-"""What the command prints."""
+"""The text that the commands print."""
 
 import sys
 from collections.abc import Sequence
@@ -9,41 +9,26 @@ from relay.config import Setting, Settings, declared, masked
 
 
 def greeting(settings: Settings, port: int) -> str:
-    """What is printed at the start: what is served, and one line to try."""
-    place = f"{reachable(settings.host)}:{port}"
+    """The text that `relay serve` prints at the start: addresses, the bus, and a command to try."""
+    address = f"{reachable(settings.host)}:{port}"
     secure = "s" if settings.tls_cert else ""
-    socket = f"ws{secure}://{place}/"
+    socket = f"ws{secure}://{address}/"
     redis = next(one for one in declared() if one.name == "redis_url")
-    alone = "in memory, this process alone; no Redis is given"
+    alone = "in memory, for this process alone; no Redis is set"
     bus = f"Redis at {masked(redis, settings.redis_url)}" if settings.redis_url else alone
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
     rows = [
         ("serves", f"{socket} and {socket}rooms/{{room}}{several}"),
-        ("health", f"http{secure}://{place}/health"),
-        *([("page", settings.public_url or f"http{secure}://{place}/")] if settings.pages == "on" else []),
+        ("health", f"http{secure}://{address}/health"),
+        *([("page", settings.public_url or f"http{secure}://{address}/")] if settings.pages == "on" else []),
         ("bus", bus),
         ("try", f"{_python()} -m websockets {socket}"),
     ]
     return f"relay {__version__}\n" + aligned([("", *row) for row in rows])
 
 
-def settings_table() -> str:
-    """All settings as a table in Markdown."""
-    lines = ["| Flag, variable | Default | Meaning | Allowed | Past it |", "| --- | --- | --- | --- | --- |"]
-    for one in declared():
-        cells = (
-            "<br>".join(f"`{name}`" for name in (one.flag, one.variable, one.file_variable) if name),
-            f"`{plain(one.default)}`" if plain(one.default) else "",
-            one.description,
-            one.allowed,
-            one.consequence,
-        )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
-
-
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, each as wide as its widest cell."""
+    """Lay out rows in columns, each as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -51,25 +36,25 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain(value: object) -> str:
-    """A setting's value as it would be given."""
+    """Write the value of a setting as a flag or variable takes it."""
     if isinstance(value, tuple):
         return ",".join(value)
     return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
 
 
 def shown(setting: Setting, value: object) -> str:
-    """A setting's value as anybody may see it."""
+    """Write the value of a setting as the operator may see it: a secret is masked, `-` stands for an empty value."""
     return masked(setting, value if setting.secret else plain(value)) or "-"
 
 
 def reachable(host: str) -> str:
-    """How to reach from this machine what listens on `host`."""
-    if host in {"", "0.0.0.0", "::"}:  # noqa: S104  # not listened on, but compared with
+    """The host part of a URL by which this machine reaches a server that listens on `host`."""
+    if host in {"", "0.0.0.0", "::"}:  # noqa: S104  # compared with, and not listened on
         return "localhost"
     return f"[{host}]" if ":" in host else host
 
 
 def _python() -> str:
-    """This interpreter, the way one would type it here."""
+    """The path of this interpreter, relative to the current folder if it is inside."""
     path = Path(sys.executable)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -44,4 +44,5 @@ def middleware(settings: Settings) -> list[Middleware]:
         expose_headers=("Retry-After",),
         max_age=7200,
     )
-    return [Middleware(AdminPort, settings=settings), cors] if settings.admin_port else [cors]
+    admin = settings.admin_address
+    return [Middleware(AdminPort, port=admin.port), cors] if admin else [cors]

@@ -1,4 +1,4 @@
-"""What the admin port is for: it has health and metrics alone, and where there is one, metrics are nowhere else."""
+"""The admin port. It serves only health and metrics; where there is one, the public port does not serve metrics."""
 
 from typing import Final
 
@@ -13,26 +13,29 @@ ADMIN_PATHS: Final = frozenset({"/health", "/health/live", "/metrics"})
 
 
 def may_see_metrics(scope: Scope, settings: Settings) -> bool:
-    """Whether a request came in where metrics are served: unix sockets count, as only the same machine reaches them."""
-    port = _port(scope)
-    return not settings.admin_port or port is None or port == settings.admin_port
+    """Whether a request arrived on a port that serves metrics.
+
+    A unix socket (port None) does: only programs on the same machine reach it, such as another worker.
+    """
+    admin, port = settings.admin_address, _port(scope)
+    return admin is None or port is None or port == admin.port
 
 
 class AdminPort:
-    """Keeps everything else away from the admin port."""
+    """Middleware that answers 404 on the admin port, except for `ADMIN_PATHS`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
-        self._settings = settings
+        self._admin_port = port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or say that there is nothing here."""
+        """Pass a request on, unless it came to the admin port for a path that is not served there."""
         app: ASGIApp = self._app
-        if scope["type"] != "lifespan" and _port(scope) == self._settings.admin_port:
+        if scope["type"] != "lifespan" and _port(scope) == self._admin_port:
             if scope["type"] == "websocket":
                 app = WebSocketClose()
             elif scope["path"] not in ADMIN_PATHS:
-                app = ErrorResponse(Refused("not_found", "the admin port has health and metrics alone"))
+                app = ErrorResponse(Refused("not_found", "the admin port serves only health and metrics"))
         await app(scope, receive, send)
 
 

@@ -58,7 +58,7 @@ def open_sockets(settings: Settings) -> OpenSockets:
     tls = tls_context(settings)
     public = bind(settings.host, settings.port)
     try:
-        return OpenSockets(public, bind(settings.admin_host, settings.admin_port) if settings.admin_port else (), tls)
+        return OpenSockets(public, bind(*settings.admin_address) if settings.admin_address else (), tls)
     except BaseException:
         for sock in public:
             sock.close()

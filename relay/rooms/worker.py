@@ -39,6 +39,9 @@ _LOOKED_BACK = (512, 64, 8)
 _SETTLING, _TICK = 1.5, 0.01
 """Seconds a worker that starts has to become ready, and between two looks."""
 
+_DRAIN_RATE = 1000
+"""Connections that a stopping worker closes a second; more, if `drain_timeout` leaves too little time for that."""
+
 _PRESENCE_BATCH = 0.02
 """Seconds for which joins and leaves are gathered before members are told."""
 
@@ -54,7 +57,7 @@ class Worker:
         self.clock = time.monotonic
         self.random = ids.IdGenerator()
         self.disconnects = Throttle()
-        self.clients = Clients(rate=settings.drain_rate, patience=settings.drain_timeout)
+        self.clients = Clients(rate=_DRAIN_RATE, patience=settings.drain_timeout)
         self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
         self._hub = Hub(
             self.metrics,
@@ -88,7 +91,7 @@ class Worker:
             self._bus,
             interval=beat_interval(settings.worker_lease),
             lease=settings.worker_lease,
-            presence_ttl=settings.presence_ttl,
+            presence_ttl=settings.room_state_ttl,
             probe_interval=settings.probe_timeout,
             clock=self.clock,
             metrics=self.metrics,

@@ -77,7 +77,7 @@ class Stage:
     """A worker with everybody in their rooms, and nothing behind its sockets and links."""
 
     def __init__(self) -> None:
-        self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6, message_burst=10**7))
+        self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6))
         bus = self.worker._bus
         assert isinstance(bus, RedisBus)
         self.bus, self.client = bus, bus._client

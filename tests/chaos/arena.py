@@ -19,7 +19,6 @@ SETTINGS: dict[str, Any] = {
     "drain_timeout": 3.0,
     "send_buffer": 262_144,
     "message_rate": 2000,
-    "message_burst": 4000,
 }
 LONGER = max(SETTINGS["worker_lease"], SETTINGS["reconnect_grace"])
 

@@ -26,7 +26,7 @@ FRAMES = st.one_of(
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[WebSocketTestSession]:
-    app = create_app(Settings(message_rate=1e6, message_burst=10_000_000, rooms_per_connection=10_000))
+    app = create_app(Settings(message_rate=1e6, rooms_per_connection=10_000))
     with TestClient(app) as client, client.websocket_connect("/rooms/fuzz") as session:
         assert session.receive_json()["type"] == "welcome"
         yield session

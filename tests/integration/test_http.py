@@ -301,7 +301,7 @@ def test_head_has_no_body(plain_url: str) -> None:
 
 def test_admin_port() -> None:
     port = free_port()
-    with served("--admin-port", str(port)) as url:
+    with served("--admin-listen", str(port)) as url:
         admin = f"http://127.0.0.1:{port}"
         assert httpx.get(f"{url}/metrics").status_code == 404
         assert httpx.get(f"{admin}/metrics").status_code == 200

@@ -193,7 +193,7 @@ async def test_a_stuck_client_does_not_keep_a_worker_from_stopping(start: MakeRe
 async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(
     start: MakeRelay, enter: MakeClient, redis_server, prefix
 ) -> None:
-    settings = {"redis_url": redis_server.url, "redis_prefix": prefix, "presence_ttl": 2, "sequence_ttl": 2}
+    settings = {"redis_url": redis_server.url, "redis_prefix": prefix, "room_state_ttl": 2}
     relays = [await start(**settings) for _ in range(2)]
     client = await enter(relays[0])
     await enter(relays[1])
@@ -209,7 +209,7 @@ async def test_a_fleet_that_dies_whole_leaves_nothing_in_redis(
 
 
 async def test_a_live_room_outlives_the_time_to_live(start: MakeRelay, enter: MakeClient, redis_server, prefix) -> None:
-    relay = await start(redis_url=redis_server.url, redis_prefix=prefix, presence_ttl=2, sequence_ttl=2)
+    relay = await start(redis_url=redis_server.url, redis_prefix=prefix, room_state_ttl=2)
     client = await enter(relay, "/rooms/room?peer=p")
     epoch = client.welcome["id"].split("-")[0]
     lowest = 2000

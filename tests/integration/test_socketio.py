@@ -385,7 +385,7 @@ async def test_requests_that_are_refused(shared: Relay, query: str, code: str, t
 
 @pytest.fixture(scope="module")
 def shared() -> Any:
-    relay = Relay(max_message=1024, message_rate=50, message_burst=20, send_buffer=65_536, rooms_per_connection=3)
+    relay = Relay(max_message=1024, message_rate=10, send_buffer=65_536, rooms_per_connection=3)
     asyncio.run(relay.ready())
     yield relay
     relay.close()
@@ -513,7 +513,7 @@ async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
 
 
 async def test_namespaces_that_are_refused_leave_nothing_behind(start: MakeRelay) -> None:
-    relay = await start(max_message=1024, message_rate=10_000, message_burst=10_000)
+    relay = await start(max_message=1024, message_rate=10_000)
 
     def megabytes() -> int:
         [line] = re.findall(r"VmRSS:\s*(\d+) kB", Path(f"/proc/{relay.process.pid}/status").read_text())
@@ -529,7 +529,7 @@ async def test_namespaces_that_are_refused_leave_nothing_behind(start: MakeRelay
 
 
 async def test_all_namespaces_together_have_the_rate_of_messages(start: MakeRelay, enter: MakeClient) -> None:
-    relay = await start(message_rate=0.1, message_burst=10)
+    relay = await start(message_rate=0.1)
     ben = await enter(relay, "/rooms/a")
     ann = await OverWebSocket.open(relay)
     for _ in range(2):

@@ -1,7 +1,9 @@
-"""`relay health`: what it asks, what it says, and with which status it ends."""
+"""`relay health`: its request, its text and its exit status."""
 
 import json
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +21,7 @@ DEAF = {
     "worker": "w2",
     "connections": 1,
     "rooms": 1,
-    "checks": {"redis_url": {"ok": True, "text": "answers"}, "subscription": {"ok": False, "text": "not heard\x1b"}},
+    "checks": {"redis": {"ok": True, "text": "answers"}, "subscription": {"ok": False, "text": "not heard\x1b"}},
 }
 SILENT = {"ready": False, "checks": {"answer": {"ok": False, "text": "no answer within 1 s"}}}
 
@@ -67,13 +69,13 @@ def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(main, ["health", *arguments], env=variables, prog_name="relay")
 
 
-def test_ready_is_0_and_a_line(answer: Serve, asked: list[str]) -> None:
+def test_a_ready_relay_gives_status_0_and_a_line(answer: Serve, asked: list[str]) -> None:
     done = run(RELAY_PORT=answer(200, READY), RELAY_HOST="0.0.0.0")
     assert (done.exit_code, done.stdout) == (0, "w1: ready; 3 connections, 2 rooms\n")
     assert asked == ["/health"]
 
 
-def test_not_ready_is_1_and_says_why(answer: Serve) -> None:
+def test_a_relay_that_is_not_ready_gives_status_1_and_the_reason(answer: Serve) -> None:
     done = run("--port", answer(503, DEAF))
     assert (done.exit_code, done.stderr) == (1, "relay: w2: not ready; subscription: not heard\\x1b\n")
 
@@ -94,14 +96,14 @@ def test_live_asks_only_whether_it_answers(answer: Serve, asked: list[str]) -> N
 
 
 @pytest.mark.parametrize("body", ["<html>", "{}", '{"ready":', "[]", '{"ready":true}', '{"ready":true,"workers":[1]}'])
-def test_what_is_no_relay_is_1(body: str, answer: Serve) -> None:
+def test_another_program_on_the_port_gives_status_1(body: str, answer: Serve) -> None:
     done = run("--port", answer(200, body))
     assert done.exit_code == 1
-    assert done.stderr == "relay: HTTP 200, and no report of a relay; is it one that listens there?\n"
+    assert done.stderr == "relay: HTTP 200, and the body is not a relay's health; does another program listen there?\n"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ftp://x", "nonsense", "http://127.0.0.1:99999"])
-def test_no_answer_is_1_and_says_where_it_was_asked(url: str) -> None:
+def test_no_answer_gives_status_1_and_the_address(url: str) -> None:
     done = run("--url", url)
     assert done.exit_code == 1
     assert done.stderr.startswith(f"relay: no answer from {url}: ")
@@ -114,3 +116,10 @@ def test_a_certificate_may_be_for_another_name(answer: Serve, tmp_path: Path) ->
     authority.issue_cert("relay.example").configure_cert(tls)
     done = run(RELAY_PORT=answer(200, READY, tls), RELAY_TLS_CERT="cert.pem", RELAY_TLS_KEY="key.pem")
     assert (done.exit_code, done.stdout) == (0, "w1: ready; 3 connections, 2 rooms\n")
+
+
+def test_health_imports_no_server() -> None:
+    """It runs every few seconds in every container."""
+    code = "import sys, relay.cli.health; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"uvicorn", "starlette", "redis", "asyncio", "websockets"} & set(loaded)

@@ -19,24 +19,24 @@ from tests.unit.http.conftest import MakeSite, error_of
     ],
 )
 def test_where_metrics_are(admin_port: int, server: object, expected: bool) -> None:
-    assert may_see_metrics({"server": server}, Settings(admin_port=admin_port)) is expected
+    assert may_see_metrics({"server": server}, Settings(admin_listen=str(admin_port or ""))) is expected
 
 
 async def test_metrics_leave_the_public_port_for_the_admin_port(site: MakeSite) -> None:
-    here = site(admin_port=9100)
+    here = site(admin_listen="9100")
     assert error_of(await here.get("/metrics")) == (404, "not_found")
     assert (await here.get("/metrics", port=9100)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/rooms", "/rooms/a", "/openapi.json", "/nothing"])
 async def test_nothing_else_is_on_the_admin_port(site: MakeSite, path: str) -> None:
-    assert error_of(await site(admin_port=9100).get(path, port=9100)) == (404, "not_found")
+    assert error_of(await site(admin_listen="9100").get(path, port=9100)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("port", [8888, 9100])
 async def test_health_is_on_both(site: MakeSite, port: int) -> None:
-    assert (await site(admin_port=9100).get("/health", port=port)).status_code == 200
-    assert (await site(admin_port=9100).get("/health/live", port=port)).status_code == 200
+    assert (await site(admin_listen="9100").get("/health", port=port)).status_code == 200
+    assert (await site(admin_listen="9100").get("/health/live", port=port)).status_code == 200
 
 
 async def test_no_websockets_on_the_admin_port() -> None:
@@ -49,7 +49,7 @@ async def test_no_websockets_on_the_admin_port() -> None:
     async def send(message: object) -> None:
         sent.append(message)
 
-    guard = AdminPort(app, Settings(admin_port=9100))
+    guard = AdminPort(app, 9100)
     await guard({"type": "websocket", "path": "/", "server": ("127.0.0.1", 9100)}, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["websocket.close"]  # type: ignore[index]
     assert not called

@@ -1,0 +1,211 @@
+"""Reading the settings: flags win over variables and files, and these win over defaults."""
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
+from typing import Any, NamedTuple, get_type_hints
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from relay.config.old_names import OLD_NAMES, OldName, merge
+from relay.config.settings import VARIABLE_PREFIX, Setting, Settings, declared, parse_listen, to_flag, to_variable
+from relay.model.ice import parse_ice_servers
+
+ReadSecret = Callable[[str], str]
+"""Returns the secret in a file. Raises OSError, or a ValueError whose text continues a sentence about the file."""
+
+
+class Loaded(NamedTuple):
+    """Settings, the source of each (a flag, a variable, or "default"), and warnings about old names."""
+
+    settings: Settings
+    sources: dict[str, str]
+    warnings: list[str]
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong. Each line names a setting, its source, its value and what is allowed."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def _read_no_files(path: str) -> str:
+    raise ValueError("is not read here")
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str], read_secret: ReadSecret = _read_no_files) -> Loaded:
+    """Read all settings from flags (setting name → text) and from environment variables.
+
+    Old names are accepted in both. Raises `SettingsError`, which lists every problem and not only the first.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    warnings: list[str] = []
+    reader = _Reader(flags, environ, read_secret)
+    problems = _unknown_variables(environ)
+    for setting in declared():
+        try:
+            found = reader.read(setting.name, secret=setting.secret)
+            old = _read_old_names(setting, reader, found, warnings)
+            found = found or old
+            sources[setting.name] = found.source if found else "default"
+            if found:
+                values[setting.name] = _convert(setting, found)
+        except _ProblemError as problem:
+            problems.append(str(problem))
+    warnings += _warn_of_removed(reader)
+    if not problems:
+        settings = Settings(**values)
+        problems = _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return Loaded(settings, sources, warnings)
+
+
+class _ProblemError(Exception):
+    """One problem with a setting, in words for the operator."""
+
+
+class _Found(NamedTuple):
+    """The text of a setting, and the flag or variable that it came from."""
+
+    text: str
+    source: str
+
+
+class _Reader:
+    """Finds the text of a setting, under its name of today or an old one."""
+
+    def __init__(self, flags: Mapping[str, str], environ: Mapping[str, str], read_secret: ReadSecret) -> None:
+        self._flags = flags
+        self._environ = environ
+        self._read_secret = read_secret
+
+    def read(self, name: str, *, secret: bool) -> _Found | None:
+        """Return the text of a setting, None if it is not set; read a secret from the file that a variable names."""
+        variable = to_variable(name)
+        file_variable = f"{variable}_FILE"
+        in_file = secret and file_variable in self._environ
+        if in_file and variable in self._environ:
+            raise _ProblemError(f"{name}: {variable} and {file_variable} are both set; leave one out")
+        if name in self._flags:
+            return _Found(self._flags[name], to_flag(name))
+        if variable in self._environ:
+            return _Found(self._environ[variable], variable)
+        if not in_file:
+            return None
+        path = self._environ[file_variable]
+        try:
+            return _Found(self._read_secret(path), file_variable)
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise _ProblemError(f"{name} (from {file_variable}): the file {path!r} {reason}") from None
+
+
+def _read_old_names(setting: Setting, reader: _Reader, found: _Found | None, warnings: list[str]) -> _Found | None:
+    """Return a setting's text under its old names, and add the warnings; both names at once are an error."""
+    named = [(one, reader.read(one.name, secret=one.secret)) for one in OLD_NAMES if one.new == setting.name]
+    old = [(one, of_old) for one, of_old in named if of_old]
+    if not old:
+        return None
+    if found:
+        names = " and ".join(of_old.source for _, of_old in old)
+        raise _ProblemError(
+            f"{setting.name}: {found.source} and {names} are both set, but {names} is an old name of the same setting; "
+            f"leave {names} out"
+        )
+    text = merge(setting.name, {one.name: of_old.text for one, of_old in old})
+    shown = "***" if setting.secret else text
+    warnings += [_warning(one, of_old.source, setting, shown) for one, of_old in old]
+    return _Found(text, ", ".join(of_old.source for _, of_old in old))
+
+
+def _warning(old: OldName, source: str, setting: Setting, text: str) -> str:
+    """Say which name replaces the flag or variable that was used; of the same kind, so that it can be copied."""
+    if source.startswith("--"):
+        new, value = setting.flag, f"{setting.flag} {text or repr(text)}"
+    else:
+        new = setting.file_variable if source.endswith("_FILE") else setting.variable
+        value = f"{setting.variable}={text}"
+    if old.folded:
+        return f"{source} has become part of {new}; the relay uses {value}, and accepts the old name until version 2.0"
+    return f"{source} is now called {new}; the relay accepts the old name until version 2.0"
+
+
+def _warn_of_removed(reader: _Reader) -> list[str]:
+    removed = [(one, reader.read(one.name, secret=False)) for one in OLD_NAMES if not one.new]
+    return [
+        f"{found.source} has no effect any more: {one.now}; the relay accepts the old name until version 2.0"
+        for one, found in removed
+        if found
+    ]
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    known = {name for one in declared() for name in (one.variable, one.file_variable)}
+    known |= {to_variable(one.name) for one in OLD_NAMES}
+    known |= {f"{to_variable(one.name)}_FILE" for one in OLD_NAMES if one.secret}
+    return [
+        f"{name}: there is no such setting; `relay config` lists them all"
+        for name in sorted(environ)
+        if name.startswith(VARIABLE_PREFIX) and name not in known
+    ]
+
+
+def _convert(setting: Setting, found: _Found) -> Any:
+    """Return the value of a setting's text, which a list's items and some settings' own syntax limit further."""
+    kind = get_type_hints(Settings, include_extras=True)[setting.name]
+    try:
+        if setting.name == "ice_servers":
+            parse_ice_servers(found.text)
+        if setting.name == "admin_listen":
+            parse_listen(found.text)
+        if kind.__origin__ != tuple[str, ...]:
+            return msgspec.convert(found.text, kind, strict=False)
+        items = tuple(item.strip() for item in found.text.split(",") if item.strip())
+        if setting.name == "trusted_proxies":
+            for item in items:
+                ip_network(item)
+        return items
+    except (msgspec.ValidationError, ValueError):
+        shown = "***" if setting.secret else repr(found.text)
+        raise _ProblemError(
+            f"{setting.name} (from {found.source}): {shown} is not allowed; allowed: {setting.allowed}"
+        ) from None
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """Check what no setting shows alone."""
+    problems = []
+    if settings.workers > 1 and not settings.redis_url:
+        problems.append(
+            f"workers: {settings.workers} is not allowed without Redis, through which alone workers exchange messages; "
+            "set --redis-url redis://localhost:6379 (or RELAY_REDIS_URL), or --workers 1"
+        )
+    if settings.redis_password and _has_password(settings.redis_url):
+        problems.append("redis_password: the Redis URL has a password already; leave one out")
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        missing = "tls_key" if settings.tls_cert else "tls_cert"
+        problems.append(f"{missing}: is missing; tls_cert and tls_key go together")
+    admin = settings.admin_address
+    if admin and admin.port == settings.port:
+        problems.append(f"admin_listen: port {admin.port} is not allowed: clients use it (setting port)")
+    if settings.room_state_ttl <= max(settings.worker_lease, settings.reconnect_grace):
+        problems.append(
+            "room_state_ttl: must be longer than worker_lease and reconnect_grace, or Redis forgets live members"
+        )
+    if settings.history_size and settings.history_ttl < settings.reconnect_grace:
+        problems.append(
+            "history_ttl: must not be shorter than reconnect_grace, or a client that returns in time misses messages"
+        )
+    return problems
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.password is not None or "password" in parse_qs(parts.query)
+    except ValueError:
+        return False

@@ -1,0 +1,38 @@
+"""The command `relay` and its subcommands."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import pytest
+
+from relay import __version__, cli
+from tests.unit.cli.conftest import run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[str(Path(sys.executable).with_name("relay"))], [sys.executable, "-m", "relay"]],
+    ids=["relay", "python -m relay"],
+)
+def test_both_ways_to_start_it_print_the_version(command: Sequence[str]) -> None:
+    if not Path(command[0]).exists() and "CI" not in os.environ:
+        pytest.skip("the package is not installed in this environment; make test does it")
+    done = subprocess.run([*command, "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"relay, version {__version__}\n"
+
+
+def test_help_names_the_commands_for_people() -> None:
+    output = run("--help").output
+    assert all(name in output for name in ("serve", "config", "rooms", "watch", "health"))
+    assert "worker" not in output
+
+
+def test_every_command_has_a_help_text() -> None:
+    context = click.Context(cli.main)
+    names = cli.main.list_commands(context)
+    commands = [cli.main.get_command(context, name) for name in names]
+    assert all(command and command.help for command in commands), names

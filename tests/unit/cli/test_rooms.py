@@ -1,0 +1,51 @@
+"""`relay rooms`: a list for people or programs, and the reason if there is none."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from relay.config import Settings
+from relay.model.errors import Unavailable
+from tests.unit.cli.conftest import run
+
+
+def rooms(monkeypatch: pytest.MonkeyPatch, found: Sequence[tuple[str, int]] | Exception) -> None:
+    async def live_rooms(settings: Settings) -> Sequence[tuple[str, int]]:
+        assert settings.redis_url == "redis://localhost"
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("relay.cli.rooms.live_rooms", live_rooms)
+
+
+def test_rooms_are_listed_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms(monkeypatch, [("a", 12), ("longer", 3)])
+    assert run("rooms", "--redis-url", "redis://localhost").stdout == "room    members\na       12\nlonger  3\n"
+
+
+def test_rooms_are_listed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms(monkeypatch, [("a", 12)])
+    done = run("rooms", "--json", variables={"RELAY_REDIS_URL": "redis://localhost"})
+    assert json.loads(done.stdout) == [{"room": "a", "members": 12}]
+
+
+def test_an_empty_list_is_reported_on_standard_error_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms(monkeypatch, [])
+    done = run("rooms", "--redis-url", "redis://localhost")
+    assert (done.stdout, done.stderr) == ("", "no room has members\n")
+
+
+def test_rooms_without_redis_names_the_request_to_make_instead() -> None:
+    done = run("rooms")
+    assert done.exit_code == 2
+    assert "--redis-url or RELAY_REDIS_URL" in done.stderr
+    assert "http://127.0.0.1:8888/rooms" in done.stderr
+
+
+def test_rooms_reports_why_redis_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms(monkeypatch, Unavailable("Redis was away for 5 s"))
+    done = run("rooms", "--redis-url", "redis://localhost")
+    assert done.exit_code == 1
+    assert done.stderr == "relay: the rooms cannot be read: Redis was away for 5 s\n"

@@ -1,0 +1,78 @@
+"""`relay serve`: what it starts, prints and refuses."""
+
+import logging
+import re
+import socket
+
+import pytest
+
+from relay.config import Settings
+from relay.process.workers import OpenSockets
+from tests.unit.cli.conftest import run
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
+    """What would have been started."""
+    calls: list[tuple[str, Settings]] = []
+
+    def record(how: str, settings: Settings, opened: OpenSockets) -> None:
+        opened.close()
+        calls.append((how, settings))
+
+    monkeypatch.setattr("relay.cli.serve.serve_alone", lambda *arguments: record("alone", *arguments))
+    monkeypatch.setattr("relay.cli.serve.supervise", lambda *arguments: record("supervised", *arguments))
+    return calls
+
+
+def test_serve_starts_one_worker_in_this_process(started: list[tuple[str, Settings]]) -> None:
+    done = run("serve", "--port", "0")
+    assert done.exit_code == 0
+    assert [how for how, _ in started] == ["alone"]
+    assert re.search(r"serves +ws://127\.0\.0\.1:\d+/ and ws://127\.0\.0\.1:\d+/rooms/\{room\}", done.stdout)
+    assert re.search(r"health +http://127\.0\.0\.1:\d+/health", done.stdout)
+
+
+def test_serve_starts_several_under_a_supervisor(started: list[tuple[str, Settings]]) -> None:
+    done = run("serve", "--port", "0", "--workers", "3", "--redis-url", "redis://:hunter2@localhost")
+    assert [(how, settings.workers) for how, settings in started] == [("supervised", 3)]
+    assert ", 3 workers" in done.stdout
+    assert "Redis at redis://***@localhost" in done.stdout
+
+
+def test_serve_prints_no_text_among_json(started: list[tuple[str, Settings]]) -> None:
+    assert run("serve", "--port", "0", "--log-format", "json").stdout == ""
+
+
+def test_several_workers_without_redis_are_refused_with_the_reason() -> None:
+    done = run("serve", "--workers", "2")
+    assert done.exit_code == 2
+    assert "workers: 2 is not allowed without Redis, through which alone workers exchange messages" in done.stderr
+
+
+def test_port_in_use_is_an_error_and_no_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", str(port))
+    assert done.exit_code == 1
+    assert done.stderr == f"relay: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+def test_unreadable_certificate_is_an_error_and_no_traceback() -> None:
+    done = run("serve", "--tls-cert", "nowhere.pem", "--tls-key", "nowhere.pem")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("relay: tls_cert: 'nowhere.pem' cannot be read")
+
+
+def test_old_names_are_logged_as_warnings(
+    started: list[tuple[str, Settings]], caplog: pytest.LogCaptureFixture
+) -> None:
+    done = run("serve", "--port", "0", "--grace", "7", variables={"RELAY_PREFIX": "old"})
+    assert done.exit_code == 0
+    [(_, settings)] = started
+    assert (settings.reconnect_grace, settings.redis_prefix) == (7, "old")
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [
+        "RELAY_PREFIX is now called RELAY_REDIS_PREFIX; the relay accepts the old name until version 2.0",
+        "--grace is now called --reconnect-grace; the relay accepts the old name until version 2.0",
+    ]

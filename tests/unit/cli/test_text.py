@@ -1,0 +1,45 @@
+"""The text that the commands print."""
+
+import re
+
+import pytest
+
+from relay.cli.text import aligned, greeting, plain, shown
+from relay.config import Settings, declared
+
+
+def test_greeting_names_the_page_where_there_is_one() -> None:
+    assert re.search(r"page +http://localhost:80/$", greeting(Settings(host="localhost"), 80), re.MULTILINE)
+    assert "page " not in greeting(Settings(pages="off"), 80)
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        (Settings(host="0.0.0.0"), "ws://localhost:80/"),
+        (Settings(host="::"), "ws://localhost:80/"),
+        (Settings(host="::1"), "ws://[::1]:80/"),
+        (Settings(host="relay.example", tls_cert="c", tls_key="k"), "wss://relay.example:80/"),
+    ],
+)
+def test_greeting_names_an_address_that_can_be_reached(settings: Settings, address: str) -> None:
+    assert re.search(rf"try +\S+ -m websockets {re.escape(address)}$", greeting(settings, 80))
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert aligned([("a", "b"), ("long", "c")]) == "a     b\nlong  c"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("", ""), (("a", "b"), "a,b"), ((), ""), (8888, "8888"), (10.0, "10"), (0.05, "0.05"), (1e6, "1000000.0")],
+)
+def test_a_value_is_written_as_a_flag_takes_it(value: object, text: str) -> None:
+    assert plain(value) == text
+
+
+def test_an_empty_value_is_shown_as_a_dash_and_a_secret_is_masked() -> None:
+    settings = {one.name: one for one in declared()}
+    assert shown(settings["redis_url"], "") == "-"
+    assert shown(settings["allowed_origins"], ("*",)) == "*"
+    assert shown(settings["admin_token"], "hunter2") == "***"
