@@ -1,22 +1,38 @@
-"""Every metric, declared once. Names and units follow the Prometheus conventions; no label comes from a client."""
+"""Every metric of a worker, declared once; docs/metrics.md is made from these declarations.
+
+Names and units follow the Prometheus conventions. No label has a value that a client chooses, so that no client can
+make the number of series grow.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import get_args
+from typing import Final, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 
 from relay.model.errors import CLOSE_REASONS, ERRORS
 from relay.model.events import Loss
 
-_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LATENCY: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+"""Upper bounds of the buckets, in seconds."""
+
+
+class Declaration(NamedTuple):
+    """A metric in words: its help text, and what an operator does with it."""
+
+    name: str
+    kind: str
+    help: str
+    advice: str
+    labels: tuple[str, ...] = ()
 
 
 class Latency(Collector):
-    """A histogram of seconds for the hot path: one thread, no labels, and so no locks."""
+    """A histogram of seconds for the hot path: used by one thread and without labels, so it needs no locks."""
 
     def __init__(self, name: str, text: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
         self._name = name
@@ -31,122 +47,223 @@ class Latency(Collector):
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
-    def collect(self) -> Iterator[Metric]:
-        """See `Collector`."""
+    def collect(self) -> Iterator[MetricFamily]:
+        """Yield the histogram, with cumulative buckets as the text format has them."""
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum)
 
 
 class Traffic(Collector):
-    """What went in and out: plain numbers for the hot path to add to, one thread, no locks."""
+    """Messages and bytes in both directions: plain integers that the hot path adds to, by one thread, without locks."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, declarations: Sequence[Declaration], registry: CollectorRegistry) -> None:
         self.messages_in = 0
         self.bytes_in = 0
         self.messages_out = 0
         self.bytes_out = 0
+        self._declarations = declarations
         registry.register(self)
 
-    def collect(self) -> Iterator[Metric]:
-        """See `Collector`."""
-        yield CounterMetricFamily("relay_received_messages", "Messages from clients.", self.messages_in)
-        yield CounterMetricFamily("relay_received_bytes", "Bytes of messages from clients.", self.bytes_in)
-        yield CounterMetricFamily("relay_sent_messages", "Messages to clients.", self.messages_out)
-        yield CounterMetricFamily("relay_sent_bytes", "Bytes of messages to clients.", self.bytes_out)
+    def collect(self) -> Iterator[MetricFamily]:
+        """Yield the four counters."""
+        values = (self.messages_in, self.bytes_in, self.messages_out, self.bytes_out)
+        for declared, value in zip(self._declarations, values, strict=True):
+            yield CounterMetricFamily(declared.name, declared.help, value)
 
 
-def _from_nothing(counter: Counter, values: Iterable[str]) -> Counter:
-    """Have a series at 0 for each of these: one that begins at 1 is an increase that no alert sees."""
-    for value in values:
-        counter.labels(value)
-    return counter
+class _Declarer:
+    """Makes metrics in one registry, and records what it made."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.declarations: list[Declaration] = []
+
+    def gauge(self, name: str, text: str, advice: str) -> Gauge:
+        self._record(name, "gauge", text, advice)
+        return Gauge(name, text, registry=self._registry)
+
+    def counter(self, name: str, text: str, advice: str) -> Counter:
+        self._record(name, "counter", text, advice)
+        return Counter(name, text, registry=self._registry)
+
+    def counters(self, name: str, text: str, advice: str, *, label: str, values: Iterable[str]) -> Counter:
+        """Make a counter with one label, and a series at 0 for each of its known values.
+
+        A series that began at 1 would be no increase for Prometheus, and no alert would see the first event.
+        """
+        self._record(name, "counter", text, advice, (label,))
+        counter = Counter(name, text, [label], registry=self._registry)
+        for value in values:
+            counter.labels(value)
+        return counter
+
+    def latency(self, name: str, text: str, advice: str) -> Latency:
+        self._record(name, "histogram", text, advice)
+        return Latency(name, text, _LATENCY, self._registry)
+
+    def traffic(self, *declared: tuple[str, str, str]) -> Traffic:
+        for name, text, advice in declared:
+            self._record(name, "counter", text, advice)
+        return Traffic(self.declarations[-len(declared) :], self._registry)
+
+    def _record(self, name: str, kind: str, text: str, advice: str, labels: tuple[str, ...] = ()) -> None:
+        self.declarations.append(Declaration(name, kind, text, advice, labels))
 
 
 class Metrics:
-    """One worker's metrics, in a registry of their own; with those of its process, where the system tells them."""
+    """One worker's metrics, in a registry of its own, together with those of its process (`process_*`)."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self.connections = Gauge("relay_connections", "Open WebSocket connections.", registry=registry)
-        self.connection_limit = Gauge(
-            "relay_connection_limit", "Connections this worker may have (max-connections).", registry=registry
+        self.registry = CollectorRegistry()
+        # Linux only; elsewhere the collector yields nothing.
+        ProcessCollector(registry=self.registry)
+        declare = _Declarer(self.registry)
+        self.declarations: Sequence[Declaration] = declare.declarations
+        self._declare_clients(declare)
+        self._declare_messages(declare)
+        self._declare_backend(declare)
+        self._declare_workers(declare)
+
+    def _declare_clients(self, declare: _Declarer) -> None:
+        self.connections = declare.gauge(
+            "relay_connections",
+            "Open connections: WebSockets and polling sessions.",
+            "Add a worker before it comes near relay_connection_limit.",
         )
-        self.rooms = Gauge("relay_rooms", "Rooms with members on this worker.", registry=registry)
-        self.members = Gauge("relay_members", "Members on this worker, a connection once per room.", registry=registry)
-        self.held = Gauge("relay_held_members", "Lost members whose place this worker holds.", registry=registry)
-        self.ready = Gauge("relay_ready", "Whether this worker is ready (1) or not (0).", registry=registry)
-        self.probe_age = Gauge(
-            "relay_bus_probe_age_seconds",
-            "Time since this worker last heard itself through the bus.",
-            registry=registry,
+        self.connection_limit = declare.gauge(
+            "relay_connection_limit",
+            "Connections that this worker accepts (setting max-connections).",
+            "If it is lower than the setting, raise the limit of open files (ulimit -n).",
         )
-        self.tasks = Gauge("relay_tasks", "Tasks of the event loop.", registry=registry)
-        self.handshakes = Counter("relay_handshakes_total", "WebSocket handshakes accepted.", registry=registry)
-        self.traffic = Traffic(registry)
-        errors = Counter(
-            "relay_errors_total", "Requests, frames and commands refused, by error code.", ["code"], registry=registry
+        self.handshakes = declare.counter(
+            "relay_handshakes_total",
+            "Accepted handshakes of WebSockets and polling sessions.",
+            "A steep rise follows the loss of a worker or load balancer. A lasting one means that clients reconnect "
+            "repeatedly: see relay_closed_connections_total.",
         )
-        self.errors = _from_nothing(errors, ERRORS)
-        closed = Counter(
-            "relay_closed_connections_total", "Connections ended, by close reason.", ["reason"], registry=registry
+        self.closed = declare.counters(
+            "relay_closed_connections_total",
+            "Connections that ended, by close reason.",
+            "Look the reason up in errors.md; internal is a defect of the relay, and its log has the cause.",
+            label="reason",
+            values=[reason.name for reason in CLOSE_REASONS],
         )
-        self.closed = _from_nothing(closed, [reason.name for reason in CLOSE_REASONS])
-        self.publish_seconds = Latency(
+        self.errors = declare.counters(
+            "relay_errors_total",
+            "Requests, frames and commands that the relay refused, by error code.",
+            "Look the code up in errors.md; internal is a defect of the relay, and its log has the cause.",
+            label="code",
+            values=ERRORS,
+        )
+        self.rooms = declare.gauge(
+            "relay_rooms",
+            "Rooms with members on this worker.",
+            "For information; each room is a subscription in Redis.",
+        )
+        self.members = declare.gauge(
+            "relay_members",
+            "Members on this worker; a connection counts once for each of its rooms.",
+            "For information.",
+        )
+        self.held = declare.gauge(
+            "relay_held_members",
+            "Members that lost their connection and for whose return this worker waits.",
+            "It rises with an outage and falls within reconnect-grace. If it does not, look for errors in the log.",
+        )
+        self.resumes = declare.counters(
+            "relay_resumes_total",
+            "Members that reconnected with the id of the last message they saw, by outcome.",
+            "If trimmed is frequent, raise history-size or history-ttl.",
+            label="outcome",
+            values=["recovered", *filter(None, get_args(Loss))],
+        )
+
+    def _declare_messages(self, declare: _Declarer) -> None:
+        self.traffic = declare.traffic(
+            ("relay_received_messages_total", "Messages from clients.", "For information; the load of this worker."),
+            ("relay_received_bytes_total", "Bytes of messages from clients.", "For information."),
+            ("relay_sent_messages_total", "Messages to clients.", "For information; the load of this worker."),
+            ("relay_sent_bytes_total", "Bytes of messages to clients.", "For information."),
+        )
+        self.publish_seconds = declare.latency(
             "relay_publish_duration_seconds",
-            "From a client's message to its id; one message in sixteen.",
-            _LATENCY,
-            registry,
+            "Time from the arrival of a message to its id from Redis, of one message in sixteen.",
+            "If it rises and relay_event_loop_lag_seconds does not, look at Redis and at the network to it.",
         )
-        self.delivery_seconds = Latency(
+        self.delivery_seconds = declare.latency(
             "relay_delivery_duration_seconds",
-            "From a message of this worker's client to its delivery here; one message in sixteen.",
-            _LATENCY,
-            registry,
+            "Time from the arrival of a message to its delivery on the same worker, of one message in sixteen.",
+            "As relay_publish_duration_seconds.",
         )
-        self.bus_reconnects = Counter(
-            "relay_bus_reconnects_total", "Connections to Redis made anew.", registry=registry
+
+    def _declare_backend(self, declare: _Declarer) -> None:
+        self.probe_age = declare.gauge(
+            "relay_bus_probe_age_seconds",
+            "Time since a probe of this worker last came back through its own subscription in Redis.",
+            "Beyond probe-timeout the worker is not ready: check Redis, and the network between it and this worker.",
         )
-        self.redis_errors = Counter(
-            "relay_redis_errors_total", "Error replies of Redis; the log has their text.", registry=registry
+        self.redis_errors = declare.counter(
+            "relay_redis_errors_total",
+            "Error replies of Redis.",
+            "The log has their text. OOM: give Redis more memory; other errors: check its version, rights and keys.",
         )
-        self.room_gaps = Counter(
-            "relay_room_gaps_total", "Rooms in which events may have been missed.", registry=registry
+        self.redis_reconnects = declare.counter(
+            "relay_redis_reconnects_total",
+            "Connections to Redis that were opened again after a failure.",
+            "If it keeps rising, Redis or the network to it is unstable; the log has the reason of each.",
         )
-        self.gap_recoveries = Counter(
-            "relay_gap_recoveries_total", "Times that what a room had missed was read back.", registry=registry
+        self.room_gaps = declare.counter(
+            "relay_room_gaps_total",
+            "Rooms in which this worker may have missed events, because a subscription broke.",
+            "For information: the worker reads the missing events from the history.",
         )
-        losses = Counter(
+        self.gap_recoveries = declare.counter(
+            "relay_gap_recoveries_total",
+            "Rooms whose missing events this worker read from the history.",
+            "For information: nothing was lost there.",
+        )
+        self.message_losses = declare.counters(
             "relay_message_losses_total",
-            "Times that a room's members were told of lost messages, by reason.",
-            ["reason"],
-            registry=registry,
+            "Times that the members of a room were told that messages are lost, by reason.",
+            "trimmed: raise history-size or history-ttl; other reasons: Redis lost data, see its log.",
+            label="reason",
+            values=filter(None, get_args(Loss)),
         )
-        self.message_losses = _from_nothing(losses, filter(None, get_args(Loss)))
-        recoveries = Counter(
-            "relay_recoveries_total",
-            "Members who came back with their last id, by outcome.",
-            ["outcome"],
-            registry=registry,
+        self.room_ttl_renewals = declare.counter(
+            "relay_room_ttl_renewals_total",
+            "Rooms whose time to live in Redis this worker renewed.",
+            "It rises while the worker has members; if it does not, the heartbeat fails: see the log.",
         )
-        self.recoveries = _from_nothing(recoveries, ["recovered", *filter(None, get_args(Loss))])
-        self.lease_lapses = Counter(
-            "relay_lease_lapses_total", "Times this worker's lease had lapsed.", registry=registry
+
+    def _declare_workers(self, declare: _Declarer) -> None:
+        self.ready = declare.gauge(
+            "relay_ready",
+            "Whether this worker is ready for clients (1) or not (0).",
+            "If it is 0, GET /health of the worker names the check that failed.",
         )
-        self.dead_workers = Counter(
+        self.lease_lapses = declare.counter(
+            "relay_lease_lapses_total",
+            "Times that the lease of this worker expired before the worker renewed it.",
+            "The worker was blocked or cut off from Redis for longer than worker-lease: check CPU and network.",
+        )
+        self.dead_workers = declare.counter(
             "relay_dead_workers_total",
-            "Workers that were silent for longer than their lease, as this one found.",
-            registry=registry,
+            "Workers with an expired lease that this worker found.",
+            "A worker was killed or blocked: look for the end of its log, and for the out-of-memory killer.",
         )
-        self.adopted = Counter(
+        self.adopted = declare.counter(
             "relay_adopted_members_total",
-            "Members taken over from workers that died, or had stopped before the members came back.",
-            registry=registry,
+            "Members that this worker took over from workers that died, or stopped before the members returned.",
+            "For information: it follows relay_dead_workers_total and restarts.",
         )
-        self.room_ttl_renewals = Counter(
-            "relay_room_ttl_renewals_total", "Rooms whose time to live was renewed.", registry=registry
+        self.tasks = declare.gauge(
+            "relay_event_loop_tasks",
+            "Tasks of the event loop.",
+            "It does not depend on the number of connections; a steady rise is a defect of the relay.",
         )
-        self.loop_lag = Latency(
-            "relay_event_loop_lag_seconds", "How late a timer of the event loop fires.", _LATENCY, registry
+        self.loop_lag = declare.latency(
+            "relay_event_loop_lag_seconds",
+            "Delay with which a timer of the event loop fires.",
+            "If the 99th percentile stays above 0.1 s, the CPU core is saturated: add a worker.",
         )

@@ -108,7 +108,7 @@ def _over_redis(
         dialer,
         timeout=redis.timeout,
         waiting=redis.queue,
-        on_reconnect=metrics.bus_reconnects.inc,
+        on_reconnect=metrics.redis_reconnects.inc,
         on_error=metrics.redis_errors.inc,
     )
     bus = RedisBus(

@@ -1,7 +1,8 @@
-"""`/metrics`: one worker's metrics in Prometheus text, or those of all behind the port, told apart by a label."""
+"""`/metrics`: metrics in Prometheus text, of one worker, or of all local workers with the label `worker`."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -16,21 +17,33 @@ from relay.http.local_workers import NoReply, WorkerReply, ask_all
 from relay.http.ports import may_see_metrics
 from relay.http.request import read_choice, worker_of
 from relay.http.responses import COMMON_HEADERS
+from relay.metrics import Declaration
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
+WORKER_UP: Final = Declaration(
+    "relay_worker_up",
+    "gauge",
+    "Whether the metrics of this local worker could be read (1) or not (0); only with several workers behind one port.",
+    "If it stays 0, the log of the supervisor says what happened to the worker.",
+    ("worker",),
+)
+
 
 class MetricsEndpoint:
-    """Serves on the admin port alone where there is one; `?scope=worker` leaves the siblings out."""
+    """The metrics of all local workers, or with `?scope=worker` of the one that got the request.
+
+    They are served only on the admin port, where there is one.
+    """
 
     def __init__(self, settings: Settings, local_workers: Sequence[str]) -> None:
         self._settings = settings
         self._local_workers = local_workers
 
     async def get(self, request: Request) -> Response:
-        """Answer in Prometheus text."""
+        """Answer with Prometheus text."""
         if not may_see_metrics(request.scope, self._settings):
-            raise Refused("not_found", "metrics are on the admin port")
+            raise Refused("not_found", "metrics are served on the admin port")
         scope = read_choice(request, "scope", "all", "worker")
         if scope == "worker" or not self._local_workers:
             families: Iterable[Metric] = _own_families(worker_of(request.scope))
@@ -48,7 +61,7 @@ class _Families(Collector):
 
 
 def _own_families(worker: Worker) -> Iterable[Metric]:
-    """Collect the worker's metrics, less when each series began, which the text format has no place for."""
+    """Collect the worker's metrics without the `_created` samples, which the text format does not define."""
     health = worker.health()
     worker.metrics.ready.set(health.ready)
     worker.metrics.tasks.set(len(asyncio.all_tasks()))
@@ -57,15 +70,15 @@ def _own_families(worker: Worker) -> Iterable[Metric]:
         yield family
 
 
-def labelled(answers: Sequence[WorkerReply | NoReply]) -> list[Metric]:
-    """Merge the siblings' metrics: a sample has `worker="0"` from the first, `worker="1"` from the second, and so on.
+def labelled(replies: Sequence[WorkerReply | NoReply]) -> list[Metric]:
+    """Merge the metrics of the local workers; the first one's samples have the label `worker="0"`, and so on.
 
-    `relay_worker_up` says which of them are in it.
+    `relay_worker_up` says which workers are included.
     """
-    up = GaugeMetricFamily("relay_worker_up", "Whether this worker told its metrics (1) or not (0).", labels=["worker"])
+    up = GaugeMetricFamily(WORKER_UP.name, WORKER_UP.help, labels=WORKER_UP.labels)
     merged: dict[str, Metric] = {}
-    for index, answer in enumerate(answers):
-        families = _parse(answer)
+    for index, reply in enumerate(replies):
+        families = _parse(reply)
         up.add_metric([str(index)], bool(families))
         for family in families:
             whole = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
@@ -75,10 +88,10 @@ def labelled(answers: Sequence[WorkerReply | NoReply]) -> list[Metric]:
     return [up, *merged.values()]
 
 
-def _parse(answer: WorkerReply | NoReply) -> list[Metric]:
-    if isinstance(answer, NoReply) or answer.status != 200:
+def _parse(reply: WorkerReply | NoReply) -> list[Metric]:
+    if isinstance(reply, NoReply) or reply.status != 200:
         return []
     try:
-        return list(text_string_to_metric_families(answer.body.decode()))
+        return list(text_string_to_metric_families(reply.body.decode()))
     except ValueError:
         return []

@@ -105,13 +105,13 @@ class Membership:
                 # Who came with a key has it still, and may have a place to come back to.
                 self._depart(entry, hold=bool(offered))
             elif since is not None and error.code == "not_joined":
-                self._metrics.recoveries.labels("not_resumed").inc()
+                self._metrics.resumes.labels("not_resumed").inc()
             raise
         try:
             replay = Replay(given.id) if since is None else await self._missed(member.room, since, given)
             recovered = None if since is None else not replay.lost
             if recovered is not None:
-                self._metrics.recoveries.labels(replay.lost or "recovered").inc()
+                self._metrics.resumes.labels(replay.lost or "recovered").inc()
             member.version, member.began = MembershipVersion(given.generation, given.id.epoch), given.began
             member.resume, member.previous_resume = current, previous
             member.stable_resume = previous if moved or recovered else current

@@ -106,7 +106,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._backend)
-        self._heartbeat_task = asyncio.create_task(self._heartbeat.run(), name="keeper")
+        self._heartbeat_task = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
         return self
 
     async def __aexit__(
@@ -166,7 +166,7 @@ class Worker:
         checks = {
             "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
-            "keeper": Check(
+            "heartbeat": Check(
                 self._heartbeat_alive, "runs" if self._heartbeat_alive else "the task has died; restart this worker"
             ),
             "draining": Check(not self._draining, "is stopping" if self._draining else "no"),

@@ -119,7 +119,7 @@ async def _sample(here: Arena, tracks: dict[str, Track], end: float) -> None:
         await asyncio.sleep(_EVERY)
         with contextlib.suppress(OSError, TimeoutError):
             found = await asyncio.wait_for(asyncio.to_thread(_held, here), _EVERY)
-            found["tasks"] = sum([await post.relay.metric("relay_tasks") for post in here.posts])
+            found["tasks"] = sum([await post.relay.metric("relay_event_loop_tasks") for post in here.posts])
             for name, value in found.items():
                 tracks[name].values.append(value)
 

@@ -166,7 +166,7 @@ async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeCli
     await eventually(lambda: talks(alice, bob))
     await eventually(lambda: talks(bob, alice))
     assert await a.metric("relay_room_gaps_total") >= 1
-    assert await a.metric("relay_bus_reconnects_total") >= 2
+    assert await a.metric("relay_redis_reconnects_total") >= 2
     for relay in (a, b):
         assert relay.logged.count("lost the connection") == 2  # commands, and the subscription
 

@@ -31,7 +31,7 @@ async def test_what_was_missed_comes_once_in_order_and_without_a_seam(pair, ente
     events = await back.until(lambda event: event.get("n") == 5)
     assert gist(events) == [0, 1, 2, "presence", 3, "recovered", 5]
     assert (events[3]["joined"], events[5]["replayed"]) == (["c"], 4)
-    assert await pair[0].metric("relay_recoveries_total", outcome="recovered") == 1
+    assert await pair[0].metric("relay_resumes_total", outcome="recovered") == 1
 
 
 async def test_coming_back_again_and_again_while_others_talk_loses_nothing(pair, enter: MakeClient) -> None:

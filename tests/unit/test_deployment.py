@@ -131,12 +131,12 @@ def test_the_dashboard_is_whole() -> None:
 def test_compose_sets_what_there_is_to_set() -> None:
     environment = COMPOSE["services"]["worker"]["environment"]
     assert set(environment) <= VARIABLES
-    load({}, environment, lambda path: "secret")
+    assert not load({}, environment, lambda path: "secret").warnings
 
 
 def test_the_unit_sets_what_there_is_to_set() -> None:
     text = (DEPLOY / "systemd" / "relay.env").read_text()
-    settings, _ = load({}, dict(line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"))
+    settings, _, _ = load({}, dict(line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"))
     unit = (DEPLOY / "systemd" / "relay.service").read_text()
     assert set(re.findall(r"^Environment=(\w+)=", unit, re.MULTILINE)) <= VARIABLES
     (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
@@ -155,12 +155,12 @@ def stopping(settings: Settings) -> float:
 
 def test_compose_waits_for_the_drain() -> None:
     worker = COMPOSE["services"]["worker"]
-    settings, _ = load({}, worker["environment"], lambda path: "secret")
+    settings, _, _ = load({}, worker["environment"], lambda path: "secret")
     assert float(worker["stop_grace_period"].removesuffix("s")) >= stopping(settings) + 5
 
 
 def test_the_load_balancer_notices_within_the_drain_delay() -> None:
-    settings, _ = load({}, COMPOSE["services"]["worker"]["environment"], lambda path: "secret")
+    settings, _, _ = load({}, COMPOSE["services"]["worker"]["environment"], lambda path: "secret")
     config = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
     inter, fall = map(int, re.findall(r"check inter (\d+)s fall (\d+)", config)[0])
     assert inter * fall < settings.drain_delay
@@ -235,7 +235,7 @@ def test_pods_have_settings_time_and_little_power() -> None:
     pod = RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}
-    settings, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else "token")
+    settings, _, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else "token")
     assert pod["terminationGracePeriodSeconds"] == stopping(settings) + 10
     readiness = container["readinessProbe"]
     assert readiness["periodSeconds"] * readiness["failureThreshold"] < settings.drain_delay

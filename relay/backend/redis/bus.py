@@ -118,7 +118,7 @@ class RedisBus:
             dialer,
             timeout=settings.timeout,
             on_arrivals=self._arrived,
-            on_reconnect=metrics.bus_reconnects.inc,
+            on_reconnect=metrics.redis_reconnects.inc,
         )
 
     async def __aenter__(self) -> Self:

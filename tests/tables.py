@@ -1,0 +1,111 @@
+"""The tables in docs/ that repeat declarations of the code: `python -m tests.tables` (`make docs`) writes them anew.
+
+Each table stands in its page between two comments, `<!-- NAME -->` and `<!-- /NAME -->`.
+tests/unit/test_docs_tables.py checks that no table is out of date.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from relay.cli.options import GROUPS
+from relay.cli.text import plain
+from relay.config import OLD_NAMES, Setting, declared
+from relay.config.settings import to_flag
+from relay.http.metrics import WORKER_UP
+from relay.metrics import Metrics
+from relay.model.errors import CLOSE_REASONS, ERRORS
+
+DOCS: Final = Path(__file__).parents[1] / "docs"
+
+
+def table(head: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    columns = head.split(", ")
+    yield "| " + " | ".join(columns) + " |"
+    yield "| " + " | ".join(["---"] * len(columns)) + " |"
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def settings() -> Iterator[str]:
+    """One table for each group that the help shows."""
+    by_name = {one.name: one for one in declared()}
+    for number, (title, names) in enumerate(GROUPS.items()):
+        if number:
+            yield ""
+        yield f"## {title}"
+        yield ""
+        yield from table(
+            "Flag and variable, Default, Meaning, Allowed, When exceeded",
+            [_setting(by_name[name]) for name in names.split()],
+        )
+
+
+def _setting(one: Setting) -> list[str]:
+    names = "<br>".join(code(name) for name in (one.flag, one.variable, one.file_variable) if name)
+    return [names, code(plain(one.default)), one.description, one.allowed, one.consequence]
+
+
+def old_settings() -> Iterator[str]:
+    rows = []
+    for old in OLD_NAMES:
+        now = f"part of {code(to_flag(old.new))}" if old.folded else code(to_flag(old.new))
+        rows.append([code(old.flag), now if old.new else f"no effect: {old.now}"])
+    yield from table("Old name, Today", rows)
+
+
+def errors() -> Iterator[str]:
+    yield from table(
+        "Code, HTTP, Meaning", [[code(name), str(status), text] for name, (status, text) in ERRORS.items()]
+    )
+
+
+def closes() -> Iterator[str]:
+    rows = [[str(one.code), code(one.name), "yes" if one.reconnect else "no", one.text] for one in CLOSE_REASONS]
+    yield from table("Code, Reason, Reconnect?, Meaning", rows)
+
+
+def metrics() -> Iterator[str]:
+    rows = [
+        [code(one.name), one.kind, ", ".join(map(code, one.labels)), one.help, one.advice]
+        for one in (*Metrics().declarations, WORKER_UP)
+    ]
+    yield from table("Metric, Type, Labels, Meaning, What to do", rows)
+
+
+TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
+    ("settings.md", "settings"): settings,
+    ("settings.md", "old-settings"): old_settings,
+    ("errors.md", "errors"): errors,
+    ("errors.md", "closes"): closes,
+    ("metrics.md", "metrics"): metrics,
+}
+"""(Page, name of the table) → its lines."""
+
+
+def updated(page: str, text: str) -> str:
+    """A page with its tables made anew; ValueError if a table has no place in it."""
+    for (name, table_name), lines in TABLES.items():
+        if name == page:
+            begin, end = f"<!-- {table_name} -->\n", f"\n<!-- /{table_name} -->"
+            pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+            if not pattern.search(text):
+                raise ValueError(f"docs/{page} has no place for the table {table_name}")
+            content = begin + "\n".join(lines()) + end
+            text = pattern.sub(lambda _, content=content: content, text)  # type: ignore[misc]
+    return text
+
+
+def main() -> None:
+    for page in sorted({page for page, _ in TABLES}):
+        path = DOCS / page
+        path.write_text(updated(page, path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
