@@ -24,11 +24,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-<<<<<<< HEAD
-.PHONY: help run test test-gateways test-container test-deploy coverage chaos bench bench-quick bench-parts bench-compare lint format lock tools clean
-=======
-.PHONY: help run test coverage test-deploy chaos bench bench-quick bench-parts lint docs format lock tools clean
->>>>>>> 6b86411 (Declare metrics with advice, and make the tables in docs from the declarations)
+.PHONY: help run test test-gateways test-container test-deploy coverage chaos bench bench-quick bench-parts bench-compare lint docs format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -86,14 +82,10 @@ lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downw
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-<<<<<<< HEAD
-format: $(VENV)/.installed-dev ## Format the code.
-=======
 docs: $(VENV)/.installed-dev ## Write the tables in docs/ (settings, errors, metrics) from the declarations in the code.
 	$(BIN)/python -m tests.tables
 
-format: $(VENV)/.installed-dev ## Bring the code into shape.
->>>>>>> 6b86411 (Declare metrics with advice, and make the tables in docs from the declarations)
+format: $(VENV)/.installed-dev ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
