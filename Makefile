@@ -76,11 +76,12 @@ bench bench-quick bench-compare: TOOLS := redis-server:redis-server cc:build-ess
 chaos: $(VENV)/.installed-dev tools ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-lint: $(VENV)/.installed-dev ## Check style, types, and that imports point downwards.
+lint: $(VENV)/.installed-dev ## Check style, types, the direction of imports, and the rules of tests/checks.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.checks
 
 docs: $(VENV)/.installed-dev ## Write the tables in docs/ (settings, errors, metrics) from the declarations in the code.
 	$(BIN)/python -m tests.tables
