@@ -1,10 +1,12 @@
 """The README and the pages in docs/: what can be checked without running anything."""
 
 import re
+import tomllib
 
 import click
 import pytest
 
+from relay.backend.redis.keys import Keys
 from relay.cli import main
 from relay.config import OLD_NAMES, declared
 from relay.model import envelope, json_text, names
@@ -171,6 +173,46 @@ def test_the_protocol_states_the_bounds_of_the_code() -> None:
     assert f"text of at most {envelope.MAX_CHANNEL} characters" in text
     assert f"text of at most {envelope.MAX_KEY} characters: asks for" in text
     assert f"a list of at most {envelope.MAX_ADDRESSEES}" in text
+
+
+# The page on the architecture.
+
+
+def test_the_glossary_is_short_and_has_no_word_twice() -> None:
+    words = [word for cells in rows(marked("docs/architecture.md", "glossary")) for word in cells[0].split(", ")]
+    assert len(rows(marked("docs/architecture.md", "glossary"))) <= MAX_GLOSSARY
+    assert len(words) == len(set(words))
+
+
+def test_the_floors_are_those_that_the_linter_checks() -> None:
+    (contract, *_) = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    layers = [set(re.findall(r"\w+", layer)) for layer in reversed(contract["layers"])]
+    shown: dict[int, set[str]] = {}
+    for floor, packages, _ in rows(marked("docs/architecture.md", "floors")):
+        shown.setdefault(int(floor), set()).update(re.findall(r"`(\w+)`", packages))
+    assert [shown[floor] for floor in sorted(shown)] == layers
+
+
+def test_the_walk_names_files_and_functions_that_exist() -> None:
+    steps = rows(marked("docs/architecture.md", "walk"))
+    assert [int(number) for number, *_ in steps] == list(range(1, len(steps) + 1))
+    named = re.findall(r"`(relay/[\w/]+\.\w+)`(?: `(\w+)`)?", read("docs/architecture.md"))
+    assert len(named) > len(steps)
+    for path, name in named:
+        assert not name or re.search(rf"(def|class) {name}\b", read(path)), (path, name)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_that_is_named_exists(page: str) -> None:
+    paths = re.findall(r"`((?:relay|tests|deploy)/[\w./-]+)`", read(page))
+    assert not [path for path in paths if "NAME" not in path and not (ROOT / path).exists()]
+
+
+def test_the_redis_keys_are_those_of_the_code() -> None:
+    keys = Keys("relay")
+    named = {cells[0].strip("`") for cells in rows(marked("docs/architecture.md", "keys"))}
+    of_room = {keys.channel("ROOM"), *keys.of_room("ROOM")}
+    assert named == {*of_room, keys.workers, keys.worker_rooms("ID"), keys.probe("ID")}
 
 
 def test_the_size_of_the_script_is_stated_once() -> None:
