@@ -75,9 +75,9 @@ class Server(uvicorn.Server):
         super().__init__(_configuration(app, settings))
         self._limits = WireLimits(
             max_size=16 * settings.max_message,
-            congested_at=min(settings.send_buffer, _CONGESTED),
+            high_water=min(settings.send_buffer, _CONGESTED),
             keepalive=Keepalive(settings.ping_interval, settings.ping_timeout),
-            pacer=Throttle(),
+            throttle=Throttle(),
             connections=self.server_state.connections,
         )
         self._on_timeout = on_timeout

@@ -1,1 +1,1 @@
-"""What stands between a socket and the application: HTTP, the WebSocket handshake, frames, and pings."""
+"""From the socket to the application: HTTP, the WebSocket handshake, frames and pings."""

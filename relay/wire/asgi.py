@@ -1,4 +1,9 @@
-"""A WebSocket connection as ASGI wants it, until the application returns or attaches a receiver of its own."""
+"""A WebSocket connection as an ASGI application sees it.
+
+ASGI keeps one task per connection waiting in `receive`. The relay's gateways do without: they take the connection over
+(`WIRE_EXTENSION` in the scope) and return, and from then on frames go straight from the socket to their session. This
+module serves the ASGI calls until then: the accept, a refusal, and applications that never take over.
+"""
 
 import asyncio
 import logging
@@ -17,13 +22,13 @@ from relay.wire.websocket import WebSocketProtocol, WireLimits, half_close
 
 log = logging.getLogger("relay.wire")
 
-_MOST_WAITING = 8
+_MAX_WAITING = 8
 
 Message = MutableMapping[str, Any]
 
 
-class AsgiCall:
-    """One call of the application; a `Receiver` for as long as no other is attached."""
+class AsgiWebSocket:
+    """One call of the application for one connection; the connection's `Receiver` until another is attached."""
 
     def __init__(
         self, transport: asyncio.Transport, limits: WireLimits, request: Scope, url: bytes, key: bytes
@@ -34,42 +39,42 @@ class AsgiCall:
         self._messages.put_nowait({"type": "websocket.connect"})
         self._accepted = False
         self._refusing = False
-        self._over = False
+        self._ended = False
         self.protocol = WebSocketProtocol(transport, limits, self)
         extensions = {"websocket.http.response": {}, WIRE_EXTENSION: self.protocol}
         self._scope = websocket_scope(request, url, extensions)
 
     async def run(self, app: ASGIApp) -> None:
-        """Call the application; what it leaves undone is closed."""
+        """Call the application; then close the connection, unless the application took it over."""
         try:
             await app(self._scope, self._receive, self._send)
         except ClientDisconnected:
             pass
         except Exception:
-            log.exception("the application failed on a WebSocket")
-            self._end(INTERNAL.code, INTERNAL.name)
+            log.exception("the application failed on a WebSocket, which is a bug; the connection is closed")
+            self._finish(INTERNAL.code, INTERNAL.name)
         else:
-            self._end(NORMAL.code, "")
+            self._finish(NORMAL.code, "")
 
-    # Receiver.
+    # Events of the connection.
 
     def received(self, frame: Frame) -> None:
-        """See `Receiver.received`."""
+        """Queue a message for the application; stop reading when too many wait."""
         message: Message = {"type": "websocket.receive"}
         if frame.is_text:
             message["text"] = frame.text
         else:
             message["bytes"] = frame.data
         self._messages.put_nowait(message)
-        if self._messages.qsize() >= _MOST_WAITING:
+        if self._messages.qsize() >= _MAX_WAITING:
             self.protocol.pause_reading(paused=True)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.disconnected`."""
-        self._over = True
+        """Queue the disconnect."""
+        self._ended = True
         self._messages.put_nowait({"type": "websocket.disconnect", "code": code, CLOSED_EXTENSION: relay_closed})
 
-    # ASGI.
+    # Calls of the application.
 
     async def _receive(self) -> Message:
         if self._accepted and self._messages.empty():
@@ -77,7 +82,7 @@ class AsgiCall:
         return await self._messages.get()
 
     async def _send(self, message: Message) -> None:
-        if self._over:
+        if self._ended:
             raise ClientDisconnected()
         match message["type"]:
             case "websocket.accept" if not self._accepted:
@@ -90,6 +95,7 @@ class AsgiCall:
             case "websocket.close" if self._accepted:
                 self.protocol.close(message.get("code") or NORMAL.code, message.get("reason") or "")
             case "websocket.close":
+                # Before the accept, this refuses the handshake (ASGI specification, "Close").
                 self._refuse(403, [(b"content-length", b"0")])
                 self._end_refusal()
             case "websocket.http.response.start" if not self._accepted:
@@ -99,7 +105,7 @@ class AsgiCall:
                 if not message.get("more_body"):
                     self._end_refusal()
             case kind:
-                raise RuntimeError(f"{kind} is not expected now")
+                raise RuntimeError(f"an ASGI application may not send {kind} now")
 
     def _accept(self, subprotocol: str | None, headers: Headers) -> None:
         self._accepted = True
@@ -120,12 +126,12 @@ class AsgiCall:
         self._transport.write(response(b"%d %b" % (status, phrase), [*headers, (b"connection", b"close")]))
 
     def _end_refusal(self) -> None:
-        self._over = True
+        self._ended = True
         half_close(self._transport)
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
-    def _end(self, code: int, reason: str) -> None:
-        if self._over or not self.protocol.belongs_to(self):
+    def _finish(self, code: int, reason: str) -> None:
+        if self._ended or not self.protocol.belongs_to(self):
             return
         if self._accepted:
             self.protocol.close(code, reason)

@@ -1,4 +1,12 @@
-"""The opening handshake of a WebSocket connection (RFC 6455, 4.2)."""
+"""The opening handshake of a WebSocket connection (RFC 6455, 4.2).
+
+A client sends an HTTP request with `Upgrade: websocket` and a random key. The server answers 101 and a hash of the key:
+that proves that it speaks WebSocket, and is no cache or plain HTTP server.
+
+Nearly every handshake has the same few headers, which are checked here. Any other is read again by the `websockets`
+library, which knows the rules in full and refuses with the right status and text. Reading every handshake with it would
+take several times as long, which counts when ten thousand clients reconnect at once.
+"""
 
 import base64
 import binascii
@@ -13,16 +21,25 @@ from websockets.server import ServerProtocol
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What names a subprotocol (RFC 7230, 3.2.6)."""
+"""The name of a subprotocol (RFC 7230, 3.2.6)."""
 _SMALL_HEAD: Final = 4096
 _FEW_HEADERS: Final = 64
-_UNREADABLE: Final = b"the handshake cannot be read"
+
+MAX_LINE: Final = 8192
+"""Bytes of one line of a handshake, its end included; the library's own limit depends on its environment."""
+
+MAX_HEADERS: Final = 128
+"""Headers of a handshake."""
+
+_UNREADABLE: Final = "the handshake cannot be read"
+_LONG_URL: Final = f"the request line of a handshake has at most {MAX_LINE} bytes"
+_LARGE_HEAD: Final = f"a handshake has at most {MAX_HEADERS} headers of at most {MAX_LINE} bytes each"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class BadHandshake(Exception):
-    """A request for a WebSocket that cannot be granted; `answer` is the whole HTTP response."""
+    """A handshake that the relay refuses; `answer` is the whole HTTP response."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__(answer)
@@ -30,11 +47,7 @@ class BadHandshake(Exception):
 
 
 def read_key(method: bytes, url: bytes, headers: Headers) -> bytes:
-    """Check a request for a WebSocket and return its key; raise `BadHandshake`.
-
-    `headers` have lower-case names. An ordinary request is checked here; any other is read again, and refused in the
-    proper words, by the `websockets` library.
-    """
+    """Check a handshake and return its key; raise `BadHandshake`. The names in `headers` are in lower case."""
     found = dict(headers)
     key = found.get(b"sec-websocket-key", b"")
     if (
@@ -51,19 +64,19 @@ def read_key(method: bytes, url: bytes, headers: Headers) -> bytes:
 
 
 def accept_value(key: bytes) -> bytes:
-    """The answer to a key, which shows that it was understood."""
+    """Return the value of Sec-WebSocket-Accept for a key."""
     return binascii.b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
 def response(status: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The head of an HTTP response, with the empty line after it."""
+    """Return the head of an HTTP response, with the empty line after it."""
     return b"HTTP/1.1 %b\r\n%b\r\n" % (status, b"".join([b"%b: %b\r\n" % header for header in headers]))
 
 
 def websocket_scope(
     http_scope: Mapping[str, object], url: bytes, extensions: Mapping[str, object]
 ) -> dict[str, object]:
-    """The ASGI scope of a connection, from what was read of its request."""
+    """Return the ASGI scope of a connection, made from that of its request."""
     raw_path, _, query = url.partition(b"?")
     root: str = str(http_scope["root_path"])
     headers: Headers = http_scope["headers"]  # type: ignore[assignment]
@@ -95,6 +108,10 @@ def _is_key(key: bytes) -> bool:
 
 
 def _read_key_slowly(method: bytes, url: bytes, headers: Headers) -> bytes:
+    if len(b"%b %b HTTP/1.1\r\n" % (method, url)) > MAX_LINE:
+        raise BadHandshake(_refusal(b"414 Request-URI Too Long", _LONG_URL))
+    if len(headers) > MAX_HEADERS or any(len(b"%b: %b\r\n" % header) > MAX_LINE for header in headers):
+        raise BadHandshake(_refusal(b"431 Request Header Fields Too Large", _LARGE_HEAD))
     library = ServerProtocol()
     library.receive_data(response(b"", headers).replace(b"HTTP/1.1 ", b"%b %b HTTP/1.1" % (method, url), 1))
     for event in library.events_received():
@@ -103,8 +120,9 @@ def _read_key_slowly(method: bytes, url: bytes, headers: Headers) -> bytes:
             if answer.status_code == 101:
                 return event.headers["Sec-WebSocket-Key"].encode("ascii")
             library.send_response(answer)
-    answered = b"".join(library.data_to_send())
-    if not answered:
-        length = b"%d" % len(_UNREADABLE)
-        answered = response(b"400 Bad Request", [(b"content-length", length), (b"connection", b"close")]) + _UNREADABLE
-    raise BadHandshake(answered)
+    raise BadHandshake(b"".join(library.data_to_send()) or _refusal(b"400 Bad Request", _UNREADABLE))
+
+
+def _refusal(status: bytes, text: str) -> bytes:
+    body = text.encode("ascii")
+    return response(status, [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]) + body

@@ -1,6 +1,10 @@
-"""Plain HTTP, made strict: whatever a client begins has to end in time, and every answer can be read.
+"""uvicorn's HTTP protocol with limits: on the size of a head, on waiting requests, and on the time of each step.
 
-A WebSocket begins here too: its request is read once, and handed on.
+uvicorn sets none of these by itself: a client that sends a byte a minute, or never reads, would keep its connection for
+good. A WebSocket begins here as well: its request is parsed once, and the connection handed to `relay.wire.websocket`.
+
+This subclass overrides private methods of uvicorn, as there are no public ones to build on. Its version is pinned, and
+a test checks that each of these methods still exists.
 """
 
 import asyncio
@@ -17,26 +21,26 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from relay.rooms.connection import CLOSE_TIMEOUT
-from relay.wire.asgi import AsgiCall
+from relay.wire.asgi import AsgiWebSocket
 from relay.wire.handshake import BadHandshake, read_key, response
 from relay.wire.websocket import WireLimits, half_close
 
 MAX_HEAD: Final = 65_536
-"""Bytes a request may have before its body."""
+"""Bytes of a request before its body."""
 
 MAX_WAITING: Final = 16
-"""Requests of one connection that may wait until those before them are answered."""
+"""Requests of one connection that may wait until those before them are answered (pipelining)."""
 
 _BAD_REQUEST = "this is not an HTTP/1.1 request"
-_TOO_MANY = f"{MAX_WAITING} requests may wait for their answers"
-_TOO_LARGE_HEAD = f"the head of a request may have {MAX_HEAD} bytes"
+_TOO_MANY = f"at most {MAX_WAITING} requests may wait for their answers"
+_TOO_LARGE_HEAD = f"the head of a request has at most {MAX_HEAD} bytes"
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with a limit on a request's head, and on the time a request takes to arrive.
+    """HTTP/1.1 with limits on a request's head and on the time in which it must arrive.
 
-    `request_timeout` is in seconds and begins when the connection is made, or with the first byte of a later request;
-    `on_timeout` is called when it ends.
+    `request_timeout` is in seconds. It begins when the connection is made, or with the first byte of a later request;
+    when it ends, `on_timeout` is called and the connection aborted.
     """
 
     def __init__(
@@ -61,11 +65,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = False
         self._upgraded = False
         self._upgrading: bool | None = None
-        self._answered: RequestResponseCycle | None = None
+        self._current_cycle: RequestResponseCycle | None = None
         self._crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock; addresses are asked for only once (`super` would ask the system three times)."""
+        """Start the clock. `super` is not called: it would ask the system for the addresses three times."""
         self.transport = transport
         self.connections.add(self)
         self.flow = FlowControl(transport)
@@ -77,11 +81,11 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         self._stop_clock()
-        self._give_up_answering()
+        self._abandon_answer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, within the limits; what follows a refused request is not read."""
+        """Parse requests within the limits; bytes after a refused request are ignored."""
         if self._refused or self._upgraded:
             return
         self._unset_keepalive_if_required()
@@ -96,7 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
             else:
                 self._refuse(b"400 Bad Request", _BAD_REQUEST)
         except httptools.HttpParserUpgrade:
-            # Asked for another protocol than WebSocket, the relay answers in this one.
+            # An upgrade to another protocol, such as h2c, is ignored: the request is answered in HTTP/1.1.
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
         else:
@@ -106,13 +110,13 @@ class HttpProtocol(HttpToolsProtocol):
                 self._start_clock()
 
     def on_message_begin(self) -> None:
-        """See `httptools`: the first byte of a request is there."""
+        """Note that a request has begun to arrive."""
         self._arriving = True
         self._upgrading = None
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """See `httptools`: the head is there. Raises `ValueError` if too many wait already."""
+        """Note that a head is complete; raise ValueError, which stops the parser, if too many requests wait."""
         self._in_head = False
         self._crowded = len(self.pipeline) >= MAX_WAITING
         if self._crowded:
@@ -120,30 +124,30 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """See `httptools`: the whole request is there, and the next begins with a new head."""
+        """Stop the clock: a request is complete. The next one begins with a new head."""
         self._in_head, self._head_bytes, self._arriving = True, 0, False
         self._stop_clock()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """A response that is the last is read in time, or not at all."""
+        """Start the clock for a client that must still read the last response."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_clock()
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: the client has to read on in time."""
+        """Start the clock: the client must read on in time."""
         super().pause_writing()
         self._start_clock()
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
+        """Stop the clock, unless a request is arriving."""
         super().resume_writing()
         if not self._arriving:
             self._stop_clock()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Nothing came after the last response."""
+        """Start the clock: the keep-alive time is over, and the client must close in time."""
         super().timeout_keep_alive_handler()
         self._start_clock()
 
@@ -153,7 +157,11 @@ class HttpProtocol(HttpToolsProtocol):
         return self._upgrading
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, unless the request cannot be written again as it came."""
+        """Hand the connection over to a `WebSocketProtocol`.
+
+        Refused are an upgrade behind a request that is still being answered, since its answer would end up among the
+        frames; a path that is not ASCII; and HTTP/1.0.
+        """
         self._stop_clock()
         if self._is_answering() or self.pipeline or not self.url.isascii() or self.scope["http_version"] != "1.1":
             self._refuse(b"400 Bad Request", _BAD_REQUEST)
@@ -161,39 +169,39 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             key = read_key(self.parser.get_method(), self.url, self.headers)
         except BadHandshake as error:
-            self._say_last(error.answer)
+            self._write_last(error.answer)
             return
         self._upgraded = True
-        self._limits.pacer.add(partial(self._begin_websocket, key))
+        self._limits.throttle.add(partial(self._begin_websocket, key))
 
     def _begin_websocket(self, key: bytes) -> None:
         if self.transport.is_closing():
             return
         self.connections.discard(self)
-        call = AsgiCall(self.transport, self._limits, cast(Scope, self.scope), self.url, key)
+        call = AsgiWebSocket(self.transport, self._limits, cast(Scope, self.scope), self.url, key)
         self.transport.set_protocol(call.protocol)
         task = self.loop.create_task(call.run(self.app))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answered = cycle
+        self._current_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def _is_answering(self) -> bool:
-        return self._answered is not None and not self._answered.response_complete
+        return self._current_cycle is not None and not self._current_cycle.response_complete
 
-    def _give_up_answering(self) -> None:
-        """Nobody will hear the answer; of several requests, `super` knows the last alone."""
-        if self._answered is not None and not self._answered.response_complete:
-            self._answered.disconnected = True
-            self._answered.message_event.set()
+    def _abandon_answer(self) -> None:
+        """Tell the application that the client is gone; of several requests, `super` only knows the last."""
+        if self._current_cycle is not None and not self._current_cycle.response_complete:
+            self._current_cycle.disconnected = True
+            self._current_cycle.message_event.set()
 
     def _start_clock(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self._request_timeout, self._give_up)
+            self._deadline = self.loop.call_later(self._request_timeout, self._time_out)
 
-    def _give_up(self) -> None:
+    def _time_out(self) -> None:
         self._on_timeout()
         self.transport.abort()
 
@@ -206,14 +214,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_clock()
         self.pipeline.clear()
-        self._give_up_answering()
+        self._abandon_answer()
         if self.transport.is_closing():
             return
         body = text.encode("ascii")
         fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-        self._say_last(response(status, [*fields, (b"connection", b"close")]) + body)
+        self._write_last(response(status, [*fields, (b"connection", b"close")]) + body)
 
-    def _say_last(self, answer: bytes) -> None:
+    def _write_last(self, answer: bytes) -> None:
         self._refused = True
         self.transport.write(answer)
         half_close(self.transport)
@@ -221,6 +229,6 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def _address(transport: asyncio.Transport, end: str) -> tuple[str, int] | None:
-    """One end of a connection; None where it has no host and port, as on a unix socket."""
+    """Return host and port of one end of a connection; None on a unix socket, which has neither."""
     address = transport.get_extra_info(end)
     return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None

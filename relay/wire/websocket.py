@@ -1,8 +1,17 @@
-"""A WebSocket connection after its handshake: frames in and out, closing, and who is told.
+"""A WebSocket connection after its handshake (RFC 6455): frames in, frames out, pings, and the closing handshake.
 
-What is common is read here, in a few lines: a text message in one frame that came whole. Everything else (fragments,
-control frames, whatever breaks RFC 6455) goes to the `websockets` library, whose parser lives only while it has
-something begun in hand. So an idle connection keeps no parser, no queue and no task.
+Nearly every frame that a client sends is a text message in one frame, and nearly every one of them arrives whole. Those
+are read here, in a few lines of Python and one call in C that removes the mask. Everything else (fragments, control
+frames, binary messages, violations) goes to the parser of the `websockets` library. That parser is made when such a
+frame begins and dropped when nothing is begun any more. So an idle connection has no parser, no queue and no task: it
+costs little more than its transport.
+
+A client that sends a lot must not delay the others. Each connection reads a limited number of frames in one turn of the
+event loop. What is left stays in `_unread`, the transport stops reading, and the next turn continues.
+
+Either side may begin the closing handshake: it sends a close frame, the other side answers with one, and the server
+closes TCP. Where the client broke the protocol, the relay does not wait for its answer: it sends its close frame and
+half-closes the stream, so that the client can still read why.
 """
 
 import asyncio
@@ -24,60 +33,67 @@ from relay.rooms.throttle import Throttle
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # where the library comes without its C part
+except ImportError:  # a build of the library without its C extension
     from websockets.utils import apply_mask
 
 log = logging.getLogger("relay.wire")
 _parser_log = logging.getLogger("relay.wire.parser")
-_parser_log.setLevel(logging.WARNING)  # what comes below is what clients say
+_parser_log.setLevel(logging.WARNING)  # below, the library logs what clients send
 
-_NAMES: Final = {reason.code: reason.name for reason in CLOSE_REASONS}
+_CLOSE_NAMES: Final = {reason.code: reason.name for reason in CLOSE_REASONS}
 _BETWEEN_FRAMES: Final = StreamReader.at_eof.__code__
-"""Where the library's parser waits while no frame is begun."""
+"""The code in which the library's parser, a generator, is suspended between two frames."""
 
 _PING: Final = b"\x89\x04ping"
-_WHOLE_TEXT: Final = 0x81
-"""The first byte of a frame that is a text message all by itself (RFC 6455, 5.2)."""
+_FIN_TEXT: Final = 0x81
+"""The first byte of a text message in one frame: FIN, no reserved bits, opcode 1 (RFC 6455, 5.2)."""
 
-_TURN: Final = 64
-"""Frames of one connection that are read before it is the turn of others."""
+_FRAMES_PER_TURN: Final = 64
+"""Frames that one connection reads before the others get their turn."""
 
-_SLICE: Final = 2048
-"""Bytes that are given to the library at once, which reads all the frames in them."""
+_BYTES_PER_CALL: Final = 2048
+"""Bytes that the library gets in one call. It reads all the frames in them, and this bounds how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
-    """What all connections of a server share; sizes in bytes. `connections` are those there are."""
+    """What all WebSocket connections of a server share; sizes are in bytes.
+
+    `max_size` bounds a message. Beyond `high_water` bytes that the client has not taken, writing counts as paused.
+    `throttle` spreads handshakes over turns of the event loop. `connections` holds every open connection.
+    """
 
     max_size: int
-    congested_at: int
+    high_water: int
     keepalive: Keepalive
-    pacer: Throttle
+    throttle: Throttle
     connections: set[Any]
 
 
 class _Parser(FrameProtocol):
-    """The library's parser of frames, and the pieces of a message that comes in several."""
+    """The library's parser of frames, and the fragments received so far of the message that it is reading."""
 
     def __init__(self, max_size: int) -> None:
         super().__init__(Side.SERVER, state=State.OPEN, max_size=max_size, logger=_parser_log)
-        self.pieces: list[bytes] = []
+        self.fragments: list[bytes] = []
         self.is_text = False
 
     def recv_frame(self, frame: WireFrame) -> None:
-        """Forget an unfinished message that a close cuts off: no violation, the client left (RFC 6455, 5.4)."""
+        """Handle one frame; a close frame may cut a fragmented message off."""
+        # The library takes that for a violation. RFC 6455, 5.4, allows control frames between fragments: the client
+        # just leaves.
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
         super().recv_frame(frame)
 
     def fail(self, code: int, reason: str = "") -> None:
-        """Close with the name that the code has, instead of the library's words."""
-        super().fail(code, _NAMES.get(code, reason))
+        """Fail the connection; the close frame's reason is the name of the code, not the library's text."""
+        super().fail(code, _CLOSE_NAMES.get(code, reason))
 
     @property
-    def at_rest(self) -> bool:
-        """Whether nothing is begun, so that a new parser would be as good."""
+    def idle(self) -> bool:
+        """Whether no frame and no message is begun, so that the parser can be dropped."""
+        # The library does not say so itself; the generator shows where it is suspended. A test watches for changes.
         waits_in = getattr(self.parser, "gi_yieldfrom", None)
         return (
             getattr(waits_in, "gi_code", None) is _BETWEEN_FRAMES
@@ -87,11 +103,30 @@ class _Parser(FrameProtocol):
 
 
 class WebSocketProtocol(asyncio.Protocol):
-    """One client; see `connection.Wire` for what an endpoint may do with it."""
+    """The protocol of one connection; implements `connection.Wire` and `keepalive.Pinged`.
+
+    `_reading` is False while the receiver has paused it. `_lost` is set when TCP has ended: frames may still be unread
+    then. `_closing` is set once a close frame was sent or the connection was aborted. `_reported` is set once the
+    receiver knows that the connection has ended.
+    """
 
     __slots__ = (
-        "_abort_timer", "_closing", "_gone", "_heard", "_limits", "_next_turn", "_parser", "_pong", "_reading",
-        "_receiver", "_rest", "_told", "_transport", "_writable", "congested", "keepalive_slot",
+        "_abort_timer",
+        "_closing",
+        "_late_pong",
+        "_limits",
+        "_lost",
+        "_next_turn",
+        "_parser",
+        "_reading",
+        "_received",
+        "_receiver",
+        "_reported",
+        "_transport",
+        "_unread",
+        "_writable",
+        "keepalive_slot",
+        "write_paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limits: WireLimits, receiver: Receiver) -> None:
@@ -102,161 +137,171 @@ class WebSocketProtocol(asyncio.Protocol):
         self._abort_timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Event | None = None
         self._next_turn: asyncio.Handle | None = None
-        self._rest = b""
-        self._pong = b""
-        self._gone = False
-        self._heard = True
+        self._unread = b""
+        self._late_pong = b""
+        self._lost = False
+        self._received = True
         self._reading = True
         self._closing = False
-        self._told = False
-        self.congested = False
+        self._reported = False
+        self.write_paused = False
         self.keepalive_slot = 0
         limits.connections.add(self)
 
     def opened(self) -> None:
-        """The handshake is done: from now on there are frames."""
-        self._transport.set_write_buffer_limits(high=self._limits.congested_at)
+        """Start the keepalive: the handshake is complete."""
+        self._transport.set_write_buffer_limits(high=self._limits.high_water)
         self._limits.keepalive.add(self)
 
     def belongs_to(self, receiver: Receiver) -> bool:
-        """Whether messages go to this receiver, and not to one that was attached since."""
+        """Return whether messages go to this receiver, not to one that was attached later."""
         return self._receiver is receiver
 
     # Wire.
 
     def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
-        """See `Wire.attach`."""
+        """Deliver messages and the end to `receiver` from now on; without `keepalive`, stop pinging."""
         self._receiver = receiver
         if not keepalive:
             self._limits.keepalive.remove(self)
 
     def write(self, data: bytes) -> int:
-        """See `Wire.write`."""
-        if self._closing or self._gone:
+        """Write to the transport; return the bytes it has buffered, or 0 below the high-water mark."""
+        if self._closing or self._lost:
             return 0
         self._transport.write(data)
-        return self._transport.get_write_buffer_size() if self.congested else 0
+        return self._transport.get_write_buffer_size() if self.write_paused else 0
 
     def close(self, code: int, reason: str) -> None:
-        """See `Wire.close`."""
+        """Send a close frame, and abort the connection if the client does not answer within `CLOSE_TIMEOUT`."""
         if self._closing:
             return
-        parser = self._borrow()
+        parser = self._get_parser()
         if parser.state is State.OPEN:
             parser.send_close(code, reason)
-            self._say(parser)
+            self._flush(parser)
         self._closing = True
+        # The client's close frame must be read, even if its messages were not.
         self.pause_reading(paused=False)
         self._abort_later()
 
     def abort(self) -> None:
-        """See `Wire.abort`."""
+        """Close TCP at once, without a close frame."""
         self._closing = True
         self._transport.abort()
 
     def pause_reading(self, *, paused: bool) -> None:
-        """See `Wire.pause_reading`."""
+        """Stop reading, or read on."""
         if self._reading is paused and not self._transport.is_closing():
             self._reading = not paused
-            self._regulate()
+            self._update_reading()
 
     async def drain(self) -> None:
-        """Wait until the client has taken enough of what was written."""
-        if self.congested and not self._told:
+        """Wait until the client has taken enough of what was written, or the connection has ended."""
+        if self.write_paused and not self._reported:
             self._writable = self._writable or asyncio.Event()
             self._writable.clear()
             await self._writable.wait()
 
     def shutdown(self) -> None:
-        """Drop what is still there: the application has drained before, and this one did not go."""
+        """Abort: uvicorn calls this at shutdown, after the relay has drained its clients."""
         self.abort()
 
     # Keepalive.
 
     def ping(self) -> None:
-        """See `Pinged.ping`."""
-        self._heard = False
+        """Send a ping frame, unless the connection is closing."""
+        self._received = False
         if not self._closing:
             self._transport.write(_PING)
 
     def check(self) -> None:
-        """See `Pinged.check`; a client whose messages we do not read is not to blame."""
-        if not self._heard and self._reading and not self._closing:
-            parser = self._borrow()
+        """Close with 4001 if nothing was received since the ping."""
+        # While reading is paused, a pong may wait unread: that is not the client's fault.
+        if not self._received and self._reading and not self._closing:
+            parser = self._get_parser()
             parser.fail(PONG_TIMEOUT.code)
-            self._failed(parser)
+            self._fail(parser)
 
-    # What the transport calls.
+    # Callbacks of the transport.
 
     def data_received(self, data: bytes) -> None:
-        """Read what came, a part of it in each turn of the event loop, and no more before that is done."""
-        self._heard = True
-        before = self._rest  # some transports hand over what they had before they were told to pause
-        self._rest = self._read(before + data if before else data)
-        if self._rest or before:
-            self._regulate()
+        """Read frames, as many as one turn allows; the rest follows in later turns."""
+        self._received = True
+        # TLS transports deliver what they have decrypted already, even after `pause_reading`.
+        before = self._unread
+        self._unread = self._read(before + data if before else data)
+        if self._unread or before:
+            self._update_reading()
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.congested = True
+        """Note that the client takes less than it is sent."""
+        self.write_paused = True
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.congested = False
-        pong, self._pong = self._pong, b""
+        """Note that the client has caught up; answer the last ping that came meanwhile."""
+        self.write_paused = False
+        pong, self._late_pong = self._late_pong, b""
         if pong and not self._transport.is_closing():
             self._transport.write(pong)
         if self._writable is not None:
             self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Read what is left, which the client has sent, and tell the receiver 1006, unless it was told before."""
-        self._gone = True
+        """Read the frames that arrived before the end, then report the end (1006 without a close frame)."""
+        self._lost = True
         self._limits.keepalive.remove(self)
         self._limits.connections.discard(self)
-        if self._rest and not self._closing:
-            self._regulate()
+        if self._unread and not self._closing:
+            self._update_reading()
         else:
             self._end()
 
     # Reading.
 
-    def _regulate(self) -> None:
-        """Have the transport read on, or not, and what it has read already go on in the next turn."""
-        if self._rest and (self._reading or self._gone) and self._next_turn is None:
-            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
+    def _update_reading(self) -> None:
+        """Schedule the next turn if bytes are unread, and let the transport read only if none are."""
+        if self._unread and (self._reading or self._lost) and self._next_turn is None:
+            self._next_turn = asyncio.get_running_loop().call_soon(self._continue_reading)
         if self._transport.is_closing():
             return
-        if self._reading and not self._rest:
+        if self._reading and not self._unread:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
 
-    def _take_turn(self) -> None:
+    def _continue_reading(self) -> None:
         self._next_turn = None
-        if self._reading or self._gone:
-            self._rest = self._read(self._rest)
-        if self._gone and (self._closing or not self._rest):
+        if self._reading or self._lost:
+            self._unread = self._read(self._unread)
+        if self._lost and (self._closing or not self._unread):
             self._end()
         else:
-            self._regulate()
+            self._update_reading()
 
     def _read(self, data: bytes) -> bytes:
-        """Read what one turn has time for; returns the rest. What follows a violation of the protocol is not read."""
-        at, left = 0, _TURN
-        while left > 0 and at < len(data) and not (self._closing and self._told):
+        """Read frames for one turn; return the bytes that are left, none after the end was reported."""
+        at, left = 0, _FRAMES_PER_TURN
+        while left > 0 and at < len(data) and not (self._closing and self._reported):
             start = at
+            # A parser in the middle of a frame or a message must get the bytes first.
             if self._parser is None and not self._closing:
-                at, left = self._read_whole_texts(data, at, left)
+                at, left = self._read_single_frame_texts(data, at, left)
             if at == start:
-                left -= self._read_frames(data[at : at + _SLICE])
-                at += _SLICE
-        return b"" if self._closing and self._told else data[at:]
+                left -= self._read_frames(data[at : at + _BYTES_PER_CALL])
+                at += _BYTES_PER_CALL
+        return b"" if self._closing and self._reported else data[at:]
 
-    def _read_whole_texts(self, data: bytes, at: int, left: int) -> tuple[int, int]:
-        """Take whole text messages, `left` at most; returns where something else is, or one that is not all there."""
+    def _read_single_frame_texts(self, data: bytes, at: int, left: int) -> tuple[int, int]:
+        """Read text messages in one frame each, `left` at most.
+
+        Returns where the first other or incomplete frame begins, and how many more frames this turn allows.
+        """
+        # A frame is: FIN and opcode, mask bit and length, [2 more bytes of length], 4 bytes of mask, payload. A client
+        # masks every frame (5.3); the length's byte is then 0x80 and more. 126 announces two bytes of length; 127 would
+        # announce eight, and such a long message goes to the library.
         length = len(data)
-        while left and length - at >= 6 and data[at] == _WHOLE_TEXT:
+        while left and length - at >= 6 and data[at] == _FIN_TEXT:
             size, start = data[at + 1] - 0x80, at + 6
             if size == 126 and length - at >= 8:
                 size, start = data[at + 2] << 8 | data[at + 3], at + 8
@@ -272,38 +317,39 @@ class WebSocketProtocol(asyncio.Protocol):
         return at, left
 
     def _read_frames(self, data: bytes) -> int:
-        """Read whatever there is; returns how many frames there were."""
-        parser = self._borrow()
+        """Read any frames with the library's parser; return how many there were."""
+        parser = self._get_parser()
         parser.receive_data(data)
         frames = parser.events_received()
         for frame in frames:
-            assert isinstance(frame, WireFrame)  # noqa: S101  # the handshake, which has other events, is done
+            assert isinstance(frame, WireFrame)  # noqa: S101  # other events belong to the handshake, which is over
             match frame.opcode:
                 case Opcode.CLOSE:
-                    self._say(parser)
-                    self._answered(parser)
-                case Opcode.PING if self.congested:
-                    # Who does not read is sent one pong when it does, to the latest ping (RFC 6455, 5.5.3).
-                    self._pong = b"".join(parser.writes[:1])
+                    self._flush(parser)
+                    self._finish_close(parser)
+                case Opcode.PING if self.write_paused:
+                    # The pongs of a client that reads nothing would pile up. It gets one when it reads again, for the
+                    # latest ping (RFC 6455, 5.5.3, allows that).
+                    self._late_pong = b"".join(parser.writes[:1])
                     del parser.writes[:1]
                 case Opcode.PING:
-                    self._say(parser, frames=1)
+                    self._flush(parser, frames=1)
                 case Opcode.TEXT | Opcode.BINARY | Opcode.CONT if not self._closing:
-                    self._take(parser, frame.opcode, bytes(frame.data), fin=frame.fin)
+                    self._add_fragment(parser, frame.opcode, bytes(frame.data), fin=frame.fin)
         if parser.parser_exc is not None:
-            if not self._told:
-                self._failed(parser)
-        elif parser.at_rest and self._parser is parser:
+            if not self._reported:
+                self._fail(parser)
+        elif parser.idle and self._parser is parser:
             self._parser = None
         return len(frames)
 
-    def _take(self, parser: _Parser, opcode: Opcode, data: bytes, *, fin: bool) -> None:
+    def _add_fragment(self, parser: _Parser, opcode: Opcode, data: bytes, *, fin: bool) -> None:
         if opcode is not Opcode.CONT:
             parser.is_text = opcode is Opcode.TEXT
         if data:
-            parser.pieces.append(data)
+            parser.fragments.append(data)
         if fin:
-            message, parser.pieces = b"".join(parser.pieces), []
+            message, parser.fragments = b"".join(parser.fragments), []
             if parser.is_text:
                 self._deliver_text(message)
             else:
@@ -313,72 +359,72 @@ class WebSocketProtocol(asyncio.Protocol):
         try:
             data.decode()
         except UnicodeDecodeError:
-            parser = self._borrow()
+            parser = self._get_parser()
             parser.fail(NOT_UTF8.code)
-            self._failed(parser)
+            self._fail(parser)
         else:
             self._deliver(Frame(data))
 
     def _deliver(self, frame: Frame) -> None:
-        if self._receiver is None or self._told:
+        if self._receiver is None or self._reported:
             return
         try:
             self._receiver.received(frame)
         except Exception:
-            log.exception("a session failed; its connection is closed")
+            log.exception("a session failed on a message, which is a bug; its connection is closed with 1011")
             self.close(INTERNAL.code, INTERNAL.name)
 
     # Ending.
 
-    def _borrow(self) -> _Parser:
+    def _get_parser(self) -> _Parser:
         if self._parser is None:
             self._parser = _Parser(self._limits.max_size)
         return self._parser
 
-    def _say(self, parser: _Parser, *, frames: int | None = None) -> None:
-        """Write what the parser wants to say: all of it, or the first frames, so that answers keep their place."""
+    def _flush(self, parser: _Parser, *, frames: int | None = None) -> None:
+        """Write the parser's answers: all, or only the first frames, so that each answer keeps its order."""
         out = b"".join(parser.writes[:frames])
         del parser.writes[:frames]
         if out and not self._transport.is_closing():
             self._transport.write(out)
 
-    def _answered(self, parser: _Parser) -> None:
-        """The closing handshake is complete."""
+    def _finish_close(self, parser: _Parser) -> None:
+        """Close TCP: both close frames have been sent."""
         self._closing = True
         self._transport.close()
         self._abort_later()
-        self._tell_lost(parser.close_rcvd.code if parser.close_rcvd else 1005, None)
+        self._report_end(parser.close_rcvd.code if parser.close_rcvd else 1005, None)
 
-    def _failed(self, parser: _Parser) -> None:
-        """Say why, and give the client a moment to read it."""
-        said = parser.close_sent
-        code = said.code if said else 1006
-        self._say(parser)
+    def _fail(self, parser: _Parser) -> None:
+        """Send the parser's close frame for a violation, and give the client a moment to read it."""
+        sent = parser.close_sent
+        code = sent.code if sent else 1006  # 1006: there was no close frame to send
+        self._flush(parser)
         half_close(self._transport)
         self._closing = True
-        self._tell_lost(code, _NAMES.get(code, "protocol_error"))
+        self._report_end(code, _CLOSE_NAMES.get(code, "protocol_error"))
         self.pause_reading(paused=False)
         self._abort_later()
 
     def _end(self) -> None:
-        """The connection is gone, and all that came over it was read."""
+        """Report the end and let go of everything: TCP has ended, and all frames were read."""
         self._closing = True
         if self._abort_timer is not None:
             self._abort_timer.cancel()
-        self._rest = b""
-        self._tell_lost(1006, None)
+        self._unread = b""
+        self._report_end(1006, None)
         if self._writable is not None:
             self._writable.set()
         self._parser = self._receiver = None
 
-    def _tell_lost(self, code: int, relay_closed: str | None) -> None:
-        if self._told or self._receiver is None:
+    def _report_end(self, code: int, relay_closed: str | None) -> None:
+        if self._reported or self._receiver is None:
             return
-        self._told = True
+        self._reported = True
         try:
             self._receiver.disconnected(code, relay_closed)
         except Exception:
-            log.exception("the end of a session failed")
+            log.exception("a session failed while it ended, which is a bug; its member may stay in its room")
 
     def _abort_later(self) -> None:
         if self._abort_timer is None:
@@ -386,9 +432,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
 
 def half_close(transport: asyncio.Transport) -> None:
-    """End our side of the stream where that can be done alone.
+    """Send everything and then FIN, but go on receiving, where the transport can do that (TLS cannot).
 
-    Closing both would make the kernel take back what was just written, if the client has sent what nobody reads.
+    `close` would be wrong here: if the client has sent bytes that nobody reads, the kernel then answers with RST, and
+    the client's kernel may drop bytes that it has received and the client has not read yet.
     """
     if not transport.is_closing() and transport.can_write_eof():
         transport.write_eof()

@@ -5,7 +5,7 @@ import gc
 
 from relay.app import create_app
 from relay.config import Settings
-from relay.wire.asgi import AsgiCall
+from relay.wire.asgi import AsgiWebSocket
 from relay.wire.http import HttpProtocol
 from relay.wire.websocket import WebSocketProtocol
 from tests.fleet import eventually
@@ -36,7 +36,7 @@ async def test_a_connection_that_says_nothing_keeps_no_task_no_parser_and_no_req
         protocols = [one for one in gc.get_objects() if type(one) is WebSocketProtocol]
         assert len(protocols) == CROWD
         assert all(protocol._parser is None for protocol in protocols)
-        await eventually(lambda: count(AsgiCall) == count(HttpProtocol) == 0)
+        await eventually(lambda: count(AsgiWebSocket) == count(HttpProtocol) == 0)
         del protocols
         for _, writer in clients:
             writer.transport.abort()

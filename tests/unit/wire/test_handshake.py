@@ -1,8 +1,8 @@
-"""The opening handshake: what is granted, by our own eyes or the library's, and what is not."""
+"""The opening handshake: accepted by the fast check or by the library, or refused."""
 
 import pytest
 
-from relay.wire.handshake import BadHandshake, accept_value, read_key, websocket_scope
+from relay.wire.handshake import MAX_HEADERS, MAX_LINE, BadHandshake, accept_value, read_key, websocket_scope
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 GOOD = {
@@ -36,7 +36,7 @@ def test_the_answer_to_a_key_is_that_of_the_rfc() -> None:
     ],
     ids=["plain", "cases", "a list", "large", "a header twice", "many headers"],
 )
-def test_good_requests_are_granted(asked: list[tuple[bytes, bytes]]) -> None:
+def test_good_requests_are_accepted(asked: list[tuple[bytes, bytes]]) -> None:
     assert read_key(b"GET", b"/room?x=1", asked) == KEY
 
 
@@ -54,7 +54,7 @@ def test_good_requests_are_granted(asked: list[tuple[bytes, bytes]]) -> None:
         (b"GET", headers(cookie=b"x" * 20_000), b"431"),
     ],
 )
-def test_bad_requests_are_refused_in_the_proper_words(
+def test_bad_requests_are_refused_with_the_right_status(
     method: bytes, asked: list[tuple[bytes, bytes]], status: bytes
 ) -> None:
     with pytest.raises(BadHandshake) as refused:
@@ -62,7 +62,34 @@ def test_bad_requests_are_refused_in_the_proper_words(
     assert refused.value.answer.startswith(b"HTTP/1.1 " + status), refused.value.answer
 
 
-def test_a_scope_has_what_asgi_says() -> None:
+@pytest.mark.parametrize(
+    ("url", "asked", "status"),
+    [
+        (b"/" + b"x" * (MAX_LINE - 15), headers(), b"414"),
+        (b"/", headers(cookie=b"x" * (MAX_LINE - 9)), b"431"),
+        (b"/", [*headers(), *[(b"x%d" % number, b"") for number in range(MAX_HEADERS - 4)]], b"431"),
+    ],
+    ids=["URL", "header", "headers"],
+)
+def test_the_limits_are_the_relays_own(
+    url: bytes, asked: list[tuple[bytes, bytes]], status: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("websockets.http11.MAX_LINE_LENGTH", 2**20)
+    monkeypatch.setattr("websockets.http11.MAX_NUM_HEADERS", 2**20)
+    with pytest.raises(BadHandshake) as refused:
+        read_key(b"GET", url, asked)
+    assert refused.value.answer.startswith(b"HTTP/1.1 " + status)
+    largest = [(name, value[:-1] if len(value) > 100 else value) for name, value in asked]
+    assert read_key(b"GET", url[:-1] or b"/", largest[:MAX_HEADERS]) == KEY
+
+
+def test_a_head_that_the_library_cannot_read_is_a_bad_request() -> None:
+    with pytest.raises(BadHandshake) as refused:
+        read_key(b"GET", b"/", [*headers(connection=b"close, upgrade"), (b"bad name", b"x")])
+    assert refused.value.answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_the_scope_is_that_of_the_asgi_specification() -> None:
     asked = [*headers(), (b"sec-websocket-protocol", b"relay.v1, resume.k"), (b"sec-websocket-protocol", b"other")]
     scope = websocket_scope(HTTP | {"headers": asked, "scheme": "https"}, b"/rooms/%41%20b?x=%20", {"some": {}})
     assert scope["subprotocols"] == ["relay.v1", "resume.k", "other"]

@@ -1,25 +1,20 @@
-"""What a server does with clients that are slow, lost, stuck or not talking HTTP at all."""
+"""Frames, pings, the closing handshake, and clients that are slow, lost or break the protocol."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from itertools import chain, repeat
 from typing import Any
 
 import pytest
 import trustme
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive
-from relay.wire.http import MAX_HEAD, HttpProtocol
 from relay.wire.websocket import WebSocketProtocol, WireLimits, _Parser
 from tests.unit.serving import UPGRADE, Recorder, Running, running
-
-HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
 
 
 @pytest.fixture
@@ -33,14 +28,8 @@ async def served(app: Recorder) -> AsyncIterator[Running]:
         yield one
 
 
-@pytest.fixture
-async def impatient(app: Recorder) -> AsyncIterator[Running]:
-    async with running(app, handshake_timeout=0.2) as one:
-        yield one
-
-
 class FakeTransport(asyncio.Transport):
-    """Keeps what is written, and knows whether it is to read."""
+    """Records what is written, and whether reading is paused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,213 +68,27 @@ class FakeReceiver:
 
 
 def protocol_of(transport: FakeTransport, receiver: FakeReceiver) -> WebSocketProtocol:
-    pacer: Any = None
-    return WebSocketProtocol(transport, WireLimits(2000, 1000, Keepalive(25, 20), pacer, set()), receiver)
+    throttle: Any = None
+    return WebSocketProtocol(transport, WireLimits(2000, 1000, Keepalive(25, 20), throttle, set()), receiver)
 
 
 def masked(first: int, data: bytes) -> bytes:
     return bytes([first, 0x80 | len(data), 0, 0, 0, 0]) + data
 
 
-# What is built upon.
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "_get_upgrade", "_should_upgrade", "_start_asgi_task", "_unset_keepalive_if_required", "connection_lost",
-        "connection_made", "data_received", "handle_websocket_upgrade", "on_headers_complete", "on_message_begin",
-        "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
-        "timeout_keep_alive_handler",
-    ],
-)  # fmt: skip
-def test_the_servers_protocol_still_has_what_is_overridden_or_called(name: str) -> None:
-    assert name in vars(HttpToolsProtocol)
-
-
-def test_the_parser_still_shows_whether_it_is_at_rest() -> None:
+def test_the_parser_still_shows_whether_it_is_idle() -> None:
     parser = _Parser(1000)
-    assert parser.at_rest
+    assert parser.idle
     for byte in b"\x81\x82\x00\x00\x00\x00h":
         parser.receive_data(bytes([byte]))
-        assert not parser.at_rest
+        assert not parser.idle
     parser.receive_data(b"i")
-    assert parser.at_rest
+    assert parser.idle
     parser.receive_data(b"\x01\x80\x00\x00\x00\x00")
-    assert not parser.at_rest, "a message is begun"
+    assert not parser.idle, "a message is begun"
 
 
-# Requests that are none.
-
-
-@pytest.mark.parametrize(
-    ("request_bytes", "status"),
-    [
-        pytest.param(b"\x00\x01\x02 garbage\r\n\r\n", 400, id="garbage"),
-        pytest.param(b"GET / HTTP/9.9\r\n\r\n", 400, id="version"),
-        pytest.param(b"GET  \r\n\r\n", 400, id="no address"),
-        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS to a plain port"),
-        pytest.param(HEAD + b"Content-Length: nine\r\n\r\n", 400, id="length"),
-        pytest.param(HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, id="smuggled"),
-        pytest.param(HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431, id="huge header"),
-        pytest.param(HEAD + b"X: a\r\n" * 200_000 + b"\r\n", 431, id="many headers"),
-        pytest.param(b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 431, id="huge address"),
-        pytest.param(UPGRADE % (b"/\xff\xfe", b""), 400, id="handshake to bytes"),
-        pytest.param(UPGRADE % (b"/" + b"a" * 10_000, b""), 414, id="handshake to a long address"),
-        pytest.param(UPGRADE % (b"/", b"X: a\r\n" * 500), 431, id="handshake with many headers"),
-        pytest.param(UPGRADE % (b"/", b"X: " + b"a" * 20_000 + b"\r\n"), 431, id="handshake with a long header"),
-        pytest.param((UPGRADE % (b"/", b"")).replace(b"13", b"12"), 400, id="handshake of an old version"),
-        pytest.param((UPGRADE % (b"/", b"")).replace(b"==", b""), 400, id="handshake with a bad key"),
-        pytest.param((UPGRADE % (b"/", b"")).replace(b"GET", b"POST"), 405, id="handshake by POST"),
-        pytest.param((UPGRADE % (b"/", b"")).replace(b"1.1", b"1.0"), 400, id="handshake of HTTP/1.0"),
-    ],
-)
-async def test_bad_request_is_answered(served: Running, app: Recorder, request_bytes: bytes, status: int) -> None:
-    answer = await served.ask(request_bytes)
-    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
-    assert not app.scopes
-
-
-async def test_bad_request_says_nothing_in_the_log(served: Running, caplog: pytest.LogCaptureFixture) -> None:
-    await served.ask(b"\x1b[2J\r\n\r\n")
-    await served.ask(UPGRADE % (b"/\xff", b"X: \x1b[2J\r\n"))
-    assert "\x1b" not in caplog.text
-    assert not [record for record in caplog.records if record.levelname != "INFO"]
-
-
-async def test_head_up_to_the_limit_is_served(served: Running) -> None:
-    answer = await served.ask(HEAD + b"Connection: close\r\nX: " + b"a" * (MAX_HEAD - 100) + b"\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 ")
-
-
-async def test_other_protocols_are_answered_in_http(served: Running) -> None:
-    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 ")
-
-
-# Requests that never end.
-
-
-@pytest.mark.parametrize(
-    "beginning",
-    [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"GET / HTTP/1.1\r\nHost:", id="half a head"),
-        pytest.param(UPGRADE[:60] % b"/", id="half a handshake"),
-        pytest.param(HEAD + b"Content-Length: 100\r\n\r\nhalf a body", id="half a body"),
-        pytest.param(HEAD + b"\r\n" + HEAD, id="one and a half"),
-        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n", id="half a chunk"),
-    ],
-)
-async def test_half_a_request_is_dropped(impatient: Running, beginning: bytes) -> None:
-    reader, writer = await impatient.connect()
-    writer.write(beginning)
-    if beginning.startswith(HEAD + b"\r\n"):
-        assert await reader.readuntil(b"ok")
-    async with asyncio.timeout(8):
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-    writer.close()
-
-
-async def test_dripping_does_not_extend_the_time(impatient: Running) -> None:
-    reader, writer = await impatient.connect()
-    writer.write(HEAD + b"\r\n")
-    await reader.readuntil(b"ok")
-    begun = asyncio.get_running_loop().time()
-    with pytest.raises(ConnectionError):
-        async with asyncio.timeout(5):
-            for piece in chain([b"\r", b"\n", b"\r", b"\n", b"GET / HTTP/1.1\r\nX: "], repeat(b"a")):
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0.01)
-    assert asyncio.get_running_loop().time() - begun < 4
-    writer.close()
-
-
-async def test_garbage_behind_a_request_that_is_being_answered(caplog: pytest.LogCaptureFixture) -> None:
-    asked, answer = asyncio.Event(), asyncio.Event()
-
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            asked.set()
-            await answer.wait()
-        await Recorder()(scope, receive, send)
-
-    async with running(slow) as served:
-        reader, writer = await served.connect()
-        writer.write(HEAD + b"\r\n")
-        await asked.wait()
-        writer.write(b"garbage\r\n\r\n")
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
-        answer.set()
-        writer.close()
-    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
-
-
-@pytest.mark.parametrize(
-    ("requests", "status"), [((HEAD + b"\r\n") * 18, 429), (HEAD + b"\r\n" + UPGRADE % (b"/", b""), 400)]
-)
-async def test_what_comes_before_there_is_an_answer_is_bounded_and_no_upgrade(requests: bytes, status: int) -> None:
-    answer = asyncio.Event()
-
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await answer.wait()
-        await Recorder()(scope, receive, send)
-
-    async with running(slow) as served:
-        assert (await served.ask(requests)).startswith(b"HTTP/1.1 %d " % status)
-        answer.set()
-
-
-async def test_who_goes_while_several_requests_are_answered_says_nothing_in_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    asked, answer, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            asked.set()
-            await answer.wait()
-        await Recorder()(scope, receive, send)
-        answered.set()
-
-    for last in (b"", HEAD + b"\r\n" + UPGRADE % (b"/", b"")):
-        async with running(slow) as served:
-            reader, writer = await served.connect()
-            writer.write((HEAD + b"\r\n") * 3 + last)
-            await asked.wait()
-            if last:
-                assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
-            else:
-                writer.transport.abort()
-            answer.set()
-            await answered.wait()
-            while served.server.server_state.connections:
-                await asyncio.sleep(0)
-            writer.close()
-        for event in (asked, answer, answered):
-            event.clear()
-    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
-
-
-async def test_as_many_requests_at_once_as_may_wait_are_answered(served: Running) -> None:
-    reader, writer = await served.connect()
-    writer.write((HEAD + b"\r\n") * 17)
-    for _ in range(17):
-        await reader.readuntil(b"ok")
-    writer.close()
-
-
-@pytest.mark.parametrize(
-    "line", [b"GET http://host HTTP/1.1", b"GET http://a:99999/ HTTP/1.1", b"CONNECT a:443 HTTP/1.1"]
-)
-async def test_an_address_that_cannot_be_read_is_a_bad_request(served: Running, line: bytes) -> None:
-    assert (await served.ask(line + b"\r\nHost: relay\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-
-
-async def test_a_burst_over_tls_is_heard_to_its_end_though_the_client_is_gone(app: Recorder) -> None:
+async def test_a_burst_over_tls_is_read_to_its_end_after_the_client_has_left(app: Recorder) -> None:
     authority = trustme.CA()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(server)
@@ -303,46 +106,13 @@ async def test_a_burst_over_tls_is_heard_to_its_end_though_the_client_is_gone(ap
     assert heard[300]["code"] == 1000
 
 
-async def test_reading_on_does_not_stop_the_clock_of_half_a_request(served: Running, monkeypatch: Any) -> None:
-    made: list[HttpProtocol] = []
-    connection_made = HttpProtocol.connection_made
-    monkeypatch.setattr(
-        HttpProtocol, "connection_made", lambda self, transport: made.append(self) or connection_made(self, transport)
-    )
-    reader, writer = await served.connect()
-    writer.write(HEAD + b"\r\n")
-    await reader.readuntil(b"ok")
-    [protocol] = made
-    protocol.pause_writing()
-    protocol.data_received(HEAD)
-    protocol.resume_writing()
-    assert protocol._deadline is not None
-    writer.close()
-
-
-async def test_a_subprotocol_that_is_no_token_is_not_offered(served: Running, app: Recorder) -> None:
+async def test_a_subprotocol_that_is_no_token_is_ignored(served: Running, app: Recorder) -> None:
     offered = "Sec-WebSocket-Protocol: a b, é, good\r\n".encode("latin-1")
     reader, writer = await served.connect()
     writer.write(UPGRADE % (b"/", offered))
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
     assert app.scopes[0]["subprotocols"] == ["good"]
     writer.close()
-
-
-async def test_silent_tls_handshake_is_dropped(app: Recorder) -> None:
-    authority = trustme.CA()
-    tls, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(tls)
-    authority.configure_trust(trust)
-    async with running(app, tls=tls, handshake_timeout=0.2) as served:
-        reader, writer = await served.connect()
-        async with asyncio.timeout(5):
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
-        writer.close()
-        async with connect(f"wss://localhost:{served.port}/", ssl=trust) as websocket:
-            await websocket.send("over TLS")
-            assert await websocket.recv() == "over TLS"
 
 
 # How a WebSocket ends.
@@ -357,26 +127,26 @@ async def last_heard(app: Recorder) -> int:
 
 
 @pytest.mark.parametrize("first", [0x81, 0x89])
-async def test_nobody_is_read_for_longer_than_one_turn_and_all_is_read_in_order(first: int) -> None:
+async def test_no_connection_is_read_for_longer_than_one_turn_and_all_is_read_in_order(first: int) -> None:
     transport, receiver = FakeTransport(), FakeReceiver()
     protocol = protocol_of(transport, receiver)
     sent = [b"%d" % number for number in range(3000)]
     protocol.data_received(b"".join(masked(first, data) for data in sent))
 
-    def got() -> list[bytes]:
+    def received() -> list[bytes]:
         pongs = [one[1:] for one in transport.written.split(b"\x8a") if one]
         return receiver.texts if first == 0x81 else pongs
 
     turns = 1
     while not transport.reading:
-        assert len(got()) < 500 * turns
+        assert len(received()) < 500 * turns
         await asyncio.sleep(0)
         turns += 1
     assert turns > 5
-    assert got() == sent
+    assert received() == sent
 
 
-async def test_who_is_held_back_in_the_middle_of_a_turn_is_read_on_later() -> None:
+async def test_a_connection_paused_in_the_middle_of_a_turn_is_read_on_later() -> None:
     transport, receiver = FakeTransport(), FakeReceiver()
     protocol = protocol_of(transport, receiver)
     protocol.data_received(masked(0x81, b"x") * 200)
@@ -390,7 +160,7 @@ async def test_who_is_held_back_in_the_middle_of_a_turn_is_read_on_later() -> No
     assert len(receiver.texts) == 200
 
 
-async def test_who_does_not_read_is_sent_no_pongs() -> None:
+async def test_a_client_that_does_not_read_gets_one_late_pong() -> None:
     transport = FakeTransport()
     protocol = protocol_of(transport, FakeReceiver())
     protocol.pause_writing()
@@ -401,7 +171,7 @@ async def test_who_does_not_read_is_sent_no_pongs() -> None:
     assert transport.written == b"\x8a\x03two"  # the latest stands for all
 
 
-async def test_what_came_before_the_end_is_read_before_it_is_told() -> None:
+async def test_frames_before_the_end_are_read_before_the_end_is_reported() -> None:
     transport, receiver = FakeTransport(), FakeReceiver()
     protocol = protocol_of(transport, receiver)
     protocol.data_received(masked(0x81, b"x") * 300)
@@ -415,7 +185,7 @@ async def test_what_came_before_the_end_is_read_before_it_is_told() -> None:
     assert (len(receiver.texts), receiver.ended) == (300, [1006])
 
 
-async def test_what_the_relay_has_closed_is_not_read_to_the_end() -> None:
+async def test_a_connection_that_the_relay_closed_is_not_read_to_the_end() -> None:
     transport, receiver = FakeTransport(), FakeReceiver()
     protocol = protocol_of(transport, receiver)
     protocol.data_received(masked(0x81, b"x") * 300)
@@ -425,7 +195,7 @@ async def test_what_the_relay_has_closed_is_not_read_to_the_end() -> None:
     assert len(receiver.texts) < 100
 
 
-async def test_what_is_handed_over_after_a_pause_does_not_stop_the_reading() -> None:
+async def test_bytes_delivered_after_a_pause_do_not_stop_the_reading() -> None:
     transport, receiver = FakeTransport(), FakeReceiver()
     protocol = protocol_of(transport, receiver)
     protocol.data_received(masked(0x81, b"x") * 70)
@@ -492,8 +262,8 @@ async def test_client_with_pongs_stays(app: Recorder) -> None:
 
 
 async def test_a_receiver_with_a_heartbeat_of_its_own_gets_no_websocket_pings() -> None:
-    pacer: Any = None
-    limits = WireLimits(2000, 1000, Keepalive(0.02, 5), pacer, set())
+    throttle: Any = None
+    limits = WireLimits(2000, 1000, Keepalive(0.02, 5), throttle, set())
     pinged, quiet = FakeTransport(), FakeTransport()
     for transport, keepalive in ((pinged, True), (quiet, False)):
         protocol = WebSocketProtocol(transport, limits, FakeReceiver())

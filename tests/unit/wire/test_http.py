@@ -1,0 +1,254 @@
+"""Requests over HTTP: those that are answered, those that are refused, and those that never end."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+import trustme
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from websockets.asyncio.client import connect
+
+from relay.wire.http import MAX_HEAD, HttpProtocol
+from tests.unit.serving import UPGRADE, Recorder, Running, running
+
+HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
+
+
+@pytest.fixture
+def app() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def served(app: Recorder) -> AsyncIterator[Running]:
+    async with running(app, max_message=256) as one:
+        yield one
+
+
+@pytest.fixture
+async def impatient(app: Recorder) -> AsyncIterator[Running]:
+    async with running(app, handshake_timeout=0.2) as one:
+        yield one
+
+
+# The methods of uvicorn that are overridden.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_get_upgrade", "_should_upgrade", "_start_asgi_task", "_unset_keepalive_if_required", "connection_lost",
+        "connection_made", "data_received", "handle_websocket_upgrade", "on_headers_complete", "on_message_begin",
+        "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
+        "timeout_keep_alive_handler",
+    ],
+)  # fmt: skip
+def test_uvicorn_still_has_the_methods_that_are_overridden_or_called(name: str) -> None:
+    assert name in vars(HttpToolsProtocol)
+
+
+# Requests that are none.
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(b"\x00\x01\x02 garbage\r\n\r\n", 400, id="garbage"),
+        pytest.param(b"GET / HTTP/9.9\r\n\r\n", 400, id="version"),
+        pytest.param(b"GET  \r\n\r\n", 400, id="no address"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS to a plain port"),
+        pytest.param(HEAD + b"Content-Length: nine\r\n\r\n", 400, id="length"),
+        pytest.param(HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, id="smuggled"),
+        pytest.param(HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431, id="huge header"),
+        pytest.param(HEAD + b"X: a\r\n" * 200_000 + b"\r\n", 431, id="many headers"),
+        pytest.param(b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 431, id="huge address"),
+        pytest.param(UPGRADE % (b"/\xff\xfe", b""), 400, id="handshake to bytes"),
+        pytest.param(UPGRADE % (b"/" + b"a" * 10_000, b""), 414, id="handshake to a long address"),
+        pytest.param(UPGRADE % (b"/", b"X: a\r\n" * 500), 431, id="handshake with many headers"),
+        pytest.param(UPGRADE % (b"/", b"X: " + b"a" * 20_000 + b"\r\n"), 431, id="handshake with a long header"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"13", b"12"), 400, id="handshake of an old version"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"==", b""), 400, id="handshake with a bad key"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"GET", b"POST"), 405, id="handshake by POST"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"1.1", b"1.0"), 400, id="handshake of HTTP/1.0"),
+    ],
+)
+async def test_bad_request_is_answered(served: Running, app: Recorder, request_bytes: bytes, status: int) -> None:
+    answer = await served.ask(request_bytes)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert not app.scopes
+
+
+async def test_a_bad_request_logs_nothing(served: Running, caplog: pytest.LogCaptureFixture) -> None:
+    await served.ask(b"\x1b[2J\r\n\r\n")
+    await served.ask(UPGRADE % (b"/\xff", b"X: \x1b[2J\r\n"))
+    assert "\x1b" not in caplog.text
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
+
+
+async def test_head_up_to_the_limit_is_served(served: Running) -> None:
+    answer = await served.ask(HEAD + b"Connection: close\r\nX: " + b"a" * (MAX_HEAD - 100) + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_other_protocols_are_answered_in_http(served: Running) -> None:
+    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+# Requests that never end.
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost:", id="half a head"),
+        pytest.param(UPGRADE[:60] % b"/", id="half a handshake"),
+        pytest.param(HEAD + b"Content-Length: 100\r\n\r\nhalf a body", id="half a body"),
+        pytest.param(HEAD + b"\r\n" + HEAD, id="one and a half"),
+        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n", id="half a chunk"),
+    ],
+)
+async def test_half_a_request_is_dropped(impatient: Running, beginning: bytes) -> None:
+    reader, writer = await impatient.connect()
+    writer.write(beginning)
+    if beginning.startswith(HEAD + b"\r\n"):
+        assert await reader.readuntil(b"ok")
+    async with asyncio.timeout(8):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+    writer.close()
+
+
+async def test_dripping_does_not_extend_the_time(impatient: Running) -> None:
+    reader, writer = await impatient.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(ConnectionError):
+        async with asyncio.timeout(5):
+            for piece in chain([b"\r", b"\n", b"\r", b"\n", b"GET / HTTP/1.1\r\nX: "], repeat(b"a")):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+    assert asyncio.get_running_loop().time() - begun < 4
+    writer.close()
+
+
+async def test_garbage_behind_a_request_that_is_being_answered(caplog: pytest.LogCaptureFixture) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked.set()
+            await answer.wait()
+        await Recorder()(scope, receive, send)
+
+    async with running(slow) as served:
+        reader, writer = await served.connect()
+        writer.write(HEAD + b"\r\n")
+        await asked.wait()
+        writer.write(b"garbage\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        answer.set()
+        writer.close()
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+@pytest.mark.parametrize(
+    ("requests", "status"), [((HEAD + b"\r\n") * 18, 429), (HEAD + b"\r\n" + UPGRADE % (b"/", b""), 400)]
+)
+async def test_requests_that_wait_are_bounded_and_cannot_upgrade(requests: bytes, status: int) -> None:
+    answer = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await answer.wait()
+        await Recorder()(scope, receive, send)
+
+    async with running(slow) as served:
+        assert (await served.ask(requests)).startswith(b"HTTP/1.1 %d " % status)
+        answer.set()
+
+
+async def test_a_client_that_leaves_before_its_answers_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked, answer, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked.set()
+            await answer.wait()
+        await Recorder()(scope, receive, send)
+        answered.set()
+
+    for last in (b"", HEAD + b"\r\n" + UPGRADE % (b"/", b"")):
+        async with running(slow) as served:
+            reader, writer = await served.connect()
+            writer.write((HEAD + b"\r\n") * 3 + last)
+            await asked.wait()
+            if last:
+                assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            else:
+                writer.transport.abort()
+            answer.set()
+            await answered.wait()
+            while served.server.server_state.connections:
+                await asyncio.sleep(0)
+            writer.close()
+        for event in (asked, answer, answered):
+            event.clear()
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+async def test_as_many_requests_at_once_as_may_wait_are_answered(served: Running) -> None:
+    reader, writer = await served.connect()
+    writer.write((HEAD + b"\r\n") * 17)
+    for _ in range(17):
+        await reader.readuntil(b"ok")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET http://host HTTP/1.1", b"GET http://a:99999/ HTTP/1.1", b"CONNECT a:443 HTTP/1.1"]
+)
+async def test_an_address_that_cannot_be_read_is_a_bad_request(served: Running, line: bytes) -> None:
+    assert (await served.ask(line + b"\r\nHost: relay\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_reading_on_does_not_stop_the_clock_of_half_a_request(served: Running, monkeypatch: Any) -> None:
+    made: list[HttpProtocol] = []
+    connection_made = HttpProtocol.connection_made
+    monkeypatch.setattr(
+        HttpProtocol, "connection_made", lambda self, transport: made.append(self) or connection_made(self, transport)
+    )
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    [protocol] = made
+    protocol.pause_writing()
+    protocol.data_received(HEAD)
+    protocol.resume_writing()
+    assert protocol._deadline is not None
+    writer.close()
+
+
+async def test_silent_tls_handshake_is_dropped(app: Recorder) -> None:
+    authority = trustme.CA()
+    tls, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(tls)
+    authority.configure_trust(trust)
+    async with running(app, tls=tls, handshake_timeout=0.2) as served:
+        reader, writer = await served.connect()
+        async with asyncio.timeout(5):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.close()
+        async with connect(f"wss://localhost:{served.port}/", ssl=trust) as websocket:
+            await websocket.send("over TLS")
+            assert await websocket.recv() == "over TLS"
