@@ -129,6 +129,27 @@ def test_every_hyphenated_name_is_a_setting(page: str) -> None:
     assert named <= known
 
 
+METRICS = set(re.findall(r"`(relay_\w+)`", read("docs/metrics.md")))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_metric_exists(page: str) -> None:
+    assert set(re.findall(r"\b(relay_[a-z_]+_(?:total|seconds)|relay_ready)\b", read(page))) <= METRICS
+
+
+def test_the_changelog_has_the_new_names_of_metrics_and_settings() -> None:
+    table = read("CHANGELOG.md")
+    renamed = re.findall(r"\| (`[^|]+) \| (`[^|]+) \|", table)
+    settings = {one.name.replace("_", "-") for one in declared()}
+    for old, new in renamed:
+        assert set(re.findall(r"`([\w-]+)`", new)) <= METRICS | settings
+        assert not set(re.findall(r"`([\w-]+)`", old)) & (METRICS | settings)
+    old_settings = {
+        name for old, _ in re.findall(r"\| (`[^|]+) \| ([^|]+) \|", table) for name in re.findall("`([^`]+)`", old)
+    }
+    assert old_settings >= {one.name.replace("_", "-") for one in OLD_NAMES}
+
+
 # Tables that repeat what is measured elsewhere.
 
 
