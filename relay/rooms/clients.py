@@ -23,12 +23,12 @@ class Client(Protocol):
 class Clients:
     """Everybody who is connected.
 
-    When the worker stops, at least `rate` a second are sent away, and all of them in `patience` seconds.
+    When the worker stops, at least `rate` a second are sent away, and all of them in `timeout` seconds.
     """
 
-    def __init__(self, *, rate: int, patience: float) -> None:
+    def __init__(self, *, rate: int, timeout: float) -> None:
         self._rate = rate
-        self._patience = patience
+        self._timeout = timeout
         self._clients: dict[Client, None] = {}
         self._left = asyncio.Event()
 
@@ -46,7 +46,7 @@ class Clients:
         if not self._clients:
             self._left.set()
 
-    def send_away(self, reason: CloseReason, *, now: bool = False) -> None:
+    def close_all(self, reason: CloseReason, *, now: bool = False) -> None:
         """Ask everybody to go, at once."""
         for client in list(self._clients):
             client.close_gracefully(reason, now=now)
@@ -56,8 +56,8 @@ class Clients:
 
         Nobody comes any more. Returns how many did not go.
         """
-        end = asyncio.get_running_loop().time() + self._patience
-        ticks = max(1, math.floor(self._patience * _SHARE / _TICK))
+        end = asyncio.get_running_loop().time() + self._timeout
+        ticks = max(1, math.floor(self._timeout * _SHARE / _TICK))
         batch = max(math.ceil(len(self) / ticks), math.ceil(self._rate * _TICK))
         asked = list(self._clients)
         for start in range(0, len(asked), batch):
@@ -66,8 +66,8 @@ class Clients:
             for client in islice(asked, start, start + batch):
                 if client in self._clients:
                     client.close_gracefully(reason)
-        await self._until_gone(end - self._patience * (1 - _SHARE) * _SHARE)
-        self.send_away(reason, now=True)
+        await self._until_gone(end - self._timeout * (1 - _SHARE) * _SHARE)
+        self.close_all(reason, now=True)
         await self._until_gone(end)
         return len(self)
 

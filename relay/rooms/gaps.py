@@ -1,98 +1,113 @@
-"""Closing gaps: what a worker may have missed of its rooms is read from the log, or told as lost."""
+"""Gap recovery: events that this worker may have missed are read from the history, or reported as lost.
+
+How a gap ends, in the words of the modules that take part:
+
+1. The bus reports a `Gap`, or the hub meets an event whose id does not follow the last one.
+2. The room buffers its events from then on, and `begin` starts a recovery.
+3. The history is read from the room's last id on. Meanwhile there may be further gaps; then it is read once more.
+4. The hub delivers what was read and what was buffered, without duplicates. What is lost is reported to the members.
+"""
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from relay.backend.bus import Bus
 from relay.backend.presence import Presence
 from relay.model.envelope import MessageId
 from relay.model.errors import RelayError
-from relay.model.events import Loss, Replay
+from relay.model.events import Loss, Replay, Roster
+from relay.rooms.background import BackgroundTasks
 from relay.rooms.hub import Hub
 
 log = logging.getLogger("relay.rooms.gaps")
 
-_REPAIRS = 100
-_RETRY = 0.1
-"""Rooms that are repaired at the same time, and seconds between attempts while Redis is away."""
+_CONCURRENT = 100
+"""Rooms that are recovered at the same time."""
 
-_GATHER = 1.0
-"""Seconds for which losses are gathered before they are logged."""
+_RETRY = 0.1
+"""Seconds between attempts to read the history."""
+
+_LOG_DELAY = 1.0
+"""Seconds for which losses are gathered before they are logged: what loses events of one room does so to many."""
 
 _ARRIVAL = 1.0
-"""Seconds after which what was published before is certain to have arrived, if it ever will."""
+"""Seconds after which an event that was published before has arrived over the bus, if it ever will."""
 
 
 class GapRecovery:
-    """Repairs rooms of the hub's, each on its own.
+    """Recovers rooms of the hub, each by a task of its own.
 
-    `lease` is how long other workers may need to tell of their members, where Redis forgot.
+    `lease` is how long, in seconds, other workers may need to announce their members when Redis has lost its data.
     """
 
-    def __init__(self, hub: Hub, bus: Bus, presence: Presence, *, lease: float) -> None:
+    def __init__(self, hub: Hub, bus: Bus, presence: Presence, tasks: BackgroundTasks, *, lease: float) -> None:
         self._hub = hub
         self._bus = bus
         self._presence = presence
+        self._tasks = tasks
         self._lease = lease
-        self._repairing: dict[str, None] = {}
+        self._recovering: set[str] = set()
         self._losses: dict[Loss, list[str]] = {}
-        self._slots = asyncio.Semaphore(_REPAIRS)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(_CONCURRENT)
 
     def begin(self, rooms: Sequence[str]) -> None:
-        """Events of these rooms may be missing, and the hub holds back what follows: read them from the log."""
+        """Recover these rooms, whose events the hub buffers until then."""
         for room in rooms:
-            if room not in self._repairing:
-                self._repairing[room] = None
-                self._spawn(self._repair(room))
+            if room not in self._recovering:
+                self._recovering.add(room)
+                self._tasks.spawn(self._recover(room), f"gap recovery of {room}")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _repair(self, room: str) -> None:
+    async def _recover(self, room: str) -> None:
         try:
             async with self._slots:
-                while (after := self._hub.missing_from(room)) is not None:
+                while (after := self._hub.begin_reading(room)) is not None:
                     try:
-                        replay = await self._bus.replay(room, after)
-                        if replay.lost == "epoch":
-                            # What came after the loss, from its beginning, can be had.
-                            begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
-                            replay = Replay(begun.id, begun.events, replay.lost)
-                        roster = await self._presence.roster(room) if replay.lost and replay.lost != "epoch" else None
+                        replay, roster = await self._read(room, after)
                     except RelayError as error:
-                        log.debug("cannot read what is missing in %s: %s; trying again", room, error)
+                        log.debug("the history of %s cannot be read (%s); retrying", room, error)
                         await asyncio.sleep(_RETRY)
                         continue
-                    if replay.lost == "off":
-                        await asyncio.sleep(_ARRIVAL)
                     if replay.lost:
                         self._note_loss(replay.lost, room)
-                    self._hub.repair(room, replay, roster)
+                    self._hub.recover(room, replay, roster)
                     if replay.lost == "epoch":
-                        self._spawn(self._list_later(room))
+                        self._tasks.spawn(self._send_roster_later(room), f"roster of {room}")
         finally:
-            del self._repairing[room]
+            self._recovering.discard(room)
 
-    async def _list_later(self, room: str) -> None:
-        """Where Redis forgot who is here, each worker tells of its own members first: who is missing did not leave."""
+    async def _read(self, room: str, after: MessageId) -> tuple[Replay, Roster | None]:
+        """Read what followed an id; where events are lost, also the roster that the watchers of the room need then."""
+        replay, roster = await self._bus.replay(room, after), None
+        if replay.lost == "epoch":
+            # What followed the loss of the room's state is in the history from the new epoch's beginning. The roster
+            # follows later, when all workers have announced their members.
+            begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
+            replay = Replay(begun.id, begun.events, replay.lost)
+        elif replay.lost:
+            roster = await self._presence.roster(room)
+        if replay.lost == "off":
+            # Without a history, the events themselves must show whether one is missing.
+            await asyncio.sleep(_ARRIVAL)
+        return replay, roster
+
+    async def _send_roster_later(self, room: str) -> None:
+        """Send the roster when every worker has had the time to announce its members: a missing member has not left."""
         await asyncio.sleep(self._lease)
         try:
-            self._hub.tell_roster(room, await self._presence.roster(room))
+            self._hub.send_roster(room, await self._presence.roster(room))
         except RelayError as error:
-            log.warning("cannot learn who is in %s: %s", room, error)
+            log.warning("the members of %s cannot be listed (%s); its watchers keep an old list", room, error)
 
     def _note_loss(self, reason: Loss, room: str) -> None:
-        """Whatever loses the events of one room loses those of many: they are logged in one line."""
         if not self._losses:
-            asyncio.get_running_loop().call_later(_GATHER, self._log_losses)
+            asyncio.get_running_loop().call_later(_LOG_DELAY, self._log_losses)
         self._losses.setdefault(reason, []).append(room)
 
     def _log_losses(self) -> None:
         losses, self._losses = self._losses, {}
         for reason, rooms in losses.items():
-            log.warning("%d rooms missed what cannot be replayed (%s), such as %s", len(rooms), reason, rooms[0])
+            log.warning(
+                "%d rooms missed events that cannot be replayed (%s), such as %s; members were sent messages_lost",
+                len(rooms), reason, rooms[0],
+            )  # fmt: skip

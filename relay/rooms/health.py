@@ -1,11 +1,21 @@
 """The health of one worker: what is checked, and when clients may be sent to it."""
 
+import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from relay.backend.bus import Bus
+from relay.limits import Clock
+from relay.metrics import Metrics
+from relay.model.errors import RelayError, Unavailable
+
+log = logging.getLogger("relay.rooms.health")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: whether it is as it should be, and in words how it is."""
+    """The result of one check: whether all is well, and how it is in words; `seconds` is the age of what it says."""
 
     ok: bool
     text: str
@@ -24,3 +34,105 @@ class Health:
     connections: int
     draining: bool
     checks: dict[str, Check]
+
+
+class HealthMonitor:
+    """Collects what the parts of a worker find out, and decides whether the worker works.
+
+    `uses_redis` is false for a process without Redis, which has nothing to be cut off from. `deaf_limit` is the number
+    of seconds after which a worker that does not hear its own messages, although Redis answers, calls `on_deaf`.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        uses_redis: bool,
+        deaf_limit: float,
+        on_deaf: Callable[[], None],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._bus = bus
+        self._uses_redis = uses_redis
+        self._deaf_limit = deaf_limit
+        self._on_deaf = on_deaf
+        self._clock = clock
+        self._metrics = metrics
+        self._loops: list[asyncio.Task[None]] = []
+        self._refusals: dict[str, str] = {}
+        self._deaf_since: float | None = None
+
+    @property
+    def refusal(self) -> str:
+        """Why Redis, which answers, does not do what this worker asks (it is full, say); "" while it does."""
+        return next(iter(self._refusals.values()), "")
+
+    @property
+    def works(self) -> bool:
+        """Whether the worker can serve clients: Redis answers, the worker hears itself, and its loops run."""
+        return self._loops_run and not self._refusals and (not self._uses_redis or self._bus.health().ready)
+
+    def supervise(self, *loops: asyncio.Task[None]) -> None:
+        """Count the worker as broken when one of these tasks ends."""
+        self._loops.extend(loops)
+
+    def note(self, source: str, error: RelayError | None) -> None:
+        """Remember how a loop's last round went; logged once per change.
+
+        Only a refusal counts. That Redis is away, or answers late, is what the bus finds out by itself.
+        """
+        before = self.refusal
+        if isinstance(error, Unavailable) and self._bus.health().reachable:
+            self._refusals[source] = error.text
+        else:
+            self._refusals.pop(source, None)
+        if self._refusals and not before:
+            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard meanwhile", self.refusal)
+        elif before and not self._refusals:
+            log.warning("Redis refuses no more")
+
+    def watch(self) -> None:
+        """To be called with each heartbeat: set the gauges, and notice a worker that stays deaf though Redis answers.
+
+        Such a worker is of no use to its clients, and they do not notice by themselves: `on_deaf` is to send them away.
+        """
+        health = self._bus.health()
+        self._metrics.ready.set(health.ready)
+        self._metrics.probe_age.set(health.heard if health.heard is not None else float("nan"))
+        if health.ready or not health.reachable:
+            self._deaf_since = None
+        elif self._deaf_since is None:
+            self._deaf_since = self._clock()
+        elif self._clock() - self._deaf_since > self._deaf_limit:
+            log.error(
+                "this worker has not heard its own messages for %.0f s though Redis answers; closing its connections, "
+                "so that the clients go to other workers",
+                self._deaf_limit,
+            )
+            self._deaf_since = None
+            self._on_deaf()
+
+    def checks(self, *, draining: bool) -> dict[str, Check]:
+        """What `/health` reports; costs nothing."""
+        checks = (
+            self._checks_of_redis()
+            if self._uses_redis
+            else {"bus": Check(ok=True, text="in this process; no Redis is configured")}
+        )
+        runs = self._loops_run
+        checks["heartbeat"] = Check(runs, "runs" if runs else "the task has died; restart this worker")
+        checks["draining"] = Check(not draining, "is stopping" if draining else "no")
+        return checks
+
+    def _checks_of_redis(self) -> dict[str, Check]:
+        bus, refusal = self._bus.health(), self.refusal
+        answers = bus.reachable and not refusal
+        return {
+            "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
+            "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
+        }
+
+    @property
+    def _loops_run(self) -> bool:
+        return bool(self._loops) and not any(loop.done() for loop in self._loops)

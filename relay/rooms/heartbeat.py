@@ -1,21 +1,18 @@
-"""What a worker does in the background: its lease, the dead, the held, and the time to live of its rooms."""
+"""The heartbeat: a worker renews its lease, and learns which other workers are dead."""
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from relay.backend.bus import Bus
 from relay.backend.presence import Leases, LeaseStatus
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.errors import RelayError, Unavailable
-from relay.rooms.membership import Membership
+from relay.model.errors import RelayError
+from relay.rooms.announcer import Announcer
+from relay.rooms.health import HealthMonitor
+from relay.rooms.takeover import Takeover
 
 log = logging.getLogger("relay.rooms.heartbeat")
-
-_BATCH = 500
-_DEAF_INTERVALS = 10
 
 
 def beat_interval(lease: float) -> float:
@@ -23,158 +20,92 @@ def beat_interval(lease: float) -> float:
     return min(0.5, lease / 4)
 
 
+@dataclass(frozen=True, slots=True)
+class HeartbeatTiming:
+    """How long a lease is valid, and how often it is renewed; seconds."""
+
+    lease: float
+    interval: float
+
+
 class Heartbeat:
-    """One task, one beat after another; each is a handful of commands, however many connections there are."""
+    """Renews the worker's lease: a handful of commands a beat, however many connections there are.
+
+    Nothing that may take long is awaited here, but for announcing all members after a lapse; that renews the lease
+    itself in between. Members of dead workers are left to the takeover, which is a task of its own.
+    """
 
     def __init__(
         self,
-        membership: Membership,
         leases: Leases,
-        bus: Bus,
+        announcer: Announcer,
+        takeover: Takeover,
+        health: HealthMonitor,
+        timing: HeartbeatTiming,
         *,
-        interval: float,
-        lease: float,
-        presence_ttl: float,
-        probe_interval: float,
         clock: Clock,
         metrics: Metrics,
-        on_deaf: Callable[[], None],
     ) -> None:
-        self._membership = membership
         self._leases = leases
-        self._bus = bus
-        self._interval = interval
-        self._lease = lease
-        # A worker that begins, or was cut off, cannot tell the dead from those who were cut off as well: it gives them
-        # the time of a lease to come back before it takes their members over.
-        self._adopt_from = clock() + lease
-        self._beaten: float | None = None
-        self._touch_interval = presence_ttl / 3
-        self._deaf_limit = probe_interval * _DEAF_INTERVALS
+        self._announcer = announcer
+        self._takeover = takeover
+        self._health = health
+        self._timing = timing
         self._clock = clock
         self._metrics = metrics
-        self._on_deaf = on_deaf
-        self._to_touch: deque[str] = deque()
-        self._touches_owed = 0.0
-        self._deaf_since: float | None = None
+        # A worker that starts, or was cut off, cannot tell dead workers from others that were cut off as well. It waits
+        # for the time of a lease, in which those come back, before it takes members over.
+        self._take_over_from = clock() + timing.lease
+        self._last_beat: float | None = None
         self._must_announce = False
-        self._refusal = ""
-
-    @property
-    def refusal(self) -> str:
-        """Why Redis, which answers, does not do what a worker asks of it (it is full, say); "" while it does."""
-        return self._refusal
 
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            due = self._clock() + self._interval
-            try:
-                await self._beat()
-                await self._tend()
-                self._note("")
-            except RelayError as error:
-                log.debug("beat: %s", error)
-                # That it is away, or late, others tell.
-                refused = isinstance(error, Unavailable) and self._bus.health().reachable
-                self._note(error.text if refused else "")
-            self._watch()
+            due = self._clock() + self._timing.interval
+            await self.beat()
             await asyncio.sleep(max(0.0, due - self._clock()))
             self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
 
-    def _note(self, refusal: str) -> None:
-        """Remember whether Redis refuses; logged once per change."""
-        if refusal and not self._refusal:
-            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard meanwhile", refusal)
-        elif self._refusal and not refusal:
-            log.warning("Redis refuses no more")
-        self._refusal = refusal
-
-    async def _beat(self) -> None:
-        beat = await self._renew()
-        self._must_announce |= self._membership.untold
-        if self._must_announce:
-            await self._announce()
-        for lease in beat.dead if self._clock() >= self._adopt_from else ():
-            await self._adopt(lease, ended=lease in beat.retired)
+    async def beat(self) -> None:
+        """Renew the lease, and do what follows from the answer. A failure is noted, and never raised."""
+        try:
+            status = await self._renew()
+            self._must_announce |= self._announcer.needed
+            if self._must_announce:
+                await self._announce()
+            if self._clock() >= self._take_over_from:
+                self._takeover.begin(status.dead, status.retired)
+            self._health.note("heartbeat", None)
+        except RelayError as error:
+            log.debug("heartbeat failed: %s", error)
+            self._health.note("heartbeat", error)
+        self._health.watch()
 
     async def _renew(self) -> LeaseStatus:
-        """Renew the lease; returns what was found."""
-        beat = await self._leases.beat()
-        now, before = self._clock(), self._beaten
-        self._beaten = now
-        if beat.lapsed or (before is not None and now - before >= self._lease - self._interval):
-            # Whoever last renewed its lease a beat before this one may have been cut off with it.
-            self._adopt_from = now + self._lease
-        if beat.lapsed:
+        status = await self._leases.beat()
+        now, last = self._clock(), self._last_beat
+        self._last_beat = now
+        if status.lapsed or (last is not None and now - last >= self._timing.lease - self._timing.interval):
+            # A worker that beat one interval before this one may have been cut off together with it.
+            self._take_over_from = now + self._timing.lease
+            self._takeover.abandon()
+        if status.lapsed:
             self._metrics.lease_lapses.inc()
-            log.warning("this worker's lease had lapsed; telling of its members anew")
+            log.warning("this worker's lease had lapsed; announcing its members under a new one")
             # Remembered until it succeeds: Redis may go away in the middle.
             self._must_announce = True
-        return beat
+        return status
 
     async def _renew_if_due(self) -> None:
-        """To be called now and then in what may take longer than a lease."""
-        if self._beaten is None or self._clock() - self._beaten >= self._interval:
+        if self._last_beat is None or self._clock() - self._last_beat >= self._timing.interval:
             await self._renew()
 
     async def _announce(self) -> None:
+        # Reset first: the lease may lapse again while members are announced, which asks for another round.
         self._must_announce = False
         try:
-            await self._membership.announce(self._renew_if_due)
+            await self._announcer.announce_all(self._renew_if_due)
         except BaseException:
             self._must_announce = True
             raise
-
-    async def _adopt(self, lease: str, *, ended: bool) -> None:
-        adopted = 0
-        async for held in self._leases.adopt(lease):
-            adopted += self._membership.take_over(held)
-            await self._renew_if_due()
-            if self._clock() < self._adopt_from:
-                # This worker was as good as dead itself meanwhile.
-                return
-        await self._leases.forget(lease)
-        if ended:
-            log.info("worker %s has stopped; %d of its members were left to this worker", lease, adopted)
-        else:
-            self._metrics.dead_workers.inc()
-            log.warning("worker %s is gone without a word; %d of its members were left to this worker", lease, adopted)
-
-    async def _tend(self) -> None:
-        now = self._clock()
-        due = [departure for departure in self._membership.departures() if departure.hold or departure.due <= now]
-        for start in range(0, len(due), _BATCH):
-            await asyncio.gather(*[self._membership.settle(departure) for departure in due[start : start + _BATCH]])
-        idle = list(self._membership.idle)
-        await self._membership.unsubscribe_idle()
-        rooms = self._next_to_touch()
-        gone = [room for room in idle if not self._membership.occupied(room)]
-        if rooms or gone:
-            await self._leases.touch(rooms, gone)
-            self._metrics.room_ttl_renewals.inc(len(rooms))
-
-    def _next_to_touch(self) -> list[str]:
-        """As many rooms as come to every one of them once in a third of their time to live."""
-        rooms = self._membership.rooms()
-        self._touches_owed += len(rooms) * self._interval / self._touch_interval
-        if not self._to_touch:
-            self._to_touch.extend(rooms)
-        count = min(int(self._touches_owed), len(self._to_touch))
-        self._touches_owed -= count
-        return [self._to_touch.popleft() for _ in range(count)]
-
-    def _watch(self) -> None:
-        """A worker that stays deaf though Redis answers is of no use to its clients: send them elsewhere."""
-        health = self._bus.health()
-        self._metrics.held.set(sum(1 for _ in self._membership.departures()))
-        self._metrics.ready.set(health.ready)
-        self._metrics.probe_age.set(health.heard if health.heard is not None else float("nan"))
-        if health.ready or not health.reachable:
-            self._deaf_since = None
-        elif self._deaf_since is None:
-            self._deaf_since = self._clock()
-        elif self._clock() - self._deaf_since > self._deaf_limit:
-            log.error("deaf for %.0f s though Redis answers: sending the clients elsewhere", self._deaf_limit)
-            self._deaf_since = None
-            self._on_deaf()

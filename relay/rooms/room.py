@@ -1,35 +1,63 @@
-"""One room on this worker: its members, and where each of them and the room itself has come to."""
+"""The state of one room on this worker: its members, its position in the room's order, and what may be missing.
 
-from collections.abc import Callable, Sequence
+Pure state: nothing here writes to a connection or waits for Redis. The hub acts on what these methods return.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.events import Message, RoomEvent
+from relay.model.events import Loss, MemberJoined, MemberLeft, Message, PresenceChange, Replay, RoomEvent
 from relay.rooms.member import Member
 
 _FEW = 4
-"""Members among whom it is cheaper to send messages one by one than to put several together first."""
+"""Up to this many members, writing message by message is cheaper than joining the messages of a burst first."""
+
+_MOST_BUFFERED = 5000
+"""Events of a room that are buffered while a gap is recovered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a gap ends: `events` are to be delivered, those read from the history (`replayed` of them) come first.
+
+    If something is `lost`, the members are told so, and the room goes on from `resume_at`. `newest` is the newest id
+    that the history knew.
+    """
+
+    events: Sequence[RoomEvent]
+    replayed: int
+    newest: MessageId
+    lost: Loss
+    resume_at: MessageId
 
 
 class LocalRoom:
     """One room's members on this worker.
 
-    `joining` are those on the way in: not welcomed yet, or welcomed with an id that the room has not come to. `last` is
-    the newest id that was delivered; events up to `passed` may come once more. While what follows `last` is asked for,
-    because some of it may be missing, events are `held`; `suspect` says that more may be missing by now.
+    Members are `joining` until the room has come to the id of their welcome: before their welcome, events are kept in
+    their backlog; after it, events up to that id are not for them. `watchers` are the members who asked for presence.
+
+    `last` is the newest id that was delivered. Ids have no holes, so the next event has to be the one after it. When it
+    is not, or the bus reports a gap, a *gap recovery* reads what is missing from the history. Until that is done,
+    events are `buffered` (None: no recovery is under way); `gap_suspected` says that the bus reported a gap since the
+    history was last read, so that it has to be read once more. Events up to `replayed_to` were read from the history,
+    and may arrive over the bus as well.
     """
 
     __slots__ = (
-        "held",
+        "buffered",
+        "gap_suspected",
         "joined",
         "joining",
         "last",
         "left",
         "members",
         "name",
-        "passed",
-        "suspect",
-        "told",
-        "waiting",
+        "on_delivered",
+        "presence_id",
+        "replayed_to",
         "watchers",
     )
 
@@ -39,40 +67,87 @@ class LocalRoom:
         self.joining: dict[Member, None] = {}
         self.watchers: dict[Member, None] = {}
         self.last = BEFORE_ALL
-        self.passed = BEFORE_ALL
-        self.held: list[RoomEvent] | None = None
-        self.suspect = False
-        # Joins and leaves not told yet, and who waits for an id to go by.
+        self.replayed_to = BEFORE_ALL
+        self.buffered: list[RoomEvent] | None = None
+        self.gap_suspected = False
+        # Joins and leaves that the watchers were not sent yet, and the id of the newest of them.
         self.joined: dict[str, None] = {}
         self.left: dict[str, None] = {}
-        self.told = BEFORE_ALL
-        self.waiting: list[tuple[MessageId, Callable[[], None]]] = []
+        self.presence_id = BEFORE_ALL
+        # Callbacks that wait for an id to be delivered. Redis answers publishes in the order of their ids, so these are
+        # in that order, too.
+        self.on_delivered: deque[tuple[MessageId, Callable[[], None]]] = deque()
+
+    # Members.
+
+    @property
+    def empty(self) -> bool:
+        """Whether the room has no members here, not even joining ones."""
+        return not self.members and not self.joining
+
+    def welcomed(self) -> Iterator[Member]:
+        """Every member that has its place in the room."""
+        yield from self.members.values()
+        yield from (member for member in self.joining if member.generation)
+
+    def has(self, member: Member) -> bool:
+        """Whether the member was welcomed, and has neither left nor been replaced since."""
+        return self.members.get(member.peer) is member or (member in self.joining and member.generation > 0)
+
+    def promote(self, member: Member) -> None:
+        """The room has come to the id of the member's welcome: all that follows is for it."""
+        del self.joining[member]
+        self.members[member.peer] = member
+        if member.presence:
+            self.watchers[member] = None
+
+    def remove(self, member: Member) -> bool:
+        """Take a member out; False when it had no place here (any more)."""
+        had_place = self.has(member)
+        self.watchers.pop(member, None)
+        self.joining.pop(member, None)
+        if self.members.get(member.peer) is member:
+            del self.members[member.peer]
+        return had_place
+
+    def offer_to_joining(self, event: RoomEvent) -> list[Member]:
+        """An event is about to be delivered: keep it for the members that wait for their welcome.
+
+        Returns the members whose welcome was of an earlier id; they are to be promoted first.
+        """
+        due = []
+        for member in self.joining:
+            if not member.generation:
+                member.backlog.append(event)
+            elif event.id > member.since:
+                due.append(member)
+        return due
+
+    def due_for_promotion(self) -> list[Member]:
+        """The joining members to whose welcome the room has come."""
+        return [member for member in self.joining if member.generation and self.last >= member.since]
+
+    # Order.
+
+    def begin_at(self, message_id: MessageId) -> None:
+        """The first member has its place as of this id: events up to it that still arrive are for no member here."""
+        self.last = self.replayed_to = message_id
 
     def is_next(self, event: RoomEvent) -> bool:
-        """Whether nothing is missing before this event, or it came before; ids have no holes."""
-        if event.id <= self.passed:
+        """Whether nothing is missing before this event, or it was replayed before."""
+        if event.id <= self.replayed_to:
             return True
-        self.passed = BEFORE_ALL
+        # Events arrive in order: none of those that were replayed can follow any more.
+        self.replayed_to = BEFORE_ALL
         return self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1))
 
-    def is_followed_by(self, events: Sequence[RoomEvent], newest: MessageId) -> bool:
-        """Whether these events are all there are after the last, up to `newest` at least."""
-        epoch, seq = self.last
-        for event in events:
-            seq += 1
-            if event.id != (epoch, seq):
-                return False
-        return newest <= (epoch, seq)
-
-    def resumption(self, events: Sequence[RoomEvent], newest: MessageId) -> MessageId:
-        """Where to go on after a loss: ahead of these events, as far as they are of the present epoch."""
-        first = next((event.id for event in events if event.id.epoch == newest.epoch), None)
-        before = newest if first is None else MessageId(first.epoch, first.seq - 1)
-        return max(self.last, min(newest, before))
+    def wants(self, event: RoomEvent) -> bool:
+        """Whether an event has a use: it is to be buffered, or was not delivered before."""
+        return self.recovering or event.id > self.last
 
     def burst(self, events: Sequence[RoomEvent]) -> Sequence[Message] | None:
-        """These events, if they are messages for everybody that follow each other and what came before."""
-        if len(events) == 1 or self.joining or self.held is not None or len(self.members) < _FEW:
+        """These events, if they are messages for all members that follow each other and the last one delivered."""
+        if len(events) == 1 or self.joining or self.buffered is not None or len(self.members) < _FEW:
             return None
         epoch, seq = self.last
         messages: list[Message] = []
@@ -83,7 +158,89 @@ class LocalRoom:
             messages.append(event)
         return messages
 
+    # Presence.
+
+    def add_presence(self, event: MemberJoined | MemberLeft) -> None:
+        """Gather a join or a leave for the watchers."""
+        (self.joined if isinstance(event, MemberJoined) else self.left)[event.peer] = None
+        self.presence_id = event.id
+
+    def take_presence(self) -> PresenceChange:
+        """Hand out the joins and leaves that were gathered."""
+        change = PresenceChange(self.name, self.presence_id, tuple(self.joined), tuple(self.left))
+        self.joined.clear()
+        self.left.clear()
+        return change
+
+    # Gaps.
+
+    def suspect_gap(self) -> bool:
+        """The bus may have missed events. Returns whether a recovery is to begin now."""
+        self.gap_suspected = True
+        if self.buffered is not None:
+            return False
+        # Duplicates expected from the old subscription cannot arrive any more.
+        self.replayed_to = BEFORE_ALL
+        # Before the first welcome there is nothing that a member has missed; `needs_recovery` is asked after it.
+        return self.last != BEFORE_ALL
+
+    def buffer(self, *events: RoomEvent) -> bool:
+        """Keep events until it is known what comes before them. Returns whether that begins a recovery."""
+        begins = self.buffered is None
+        if self.buffered is None:
+            self.buffered = []
+        self.buffered.extend(events)
+        if len(self.buffered) > _MOST_BUFFERED:
+            # They are in the history as well, which has to be read again then.
+            self.buffered.clear()
+            self.gap_suspected = True
+        return begins
+
     @property
-    def empty(self) -> bool:
-        """Whether nobody is in the room or on the way in."""
-        return not self.members and not self.joining
+    def recovering(self) -> bool:
+        """Whether a gap is being recovered, and events are buffered."""
+        return self.buffered is not None
+
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether a gap is suspected that no recovery looks for."""
+        return self.gap_suspected and self.buffered is None
+
+    def begin_reading(self) -> MessageId | None:
+        """The id after which the history is to be read; None when no recovery is under way."""
+        if self.buffered is None:
+            return None
+        # Reset ahead of the reading: a gap that is reported meanwhile may not be covered by it.
+        self.gap_suspected = False
+        return self.last
+
+    def end_recovery(self, replay: Replay) -> Recovery:
+        """Decide what is to be delivered, from what the history had and what was buffered, and whether it is all."""
+        buffered, self.buffered = self.buffered or [], None
+        lost, newest, replayed = replay.lost, replay.id, replay.events
+        if buffered and buffered[0].id <= self.last:
+            # An event after the last one has an older id: the room's state in Redis went back, and forward again since.
+            lost = lost or "epoch"
+        if lost == "off":
+            # There is no history. But all that was published has arrived by now, and perhaps nothing is missing.
+            replayed = ()
+            if self._is_followed_by(buffered, newest):
+                lost, newest = "", self.last
+        events = [*replayed, *buffered]
+        resume_at = self._resume_at(events, newest) if lost else self.last
+        return Recovery(events, len(replayed), newest, lost, resume_at)
+
+    def _is_followed_by(self, events: Sequence[RoomEvent], newest: MessageId) -> bool:
+        """Whether these events are all there are after the last, up to `newest` at least."""
+        epoch, seq = self.last
+        for event in events:
+            seq += 1
+            if event.id != (epoch, seq):
+                return False
+        return newest <= (epoch, seq)
+
+    def _resume_at(self, events: Sequence[RoomEvent], newest: MessageId) -> MessageId:
+        """Where to go on after a loss: ahead of these events, as far as they are of the present epoch."""
+        first = next((event.id for event in events if event.id.epoch == newest.epoch), None)
+        before = newest if first is None else MessageId(first.epoch, first.seq - 1)
+        return max(self.last, min(newest, before))

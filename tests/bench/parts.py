@@ -78,7 +78,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6))
-        bus = self.worker._bus
+        bus = self.worker._parts.backend.bus
         assert isinstance(bus, RedisBus)
         self.bus, self.client = bus, bus._client
         self.client._loop = asyncio.get_running_loop()
@@ -104,8 +104,8 @@ class Stage:
         protocol.attach(session)
         member = Member(connection, DIALECT.own, room, peer)
         member.version = FENCE
-        self.worker._hub.expect(member)
-        self.worker._hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
+        self.worker._parts.hub.rooms.stage(member)
+        self.worker._parts.hub.admit(member, 1, Welcome(room, peer, PLACE, ""), Replay(PLACE))
         session._rooms.own_room, session._inbox.exclusive = room, False
         session._rooms.add(member)
         return member, protocol

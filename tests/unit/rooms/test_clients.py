@@ -48,7 +48,7 @@ def in_counted_time(test):
 
 @in_counted_time
 async def test_a_few_go_at_once() -> None:
-    clients = Clients(rate=100, patience=10)
+    clients = Clients(rate=100, timeout=10)
     guests = [Guest(clients) for _ in range(10)]
     assert await clients.drain(GOING_AWAY) == 0
     assert {moment for guest in guests for moment in guest.asked_at} == {0.0}
@@ -56,7 +56,7 @@ async def test_a_few_go_at_once() -> None:
 
 @in_counted_time
 async def test_many_go_at_the_rate() -> None:
-    clients = Clients(rate=100, patience=10)
+    clients = Clients(rate=100, timeout=10)
     guests = [Guest(clients) for _ in range(100)]
     await clients.drain(GOING_AWAY)
     moments = sorted(moment for guest in guests for moment in guest.asked_at)
@@ -67,7 +67,7 @@ async def test_many_go_at_the_rate() -> None:
 
 @in_counted_time
 async def test_too_many_for_the_rate_go_in_half_of_the_time() -> None:
-    clients = Clients(rate=1, patience=10)
+    clients = Clients(rate=1, timeout=10)
     guests = [Guest(clients) for _ in range(1000)]
     await clients.drain(GOING_AWAY)
     assert 4 < max(guest.asked_at[0] for guest in guests) <= 5
@@ -75,7 +75,7 @@ async def test_too_many_for_the_rate_go_in_half_of_the_time() -> None:
 
 @in_counted_time
 async def test_who_does_not_finish_is_made_to_go() -> None:
-    clients = Clients(rate=100, patience=10)
+    clients = Clients(rate=100, timeout=10)
     slow = Guest(clients, "forced")
     assert await clients.drain(GOING_AWAY) == 0
     assert slow.asked_at == [0, pytest.approx(7.5)]
@@ -83,7 +83,7 @@ async def test_who_does_not_finish_is_made_to_go() -> None:
 
 @in_counted_time
 async def test_who_stays_is_counted() -> None:
-    clients = Clients(rate=100, patience=10)
+    clients = Clients(rate=100, timeout=10)
     Guest(clients, "never")
     assert await clients.drain(GOING_AWAY) == 1
     assert asyncio.get_running_loop().time() == pytest.approx(10)
@@ -91,7 +91,7 @@ async def test_who_stays_is_counted() -> None:
 
 @in_counted_time
 async def test_who_left_by_itself_is_not_asked() -> None:
-    clients = Clients(rate=10, patience=10)
+    clients = Clients(rate=10, timeout=10)
     first, second = Guest(clients), Guest(clients)
     draining = asyncio.ensure_future(clients.drain(GOING_AWAY))
     await asyncio.sleep(0)

@@ -1,60 +1,103 @@
-"""Closing gaps over memory, with failures put in."""
+"""Gap recovery over memory, with failures put in."""
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from relay.model.errors import Unavailable
 from relay.model.events import Gap
-from tests.unit.rooms.test_membership import World, world
-
-__all__ = ["world"]
+from tests.unit.rooms.world import World
 
 
-async def test_after_a_gap_everybody_here_is_given_what_was_missed(world: World) -> None:
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch) -> None:
+    for name in ("_ARRIVAL", "_LOG_DELAY", "_RETRY"):
+        monkeypatch.setattr(f"relay.rooms.gaps.{name}", 0.01)
+
+
+async def test_after_a_gap_the_members_are_sent_what_they_missed(world: World) -> None:
     watcher, other = await world.join("a", presence=True), await world.join("b")
     await asyncio.sleep(0)
-    world.rooms.ignore(["room"], world.bus._deliver)
+    world.deaf = True
     await world.publish(other, b'{"n":1}')
     await asyncio.sleep(0)
-    world.rooms.listen(["room"], world.bus._deliver)
+    world.deaf = False
     world.bus.before["replay"] = [Unavailable()]
     world.hub.deliver([Gap(["room"])])
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 3:
-            await asyncio.sleep(0.01)
-    assert watcher.connection.told[2]["n"] == 1
+    await until(lambda: len(watcher.connection.sent) == 3)
+    assert watcher.connection.sent[2]["n"] == 1
     assert world.bus.calls.count("replay") == 2
+    assert world.metric("relay_gap_recoveries_total") == 1
 
 
-async def test_after_a_gap_that_cannot_be_closed_all_are_told_and_watchers_get_a_fresh_list(
-    world: World, monkeypatch
-) -> None:
-    monkeypatch.setattr("relay.rooms.gaps._ARRIVAL", 0.01)
+async def test_a_room_is_recovered_by_one_task_however_often_it_is_asked_for(world: World) -> None:
+    await world.join("a")
+    await asyncio.sleep(0)
+    world.hub.deliver([Gap(["room"])])
+    world.gaps.begin(["room"])
+    assert len(world.tasks) == 1
+    await until(lambda: not len(world.tasks))
+    assert world.bus.calls.count("replay") == 1
+
+
+async def test_lost_events_are_reported_and_watchers_get_a_new_roster(world: World, caplog) -> None:
     watcher = await world.join("a", presence=True)
     await asyncio.sleep(0)
-    world.rooms.room("room").seq += 5
+    world.backend.room("room").seq += 5
     world.hub.deliver([Gap(["room"])])
-    world.repairs.begin(["room"])
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 3:
-            await asyncio.sleep(0.01)
-    assert [event["type"] for event in watcher.connection.told] == ["welcome", "error", "presence"]
-    assert watcher.connection.told[1]["reason"] == "trimmed"
-    assert watcher.connection.told[2]["members"] == [{"peer": "a"}]
+    await until(lambda: len(watcher.connection.sent) == 3)
+    assert [event["type"] for event in watcher.connection.sent] == ["welcome", "error", "presence"]
+    assert watcher.connection.sent[1]["reason"] == "trimmed"
+    assert watcher.connection.sent[2]["members"] == [{"peer": "a"}]
     assert world.presence.calls.count("roster") == 1
+    await until(lambda: "1 rooms missed events" in caplog.text)
 
 
-async def test_after_redis_forgot_the_list_waits_until_all_workers_have_told_of_their_members(world: World) -> None:
+async def test_after_redis_lost_its_data_the_roster_waits_until_all_workers_have_announced(world: World) -> None:
     watcher = await world.join("a", presence=True)
     await asyncio.sleep(0)
-    world.rooms.room("room").epoch += 5
+    world.backend.room("room").epoch += 5
     world.hub.deliver([Gap(["room"])])
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 2:
-            await asyncio.sleep(0)
-    assert watcher.connection.told[1]["reason"] == "epoch"
-    place = world.rooms.room("room").members.pop("a")
-    world.rooms.room("room").members |= {"a": place, "b": place}
-    async with asyncio.timeout(5):
-        while len(watcher.connection.told) < 3:
-            await asyncio.sleep(0.01)
-    assert watcher.connection.told[2]["members"] == [{"peer": "a"}, {"peer": "b"}]
+    await until(lambda: len(watcher.connection.sent) == 2)
+    assert watcher.connection.sent[1]["reason"] == "epoch"
+    world.entries()["b"] = world.entries()["a"]
+    await until(lambda: len(watcher.connection.sent) == 3)
+    assert watcher.connection.sent[2]["members"] == [{"peer": "a"}, {"peer": "b"}]
+
+
+async def test_a_roster_that_cannot_be_had_is_logged(world: World, caplog) -> None:
+    await world.join("a", presence=True)
+    await asyncio.sleep(0)
+    world.presence.before["roster"] = [Unavailable("away")]
+    world.backend.room("room").epoch += 5
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: "the members of room cannot be listed (unavailable: away)" in caplog.text)
+
+
+async def test_without_a_history_a_gap_without_missing_events_is_no_loss() -> None:
+    world = World(history=0)
+    a, b = await world.join("a"), await world.join("b")
+    await asyncio.sleep(0)
+    await world.publish(b, b'{"n":1}')
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: bool(a.connection.ids))
+    await until(lambda: not len(world.tasks))
+    assert [event.get("n") for event in a.connection.sent] == [None, 1]
+
+
+async def test_a_room_that_is_left_meanwhile_is_recovered_no_further(world: World) -> None:
+    a = await world.join("a")
+    await asyncio.sleep(0)
+    world.bus.before["replay"] = [Unavailable()]
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: "replay" in world.bus.calls)
+    await world.membership.leave(a, hold=False)
+    await until(lambda: not len(world.tasks))
+    assert world.bus.calls.count("replay") == 1

@@ -1,113 +1,106 @@
+"""The heartbeat over fake leases, with a clock of its own."""
+
 import asyncio
-import contextlib
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from relay.backend.bus import BusHealth
-from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry
+from relay.backend.presence import LeaseStatus
 from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
-from relay.rooms.heartbeat import Heartbeat, beat_interval
-from relay.rooms.membership import Departure
+from relay.rooms.health import HealthMonitor
+from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
+
+ALIVE = LeaseStatus(lapsed=False)
+LAPSED = LeaseStatus(lapsed=True)
 
 
-class FakeMembership:
+class FakeAnnouncer:
     def __init__(self) -> None:
-        self.idle: dict[str, None] = {}
-        self.held: list[Departure] = []
-        self.names: list[str] = []
-        self.done: list = []
-        self.failing: list[Exception] = []
-        self.untold = False
+        self.rounds = 0
+        self.needed = False
+        self.failures: list[Exception] = []
+        self.meanwhile: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] | None = None
 
-    async def announce(self, between) -> None:
-        if self.failing:
-            raise self.failing.pop()
-        self.done.append("announce")
-        await self.on_announce(between)
+    async def announce_all(self, between: Callable[[], Awaitable[None]]) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.rounds += 1
+        self.needed = False
+        if self.meanwhile:
+            await self.meanwhile(between)
 
-    async def on_announce(self, between) -> None:
-        pass
 
-    def take_over(self, holds) -> int:
-        self.done.append(("take over", [hold.peer for hold in holds]))
-        return len(holds)
+class FakeTakeover:
+    def __init__(self) -> None:
+        self.begun: list[tuple[list[str], set[str]]] = []
+        self.abandoned = 0
 
-    def departures(self):
-        return iter(self.held)
+    def begin(self, dead, retired) -> None:
+        if dead:
+            self.begun.append((list(dead), set(retired)))
 
-    async def settle(self, departure: Departure) -> None:
-        self.done.append(("settle", departure.entry.peer))
-
-    async def unsubscribe_idle(self) -> None:
-        self.idle = {}
-
-    def occupied(self, room: str) -> bool:
-        return room in self.names
-
-    def rooms(self) -> list[str]:
-        return self.names
+    def abandon(self) -> None:
+        self.abandoned += 1
 
 
 class FakeLeases:
     def __init__(self) -> None:
-        self.beats: list[LeaseStatus] = []
-        self.touched: list = []
-        self.buried: list[str] = []
-        self.beaten = 0
-        self.names = ["r1", "r2"]
-        self.on_adopt = lambda: None
-        self.failing: list[Exception] = []
+        self.replies: list[LeaseStatus | Exception] = []
+        self.beats = 0
 
     async def beat(self) -> LeaseStatus:
-        self.beaten += 1
-        if self.failing:
-            raise self.failing.pop(0)
-        return self.beats.pop(0) if self.beats else LeaseStatus(False)
-
-    async def adopt(self, lease: str):
-        for room in self.names:
-            self.on_adopt()
-            yield [HeldMember(room, f"{lease}-{room}", 1, 1.0)]
-
-    async def forget(self, lease: str) -> None:
-        self.buried.append(lease)
-
-    async def retire(self) -> None:
-        pass
-
-    async def touch(self, rooms, left=()) -> None:
-        self.touched.append((list(rooms), list(left)))
+        self.beats += 1
+        reply = self.replies.pop(0) if self.replies else ALIVE
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 class FakeBus:
-    state = BusHealth(True, True, 0.0)
+    state = BusHealth(ready=True, reachable=True, heard=0.0)
 
     def health(self) -> BusHealth:
         return self.state
 
 
 class World:
-    def __init__(self, presence_ttl: float = 30) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self.deaf = 0
         self.metrics = Metrics()
-        self.membership, self.leases, self.bus = FakeMembership(), FakeLeases(), FakeBus()
-        self.keeper = Heartbeat(
-            self.membership,
-            self.leases,
+        self.announcer, self.takeover, self.leases, self.bus = FakeAnnouncer(), FakeTakeover(), FakeLeases(), FakeBus()
+        self.health = HealthMonitor(
             self.bus,
-            interval=0.5,
-            lease=10,
-            presence_ttl=presence_ttl,
-            probe_interval=1,
+            uses_redis=True,
+            deaf_limit=10,
+            on_deaf=lambda: None,
             clock=lambda: self.now,
             metrics=self.metrics,
-            on_deaf=self.on_deaf,
+        )
+        self.heartbeat = Heartbeat(
+            self.leases,
+            self.announcer,
+            self.takeover,
+            self.health,
+            HeartbeatTiming(lease=10, interval=0.5),
+            clock=lambda: self.now,
+            metrics=self.metrics,
         )
 
-    def on_deaf(self) -> None:
-        self.deaf += 1
+    async def beat_at(self, now: float, *replies: LeaseStatus | Exception) -> None:
+        self.now = now
+        self.leases.replies += replies
+        await self.heartbeat.beat()
+
+
+def dead(*leases: str, lapsed: bool = False, retired: set[str] | None = None) -> LeaseStatus:
+    return LeaseStatus(lapsed, leases, retired or set())
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
 
 
 def test_several_beats_fit_into_a_lease_and_two_into_a_second() -> None:
@@ -115,192 +108,94 @@ def test_several_beats_fit_into_a_lease_and_two_into_a_second() -> None:
     assert beat_interval(1) == 0.25
 
 
-async def test_a_lapsed_lease_is_followed_by_an_announcement_until_one_succeeds() -> None:
-    world = World()
-    world.leases.beats = [LeaseStatus(True)]
-    world.membership.failing = [Unavailable()]
-    with contextlib.suppress(Unavailable):
-        await world.keeper._beat()
-    assert world.membership.done == []
-    await world.keeper._beat()
-    await world.keeper._beat()
-    assert world.membership.done == ["announce"]
+async def test_after_a_lapse_all_members_are_announced_until_that_succeeds(world: World) -> None:
+    world.announcer.failures = [Unavailable()]
+    await world.beat_at(0, LAPSED)
+    assert world.announcer.rounds == 0
+    await world.beat_at(0.5)
+    await world.beat_at(1)
+    assert world.announcer.rounds == 1
+    assert world.metrics.registry.get_sample_value("relay_lease_lapses_total") == 1
 
 
-async def test_who_came_in_under_a_lease_that_was_over_is_told_of() -> None:
-    world = World()
-    world.membership.untold = True
-    await world.keeper._beat()
-    assert world.membership.done == ["announce"]
+async def test_members_are_announced_when_the_announcer_asks_for_it(world: World) -> None:
+    world.announcer.needed = True
+    await world.beat_at(0)
+    assert world.announcer.rounds == 1
 
 
-async def test_a_lease_is_renewed_however_many_rooms_there_are_to_adopt() -> None:
-    world = World()
-    world.now = 10
-    world.leases.beats = [LeaseStatus(False, ["w9"])]
-    world.leases.names = [f"r{number}" for number in range(2000)]
-
-    def takes_time() -> None:
-        world.now += 0.01
-
-    world.leases.on_adopt = takes_time
-    await world.keeper._beat()
-    assert world.leases.beaten > 10
-    assert world.leases.buried == ["w9"]
-    assert len(world.membership.done) == 2000
-
-
-async def test_a_lease_is_renewed_however_many_members_there_are_to_tell_of() -> None:
-    world = World()
-    world.leases.beats = [LeaseStatus(True), LeaseStatus(False), LeaseStatus(False), LeaseStatus(True)]
-
-    async def takes_time(between) -> None:
+async def test_the_lease_is_renewed_however_many_members_are_announced(world: World) -> None:
+    async def slowly(between) -> None:
         for _ in range(10):
             world.now += 0.3
             await between()
 
-    world.membership.on_announce = takes_time
-    await world.keeper._beat()
-    assert world.leases.beaten == 6
-    # One that ran out all the same is told of in the next beat.
-    await world.keeper._beat()
-    assert world.membership.done == ["announce"] * 2
+    world.announcer.meanwhile = slowly
+    await world.beat_at(0, LAPSED, ALIVE, ALIVE, LAPSED)
+    assert world.leases.beats == 6
+    # The lease lapsed once more meanwhile: another round follows.
+    await world.beat_at(4)
+    assert world.announcer.rounds == 2
 
 
-async def test_who_was_cut_off_for_nearly_a_lease_gives_others_the_time_as_well() -> None:
-    world = World()
-    world.now = 20
-    await world.keeper._beat()
-    world.leases.beats = [LeaseStatus(False, ["w9"]), LeaseStatus(False, ["w9"])]
-    world.now = 29.8
-    await world.keeper._beat()
-    assert (world.membership.done, world.leases.buried) == ([], [])
-    world.now = 39.8
-    world.keeper._beaten = 39.3
-    await world.keeper._beat()
-    assert world.leases.buried == ["w9"]
+async def test_dead_workers_are_handed_to_the_takeover(world: World) -> None:
+    await world.beat_at(10, dead("w8", "w9", retired={"w8"}))
+    assert world.takeover.begun == [(["w8", "w9"], {"w8"})]
 
 
-async def test_the_dead_are_adopted_room_by_room_then_buried() -> None:
-    world = World()
-    world.now = 10
-    world.leases.beats = [LeaseStatus(False, ["w9"])]
-    await world.keeper._beat()
-    assert world.membership.done == [("take over", ["w9-r1"]), ("take over", ["w9-r2"])]
-    assert world.leases.buried == ["w9"]
+async def test_a_worker_that_starts_gives_others_the_time_of_a_lease_to_come_back(world: World) -> None:
+    for now in (0, 5, 9.5):
+        await world.beat_at(now, dead("w9"))
+    assert world.takeover.begun == []
+    await world.beat_at(10, dead("w9"))
+    assert world.takeover.begun == [(["w9"], set())]
 
 
-async def test_only_who_died_without_a_word_is_counted_and_warned_of(caplog) -> None:
-    world = World()
-    world.now = 10
-    world.leases.beats = [LeaseStatus(False, ["w8", "w9"], {"w8"})]
-    await world.keeper._beat()
-    assert world.leases.buried == ["w8", "w9"]
-    assert world.metrics.registry.get_sample_value("relay_dead_workers_total") == 1
-    assert [record.args[0] for record in caplog.records if record.levelname == "WARNING"] == ["w9"]
+async def test_a_worker_whose_lease_lapsed_abandons_its_takeovers_and_waits_again(world: World) -> None:
+    await world.beat_at(20, dead("w9"))
+    await world.beat_at(60, dead("w9", lapsed=True))
+    for now in (65, 69.9):
+        await world.beat_at(now, dead("w9"))
+    assert (len(world.takeover.begun), world.takeover.abandoned) == (1, 1)
+    await world.beat_at(70, dead("w9"))
+    assert len(world.takeover.begun) == 2
 
 
-async def test_who_was_cut_off_gives_others_a_lease_to_come_back_as_well() -> None:
-    world = World()
-    world.leases.beats = [
-        LeaseStatus(False, ["w9"]),
-        LeaseStatus(True, ["w9"]),
-        LeaseStatus(False, ["w9"]),
-        LeaseStatus(False, ["w9"]),
-    ]
-    await world.keeper._beat()
-    world.now = 60
-    await world.keeper._beat()
-    world.now = 69
-    await world.keeper._beat()
-    assert (world.membership.done, world.leases.buried) == (["announce"], [])
-    world.now = 70
-    await world.keeper._beat()
-    assert world.leases.buried == ["w9"]
+async def test_a_worker_that_was_cut_off_for_nearly_a_lease_waits_as_well(world: World) -> None:
+    await world.beat_at(20)
+    await world.beat_at(29.8, dead("w9"))
+    for tenths in range(303, 398, 5):
+        await world.beat_at(tenths / 10, dead("w9"))
+    assert (world.takeover.begun, world.takeover.abandoned) == ([], 1)
+    await world.beat_at(39.8, dead("w9"))
+    assert world.takeover.begun == [(["w9"], set())]
 
 
-async def test_only_what_is_due_or_untold_is_settled() -> None:
-    world = World()
-    world.now = 10
-    world.membership.held = [
-        Departure(PresenceEntry("r", "due", 1), due=10),
-        Departure(PresenceEntry("r", "later", 1), due=11),
-        Departure(PresenceEntry("r", "untold", 1), due=11, hold=True),
-    ]
-    await world.keeper._tend()
-    assert world.membership.done == [("settle", "due"), ("settle", "untold")]
+async def test_a_refusal_is_noted_until_redis_obeys_again(world: World, caplog) -> None:
+    for reply in (Unavailable("OOM"), Unavailable("OOM"), OutcomeUnknown("late"), ALIVE):
+        await world.beat_at(0, reply)
+        caplog.records.append(world.health.refusal)
+    levels = [getattr(record, "levelname", record) for record in caplog.records]
+    assert levels == ["ERROR", "OOM", "OOM", "WARNING", "", ""]
 
 
-async def test_every_room_is_touched_once_in_a_third_of_its_time_evenly() -> None:
-    world = World(presence_ttl=30)
-    world.membership.names = [f"r{number}" for number in range(100)]
-    for _ in range(20):
-        await world.keeper._tend()
-    sizes = [len(rooms) for rooms, _ in world.leases.touched]
-    assert sum(sizes) == 100
-    assert max(sizes) == 5
-    assert {room for rooms, _ in world.leases.touched for room in rooms} == set(world.membership.names)
-
-
-async def test_nothing_is_sent_for_no_rooms() -> None:
-    world = World()
-    await world.keeper._tend()
-    assert world.leases.touched == []
-
-
-async def test_rooms_that_fell_idle_are_forgotten_unless_somebody_came() -> None:
-    world = World(presence_ttl=3000)
-    world.membership.idle = {"gone": None, "back": None}
-    world.membership.names = ["back"]
-    await world.keeper._tend()
-    assert world.leases.touched == [([], ["gone"])]
-
-
-def test_staying_deaf_sends_the_clients_away_once() -> None:
-    world = World()
-    world.bus.state = BusHealth(False, True, 5.0, "deaf")
-    for world.now in range(11):
-        world.keeper._watch()
-    assert world.deaf == 0
-    world.now = 11
-    world.keeper._watch()
-    assert world.deaf == 1
-
-
-def test_an_absent_redis_sends_nobody_away() -> None:
-    world = World()
-    world.bus.state = BusHealth(False, False, 5.0, "away")
-    for world.now in range(0, 100, 5):
-        world.keeper._watch()
-    assert world.deaf == 0
-
-
-async def test_what_redis_refuses_is_kept_until_it_does_not(caplog) -> None:
-    world = World()
-    world.leases.failing = [Unavailable("OOM"), Unavailable("OOM"), OutcomeUnknown("late")]
-    seen = []
-
-    async def beaten(_: float) -> None:
-        seen.append(world.keeper.refusal)
-        if len(seen) == 4:
-            raise asyncio.CancelledError
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(asyncio.CancelledError):
-        patch.setattr("relay.rooms.heartbeat.asyncio.sleep", beaten)
-        await world.keeper.run()
-    assert seen == ["OOM", "OOM", "", ""]
-    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
-
-
-async def test_that_redis_is_away_is_no_refusal() -> None:
-    world = World()
-    world.bus.state = BusHealth(False, False, 5.0, "away")
-    world.leases.failing = [Unavailable("Redis was away for 5 s")]
-
-    async def beaten(_: float) -> None:
-        raise asyncio.CancelledError
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(asyncio.CancelledError):
-        patch.setattr("relay.rooms.heartbeat.asyncio.sleep", beaten)
-        await world.keeper.run()
-    assert world.keeper.refusal == ""
+async def test_the_loop_beats_until_it_is_cancelled(world: World) -> None:
+    world.leases.replies = [Unavailable()]
+    beating = asyncio.create_task(
+        Heartbeat(
+            world.leases,
+            world.announcer,
+            world.takeover,
+            world.health,
+            HeartbeatTiming(lease=0.02, interval=0.001),
+            clock=asyncio.get_running_loop().time,
+            metrics=world.metrics,
+        ).run()
+    )
+    async with asyncio.timeout(5):
+        while world.leases.beats < 4:
+            await asyncio.sleep(0)
+    beating.cancel()
+    await asyncio.wait([beating])
+    assert beating.cancelled()
+    assert world.metrics.registry.get_sample_value("relay_event_loop_lag_seconds_count") >= 3

@@ -1,0 +1,55 @@
+"""Announcing: writing the presence entries of members anew, after Redis may have lost them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from relay.backend.presence import Presence, PresenceEntry
+from relay.rooms.hub import Hub
+from relay.rooms.member import Member
+
+_BATCH = 500
+"""Members that are announced together before the replies are awaited."""
+
+
+class Announcer:
+    """Announces this worker's members, and closes those whose place belongs to a newer connection by now.
+
+    `rounds` counts how often all were announced. `needed` asks the heartbeat for one more round: a member that joined
+    during a round may have its entry under the old lease, and be in no batch.
+    """
+
+    def __init__(self, hub: Hub, presence: Presence) -> None:
+        self._hub = hub
+        self._rooms = hub.rooms
+        self._presence = presence
+        self.rounds = 0
+        self.needed = False
+
+    async def announce_all(self, between: Callable[[], Awaitable[None]]) -> None:
+        """Announce every member of this worker; `between` is awaited after each batch, for there may be many."""
+        self.rounds += 1
+        self.needed = False
+        members = list(self._rooms.members())
+        for start in range(0, len(members), _BATCH):
+            await self.announce(members[start : start + _BATCH])
+            await between()
+
+    async def announce(self, members: Sequence[Member]) -> None:
+        """Announce these members, but for those that have left; raises `Unavailable` or `OutcomeUnknown`."""
+        # `Presence.announce` sends before it waits: a member that leaves from now on leaves after its announcement.
+        present = {(member.room, member.peer): member for member in members if self._rooms.has(member)}
+        for entry in await self._presence.announce([self.entry_of(member) for member in present.values()]):
+            member = present[entry.room, entry.peer]
+            if member.generation == entry.generation:
+                self._hub.close_replaced(member)
+
+    def entry_of(self, member: Member) -> PresenceEntry:
+        """A member's presence entry as this worker knows it."""
+        return PresenceEntry(
+            member.room,
+            member.peer,
+            member.generation,
+            member.resume,
+            member.previous_resume,
+            max(member.since, self._rooms.last(member.room)),
+            member.began,
+        )

@@ -1,0 +1,107 @@
+"""Composition: makes the parts of a worker from its settings, and connects them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay import ids
+from relay.backend.factory import Backend, backend_settings, build_backend
+from relay.config import Settings
+from relay.limits import Clock
+from relay.metrics import Metrics
+from relay.rooms.announcer import Announcer
+from relay.rooms.background import BackgroundTasks
+from relay.rooms.departures import Departures
+from relay.rooms.directory import Directory
+from relay.rooms.gaps import GapRecovery
+from relay.rooms.health import HealthMonitor
+from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
+from relay.rooms.hub import Hub
+from relay.rooms.membership import Membership
+from relay.rooms.notices import PresenceNotices
+from relay.rooms.publisher import Publisher
+from relay.rooms.registry import LocalRooms
+from relay.rooms.renewal import RoomRenewal
+from relay.rooms.subscriptions import Subscriptions
+from relay.rooms.takeover import Takeover
+from relay.rooms.upkeep import Upkeep
+
+_NOTICE_DELAY = 0.02
+"""Seconds for which joins and leaves are gathered before they are sent."""
+
+_DEAF_PROBES = 10
+"""Probes in a row that may get lost before a worker takes itself for deaf."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """The parts of a worker that its facade uses. `tasks` owns what they run in the background."""
+
+    backend: Backend
+    tasks: BackgroundTasks
+    hub: Hub
+    notices: PresenceNotices
+    membership: Membership
+    publisher: Publisher
+    directory: Directory
+    health: HealthMonitor
+    heartbeat: Heartbeat
+    upkeep: Upkeep
+
+
+def compose(
+    settings: Settings,
+    worker: str,
+    *,
+    metrics: Metrics,
+    random: ids.IdGenerator,
+    clock: Clock,
+    on_deaf: Callable[[], None],
+) -> WorkerParts:
+    """Make the parts of the worker of this name; nothing is opened or started yet.
+
+    `on_deaf` is called when the worker does not hear its own messages any more, and should do without its clients.
+    """
+    tasks, interval = BackgroundTasks(), beat_interval(settings.worker_lease)
+    rooms = LocalRooms(metrics)
+    notices = PresenceNotices(rooms, lambda flush: asyncio.get_running_loop().call_later(_NOTICE_DELAY, flush))
+    # The hub delivers what the bus receives, and recovers gaps with what the bus reads from the history: a circle that
+    # the lambda closes.
+    hub = Hub(rooms, notices, metrics, on_gap=lambda names: gaps.begin(names))
+    backend = build_backend(
+        backend_settings(settings, heartbeat_interval=interval),
+        worker=worker,
+        sink=hub.deliver,
+        metrics=metrics,
+        clock=clock,
+    )
+    bus, presence, leases = backend.bus, backend.presence, backend.leases
+    gaps = GapRecovery(hub, bus, presence, tasks, lease=settings.worker_lease)
+    subscriptions = Subscriptions(rooms, bus)
+    departures = Departures(
+        presence, grace=settings.reconnect_grace, clock=clock, metrics=metrics, on_settled=subscriptions.note_idle
+    )
+    announcer = Announcer(hub, presence)
+    health = HealthMonitor(
+        bus,
+        uses_redis=bool(settings.redis_url),
+        deaf_limit=settings.probe_timeout * _DEAF_PROBES,
+        on_deaf=on_deaf,
+        clock=clock,
+        metrics=metrics,
+    )
+    takeover = Takeover(leases, departures, tasks, metrics)
+    timing = HeartbeatTiming(settings.worker_lease, interval)
+    renewal = RoomRenewal(rooms, departures, leases, rounds=settings.presence_ttl / interval, metrics=metrics)
+    return WorkerParts(
+        backend=backend,
+        tasks=tasks,
+        hub=hub,
+        notices=notices,
+        membership=Membership(hub, bus, presence, subscriptions, departures, announcer, metrics=metrics, random=random),
+        publisher=Publisher(hub, bus, announcer, tasks, clock=clock, metrics=metrics),
+        directory=Directory(rooms, bus, presence),
+        health=health,
+        heartbeat=Heartbeat(leases, announcer, takeover, health, timing, clock=clock, metrics=metrics),
+        upkeep=Upkeep(departures, subscriptions, renewal, health, interval=interval, clock=clock),
+    )

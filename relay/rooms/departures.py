@@ -1,0 +1,179 @@
+"""Memberships that end later, or whose end Redis does not know of yet: a heap of them, by the time they are due."""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+
+from relay.backend.presence import HeldMember, Presence, PresenceEntry
+from relay.limits import Clock
+from relay.metrics import Metrics
+
+log = logging.getLogger("relay.rooms.departures")
+
+_BATCH = 500
+"""Departures that are sent to Redis together before the replies are awaited."""
+
+_RETRY = 0.5
+"""Seconds until a departure that Redis did not take is sent again."""
+
+_FEW = 64
+"""Outdated heap items that are not worth a cleaning."""
+
+_Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Departure:
+    """One membership on its way out: it ends at `due`; `hold_unsent` while Redis does not know that it is held."""
+
+    entry: PresenceEntry
+    due: float
+    hold_unsent: bool = False
+
+
+class Departures:
+    """The held and leaving members in this worker's care.
+
+    A departure is in one of three states: it waits in the heap for its next attempt, an attempt is on its way to Redis,
+    or it is done and forgotten. What an attempt does follows from the time: before `due` it reports the hold, from then
+    on it ends the membership. An attempt that failed goes back into the heap. So nothing is ever searched for: each
+    round takes what is due from the top.
+
+    `on_settled` is called with the room of each departure that is done.
+    """
+
+    def __init__(
+        self, presence: Presence, *, grace: float, clock: Clock, metrics: Metrics, on_settled: Callable[[str], None]
+    ) -> None:
+        self._presence = presence
+        self._grace = grace
+        self._clock = clock
+        self._metrics = metrics
+        self._on_settled = on_settled
+        self._by_room: dict[str, dict[_Key, _Departure]] = {}
+        self._size = 0
+        # (time of the next attempt, number, departure); the number decides between equal times.
+        self._heap: list[tuple[float, int, _Departure]] = []
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        """How many members are held, or on their way out."""
+        return self._size
+
+    def __contains__(self, room: str) -> bool:
+        """Whether the room has departing members in this worker's care."""
+        return room in self._by_room
+
+    def rooms(self) -> Iterator[str]:
+        """The rooms that have departing members in this worker's care."""
+        return iter(self._by_room)
+
+    def begin(self, entry: PresenceEntry, *, hold: bool) -> asyncio.Future[None]:
+        """End a membership: now, or with `hold` after the reconnect grace time.
+
+        The future is done after the first attempt, whatever became of it; what failed is tried again.
+        """
+        return self._attempt(self._add(entry, hold=hold))
+
+    def schedule(self, entry: PresenceEntry, *, hold: bool) -> None:
+        """As `begin`, but with the first attempt in the next round: Redis has just failed to answer."""
+        self._push(self._add(entry, hold=hold), self._clock())
+
+    def take_over(self, members: Sequence[HeldMember]) -> int:
+        """Take care of members whose worker died: end each membership in time. Returns how many were not known yet."""
+        added = 0
+        for member in members:
+            known = self._by_room.get(member.room, {}).get((member.peer, ""))
+            if known is None or known.entry.generation < member.generation:
+                entry = PresenceEntry(member.room, member.peer, member.generation)
+                departure = _Departure(entry, self._clock() + member.seconds)
+                self._remember(departure)
+                self._push(departure, departure.due)
+                added += 1
+        self._metrics.adopted.inc(added)
+        return added
+
+    async def settle_due(self) -> None:
+        """One round: attempt all that is due, in batches, so that thousands at once do not flood the connection."""
+        while batch := self._pop_due():
+            await asyncio.gather(*map(self._attempt, batch))
+        self._metrics.held.set(self._size)
+
+    def _add(self, entry: PresenceEntry, *, hold: bool) -> _Departure:
+        hold = hold and self._grace > 0
+        departure = _Departure(entry, self._clock() + (self._grace if hold else 0), hold)
+        self._remember(departure)
+        return departure
+
+    def _remember(self, departure: _Departure) -> None:
+        room = self._by_room.setdefault(departure.entry.room, {})
+        key = _key(departure.entry)
+        self._size += key not in room
+        room[key] = departure
+
+    def _forget(self, departure: _Departure) -> None:
+        room = self._by_room[departure.entry.room]
+        del room[_key(departure.entry)]
+        self._size -= 1
+        if not room:
+            del self._by_room[departure.entry.room]
+
+    def _is_current(self, departure: _Departure) -> bool:
+        """Whether no later departure of the same peer has replaced this one."""
+        return self._by_room.get(departure.entry.room, {}).get(_key(departure.entry)) is departure
+
+    def _push(self, departure: _Departure, when: float) -> None:
+        heapq.heappush(self._heap, (when, next(self._numbers), departure))
+        if len(self._heap) > 2 * self._size + _FEW:
+            # A client that is lost again and again leaves an outdated item each time.
+            self._heap = [item for item in self._heap if self._is_current(item[2])]
+            heapq.heapify(self._heap)
+
+    def _pop_due(self) -> list[_Departure]:
+        now, batch = self._clock(), list[_Departure]()
+        while self._heap and self._heap[0][0] <= now and len(batch) < _BATCH:
+            departure = heapq.heappop(self._heap)[2]
+            if self._is_current(departure):
+                batch.append(departure)
+        return batch
+
+    def _attempt(self, departure: _Departure) -> asyncio.Future[None]:
+        hold = max(0.0, departure.due - self._clock()) if departure.hold_unsent else 0.0
+        attempted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Sent when this returns: what the worker asks of Redis next, such as a join of the same peer, comes after it.
+        reply = asyncio.ensure_future(self._presence.leave(departure.entry, hold=hold))
+        reply.add_done_callback(partial(self._attempted, departure, hold > 0, attempted))
+        return attempted
+
+    def _attempted(
+        self, departure: _Departure, held: bool, attempted: asyncio.Future[None], reply: asyncio.Future[bool]
+    ) -> None:
+        if self._is_current(departure):
+            error = reply.exception()
+            if error is not None:
+                log.debug("leaving %s as %s failed (%s); retrying", departure.entry.room, departure.entry.peer, error)
+                self._push(departure, self._clock() + _RETRY)
+            elif held and reply.result():
+                departure.hold_unsent = False
+                self._push(departure, departure.due)
+            else:
+                # Ended; or the entry is not this worker's any more: the peer came back, or another worker has it.
+                self._forget(departure)
+                self._on_settled(departure.entry.room)
+        elif not reply.cancelled():
+            reply.exception()  # read, so that asyncio does not report it as never retrieved
+        if not attempted.done():
+            attempted.set_result(None)
+
+
+def _key(entry: PresenceEntry) -> _Key:
+    """What a departure is known by.
+
+    While the generation is unknown (0), the join it belongs to may never have reached Redis. It must not replace the
+    departure of an entry that exists, so it is known by its resume key's fingerprint as well.
+    """
+    return entry.peer, "" if entry.generation else entry.current

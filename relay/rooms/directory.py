@@ -1,0 +1,51 @@
+"""Questions about rooms: who is in them, and whether a name is in use."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from relay.backend.bus import Bus
+from relay.backend.presence import Presence
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.errors import Refused
+from relay.model.events import Message, Roster
+from relay.model.names import check_room
+from relay.rooms.registry import LocalRooms
+
+_SEARCHED = (512, 64, 8)
+"""Newest events that are searched for a channel. The smaller numbers are for a history that cannot replay so many."""
+
+
+class Directory:
+    """Answers from the presence entries and the history; every method raises `Unavailable` or `OutcomeUnknown`."""
+
+    def __init__(self, rooms: LocalRooms, bus: Bus, presence: Presence) -> None:
+        self._rooms = rooms
+        self._bus = bus
+        self._presence = presence
+
+    async def roster(self, room: str) -> Roster:
+        """The members of a room."""
+        return await self._presence.roster(room)
+
+    async def occupied(self) -> Sequence[tuple[str, int]]:
+        """Every room of the fleet that has members, and how many."""
+        return await self._presence.rooms()
+
+    async def detect(self, name: str, room: str) -> bool:
+        """Whether a name is in use, for a member of `room` that wants to know whether it can use it.
+
+        It is in use if a room of that name has members (besides the one that asks), or if one of the newest events of
+        `room` is a message to a channel of that name.
+        """
+        with suppress(Refused):
+            roster = await self._presence.roster(check_room(name))
+            if roster.count > (name == room):
+                return True
+        epoch, seq = last = self._rooms.last(room)
+        if last == BEFORE_ALL:
+            return False
+        for count in _SEARCHED:
+            replay = await self._bus.replay(room, MessageId(epoch, max(0, seq - count)))
+            if not replay.lost:
+                return any(isinstance(event, Message) and event.channel == name for event in replay.events)
+        return False

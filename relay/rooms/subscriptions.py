@@ -1,0 +1,64 @@
+"""Subscriptions: which rooms' events this worker receives, from before a room's first member until after its last."""
+
+import asyncio
+
+from relay.backend.bus import Bus
+from relay.rooms.member import Member
+from relay.rooms.registry import LocalRooms
+
+_LOCKS = 256
+"""Rooms share so many locks, by hash: a lock of its own for each room would have to be counted and forgotten."""
+
+
+class Subscriptions:
+    """Subscribes before the first join of a room, and unsubscribes after the last leave.
+
+    The two race: a member may join while the room it joins is being unsubscribed. So both take the room's lock, and
+    look again once they have it. A join stages its member under the lock, before it subscribes; an unsubscription
+    that gets the lock afterwards finds the member and does nothing. A join that gets the lock second finds the room
+    unsubscribed and subscribes anew.
+
+    Leaving takes no lock. It only notes that the room fell idle, and the next round of upkeep unsubscribes: most rooms
+    that empty fill again soon, when their only member reconnects.
+    """
+
+    def __init__(self, rooms: LocalRooms, bus: Bus) -> None:
+        self._rooms = rooms
+        self._bus = bus
+        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+        self._subscribed: set[str] = set()
+        self._idle: dict[str, None] = {}
+
+    async def stage(self, member: Member) -> None:
+        """Stage a member that is about to join; once this returns, every event of its room reaches it.
+
+        Raises `Unavailable`; the member is staged all the same, until it is removed.
+        """
+        async with self._lock(member.room):
+            self._rooms.stage(member)
+            if member.room not in self._subscribed:
+                await self._bus.subscribe([member.room])
+                self._subscribed.add(member.room)
+
+    def note_idle(self, room: str) -> None:
+        """A member left, or is no longer held: if the room has no others here, unsubscribe it in the next round."""
+        if self._rooms.get(room) is None:
+            self._idle[room] = None
+
+    async def unsubscribe_idle(self) -> list[str]:
+        """Unsubscribe the rooms that fell idle and still are; returns those that fell idle since the last round."""
+        idle = list(self._idle)
+        for room in idle:
+            lock = self._lock(room)
+            if lock.locked():
+                # A join holds it, which may wait for Redis. This loop must not; it looks again in the next round.
+                continue
+            del self._idle[room]
+            async with lock:
+                if self._rooms.get(room) is None and room in self._subscribed:
+                    self._subscribed.remove(room)
+                    await self._bus.unsubscribe([room])
+        return idle
+
+    def _lock(self, room: str) -> asyncio.Lock:
+        return self._locks[hash(room) % _LOCKS]

@@ -1,0 +1,73 @@
+"""Taking over the members of dead workers, in a task of its own."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+
+from relay.backend.presence import Leases
+from relay.metrics import Metrics
+from relay.model.errors import RelayError
+from relay.rooms.background import BackgroundTasks
+from relay.rooms.departures import Departures
+
+log = logging.getLogger("relay.rooms.takeover")
+
+
+class Takeover:
+    """Takes dead workers' members into this worker's care: held, until their grace time ends.
+
+    Thousands of members may have to be moved. That is no part of the heartbeat, which only says which leases are dead:
+    a worker that is busy with the dead must not be taken for dead itself, nor let its own held members wait.
+    """
+
+    def __init__(self, leases: Leases, departures: Departures, tasks: BackgroundTasks, metrics: Metrics) -> None:
+        self._leases = leases
+        self._departures = departures
+        self._tasks = tasks
+        self._metrics = metrics
+        # By lease, whether its worker had stopped by itself.
+        self._pending: dict[str, bool] = {}
+        self._finished: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, dead: Sequence[str], retired: Collection[str]) -> None:
+        """Take over the members of these leases, unless that is under way; `retired` are those of workers that stopped.
+
+        To be called with each heartbeat: a takeover that failed is begun again, and so is the task, had it died.
+        """
+        # A heartbeat that was on its way while a takeover finished still reports that lease: once, it is passed over.
+        for lease in dead:
+            if lease not in self._finished:
+                self._pending[lease] = lease in retired
+        self._finished.clear()
+        if self._pending and (self._task is None or self._task.done()):
+            self._task = self._tasks.spawn(self._run(), "takeover")
+
+    def abandon(self) -> None:
+        """Stop after the batch that is under way: this worker itself was cut off, and may be wrong about the others."""
+        self._pending.clear()
+
+    async def _run(self) -> None:
+        while self._pending:
+            lease = next(iter(self._pending))
+            try:
+                await self._take_over(lease)
+            except RelayError as error:
+                log.debug("taking over the members of worker %s failed (%s); retrying", lease, error)
+            finally:
+                self._pending.pop(lease, None)
+
+    async def _take_over(self, lease: str) -> None:
+        retired, adopted = self._pending[lease], 0
+        async for members in self._leases.adopt(lease):
+            adopted += self._departures.take_over(members)
+            if lease not in self._pending:
+                return
+        # Last, so that another worker finishes what this one began, should it die meanwhile.
+        await self._leases.forget(lease)
+        self._finished.add(lease)
+        if retired:
+            log.info("worker %s has stopped; %d of its members were left to this worker", lease, adopted)
+        else:
+            self._metrics.dead_workers.inc()
+            log.warning("worker %s is gone without a word; %d of its members were left to this worker", lease, adopted)

@@ -1,0 +1,54 @@
+"""Upkeep: what a worker does for its rooms at regular intervals, beside its heartbeat."""
+
+import asyncio
+import logging
+
+from relay.limits import Clock
+from relay.model.errors import RelayError
+from relay.rooms.departures import Departures
+from relay.rooms.health import HealthMonitor
+from relay.rooms.renewal import RoomRenewal
+from relay.rooms.subscriptions import Subscriptions
+
+log = logging.getLogger("relay.rooms.upkeep")
+
+
+class Upkeep:
+    """Settles departures, unsubscribes idle rooms, and renews the rooms' time to live in Redis.
+
+    A loop of its own: thousands of leaves may be due in one round, and must not delay the renewal of the lease.
+    """
+
+    def __init__(
+        self,
+        departures: Departures,
+        subscriptions: Subscriptions,
+        renewal: RoomRenewal,
+        health: HealthMonitor,
+        *,
+        interval: float,
+        clock: Clock,
+    ) -> None:
+        self._departures = departures
+        self._subscriptions = subscriptions
+        self._renewal = renewal
+        self._health = health
+        self._interval = interval
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Work until cancelled, one round each `interval` seconds."""
+        while True:
+            due = self._clock() + self._interval
+            await self.work()
+            await asyncio.sleep(max(0.0, due - self._clock()))
+
+    async def work(self) -> None:
+        """One round. A failure is noted, and never raised."""
+        try:
+            await self._departures.settle_due()
+            await self._renewal.renew(await self._subscriptions.unsubscribe_idle())
+            self._health.note("upkeep", None)
+        except RelayError as error:
+            log.debug("upkeep of rooms failed: %s", error)
+            self._health.note("upkeep", error)

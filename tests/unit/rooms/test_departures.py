@@ -1,0 +1,215 @@
+"""Departures over memory: when each is sent to Redis, with failures put in."""
+
+import asyncio
+import gc
+import tracemalloc
+
+import pytest
+
+from relay.backend.presence import HeldMember, PresenceEntry
+from relay.metrics import Metrics
+from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
+from relay.rooms.departures import Departures
+from tests.unit.rooms.world import World
+
+
+class FakePresence:
+    """Notes what it is asked, and answers what a test says: True, False or an error."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self.answers: list[bool | Exception] = []
+
+    def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
+        self.asked.append((entry.peer, hold))
+        reply: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer = self.answers.pop(0) if self.answers else True
+        if isinstance(answer, Exception):
+            reply.set_exception(answer)
+        else:
+            reply.set_result(answer)
+        return reply
+
+
+class Desk:
+    """Departures over a presence that only takes notes."""
+
+    def __init__(self, grace: float = 10) -> None:
+        self.now = 100.0
+        self.presence, self.metrics, self.settled = FakePresence(), Metrics(), []
+        self.departures = Departures(
+            self.presence, grace=grace, clock=lambda: self.now, metrics=self.metrics, on_settled=self.settled.append
+        )
+
+    async def at(self, now: float) -> list[tuple[str, float]]:
+        """What one round at this time asks of Redis."""
+        self.now = now
+        self.presence.asked.clear()
+        await self.departures.settle_due()
+        return list(self.presence.asked)
+
+
+def entry(peer: str, generation: int = 1, room: str = "room") -> PresenceEntry:
+    return PresenceEntry(room, peer, generation, current=f"key of {peer}")
+
+
+async def test_a_hold_is_reported_at_once_and_ends_in_time() -> None:
+    desk = Desk()
+    await desk.departures.begin(entry("a"), hold=True)
+    assert desk.presence.asked == [("a", 10)]
+    assert await desk.at(109.9) == []
+    assert (len(desk.departures), "room" in desk.departures, list(desk.departures.rooms())) == (1, True, ["room"])
+    assert await desk.at(110) == [("a", 0)]
+    assert (len(desk.departures), "room" in desk.departures, desk.settled) == (0, False, ["room"])
+
+
+async def test_only_what_is_due_is_sent() -> None:
+    desk = Desk()
+    for peer in "abc":
+        await desk.departures.begin(entry(peer), hold=True)
+        desk.now += 1
+    assert await desk.at(111.5) == [("a", 0), ("b", 0)]
+    assert await desk.at(112) == [("c", 0)]
+
+
+async def test_what_failed_is_sent_again_in_the_next_round_with_the_time_that_is_left() -> None:
+    desk = Desk()
+    desk.presence.answers = [Unavailable(), OutcomeUnknown()]
+    await desk.departures.begin(entry("a"), hold=True)
+    assert await desk.at(100.1) == []
+    assert await desk.at(104) == [("a", 6)]
+    assert await desk.at(106) == [("a", 4)]
+    assert await desk.at(106.5) == []
+    assert await desk.at(110) == [("a", 0)]
+
+
+async def test_a_hold_that_could_not_be_reported_before_it_ended_is_a_leave() -> None:
+    desk = Desk()
+    desk.presence.answers = [Unavailable()]
+    await desk.departures.begin(entry("a"), hold=True)
+    assert await desk.at(111) == [("a", 0)]
+    assert len(desk.departures) == 0
+
+
+async def test_an_entry_that_is_not_this_workers_any_more_is_forgotten() -> None:
+    desk = Desk()
+    desk.presence.answers = [False]
+    await desk.departures.begin(entry("a"), hold=True)
+    assert (len(desk.departures), desk.settled) == (0, ["room"])
+    assert await desk.at(120) == []
+
+
+async def test_scheduled_departures_are_first_sent_in_the_next_round() -> None:
+    desk = Desk()
+    desk.departures.schedule(entry("a", 0), hold=False)
+    desk.departures.schedule(entry("b"), hold=True)
+    assert desk.presence.asked == []
+    assert await desk.at(100) == [("a", 0), ("b", 10)]
+
+
+async def test_a_later_departure_of_the_same_peer_replaces_the_earlier() -> None:
+    desk = Desk()
+    await desk.departures.begin(entry("a", 1), hold=True)
+    desk.now = 105
+    await desk.departures.begin(entry("a", 2), hold=True)
+    assert len(desk.departures) == 1
+    assert await desk.at(110) == []
+    assert await desk.at(115) == [("a", 0)]
+
+
+@pytest.mark.parametrize("failure", [None, Unavailable()])
+async def test_the_reply_to_a_departure_that_was_replaced_meanwhile_changes_nothing(failure) -> None:
+    desk = Desk()
+    if failure:
+        desk.presence.answers = [failure]
+    first = desk.departures.begin(entry("a", 1), hold=False)
+    second = desk.departures.begin(entry("a", 2), hold=True)
+    await first
+    await second
+    assert len(desk.departures) == 1
+    assert await desk.at(110) == [("a", 0)]
+
+
+async def test_a_join_of_unknown_outcome_does_not_replace_the_hold_of_an_entry_that_exists() -> None:
+    desk = Desk()
+    await desk.departures.begin(entry("a", 1), hold=True)
+    desk.departures.schedule(entry("a", 0), hold=False)
+    assert len(desk.departures) == 2
+    assert await desk.at(101) == [("a", 0)]
+    assert await desk.at(110) == [("a", 0)]
+    assert len(desk.departures) == 0
+
+
+async def test_members_of_a_dead_worker_leave_in_time_and_are_counted_once() -> None:
+    desk = Desk()
+    assert desk.departures.take_over([HeldMember("room", "ghost", 5, 3.0)]) == 1
+    assert desk.departures.take_over([HeldMember("room", "ghost", 5, 2.9), HeldMember("room", "other", 6, 4.0)]) == 1
+    assert desk.departures.take_over([HeldMember("room", "other", 7, 5.0)]) == 1
+    assert desk.metrics.registry.get_sample_value("relay_adopted_members_total") == 3
+    assert await desk.at(102.9) == []
+    assert desk.metrics.registry.get_sample_value("relay_held_members") == 2
+    assert await desk.at(103) == [("ghost", 0)]
+    assert await desk.at(104) == []
+    assert await desk.at(105) == [("other", 0)]
+
+
+async def test_thousands_that_are_due_at_once_are_sent_in_batches() -> None:
+    desk, rounds = Desk(), []
+    desk.departures.take_over([HeldMember(f"room{number % 7}", f"p{number}", 1, 1.0) for number in range(1200)])
+    leave = desk.presence.leave
+
+    def counted(entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
+        rounds.append(turns)
+        return leave(entry, hold=hold)
+
+    desk.presence.leave = counted
+    desk.now, turns = 101, 0
+    settling = asyncio.create_task(desk.departures.settle_due())
+    while not settling.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert max(rounds.count(turn) for turn in rounds) == 500
+    assert len(rounds) == 1200
+    assert len(desk.departures) == 0
+
+
+async def test_a_client_that_is_lost_again_and_again_takes_no_more_memory_each_time() -> None:
+    desk = Desk(grace=1000)
+
+    async def lose(times: int) -> int:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(times):
+            await desk.departures.begin(entry("a"), hold=True)
+        desk.presence.asked.clear()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        await lose(500)
+        assert await lose(2000) < 50_000
+    finally:
+        tracemalloc.stop()
+    assert len(desk.departures) == 1
+
+
+async def test_all_that_can_fail_while_leaving_is_retried(world: World) -> None:
+    member = await world.join("a")
+    world.presence.before["leave"] = [OutcomeUnknown(), RelayError(), Unavailable()]
+    await world.membership.leave(member, hold=False)
+    for _ in range(3):
+        assert len(world.departures) == 1
+        await world.pass_time()
+    assert await world.roster() == []
+    assert len(world.departures) == 0
+
+
+async def test_a_failed_join_leaves_a_held_membership_to_its_holder(world: World) -> None:
+    lost = await world.join("p")
+    await world.membership.leave(lost, hold=True)
+    world.presence.before["join"] = [OutcomeUnknown()]
+    with pytest.raises(OutcomeUnknown):
+        await world.join("p")
+    await world.pass_time(60)
+    assert await world.roster() == []
+    assert len(world.departures) == 0

@@ -1,0 +1,81 @@
+"""Publishing over memory: the outcome, and what follows from it."""
+
+import asyncio
+
+import pytest
+
+from relay.model.commands import Publish
+from relay.model.errors import REPLACED, RelayError, Replaced, Unavailable
+from tests.unit.rooms.world import World
+
+
+async def test_a_publisher_without_an_entry_is_announced_and_publishes(world: World) -> None:
+    member = await world.join("a")
+    del world.entries()["a"]
+    receipt = await world.publish(member)
+    assert receipt.id.seq == 3  # the join, the join once more, the message
+    assert await world.roster() == [("a", False)]
+
+
+async def test_an_announcement_that_fails_is_the_outcome(world: World) -> None:
+    member = await world.join("a")
+    del world.entries()["a"]
+    world.presence.before["announce"] = [Unavailable()]
+    assert isinstance(await world.publish(member), Unavailable)
+
+
+async def test_a_publisher_that_was_taken_over_is_closed(world: World) -> None:
+    member = await world.join("a")
+    world.entries()["a"].generation += 1
+    assert isinstance(await world.publish(member), Replaced)
+    assert member.connection.reason is REPLACED
+
+
+async def test_a_publisher_that_left_before_it_was_announced_stays_away(world: World) -> None:
+    member = await world.join("a")
+    del world.entries()["a"]
+    publishing = asyncio.ensure_future(world.publish(member))
+    await asyncio.sleep(0)
+    await world.membership.leave(member, hold=True)
+    assert isinstance(await publishing, RelayError)
+    assert await world.roster() == []
+
+
+async def test_one_message_in_sixteen_is_measured(world: World) -> None:
+    member = await world.join("a")
+    await asyncio.sleep(0)
+    for _ in range(33):
+        await world.publish(member)
+    await asyncio.sleep(0)
+    assert world.metric("relay_publish_duration_seconds_count") == 2
+    assert world.metric("relay_delivery_duration_seconds_count") == 2
+
+
+async def test_a_key_is_remembered_only_of_messages_that_are_to_be_sent_once(world: World) -> None:
+    member = await world.join("a")
+    receipts = []
+    for once in (True, True, False, False):
+        world.publisher.publish(member, Publish(b"{}", key="k", once=once), receipts.append)
+    assert [receipt.repeat for receipt in receipts] == [False, True, False, False]
+
+
+async def test_a_server_gets_the_receipt_or_the_error(world: World) -> None:
+    member = await world.join("a")
+    await asyncio.sleep(0)
+    receipt = await world.publisher.publish_from_server("room", Publish(b'{"n":1}'))
+    await asyncio.sleep(0)
+    assert member.connection.sent[1]["from"] == "$server"
+    assert member.connection.sent[1]["id"] == str(receipt.id)
+    with pytest.raises(RelayError) as refused:
+        await world.publisher.publish_from_server("room", Publish(b"{}", to=("nobody",)))
+    assert refused.value.code == "no_such_peer"
+
+
+async def test_an_outcome_for_a_server_that_gave_up_is_ignored(world: World, monkeypatch) -> None:
+    callbacks = []
+    monkeypatch.setattr(world.bus._inner, "publish", lambda publication, done: callbacks.append(done))
+    publishing = asyncio.create_task(world.publisher.publish_from_server("room", Publish(b"{}")))
+    await asyncio.sleep(0)
+    publishing.cancel()
+    await asyncio.wait([publishing])
+    callbacks[0](Unavailable())

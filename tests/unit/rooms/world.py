@@ -1,0 +1,163 @@
+"""One worker's rooms over the memory backend, with a clock of their own, and failures put in."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.presence import MemoryPresence
+from relay.backend.memory.state import MemoryEntry, MemoryRooms
+from relay.backend.presence import LeaseName
+from relay.backend.settings import HistorySettings, RoomSettings
+from relay.gateways.native.gateway import NativeCodec
+from relay.ids import IdGenerator
+from relay.metrics import Metrics
+from relay.model.codec import Batch, Frame
+from relay.model.commands import Publish
+from relay.rooms.announcer import Announcer
+from relay.rooms.background import BackgroundTasks
+from relay.rooms.departures import Departures
+from relay.rooms.gaps import GapRecovery
+from relay.rooms.hub import Hub
+from relay.rooms.member import Member
+from relay.rooms.membership import Membership
+from relay.rooms.notices import PresenceNotices
+from relay.rooms.publisher import Publisher
+from relay.rooms.registry import LocalRooms
+from relay.rooms.subscriptions import Subscriptions
+
+
+class FakeConnection:
+    """Reads what was written to it; `batches` counts the writes of several frames."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.batches = 0
+        self.reason = None
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def write_batch(self, batch: Batch) -> None:
+        self.batches += 1
+        self.frames += batch.frames
+
+    def close(self, reason) -> None:
+        self.reason = reason
+
+    @property
+    def sent(self) -> list[dict]:
+        return [json.loads(frame.data) for frame in self.frames]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the messages."""
+        return [event["id"] for event in self.sent if "type" not in event]
+
+
+class Failing:
+    """Stands before a bus or a presence, and fails the next calls of one method, before or after they are done."""
+
+    def __init__(self, inner) -> None:
+        self._inner = inner
+        self.before: dict[str, list[Exception]] = {}
+        self.after: dict[str, list[Exception]] = {}
+        self.calls: list[str] = []
+        self.meanwhile: dict[str, Any] = {}
+        """Awaited between a call's arrival and its execution, by method."""
+
+    def __getattr__(self, name: str):
+        method = getattr(self._inner, name)
+        if name == "publish":
+            return method
+
+        async def call(*arguments, **named):
+            self.calls.append(name)
+            if self.before.get(name):
+                raise self.before[name].pop(0)
+            if name in self.meanwhile:
+                await self.meanwhile[name]()
+            result = await method(*arguments, **named)
+            if self.after.get(name):
+                raise self.after[name].pop(0)
+            return result
+
+        return call
+
+
+class World:
+    def __init__(self, *, grace: float = 15, history: int = 10) -> None:
+        self.now = 1000.0
+        self.deaf = False
+        kept = HistorySettings(size=history)
+        self.backend = MemoryRooms(lambda: self.now, time.time, kept)
+        self.metrics = Metrics()
+        self.tasks = BackgroundTasks()
+        self.rooms = LocalRooms(self.metrics)
+        self.notices = PresenceNotices(self.rooms, lambda flush: None)
+        self.hub = Hub(self.rooms, self.notices, self.metrics, on_gap=lambda names: self.gaps.begin(names))
+        self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
+        self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
+        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.tasks, lease=0.01)
+        self.subscriptions = Subscriptions(self.rooms, self.bus)
+        self.departures = Departures(
+            self.presence,
+            grace=grace,
+            clock=lambda: self.now,
+            metrics=self.metrics,
+            on_settled=self.subscriptions.note_idle,
+        )
+        self.announcer = Announcer(self.hub, self.presence)
+        self.membership = Membership(
+            self.hub,
+            self.bus,
+            self.presence,
+            self.subscriptions,
+            self.departures,
+            self.announcer,
+            metrics=self.metrics,
+            random=IdGenerator(),
+        )
+        self.publisher = Publisher(
+            self.hub, self.bus, self.announcer, self.tasks, clock=lambda: self.now, metrics=self.metrics
+        )
+
+    def _deliver(self, batch) -> None:
+        if not self.deaf:
+            self.hub.deliver(batch)
+
+    def member(self, peer: str = "p", room: str = "room", **options) -> Member:
+        return Member(FakeConnection(), NativeCodec(), room, peer, **options)
+
+    async def join(self, peer: str = "p", *, offered: str = "", since=None, **options) -> Member:
+        member = self.member(peer, **options)
+        await self.membership.join(member, offered=offered, since=since)
+        return member
+
+    async def publish(self, member: Member, envelope: bytes = b"{}") -> Any:
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.publisher.publish(member, Publish(envelope), outcome.set_result)
+        return await outcome
+
+    async def announce(self) -> None:
+        async def between() -> None:
+            pass
+
+        await self.announcer.announce_all(between)
+
+    async def pass_time(self, seconds: float = 0.5) -> None:
+        """Let time pass, and then settle the departures that are due."""
+        self.now += seconds
+        await self.departures.settle_due()
+
+    async def roster(self, room: str = "room") -> list[tuple[str, bool]]:
+        """The members of a room, and whether they are held."""
+        return [(one.peer, one.held) for one in (await self.presence.roster(room)).members]
+
+    def entries(self, room: str = "room") -> dict[str, MemoryEntry]:
+        """What the backend knows of a room's members; to be tampered with."""
+        return self.backend.room(room).members
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
