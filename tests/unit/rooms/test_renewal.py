@@ -1,0 +1,48 @@
+"""Renewing the rooms' time to live, a share each round."""
+
+from relay.backend.presence import HeldMember
+from relay.rooms.renewal import RoomRenewal
+from tests.unit.rooms.world import World
+
+
+class FakeLeases:
+    def __init__(self) -> None:
+        self.touched: list[tuple[list[str], list[str]]] = []
+        self.failures: list[Exception] = []
+
+    async def touch(self, rooms, left=()) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.touched.append((list(rooms), list(left)))
+
+
+def renewal_of(world: World, leases: FakeLeases, rounds: float) -> RoomRenewal:
+    return RoomRenewal(world.rooms, world.departures, leases, rounds=rounds, metrics=world.metrics)
+
+
+async def test_every_room_is_renewed_once_in_a_third_of_its_time_evenly(world: World) -> None:
+    leases = FakeLeases()
+    for number in range(60):
+        world.rooms.stage(world.member(room=f"r{number}"))
+    world.departures.take_over([HeldMember(f"r{number}", "p", 1, 1.0) for number in range(50, 100)])
+    renewal = renewal_of(world, leases, rounds=60)
+    for _ in range(20):
+        await renewal.renew([])
+    sizes = [len(rooms) for rooms, _ in leases.touched]
+    assert (sum(sizes), max(sizes)) == (100, 5)
+    assert {room for rooms, _ in leases.touched for room in rooms} == {f"r{number}" for number in range(100)}
+    assert world.metric("relay_room_ttl_renewals_total") == 100
+
+
+async def test_nothing_is_sent_without_rooms(world: World) -> None:
+    leases = FakeLeases()
+    await renewal_of(world, leases, 60).renew([])
+    assert leases.touched == []
+
+
+async def test_rooms_that_fell_idle_are_left_unless_they_have_members_again(world: World) -> None:
+    leases = FakeLeases()
+    world.rooms.stage(world.member(room="back"))
+    world.departures.take_over([HeldMember("held", "p", 1, 1.0)])
+    await renewal_of(world, leases, 6000).renew(["left", "back", "held"])
+    assert leases.touched == [([], ["left"])]

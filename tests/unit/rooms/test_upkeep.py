@@ -1,0 +1,88 @@
+"""Upkeep over memory: departures, subscriptions and renewals, round by round."""
+
+import asyncio
+
+import pytest
+
+from relay.backend.bus import BusHealth
+from relay.backend.presence import HeldMember
+from relay.model.errors import Unavailable
+from relay.rooms.health import HealthMonitor
+from relay.rooms.renewal import RoomRenewal
+from relay.rooms.upkeep import Upkeep
+from tests.unit.rooms.test_renewal import FakeLeases
+from tests.unit.rooms.world import World
+
+
+class FakeBus:
+    def health(self) -> BusHealth:
+        return BusHealth(ready=True, reachable=True, heard=0.0)
+
+
+class UpkeepWorld(World):
+    def __init__(self) -> None:
+        super().__init__()
+        self.leases = FakeLeases()
+        self.health = HealthMonitor(
+            FakeBus(),
+            uses_redis=True,
+            deaf_limit=10,
+            on_deaf=lambda: None,
+            clock=lambda: self.now,
+            metrics=self.metrics,
+        )
+        self.upkeep = self.make_upkeep(lambda: self.now, 0.5)
+
+    def make_upkeep(self, clock, interval: float) -> Upkeep:
+        renewal = RoomRenewal(self.rooms, self.departures, self.leases, rounds=3000, metrics=self.metrics)
+        return Upkeep(self.departures, self.subscriptions, renewal, self.health, interval=interval, clock=clock)
+
+
+@pytest.fixture
+def world() -> UpkeepWorld:
+    return UpkeepWorld()
+
+
+async def test_a_round_settles_what_is_due_and_leaves_rooms_without_members(world: UpkeepWorld) -> None:
+    lost = await world.join("a")
+    await world.membership.leave(lost, hold=True)
+    await world.upkeep.work()
+    assert await world.roster() == [("a", True)]
+    assert world.bus.calls == ["subscribe", "unsubscribe"]
+    assert world.leases.touched == []
+    assert world.metric("relay_held_members") == 1
+    world.now += 15
+    await world.upkeep.work()
+    assert await world.roster() == []
+    assert world.leases.touched == [([], ["room"])]
+    assert world.metric("relay_held_members") == 0
+
+
+async def test_a_room_whose_adopted_members_left_is_reported_as_left(world: UpkeepWorld) -> None:
+    world.departures.take_over([HeldMember("elsewhere", "ghost", 5, 1.0)])
+    await world.upkeep.work()
+    world.now += 1
+    await world.upkeep.work()
+    assert world.leases.touched == [([], ["elsewhere"])]
+
+
+async def test_a_refusal_is_noted_and_the_next_round_works_again(world: UpkeepWorld) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    world.leases.failures = [Unavailable("OOM")]
+    await world.upkeep.work()
+    assert world.health.refusal == "OOM"
+    await world.upkeep.work()
+    assert world.health.refusal == ""
+
+
+async def test_the_loop_works_until_it_is_cancelled(world: UpkeepWorld) -> None:
+    working = asyncio.create_task(world.make_upkeep(asyncio.get_running_loop().time, 0.001).run())
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    async with asyncio.timeout(5):
+        while "unsubscribe" not in world.bus.calls:
+            await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.wait([working])
+    assert working.cancelled()
