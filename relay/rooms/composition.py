@@ -22,7 +22,7 @@ from relay.rooms.notices import PresenceNotices
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.renewal import RoomRenewal
-from relay.rooms.subscriptions import Subscriptions
+from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
 
@@ -77,7 +77,7 @@ def compose(
     )
     bus, presence, leases = backend.bus, backend.presence, backend.leases
     gaps = GapRecovery(hub, bus, presence, tasks, lease=settings.worker_lease)
-    subscriptions = Subscriptions(rooms, bus)
+    subscriptions = RoomSubscriptions(rooms, bus)
     departures = Departures(
         presence, grace=settings.reconnect_grace, clock=clock, metrics=metrics, on_settled=subscriptions.note_idle
     )
@@ -92,7 +92,7 @@ def compose(
     )
     takeover = Takeover(leases, departures, tasks, metrics)
     timing = HeartbeatTiming(settings.worker_lease, interval)
-    renewal = RoomRenewal(rooms, departures, leases, rounds=settings.presence_ttl / interval, metrics=metrics)
+    renewal = RoomRenewal(rooms, departures, leases, rounds=settings.room_state_ttl / interval, metrics=metrics)
     return WorkerParts(
         backend=backend,
         tasks=tasks,

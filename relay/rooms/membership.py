@@ -13,7 +13,7 @@ from relay.rooms.announcer import Announcer
 from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
-from relay.rooms.subscriptions import Subscriptions
+from relay.rooms.subscriptions import RoomSubscriptions
 
 
 class Membership:
@@ -29,7 +29,7 @@ class Membership:
         hub: Hub,
         bus: Bus,
         presence: Presence,
-        subscriptions: Subscriptions,
+        subscriptions: RoomSubscriptions,
         departures: Departures,
         announcer: Announcer,
         *,

@@ -10,7 +10,7 @@ _LOCKS = 256
 """Rooms share so many locks, by hash: a lock of its own for each room would have to be counted and forgotten."""
 
 
-class Subscriptions:
+class RoomSubscriptions:
     """Subscribes before the first join of a room, and unsubscribes after the last leave.
 
     The two race: a member may join while the room it joins is being unsubscribed. So both take the room's lock, and

@@ -8,7 +8,7 @@ from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
 from relay.rooms.health import HealthMonitor
 from relay.rooms.renewal import RoomRenewal
-from relay.rooms.subscriptions import Subscriptions
+from relay.rooms.subscriptions import RoomSubscriptions
 
 log = logging.getLogger("relay.rooms.upkeep")
 
@@ -22,7 +22,7 @@ class Upkeep:
     def __init__(
         self,
         departures: Departures,
-        subscriptions: Subscriptions,
+        subscriptions: RoomSubscriptions,
         renewal: RoomRenewal,
         health: HealthMonitor,
         *,

@@ -32,6 +32,9 @@ log = logging.getLogger("relay.rooms.worker")
 _START_TIMEOUT, _TICK = 1.5, 0.01
 """Seconds that a starting worker has to become ready, and between two looks."""
 
+_DRAIN_RATE = 1000
+"""Connections that a stopping worker closes in a second, or more if there are too many for its drain timeout."""
+
 _RETIRE_TIMEOUT = 1.0
 """Seconds that a stopping worker has to end its lease."""
 
@@ -48,7 +51,7 @@ class Worker:
         self.random = ids.IdGenerator()
         self.disconnects = Throttle()
         self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
-        self.clients = Clients(rate=settings.drain_rate, timeout=settings.drain_timeout)
+        self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
         self._parts = compose(
             settings,
             self.id,

@@ -32,8 +32,8 @@ async def test_a_welcome_tells_whether_the_missed_messages_follow(world: World) 
     stranger = await world.join("c", since=seen)
     welcome = stranger.connection.sent[0]
     assert (welcome["recovered"], welcome["reason"], welcome["id"][-2:]) == (False, "not_resumed", "-6")
-    assert world.metric("relay_recoveries_total", outcome="recovered") == 1
-    assert world.metric("relay_recoveries_total", outcome="not_resumed") == 1
+    assert world.metric("relay_resumes_total", outcome="recovered") == 1
+    assert world.metric("relay_resumes_total", outcome="not_resumed") == 1
 
 
 async def test_messages_from_before_a_peers_first_join_are_not_replayed_to_it(world: World) -> None:
@@ -198,7 +198,7 @@ async def test_a_moved_client_keeps_its_key_and_a_resume_only_join_makes_no_new_
         await world.membership.join(stranger, offered=key, since=MessageId(1, 1), back=True)
     assert refused.value.code == "not_joined"
     assert await world.roster("there") == [("p", False)]
-    assert world.metric("relay_recoveries_total", outcome="not_resumed") == 1
+    assert world.metric("relay_resumes_total", outcome="not_resumed") == 1
 
 
 async def test_a_move_that_is_repeated_keeps_the_membership_of_the_first_attempt(world: World) -> None:

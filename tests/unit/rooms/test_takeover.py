@@ -13,7 +13,7 @@ from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming
 from relay.rooms.registry import LocalRooms
 from relay.rooms.renewal import RoomRenewal
-from relay.rooms.subscriptions import Subscriptions
+from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
 from tests.unit.rooms.test_departures import FakePresence
@@ -181,7 +181,7 @@ class BusyWorld(World):
         )
         self.upkeep = Upkeep(
             self.departures,
-            Subscriptions(rooms, FakeBus()),
+            RoomSubscriptions(rooms, FakeBus()),
             RoomRenewal(rooms, self.departures, self.leases, rounds=60, metrics=self.metrics),
             health,
             interval=0.5,

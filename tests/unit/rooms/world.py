@@ -25,7 +25,7 @@ from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
-from relay.rooms.subscriptions import Subscriptions
+from relay.rooms.subscriptions import RoomSubscriptions
 
 
 class FakeConnection:
@@ -100,7 +100,7 @@ class World:
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
         self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.tasks, lease=0.01)
-        self.subscriptions = Subscriptions(self.rooms, self.bus)
+        self.subscriptions = RoomSubscriptions(self.rooms, self.bus)
         self.departures = Departures(
             self.presence,
             grace=grace,
