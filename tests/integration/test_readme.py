@@ -24,7 +24,8 @@ SERVE = ".venv/bin/relay serve --redis-url redis://localhost:6379 --workers 2"
 
 def runs(command: str) -> bool:
     """Whether a test in this file runs a command of a page."""
-    return command.startswith(("curl ", ".venv/bin/python -m pytest ")) or command == SERVE
+    prefixes = ("curl ", ".venv/bin/python -m pytest ", ".venv/bin/python -m websockets ")
+    return command.startswith(prefixes) or command == SERVE
 
 
 def same(received: Any, shown: Any, where: str = "") -> None:
@@ -58,6 +59,26 @@ async def test_the_session_of_the_protocol_page(
             await clients[name].send(text)
         else:
             same(json.loads(await clients[name].raw()), json.loads(text), line)
+
+
+async def test_the_terminals_of_the_session(start: MakeRelay) -> None:
+    relay = await start()
+    shown = [command for command in commands("docs/protocol.md") if " -m websockets " in command]
+    assert len(shown) == 2
+    for command in shown:
+        *_, url = shlex.split(command.replace("ws://localhost:8888", relay.ws))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "websockets", url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        output = b""
+        async with asyncio.timeout(20):
+            while b'"type":"welcome"' not in output:
+                chunk = await process.stdout.read(1000)
+                assert chunk, output
+                output += chunk
+        process.kill()
+        await process.communicate()
 
 
 async def run(command: str, **variables: str) -> tuple[int, str]:
