@@ -67,7 +67,7 @@ bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with 
 bench-parts: $(VENV)/.installed-dev tools ## Measure the Python and the Redis part of a message separately, in seconds.
 	$(BIN)/python -m tests.bench.parts
 
-bench-compare: $(VENV)/.installed-dev $(BENCH_VENV)/.installed tools ## Compare the speed with that of BASE (a revision or a folder), alternating; some minutes.
+bench-compare: $(VENV)/.installed tools ## Compare the speed with that of BASE (a revision or a folder), alternating; some minutes.
 	$(BIN)/python -m tests.bench.compare $(BASE) $(ARGS)
 
 # The peers install themselves; a peer whose tools are missing is left out of the results.

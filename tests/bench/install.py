@@ -93,7 +93,7 @@ def install_npm() -> None:
     if (PEERS / "node_modules").exists() and is_fresh("npm", lock):
         return
     print("bench: installing the Node peers", flush=True)
-    run("npm", ["npm", "ci", "--redis-prefix", str(PEERS)])
+    run("npm", ["npm", "ci", "--prefix", str(PEERS)])
     mark_fresh("npm", lock)
 
 

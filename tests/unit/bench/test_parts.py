@@ -1,0 +1,11 @@
+import pytest
+
+from tests.bench import parts
+
+
+async def test_the_stage_has_everything_that_a_message_passes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parts, "ROUNDS", 10)
+    await parts.python_parts()  # checks that every member received every message
+    assert capsys.readouterr().out.startswith("Python, 50 rooms of 2: ")
