@@ -1,8 +1,7 @@
 """The application: settings in, a Starlette application out."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypedDict
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,12 +12,6 @@ from relay.config import Settings
 from relay.rooms.worker import Worker
 
 
-class State(TypedDict):
-    """What every request finds in its state."""
-
-    worker: Worker
-
-
 def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Starlette:
     """Make the application of one worker.
 
@@ -26,11 +19,11 @@ def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Star
     """
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
         async with Worker(settings) as worker:
             app.state.worker = worker
             await worker.wait_until_ready()
-            yield {"worker": worker}
+            yield {"worker": worker, **gateways.state(worker)}
 
     middleware = list(http.middleware(settings))
     if settings.trusted_proxies:

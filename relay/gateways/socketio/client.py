@@ -1,16 +1,16 @@
-"""Socket.IO clients of versions 1 to 4: their packets, and how they come in and come back."""
+"""Socket.IO clients of versions 1 to 4: the packets they send, and how they enter and recover."""
 
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from relay.gateways.base.join_request import JoinRequest, ResumeClaim
-from relay.gateways.socketio.codec import incoming_event_of, read_plain_message
+from relay.gateways.socketio.codec import incoming_event, read_message_event
 from relay.gateways.socketio.engine import EngineSession
-from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion, home_of
+from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion, room_of
 from relay.gateways.socketio.packets import BadPacket, Revision
 from relay.gateways.socketio.parser import (
     ACK,
@@ -28,135 +28,155 @@ from relay.model.envelope import MessageId
 from relay.model.errors import BAD_REQUEST, CloseReason, Refused
 from relay.model.names import check_peer, check_room
 
+_MAX_PRIVATE_ID = 256
+_text = msgspec.json.Decoder(str)
+
 
 class SocketIOClient:
-    """See `engine.EngineHandler`."""
+    """The `EngineHandler` of a client of versions 1 to 4."""
 
-    __slots__ = ("_engine", "_namespaces", "_reader", "_returns", "_revision", "_timer")
+    __slots__ = ("_engine_session", "_enter_timer", "_namespaces", "_reader", "_recovers", "_revision")
 
-    def __init__(self, version: ProtocolVersion, revision: Revision, room: str | None, engine: EngineSession) -> None:
-        self._engine = engine
+    def __init__(
+        self, version: ProtocolVersion, revision: Revision, room: str | None, engine_session: EngineSession
+    ) -> None:
+        self._engine_session = engine_session
         self._revision: Revision = revision
-        self._returns = version.offsets
+        self._recovers = version.offsets
         self._reader = PacketReader()
-        self._namespaces = Namespaces(engine, room, version)
-        self._timer: asyncio.TimerHandle | None = None
+        self._namespaces = Namespaces(engine_session, room, version)
+        self._enter_timer: asyncio.TimerHandle | None = None
 
     async def opened(self) -> None:
-        """See `EngineHandler.opened`; in revision 3 all are in `/` from the beginning.
+        """Send the open packet. A client of revision 3 is in `/` from the beginning.
 
-        In revision 4, who enters no namespace in time is not a client.
+        A client of revision 4 must enter a namespace within the handshake timeout.
         """
-        engine = self._engine
-        engine.connection.write(greeting(engine))
+        engine_session = self._engine_session
+        engine_session.connection.write(open_packet(engine_session))
         if self._revision == 3:
             self._enter("/", {})
         else:
-            patience = engine.worker.settings.handshake_timeout
-            self._timer = asyncio.get_running_loop().call_later(patience, self._give_up)
+            timeout = engine_session.worker.settings.handshake_timeout
+            self._enter_timer = asyncio.get_running_loop().call_later(timeout, self._close_idle)
 
     def message(self, data: bytes, *, binary: bool) -> None:
-        """See `EngineHandler.message`."""
-        call = None if binary or self._reader.waiting else read_plain_message(data)
-        space = self._namespaces.get("/") if call is not None else None
-        if call is not None and space is not None:
-            space.session.received(call)
+        """Handle a message: part of a packet, or a whole one."""
+        event = None if binary or self._reader.awaits_attachments else read_message_event(data)
+        session = None if event is None else self._namespaces.session("/")
+        if event is not None and session is not None:
+            session.received(event)
             return
-        parcel = self._reader.read(data, binary=binary, limit=self._engine.largest)
-        if parcel is None:
+        packet = self._reader.read(data, binary=binary, limit=self._engine_session.max_payload)
+        if packet is None:
             return
-        space = self._namespaces.get(parcel.namespace)
-        if space is None:
-            self._take_first(parcel)
-        elif parcel.kind in (EVENT, BINARY_EVENT):
-            space.session.received(incoming_event_of(parcel.values, parcel.id, parcel.attachments))
-        elif parcel.kind == DISCONNECT:
-            self._namespaces.leave(space.name)
-        elif parcel.kind == CONNECT_ERROR or (parcel.kind == CONNECT and self._revision == 4):
+        session = self._namespaces.session(packet.namespace)
+        if session is None:
+            self._handle_outside(packet)
+        elif packet.kind in (EVENT, BINARY_EVENT):
+            session.received(incoming_event(packet.values, packet.id, packet.attachments, too_deep=packet.too_deep))
+        elif packet.kind == DISCONNECT:
+            self._namespaces.leave(packet.namespace)
+        elif packet.kind == CONNECT_ERROR or (packet.kind == CONNECT and self._revision == 4):
             raise BadPacket("a packet that a client in a namespace does not send")
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
-        """See `EngineHandler.quit`."""
+        """Close all namespaces, and with the last one the connection."""
         self._namespaces.close_gracefully(reason, now=now)
 
     def disconnected(self, *, goodbye: bool) -> None:
-        """See `EngineHandler.lost`."""
+        """End the sessions of all namespaces."""
         self._stop_timer()
         self._namespaces.disconnected(goodbye=goodbye)
 
-    def _take_first(self, parcel: SocketPacket) -> None:
-        """Take a packet for a namespace that the client is not in; its name may bear a query in revision 3."""
-        name = parcel.namespace.partition("?")[0] if self._revision == 3 else parcel.namespace
-        if parcel.kind == CONNECT:
-            if self._namespaces.get(name) is None:
-                self._enter(name, parcel.auth or {})
-        elif parcel.kind not in (DISCONNECT, ACK, BINARY_ACK):
+    def _handle_outside(self, packet: SocketPacket) -> None:
+        """Handle a packet for a namespace that the client is not in; in revision 3, a query may follow its name."""
+        name = packet.namespace.partition("?")[0] if self._revision == 3 else packet.namespace
+        if packet.kind == CONNECT:
+            if self._namespaces.session(name) is None:
+                self._enter(name, packet.auth or {})
+        elif packet.kind not in (DISCONNECT, ACK, BINARY_ACK):
             raise BadPacket("a packet for a namespace that the client is not in")
 
-    def _enter(self, name: str, auth: Mapping[str, Any]) -> None:
+    def _enter(self, name: str, auth: Mapping[str, bytes]) -> None:
         self._namespaces.enter(name, partial(self._join_request, name, auth))
-        if self._namespaces.get(name) is not None:
+        if self._namespaces.session(name) is not None:
             self._stop_timer()
 
-    def _join_request(self, name: str, auth: Mapping[str, Any], room: str) -> JoinRequest:
-        """Whoever has no place to come back to is somebody new."""
-        peer = self._engine.worker.random.peer_id()
-        claim = read_claim(auth, home_of(name, self._engine.worker.settings)) if self._returns else None
+    def _join_request(self, name: str, auth: Mapping[str, bytes], room: str) -> JoinRequest:
+        """Make the request to join; a client without a valid claim gets a new peer id."""
+        worker = self._engine_session.worker
+        peer = worker.random.peer_id()
+        claim = read_claim(auth, room_of(name, worker.settings)) if self._recovers else None
         if claim is None:
-            return JoinRequest(room, peer, returns=self._returns)
-        before = ResumeClaim(room, claim.peer, claim.resume, claim.place)
+            return JoinRequest(room, peer, returns=self._recovers)
+        before = ResumeClaim(room, claim.peer, claim.resume, claim.joined_at)
         if claim.offset is not None:
-            since = max(claim.place, claim.offset) if claim.room == room else claim.offset
+            since = max(claim.joined_at, claim.offset) if claim.room == room else claim.offset
             before = ResumeClaim(claim.room, claim.peer, claim.resume, since)
-        return JoinRequest(room, peer, key=auth["pid"], before=before)
+        return JoinRequest(room, peer, key=claim.private_id, before=before)
 
-    def _give_up(self) -> None:
-        self._engine.connection.close(BAD_REQUEST)
+    def _close_idle(self) -> None:
+        self._engine_session.connection.close(BAD_REQUEST)
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._enter_timer is not None:
+            self._enter_timer.cancel()
+            self._enter_timer = None
 
 
 class RecoveryClaim(NamedTuple):
-    """What a client that comes back says of itself; its `offset`, if it has one, is a place in `room`."""
+    """What a client sends to recover: its private id, taken apart, and the offset of the last message it got.
 
+    `joined_at` is the position of the room when the private id was issued; `offset` is a position in `room`.
+    """
+
+    private_id: str
     peer: str
     resume: str
-    place: MessageId
+    joined_at: MessageId
     offset: MessageId | None
     room: str
 
 
-def read_claim(auth: Mapping[str, Any], home: str) -> RecoveryClaim | None:
-    """Read the private id and the offset with which a client comes back; None for what the relay has not given.
+def read_claim(auth: Mapping[str, bytes], home: str) -> RecoveryClaim | None:
+    """Read `pid` and `offset` of a CONNECT packet; None unless the relay may have issued them.
 
-    `pid` holds the peer id, the resume key and the place in the room as of when it was given; `offset` is that of the
-    newest message since, see `SocketIOCodec`.
+    The private id is `PEER.RESUME-KEY.POSITION`, and an offset is `POSITION` in the room `home` or `POSITION@ROOM`.
+    `SocketIOCodec` writes both.
     """
-    pid, offset = auth.get("pid"), auth.get("offset")
-    if not isinstance(pid, str) or pid.count(".") != 2 or len(pid) > 256:
+    private_id, offset = _read_text(auth.get("pid")), _read_text(auth.get("offset"))
+    if private_id is None or private_id.count(".") != 2 or len(private_id) > _MAX_PRIVATE_ID:
         return None
-    peer, resume, place = pid.split(".")
+    peer, resume, position = private_id.split(".")
     try:
-        began = MessageId.parse(place)
-        if not isinstance(offset, str):
-            return RecoveryClaim(check_peer(peer), resume, began, None, home)
+        joined_at = MessageId.parse(position)
+        if offset is None:
+            return RecoveryClaim(private_id, check_peer(peer), resume, joined_at, None, home)
         newest, _, room = offset.partition("@")
-        return RecoveryClaim(check_peer(peer), resume, began, MessageId.parse(newest), check_room(room or home))
+        last = MessageId.parse(newest)
+        return RecoveryClaim(private_id, check_peer(peer), resume, joined_at, last, check_room(room or home))
     except (ValueError, Refused):
         return None
 
 
-def greeting(engine: EngineSession) -> Frame:
-    """The packet that opens a session of Engine.IO; times are in milliseconds."""
-    settings = engine.worker.settings
+def _read_text(json: bytes | None) -> str | None:
+    """Return the text that the JSON is; None for any other value."""
+    try:
+        return None if json is None else _text.decode(json)
+    except msgspec.MsgspecError:
+        return None
+
+
+def open_packet(session: EngineSession) -> Frame:
+    """Make the packet that opens an Engine.IO session; times are in milliseconds."""
+    settings = session.worker.settings
     opened = {
-        "sid": engine.sid,
-        "upgrades": ["websocket"] if engine.polls else [],
+        "sid": session.sid,
+        "upgrades": [] if session.polling is None else ["websocket"],
         "pingInterval": round(settings.ping_interval * 1000),
         "pingTimeout": round(settings.ping_timeout * 1000),
-        "maxPayload": engine.largest * 15 // 16,  # clients count what is binary a little too low
+        # Clients estimate the size of binary data in Base64 a little too low.
+        "maxPayload": session.max_payload * 15 // 16,
     }
     return Frame(b"0" + msgspec.json.encode(opened))

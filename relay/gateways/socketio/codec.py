@@ -1,8 +1,9 @@
-"""Socket.IO events and the envelopes they travel in.
+"""Translates Socket.IO events to envelopes, and envelopes to events.
 
-`emit("message", data)` with one object that is an envelope is that envelope. Whatever else is emitted travels as
-`{"event": name, "args": […]}`, with `attachments` (in Base64) where there are binary ones. And back: an envelope of
-that form is the event it names, and any other is `message` with the envelope, as its sender wrote it.
+`emit("message", data)` with one object that is a valid envelope is relayed as that envelope. Any other event is wrapped
+as `{"event": name, "args": […]}`, with its binary attachments as Base64 in `attachments`. In the other direction, an
+envelope of that form becomes the event that it names, and any other becomes a `message` event with the envelope as its
+sender wrote it. So Socket.IO clients and clients of other protocols understand each other.
 """
 
 import base64
@@ -15,10 +16,10 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import (
-    INHERITED,
+    INHERITED_NAMES,
     MAX_ATTACHMENTS,
     MAX_NAME,
-    RESERVED,
+    RESERVED_EVENTS,
     IncomingEvent,
     check_placeholders,
     read_name,
@@ -28,23 +29,24 @@ from relay.model.codec import NOTHING, Bundle, Frame
 from relay.model.commands import Command, Detect, Move, Publish
 from relay.model.envelope import MAX_CHANNEL, Channel, unseal
 from relay.model.errors import BadFrame
+from relay.model.json_text import MAX_NESTING, nests_deeper
 
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
-"""Failures that are not acknowledged: a client that wants to be sure waits for that, and sends again."""
+"""Errors that are sent as an `error` event and not as the acknowledgement, so that a client with `retries` retries."""
 
 _JOINED: Final = "relay:joined"
-_OURS: Final = frozenset({"error", _JOINED})
-"""Events that nobody but the relay emits."""
-_NEVER_TOLD: Final = RESERVED | INHERITED | _OURS | {"presence"}
-"""Events that no other member has a client told of."""
+_RELAY_EVENTS: Final = frozenset({"error", _JOINED})
+"""Events that only the relay emits."""
+_NOT_DELIVERED: Final = RESERVED_EVENTS | INHERITED_NAMES | _RELAY_EVENTS | {"presence"}
+"""Event names in envelopes that are delivered as `message`: as events, they would deceive or break a client."""
 
 _MESSAGE: Final = b'2["message",{'
 _ACK: Final = "ack:"
 _JOIN: Final = "join:"
 
 
-class _Plain(Struct):
-    """An object that is an envelope as it stands: none of these fields, and a channel as envelopes have it."""
+class _Envelope(Struct):
+    """An argument that can be relayed as an envelope without change: it has none of these fields but the channel."""
 
     type: Raw | UnsetType = UNSET
     sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
@@ -64,18 +66,19 @@ class _Event(Struct):
     attachments: Annotated[list[str], Meta(max_length=MAX_ATTACHMENTS)] = msgspec.field(default_factory=list)
 
 
-_plain = msgspec.json.Decoder(_Plain)
+_envelope = msgspec.json.Decoder(_Envelope)
 _event = msgspec.json.Decoder(_Event)
-_texts = msgspec.json.Decoder(str | int)
+_name = msgspec.json.Decoder(str | int)
 _json = msgspec.json.Encoder()
 
 
 class SocketIOCodec:
-    """See `Codec`; `decode` takes a `parser.IncomingEvent`, `encoder` writes what a version has for an event.
+    """The `Codec` of one version and one namespace; it decodes `parser.IncomingEvent`, and `encoder` writes packets.
 
-    With `offsets`, messages have their place as the last argument, from which a client comes back (Socket.IO 4.6): the
-    id, and `@room` where that is not `home`, the namespace's room. `allowed` are the events that may be emitted, `*`
-    for all. The marks of commands are for answers to find their way back.
+    With `offsets`, each message has its position as the last argument, with which a client recovers (Socket.IO 4.6):
+    the message id, followed by `@room` in another room than `home`, the namespace's own. `allowed` are the events that
+    clients may emit, `*` for all. The number of a client's packet is the key of its command, after a prefix, so that
+    the answer is written as the acknowledgement of that packet.
     """
 
     def __init__(
@@ -89,22 +92,24 @@ class SocketIOCodec:
         self._max_size = max_size
 
     def decode(self, frame: Frame) -> Command:
-        """See `Codec.decode`."""
-        assert isinstance(frame, IncomingEvent)  # noqa: S101  # nobody else hands frames to a session of this gateway
-        name, mark = frame.name, _ACK + frame.id if frame.id else ""
+        """Read an event: `join` and `presence` are commands, any other is published. Raises `BadFrame`."""
+        assert isinstance(frame, IncomingEvent)  # noqa: S101  # sessions of this gateway get no other frames
+        name, key = frame.name, _ack_key(frame)
+        if frame.too_deep:
+            raise _too_deep(key)
         if name == "join":
-            return Move(_argument(frame), _JOIN + frame.id)
+            return Move(_only_name(frame), _JOIN + frame.id)
         if name == "presence":
-            return Detect(_argument(frame), key=mark)
-        reserved = name in _OURS or name in INHERITED
+            return Detect(_only_name(frame), key=key)
+        reserved = name in _RELAY_EVENTS or name in INHERITED_NAMES
         if reserved or len(str(name)) > MAX_NAME:
-            raise BadFrame("reserved_event" if reserved else "bad_event", about="event", key=mark)
+            raise BadFrame("reserved_event" if reserved else "bad_event", about="event", key=key)
         if "*" not in self._allowed and str(name) not in self._allowed:
-            raise BadFrame("event_not_allowed", about="event", key=mark)
-        return self._publish(frame, mark)
+            raise BadFrame("event_not_allowed", about="event", key=key)
+        return self._publish(frame, key)
 
     def encode(self, event: events.Event) -> Frame:
-        """See `Codec.encode`."""
+        """Write a message, an answer or an error; Socket.IO has no packets for presence changes and the like."""
         if isinstance(event, events.Message):
             return self._message(event)
         match event:
@@ -113,84 +118,90 @@ class SocketIOCodec:
             case events.Ack():
                 return self._ack(event.key, {"id": str(event.id)})
             case events.Detected():
-                told = self.encoder.event(OutgoingEvent(b'"presence"', [_json.encode(event.present)]))
-                return _together(told, self._ack(event.key, event.present))
+                detected = self.encoder.event(OutgoingEvent(b'"presence"', [_json.encode(event.present)]))
+                return _bundle(detected, self._ack(event.key, event.present))
             case events.Failure():
                 return self._failure(event)
         return NOTHING
 
     # In.
 
-    def _publish(self, call: IncomingEvent, mark: str) -> Publish:
-        if call.channel is not None:
-            return Publish(call.data, (), call.channel, mark, once=False)
+    def _publish(self, event: IncomingEvent, key: str) -> Publish:
+        if event.channel is not None:
+            return Publish(event.data, (), event.channel, key, once=False)
         attachments = b""
-        if call.attachments:
-            texts = [base64.b64encode(data).decode("ascii") for data in call.attachments]
+        if event.attachments:
+            texts = [base64.b64encode(data).decode("ascii") for data in event.attachments]
             attachments = b',"attachments":' + _json.encode(texts)
-        envelope = b'{"event":%b,"args":[%b]%b}' % (_json.encode(call.name), call.data, attachments)
+        envelope = b'{"event":%b,"args":[%b]%b}' % (_json.encode(event.name), event.data, attachments)
+        if nests_deeper(envelope):
+            raise _too_deep(key)
         if attachments and len(envelope) > self._max_size:
-            raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=mark)
-        return Publish(envelope, key=mark, once=False)
+            # The session has checked the size of the text, but attachments grow by a third in Base64.
+            raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=key)
+        return Publish(envelope, key=key, once=False)
 
     # Out.
 
     def _message(self, message: events.Message) -> Frame:
-        text, place = unseal(message.body)
-        told = _read_event(text) if b'"event"' in text else None
-        if told is None:
-            told = OutgoingEvent(b'"message"', [text])
+        envelope, message_id = unseal(message.body)
+        event = _read_event(envelope) if b'"event"' in envelope else None
+        if event is None:
+            event = OutgoingEvent(b'"message"', [envelope])
         if self._offsets:
-            told.arguments.append(self._offset(message.room, place))
-        return self.encoder.event(told)
+            event.arguments.append(self._offset(message.room, message_id))
+        return self.encoder.event(event)
 
     def _welcome(self, event: events.Welcome) -> Frame:
         if event.key.startswith(_JOIN):
             joined = {"room": event.room, "id": str(event.id)}
             acknowledged = self._ack(_ACK + event.key.removeprefix(_JOIN), joined)
-            return _together(acknowledged, self._joined(event)) if self._offsets else acknowledged
+            return _bundle(acknowledged, self._joined(event)) if self._offsets else acknowledged
         if not self._offsets:
-            return self.encoder.entered(event.peer, "")
-        # A client takes its place for recovered if it is told the same private id again.
+            return self.encoder.connect(event.peer, "")
+        # A client considers itself recovered exactly if the private id is the one that it has sent.
         if event.recovered:
-            return self.encoder.entered(event.peer, event.key)
-        entered = self.encoder.entered(event.peer, f"{event.peer}.{event.resume}.{event.id}")
-        return _together(entered, self._joined(event)) if event.key else entered
+            return self.encoder.connect(event.peer, event.key)
+        connected = self.encoder.connect(event.peer, f"{event.peer}.{event.resume}.{event.id}")
+        return _bundle(connected, self._joined(event)) if event.key else connected
 
     def _joined(self, event: events.Welcome) -> Frame:
-        """Tell a client of its new place, or it would come back to the last one from which it heard something."""
-        place = str(event.id)
-        joined = _json.encode({"room": event.room, "id": place})
+        """Write an event with the client's new position, so that it does not recover from an older one."""
+        message_id = str(event.id)
+        joined = _json.encode({"room": event.room, "id": message_id})
         return self.encoder.event(
-            OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, place.encode())])
+            OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, message_id.encode())])
         )
 
-    def _offset(self, room: str, place: bytes) -> bytes:
-        return b'"%b"' % place if room == self._home else b'"%b@%b"' % (place, room.encode("ascii"))
+    def _offset(self, room: str, message_id: bytes) -> bytes:
+        return b'"%b"' % message_id if room == self._home else b'"%b@%b"' % (message_id, room.encode("ascii"))
 
-    def _ack(self, mark: str, value: object) -> Frame:
-        number = mark.removeprefix(_ACK)
-        return self.encoder.ack(number, value) if number and number != mark else NOTHING
+    def _ack(self, key: str, value: object) -> Frame:
+        number = key.removeprefix(_ACK)
+        return self.encoder.ack(number, value) if number and number != key else NOTHING
 
     def _failure(self, failure: events.Failure) -> Frame:
-        mark = _ACK + failure.key.removeprefix(_JOIN) if failure.key.startswith(_JOIN) else failure.key
-        if failure.about == "join" and not mark:
-            return NOTHING if failure.code in RETRYABLE else self.encoder.refused(failure.code, failure.text)
+        key = _ACK + failure.key.removeprefix(_JOIN) if failure.key.startswith(_JOIN) else failure.key
+        if failure.about == "join" and not key:
+            # After a CONNECT_ERROR, a client stays away. Without one, its connection is closed, and it comes back.
+            return NOTHING if failure.code in RETRYABLE else self.encoder.connect_error(failure.code, failure.text)
         error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
-        answer = NOTHING if failure.code in RETRYABLE else self._ack(mark, {"error": error})
+        answer = NOTHING if failure.code in RETRYABLE else self._ack(key, {"error": error})
         return answer if answer.data else self.encoder.event(OutgoingEvent(b'"error"', [_json.encode(error)]))
 
 
-def _together(*frames: Frame) -> Frame:
-    said = [frame for frame in frames if frame.data]
-    return Bundle(said) if len(said) > 1 else said[0]
+def _bundle(*frames: Frame) -> Frame:
+    parts = [frame for frame in frames if frame.data]
+    return Bundle(parts) if len(parts) > 1 else parts[0]
 
 
-def _channel_if_plain(data: bytes) -> str | None:
-    """The channel of an object that is an envelope as it stands; None for everything else."""
+def _envelope_channel(data: bytes) -> str | None:
+    """Return the channel of an object that can be relayed as an envelope, and None for everything else."""
+    if nests_deeper(data):
+        return None
     try:
-        head = _plain.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+        head = _envelope.decode(data)
+    except msgspec.MsgspecError:
         return None
     if (
         head.type is UNSET
@@ -206,48 +217,64 @@ def _channel_if_plain(data: bytes) -> str | None:
     return None
 
 
-def _read_event(text: bytes) -> OutgoingEvent | None:
-    """Read an envelope of the form that events have; None for one that clients would not survive, or not understand."""
+def _read_event(envelope: bytes) -> OutgoingEvent | None:
+    """Read the event that an envelope wraps; None for any other envelope, and for events that would break a client.
+
+    Messages on the bus are within the bound on nesting, so that no parser here meets its own.
+    """
     try:
-        event = _event.decode(text)
-        if event.event in _NEVER_TOLD:
+        event = _event.decode(envelope)
+        if event.event in _NOT_DELIVERED:
             return None
         arguments = [bytes(value) for value in event.args]
         attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
         return OutgoingEvent(_json.encode(event.event), arguments, attachments)
-    except (msgspec.MsgspecError, RecursionError, ValueError, BadPacket):
+    except (msgspec.MsgspecError, ValueError, BadPacket):
         return None
 
 
-def _argument(call: IncomingEvent) -> str:
-    """The one argument of the relay's own events: a name, as text or number."""
+def _only_name(event: IncomingEvent) -> str:
+    """Return the one argument of `join` or `presence`: a name, as text or number."""
     try:
-        return str(_texts.decode(call.data))
+        return str(_name.decode(event.data))
     except msgspec.MsgspecError:
-        raise BadFrame("bad_event", f"{call.name} takes one name", about="event", key=_mark(call)) from None
+        raise BadFrame("bad_event", f"{event.name} takes one name", about="event", key=_ack_key(event)) from None
 
 
-def _mark(call: IncomingEvent) -> str:
-    return _ACK + call.id if call.id else ""
+def _ack_key(event: IncomingEvent) -> str:
+    return _ACK + event.id if event.id else ""
 
 
-def incoming_event_of(values: Sequence[bytes], number: str, attachments: Sequence[bytes]) -> IncomingEvent:
-    """Make of an event's array what a session receives; raises `BadPacket`."""
+def _too_deep(key: str) -> BadFrame:
+    return BadFrame("bad_json", f"nested more than {MAX_NESTING} levels deep as an envelope", about="event", key=key)
+
+
+def incoming_event(
+    values: Sequence[bytes], number: str, attachments: Sequence[bytes], *, too_deep: bool = False
+) -> IncomingEvent:
+    """Make the event that a session receives from the array of an EVENT packet; raises `BadPacket`."""
+    if too_deep:
+        return IncomingEvent("", values, number, too_deep=True)
     if not values:
         raise BadPacket("an event without a name")
     name, arguments = read_name(values[0]), values[1:]
-    plain = name == "message" and len(arguments) == 1 and not attachments
-    return IncomingEvent(name, arguments, number, attachments, _channel_if_plain(arguments[0]) if plain else None)
+    may_be_envelope = name == "message" and len(arguments) == 1 and not attachments
+    channel = _envelope_channel(arguments[0]) if may_be_envelope else None
+    return IncomingEvent(name, arguments, number, attachments, channel)
 
 
-def read_plain_message(data: bytes) -> IncomingEvent | None:
-    """Read a packet that is a `message` in `/` with an envelope and no more, as most are; None for all others."""
+def read_message_event(data: bytes) -> IncomingEvent | None:
+    """Read a packet that is a `message` event with an envelope in `/`; None for all other packets.
+
+    Most packets are of this form. Reading them here takes one pass of the JSON parser, where the general way takes
+    a regular expression and two passes.
+    """
     if data.startswith(_MESSAGE) and data.endswith(b"}]"):
-        # If that is one JSON object from the brace to the brace, the packet is what it looks like.
+        # If the bytes from brace to brace are one JSON object, the packet is an array of the name and this object.
         envelope = data[len(_MESSAGE) - 1 : -1]
-        channel = _channel_if_plain(envelope)
+        channel = _envelope_channel(envelope)
         if channel is not None:
             return IncomingEvent("message", (envelope,), channel=channel)
     return None

@@ -1,4 +1,4 @@
-"""How each version of Socket.IO writes what a client is told; revisions 5 and 4 of its protocol here."""
+"""Writes Socket.IO packets for clients: revisions 5 and 4 of the protocol here, version 0.9 in `v09.packets`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ _json = msgspec.json.Encoder()
 
 
 class OutgoingEvent(Struct):
-    """An event on its way to a client: its name and its arguments, each as JSON, and the attachments they stand for."""
+    """An event for clients: its name and its arguments, each as JSON, and the bytes of its attachments."""
 
     name: bytes
     arguments: list[bytes]
@@ -21,79 +21,82 @@ class OutgoingEvent(Struct):
 
 
 class PacketEncoder(Protocol):
-    """Writes the packets of one protocol version, in one namespace."""
+    """Writes the packets of one protocol version for one namespace."""
 
     def event(self, event: OutgoingEvent) -> Frame:
-        """Tell of an event."""
+        """Write an event."""
         ...
 
     def ack(self, number: str, value: object) -> Frame:
-        """Acknowledge the packet that came with this number."""
+        """Write the acknowledgement of the client's packet with this number."""
         ...
 
-    def entered(self, peer: str, private: str) -> Frame:
-        """Let the client into the namespace; `private` is the id with which it can come back, "" if it cannot."""
+    def connect(self, peer: str, private_id: str) -> Frame:
+        """Let the client into the namespace; with the `private_id` it can recover its membership, "" if it cannot."""
         ...
 
-    def refused(self, code: str, text: str) -> Frame:
-        """Do not let it in."""
+    def connect_error(self, code: str, text: str) -> Frame:
+        """Refuse to let the client into the namespace."""
         ...
 
-    def left(self) -> Frame:
-        """Put it out, and tell it not to come back."""
+    def disconnect(self) -> Frame:
+        """Remove the client from the namespace; it does not connect to it again by itself."""
         ...
 
 
 class ModernEncoder:
-    """See `PacketEncoder`; for Engine.IO, whose type of a message, 4, comes first."""
+    """Writes revision 5 (over Engine.IO 4) or 4 (over Engine.IO 3); each packet begins with Engine.IO's type, 4."""
 
     def __init__(self, revision: Revision, namespace: str) -> None:
         self._revision: Revision = revision
-        # What is not ASCII can only be refused; in revision 3 as `/` would be, which the other namespaces of a client
-        # of version 2 hear.
-        nameless = namespace == "/" or (revision == 3 and not namespace.isascii())
-        self._space = b"" if nameless else namespace.encode() + b","
-        self._event = b"42" + self._space + b"["
+        # A namespace that is not ASCII is always refused. A client of version 2 gets that refusal for `/`, which its
+        # other namespaces hear too: its payloads carry only ASCII, and a name cannot be escaped as JSON can.
+        unnamed = namespace == "/" or (revision == 3 and not namespace.isascii())
+        self._namespace = b"" if unnamed else namespace.encode() + b","
+        self._event = b"42" + self._namespace + b"["
 
     def event(self, event: OutgoingEvent) -> Frame:
-        """See `PacketEncoder.event`."""
+        """Write an EVENT packet, or a BINARY_EVENT packet and its attachments."""
         text = b",".join([event.name, *event.arguments]) + b"]"
         if not event.attachments:
             return self._text(self._event + text)
-        head = b"45%d-%b[" % (len(event.attachments), self._space)
+        head = b"45%d-%b[" % (len(event.attachments), self._namespace)
         binary = [attachment(data, self._revision) for data in event.attachments]
         return Bundle([self._text(head + text), *binary])
 
     def ack(self, number: str, value: object) -> Frame:
-        """See `PacketEncoder.ack`."""
-        return self._text(b"43%b%b[%b]" % (self._space, number.encode("ascii"), _json.encode(value)))
+        """Write an ACK packet."""
+        return self._text(b"43%b%b[%b]" % (self._namespace, number.encode("ascii"), _json.encode(value)))
 
-    def entered(self, peer: str, private: str) -> Frame:
-        """See `PacketEncoder.entered`; older clients are told no ids, and take that of the connection for theirs."""
+    def connect(self, peer: str, private_id: str) -> Frame:
+        """Write a CONNECT packet; in revision 4 it has no ids, and clients use the id of their connection."""
         if self._revision == 3:
-            return Frame(b"40" + self._space)
-        fields: Mapping[str, str] = {"sid": peer, "pid": private} if private else {"sid": peer}
-        return Frame(b"40" + self._space + _json.encode(fields))
+            return Frame(b"40" + self._namespace)
+        fields: Mapping[str, str] = {"sid": peer, "pid": private_id} if private_id else {"sid": peer}
+        return Frame(b"40" + self._namespace + _json.encode(fields))
 
-    def refused(self, code: str, text: str) -> Frame:
-        """See `PacketEncoder.refused`."""
+    def connect_error(self, code: str, text: str) -> Frame:
+        """Write a CONNECT_ERROR packet; in revision 4 it is the ERROR packet, whose data is the text alone."""
         if self._revision == 3:
-            return Frame(b"44" + self._space + _json.encode(text))
-        refusal: dict[str, Any] = {"message": text}
-        if code != "bad_namespace":  # of that, the reference implementation says no more
-            refusal["data"] = {"code": code, "text": text}
-        return Frame(b"44" + self._space + _json.encode(refusal))
+            return Frame(b"44" + self._namespace + _json.encode(text))
+        error: dict[str, Any] = {"message": text}
+        if code != "bad_namespace":  # the reference implementation sends no `data` for this one
+            error["data"] = {"code": code, "text": text}
+        return Frame(b"44" + self._namespace + _json.encode(error))
 
-    def left(self) -> Frame:
-        """See `PacketEncoder.left`."""
-        return Frame(b"41" + self._space)
+    def disconnect(self) -> Frame:
+        """Write a DISCONNECT packet."""
+        return Frame(b"41" + self._namespace)
 
     def _text(self, text: bytes) -> Frame:
         return Frame(text if self._revision == 4 or text.isascii() else escaped(text))
 
 
 def escaped(json: bytes) -> bytes:
-    """Return JSON that is ASCII; older clients disagree on how long polling carries, and counts, anything else."""
+    r"""Return the JSON as ASCII, other characters as `\u` escapes.
+
+    Clients of versions 0.9, 1 and 2 disagree on how polling encodes and counts characters that are not ASCII.
+    """
     text = json.decode().encode("utf-16-be")
     units = [text[at] << 8 | text[at + 1] for at in range(0, len(text), 2)]
     return "".join([chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in units]).encode("ascii")

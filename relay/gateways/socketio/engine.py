@@ -1,308 +1,381 @@
-"""Engine.IO sessions: one client over long polling, a WebSocket, or first the one and then the other."""
+"""Engine.IO sessions: one client over long polling, over a WebSocket, or over the one and then the other.
+
+Who holds whom, while a session lives: `EngineSessions` and the server's connection hold the session, the session holds
+its handler, and the handler holds the session. `EngineSession.disconnected` lets the handler and the transport go, so
+that reference counting alone frees a session that has ended.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from relay.gateways.base.join_request import PauseReading
+from relay.gateways.base.websocket import Opening
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing, Payload
 from relay.gateways.socketio.polling import Polling
 from relay.model.codec import Batch, Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
-from relay.rooms.connection import Connection
+from relay.rooms.connection import Connection, Receiver
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.socketio")
 
-LARGEST: Final = 16
-"""So many times the largest message may come at once: in one payload, or with all its attachments."""
+_PAYLOAD_MESSAGES: Final = 16
+"""A payload, or a message with all its attachments, may be this many times as large as the largest message."""
 
-_LEFT: Final = frozenset({1000, 1001})
-"""Close codes by which a page leaves; a library that only drops its connection, to come back, says 1005."""
+_LEAVING: Final = frozenset({1000, 1001})
+"""Close codes of a page that leaves. A library that drops its connection to come back closes without a code (1005)."""
 
-_LAST_WORDS: Final = 5.0
-"""Seconds in which a client that polls may learn how its session ended."""
+_FINAL_PAYLOAD_SECONDS: Final = 5.0
+"""How long the final payload of a session waits for the client's next poll."""
 
-_PROBED: Final = Frame(b"3probe")
+_SHORTEST_WAIT: Final = 0.01
 
 
 class EngineHandler(Protocol):
-    """Whoever the messages of an Engine.IO session are for."""
+    """Handles the messages of one Engine.IO session: the client as Socket.IO knows it."""
 
     async def opened(self) -> None:
-        """The session has begun: greet the client."""
+        """Greet the client; called once, when the session begins."""
         ...
 
     def message(self, data: bytes, *, binary: bool) -> None:
-        """A message came; raises `BadPacket`, with which the session ends."""
+        """Handle a message; raises `BadPacket`, which ends the session."""
         ...
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
-        """See `Client.close_gracefully`."""
+        """Close the session: after what the client has sent is served, or `now`."""
         ...
 
     def disconnected(self, *, goodbye: bool) -> None:
-        """The session has ended, called once; with a `goodbye` the client does not want to come back."""
+        """End the client's memberships; called once. After a `goodbye` the client does not want to come back."""
         ...
 
 
+class PendingUpgrade(Protocol):
+    """A WebSocket on which the client has begun to upgrade a session."""
+
+    def abandon(self) -> None:
+        """Close the WebSocket; the session goes on polling, or has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionProfile:
+    """What the handshake decides about a session.
+
+    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames.
+    """
+
+    framing: Framing
+    make_handler: Callable[["EngineSession"], EngineHandler]
+    text_only: bool = False
+
+
 class EngineSessions:
-    """The sessions of one worker, by their ids, which nobody can guess."""
+    """The Engine.IO sessions of one worker by their ids, which are random and secret.
+
+    Made once for each worker. `max_payload` is in bytes, `heartbeat_timeout` in seconds.
+    """
 
     def __init__(self, worker: Worker) -> None:
         settings = worker.settings
         self.worker = worker
         self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
-        self.patience = settings.ping_interval + settings.ping_timeout
-        self.largest = LARGEST * settings.max_message
-        self._engines: dict[str, EngineSession] = {}
-        self._last_words: dict[str, Payload] = {}
+        self.heartbeat_timeout = settings.ping_interval + settings.ping_timeout
+        self.max_payload = _PAYLOAD_MESSAGES * settings.max_message
+        self._sessions: dict[str, EngineSession] = {}
+        self._final_payloads: dict[str, Payload] = {}
 
     def get(self, sid: str) -> "EngineSession | None":
-        """The session with this id, if it is here."""
-        return self._engines.get(sid)
+        """Return the session with this id, if it is on this worker."""
+        return self._sessions.get(sid)
 
-    def add(self, engine: "EngineSession") -> None:
-        """A session has begun."""
-        self._engines[engine.sid] = engine
-        self.keepalive.add(engine)
-        self.worker.register(engine)
+    def begin(self, profile: SessionProfile, address: str, *, sid: str = "") -> "EngineSession":
+        """Begin a session that polls; `address` is the client's, and was counted."""
+        return EngineSession(self, profile, address, sid=sid)
 
-    def remove(self, engine: "EngineSession") -> None:
-        """The end of `add`."""
-        del self._engines[engine.sid]
-        self.keepalive.remove(engine)
-        self.worker.unregister(engine)
-        self.worker.addresses.release(engine.address)
+    def opening(self, profile: SessionProfile, address: str) -> Opening:
+        """Return what begins a session on a WebSocket, for `gateways.base.websocket.serve`."""
 
-    def leave_behind(self, sid: str, payload: Payload) -> None:
-        """Keep what is left for a client that is between two polls, for a while."""
-        self._last_words[sid] = payload
-        asyncio.get_running_loop().call_later(_LAST_WORDS, self._last_words.pop, sid, None)
+        def begin(connection: Connection, pause_reading: PauseReading) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+            session = EngineSession(self, profile, address, socket=(connection, pause_reading))
+            return session, session.open()
 
-    def last_words(self, sid: str) -> Payload | None:
-        """What was left for the next poll of a session that has ended."""
-        return self._last_words.pop(sid, None)
+        return begin
+
+    def add(self, session: "EngineSession") -> None:
+        """Register a session that begins."""
+        self._sessions[session.sid] = session
+        self.worker.register(session)
+
+    def remove(self, session: "EngineSession") -> None:
+        """Forget a session that has ended, and release its address."""
+        del self._sessions[session.sid]
+        self.keepalive.remove(session)
+        self.worker.unregister(session)
+        self.worker.addresses.release(session.address)
+
+    def keep_final_payload(self, sid: str, payload: Payload) -> None:
+        """Keep the end of a session for a client that is between two polls, for a few seconds."""
+        self._final_payloads[sid] = payload
+        asyncio.get_running_loop().call_later(_FINAL_PAYLOAD_SECONDS, self._final_payloads.pop, sid, None)
+
+    def take_final_payload(self, sid: str) -> Payload | None:
+        """Return the final payload of a session that has ended, once."""
+        return self._final_payloads.pop(sid, None)
 
 
 class EngineSession:
-    """One session: a `Client` of the worker, a `Receiver` of its WebSocket, and `Pinged`.
+    """One session: a `Client` of the worker, the `Receiver` of its WebSocket, and `Pinged`.
 
-    `connection` is where frames go, and changes with the transport. A client that `wants_text` gets no binary frames.
+    Frames go to `connection`, which an upgrade replaces. `polling` is the same connection while the client polls, and
+    None once it has a WebSocket.
     """
 
     __slots__ = (
         "_clock",
-        "_engines",
-        "_heard",
-        "_holding",
-        "_listener",
-        "_over",
+        "_ended",
+        "_framing",
+        "_handler",
+        "_last_heard",
         "_pause_reading",
-        "_read_on",
-        "_wants_text",
+        "_paused",
+        "_resumed",
+        "_sessions",
+        "_silence_timer",
+        "_text_only",
         "address",
         "connection",
-        "framing",
         "keepalive_slot",
+        "polling",
         "sid",
         "upgrade",
     )  # fmt: skip
 
     def __init__(
         self,
-        engines: EngineSessions,
-        framing: Framing,
-        *,
+        sessions: EngineSessions,
+        profile: SessionProfile,
         address: str,
-        wants_text: bool,
-        listener: Callable[["EngineSession"], EngineHandler],
+        *,
         socket: tuple[Connection, PauseReading] | None = None,
         sid: str = "",
     ) -> None:
-        self._engines = engines
-        self._wants_text = wants_text
-        self._holding = 0
-        self._clock = engines.worker.clock
-        self._heard: float = self._clock()
-        self._over = False
-        self._read_on: asyncio.Event | None = None
-        self.sid = sid or engines.worker.random.resume_key()
-        self.framing = framing
+        worker = sessions.worker
+        self._sessions = sessions
+        self._framing = profile.framing
+        self._text_only = profile.text_only
+        self._paused = 0
+        self._clock = worker.clock
+        self._last_heard: float = self._clock()
+        self._ended = False
+        self._resumed: asyncio.Event | None = None
+        self._silence_timer: asyncio.TimerHandle | None = None
+        self.sid = sid or worker.random.resume_key()
         self.address = address
-        self.upgrade: Upgrade | None = None
+        self.upgrade: PendingUpgrade | None = None
         self.keepalive_slot = 0
-        worker = engines.worker
         self.connection: Connection
-        self._pause_reading: PauseReading | None
+        self.polling: Polling | None = None
+        self._pause_reading: PauseReading | None = None
         if socket is None:
-            self.connection = Polling(
-                framing, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._polling_closed
+            self.connection = self.polling = Polling(
+                profile.framing, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._closed
             )
-            self._pause_reading = None
         else:
-            self.connection, self._pause_reading = self._socket(socket[0]), socket[1]
-        self._listener = listener(self)
-        engines.add(self)
+            self.connection, self._pause_reading = self._over_socket(socket[0]), socket[1]
+        self._handler: EngineHandler | None = profile.make_handler(self)
+        sessions.add(self)
+        self._start_heartbeat()
 
     @property
     def worker(self) -> Worker:
         """The worker that this session is on."""
-        return self._engines.worker
+        return self._sessions.worker
 
     @property
-    def largest(self) -> int:
-        """Bytes that may come at once."""
-        return self._engines.largest
+    def max_payload(self) -> int:
+        """Bytes that a client may send at once."""
+        return self._sessions.max_payload
 
     @property
     def closing(self) -> bool:
-        """Whether the relay is ending the session."""
+        """Whether the relay is closing the session."""
         return self.connection.reason is not None
 
-    @property
-    def polls(self) -> bool:
-        """Whether the client polls, so far."""
-        return isinstance(self.connection, Polling)
-
     async def open(self) -> None:
-        """Have the client greeted."""
-        await self._listener.opened()
+        """Greet the client."""
+        if self._handler is not None:
+            await self._handler.opened()
 
     def pause_reading(self, *, paused: bool) -> None:
-        """Read no further from the client until everybody who paused says so: it is one connection for several."""
-        self._holding += 1 if paused else -1
+        """Pause reading from the client until each caller that paused it has resumed it.
+
+        The namespaces of a client share its connection, and each of them may pause it.
+        """
+        self._paused += 1 if paused else -1
         if self._pause_reading is not None:
-            self._pause_reading(paused=self._holding > 0)
-        elif not self._holding and self._read_on is not None:
-            self._read_on.set()
+            self._pause_reading(paused=self._paused > 0)
+        elif not self._paused and self._resumed is not None:
+            self._resumed.set()
 
     # Polling.
 
-    def post(self, packets: Sequence[EnginePacket]) -> None:
-        """Take what a client posted; a bad packet ends the session, and is raised."""
-        self._heard = self._clock()
-        for packet in packets:
-            if self._over or self.closing:
-                return
-            try:
-                self._take(packet)
-            except BadPacket as error:
-                self._broken(error)
-                raise
+    def read_payload(self, body: bytes, *, binary: bool) -> None:
+        """Handle the packets that a client posted; a bad packet closes the session, and is raised."""
+        self._last_heard = self._clock()
+        try:
+            for packet in self._framing.read_payload(body, binary=binary):
+                if self._ended or self.closing:
+                    return
+                self._handle(packet)
+        except BadPacket:
+            self.connection.close(BAD_PACKET)
+            raise
 
-    async def taken(self) -> None:
-        """Return when more may be posted."""
-        if self._holding and not self._over:
-            self._read_on = asyncio.Event()
-            await self._read_on.wait()
+    async def until_resumed(self) -> None:
+        """Wait while reading is paused: the answer to a post is what makes a client send more."""
+        if self._paused and not self._ended:
+            self._resumed = asyncio.Event()
+            await self._resumed.wait()
 
-    def drop(self, polling: Connection) -> None:
-        """A request of the client was broken off: it is gone, unless it has gone on to a WebSocket."""
-        if self.connection is polling:
+    def request_aborted(self, polling: Polling) -> None:
+        """End the session, as the client has dropped a request, unless it has upgraded to a WebSocket since."""
+        if self.polling is polling:
             self.disconnected(1006, None)
 
     # Receiver.
 
     def received(self, frame: Frame) -> None:
-        """See `Receiver.received`."""
-        self._heard = self._clock()
+        """Handle one WebSocket message: one packet."""
+        if self._ended:
+            return
+        self._last_heard = self._clock()
         try:
-            self._take(self.framing.read(frame))
+            self._handle(self._framing.read(frame))
         except BadPacket as error:
-            self._broken(error)
+            log.debug("closed a Socket.IO connection after a bad packet: %s", error)
+            self.worker.metrics.errors.labels("bad_packet").inc()
+            self.connection.close(BAD_PACKET)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.disconnected`."""
-        if self._over:
+        """End the session: forget it, release the transport, and tell the handler; later calls do nothing."""
+        if self._ended:
             return
-        self._over = True
-        ours = self.connection.reason is not None
-        if not ours:
+        self._ended = True
+        closed_by_relay = self.closing or relay_closed is not None
+        if not self.closing:
             reason = relay_closed or ("client" if code in GOODBYE_CODES else "lost")
             self.worker.metrics.closed.labels(reason).inc()
-        if self._read_on is not None:
-            self._read_on.set()
-        self._engines.remove(self)
+        if self._resumed is not None:
+            self._resumed.set()
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+        self._sessions.remove(self)
         if self.upgrade is not None:
-            self.upgrade.give_up()
-        if isinstance(self.connection, Polling):
-            self.connection.release()
-        self._listener.disconnected(goodbye=not ours and relay_closed is None and code in _LEFT)
+            self.upgrade.abandon()
+        if self.polling is not None:
+            self.polling.release_poll()
+            self.polling.end()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.disconnected(goodbye=not closed_by_relay and code in _LEAVING)
 
     # Client.
 
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
-        """See `Client.close_gracefully`."""
-        self._listener.close_gracefully(reason, now=now)
+        """Have the handler close the session."""
+        if self._handler is not None:
+            self._handler.close_gracefully(reason, now=now)
 
-    # Pinged.
+    # Heartbeat. In Engine.IO 4 and Socket.IO 0.9 the server pings. In Engine.IO 3 the client does, and the server only
+    # checks that it does. There are no WebSocket pings beside them, see `Wire.attach`.
+
+    def _start_heartbeat(self) -> None:
+        if self._framing.control.ping is not None:
+            self._sessions.keepalive.add(self)
+        else:
+            self._check_silence_in(self._sessions.heartbeat_timeout)
 
     def ping(self) -> None:
-        """See `Pinged.ping`."""
-        ping = self.framing.wording.ping
-        if ping is not None:
-            self._heard = 0.0
-            self.connection.write(ping)
-        else:
-            self.check()
+        """Send a ping; any packet of the client answers it."""
+        if self._framing.control.ping is not None:
+            self._last_heard = 0.0
+            self.connection.write(self._framing.control.ping)
 
     def check(self) -> None:
-        """See `Pinged.check`; a client whose messages we do not read is not to blame."""
-        late = self.framing.wording.ping is None and self._clock() - self._heard > self._engines.patience
-        if (late or not self._heard) and not self._holding:
-            self.connection.close(PONG_TIMEOUT)
+        """Close the session if the client has sent nothing since the ping, unless the relay has paused reading."""
+        if not self._last_heard and not self._paused:
+            self._time_out()
+
+    def _check_silence(self) -> None:
+        """Close the session of a client that should have pinged, or look again when it must have."""
+        timeout = self._sessions.heartbeat_timeout
+        remaining = self._last_heard + timeout - self._clock()
+        if remaining > 0:
+            self._check_silence_in(remaining)
+        elif self._paused:
+            self._check_silence_in(timeout)
+        else:
+            self._time_out()
+
+    def _check_silence_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._silence_timer = loop.call_later(max(_SHORTEST_WAIT, seconds), self._check_silence)
+
+    def _time_out(self) -> None:
+        self.connection.close(PONG_TIMEOUT)
+        if self.polling is None:
+            # A dead connection tells of its end only when it is dropped, a second later.
+            self.disconnected(PONG_TIMEOUT.code, PONG_TIMEOUT.name)
 
     # Upgrading.
 
     def upgraded(self, connection: Connection, pause_reading: PauseReading) -> None:
-        """Go on over a WebSocket: what polling has not taken goes there, ahead of all that follows."""
-        polling = self.connection
+        """Go on over a WebSocket: frames that no poll has taken go there first, so that the order is kept."""
+        polling, self.polling = self.polling, None
         self.upgrade = None
-        self.connection, self._pause_reading = self._socket(connection), pause_reading
-        if isinstance(polling, Polling):
+        self.connection, self._pause_reading = self._over_socket(connection), pause_reading
+        if polling is not None:
             for frame in polling.end():
                 self.connection.write(frame)
-        if self._holding:
+        if self._paused:
             pause_reading(paused=True)
-        if self._read_on is not None:
-            self._read_on.set()
+        if self._resumed is not None:
+            self._resumed.set()
 
-    def _socket(self, connection: Connection) -> Connection:
-        return TextConnection(connection, self.framing) if self._wants_text else connection
+    def _over_socket(self, connection: Connection) -> Connection:
+        return TextConnection(connection, self._framing) if self._text_only else connection
 
     # Within.
 
-    def _take(self, packet: EnginePacket) -> None:
+    def _handle(self, packet: EnginePacket) -> None:
         if packet.kind == MESSAGE:
-            self._listener.message(packet.data, binary=packet.binary)
+            if self._handler is not None:
+                self._handler.message(packet.data, binary=packet.binary)
         elif packet.kind == PING:
-            if self.framing.wording.ping is not None:
+            if self._framing.control.ping is not None:
                 raise BadPacket("a ping, which only the server sends in this revision")
             self.connection.write(Frame(b"3" + packet.data))
         elif packet.kind == CLOSE:
-            if isinstance(self.connection, Polling):
+            if self.polling is not None:
                 self.disconnected(1005, None)
             else:
                 self.connection.close(NORMAL)
 
-    def _broken(self, error: BadPacket) -> None:
-        log.debug("a session ends: %s", error)
-        self.worker.metrics.errors.labels("bad_packet").inc()
-        self.connection.close(BAD_PACKET)
-
-    def _polling_closed(self, reason: CloseReason, left: Payload | None) -> None:
-        if self._over or not self.polls:
-            return
-        if left is not None:
-            self._engines.leave_behind(self.sid, left)
-        self.disconnected(1000, reason.name)
+    def _closed(self, reason: CloseReason, final: Payload | None) -> None:
+        """End the session after the relay has closed polling; the final payload waits for the next poll."""
+        if final is not None:
+            self._sessions.keep_final_payload(self.sid, final)
+        self.disconnected(NORMAL.code, reason.name)
 
 
 class TextConnection:
-    """A `Connection` for a client that takes no binary frames."""
+    """A `Connection` over a WebSocket for a client that cannot read binary frames."""
 
     def __init__(self, inner: Connection, framing: Framing) -> None:
         self._inner = inner
@@ -310,7 +383,7 @@ class TextConnection:
 
     @property
     def reason(self) -> CloseReason | None:
-        """See `Connection`."""
+        """Why the relay closes the connection; None while it does not."""
         return self._inner.reason
 
     @reason.setter
@@ -318,80 +391,15 @@ class TextConnection:
         self._inner.reason = reason
 
     def write(self, frame: Frame) -> None:
-        """See `Connection.write`."""
+        """Write each part of the frame as text."""
         for part in frame.parts:
             self._inner.write(self._framing.as_text(part))
 
     def write_batch(self, batch: Batch) -> None:
-        """See `Connection.write_batch`."""
+        """Write the frames one by one."""
         for frame in batch.frames:
             self.write(frame)
 
     def close(self, reason: CloseReason) -> None:
-        """See `Connection.close`."""
+        """Close the connection."""
         self._inner.close(reason)
-
-
-class Upgrade:
-    """A WebSocket that is to take the place of polling: a `Receiver` that hands on what comes once it has.
-
-    The client probes it; then polls are answered at once, so that none is open when the client says that it has
-    stopped polling. From then on all goes over the WebSocket.
-    """
-
-    __slots__ = ("_connection", "_engine", "_pause_reading", "_timers", "_upgraded")
-
-    _RELEASE_EVERY: Final = 0.1
-
-    def __init__(self, engine: EngineSession, connection: Connection, pause_reading: PauseReading) -> None:
-        self._engine = engine
-        self._connection = connection
-        self._pause_reading = pause_reading
-        self._upgraded = False
-        loop = asyncio.get_running_loop()
-        self._timers = {"end": loop.call_later(engine.worker.settings.handshake_timeout, self.give_up)}
-        engine.upgrade = self
-
-    async def begin(self) -> None:
-        """Nothing is to be said before the client probes."""
-
-    def received(self, frame: Frame) -> None:
-        """See `Receiver.received`."""
-        if self._upgraded:
-            self._engine.received(frame)
-        elif frame.is_text and frame.data == b"2probe":
-            self._connection.write(_PROBED)
-            if "release" not in self._timers:
-                self._release()
-        elif frame.is_text and frame.data == b"5" and self._engine.upgrade is self and not self._engine.closing:
-            self._stop()
-            self._upgraded = True
-            self._engine.upgraded(self._connection, self._pause_reading)
-        else:
-            self._connection.close(BAD_PACKET)
-
-    def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """See `Receiver.disconnected`; until then, the session goes on polling."""
-        if self._upgraded:
-            self._engine.disconnected(code, relay_closed)
-        else:
-            self._stop()
-
-    def give_up(self) -> None:
-        """The client took too long, or the session has ended."""
-        self._stop()
-        if not self._upgraded:
-            self._connection.close(NORMAL)
-
-    def _release(self) -> None:
-        polling = self._engine.connection
-        if isinstance(polling, Polling):
-            polling.release()
-        loop = asyncio.get_running_loop()
-        self._timers["release"] = loop.call_later(self._RELEASE_EVERY, self._release)
-
-    def _stop(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        if self._engine.upgrade is self:
-            self._engine.upgrade = None

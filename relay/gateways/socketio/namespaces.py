@@ -1,8 +1,8 @@
-"""The namespaces of one client, each a session of its own over the one connection that they share."""
+"""The namespaces of one client: each has a session of its own, and all of them share the client's connection."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from relay.config import Settings
@@ -29,17 +29,17 @@ from relay.rooms.worker import Worker
 
 _ROOMS: Final = "/rooms/"
 
-_OF_ONE_NAMESPACE: Final = frozenset({REPLACED.code, ROOM_FULL.code, PEER_TAKEN.code, BAD_REQUEST.code})
-"""Why a client is put out of a namespace, or not let in, and keeps its connection."""
+_NAMESPACE_ONLY: Final = frozenset({REPLACED.code, ROOM_FULL.code, PEER_TAKEN.code, BAD_REQUEST.code})
+"""Reasons that close one namespace, and leave the client its connection and its other namespaces."""
 
-JoinRequestFor = Callable[[str], JoinRequest]
-"""Says how a client comes into a room."""
+MakeJoinRequest = Callable[[str], JoinRequest]
+"""Makes the request to join a room."""
 
 
 class ProtocolVersion:
-    """What is spoken with the clients of one version, by namespace; `name` is that of the version.
+    """What all clients of one protocol version share: its name, its encoders, and a codec for each namespace.
 
-    With `offsets`, clients can come back to their place.
+    With `offsets`, messages carry their position, and clients can recover their membership.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class ProtocolVersion:
         self.encoder = encoder
         self._settings = settings
         self._name = name
-        # Of names that may be entered alone, as any other may be as long as a message.
-        self.codec = lru_cache(maxsize=1024)(self._codec)
+        # Only for namespaces that clients may enter, whose names are short. Others may be as long as a message.
+        self.codec = lru_cache(maxsize=1024)(self._make_codec)
 
-    def _codec(self, namespace: str) -> SocketIOCodec:
+    def _make_codec(self, namespace: str) -> SocketIOCodec:
         return SocketIOCodec(
             self.encoder(namespace),
             self._name + namespace,
-            home=home_of(namespace, self._settings),
+            home=room_of(namespace, self._settings),
             offsets=self.offsets,
             allowed=self._settings.socketio_events,
             max_size=self._settings.max_message,
@@ -64,85 +64,111 @@ class ProtocolVersion:
 
 
 class SharedConnection(Protocol):
-    """What carries the namespaces of a client; its `connection` may change."""
+    """What the namespaces of a client need of its session; an upgrade replaces `connection`."""
 
     connection: Connection
 
     @property
     def worker(self) -> Worker:
-        """The worker that it is on."""
+        """The worker that the client is on."""
         ...
 
     def pause_reading(self, *, paused: bool) -> None:
-        """Read no further until everybody who paused says so."""
+        """Pause reading until each caller that paused it has resumed it."""
         ...
 
 
-class Namespaces:
-    """The namespaces that a client is in. `room` is the one that its handshake asks for as the scope of `/`, if any."""
+class _Entered(NamedTuple):
+    """A namespace that the client is in, or is about to enter."""
 
-    __slots__ = ("_bucket", "_namespaces", "_room", "_shared", "_version")
+    connection: "NamespaceConnection"
+    session: Session
+
+
+class Namespaces:
+    """The namespaces of one client; `room` replaces the default room as the room of `/`.
+
+    Only `_entered` holds the sessions, and each session holds its connection, which holds this object. Removing an
+    entry therefore is all it takes to free a session that is done.
+    """
+
+    __slots__ = ("_bucket", "_entered", "_room", "_shared", "_version")
 
     def __init__(self, shared: SharedConnection, room: str | None, version: ProtocolVersion) -> None:
         self._shared = shared
         self._room = room
         self._version = version
         self._bucket: TokenBucket | None = None
-        self._namespaces: dict[str, Namespace] = {}
+        self._entered: dict[str, _Entered] = {}
 
-    def get(self, name: str) -> "Namespace | None":
-        """The namespace, if the client is in it or on the way in."""
-        return self._namespaces.get(name)
+    def session(self, name: str) -> Session | None:
+        """Return the session of a namespace that the client is in, or is about to enter."""
+        entered = self._entered.get(name)
+        return None if entered is None else entered.session
 
-    def enter(self, name: str, join_request_for: JoinRequestFor) -> None:
-        """Let the client in, or tell it why not."""
+    def enter(self, name: str, make_join_request: MakeJoinRequest) -> None:
+        """Begin a session for a namespace, or send the client the error."""
         worker = self._shared.worker
         bucket = self._shared_bucket()
         try:
             if not bucket.take():
                 raise Refused("too_fast")
             room = self._room_of(name)
-            if len(self._namespaces) >= worker.settings.rooms_per_connection:
+            if len(self._entered) >= worker.settings.rooms_per_connection:
                 raise Refused("too_many_rooms")
         except Refused as error:
             worker.metrics.errors.labels(error.code).inc()
-            self._shared.connection.write(self._version.encoder(name).refused(error.code, error.text))
+            self._shared.connection.write(self._version.encoder(name).connect_error(error.code, error.text))
             if bucket.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
-        space = self._namespaces[name] = Namespace(self, self._shared, name, self._version.codec(name), bucket)
-        worker.spawn(space.session.enter(partial(join_request_for, room)))
+        codec = self._version.codec(name)
+        connection = NamespaceConnection(self, self._shared, name, codec)
+        session = Session(
+            connection,
+            worker,
+            CodecPair(codec, codec),
+            address=None,
+            pause_reading=connection.pause_reading,
+            bucket=bucket,
+        )
+        self._entered[name] = _Entered(connection, session)
+        worker.spawn(session.enter(partial(make_join_request, room)))
 
     def leave(self, name: str) -> None:
-        """The client has left a namespace, and keeps its connection."""
-        space = self._namespaces.pop(name)
-        space.pause_reading(paused=False)
-        space.session.disconnected(NORMAL.code, None)
+        """End the session of a namespace at the client's wish; the connection stays."""
+        connection, session = self._entered.pop(name)
+        connection.pause_reading(paused=False)
+        session.disconnected(NORMAL.code, None)
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
-        """See `Client.close_gracefully`."""
-        if not self._namespaces:
+        """Have each session close when it has served what the client sent, or `now`; the last one closes the rest."""
+        if not self._entered:
             self._shared.connection.close(reason)
-        for space in list(self._namespaces.values()):
-            space.session.close_gracefully(reason, now=now)
+        for entered in list(self._entered.values()):
+            entered.session.close_gracefully(reason, now=now)
 
     def disconnected(self, *, goodbye: bool) -> None:
-        """The connection has ended."""
-        namespaces, self._namespaces = self._namespaces, {}
-        for space in namespaces.values():
-            space.session.disconnected(NORMAL.code if goodbye else 1006, None)
+        """End all sessions, as the connection has ended."""
+        ended, self._entered = self._entered, {}
+        for entered in ended.values():
+            entered.session.disconnected(NORMAL.code if goodbye else 1006, None)
 
-    def put_out(self, space: "Namespace", reason: CloseReason) -> None:
-        """The relay closes a namespace: it alone, where that is what the reason means, or the connection."""
-        if reason.code in _OF_ONE_NAMESPACE:
-            if self._namespaces.get(space.name) is space:
-                del self._namespaces[space.name]
-            space.session.disconnected(reason.code, reason.name)
-        elif reason is not GOING_AWAY or all(other.reason is not None for other in self._namespaces.values()):
+    def closed(self, connection: "NamespaceConnection", reason: CloseReason) -> None:
+        """End the session of a namespace that the relay has closed, and the shared connection if the reason says so.
+
+        A worker that stops lets each namespace finish. The last of them closes the shared connection.
+        """
+        if reason.code in _NAMESPACE_ONLY:
+            entered = self._entered.get(connection.name)
+            if entered is not None and entered.connection is connection:
+                del self._entered[connection.name]
+                entered.session.disconnected(reason.code, reason.name)
+        elif reason is not GOING_AWAY or all(one.connection.reason is not None for one in self._entered.values()):
             self._shared.connection.close(reason)
 
     def _shared_bucket(self) -> TokenBucket:
-        """What limits the client, in all its namespaces together: how often it goes in, and its messages."""
+        """Return what limits the client's rate, over all its namespaces: of messages, and of entering."""
         if self._bucket is None:
             settings = self._shared.worker.settings
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._shared.worker.clock)
@@ -151,56 +177,50 @@ class Namespaces:
     def _room_of(self, name: str) -> str:
         if name == "/" and self._room is not None:
             return check_room(self._room)
-        return check_room(home_of(name, self._shared.worker.settings))
+        return check_room(room_of(name, self._shared.worker.settings))
 
 
-class Namespace:
-    """A client in one namespace: the `Connection` of its session."""
+class NamespaceConnection:
+    """The `Connection` of one namespace's session: writes to the shared connection while the namespace is open."""
 
-    __slots__ = ("_codec", "_held_back", "_namespaces", "_shared", "name", "reason", "session")
+    __slots__ = ("_codec", "_namespaces", "_paused", "_shared", "name", "reason")
 
-    def __init__(
-        self, namespaces: Namespaces, shared: SharedConnection, name: str, codec: SocketIOCodec, bucket: TokenBucket
-    ) -> None:
+    def __init__(self, namespaces: Namespaces, shared: SharedConnection, name: str, codec: SocketIOCodec) -> None:
         self._namespaces = namespaces
         self._shared = shared
         self._codec = codec
-        self._held_back = False
+        self._paused = False
         self.name = name
         self.reason: CloseReason | None = None
-        codecs = CodecPair(codec, codec)
-        self.session = Session(
-            self, shared.worker, codecs, address=None, pause_reading=self.pause_reading, bucket=bucket
-        )
 
     def write(self, frame: Frame) -> None:
-        """See `Connection.write`."""
+        """Write a frame, but not an empty one (`codec.NOTHING`)."""
         if self.reason is None and frame.data:
             self._shared.connection.write(frame)
 
     def write_batch(self, batch: Batch) -> None:
-        """See `Connection.write_batch`."""
+        """Write several frames at once."""
         if self.reason is None:
             self._shared.connection.write_batch(batch)
 
     def close(self, reason: CloseReason) -> None:
-        """See `Connection.close`."""
+        """Close the namespace; only a replaced one gets a DISCONNECT packet, which keeps the client from returning."""
         if self.reason is None:
             if reason is REPLACED:
-                self.write(self._codec.encoder.left())
+                self.write(self._codec.encoder.disconnect())
             self.reason = reason
             self.pause_reading(paused=False)
-            self._namespaces.put_out(self, reason)
+            self._namespaces.closed(self, reason)
 
     def pause_reading(self, *, paused: bool) -> None:
-        """See `PauseReading`."""
-        if paused is not self._held_back:
-            self._held_back = paused
+        """Pause reading from the shared connection, or resume it; the second call of a kind does nothing."""
+        if paused is not self._paused:
+            self._paused = paused
             self._shared.pause_reading(paused=paused)
 
 
-def home_of(namespace: str, settings: Settings) -> str:
-    """The room that a namespace stands for, if it is one; raises `Refused`."""
+def room_of(namespace: str, settings: Settings) -> str:
+    """Return the room that a namespace stands for: `/` the default room, `/rooms/NAME` that room; raises `Refused`."""
     if namespace == "/":
         return settings.default_room
     if not namespace.startswith(_ROOMS):

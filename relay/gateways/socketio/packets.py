@@ -1,7 +1,11 @@
 """Engine.IO packets, and the payloads in which long polling carries several; revisions 4 and 3 of the protocol.
 
-A packet is a digit for its type, then its data. Over WebSocket each is a message of its own. What goes out is a
-`codec.Frame` that begins with the digit already, as it would stand in a WebSocket message.
+A packet is one digit, its type, and then its data. Over a WebSocket, each packet is one message. An outgoing packet is
+a `codec.Frame` that already begins with its digit, as in a WebSocket message.
+
+Revision 4 (Socket.IO 3 and newer) joins the packets of a payload with U+001E. Revision 3 (Socket.IO 1 and 2) writes a
+length before each packet, as text or in a binary form. Both write binary data as Base64 where they need text.
+Source: https://github.com/socketio/engine.io-protocol, whose branch `v3` has revision 3.
 """
 
 import base64
@@ -13,28 +17,32 @@ from typing import Final, Literal, NamedTuple, Protocol
 from relay.model.codec import Frame
 
 Revision = Literal[3, 4]
-"""Which Engine.IO a client speaks: 4 with Socket.IO 3 and newer, 3 with Socket.IO 1 and 2."""
+"""The Engine.IO revision of a client: 4 with Socket.IO 3 and newer, 3 with Socket.IO 1 and 2."""
 
 Version = Literal[2, 3, 4]
-"""What a client calls that: with Socket.IO 1.0 it is 2, and only text over a WebSocket differs from 3."""
+"""The value of a client's `EIO` parameter. Socket.IO 1.0 sends 2; only its text over a WebSocket differs from 3."""
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = range(7)
 
 MAX_PACKETS: Final = 10_000
-"""Packets of one payload."""
+"""Packets in one payload."""
 
 _SEPARATOR: Final = b"\x1e"
 _BINARY_MESSAGE: Final = b"\x04"
 _MAX_DIGITS: Final = 9
+"""Digits of a packet's length in a payload; larger lengths are refused unread."""
 
 
 class BadPacket(Exception):
-    """What came is no packet of this protocol; the connection ends with it, as no protocol version has an answer."""
+    """The client sent something that is not a packet of its protocol; the connection is closed.
+
+    Engine.IO and Socket.IO have no answer to such a packet, and the reference implementation closes as well.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ControlPackets:
-    """The packets without data that a server sends; without a `ping`, it is the client that asks."""
+    """The packets without data that a server sends; `ping` is None where the client is the one that pings."""
 
     ping: Frame | None
     close: Frame
@@ -42,11 +50,11 @@ class ControlPackets:
 
 
 class Framing(Protocol):
-    """How packets stand in messages and payloads, in one revision of the protocol."""
+    """How packets are written in messages and payloads, in one version of the protocol."""
 
     @property
-    def wording(self) -> ControlPackets:
-        """What is said without data."""
+    def control(self) -> ControlPackets:
+        """The packets without data."""
         ...
 
     def read(self, frame: Frame) -> "EnginePacket":
@@ -54,15 +62,15 @@ class Framing(Protocol):
         ...
 
     def read_payload(self, body: bytes, *, binary: bool) -> "Sequence[EnginePacket]":
-        """Read the body of a POST, which is `binary` if it says so; raises `BadPacket`."""
+        """Read the body of a POST, `binary` by its media type; raises `BadPacket`."""
         ...
 
     def write_payload(self, frames: Iterable[Frame]) -> "Payload":
-        """Write what answers a poll; `frames` are what a codec made, each part by itself."""
+        """Write the answer to a poll from single frames (the parts of a bundle, not the bundle)."""
         ...
 
     def as_text(self, frame: Frame) -> Frame:
-        """Return the frame as text, for clients that take no binary messages."""
+        """Return the frame as a text frame, for clients that cannot read binary messages."""
         ...
 
 
@@ -75,27 +83,27 @@ class EnginePacket(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """The body that answers a poll; who is to take it for `binary` is told so by its media type."""
+    """The body of the answer to a poll; `binary` decides its media type."""
 
     body: bytes
     binary: bool = False
 
 
 class EngineFraming:
-    """See `Framing`; Engine.IO's own.
+    """Engine.IO's own `Framing`.
 
-    Clients of revision 3 that take binary payloads are given no others: up to Socket.IO 1.3, they take nothing else.
-    Who `encodes_twice` does so with text over a WebSocket.
+    `binary` is for clients of revision 3 that read binary payloads: they get nothing else, because clients up to
+    Socket.IO 1.3 read nothing else. `encodes_twice` is for clients that also double-encode text over a WebSocket.
     """
 
     def __init__(self, revision: Revision, *, binary: bool = False, encodes_twice: bool = False) -> None:
         self._revision: Revision = revision
         self._binary = binary
         self._encodes_twice = encodes_twice
-        self.wording = ControlPackets(Frame(b"2") if revision == 4 else None, Frame(b"1"), Frame(b"6"))
+        self.control = ControlPackets(Frame(b"2") if revision == 4 else None, Frame(b"1"), Frame(b"6"))
 
     def read(self, frame: Frame) -> EnginePacket:
-        """See `Framing.read`."""
+        """Read a text message by its first digit; a binary one is a message, in revision 3 after a byte 4."""
         if frame.is_text:
             text = _undo_double_encoding(frame.data.decode()) if self._encodes_twice else frame.data
             return _read_text(text, self._revision)
@@ -104,7 +112,7 @@ class EngineFraming:
         return _read_binary(frame.data)
 
     def read_payload(self, body: bytes, *, binary: bool) -> Sequence[EnginePacket]:
-        """See `Framing.read_payload`."""
+        """Read at most `MAX_PACKETS` packets, in the form of the revision and of the media type."""
         packets: list[EnginePacket] = []
         for packet in _packets(body, self._revision, binary=binary):
             packets.append(packet)
@@ -115,17 +123,17 @@ class EngineFraming:
         return packets
 
     def write_payload(self, frames: Iterable[Frame]) -> Payload:
-        """See `Framing.write_payload`."""
-        # In revision 3 texts are ASCII, see `encoder`; so characters, which the length counts, are bytes.
+        """Write a binary payload for clients that read only those, else a text payload."""
         if self._binary:
-            return Payload(b"".join(map(_counted, frames)), binary=True)
+            return Payload(b"".join(map(_binary_packet, frames)), binary=True)
         texts = [self.as_text(frame).data for frame in frames]
         if self._revision == 4:
             return Payload(_SEPARATOR.join(texts))
+        # Lengths count characters. The encoder writes ASCII in revision 3, so characters are bytes here.
         return Payload(b"".join([b"%d:%b" % (len(text), text) for text in texts]))
 
     def as_text(self, frame: Frame) -> Frame:
-        """See `Framing.as_text`: in Base64, after a `b`."""
+        """Write a binary frame as Base64 after `b` (`b4` in revision 3, which keeps the packet type)."""
         if frame.is_text:
             return frame
         if self._revision == 4:
@@ -143,7 +151,7 @@ TEXT_FRAMINGS: Final[Mapping[Version, EngineFraming]] = {
     3: EngineFraming(3),
     2: EngineFraming(3, encodes_twice=True),
 }
-"""For clients that take no binary payloads."""
+"""For clients that ask for text with `b64=1`, because they cannot read binary payloads."""
 
 
 def attachment(data: bytes, revision: Revision) -> Frame:
@@ -151,8 +159,8 @@ def attachment(data: bytes, revision: Revision) -> Frame:
     return Frame(data if revision == 4 else _BINARY_MESSAGE + data, is_text=False)
 
 
-def _counted(frame: Frame) -> bytes:
-    """A packet in a binary payload; see `_split_binary`."""
+def _binary_packet(frame: Frame) -> bytes:
+    """Write a packet of a binary payload, in the form that `_split_binary` reads."""
     digits = bytes([digit - 48 for digit in b"%d" % len(frame.data)])
     return b"%b%b\xff%b" % (b"\0" if frame.is_text else b"\1", digits, frame.data)
 
@@ -160,15 +168,15 @@ def _counted(frame: Frame) -> bytes:
 def _packets(body: bytes, revision: Revision, *, binary: bool) -> Iterator[EnginePacket]:
     if binary:
         if revision == 4:
-            raise BadPacket("a binary payload")
+            raise BadPacket("a binary payload in revision 4, which has none")
         return _split_binary(body)
     if revision == 3:
-        return (_read_text(text, 3) for text in _split_counted(body))
-    _check_text(body)
+        return (_read_text(text, 3) for text in _split_by_length(body))
+    _check_utf8(body)
     return (_read_text(text, 4) for text in body.split(_SEPARATOR))
 
 
-def _check_text(data: bytes) -> None:
+def _check_utf8(data: bytes) -> None:
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -177,31 +185,36 @@ def _check_text(data: bytes) -> None:
 
 def _read_text(text: bytes, revision: Revision) -> EnginePacket:
     if text[:1] == b"b":
-        start = 1
-        if revision == 3:
-            if text[1:2] != b"4":
-                raise BadPacket("a binary packet that is no message")
-            start = 2
-        try:
-            return EnginePacket(MESSAGE, base64.b64decode(text[start:], validate=True), binary=True)
-        except binascii.Error:
-            raise BadPacket("not Base64") from None
+        return _read_base64(text, revision)
     kind = text[:1]
     if not b"0" <= kind <= b"6":
         raise BadPacket("an unknown packet type")
     return EnginePacket(kind[0] - 48, text[1:])
 
 
+def _read_base64(text: bytes, revision: Revision) -> EnginePacket:
+    """Read a binary message written as text: `b` and Base64, with the type 4 in between in revision 3."""
+    start = 1
+    if revision == 3:
+        if text[1:2] != b"4":
+            raise BadPacket("a binary packet of another type than message")
+        start = 2
+    try:
+        return EnginePacket(MESSAGE, base64.b64decode(text[start:], validate=True), binary=True)
+    except binascii.Error:
+        raise BadPacket("not Base64") from None
+
+
 def _read_binary(data: bytes) -> EnginePacket:
     if data[:1] != _BINARY_MESSAGE:
-        raise BadPacket("a binary packet that is no message")
+        raise BadPacket("a binary packet of another type than message")
     return EnginePacket(MESSAGE, data[1:], binary=True)
 
 
-def _split_counted(body: bytes) -> Iterator[bytes]:
-    """Split `length:packet…`, where a length counts UTF-16 units."""
+def _split_by_length(body: bytes) -> Iterator[bytes]:
+    """Split `length:packet…`. JavaScript counts a string in UTF-16 units, and so do these lengths."""
     try:
-        # Two bytes a unit, so that lengths are offsets.
+        # In UTF-16, a unit is two bytes, so that twice the length is an offset.
         units = body.decode().encode("utf-16-le")
     except UnicodeDecodeError:
         raise BadPacket("not UTF-8") from None
@@ -221,7 +234,12 @@ def _split_counted(body: bytes) -> Iterator[bytes]:
 
 
 def _undo_double_encoding(text: str) -> bytes:
-    """Return the UTF-8 of a text that clients of Socket.IO 1 encode twice, by which alone they can be told apart."""
+    """Return the UTF-8 of a text, decoded once more where that is possible.
+
+    Socket.IO 1 clients encode text as UTF-8 and then send each byte as a character, which is encoded again on the
+    wire. Socket.IO 2 clients do not, and use the same `EIO=3` when polling. So the text decides: one that decodes
+    twice is decoded twice. The price: a 2.x client's text that happens to decode twice, such as "Ã©", is read wrongly.
+    """
     if not text.isascii():
         try:
             once = text.encode("latin-1")
@@ -234,7 +252,10 @@ def _undo_double_encoding(text: str) -> bytes:
 
 
 def _split_binary(body: bytes) -> Iterator[EnginePacket]:
-    """Split packets that each follow a byte that tells text (0) from binary (1), the digits of a length, and 255."""
+    """Split a binary payload: before each packet stand 0 (text) or 1 (binary), the length's digits as bytes, and 255.
+
+    The digits are the values 0 to 9, not their characters.
+    """
     at = 0
     while at < len(body):
         end = body.find(b"\xff", at, at + _MAX_DIGITS + 2)
@@ -249,5 +270,5 @@ def _split_binary(body: bytes) -> Iterator[EnginePacket]:
         if is_binary:
             yield _read_binary(packet)
         else:
-            _check_text(packet)
+            _check_utf8(packet)
             yield _read_text(packet, 3)

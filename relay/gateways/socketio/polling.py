@@ -8,34 +8,35 @@ from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import SLOW, CloseReason
 
+OnClose = Callable[[CloseReason, Payload | None], None]
+
 
 class OverlappingPoll(Exception):
     """A second poll, or a second post, came before the first was answered: their order would be lost."""
 
 
 class Polling:
-    """See `Connection`. One poll waits at a time; what is written in one turn of the event loop answers it together.
+    """A `Connection` over HTTP requests, of which one poll and one post may be open at a time.
 
-    `on_close` is called after the relay has closed; a poll is answered with what is left, and with a packet that says
-    so. Where none waits, `on_close` gets that payload.
+    Frames written in one turn of the event loop are sent together, in the answer to the open poll. `on_close` is
+    called once after the relay has closed the connection. Its second argument is the payload with the last frames and
+    the close packet if no poll was open to send it, else None.
     """
 
-    def __init__(
-        self, framing: Framing, *, limit: int, metrics: Metrics, on_close: Callable[[CloseReason, Payload | None], None]
-    ) -> None:
+    def __init__(self, framing: Framing, *, limit: int, metrics: Metrics, on_close: OnClose) -> None:
         self._framing = framing
         self._limit = limit
         self._metrics = metrics
-        self._on_close = on_close
+        self._on_close: OnClose | None = on_close
         self._frames: list[Frame] = []
         self._bytes = 0
         self._poll: asyncio.Future[Payload] | None = None
-        self._due = False
+        self._answer_scheduled = False
         self.posting = False
         self.reason: CloseReason | None = None
 
     def write(self, frame: Frame) -> None:
-        """See `Connection.write`."""
+        """Keep a frame for the open poll, or for the next one; above the limit, drop all frames and close."""
         if self.reason is not None:
             return
         self._frames.extend(frame.parts)
@@ -43,54 +44,59 @@ class Polling:
         if self._bytes > self._limit:
             self._frames.clear()
             self.close(SLOW)
-        elif self._poll is not None and not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._answer_if_due)
+        elif self._poll is not None and not self._answer_scheduled:
+            self._answer_scheduled = True
+            asyncio.get_running_loop().call_soon(self._answer_later)
 
     def write_batch(self, batch: Batch) -> None:
-        """See `Connection.write_batch`."""
+        """Write the frames one by one; they still leave in one payload."""
         for frame in batch.frames:
             self.write(frame)
 
     def close(self, reason: CloseReason) -> None:
-        """See `Connection.close`."""
+        """Answer the open poll with all frames and a close packet, and call `on_close` in the next turn."""
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()
-            self._frames.append(self._framing.wording.close)
+            self._frames.append(self._framing.control.close)
             self._answer()
-            # Not at once: this may be in the middle of what the hub delivers to others.
-            asyncio.get_running_loop().call_soon(self._closed, reason)
+            # Not now: the hub may be delivering to a room's members, which `on_close` would change.
+            asyncio.get_running_loop().call_soon(self._report_close, reason)
 
     # The client's requests.
 
     def poll(self) -> "asyncio.Future[Payload]":
-        """Ask for frames: the payload, once there is one. Raises `OverlappingPoll`."""
+        """Open a poll; the future gets its payload as soon as there are frames. Raises `OverlappingPoll`."""
         if self._poll is not None:
             raise OverlappingPoll
         self._poll = asyncio.get_running_loop().create_future()
-        waiting = self._poll
+        poll = self._poll
         if self._frames:
             self._answer()
-        return waiting
+        return poll
 
-    def release(self) -> None:
-        """Let a poll that waits go, with nothing."""
+    def release_poll(self) -> None:
+        """Answer the open poll, with a noop packet if there are no frames."""
         if self._poll is not None:
-            self._frames = self._frames or [self._framing.wording.noop]
+            self._frames = self._frames or [self._framing.control.noop]
             self._answer()
 
     def end(self) -> Sequence[Frame]:
-        """Polling is over: a poll that waits is let go, and what it was not given is returned."""
-        left, self._frames = self._frames, []
-        self.release()
-        return left
+        """End polling: release the open poll and return the frames that no poll has taken.
 
-    def _closed(self, reason: CloseReason) -> None:
-        self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else None)
+        `on_close` is not called any more, and not referred to, so that connection and session are no cycle.
+        """
+        unsent, self._frames = self._frames, []
+        self.release_poll()
+        self._on_close = None
+        return unsent
 
-    def _answer_if_due(self) -> None:
-        self._due = False
+    def _report_close(self, reason: CloseReason) -> None:
+        if self._on_close is not None:
+            self._on_close(reason, self._framing.write_payload(self._frames) if self._frames else None)
+
+    def _answer_later(self) -> None:
+        self._answer_scheduled = False
         if self._frames:
             self._answer()
 

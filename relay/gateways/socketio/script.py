@@ -1,4 +1,4 @@
-"""Where pages that had a Node server for Socket.IO find the client's script: such a server serves it by itself."""
+"""Redirects pages to the client's script, which a Socket.IO server in Node serves itself: `/socket.io/socket.io.js`."""
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -9,12 +9,12 @@ from relay.model.errors import Refused
 
 
 def routes(settings: Settings, path: str) -> list[Route]:
-    """Make the routes that send pages on to where the operator has it; they raise `Refused` where that is nowhere."""
+    """Make the routes of the script below `path`; they raise `Refused` while `socketio-client-url` is not set."""
 
-    async def send_on(_: Request) -> Response:
+    async def redirect(_: Request) -> Response:
         if not settings.socketio_client_url:
             raise Refused("no_client_script")
-        # Pages that check it against a digest ask as from another origin.
+        # A page that gives the script's digest (`integrity`) loads it by CORS, redirects included.
         return RedirectResponse(settings.socketio_client_url, 302, {"access-control-allow-origin": "*"})
 
-    return [Route(f"{path}/{name}", send_on) for name in ("socket.io.js", "socket.io.min.js")]
+    return [Route(f"{path}/{name}", redirect) for name in ("socket.io.js", "socket.io.min.js")]

@@ -1,1 +1,1 @@
-"""Socket.IO 0.9, which came before Engine.IO: `/socket.io/1/`, WebSocket and polling by XHR."""
+"""Socket.IO 0.9: a handshake, sessions and packets of its own, from before Engine.IO."""

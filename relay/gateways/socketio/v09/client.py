@@ -1,7 +1,7 @@
-"""Clients of Socket.IO 0.9."""
+"""Socket.IO clients of version 0.9."""
 
 from relay.gateways.base.join_request import JoinRequest
-from relay.gateways.socketio.codec import incoming_event_of
+from relay.gateways.socketio.codec import incoming_event
 from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion
 from relay.gateways.socketio.packets import BadPacket
@@ -12,50 +12,50 @@ from relay.gateways.socketio.v09.packets import (
     EVENT,
     JSON,
     TEXT,
-    read_parcel,
+    read_packet,
 )
 from relay.model.errors import CloseReason
 
 
 class V09Client:
-    """See `engine.EngineHandler`. A client is in `/` from the beginning, and cannot come back to a place."""
+    """The `EngineHandler` of a client of version 0.9, which is in `/` from the beginning and cannot recover."""
 
-    __slots__ = ("_engine", "_namespaces")
+    __slots__ = ("_engine_session", "_namespaces")
 
-    def __init__(self, version: ProtocolVersion, room: str | None, engine: EngineSession) -> None:
-        self._engine = engine
-        self._namespaces = Namespaces(engine, room, version)
+    def __init__(self, version: ProtocolVersion, room: str | None, engine_session: EngineSession) -> None:
+        self._engine_session = engine_session
+        self._namespaces = Namespaces(engine_session, room, version)
 
     async def opened(self) -> None:
-        """See `EngineHandler.opened`; the client takes the welcome to `/` for its greeting."""
+        """Let the client into `/`; the packet that says so is its greeting."""
         self._namespaces.enter("/", self._join_request)
 
     def message(self, data: bytes, *, binary: bool) -> None:
-        """See `EngineHandler.message`."""
-        parcel = read_parcel(data)
-        space = self._namespaces.get(parcel.namespace)
-        if parcel.kind == CONNECT:
-            if space is None:
-                self._namespaces.enter(parcel.namespace, self._join_request)
-            elif parcel.namespace != "/":
+        """Handle one packet."""
+        packet = read_packet(data)
+        session = self._namespaces.session(packet.namespace)
+        if packet.kind == CONNECT:
+            if session is None:
+                self._namespaces.enter(packet.namespace, self._join_request)
+            elif packet.namespace != "/":
                 raise BadPacket("a packet that a client in a namespace does not send")
-        elif parcel.kind in (TEXT, JSON, EVENT):
-            if space is None:
+        elif packet.kind in (TEXT, JSON, EVENT):
+            if session is None:
                 raise BadPacket("a packet for a namespace that the client is not in")
-            space.session.received(incoming_event_of(parcel.values, parcel.id, ()))
-        elif parcel.kind == DISCONNECT:
-            if space is not None:
-                self._namespaces.leave(parcel.namespace)
-        elif parcel.kind != ACK:
+            session.received(incoming_event(packet.values, packet.id, (), too_deep=packet.too_deep))
+        elif packet.kind == DISCONNECT:
+            if session is not None:
+                self._namespaces.leave(packet.namespace)
+        elif packet.kind != ACK:
             raise BadPacket("a packet that a client does not send")
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
-        """See `EngineHandler.quit`."""
+        """Close all namespaces, and with the last one the connection."""
         self._namespaces.close_gracefully(reason, now=now)
 
     def disconnected(self, *, goodbye: bool) -> None:
-        """See `EngineHandler.lost`."""
+        """End the sessions of all namespaces."""
         self._namespaces.disconnected(goodbye=goodbye)
 
     def _join_request(self, room: str) -> JoinRequest:
-        return JoinRequest(room, self._engine.worker.random.peer_id(), returns=False)
+        return JoinRequest(room, self._engine_session.worker.random.peer_id(), returns=False)

@@ -1,163 +1,182 @@
-"""The requests of Socket.IO 0.9 clients: a handshake, and then one transport under the id that it gave."""
+"""The requests of Socket.IO 0.9: a handshake by itself, then a WebSocket or polls with the id that it has given."""
 
 import asyncio
 import re
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
-from relay.gateways.base.join_request import PauseReading
 from relay.gateways.base.websocket import client_address, deny, header, serve
-from relay.gateways.socketio.engine import EngineSession, EngineSessions
+from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.forwarding import Forwarder
-from relay.gateways.socketio.gateway import read_pairs
+from relay.gateways.socketio.gateway import read_parameters
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.polling import Polling
-from relay.gateways.socketio.requests import PollingResponses, forward, next_payload, take_post
+from relay.gateways.socketio.requests import PollingResponses, forward, next_payload, receive_post
 from relay.gateways.socketio.v09.client import V09Client
 from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
 from relay.model.errors import Refused
-from relay.rooms.connection import Connection, Receiver
 from relay.rooms.worker import Worker
+
+STATE: Final = "socketio-0.9"
+"""The key under which `scope["state"]` has the worker's `V09Sessions`."""
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
 _FRAMING: Final = V09Framing()
 _UNKNOWN: Final = Payload(b"7:::1+0")
-"""What a client of an unknown session is told: it is not handshaken, and is to begin anew."""
+"""The error packet for an unknown session; on "client not handshaken" (1), clients begin anew (0, reconnect)."""
 
-_BEGIN_WITHIN: Final = 30.0
-"""Seconds from the handshake to the first poll."""
+_FIRST_POLL_SECONDS: Final = 30.0
+"""How long a handshake is valid for a client that polls."""
+
+
+class V09Sessions(EngineSessions):
+    """The sessions of version 0.9 on one worker, and the handshakes whose session has not begun."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self._handshakes: dict[str, asyncio.TimerHandle] = {}
+
+    def add_handshake(self) -> str:
+        """Return the id for a new session; a client may begin it by a poll within 30 seconds.
+
+        As many handshakes are kept as the worker may have connections. An id beyond them is good for a WebSocket only.
+        """
+        sid = self.worker.random.resume_key()
+        if len(self._handshakes) < self.worker.settings.max_connections:
+            loop = asyncio.get_running_loop()
+            self._handshakes[sid] = loop.call_later(_FIRST_POLL_SECONDS, self._handshakes.pop, sid, None)
+        return sid
+
+    def take_handshake(self, sid: str) -> bool:
+        """Return whether a session may begin with this id, once."""
+        timer = self._handshakes.pop(sid, None)
+        if timer is None:
+            return False
+        timer.cancel()
+        return True
 
 
 class V09Gateway:
     """The ASGI application below `/socket.io/1/`.
 
-    The id of a session that goes over WebSocket says nothing, so any worker takes it; one that polls stays where its
-    handshake was.
+    Any worker accepts a WebSocket: the id in its path is not looked at, because it grants nothing. A session that
+    polls is on the worker that answered the handshake, and other workers forward its requests.
     """
 
     def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
         self._settings = settings
         self._forwarder = forwarder
-        self._answers = PollingResponses(settings)
+        self._responses = PollingResponses(settings)
         self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder)
-        self._engines: EngineSessions | None = None
-        self._expected: dict[str, asyncio.TimerHandle] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
-        worker: Worker = scope["state"]["worker"]
+        sessions: V09Sessions = scope["state"][STATE]
         try:
-            query = read_pairs(scope)
-            found = _PATH.fullmatch(scope["path"])
             if scope["type"] == "websocket":
-                if found is None or found[1] != "websocket":
-                    raise Refused("bad_transport")
-                opening = partial(self._open, self._sessions(worker), query.get("room"), client_address(scope))
-                await serve(scope, receive, send, opening=opening, subprotocol=next(iter(scope["subprotocols"]), None))
-            elif scope["method"] == "OPTIONS":
-                await self._answers.send(scope, send, b"", status=204)
-            elif found is None:
-                await self._handshake(scope, send, worker, query)
-            elif "disconnect" in query:
-                await self._disconnect(scope, receive, send, worker, found[2])
+                await self._serve_socket(scope, receive, send, sessions)
             else:
-                await self._request(scope, receive, send, worker, query.get("room"), *found.groups())
+                await self._serve_request(scope, receive, send, sessions)
         except Refused as error:
-            worker.metrics.errors.labels(error.code).inc()
+            sessions.worker.metrics.errors.labels(error.code).inc()
             if scope["type"] == "websocket":
-                await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
+                body = msgspec.json.encode(error.body)
+                await deny(scope, receive, send, body, error.status)
             else:
-                await self._answers.send(scope, send, error.text.encode(), status=error.status)
+                await self._responses.send(scope, send, error.text.encode(), status=error.status)
 
-    def _sessions(self, worker: Worker) -> EngineSessions:
-        if self._engines is None or self._engines.worker is not worker:
-            self._engines = EngineSessions(worker)
-        return self._engines
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
+        parameters = read_parameters(scope)
+        path = _PATH.fullmatch(scope["path"])
+        if path is None or path[1] != "websocket":
+            raise Refused("bad_transport")
+        opening = sessions.opening(self._profile(parameters), client_address(scope))
+        subprotocol = next(iter(scope["subprotocols"]), None)
+        await serve(scope, receive, send, opening=opening, subprotocol=subprotocol, keepalive=False)
 
-    def _open(
-        self,
-        engines: EngineSessions,
-        room: str | None,
-        address: str,
-        connection: Connection,
-        pause_reading: PauseReading,
-    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        engine = self._new(engines, room, address, socket=(connection, pause_reading))
-        return engine, engine.open()
+    def _profile(self, parameters: dict[str, str]) -> SessionProfile:
+        return SessionProfile(_FRAMING, partial(V09Client, self._version, parameters.get("room")))
 
-    def _new(
-        self,
-        engines: EngineSessions,
-        room: str | None,
-        address: str,
-        *,
-        sid: str = "",
-        socket: tuple[Connection, PauseReading] | None = None,
-    ) -> EngineSession:
-        listener = partial(V09Client, self._version, room)
-        return EngineSession(
-            engines, _FRAMING, address=address, wants_text=False, listener=listener, socket=socket, sid=sid
-        )
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
+        parameters = read_parameters(scope)
+        path = _PATH.fullmatch(scope["path"])
+        if scope["method"] == "OPTIONS":
+            await self._responses.send(scope, send, b"", status=204)
+        elif path is None:
+            await self._handshake(scope, send, sessions, parameters)
+        elif "disconnect" in parameters:
+            await self._disconnect(scope, receive, send, sessions, path[2])
+        elif path[1] != "xhr-polling":
+            raise Refused("bad_transport")
+        else:
+            session = await self._session(scope, sessions, parameters, path[2])
+            if session is None or session.polling is None:
+                await self._serve_unknown(scope, receive, send, sessions, path[2])
+            else:
+                await self._serve_session(scope, receive, send, session, session.polling)
 
-    async def _handshake(self, scope: Scope, send: Send, worker: Worker, query: dict[str, str]) -> None:
+    async def _handshake(self, scope: Scope, send: Send, sessions: V09Sessions, parameters: dict[str, str]) -> None:
+        """Respond with `ID:HEARTBEAT:CLOSE:TRANSPORTS`; the times are whole seconds."""
         if scope["path"].rstrip("/") != "/socket.io/1":
             raise Refused("bad_transport")
-        if "jsonp" in query:
+        if "jsonp" in parameters:
             raise Refused("jsonp_unsupported")
         if scope["method"] != "GET":
             raise Refused("bad_handshake")
+        worker = sessions.worker
         admit(worker, header(scope, b"origin"), client_address(scope))
+        # The session is counted when it begins, maybe on another worker.
         worker.addresses.release(client_address(scope))
-        sid = worker.random.resume_key()
-        if len(self._expected) < self._settings.max_connections:
-            expire = asyncio.get_running_loop().call_later(_BEGIN_WITHIN, self._expected.pop, sid, None)
-            self._expected[sid] = expire
-        patience = round(self._settings.ping_interval + self._settings.ping_timeout)
-        text = f"{sid}:{max(1, patience)}:{max(1, patience)}:websocket,xhr-polling"
-        await self._answers.send(scope, send, text.encode("ascii"), sid=sid)
+        sid = sessions.add_handshake()
+        timeout = max(1, round(self._settings.ping_interval + self._settings.ping_timeout))
+        text = f"{sid}:{timeout}:{timeout}:websocket,xhr-polling"
+        await self._responses.send(scope, send, text.encode("ascii"), sid=sid)
 
-    async def _request(
-        self, scope: Scope, receive: Receive, send: Send, worker: Worker, room: str | None, transport: str, sid: str
+    async def _session(
+        self, scope: Scope, sessions: V09Sessions, parameters: dict[str, str], sid: str
+    ) -> EngineSession | None:
+        """Return the session with this id; begin it if this is the first request after its handshake."""
+        session = sessions.get(sid)
+        if not sessions.take_handshake(sid) or session is not None:
+            return session
+        address = self._forwarder.client_address(scope)
+        admit(sessions.worker, header(scope, b"origin"), address)
+        sessions.worker.metrics.handshakes.inc()
+        session = sessions.begin(self._profile(parameters), address, sid=sid)
+        await session.open()
+        return session
+
+    async def _serve_unknown(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions, sid: str) -> None:
+        """Respond to a request for a session that is not on this worker, that has ended, or that does not poll."""
+        final = sessions.take_final_payload(sid)
+        if final is None and sessions.get(sid) is None:
+            if await forward(scope, receive, send, self._forwarder, sid, limit=sessions.max_payload):
+                return
+            sessions.worker.metrics.errors.labels("unknown_session").inc()
+        await self._responses.send_payload(scope, send, _UNKNOWN if final is None else final)
+
+    async def _serve_session(
+        self, scope: Scope, receive: Receive, send: Send, session: EngineSession, polling: Polling
     ) -> None:
-        if transport != "xhr-polling":
-            raise Refused("bad_transport")
-        engines = self._sessions(worker)
-        engine = engines.get(sid)
-        expected = self._expected.pop(sid, None)
-        if engine is None and expected is not None:
-            expected.cancel()
-            address = self._forwarder.client_address(scope)
-            admit(worker, header(scope, b"origin"), address)
-            worker.metrics.handshakes.inc()
-            engine = self._new(engines, room, address, sid=sid)
-            await engine.open()
-        if engine is None or not isinstance(engine.connection, Polling):
-            left = engines.last_words(sid)
-            if left is None and engine is None:
-                if await forward(scope, receive, send, self._forwarder, sid, limit=engines.largest):
-                    return
-                worker.metrics.errors.labels("unknown_session").inc()
-            await self._answers.send_payload(scope, send, _UNKNOWN if left is None else left)
-        elif scope["method"] == "POST":
-            if await take_post(scope, receive, engine, engine.connection):
-                await self._answers.send(scope, send, b"1", sid=sid)
+        if scope["method"] == "POST":
+            if await receive_post(scope, receive, session, polling):
+                await self._responses.send(scope, send, b"1", sid=session.sid)
         else:
-            payload = await next_payload(receive, engine, engine.connection)
+            payload = await next_payload(receive, session, polling)
             if payload is not None:
-                await self._answers.send_payload(scope, send, payload, sid=sid)
+                await self._responses.send_payload(scope, send, payload, sid=session.sid)
 
-    async def _disconnect(self, scope: Scope, receive: Receive, send: Send, worker: Worker, sid: str) -> None:
-        engines = self._sessions(worker)
-        engine = engines.get(sid)
-        if engine is not None:
-            engine.disconnected(1000, None)
-            await self._answers.send(scope, send, b"")
-        elif not await forward(scope, receive, send, self._forwarder, sid, limit=engines.largest):
-            await self._answers.send_payload(scope, send, _UNKNOWN)
+    async def _disconnect(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions, sid: str) -> None:
+        """End a session, as a page asks that is being closed."""
+        session = sessions.get(sid)
+        if session is not None:
+            session.disconnected(1000, None)
+            await self._responses.send(scope, send, b"")
+        elif not await forward(scope, receive, send, self._forwarder, sid, limit=sessions.max_payload):
+            await self._responses.send_payload(scope, send, _UNKNOWN)

@@ -1,11 +1,12 @@
 """The packets of Socket.IO 0.9: `type:[id[+]]:[namespace][:data]`, and the payloads in which polling carries several.
 
-What other versions keep apart in two protocols is one here; the heartbeat is read as Engine.IO's.
+Version 0.9 has one protocol where later versions have two. So `V09Framing` picks out the packets that concern the
+connection (heartbeat, noop, disconnect), and passes all others on whole, as messages, which `read_packet` reads.
+Source: https://github.com/socketio/socket.io-spec.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,15 +25,17 @@ from relay.gateways.socketio.packets import (
     Payload,
 )
 from relay.model.codec import Frame
-from relay.model.json_text import without_lone_surrogates
+from relay.model.json_text import MAX_NESTING, nests_deeper, without_lone_surrogates
 
 DISCONNECT, CONNECT, HEARTBEAT, TEXT, JSON, EVENT, ACK, ERROR, IGNORED = range(9)
 
 _PACKET: Final = re.compile(rb"([0-8]):(\d{1,15})?(\+)?:([^:]*):?(.*)", re.DOTALL)
 _MARK: Final = "\ufffd"
+"""Stands before and after the length of each packet in a payload."""
 _MAX_DIGITS: Final = 9
 _json = msgspec.json.Encoder()
 _any = msgspec.json.Decoder()
+_syntax = msgspec.json.Decoder(Raw)
 
 
 class _Event(Struct):
@@ -44,65 +47,72 @@ _event = msgspec.json.Decoder(_Event)
 
 
 class V09Packet(NamedTuple):
-    """One packet; `values` are the name and the arguments of an event, each as JSON."""
+    """One packet; `values` are the name and the arguments of an event, each as JSON.
+
+    Where the JSON is `too_deep`, it is the only value, and was not read.
+    """
 
     kind: int
     namespace: str
     id: str = ""
     values: Sequence[bytes] = ()
+    too_deep: bool = False
 
 
-def read_parcel(data: bytes) -> V09Packet:
-    """Read a packet; a message, as text or JSON, is the event `message`. Raises `BadPacket`."""
+def read_packet(data: bytes) -> V09Packet:
+    """Read a packet; a message, as text or JSON, is read as the event `message`. Raises `BadPacket`."""
     try:
-        return _parcel(data)
+        return _read_packet(data)
     except BadPacket:
-        whole = without_lone_surrogates(data)
-        if whole == data:
+        repaired = without_lone_surrogates(data)
+        if repaired == data:
             raise
-    return _parcel(whole)
+    return _read_packet(repaired)
 
 
-def _parcel(data: bytes) -> V09Packet:
+def _read_packet(data: bytes) -> V09Packet:
     found = _PACKET.fullmatch(data)
     if found is None:
         raise BadPacket("not a packet of Socket.IO 0.9")
-    kind, number, namespace = int(found[1]), (found[2] or b"").decode(), _namespace(found[4])
+    kind, number, namespace, content = int(found[1]), (found[2] or b"").decode(), _namespace(found[4]), found[5]
+    # An envelope is the whole JSON of a message, or two levels within that of an event.
+    if kind in (JSON, EVENT) and nests_deeper(content, MAX_NESTING + 2 * (kind == EVENT)):
+        return V09Packet(kind, namespace, number, [content], too_deep=True)
     try:
-        match kind:
-            case _ if kind == TEXT:
-                return V09Packet(kind, namespace, number, [b'"message"', _json.encode(found[5].decode())])
-            case _ if kind == JSON:
-                _any.decode(found[5])
-                return V09Packet(kind, namespace, number, [b'"message"', found[5]])
-            case _ if kind == EVENT:
-                event = _event.decode(found[5])
-                return V09Packet(kind, namespace, number, [bytes(event.name), *map(bytes, event.args)])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise BadPacket("a payload that this type does not have") from None
+        if kind == TEXT:
+            return V09Packet(kind, namespace, number, [b'"message"', _json.encode(content.decode())])
+        if kind == JSON:
+            _syntax.decode(content)
+            return V09Packet(kind, namespace, number, [b'"message"', content])
+        if kind == EVENT:
+            event = _event.decode(content)
+            return V09Packet(kind, namespace, number, [bytes(event.name), *map(bytes, event.args)])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise BadPacket("data that this packet type does not have") from None
     return V09Packet(kind, namespace, number)
 
 
 class V09Framing:
-    """See `Framing`."""
+    """The `Framing` of version 0.9, which has no binary data."""
 
-    wording: Final = ControlPackets(ping=Frame(b"2::"), close=Frame(b"0::"), noop=Frame(b"8::"))
+    control: Final = ControlPackets(ping=Frame(b"2::"), close=Frame(b"0::"), noop=Frame(b"8::"))
 
     def read(self, frame: Frame) -> EnginePacket:
-        """See `Framing.read`."""
+        """Read the packet that a WebSocket message is."""
         if not frame.is_text:
             raise BadPacket("a binary message, which this version does not have")
-        return _packet(frame.data)
+        return _engine_packet(frame.data)
 
     def read_payload(self, body: bytes, *, binary: bool) -> Sequence[EnginePacket]:
-        """See `Framing.read_payload`; of several packets, each stands behind its length in UTF-16 units."""
+        """Read one packet, or several, each after U+FFFD, its length in UTF-16 units, and U+FFFD."""
         try:
             text = body.decode()
         except UnicodeDecodeError:
             raise BadPacket("not UTF-8") from None
         if not text.startswith(_MARK):
-            return [_packet(body)]
+            return [_engine_packet(body)]
         packets: list[EnginePacket] = []
+        # In UTF-16, a unit is two bytes, so that twice the length is an offset.
         units, at = text.encode("utf-16-le"), 0
         mark = _MARK.encode("utf-16-le")
         while at < len(units):
@@ -113,77 +123,75 @@ class V09Framing:
             at = end + 2 + 2 * int(digits)
             if at > len(units):
                 raise BadPacket("a packet shorter than its length")
-            packets.append(_packet(units[end + 2 : at].decode("utf-16-le", "replace").encode()))
+            packets.append(_engine_packet(units[end + 2 : at].decode("utf-16-le", "replace").encode()))
             if len(packets) > MAX_PACKETS:
                 raise BadPacket(f"more than {MAX_PACKETS} packets")
         return packets
 
     def write_payload(self, frames: Iterable[Frame]) -> Payload:
-        """See `Framing.write_payload`."""
+        """Write a single packet as it is, and several each after its length."""
         texts = [frame.data for frame in frames]
         mark = _MARK.encode()
         if len(texts) == 1:
             return Payload(texts[0])
-        return Payload(b"".join([b"%b%d%b%b" % (mark, _units(one), mark, one) for one in texts]))
+        return Payload(b"".join([b"%b%d%b%b" % (mark, _utf16_length(one), mark, one) for one in texts]))
 
     def as_text(self, frame: Frame) -> Frame:
-        """See `Framing.as_text`: there are no others."""
+        """Return the frame: all frames of this version are text."""
         return frame
 
 
 class V09Encoder:
-    """See `PacketEncoder`; attachments are told as Base64, in the places of their placeholders.
+    """Writes packets of version 0.9, in ASCII but for the namespace in an error packet.
 
-    All is ASCII but the names of namespaces that are refused for it.
+    There are no binary attachments: each placeholder is replaced by its attachment in Base64.
     """
 
     def __init__(self, namespace: str) -> None:
-        self._space = b"" if namespace == "/" else namespace.encode()
+        self._namespace = b"" if namespace == "/" else namespace.encode()
 
     def event(self, event: OutgoingEvent) -> Frame:
-        """See `PacketEncoder.event`."""
+        """Write an event packet; arguments nested too deep keep their placeholders."""
         arguments = event.arguments
-        if event.attachments:
-            with suppress(RecursionError):  # nested so deep, placeholders stay
-                values = [_any.decode(value) for value in event.arguments]
-                arguments = [_json.encode(_filled(value, event.attachments)) for value in values]
-        return self._write(b'5::%b:{"name":%b,"args":[%b]}' % (self._space, event.name, b",".join(arguments)))
+        if event.attachments and not any(map(nests_deeper, arguments)):
+            values = [_any.decode(value) for value in arguments]
+            arguments = [_json.encode(_with_attachments(value, event.attachments)) for value in values]
+        return self._ascii(b'5::%b:{"name":%b,"args":[%b]}' % (self._namespace, event.name, b",".join(arguments)))
 
     def ack(self, number: str, value: object) -> Frame:
-        """See `PacketEncoder.ack`."""
-        return self._write(b"6::%b:%b+[%b]" % (self._space, number.encode("ascii"), _json.encode(value)))
+        """Write an acknowledgement packet with data."""
+        return self._ascii(b"6::%b:%b+[%b]" % (self._namespace, number.encode("ascii"), _json.encode(value)))
 
-    def entered(self, peer: str, private: str) -> Frame:
-        """See `PacketEncoder.entered`."""
-        return self._write(b"1::%b" % self._space)
+    def connect(self, peer: str, private_id: str) -> Frame:
+        """Write a connect packet, which has no ids."""
+        return self._ascii(b"1::%b" % self._namespace)
 
-    def refused(self, code: str, text: str) -> Frame:
-        """See `PacketEncoder.refused`; reason 2 is "unauthorized"."""
-        return Frame(b"7::%b:2" % self._space)
+    def connect_error(self, code: str, text: str) -> Frame:
+        """Write an error packet; it has only numbers, and 2 is "unauthorized"."""
+        return Frame(b"7::%b:2" % self._namespace)
 
-    def left(self) -> Frame:
-        """See `PacketEncoder.left`."""
-        return self._write(b"0::%b" % self._space)
+    def disconnect(self) -> Frame:
+        """Write a disconnect packet."""
+        return self._ascii(b"0::%b" % self._namespace)
 
-    def _write(self, text: bytes) -> Frame:
+    def _ascii(self, text: bytes) -> Frame:
         return Frame(text if text.isascii() else escaped(text))
 
 
-def _namespace(found: bytes) -> str:
+def _namespace(name: bytes) -> str:
+    """Read a namespace; the query that may follow it is not read."""
     try:
-        name = found.decode().partition("?")[0]
+        return name.decode().partition("?")[0] or "/"
     except UnicodeDecodeError:
         raise BadPacket("a namespace that is not UTF-8") from None
-    return name or "/"
 
 
-def _units(text: bytes) -> int:
-    """How long a text is in UTF-16."""
+def _utf16_length(text: bytes) -> int:
     return len(text) if text.isascii() else len(text.decode().encode("utf-16-le")) // 2
 
 
-def _packet(data: bytes) -> EnginePacket:
-    """Tell what is of the connection from what is of a namespace."""
+def _engine_packet(data: bytes) -> EnginePacket:
+    """Read what concerns the connection as Engine.IO's packets of that meaning, and all else as a message."""
     if data[:2] == b"2:":
         return EnginePacket(PONG, b"")
     if data[:2] == b"8:":
@@ -193,11 +201,11 @@ def _packet(data: bytes) -> EnginePacket:
     return EnginePacket(MESSAGE, data)
 
 
-def _filled(value: Any, attachments: Sequence[bytes]) -> Any:
+def _with_attachments(value: Any, attachments: Sequence[bytes]) -> Any:
     if isinstance(value, list):
-        return [_filled(one, attachments) for one in value]
+        return [_with_attachments(one, attachments) for one in value]
     if isinstance(value, dict):
         if value.get("_placeholder") is True:
             return attachments[value["num"]]  # msgspec writes bytes as Base64
-        return {name: _filled(one, attachments) for name, one in value.items()}
+        return {name: _with_attachments(one, attachments) for name, one in value.items()}
     return value

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from relay.gateways.socketio.codec import SocketIOCodec, incoming_event_of, read_plain_message
+from relay.gateways.socketio.codec import SocketIOCodec, incoming_event, read_message_event
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent
@@ -22,7 +22,7 @@ def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketIOCo
 
 
 def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> IncomingEvent:
-    return incoming_event_of([json.dumps(value).encode() for value in values], number, attachments)
+    return incoming_event([json.dumps(value).encode() for value in values], number, attachments)
 
 
 def message(envelope: str) -> events.Message:
@@ -34,11 +34,11 @@ def message(envelope: str) -> events.Message:
 
 def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
     for envelope in ('{"channel":"c","message":[1]}', '{"channel":7}', "{}"):
-        found = read_plain_message(b'2["message",' + envelope.encode() + b"]")
+        found = read_message_event(b'2["message",' + envelope.encode() + b"]")
         assert found is not None
-        assert codec().decode(found) == codec().decode(incoming_event_of([b'"message"', envelope.encode()], "", ()))
+        assert codec().decode(found) == codec().decode(incoming_event([b'"message"', envelope.encode()], "", ()))
     for other in ('2["message",{},{}]', '2["message",{"to":"x"}]', '21["message",{}]', '2["message",{]}]', '2["x",{}]'):
-        assert read_plain_message(other.encode()) is None
+        assert read_message_event(other.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_events_that_are_refused(values, code: str) -> None:
 
 def test_an_event_without_a_name_is_no_packet() -> None:
     with pytest.raises(BadPacket):
-        incoming_event_of([], "", [])
+        incoming_event([], "", [])
 
 
 # Out.
@@ -174,9 +174,9 @@ def test_namespaces_are_named() -> None:
     inside = codec(namespace="/rooms/x")
     assert inside.encode(message('{"a":1}')).data == b'42/rooms/x,["message",{"a":1},"5-6"]'
     assert inside.encode(events.Ack("x", ID, "ack:3")).data == b'43/rooms/x,3[{"id":"5-6"}]'
-    assert inside.encoder.left().data == b"41/rooms/x,"
-    assert inside.encoder.refused("room_full", "full").data.startswith(b"44/rooms/x,{")
-    assert codec(3, "/rooms/x").encoder.refused("room_full", "full").data == b'44/rooms/x,"full"'
+    assert inside.encoder.disconnect().data == b"41/rooms/x,"
+    assert inside.encoder.connect_error("room_full", "full").data.startswith(b"44/rooms/x,{")
+    assert codec(3, "/rooms/x").encoder.connect_error("room_full", "full").data == b'44/rooms/x,"full"'
 
 
 def test_codecs_of_one_key_make_the_same_frames() -> None:
@@ -257,7 +257,7 @@ def test_only_calls_are_received() -> None:
 
 def test_a_message_that_is_nested_too_deep_is_no_envelope() -> None:
     deep = b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"
-    assert read_plain_message(b'2["message",' + deep + b"]") is None
+    assert read_message_event(b'2["message",' + deep + b"]") is None
 
 
 @pytest.mark.parametrize("name", ["__proto__", "constructor", "relay:joined", "error"])

@@ -1,71 +1,456 @@
-"""A WebSocket that is to take the place of polling, and polling itself when it is closed."""
+"""Engine.IO sessions: their transports, their heartbeat, their end, and that nothing is left of them then."""
 
 import asyncio
-from types import SimpleNamespace
+import gc
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from relay.gateways.socketio.engine import Upgrade
-from relay.gateways.socketio.packets import FRAMINGS, Payload
+import httpx2 as httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from relay.app import create_app
+from relay.config import Settings
+from relay.gateways.base.session import Session
+from relay.gateways.socketio.client import SocketIOClient
+from relay.gateways.socketio.engine import EngineSession
+from relay.gateways.socketio.namespaces import Namespaces
+from relay.gateways.socketio.packets import BadPacket, Payload, attachment
 from relay.gateways.socketio.polling import Polling
-from relay.metrics import Metrics
-from relay.model.codec import Frame
-from relay.model.errors import SLOW, CloseReason
-from relay.rooms.connection import Connection
+from relay.gateways.socketio.v09.client import V09Client
+from relay.gateways.socketio.v09.packets import V09Framing
+from relay.model.codec import Batch, Frame
+from relay.model.errors import BAD_PACKET, GOING_AWAY, NORMAL, PONG_TIMEOUT
+from relay.wire.websocket import WebSocketProtocol
+from tests.unit.gateways.socketio.clients import engine
+from tests.unit.serving import Running, running
+
+# Ends of sessions.
 
 
-class FakeConnection:
-    def __init__(self) -> None:
-        self.told: list[bytes] = []
-        self.reason: CloseReason | None = None
-
-    def write(self, frame: Frame) -> None:
-        self.told.append(frame.data)
-
-    def close(self, reason: CloseReason) -> None:
-        self.reason = reason
-
-
-def polling(on_close: Any) -> Polling:
-    return Polling(FRAMINGS[4], limit=1000, metrics=Metrics(), on_close=on_close)
+async def test_a_session_is_known_until_it_ends_and_counted_while_it_lasts() -> None:
+    async with engine(connections_per_address=1) as one:
+        _, session = one.socket()
+        assert one.sessions.get(session.sid) is session
+        assert len(one.worker.clients) == 1
+        assert one.worker.addresses.admit("here")
+        session.disconnected(1006, None)
+        assert one.sessions.get(session.sid) is None
+        assert len(one.worker.clients) == 0
+        assert not one.worker.addresses.admit("here")
 
 
-async def test_one_timer_releases_polls_however_often_a_client_probes(monkeypatch: Any) -> None:
-    loop = asyncio.get_running_loop()
-    begun: list[asyncio.TimerHandle] = []
-    later = loop.call_later
+@pytest.mark.parametrize(
+    ("code", "relay_closed", "goodbye", "counted"),
+    [
+        (1000, None, True, "client"),
+        (1001, None, True, "client"),
+        (1005, None, False, "client"),
+        (1006, None, False, "lost"),
+        (1000, "protocol_error", False, "protocol_error"),
+    ],
+)
+async def test_how_a_session_ends_decides_whether_its_client_comes_back(
+    code: int, relay_closed: str | None, goodbye: bool, counted: str
+) -> None:
+    async with engine() as one:
+        _, session = one.socket()
+        for _ in range(2):  # only the first one counts
+            session.disconnected(code, relay_closed)
+        assert one.handlers[0].ended == [goodbye]
+        closed = one.worker.metrics.closed
+        assert closed.labels(counted)._value.get() == 1
 
-    def call_later(*arguments: Any) -> asyncio.TimerHandle:
-        begun.append(later(*arguments))
-        return begun[-1]
 
-    monkeypatch.setattr(loop, "call_later", call_later)
-    worker = SimpleNamespace(settings=SimpleNamespace(handshake_timeout=10))
-    engine: Any = SimpleNamespace(worker=worker, connection=polling(None), upgrade=None)
-    connection: Any = FakeConnection()
-    upgrade = Upgrade(engine, connection, lambda *, paused: None)
-    for _ in range(50):
-        upgrade.received(Frame(b"2probe"))
-    assert connection.told == [b"3probe"] * 50
-    assert len(begun) == 2
-    upgrade.disconnected(1006, None)
-    assert all(timer.cancelled() for timer in begun)
+async def test_a_session_that_the_relay_closed_is_not_a_goodbye_of_the_client() -> None:
+    async with engine() as one:
+        connection, session = one.socket()
+        connection.close(GOING_AWAY)
+        assert session.closing
+        session.disconnected(1000, None)
+        assert one.handlers[0].ended == [False]
 
 
-async def test_who_is_too_slow_is_gone_only_after_others_were_written_to() -> None:
-    """The hub is in the middle of a room's members when it writes."""
-    ended: asyncio.Future[tuple[CloseReason, Payload | None]] = asyncio.get_running_loop().create_future()
-    slow: Connection = polling(lambda reason, left: ended.set_result((reason, left)))
+async def test_an_ended_session_handles_nothing_more() -> None:
+    async with engine() as one:
+        connection, session = one.socket()
+        session.disconnected(1006, None)
+        session.received(Frame(b"4late"))
+        session.received(Frame(b"nonsense"))
+        session.close_gracefully(GOING_AWAY)
+        await session.open()
+        assert (one.handlers[0].messages, one.handlers[0].closed) == ([], [])
+        assert (connection.reason, connection.written) == (None, [])
+
+
+async def test_closing_gracefully_is_the_handlers_work() -> None:
+    async with engine() as one:
+        _, session = one.socket()
+        session.close_gracefully(GOING_AWAY, now=True)
+        assert one.handlers[0].closed == [(GOING_AWAY, True)]
+
+
+# Packets.
+
+
+async def test_packets_over_a_websocket() -> None:
+    async with engine() as one:
+        connection, session = one.socket(3)
+        await session.open()
+        session.received(Frame(b"4hello"))
+        session.received(Frame(b"2probe"))
+        session.received(Frame(b"6"))
+        assert one.handlers[0].messages == [b"hello"]
+        assert connection.written == [b"0{}", b"3probe"]
+        session.received(Frame(b"1"))
+        assert connection.reason is NORMAL
+
+
+@pytest.mark.parametrize("data", [b"nonsense", b"4bad", b"2"])
+async def test_a_bad_packet_closes_the_websocket_and_counts(data: bytes) -> None:
+    async with engine() as one:
+        connection, session = one.socket()
+        session.received(Frame(data))
+        assert connection.reason is BAD_PACKET
+        assert one.worker.metrics.errors.labels("bad_packet")._value.get() == 1
+
+
+async def test_a_posted_payload_is_handled_up_to_its_first_bad_packet() -> None:
+    async with engine() as one:
+        session = one.polling()
+        session.read_payload(b"4one\x1e4two", binary=False)
+        with pytest.raises(BadPacket):
+            session.read_payload(b"4three\x1e4bad\x1e4four", binary=False)
+        assert one.handlers[0].messages == [b"one", b"two", b"three"]
+        session.read_payload(b"4late", binary=False)
+        assert one.handlers[0].messages == [b"one", b"two", b"three"]
+
+
+async def test_a_close_packet_ends_polling_at_once_and_answers_the_poll() -> None:
+    async with engine() as one:
+        session = one.polling()
+        polling = session.polling
+        assert polling is not None
+        poll = polling.poll()
+        session.read_payload(b"1\x1e4late", binary=False)
+        assert poll.result() == Payload(b"6")
+        assert one.sessions.get(session.sid) is None
+        assert one.handlers[0].messages == []
+
+
+async def test_what_polling_was_closed_with_waits_for_the_next_poll_once() -> None:
+    async with engine() as one:
+        session = one.polling()
+        session.connection.write(Frame(b"4last"))
+        session.connection.close(GOING_AWAY)
+        assert one.sessions.get(session.sid) is session
+        await asyncio.sleep(0)
+        assert one.sessions.get(session.sid) is None
+        assert one.sessions.take_final_payload(session.sid) == Payload(b"4last\x1e1")
+        assert one.sessions.take_final_payload(session.sid) is None
+
+
+async def test_only_a_dropped_request_of_the_present_transport_ends_a_session() -> None:
+    async with engine() as one:
+        session = one.polling()
+        polling = session.polling
+        assert polling is not None
+        connection, _ = one.socket()
+        session.upgraded(connection, connection.pause_reading)
+        session.request_aborted(polling)
+        assert one.sessions.get(session.sid) is session
+        other = one.polling()
+        assert other.polling is not None
+        other.request_aborted(other.polling)
+        assert one.sessions.get(other.sid) is None
+
+
+async def test_a_client_without_binary_frames_gets_base64() -> None:
+    async with engine() as one:
+        connection, session = one.socket(text_only=True)
+        session.connection.write(attachment(b"\1\2", 4))
+        session.connection.write_batch(Batch([Frame(b"4a"), attachment(b"\3", 4)]))
+        assert connection.written == [b"bAQI=", b"4a", b"bAw=="]
+        assert all(connection.texts)
+        session.connection.close(GOING_AWAY)
+        assert connection.reason is session.connection.reason is GOING_AWAY
+
+
+# Pausing.
+
+
+async def test_reading_goes_on_when_everybody_who_paused_it_has_resumed_it() -> None:
+    async with engine() as one:
+        connection, session = one.socket()
+        for paused in (True, True, False, False):
+            session.pause_reading(paused=paused)
+        assert connection.paused == [True, True, True, False]
+
+
+async def test_a_post_is_answered_when_reading_goes_on() -> None:
+    async with engine() as one:
+        session = one.polling()
+        await session.until_resumed()
+        session.pause_reading(paused=True)
+        waiting = asyncio.create_task(session.until_resumed())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        session.pause_reading(paused=False)
+        await waiting
+        session.pause_reading(paused=True)
+        waiting = asyncio.create_task(session.until_resumed())
+        await asyncio.sleep(0)
+        session.disconnected(1006, None)
+        await waiting
+
+
+async def test_an_upgrade_keeps_the_order_and_the_pause() -> None:
+    async with engine() as one:
+        session = one.polling()
+        session.connection.write(Frame(b"4first"))
+        session.pause_reading(paused=True)
+        waiting = asyncio.create_task(session.until_resumed())
+        await asyncio.sleep(0)
+        connection, _ = one.socket()
+        session.upgraded(connection, connection.pause_reading)
+        session.connection.write(Frame(b"4second"))
+        assert connection.written == [b"4first", b"4second"]
+        assert connection.paused == [True]
+        assert session.polling is None
+        await waiting
+
+
+# Heartbeat.
+
+V09 = V09Framing()
+
+
+@pytest.mark.parametrize(("framing", "ping", "pong"), [(None, b"2", b"3"), (V09, b"2::", b"2::")])
+async def test_the_server_pings_and_a_client_that_answers_stays(framing: Any, ping: bytes, pong: bytes) -> None:
+    async with engine(ping_interval=0.04, ping_timeout=0.04) as one:
+        connection, session = one.socket(framing=framing)
+        for count in range(1, 4):
+            await connection.until(lambda count=count: connection.written.count(ping) == count)
+            session.received(Frame(pong))
+        assert connection.reason is None
+        await connection.until(lambda: connection.reason)
+        assert connection.reason is PONG_TIMEOUT
+        assert one.handlers[0].ended == [False]
+        assert one.sessions.get(session.sid) is None
+
+
+async def test_a_client_of_revision_3_must_ping_by_itself() -> None:
+    async with engine(ping_interval=0.06, ping_timeout=0.04) as one:
+        loop = asyncio.get_running_loop()
+        connection, session = one.socket(3)
+        for _ in range(4):
+            await asyncio.sleep(0.05)
+            session.received(Frame(b"2"))
+        last_heard = loop.time()
+        assert connection.reason is None
+        await connection.until(lambda: connection.reason)
+        assert connection.reason is PONG_TIMEOUT
+        # In time: not earlier than promised, and no further interval later.
+        assert 0.09 <= loop.time() - last_heard < 0.15
+        assert connection.written == [b"3"] * 4
+
+
+@pytest.mark.parametrize("version", [3, 4])
+async def test_a_client_that_the_relay_does_not_read_is_not_blamed(version: int) -> None:
+    async with engine(ping_interval=0.02, ping_timeout=0.02) as one:
+        connection, session = one.socket(version)
+        session.pause_reading(paused=True)
+        await asyncio.sleep(0.15)
+        assert connection.reason is None
+        session.pause_reading(paused=False)
+        await connection.until(lambda: connection.reason)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+async def test_a_client_that_does_not_poll_is_closed_with_its_final_payload_kept(version: int) -> None:
+    async with engine(ping_interval=0.02, ping_timeout=0.02) as one:
+        session = one.polling(version)
+        async with asyncio.timeout(5):
+            while (final := one.sessions.take_final_payload(session.sid)) is None:
+                await asyncio.sleep(0.01)
+        assert final.body.endswith(b"1")
+        assert one.handlers[0].ended == [False]
+
+
+# Over real connections.
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Running]:
+    settings = Settings(ping_interval=0.05, ping_timeout=5)
+    app = create_app(settings)
+    async with running(app, ping_interval=0.05, ping_timeout=5) as one:
+        yield one
+
+
+@pytest.fixture
+async def quiet() -> AsyncIterator[Running]:
+    async with running(create_app(Settings())) as one:
+        yield one
+
+
+class Watched(ClientConnection):
+    """Counts WebSocket pings."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.pings = 0
+        recv_frame = self.protocol.recv_frame
+
+        def recv(frame: Any) -> None:
+            self.pings += frame.opcode == 9
+            recv_frame(frame)
+
+        self.protocol.recv_frame = recv  # type: ignore[method-assign]
+
+
+def http_client(served: Running) -> httpx.AsyncClient:
+    # Without certificates to load, which takes longer than everything else here.
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", verify=False)
+
+
+async def polled(http: httpx.AsyncClient, query: str) -> str:
+    answer = await http.get(f"/socket.io/?{query}&transport=polling&b64=1")
+    return str(json.loads(answer.text[answer.text.index("{") : answer.text.index("}") + 1])["sid"])
+
+
+async def open_socket(served: Running, query: str, *, upgrade: bool = False) -> Watched:
+    """Open a client of Engine.IO, or of version 0.9 (`v09`)."""
+    base = served.ws.rstrip("/")
+    if query == "v09":
+        async with http_client(served) as http:
+            sid = (await http.get("/socket.io/1/")).text.partition(":")[0]
+        url = f"{base}/socket.io/1/websocket/{sid}"
+    elif upgrade:
+        async with http_client(served) as http:
+            sid = await polled(http, query)
+        url = f"{base}/socket.io/?{query}&transport=websocket&sid={sid}"
+    else:
+        url = f"{base}/socket.io/?{query}&transport=websocket"
+    socket = await connect(url, create_connection=Watched, ping_interval=None, proxy=None, compression=None)
+    assert isinstance(socket, Watched)
+    if upgrade:
+        await socket.send("2probe")
+        assert await socket.recv() == "3probe"
+        await socket.send("5")
+    if query == "EIO=4":
+        await socket.send("40")
+    async with asyncio.timeout(5):
+        while not str(await socket.recv()).startswith(("40", "1::")):
+            pass
+    return socket
+
+
+@pytest.mark.parametrize(
+    ("query", "upgrade", "ping", "pong"),
+    [
+        ("EIO=4", False, "2", "3"),
+        ("EIO=4", True, "2", "3"),
+        ("EIO=3", False, None, "2"),
+        ("EIO=3", True, None, "2"),
+        ("v09", False, "2::", "2::"),
+    ],
+)
+async def test_the_protocols_own_heartbeat_is_the_only_one(
+    served: Running, query: str, upgrade: bool, ping: str | None, pong: str
+) -> None:
+    socket = await open_socket(served, query, upgrade=upgrade)
+    for _ in range(5):
+        if ping is None:
+            await asyncio.sleep(0.05)  # as long as WebSocket pings would have to show themselves
+            await socket.send(pong)
+            assert await socket.recv() == "3"
+        else:
+            assert await socket.recv() == ping
+            await socket.send(pong)
+    assert socket.pings == 0
+    await socket.close()
+
+
+COUNTED = (EngineSession, SocketIOClient, V09Client, Namespaces, Session, Polling, WebSocketProtocol)
+
+
+def alive() -> Counter[str]:
+    found: Counter[str] = Counter()
+    for one in gc.get_objects():
+        if type(one) in COUNTED:
+            found[type(one).__name__] += 1
+    return found
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
+async def freed() -> None:
+    """Wait until nothing of any session is left."""
+    try:
+        async with asyncio.timeout(3):
+            while alive():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"not freed without the collector: {dict(alive())}") from None
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("end", ["goodbye", "loss", "relay"])
+@pytest.mark.parametrize(
+    ("query", "upgrade"), [("EIO=4", False), ("EIO=4", True), ("EIO=3", False), ("EIO=3", True), ("v09", False)]
+)
+async def test_a_session_over_a_websocket_is_freed_by_reference_counting(
+    quiet: Running, query: str, upgrade: bool, end: str
+) -> None:
     for _ in range(3):
-        slow.write(Frame(b"4" + b"x" * 400))
-    assert slow.reason is SLOW
-    assert not ended.done()
-    assert await ended == (SLOW, Payload(b"1"))
+        socket = await open_socket(quiet, query, upgrade=upgrade)
+        assert alive()["EngineSession"]
+        if end == "goodbye":
+            await socket.close()
+        elif end == "loss":
+            socket.transport.abort()
+        else:
+            await socket.send("9nonsense")
+        await socket.wait_closed()
+    await freed()
 
 
-async def test_a_session_that_the_relay_has_closed_does_not_go_on_over_a_websocket() -> None:
-    worker = SimpleNamespace(settings=SimpleNamespace(handshake_timeout=10))
-    engine: Any = SimpleNamespace(worker=worker, connection=polling(None), upgrade=None, closing=True)
-    connection: Any = FakeConnection()
-    upgrade = Upgrade(engine, connection, lambda *, paused: None)
-    upgrade.received(Frame(b"5"))
-    assert connection.reason is not None
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("end", ["goodbye", "loss", "relay"])
+@pytest.mark.parametrize("query", ["EIO=4", "EIO=3", "v09"])
+async def test_a_session_that_polls_is_freed_by_reference_counting(quiet: Running, query: str, end: str) -> None:
+    for _ in range(3):
+        async with http_client(quiet) as http:
+            if query == "v09":
+                url = f"/socket.io/1/xhr-polling/{(await http.get('/socket.io/1/')).text.partition(':')[0]}"
+                assert (await http.get(url)).text == "1::"
+            else:
+                sid = await polled(http, query)
+                url = f"/socket.io/?{query}&transport=polling&b64=1&sid={sid}"
+                if query == "EIO=4":
+                    await http.post(url, content="40")
+                assert "40" in (await http.get(url)).text
+            assert alive()["EngineSession"]
+            if end == "goodbye":
+                if query == "v09":
+                    await http.get(url.replace("xhr-polling", "") + "?disconnect=1")
+                else:
+                    await http.post(url, content={"EIO=4": "1", "EIO=3": "1:1"}[query])
+            elif end == "loss":
+                poll = asyncio.create_task(http.get(url))
+                await asyncio.sleep(0.05)
+                poll.cancel()
+                await asyncio.wait([poll])
+            else:
+                await http.post(url, content="nonsense")
+    await freed()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relay.gateways.socketio.forwarding import Forwarder
-from relay.gateways.socketio.gateway import refusal_body
+from relay.gateways.socketio.gateway import error_body
 from relay.model.errors import Refused
 
 SCOPE: Any = {"method": "GET", "raw_path": b"/socket.io/", "query_string": b"sid=x", "headers": []}
@@ -26,18 +26,18 @@ async def answering(path: Path, body: bytes) -> AsyncIterator[str]:
         yield str(path)
 
 
-@pytest.mark.parametrize("unknown", [refusal_body(Refused("unknown_session")), b"7:::1+0"])
+@pytest.mark.parametrize("unknown", [error_body(Refused("unknown_session")), b"7:::1+0"])
 @pytest.mark.parametrize("body", [b'42["unknown_session"]', b'42["message","Session ID unknown"]', b"3:::7:::1+0"])
 async def test_words_of_a_client_are_no_answer_of_the_worker(tmp_path: Path, unknown: bytes, body: bytes) -> None:
     async with answering(tmp_path / "one", unknown) as one, answering(tmp_path / "two", body) as two:
-        reply = await Forwarder([one, two]).ask(SCOPE, "x", b"")
+        reply = await Forwarder([one, two]).forward(SCOPE, "x", b"")
     assert reply is not None
     assert reply.body == body
 
 
 async def test_a_session_that_is_nowhere(tmp_path: Path) -> None:
-    async with answering(tmp_path / "one", refusal_body(Refused("unknown_session"))) as one:
-        assert await Forwarder([one, str(tmp_path / "gone")]).ask(SCOPE, "x", b"") is None
+    async with answering(tmp_path / "one", error_body(Refused("unknown_session"))) as one:
+        assert await Forwarder([one, str(tmp_path / "gone")]).forward(SCOPE, "x", b"") is None
 
 
 def test_who_hands_a_request_on_says_whose_it_was() -> None:

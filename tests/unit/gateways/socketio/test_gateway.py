@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from relay.gateways.socketio.gateway import refusal_body
+from relay.gateways.socketio.gateway import error_body
 from relay.model.errors import Refused
 
 
@@ -16,9 +16,9 @@ from relay.model.errors import Refused
     ],
 )
 def test_what_the_reference_implementation_refuses_is_refused_in_its_words(code: str, body: bytes) -> None:
-    assert refusal_body(Refused(code, "at length")) == body
+    assert error_body(Refused(code, "at length")) == body
 
 
 def test_of_a_bad_request_the_relay_says_more() -> None:
-    told = msgspec.json.decode(refusal_body(Refused("bad_query", "at length")))
+    told = msgspec.json.decode(error_body(Refused("bad_query", "at length")))
     assert told == {"code": 3, "message": "Bad request", "error": {"code": "bad_query", "text": "at length"}}

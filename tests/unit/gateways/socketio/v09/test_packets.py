@@ -17,7 +17,7 @@ from relay.gateways.socketio.v09.packets import (
     V09Encoder,
     V09Framing,
     V09Packet,
-    read_parcel,
+    read_packet,
 )
 from relay.model.codec import Frame
 
@@ -25,7 +25,7 @@ FRAMING = V09Framing()
 
 
 @pytest.mark.parametrize(
-    ("text", "parcel"),
+    ("text", "packet"),
     [
         ("1::", V09Packet(CONNECT, "/")),
         ("1::/rooms/x?a=b", V09Packet(CONNECT, "/rooms/x")),
@@ -38,8 +38,8 @@ FRAMING = V09Framing()
         ('6:::1+["x"]', V09Packet(ACK, "/")),
     ],
 )
-def test_packets(text: str, parcel: V09Packet) -> None:
-    assert read_parcel(text.encode()) == parcel
+def test_packets(text: str, packet: V09Packet) -> None:
+    assert read_packet(text.encode()) == packet
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_packets(text: str, parcel: V09Packet) -> None:
 )
 def test_what_is_no_packet_is_refused(text: str) -> None:
     with pytest.raises(BadPacket):
-        read_parcel(text.encode())
+        read_packet(text.encode())
 
 
 def test_what_is_of_the_connection() -> None:
@@ -88,26 +88,26 @@ def test_bad_payloads_are_refused(body: str) -> None:
 def test_nothing_raises_anything_else(body: bytes) -> None:
     with contextlib.suppress(BadPacket):
         for packet in FRAMING.read_payload(body, binary=False):
-            read_parcel(packet.data)
+            read_packet(packet.data)
 
 
 def test_words() -> None:
     encoder = V09Encoder("/rooms/x")
-    assert encoder.entered("ann", "").data == b"1::/rooms/x"
-    assert encoder.left().data == b"0::/rooms/x"
-    assert encoder.refused("bad_namespace", "no").data == b"7::/rooms/x:2"
+    assert encoder.connect("ann", "").data == b"1::/rooms/x"
+    assert encoder.disconnect().data == b"0::/rooms/x"
+    assert encoder.connect_error("bad_namespace", "no").data == b"7::/rooms/x:2"
     assert encoder.ack("3", {"id": "1-2"}).data == b'6::/rooms/x:3+[{"id":"1-2"}]'
     told = encoder.event(OutgoingEvent(b'"a"', ['"é"'.encode(), b"1"])).data
     assert told.isascii()
     assert json.loads(told.removeprefix(b"5::/rooms/x:")) == {"name": "a", "args": ["é", 1]}
-    assert V09Encoder("/").entered("ann", "").data == b"1::"
+    assert V09Encoder("/").connect("ann", "").data == b"1::"
 
 
 def test_a_namespace_that_is_not_ascii_is_refused_by_its_name() -> None:
-    parcel = read_parcel("1::/é😀?x=1".encode())
-    refused = V09Encoder(parcel.namespace).refused("bad_namespace", "no")
+    packet = read_packet("1::/é😀?x=1".encode())
+    refused = V09Encoder(packet.namespace).connect_error("bad_namespace", "no")
     assert refused.data.decode() == "7::/é😀:2"
-    payload = FRAMING.write_payload([refused, FRAMING.wording.noop])
+    payload = FRAMING.write_payload([refused, FRAMING.control.noop])
     assert payload.body.decode() == "\ufffd9\ufffd7::/é😀:2\ufffd3\ufffd8::"
 
 
