@@ -386,35 +386,35 @@ def alive() -> Counter[str]:
 
 
 @pytest.fixture
-def without_collector() -> Iterator[None]:
+def before() -> Iterator[Counter[str]]:
+    """What other tests have left; without the collector until the end of the test."""
     gc.collect()
     gc.disable()
-    yield
+    yield alive()
     gc.enable()
     gc.collect()
 
 
-async def freed() -> None:
-    """Wait until nothing of any session is left."""
+async def freed(before: Counter[str]) -> None:
+    """Wait until nothing of any session of this test is left."""
     try:
         async with asyncio.timeout(3):
-            while alive():
+            while alive() - before:
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise AssertionError(f"not freed without the collector: {dict(alive())}") from None
+        raise AssertionError(f"not freed without the collector: {dict(alive() - before)}") from None
 
 
-@pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("end", ["goodbye", "loss", "relay"])
 @pytest.mark.parametrize(
     ("query", "upgrade"), [("EIO=4", False), ("EIO=4", True), ("EIO=3", False), ("EIO=3", True), ("v09", False)]
 )
 async def test_a_session_over_a_websocket_is_freed_by_reference_counting(
-    quiet: Running, query: str, upgrade: bool, end: str
+    quiet: Running, before: Counter[str], query: str, upgrade: bool, end: str
 ) -> None:
     for _ in range(3):
         socket = await open_socket(quiet, query, upgrade=upgrade)
-        assert alive()["EngineSession"]
+        assert (alive() - before)["EngineSession"]
         if end == "goodbye":
             await socket.close()
         elif end == "loss":
@@ -422,13 +422,14 @@ async def test_a_session_over_a_websocket_is_freed_by_reference_counting(
         else:
             await socket.send("9nonsense")
         await socket.wait_closed()
-    await freed()
+    await freed(before)
 
 
-@pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("end", ["goodbye", "loss", "relay"])
 @pytest.mark.parametrize("query", ["EIO=4", "EIO=3", "v09"])
-async def test_a_session_that_polls_is_freed_by_reference_counting(quiet: Running, query: str, end: str) -> None:
+async def test_a_session_that_polls_is_freed_by_reference_counting(
+    quiet: Running, before: Counter[str], query: str, end: str
+) -> None:
     for _ in range(3):
         async with http_client(quiet) as http:
             if query == "v09":
@@ -440,7 +441,7 @@ async def test_a_session_that_polls_is_freed_by_reference_counting(quiet: Runnin
                 if query == "EIO=4":
                     await http.post(url, content="40")
                 assert "40" in (await http.get(url)).text
-            assert alive()["EngineSession"]
+            assert (alive() - before)["EngineSession"]
             if end == "goodbye":
                 if query == "v09":
                     await http.get(url.replace("xhr-polling", "") + "?disconnect=1")
@@ -453,4 +454,4 @@ async def test_a_session_that_polls_is_freed_by_reference_counting(quiet: Runnin
                 await asyncio.wait([poll])
             else:
                 await http.post(url, content="nonsense")
-    await freed()
+    await freed(before)
