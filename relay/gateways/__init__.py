@@ -1,4 +1,9 @@
-"""One module or package per client protocol: a codec and its routes. The session is shared."""
+"""Gateways: how clients of each protocol reach the relay.
+
+A gateway is a package with a codec (frames to commands, and events to frames), its routes, and whatever transport its
+protocol has beside WebSocket. `base` has what they share, above all the session. No gateway imports another, and rooms
+know none of them: in one room, members may speak any of these protocols.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +16,11 @@ from relay.rooms.worker import Worker
 
 
 def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
-    """The routes of all gateways; `local_workers` are the unix sockets of all workers behind the port."""
+    """Return the routes of all gateways.
+
+    `local_workers` are the paths of the unix sockets of all workers behind the same port, for gateways whose HTTP
+    requests may reach another worker than the one that has the session; empty if there is only one.
+    """
     return [*native.routes(settings), *socketio.routes(settings, local_workers)]
 
 

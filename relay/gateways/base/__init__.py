@@ -1,1 +1,1 @@
-"""The parts that every gateway shares."""
+"""What gateways share: admission, serving a WebSocket, and the session with its inbox, acknowledgements and rooms."""

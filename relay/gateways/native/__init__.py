@@ -1,1 +1,1 @@
-"""The relay's own protocol: JSON in text frames."""
+"""The gateway of the relay's own protocol: JSON in text frames over WebSocket."""

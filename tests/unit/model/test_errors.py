@@ -25,3 +25,10 @@ def test_a_membership_that_was_taken_over_has_a_code_of_its_own() -> None:
 def test_an_error_has_a_text_even_when_none_was_given() -> None:
     assert errors.Refused("room_full").text == errors.ERRORS["room_full"][1]
     assert errors.Refused("room_full").status == 409
+
+
+def test_the_body_of_an_http_response_has_code_text_and_detail() -> None:
+    assert errors.Refused("not_joined", "t", room="r").body == {
+        "error": {"code": "not_joined", "text": "t", "room": "r"}
+    }
+    assert errors.RelayError().body == {"error": {"code": "internal", "text": errors.ERRORS["internal"][1]}}
