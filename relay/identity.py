@@ -1,10 +1,11 @@
-"""Who may do what; for now: whether a request carries the admin token."""
+"""Authorization: for now, whether a request has the admin token."""
 
 import hmac
 
 
 def bearer_matches(authorization: str, token: str) -> bool:
-    """Whether an `Authorization` header carries `token` as a bearer; takes the same time however wrong it is."""
-    scheme, _, given = authorization.partition(" ")
-    same = hmac.compare_digest(given.strip().encode(), token.encode())
+    """Return whether an `Authorization` header has the bearer token `token`; never, if `token` is ""."""
+    scheme, _, credentials = authorization.partition(" ")
+    # Takes the same time for every wrong token: the time must not reveal how many characters are right.
+    same = hmac.compare_digest(credentials.strip().encode(), token.encode())
     return bool(token) and scheme.lower() == "bearer" and same

@@ -1,4 +1,4 @@
-"""Random ids and keys, and the fingerprints under which keys are kept."""
+"""Random peer ids and resume keys, and the fingerprints of keys."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class IdGenerator:
-    """Random names and keys; asks the system for many bits at a time, which costs as much as asking for a few."""
+    """Makes random ids and keys. It draws 4,096 bytes at a time: a system call for 16 bytes costs nearly as much."""
 
     _DRAWN = 4096
 
@@ -17,11 +17,11 @@ class IdGenerator:
         self._used = 0
 
     def resume_key(self) -> str:
-        """A key with which a client proves that it is the one that was here before: 128 random bits."""
+        """Return a resume key of 128 random bits, with which a client reclaims its membership."""
         return base64.urlsafe_b64encode(self._take(16)).rstrip(b"=").decode("ascii")
 
     def peer_id(self) -> str:
-        """A peer id for a client that wants none: 96 random bits."""
+        """Return a peer id of 96 random bits, for a client that asked for none."""
         return self._take(12).hex()
 
     def _take(self, count: int) -> bytes:
@@ -33,5 +33,5 @@ class IdGenerator:
 
 
 def fingerprint(resume_key: str) -> str:
-    """What is kept of a resume key: its SHA-256, in hex; "" of ""."""
+    """Return the SHA-256 of a resume key, in hex; "" for "". Redis holds this, so that reading it reveals no key."""
     return hashlib.sha256(resume_key.encode()).hexdigest() if resume_key else ""

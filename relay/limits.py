@@ -1,16 +1,19 @@
-"""Counting what one client or one address may do; the clock is passed in."""
+"""Rate limits and connection limits, per client and per address."""
 
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds, monotonic."""
+"""Returns seconds that only grow, like `time.monotonic`."""
 
-_PATIENCE = 100
-"""Events in a row that are not allowed, and told so each."""
+_MAX_DENIED = 100
+"""Events in a row that may be denied before `overrun`."""
 
 
 class TokenBucket:
-    """Allows `rate` events a second on average and `burst` at once."""
+    """Allows `rate` events per second on average, and up to `burst` at once.
+
+    The bucket holds up to `burst` tokens and gains `rate` per second; an allowed event takes one.
+    """
 
     __slots__ = ("_burst", "_clock", "_denied", "_rate", "_tokens", "_updated")
 
@@ -23,7 +26,7 @@ class TokenBucket:
         self._updated = clock()
 
     def take(self) -> bool:
-        """Whether one more event is allowed now; if so, it is counted."""
+        """Return whether one more event is allowed now; if so, take a token."""
         now = self._clock()
         tokens = self._tokens + (now - self._updated) * self._rate
         if tokens > self._burst:
@@ -36,17 +39,17 @@ class TokenBucket:
 
     @property
     def overrun(self) -> bool:
-        """Whether so many in a row were not allowed that whoever goes on is sent away."""
-        return self._denied > _PATIENCE
+        """Whether more than a hundred events in a row were denied: this client ignores its errors."""
+        return self._denied > _MAX_DENIED
 
     @property
     def full(self) -> bool:
-        """Whether the bucket has forgotten everything, so that a new one would be the same."""
+        """Whether all tokens are there again, so that a new bucket would be the same."""
         return self._tokens + (self._clock() - self._updated) * self._rate >= self._burst
 
 
 class AddressLimits:
-    """Connections, and handshakes a second, per address; remembers only addresses that matter now."""
+    """Limits open connections, and handshakes per second, of each address; forgets idle addresses."""
 
     _SWEEP = 1024
 
@@ -59,7 +62,7 @@ class AddressLimits:
         self._sweep_at = self._SWEEP
 
     def admit(self, address: str) -> str:
-        """Count a connection from `address`: "" when it may come in, until `release`; else the error code."""
+        """Admit a connection from `address` and return "", or return the error code; admitted ones end in `release`."""
         bucket = self._buckets.get(address)
         if bucket is None:
             self._sweep()
@@ -72,7 +75,7 @@ class AddressLimits:
         return ""
 
     def release(self, address: str) -> None:
-        """A connection that was admitted has ended."""
+        """Count the end of an admitted connection."""
         left = self._open[address] - 1
         if left:
             self._open[address] = left
@@ -80,7 +83,7 @@ class AddressLimits:
             del self._open[address]
 
     def _sweep(self) -> None:
-        """Forget idle addresses whenever their number has doubled: O(1) each in the long run."""
+        """Forget idle addresses, whenever the number of addresses has doubled: that is O(1) per connection."""
         if len(self._buckets) < self._sweep_at:
             return
         self._buckets = {address: bucket for address, bucket in self._buckets.items() if not bucket.full}

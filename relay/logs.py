@@ -1,6 +1,7 @@
-"""Setting up the log: one line per event, as text or as JSON, on standard error.
+"""The log: one line per event, as text or as JSON, on standard error.
 
-What a client sent may be in a message; so no control character reaches the terminal or the file as it is.
+Messages can contain text from clients. So every control character is escaped: none of them can forge a line of the log,
+or change the terminal of an operator who reads it.
 """
 
 import json
@@ -10,22 +11,22 @@ import time
 from typing import TextIO
 
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    # What some programs take for the end of a line, or for a change of direction.
+    # Line separators for some programs, and characters that reverse the direction of the text after them.
     code: f"\\u{code:04x}"
     for code in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 
 
 def escape(text: str) -> str:
-    """Make every control character in `text` visible; a lone surrogate becomes one too."""
+    """Return `text` with every control character and lone surrogate escaped."""
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
 
 
 def configure(level: str, form: str, *, worker: str = "", stream: TextIO | None = None) -> None:
-    """Send every log of this process to `stream` (standard error), from `level` on; `form` is "text" or "json".
+    """Write every log record of this process from `level` on to `stream` (by default standard error).
 
-    `worker` is named in each line, where several write to the same place. The server below says only what is wrong: its
-    other messages carry the addresses clients ask for, and these may hold secrets.
+    `form` is "text" or "json". Each line names `worker`, where several workers write to the same stream. uvicorn,
+    asyncio and websockets log only warnings and errors: their other messages contain URLs, which may contain secrets.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(worker) if form == "json" else TextFormatter(worker))
@@ -39,14 +40,14 @@ def configure(level: str, form: str, *, worker: str = "", stream: TextIO | None 
 
 
 class TextFormatter(logging.Formatter):
-    """For people: time (UTC), level, area, message; a traceback follows indented."""
+    """Formats records for people: time (UTC), level, logger, message; a traceback follows, indented."""
 
     def __init__(self, worker: str = "") -> None:
         super().__init__()
         self._worker = f" [{worker}]" if worker else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
+        """Return the line, and the lines of the traceback."""
         area = f"{record.levelname.lower():7}{self._worker} {record.name}:"
         lines = [f"{_time(record)} {area} {escape(record.getMessage())}"]
         lines += [f"    {escape(line)}" for line in _trace(record).splitlines()]
@@ -54,14 +55,14 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """For machines, one object per line: time, level, area, message, and worker and error where there is one."""
+    """Formats records for machines, one JSON object per line: time, level, area, message, worker, error."""
 
     def __init__(self, worker: str = "") -> None:
         super().__init__()
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
+        """Return the JSON object; empty fields are left out."""
         fields = {
             "time": _time(record),
             "level": record.levelname.lower(),

@@ -1,1 +1,1 @@
-"""Values and declarations: no input, no output."""
+"""Values and declarations that every floor uses; no I/O."""

@@ -1,4 +1,8 @@
-"""The seam between a client protocol and everything else."""
+"""The seam between a client protocol and everything else: frames, and the codecs that make them.
+
+A message to a room goes to many members. Its frame is made once for each kind of codec among them, and the bytes that
+go over the wire once for each frame: the members then share them.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -12,7 +16,7 @@ _LARGE: Final = struct.Struct("!BBQ")
 
 
 class Frame:
-    """A WebSocket message, made once and shared by all who receive it; `data` is UTF-8 when `is_text`."""
+    """A WebSocket message, made once and shared by all its receivers; `data` is UTF-8 if `is_text`."""
 
     __slots__ = ("_text", "_wire", "data", "is_text")
 
@@ -24,7 +28,7 @@ class Frame:
 
     @property
     def parts(self) -> Sequence["Frame"]:
-        """The frames that a `Bundle` has; of any other the frame itself."""
+        """The frames of a `Bundle`; of any other frame, the frame itself."""
         return (self,)
 
     @property
@@ -36,14 +40,14 @@ class Frame:
 
     @property
     def wire(self) -> bytes:
-        """The frame as a server sends it: whole, not masked (RFC 6455, 5.2); made on first use."""
+        """The bytes that a server sends: one unfragmented, unmasked frame (RFC 6455, 5.2); made on first use."""
         if self._wire is None:
             self._wire = _head(0x81 if self.is_text else 0x82, len(self.data)) + self.data
         return self._wire
 
 
 class Bundle(Frame):
-    """A message in several frames, of which none means anything without the others: a text and what belongs to it."""
+    """A message of several frames which only mean something together, such as a text and its binary attachments."""
 
     __slots__ = ("_parts",)
 
@@ -53,19 +57,19 @@ class Bundle(Frame):
 
     @property
     def parts(self) -> Sequence[Frame]:
-        """See `Frame.parts`."""
+        """The frames of this message, in order."""
         return self._parts
 
     @property
     def wire(self) -> bytes:
-        """See `Frame.wire`: of all of them."""
+        """The bytes of all frames; made on first use."""
         if self._wire is None:
             self._wire = b"".join([frame.wire for frame in self._parts])
         return self._wire
 
 
 class Batch:
-    """Frames that leave together, in this order."""
+    """Frames that are written together, in this order."""
 
     __slots__ = ("_wire", "frames", "size")
 
@@ -76,13 +80,14 @@ class Batch:
 
     @property
     def wire(self) -> bytes:
-        """All of them as a server sends them; made on first use."""
+        """The bytes of all frames; made on first use."""
         if self._wire is None:
             self._wire = b"".join([frame.wire for frame in self.frames])
         return self._wire
 
 
 def _head(first: int, length: int) -> bytes:
+    # Lengths of 126 and more do not fit into the seven bits of the second byte (RFC 6455, 5.2).
     if length < 126:
         return bytes((first, length))
     if length < 65_536:
@@ -91,24 +96,24 @@ def _head(first: int, length: int) -> bytes:
 
 
 NOTHING: Final = Frame(b"")
-"""What a codec makes of an event that its clients are not told of; it is not to be sent."""
+"""Stands for "no frame": a codec returns it for an event that its protocol has no message for."""
 
 
 class Codec(Protocol):
     """Translates between one client protocol's frames and commands and events; does no I/O.
 
-    `encode` depends on nothing but the event, so that frames are made once per `key` and shared by all its members.
+    `encode` depends only on the event, so that a frame is made once per `key` and shared by all members with that key.
     """
 
     @property
     def key(self) -> str:
-        """Names what `encode` makes: codecs of one key make the same frames."""
+        """Codecs with the same key encode every event to the same frame."""
         ...
 
     def decode(self, frame: Frame) -> Command:
-        """Read one frame; raise `errors.BadFrame` when it cannot be understood."""
+        """Decode one frame; raise `errors.BadFrame` if that is not possible."""
         ...
 
     def encode(self, event: Event) -> Frame:
-        """Write one event; a frame without data (`NOTHING`) says that this protocol has no word for it."""
+        """Encode one event; return `NOTHING`, a frame without data, if the protocol has no message for it."""
         ...

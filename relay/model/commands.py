@@ -1,6 +1,7 @@
-"""What a client can ask for, whatever protocol it speaks: the values a codec's `decode` returns.
+"""Commands: what a client asks of the relay, in whatever protocol. A codec's `decode` returns them.
 
-`room` is "" for the connection's own room. `key` is the client's mark, repeated in the answer.
+`room` is "" for the connection's own room, which it joined in the handshake. `key` marks a command: its answer has the
+same key.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from msgspec import Struct
 class Publish(Struct, frozen=True):
     """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`.
 
-    Only if the one with the key `after`, if there is one, was sent. With `once`, a repeat of a key is not sent again;
-    without, the key is nothing but a mark.
+    With `after`, only if the envelope with that key was sent. With `once`, an envelope whose key was used before is not
+    sent again; without, the key only marks the answer.
     """
 
     envelope: bytes
@@ -27,7 +28,7 @@ class Publish(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Enter one more room."""
+    """Join one more room."""
 
     room: str
     resume: str = ""
@@ -40,7 +41,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Make another room the connection's own: enter it, and leave the one that was; nothing changes if it is that."""
+    """Join a room, which becomes the connection's own, and leave the one that was; does nothing in that room itself."""
 
     room: str
     key: str = ""
@@ -56,7 +57,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Hear only these channels, and those subscribed to before."""
+    """Receive only these channels, and those subscribed to before."""
 
     channels: Sequence[str]
     room: str = ""
@@ -65,7 +66,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Stop hearing these channels; None lifts the restriction, so that all are heard."""
+    """Stop receiving these channels; None lifts the restriction, so that all are received."""
 
     channels: Sequence[str] | None
     room: str = ""
@@ -74,7 +75,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class AskPresence:
-    """Ask who is in a room."""
+    """Ask for the members of a room."""
 
     room: str = ""
     key: str = ""
@@ -82,7 +83,7 @@ class AskPresence:
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Ask whether anybody else is in a room of this name, or a channel of this name was used here lately."""
+    """Ask whether a room of this name has other members, or a channel of this name was used in `room` lately."""
 
     name: str
     room: str = ""
@@ -91,7 +92,7 @@ class Detect:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Ask for the newest id."""
+    """Ask for the newest id, and for a sign that the relay is there."""
 
     room: str = ""
     key: str = ""

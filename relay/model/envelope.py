@@ -1,7 +1,8 @@
-"""Envelopes on their way: ids, publications, and the bytes that go over the wire.
+"""Envelopes on their way: reading them, ids, publications, and the bytes that go over the wire.
 
-An envelope is forwarded byte for byte. What the relay adds is spliced in before the closing brace: `from` when it is
-published, `id` when its place in the room is known, `room` where a codec asks for it.
+An envelope is forwarded byte for byte; it is never parsed and written again. The relay adds fields in front of the
+closing brace: `from` when it is published (`splice`), `id` when its position in the room is known (`seal`), and `room`
+where a codec wants it. So `{"a":1}` becomes `{"a":1,"from":"alice","id":"17-4"}`.
 """
 
 from typing import Annotated, NamedTuple, Self
@@ -23,9 +24,10 @@ Channel = Annotated[str, Meta(max_length=MAX_CHANNEL)]
 
 
 class MessageId(NamedTuple):
-    """A place in a room's sequence, written `epoch-seq`; later ids compare greater.
+    """A position in a room's order, written `epoch-seq`; later ids compare greater.
 
-    A new epoch begins when the room's state was lost: ids of different epochs say nothing about what lies between.
+    A new epoch begins when the room's state was lost. Between ids of different epochs, any number of events may be
+    missing.
     """
 
     epoch: int
@@ -44,13 +46,14 @@ class MessageId(NamedTuple):
 
 
 BEFORE_ALL = MessageId(0, 0)
-"""Older than every id that is given."""
+"""Less than every id of an event."""
 
 
 class MembershipVersion(NamedTuple):
-    """As of when a sender's place was confirmed: a room's membership has versions, which grow within an epoch.
+    """The version of a room's memberships at which a sender's claim to its own was checked.
 
-    While the version stands, nobody's place was taken over or given up, and no claim has to be looked at again.
+    The number grows within an epoch, whenever a membership may have ended or been taken over. While it is unchanged,
+    the claim holds and need not be checked again.
     """
 
     number: int = 0
@@ -80,9 +83,10 @@ class Publication(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """A publication's id (`epoch-seq`), and whether it was a repeat: delivered under that id before, and not again.
+    """The id of a publication (`text` is `epoch-seq`).
 
-    `version`, where there is one, is for the sender's next publication.
+    `repeat`: it was delivered under this id before, and not again. `version`, if any, belongs into the sender's next
+    publication.
     """
 
     text: bytes
@@ -91,23 +95,23 @@ class Receipt(Struct, frozen=True):
 
     @property
     def id(self) -> MessageId:
-        """The id; read on demand, as most publishers never ask."""
+        """The id; parsed on demand, as most callers only pass its text on."""
         return read_id(self.text)
 
 
 def read_id(text: bytes) -> MessageId:
-    """Read an id that the relay itself has written."""
+    """Parse an id that the relay itself wrote; faster than `MessageId.parse`, and without its checks."""
     epoch, _, seq = text.partition(b"-")
     return MessageId(int(epoch), int(seq))
 
 
 def splice(envelope: bytes, sender: str) -> bytes:
-    """Open `envelope` (a JSON object) at its end for what the relay adds; `seal` closes it.
+    """Return `envelope`, a JSON object, without its closing brace and with `"from":"SENDER","id":"`; `seal` goes on.
 
-    Returns the object's text less its closing brace, and `"from":"…","id":"`.
+    Peer ids need no escaping (see `names`).
     """
     if envelope.endswith(b'"}'):
-        # As nearly all of them end; what follows is for the others.
+        # Nearly all envelopes end in a string: these have a field, and no white space at the end.
         return b'%s,"from":"%s","id":"' % (envelope[:-1], sender.encode("ascii"))
     head = envelope.rstrip(b" \t\r\n")[:-1].rstrip(b" \t\r\n")
     comma = b"" if head.endswith(b"{") and head.lstrip(b" \t\r\n") == b"{" else b","
@@ -115,18 +119,22 @@ def splice(envelope: bytes, sender: str) -> bytes:
 
 
 def seal(body: bytes, message_id: MessageId) -> bytes:
-    """Add the id to what `splice` returned; only the closing brace is missing then, so that a codec may add more."""
+    """Add the id to what `splice` returned; the closing brace is still missing, so that a codec can add more fields."""
     return b'%s%d-%d"' % (body, message_id.epoch, message_id.seq)
 
 
 def unseal(body: bytes) -> tuple[bytes, bytes]:
-    """Undo `splice` and `seal`: the envelope as it was, but for white space at its end, and the text of its id."""
+    """Undo `splice` and `seal`: return the envelope, without white space at its end, and the text of its id."""
+    # The last occurrence: strings in the envelope may look the same, but those stand before it.
     head, _, added = body.rpartition(b'"from":"')
     return head.removesuffix(b",") + b"}", added[added.index(b'"id":"') + 6 : -1]
 
 
 class _Head(Struct):
-    """The fields of an envelope that the relay reads; all others are only checked for being JSON."""
+    """The fields of an envelope that the relay reads; of all others it only checks that they are JSON.
+
+    Reserved fields are `Raw`: whether they are there is all that counts, not their type.
+    """
 
     type: Raw | UnsetType = UNSET
     sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
@@ -146,13 +154,13 @@ _typed = msgspec.json.Decoder(_Typed)
 
 
 def read_envelope(text: bytes) -> Publish:
-    """Read an envelope from its JSON text, and say how it is to be published.
+    """Read an envelope's JSON text and return the command that publishes it.
 
-    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`. An envelope with a `type` would pass
-    for an event of the relay's own, and is refused as well.
+    Raises `BadFrame`: `bad_json`, `bad_envelope`, `reserved_field` or `bad_peer`. A `type` is reserved: an envelope
+    with one would look like an event of the relay itself.
     """
     try:
-        # The parser does not look into strings that nobody asks for.
+        # msgspec does not check the UTF-8 of strings in fields that it skips.
         text.decode()
     except UnicodeDecodeError as error:
         raise BadFrame("bad_json", str(error), about="envelope") from None
@@ -161,9 +169,9 @@ def read_envelope(text: bytes) -> Publish:
 
 
 def read_frame(text: bytes) -> Publish | None:
-    """As `read_envelope`, of what is known to be UTF-8.
+    """Read a frame that is known to be UTF-8, as `read_envelope` does; return None for an object with a `type`.
 
-    An object with a `type` is no envelope: None, and nothing else of it was looked at.
+    Such an object is a command. Nothing else of it was checked.
     """
     deep = nests_deeper(text)
     if deep:

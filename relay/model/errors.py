@@ -1,81 +1,85 @@
-"""What can go wrong, and what it is called: exceptions, error codes and close codes.
+"""What can go wrong, and its names: exceptions, error codes and close reasons.
 
     RelayError
-    ├── Refused        the client asked for what it cannot have; the text says why
+    ├── Refused        the relay will not do what the client asked for; the text says why
     │   └── BadFrame   a codec cannot read a frame
-    ├── Unavailable    Redis did not take it in time; nothing was sent, a retry is safe
-    ├── OutcomeUnknown Redis was asked and did not answer; it may have happened
-    ├── Replaced       the sender's place in the room belongs to a newer connection
-    └── NotMember      Redis does not know the sender's place in the room
+    ├── Unavailable    Redis did not accept the call in time; nothing happened, a retry is safe
+    ├── OutcomeUnknown Redis was called and did not answer in time; it may have happened
+    ├── Replaced       the membership belongs to a newer connection
+    └── NotMember      Redis has no presence entry of this member
 
-Every code a client can meet, in an `error` event, an HTTP body or a close frame, is declared here and nowhere else.
+Every code that a client can meet, in an `error` event, an HTTP body or a close frame, is declared here and only here.
+The tables in docs/errors.md are made from these.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 ERRORS: Final[dict[str, tuple[int, str]]] = {
-    "bad_json": (400, "the frame is not JSON that the relay can read"),
-    "bad_envelope": (400, "the JSON is not an object, or a field of it has the wrong type"),
+    "bad_json": (400, "the frame or body is not valid JSON, or nests more than 128 levels deep"),
+    "bad_envelope": (400, "an envelope is a JSON object; to, channel or key has a wrong type or is too long"),
     "reserved_field": (
         400,
-        "an envelope may not carry from, id or room, which the relay adds, nor type, which marks its events",
+        "an envelope may not have from, id or room, which the relay adds, nor type, which marks the relay's own events",
     ),
     "bad_command": (400, "a field of the command is missing or has the wrong type"),
-    "unknown_command": (400, "the relay knows no command of this type"),
-    "binary_frame": (400, "the protocol is JSON in text frames; binary frames are not relayed"),
+    "unknown_command": (400, "the relay has no command of this type"),
+    "binary_frame": (400, "this protocol sends JSON in text frames; send Base64 in JSON instead of a binary frame"),
     "bad_query": (400, "a query parameter has a value that is not allowed"),
     "bad_room": (400, "the room name is not allowed"),
     "bad_peer": (400, "the peer id is not allowed"),
-    "unauthorized": (401, "the admin token is missing or wrong"),
+    "unauthorized": (401, "send the admin token: Authorization: Bearer TOKEN"),
     "forbidden": (403, "this is not allowed here"),
-    "bad_origin": (403, "pages of this origin may not connect"),
-    "not_found": (404, "there is nothing at this address"),
-    "no_such_peer": (404, "a peer the envelope is addressed to is neither connected nor held"),
-    "unknown_session": (400, "Engine.IO: no session of this id is here; the client begins a new one"),
-    "bad_transport": (400, "Engine.IO: the transports are polling and websocket"),
-    "transport_mismatch": (400, "Engine.IO: this session has another transport by now, or is changing it"),
+    "bad_origin": (403, "pages of this origin may not connect; the setting allowed_origins lists those that may"),
+    "not_found": (404, "there is nothing at this path"),
+    "no_such_peer": (404, "a peer in to is not in the room; nothing was sent"),
+    "unknown_session": (400, "Engine.IO: this worker has no session with this sid; open a new one"),
+    "bad_transport": (400, "Engine.IO: transport is polling or websocket"),
+    "transport_mismatch": (400, "Engine.IO: this session uses another transport now, or is changing it"),
     "bad_version": (400, "Engine.IO: EIO is 4, 3 or 2"),
-    "bad_handshake": (400, "Engine.IO: a session begins with a GET"),
-    "poll_overlap": (400, "Engine.IO: one poll, and one post, at a time; the session has ended"),
-    "bad_packet": (400, "Engine.IO or Socket.IO: not a packet; the session has ended, or did not begin"),
-    "jsonp_unsupported": (400, "Engine.IO: JSONP polling is not served; polling by XHR, and WebSocket, are"),
-    "bad_event": (400, "Socket.IO: the event's name is too long, or its arguments are not those it takes"),
+    "bad_handshake": (400, "Engine.IO: a session begins with a GET request"),
+    "poll_overlap": (400, "Engine.IO: a session has one GET and one POST at a time; this one is closed"),
+    "bad_packet": (400, "Engine.IO or Socket.IO: this is not a packet; the session is closed, or was not opened"),
+    "jsonp_unsupported": (400, "Engine.IO: the relay does not serve JSONP; use XHR polling or WebSocket"),
+    "bad_event": (400, "Socket.IO: the event's name is too long, or its arguments are wrong for this event"),
     "reserved_event": (
         400,
-        "Socket.IO: the event's name is one that the relay itself uses, or that every object has in JavaScript",
+        "Socket.IO: the relay, or every JavaScript object, uses this name; choose another for the event",
     ),
-    "event_not_allowed": (403, "Socket.IO: this event may not be emitted here"),
-    "no_client_script": (404, "Socket.IO: the client's script is not served; load your own, or set socketio-client"),
+    "event_not_allowed": (403, "Socket.IO: clients may not emit this event; the setting socketio_events lists those"),
+    "no_client_script": (
+        404,
+        "Socket.IO: the relay does not serve this script; load your own, or set socketio_client_url",
+    ),
     "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),
-    "bad_method": (405, "this address knows no such method; the Allow header lists those it knows"),
-    "not_joined": (409, "this connection is not in that room"),
+    "bad_method": (405, "this path does not allow this method; the Allow header lists those it allows"),
+    "not_joined": (409, "this connection is not in that room; join it first"),
     "replaced": (409, "a newer connection of the same client has taken over this membership"),
     "already_joined": (409, "this connection is in that room already"),
-    "out_of_order": (409, "the envelope that this one comes after is not known to have been sent; nor was this one"),
-    "peer_taken": (409, "the peer id is in use, and the resume key does not match"),
+    "out_of_order": (409, "the envelope named in after was not sent, so this one was not either; send both again"),
+    "peer_taken": (409, "this peer id is in use, and the resume key does not match; choose another"),
     "room_full": (409, "the room has as many members as it may have"),
-    "too_many_rooms": (409, "this connection is in as many rooms as it may be"),
-    "too_many_channels": (409, "this connection listens to as many channels as it may"),
-    "too_large": (413, "the message is larger than the relay takes"),
-    "bad_content_type": (415, "the body is one envelope, sent as application/json"),
-    "too_fast": (429, "messages come faster than the relay takes them; this one was not sent"),
+    "too_many_rooms": (409, "this connection is in as many rooms as it may be; leave one first"),
+    "too_many_channels": (409, "this connection is subscribed to as many channels as it may be; unsubscribe from some"),
+    "too_large": (413, "the message is larger than the relay accepts; it was not sent"),
+    "bad_content_type": (415, "send one envelope with Content-Type: application/json"),
+    "too_fast": (429, "messages arrive faster than the relay accepts; this one was not sent, send it again later"),
     "too_many_connections": (429, "this address has as many connections as it may have"),
-    "too_many_handshakes": (429, "this address opens connections faster than it may"),
-    "worker_full": (503, "this worker has as many connections as it may have"),
-    "unavailable": (503, "the relay cannot reach Redis; nothing was sent"),
-    "outcome_unknown": (504, "Redis did not answer in time; the message may or may not have been sent"),
-    "messages_lost": (503, "the relay lost touch with Redis, and the log cannot tell what was missed in this room"),
-    "internal": (500, "the relay failed; the operator's log says why"),
+    "too_many_handshakes": (429, "this address opens connections too fast; try again in a few seconds"),
+    "worker_full": (503, "this worker has as many connections as it may have; try again, another may answer"),
+    "unavailable": (503, "the relay cannot reach Redis; nothing was sent, try again"),
+    "outcome_unknown": (504, "Redis did not answer in time; the message may have been sent, or not"),
+    "messages_lost": (503, "events of this room were missed and cannot be replayed; reason says why"),
+    "internal": (500, "the relay failed, which is a bug; its log has the traceback"),
 }
-"""Error code → (HTTP status, what it means)."""
+"""Error code → (HTTP status, meaning)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseReason:
-    """Why the relay closes a WebSocket: the close code, its name, whether to come back, and what it means.
+    """Why the relay closes a WebSocket: close code, name, whether the client should reconnect, and meaning.
 
-    Codes 4000 to 4499 mean "come back", 4500 to 4999 "do not, something must change first".
+    Codes from 4000 to 4499 ask the client to reconnect. Codes from 4500 on ask it not to, as it would fail again.
     """
 
     code: int
@@ -84,23 +88,25 @@ class CloseReason:
     text: str
 
 
-NORMAL = CloseReason(1000, "normal", False, "the client left")
+NORMAL = CloseReason(1000, "normal", False, "the client has left")
 GOING_AWAY = CloseReason(
-    1001, "going_away", True, "this worker is stopping; come back now, after a random moment: another one answers"
+    1001, "going_away", True, "this worker is stopping; reconnect within a second or so, to another worker"
 )
-PROTOCOL_ERROR = CloseReason(1002, "protocol_error", False, "the frames are not WebSocket frames (RFC 6455)")
+PROTOCOL_ERROR = CloseReason(1002, "protocol_error", False, "the client broke the WebSocket protocol (RFC 6455)")
 NOT_UTF8 = CloseReason(1007, "not_utf8", False, "a text frame is not UTF-8")
-TOO_LARGE = CloseReason(1009, "too_large", False, "a message beyond sixteen times the limit")
-INTERNAL = CloseReason(1011, "internal", True, "the relay failed on this connection")
-SLOW = CloseReason(4000, "slow", True, "the client reads too slowly; its outgoing buffer is full")
-PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client answered no ping")
-TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after many too_fast errors")
-UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client joined")
+TOO_LARGE = CloseReason(1009, "too_large", False, "a message is larger than sixteen times max_message")
+INTERNAL = CloseReason(
+    1011, "internal", True, "the relay failed on this connection, which is a bug; its log has the traceback"
+)
+SLOW = CloseReason(4000, "slow", True, "the client reads too slowly: send_buffer bytes wait for it")
+PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answer a ping in time")
+TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after a hundred too_fast errors in a row")
+UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")
 ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members as it may have")
-REPLACED = CloseReason(4500, "replaced", False, "the same client came back over a newer connection")
-PEER_TAKEN = CloseReason(4501, "peer_taken", False, "the wanted peer id is in use by somebody else")
+REPLACED = CloseReason(4500, "replaced", False, "a newer connection of the same client has taken over its membership")
+PEER_TAKEN = CloseReason(4501, "peer_taken", False, "another client uses this peer id; choose another")
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
-BAD_PACKET = CloseReason(4503, "bad_packet", False, "what came is not a packet of Engine.IO or Socket.IO")
+BAD_PACKET = CloseReason(4503, "bad_packet", False, "the client sent no valid packet of Engine.IO or Socket.IO")
 
 CLOSE_REASONS: Final = (
     NORMAL,
@@ -126,14 +132,17 @@ JOIN_CLOSES: Final[dict[str, CloseReason]] = {
     "unavailable": UNAVAILABLE,
     "outcome_unknown": UNAVAILABLE,
 }
-"""How a connection is closed whose first join fails with this error code; every other code means BAD_REQUEST."""
+"""Error code of a failed first join → how the connection is closed; BAD_REQUEST for every other code."""
 
 GOODBYE_CODES: Final = frozenset({1000, 1001, 1005})
-"""Close codes by which a client leaves on purpose; 1005 is what a browser's `close()` without arguments sends."""
+"""Close codes with which a client leaves on purpose, so that it is not held.
+
+1005 stands for a close frame without a code, as a browser's `close()` without arguments sends.
+"""
 
 
 class RelayError(Exception):
-    """A failure with a code of `ERRORS`; `text` is for people, `detail` holds further JSON fields for the client."""
+    """A failure with a code of `ERRORS`; `text` explains it to people, `detail` has more JSON fields for the client."""
 
     code = "internal"
 
@@ -144,7 +153,7 @@ class RelayError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status that answers this error."""
+        """The HTTP status of a response with this error."""
         return ERRORS[self.code][0]
 
     @property
@@ -157,7 +166,7 @@ class RelayError(Exception):
 
 
 class Refused(RelayError):
-    """The client asked for what it cannot have."""
+    """The relay will not do what the client asked for."""
 
     def __init__(self, code: str, text: str = "", **detail: object) -> None:
         self.code = code
@@ -165,7 +174,7 @@ class Refused(RelayError):
 
 
 class BadFrame(Refused):
-    """A codec cannot read a frame; `about` and `key` say which command it was, as far as that is known."""
+    """A codec cannot read a frame; `about` and `key` name the command, as far as they could be read."""
 
     def __init__(self, code: str, text: str = "", *, about: str = "", key: str = "") -> None:
         super().__init__(code, text)
@@ -174,24 +183,24 @@ class BadFrame(Refused):
 
 
 class Unavailable(RelayError):
-    """Redis could not be reached in time; nothing was sent, so the same call may be made again."""
+    """Redis did not accept the call in time; nothing happened, so a retry is safe."""
 
     code = "unavailable"
 
 
 class OutcomeUnknown(RelayError):
-    """Redis was asked and did not answer in time; what was asked may have happened."""
+    """Redis was called and did not answer in time; the call may have taken effect."""
 
     code = "outcome_unknown"
 
 
 class Replaced(RelayError):
-    """The sender's place in the room is held under a newer generation: its connection has lost it."""
+    """The presence entry has a newer generation: another connection has taken the membership over."""
 
     code = "replaced"
 
 
 class NotMember(RelayError):
-    """Redis knows nothing of the sender's place in the room: it must be announced again."""
+    """Redis has no presence entry of this member, for example after it lost its data: it must be announced again."""
 
     code = "not_joined"

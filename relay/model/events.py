@@ -1,4 +1,4 @@
-"""What happens: the events a bus hands to the hub, and the answers a session gives its client."""
+"""Events: what a bus delivers to the hub, and what a session sends to its client."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +8,14 @@ from msgspec import Struct
 
 from relay.model.envelope import MessageId
 
-# What a bus delivers.
+# Events of a room, and gaps, which a bus delivers.
 
 
 class Message(Struct, frozen=True):
-    """An envelope for the members of `room`; `body` lacks only the closing brace (see `envelope.seal`)."""
+    """An envelope for the members of `room`, or only for those in `to`.
+
+    `body` is the envelope with `from` and `id`, without its closing brace (see `envelope.seal`).
+    """
 
     room: str
     id: MessageId
@@ -39,7 +42,7 @@ class MemberLeft(Struct, frozen=True):
 
 
 class TakenOver(Struct, frozen=True):
-    """`peer`'s place in `room` now belongs to `generation`: a connection with a lower one has lost it."""
+    """`peer`'s membership of `room` now has this generation: a connection with a lower one has lost it."""
 
     room: str
     id: MessageId
@@ -48,39 +51,42 @@ class TakenOver(Struct, frozen=True):
 
 
 class Gap(Struct, frozen=True):
-    """The bus may have missed events of these rooms."""
+    """The bus may have missed events of these rooms; the hub reads them from the history."""
 
     rooms: Sequence[str]
 
 
 RoomEvent = Message | MemberJoined | MemberLeft | TakenOver
-"""What shares a room's sequence: ids without holes, in the order in which everybody meets them."""
+"""An event with a position in a room's order. Ids have no holes, and every member receives them in this order."""
 
 Delivery = RoomEvent | Gap
 
 Loss = Literal["", "epoch", "trimmed", "too_much", "off", "not_resumed", "internal"]
-"""Why events cannot be replayed, "" when they can.
+"""Why events cannot be replayed; "" if they can.
 
-`epoch`: the room's state was lost or is older than what was seen of it. `trimmed`: the log no longer reaches back that
-far. `too_much`: there are more than would be sent at once. `off`: no log is kept. `not_resumed`: they are for those
-who held a place in the room all the time. `internal`: the relay failed to write one for the client's protocol.
+`epoch`: the room's state was lost, or is older than the id that the client has seen. `trimmed`: the history does not
+reach back that far. `too_much`: the events are larger than one replay may be. `off`: there is no history.
+`not_resumed`: the client was not a member all the time. `internal`: the relay failed to encode one of the events.
 """
 
 
 class Replay(Struct, frozen=True):
-    """What followed an id in a room, up to the newest one there is (`id`); of what follows a loss, what can be had."""
+    """The events after an id, up to the newest id of the room (`id`).
+
+    If `lost`, some cannot be replayed; `events` are those after the loss.
+    """
 
     id: MessageId
     events: Sequence[RoomEvent] = ()
     lost: Loss = ""
 
 
-# What a session tells its client.
+# Events that a session sends to its client.
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """One line of a member list; a held member has lost its connection and may yet return."""
+    """One member in a roster; a held member has lost its connection and may still resume."""
 
     peer: str
     held: bool = False
@@ -88,7 +94,7 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """A room's members: the first of them, and how many there are in all."""
+    """A room's members: how many there are, and as many of them as the relay lists by name."""
 
     count: int
     members: Sequence[Present] = ()
@@ -97,10 +103,11 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The connection is in `room` as `peer`; `resume` is the key to come back with.
+    """The connection has joined `room` as `peer`; `resume` is its resume key.
 
-    `id` is the member's place in the room: the newest id, or the one that the missed events follow which come next, if
-    it is `recovered`. None stands for somebody who did not ask; False has a `reason`. `first` if nobody else is here.
+    If `recovered`, the events after `id` follow, then `Recovered`. Otherwise `id` is the room's newest: `recovered` is
+    None if the client asked for no missed events, and False if they cannot be replayed (`reason`). `first`: the room
+    was empty.
     """
 
     room: str
@@ -117,7 +124,7 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The member has been given all it had missed, `replayed` envelopes, up to `id`."""
+    """The member has received all events that it had missed, up to `id`; `replayed` of them were envelopes."""
 
     room: str
     id: MessageId
@@ -126,7 +133,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """Who joined and who left `room` since the last such event."""
+    """The peers that joined and left `room` since the last such event."""
 
     room: str
     id: MessageId
@@ -136,7 +143,7 @@ class PresenceChange:
 
 @dataclass(frozen=True, slots=True)
 class PresenceList:
-    """The answer to a question for a room's members, or news after events were missed."""
+    """A room's members: the answer to `AskPresence`, or the state after events were lost."""
 
     room: str
     roster: Roster
@@ -145,7 +152,7 @@ class PresenceList:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """Whether a name was found in use, as a room or as a channel of `room`."""
+    """The answer to `Detect`: whether the name is in use, as a room or as a channel of `room`."""
 
     room: str
     present: bool
@@ -154,7 +161,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class LeftRoom:
-    """The connection has left `room`, as it asked to."""
+    """The connection has left `room`, at its own request."""
 
     room: str
     key: str = ""
@@ -162,7 +169,7 @@ class LeftRoom:
 
 @dataclass(frozen=True, slots=True)
 class Subscriptions:
-    """The channels the connection now hears in `room`; None means all."""
+    """The channels that the connection now receives in `room`; None means all."""
 
     room: str
     channels: Sequence[str] | None
@@ -170,7 +177,7 @@ class Subscriptions:
 
 
 class Ack(Struct, frozen=True):
-    """The envelope sent with `key` has its place in the room."""
+    """The envelope with this `key` was published, under this id."""
 
     room: str
     id: MessageId
@@ -179,7 +186,7 @@ class Ack(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Something was not done; `about` names the command, or is "envelope"."""
+    """A command failed; `about` is its type, or "envelope"."""
 
     code: str
     text: str
@@ -191,7 +198,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to a client's ping, with the newest id the client was told or spared."""
+    """The answer to `Ping`. The client has received every event up to `id` that is meant for it."""
 
     room: str
     id: MessageId

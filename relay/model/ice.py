@@ -1,4 +1,4 @@
-"""The STUN and TURN servers that clients are told of, as `RTCPeerConnection` takes them (W3C WebRTC, RTCIceServer)."""
+"""STUN and TURN servers that the relay sends to clients, in the form of W3C WebRTC's RTCIceServer."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 MAX_SERVERS = 16
 
-# RFC 7064 and RFC 7065, less the escapes that nobody uses in a host.
+# RFC 7064 (stun) and RFC 7065 (turn), without percent-encoding in the host.
 _HOST = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 _PORT = r"(?::[0-9]{1,5})?"
 _URL = re.compile(rf"stuns?:{_HOST}{_PORT}|turns?:{_HOST}{_PORT}(?:\?transport=(?:udp|tcp))?")
@@ -29,10 +29,10 @@ _Servers = Annotated[tuple[IceServer, ...], Meta(max_length=MAX_SERVERS)]
 
 
 def parse_ice_servers(text: str) -> Sequence[IceServer]:
-    """Read the setting: a JSON list of RTCIceServer, or URLs of STUN servers with commas between; "" for none.
+    """Parse the setting: a JSON list of RTCIceServer, or comma-separated URLs of STUN servers; "" for none.
 
-    Raises ValueError (or `msgspec.ValidationError`) for anything else, and for a TURN server without credentials, which
-    a browser would not take.
+    Raises ValueError or `msgspec.ValidationError` for anything else, and for a TURN server without credentials, which a
+    browser would refuse.
     """
     if text.lstrip().startswith("["):
         servers = msgspec.json.decode(text, type=_Servers)

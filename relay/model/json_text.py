@@ -78,7 +78,7 @@ def without_lone_surrogates(json: bytes) -> bytes:
     return b"".join([*parts, json[end:]])
 
 
-def reading(read: Callable[[bytes], _T], text: bytes) -> _T:
+def read_leniently(read: Callable[[bytes], _T], text: bytes) -> _T:
     """Return `read(text)`; if that raises `bad_json`, try once more without lone surrogates."""
     try:
         return read(text)

@@ -19,7 +19,7 @@ from relay.model.commands import Publish
 from relay.model.envelope import MessageId, Receipt, read_envelope
 from relay.model.errors import GOING_AWAY, RelayError
 from relay.model.events import Roster
-from relay.model.json_text import reading
+from relay.model.json_text import read_leniently
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.clients import Client, Clients
 from relay.rooms.composition import compose
@@ -214,7 +214,7 @@ class Worker:
 
         Raises `BadFrame` when it cannot be read, and `Refused`, `Unavailable` or `OutcomeUnknown` when it was not sent.
         """
-        return await self._parts.publisher.publish_from_server(room, reading(read_envelope, envelope))
+        return await self._parts.publisher.publish_from_server(room, read_leniently(read_envelope, envelope))
 
     async def roster(self, room: str) -> Roster:
         """The members of a room; raises `Unavailable` or `OutcomeUnknown`."""

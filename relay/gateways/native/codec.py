@@ -17,7 +17,7 @@ from relay.model.commands import AskPresence, Command, Join, Leave, Ping, Publis
 from relay.model.envelope import Channel, Key, read_envelope, read_frame
 from relay.model.errors import BadFrame
 from relay.model.ice import IceServer
-from relay.model.json_text import reading
+from relay.model.json_text import read_leniently
 
 Channels = Annotated[list[Channel], Meta(max_length=1000)]
 
@@ -90,7 +90,7 @@ class NativeCodec:
         """Read an envelope or a command from a text frame; a binary frame is a `BadFrame`."""
         if not frame.is_text:
             raise BadFrame("binary_frame")
-        return reading(_decode, frame.data)
+        return read_leniently(_decode, frame.data)
 
     def encode(self, event: events.Event) -> Frame:
         """Write a message as its envelope's own text, and any other event as an object with a `type`."""
