@@ -35,19 +35,19 @@ LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
 
 
 @dataclass
-class Ear:
+class Recorder:
     """A sink that can be waited on."""
 
-    heard: list[Delivery] = field(default_factory=list)
+    events: list[Delivery] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
-        self.heard += batch
+        self.events += batch
         self._changed.set()
 
     async def until(self, condition: Callable[[list[Delivery]], Any], timeout: float = 5) -> None:
         async with asyncio.timeout(timeout):
-            while not condition(self.heard):
+            while not condition(self.events):
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -60,11 +60,11 @@ class FakeWorker:
     presence: Presence
     leases: Leases
     lease: LeaseName
-    ear: Ear
+    received: Recorder
     client: RedisClient | None = None
     keys: Keys | None = None
 
-    async def say(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
+    async def publish(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
         """Publish an envelope, and return its receipt; `more` are fields of the command or of the publication."""
         command = Publish(text, **{name: more.pop(name) for name in Publish.__struct_fields__ if name in more})
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -108,26 +108,26 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     async with AsyncExitStack() as stack:
 
         async def make(name: str, history: HistorySettings = LOG, **lease_settings: Any) -> FakeWorker:
-            lease, ear = LeaseName(name), Ear()
+            lease, received = LeaseName(name), Recorder()
             rooms, its_lease = replace(ROOMS, history=history), replace(LEASE, **lease_settings)
             if not backend:
                 state = shared.setdefault(history, MemoryRooms(time.monotonic, time.time, history))
-                bus = await stack.enter_async_context(MemoryBus(ear, state, history))
+                bus = await stack.enter_async_context(MemoryBus(received, state, history))
                 presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
-                return FakeWorker(bus, presence, leases, lease, ear)
+                return FakeWorker(bus, presence, leases, lease, received)
             redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
             registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
             client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None)
             await stack.enter_async_context(client)
-            bus = RedisBus(ear, client, dialer, redis, rooms, worker=name, metrics=Metrics(), clock=time.monotonic)
+            bus = RedisBus(received, client, dialer, redis, rooms, worker=name, metrics=Metrics(), clock=time.monotonic)
             await stack.enter_async_context(bus)
             return FakeWorker(
                 bus,
                 RedisPresence(client, keys, lease, rooms, registered),
                 RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered),
                 lease,
-                ear,
+                received,
                 client,
                 keys,
             )

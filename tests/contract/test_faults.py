@@ -62,15 +62,17 @@ async def test_a_publication_that_fails_inside_redis_leaves_no_hole_and_no_key(
     name = await spoil(worker, key)
 
     with pytest.raises(OutcomeUnknown) as raised:
-        await worker.say("room", **claim, key="" if fast else "k")
+        await worker.publish("room", **claim, key="" if fast else "k")
     assert_own_words(raised.value)
 
     await worker.client.call("DEL", name)
     if key == META:
         await worker.client.call("RESTORE", name, 0, stored)
-    again = await worker.say("room", **claim, key="" if fast else "k")
+    again = await worker.publish("room", **claim, key="" if fast else "k")
     assert (again.id, again.repeat) == (before._replace(seq=before.seq + 1), False)
-    await worker.ear.until(lambda heard: [event.id for event in heard if isinstance(event, Message)] == [again.id])
+    await worker.received.until(
+        lambda events: [event.id for event in events if isinstance(event, Message)] == [again.id]
+    )
 
 
 @real_redis
@@ -81,14 +83,16 @@ async def test_a_key_is_remembered_only_after_its_message_is_out(make_worker: Ma
     await worker.client.call("AUTH", "silent", "")
     try:
         with pytest.raises(OutcomeUnknown) as raised:
-            await worker.say("room", key="k")
+            await worker.publish("room", key="k")
         assert_own_words(raised.value)
     finally:
         await worker.client.call("AUTH", "default", "")
         await worker.client.call("ACL", "DELUSER", "silent")
-    receipt = await worker.say("room", key="k")
+    receipt = await worker.publish("room", key="k")
     assert not receipt.repeat
-    await worker.ear.until(lambda heard: [event.id for event in heard if isinstance(event, Message)] == [receipt.id])
+    await worker.received.until(
+        lambda events: [event.id for event in events if isinstance(event, Message)] == [receipt.id]
+    )
 
 
 @real_redis
@@ -107,7 +111,7 @@ async def test_a_join_that_fails_inside_redis_makes_no_member(make_worker: MakeW
     assert (await worker.presence.roster("room")).count == 1
     joined = await join(worker)
     assert (joined.resumed, joined.id.seq) == (False, 2)
-    await worker.ear.until(lambda heard: [event.id for event in heard] == [joined.id])
+    await worker.received.until(lambda events: [event.id for event in events] == [joined.id])
 
 
 @real_redis
@@ -122,15 +126,15 @@ async def test_a_leave_that_fails_inside_redis_can_be_repeated(make_worker: Make
     assert (await worker.presence.roster("room")).count == 1
     await worker.client.call("DEL", name)
     assert await worker.presence.leave(entry)
-    await worker.ear.until(lambda heard: [event.id.seq for event in heard] == [1, 2])
+    await worker.received.until(lambda events: [event.id.seq for event in events] == [1, 2])
 
 
 @real_redis
 @pytest.mark.parametrize("ask", ["roster", "replay"])
 async def test_reading_a_room_that_cannot_be_read_says_so_in_own_words(make_worker: MakeWorker, ask: str) -> None:
     worker = await make_worker("a")
-    last = (await worker.say("room")).id
-    await worker.say("room")
+    last = (await worker.publish("room")).id
+    await worker.publish("room")
     await spoil(worker, PRESENCE)
     await spoil(worker, HISTORY)
     with pytest.raises(RelayError) as raised:
@@ -187,19 +191,23 @@ async def test_all_members_of_a_large_room_are_adopted(make_worker: MakeWorker) 
 async def walk(worker: FakeWorker) -> list[tuple[int, ...]]:
     """Do with a room whatever can be done, and return the ids' sequence numbers."""
     claim = await claim_of(worker)
-    ids = [claim["seen"], (await worker.say("room", **claim)).id, (await worker.say("room", **claim, key="k")).id]
-    again = await worker.say("room", **claim, key="k")
+    ids = [
+        claim["seen"],
+        (await worker.publish("room", **claim)).id,
+        (await worker.publish("room", **claim, key="k")).id,
+    ]
+    again = await worker.publish("room", **claim, key="k")
     assert again.repeat
-    ids.append((await worker.say("room", **claim, to=("peer",))).id)
+    ids.append((await worker.publish("room", **claim, to=("peer",))).id)
     ids.append((await join(worker, "other")).id)
     # The other's join has raised the version, so that this one is counted on the fast path, and taken back.
-    ids.append((await worker.say("room", **claim)).id)
+    ids.append((await worker.publish("room", **claim)).id)
     entry = PresenceEntry("room", "peer", claim["generation"], "f1")
     assert not await worker.presence.announce([entry])
     assert await worker.presence.leave(entry, hold=30)
     assert await worker.presence.leave(entry)
     with suppress(RelayError):
-        await worker.say("room", **claim)
+        await worker.publish("room", **claim)
     replay = await worker.bus.replay("room", ids[0])
     assert [event.id for event in replay.events] == [*ids[1:], replay.id]
     await worker.leases.touch(["room"])
@@ -244,10 +252,10 @@ async def test_a_redis_without_memory_refuses_before_anything_has_happened(make_
     try:
         for key in ("", "k"):
             with pytest.raises(Unavailable) as raised:
-                await worker.say("room", **claim, key=key)
+                await worker.publish("room", **claim, key=key)
             assert raised.value.text == "Redis has no memory left (OOM)"
         with pytest.raises(Unavailable):
             await join(worker, "other")
     finally:
         await worker.client.call("CONFIG", "SET", "maxmemory", "0")
-    assert (await worker.say("room", **claim, key="k")).id == before._replace(seq=before.seq + 1)
+    assert (await worker.publish("room", **claim, key="k")).id == before._replace(seq=before.seq + 1)

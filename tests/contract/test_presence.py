@@ -11,84 +11,86 @@ from tests.contract.conftest import FakeWorker, MakeWorker
 
 
 async def join(worker: FakeWorker, peer: str = "peer", *, offered: str = "", fresh: str = "f1", roster: bool = False):
-    given = await worker.presence.join(JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster))
+    joined = await worker.presence.join(
+        JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster)
+    )
     return PresenceEntry(
-        "room", peer, given.generation, fresh, offered if given.resumed else "", began=given.began
-    ), given
+        "room", peer, joined.generation, fresh, offered if joined.resumed else "", began=joined.began
+    ), joined
 
 
-async def test_a_join_is_told_and_listed_everywhere(make_worker: MakeWorker) -> None:
+async def test_a_join_is_published_and_shows_in_rosters_of_all_workers(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     await b.bus.subscribe(["room"])
-    _, given = await join(a, roster=True)
-    assert not given.resumed
-    assert given.roster.members == [Present("peer")]
-    await b.ear.until(lambda heard: heard)
-    assert b.ear.heard == [MemberJoined("room", given.id, "peer")]
-    assert await b.presence.roster("room") == given.roster
+    _, joined = await join(a, roster=True)
+    assert not joined.resumed
+    assert joined.roster.members == [Present("peer")]
+    await b.received.until(lambda events: events)
+    assert b.received.events == [MemberJoined("room", joined.id, "peer")]
+    assert await b.presence.roster("room") == joined.roster
     assert list(await b.presence.rooms()) == [("room", 1)]
 
 
-async def test_a_room_nobody_is_in(make_worker: MakeWorker) -> None:
+async def test_a_room_without_members(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     roster = await worker.presence.roster("room")
     assert (roster.count, list(roster.members)) == (0, [])
     assert list(await worker.presence.rooms()) == []
 
 
-async def test_a_leave_is_told_once_and_shares_the_sequence(make_worker: MakeWorker) -> None:
+async def test_a_leave_is_published_once_and_has_the_next_id(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await b.bus.subscribe(["room"])
-    entry, given = await join(a)
+    entry, joined = await join(a)
     assert await a.presence.leave(entry)
     assert not await a.presence.leave(entry)
-    await b.ear.until(lambda heard: len(heard) == 2)
-    assert isinstance(b.ear.heard[1], MemberLeft)
-    assert b.ear.heard[1].id.seq == given.id.seq + 1
+    await b.received.until(lambda events: len(events) == 2)
+    assert isinstance(b.received.events[1], MemberLeft)
+    assert b.received.events[1].id.seq == joined.id.seq + 1
     assert (await b.presence.roster("room")).count == 0
     assert list(await a.presence.rooms()) == []
 
 
-async def test_of_those_who_come_at_once_exactly_one_is_first(make_worker: MakeWorker) -> None:
+async def test_of_clients_that_join_at_once_exactly_one_is_first(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     joins = [join(worker, f"peer-{number}") for number in range(5) for worker in (a, b) if number % 2 == (worker is b)]
     taken = await asyncio.gather(*joins)
-    assert sorted(given.first for _, given in taken) == [False] * 4 + [True]
+    assert sorted(joined.first for _, joined in taken) == [False] * 4 + [True]
 
 
-async def test_who_is_first_counts_the_held_but_not_oneself(make_worker: MakeWorker) -> None:
+async def test_a_held_member_keeps_others_from_being_first_but_not_itself(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
-    entry, given = await join(a, "one", fresh="f1")
-    assert given.first
+    entry, joined = await join(a, "one", fresh="f1")
+    assert joined.first
     await a.presence.leave(entry, hold=10)
-    other, given = await join(b, "two")
-    assert not given.first
+    other, joined = await join(b, "two")
+    assert not joined.first
     await b.presence.leave(other)
-    _, given = await join(b, "one", offered="f1", fresh="f2")
-    assert given.resumed
-    assert given.first
+    _, joined = await join(b, "one", offered="f1", fresh="f2")
+    assert joined.resumed
+    assert joined.first
 
 
-async def test_who_was_first_and_did_not_hear_it_is_told_when_asking_again(make_worker: MakeWorker) -> None:
+async def test_a_client_that_repeats_its_attempt_is_first_again(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     # A place has two digits by and by: ids are numbers, not text.
     for _ in range(4):
         assert await a.presence.leave((await join(a, "before"))[0])
     one, _ = await join(a, "one", offered="key-1", fresh="f1")
-    two, given = await join(b, "two", offered="key-2", fresh="f1")
-    assert not given.first
+    two, joined = await join(b, "two", offered="key-2", fresh="f1")
+    assert not joined.first
     await a.presence.leave(one, hold=10)
     await b.presence.leave(two, hold=10)
-    _, given = await join(b, "two", offered="key-2", fresh="f2")
-    assert not given.first
-    _, given = await join(b, "one", offered="key-1", fresh="f2")
-    assert given.first
+    _, joined = await join(b, "two", offered="key-2", fresh="f2")
+    assert not joined.first
+    _, joined = await join(b, "one", offered="key-1", fresh="f2")
+    assert joined.first
     # This one did hear, and comes back with what it was told.
-    _, given = await join(a, "one", offered="f2", fresh="f3")
-    assert not given.first
+    _, joined = await join(a, "one", offered="f2", fresh="f3")
+    assert not joined.first
 
 
 async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: MakeWorker) -> None:
@@ -101,7 +103,7 @@ async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: Mak
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
-async def test_that_a_lease_lapsed_is_told_also_when_an_answer_was_lost(make_worker: MakeWorker, monkeypatch) -> None:
+async def test_a_lapse_is_reported_although_a_reply_was_lost(make_worker: MakeWorker, monkeypatch) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     before = str(a.lease)
@@ -122,34 +124,34 @@ async def test_that_a_lease_lapsed_is_told_also_when_an_answer_was_lost(make_wor
     assert str(a.lease) != before
 
 
-async def test_who_leaves_while_it_is_told_of_anew_has_left(make_worker: MakeWorker) -> None:
+async def test_a_member_that_leaves_while_it_is_announced_has_left(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     entry, _ = await join(worker)
-    telling = asyncio.ensure_future(worker.presence.announce([entry]))
+    announcing = asyncio.ensure_future(worker.presence.announce([entry]))
     await asyncio.sleep(0)
     leaving = worker.presence.leave(entry)
-    assert list(await telling) == []
+    assert list(await announcing) == []
     assert await leaving
     assert (await worker.presence.roster("room")).count == 0
 
 
-async def test_a_place_began_when_it_was_first_given_whoever_has_it_since(make_worker: MakeWorker) -> None:
+async def test_a_membership_began_with_its_first_join_through_all_takeovers(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
-    _, given = await join(a)
-    began = given.id
-    assert given.began == began
-    entry, given = await join(b, offered="f1", fresh="f2")
-    assert (given.resumed, given.began) == (True, began)
+    _, joined = await join(a)
+    began = joined.id
+    assert joined.began == began
+    entry, joined = await join(b, offered="f1", fresh="f2")
+    assert (joined.resumed, joined.began) == (True, began)
     assert await b.presence.leave(entry, hold=30)
     assert not await b.presence.announce([entry])
-    entry, given = await join(a, offered="f2", fresh="f3")
-    assert (given.resumed, given.began) == (True, began)
+    entry, joined = await join(a, offered="f2", fresh="f3")
+    assert (joined.resumed, joined.began) == (True, began)
     assert await a.presence.leave(entry)
-    _, given = await join(a, offered="f3")
-    assert (given.resumed, given.began) == (False, given.id)
+    _, joined = await join(a, offered="f3")
+    assert (joined.resumed, joined.began) == (False, joined.id)
 
 
-async def test_coming_back_takes_the_place_over_without_join_or_leave(make_worker: MakeWorker) -> None:
+async def test_a_resumption_publishes_a_takeover_and_neither_join_nor_leave(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.bus.subscribe(["room"])
     old, first = await join(a)
@@ -157,13 +159,13 @@ async def test_coming_back_takes_the_place_over_without_join_or_leave(make_worke
     assert second.resumed
     assert new.generation > old.generation
     assert second.id.seq == first.id.seq + 1
-    await a.ear.until(lambda heard: len(heard) == 2)
-    assert a.ear.heard[1] == TakenOver("room", second.id, "peer", second.generation)
+    await a.received.until(lambda events: len(events) == 2)
+    assert a.received.events[1] == TakenOver("room", second.id, "peer", second.generation)
     assert not await a.presence.leave(old)
     assert (await a.presence.roster("room")).count == 1
 
 
-async def test_a_new_place_is_good_to_come_back_to_with_the_key_it_was_asked_for_with(make_worker: MakeWorker) -> None:
+async def test_a_new_membership_can_be_resumed_with_the_key_that_was_offered(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     assert not (await join(worker, offered="f0", fresh="f1"))[1].resumed
     assert (await join(worker, offered="f0", fresh="f2"))[1].resumed  # the first answer was lost
@@ -181,7 +183,7 @@ async def test_a_resume_key_stays_good_until_the_next_is_used(make_worker: MakeW
         await join(worker, offered="f2", fresh="f5")
 
 
-async def test_a_full_room_refuses_newcomers_but_not_those_who_return(make_worker: MakeWorker) -> None:
+async def test_a_full_room_refuses_new_members_but_no_resumption(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     for number in range(5):
         await join(worker, f"p{number}", fresh=f"f{number}")
@@ -200,11 +202,11 @@ async def test_a_hold_shows_in_the_list_and_ends_with_a_leave(make_worker: MakeW
     assert await worker.presence.leave(entry, hold=30)
     assert (await worker.presence.roster("room")).members == [Present("peer", held=True)]
     assert await worker.presence.leave(entry)
-    await worker.ear.until(lambda heard: len(heard) == 2)
-    assert isinstance(worker.ear.heard[1], MemberLeft)
+    await worker.received.until(lambda events: len(events) == 2)
+    assert isinstance(worker.received.events[1], MemberLeft)
 
 
-async def test_a_hold_that_ran_out_spares_who_came_back(make_worker: MakeWorker) -> None:
+async def test_the_end_of_a_hold_does_not_remove_a_member_that_resumed(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     entry, _ = await join(worker)
     await worker.presence.leave(entry, hold=30)
@@ -213,7 +215,7 @@ async def test_a_hold_that_ran_out_spares_who_came_back(make_worker: MakeWorker)
     assert (await worker.presence.roster("room")).members == [Present("peer")]
 
 
-async def test_a_join_without_an_answer_can_be_undone_by_its_key(make_worker: MakeWorker) -> None:
+async def test_a_join_whose_reply_was_lost_can_be_undone_by_its_key(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await join(worker, fresh="f1")
     assert not await worker.presence.leave(PresenceEntry("room", "peer", 0, "other"))
@@ -221,16 +223,16 @@ async def test_a_join_without_an_answer_can_be_undone_by_its_key(make_worker: Ma
     assert not await worker.presence.leave(PresenceEntry("room", "nobody", 0, "f1"))
 
 
-async def test_announcing_rebuilds_what_was_lost_and_respects_the_newer(make_worker: MakeWorker) -> None:
+async def test_an_announcement_restores_an_entry_unless_a_newer_one_exists(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     old, _ = await join(a, fresh="f1")
     await a.presence.leave(old)
     await b.bus.subscribe(["room"])
     assert list(await a.presence.announce([old])) == []
-    await b.ear.until(lambda heard: heard)
-    assert isinstance(b.ear.heard[0], MemberJoined)
-    new, given = await join(b, offered="f1", fresh="f2")
-    assert given.resumed
+    await b.received.until(lambda events: events)
+    assert isinstance(b.received.events[0], MemberJoined)
+    new, joined = await join(b, offered="f1", fresh="f2")
+    assert joined.resumed
     assert list(await a.presence.announce([old])) == [old]
     assert list(await b.presence.announce([new])) == []
 
@@ -254,14 +256,14 @@ async def adopt(worker: FakeWorker, lease: str) -> list[HeldMember]:
     return [member for batch in [batch async for batch in worker.leases.adopt(lease)] for member in batch]
 
 
-async def test_a_live_lease_is_nobody_elses_business(make_worker: MakeWorker) -> None:
+async def test_a_live_lease_is_not_reported_as_dead(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     assert (await a.leases.beat()).lapsed is False
     beat = await b.leases.beat()
     assert (beat.lapsed, list(beat.dead)) == (False, [])
 
 
-async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_worker: MakeWorker) -> None:
+async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     await join(a)
@@ -271,7 +273,7 @@ async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_wor
     (hold,) = await adopt(b, dead)
     assert (hold.room, hold.peer) == ("room", "peer")
     assert 0 <= hold.seconds <= 0.4
-    # Should the answer have been lost, it is given again.
+    # Should the answer have been lost, it is joined again.
     (again,) = await adopt(b, dead)
     assert (again.room, again.peer, again.generation) == (hold.room, hold.peer, hold.generation)
     assert (await b.presence.roster("room")).members == [Present("peer", held=True)]
@@ -281,7 +283,7 @@ async def test_a_dead_workers_members_are_held_by_a_survivor_then_leave(make_wor
     assert (await b.presence.roster("room")).count == 0
 
 
-async def test_a_worker_whose_lease_lapsed_comes_back_under_another(make_worker: MakeWorker) -> None:
+async def test_a_worker_whose_lease_lapsed_begins_another(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     entry, _ = await join(a)
@@ -296,7 +298,7 @@ async def test_a_worker_whose_lease_lapsed_comes_back_under_another(make_worker:
     assert (await b.presence.roster("room")).members == [Present("peer")]
 
 
-async def test_a_worker_that_stops_leaves_its_lease_to_the_others(make_worker: MakeWorker) -> None:
+async def test_a_worker_that_stops_retires_its_lease(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a", duration=60), await make_worker("b", duration=60)
     await a.leases.beat()
     await a.leases.retire()
@@ -305,7 +307,7 @@ async def test_a_worker_that_stops_leaves_its_lease_to_the_others(make_worker: M
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
-async def test_touching_keeps_and_forgets_rooms(make_worker: MakeWorker) -> None:
+async def test_touching_renews_rooms_and_unregisters_those_left(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.leases.beat()
     await join(worker)
@@ -316,7 +318,7 @@ async def test_touching_keeps_and_forgets_rooms(make_worker: MakeWorker) -> None
     assert await worker.client.call("SMEMBERS", rooms) == []
 
 
-async def test_who_only_comes_back_gets_no_new_place(make_worker: MakeWorker) -> None:
+async def test_an_attempt_that_may_only_resume_makes_no_new_member(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     for offered in ("", "f1"):
         with pytest.raises(Refused) as refused:

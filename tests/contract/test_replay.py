@@ -13,70 +13,70 @@ from tests.contract.conftest import LOG, MakeWorker
 over_redis = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 
 
-async def test_what_was_heard_is_what_is_replayed(make_worker: MakeWorker) -> None:
+async def test_a_replay_has_exactly_the_events_that_were_delivered(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.bus.subscribe(["room"])
-    first = await a.say("room", b'{"n":0}')
-    given = await b.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
-    await b.say("room", b'{"n":1}', channel="c\n\x1b", sender="peer", generation=given.generation, to=("peer",))
+    first = await a.publish("room", b'{"n":0}')
+    joined = await b.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
+    await b.publish("room", b'{"n":1}', channel="c\n\x1b", sender="peer", generation=joined.generation, to=("peer",))
     taken = await a.presence.join(JoinAttempt(room="room", peer="peer", offered="f1", fresh="f2"))
     await a.presence.leave(PresenceEntry("room", "peer", taken.generation))
-    last = await b.say("room", b'{"n":2}', key="k")
-    await a.ear.until(lambda heard: heard and heard[-1].id == last.id)
+    last = await b.publish("room", b'{"n":2}', key="k")
+    await a.received.until(lambda events: events and events[-1].id == last.id)
 
     replay = await b.bus.replay("room", first.id)
 
-    assert list(replay.events) == a.ear.heard[1:]
+    assert list(replay.events) == a.received.events[1:]
     assert [type(event) for event in replay.events] == [MemberJoined, Message, TakenOver, MemberLeft, Message]
     assert (replay.id, replay.lost) == (last.id, "")
 
 
-async def test_fast_or_slow_every_way_to_publish_is_logged(make_worker: MakeWorker) -> None:
+async def test_both_paths_of_publishing_write_the_history(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
-    given = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
-    claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
-    receipt = await worker.say("room", **claim)
+    joined = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
+    claim = {"sender": "peer", "generation": joined.generation, "seen": joined.id}
+    receipt = await worker.publish("room", **claim)
     if receipt.version:
         claim["version"] = receipt.version
     for key in ("", "k", "", "k"):
-        receipt = await worker.say("room", key=key, **claim)
-    replay = await worker.bus.replay("room", given.id)
+        receipt = await worker.publish("room", key=key, **claim)
+    replay = await worker.bus.replay("room", joined.id)
     assert [event.id.seq for event in replay.events] == [2, 3, 4, 5]
 
 
 async def test_nothing_is_missing_after_the_newest_id(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    receipt = await worker.say("room")
+    receipt = await worker.publish("room")
     replay = await worker.bus.replay("room", receipt.id)
     assert (replay.id, list(replay.events), replay.lost) == (receipt.id, [], "")
 
 
-async def test_a_log_that_no_longer_reaches_back_says_so(make_worker: MakeWorker) -> None:
+async def test_a_history_that_was_trimmed_is_reported_as_such(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    first = await worker.say("room")
+    first = await worker.publish("room")
     for _ in range(5 * LOG.size):
-        last = await worker.say("room")
+        last = await worker.publish("room")
     replay = await worker.bus.replay("room", first.id)
     assert (replay.id, list(replay.events), replay.lost) == (last.id, [], "trimmed")
     recent = MessageId(last.id.epoch, last.id.seq - LOG.size // 2)
     assert len((await worker.bus.replay("room", recent)).events) == LOG.size // 2
 
 
-async def test_a_log_longer_than_a_page_is_read_to_its_end(make_worker: MakeWorker) -> None:
+async def test_a_history_longer_than_a_page_is_read_to_its_end(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", history=HistorySettings(size=2000))
-    first = await worker.say("room")
+    first = await worker.publish("room")
     for together in [100] * 12 + [34]:  # fewer than a slow Redis answers in time
-        await asyncio.gather(*[worker.say("room") for _ in range(together)])
+        await asyncio.gather(*[worker.publish("room") for _ in range(together)])
     replay = await worker.bus.replay("room", first.id)
     assert [event.id.seq for event in replay.events] == list(range(2, 1236))
 
 
-async def test_more_than_may_be_sent_at_once_is_not_sent(make_worker: MakeWorker) -> None:
+async def test_a_replay_that_is_too_large_is_not_sent(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    first = await worker.say("room")
+    first = await worker.publish("room")
     for _ in range(6):
-        await worker.say("room", b'{"x":"%s"}' % (b"x" * 20_000))
+        await worker.publish("room", b'{"x":"%s"}' % (b"x" * 20_000))
     replay = await worker.bus.replay("room", first.id)
     assert (replay.lost, list(replay.events)) == ("too_much", [])
     later = MessageId(first.id.epoch, first.id.seq + 3)
@@ -84,11 +84,11 @@ async def test_more_than_may_be_sent_at_once_is_not_sent(make_worker: MakeWorker
 
 
 @over_redis
-async def test_what_will_not_be_sent_is_not_read_either(make_worker: MakeWorker, monkeypatch) -> None:
+async def test_a_replay_that_is_too_large_is_not_read_to_its_end(make_worker: MakeWorker, monkeypatch) -> None:
     worker = await make_worker("a")
-    first = await worker.say("room")
+    first = await worker.publish("room")
     for _ in range(LOG.size):
-        await worker.say("room", b'{"x":"%s"}' % (b"x" * 20_000))
+        await worker.publish("room", b'{"x":"%s"}' % (b"x" * 20_000))
     read, run = list[int](), worker.client.run
 
     async def counted(*arguments):
@@ -101,22 +101,22 @@ async def test_what_will_not_be_sent_is_not_read_either(make_worker: MakeWorker,
     assert sum(read) < 4 * LOG.replay_bytes
 
 
-async def test_without_a_log_nothing_is_kept_and_that_is_said(make_worker: MakeWorker) -> None:
+async def test_without_a_history_nothing_is_stored_and_a_replay_is_off(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", history=HistorySettings(size=0))
-    first = await worker.say("room")
+    first = await worker.publish("room")
     assert (await worker.bus.replay("room", first.id)).lost == ""
     await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
-    last = await worker.say("room")
+    last = await worker.publish("room")
     replay = await worker.bus.replay("room", first.id)
     assert (replay.lost, replay.id) == ("off", last.id)
     if worker.client:
         assert await worker.client.call("EXISTS", worker.keys.of_room("room")[3]) == 0
 
 
-async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
+async def test_an_old_history_expires(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", history=HistorySettings(ttl=0.2))
-    first = await worker.say("room")
-    last = await worker.say("room")
+    first = await worker.publish("room")
+    last = await worker.publish("room")
     assert len((await worker.bus.replay("room", first.id)).events) == 1
     async with asyncio.timeout(5):
         while not (replay := await worker.bus.replay("room", first.id)).lost:
@@ -124,51 +124,51 @@ async def test_an_old_log_is_gone(make_worker: MakeWorker) -> None:
     assert (replay.lost, replay.id) == ("trimmed", last.id)
 
 
-async def test_old_keys_are_gone_with_it(make_worker: MakeWorker) -> None:
+async def test_old_keys_expire_as_well(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", history=HistorySettings(ttl=0.3))
-    first = await worker.say("room", key="k")
-    assert (await worker.say("room", key="k")).id == first.id
-    await worker.say("room", key="other")
+    first = await worker.publish("room", key="k")
+    assert (await worker.publish("room", key="k")).id == first.id
+    await worker.publish("room", key="other")
     async with asyncio.timeout(5):
-        while (await worker.say("room", key="k")).repeat:
+        while (await worker.publish("room", key="k")).repeat:
             await asyncio.sleep(0.05)
 
 
-async def test_a_room_that_knows_less_than_was_seen_begins_a_new_epoch(make_worker: MakeWorker) -> None:
+async def test_a_replay_after_an_id_that_the_room_lacks_begins_a_new_epoch(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
-    first = await worker.say("room")
+    first = await worker.publish("room")
     ahead = MessageId(first.id.epoch, first.id.seq + 5)
     replay = await worker.bus.replay("room", ahead)
     assert replay.lost == "epoch"
     assert replay.id.epoch > first.id.epoch
-    after = await worker.say("room")
+    after = await worker.publish("room")
     assert after.id == (replay.id.epoch, 1)
     assert (await worker.bus.replay("room", first.id)).lost == "epoch"
     assert [event.id for event in (await worker.bus.replay("room", replay.id)).events] == [after.id]
 
 
 @over_redis
-async def test_the_log_lives_as_long_as_the_last_message_is_to_be_kept(make_worker: MakeWorker) -> None:
+async def test_the_history_lives_as_long_as_its_last_message_must(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
-    given = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
-    claim = {"sender": "peer", "generation": given.generation, "seen": given.id}
-    version = (await worker.say("room", **claim)).version
+    joined = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
+    claim = {"sender": "peer", "generation": joined.generation, "seen": joined.id}
+    version = (await worker.publish("room", **claim)).version
     for _ in range(3):
-        await worker.say("room", version=version, **claim)
+        await worker.publish("room", version=version, **claim)
         assert await worker.client.call("PTTL", worker.keys.of_room("room")[3]) > LOG.ttl * 1000
 
 
 @over_redis
-async def test_an_entry_that_is_not_understood_is_a_loss_and_no_end_of_all(make_worker: MakeWorker, caplog) -> None:
+async def test_an_entry_that_cannot_be_read_is_a_loss_and_breaks_nothing_else(make_worker: MakeWorker, caplog) -> None:
     worker = await make_worker("a")
-    first = await worker.say("room")
+    first = await worker.publish("room")
     meta, _, _, log_key, _ = worker.keys.of_room("room")
     fields = await worker.client.call("HGETALL", meta)
     (counter,) = [name for name in fields[::2] if name != b"e"]
     await worker.client.call("HINCRBY", meta, counter, 1)
     await worker.client.call("XADD", log_key, f"{first.id.epoch}-{first.id.seq + 1}", "e", "x from another version")
-    last = await worker.say("room")
+    last = await worker.publish("room")
     replay = await worker.bus.replay("room", first.id)
     assert (replay.id, replay.lost) == (last.id, "trimmed")
     assert "not understood" in caplog.text
@@ -178,7 +178,7 @@ async def test_an_entry_that_is_not_understood_is_a_loss_and_no_end_of_all(make_
 
 
 @over_redis
-async def test_a_state_restored_from_before_is_noticed_by_whoever_comes(make_worker: MakeWorker) -> None:
+async def test_each_operation_notices_a_state_that_was_restored(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))
     epochs = [first.id.epoch]
@@ -189,5 +189,5 @@ async def test_a_state_restored_from_before_is_noticed_by_whoever_comes(make_wor
         )
     entry = PresenceEntry("room", "third", 1, "f", seen=MessageId(epochs[-1], 10))
     await worker.presence.leave(PresenceEntry("room", "third", 0, "f", seen=entry.seen))
-    epochs.append((await worker.say("room")).id.epoch)
+    epochs.append((await worker.publish("room")).id.epoch)
     assert epochs == sorted(set(epochs))

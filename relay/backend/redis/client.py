@@ -227,7 +227,7 @@ class RedisClient:
         now = self._loop.time()
         while self._waiting and self._waiting[0][0] <= now:
             _, _, done = self._waiting.popleft()
-            done(Unavailable(f"Redis could not be reached for {self._timeout:g} s"))
+            done(Unavailable(f"Redis could not be reached for {self._timeout:g} s: {self.problem}"))
         deadline = self._pending.deadline
         if deadline is not None and deadline <= now:
             # A Redis that is this late is as good as gone: all commands that wait fail now, and a new connection is

@@ -1,16 +1,14 @@
-"""Rooms in memory: what is forgotten, and when."""
+"""Rooms in memory: what is forgotten, and when; and how events reach listeners."""
 
-import pytest
+import asyncio
 
+from relay.backend.memory import state as state_module
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
-from relay.backend.memory.state import MemoryRooms
+from relay.backend.memory.state import MemoryEntry, MemoryRooms
 from relay.backend.presence import JoinAttempt, LeaseName
 from relay.backend.settings import HistorySettings, LeaseSettings, RoomSettings
-from relay.model.envelope import BEFORE_ALL
-from relay.model.errors import Refused
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.events import MemberJoined
-
-ROOMS, LEASE = RoomSettings(), LeaseSettings()
 
 
 class Clock:
@@ -20,14 +18,25 @@ class Clock:
         return self.now
 
 
-async def test_a_silent_room_forgets_its_log_though_somebody_is_in_it() -> None:
+def rooms_of(clock: Clock, **history) -> MemoryRooms:
+    return MemoryRooms(clock, clock, HistorySettings(**history))
+
+
+def emit(rooms: MemoryRooms, name: str = "room") -> MemberJoined:
+    event = MemberJoined(name, rooms.room(name).next_id(), "x")
+    rooms.emit(event)
+    return event
+
+
+async def test_the_history_of_a_silent_room_expires_although_it_has_members() -> None:
     clock = Clock()
-    rooms = MemoryRooms(clock, clock, HistorySettings(ttl=60))
-    presence, leases = MemoryPresence(rooms, LeaseName("w"), ROOMS), MemoryLeases(rooms, LeaseName("w"), LEASE)
+    rooms = rooms_of(clock, ttl=60)
+    presence = MemoryPresence(rooms, LeaseName("w"), RoomSettings())
+    leases = MemoryLeases(rooms, LeaseName("w"), LeaseSettings())
     await presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f"))
     state = rooms.room("room")
     for _ in range(3):
-        rooms.emit(MemberJoined("room", state.next_id(), "x"))
+        emit(rooms)
     clock.now += 59
     await leases.beat()
     assert len(state.history) == 4
@@ -38,11 +47,63 @@ async def test_a_silent_room_forgets_its_log_though_somebody_is_in_it() -> None:
     assert "peer" in state.members
 
 
-async def test_who_only_comes_back_begins_no_room() -> None:
+async def test_the_room_that_is_idle_for_longest_is_dropped_unless_it_has_members(monkeypatch) -> None:
+    monkeypatch.setattr(state_module, "_IDLE_ROOMS", 2)
+    rooms = rooms_of(Clock())
+    rooms.room("occupied").members["p"] = MemoryEntry(1, "w/1", "f", "", BEFORE_ALL)
+    for name in ("a", "b", "c"):
+        rooms.room(name)
+    assert [name for name in ("occupied", "a", "b", "c") if rooms.peek(name)] == ["occupied", "b", "c"]
+    rooms.mark_idle("b")
+    rooms.room("d")
+    assert [name for name in ("b", "c", "d") if rooms.peek(name)] == ["b", "d"]
+    assert rooms.occupied() == [("occupied", 1)]
+
+
+async def test_keys_are_bounded_in_number_and_expire() -> None:
     clock = Clock()
-    rooms = MemoryRooms(clock, clock, HistorySettings())
-    presence = MemoryPresence(rooms, LeaseName("w"), ROOMS)
-    with pytest.raises(Refused) as refused:
-        await presence.join(JoinAttempt(room="room", peer="peer", offered="f", fresh="g", resume_only=True))
-    assert refused.value.code == "not_joined"
-    assert rooms.peek("room") is None
+    rooms = rooms_of(clock, repeat_keys=2, ttl=60)
+    room = rooms.room("room")
+    for key in ("a", "b", "c"):
+        rooms.remember(room, "peer", key, MessageId(1, 1))
+    assert [rooms.known(room, "peer", key) is not None for key in ("a", "b", "c")] == [False, True, True]
+    clock.now += 61
+    assert rooms.known(room, "peer", "c") is None
+
+
+async def test_generations_grow_with_the_clock_and_without_it() -> None:
+    clock = Clock()
+    rooms = rooms_of(clock)
+    first, second = rooms.next_generation(), rooms.next_generation()
+    clock.now += 1
+    third = rooms.next_generation()
+    clock.now -= 100
+    assert first < second < third < rooms.next_generation()
+
+
+async def test_a_listener_gets_the_events_of_one_turn_in_one_call() -> None:
+    rooms, batches = rooms_of(Clock()), []
+    listener = batches.append
+    rooms.listen(["room", "other"], listener)
+    rooms.listen(["room"], listener)
+    events = [emit(rooms), emit(rooms, "other"), emit(rooms)]
+    emit(rooms, "elsewhere")
+    assert batches == []
+    await asyncio.sleep(0)
+    assert batches == [events]
+    rooms.ignore(["room", "never"], listener)
+    other = emit(rooms, "other")
+    emit(rooms)
+    await asyncio.sleep(0)
+    assert batches == [events, [other]]
+
+
+async def test_a_room_that_lacks_an_id_that_was_seen_begins_a_new_epoch() -> None:
+    rooms = rooms_of(Clock(), size=2)
+    for _ in range(3):
+        last = emit(rooms)
+    newest, events = rooms.since("room", MessageId(last.id.epoch, 1))
+    assert (newest, [event.id.seq for event in events]) == (last.id, [2, 3])
+    ahead = MessageId(last.id.epoch, 4)
+    newest, events = rooms.since("room", ahead)
+    assert (newest > ahead, newest.seq, events) == (True, 0, [])

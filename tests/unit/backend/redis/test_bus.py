@@ -32,7 +32,7 @@ ID = MessageId(7, 8)
         (b"t 7-8 p 9", TakenOver("r", ID, "p", 9)),
     ],
 )
-def test_payloads_and_the_events_they_are(payload: bytes, event: object) -> None:
+def test_payloads_decode_to_events(payload: bytes, event: object) -> None:
     assert decode("r", payload) == event
 
 
@@ -44,7 +44,7 @@ def test_a_message_that_an_older_worker_let_through_is_not_understood() -> None:
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"m 1-1 " + tail))
-def test_a_payload_from_elsewhere_is_a_value_error_at_worst(payload: bytes) -> None:
+def test_any_other_payload_is_a_value_error_at_worst(payload: bytes) -> None:
     with contextlib.suppress(ValueError):
         decode("r", payload)
 
@@ -59,7 +59,7 @@ async def bus_over(server: ScriptedRedis, heard=lambda batch: None, timeout: flo
         yield bus
 
 
-async def test_a_room_whose_subscription_was_not_confirmed_is_not_heard_for_ever(server: ScriptedRedis) -> None:
+async def test_a_room_whose_subscription_was_not_confirmed_is_not_subscribed_again(server: ScriptedRedis) -> None:
     def answer(command: list[bytes]) -> bytes | None:
         if command[0] == b"SUBSCRIBE":
             return None if b"relay:{deaf}" in command else confirm(command)

@@ -47,7 +47,7 @@ async def test_a_subscription_counts_only_when_it_is_confirmed(server: ScriptedR
         await ear.subscriber.subscribe(["b"])
 
 
-async def test_all_that_arrives_together_is_handed_over_together(server: ScriptedRedis) -> None:
+async def test_messages_that_arrive_together_are_delivered_together(server: ScriptedRedis) -> None:
     server.answer = confirm
     ear = Ear(server)
     async with ear.subscriber:
@@ -57,7 +57,7 @@ async def test_all_that_arrives_together_is_handed_over_together(server: Scripte
     assert ear.batches == [[(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]]
 
 
-async def test_a_lost_connection_is_made_again_and_shows_as_a_gap_before_what_follows(server: ScriptedRedis) -> None:
+async def test_a_lost_connection_is_opened_again_and_shows_as_a_gap(server: ScriptedRedis) -> None:
     server.answer = confirm
     ear = Ear(server)
     async with ear.subscriber:
@@ -70,7 +70,7 @@ async def test_a_lost_connection_is_made_again_and_shows_as_a_gap_before_what_fo
     assert ear.reconnects == [1]
 
 
-async def test_what_was_unsubscribed_is_not_subscribed_again(server: ScriptedRedis) -> None:
+async def test_unsubscribed_channels_are_not_subscribed_again(server: ScriptedRedis) -> None:
     server.answer = confirm
     ear = Ear(server)
     async with ear.subscriber:
@@ -91,7 +91,9 @@ async def test_many_channels_are_subscribed_in_batches(server: ScriptedRedis) ->
 
 
 @pytest.mark.parametrize("reply", [b"-ERR no\r\n", b"+OK\r\n", b"*1\r\n$1\r\nx\r\n", b"garbage\r\n"])
-async def test_what_is_not_understood_ends_the_connection_not_the_reader(server: ScriptedRedis, reply: bytes) -> None:
+async def test_an_unexpected_reply_ends_the_connection_and_not_the_subscriber(
+    server: ScriptedRedis, reply: bytes
+) -> None:
     server.answer = confirm
     ear = Ear(server)
     async with ear.subscriber:

@@ -1,0 +1,115 @@
+import asyncio
+import gc
+import socket
+import ssl
+
+import pytest
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer, Pending, RedisUnreachable, pack
+from tests.unit.backend.redis.conftest import ScriptedRedis
+
+
+async def test_the_password_goes_with_the_user_of_the_url(server: ScriptedRedis) -> None:
+    url = server.url.replace("redis://", "redis://relay@")
+    dialer = Dialer(url, password="hunter2", timeout=0.5, name="test")
+    async with RedisClient(dialer, timeout=0.5, waiting=10, on_reconnect=lambda: None) as client:
+        await client.call("PING")
+    assert server.commands[0] == [b"AUTH", b"relay", b"hunter2"]
+
+
+async def test_a_slow_name_lookup_is_shared_by_all_attempts(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    loop, asked = asyncio.get_running_loop(), []
+    unknown: asyncio.Future[None] = loop.create_future()
+
+    async def getaddrinfo(host: str, *_: object) -> None:
+        asked.append(host)
+        await unknown
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    dialer = Dialer("redis://redis", timeout=0.05, name="test")
+    for _ in range(3):
+        with pytest.raises(RedisUnreachable, match="no answer within"):
+            await dialer.open(lambda _: None, lambda: None)
+    unknown.set_exception(OSError("Temporary failure in name resolution"))
+    await asyncio.sleep(0)
+    with pytest.raises(RedisUnreachable, match="name resolution"):
+        await dialer.open(lambda _: None, lambda: None)
+    gc.collect()
+    assert asked == ["redis", "redis"]
+    assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "its host name cannot be resolved"),
+        (ssl.SSLError("certificate verify failed"), "the TLS handshake failed"),
+        (AuthenticationError("invalid username-password pair"), "Redis does not accept the user or the password"),
+        (TimeoutError(), "no answer within 0.5 s"),
+        (OSError(113, "No route to host"), "the connection failed"),
+    ],
+)
+async def test_a_failure_has_a_cause_for_the_log_and_a_text_for_clients(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, text: str
+) -> None:
+    dialer = Dialer("redis://127.0.0.1:1", timeout=0.5, name="test")
+
+    class Failing:
+        async def connect(self) -> None:
+            raise RedisConnectionError("Error connecting to 10.0.0.1:6379") from cause
+
+        async def disconnect(self, nowait: bool) -> None: ...
+
+    monkeypatch.setattr(dialer._pool, "make_connection", Failing)
+    with pytest.raises(RedisUnreachable) as raised:
+        await dialer.open(lambda _: None, lambda: None)
+    assert raised.value.text == text
+    assert "10.0.0.1:6379" in str(raised.value)
+
+
+async def test_nothing_is_sent_over_a_connection_that_is_closing(server: ScriptedRedis) -> None:
+    lost = asyncio.Event()
+    connection = await Dialer(server.url, timeout=5, name="test").open(lambda _: None, lost.set)
+    connection.send(pack("GET", "x"))
+    connection.abort()
+    connection.abort()
+    async with asyncio.timeout(5):
+        await lost.wait()
+    assert [b"GET", b"x"] not in server.commands
+
+
+async def test_bytes_that_are_no_redis_protocol_end_the_connection_after_the_replies_before_them(
+    server: ScriptedRedis,
+) -> None:
+    replies, lost = [], asyncio.Event()
+    connection = await Dialer(server.url, timeout=5, name="test").open(replies.extend, lost.set)
+    server.answer = lambda command: b"+first\r\ngarbage\r\n"
+    connection.send(pack("PING"))
+    async with asyncio.timeout(5):
+        await lost.wait()
+    assert replies == [b"first"]
+
+
+async def test_a_socket_in_the_file_system_needs_no_name_lookup(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    async def getaddrinfo(*_: object) -> None:
+        pytest.fail("a name was looked up")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(RedisUnreachable):
+        await Dialer(f"unix://{tmp_path}/none", timeout=1, name="test").open(lambda _: None, lambda: None)
+
+
+def test_pending_callbacks_get_replies_in_order_and_the_rest_an_error() -> None:
+    pending, got = Pending(), []
+    assert pending.deadline is None
+    for number in range(3):
+        pending.add(number, lambda reply, number=number: got.append((number, reply)))
+    pending.resolve([b"a"])
+    assert pending.deadline == 1
+    pending.fail(TimeoutError("late"))
+    assert [(number, str(reply)) for number, reply in got] == [(0, "b'a'"), (1, "late"), (2, "late")]
+    assert pending.deadline is None

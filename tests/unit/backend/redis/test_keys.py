@@ -1,0 +1,26 @@
+from relay.backend.redis.keys import Keys
+
+KEYS = Keys("relay")
+
+
+def test_a_room_has_five_keys_in_one_slot_of_a_cluster() -> None:
+    assert KEYS.of_room("a.b") == (
+        "relay:{a.b}:meta",
+        "relay:{a.b}:presence",
+        "relay:{a.b}:repeats",
+        "relay:{a.b}:log",
+        "relay:{a.b}:options",
+    )
+
+
+def test_the_redis_channel_of_a_room_and_back() -> None:
+    assert KEYS.channel("a.b") == "relay:{a.b}"
+    assert KEYS.room_of(KEYS.channel("a.b").encode()) == "a.b"
+
+
+def test_keys_without_a_room() -> None:
+    assert (KEYS.workers, KEYS.probe("w"), KEYS.worker_rooms("w/1")) == (
+        "relay:workers",
+        "relay:worker:w:probe",
+        "relay:worker:w/1:rooms",
+    )

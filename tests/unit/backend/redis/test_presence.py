@@ -1,0 +1,169 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from relay.backend.presence import ADOPTION_BATCH, JoinAttempt, LeaseName, PresenceEntry
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.backend.redis.scripts import ADOPT, ANNOUNCE, HEARTBEAT, JOIN, Script
+from relay.backend.settings import BackendSettings, LeaseSettings, RoomSettings
+from relay.model.errors import OutcomeUnknown, Unavailable
+from tests.unit.backend.redis.conftest import ScriptedRedis
+
+Replies = dict[Script, Callable[[list[bytes]], bytes]]
+
+
+class World:
+    def __init__(self, client: RedisClient, server: ScriptedRedis) -> None:
+        self.server = server
+        self.lease, self.registered = LeaseName("w"), RegisteredRooms()
+        keys = Keys("relay")
+        settings = BackendSettings(RoomSettings(), LeaseSettings(duration=10, interval=0.5, grace=15))
+        self.presence = RedisPresence(client, keys, self.lease, settings.rooms, self.registered)
+        self.leases = RedisLeases(client, keys, self.lease, settings, self.registered)
+
+    def answer(self, replies: Replies, **others: bytes) -> None:
+        """Answer scripts by `replies`, other commands by their names, and all else with OK."""
+        by_sha = {script.sha.encode(): reply for script, reply in replies.items()}
+
+        def answer(command: list[bytes]) -> bytes:
+            if command[0] == b"EVALSHA":
+                return by_sha[command[1]](command)
+            return others.get(command[0].decode(), b"+OK\r\n")
+
+        self.server.answer = answer
+
+    def sent(self, name: bytes) -> list[list[bytes]]:
+        return [command for command in self.server.commands if command[0] == name]
+
+
+@pytest.fixture
+async def world(server: ScriptedRedis) -> AsyncIterator[World]:
+    dialer = Dialer(server.url, timeout=5, name="test")
+    async with RedisClient(dialer, timeout=5, waiting=1000, on_reconnect=lambda: None) as client:
+        yield World(client, server)
+
+
+def array(*items: bytes) -> bytes:
+    return b"*%d\r\n" % len(items) + b"".join(b"$%d\r\n%b\r\n" % (len(item), item) for item in items)
+
+
+def dead(name: bytes, deadline: bytes) -> Callable[[list[bytes]], bytes]:
+    """The reply to a heartbeat that finds one dead lease."""
+    return lambda command: b"*3\r\n:0\r\n" + array(name, deadline) + b":1700000000000\r\n"
+
+
+ATTEMPT = JoinAttempt(room="room", peer="peer", offered="", fresh="f")
+
+
+def test_registered_rooms_belong_to_one_lease() -> None:
+    rooms = RegisteredRooms()
+    rooms.add("w/1", "a")
+    rooms.add("w/1", "b")
+    assert rooms.has("w/1", "a")
+    assert not rooms.has("w/2", "a")
+    rooms.forget(["a"])
+    assert [rooms.has("w/1", room) for room in "ab"] == [False, True]
+    rooms.add("w/2", "c")
+    assert [rooms.has("w/2", room) for room in "bc"] == [False, True]
+    rooms.forget()
+    assert not rooms.has("w/2", "c")
+
+
+async def test_a_room_is_registered_once_ahead_of_its_first_member(world: World) -> None:
+    joined = b"*6\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n"
+    world.answer({JOIN: lambda command: joined})
+    for _ in range(2):
+        result = await world.presence.join(ATTEMPT)
+    assert (result.generation, result.resumed, result.first, result.roster) == (7, False, True, None)
+    names = [command[0] for command in world.server.commands if command[0] not in {b"CLIENT", b"SCRIPT"}]
+    assert names == [b"SADD", b"PEXPIRE", b"EVALSHA", b"EVALSHA"]
+
+
+async def test_a_join_that_came_too_late_is_unavailable(world: World) -> None:
+    world.answer({JOIN: lambda command: array(b"late")})
+    with pytest.raises(Unavailable, match="did nothing"):
+        await world.presence.join(ATTEMPT)
+
+
+async def test_an_announcement_that_came_too_late_is_unavailable(world: World) -> None:
+    world.answer({ANNOUNCE: lambda command: b":2\r\n"})
+    with pytest.raises(Unavailable, match="did nothing"):
+        await world.presence.announce([PresenceEntry("room", "peer", 1)])
+
+
+async def test_no_members_are_announced_without_any_command(world: World) -> None:
+    assert list(await world.presence.announce([])) == []
+    assert world.sent(b"EVALSHA") == world.sent(b"SADD") == []
+
+
+async def test_a_refusal_fails_the_announcement_of_all(world: World) -> None:
+    world.answer({ANNOUNCE: lambda command: b"-OOM no script: 5f, on @user_script:1.\r\n"})
+    with pytest.raises(Unavailable):
+        await world.presence.announce([PresenceEntry("room", "peer", 1)])
+
+
+async def test_commands_have_a_deadline_once_the_time_in_redis_is_known(world: World) -> None:
+    world.answer({HEARTBEAT: dead(b"x/1", b"1"), ANNOUNCE: lambda command: b":1\r\n"})
+    await world.presence.announce([PresenceEntry("room", "peer", 1)])
+    await world.leases.beat()
+    await world.presence.announce([PresenceEntry("room", "peer", 1)])
+    first, _, second = [int(command[-1]) for command in world.sent(b"EVALSHA")]
+    assert first == 0
+    assert 0 <= second - (1700000000000 + 5000) < 3000
+
+
+async def test_a_retired_lease_is_told_from_one_that_ran_out(world: World) -> None:
+    for deadline, retired in ((b"1699999990000", set()), (b"1699999989999.5", {"x/1"})):
+        world.answer({HEARTBEAT: dead(b"x/1", deadline)})
+        status = await world.leases.beat()
+        assert (list(status.dead), set(status.retired)) == (["x/1"], retired)
+
+
+async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> None:
+    rooms = [b"room%04d" % number for number in range(ADOPTION_BATCH + 1)]
+
+    def page(command: list[bytes]) -> bytes:
+        cursor = b"0" if command[-2] == b"7" else b"7"
+        member = b"*3\r\n$4\r\np" + command[-2].rjust(3, b"0") + b"\r\n$1\r\n5\r\n$4\r\n1500\r\n"
+        return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n" + member
+
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: page}, SMEMBERS=array(*rooms))
+    assert [batch async for batch in world.leases.adopt("x/1")] == []
+    await world.leases.beat()
+    batches = [batch async for batch in world.leases.adopt("x/1")]
+    assert [len(batch) for batch in batches] == [2 * ADOPTION_BATCH, 2]
+    assert [(held.peer, held.generation, held.seconds) for held in batches[1]] == [("p000", 5, 1.5), ("p007", 5, 1.5)]
+    assert [len(command) - 2 for command in world.sent(b"SADD")] == [ADOPTION_BATCH, 1]
+    held_until = world.sent(b"EVALSHA")[-1][-3]
+    assert held_until == b"%d" % (1699999990000 - 10_000 + 500 + 15_000)
+
+
+async def test_an_adoption_whose_reply_is_lost_is_an_error_and_not_an_empty_room(world: World) -> None:
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")}, SMEMBERS=array(b"room"))
+    await world.leases.beat()
+
+    def hang_up(command: list[bytes]) -> bytes:
+        asyncio.get_running_loop().call_soon(world.server.hang_up)
+        return b""
+
+    world.answer({ADOPT: hang_up}, SMEMBERS=array(b"room"))
+    with pytest.raises(OutcomeUnknown):
+        [batch async for batch in world.leases.adopt("x/1")]
+
+
+async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -> None:
+    await world.leases.touch(["room"], ["left"])
+    own = b"relay:worker:%b:rooms" % str(world.lease).encode()
+    assert {command[1] for command in world.sent(b"PEXPIRE")} == {
+        own,
+        b"relay:{room}:meta",
+        b"relay:{room}:presence",
+        b"relay:{room}:options",
+    }
+    assert world.sent(b"SREM") == [[b"SREM", own, b"left"]]
+    await world.leases.touch([])
+    assert len(world.sent(b"PEXPIRE")) == 4

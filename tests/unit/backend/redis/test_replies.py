@@ -1,0 +1,82 @@
+import hiredis
+import pytest
+
+from relay.backend.redis.replies import REFUSALS, ErrorReplies, ScriptFailed, is_noscript
+from relay.model.errors import OutcomeUnknown, Unavailable
+
+IN_SCRIPT = " script: 5f1d, on @user_script:7."
+
+
+def error_of(text: str, *, script: bool) -> Exception | None:
+    return ErrorReplies(lambda: None).error_of(hiredis.ReplyError(text), script=script)
+
+
+@pytest.mark.parametrize("script", [True, False])
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refusal_is_unavailable_and_says_why(code: str, script: bool) -> None:
+    error = error_of(f"{code} with a secret key", script=script)
+    assert type(error) is Unavailable
+    assert error.text == f"{REFUSALS[code]} ({code})"
+
+
+@pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS"])
+def test_what_redis_refuses_at_the_first_write_of_a_script_had_no_effect(code: str) -> None:
+    assert type(error_of(f"{code} refused." + IN_SCRIPT, script=True)) is Unavailable
+
+
+@pytest.mark.parametrize(
+    "text", ["WRONGTYPE Operation", "ERR user_script:1: attempt to index", "NOPERM no", "NEW words"]
+)
+def test_any_other_error_inside_a_script_has_an_unknown_outcome(text: str) -> None:
+    error = error_of(text + IN_SCRIPT, script=True)
+    assert type(error) is ScriptFailed
+    assert isinstance(error, OutcomeUnknown)
+    assert text.split()[0] not in error.text
+
+
+def test_a_plain_command_that_fails_had_no_effect() -> None:
+    error = error_of("WRONGTYPE Operation against a key", script=False)
+    assert type(error) is Unavailable
+    assert error.text == "Redis answered with an error; the log has its text"
+
+
+def test_errors_of_the_relay_and_values_pass() -> None:
+    errors = ErrorReplies(lambda: None)
+    unknown = OutcomeUnknown()
+    assert errors.error_of(unknown, script=True) is unknown
+    assert errors.error_of(b"value", script=True) is None
+
+
+def test_each_error_is_counted_and_one_of_each_code_is_logged_in_ten_seconds(caplog) -> None:
+    now, counted = [100.0], []
+    errors = ErrorReplies(lambda: counted.append(1), clock=lambda: now[0])
+    for _ in range(1000):
+        errors.error_of(hiredis.ReplyError("WRONGTYPE a\r\nforged line"), script=True)
+        errors.error_of(hiredis.ReplyError("OOM b"), script=True)
+    assert (len(counted), len(caplog.records)) == (2000, 2)
+    assert "forged" in caplog.text
+    assert "\nforged" not in caplog.records[0].getMessage()
+    now[0] += 10
+    errors.error_of(hiredis.ReplyError("OOM c"), script=True)
+    assert "(1998 more" in caplog.records[-1].getMessage()
+
+
+def test_long_errors_are_cut_and_many_codes_do_not_fill_the_memory(caplog) -> None:
+    errors = ErrorReplies(lambda: None, clock=lambda: 0.0)
+    for number in range(1000):
+        errors.error_of(hiredis.ReplyError(f"CODE{number} " + "x" * 10_000), script=True)
+    assert max(len(record.getMessage()) for record in caplog.records) < 500
+    assert len(errors._logged) <= 100
+
+
+def test_a_reply_that_no_script_gives_has_an_unknown_outcome_and_is_logged(caplog) -> None:
+    error = ErrorReplies(lambda: None).unexpected([b"what"])
+    assert isinstance(error, OutcomeUnknown)
+    assert "what" not in error.text
+    assert "[b'what']" in caplog.text
+
+
+def test_a_script_that_redis_lacks() -> None:
+    assert is_noscript(hiredis.ReplyError("NOSCRIPT No matching script"))
+    assert not is_noscript(hiredis.ReplyError("ERR NOSCRIPT"))
+    assert not is_noscript(b"NOSCRIPT")

@@ -1,0 +1,58 @@
+import hashlib
+import re
+from importlib.resources import files
+
+import pytest
+
+from relay.backend.redis.scripts import ALL, PUBLISH, Script
+
+FOLDER = files("relay.backend.redis") / "lua"
+OWN_PART = {script.name: (FOLDER / f"{script.name}.lua").read_text() for script in ALL}
+
+
+def test_every_file_is_a_part_of_a_script() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {
+        *(f"{script.name}.lua" for script in ALL),
+        "shared.lua",
+        "publish_fast.lua",
+    }
+
+
+def test_the_fast_path_comes_before_the_functions_that_it_does_not_need() -> None:
+    parts = [(FOLDER / f"{name}.lua").read_text() for name in ("publish_fast", "shared", "publish")]
+    assert PUBLISH.source == "".join(parts)
+
+
+@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
+def test_a_script_is_known_by_its_hash(script: Script) -> None:
+    assert script.sha == hashlib.sha1(script.source.encode(), usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
+def test_a_script_states_its_cost_its_keys_and_its_result(script: Script) -> None:
+    head = (FOLDER / "publish_fast.lua").read_text() if script is PUBLISH else OWN_PART[script.name]
+    comment = "".join(re.findall("^--.*$", head, flags=re.M))
+    assert re.search(r"Cost: O\(", comment)
+    assert "KEYS: " in comment
+    assert "Returns " in comment
+
+
+@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
+def test_no_script_touches_the_options(script: Script) -> None:
+    assert "KEYS[5]" not in script.source
+
+
+def test_only_the_lines_that_save_an_epoch_and_a_counter_write_to_the_meta_key() -> None:
+    writes = {
+        line.strip()
+        for script in ALL
+        for line in script.source.splitlines()
+        if re.search(r"'(HSET|HDEL|HINCRBY|DEL|RENAME|SET)', KEYS\[1\]", line)
+    }
+    assert writes == {
+        "local seq = redis.call('HINCRBY', KEYS[1], ARGV[3], 1)",
+        "redis.call('HINCRBY', KEYS[1], ARGV[3], -1)",
+        "redis.call('HDEL', KEYS[1], ARGV[3])",
+        "if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end",
+        "call('HSET', KEYS[1], 'e', integer(state.epoch), counter, integer(state.seq))",
+    }
