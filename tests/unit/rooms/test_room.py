@@ -1,0 +1,263 @@
+"""The state of one room, without any I/O."""
+
+import pytest
+
+from relay.gateways.native.gateway import NativeCodec
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.events import MemberJoined, MemberLeft, Message, PresenceChange, Replay, RoomEvent
+from relay.rooms.member import Member
+from relay.rooms.room import LocalRoom
+from tests.unit.rooms.world import FakeConnection
+
+
+def at(seq: int, epoch: int = 1) -> MessageId:
+    return MessageId(epoch, seq)
+
+
+def message(seq: int, *, to: tuple[str, ...] = (), epoch: int = 1) -> Message:
+    return Message("room", at(seq, epoch), "s", to, "", b"{}")
+
+
+def member(peer: str, *, since: int | None = None, **options) -> Member:
+    """A member; with `since`, one that was welcomed as of that id."""
+    one = Member(FakeConnection(), NativeCodec(), "room", peer, **options)
+    if since is not None:
+        one.generation, one.since = 1, at(since)
+    return one
+
+
+@pytest.fixture
+def room() -> LocalRoom:
+    room = LocalRoom("room")
+    room.begin_at(at(5))
+    return room
+
+
+# Members.
+
+
+def test_a_room_is_empty_without_members_and_joining_members(room: LocalRoom) -> None:
+    assert room.empty
+    joining = member("a")
+    room.joining[joining] = None
+    assert not room.empty
+    joining.generation = 1
+    room.promote(joining)
+    assert not room.empty
+    assert room.remove(joining)
+    assert room.empty
+
+
+def test_a_member_has_its_place_from_its_welcome_on(room: LocalRoom) -> None:
+    joining = member("a")
+    room.joining[joining] = None
+    assert not room.has(joining)
+    assert list(room.welcomed()) == []
+    joining.generation = 1
+    assert room.has(joining)
+    assert list(room.welcomed()) == [joining]
+    room.promote(joining)
+    assert room.has(joining)
+    assert list(room.welcomed()) == [joining]
+
+
+def test_removing_a_member_without_a_place_is_not_removing_its_successor(room: LocalRoom) -> None:
+    old, new = member("a", since=5), member("a", since=5)
+    room.joining |= {old: None, new: None}
+    room.promote(old)
+    room.promote(new)
+    assert not room.remove(old)
+    assert room.has(new)
+    staged = member("b")
+    room.joining[staged] = None
+    assert not room.remove(staged)
+
+
+def test_only_members_who_asked_for_presence_watch_the_room(room: LocalRoom) -> None:
+    watcher, other = member("a", since=5, presence=True), member("b", since=5)
+    room.joining |= {watcher: None, other: None}
+    room.promote(watcher)
+    room.promote(other)
+    assert list(room.watchers) == [watcher]
+    room.remove(watcher)
+    assert not room.watchers
+
+
+def test_events_are_kept_for_members_that_wait_for_their_welcome(room: LocalRoom) -> None:
+    staged, ahead, due = member("a"), member("b", since=6), member("c", since=5)
+    room.joining |= {staged: None, ahead: None, due: None}
+    assert room.offer_to_joining(message(6)) == [due]
+    assert (staged.backlog, ahead.backlog, due.backlog) == ([message(6)], [], [])
+
+
+def test_members_are_due_when_the_room_has_come_to_their_welcome(room: LocalRoom) -> None:
+    staged, ahead = member("a"), member("b", since=6)
+    room.joining |= {staged: None, ahead: None}
+    assert room.due_for_promotion() == []
+    room.last = at(6)
+    assert room.due_for_promotion() == [ahead]
+
+
+# Order.
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [(message(6), True), (message(7), False), (message(5), True), (message(1, epoch=2), False)],
+    ids=["the next", "after a hole", "one that the welcome covers", "of a new epoch"],
+)
+def test_the_next_event_follows_the_last_one(room: LocalRoom, event: RoomEvent, expected: bool) -> None:
+    assert room.is_next(event) is expected
+
+
+def test_every_event_is_next_in_a_room_that_has_no_position_yet() -> None:
+    assert LocalRoom("room").is_next(message(9))
+
+
+def test_after_an_event_that_is_new_no_replayed_one_can_follow(room: LocalRoom) -> None:
+    room.replayed_to = room.last = at(8)
+    assert room.is_next(message(7))
+    assert room.is_next(message(9))
+    assert not room.is_next(message(7))
+
+
+def burst_room(members: int = 4) -> LocalRoom:
+    room = LocalRoom("room")
+    room.begin_at(at(5))
+    for number in range(members):
+        one = member(f"p{number}", since=5)
+        room.joining[one] = None
+        room.promote(one)
+    return room
+
+
+def test_messages_that_follow_each_other_are_a_burst() -> None:
+    assert burst_room().burst([message(6), message(7)]) == [message(6), message(7)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [message(6)],
+        [message(6), message(8)],
+        [message(7), message(8)],
+        [message(6), message(7, to=("a",))],
+        [message(6), MemberJoined("room", at(7), "x")],
+    ],
+    ids=["one message", "a hole", "a hole before", "a direct message", "a join"],
+)
+def test_anything_else_is_no_burst(events: list[RoomEvent]) -> None:
+    assert burst_room().burst(events) is None
+
+
+def test_a_room_that_is_small_or_has_joining_members_or_a_gap_has_no_bursts() -> None:
+    events = [message(6), message(7)]
+    assert burst_room(3).burst(events) is None
+    joining, gap = burst_room(), burst_room()
+    joining.joining[member("x")] = None
+    assert joining.burst(events) is None
+    gap.buffer()
+    assert gap.burst(events) is None
+
+
+# Presence.
+
+
+def test_presence_is_gathered_and_handed_out_once(room: LocalRoom) -> None:
+    room.add_presence(MemberJoined("room", at(6), "a"))
+    room.add_presence(MemberJoined("room", at(7), "b"))
+    room.add_presence(MemberLeft("room", at(8), "c"))
+    assert room.take_presence() == PresenceChange("room", at(8), ("a", "b"), ("c",))
+    assert room.take_presence() == PresenceChange("room", at(8))
+
+
+# Gaps.
+
+
+def test_a_recovery_begins_with_the_first_buffered_event(room: LocalRoom) -> None:
+    assert room.begin_reading() is None
+    assert room.buffer(message(8))
+    assert not room.buffer(message(9))
+    assert room.recovering
+    assert room.begin_reading() == at(5)
+
+
+def test_a_recovery_without_a_loss_delivers_the_history_and_then_what_was_buffered(room: LocalRoom) -> None:
+    room.buffer(message(8))
+    recovery = room.end_recovery(Replay(at(7), [message(6), message(7)]))
+    assert [event.id for event in recovery.events] == [at(6), at(7), at(8)]
+    assert (recovery.lost, recovery.replayed, recovery.newest) == ("", 2, at(7))
+    assert not room.recovering
+
+
+def test_after_a_loss_the_room_resumes_ahead_of_what_can_be_delivered(room: LocalRoom) -> None:
+    room.buffer(message(9))
+    assert room.end_recovery(Replay(at(9), lost="trimmed")).resume_at == at(8)
+    assert room.end_recovery(Replay(at(9), lost="trimmed")).resume_at == at(9)
+
+
+def test_after_a_loss_a_room_never_resumes_behind_its_last_event(room: LocalRoom) -> None:
+    assert room.end_recovery(Replay(at(3), lost="trimmed")).resume_at == at(5)
+
+
+def test_a_new_epoch_is_resumed_from_its_beginning(room: LocalRoom) -> None:
+    room.buffer(message(2, epoch=2))
+    recovery = room.end_recovery(Replay(at(2, 2), [message(1, epoch=2), message(2, epoch=2)], "epoch"))
+    assert (recovery.lost, recovery.resume_at) == ("epoch", at(0, 2))
+
+
+def test_a_buffered_event_that_is_older_than_the_last_means_that_the_state_went_back(room: LocalRoom) -> None:
+    room.buffer(message(5))
+    assert room.end_recovery(Replay(at(6), [message(6)])).lost == "epoch"
+
+
+@pytest.mark.parametrize(
+    ("buffered", "newest", "lost"),
+    [((), 5, ""), ((6, 7), 7, ""), ((6, 7), 6, ""), ((6,), 7, "off"), ((7,), 7, "off"), ((), 6, "off")],
+)
+def test_without_a_history_the_buffered_events_show_whether_one_is_missing(
+    room: LocalRoom, buffered: tuple[int, ...], newest: int, lost: str
+) -> None:
+    room.buffer(*[message(seq) for seq in buffered])
+    recovery = room.end_recovery(Replay(at(newest), lost="off"))
+    assert recovery.lost == lost
+    assert [event.id.seq for event in recovery.events] == list(buffered)
+
+
+def test_a_gap_begins_a_recovery_unless_one_is_under_way(room: LocalRoom) -> None:
+    assert room.suspect_gap()
+    room.buffer()
+    assert not room.suspect_gap()
+    assert room.gap_suspected
+    room.begin_reading()
+    assert not room.gap_suspected
+    assert not room.needs_recovery
+    room.suspect_gap()
+    room.end_recovery(Replay(at(5)))
+    assert room.needs_recovery
+
+
+def test_a_gap_before_the_first_welcome_is_remembered() -> None:
+    room = LocalRoom("room")
+    assert not room.suspect_gap()
+    assert room.needs_recovery
+
+
+def test_no_duplicates_are_expected_after_a_gap(room: LocalRoom) -> None:
+    room.suspect_gap()
+    assert room.replayed_to == BEFORE_ALL
+
+
+def test_buffered_events_are_bounded_and_are_read_from_the_history_then(room: LocalRoom) -> None:
+    room.buffer(*[message(seq) for seq in range(7, 5007)])
+    room.begin_reading()
+    assert (len(room.buffered or ()), room.gap_suspected) == (5000, False)
+    room.buffer(message(5007))
+    assert (room.buffered, room.gap_suspected) == ([], True)
+
+
+def test_an_event_is_of_use_while_it_can_be_buffered_or_delivered(room: LocalRoom) -> None:
+    assert room.wants(message(6))
+    assert not room.wants(message(5))
+    room.buffer()
+    assert room.wants(message(5))

@@ -1,0 +1,189 @@
+"""The worker as the edges see it, over memory."""
+
+import asyncio
+
+import pytest
+
+from relay.config import Settings
+from relay.gateways.native.gateway import NativeCodec
+from relay.model.commands import Publish
+from relay.model.errors import BadFrame, CloseReason, RelayError, Unavailable
+from relay.rooms.member import Member
+from relay.rooms.worker import Worker
+from tests.unit.rooms.world import FakeConnection
+
+
+class FakeClient:
+    def __init__(self, worker: Worker, *, goes: bool = True) -> None:
+        self._worker, self._goes = worker, goes
+        self.closed: list[CloseReason] = []
+        worker.register(self)
+
+    def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
+        self.closed.append(reason)
+        if self._goes:
+            self._worker.unregister(self)
+
+
+async def join(worker: Worker, peer: str, *, room: str = "room", **options) -> Member:
+    member = Member(FakeConnection(), NativeCodec(), room, peer, **options)
+    await worker.join(member, offered="", since=None)
+    return member
+
+
+async def publish(worker: Worker, member: Member):
+    outcome: asyncio.Future = asyncio.get_running_loop().create_future()
+    worker.publish(member, Publish(b"{}"), outcome.set_result)
+    return await outcome
+
+
+async def test_a_worker_is_ready_from_its_opening_to_its_closing() -> None:
+    worker = Worker(Settings())
+    assert (worker.ready, worker.accepts_clients) == (False, False)
+    async with worker:
+        await worker.wait_until_ready()
+        assert (worker.ready, worker.accepts_clients) == (True, True)
+    assert (worker.ready, worker.accepts_clients) == (False, False)
+
+
+async def test_waiting_for_a_worker_that_does_not_become_ready_ends(monkeypatch) -> None:
+    monkeypatch.setattr("relay.rooms.worker._START_TIMEOUT", 0.05)
+    async with asyncio.timeout(5):
+        await Worker(Settings()).wait_until_ready()
+
+
+async def test_health_counts_rooms_and_connections() -> None:
+    async with Worker(Settings(worker_id="w1")) as worker:
+        FakeClient(worker)
+        await join(worker, "a")
+        health = worker.health()
+        assert (health.ready, health.worker, health.draining) == (True, "w1", False)
+        assert (health.rooms, health.connections, set(health.checks)) == (1, 1, {"bus", "heartbeat", "draining"})
+        assert all(check.ok for check in health.checks.values())
+        assert worker.metrics.registry.get_sample_value("relay_connections") == 1
+
+
+async def test_a_worker_without_a_name_is_called_after_its_process() -> None:
+    assert Worker(Settings()).id.rpartition("-")[2].isdigit()
+
+
+async def test_a_worker_is_full_at_its_limit() -> None:
+    worker = Worker(Settings(max_connections=1))
+    assert not worker.full
+    client = FakeClient(worker)
+    assert worker.full
+    worker.unregister(client)
+    assert not worker.full
+
+
+async def test_members_join_publish_and_leave() -> None:
+    async with Worker(Settings()) as worker:
+        a, b = await join(worker, "a"), await join(worker, "b")
+        receipt = await publish(worker, a)
+        delivered = asyncio.Event()
+        worker.when_delivered("room", receipt.id, delivered.set)
+        async with asyncio.timeout(5):
+            await delivered.wait()
+        assert b.connection.ids == [str(receipt.id)]
+        assert worker.newest_id(a) == receipt.id
+        assert (await worker.roster("room")).count == 2
+        assert list(await worker.rooms()) == [("room", 2)]
+        assert await worker.detect("room", "elsewhere")
+        await worker.leave(a, hold=False)
+        await worker.leave(b, hold=True)
+        assert [(one.peer, one.held) for one in (await worker.roster("room")).members] == [("b", True)]
+
+
+async def test_the_newest_id_includes_joins_that_were_not_sent_yet() -> None:
+    async with Worker(Settings()) as worker:
+        watcher = await join(worker, "a", presence=True)
+        other = await join(worker, "b")
+        await asyncio.sleep(0)
+        assert worker.newest_id(watcher) == other.since
+        assert [event.get("joined") for event in watcher.connection.sent] == [None, ["b"]]
+        assert worker.newest_id(watcher) == other.since
+        await worker.leave(other, hold=False)
+        await worker.leave(watcher, hold=False)
+        assert worker.newest_id(watcher) == watcher.since
+
+
+async def test_a_server_publishes_what_can_be_read() -> None:
+    async with Worker(Settings()) as worker:
+        member = await join(worker, "a")
+        await asyncio.sleep(0)
+        await worker.publish_from_server("room", b'{"n":1}')
+        await asyncio.sleep(0)
+        assert member.connection.sent[1]["n"] == 1
+        with pytest.raises(BadFrame):
+            await worker.publish_from_server("room", b"{")
+
+
+async def test_draining_turns_the_worker_not_ready_first_and_then_closes_its_clients() -> None:
+    async with Worker(Settings(drain_delay=0.05)) as worker:
+        client = FakeClient(worker)
+        draining = asyncio.create_task(worker.drain())
+        await asyncio.sleep(0)
+        assert (worker.ready, worker.accepts_clients, client.closed) == (False, True, [])
+        await draining
+        assert not worker.accepts_clients
+        assert [reason.name for reason in client.closed] == ["going_away"]
+        assert worker.health().draining
+
+
+async def test_clients_that_do_not_go_are_logged(caplog) -> None:
+    async with Worker(Settings(drain_delay=0, drain_timeout=0.1)) as worker:
+        client = FakeClient(worker, goes=False)
+        await worker.drain()
+        assert "1 connections were not closed in time" in caplog.text
+        worker.unregister(client)
+
+
+async def test_a_sessions_task_that_dies_is_logged(caplog) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async with Worker(Settings()) as worker:
+        worker.spawn(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert "background task session died" in caplog.text
+
+
+async def test_a_worker_whose_loop_died_is_not_ready_and_says_so(monkeypatch, caplog) -> None:
+    async def die(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("relay.rooms.heartbeat.Heartbeat.beat", die)
+    async with Worker(Settings()) as worker:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (worker.ready, worker.accepts_clients) == (False, False)
+        assert not worker.health().checks["heartbeat"].ok
+    assert "background task heartbeat died" in caplog.text
+
+
+@pytest.mark.parametrize("failure", [Unavailable("away"), TimeoutError()])
+async def test_a_lease_that_cannot_be_ended_is_logged(monkeypatch, caplog, failure: RelayError | TimeoutError) -> None:
+    async def retire(_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("relay.backend.memory.presence.MemoryLeases.retire", retire)
+    async with Worker(Settings()):
+        pass
+    assert "the lease of this worker could not be ended" in caplog.text
+
+
+async def test_clients_are_sent_elsewhere_by_a_worker_that_stays_deaf(monkeypatch) -> None:
+    made = {}
+
+    def noted(settings, name, *, on_deaf, **more):
+        made["on_deaf"] = on_deaf
+        return compose(settings, name, on_deaf=on_deaf, **more)
+
+    from relay.rooms.composition import compose
+
+    monkeypatch.setattr("relay.rooms.worker.compose", noted)
+    worker = Worker(Settings())
+    client = FakeClient(worker)
+    made["on_deaf"]()
+    assert [reason.name for reason in client.closed] == ["going_away"]
