@@ -155,13 +155,19 @@ def _bad_command(data: bytes, text: str) -> BadFrame:
 
 def _as_json(event: events.ServerEvent, *, tagged: bool) -> dict[str, Any]:
     fields = _fields(event)
-    room = event.room if tagged or isinstance(event, events.Welcome) else ""
-    optional = {"room": room, "key": getattr(event, "key", "")}
-    return fields | {name: value for name, value in optional.items() if value}
+    if tagged and event.room:
+        fields["room"] = event.room
+    key = getattr(event, "key", "")
+    if key:
+        fields["key"] = key
+    return fields
 
 
 def _fields(event: events.ServerEvent) -> dict[str, Any]:
     match event:
+        # First, because there is an ack for every message with a key.
+        case events.Ack() | events.Pong():
+            return {"type": type(event).__name__.lower(), "id": str(event.id)}
         case events.Welcome():
             fields: dict[str, Any] = {
                 "type": "welcome",
@@ -190,8 +196,6 @@ def _fields(event: events.ServerEvent) -> dict[str, Any]:
             return {"type": "left"}
         case events.Subscriptions():
             return {"type": "subscribed", "channels": event.channels}
-        case events.Ack() | events.Pong():
-            return {"type": type(event).__name__.lower(), "id": str(event.id)}
         case events.Failure():
             about = {"about": event.about} if event.about else {}
             return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
