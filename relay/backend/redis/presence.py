@@ -36,6 +36,7 @@ _NEWER, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua."""
 
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
+_NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
 
 
 class RegisteredRooms:
@@ -240,7 +241,7 @@ class RedisLeases:
         return LeaseStatus(lapsed, list(deadlines), retired)
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
-        """Call adopt.lua for the rooms of the lease, in a batch of rooms at the same time.
+        """Call adopt.lua for a batch of rooms at the same time, and page by page.
 
         A room in which the script fails is left out: its members cannot be read by anyone, and the other rooms must not
         wait for it.
@@ -256,8 +257,14 @@ class RedisLeases:
             batch = rooms[start : start + ADOPTION_BATCH]
             # Registered first, so that another survivor finds the rooms, should this worker die in between.
             await self._client.call("SADD", self._keys.worker_rooms(str(self._lease)), *batch)
-            adopted = await asyncio.gather(*[self._adopt(room, lease, held_until) for room in batch])
-            yield [member for members in adopted for member in members]
+            cursors = dict.fromkeys(batch, b"0")
+            while cursors:
+                # One page of each room, however large some are: the caller's own heartbeat is due now and then.
+                pages = await asyncio.gather(
+                    *[self._adopt(room, cursor, lease, held_until) for room, cursor in cursors.items()]
+                )
+                cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
+                yield [member for _, members in pages for member in members]
 
     async def forget(self, lease: str) -> None:
         """Delete the lease and the set of its rooms."""
@@ -286,30 +293,31 @@ class RedisLeases:
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
         await asyncio.gather(*calls)
 
-    async def _adopt(self, room: str, lease: str, held_until: int) -> list[HeldMember]:
-        """Adopt the members of one room, page by page."""
-        held: list[HeldMember] = []
-        cursor = b"0"
-        while True:
-            try:
-                cursor, page = await self._client.run(
-                    ADOPT, self._keys.of_room(room), lease, str(self._lease), held_until, cursor, _BATCH
-                )
-            except ScriptFailed:
-                log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
-                          room, lease)  # fmt: skip
-                return held
-            held += [HeldMember(room, peer.decode(), int(generation), int(ms) / 1000) for peer, generation, ms in page]
-            if cursor == b"0":
-                return held
+    async def _adopt(self, room: str, cursor: bytes, lease: str, held_until: int) -> tuple[bytes, list[HeldMember]]:
+        """Adopt one page of a room; returns the cursor of the next one, `0` after the last."""
+        try:
+            cursor, page = await self._client.run(
+                ADOPT, self._keys.of_room(room), lease, str(self._lease), held_until, cursor, _BATCH
+            )
+        except ScriptFailed:
+            log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
+                      room, lease)  # fmt: skip
+            return b"0", []
+        return cursor, [
+            HeldMember(room, peer.decode(), int(generation), int(ms) / 1000) for peer, generation, ms in page
+        ]
 
     async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
         duration = _ms(self._settings.duration)
         ttl = max(self._presence_ttl, 2 * duration)
         asked = self._client.time
-        lapsed, flat, now = await self._client.run(
-            HEARTBEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(begin)
-        )
+        try:
+            lapsed, flat, now = await self._client.run(
+                HEARTBEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(begin)
+            )
+        except ScriptFailed:
+            # A worker without a lease is of no use, so this counts as a refusal; renewing again does no harm.
+            raise Unavailable(_NO_LEASE) from None
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClient.deadline`.
         self._client.learn_time(now, asked)
         return lapsed, flat

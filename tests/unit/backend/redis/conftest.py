@@ -1,4 +1,4 @@
-"""A Redis that does as it is told: answers, keeps silent, or hangs up."""
+"""A stand-in for Redis that a test controls: it answers, does not answer, or closes its connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,12 +10,13 @@ Answer = Callable[[list[bytes]], bytes | None]
 
 
 class ScriptedRedis:
-    """Answers every command with `answer(command)`; None means no answer at all. Keeps what came, read by read."""
+    """Answers each command with `answer(command)`, or not at all if that is None; records commands, read by read."""
 
     def __init__(self) -> None:
         self.answer: Answer = lambda command: b"+OK\r\n"
         self.reads: list[list[list[bytes]]] = []
         self.clients: list[asyncio.StreamWriter] = []
+        self._subscribers: dict[asyncio.StreamWriter, None] = {}
         self.resets = 0
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -27,6 +28,10 @@ class ScriptedRedis:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
+
+    def subscribers(self) -> list[asyncio.StreamWriter]:
+        """The connections that ever subscribed to something."""
+        return list(self._subscribers)
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -53,6 +58,8 @@ class ScriptedRedis:
                 read = []
                 while (command := parser.gets()) is not False:
                     read.append(command)
+                    if command[0] == b"SUBSCRIBE":
+                        self._subscribers[writer] = None
                     reply = b"+OK\r\n" if command[0] == b"CLIENT" else self.answer(command)
                     if reply is not None:
                         writer.write(reply)

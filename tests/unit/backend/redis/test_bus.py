@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from relay.backend.redis.bus import RedisBus, decode
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.scripts import ALL
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.metrics import Metrics
-from relay.model.envelope import MessageId
-from relay.model.errors import Unavailable
-from relay.model.events import MemberJoined, MemberLeft, Message, TakenOver
+from relay.model.commands import Publish
+from relay.model.envelope import MembershipVersion, MessageId, Publication
+from relay.model.errors import OutcomeUnknown, Unavailable
+from relay.model.events import Gap, MemberJoined, MemberLeft, Message, TakenOver
 from tests.unit.backend.redis.conftest import ScriptedRedis, server
-from tests.unit.backend.redis.test_subscriber import confirm
+from tests.unit.backend.redis.test_subscriber import confirm, message
 
 __all__ = ["server"]
 
@@ -50,11 +52,17 @@ def test_any_other_payload_is_a_value_error_at_worst(payload: bytes) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bus_over(server: ScriptedRedis, heard=lambda batch: None, timeout: float = 0.2):
+async def bus_over(
+    server: ScriptedRedis,
+    sink=lambda batch: None,
+    timeout: float = 0.2,
+    clock=time.monotonic,
+    probe_timeout: float = 30,
+):
     dialer = Dialer(server.url, timeout=timeout, name="test")
     client = RedisClient(dialer, timeout=timeout, waiting=10, on_reconnect=lambda: None)
-    settings = RedisSettings(server.url, timeout=timeout, probe_timeout=30)
-    bus = RedisBus(heard, client, dialer, settings, RoomSettings(), worker="w", metrics=Metrics(), clock=time.monotonic)
+    settings = RedisSettings(server.url, timeout=timeout, probe_timeout=probe_timeout)
+    bus = RedisBus(sink, client, dialer, settings, RoomSettings(), worker="w", metrics=Metrics(), clock=clock)
     async with client, bus:
         yield bus
 
@@ -80,3 +88,117 @@ async def test_a_room_whose_subscription_was_not_confirmed_is_not_subscribed_aga
         }
         assert b"relay:{heard}" in again
         assert b"relay:{deaf}" not in again
+
+
+def publication(**more) -> Publication:
+    return Publication(Publish(b"{}"), "room", "peer", **more)
+
+
+async def test_a_publication_that_meets_a_redis_without_scripts_is_sent_again(server: ScriptedRedis) -> None:
+    replies = [b"-NOSCRIPT No matching script\r\n", b"*3\r\n$4\r\nsent\r\n$3\r\n1-1\r\n$1\r\n7\r\n"]
+    server.answer = lambda command: (
+        confirm(command) if command[0] == b"SUBSCRIBE" else replies.pop(0) if command[0] == b"EVALSHA" else b"+OK\r\n"
+    )
+    async with bus_over(server, timeout=5) as bus:
+        outcome: asyncio.Future = asyncio.get_running_loop().create_future()
+        bus.publish(publication(), outcome.set_result)
+        receipt = await outcome
+    assert (receipt.id, receipt.version) == (MessageId(1, 1), MembershipVersion(7, 1))
+    assert [command[0] for command in server.commands].count(b"SCRIPT") == 2 * len(ALL)
+
+
+@pytest.mark.parametrize("reply", [b"*1\r\n$4\r\nwhat\r\n", b":1\r\n", b"-ERR x script: 5f, on @user_script:1.\r\n"])
+async def test_a_reply_that_is_no_result_of_the_script_has_an_unknown_outcome(
+    server: ScriptedRedis, reply: bytes, caplog
+) -> None:
+    server.answer = lambda command: (
+        confirm(command) if command[0] == b"SUBSCRIBE" else reply if command[0] == b"EVALSHA" else b"+OK\r\n"
+    )
+    async with bus_over(server, timeout=5) as bus:
+        outcome: asyncio.Future = asyncio.get_running_loop().create_future()
+        bus.publish(publication(), outcome.set_result)
+        error = await outcome
+    assert isinstance(error, OutcomeUnknown)
+    assert error.text == "the relay's request failed inside Redis; it may have been carried out in part"
+    assert "Redis answered with an error" in caplog.text
+
+
+async def test_gaps_come_ahead_of_what_follows_them_and_unreadable_payloads_are_logged(
+    server: ScriptedRedis, caplog
+) -> None:
+    server.answer = lambda command: confirm(command) if command[0] == b"SUBSCRIBE" else b"+OK\r\n"
+    batches, changed = [], asyncio.Event()
+
+    def sink(batch) -> None:
+        batches.append(list(batch))
+        changed.set()
+
+    async with bus_over(server, sink, timeout=5) as bus:
+        await bus.subscribe(["a", "b"])
+        (subscription,) = [client for client in server.clients if client in server.subscribers()]
+        subscription.write(
+            confirm([b"subscribe", b"relay:{a}", b"relay:{b}"])
+            + message(b"relay:{b}", b"j 7-8 p")
+            + message(b"relay:{b}", b"unreadable")
+            + confirm([b"subscribe", b"relay:{a}"])
+        )
+        async with asyncio.timeout(5):
+            await changed.wait()
+    assert batches == [[Gap(["a", "b"]), MemberJoined("b", ID, "p"), Gap(["a"])]]
+    assert "not understood in room b" in caplog.text
+
+
+async def test_a_bus_is_ready_only_while_its_own_probe_comes_back_and_its_tasks_run(server: ScriptedRedis) -> None:
+    now = [100.0]
+    silent = [True]
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] == b"SUBSCRIBE":
+            return confirm(command)
+        if command[0] == b"PUBLISH" and not silent[0]:
+            server.subscribers()[-1].write(message(command[1], command[2]))
+        return b":1\r\n"
+
+    server.answer = answer
+    async with bus_over(server, timeout=5, clock=lambda: now[0], probe_timeout=0.3) as bus:
+        await eventually(lambda: server.subscribers() and bus.health().reachable)
+        assert bus.health().problem == "own probe not heard yet: connected, but nothing arrives; connecting again"
+        silent[0] = False
+        await eventually(lambda: bus.health().ready)
+        silent[0] = True
+        count = len(server.subscribers())
+        now[0] += 1
+        health = bus.health()
+        assert (health.ready, health.heard, health.problem.partition(":")[0]) == (
+            False,
+            1.0,
+            "own probe not heard for 1.0 s",
+        )
+        # Deaf though Redis answers: the subscription is given up, and opened again.
+        await eventually(lambda: len(server.subscribers()) > count)
+        silent[0] = False
+        await eventually(lambda: bus.health().ready)
+        task = next(task for task in asyncio.all_tasks() if task.get_name() == "bus probe")
+        task.cancel()
+        await asyncio.wait([task])
+        assert (bus.health().ready, bus.health().problem) == (False, "bus probe: the task has died")
+
+
+async def test_a_probe_that_cannot_be_published_is_tried_again(server: ScriptedRedis) -> None:
+    probes = []
+
+    def answer(command: list[bytes]) -> bytes | None:
+        if command[0] == b"PUBLISH":
+            probes.append(1)
+            return b"-OOM no\r\n" if len(probes) == 1 else b":1\r\n"
+        return confirm(command) if command[0] == b"SUBSCRIBE" else b"+OK\r\n"
+
+    server.answer = answer
+    async with bus_over(server, timeout=5, probe_timeout=0.06):
+        await eventually(lambda: len(probes) > 2)
+
+
+async def eventually(condition) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
