@@ -1,14 +1,13 @@
 """A room over a scripted relay."""
 
 import asyncio
-import http
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from relay.client import (
     Closed,
@@ -25,60 +24,9 @@ from relay.client import (
 )
 from relay.model.errors import GOING_AWAY
 from tests.fleet import eventually
+from tests.unit.client.script import Script, send, silent, welcome
 
 QUICK = Options(connect_timeout=5, close_timeout=0.2)
-
-
-class Script:
-    """Serves one connection after the other, each by the next part; records the requests."""
-
-    def __init__(self) -> None:
-        self.parts: list[Callable[[ServerConnection], Awaitable[None]]] = []
-        self.requests: list[Request] = []
-        self.refusals: list[tuple[int, dict[str, str], bytes]] = []
-        self.url = ""
-
-    async def serve(self, socket: ServerConnection) -> None:
-        await self.parts.pop(0)(socket)
-
-    def check(self, _: ServerConnection, request: Request) -> Response | None:
-        self.requests.append(request)
-        if not self.refusals:
-            return None
-        status, headers, body = self.refusals.pop(0)
-        response = Response(status, http.HTTPStatus(status).phrase, request.headers.__class__(headers), body)
-        response.headers["Content-Length"] = str(len(body))
-        return response
-
-    @property
-    def paths(self) -> list[str]:
-        return [request.path for request in self.requests]
-
-    @property
-    def keys(self) -> list[str]:
-        return [request.headers["Sec-WebSocket-Protocol"].split("resume.")[1] for request in self.requests]
-
-
-@pytest.fixture
-async def script() -> AsyncIterator[Script]:
-    script = Script()
-    async with serve(
-        script.serve, "127.0.0.1", 0, process_request=script.check, subprotocols=["relay.v1"], ping_interval=None
-    ) as server:
-        script.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield script
-
-
-async def send(socket: ServerConnection, **frame: Any) -> None:
-    await socket.send(json.dumps(frame))
-
-
-async def welcome(socket: ServerConnection, ident: str = "1-1", **more: Any) -> None:
-    await send(socket, type="welcome", peer="me", room="r", id=ident, resume=f"key-{ident}", **more)
-
-
-async def wait_for_the_end(socket: ServerConnection) -> None:
-    await socket.wait_closed()
 
 
 @asynccontextmanager
@@ -297,11 +245,6 @@ async def test_waiting_for_space_may_time_out(script: Script) -> None:
             with pytest.raises(error) as late:
                 await room.send({"n": 2}, timeout=0.05)
             assert not getattr(late.value, "possibly_sent", False)
-
-
-async def silent(socket: ServerConnection) -> None:
-    await welcome(socket)
-    await socket.wait_closed()
 
 
 async def test_a_cancelled_send_frees_its_space(script: Script) -> None:
