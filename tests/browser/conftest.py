@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, async_playwright
 
 from tests.conformance.sio import require_packages
 from tests.fleet import RedisServer, Relay, eventually, require
@@ -32,8 +32,9 @@ FLAGS = [
     "--disable-features=WebRtcHideLocalIpsWithMdns", "--allow-loopback-in-peer-connection",
 ]  # fmt: skip
 
-# Whatever asks for anything that is not on this machine is told at once that it is not there.
-ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+# No address outside this machine is reachable, and every attempt fails at once: libraries load frames from servers
+# of their authors, for which pages wait. A proxy from the environment would resolve names itself: it is not used.
+ALONE = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost", "--no-proxy-server"]
 
 PATIENT = {"reconnect_grace": 15, "worker_lease": 10, "probe_timeout": 3, "publish_timeout": 5}
 """As by default: browsers come back more slowly than other clients, and leave workers little of the machine."""
@@ -131,11 +132,15 @@ async def fleet(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    chromium = require("chromium")
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, ALONE])
+        running = await launch(playwright)
         yield running
         await running.close()
+
+
+async def launch(playwright: Playwright, **options: Any) -> Browser:
+    """Start a Chromium that reaches nothing outside this machine."""
+    return await playwright.chromium.launch(executable_path=require("chromium"), args=[*FLAGS, *ALONE], **options)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
