@@ -129,7 +129,8 @@ async def test_dripping_does_not_extend_the_time(impatient: Running) -> None:
     writer.write(HEAD + b"\r\n")
     await reader.readuntil(b"ok")
     begun = asyncio.get_running_loop().time()
-    with pytest.raises(ConnectionError):
+    # uvloop raises RuntimeError when it writes to a connection that it knows to be closed.
+    with pytest.raises((ConnectionError, RuntimeError)):
         async with asyncio.timeout(5):
             for piece in chain([b"\r", b"\n", b"\r", b"\n", b"GET / HTTP/1.1\r\nX: "], repeat(b"a")):
                 writer.write(piece)

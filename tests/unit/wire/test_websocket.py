@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive
-from relay.wire.websocket import WebSocketProtocol, WireLimits, _Parser
+from relay.wire.websocket import WebSocketProtocol, WireLimits, _Parser, half_close
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
 
@@ -36,10 +36,25 @@ class FakeTransport(asyncio.Transport):
         self.written = b""
         self.wrote = asyncio.Event()
         self.reading = True
-        self.closing = False
+        self.closing = self.aborted = self.ended = self.tls = False
 
     def is_closing(self) -> bool:
         return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.aborted = self.closing = True
+
+    def can_write_eof(self) -> bool:
+        return not self.tls
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -55,6 +70,16 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
 
 
+class FailingReceiver:
+    """A session with a bug."""
+
+    def received(self, frame: Frame) -> None:
+        raise ZeroDivisionError
+
+    def disconnected(self, code: int, relay_closed: str | None) -> None:
+        raise ZeroDivisionError
+
+
 class FakeReceiver:
     def __init__(self) -> None:
         self.texts: list[bytes] = []
@@ -67,7 +92,7 @@ class FakeReceiver:
         self.ended.append(code)
 
 
-def protocol_of(transport: FakeTransport, receiver: FakeReceiver) -> WebSocketProtocol:
+def protocol_of(transport: FakeTransport, receiver: FakeReceiver | FailingReceiver) -> WebSocketProtocol:
     throttle: Any = None
     return WebSocketProtocol(transport, WireLimits(2000, 1000, Keepalive(25, 20), throttle, set()), receiver)
 
@@ -202,6 +227,91 @@ async def test_bytes_delivered_after_a_pause_do_not_stop_the_reading() -> None:
     protocol.data_received(masked(0x81, b"x"))
     await asyncio.sleep(0)
     assert (len(receiver.texts), transport.reading) == (71, True)
+
+
+@pytest.mark.parametrize("frame", [masked(0x81, b"x"), masked(0x82, b"x")])
+async def test_a_session_that_fails_is_closed_with_1011(frame: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FailingReceiver())
+    protocol.data_received(frame * 3)
+    assert transport.written == b"\x88\x0a\x03\xf3internal"
+    protocol.connection_lost(None)
+    messages = [record.getMessage() for record in caplog.records]
+    assert ["failed on a message" in message for message in messages] == [True, False]
+    assert "failed while it ended" in messages[1]
+
+
+async def test_closing_twice_sends_one_close_frame() -> None:
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    protocol.close(4000, "slow")
+    protocol.close(4001, "pong_timeout")
+    assert transport.written == b"\x88\x06\x0f\xa0slow"
+    assert protocol.write(b"too late") == 0
+    protocol.ping()
+    protocol.check()
+    protocol.data_received(masked(0x81, b"after the close"))
+    assert transport.written == b"\x88\x06\x0f\xa0slow"
+
+
+async def test_a_message_after_the_close_frame_of_the_relay_is_ignored_and_the_answer_read() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.close(4000, "slow")
+    protocol.data_received(masked(0x81, b"x") + masked(0x88, b"\x0f\xa0"))
+    assert (receiver.texts, receiver.ended, transport.closing) == ([], [4000], True)
+
+
+async def test_a_fragmented_message_may_be_interrupted_by_a_ping() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(masked(0x01, b"a") + masked(0x89, b"?") + masked(0x00, b"") + masked(0x80, b"b"))
+    assert (receiver.texts, transport.written) == ([b"ab"], b"\x8a\x01?")
+
+
+async def test_writing_reports_the_buffered_bytes_above_the_high_water_mark_alone() -> None:
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    assert protocol.write(b"12345") == 0
+    protocol.pause_writing()
+    assert protocol.write(b"678") == 8
+
+
+async def test_draining_ends_when_the_client_has_caught_up_or_left() -> None:
+    for end in (WebSocketProtocol.resume_writing, lambda protocol: protocol.connection_lost(None)):
+        protocol = protocol_of(FakeTransport(), FakeReceiver())
+        await protocol.drain()
+        protocol.pause_writing()
+        draining = asyncio.create_task(protocol.drain())
+        await asyncio.sleep(0)
+        assert not draining.done()
+        end(protocol)
+        await draining
+
+
+async def test_shutdown_aborts() -> None:
+    transport = FakeTransport()
+    protocol_of(transport, FakeReceiver()).shutdown()
+    assert transport.aborted
+
+
+async def test_frames_after_a_violation_are_not_read() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(b"\x81\x01a" + masked(0x81, b"x") * 3)
+    protocol.data_received(masked(0x81, b"x"))
+    assert (receiver.texts, receiver.ended) == ([], [1002])
+
+
+async def test_half_closing_is_for_streams_that_can_and_are_open() -> None:
+    transport = FakeTransport()
+    half_close(transport)
+    assert transport.ended
+    for attribute in ("tls", "closing"):
+        transport = FakeTransport()
+        setattr(transport, attribute, True)
+        half_close(transport)
+        assert not transport.ended
 
 
 async def test_lost_connection_is_1006(served: Running, app: Recorder) -> None:
