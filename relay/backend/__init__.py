@@ -1,1 +1,1 @@
-"""How events travel between workers, and where room presence is kept: in this process, or in Redis."""
+"""The bus, presence and leases of a worker: in this process, or in Redis for a fleet."""

@@ -1,1 +1,1 @@
-"""The backend of a fleet: workers that meet in one Redis."""
+"""The backend of a fleet: bus, presence and leases over one Redis."""

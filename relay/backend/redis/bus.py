@@ -274,8 +274,8 @@ class RedisBus:
         try:
             events.append(decode(room, payload))
         except ValueError:
-            log.error("not understood in room %s: %r; does another version of the relay share this prefix?",
-                      room, payload[:100])  # fmt: skip
+            log.error("room %s: an event was not understood, and is lost: %r; let all relays on this redis-prefix have "
+                      "the same version", room, payload[:100])  # fmt: skip
 
     # The probe.
 

@@ -276,7 +276,7 @@ class RedisLeases:
     async def retire(self) -> None:
         """Set the lease's deadline to the past."""
         seconds, _ = await self._client.call("TIME")
-        # Half a millisecond tells it from a lease that ran out: the deadlines of those are whole numbers.
+        # With half a millisecond, as the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
 
     async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:

@@ -2,7 +2,7 @@
 -- Cost: O(log(workers)); at most 100 leases are returned.
 --
 -- KEYS: 1 the leases: a sorted set, lease -> deadline in Redis's own time (ms). A worker that stops sets its deadline to a
--- time that is past, and half a millisecond: so it can be told from one that died.
+-- time in the past with half a millisecond in it; the deadlines of all others are whole numbers.
 -- ARGV: 1 own lease, 2 its duration (ms), 3 TTL of the set (ms), 4 "1" for a lease that begins.
 -- Returns {1 if the own lease had lapsed, else 0, {dead lease, its deadline, …}, Redis's time (ms)}. A lease that has lapsed
 -- is not renewed: other workers may be taking its members over, so its worker must begin another one.

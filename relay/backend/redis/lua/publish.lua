@@ -30,8 +30,8 @@ local text = 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"'
 append(id, text, ARGV[6] .. ' ' .. history_ttl)
 save(state, ttl)
 call('PUBLISH', ARGV[1], text)
--- The key is remembered once the message is out. The other way round, an error in between would have a client that sends
--- its message again told that it had been delivered.
+-- The key is remembered once the message is out. In the other order, an error in between would lose the message: a client
+-- that sends it again would get an acknowledgement of a repeat.
 if key ~= '' then
   call('ZADD', KEYS[3], state.seq, repeat_key)
   call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(most_keys))

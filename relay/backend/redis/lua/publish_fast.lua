@@ -21,7 +21,7 @@ if ARGV[3] ~= '0' then
     if ARGV[6] ~= '0' then
       local added = redis.pcall('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], id, 'e', text)
       if type(added) == 'table' then
-        -- An error. The id is given back: a sequence with a hole would tell every member that it missed a message.
+        -- An error. Undo the count: a hole in the sequence would mean to every member that it missed a message.
         redis.call('HINCRBY', KEYS[1], ARGV[3], -1)
         return added
       end

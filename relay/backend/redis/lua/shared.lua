@@ -30,8 +30,8 @@ end
 
 local function now_ms() return math.floor(now_us() / 1000) end
 
--- Whether the sender of a command has given it up (a time in ms, 0 for unknown). A command may be delayed on its way for
--- minutes, by a stopped process or a stalled network; what it says may not be true any more.
+-- Whether the worker that sent a command has stopped waiting for it (a time in ms, 0 for unknown). A stopped process or a
+-- stalled network may delay a command for minutes, and the member it is about may have left since.
 local function expired(deadline) return deadline ~= '0' and now_ms() > tonumber(deadline) end
 
 local function raise_version(state) state.version = math.max(state.version + 1, now_us()) end

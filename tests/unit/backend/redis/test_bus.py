@@ -145,7 +145,7 @@ async def test_gaps_come_ahead_of_what_follows_them_and_unreadable_payloads_are_
         async with asyncio.timeout(5):
             await changed.wait()
     assert batches == [[Gap(["a", "b"]), MemberJoined("b", ID, "p"), Gap(["a"])]]
-    assert "not understood in room b" in caplog.text
+    assert "room b: an event was not understood" in caplog.text
 
 
 async def test_a_bus_is_ready_only_while_its_own_probe_comes_back_and_its_tasks_run(server: ScriptedRedis) -> None:

@@ -219,3 +219,51 @@ async def test_a_client_can_be_closed_at_any_moment_of_connecting(server: Script
             await asyncio.sleep(0)
     assert client.task is not None
     assert client.task.done()
+
+
+async def test_a_script_is_sent_again_over_the_next_connection_if_this_one_is_lost(server: ScriptedRedis) -> None:
+    async with client_of(server, timeout=5) as client:
+        await client.call("PING")
+        server.hang_up()
+        async with asyncio.timeout(5):
+            while client.reachable:
+                await asyncio.sleep(0)
+        done: asyncio.Future = asyncio.get_running_loop().create_future()
+        client.resend(pack("EVALSHA", PUBLISH.sha, 0), done.set_result)
+        assert await done == b"OK"
+
+
+async def test_a_connection_lost_while_the_scripts_load_is_opened_again(server: ScriptedRedis, caplog) -> None:
+    def hang_up(command: list[bytes]) -> bytes | None:
+        if command[0] == b"SCRIPT":
+            server.answer = lambda command: b"+OK\r\n"
+            asyncio.get_running_loop().call_soon(server.hang_up)
+            return None
+        return b"+OK\r\n"
+
+    server.answer = hang_up
+    async with client_of(server, timeout=5) as client:
+        assert await client.call("PING") == b"OK"
+    assert "connection lost while the scripts were loaded" in caplog.text
+
+
+async def test_a_caller_that_was_cancelled_misses_nothing_and_disturbs_nobody(server: ScriptedRedis) -> None:
+    async with client_of(server, timeout=5) as client:
+        await client.call("PING")
+        call = asyncio.ensure_future(client.call("GET", 1))
+        await asyncio.sleep(0)
+        call.cancel()
+        assert await client.call("GET", 2) == b"OK"
+
+
+async def test_the_time_in_redis_is_learned_from_prompt_replies_only(server: ScriptedRedis, monkeypatch) -> None:
+    async with client_of(server, timeout=5) as client:
+        now = client.time
+        monkeypatch.setattr(type(client), "time", property(lambda self: now))
+        assert client.deadline == 0
+        client.learn_time(1_000_000, asked=now - 30)
+        assert client.deadline == 1_005_000
+        client.learn_time(2_000_000, asked=now - 30)
+        assert client.deadline == 1_005_000
+        client.learn_time(2_000_000, asked=now)
+        assert client.deadline == 2_005_000
