@@ -1,4 +1,4 @@
-"""`python -m relay` is the command `relay`."""
+"""`python -m relay` runs the command `relay`."""
 
 from relay.cli import main
 

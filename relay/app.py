@@ -1,4 +1,4 @@
-"""The application: settings in, a Starlette application out."""
+"""The application of one worker: its routes, its middleware, and the lifespan that opens the worker."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from relay.rooms.worker import Worker
 def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Starlette:
     """Make the application of one worker.
 
-    `local_workers` are the unix sockets of all workers behind the same port, this one included; empty for a single one.
+    `local_workers` are the unix sockets of all workers behind the same port, also this one; empty for a single worker.
     """
 
     @asynccontextmanager
@@ -26,6 +26,7 @@ def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Star
             yield {"worker": worker, **gateways.state(worker)}
 
     middleware = list(http.middleware(settings))
+    # Outermost, so that everything else sees the address of the client and not that of the load balancer.
     if settings.trusted_proxies:
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
     app = Starlette(
@@ -38,6 +39,6 @@ def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Star
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,
     )
-    # A redirect would be to whatever host the request names.
+    # Starlette would redirect /path/ to /path on the host that the request names, which may be any host.
     app.router.redirect_slashes = False
     return app

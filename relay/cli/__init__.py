@@ -1,4 +1,7 @@
-"""The command `relay`. Each subcommand is loaded when it is used, as `relay health` runs every few seconds."""
+"""The command `relay`.
+
+Each subcommand is imported only when it is used: `relay health` runs every few seconds, and must not load a server.
+"""
 
 import io
 import sys
@@ -17,18 +20,18 @@ _COMMANDS: Final = {
     "health": "relay.cli.health:health",
     "worker": "relay.cli.serve:worker",
 }
-"""Where each subcommand is: module and function."""
+"""Subcommand → module and function."""
 
 
 class _Commands(click.Group):
-    """Loads a subcommand when somebody asks for it."""
+    """A group that imports a subcommand when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """See `click.Group`."""
+        """Return all names, in the order of the help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """See `click.Group`."""
+        """Import and return a subcommand, None for an unknown name."""
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name].partition(":")
@@ -42,5 +45,5 @@ def main() -> None:
     """Relay messages between the members of rooms, over WebSockets."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What others say may hold what this terminal has no characters for.
+            # Messages from clients may contain characters that the encoding of the terminal does not have.
             stream.reconfigure(errors="backslashreplace")

@@ -11,7 +11,7 @@ from relay.cli.text import greeting
 from relay.config import Settings
 from relay.process.server import BadCertificate, CannotListen
 from relay.process.supervisor import supervise
-from relay.process.workers import OpenSockets, open_sockets, serve_alone, serve_as_worker
+from relay.process.workers import OpenSockets, open_sockets, run_single_worker, run_supervised_worker
 
 log = logging.getLogger("relay.cli")
 
@@ -45,11 +45,11 @@ def serve(**flags: str | None) -> None:
 @click.command(hidden=True)
 def worker() -> None:
     """Run one of several workers; only `relay serve --workers` starts this command."""
-    serve_as_worker()
+    run_supervised_worker()
 
 
 def _serve(settings: Settings, sockets: OpenSockets) -> None:
     if settings.workers > 1:
         supervise(settings, sockets)
     else:
-        serve_alone(settings, sockets)
+        run_single_worker(settings, sockets)

@@ -1,4 +1,4 @@
-"""`relay watch`: a room in the terminal, line by line."""
+"""`relay watch`: follows a room in the terminal, one line for each event."""
 
 import asyncio
 import contextlib
@@ -32,18 +32,18 @@ from relay.client import (
 _json = msgspec.json.Encoder()
 _ADDED = frozenset({"from", "id", "sender", "channel"})
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
 @click.command("watch")
 @click.argument("room")
-@click.option("--url", default="ws://localhost:8888", show_default=True, help="Where the relay is (ws:// or wss://).")
-@click.option("--peer", default="", help="The id to be in the room as; one of the relay's choice without it.")
+@click.option("--url", default="ws://localhost:8888", show_default=True, help="Address of the relay (ws:// or wss://).")
+@click.option("--peer", default="", help="Peer id to join with; without it the relay chooses one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
-    """Follow what is said in a room, and who comes and goes, until Ctrl-C.
+    """Print the messages, joins and leaves of a room until Ctrl-C.
 
-    Comes back by itself when the connection is lost, and shows what was said meanwhile.
+    The command reconnects by itself after a lost connection, and prints what it missed.
     """
     logs.configure("error", "text")
     note = partial(click.echo, err=True)
@@ -53,7 +53,7 @@ def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
         fail([f"--url: {error}"], status=2)
     note(f"connecting to {logs.escape(url)}")
     try:
-        asyncio.run(until_stopped(watch(watched, as_json=as_json, say=click.echo, note=note)))
+        asyncio.run(until_stopped(watch(watched, as_json=as_json, out=click.echo, note=note)))
     except Closed as closed:
         fail([reason(closed)], status=1)
     except BrokenPipeError:
@@ -61,28 +61,28 @@ def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Do this until it ends, or a signal ends it: politely, so that the others in the room see it at once."""
+    """Run this until it ends, or a signal cancels it; it then leaves the room, so that others see that at once."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Also where the shell that started this in the background had it ignored.
+        # A shell that starts a command in the background makes it ignore SIGINT; this handler is set nevertheless.
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
 
 
-async def watch(room: Room, *, as_json: bool, say: Say, note: Say) -> None:
-    """Follow a room until the relay closes it for good (`Closed`); `say` gets what happens, `note` how it goes."""
+async def watch(room: Room, *, as_json: bool, out: Print, note: Print) -> None:
+    """Follow a room until the relay closes it for good (`Closed`); `out` gets the events, `note` the state."""
     async with room:
         note(logs.escape(f"in {room.name} as {room.peer}; members: {', '.join(sorted(room.members))}"))
         async for event in room:
             if as_json:
-                say(_as_json(event))
+                out(_as_json(event))
             else:
-                say(f"{datetime.now():%H:%M:%S.%f}"[:12] + "  " + logs.escape(line(event)))
+                out(f"{datetime.now():%H:%M:%S.%f}"[:12] + "  " + logs.escape(line(event)))
 
 
 def line(event: Event) -> str:
-    """An event as people read it; not escaped yet."""
+    """An event as a line of text for people; control characters are not escaped yet."""
     match event:
         case Envelope():
             channel = event.data.get("channel")
@@ -92,11 +92,11 @@ def line(event: Event) -> str:
         case Left():
             return f"- {event.peer}"
         case Interrupted():
-            return f"… {event.text} ({event.code}); coming back"
+            return f"… {event.text} ({event.code}); reconnecting"
         case Resumed():
-            return f"… back; nothing was missed, {event.replayed} caught up with"
+            return f"… reconnected; nothing was missed, {event.replayed} messages were replayed"
         case Lost():
-            return f"! something was missed and cannot be had ({event.reason})"
+            return f"! messages were missed and cannot be replayed ({event.reason})"
         case Unreadable():
             return f"! a frame came that cannot be read ({event.reason})"
 
@@ -117,9 +117,9 @@ def _as_json(event: Event) -> str:
 
 
 def reason(closed: Closed) -> str:
-    """Why watching ended, and what to do about it."""
+    """Why the command ended, and a hint about what to do."""
     hints = {
-        "unreachable": "is a relay running there? `relay serve` starts one, --url says where it is",
+        "unreachable": "is a relay running there? `relay serve` starts one; --url is its address",
         "peer_taken": "choose another --peer, or leave it out",
     }
     hint = hints.get(closed.code, "")

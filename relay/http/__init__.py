@@ -1,4 +1,4 @@
-"""The HTTP edge: health, metrics, rooms, and the document that describes them."""
+"""The HTTP edge: health, metrics, rooms, and the OpenAPI document that describes them."""
 
 import re
 from collections.abc import Sequence
@@ -19,8 +19,9 @@ __all__ = ["exception_handlers", "middleware", "routes"]
 
 
 def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
-    """Make all HTTP routes; `local_workers` are the unix sockets of all workers behind the port."""
-    # Everything below /rooms/ is a name, right or wrong; Starlette's own pattern would stop at a newline.
+    """Make all HTTP routes; `local_workers` are the unix sockets of the local workers, empty for a single worker."""
+    # The whole rest of the path is the room name, which `check_room` judges: a wrong name gets `bad_room` and no 404.
+    # Starlette's own pattern would not match a newline.
     room = Route("/rooms/{room:path}", RoomEndpoint(settings).serve, methods=["GET", "POST"])
     room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
     return [
@@ -35,7 +36,7 @@ def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
 
 
 def middleware(settings: Settings) -> list[Middleware]:
-    """Say what the application puts around all its routes, outermost first."""
+    """The middleware around all routes of the application, outermost first."""
     cors = Middleware(
         Cors,
         allow_origins=settings.allowed_origins,

@@ -1,4 +1,4 @@
-"""`/` and `/openapi.json`: what this service is, for people and for programs."""
+"""`/` and `/openapi.json`: a description of the service, for people and for programs."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from relay.http.responses import ApiResponse
 
 
 async def describe_service(request: Request) -> Response:
-    """Describe the service in short."""
+    """Answer with a short description; browsers get a page instead, see `relay.pages`."""
     return ApiResponse(
         {
             "name": "relay",
@@ -22,5 +22,5 @@ async def describe_service(request: Request) -> Response:
 
 
 async def describe_api(request: Request) -> Response:
-    """Answer with the OpenAPI document; readable for every origin, as API explorers live elsewhere."""
+    """Answer with the OpenAPI document; every origin may read it, as API explorers run elsewhere."""
     return ApiResponse(DOCUMENT, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"})

@@ -1,4 +1,4 @@
-"""Cross-origin requests."""
+"""Cross-origin requests (CORS): which pages may read replies."""
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -9,27 +9,28 @@ from relay.http.responses import ErrorResponse
 from relay.model.errors import Refused
 
 _GATEWAYS = ("/socket.io",)
-_KEPT = ("vary", "access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers")
+_KEPT_HEADERS = ("vary", "access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers")
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, but a preflight that is refused gets an error of our shape.
+    """Starlette's middleware, with two differences.
 
-    Gateways that are asked over HTTP, by clients with rules of their own, see to these headers themselves.
+    A refused preflight request gets an error in the relay's format. Requests to gateways pass unchanged, as clients of
+    Socket.IO expect headers of their own.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `CORSMiddleware`."""
+        """Pass requests to gateways on, and treat all others as Starlette does."""
         if scope["type"] == "http" and scope["path"].startswith(_GATEWAYS):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer the OPTIONS request with which a browser asks before a cross-origin one."""
+        """Answer the OPTIONS request that a browser sends before a cross-origin request."""
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
         code = "forbidden" if self.is_allowed_origin(request_headers["origin"]) else "bad_origin"
-        headers = {name: value for name, value in response.headers.items() if name in _KEPT}
+        headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
         return ErrorResponse(Refused(code, bytes(response.body).decode()), headers)

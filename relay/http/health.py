@@ -1,4 +1,4 @@
-"""`/health` and `/health/live`: may clients be sent here, and does the process answer at all."""
+"""`/health` (readiness: whether clients may be sent here) and `/health/live` (liveness: the process answers)."""
 
 import json
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from relay.rooms.health import Health
 
 
 class HealthEndpoint:
-    """Answers for all workers behind the port, or with `?scope=worker` for the one that was reached."""
+    """The health of all local workers, or with `?scope=worker` of the one that got the request."""
 
     def __init__(self, local_workers: Sequence[str]) -> None:
         self._local_workers = local_workers
 
     async def get(self, request: Request) -> Response:
-        """Answer 200 when ready, 503 when not."""
+        """Answer 200 if all of them are ready, else 503; the body has every check."""
         scope = read_choice(request, "scope", "all", "worker")
         if scope == "worker" or not self._local_workers:
             report = _of_worker(worker_of(request.scope).health())
@@ -33,7 +33,7 @@ class HealthEndpoint:
 
 
 async def live(request: Request) -> Response:
-    """Say only that the process answers."""
+    """Answer 200 always: it is up to the asker to restart a process that does not answer."""
     return ApiResponse({"status": "alive"})
 
 
@@ -67,17 +67,17 @@ def _of_all(workers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _of_local_worker(answer: WorkerReply | NoReply) -> dict[str, Any]:
-    """Return a sibling's own report, or one that says why there is none."""
-    if isinstance(answer, WorkerReply):
+def _of_local_worker(reply: WorkerReply | NoReply) -> dict[str, Any]:
+    """Return a local worker's own report, or one with the check `answer`, which says why there is none."""
+    if isinstance(reply, WorkerReply):
         try:
-            report = json.loads(answer.body)
+            report = json.loads(reply.body)
         except ValueError:
             report = None
-        if answer.status in {200, 503} and isinstance(report, dict) and isinstance(report.get("ready"), bool):
+        if reply.status in {200, 503} and isinstance(report, dict) and isinstance(report.get("ready"), bool):
             return report
-        answer = NoReply(f"answers {answer.status} with something that is no health report")
-    return {**_readiness(ready=False), "checks": {"answer": {"ok": False, "text": answer.text, "seconds": None}}}
+        reply = NoReply(f"answers {reply.status}, and the body is not a health report")
+    return {**_readiness(ready=False), "checks": {"answer": {"ok": False, "text": reply.text, "seconds": None}}}
 
 
 def _readiness(ready: bool) -> dict[str, Any]:

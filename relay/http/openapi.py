@@ -1,4 +1,8 @@
-"""The OpenAPI document of the HTTP edge, written by hand and kept true by the tests."""
+"""The OpenAPI document of the HTTP edge.
+
+It is written by hand; tests/integration/test_openapi.py sends generated requests and compares the responses with it.
+Error codes, limits and patterns come from the declarations of the code.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -34,24 +38,24 @@ def _json(schema: Json, description: str) -> Json:
 
 
 def _errors(*codes: str) -> dict[str, Json]:
-    """Describe the responses that these codes are answered with."""
+    """Describe the responses with these error codes, one for each HTTP status."""
     responses: dict[str, Json] = {}
     for status in sorted({ERRORS[code][0] for code in codes}):
-        here = {code: ERRORS[code][1] for code in codes if ERRORS[code][0] == status}
-        code_schema = {"properties": {"error": {"properties": {"code": {"enum": list(here)}}}}}
+        texts = {code: ERRORS[code][1] for code in codes if ERRORS[code][0] == status}
+        code_schema = {"properties": {"error": {"properties": {"code": {"enum": list(texts)}}}}}
         response = _json(
             {"allOf": [_ref("Error"), code_schema]},
-            "\n".join([f"{HTTPStatus(status).phrase}:", "", *(f"- `{code}`: {text}" for code, text in here.items())]),
+            "\n".join([f"{HTTPStatus(status).phrase}:", "", *(f"- `{code}`: {text}" for code, text in texts.items())]),
         )
         responses[str(status)] = response | ({"headers": _STATUS_HEADERS[status]} if status in _STATUS_HEADERS else {})
     return responses
 
 
-def _scope(what: str) -> Json:
+def _scope(subject: str) -> Json:
     return {
         "name": "scope",
         "in": "query",
-        "description": f"Whose {what}: of all workers behind this port, or of the one that is reached, by chance.",
+        "description": f"The {subject} of all workers behind this port, or of the one that got the request.",
         "schema": {"enum": ["all", "worker"], "default": "all"},
     }
 
@@ -74,7 +78,7 @@ _NAMES: Final[dict[str, Json]] = {
     "Peer": {"type": "string", "minLength": 1, "maxLength": MAX_PEER, "pattern": _NAME, "examples": ["alice"]},
     "MessageId": {
         "type": "string",
-        "description": "A place in a room's sequence: epoch and number.",
+        "description": "Position in the order of a room: epoch and number.",
         "pattern": "^[0-9]+-[0-9]+$",
     },
 }
@@ -104,14 +108,14 @@ _HEALTH: Final[dict[str, Json]] = {
         ]
     },
     "SilentWorker": {
-        "description": "A worker that did not answer the one that was asked.",
+        "description": "A worker that did not answer the worker that got the request.",
         "allOf": [
             _ref("Readiness"),
             _object("checks", {"ready": {"const": False}, "checks": _object("answer", {"answer": _ref("Check")})}),
         ],
     },
     "PortHealth": {
-        "description": "Of several workers behind one port.",
+        "description": "Several workers behind one port.",
         "allOf": [
             _ref("Readiness"),
             _object(
@@ -140,12 +144,12 @@ _ROOMS: Final[dict[str, Json]] = {
             "count": _COUNT,
             "members": {
                 "type": "array",
-                "description": "The first of them; left out without the admin token, where one is set.",
+                "description": "The first members by name; missing without the admin token, if one is set.",
                 "items": _object(
                     "peer",
                     {
                         "peer": _ref("Peer"),
-                        "held": {"const": True, "description": "Has lost its connection, and may yet return."},
+                        "held": {"const": True, "description": "The member lost its connection and may still return."},
                     },
                 ),
             },
@@ -160,7 +164,7 @@ _ROOMS: Final[dict[str, Json]] = {
                 "items": _object("room members", {"room": _ref("Room"), "members": _COUNT}),
             },
             "next": {
-                "description": "What to give as `after` for the next page; null on the last.",
+                "description": "The value of `after` for the next page; null on the last page.",
                 "anyOf": [_ref("Room"), {"type": "null"}],
             },
             "total": _COUNT,
@@ -169,11 +173,11 @@ _ROOMS: Final[dict[str, Json]] = {
     "Envelope": _object(
         "",
         {
-            "sender": {"description": "Whatever the sender says of itself."},
+            "sender": {"description": "Any name that the sender gives itself."},
             "channel": {"type": ["string", "integer", "null"], "maxLength": MAX_CHANNEL},
             "message": {"description": "Anything."},
             "to": {
-                "description": "The only receivers; everybody without it.",
+                "description": "The peer ids of the receivers; without it, all members.",
                 "anyOf": [
                     _ref("Peer"),
                     {"type": "array", "minItems": 1, "maxItems": MAX_ADDRESSEES, "items": _ref("Peer")},
@@ -189,13 +193,16 @@ _ROOMS: Final[dict[str, Json]] = {
             "id": False,
             "room": False,
         },
-        "Forwarded byte for byte, with `from` and `id` added at its end; so it may not have these, nor `room`.",
+        "The relay forwards it byte for byte and adds `from` and `id` at its end; it must not have these, nor `room`.",
     ),
     "Receipt": _object(
         "id repeat",
         {
             "id": _ref("MessageId"),
-            "repeat": {"type": "boolean", "description": "Delivered before under this id, and not again."},
+            "repeat": {
+                "type": "boolean",
+                "description": "The envelope was delivered before under this id, and is not delivered again.",
+            },
         },
     ),
 }
@@ -213,7 +220,7 @@ _SCHEMAS: Final[dict[str, Json]] = {
                 "Some codes have further fields: `no_such_peer` lists the `peers`.",
             )
         },
-        "Every error is answered with this, whatever the path and method.",
+        "Every error has this format, for all paths and methods.",
     ),
     "Service": _object(
         "name version websocket health openapi",
@@ -231,10 +238,10 @@ _ABOUT_PATHS: Final[dict[str, Json]] = {
     "/": {
         "get": {
             "operationId": "about",
-            "summary": "What this service is; as a WebSocket: the default room",
+            "summary": "Description of the service; as a WebSocket, the default room",
             "responses": {
                 "200": {
-                    "description": "A short description; for browsers, which ask for HTML, a page.",
+                    "description": "A short description; browsers, which accept HTML, get a page.",
                     "content": {"application/json": {"schema": _ref("Service")}, "text/html": {"schema": _STRING}},
                 }
             },
@@ -262,14 +269,14 @@ _ABOUT_PATHS: Final[dict[str, Json]] = {
     "/health/live": {
         "get": {
             "operationId": "live",
-            "summary": "Whether the process answers: liveness, for whatever restarts it",
-            "responses": {"200": _json(_object("status", {"status": {"const": "alive"}}), "It does.")},
+            "summary": "Whether the process answers: liveness, for container engines",
+            "responses": {"200": _json(_object("status", {"status": {"const": "alive"}}), "The process answers.")},
         }
     },
     "/metrics": {
         "get": {
             "operationId": "metrics",
-            "summary": "Metrics in Prometheus format; on the admin port alone, where there is one",
+            "summary": "Metrics in Prometheus format; only on the admin port, if there is one",
             "parameters": [_scope("metrics")],
             "responses": {
                 "200": {"description": "Metrics.", "content": {"text/plain": {"schema": _STRING}}},
@@ -283,7 +290,7 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
     "/rooms": {
         "get": {
             "operationId": "listRooms",
-            "summary": "All rooms that have members, by name; off while no admin token is set",
+            "summary": "All rooms with members, sorted by name; off if no admin token is set",
             "security": _TOKEN,
             "parameters": [
                 {
@@ -295,7 +302,7 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
                 {
                     "name": "after",
                     "in": "query",
-                    "description": "Only rooms whose name comes after this one.",
+                    "description": "Only rooms whose name sorts after this one.",
                     "schema": _ref("Room"),
                 },
             ],
@@ -309,20 +316,20 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
         "parameters": [_ROOM],
         "get": {
             "operationId": "describeRoom",
-            "summary": "Who is in a room; as a WebSocket: the room",
+            "summary": "The members of a room; as a WebSocket, the room",
             "security": [{}, *_TOKEN],
             "responses": {
-                "200": _json(_ref("Presence"), "A room nobody is in is not present."),
+                "200": _json(_ref("Presence"), "A room without members has `present: false`."),
                 **_errors("bad_room", "bad_query", "unauthorized", *_UNAVAILABLE),
             },
         },
         "post": {
             "operationId": "publish",
-            "summary": "Send an envelope to a room from a server; off while no admin token is set",
+            "summary": "Publish an envelope to a room from a server; off if no admin token is set",
             "security": _TOKEN,
             "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Envelope")}}},
             "responses": {
-                "200": _json(_ref("Receipt"), "It has its place in the room."),
+                "200": _json(_ref("Receipt"), "The envelope has its position in the room."),
                 **_errors(
                     "bad_room",
                     "bad_query",
@@ -353,7 +360,7 @@ DOCUMENT: Final[Json] = {
     "components": {
         "schemas": _SCHEMAS,
         "securitySchemes": {
-            "adminToken": {"type": "http", "scheme": "bearer", "description": "The setting `admin_token`."}
+            "adminToken": {"type": "http", "scheme": "bearer", "description": "The setting `admin-token`."}
         },
     },
 }

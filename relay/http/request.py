@@ -1,4 +1,4 @@
-"""Reading requests: each function returns what it is asked for, or raises `Refused`."""
+"""Reading requests; each function raises `Refused` for a request that is wrong."""
 
 from urllib.parse import parse_qsl
 
@@ -15,15 +15,15 @@ MAX_PARAMETERS = 32
 
 
 def worker_of(scope: Scope) -> Worker:
-    """Find the worker that the application's lifespan opened."""
+    """The worker that the application's lifespan opened."""
     worker: Worker = scope["state"]["worker"]
     return worker
 
 
 def read_query(request: Request, *names: str) -> dict[str, str]:
-    """Return the query parameters called `names`, as far as they are there; others are ignored.
+    """Return those query parameters of `names` that are present; all other parameters are ignored.
 
-    `bad_query` for a query that is too long or no UTF-8, or has one of them more than once.
+    Raises `bad_query` if the query is too long, is not UTF-8, or repeats one of them.
     """
     query: bytes = request.scope["query_string"]
     if len(query) > MAX_QUERY:
@@ -42,7 +42,7 @@ def read_query(request: Request, *names: str) -> dict[str, str]:
 
 
 def read_choice(request: Request, name: str, *choices: str) -> str:
-    """Return the query parameter `name`, one of `choices`; the first of them when it is not there."""
+    """Return the query parameter `name`, which is one of `choices`; the first choice is the default."""
     value = read_query(request, name).get(name, choices[0])
     if value not in choices:
         raise Refused("bad_query", f"{name} is {' or '.join(choices)}")
@@ -50,9 +50,9 @@ def read_choice(request: Request, name: str, *choices: str) -> str:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """Return the body, sent as `application/json`, of at most `limit` bytes; whether it is JSON is not looked at.
+    """Return a body of type `application/json` and at most `limit` bytes, without parsing it.
 
-    `bad_content_type`, or `too_large` as soon as that is known, however much is still to come.
+    Raises `bad_content_type`, or `too_large` as soon as more than `limit` bytes have arrived.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -61,14 +61,14 @@ async def read_json(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise Refused("too_large", f"at most {limit} bytes are relayed")
+            raise Refused("too_large", f"a message has at most {limit} bytes")
     return bytes(body)
 
 
 def has_token(request: Request, settings: Settings) -> bool:
-    """Whether the request carries the admin token; `unauthorized` when it carries another one.
+    """Whether the request has the admin token; raises `unauthorized` if it has a different bearer token.
 
-    Always False when none is set. Credentials of another scheme are none of ours, and are ignored.
+    False if no admin token is set. Credentials of other schemes are ignored: a proxy may need them.
     """
     authorization = request.headers.get("authorization", "")
     if not settings.admin_token or authorization[:7].lower() != "bearer ":
@@ -78,9 +78,9 @@ def has_token(request: Request, settings: Settings) -> bool:
     return True
 
 
-def require_token(request: Request, settings: Settings, what: str) -> None:
-    """Go on only with the admin token: `unauthorized` without it, `forbidden` when none is set."""
+def require_token(request: Request, settings: Settings, feature: str) -> None:
+    """Raise `unauthorized` for a request without the admin token, and `forbidden` if no admin token is set."""
     if not settings.admin_token:
-        raise Refused("forbidden", f"{what} is off; setting admin_token (RELAY_ADMIN_TOKEN) turns it on")
+        raise Refused("forbidden", f"{feature} is off; the setting admin-token (RELAY_ADMIN_TOKEN) turns it on")
     if not has_token(request, settings):
         raise Refused("unauthorized")

@@ -1,4 +1,4 @@
-"""What all HTTP answers have in common, and the one shape that every error has."""
+"""HTTP responses: the headers of all of them, and the format of errors."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,7 +12,7 @@ from relay.http.request import worker_of
 from relay.model.errors import Refused, RelayError
 
 COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""On every answer: what a worker says is true now and not later, and is what its type says."""
+"""On every response: it is true only now, so no cache may keep it, and browsers must not guess its type."""
 
 _STATUS_HEADERS: Final = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -23,21 +23,21 @@ _STATUS_CODES: Final = {404: "not_found", 405: "bad_method"}
 
 
 class ApiResponse(JSONResponse):
-    """An answer in JSON."""
+    """A response in JSON."""
 
     def __init__(self, content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(content, status, {**COMMON_HEADERS, **(headers or {})})
 
 
 class ErrorResponse(ApiResponse):
-    """An error in JSON: `{"error": {"code", "text", …detail}}`; counted by its code when it is sent."""
+    """An error in JSON: `{"error": {"code", "text", …detail}}`; it is counted by its code when it is sent."""
 
     def __init__(self, error: RelayError, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(error.body, error.status, {**_STATUS_HEADERS.get(error.status, {}), **(headers or {})})
         self._code = error.code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
+        """Count the error, and send the response."""
         worker_of(scope).metrics.errors.labels(self._code).inc()
         await super().__call__(scope, receive, send)
 
@@ -55,7 +55,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # Nobody is there to read it.
+    return Response(status_code=400)  # the client has gone; the status only shows up in logs of proxies
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
@@ -68,4 +68,4 @@ exception_handlers: Final[Mapping[Any, ExceptionHandler]] = {
     ClientDisconnect: _on_disconnect,
     Exception: _on_failure,
 }
-"""For the application, so that its errors look like these routes'."""
+"""Exception → handler, for the whole application: gateways and pages get the same format of errors."""

@@ -1,4 +1,4 @@
-"""`/rooms` and `/rooms/{room}`: who is where, and sending an envelope from a server."""
+"""`/rooms` and `/rooms/{room}`: lists of rooms and members, and publishing an envelope from a server."""
 
 from bisect import bisect_right
 from typing import Any
@@ -17,13 +17,13 @@ MAX_LIMIT = 1000
 
 
 class RoomsEndpoint:
-    """All rooms of the fleet, for the holder of the admin token."""
+    """The list of all rooms of the fleet; it needs the admin token."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def get(self, request: Request) -> Response:
-        """Answer with one page of rooms, by name."""
+        """Answer with one page of rooms, sorted by name."""
         require_token(request, self._settings, "the list of rooms")
         query = read_query(request, "limit", "after")
         limit, after = _limit(query), _after(query)
@@ -41,13 +41,13 @@ class RoomsEndpoint:
 
 
 class RoomEndpoint:
-    """One room: GET says who is there, POST sends an envelope to all who are."""
+    """One room: GET lists its members, POST publishes an envelope to them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def serve(self, request: Request) -> Response:
-        """Serve GET and POST: they share a route, so that a 405 names both."""
+        """Serve GET and POST; they share a route, so that the Allow header of a 405 names both."""
         return await (self._publish(request) if request.method == "POST" else self._describe(request))
 
     async def _describe(self, request: Request) -> Response:
@@ -70,7 +70,7 @@ class RoomEndpoint:
 
 
 def _room(request: Request) -> str:
-    # The path is decoded: `:` may come as `%3A`; a slash or a percent sign is refused, escaped or not.
+    # The server has decoded the path (`%3A` is `:` here); `check_room` refuses a slash or a percent sign in a name.
     read_query(request)
     return check_room(request.path_params["room"])
 

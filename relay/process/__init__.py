@@ -1,1 +1,1 @@
-"""Settings in, running worker processes out."""
+"""The processes of the relay: one worker that serves, or a supervisor with several."""

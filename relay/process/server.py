@@ -1,4 +1,4 @@
-"""One process that serves: the sockets it listens on, its signals, and how it stops."""
+"""The server of one process: its listening sockets, its signals, and its graceful end."""
 
 import asyncio
 import contextlib
@@ -27,22 +27,24 @@ log = logging.getLogger("relay.process.server")
 
 _BACKLOG = 2048
 _KEEP_ALIVE = 5
+"""Seconds for which an HTTP connection without a request stays open."""
 _TICK = 0.02
 _CONGESTED = 65_536
+"""Bytes in a connection's buffer from which the relay lets other work go first; see `WireLimits`."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class CannotListen(Exception):
-    """An address cannot be listened on; the text says which and why."""
+    """The process cannot listen on an address; the text says on which, and why."""
 
 
 class BadCertificate(Exception):
-    """The certificate or its key cannot be used; the text says which setting and why."""
+    """The certificate or its key cannot be used; the text names the setting and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListenSocket:
-    """A socket to serve on; `shared` with other processes, or this one's alone."""
+    """A socket to serve on; `shared` if other processes accept connections on it as well."""
 
     socket: socket.socket
     tls: ssl.SSLContext | None = None
@@ -50,16 +52,16 @@ class ListenSocket:
 
 
 def _ignore() -> None:
-    """Nobody wants to know."""
+    """Do nothing."""
 
 
 class Server(uvicorn.Server):
     """Serves an application until a signal comes; then drains, closes, and ends with status 0.
 
-    `drain` is awaited with the listeners open, so that the health endpoint can say what happens; but shared ones are
-    left to the others first. A second signal ends everything at once. `leash` is a pipe: the end of what it brings is
-    the end of whoever started this process, and stops the server too. `on_timeout` is called for every request that
-    took too long to arrive.
+    `drain` is awaited while the listeners are still open, so that the health endpoint reports it; only shared listeners
+    are closed first, as other processes accept connections there. A second signal ends the server at once.
+    `supervisor_pipe` is a pipe whose other end the supervisor holds open: its end of file means that the supervisor is
+    dead, and stops the server too. `on_timeout` is called for each request that took too long to arrive.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Server(uvicorn.Server):
         *,
         drain: Callable[[], Awaitable[None]],
         on_timeout: Callable[[], None] = _ignore,
-        leash: int | None = None,
+        supervisor_pipe: int | None = None,
     ) -> None:
         super().__init__(_configuration(app, settings))
         self._limits = WireLimits(
@@ -83,19 +85,19 @@ class Server(uvicorn.Server):
         self._on_timeout = on_timeout
         self._listeners = listeners
         self._drain = drain
-        self._leash = leash
+        self._supervisor_pipe = supervisor_pipe
         self._handshake_timeout = settings.handshake_timeout
         self._forced = asyncio.Event()
 
     def stop(self) -> None:
-        """Begin to stop; called again, stop at once."""
+        """Begin to stop; a second call stops at once."""
         if self.should_exit:
             self.force_exit = True
             self._forced.set()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then listen."""
+        """Start the application, then listen, so that no client meets a worker without its backend."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -103,7 +105,7 @@ class Server(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then close what is left."""
+        """Drain, then close the connections that are left."""
         for listener, server in zip(self._listeners, self.servers, strict=True):
             if listener.shared:
                 server.close()
@@ -113,23 +115,27 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Signals stop the server, and are not raised again."""
+        """Let signals stop the server.
+
+        uvicorn's own implementation raises a signal again once the server has stopped, which would end the process
+        with an error status.
+        """
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
-        if self._leash is not None:
-            loop.add_reader(self._leash, self._let_go, loop, self._leash)
+        if self._supervisor_pipe is not None:
+            loop.add_reader(self._supervisor_pipe, self._on_supervisor_pipe, loop, self._supervisor_pipe)
         try:
             yield
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
 
-    def _let_go(self, loop: asyncio.AbstractEventLoop, leash: int) -> None:
-        if not os.read(leash, 1024):
-            loop.remove_reader(leash)
+    def _on_supervisor_pipe(self, loop: asyncio.AbstractEventLoop, pipe: int) -> None:
+        if not os.read(pipe, 1024):
+            loop.remove_reader(pipe)
             if not self.should_exit:
-                log.warning("the process that started this worker is gone; stopping")
+                log.warning("the supervisor of this worker has ended; this worker drains and stops")
                 self.stop()
 
     async def _listen(self, listener: ListenSocket) -> asyncio.Server:
@@ -152,14 +158,15 @@ class Server(uvicorn.Server):
         )
 
     async def _until_closed(self) -> None:
-        """Give clients that were told to go the time to say goodbye."""
+        """Wait for the clients' close frames, for at most `CLOSE_TIMEOUT` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                # Asked again and again: uvicorn's set of connections tells nobody when it is empty.
+                # Polled, because uvicorn's set of connections has no event for "empty".
                 while any(isinstance(one, WebSocketProtocol) for one in self.server_state.connections):  # noqa: ASYNC110
                     await asyncio.sleep(_TICK)
 
     async def _unless_forced(self, work: Awaitable[None]) -> None:
+        """Run one step of stopping, unless a second signal comes; a failure is logged, and the next step follows."""
         tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._forced.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -168,11 +175,11 @@ class Server(uvicorn.Server):
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception):
-                    log.error("stopping was not clean", exc_info=result)
+                    log.error("a step of stopping failed; the worker goes on to stop", exc_info=result)
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address of `host`, the same port on each; raise `CannotListen`."""
+    """Listen on the same port of every address of `host`; raise `CannotListen` if none can be listened on."""
     sockets: list[socket.socket] = []
     problem: OSError | None = None
     try:
@@ -180,7 +187,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         raise CannotListen(f"{host}: {error.strerror or error}") from None
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-        # With port 0 the first address gets a free port, and the others the same.
+        # With port 0 the system picks a free port for the first address; the others use the same.
         chosen = sockets[0].getsockname()[1] if sockets else port
         try:
             sockets.append(_bound(family, (address[0], chosen, *address[2:])))
@@ -200,7 +207,7 @@ def bind_path(path: str) -> socket.socket:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """What the certificate settings make, None without them; raise `BadCertificate`."""
+    """Make the TLS context of the certificate settings, None without them; raise `BadCertificate`."""
     if not settings.tls_cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -221,7 +228,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def run(server: Server) -> None:
-    """Run a server, in an event loop of its own, to its end."""
+    """Run a server in a new event loop until it ends."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve())
 

@@ -1,4 +1,4 @@
-"""Several workers behind one port: one process that starts them, listens to their health, and replaces them."""
+"""Several workers behind one port: the supervisor starts them, asks for their health, and replaces those that fail."""
 
 import asyncio
 import contextlib
@@ -22,56 +22,56 @@ from relay.process.workers import OpenSockets, WorkerSpec
 log = logging.getLogger("relay.process.supervisor")
 
 WORKER_COMMAND: Final = (sys.executable, "-m", "relay", "worker")
-"""What is run for each worker; it finds its `WorkerSpec` on its standard input."""
+"""The command of a worker process, which reads its `WorkerSpec` from standard input."""
 
 _CLOSING = 5.0
-"""Seconds a worker has, beyond the drain's delay and timeout, to end."""
+"""Seconds in which a worker must end after the drain's delay and timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorTimeouts:
-    """How long what is tolerated, in seconds."""
+    """How long the supervisor waits for a worker, in seconds."""
 
-    between_questions: float = 1.0
-    for_start: float = 30.0
-    for_answer: float = 10.0
-    for_health: float = 9.0
-    """With a Redis that answers, a worker may be unready for this long."""
-    at_most_between_starts: float = 10.0
-    for_a_life: float = 10.0
-    """A worker that ends sooner than this has failed to start, and the next attempt waits longer."""
+    poll_interval: float = 1.0
+    start: float = 30.0
+    reply: float = 10.0
+    unhealthy: float = 9.0
+    """A worker may be unhealthy for this long although Redis answers."""
+    max_restart_delay: float = 10.0
+    failed_start: float = 10.0
+    """A worker that ends sooner than this counts as a failed start, and the next start waits longer."""
 
 
 def timeouts_of(settings: Settings) -> SupervisorTimeouts:
-    """The patience that goes with the settings."""
+    """Derive the timeouts from the probe timeout, within which a worker notices a broken subscription itself."""
     return SupervisorTimeouts(
-        between_questions=min(1.0, settings.probe_timeout),
-        for_answer=max(10.0, 3 * settings.probe_timeout),
-        for_health=3 * settings.probe_timeout,
+        poll_interval=min(1.0, settings.probe_timeout),
+        reply=max(10.0, 3 * settings.probe_timeout),
+        unhealthy=3 * settings.probe_timeout,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RestartDecision:
-    """Why a worker is replaced, and whether it may close its connections first."""
+    """Why a worker is replaced; `graceful` if it can still close its connections first."""
 
-    text: str
-    gently: bool
+    reason: str
+    graceful: bool
 
 
 class Supervisor:
-    """Keeps `settings.workers` processes serving on the opened sockets until a signal comes."""
+    """Keeps `settings.workers` worker processes running on the opened sockets until a signal comes."""
 
     def __init__(
         self,
         settings: Settings,
-        opened: OpenSockets,
+        sockets: OpenSockets,
         timeouts: SupervisorTimeouts,
         *,
         command: Sequence[str] = WORKER_COMMAND,
     ) -> None:
         self._settings = settings
-        self._opened = opened
+        self._sockets = sockets
         self._timeouts = timeouts
         self._command = command
         self._stopping = asyncio.Event()
@@ -79,14 +79,14 @@ class Supervisor:
         self._local_workers: Sequence[str] = ()
 
     def stop(self) -> None:
-        """Stop all workers, gently; called again, kill them."""
+        """Stop all workers gracefully; a second call kills them."""
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
-        self._opened.close()
+        self._sockets.close()
 
     async def run(self) -> None:
-        """Run until stopped."""
+        """Run the workers until they are stopped."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
@@ -95,122 +95,132 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as group:
                 for index in range(self._settings.workers):
-                    group.create_task(self._keep(index))
+                    group.create_task(self._keep_running(index))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    async def _keep(self, index: int) -> None:
-        loop, attempts = asyncio.get_running_loop(), 0
+    async def _keep_running(self, index: int) -> None:
+        """Start worker number `index`, and start it again whenever it ends."""
+        loop, failures = asyncio.get_running_loop(), 0
         while not self._stopping.is_set():
             try:
-                worker, started = await self._start(index), loop.time()
+                process, started = await self._start(index), loop.time()
             except OSError as error:
-                attempts += 1
-                pause = self._pause(attempts + 1)
-                log.error("worker %d cannot be started: %s; tried again in %.1f s", index, error, pause)
-                await _first(self._stopping.wait(), asyncio.sleep(pause))
+                failures += 1
+                delay = self._restart_delay(failures + 1)
+                log.error("worker %d cannot be started (%s); next attempt in %.1f s", index, error, delay)
+                await _first(self._stopping.wait(), asyncio.sleep(delay))
                 continue
-            log.info("worker %d is process %d", index, worker.pid)
-            try:
-                decision = await self._watch(index, worker)
-                if decision is not None:
-                    log.error("worker %d (process %d) %s; it is stopped", index, worker.pid, decision.text)
-                await self._end(worker, gently=decision is None or decision.gently)
-            finally:
-                if worker.returncode is None:
-                    worker.kill()
+            log.info("worker %d is process %d", index, process.pid)
+            await self._run_until_end(index, process)
             if self._stopping.is_set():
                 return
-            attempts = 0 if loop.time() - started > self._timeouts.for_a_life else attempts + 1
-            pause = self._pause(attempts)
+            failures = 0 if loop.time() - started > self._timeouts.failed_start else failures + 1
+            delay = self._restart_delay(failures)
             log.error(
-                "worker %d (process %d) %s; another one starts %s",
+                "worker %d (process %d) %s; a new one starts %s",
                 index,
-                worker.pid,
-                _how_it_ended(worker.returncode),
-                f"in {pause:.1f} s" if pause else "now",
+                process.pid,
+                describe_end(process.returncode),
+                f"in {delay:.1f} s" if delay else "now",
             )
-            await _first(self._stopping.wait(), asyncio.sleep(pause))
+            await _first(self._stopping.wait(), asyncio.sleep(delay))
 
-    def _pause(self, attempts: int) -> float:
-        """Seconds until the next start, after so many in a row that came to nothing."""
-        return min(self._timeouts.at_most_between_starts, 0.1 * 2 ** min(attempts, 20)) if attempts > 1 else 0.0
+    async def _run_until_end(self, index: int, process: asyncio.subprocess.Process) -> None:
+        """Wait until a worker process has ended; stop it when it fails its health checks, or all workers stop."""
+        try:
+            decision = await self._watch(index, process)
+            if decision is not None:
+                log.error("worker %d (process %d) %s; it is stopped", index, process.pid, decision.reason)
+            await self._end(process, graceful=decision is None or decision.graceful)
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+    def _restart_delay(self, failures: int) -> float:
+        """Seconds until the next start after so many failed starts in a row; the first restart is immediate."""
+        return min(self._timeouts.max_restart_delay, 0.1 * 2 ** min(failures, 20)) if failures > 1 else 0.0
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
-        public = [sock.fileno() for sock in self._opened.public]
-        admin = [sock.fileno() for sock in self._opened.admin]
-        # A session of its own: an interrupt from the terminal is for the supervisor alone.
-        worker = await asyncio.create_subprocess_exec(
+        public = [sock.fileno() for sock in self._sockets.public]
+        admin = [sock.fileno() for sock in self._sockets.admin]
+        # In a session of its own: Ctrl-C in the terminal signals the supervisor, and not all processes at once.
+        process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             pass_fds=(*public, *admin),
             start_new_session=True,
         )
         spec = WorkerSpec(self._settings, index, public, admin, list(self._local_workers))
-        if worker.stdin is not None:
-            worker.stdin.write(msgspec.json.encode(spec) + b"\n")
-            with contextlib.suppress(OSError):  # it has ended already, which is seen soon enough
-                await worker.stdin.drain()
-        return worker
+        if process.stdin is not None:
+            process.stdin.write(msgspec.json.encode(spec) + b"\n")
+            with contextlib.suppress(OSError):  # the process has ended already, which `_watch` notices
+                await process.stdin.drain()
+        return process
 
-    async def _watch(self, index: int, worker: asyncio.subprocess.Process) -> RestartDecision | None:
-        """Wait until a worker ends, or all have to (None), or this one has to: why."""
-        judging = asyncio.ensure_future(self._judge(self._local_workers[index]))
-        await _first(judging, worker.wait(), self._stopping.wait())
-        return None if judging.cancelled() else judging.result()
+    async def _watch(self, index: int, process: asyncio.subprocess.Process) -> RestartDecision | None:
+        """Wait until a worker ends by itself or all workers stop (None), or until it must be replaced."""
+        health = asyncio.ensure_future(self._check_health(self._local_workers[index]))
+        await _first(health, process.wait(), self._stopping.wait())
+        return None if health.cancelled() else health.result()
 
-    async def _judge(self, path: str) -> RestartDecision:
-        """Ask a worker how it is until it must be replaced."""
+    async def _check_health(self, path: str) -> RestartDecision:
+        """Ask a worker for its health until it must be replaced."""
         now, timeouts = asyncio.get_running_loop().time, self._timeouts
-        answers_by, well_by = now() + timeouts.for_start, now() + timeouts.for_start
+        reply_due = healthy_due = now() + timeouts.start
         while True:
-            await asyncio.sleep(timeouts.between_questions)
-            answer = await ask(path, "/health?scope=worker", seconds=timeouts.for_answer)
-            if isinstance(answer, NoReply):
-                if now() > answers_by:
-                    return RestartDecision(f"does not answer ({answer.text})", gently=False)
+            await asyncio.sleep(timeouts.poll_interval)
+            reply = await ask(path, "/health?scope=worker", seconds=timeouts.reply)
+            if isinstance(reply, NoReply):
+                if now() > reply_due:
+                    return RestartDecision(f"does not answer ({reply.text})", graceful=False)
                 continue
-            answers_by = now() + timeouts.for_answer
-            ailments = _ailments(answer.body)
-            if not ailments:
-                well_by = now() + timeouts.for_health
-            elif now() > well_by:
-                return RestartDecision(f"is not well though Redis answers ({ailments})", gently=True)
+            reply_due = now() + timeouts.reply
+            failed = failed_checks(reply.body)
+            if not failed:
+                healthy_due = now() + timeouts.unhealthy
+            elif now() > healthy_due:
+                return RestartDecision(f"is not healthy although Redis answers ({failed})", graceful=True)
 
-    async def _end(self, worker: asyncio.subprocess.Process, *, gently: bool) -> None:
-        if worker.returncode is None and gently:
-            worker.send_signal(signal.SIGTERM)
-            timeouts = self._settings.drain_delay + self._settings.drain_timeout + _CLOSING
-            await _first(worker.wait(), self._forced.wait(), asyncio.sleep(timeouts))
-        if worker.returncode is None:
-            if gently:
-                log.error("process %d did not end in time; it is killed", worker.pid)
-            worker.kill()
-        await worker.wait()
+    async def _end(self, process: asyncio.subprocess.Process, *, graceful: bool) -> None:
+        """End a process: with SIGTERM and time to drain if `graceful`, then with SIGKILL."""
+        if process.returncode is None and graceful:
+            process.send_signal(signal.SIGTERM)
+            seconds = self._settings.drain_delay + self._settings.drain_timeout + _CLOSING
+            await _first(process.wait(), self._forced.wait(), asyncio.sleep(seconds))
+        if process.returncode is None:
+            if graceful:
+                log.error("process %d did not end in time; it is killed", process.pid)
+            process.kill()
+        await process.wait()
 
 
-def supervise(settings: Settings, opened: OpenSockets) -> None:
+def supervise(settings: Settings, sockets: OpenSockets) -> None:
     """Run the workers until a signal comes."""
 
     async def main() -> None:
-        await Supervisor(settings, opened, timeouts_of(settings)).run()
+        await Supervisor(settings, sockets, timeouts_of(settings)).run()
 
     asyncio.run(main())
 
 
-def _ailments(report: bytes) -> str:
-    """What is wrong with a worker that a new one would not have: everything, unless Redis is away."""
+def failed_checks(report: bytes) -> str:
+    """The failed checks that a restart could repair, "" for none.
+
+    While Redis is away, or the worker drains, a new worker would not be better, and a restart would cost connections.
+    """
     try:
         checks = json.loads(report)["checks"]
-        ill = {name: check["text"] for name, check in checks.items() if not check["ok"]}
+        failed = {name: check["text"] for name, check in checks.items() if not check["ok"]}
     except (ValueError, TypeError, LookupError) as error:
         return f"its health cannot be read: {type(error).__name__}"
-    if "redis" in ill or "draining" in ill:
+    if "redis" in failed or "draining" in failed:
         return ""
-    return ", ".join(f"{name}: {text}" for name, text in ill.items())
+    return ", ".join(f"{name}: {text}" for name, text in failed.items())
 
 
-def _how_it_ended(status: int | None) -> str:
+def describe_end(status: int | None) -> str:
+    """Say how a process ended; a negative status is the number of a signal."""
     if status is None or status >= 0:
         return f"has ended with status {status}"
     with contextlib.suppress(ValueError):
@@ -219,7 +229,7 @@ def _how_it_ended(status: int | None) -> str:
 
 
 async def _first(*work: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:
-    """Wait for whichever ends first, and cancel the others."""
+    """Wait until one of these ends, and cancel the others."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

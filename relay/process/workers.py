@@ -1,4 +1,4 @@
-"""Putting a worker on its sockets: alone in this process, or as one of several under a supervisor."""
+"""Running a worker on its sockets: alone in this process, or as one of several under a supervisor."""
 
 import contextlib
 import logging
@@ -21,12 +21,12 @@ from relay.process.server import ListenSocket, Server, bind, bind_path, run, tls
 log = logging.getLogger("relay.process.workers")
 
 _OTHER_FILES = 256
-"""What a worker opens beside its clients' connections, at most: listeners, Redis, requests for health and metrics."""
+"""Files of a worker beside its clients' connections, at most: listeners, Redis, requests for health and metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSockets:
-    """What was opened before anything runs, so that whatever cannot be had is said at once."""
+    """The listening sockets and the certificate; opened before anything starts, so that errors show at once."""
 
     public: Sequence[socket.socket]
     admin: Sequence[socket.socket]
@@ -34,17 +34,21 @@ class OpenSockets:
 
     @property
     def port(self) -> int:
-        """The public port, also where the settings left the choice to the system."""
+        """The public port, also where port 0 left the choice to the system."""
         return int(self.public[0].getsockname()[1])
 
     def close(self) -> None:
-        """Listen no more, as far as this process is concerned."""
+        """Stop listening in this process; other processes that share the sockets go on."""
         for sock in (*self.public, *self.admin):
             sock.close()
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
-    """What a supervisor tells a worker process, in one line on its standard input, which then stays open."""
+    """What a worker process needs to start; one line of JSON on its standard input, which then stays open.
+
+    `public` and `admin` are file descriptors that the process inherits. `local_workers` are the paths of the unix
+    sockets of all workers behind the port, and `index` is the number of this worker in that list.
+    """
 
     settings: Settings
     index: int
@@ -54,7 +58,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
 
 def open_sockets(settings: Settings) -> OpenSockets:
-    """Read the certificate and take the ports; raise `BadCertificate` or `CannotListen`."""
+    """Read the certificate and bind the ports; raise `BadCertificate` or `CannotListen`."""
     tls = tls_context(settings)
     public = bind(settings.host, settings.port)
     try:
@@ -65,15 +69,15 @@ def open_sockets(settings: Settings) -> OpenSockets:
         raise
 
 
-def serve_alone(settings: Settings, opened: OpenSockets) -> None:
+def run_single_worker(settings: Settings, sockets: OpenSockets) -> None:
     """Serve in this process until a signal comes."""
     settings = within_open_files(settings)
-    listeners = [*(ListenSocket(sock, opened.tls) for sock in opened.public), *map(ListenSocket, opened.admin)]
+    listeners = [*(ListenSocket(sock, sockets.tls) for sock in sockets.public), *map(ListenSocket, sockets.admin)]
     run(_server(settings, listeners, local_workers=()))
 
 
-def serve_as_worker() -> None:
-    """Be one of several workers: read a `WorkerSpec` from standard input, and serve until told to stop."""
+def run_supervised_worker() -> None:
+    """Serve as one of several workers: read a `WorkerSpec` from standard input, and serve until a signal comes."""
     supervisor = os.getppid()
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSpec)
     settings = spec.settings
@@ -83,45 +87,52 @@ def serve_as_worker() -> None:
     settings = within_open_files(settings)
     tls = tls_context(settings)
     path = Path(spec.local_workers[spec.index])
-    path.unlink(missing_ok=True)  # of a worker that was killed
+    path.unlink(missing_ok=True)  # a worker that was killed has left its socket behind
     listeners = [
         *(ListenSocket(socket.socket(fileno=fd), tls, shared=True) for fd in spec.public),
         *(ListenSocket(socket.socket(fileno=fd), shared=True) for fd in spec.admin),
         ListenSocket(bind_path(str(path))),
     ]
     try:
-        run(_server(settings, listeners, local_workers=spec.local_workers, leash=sys.stdin.fileno()))
+        # The supervisor holds the other end of standard input open: end of file means that it is dead.
+        run(_server(settings, listeners, local_workers=spec.local_workers, supervisor_pipe=sys.stdin.fileno()))
     finally:
-        _remove(path, orphaned=os.getppid() != supervisor)
+        _remove_socket(path, orphaned=os.getppid() != supervisor)
 
 
 def within_open_files(settings: Settings) -> Settings:
-    """Have the system allow as many open files as `max_connections` needs; where it does not, lower that and say so.
+    """Raise the limit of open files to what `max_connections` needs; where that fails, lower `max_connections`.
 
-    So clients past it are refused with `worker_full` and find another worker, instead of waiting for an accept.
+    The relay then refuses further clients with `worker_full`, so that a load balancer tries another worker. Without
+    this, `accept` would fail and the clients would wait.
     """
-    wanted = settings.max_connections + _OTHER_FILES
+    needed = settings.max_connections + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+        needed = min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+            soft = needed
     if soft == resource.RLIM_INFINITY or soft >= settings.max_connections + _OTHER_FILES:
         return settings
     lowered = max(1, soft - _OTHER_FILES)
     log.warning(
-        "max_connections is %d here and not %d: the system allows %d open files (ulimit -n, LimitNOFILE=)",
-        lowered,
+        "max_connections is lowered from %d to %d: the system allows %d open files; raise that limit (ulimit -n, or "
+        "LimitNOFILE= of systemd) for more connections",
         settings.max_connections,
+        lowered,
         soft,
     )
     return msgspec.structs.replace(settings, max_connections=lowered)
 
 
 def _server(
-    settings: Settings, listeners: Sequence[ListenSocket], *, local_workers: Sequence[str], leash: int | None = None
+    settings: Settings,
+    listeners: Sequence[ListenSocket],
+    *,
+    local_workers: Sequence[str],
+    supervisor_pipe: int | None = None,
 ) -> Server:
     app = create_app(settings, local_workers=local_workers)
 
@@ -132,11 +143,11 @@ def _server(
     def on_timeout() -> None:
         app.state.worker.metrics.closed.labels("request_timeout").inc()
 
-    return Server(app, settings, listeners, drain=drain, on_timeout=on_timeout, leash=leash)
+    return Server(app, settings, listeners, drain=drain, on_timeout=on_timeout, supervisor_pipe=supervisor_pipe)
 
 
-def _remove(path: Path, *, orphaned: bool) -> None:
-    """Remove a socket; once the supervisor is gone, also their directory, after the last one."""
+def _remove_socket(path: Path, *, orphaned: bool) -> None:
+    """Remove a unix socket; without a supervisor that would do it, the last worker also removes the folder."""
     with contextlib.suppress(OSError):
         path.unlink()
         if orphaned:

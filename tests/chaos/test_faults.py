@@ -267,7 +267,7 @@ async def test_of_several_workers_behind_one_port_a_deaf_one_is_replaced(
         assert len(before) == 2
         proxy.deaf_subscriptions = True
         await eventually(lambda: relay.healthy(503))
-        await eventually(lambda: relay.logged.count("another one starts") >= 2, 30)
+        await eventually(lambda: relay.logged.count("a new one starts") >= 2, 30)
         proxy.deaf_subscriptions = False
         await eventually(relay.healthy, 30)
         after = {worker["worker"] for worker in (await relay.get("/health")).json()["workers"]}

@@ -68,9 +68,9 @@ while True:
     client.close()
 """
 
-KIND = SupervisorTimeouts(between_questions=0.02, for_start=30, for_answer=30, for_health=0.2)
+TOLERANT = SupervisorTimeouts(poll_interval=0.02, start=30, reply=30, unhealthy=0.2)
 QUICK = SupervisorTimeouts(
-    between_questions=0.02, for_start=0.5, for_answer=0.2, for_health=0.2, at_most_between_starts=0.3, for_a_life=60
+    poll_interval=0.02, start=0.5, reply=0.2, unhealthy=0.2, max_restart_delay=0.3, failed_start=60
 )
 
 
@@ -106,7 +106,7 @@ async def staged(
     workers: int = 1,
     drain_delay: float = 0.0,
     drain_timeout: float = 0.1,
-    patience: SupervisorTimeouts = QUICK,
+    timeouts: SupervisorTimeouts = QUICK,
 ) -> AsyncIterator[Stage]:
     settings = Settings(
         port=0,
@@ -116,7 +116,7 @@ async def staged(
         drain_timeout=drain_timeout,
     )
     supervisor = Supervisor(
-        settings, open_sockets(settings), patience, command=(sys.executable, "-c", ACTOR, role, str(diary))
+        settings, open_sockets(settings), timeouts, command=(sys.executable, "-c", ACTOR, role, str(diary))
     )
     task = asyncio.create_task(supervisor.run())
     try:
@@ -132,7 +132,7 @@ async def test_deaf_worker_is_asked_to_stop_and_replaced(tmp_path: Path, caplog:
     async with staged(health(redis=True, subscription=False, draining=True), tmp_path / "diary") as stage:
         await stage.until("asked to stop", 1)
         await stage.until("started", 2)
-    assert "is not well though Redis answers (subscription: ?); it is stopped" in caplog.text
+    assert "is not healthy although Redis answers (subscription: ?); it is stopped" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ async def test_deaf_worker_is_asked_to_stop_and_replaced(tmp_path: Path, caplog:
     ],
 )
 async def test_worker_that_a_new_one_would_not_better_is_kept(tmp_path: Path, report: str) -> None:
-    async with staged(report, tmp_path / "diary", patience=KIND) as stage:
-        await stage.until("questioned", 40)  # which is longer than patience with its health
+    async with staged(report, tmp_path / "diary", timeouts=TOLERANT) as stage:
+        await stage.until("questioned", 40)  # longer than the supervisor waits for a healthy worker
         assert stage.count("started") == 1
         assert stage.count("asked to stop") == 0
 
 
-async def test_worker_with_nonsense_for_health_is_replaced(tmp_path: Path) -> None:
+async def test_worker_with_nonsense_unhealthy_is_replaced(tmp_path: Path) -> None:
     async with staged("[]", tmp_path / "diary") as stage:
         await stage.until("started", 2)
 
@@ -168,14 +168,14 @@ async def test_worker_that_dies_at_once_is_started_ever_more_slowly(
 ) -> None:
     async with staged("dies", tmp_path / "diary") as stage:
         await stage.until("started", 4)
-    pauses = re.findall(r"has ended with status 3; another one starts (now|in [\d.]+ s)", caplog.text)
+    pauses = re.findall(r"has ended with status 3; a new one starts (now|in [\d.]+ s)", caplog.text)
     assert pauses[:3] == ["now", "in 0.3 s", "in 0.3 s"]
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again_and_the_others_live_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with staged(health(redis=True), tmp_path / "diary", workers=2, patience=KIND) as stage:
+    async with staged(health(redis=True), tmp_path / "diary", workers=2, timeouts=TOLERANT) as stage:
         await stage.until("ready", 2)
         start, failures = stage.supervisor._start, [BlockingIOError(11, "no more processes")] * 2
 
@@ -188,11 +188,11 @@ async def test_a_worker_that_cannot_be_started_is_tried_again_and_the_others_liv
         [pid] = re.findall(r"worker 1 is process (\d+)", caplog.text)
         os.kill(int(pid), signal.SIGKILL)
         await stage.until("ready", 3)
-    assert caplog.text.count("worker 1 cannot be started: [Errno 11] no more processes; tried again in") == 2
+    assert caplog.text.count("worker 1 cannot be started ([Errno 11] no more processes); next attempt in") == 2
 
 
 async def test_all_are_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
-    async with staged(health(redis=True), tmp_path / "diary", workers=3, patience=KIND) as stage:
+    async with staged(health(redis=True), tmp_path / "diary", workers=3, timeouts=TOLERANT) as stage:
         await stage.until("ready", 3)
         stage.supervisor.stop()
         await stage.task
@@ -200,7 +200,7 @@ async def test_all_are_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
 
 
 async def test_stopping_twice_kills(tmp_path: Path) -> None:
-    async with staged("stubborn", tmp_path / "diary", drain_timeout=60, patience=KIND) as stage:
+    async with staged("stubborn", tmp_path / "diary", drain_timeout=60, timeouts=TOLERANT) as stage:
         await stage.until("ready", 1)
         stage.supervisor.stop()
         await stage.until("ignored", 1)
@@ -211,7 +211,7 @@ async def test_stopping_twice_kills(tmp_path: Path) -> None:
 
 async def test_a_drain_has_the_time_of_its_delay_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.process.supervisor._CLOSING", 0.0)
-    async with staged("leisurely", tmp_path / "diary", drain_delay=10, patience=KIND) as stage:
+    async with staged("leisurely", tmp_path / "diary", drain_delay=10, timeouts=TOLERANT) as stage:
         await stage.until("ready", 1)
         stage.supervisor.stop()
         await stage.task

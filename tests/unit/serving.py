@@ -95,13 +95,13 @@ async def running(
     *,
     drain: Callable[[], Awaitable[None]] = _nothing,
     tls: ssl.SSLContext | None = None,
-    leash: int | None = None,
+    supervisor_pipe: int | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """Serve on a free port for as long as the context lasts."""
     listeners = [ListenSocket(sock, tls) for sock in bind("127.0.0.1", 0)]
     port = listeners[0].socket.getsockname()[1]
-    server = Server(app, Settings(**settings), listeners, drain=drain, leash=leash)
+    server = Server(app, Settings(**settings), listeners, drain=drain, supervisor_pipe=supervisor_pipe)
     task = asyncio.create_task(server.serve())
     try:
         yield Running(server, port, task)

@@ -20,7 +20,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
         opened.close()
         calls.append((how, settings))
 
-    monkeypatch.setattr("relay.cli.serve.serve_alone", lambda *arguments: record("alone", *arguments))
+    monkeypatch.setattr("relay.cli.serve.run_single_worker", lambda *arguments: record("alone", *arguments))
     monkeypatch.setattr("relay.cli.serve.supervise", lambda *arguments: record("supervised", *arguments))
     return calls
 

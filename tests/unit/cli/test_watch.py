@@ -26,9 +26,9 @@ def said(**data: Any) -> Envelope:
         (said(), "bob  {}"),
         (Joined("eve"), "+ eve"),
         (Left("eve"), "- eve"),
-        (Interrupted("going_away", "stopping"), "… stopping (going_away); coming back"),
-        (Resumed(3), "… back; nothing was missed, 3 caught up with"),
-        (Lost("trimmed"), "! something was missed and cannot be had (trimmed)"),
+        (Interrupted("going_away", "stopping"), "… stopping (going_away); reconnecting"),
+        (Resumed(3), "… reconnected; nothing was missed, 3 messages were replayed"),
+        (Lost("trimmed"), "! messages were missed and cannot be replayed (trimmed)"),
     ],
 )
 def test_each_event_has_its_line(event: Event, shown: str) -> None:
@@ -67,7 +67,7 @@ async def test_nothing_of_others_reaches_the_terminal_as_it_is(text: str, as_jso
     lines: list[str] = []
     events = [said(message=text), said(channel=text, **{text: text}), said(message=[text]), Interrupted(text, text)]
     with pytest.raises(Closed):
-        await watch(Told(*events), as_json=as_json, say=lines.append, note=lines.append)  # type: ignore[arg-type]
+        await watch(Told(*events), as_json=as_json, out=lines.append, note=lines.append)  # type: ignore[arg-type]
     assert len(lines) == 5
     assert not set(text) & set("".join(lines)) & set("\x1b\x07\n\r\x9b\u202e\u2028\x7f\x00")
 
@@ -75,7 +75,7 @@ async def test_nothing_of_others_reaches_the_terminal_as_it_is(text: str, as_jso
 async def test_json_tells_what_it_is() -> None:
     lines: list[str] = []
     with pytest.raises(Closed):
-        await watch(Told(said(n=1), Joined("a"), Resumed(2)), as_json=True, say=lines.append, note=lambda _: None)  # type: ignore[arg-type]
+        await watch(Told(said(n=1), Joined("a"), Resumed(2)), as_json=True, out=lines.append, note=lambda _: None)  # type: ignore[arg-type]
     assert [json.loads(text) for text in lines] == [
         {"type": "envelope", "n": 1, "from": "bob", "id": "1-2"},
         {"type": "joined", "peer": "a"},
@@ -104,5 +104,5 @@ def test_what_the_terminal_cannot_show_does_not_end_it(monkeypatch: pytest.Monke
     done = CliRunner(charset="latin-1").invoke(cli.main, ["watch", "room"])
     first, second = done.stdout.splitlines()
     assert first[12:] == r"  bob  naïve \U0001f642"
-    assert "coming back" in second
+    assert "reconnecting" in second
     assert "(replaced)" in done.stderr

@@ -141,7 +141,7 @@ def serve_raw(tmp_path: Path) -> ServeRaw:
     """Serve the same bytes to all comers over a unix socket; `hold` keeps the connection open afterwards."""
 
     @asynccontextmanager
-    async def serve(answer: bytes, *, name: str = "sibling", hold: bool = False) -> AsyncIterator[str]:
+    async def serve(answer: bytes, *, name: str = "worker", hold: bool = False) -> AsyncIterator[str]:
         done = asyncio.Event()
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

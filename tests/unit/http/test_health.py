@@ -86,7 +86,7 @@ async def test_one_deaf_and_one_dead(site: MakeSite, serve_raw: ServeRaw, tmp_pa
     assert described_as("PortHealth", body)
 
 
-async def test_one_worker_alone_does_not_ask_its_siblings(site: MakeSite, tmp_path: Path) -> None:
+async def test_a_single_worker_asks_no_others(site: MakeSite, tmp_path: Path) -> None:
     answer = await site(local_workers=[str(tmp_path / "dead")]).get("/health?scope=worker")
     assert (answer.status_code, answer.json()["worker"]) == (200, "w1")
 
@@ -101,8 +101,10 @@ async def test_one_worker_alone_does_not_ask_its_siblings(site: MakeSite, tmp_pa
         response(json.dumps({"ready": True}).encode(), "500 x"),
     ],
 )
-async def test_sibling_that_talks_nonsense(site: MakeSite, serve_raw: ServeRaw, answer: bytes) -> None:
+async def test_a_local_worker_with_a_wrong_body_is_not_ready(
+    site: MakeSite, serve_raw: ServeRaw, answer: bytes
+) -> None:
     async with serve_raw(answer) as socket:
         told = await site(local_workers=[socket]).get("/health")
     assert told.status_code == 503
-    assert "no health report" in told.json()["workers"][0]["checks"]["answer"]["text"]
+    assert "not a health report" in told.json()["workers"][0]["checks"]["answer"]["text"]

@@ -1,10 +1,10 @@
-"""A sibling's answer is taken whole and in time, or not at all."""
+"""Requests to local workers: complete replies in time, or the reason why there is none."""
 
 from pathlib import Path
 
 import pytest
 
-from relay.http.local_workers import MAX_ANSWER, NoReply, WorkerReply, ask, ask_all
+from relay.http.local_workers import MAX_REPLY, NoReply, WorkerReply, ask, ask_all
 from tests.unit.http.conftest import ServeRaw, response
 
 
@@ -36,20 +36,20 @@ async def test_empty_body(serve_raw: ServeRaw) -> None:
 )
 async def test_answer_that_is_not_whole(serve_raw: ServeRaw, answer: bytes) -> None:
     async with serve_raw(answer) as socket:
-        assert await ask(socket, "/health") == NoReply("the answer is not whole")
+        assert await ask(socket, "/health") == NoReply("the answer is incomplete")
 
 
 async def test_answer_beyond_the_limit(serve_raw: ServeRaw) -> None:
-    async with serve_raw(b"x" * (MAX_ANSWER + 1)) as socket:
-        assert await ask(socket, "/metrics") == NoReply(f"the answer is longer than {MAX_ANSWER} bytes")
+    async with serve_raw(b"x" * (MAX_REPLY + 1)) as socket:
+        assert await ask(socket, "/metrics") == NoReply(f"the answer is longer than {MAX_REPLY} bytes")
 
 
-async def test_sibling_that_does_not_finish(serve_raw: ServeRaw) -> None:
+async def test_a_local_worker_that_does_not_finish(serve_raw: ServeRaw) -> None:
     async with serve_raw(b"HTTP/1.1 200 OK\r\n", hold=True) as socket:
         assert await ask(socket, "/health", seconds=0.05) == NoReply("no answer within 0.05 s")
 
 
-async def test_sibling_that_is_not_there(tmp_path: Path) -> None:
+async def test_a_local_worker_that_is_not_there(tmp_path: Path) -> None:
     answer = await ask(str(tmp_path / "nobody"), "/health")
     assert isinstance(answer, NoReply)
     assert answer.text.startswith("cannot be reached")

@@ -88,6 +88,6 @@ async def test_merging_changes_nothing_but_the_label(site: MakeSite) -> None:
     "answer",
     [NoReply("no answer"), WorkerReply(404, b"x 1\n"), WorkerReply(200, b"\xff"), WorkerReply(200, b"not { metrics\n")],
 )
-def test_sibling_without_metrics_is_down(answer: WorkerReply | NoReply) -> None:
+def test_a_local_worker_without_metrics_is_down(answer: WorkerReply | NoReply) -> None:
     [up] = labelled([answer])
     assert [(sample.labels, sample.value) for sample in up.samples] == [({"worker": "0"}, 0)]

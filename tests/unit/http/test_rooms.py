@@ -89,7 +89,7 @@ MANY = [(f"room{number:04}", number) for number in range(1205)]
 async def test_list_is_off_without_a_token_to_ask_for(site: MakeSite) -> None:
     answer = await site().get("/rooms", headers=TOKEN)
     assert error_of(answer) == (403, "forbidden")
-    assert "admin_token" in answer.json()["error"]["text"]
+    assert "admin-token" in answer.json()["error"]["text"]
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer guess", "Bearer", "Basic c2VjcmV0", "secret", "Bearer \xff"])
@@ -164,7 +164,7 @@ async def test_publish(site: MakeSite) -> None:
 async def test_publishing_is_off_without_a_token_to_ask_for(site: MakeSite) -> None:
     answer = await post(site())
     assert error_of(answer) == (403, "forbidden")
-    assert "admin_token" in answer.json()["error"]["text"]
+    assert "admin-token" in answer.json()["error"]["text"]
 
 
 async def test_publishing_needs_the_token(site: MakeSite) -> None:

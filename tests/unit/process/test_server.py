@@ -172,13 +172,13 @@ async def test_a_drain_that_fails_still_ends(caplog: pytest.LogCaptureFixture) -
     async with running(Recorder(), drain=fail) as served:
         served.server.stop()
         await served.task
-    assert "stopping was not clean" in caplog.text
+    assert "a step of stopping failed" in caplog.text
 
 
-async def test_leash_that_is_let_go_stops() -> None:
+async def test_the_end_of_the_supervisor_stops_the_server() -> None:
     held, hand = socket.socketpair()
     with held, hand:
-        async with running(Recorder(), leash=held.fileno()) as served:
+        async with running(Recorder(), supervisor_pipe=held.fileno()) as served:
             assert (await served.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).startswith(
                 b"HTTP/1.1 200 "
             )
