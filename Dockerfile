@@ -1,7 +1,9 @@
-# One image for every worker: locked dependencies from wheels, an unprivileged user, and nothing to build with.
+# The image of a worker: locked dependencies from wheels, an unprivileged user, no build tools.
+# It has Python 3.13, as Debian 13 has; the relay also runs on Python 3.11 (Debian 12).
 
 FROM python:3.13-slim AS build
-# Compiled modules go where only they are, so that the standard library's, too, are in the image: its root is read-only.
+# All compiled modules, also those of the standard library, go into one folder, which is copied into the final image:
+# the root file system is read-only when a worker runs, so Python could not write them then.
 ENV PYTHONPYCACHEPREFIX=/opt/relay/pycache PATH=/opt/relay/bin:$PATH
 WORKDIR /build
 COPY requirements.lock ./
@@ -9,11 +11,11 @@ RUN python -m venv /opt/relay \
     && pip install --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY relay relay
-# What built the package is of no use to what runs it.
+# Remove the packages that are needed only to build.
 RUN pip install --no-cache-dir --no-compile --no-build-isolation --no-deps . \
     && pip uninstall --yes hatchling editables packaging pathspec pluggy trove-classifiers pip \
     && rm -rf /opt/relay/pycache
-# Served once, so that all which is loaded then is compiled.
+# Start the relay once, so that all modules that it loads are compiled.
 RUN relay serve & until relay health; do kill -0 $! || exit 1; sleep 0.2; done; kill $! && wait $!
 
 FROM python:3.13-slim
@@ -26,7 +28,7 @@ ENV PATH=/opt/relay/bin:$PATH PYTHONPYCACHEPREFIX=/opt/relay/pycache PYTHONDONTW
     RELAY_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8888
-# Liveness alone: some engines restart what is unhealthy, which an outage of Redis must not bring about.
+# Liveness, and not readiness: some engines restart an unhealthy container, and an outage of Redis must not restart workers.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["relay", "health", "--live"]
 ENTRYPOINT ["relay"]
 CMD ["serve"]

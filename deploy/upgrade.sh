@@ -1,23 +1,23 @@
 #!/bin/sh
-# Replaces the workers of docker-compose.yml one after the other, by ones of the newest image: nothing is lost meanwhile.
+# Replaces the workers of docker-compose.yml one after the other with workers of the newest image; no message is lost.
 #
 #   docker compose build && deploy/upgrade.sh
 #
-# Each time one more worker starts, and takes clients; then an old one sends its clients away, and ends. A new one that ends,
-# or does not get ready in a minute, is taken away again, and the old ones that are left stay.
+# For each worker, the script starts a new one and then stops an old one, whose clients reconnect to the others. If a new
+# worker ends, or is not ready within a minute, the script removes it and keeps the old workers that are left.
 set -eu
 cd "$(dirname "$0")/.."
 
-# What has ended, or ends again and again, is of no use; compose would start it once more, of the image that it had.
+# Remove workers that have ended or keep restarting: compose would start them again with their old image.
 all=$(docker compose ps --all --quiet worker)
 for worker in $all; do
     case $(docker inspect --format '{{.State.Status}}' "$worker") in
         running | paused) ;;
-        *) docker rm --force "$worker" >/dev/null && echo "removed $(printf %.12s "$worker"), which did not run" ;;
+        *) docker rm --force "$worker" >/dev/null && echo "removed $(printf %.12s "$worker"), which was not running" ;;
     esac
 done
 old=$(docker compose ps --quiet worker)
-count=$(printf '%s\n' "$old" | grep -c .) || { echo "upgrade: no worker runs; docker compose up starts some" >&2; exit 1; }
+count=$(printf '%s\n' "$old" | grep -c .) || { echo "upgrade: no worker is running; start some with docker compose up" >&2; exit 1; }
 
 scale() { # NUMBER
     docker compose up --detach --no-deps --no-recreate --scale "worker=$1" worker
@@ -28,7 +28,7 @@ ready() { # CONTAINER
         case $(docker inspect --format '{{.State.Health.Status}} {{.RestartCount}}' "$1") in
             "healthy "*) return ;;
             *" 0") sleep 1 ;;
-            *) return 1 ;; # it ended, and Docker started it again
+            *) return 1 ;; # it ended, and Docker restarted it
         esac
     done
     return 1
@@ -42,12 +42,12 @@ for worker in $old; do
         docker logs --tail 5 "$new" >&2
         docker stop "$new" >/dev/null
         docker rm "$new" >/dev/null
-        echo "upgrade: the new worker does not get ready (its last words are above), and is gone; those not replaced yet stay" >&2
+        echo "upgrade: the new worker did not become ready (see its log above) and was removed; workers not replaced yet stay" >&2
         exit 1
     fi
     docker stop "$worker" >/dev/null
     docker rm "$worker" >/dev/null
     echo "replaced $(printf %.12s "$worker")"
 done
-# In place of those that did not run.
+# Start new workers for those that were not running.
 scale "$(printf '%s\n' "$all" | grep -c .)"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the passwords of docker-compose.yml, once, so that nobody has to: into a volume, and readable by those who need them.
-# "new" replaces them; everything has to be restarted then. Grafana keeps the one it began with, so that stays.
+# Makes the passwords of docker-compose.yml at the first start, in a volume; each file is readable by those that need it.
+# With the argument "new" it replaces them; Redis and workers must be restarted then. Grafana stores its own password
+# when it first starts, so that one stays.
 set -eu
 
 REDIS=10002 RELAY=10001 GRAFANA=472
@@ -23,12 +24,13 @@ printf %s "$password" | keep redis_password 0440 "$REDIS:$RELAY"
 printf %s "$operator" | keep operator_password 0400 "$REDIS:$REDIS"
 random | keep admin_token 0400 "$RELAY:$RELAY"
 [ -e grafana_password ] || random | keep grafana_password 0400 "$GRAFANA:$GRAFANA"
-# Workers may do what workers do, with their own keys. Who looks after Redis may do everything. Nobody can be the default
-# user, but that is who Redis takes itself for when it reads its file: without rights, it would leave transactions out.
+# The user relay is limited to the relay's keys and channels, and has no administrative commands. The user operator may do
+# everything. The default user is off, so nobody can log in as it; but Redis itself acts as that user when it loads its file,
+# and would skip transactions if that user had no rights.
 keep acl 0400 "$REDIS:$REDIS" <<END
 user default off resetpass ~* &* +@all
 user relay on #$(hash "$password") ~relay:* &relay:* +@all -@dangerous -@admin
 user operator on #$(hash "$operator") ~* &* +@all
 END
-# Last, as it says that all are there.
+# Last: this file marks that all passwords exist.
 mv acl redis.acl
