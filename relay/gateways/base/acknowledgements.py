@@ -36,9 +36,9 @@ class Acknowledgements:
     """The acks that one session owes its client.
 
     Redis confirms a publish over one connection, and delivers the room's events over another, so the confirmation may
-    overtake earlier events. An ack tells the client the id of its message, and a client that has seen an id takes it
-    that it has received every event up to it. It would resume from there and miss the events in between. So each ack
-    waits until this worker has delivered the room up to that id.
+    overtake earlier events. An ack tells the client the id of its message, and the client resumes from the newest id
+    that it knows. After an ack that came too early, it would miss the events in between. So each ack waits until this
+    worker has delivered the room's events up to that id.
 
     While the worker's subscription is broken, that does not happen. A message that waits longer than `timeout` seconds
     gets `outcome_unknown`, so that the client is not left without an answer.

@@ -26,10 +26,10 @@ class JoinRequest:
     """How a client enters its own room.
 
     `peer` is the peer id that it asks for, or that the gateway has chosen; `resume` and `since` are as in `ResumeClaim`
-    ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants to hear. `key`
-    is a mark of the client's, repeated in the welcome. A client of a protocol that cannot resume never `returns`: its
-    membership is not held when its connection is lost. If the membership of `before` still exists, the client resumes
-    it, and `room` and `peer` are not looked at.
+    ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants to receive.
+    `key` is a mark of the client's, repeated in the welcome. A client of a protocol that has no way to resume sets
+    `can_resume` to False: its membership is not held when its connection is lost. If the membership of `claim` still
+    exists, the client resumes it, and `room` and `peer` are not looked at.
     """
 
     room: str
@@ -40,8 +40,8 @@ class JoinRequest:
     presence: bool = False
     channels: Sequence[str] | None = None
     key: str = ""
-    returns: bool = True
-    before: ResumeClaim | None = None
+    can_resume: bool = True
+    claim: ResumeClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class JoinedRooms:
             channels=request.channels,
             key=request.key,
         )
-        if request.before is None or not await self._resume(join, request.before):
+        if request.claim is None or not await self._resume(join, request.claim):
             self.own_room, self._peer = request.room, request.peer
             self.add(await self._join(join, request.since, self._codecs.own))
 

@@ -58,4 +58,4 @@ class V09Client:
         self._namespaces.disconnected(goodbye=goodbye)
 
     def _join_request(self, room: str) -> JoinRequest:
-        return JoinRequest(room, self._engine_session.worker.random.peer_id(), returns=False)
+        return JoinRequest(room, self._engine_session.worker.random.peer_id(), can_resume=False)

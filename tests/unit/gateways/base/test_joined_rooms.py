@@ -187,7 +187,7 @@ async def test_a_client_resumes_the_membership_that_it_claims(worker: Worker) ->
     await until_members(worker, "claimed", {"p": True})
     second = Visitor(worker)
     claim = ResumeClaim("claimed", "p", welcome["resume"], MessageId.parse(welcome["id"]))
-    await second.rooms.enter(JoinRequest("asked", "new", before=claim))
+    await second.rooms.enter(JoinRequest("asked", "new", claim=claim))
     assert (second.rooms.own_room, second.rooms.member("").peer) == ("claimed", "p")
     assert [event["type"] for event in second.heard] == ["welcome", "recovered"]
     await until_members(worker, "claimed", {"p": False})
@@ -199,7 +199,7 @@ async def test_a_client_whose_claim_is_void_enters_the_room_that_it_asks_for(wor
         await Visitor(worker).rooms.enter(JoinRequest("claimed", "p"))
     visitor = Visitor(worker)
     claim = ResumeClaim("claimed", "p", "wrong", MessageId(1, 1))
-    await visitor.rooms.enter(JoinRequest("asked", "new", before=claim))
+    await visitor.rooms.enter(JoinRequest("asked", "new", claim=claim))
     assert (visitor.rooms.own_room, visitor.rooms.member("").peer) == ("asked", "new")
     await until_members(worker, "claimed", {"p": False} if taken else {})
 

@@ -333,10 +333,10 @@ async def test_the_end_is_counted_by_its_reason_and_the_address_released(
         assert worker.metrics.closed.labels(label)._value.get() == 1
 
 
-async def test_a_client_that_does_not_return_is_not_held() -> None:
+async def test_a_client_whose_protocol_cannot_resume_is_not_held() -> None:
     async with visiting() as client:
         going = Client(client.worker)
-        await going.session.enter(lambda: JoinRequest("room", "q", returns=False))
+        await going.session.enter(lambda: JoinRequest("room", "q", can_resume=False))
         going.session.disconnected(1006, None)
         await until_members(client.worker, "room", {"p": False})
 
