@@ -1,15 +1,25 @@
 """Clients and connections without a network, for the unit tests of the Socket.IO gateway."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Scope
+
 from relay.config import Settings
+from relay.gateways import socketio
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.forwarding import Forwarder
+from relay.gateways.socketio.gateway import SocketIOGateway
 from relay.gateways.socketio.packets import FRAMINGS, BadPacket
+from relay.gateways.socketio.v09.gateway import V09Gateway
 from relay.model.codec import Batch, Frame
 from relay.model.errors import CloseReason
+from relay.rooms.connection import WIRE_EXTENSION, Receiver
 from relay.rooms.worker import Worker
 
 
@@ -109,3 +119,155 @@ class Engine:
 async def engine(**settings: Any) -> AsyncIterator[Engine]:
     async with Worker(Settings(**settings)) as worker:
         yield Engine(worker)
+
+
+@dataclass
+class Response:
+    """What a gateway answered to a request."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class Site:
+    """The gateway's applications without a server: `get` and `post` are requests, `dropped` ends the ones that wait."""
+
+    def __init__(self, worker: Worker, local_workers: Sequence[str] = ()) -> None:
+        self.worker = worker
+        self.state = {"worker": worker, **socketio.state(worker)}
+        self.dropped = asyncio.Event()
+        forwarder = Forwarder(local_workers)
+        self._modern = SocketIOGateway(worker.settings, forwarder)
+        self._v09 = V09Gateway(worker.settings, forwarder)
+
+    def _scope(self, kind: str, url: str, **more: Any) -> Scope:
+        path, _, query = url.partition("?")
+        return {
+            "type": kind,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [],
+            "client": ("10.0.0.1", 1000),
+            "server": ("10.0.0.2", 8888),
+            "state": self.state,
+            "subprotocols": [],
+            **more,
+        }
+
+    def _application(self, url: str) -> ASGIApp:
+        return self._v09 if url.startswith("/socket.io/1") else self._modern
+
+    async def get(self, url: str, **options: Any) -> Response:
+        return await self.request("GET", url, **options)
+
+    async def post(self, url: str, body: bytes, **options: Any) -> Response:
+        return await self.request("POST", url, body, **options)
+
+    async def request(
+        self, method: str, url: str, body: bytes = b"", *, headers: dict[str, str] | None = None, **scope: Any
+    ) -> Response:
+        """Make a request; the status is 0 if it was dropped before it was answered."""
+        response = Response()
+        messages = [{"type": "http.request", "body": body}]
+
+        async def receive() -> Message:
+            if messages:
+                return messages.pop()
+            await self.dropped.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response.status = message["status"]
+                response.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            else:
+                response.body += message["body"]
+
+        pairs = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        scope = self._scope("http", url, method=method, headers=pairs, **scope)
+        await self._application(url)(scope, receive, send)
+        return response
+
+    async def refused_socket(self, url: str) -> Response:
+        """Ask for a WebSocket, and return the answer with which it is refused."""
+        response = Response()
+
+        async def receive() -> Message:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Message) -> None:
+            assert message["type"].startswith("websocket.http.response."), message
+            response.status = message.get("status", response.status)
+            response.body += message.get("body", b"")
+
+        scope = self._scope("websocket", url, extensions={"websocket.http.response": {}})
+        await self._application(url)(scope, receive, send)
+        return response
+
+    async def socket(self, url: str) -> tuple[FakeWire, Receiver]:
+        """Open a WebSocket; returns its wire, and what the gateway has attached to it."""
+        wire = FakeWire()
+
+        async def receive() -> Message:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Message) -> None:
+            assert message["type"] == "websocket.accept", message
+
+        await self._application(url)(self._scope("websocket", url, extensions={WIRE_EXTENSION: wire}), receive, send)
+        assert wire.receiver is not None
+        return wire, wire.receiver
+
+
+class FakeWire:
+    """A `Wire` that keeps what is written, frames and all."""
+
+    def __init__(self) -> None:
+        self.receiver: Receiver | None = None
+        self.keepalive = True
+        self.written = b""
+        self.closed = 0
+        self.changed = asyncio.Event()
+
+    def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
+        self.receiver, self.keepalive = receiver, keepalive
+
+    def write(self, data: bytes) -> int:
+        self.written += data
+        self.changed.set()
+        return 0
+
+    @property
+    def texts(self) -> list[str]:
+        """The text messages in what was written (RFC 6455, 5.2; a server does not mask)."""
+        found, data = [], self.written
+        while data:
+            size, start = (data[1], 2) if data[1] < 126 else (int.from_bytes(data[2:4]), 4)
+            found.append(data[start : start + size].decode())
+            data = data[start + size :]
+        return found
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until a condition holds that a write or a close brings about."""
+        async with asyncio.timeout(5):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = code
+        self.changed.set()
+
+    def abort(self) -> None:
+        self.closed = 1006
+
+    def pause_reading(self, *, paused: bool) -> None:
+        pass
+
+
+@asynccontextmanager
+async def site(*local_workers: str, **settings: Any) -> AsyncIterator[Site]:
+    async with Worker(Settings(**settings)) as worker:
+        yield Site(worker, local_workers)

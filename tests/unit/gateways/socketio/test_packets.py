@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.gateways.socketio.encoders import escaped
 from relay.gateways.socketio.packets import (
     FRAMINGS,
     MAX_PACKETS,
@@ -171,13 +170,3 @@ def test_what_is_written_is_read_again(messages: list[str | bytes], revision) ->
     for framings in (FRAMINGS, TEXT_FRAMINGS):
         body, binary = framings[revision].write_payload(frames)
         assert [packet.data for packet in framings[revision].read_payload(body, binary=binary)] == wanted
-
-
-@given(st.text())
-def test_escaped_json_means_the_same(text: str) -> None:
-    import json
-
-    text = text.encode(errors="ignore").decode()
-    written = escaped(json.dumps(text, ensure_ascii=False).encode())
-    assert written.isascii()
-    assert json.loads(written) == text

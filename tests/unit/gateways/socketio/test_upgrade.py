@@ -1,0 +1,140 @@
+"""From polling to a WebSocket: the handshake, and what becomes of the session when it stops half way."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay.gateways.socketio.engine import EngineSession
+from relay.gateways.socketio.packets import Payload
+from relay.gateways.socketio.upgrade import Upgrade, upgrading
+from relay.model.codec import Frame
+from relay.model.errors import BAD_PACKET, GOING_AWAY, NORMAL
+from tests.unit.gateways.socketio.clients import Engine, FakeConnection, engine
+
+
+async def begun(one: Engine, session: EngineSession) -> tuple[FakeConnection, Upgrade]:
+    """A WebSocket for this session, which the server has counted like any other."""
+    connection = FakeConnection()
+    one.worker.addresses.admit("here")
+    upgrade, greeting = upgrading(session, "here")(connection, connection.pause_reading)
+    await greeting
+    assert isinstance(upgrade, Upgrade)
+    return connection, upgrade
+
+
+def messages(one: Engine) -> list[bytes]:
+    return one.handlers[0].messages
+
+
+async def test_after_the_handshake_everything_goes_over_the_websocket() -> None:
+    async with engine() as one:
+        session = one.polling()
+        connection, upgrade = await begun(one, session)
+        assert session.upgrade is upgrade
+        upgrade.received(Frame(b"2probe"))
+        session.connection.write(Frame(b"4kept"))
+        upgrade.received(Frame(b"5"))
+        assert session.upgrade is None
+        session.connection.write(Frame(b"4new"))
+        upgrade.received(Frame(b"4hello"))
+        assert connection.written == [b"3probe", b"4kept", b"4new"]
+        assert messages(one) == [b"hello"]
+        upgrade.disconnected(1000, None)
+        assert one.handlers[0].ended == [True]
+
+
+async def test_polls_are_answered_at_once_while_the_client_upgrades() -> None:
+    async with engine() as one:
+        session = one.polling()
+        assert session.polling is not None
+        poll = session.polling.poll()
+        _, upgrade = await begun(one, session)
+        assert not poll.done()
+        upgrade.received(Frame(b"2probe"))
+        assert poll.result() == Payload(b"6")
+        async with asyncio.timeout(5):
+            assert await session.polling.poll() == Payload(b"6")
+
+
+async def test_a_session_and_its_upgrade_count_once() -> None:
+    async with engine(connections_per_address=2) as one:
+        await begun(one, one.polling())
+        assert one.worker.addresses.admit("here") == ""
+        assert one.worker.addresses.admit("here") != ""
+
+
+@pytest.mark.parametrize("probed", [False, True])
+async def test_a_websocket_that_is_lost_half_way_leaves_the_session_polling(probed: bool) -> None:
+    async with engine() as one:
+        session = one.polling()
+        _, upgrade = await begun(one, session)
+        if probed:
+            upgrade.received(Frame(b"2probe"))
+        upgrade.disconnected(1006, None)
+        assert session.upgrade is None
+        assert one.sessions.get(session.sid) is session
+        session.read_payload(b"4hello", binary=False)
+        assert messages(one) == [b"hello"]
+
+
+@pytest.mark.parametrize("frame", [Frame(b"4hello"), Frame(b"3"), Frame(b"2probe", is_text=False)])
+async def test_anything_else_than_the_handshake_closes_the_websocket(frame: Frame) -> None:
+    async with engine() as one:
+        session = one.polling()
+        connection, upgrade = await begun(one, session)
+        upgrade.received(frame)
+        assert connection.reason is BAD_PACKET
+        assert one.sessions.get(session.sid) is session
+        assert messages(one) == []
+
+
+async def test_a_client_that_takes_too_long_loses_the_websocket_alone() -> None:
+    async with engine(handshake_timeout=0.05) as one:
+        session = one.polling()
+        connection, upgrade = await begun(one, session)
+        upgrade.received(Frame(b"2probe"))
+        await connection.until(lambda: connection.reason)
+        assert connection.reason is NORMAL
+        assert session.upgrade is None
+        upgrade.received(Frame(b"5"))
+        assert session.polling is not None
+
+
+async def test_the_end_of_the_session_closes_the_websocket() -> None:
+    async with engine() as one:
+        session = one.polling()
+        connection, _ = await begun(one, session)
+        session.disconnected(1006, None)
+        assert connection.reason is NORMAL
+
+
+async def test_a_session_that_the_relay_has_closed_does_not_go_on_over_a_websocket() -> None:
+    async with engine() as one:
+        session = one.polling()
+        connection, upgrade = await begun(one, session)
+        session.connection.close(GOING_AWAY)
+        upgrade.received(Frame(b"5"))
+        assert connection.reason is BAD_PACKET
+        assert session.polling is not None
+
+
+async def test_one_timer_releases_polls_however_often_a_client_probes(monkeypatch: Any) -> None:
+    async with engine() as one:
+        session = one.polling()
+        loop = asyncio.get_running_loop()
+        begun_timers: list[asyncio.TimerHandle] = []
+        later = loop.call_later
+
+        def call_later(*arguments: Any) -> asyncio.TimerHandle:
+            begun_timers.append(later(*arguments))
+            return begun_timers[-1]
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+        connection, upgrade = await begun(one, session)
+        for _ in range(50):
+            upgrade.received(Frame(b"2probe"))
+        assert connection.written == [b"3probe"] * 50
+        assert len(begun_timers) == 2
+        upgrade.disconnected(1006, None)
+        assert all(timer.cancelled() for timer in begun_timers)
