@@ -90,7 +90,7 @@ def test_an_upgrade_to_what_does_not_start_says_so_and_leaves_everybody(compose:
     broken = tmp_path / "broken.yml"
     broken.write_text('services: {worker: {environment: {RELAY_BROKEN: "1"}}}\n')
     files = f"{ROOT}/docker-compose.yml:{broken}"
-    with pytest.raises(AssertionError, match=r"RELAY_BROKEN: there is no such(.|\n)*those not replaced yet stay"):
+    with pytest.raises(AssertionError, match=r"RELAY_BROKEN: there is no such(.|\n)*workers not replaced yet stay"):
         compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=100, COMPOSE_FILE=files)
     assert compose("ps", "--all", "--quiet", "worker") == before
 

@@ -1,4 +1,4 @@
-"""Several workers behind one port: the dead, the silent and the deaf are replaced, and nobody is left behind."""
+"""Several workers behind one port: the supervisor replaces workers that ended, do not answer, or are unhealthy."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from relay.process.workers import open_sockets
 
 TIMEOUT = 15.0
 
-# A worker that says of its health what it is told to say, and writes down what becomes of it.
+# A fake worker: it reports the health that the test gives it, and records what happens to it.
 ACTOR = """
 import json, os, signal, socket, sys, time
 role, diary = sys.argv[1], sys.argv[2]
@@ -82,7 +82,7 @@ def health(**checks: bool) -> str:
 
 @dataclass
 class Stage:
-    """A supervisor of actors, and what they have written down."""
+    """A supervisor of fake workers, and their record."""
 
     supervisor: Supervisor
     task: asyncio.Task[None]
@@ -128,7 +128,9 @@ async def staged(
             await task
 
 
-async def test_deaf_worker_is_asked_to_stop_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_worker_without_its_subscription_is_stopped_and_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with staged(health(redis=True, subscription=False, draining=True), tmp_path / "diary") as stage:
         await stage.until("asked to stop", 1)
         await stage.until("started", 2)
@@ -143,19 +145,21 @@ async def test_deaf_worker_is_asked_to_stop_and_replaced(tmp_path: Path, caplog:
         pytest.param(health(redis=True, subscription=True, draining=True), id="well"),
     ],
 )
-async def test_worker_that_a_new_one_would_not_better_is_kept(tmp_path: Path, report: str) -> None:
+async def test_a_worker_that_a_restart_would_not_repair_is_kept(tmp_path: Path, report: str) -> None:
     async with staged(report, tmp_path / "diary", timeouts=TOLERANT) as stage:
         await stage.until("questioned", 40)  # longer than the supervisor waits for a healthy worker
         assert stage.count("started") == 1
         assert stage.count("asked to stop") == 0
 
 
-async def test_worker_with_nonsense_unhealthy_is_replaced(tmp_path: Path) -> None:
+async def test_a_worker_with_an_unreadable_health_is_replaced(tmp_path: Path) -> None:
     async with staged("[]", tmp_path / "diary") as stage:
         await stage.until("started", 2)
 
 
-async def test_silent_worker_is_killed_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_worker_that_does_not_answer_is_killed_and_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with staged("silent", tmp_path / "diary") as stage:
         await stage.until("started", 2)
         assert stage.count("asked to stop") == 0
@@ -163,7 +167,7 @@ async def test_silent_worker_is_killed_and_replaced(tmp_path: Path, caplog: pyte
     assert "was ended by SIGKILL" in caplog.text
 
 
-async def test_worker_that_dies_at_once_is_started_ever_more_slowly(
+async def test_a_worker_that_ends_at_once_is_restarted_with_growing_delays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with staged("dies", tmp_path / "diary") as stage:
@@ -191,7 +195,7 @@ async def test_a_worker_that_cannot_be_started_is_tried_again_and_the_others_liv
     assert caplog.text.count("worker 1 cannot be started ([Errno 11] no more processes); next attempt in") == 2
 
 
-async def test_all_are_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
+async def test_all_workers_are_stopped_and_waited_for(tmp_path: Path) -> None:
     async with staged(health(redis=True), tmp_path / "diary", workers=3, timeouts=TOLERANT) as stage:
         await stage.until("ready", 3)
         stage.supervisor.stop()
@@ -223,7 +227,7 @@ async def test_a_drain_has_the_time_of_its_delay_as_well(tmp_path: Path, monkeyp
 
 @dataclass
 class Fleet:
-    """`relay serve --workers 2`, and how to reach it."""
+    """A running `relay serve --workers 2`, and its address."""
 
     process: subprocess.Popen[str]
     url: str
@@ -322,7 +326,7 @@ def test_workers_do_not_outlive_a_supervisor_that_is_killed(redis_url: str, tmp_
         assert not list(tmp_path.iterdir())
 
 
-def test_sockets_are_for_this_user_alone(redis_url: str, tmp_path: Path) -> None:
+def test_sockets_are_readable_by_this_user_only(redis_url: str, tmp_path: Path) -> None:
     with fleet(redis_url, tmp_path):
         (directory,) = tmp_path.iterdir()
         assert directory.stat().st_mode & 0o777 == 0o700

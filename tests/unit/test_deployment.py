@@ -1,4 +1,4 @@
-"""What deploy/ says fits what it deploys: metrics, settings, times, and the sections that alerts send people to."""
+"""The files in deploy/ agree with the code: metrics, settings, times, and the sections that alerts link to."""
 
 import json
 import re
@@ -30,13 +30,13 @@ VARIABLES = {setting.variable for setting in declared()} | {one.file_variable fo
 
 
 def anchors(markdown: str) -> set[str]:
-    """Where links into a page can lead."""
+    """The anchors of a page's headings."""
     titles = re.findall(r"^#+ (.*)$", markdown, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def own_metrics() -> set[str]:
-    """Every name that a relay's `/metrics` has a sample of."""
+    """The names of all samples of a relay's `/metrics`."""
     return {
         name
         for family in [*Metrics().registry.collect(), *labelled([WorkerReply(200, b"")])]
@@ -45,7 +45,7 @@ def own_metrics() -> set[str]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every query, and where it stands."""
+    """Every query, with the name of its alert or panel."""
     for alert in ALERTS:
         yield alert["alert"], alert["expr"]
     for panel in DASHBOARD["panels"]:
@@ -53,7 +53,7 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
 
 
-# Each file says what it is for.
+# Each file begins with its purpose.
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *(path for path in DEPLOY.rglob("*") if path.is_file())],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
-def test_every_file_begins_with_what_it_is_for(path: Path) -> None:
+def test_every_file_begins_with_its_purpose(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#!")]
     if path.suffix == ".json":
         assert json.loads(path.read_text())["__comment"].endswith(".")
@@ -73,13 +73,13 @@ def test_every_file_begins_with_what_it_is_for(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("where", "query"), list(expressions()))
-def test_every_metric_that_is_asked_for_exists(where: str, query: str) -> None:
+def test_every_queried_metric_exists(where: str, query: str) -> None:
     asked = set(re.findall(r"\b((?:relay|process)_\w+)\b", query))
     assert asked <= own_metrics(), where
     assert asked or re.search(r"haproxy_|\bup\b", query), where
 
 
-def test_every_label_value_that_is_asked_for_exists() -> None:
+def test_every_queried_label_value_exists() -> None:
     series = "\n".join(
         f"{name}={value}"
         for family in Metrics().registry.collect()
@@ -94,7 +94,7 @@ def test_every_label_value_that_is_asked_for_exists() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_every_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_every_alert_has_a_severity_and_a_section(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"]["summary"].endswith(".")
     page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
@@ -102,12 +102,12 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, Any]) ->
     assert anchor in anchors(PAGE)
 
 
-def test_no_section_tells_of_an_alert_that_is_none() -> None:
+def test_every_section_of_an_alert_has_its_alert() -> None:
     sections = set(re.findall(r"^#+ (Relay\w+)$", PAGE, re.MULTILINE))
     assert sections == {alert["alert"] for alert in ALERTS}
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_the_dashboard_is_complete() -> None:
     panels = DASHBOARD["panels"]
     assert DASHBOARD["uid"] == "relay"
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -128,13 +128,13 @@ def test_the_dashboard_is_whole() -> None:
 # Settings.
 
 
-def test_compose_sets_what_there_is_to_set() -> None:
+def test_compose_sets_only_settings_of_today() -> None:
     environment = COMPOSE["services"]["worker"]["environment"]
     assert set(environment) <= VARIABLES
     assert not load({}, environment, lambda path: "secret").warnings
 
 
-def test_the_unit_sets_what_there_is_to_set() -> None:
+def test_the_unit_sets_only_settings_of_today() -> None:
     text = (DEPLOY / "systemd" / "relay.env").read_text()
     settings, _, _ = load({}, dict(line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"))
     unit = (DEPLOY / "systemd" / "relay.service").read_text()
@@ -181,8 +181,8 @@ def test_redis_has_room_to_rewrite_its_file() -> None:
     assert f"maxmemory {maxmemory}mb" in (DEPLOY / "redis" / "redis.conf").read_text()
 
 
-def test_health_is_asked_for_the_same_everywhere() -> None:
-    """Readiness decides who gets clients, liveness who is restarted."""
+def test_every_engine_asks_for_readiness_and_liveness() -> None:
+    """Readiness decides which worker gets clients, liveness which is restarted."""
     assert COMPOSE["services"]["worker"]["healthcheck"]["test"] == ["CMD", "relay", "health"]
     assert (
         'HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["relay", "health", "--live"]'
@@ -199,7 +199,7 @@ def test_health_is_asked_for_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", RESOURCES)
-def test_manifests_are_what_kubernetes_takes(name: str, version: str) -> None:
+def test_manifests_are_valid(name: str, version: str) -> None:
     kubernetes_validate.validate(RESOURCES[name], version, strict=True)
 
 
@@ -210,7 +210,7 @@ def test_a_manifest_can_be_wrong() -> None:
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
-def test_manifests_belong_together() -> None:
+def test_manifests_fit_together() -> None:
     kinds = {one["kind"] for one in RESOURCES.values()}
     assert kinds == {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
     assert sorted(MANIFESTS["kustomization.yaml"]["resources"]) == sorted(RESOURCES)
@@ -231,7 +231,7 @@ def test_manifests_belong_together() -> None:
     assert {rule["ports"][0]["port"] for rule in RESOURCES["network.yaml"]["spec"]["ingress"]} == ports
 
 
-def test_pods_have_settings_time_and_little_power() -> None:
+def test_pods_have_settings_time_to_drain_and_few_rights() -> None:
     pod = RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}

@@ -30,13 +30,13 @@ Serve = Callable[..., str]
 
 @pytest.fixture
 def asked() -> list[str]:
-    """The paths that were asked for."""
+    """The requested paths."""
     return []
 
 
 @pytest.fixture
 def answer(asked: list[str]) -> Iterator[Serve]:
-    """Starts a server that answers everything with this status and this body, as JSON unless it is text."""
+    """Start a server that replies to every request with this status and body, as JSON unless the body is text."""
     servers: list[HTTPServer] = []
 
     def answer(status: int, body: object, tls: ssl.SSLContext | None = None) -> str:
@@ -50,7 +50,7 @@ def answer(asked: list[str]) -> Iterator[Serve]:
                 self.wfile.write(text.encode())
 
             def log_message(self, *_: object) -> None:
-                """Nobody wants to read it."""
+                """Do not log."""
 
         server = HTTPServer(("127.0.0.1", 0), Handler)
         if tls:

@@ -13,7 +13,7 @@ from tests.unit.cli.conftest import run
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
-    """What would have been started."""
+    """The calls that would have started workers."""
     calls: list[tuple[str, Settings]] = []
 
     def record(how: str, settings: Settings, opened: OpenSockets) -> None:

@@ -1,4 +1,4 @@
-"""`relay watch`: what it prints. That it follows a real room, tests/integration/test_client.py shows."""
+"""`relay watch`: the printed lines. tests/integration/test_client.py runs it in a real room."""
 
 import json
 from typing import Any
@@ -35,8 +35,8 @@ def test_each_event_has_its_line(event: Event, shown: str) -> None:
     assert line(event) == shown
 
 
-class Told:
-    """A room that has this to tell."""
+class Scripted:
+    """A room with these events."""
 
     name, peer, members = "r", "w", frozenset({"w", "a\x1b"})
 
@@ -63,19 +63,19 @@ HOSTILE = ["\x1b]0;title\x07", "a\nb\r", "\x9b2J", "\u202etxt", "\u2028", "\x7f"
 
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("text", HOSTILE)
-async def test_nothing_of_others_reaches_the_terminal_as_it_is(text: str, as_json: bool) -> None:
+async def test_control_characters_of_clients_are_escaped(text: str, as_json: bool) -> None:
     lines: list[str] = []
     events = [said(message=text), said(channel=text, **{text: text}), said(message=[text]), Interrupted(text, text)]
     with pytest.raises(Closed):
-        await watch(Told(*events), as_json=as_json, out=lines.append, note=lines.append)  # type: ignore[arg-type]
+        await watch(Scripted(*events), as_json=as_json, out=lines.append, note=lines.append)  # type: ignore[arg-type]
     assert len(lines) == 5
     assert not set(text) & set("".join(lines)) & set("\x1b\x07\n\r\x9b\u202e\u2028\x7f\x00")
 
 
-async def test_json_tells_what_it_is() -> None:
+async def test_json_names_the_type_of_an_event() -> None:
     lines: list[str] = []
     with pytest.raises(Closed):
-        await watch(Told(said(n=1), Joined("a"), Resumed(2)), as_json=True, out=lines.append, note=lambda _: None)  # type: ignore[arg-type]
+        await watch(Scripted(said(n=1), Joined("a"), Resumed(2)), as_json=True, out=lines.append, note=lambda _: None)  # type: ignore[arg-type]
     assert [json.loads(text) for text in lines] == [
         {"type": "envelope", "n": 1, "from": "bob", "id": "1-2"},
         {"type": "joined", "peer": "a"},
@@ -83,12 +83,12 @@ async def test_json_tells_what_it_is() -> None:
     ]
 
 
-def test_an_end_says_why_and_what_to_do() -> None:
+def test_an_end_has_a_reason_and_a_hint() -> None:
     assert reason(Closed("replaced", "elsewhere")) == "elsewhere (replaced)"
     assert "choose another --peer" in reason(Closed("peer_taken", "bob is in use"))
 
 
-def test_an_address_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_address_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.logs.configure", lambda *_: None)
     done = CliRunner().invoke(cli.main, ["watch", "room", "--url", "http//x\x1b"])
     assert done.exit_code == 2
@@ -96,10 +96,10 @@ def test_an_address_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatc
     assert "\x1b" not in done.stderr
 
 
-def test_what_the_terminal_cannot_show_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.logs.configure", lambda *_: None)
     monkeypatch.setattr(
-        "relay.cli.watch.join", lambda *_, **__: Told(said(message="naïve 🙂"), Interrupted("lost", "gone"))
+        "relay.cli.watch.join", lambda *_, **__: Scripted(said(message="naïve 🙂"), Interrupted("lost", "gone"))
     )
     done = CliRunner(charset="latin-1").invoke(cli.main, ["watch", "room"])
     first, second = done.stdout.splitlines()

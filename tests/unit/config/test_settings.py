@@ -1,4 +1,4 @@
-"""The declarations: what each setting says of itself, and how its value is shown."""
+"""The declarations of the settings, and the display of their values."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The HTTP routes over a worker that does what a test tells it to."""
+"""The HTTP routes over a fake worker, whose replies a test sets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,7 +27,7 @@ READY = Health(
     rooms=2,
     connections=3,
     draining=False,
-    checks={"redis_url": Check(ok=True, text="answers"), "subscription": Check(ok=True, text="heard", seconds=0.12345)},
+    checks={"redis": Check(ok=True, text="answers"), "subscription": Check(ok=True, text="heard", seconds=0.12345)},
 )
 DEAF = Health(
     ready=False,
@@ -43,7 +43,7 @@ DEAF = Health(
 
 @dataclass
 class FakeWorker:
-    """What the edges ask of a worker, answered from attributes; `failure` is raised instead where it is set."""
+    """The methods of a worker that the edges call; they return the attributes, or raise `failure` if it is set."""
 
     state: Health = READY
     present: Roster = field(default_factory=lambda: Roster(0))
@@ -78,7 +78,7 @@ class FakeWorker:
 
 
 class Site:
-    """The application as a server would call it, without one."""
+    """The application, called directly instead of by a server."""
 
     def __init__(self, settings: Settings, worker: FakeWorker, local_workers: Sequence[str]) -> None:
         self.worker = worker
@@ -138,7 +138,7 @@ ServeRaw = Callable[..., AbstractAsyncContextManager[str]]
 
 @pytest.fixture
 def serve_raw(tmp_path: Path) -> ServeRaw:
-    """Serve the same bytes to all comers over a unix socket; `hold` keeps the connection open afterwards."""
+    """Serve the same bytes to every client of a unix socket; `hold` keeps the connection open afterwards."""
 
     @asynccontextmanager
     async def serve(answer: bytes, *, name: str = "worker", hold: bool = False) -> AsyncIterator[str]:
@@ -164,12 +164,12 @@ def serve_raw(tmp_path: Path) -> ServeRaw:
 
 
 def response(body: bytes, status: str = "200 OK") -> bytes:
-    """An HTTP response as a worker's server writes it."""
+    """An HTTP response as the server of a worker writes it."""
     return b"HTTP/1.1 %s\r\nserver: x\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
-    """Status and code of an error, whose shape is checked."""
+    """Return status and code of an error, and check its format."""
     error = answer.json()["error"]
     assert isinstance(error["text"], str)
     assert error["text"]

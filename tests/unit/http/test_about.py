@@ -1,11 +1,11 @@
-"""What the service says of itself."""
+"""The description of the service and the OpenAPI document."""
 
 from relay import __version__
 from relay.http.openapi import DOCUMENT
 from tests.unit.http.conftest import MakeSite
 
 
-async def test_root_leads_on(site: MakeSite) -> None:
+async def test_the_root_names_the_other_addresses(site: MakeSite) -> None:
     here = site()
     answer = (await here.get("/")).json()
     assert (answer["name"], answer["version"]) == ("relay", __version__)
@@ -13,7 +13,7 @@ async def test_root_leads_on(site: MakeSite) -> None:
         assert (await here.get(link)).status_code == 200
 
 
-async def test_document_is_for_every_origin(site: MakeSite) -> None:
+async def test_every_origin_may_read_the_document(site: MakeSite) -> None:
     here = site(allowed_origins=("https://app.example",))
     for origin in ("https://app.example", "https://editor.example"):
         answer = await here.get("/openapi.json", headers={"Origin": origin})

@@ -1,4 +1,4 @@
-"""Pages of other origins."""
+"""Requests of pages from other origins."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ async def test_any_origin(site: MakeSite) -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_errors_can_be_read_too(site: MakeSite) -> None:
+async def test_pages_can_read_errors(site: MakeSite) -> None:
     answer = await site().get("/nothing", headers={"Origin": "https://app.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
 

@@ -8,7 +8,7 @@ from relay.http.local_workers import MAX_REPLY, NoReply, WorkerReply, ask, ask_a
 from tests.unit.http.conftest import ServeRaw, response
 
 
-async def test_answer(serve_raw: ServeRaw) -> None:
+async def test_a_reply(serve_raw: ServeRaw) -> None:
     async with serve_raw(response(b"hello", "503 Service Unavailable")) as socket:
         assert await ask(socket, "/health") == WorkerReply(503, b"hello")
 
@@ -34,12 +34,12 @@ async def test_empty_body(serve_raw: ServeRaw) -> None:
         b"HTTP/1.1 200 OK\r\nX-Content-Length: 2\r\n\r\nhi",
     ],
 )
-async def test_answer_that_is_not_whole(serve_raw: ServeRaw, answer: bytes) -> None:
+async def test_an_incomplete_reply(serve_raw: ServeRaw, answer: bytes) -> None:
     async with serve_raw(answer) as socket:
         assert await ask(socket, "/health") == NoReply("the answer is incomplete")
 
 
-async def test_answer_beyond_the_limit(serve_raw: ServeRaw) -> None:
+async def test_a_reply_beyond_the_limit(serve_raw: ServeRaw) -> None:
     async with serve_raw(b"x" * (MAX_REPLY + 1)) as socket:
         assert await ask(socket, "/metrics") == NoReply(f"the answer is longer than {MAX_REPLY} bytes")
 
@@ -56,7 +56,7 @@ async def test_a_local_worker_that_is_not_there(tmp_path: Path) -> None:
     assert str(tmp_path) not in answer.text
 
 
-async def test_all_at_once_and_in_order(serve_raw: ServeRaw) -> None:
+async def test_all_are_asked_at_once_and_replies_are_in_order(serve_raw: ServeRaw) -> None:
     async with (
         serve_raw(b"", name="slow", hold=True) as slow,
         serve_raw(response(b"1"), name="one") as one,

@@ -27,7 +27,7 @@ async def test_one_worker(site: MakeSite) -> None:
     assert "_created" not in answer.text
 
 
-async def test_what_alerts_look_for_is_there_before_it_happens(site: MakeSite) -> None:
+async def test_series_of_alerts_exist_before_the_first_event(site: MakeSite) -> None:
     text = (await site().get("/metrics")).text
     for line in (
         'relay_errors_total{code="unavailable"} 0.0',
@@ -38,7 +38,7 @@ async def test_what_alerts_look_for_is_there_before_it_happens(site: MakeSite) -
     assert "process_resident_memory_bytes " in text
 
 
-async def test_ready_is_as_of_now(site: MakeSite) -> None:
+async def test_ready_is_computed_for_each_request(site: MakeSite) -> None:
     worker = FakeWorker()
     worker.metrics.ready.set(1)
     worker.state = DEAF

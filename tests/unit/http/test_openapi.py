@@ -1,4 +1,4 @@
-"""The document says what there is, all of it, and nothing else."""
+"""The OpenAPI document describes every route and every error, and nothing else."""
 
 import json
 import re
@@ -38,17 +38,17 @@ def references(part: Any) -> list[str]:
     return [found for value in part for found in references(value)] if isinstance(part, (list, tuple)) else []
 
 
-def test_every_schema_is_used_and_there() -> None:
+def test_every_schema_exists_and_is_used() -> None:
     names = {reference.removeprefix("#/components/schemas/") for reference in references(DOCUMENT)}
     assert names == set(DOCUMENT["components"]["schemas"])
 
 
-def test_schemas_are_schemas() -> None:
+def test_schemas_are_valid() -> None:
     for schema in DOCUMENT["components"]["schemas"].values():
         Draft202012Validator(schema | {"components": DOCUMENT["components"]})
 
 
-def test_document_is_json_all_the_way_down() -> None:
+def test_the_document_is_json() -> None:
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
 
 

@@ -1,4 +1,4 @@
-"""Public port, admin port, unix socket: what is where."""
+"""The paths that the public port, the admin port and the unix socket serve."""
 
 import pytest
 
@@ -18,23 +18,23 @@ from tests.unit.http.conftest import MakeSite, error_of
         (9100, None, True),
     ],
 )
-def test_where_metrics_are(admin_port: int, server: object, expected: bool) -> None:
+def test_metrics_are_served_on_one_port(admin_port: int, server: object, expected: bool) -> None:
     assert may_see_metrics({"server": server}, Settings(admin_listen=str(admin_port or ""))) is expected
 
 
-async def test_metrics_leave_the_public_port_for_the_admin_port(site: MakeSite) -> None:
+async def test_with_an_admin_port_the_public_port_serves_no_metrics(site: MakeSite) -> None:
     here = site(admin_listen="9100")
     assert error_of(await here.get("/metrics")) == (404, "not_found")
     assert (await here.get("/metrics", port=9100)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/rooms", "/rooms/a", "/openapi.json", "/nothing"])
-async def test_nothing_else_is_on_the_admin_port(site: MakeSite, path: str) -> None:
+async def test_the_admin_port_serves_nothing_else(site: MakeSite, path: str) -> None:
     assert error_of(await site(admin_listen="9100").get(path, port=9100)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("port", [8888, 9100])
-async def test_health_is_on_both(site: MakeSite, port: int) -> None:
+async def test_both_ports_serve_health(site: MakeSite, port: int) -> None:
     assert (await site(admin_listen="9100").get("/health", port=port)).status_code == 200
     assert (await site(admin_listen="9100").get("/health/live", port=port)).status_code == 200
 

@@ -1,4 +1,4 @@
-"""What is read from a request, through `/rooms`, `/health` and POST."""
+"""Reading queries, bodies and tokens of requests."""
 
 import asyncio
 from collections.abc import AsyncIterator

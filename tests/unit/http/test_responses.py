@@ -1,4 +1,4 @@
-"""Errors have one shape, whatever they come from."""
+"""All errors have the same format, for every cause."""
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -26,7 +26,7 @@ async def test_unknown_path(site: MakeSite) -> None:
         ("BREW", "/metrics", "GET, HEAD"),
     ],
 )
-async def test_wrong_method_names_the_right_ones(site: MakeSite, method: str, path: str, allowed: str) -> None:
+async def test_a_wrong_method_gets_the_allowed_ones(site: MakeSite, method: str, path: str, allowed: str) -> None:
     answer = await site().request(method, path)
     assert error_of(answer) == (405, "bad_method")
     assert sorted(answer.headers["allow"].split(", ")) == allowed.split(", ")
@@ -37,7 +37,7 @@ async def test_head(site: MakeSite, path: str) -> None:
     assert (await site().request("HEAD", path)).status_code == 200
 
 
-async def test_failure_says_nothing_of_itself(site: MakeSite) -> None:
+async def test_an_exception_is_not_shown_to_the_client(site: MakeSite) -> None:
     here = site(worker=FakeWorker(failure=ZeroDivisionError("secret")))
     answer = await here.get("/rooms/a")
     assert error_of(answer) == (500, "internal")
@@ -45,7 +45,7 @@ async def test_failure_says_nothing_of_itself(site: MakeSite) -> None:
     assert here.worker.refused("internal") == 1
 
 
-async def test_unavailable_says_when_to_come_back(site: MakeSite) -> None:
+async def test_unavailable_has_retry_after(site: MakeSite) -> None:
     answer = await site(worker=FakeWorker(failure=Unavailable())).get("/rooms/a")
     assert error_of(answer) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
@@ -69,14 +69,14 @@ async def test_every_code_is_answered_with_its_status(site: MakeSite, code: str)
     assert here.worker.refused(code) == 1
 
 
-async def test_client_that_went_away_is_no_failure() -> None:
+async def test_a_client_that_disconnects_is_no_failure() -> None:
     request = Request({"type": "http"})
     answer = await exception_handlers[ClientDisconnect](request, ClientDisconnect())  # type: ignore[arg-type,misc]
     assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("error", [Refused("bad_room"), HTTPException(404)])
-async def test_errors_of_websockets_are_not_answered_here(error: Exception) -> None:
+async def test_errors_of_websockets_are_raised_again(error: Exception) -> None:
     websocket = WebSocket({"type": "websocket"}, None, None)  # type: ignore[arg-type]
     handler = next(exception_handlers[kind] for kind in type(error).__mro__ if kind in exception_handlers)
     with pytest.raises(type(error)):

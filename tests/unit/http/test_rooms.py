@@ -1,4 +1,4 @@
-"""Who is where, and sending from a server."""
+"""Lists of rooms and members, and publishing over HTTP."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -37,14 +37,14 @@ async def test_members_need_the_token_when_one_is_set(
     assert members == ([{"peer": "a"}, {"peer": "b", "held": True}] if listed else None)
 
 
-async def test_wrong_token_is_not_taken_for_none(site: MakeSite) -> None:
+async def test_a_wrong_token_differs_from_no_token(site: MakeSite) -> None:
     answer = await site(admin_token="secret").get("/rooms/a", headers={"Authorization": "Bearer guess"})
     assert error_of(answer) == (401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("path", ["a%3Ab", "a:b"])
-async def test_escaped_or_not(site: MakeSite, path: str) -> None:
+async def test_a_name_may_be_escaped(site: MakeSite, path: str) -> None:
     assert (await site().get(f"/rooms/{path}")).json()["room"] == "a:b"
 
 
@@ -86,7 +86,7 @@ async def test_bad_query(site: MakeSite, query: bytes) -> None:
 MANY = [(f"room{number:04}", number) for number in range(1205)]
 
 
-async def test_list_is_off_without_a_token_to_ask_for(site: MakeSite) -> None:
+async def test_the_list_is_off_without_an_admin_token(site: MakeSite) -> None:
     answer = await site().get("/rooms", headers=TOKEN)
     assert error_of(answer) == (403, "forbidden")
     assert "admin-token" in answer.json()["error"]["text"]
@@ -108,7 +108,7 @@ async def test_no_rooms(site: MakeSite) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100, 1000])
-async def test_pages_join_up(site: MakeSite, limit: int) -> None:
+async def test_pages_follow_each_other(site: MakeSite, limit: int) -> None:
     rooms = MANY[:30] if limit < 100 else MANY
     here = site(worker=FakeWorker(listed=rooms), admin_token="secret")
     seen: list[tuple[str, int]] = []
@@ -161,7 +161,7 @@ async def test_publish(site: MakeSite) -> None:
     assert here.worker.published == [("lobby", b' {"message": 1} ')]
 
 
-async def test_publishing_is_off_without_a_token_to_ask_for(site: MakeSite) -> None:
+async def test_publishing_is_off_without_an_admin_token(site: MakeSite) -> None:
     answer = await post(site())
     assert error_of(answer) == (403, "forbidden")
     assert "admin-token" in answer.json()["error"]["text"]
@@ -173,7 +173,7 @@ async def test_publishing_needs_the_token(site: MakeSite) -> None:
     assert not here.worker.published
 
 
-async def test_token_is_looked_at_first(site: MakeSite) -> None:
+async def test_the_token_is_checked_first(site: MakeSite) -> None:
     answer = await site(admin_token="secret").request("POST", "/rooms/{}", content=b"")
     assert error_of(answer) == (401, "unauthorized")
 

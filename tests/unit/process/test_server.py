@@ -1,4 +1,4 @@
-"""Listening, certificates, signals, and how a server stops."""
+"""Listening, certificates, signals, and the graceful end of a server."""
 
 import asyncio
 import signal
@@ -35,13 +35,13 @@ def test_bind_takes_the_same_port_on_every_address() -> None:
             sock.close()
 
 
-def test_bind_says_what_is_in_use() -> None:
+def test_bind_names_the_port_in_use() -> None:
     (sock,) = bind("127.0.0.1", 0)
     with sock, pytest.raises(CannotListen, match=r"127\.0\.0\.1 port \d+: Address already in use"):
         bind("127.0.0.1", sock.getsockname()[1])
 
 
-def test_bind_says_that_a_host_is_unknown() -> None:
+def test_bind_names_an_unknown_host() -> None:
     with pytest.raises(CannotListen, match=r"nowhere\.invalid: "):
         bind("nowhere.invalid", 0)
 
@@ -126,7 +126,7 @@ async def test_first_signal_drains_and_is_not_raised_again(number: signal.Signal
         await served.task
 
 
-async def test_while_it_drains_it_answers() -> None:
+async def test_a_draining_server_answers_requests() -> None:
     app = Draining()
     app.may_close.clear()
     async with running(app, drain=app.drain) as served:
@@ -154,7 +154,7 @@ async def test_second_signal_does_not_wait() -> None:
         writer.close()
 
 
-async def test_client_that_never_says_goodbye_is_not_waited_for() -> None:
+async def test_a_client_without_a_close_frame_is_not_waited_for() -> None:
     app = Draining()
     async with running(app, drain=app.drain) as served:
         reader, writer = await served.upgrade()
@@ -165,7 +165,7 @@ async def test_client_that_never_says_goodbye_is_not_waited_for() -> None:
         writer.close()
 
 
-async def test_a_drain_that_fails_still_ends(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_drain_still_ends_the_server(caplog: pytest.LogCaptureFixture) -> None:
     async def fail() -> None:
         raise RuntimeError("no")
 

@@ -1,4 +1,4 @@
-"""How many connections a worker takes where the system sets limits of its own."""
+"""The number of connections that a worker accepts, by the system's limit of open files."""
 
 import resource
 
@@ -37,7 +37,7 @@ def test_connections_follow_open_files(
     assert ("open files" in caplog.text) == (connections < 1000)
 
 
-def test_a_system_that_refuses_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_cannot_be_raised_lowers_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
