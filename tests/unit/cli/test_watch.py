@@ -43,13 +43,13 @@ class Scripted:
     def __init__(self, *events: Event) -> None:
         self._events = list(events)
 
-    async def __aenter__(self) -> "Told":
+    async def __aenter__(self) -> "Scripted":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    def __aiter__(self) -> "Told":
+    def __aiter__(self) -> "Scripted":
         return self
 
     async def __anext__(self) -> Event:
