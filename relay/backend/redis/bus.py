@@ -12,66 +12,26 @@ import msgspec
 
 from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer, pack
+from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.replies import is_noscript
-from relay.backend.redis.scripts import PUBLISH, REPLAY
+from relay.backend.redis.scripts import REPLAY
 from relay.backend.redis.subscriber import Arrival, Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id, splice
+from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
 from relay.model.json_text import nests_deeper
 
 log = logging.getLogger("relay.backend.redis")
 
-_COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
-"""A command in Redis's protocol (RESP): the number of its parts, then the parts; some have their length already."""
-
-_ARGUMENTS = 16
-"""Parts of a publish command without addressees: EVALSHA, hash, number of keys, 5 keys, and 8 arguments."""
-
 _PAGE = 500
 """Entries of one page of the history."""
 
-_RENEWALS = 4
-"""How often a history's TTL is renewed, at most, while it runs. It is as much longer for that, and most messages renew
-nothing."""
-
-_json = msgspec.json.Encoder()
 _text = msgspec.json.Decoder(str)
-
-
-def _packed_parts(*parts: str | int) -> bytes:
-    """Return parts of a command in RESP."""
-    return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
-
-
-_NO_VERSION = _packed_parts(0, 0)
-"""In place of a membership version: the script takes the slow path."""
-
-
-class _PublishTemplate:
-    """What all publish commands of a room have in common, in RESP; and when the TTL of its history is renewed next.
-
-    Most members of a room have the same membership version, so the last one is remembered together with its RESP.
-    """
-
-    __slots__ = ("head", "packed", "renew_at", "version")
-
-    def __init__(self, head: bytes) -> None:
-        self.head = head
-        self.renew_at = 0.0
-        self.version = MembershipVersion()
-        self.packed = _packed_parts(*self.version)
-
-    def packed_version(self, version: MembershipVersion) -> bytes:
-        """Return a membership version in RESP."""
-        if version != self.version:
-            self.version, self.packed = version, _packed_parts(*version)
-        return self.packed
 
 
 class RedisBus:
@@ -95,18 +55,11 @@ class RedisBus:
         self._sink = sink
         self._client = client
         self._keys = keys = Keys(settings.prefix)
-        self._metrics = metrics
         self._clock = clock
         self._probe_timeout = settings.probe_timeout
-        self._history = history = rooms.history
+        self._history = rooms.history
         self._state_ttl = round(rooms.state_ttl * 1000)
-        # Constant parts of ARGV 6 to 8 of publish_fast.lua.
-        history_ttl = round(history.ttl * 1000 * (1 + 1 / _RENEWALS))
-        self._limits = b"%d %d %d %d" % (self._state_ttl, history_ttl, history.repeat_keys, history.ttl * 1000)
-        self._history_kept = _packed_parts(history.size, 0)
-        self._history_renewed = _packed_parts(history.size, history_ttl)
-        self._renewal = history.ttl / _RENEWALS
-        self._templates: dict[str, _PublishTemplate] = {}
+        self._commands = PublishCommands(keys, rooms, clock)
         self._rooms: dict[bytes, str] = {}
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
@@ -136,14 +89,13 @@ class RedisBus:
 
     def publish(self, publication: Publication, done: Published) -> None:
         """Publish by one call of publish.lua."""
-        command = self._packed(publication)
-        self._client.send(command, partial(self._published, publication, done))
+        self._client.send(self._commands.write(publication), partial(self._published, publication, done))
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
         """Subscribe to the Redis channels of these rooms, and wait for the confirmation."""
         names = list(rooms)
         for room in names:
-            self._templates[room] = _PublishTemplate(self._head(room))
+            self._commands.add(room)
             self._rooms[self._keys.channel(room).encode("ascii")] = room
         try:
             await self._subscriber.subscribe([self._keys.channel(room) for room in names])
@@ -156,7 +108,7 @@ class RedisBus:
         """Unsubscribe from the Redis channels of these rooms, without waiting for the confirmation."""
         names = list(rooms)
         for room in names:
-            self._templates.pop(room, None)
+            self._commands.remove(room)
             self._rooms.pop(self._keys.channel(room).encode("ascii"), None)
         self._subscriber.unsubscribe([self._keys.channel(room) for room in names])
 
@@ -165,6 +117,7 @@ class RedisBus:
         keys, most = self._keys.of_room(room), self._history.replay_bytes
         events, last = list[RoomEvent](), after
         while True:
+            # The room goes on meanwhile, so each page comes with the id that is the newest by then.
             newest_id, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
             for _, (_, payload) in page:
                 self._decode(room, payload, events)
@@ -187,46 +140,14 @@ class RedisBus:
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [task for task in (self._prober, self._subscriber.task, self._client.task) if task is not None]
 
-    # Publishing. This is the hot path: each line of `_packed` and `_published` runs once per message.
-
-    def _head(self, room: str) -> bytes:
-        """Return the parts with which each publish command of a room begins: script, keys and Redis channel."""
-        # Packed as a command of its own, less the first line, which has the number of its parts.
-        packed = pack("EVALSHA", PUBLISH.sha, 5, *self._keys.of_room(room), self._keys.channel(room))
-        return packed[packed.index(b"\n") + 1 :]
-
-    def _packed(self, publication: Publication) -> bytes:
-        """Return the command, put together by hand: packing it argument by argument costs four times as much."""
-        command, seen, version = publication.command, publication.seen, publication.version
-        to, key = command.to, command.key if command.once else ""
-        text = b"%b %b\n%b\n%b" % (
-            publication.sender.encode("ascii"),
-            ",".join(to).encode("ascii"),
-            _json.encode(command.channel),
-            splice(command.envelope, publication.sender),
-        )
-        # A worker publishes to rooms without members as well, for which it keeps no template.
-        template = self._templates.get(publication.room) or _PublishTemplate(self._head(publication.room))
-        if to or key or command.after or seen.epoch != version.epoch:
-            packed_version = _NO_VERSION
-        else:
-            packed_version = template.packed_version(version)
-        seq = b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _packed_keys(key, command.after))
-        history = self._history_kept
-        now = self._clock()
-        if now >= template.renew_at:
-            template.renew_at = now + self._renewal
-            history = self._history_renewed
-        first = (_ARGUMENTS + len(to), template.head, len(text), text, packed_version)
-        return _COMMAND % (*first, len(seq), seq, history, len(rest), rest, _packed_parts(*to) if to else b"")
+    # Publishing: the hot path, where each line runs once per message.
 
     def _published(self, publication: Publication, done: Published, reply: Any) -> None:
+        # `type` and not `isinstance`, which is slower; the fast path replies with nothing but the id.
         if type(reply) is bytes:
-            # The reply of the fast path.
             done(Receipt(reply))
         elif is_noscript(reply):
-            self._client.resend(self._packed(publication), lambda reply: done(self._outcome(reply)))
+            self._client.resend(self._commands.write(publication), lambda reply: done(self._outcome(reply)))
         else:
             done(self._outcome(reply))
 
@@ -258,6 +179,8 @@ class RedisBus:
             if channel == self._probe_bytes:
                 self._heard = self._clock()
             elif payload is None:
+                # Collected, as the loss of a connection concerns all rooms, and one Gap with all of them costs members
+                # less than one for each. It must come ahead of the first event that follows.
                 missed.append(self._keys.room_of(channel))
             else:
                 if missed:
@@ -297,15 +220,6 @@ class RedisBus:
             log.warning("subscription deaf: own probe not heard for %.1f s; connecting again", self._clock() - last)
             self._rebuilt = self._clock()
             self._subscriber.rebuild()
-
-
-def _packed_keys(key: str, after: str) -> bytes:
-    """Return the last parts of ARGV 8 of publish_fast.lua: a message's own key, and the key it must come after."""
-    if not key and not after:
-        return b"0 "
-    encoded = key.encode()
-    # Keys are any text, so that only the length tells where the first one ends.
-    return b"%d %b%b" % (len(encoded), encoded, after.encode())
 
 
 def decode(room: str, payload: bytes) -> RoomEvent:

@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Argument, Dialer, Done, Pending, RedisConnection, RedisUnreachable, pack
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import ErrorReplies, is_noscript, meaning_of
@@ -15,9 +16,6 @@ from relay.backend.redis.scripts import ALL, Script
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 
 log = logging.getLogger("relay.backend.redis")
-
-_PROMPT = 1.0
-"""Seconds within which a reply must come for the time in it to be trusted."""
 
 
 def _nothing() -> None:
@@ -50,7 +48,6 @@ class RedisClient:
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
         self._connection: RedisConnection | None = None
         self._pending = Pending()
-        self._clock_offset: float | None = None
         # Commands that got NOSCRIPT, to be sent again once the scripts are loaded; None if no loading is under way.
         self._resending: deque[tuple[bytes, Done]] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +56,7 @@ class RedisClient:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self.clock = RedisClock(self._loop.time, self._timeout)
         self._task = asyncio.create_task(self._reconnector.run(), name="redis commands")
         return self
 
@@ -97,10 +95,13 @@ class RedisClient:
             self._connection.send(command)
             self._pending.add(deadline, done)
         elif len(self._waiting) < self._max_waiting:
+            # Also while scripts are loaded again: a command that was sent now would overtake those that got NOSCRIPT,
+            # and with them the order of a client's messages.
             self._waiting.append((deadline, command, done))
         else:
             done(Unavailable(f"Redis is away, and {self._max_waiting} requests of this worker wait for it already"))
             return
+        # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._check_deadlines)
 
@@ -124,7 +125,7 @@ class RedisClient:
         if self._resending is None:
             log.warning("Redis has forgotten the scripts (SCRIPT FLUSH?); loading them again")
             self._resending = deque()
-            deadline = self.time + self._timeout
+            deadline = self._loop.time() + self._timeout
             for script in ALL:
                 self._connection.send(pack("SCRIPT", "LOAD", script.source))
                 self._pending.add(deadline, self._loaded if script is ALL[-1] else ignore)
@@ -154,25 +155,6 @@ class RedisClient:
             future.set_result(reply)
         else:
             future.set_exception(error)
-
-    # The time in Redis.
-
-    @property
-    def time(self) -> float:
-        """Seconds, on the clock that `learn_time` and `deadline` refer to."""
-        return self._loop.time()
-
-    def learn_time(self, now: int, asked: float) -> None:
-        """Note that Redis's clock was at `now` (ms), in reply to a command sent at `asked` on this client's clock."""
-        answered = self.time
-        # A late reply says little about the time, but is better than nothing.
-        if self._clock_offset is None or answered - asked < _PROMPT:
-            self._clock_offset = now - answered * 1000
-
-    @property
-    def deadline(self) -> int:
-        """When a command sent now is given up, by Redis's clock (ms); 0 if that clock is not known."""
-        return 0 if self._clock_offset is None else round(self._clock_offset + (self.time + self._timeout) * 1000)
 
     # The connection.
 
@@ -209,7 +191,7 @@ class RedisClient:
     def _send_waiting(self, connection: RedisConnection, pending: Pending) -> None:
         """Send all that waited, with a whole timeout for each: a long wait is no sign that Redis is gone again."""
         waiting, self._waiting = self._waiting, deque()
-        deadline = self.time + self._timeout
+        deadline = self._loop.time() + self._timeout
         for _, command, done in waiting:
             connection.send(command)
             pending.add(deadline, done)
@@ -217,7 +199,7 @@ class RedisClient:
     def _loaded(self, _: Any) -> None:
         """The scripts are loaded again. All commands that got NOSCRIPT have been collected: they were sent before."""
         resending, self._resending = self._resending or deque(), None
-        deadline = self.time + self._timeout
+        deadline = self._loop.time() + self._timeout
         self._waiting.extendleft((deadline, command, done) for command, done in reversed(resending))
         if self._connection is not None:
             self._send_waiting(self._connection, self._pending)

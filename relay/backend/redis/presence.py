@@ -98,7 +98,7 @@ class RedisPresence:
             self._settings.roster if attempt.roster else 0,
             self._history,
             *attempt.seen,
-            self._client.deadline,
+            self._client.clock.deadline,
         )
         if not registered:
             self._registered.add(lease, room)
@@ -193,7 +193,7 @@ class RedisPresence:
             self._history,
             *entry.seen,
             str(entry.began),
-            self._client.deadline,
+            self._client.clock.deadline,
         )
 
     def _register(self, rooms: Sequence[str]) -> None:
@@ -310,7 +310,7 @@ class RedisLeases:
     async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
         duration = _ms(self._settings.duration)
         ttl = max(self._presence_ttl, 2 * duration)
-        asked = self._client.time
+        asked = self._client.clock.time
         try:
             lapsed, flat, now = await self._client.run(
                 HEARTBEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(begin)
@@ -318,8 +318,8 @@ class RedisLeases:
         except ScriptFailed:
             # A worker without a lease is of no use, so this counts as a refusal; renewing again does no harm.
             raise Unavailable(_NO_LEASE) from None
-        # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClient.deadline`.
-        self._client.learn_time(now, asked)
+        # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
+        self._client.clock.learn(now, asked)
         return lapsed, flat
 
 

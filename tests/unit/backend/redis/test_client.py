@@ -254,16 +254,3 @@ async def test_a_caller_that_was_cancelled_misses_nothing_and_disturbs_nobody(se
         await asyncio.sleep(0)
         call.cancel()
         assert await client.call("GET", 2) == b"OK"
-
-
-async def test_the_time_in_redis_is_learned_from_prompt_replies_only(server: ScriptedRedis, monkeypatch) -> None:
-    async with client_of(server, timeout=5) as client:
-        now = client.time
-        monkeypatch.setattr(type(client), "time", property(lambda self: now))
-        assert client.deadline == 0
-        client.learn_time(1_000_000, asked=now - 30)
-        assert client.deadline == 1_005_000
-        client.learn_time(2_000_000, asked=now - 30)
-        assert client.deadline == 1_005_000
-        client.learn_time(2_000_000, asked=now)
-        assert client.deadline == 2_005_000

@@ -1,0 +1,109 @@
+from typing import Any
+
+import hiredis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.publishing import PublishCommands
+from relay.backend.redis.scripts import PUBLISH
+from relay.backend.settings import HistorySettings, RoomSettings
+from relay.model.commands import Publish
+from relay.model.envelope import MembershipVersion, MessageId, Publication
+
+ROOMS = RoomSettings(state_ttl=60, history=HistorySettings(size=10, ttl=8, repeat_keys=3))
+KEYS = Keys("relay")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def commands(clock: Clock | None = None) -> PublishCommands:
+    return PublishCommands(KEYS, ROOMS, clock or Clock())
+
+
+def parsed(command: bytes) -> list[bytes]:
+    reader = hiredis.Reader()
+    reader.feed(command)
+    parts: list[bytes] = reader.gets()
+    assert reader.gets() is False
+    return parts
+
+
+def arguments(publication: Publication, writer: PublishCommands | None = None) -> list[bytes]:
+    """What follows the keys and the Redis channel."""
+    parts = parsed((writer or commands()).write(publication))
+    head = [b"EVALSHA", PUBLISH.sha.encode(), b"5", *map(str.encode, KEYS.of_room("room")), b"relay:{room}"]
+    assert parts[: len(head)] == head
+    return parts[len(head) :]
+
+
+def publication(command: Publish, **more: Any) -> Publication:
+    return Publication(command, "room", "peer", **more)
+
+
+VERSION, SEEN = MembershipVersion(9, 7), MessageId(7, 8)
+
+
+def test_a_plain_message_takes_the_fast_path() -> None:
+    got = arguments(publication(Publish(b'{"n":1}', channel="c"), generation=5, version=VERSION, seen=SEEN))
+    assert got == [
+        b'peer \n"c"\n{"n":1,"from":"peer","id":"',
+        b"9",
+        b"7",
+        b"8",
+        b"10",
+        b"10000",
+        b"5 7 60000 10000 3 8000 0 ",
+    ]
+
+
+def test_addressees_keys_and_another_epoch_take_the_slow_path() -> None:
+    for command, seen in (
+        (Publish(b"{}", to=("q",)), SEEN),
+        (Publish(b"{}", key="k"), SEEN),
+        (Publish(b"{}", after="k"), SEEN),
+        (Publish(b"{}"), MessageId(8, 1)),
+    ):
+        assert arguments(publication(command, version=VERSION, seen=seen))[1:3] == [b"0", b"0"]
+
+
+def test_a_key_that_is_only_a_mark_is_not_sent() -> None:
+    got = arguments(publication(Publish(b"{}", key="k", once=False), version=VERSION, seen=SEEN))
+    assert got[1:3] == [b"9", b"7"]
+    assert got[6].endswith(b" 0 ")
+
+
+@given(st.text(), st.text(), st.lists(st.sampled_from(["a", "b.c", "d-e"])), st.text())
+def test_any_keys_addressees_and_channel_arrive_as_they_are(key: str, after: str, to: list[str], channel: str) -> None:
+    got = arguments(publication(Publish(b"{}", tuple(to), channel, key, after=after)))
+    assert got[7:] == [peer.encode() for peer in to]
+    length, _, keys = got[6].split(b" ", 6)[6].partition(b" ")
+    assert keys[: int(length)].decode() == key
+    assert keys[int(length) :].decode() == after
+
+
+def test_the_ttl_of_the_history_is_renewed_four_times_while_it_runs() -> None:
+    clock = Clock()
+    writer = commands(clock)
+    writer.add("room")
+    renewed = []
+    for _ in range(16):
+        renewed.append(arguments(publication(Publish(b"{}")), writer)[5] != b"0")
+        clock.now += 0.5
+    assert renewed == [True, False, False, False] * 4
+    writer.remove("room")
+    writer.remove("room")
+    assert arguments(publication(Publish(b"{}")), writer)[5] == b"10000"
+
+
+def test_members_of_different_versions_alternate() -> None:
+    writer = commands()
+    writer.add("room")
+    for number in (9, 10, 9, 9):
+        version = MembershipVersion(number, 7)
+        assert arguments(publication(Publish(b"{}"), version=version, seen=SEEN), writer)[1] == b"%d" % number
