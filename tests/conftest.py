@@ -15,7 +15,7 @@ MakeRelay = Callable[..., Awaitable[Relay]]
 MakeFleet = Callable[..., Awaitable[list[Relay]]]
 MakeClient = Callable[..., Awaitable[Client]]
 
-# How long an example takes says more of the machine than of the code.
+# The time of one example depends more on the machine than on the code.
 settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relay")
 
@@ -42,7 +42,7 @@ def _is_below(path: Path, places: Iterable[str]) -> bool:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """The Redis that tests share; each works under a prefix of its own."""
+    """The Redis that the tests of one process share; each test uses its own key prefix."""
     server = RedisServer().start()
     yield server
     server.close()
@@ -55,7 +55,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """A Redis for one test, which may do to it what it likes."""
+    """A Redis for one test, which may kill, stop or flush it."""
     server = RedisServer().start()
     yield server
     server.close()
@@ -72,7 +72,7 @@ def prefix() -> str:
 
 @pytest.fixture
 async def start() -> AsyncIterator[MakeRelay]:
-    """Starts workers, and waits until they are ready."""
+    """Starts workers and waits until they are ready: `start(redis_url=..., **settings)`."""
     relays: list[Relay] = []
 
     async def start(*, ready: bool = True, **settings: Any) -> Relay:
@@ -85,9 +85,9 @@ async def start() -> AsyncIterator[MakeRelay]:
 
 
 class Ahead:
-    """Starts workers ahead: as soon as some are taken, the next of their kind, which start while a test has those.
+    """Starts fleets in advance: when a test takes one, the next with the same settings starts in the background.
 
-    Each lot is a fleet of its own over the shared Redis.
+    Each fleet has its own key prefix in the shared Redis.
     """
 
     _KINDS = 2
@@ -120,7 +120,7 @@ class Ahead:
 
 @pytest.fixture(scope="session")
 def ahead(redis_url: str) -> Iterator[Ahead]:
-    """Workers that have started already, mostly."""
+    """Fleets that have been started in advance."""
     ahead = Ahead(redis_url)
     yield ahead
     ahead.close()
@@ -128,7 +128,7 @@ def ahead(redis_url: str) -> Iterator[Ahead]:
 
 @pytest.fixture
 async def fleet_of(ahead: Ahead) -> AsyncIterator[MakeFleet]:
-    """Some workers over one Redis, for tests that name neither: `fleet_of(2, **settings)`."""
+    """Workers over one Redis, for tests that need no special one: `fleet_of(2, **settings)`."""
     relays: list[Relay] = []
 
     async def fleet_of(number: int, **settings: Any) -> list[Relay]:
@@ -157,6 +157,6 @@ async def enter() -> AsyncIterator[MakeClient]:
 
 @pytest.fixture
 async def pair(fleet_of: MakeFleet) -> tuple[Relay, Relay]:
-    """Two workers over one Redis, with quick timings."""
+    """Two workers over one Redis, with short timings."""
     first, second = await fleet_of(2)
     return first, second

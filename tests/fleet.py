@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.ports import free_port, release_port
 
-# One line per request would bury what a failed test has to say.
+# One line for each request would hide the output that explains a failed test.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 Json = dict[str, Any]
@@ -37,11 +37,11 @@ QUICK = {
     "publish_timeout": 1.0,
     "drain_timeout": 3.0,
 }
-"""Timings with which a fault shows, and is mended, in a second or two."""
+"""Short timings: workers notice a fault and recover from it in a second or two."""
 
 
 def require(command: str) -> str:
-    """The path of a program; without it the test is skipped, and in CI it fails."""
+    """The path of a program. If it is missing, the test is skipped, or fails under CI."""
     path = shutil.which(command)
     if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{command} is not installed; `make test` installs it")
@@ -49,7 +49,7 @@ def require(command: str) -> str:
 
 
 async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
-    """Wait until a condition holds, looking often; returns what it returned."""
+    """Check a condition every 20 ms until it holds; return its result."""
     async with asyncio.timeout(timeout):
         while True:
             result = condition()
@@ -61,7 +61,7 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
 
 
 class RedisServer:
-    """A redis-server of its own. What a `persistent` one has acknowledged outlives its process, unless `forget`."""
+    """A redis-server process. A `persistent` one keeps its data when it is killed and started again."""
 
     def __init__(self, *, persistent: bool = False) -> None:
         self._persistent = persistent
@@ -81,7 +81,7 @@ class RedisServer:
                 with self.client as client:
                     if client.ping():
                         return self
-            except redis.ConnectionError:  # also while it loads
+            except redis.ConnectionError:  # raised while it loads its data, too
                 assert time.monotonic() < deadline, "redis-server does not answer"
                 time.sleep(0.02)
 
@@ -104,7 +104,7 @@ class RedisServer:
         self._process.wait()
 
     def forget(self) -> None:
-        """Lose all data; to be called while it does not run."""
+        """Delete all data; call it only while the process does not run."""
         shutil.rmtree(self._directory)
         Path(self._directory).mkdir()
 
@@ -117,7 +117,7 @@ class RedisServer:
 
 
 class Relay:
-    """`relay serve` in a process of its own; what it logs is shown when a test fails. `server` is "own" or "other"."""
+    """`relay serve` in a process. pytest shows its log when a test fails. `server` is "own" or "other" (hypercorn)."""
 
     def __init__(self, *, server: str = "own", environment: dict[str, str] | None = None, **settings: Any) -> None:
         self.port = int(settings.pop("port", 0)) or free_port()
@@ -147,7 +147,7 @@ class Relay:
             return await client.get(self.http + path, **options)
 
     async def healthy(self, status: int = 200) -> bool:
-        """Whether `/health` answers with this status."""
+        """Whether `/health` returns this status."""
         assert self.process.poll() is None, f"the worker has exited: {self.logged}"
         with contextlib.suppress(httpx.TransportError):
             return (await self.get("/health")).status_code == status
@@ -158,7 +158,7 @@ class Relay:
         return self
 
     async def metric(self, name: str, **labels: str) -> float:
-        """One sample of `/metrics`; 0 when it is not there."""
+        """One sample of `/metrics`; 0 if there is none of this name."""
         inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
         sample = re.escape(f"{name}{{{inner}}}" if inner else name)
         found = re.search(rf"^{sample} (\S+)$", (await self.get("/metrics")).text, re.MULTILINE)
@@ -169,7 +169,7 @@ class Relay:
         return self.log.read_text(errors="replace")
 
     async def terminate(self) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM, wait, and return the exit status."""
         self.process.terminate()
         return await asyncio.to_thread(self.process.wait, 20)
 
@@ -187,7 +187,7 @@ class Relay:
 
 
 class Client:
-    """A WebSocket client that keeps what it was told until somebody asks for it."""
+    """A WebSocket client of the native protocol that reads frames only when a test asks for them."""
 
     def __init__(self, socket_: ClientConnection) -> None:
         self.socket = socket_
@@ -196,7 +196,7 @@ class Client:
 
     @classmethod
     async def open(cls, url: str, *, resume: str = "", welcome: bool = True, **options: Any) -> Self:
-        """Connect; with `welcome`, the first frame is taken as that."""
+        """Connect. With `welcome`, read the first frame and keep it as the welcome."""
         protocols = ["relay.v1", f"resume.{resume}"] if resume else None
         socket_ = await connect(
             url, subprotocols=protocols, compression=None, max_size=2**24, ping_interval=None, proxy=None, **options
@@ -221,7 +221,7 @@ class Client:
         return event
 
     async def until(self, condition: Callable[[Json], Any], timeout: float = 10) -> list[Json]:
-        """Frames up to and with the first that satisfies the condition."""
+        """Read frames until one satisfies the condition; return all of them, that one included."""
         events = []
         async with asyncio.timeout(timeout):
             while True:
@@ -230,18 +230,18 @@ class Client:
                     return events
 
     async def ask(self, command: Json) -> Json:
-        """Send a command or an envelope, under a key of its own unless it has one, and return the answer."""
+        """Send a command or an envelope with a new key, unless it has one, and return the answer with this key."""
         command = {"key": f"asked-{next(self._numbers)}"} | command
         await self.send(command)
         return (await self.until(lambda event: event.get("key") == command["key"]))[-1]
 
     async def all_up_to_now(self) -> list[Json]:
-        """Every frame that was on its way: a ping's answer comes after them."""
+        """All frames that were already on their way: the answer to a ping comes after them."""
         await self.send({"type": "ping", "key": "fence"})
         return (await self.until(lambda event: event.get("key") == "fence"))[:-1]
 
     async def closed(self, timeout: float = 10) -> int:
-        """Read to the end, and return the close code; 1006 when there was none."""
+        """Read to the end and return the close code; 1006 if the server sent none."""
         async with asyncio.timeout(timeout):
             while True:
                 try:
@@ -250,7 +250,7 @@ class Client:
                     return closed.rcvd.code if closed.rcvd else 1006
 
     def lose(self) -> None:
-        """Go without a word."""
+        """Abort the connection without a close frame."""
         self.socket.transport.abort()
 
     async def close(self, code: int = 1000) -> None:
@@ -258,7 +258,7 @@ class Client:
 
 
 class Proxy:
-    """A TCP proxy before Redis that can be told to go deaf, to hang up, and to let nobody in."""
+    """A TCP proxy in front of Redis that drops subscribed data, ends connections or refuses new ones on demand."""
 
     def __init__(self, target_port: int) -> None:
         self._target = target_port
@@ -284,7 +284,7 @@ class Proxy:
         return f"redis://127.0.0.1:{self.port}"
 
     def cut(self, *, subscriptions_only: bool = False) -> None:
-        """Hang up on those who are connected now."""
+        """Abort all current connections, or only those that have subscribed."""
         for pair in list(self._pairs):
             if pair.subscribed or not subscriptions_only:
                 pair.cut()
@@ -308,7 +308,7 @@ class Proxy:
 
 
 class Pair:
-    """One connection through the proxy."""
+    """One connection through the proxy, with its two sides."""
 
     def __init__(self, proxy: Proxy, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
         self._proxy = proxy

@@ -1,4 +1,4 @@
-"""A worker under another ASGI server than its own, for what must not depend on it: `python -m tests.other_server PORT`.
+"""A worker under hypercorn, for behaviour that must not depend on the server: `python -m tests.other_server PORT`.
 
 Settings come from the environment, as with `relay serve`.
 """

@@ -1,6 +1,6 @@
-"""One Chromium, two workers over one Redis, and a site for test pages, shared by all tests in here.
+"""One Chromium, two workers over one Redis, and a web server for test pages, shared by all tests in this folder.
 
-They live as long as the session, so every test of this folder runs in the session's event loop.
+They exist for the whole session, so every test of this folder runs in the session's event loop.
 """
 
 import asyncio
@@ -37,43 +37,43 @@ FLAGS = [
 ALONE = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost", "--no-proxy-server"]
 
 PATIENT = {"reconnect_grace": 15, "worker_lease": 10, "probe_timeout": 3, "publish_timeout": 5}
-"""As by default: browsers come back more slowly than other clients, and leave workers little of the machine."""
+"""Timings as by default: browsers reconnect more slowly than other clients and leave little CPU time to workers."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nobody wants to know."""
+        """Log nothing."""
 
 
-_STAGE = 2
-"""So many scenes at a time."""
+_AT_A_TIME = 2
+"""Scenes that run at the same time."""
 
 
 @dataclass
 class Tab:
-    """A page in a context of its own, as of another person, and what went wrong in it."""
+    """A page in its own browser context, like that of another user, with its errors and requests."""
 
     page: Page
     context: BrowserContext
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     frames: list[str] = field(default_factory=list)
-    """What came over WebSockets."""
+    """Frames received over WebSockets."""
 
     async def until(self, expression: str, argument: Any = None, timeout: float = 30) -> Any:
-        """Wait until an expression of the page is true; returns its value."""
-        # Not playwright's own way to wait, which a strict Content-Security-Policy forbids.
+        """Wait until a JavaScript expression is true in the page; return its value."""
+        # playwright's own wait_for_function does not work under a strict Content-Security-Policy.
         try:
             return await eventually(lambda: self.page.evaluate(expression, argument), timeout)
         except TimeoutError:
-            told = f"; errors: {self.errors}" if self.errors else ""
-            raise AssertionError(f"{self.page.url}: not in {timeout} s: {expression} ({argument}){told}") from None
+            errors = f"; errors: {self.errors}" if self.errors else ""
+            raise AssertionError(f"{self.page.url}: not in {timeout} s: {expression} ({argument}){errors}") from None
 
     async def run(self, expression: str, argument: Any = None) -> Any:
         return await self.page.evaluate(expression, argument)
 
     async def get(self, url: str) -> Any:
-        """What the page gets when it asks for some JSON."""
+        """The JSON that the page gets from a URL."""
         return await self.run("url => fetch(url).then((answer) => answer.json())", url)
 
 
@@ -83,7 +83,7 @@ Scene = Callable[[OpenTab, str, tuple[Relay, Relay]], Coroutine[Any, Any, None]]
 
 @pytest.fixture(scope="session")
 def packages() -> Path:
-    """The folder of what npm installed."""
+    """The folder of the packages that npm installed."""
     if not (HERE / "node_modules" / "datachannel").is_dir():
         reason = "the node packages are not installed; `make test` installs them"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
@@ -103,14 +103,14 @@ def serving(directory: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def site(packages: Path) -> Iterator[str]:
-    """Where this folder is served: test pages, and the libraries they load."""
+    """The URL under which this folder is served: test pages, and the libraries that they load."""
     with serving(HERE) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def tests_site(packages: Path) -> Iterator[str]:
-    """Where the pages are served together with the clients that the conformance tests have."""
+    """The URL under which all of `tests/` is served: the pages, and the clients of the conformance tests."""
     require_packages("socket.io-client-4", "engine.io-client")
     with serving(HERE.parent) as url:
         yield url
@@ -153,8 +153,8 @@ async def open_tab(browser: Browser) -> AsyncIterator[OpenTab]:
 async def begun(
     request: pytest.FixtureRequest, browser: Browser, site: str, fleet: tuple[Relay, Relay]
 ) -> AsyncIterator[dict[Scene, asyncio.Task[None]]]:
-    """The scenes that this module is asked for, a few at a time: most of it is the libraries' own waiting."""
-    stage = asyncio.Semaphore(_STAGE)
+    """The selected scenes of this module as tasks, a few at a time: the libraries mostly wait."""
+    stage = asyncio.Semaphore(_AT_A_TIME)
 
     async def play(scene: Scene) -> None:
         async with stage, tabs_of(browser) as open_tab:
@@ -171,9 +171,9 @@ async def begun(
 
 @asynccontextmanager
 async def tabs_of(browser: Browser) -> AsyncIterator[OpenTab]:
-    """Opens pages: `open_tab(url)`; with `strict`, no error may show in its console by the end of the test.
+    """Opens pages: `open_tab(url)`. With `strict`, an error in the page's console fails the test at its end.
 
-    `relay` is what the page finds as `window.RELAY`; not in its address, from which libraries make channel names.
+    The page finds `relay` as `window.RELAY`. It is not part of the address, from which libraries make channel names.
     """
     tabs: list[tuple[Tab, bool]] = []
 

@@ -1,4 +1,4 @@
-"""Those of the clients' own test cases that need a page, in Chromium; see `tests/conformance/test_client_cases.py`."""
+"""The clients' own test cases that need a page, in Chromium; tests/conformance/test_client_cases.py has the others."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest.fixture
 def small() -> Iterator[Relay]:
-    """A relay whose limits are soon reached."""
+    """A relay with low limits."""
     relay = Relay(max_message=256, reconnect_grace=5)
     yield relay
     relay.close()

@@ -1,4 +1,4 @@
-"""Members who talk over relay.js in real pages, while something breaks: all they said is heard once and in order."""
+"""Members send over relay.js in real pages while something fails: every message arrives once and in order."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 
 class Fleet:
-    """Two workers over a Redis of their own, all of which may be killed and started again."""
+    """Two workers and a Redis for this module, all of which a test may kill and start again."""
 
     def __init__(self) -> None:
         self.redis = RedisServer(persistent=True).start()
@@ -33,11 +33,11 @@ class Fleet:
             await relay.ready()
 
     def urls(self, first: int) -> list[str]:
-        """Where the workers are, one of them first."""
+        """The addresses of the workers, beginning with the one of this index."""
         return [self.relays[(first + number) % 2].ws for number in range(2)]
 
     async def replace(self, index: int) -> None:
-        """Start a worker again where one was killed."""
+        """Start a worker again on the port of one that was killed."""
         port = self.relays[index].port
         self.relays[index].close()
         self.relays[index] = await self._relay(port).ready()
@@ -59,11 +59,11 @@ async def fleet() -> AsyncIterator[Fleet]:
 
 
 async def gather_members(open_tab: OpenTab, site: str, urls: Sequence[list[str]]) -> dict[str, Tab]:
-    """Three pages in a room, each with the workers in an order of its own."""
+    """Open three pages in a room, each with the workers in a different order."""
     room = f"fault-{next(_numbers)}"
     tabs = {}
     for name, places in zip(_NAMES, urls, strict=True):
-        # Browsers note every connection that fails; that is what happens here.
+        # Browsers log every connection that fails, and here they are meant to fail.
         tabs[name] = await open_tab(f"{site}/pages/talk.html", relay=places, strict=False)
         await tabs[name].run("([room, name]) => come(room, name)", [room, name])
     for tab in tabs.values():
@@ -90,7 +90,7 @@ async def count(tabs: dict[str, Tab], fault: Callable[[], Awaitable[None]], *, s
                 await tab.until("([who, many]) => heard[who].length >= many", [other, said[other]])
                 assert await tab.run("who => heard[who]", other) == list(range(said[other]))
         assert await tab.run("room.duplicates") == 0
-        # Nobody was told of a loss, and nobody seemed to leave.
+        # No page got an event about a loss or about a member that left.
         assert not [event for event in await tab.run("told") if event[0] in {"leave", "error", "close"}]
 
 
@@ -108,7 +108,7 @@ async def test_worker_killed_in_the_middle_of_a_call(open_tab: OpenTab, site: st
             await tab.until("told.some(([type, recovered]) => type === 'resumed' && recovered)")
 
     await count(tabs, kill)
-    # The call went on, and somebody who joins it over the other worker is seen.
+    # The call went on, and a member that joins it over the other worker is shown.
     shown = await ann.run("frames('ben')")
     await cem.run("call()")
     await ann.until("shown => frames('ben') > shown + 5", shown)
@@ -122,7 +122,7 @@ async def test_redis_restarted(open_tab: OpenTab, site: str, fleet: Fleet) -> No
 
     async def restart() -> None:
         await asyncio.to_thread(fleet.redis.kill)
-        await asyncio.sleep(0.5)  # how long it is gone is the fault
+        await asyncio.sleep(0.5)  # the fault is the time without a connection
         await asyncio.to_thread(fleet.redis.start)
 
     await count(tabs, restart)
@@ -153,7 +153,7 @@ async def test_offline_for_five_seconds_and_another_tab_frozen(open_tab: OpenTab
         session = await tabs["ben"].context.new_cdp_session(tabs["ben"].page)
 
         async def freeze() -> None:
-            # A page that is seen cannot be frozen by its life cycle; this stops all that runs in it just the same.
+            # A visible page cannot be frozen by its life cycle state; this stops its scripts in the same way.
             paused = asyncio.get_running_loop().create_future()
             session.once("Debugger.paused", lambda event: paused.set_result(event))
             await session.send("Debugger.enable")

@@ -1,6 +1,6 @@
-"""Libraries unmodified from npm, in pages on different workers: with the seed's own code, and with relay.js.
+"""Unmodified libraries from npm in pages on different workers: over plain WebSockets, and over relay.js.
 
-Last, the seed's "Room Presence Detection": the first visitor opens, the second connects, and never do both open.
+The last ones detect presence: the first visitor opens a session, the second connects, and never do both open.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 Fleet = tuple[Relay, Relay]
 
 PATHS = ("/", "/rooms/library")
-"""The default room, and one of its own."""
+"""The default room, and a named one."""
 
 ARRIVE = """async ([library, path]) => {
   const { Relay } = await import(`${window.RELAY.replace(/^ws/, 'http')}/relay.mjs`);

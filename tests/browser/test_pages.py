@@ -1,4 +1,4 @@
-"""The page at / and the demo, as people meet them: by mouse, by keyboard, on a phone, and with bad intentions."""
+"""The page at / and the demo: by mouse, by keyboard, on a phone, and under attack."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ EVIL = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
 
 
 async def violations(tab: Tab, packages: Path) -> list[tuple[str, list[str]]]:
-    """What axe-core has against a page, all of its rules asked."""
+    """The violations that axe-core finds in a page with all of its rules."""
     await tab.run((packages / "axe-core" / "axe.min.js").read_text())
     found: list[dict[str, Any]] = await tab.run("axe.run().then(({ violations }) => violations)")
     return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
@@ -40,12 +40,12 @@ async def say(tab: Tab, text: str) -> None:
 
 
 async def chat(tab: Tab, line: str) -> None:
-    """Wait until a line of the chat is there."""
+    """Wait until the chat shows a line."""
     await tab.until("line => [...document.querySelectorAll('#chat li')].some((one) => one.textContent === line)", line)
 
 
 def alone(tab: Tab, relay: Relay) -> None:
-    """Nothing was asked of anybody else."""
+    """Check that the page has requested nothing from another server."""
     assert {url.split("/")[2] for url in tab.requests} == {f"127.0.0.1:{relay.port}"}
 
 
@@ -102,7 +102,7 @@ async def test_the_demo_two_people_meet_call_and_come_back(open_tab: OpenTab, fl
     await bob.page.click("#leave")
     await ada.until(f"{people} === 'Ada (you)' && {log}.includes('Bob left')")
     await ada.until("document.querySelectorAll('video').length === 1")
-    # Until the page of who left has loaded again.
+    # Wait until the page of the member that left has loaded again.
     await bob.until("!document.getElementById('enter').hidden")
 
 
@@ -121,7 +121,7 @@ async def test_what_others_say_stays_text(open_tab: OpenTab, fleet: Fleet) -> No
     assert await tab.page.input_value("#room") == EVIL
     await tab.page.fill("#name", EVIL)
     await tab.page.press("#name", "Enter")
-    # The browser does not let such a name through, and nor does the relay.
+    # Neither the browser nor the relay accepts such a name.
     assert await tab.run("document.getElementById('inside').hidden")
     await tab.run("document.getElementById('enter-form').noValidate = true")
     await tab.page.press("#name", "Enter")

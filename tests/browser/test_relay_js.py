@@ -28,7 +28,7 @@ async def test_one_connection_carries_several_rooms(open_tab: OpenTab, site: str
     assert await b.run("[second.first, second.members.sort()]") == [False, ["ann", "ben"]]
     await a.run("second.send({ deep: ['\\u2603'] }, { to: 'ben' })")
     assert await b.until("whispers[0]") == ["ann", {"deep": ["\u2603"]}]
-    # The connection's own room is left; the other one stays, and comes back with what was said meanwhile.
+    # The client leaves the first room of the connection; it resumes the other one, with the messages that it missed.
     await b.run("room.leave()")
     await b.run("relay.drop()")
     await a.run("second.send('while you were away')")
@@ -99,5 +99,5 @@ async def test_a_script_and_a_module_are_the_same(open_tab: OpenTab, site: str, 
     assert names == ["Mesh", "Relay", "RelayError", "RelayEvent", "Room", "default"]
     for name in ("Room", "Mesh", "RelayError", "RelayEvent"):
         assert await tab.run(f"typeof Relay.{name}") == "function"
-    # Nothing else is known to the page.
+    # The page has no other global names.
     assert await tab.run("typeof Outbox + typeof Link + typeof randomText") == "undefined" * 3

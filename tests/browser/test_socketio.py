@@ -1,4 +1,4 @@
-"""Socket.IO clients in Chromium, from another origin than the relay's, and the seed's libraries over them."""
+"""Socket.IO clients in Chromium, from another origin than the relay's, and WebRTC libraries over them."""
 
 import asyncio
 from contextlib import closing
@@ -24,7 +24,7 @@ async def visit(open_tab: OpenTab, site: str, relay: Relay, version: str, transp
 
 
 async def test_the_libraries_over_each_version(open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay]) -> None:
-    # All at once, as most of the time is the libraries' own waiting.
+    # All at the same time: the libraries mostly wait.
     await asyncio.gather(
         *[
             _talk(open_tab, tests_site, fleet, version, transports, library)

@@ -1,4 +1,4 @@
-"""relay.d.ts says what relay.js is, to TypeScript's satisfaction."""
+"""relay.d.ts declares what relay.js has, and TypeScript accepts it."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fault after fault, many times, and the count of what was lost: `make chaos`."""
+"""Cause every fault many times and count the messages that were lost: `make chaos`."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Three workers, a Redis that keeps its data, a network that breaks where it is told to, and rooms full of clients."""
+"""Three workers, a Redis that keeps its data, networks that can be made to fail, and rooms full of clients."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -25,7 +25,7 @@ LONGER = max(SETTINGS["worker_lease"], SETTINGS["reconnect_grace"])
 
 @dataclass
 class Post:
-    """One worker, the network between it and Redis, and the one between its clients and it."""
+    """One worker, the network between it and Redis, and the network between its clients and it."""
 
     back: Network
     front: Network
@@ -33,7 +33,7 @@ class Post:
     environment: dict[str, str] = field(default_factory=dict)
 
     async def start(self) -> None:
-        """Start the worker again, on the port it had."""
+        """Start the worker again on the same port."""
         self.relay.close()
         port = self.relay.port
         self.relay = Relay(
@@ -43,7 +43,7 @@ class Post:
 
 
 class Arena(Crowd):
-    """The field: `posts`, `redis`, and the crowd; `homes` are the workers that members came to first."""
+    """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
@@ -53,20 +53,20 @@ class Arena(Crowd):
 
     @property
     def post(self) -> Post:
-        """One of the workers, at random."""
+        """A worker, chosen at random."""
         return self.draw.choice(self.posts)
 
     def url(self, post: Post) -> str:
-        """Where clients reach a worker."""
+        """The address of a worker for clients."""
         return f"ws://127.0.0.1:{post.front.port}"
 
     @property
     def addresses(self) -> Sequence[str]:
-        """See `Crowd`."""
+        """The addresses of all workers, each behind a network of its own."""
         return [self.url(post) for post in self.posts]
 
     async def disagreeing_lists(self, rooms: Iterable[str]) -> list[str]:
-        """See `Crowd`."""
+        """Ask every worker over HTTP, not through the network that fails."""
         wrong = []
         for room, post in itertools.product(rooms, self.posts):
             answer = (await post.relay.get(f"/rooms/{room}")).json()
@@ -78,7 +78,7 @@ class Arena(Crowd):
 
 @asynccontextmanager
 async def arena(*, seed: int, rooms: int, fake_time: dict[str, str] | None = None) -> AsyncIterator[Arena]:
-    """Everything running, everybody in; the last worker runs with `fake_time` in its environment."""
+    """An arena with all members joined; the last worker runs with `fake_time` in its environment."""
     field_ = Arena(seed)
     async with AsyncExitStack() as stack:
         stack.callback(field_.redis.close)

@@ -1,4 +1,4 @@
-"""Rooms full of clients who talk, whatever they are served by, and the count of what they say and hear."""
+"""Rooms full of clients that send messages, and the count of what they send and receive; independent of the servers."""
 
 import asyncio
 import contextlib
@@ -15,21 +15,21 @@ from tests.chaos.ledger import Ledger, Verdict
 from tests.fleet import eventually
 
 MEMBERS = 3
-"""Of each room."""
+"""Members of each room."""
 CLIENT = Options(ping_interval=1.0, ping_timeout=1.0, close_timeout=1.0, connect_timeout=15)
 SHOWN = 5.0
-"""Seconds within which a fault has to show an effect."""
+"""Seconds within which the effect of a fault must be visible."""
 SETTLED = 20.0
-"""Seconds after which whatever is still missing is lost, and a sender gives up."""
+"""Seconds after which a missing message counts as lost, and a sender gives up."""
 
 
 class Crowd(ABC):
-    """`members` by room and name, and the `ledger` of what they say and hear.
+    """`members` by room and name, and the `ledger` of what they send and receive.
 
-    `expected` is who is in each room in truth; `false_leaves` are those that members were told of while who was said to
-    have left was expected. `unproven` are effects that a fault should have had and did not show: then it did not
-    strike, and proves nothing. `ended` is when a fault did no more harm, whatever was still to be seen of it then;
-    `excused` are those who may be told of a loss.
+    `expected` holds the members that each room really has. `false_leaves` are leave events about members still
+    expected. `unproven` are effects that a fault should have had but did not show: then the round proves nothing.
+    `ended` is the time when a fault stopped doing harm, even if its effects were visible for longer. `excused` are the
+    members that may be told of a loss.
     """
 
     def __init__(self, seed: int) -> None:
@@ -51,14 +51,14 @@ class Crowd(ABC):
     @property
     @abstractmethod
     def addresses(self) -> Sequence[str]:
-        """Where clients find a relay."""
+        """The addresses of relays for clients."""
 
     @abstractmethod
     async def disagreeing_lists(self, rooms: Iterable[str]) -> list[str]:
-        """Workers who list others than are in these rooms, or somebody as held."""
+        """The workers whose lists of these rooms differ from `expected`, or show a member as held."""
 
     async def fill(self, stack: AsyncExitStack, rooms: int, name: str = "room") -> None:
-        """Let members in, one after the other; each begins with another address."""
+        """Let members join one after the other, each beginning with another address."""
         names = {f"{name}{number}": [f"p{member}" for member in range(MEMBERS)] for number in range(rooms)}
         self.ledger = Ledger({room: iter(peers) for room, peers in names.items()})
         for (room, peers), turn in zip(names.items(), itertools.count()):
@@ -71,11 +71,11 @@ class Crowd(ABC):
         await eventually(lambda: not self.disagreements())
 
     def talk(self, rate: float) -> None:
-        """Let members say so many messages a second, all together, until `hush`."""
+        """Let members send this many messages a second, all together, until `hush`."""
         self._talking = asyncio.create_task(self._talk(1 / rate))
 
     async def hush(self) -> None:
-        """Say nothing more, and wait until all that was said has arrived, or is lost."""
+        """Stop sending, and wait until every message has arrived or counts as lost."""
         assert self._talking is not None
         self._talking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -96,7 +96,7 @@ class Crowd(ABC):
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     def say(self, room: str, member: str, size: int = 200) -> None:
-        """Let one member say one thing."""
+        """Let one member send one message."""
         task = asyncio.create_task(self._say(room, member, next(self._numbers), size))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
@@ -118,7 +118,7 @@ class Crowd(ABC):
         except TimeoutError:
             self.unproven.append(effect)
 
-    # Who is there, and what they hear.
+    # Members, and the events that they receive.
 
     def enter(self, place: tuple[str, str], room: Room) -> None:
         """Somebody is in a room from now on, and follows it."""

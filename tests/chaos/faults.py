@@ -1,6 +1,6 @@
-"""Every fault, from its beginning to its end; what happens in between is for the ledger to say.
+"""Every fault, from its beginning to its end; the ledger judges what happens meanwhile.
 
-A fault that changes nothing proves nothing: each shows an effect of its own, where it is not plain that it has one.
+A fault without an effect proves nothing. So each waits for an effect of its own, unless the effect is certain.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ _SLOW = 5000
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` says when the fault is `over`, and returns when its effect was seen.
+    """`strike` calls `over` when the fault ends, and returns when its effect was visible.
 
-    Where Redis `forgets`, or a client does not read, not everything can be had back; then those it concerns, who are
-    `excused`, are to be told.
+    If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
+    and are `excused` for that.
     """
 
     name: str
@@ -38,7 +38,7 @@ async def _wait(arena: Arena, span: tuple[float, float]) -> None:
 
 
 async def _counted(post: Post, name: str, **labels: str) -> bool:
-    """Whether a worker, which began at nothing, has counted any of these."""
+    """Whether a counter of this worker, which starts at zero, has grown."""
     return await post.relay.metric(name, **labels) > 0
 
 
@@ -47,7 +47,7 @@ async def _touched(arena: Arena, network: Network) -> None:
 
 
 async def kill_worker(arena: Arena) -> None:
-    """kill -9, and another worker in its place a while later."""
+    """kill -9 of a worker, and another one on its port a while later."""
     post = arena.post
     post.relay.signal(signal.SIGKILL)
     arena.over()
@@ -59,7 +59,7 @@ async def rolling_restart(arena: Arena) -> None:
     """SIGTERM to one worker after the other."""
     for post in arena.posts:
         if status := await post.relay.terminate():
-            arena.unproven.append(f"a worker that was told to end did so with {status}")
+            arena.unproven.append(f"a worker ended after SIGTERM with status {status}")
         arena.over()
         await post.start()
 
@@ -75,7 +75,7 @@ async def pause_worker(arena: Arena) -> None:
 
 
 async def restart_redis(arena: Arena) -> None:
-    """kill -9 of Redis, which comes back with its data."""
+    """kill -9 of Redis, which starts again with its data."""
     arena.redis.kill()
     await _wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
@@ -83,7 +83,7 @@ async def restart_redis(arena: Arena) -> None:
 
 
 async def empty_redis(arena: Arena) -> None:
-    """kill -9 of Redis, which comes back with nothing."""
+    """kill -9 of Redis, which starts again empty."""
     arena.redis.kill()
     arena.redis.forget()
     arena.excused |= arena.members.keys()
@@ -196,7 +196,7 @@ async def _speak_past(
         for _ in range(times):
             arena.say(room, member, size)
     others = _elsewhere(arena, struck)
-    # `since` leaves out what was on its way before.
+    # `since` leaves out events that were on their way before.
     await arena.show("others waited for those who did not read", lambda: arena.ledger.everybody_heard(others, began))
 
 
@@ -204,8 +204,8 @@ async def stuck_readers(arena: Arena) -> None:
     """The clients of one worker stop reading while much is said to them, and read on later."""
     post = arena.post
     room, speaker = arena.draw.choice(sorted(_elsewhere(arena, post)))
-    # Members who hear nothing come back after two seconds, and the relay waits no longer for them to read. This one
-    # does not: however busy the machine, it is there when more is said than systems keep between sockets by themselves.
+    # Members that receive nothing reconnect after two seconds, and the relay stops waiting for their old connection.
+    # This client does not reconnect: even on a busy machine it stays until more is sent than socket buffers can hold.
     asleep = await Client.open(f"{arena.url(post)}/rooms/{room}?peer=asleep")
     post.front.blacken(later=False)
     arena.excused |= {place for place, home in arena.homes.items() if home is post}

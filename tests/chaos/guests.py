@@ -1,4 +1,4 @@
-"""Members who come and go while a fault lasts, and say nothing: what the others see of them has to come true."""
+"""Silent members that join and leave during a fault: the others must see each join and leave in the end."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from relay.client import Closed, Room, join
 from tests.chaos.crowd import CLIENT, Crowd
 
 _SPAN = 1.0
-"""Seconds from the beginning of a fault within which guests come and go."""
+"""Seconds from the beginning of a fault within which guests join and leave."""
 
 
 @dataclass
 class Guest:
-    """One of them, under a name that nobody else in the room has."""
+    """One guest, with a name that is unique in its room."""
 
     place: tuple[str, str]
     room: Room
@@ -25,9 +25,9 @@ class Guest:
 
 
 class Guests:
-    """A third of them says goodbye, a third is lost without a word and for good, a third comes.
+    """A third of the guests leaves, a third loses its connection for good, a third joins.
 
-    Who goes is no longer expected from the moment it turns to go; who comes, once it was let in.
+    A guest is no longer expected from the moment it starts to leave, and expected as soon as it has joined.
     """
 
     def __init__(self, field: Crowd, number: int) -> None:
@@ -39,7 +39,7 @@ class Guests:
             for turn, name in enumerate(rooms)
         ]
         self.gone = 0.0
-        """When the last of them was to go or to come."""
+        """The time at which the last guest was due."""
         self._acting: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
 
@@ -50,7 +50,7 @@ class Guests:
 
     @property
     def rooms(self) -> list[str]:
-        """Where they come and go."""
+        """The rooms of all guests."""
         return [guest.place[0] for guest in self._guests]
 
     async def __aenter__(self) -> Self:
@@ -66,12 +66,12 @@ class Guests:
         await self._stack.aclose()
 
     def go(self) -> None:
-        """Let them begin."""
+        """Start the joins and leaves."""
         self.gone = asyncio.get_running_loop().time() + max(guest.at for guest in self._guests)
         self._acting = {asyncio.create_task(self._act(guest)) for guest in self._guests}
 
     def unfinished(self) -> list[str]:
-        """Who is still about to go, or is not let in."""
+        """The guests that have not left or joined yet."""
         return [
             f"{guest.place} is {'absent' if guest.act == self._come else 'present'}"
             for guest in self._guests
@@ -94,5 +94,5 @@ class Guests:
     async def _get_lost(self, guest: Guest) -> None:
         self._field.leave(guest.place)
         guest.room.drop()
-        # Who has no connection any more leaves without a word.
+        # Without a connection, leaving sends nothing.
         await guest.room.leave()

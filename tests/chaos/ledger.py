@@ -1,4 +1,4 @@
-"""Counting what was said, acknowledged and heard: the judge of every fault."""
+"""Counts the messages that were sent, acknowledged and received: this judges every fault."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterable
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from relay.model.envelope import BEFORE_ALL, MessageId
 
 _PROMPT = 0.5
-"""Seconds within which a message arrives while nothing is wrong."""
+"""Seconds within which a message arrives without a fault."""
 
 
 @dataclass
 class Message:
-    """One numbered message of one sender: when it was said, its id, and when it was heard by whom (seconds)."""
+    """One numbered message of one sender: the time of sending, its id, and the time of receipt by member (seconds)."""
 
     said: float
     id: MessageId | None = None
@@ -22,7 +22,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of all that was said."""
+    """The counts over all messages."""
 
     sent: int
     acknowledged: int
@@ -31,13 +31,13 @@ class Verdict:
     repeated: int
     disordered: int
     told: int
-    """Members who were told that something was missed."""
+    """Members that were told of missed messages."""
     whole_after: float
-    """Seconds from the end of the fault until nothing older than half a second was missing any more."""
+    """Seconds from the end of the fault until no message older than half a second was missing."""
 
 
 class Ledger:
-    """The messages of several rooms, whose members are all there from the beginning."""
+    """The messages of several rooms whose members all join at the beginning."""
 
     def __init__(self, rooms: dict[str, Iterable[str]]) -> None:
         self._rooms = {room: frozenset(members) for room, members in rooms.items()}
@@ -53,7 +53,7 @@ class Ledger:
         self._messages[room, sender, number] = Message(now)
 
     def acknowledged(self, room: str, sender: str, number: int, id_: MessageId) -> None:
-        """The relay has it, in this place of the room."""
+        """The relay has the message, at this position of the room."""
         message = self._messages[room, sender, number]
         message.acknowledged = True
         self._in_place(message, id_)

@@ -1,4 +1,4 @@
-"""A stretch of network that can be cut, blackened, slowed and narrowed, between a port and whoever comes to it."""
+"""A network in front of a port that can reset, block, delay and throttle connections."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ _NARROW = 1024
 
 
 class Network:
-    """A TCP proxy; what is set here holds for the connections of now and of later, unless it says otherwise.
+    """A TCP proxy; its settings hold for current and for later connections, unless stated otherwise.
 
     `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction. `touched`
-    counts what was ended, refused or held up by it, so that a fault can be seen to have had an effect.
+    counts the connections and data that were ended, refused or delayed, which proves that a fault had an effect.
     """
 
     def __init__(self, target: int) -> None:
@@ -42,19 +42,19 @@ class Network:
         await self._server.wait_closed()
 
     def reset(self) -> None:
-        """Every connection of now ends with a reset."""
+        """End every current connection with a reset."""
         self.touched += len(self._paths)
         for path in list(self._paths):
             path.reset()
 
     def blacken(self, *, later: bool = True) -> None:
-        """Nothing comes through, and nobody is told: over the connections of now, and with `later` over new ones."""
+        """Let nothing through, without ending connections: on current ones, and with `later` on new ones, too."""
         self._black = later
         for path in self._paths:
             path.open.clear()
 
     def lighten(self) -> None:
-        """The end of `blacken`: what was held up comes through, as TCP would send it again."""
+        """End `blacken`: delayed data goes through, as TCP would send it again."""
         self._black = False
         for path in self._paths:
             path.open.set()
@@ -81,7 +81,7 @@ class Network:
 
 
 class Path:
-    """One connection through it."""
+    """One connection through the network."""
 
     def __init__(self, network: Network, near: asyncio.StreamWriter) -> None:
         self._network = network
@@ -90,12 +90,12 @@ class Path:
         self.open.set()
 
     def reset(self) -> None:
-        """Hang up on both sides."""
+        """Abort both sides."""
         for end in self._ends:
             end.transport.abort()
 
     async def run(self, near: asyncio.StreamReader) -> None:
-        """Carry bytes until one side has ended."""
+        """Copy bytes in both directions until one side ends."""
         await self.open.wait()
         with contextlib.suppress(OSError):
             far, writer = await asyncio.open_connection("127.0.0.1", self._network.target)
@@ -116,18 +116,18 @@ class Path:
                 self._network.touched += not self.open.is_set()
                 await self.open.wait()
                 if self._network.delay:
-                    # What comes meanwhile waits in the system's buffers, and then goes in one piece.
+                    # Data that arrives meanwhile waits in socket buffers and then goes in one piece.
                     self._network.touched += 1
                     await asyncio.sleep(self._network.delay)
                 await self._let_through(data, writer)
 
     async def _let_through(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        """In small pieces while it is narrow, so that it is wide again as soon as it is set so."""
+        """Write in small pieces while there is a rate, so that a change of the rate takes effect at once."""
         while data:
             rate = self._network.rate
             piece, data = (data[:_NARROW], data[_NARROW:]) if rate else (data, b"")
             if rate:
-                # A full piece has more behind it, which has to wait.
+                # After a full piece there is more data, which has to wait.
                 self._network.touched += len(piece) == _NARROW
                 await asyncio.sleep(len(piece) / rate)
             writer.write(piece)

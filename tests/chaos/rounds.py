@@ -1,4 +1,4 @@
-"""One round: rooms that talk, a fault, and the count."""
+"""One round: rooms full of members that send, one fault, and the count."""
 
 import asyncio
 import tempfile
@@ -14,9 +14,9 @@ from tests.chaos.guests import Guests
 from tests.chaos.ledger import Verdict
 
 WHOLE_WITHIN, PRESENCE_WITHIN = 2.0, LONGER + 1
-"""Seconds from the end of a fault within which all is to be well."""
+"""Seconds from the end of a fault within which delivery and presence must be correct again."""
 PATIENCE = 10.0
-"""Seconds more, after which presence is taken to be wrong for good."""
+"""Additional seconds, after which wrong presence counts as permanent."""
 _LISTED = 3
 _LIBRARY = "faketime/libfaketime.so.1"
 
@@ -27,10 +27,10 @@ class NoFakeTime(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault did: the count, and after how many seconds presence was exact and stayed so (None: it was not).
+    """The result of a round: the count, and the seconds until presence was exact and stayed so (None: never).
 
-    Of members who had not left, `false_leaves` were told; `needlessly_told` are those who were told of a loss that the
-    fault is no excuse for; `unproven` is what the fault should have done and did not.
+    `false_leaves` are leave events about members that had not left. `needlessly_told` are members that were told of a
+    loss although the fault does not excuse one. `unproven` are effects that the fault should have had but did not have.
     """
 
     fault: Fault
@@ -44,10 +44,10 @@ class Outcome:
     unproven: list[str]
 
     def faults(self, *, in_time: bool = True) -> list[str]:
-        """What went against the promises, in words; where losses cannot be helped, they may be told.
+        """The broken promises as text; where losses are unavoidable, telling members of them is correct.
 
-        A Redis that forgets who was where is told by each worker in its turn, and meanwhile others seem to have left.
-        Without `in_time` it only has to come right: for machines that have other things to do as well.
+        A Redis that lost its data gets presence back from one worker after the other; meanwhile, members of the others
+        seem to have left. Without `in_time`, recovery may take any time: for machines that are busy with other work.
         """
         verdict = self.verdict
         wrong = {
@@ -71,7 +71,7 @@ class Outcome:
 
 
 async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
-    """Play one round, in an arena of its own."""
+    """Run one round in an arena of its own."""
     with fake_time(fault) as environment:
         async with (
             arena(seed=seed, rooms=rooms, fake_time=environment) as field,
@@ -81,7 +81,7 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             await asyncio.sleep(0.5 + field.draw.random())
             guests.go()
             await fault.strike(field)
-            # Guests may be lost after the fault; they, too, are held for the grace time.
+            # Guests may be lost after the fault, and these are held for the grace time, too.
             presence, wrong = await presence_after(field, max(field.ended, guests.gone), guests)
             await field.hush()
             return Outcome(
@@ -93,9 +93,9 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
 async def presence_after(
     field: Crowd, ended: float, guests: Guests | None = None, *, within: float = PRESENCE_WITHIN
 ) -> tuple[float | None, list[str]]:
-    """Seconds from the end of the fault until presence was exact, and what was still wrong in the end.
+    """Seconds from the end of the fault until presence was exact, and what was wrong at the end.
 
-    It is watched for as long as it may take, since what is right too soon may yet turn wrong.
+    It is watched for the whole time allowed: presence that is exact early may become wrong again.
     """
     loop = asyncio.get_running_loop()
     exact: float | None = None
@@ -111,7 +111,7 @@ async def presence_after(
 
 @contextmanager
 def fake_time(fault: Fault) -> Iterator[dict[str, str]]:
-    """The environment in which a process believes what a file says of the time, if the fault wants that."""
+    """The environment of a process whose clock a file controls, if the fault needs that; otherwise empty."""
     if not fault.fakes_time:
         yield {}
         return
@@ -130,7 +130,7 @@ def fake_time(fault: Fault) -> Iterator[dict[str, str]]:
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """All rounds of each fault, summed up, as Markdown."""
+    """The sums over all rounds of each fault, as a Markdown table."""
     head = ("Fault", "rounds", "sent", "delivered", "lost", "repeated", "out of order", "told of a loss",
             "false leaves", "whole again after, s", "presence exact after, s")  # fmt: skip
     by_fault: dict[str, list[Outcome]] = {}

@@ -1,4 +1,4 @@
-"""A long time of churn and faults in one arena, and whether anything grows: `make chaos ARGS="--soak 15"`."""
+"""Minutes of joins, leaves and faults in one arena, to see whether anything grows: `make chaos ARGS="--soak 15"`."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from tests.chaos.rounds import presence_after
 _EVERY, _BETWEEN = 5.0, 8.0
 _VISITORS, _STAY = 20, 6.0
 _SLACK = 1.10
-"""What grew by more between the second quarter and the last has not come to rest."""
+"""A figure that grows by more than this from the second quarter to the last one fails."""
 
 _PASSING = (
     faults.pause_worker,
@@ -29,7 +29,7 @@ _PASSING = (
     faults.reset_clients,
     faults.half_open,
 )
-"""Faults that a worker survives, so that what it holds can be followed."""
+"""Faults that a worker survives, so that its memory can be followed."""
 
 
 @dataclass

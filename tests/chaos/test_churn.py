@@ -1,4 +1,4 @@
-"""Many come, go, are lost and come back, on two workers at once: what watchers were told adds up to what is."""
+"""Many members join, leave, get lost and resume on two workers: the events of watchers add up to the members list."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ class Watcher:
         self.contradictions: list[dict] = []
 
     async def follow(self) -> None:
-        """Read events until what they add up to is what the relay lists.
+        """Read events until their sum equals the list of the relay.
 
         A list is as of its own id, and may come before events that are older: it is asked for again then.
         """

@@ -1,4 +1,4 @@
-"""Every fault once, with few rooms: nothing lost, nothing twice, nothing out of order, and presence true."""
+"""Every fault once, with few rooms: no message lost, repeated or out of order, and presence correct."""
 
 import asyncio
 import os
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Rounds = dict[Fault, asyncio.Task[Outcome]]
 
 _AT_A_TIME = 3
-"""Most of a round is waiting."""
+"""Rounds that run at the same time: they mostly wait."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rounds(request: pytest.FixtureRequest) -> AsyncIterator[Rounds]:
-    """The rounds that are asked for, begun in their order, each in an arena of its own."""
+    """The selected rounds as tasks, started in their order, each in an arena of its own."""
     field = asyncio.Semaphore(_AT_A_TIME)
 
     async def begin(fault: Fault) -> Outcome:
@@ -44,6 +44,6 @@ async def test_what_was_acknowledged_arrives_once_and_in_order(fault: Fault, rou
     except NoFakeTime as reason:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(reason))
     print(f"seed {outcome.seed}\n{table([outcome])}")
-    # How fast it is whole again is for `make chaos` to judge: here it shares its machine.
+    # `make chaos` judges the time of recovery: these tests share the machine with others.
     assert outcome.faults(in_time=False) == []
     assert outcome.verdict.sent > 50

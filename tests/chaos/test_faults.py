@@ -1,4 +1,4 @@
-"""One fault at a time, and what clients and operators see of it."""
+"""One fault at a time, and its effects for clients and operators."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ COUNTED = """
 for _, field in ipairs(redis.call('HKEYS', 'relay:{room}:meta')) do
   if field ~= 'e' then return redis.call('HINCRBY', 'relay:{room}:meta', field, 1) end
 end"""
-"""As if somebody had published in a room, and it had got nowhere."""
+"""Counts a message in a room as if one had been published, without delivering it."""
 
 
 async def present(relay: Relay, room: str = "room") -> dict[str, bool]:
@@ -30,7 +30,7 @@ async def shows(relay: Relay, expected: dict[str, bool]) -> bool:
 
 
 async def talks(a: Client, b: Client) -> bool:
-    """Whether what one says now reaches the other."""
+    """Whether a message of one client reaches the other."""
     mark = str(time.monotonic())
     await a.send({"mark": mark})
     try:
@@ -75,7 +75,7 @@ async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
     back = await enter(a, "/rooms/room?peer=p", resume=lost.welcome["resume"])
     assert back.welcome["resumed"] is True
     assert await talks(back, watcher)
-    # The dead worker's lease runs out, and its member is not there to be adopted.
+    # The dead worker's lease expires, and its member has moved, so there is nothing to adopt.
     await eventually(lambda: "is gone without a word; 0 of its members" in a.logged)
     assert await watcher.all_up_to_now() == []
     assert await present(a) == {"w": False, "p": False}
@@ -90,7 +90,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
     assert back.welcome["resumed"] is True
     assert await told_of_leaves(watcher, 1) == ["stayed"]
     pair[1].signal(signal.SIGCONT)
-    # It finds that its lease is gone: who stayed is told of anew, and who moved keeps the new place.
+    # It finds its lease lapsed: the member that stayed joins again, and the one that moved keeps its new entry.
     assert (await watcher.until(lambda event: event.get("joined")))[-1]["joined"] == ["stayed"]
     assert await moved.closed() == 4500
     await eventually(lambda: shows(pair[1], {"w": False, "moved": False, "stayed": False}))
@@ -100,7 +100,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
 
 
 async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, own_redis: RedisServer) -> None:
-    """A load balancer sends clients as soon as the port is open, and most of all to a worker that has none yet."""
+    """A load balancer sends clients as soon as the port is open, and prefers a worker without connections."""
     own_redis.signal(signal.SIGSTOP)
     relay = await start(ready=False, redis_url=own_redis.url)
 
@@ -128,7 +128,7 @@ async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, 
 
 async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRelay, own_redis: RedisServer) -> None:
     relay = await start(redis_url=own_redis.url)
-    # PUBLISH takes no memory: the worker goes on hearing itself.
+    # PUBLISH needs no memory: the worker still receives its own probes.
     await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "1kb")
     await eventually(lambda: relay.healthy(503))
     check = (await relay.get("/health")).json()["checks"]["redis"]
@@ -186,7 +186,7 @@ async def test_redis_that_answers_nothing_for_a_while(
     own_redis.signal(signal.SIGCONT)
     await eventually(relay.healthy)
     await eventually(lambda: talks(alice, bob))
-    # What was unknown is settled by the same key.
+    # Sending with the same key again settles the unknown outcome.
     assert (await alice.ask({"n": 2}))["type"] == "ack"
     await alice.send({"n": 1, "key": "k"})
     assert (await alice.until(lambda event: event.get("key") == "k"))[-1]["type"] == "ack"
@@ -199,7 +199,7 @@ async def test_a_dropped_subscriber_shows_as_a_gap_and_heals(start: MakeRelay, e
         lambda pipe: (pipe.client_kill_filter(_type="pubsub"), pipe.eval(COUNTED, 0), pipe.ping())
     )
     assert killed == 1
-    # The log does not have it, so it is lost.
+    # The history does not have it, so it is lost.
     error, members = (await bob.until(lambda event: event.get("members")))[-2:]
     assert (error["code"], error["reason"]) == ("messages_lost", "trimmed")
     assert members["count"] == 2
@@ -211,7 +211,7 @@ async def test_a_flushed_redis_is_filled_again(start: MakeRelay, enter: MakeClie
     relays = [await start(redis_url=own_redis.url) for _ in range(2)]
     alice, bob = await enter(relays[0], "/rooms/room?peer=alice"), await enter(relays[1], "/rooms/room?peer=bob")
     own_redis.client.flushall()
-    assert (await alice.ask({"n": 1}))["type"] == "ack"  # at once, whoever announces whom
+    assert (await alice.ask({"n": 1}))["type"] == "ack"  # at once, whichever worker announces the members
     await eventually(lambda: shows(relays[1], {"alice": False, "bob": False}))
     await eventually(lambda: talks(bob, alice))
     back = await enter(relays[0], "/rooms/room?peer=bob", resume=bob.welcome["resume"])
@@ -236,7 +236,7 @@ async def test_starting_without_redis(start: MakeRelay, enter: MakeClient, own_r
     assert relay.logged.count("cannot reach Redis") == 2  # commands, and the subscription; not once per attempt
 
 
-# The way between.
+# The network in between.
 
 
 async def test_a_deaf_subscription_turns_health_red_and_is_rebuilt(
@@ -331,7 +331,7 @@ async def test_an_outage_longer_than_lease_and_grace_is_no_leave(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        # A lease longer than the two seconds after which each looks for Redis again at the latest.
+        # The lease is longer than two seconds, the longest time between two attempts to reach Redis.
         relays = [await start(redis_url=proxy.url, worker_lease=3) for _ in range(2)]
         watcher, other = (
             await enter(relays[0], "/rooms/room?peer=w&presence=1"),

@@ -1,4 +1,4 @@
-"""Socket.IO clients that come back by `pid` and offset, counted: what was acknowledged is heard once, and in order."""
+"""Socket.IO clients that resume by `pid` and offset: every acknowledged message arrives once and in order."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from tests.fleet import RedisServer, Relay, eventually
 from tests.integration.socketio import OverPolling, OverWebSocket
 
 GONE = Exception
-"""What a client meets whose worker or connection is no more: whatever its library makes of that."""
+"""The errors that a client may get when its worker or connection has ended; they depend on its library."""
 
 ROOMS = 4
 KINDS = (OverWebSocket, OverPolling, OverWebSocket)
