@@ -116,7 +116,7 @@ class Session:
         traffic = self._worker.metrics.traffic
         traffic.messages_in += 1
         traffic.bytes_in += len(frame.data)
-        if self._inbox.must_wait:
+        if self._inbox.must_wait():
             self._inbox.put(frame)
         else:
             self._serve(frame)
@@ -154,7 +154,7 @@ class Session:
             self._close_if_idle()
 
     def _close_if_idle(self) -> None:
-        if self._closing is not None and self._inbox.idle:
+        if self._closing is not None and self._inbox.is_idle():
             self._connection.close(self._closing)
 
     # In turn.

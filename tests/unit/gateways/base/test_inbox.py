@@ -20,8 +20,8 @@ def inbox(reading: FakeReading) -> Inbox:
 
 
 def test_an_idle_inbox_serves_at_once_and_holds_nothing(inbox: Inbox, reading: FakeReading) -> None:
-    assert inbox.idle
-    assert not inbox.must_wait
+    assert inbox.is_idle()
+    assert not inbox.must_wait()
     assert inbox.take() is None
     assert inbox.frames is None
     inbox.resume_reading()
@@ -30,22 +30,22 @@ def test_an_idle_inbox_serves_at_once_and_holds_nothing(inbox: Inbox, reading: F
 
 def test_frames_wait_in_order_while_an_exclusive_command_runs(inbox: Inbox, reading: FakeReading) -> None:
     inbox.exclusive = True
-    assert inbox.must_wait
+    assert inbox.must_wait()
     inbox.put(A)
     inbox.put(B)
     assert inbox.take() is None
     inbox.exclusive = False
-    assert not inbox.idle
+    assert not inbox.is_idle()
     assert [inbox.take(), inbox.take(), inbox.take()] == [A, B, None]
-    assert inbox.idle
+    assert inbox.is_idle()
 
 
 def test_frames_wait_while_the_most_publishes_are_in_flight(inbox: Inbox) -> None:
     inbox.in_flight = 1
-    assert not inbox.must_wait
-    assert not inbox.idle
+    assert not inbox.must_wait()
+    assert not inbox.is_idle()
     inbox.in_flight = 2
-    assert inbox.must_wait
+    assert inbox.must_wait()
     inbox.put(A)
     assert inbox.take() is None
     inbox.in_flight = 1
@@ -56,10 +56,10 @@ def test_no_frame_overtakes_one_that_waits(inbox: Inbox) -> None:
     inbox.exclusive = True
     inbox.put(A)
     inbox.exclusive = False
-    assert inbox.must_wait
+    assert inbox.must_wait()
     inbox.put(B)
     assert [inbox.take(), inbox.take()] == [A, B]
-    assert not inbox.must_wait
+    assert not inbox.must_wait()
 
 
 def test_reading_pauses_with_the_first_frame_and_resumes_after_the_last(inbox: Inbox, reading: FakeReading) -> None:
@@ -95,7 +95,7 @@ def test_what_is_cleared_is_not_served(inbox: Inbox, reading: FakeReading) -> No
     inbox.put(A)
     inbox.clear()
     inbox.exclusive = False
-    assert inbox.idle
+    assert inbox.is_idle()
     assert inbox.take() is None
     inbox.resume_reading()
     assert reading.asked == [True]
