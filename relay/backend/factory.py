@@ -67,7 +67,6 @@ def backend_settings(settings: Settings, *, heartbeat_interval: float) -> Backen
         rooms=RoomSettings(
             members=settings.members_per_room,
             roster=settings.presence_list_limit,
-            presence_ttl=settings.room_state_ttl,
             state_ttl=settings.room_state_ttl,
             history=HistorySettings(
                 size=settings.history_size,

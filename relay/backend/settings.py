@@ -22,13 +22,12 @@ class HistorySettings:
 class RoomSettings:
     """The bounds of a room, and how long Redis remembers one that no worker renews.
 
-    `members` is the most members of a room, `roster` the most that a roster names, `presence_ttl` the time to live of
-    presence entries, `state_ttl` that of the room's epoch and counter.
+    `members` is the most members of a room, `roster` the most that a roster names, `state_ttl` the time to live of its
+    presence entries, its epoch and its counter.
     """
 
     members: int = 10_000
     roster: int = 100
-    presence_ttl: float = 3600.0
     state_ttl: float = 3600.0
     history: HistorySettings = field(default_factory=HistorySettings)
 

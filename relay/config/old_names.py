@@ -1,4 +1,4 @@
-"""The names that settings had before version 1.0; the relay accepts them, with a warning, until version 2.0.
+"""The names of settings in earlier versions; the relay accepts them, with a warning, until version 2.0.
 
 Most settings were only renamed. Some were folded: two old settings became one (`Merge` says how), or the relay now
 chooses the value itself, and the old setting has no effect.

@@ -30,7 +30,7 @@ from relay.model.errors import RelayError
 from relay.model.events import Delivery
 
 LOG = HistorySettings(size=50, ttl=30, replay_bytes=100_000, repeat_keys=200)
-ROOMS = RoomSettings(members=5, roster=3, presence_ttl=30, state_ttl=60, history=LOG)
+ROOMS = RoomSettings(members=5, roster=3, state_ttl=60, history=LOG)
 LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
 
 

@@ -71,7 +71,6 @@ class RedisPresence:
         self._keys = keys
         self._lease = lease
         self._settings = settings
-        self._presence_ttl = _ms(settings.presence_ttl)
         self._state_ttl = _ms(settings.state_ttl)
         # In the form in which the scripts take it; see shared.lua.
         self._history = f"{settings.history.size} {_ms(settings.history.ttl)}"
@@ -93,7 +92,7 @@ class RedisPresence:
             attempt.fresh or _NONE,
             # A room for no members at all still lets those in who resume.
             0 if attempt.resume_only else self._settings.members,
-            self._presence_ttl,
+            self._state_ttl,
             self._state_ttl,
             self._settings.roster if attempt.roster else 0,
             self._history,
@@ -188,7 +187,7 @@ class RedisPresence:
             entry.generation,
             entry.current or _NONE,
             entry.previous or _NONE,
-            self._presence_ttl,
+            self._state_ttl,
             self._state_ttl,
             self._history,
             *entry.seen,
@@ -204,7 +203,7 @@ class RedisPresence:
         """
         own = self._keys.worker_rooms(str(self._lease))
         self._client.send(pack("SADD", own, *rooms), ignore)
-        self._client.send(pack("PEXPIRE", own, self._presence_ttl), ignore)
+        self._client.send(pack("PEXPIRE", own, self._state_ttl), ignore)
 
 
 class RedisLeases:
@@ -217,7 +216,6 @@ class RedisLeases:
         self._keys = keys
         self._lease = lease
         self._settings = settings.lease
-        self._presence_ttl = _ms(settings.rooms.presence_ttl)
         self._state_ttl = _ms(settings.rooms.state_ttl)
         self._registered = registered
         self._begun = False
@@ -282,13 +280,13 @@ class RedisLeases:
     async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
         """Send all commands at once, and wait for their replies."""
         own = self._keys.worker_rooms(str(self._lease))
-        calls = [self._client.call("PEXPIRE", own, self._presence_ttl)] if rooms else []
+        calls = [self._client.call("PEXPIRE", own, self._state_ttl)] if rooms else []
         if left:
             self._registered.forget(left)
             calls.append(self._client.call("SREM", own, *left))
         for room in rooms:
             meta, presence, _, _, options = self._keys.of_room(room)
-            calls.append(self._client.call("PEXPIRE", presence, self._presence_ttl))
+            calls.append(self._client.call("PEXPIRE", presence, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
         await asyncio.gather(*calls)
@@ -309,7 +307,7 @@ class RedisLeases:
 
     async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
         duration = _ms(self._settings.duration)
-        ttl = max(self._presence_ttl, 2 * duration)
+        ttl = max(self._state_ttl, 2 * duration)
         asked = self._client.clock.time
         try:
             lapsed, flat, now = await self._client.run(

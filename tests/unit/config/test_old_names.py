@@ -1,4 +1,4 @@
-"""Names of settings before version 1.0: accepted with a warning, as flags, variables and files."""
+"""Names of settings in earlier versions: accepted with a warning, as flags, variables and files."""
 
 import re
 
