@@ -67,8 +67,8 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "too_many_connections": (429, "this address has as many connections as it may have"),
     "too_many_handshakes": (429, "this address opens connections too fast; try again in a few seconds"),
     "worker_full": (503, "this worker has as many connections as it may have; try again, another may answer"),
-    "unavailable": (503, "the relay cannot reach Redis; nothing was sent, try again"),
-    "outcome_unknown": (504, "Redis did not answer in time; the message may have been sent, or not"),
+    "unavailable": (503, "Redis is away, or refuses; nothing was sent, try again"),
+    "outcome_unknown": (504, "Redis did not answer in time, or failed; the message may have been sent, or not"),
     "messages_lost": (503, "events of this room were missed and cannot be replayed; reason says why"),
     "internal": (500, "the relay failed, which is a bug; its log has the traceback"),
 }
@@ -183,13 +183,13 @@ class BadFrame(Refused):
 
 
 class Unavailable(RelayError):
-    """Redis did not accept the call in time; nothing happened, so a retry is safe."""
+    """Redis did not accept the call in time, or refused it; nothing happened, so a retry is safe."""
 
     code = "unavailable"
 
 
 class OutcomeUnknown(RelayError):
-    """Redis was called and did not answer in time; the call may have taken effect."""
+    """Redis was called and did not answer in time, or failed midway; the call may have taken effect."""
 
     code = "outcome_unknown"
 
