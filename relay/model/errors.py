@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 ERRORS: Final[dict[str, tuple[int, str]]] = {
-    "bad_json": (400, "the frame or body is not valid JSON, or nests more than 128 levels deep"),
+    "bad_json": (400, "the frame or body is not valid JSON, or nests more than 256 levels deep"),
     "bad_envelope": (400, "an envelope is a JSON object; to, channel or key has a wrong type or is too long"),
     "reserved_field": (
         400,

@@ -15,7 +15,7 @@ import { randomText } from './ids.js';
 
 const RESERVED = ['from', 'id', 'room', 'type'];
 const MAX_KEY = 64;
-const MAX_NESTING = 128;
+const MAX_NESTING = 256;
 
 /** A bounded queue; the first `window` envelopes may be on their way. */
 export class Outbox {

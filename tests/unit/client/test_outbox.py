@@ -160,13 +160,13 @@ async def test_callers_that_wait_for_space_take_turns(outbox: Outbox) -> None:
 
 async def test_an_envelope_that_nests_too_deep_is_refused_before_it_is_sent(outbox: Outbox) -> None:
     deep: list[object] = []
-    for _ in range(126):
+    for _ in range(254):
         deep = [deep]
     assert outbox.add({"a": deep})
     for levels in (1, 50_000):
         for _ in range(levels):
             deep = [deep]
-        with pytest.raises(Rejected, match="bad_json: nested more than 128 levels"):
+        with pytest.raises(Rejected, match="bad_json: nested more than 256 levels"):
             outbox.add({"a": deep})
     while deep:  # else the interpreter itself frees it by recursion
         [deep] = deep

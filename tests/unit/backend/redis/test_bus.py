@@ -39,7 +39,7 @@ def test_payloads_decode_to_events(payload: bytes, event: object) -> None:
 
 
 def test_a_message_that_an_older_worker_let_through_is_not_understood() -> None:
-    nested = b'm 7-8 p \n""\n{"a":' + b"[" * 127 + b"]" * 127
+    nested = b'm 7-8 p \n""\n{"a":' + b"[" * 255 + b"]" * 255
     assert isinstance(decode("r", nested), Message)
     with pytest.raises(ValueError, match="nested"):
         decode("r", nested.replace(b"[]", b"[[]]"))

@@ -209,18 +209,18 @@ def nested(levels: int) -> str:
 async def test_an_envelope_nests_as_deep_as_in_the_relays_own_protocol_and_an_event_two_levels_less() -> None:
     async with clients() as some:
         ann, ben = await some.enter(), await some.enter()
-        ann.say(f'42["message",{nested(128)}]', f'42["offer",{nested(126)}]')
-        assert (await ben.next()).startswith(f'42["message",{nested(128)},')
-        assert (await ben.next()).startswith(f'42["offer",{nested(126)},')
+        ann.say(f'42["message",{nested(256)}]', f'42["offer",{nested(254)}]')
+        assert (await ben.next()).startswith(f'42["message",{nested(256)},')
+        assert (await ben.next()).startswith(f'42["offer",{nested(254)},')
 
 
 @pytest.mark.parametrize(
     "packet",
     [
-        f'427["message",{nested(129)}]',
+        f'427["message",{nested(257)}]',
         f'427["message",{nested(5000)}]',
-        f'427["offer",{nested(127)}]',
-        f'427["offer",{nested(128)}]',
+        f'427["offer",{nested(255)}]',
+        f'427["offer",{nested(256)}]',
         f'427["offer",{nested(5000)}]',
         f"427[{nested(5000)}",  # not even JSON, which no parser has read
         f'450-7["offer",{nested(5000)}]',
@@ -231,7 +231,7 @@ async def test_what_nests_deeper_is_answered_and_the_connection_goes_on(packet: 
         ann, ben = await some.enter(), await some.enter()
         ann.say(packet)
         error = json.loads((await ann.next()).removeprefix("437"))[0]["error"]
-        assert error == {"code": "bad_json", "text": "nested more than 128 levels deep as an envelope"}
+        assert error == {"code": "bad_json", "text": "nested more than 256 levels deep as an envelope"}
         ann.say('42["message",{"n":1}]')
         assert (await ben.next()).startswith('42["message",{"n":1},')
 

@@ -103,9 +103,9 @@ test('frames name a room that is not the connection’s own', () => {
 
 test('an envelope that nests too deep is refused before it is sent', () => {
   const nested = (levels) => (levels > 1 ? { message: JSON.parse('['.repeat(levels - 1) + ']'.repeat(levels - 1)) } : {});
-  outbox.add(nested(128));
+  outbox.add(nested(256));
   outbox.add({ message: '['.repeat(1000), channel: '\\"[' });
   outbox.add({ message: Array.from({ length: 1000 }, () => [{}]) });
-  for (const levels of [129, 1000]) assert.throws(() => outbox.add(nested(levels)), { code: 'bad_json' });
+  for (const levels of [257, 1000]) assert.throws(() => outbox.add(nested(levels)), { code: 'bad_json' });
   assert.equal(outbox.length, 3);
 });

@@ -93,15 +93,15 @@ def offer(levels: int, number: str = "") -> str:
 async def test_what_nests_too_deep_is_answered_and_the_connection_goes_on() -> None:
     async with clients() as one:
         ann, ben = await entered(one), await entered(one)
-        for levels in (127, 5000):
+        for levels in (255, 5000):
             ann.say(offer(levels, number="7+"))
             answer = await ann.next()
             assert json.loads(answer.removeprefix("6:::7+"))[0]["error"]["code"] == "bad_json"
         ann.say(f"4:::{nested(5000)}")
         assert '"bad_json"' in await ann.next()
-        ann.say(f"4:::{nested(128)}", offer(126))
-        assert await ben.next() == f'5:::{{"name":"message","args":[{nested(128)}]}}'
-        assert await ben.next() == f'5:::{{"name":"offer","args":[{nested(126)}]}}'
+        ann.say(f"4:::{nested(256)}", offer(254))
+        assert await ben.next() == f'5:::{{"name":"message","args":[{nested(256)}]}}'
+        assert await ben.next() == f'5:::{{"name":"offer","args":[{nested(254)}]}}'
 
 
 async def test_a_worker_that_stops_closes_the_connection() -> None:
