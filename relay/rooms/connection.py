@@ -1,6 +1,7 @@
-"""A client's connection, as the hub sees it: somewhere to write that never blocks and is bounded.
+"""A client's connection, as the hub sees it: takes frames without blocking, up to a bound.
 
-There are two: over the wire itself, where the server hands the connection over, and over plain ASGI anywhere else.
+There are two. With the relay's own server, a connection writes into the server's buffer (`WireConnection`). With any
+other ASGI server, it has a queue and a task that writes (`QueuedConnection`).
 """
 
 import asyncio
@@ -13,31 +14,35 @@ from relay.model.codec import Batch, Frame
 from relay.model.errors import SLOW, CloseReason
 
 WIRE_EXTENSION: Final = "relay.wire"
-"""Among a WebSocket scope's `extensions`, where the server has it: the connection's `Wire`."""
+"""The key of the connection's `Wire` in a WebSocket scope's `extensions`; only the relay's own server has it."""
 
 CLOSED_EXTENSION: Final = "relay.closed"
-"""In a `websocket.disconnect` message, where the server has it: why the relay closed, when it was not the client."""
+"""The key of the reason in a `websocket.disconnect` message, if the server, and not the client, has closed."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds a closing connection has to take what is left for it."""
+"""Seconds that a client has, when its connection is closed, to read what was written before."""
 
 
 class Receiver(Protocol):
-    """Whoever a connection was handed over to."""
+    """Takes what a connection receives; in most cases a session."""
 
     def received(self, frame: Frame) -> None:
-        """A message came; an exception ends the connection with 1011."""
+        """Take a message; an exception closes the connection with 1011."""
         ...
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """The connection has ended, called once: the close code, and why the relay ended it if the client did not."""
+        """Take note that the connection has ended; called once.
+
+        `code` is the close code, `relay_closed` the reason if the relay closed the connection, and not the client.
+        """
         ...
 
 
 class Wire(Protocol):
-    """A connection that can be handed over: once attached, the ASGI call may return, and the connection stays.
+    """A connection that the server hands over: once attached, it stays open when the ASGI call returns.
 
-    Nothing is sent by ASGI then, and nothing received.
+    An ASGI call is a task with queues, which an idle client would keep for hours. A connection that is handed over has
+    none. Nothing is sent or received by ASGI then.
     """
 
     def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
@@ -48,46 +53,47 @@ class Wire(Protocol):
         ...
 
     def write(self, data: bytes) -> int:
-        """Send whole frames; returns how many bytes wait for the client, 0 while that is not worth asking."""
+        """Send whole frames; returns how many bytes wait for the client, or 0 while they are certainly few."""
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Close after what was written; a client that does not take it in time is dropped."""
+        """Close when the client has read what was written, or the close timeout is over."""
         ...
 
     def abort(self) -> None:
-        """Drop the connection at once, whatever is still to be written."""
+        """Drop the connection at once, and what is still to be written with it."""
         ...
 
     def pause_reading(self, *, paused: bool) -> None:
-        """Read no further, or again; a few messages that were read before may still come."""
+        """Stop reading, or go on; a few messages that were read before may still be received."""
         ...
 
 
 class Connection(Protocol):
-    """Where a member's frames go.
+    """Takes the frames for one client, and never blocks.
 
-    A reader that leaves more bytes waiting than the limit is closed, and nobody else waits for it. `reason` says why
-    the relay closes; None while it does not. Nobody hears what became of a write before its caller is done.
+    A client that reads so slowly that more bytes wait for it than the limit is closed; no other client waits for it.
+    `reason` is why the relay closes the connection, None while it does not. No callback runs before `write` has
+    returned: its caller may be in the middle of a room's members.
     """
 
     reason: CloseReason | None
 
     def write(self, frame: Frame) -> None:
-        """Send a frame, soon; nothing once closing."""
+        """Send a frame; ignored when the connection is closing."""
         ...
 
     def write_batch(self, batch: Batch) -> None:
-        """Send several."""
+        """Send several frames in one write."""
         ...
 
     def close(self, reason: CloseReason) -> None:
-        """Close after what was written, or after a second, whichever is first. Only the first reason counts."""
+        """Close when the client has read what was written, or after a second. Only the first call counts."""
         ...
 
 
 class WireConnection:
-    """See `Connection`; writes into the server's own buffer, at once."""
+    """Writes into the buffer of the relay's own server, at once."""
 
     __slots__ = ("_limit", "_metrics", "_wire", "reason")
 
@@ -98,7 +104,7 @@ class WireConnection:
         self.reason: CloseReason | None = None
 
     def write(self, frame: Frame) -> None:
-        """See `Connection.write`."""
+        """Write a frame; close a client for which more than the limit waits then."""
         if self.reason is None:
             traffic = self._metrics.traffic
             traffic.messages_out += 1
@@ -107,7 +113,7 @@ class WireConnection:
                 self.close(SLOW)
 
     def write_batch(self, batch: Batch) -> None:
-        """See `Connection.write_batch`."""
+        """Write several frames at once; the batch has them in one piece, made once for all members."""
         if self.reason is None:
             traffic = self._metrics.traffic
             traffic.messages_out += len(batch.frames)
@@ -116,7 +122,7 @@ class WireConnection:
                 self.close(SLOW)
 
     def close(self, reason: CloseReason) -> None:
-        """See `Connection.close`."""
+        """Close through the server, which waits for the client to read what was written."""
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()
@@ -124,7 +130,7 @@ class WireConnection:
 
 
 class QueuedConnection:
-    """See `Connection`; frames wait here for one writer task, which is all that plain ASGI allows."""
+    """Queues frames for one task that sends them: plain ASGI only has an awaitable `send`, without a buffer's size."""
 
     def __init__(
         self,
@@ -146,7 +152,7 @@ class QueuedConnection:
         self.reason: CloseReason | None = None
 
     def write(self, frame: Frame) -> None:
-        """See `Connection.write`; past the limit, what waits is dropped."""
+        """Queue a frame; above the limit, the queue is dropped and the client closed."""
         if self.reason is not None:
             return
         self._frames.extend(frame.parts)
@@ -158,12 +164,12 @@ class QueuedConnection:
         self._wake.set()
 
     def write_batch(self, batch: Batch) -> None:
-        """See `Connection.write_batch`."""
+        """Queue the frames one by one."""
         for frame in batch.frames:
             self.write(frame)
 
     def close(self, reason: CloseReason) -> None:
-        """See `Connection.close`."""
+        """Let the writer send the close after what is queued."""
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()

@@ -9,10 +9,12 @@ from relay.rooms.connection import Connection
 class Member:
     """A connection's membership of one room.
 
-    `generation` is 0 until the place is given, `channels` None while it hears all, `since` the room's id when it was
-    welcomed, `began` the one with which it first had the place. `resume` and `previous_resume` are fingerprints, as is
-    `stable_resume`: of the key with which a client comes back that keeps one key for as long as it is recovered.
-    `backlog` holds what arrives before the welcome is out.
+    `generation` is 0 until the presence entry was written. `channels` are those it subscribed to, None for all. `since`
+    is the room's id when it was welcomed, `began` the one with which its peer first joined. `version` is the membership
+    version that its next message is published with. `backlog` keeps what is delivered before the welcome is sent.
+
+    `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before. So is
+    `stable_resume`, for clients that keep one key for as long as they are recovered (Socket.IO).
     """
 
     __slots__ = (

@@ -1,31 +1,36 @@
-"""Handshakes and losses in small helpings, so that a storm of them leaves time for those who are here."""
+"""Handshakes and lost connections in small batches, so that thousands at once do not stop the worker's other work."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
-_HELPING = 8
+_BATCH = 8
+"""Callbacks in one turn of the event loop: few enough that a message behind them is not delayed noticeably."""
 
 
 class Throttle:
-    """Begins what it is given in order, at most eight in one turn of the event loop."""
+    """Calls back in order, at most eight times in one turn of the event loop; what arrives from sockets comes between.
+
+    When a load balancer or another worker dies, thousands of clients connect or are lost at the same time. Served at
+    once, they would delay every message of the clients that are connected.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], object]] = deque()
 
-    def add(self, begin: Callable[[], object]) -> None:
-        """Call this soon."""
+    def add(self, callback: Callable[[], object]) -> None:
+        """Call back soon."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._turn)
-        self._waiting.append(begin)
+        self._waiting.append(callback)
 
     def finish(self) -> None:
-        """Begin all that waits, now: there is no later."""
+        """Call back all that wait now: the event loop is about to end."""
         while self._waiting:
             self._waiting.popleft()()
 
     def _turn(self) -> None:
-        for _ in range(min(_HELPING, len(self._waiting))):
+        for _ in range(min(_BATCH, len(self._waiting))):
             self._waiting.popleft()()
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._turn)

@@ -47,7 +47,7 @@ def in_counted_time(test):
 
 
 @in_counted_time
-async def test_a_few_go_at_once() -> None:
+async def test_a_few_clients_are_closed_at_once() -> None:
     clients = Clients(rate=100, timeout=10)
     guests = [Guest(clients) for _ in range(10)]
     assert await clients.drain(GOING_AWAY) == 0
@@ -55,7 +55,7 @@ async def test_a_few_go_at_once() -> None:
 
 
 @in_counted_time
-async def test_many_go_at_the_rate() -> None:
+async def test_many_clients_are_closed_at_the_rate() -> None:
     clients = Clients(rate=100, timeout=10)
     guests = [Guest(clients) for _ in range(100)]
     await clients.drain(GOING_AWAY)
@@ -66,7 +66,7 @@ async def test_many_go_at_the_rate() -> None:
 
 
 @in_counted_time
-async def test_too_many_for_the_rate_go_in_half_of_the_time() -> None:
+async def test_too_many_clients_for_the_rate_are_closed_in_half_of_the_time() -> None:
     clients = Clients(rate=1, timeout=10)
     guests = [Guest(clients) for _ in range(1000)]
     await clients.drain(GOING_AWAY)
@@ -74,7 +74,7 @@ async def test_too_many_for_the_rate_go_in_half_of_the_time() -> None:
 
 
 @in_counted_time
-async def test_who_does_not_finish_is_made_to_go() -> None:
+async def test_a_client_that_does_not_finish_is_closed_at_once() -> None:
     clients = Clients(rate=100, timeout=10)
     slow = Guest(clients, "forced")
     assert await clients.drain(GOING_AWAY) == 0
@@ -82,7 +82,7 @@ async def test_who_does_not_finish_is_made_to_go() -> None:
 
 
 @in_counted_time
-async def test_who_stays_is_counted() -> None:
+async def test_clients_that_stay_are_counted() -> None:
     clients = Clients(rate=100, timeout=10)
     Guest(clients, "never")
     assert await clients.drain(GOING_AWAY) == 1
@@ -90,7 +90,7 @@ async def test_who_stays_is_counted() -> None:
 
 
 @in_counted_time
-async def test_who_left_by_itself_is_not_asked() -> None:
+async def test_a_client_that_left_by_itself_is_not_closed() -> None:
     clients = Clients(rate=10, timeout=10)
     first, second = Guest(clients), Guest(clients)
     draining = asyncio.ensure_future(clients.drain(GOING_AWAY))

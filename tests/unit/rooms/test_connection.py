@@ -70,7 +70,7 @@ def test_a_frame_beyond_64_kilobytes_has_a_long_length() -> None:
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_a_wire_on_which_too_much_waits_is_closed_as_slow(wire: FakeWire, wired: WireConnection, batch: bool) -> None:
+def test_a_wire_with_too_many_waiting_bytes_is_closed(wire: FakeWire, wired: WireConnection, batch: bool) -> None:
     wire.waiting = 100
     wired.write(Frame(b"x"))
     assert wired.reason is None
@@ -87,7 +87,7 @@ def test_a_wire_on_which_too_much_waits_is_closed_as_slow(wire: FakeWire, wired:
     assert b"too late" not in wire.out
 
 
-def test_what_goes_out_is_counted(wire: FakeWire, wired: WireConnection) -> None:
+def test_sent_frames_are_counted(wire: FakeWire, wired: WireConnection) -> None:
     wired.write(Frame(b"12345"))
     wired.write_batch(Batch([Frame(b"1"), Frame(b"2")]))
     value = wired._metrics.registry.get_sample_value
@@ -107,7 +107,7 @@ async def test_queued_frames_go_out_in_order_and_a_close_comes_after_them() -> N
     assert client.closing == 1
 
 
-async def test_a_queue_past_its_limit_is_closed_and_what_waits_in_it_is_dropped() -> None:
+async def test_a_queue_above_its_limit_is_dropped_and_the_client_closed() -> None:
     client = Client(limit=100)
     client.reading.clear()
     writer = asyncio.create_task(client.connection.run_writer())
@@ -121,7 +121,7 @@ async def test_a_queue_past_its_limit_is_closed_and_what_waits_in_it_is_dropped(
     assert len(client.got) == 1
 
 
-async def test_what_was_written_is_no_longer_counted() -> None:
+async def test_bytes_that_were_sent_no_longer_count_against_the_limit() -> None:
     client = Client(limit=100)
     writer = asyncio.create_task(client.connection.run_writer())
     for _ in range(50):

@@ -21,7 +21,7 @@ class Client:
             return await self.calls.get()
 
 
-async def test_every_ping_is_followed_by_a_look_and_it_goes_on() -> None:
+async def test_every_ping_is_followed_by_a_check_again_and_again() -> None:
     keepalive, client = Keepalive(0.04, 0.02), Client()
     keepalive.add(client)
     assert [await client.next() for _ in range(5)] == ["ping", "check", "ping", "check", "ping"]
@@ -47,7 +47,7 @@ async def test_the_first_ping_comes_after_a_whole_interval() -> None:
     keepalive.remove(client)
 
 
-async def test_who_is_gone_is_neither_pinged_nor_looked_at_and_the_timer_rests() -> None:
+async def test_a_removed_connection_is_neither_pinged_nor_checked_and_the_timer_rests() -> None:
     keepalive, gone, here = Keepalive(0.02, 0.02), Client(), Client()
     keepalive.add(gone)
     keepalive.add(here)

@@ -1,22 +1,34 @@
+"""Callbacks in small batches."""
+
 import asyncio
 
 from relay.rooms.throttle import Throttle
 
 
-async def test_at_most_eight_begin_in_one_turn_and_in_order() -> None:
-    pacer, begun, turns = Throttle(), [], []
+async def test_at_most_eight_callbacks_run_in_one_turn_and_in_order() -> None:
+    throttle, called, turns = Throttle(), [], []
     for number in range(20):
-        pacer.add(lambda number=number: begun.append(number))
-    while len(begun) < 20:
+        throttle.add(lambda number=number: called.append(number))
+    while len(called) < 20:
         await asyncio.sleep(0)
-        turns.append(len(begun))
+        turns.append(len(called))
     assert turns == [8, 16, 20]
-    assert begun == list(range(20))
+    assert called == list(range(20))
 
 
-async def test_what_is_added_meanwhile_waits_its_turn() -> None:
-    pacer, begun = Throttle(), []
-    pacer.add(lambda: pacer.add(lambda: begun.append("second")))
+async def test_a_callback_that_is_added_meanwhile_waits_for_its_turn() -> None:
+    throttle, called = Throttle(), []
+    throttle.add(lambda: throttle.add(lambda: called.append("second")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert begun == ["second"]
+    assert called == ["second"]
+
+
+async def test_finishing_calls_back_all_that_wait_at_once() -> None:
+    throttle, called = Throttle(), []
+    for number in range(20):
+        throttle.add(lambda number=number: called.append(number))
+    throttle.finish()
+    assert called == list(range(20))
+    await asyncio.sleep(0)
+    assert len(called) == 20
