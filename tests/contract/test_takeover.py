@@ -57,7 +57,7 @@ async def survivor(settings: Settings, metrics: Metrics) -> AsyncIterator[Worker
 
 
 async def test_own_departures_and_the_lease_do_not_wait_for_a_takeover(redis_url: str, monkeypatch) -> None:
-    """Between two batches, the takeover waits until a member that was lost meanwhile has left, and the lease was renewed.
+    """Between two batches, the takeover waits until a member that was lost meanwhile has left, and for two heartbeats.
 
     A worker whose heartbeat awaits the takeover never gets past the first batch.
     """
