@@ -95,7 +95,7 @@ class _Declarer:
         self._record(name, "counter", text, advice, (label,))
         counter = Counter(name, text, [label], registry=self._registry)
         for value in values:
-            counter.labels(value)
+            counter.labels(value)  # makes the series
         return counter
 
     def latency(self, name: str, text: str, advice: str) -> Latency:

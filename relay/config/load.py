@@ -46,6 +46,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], read_secret: Read
     reader = _Reader(flags, environ, read_secret)
     problems = _unknown_variables(environ)
     for setting in declared():
+        # Problems are collected and not raised at once, so that the operator sees all of them in one run.
         try:
             found = reader.read(setting.name, secret=setting.secret)
             old = _read_old_names(setting, reader, found, warnings)
@@ -57,6 +58,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], read_secret: Read
             problems.append(str(problem))
     warnings += _warn_of_removed(reader)
     if not problems:
+        # Only settings that are valid by themselves can be compared with each other.
         settings = Settings(**values)
         problems = _contradictions(settings)
     if problems:
@@ -90,6 +92,7 @@ class _Reader:
         in_file = secret and file_variable in self._environ
         if in_file and variable in self._environ:
             raise _ProblemError(f"{name}: {variable} and {file_variable} are both set; leave one out")
+        # A flag wins, and then the file of a variable is not even opened.
         if name in self._flags:
             return _Found(self._flags[name], to_flag(name))
         if variable in self._environ:
@@ -162,6 +165,7 @@ def _convert(setting: Setting, found: _Found) -> Any:
             parse_ice_servers(found.text)
         if setting.name == "admin_listen":
             parse_listen(found.text)
+        # Not strict: flags and variables are text, from which msgspec reads numbers.
         if kind.__origin__ != tuple[str, ...]:
             return msgspec.convert(found.text, kind, strict=False)
         items = tuple(item.strip() for item in found.text.split(",") if item.strip())

@@ -65,6 +65,7 @@ async def _exchange(socket: str, target: str) -> bytes:
                 raise ValueError(f"the answer is longer than {MAX_REPLY} bytes")
         return bytes(reply)
     finally:
+        # Not `close`, which would wait for a worker that does not read.
         writer.transport.abort()
 
 

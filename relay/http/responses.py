@@ -43,6 +43,8 @@ class ErrorResponse(ApiResponse):
 
 
 async def _on_relay_error(request: Request, error: Exception) -> Response:
+    # Starlette calls exception handlers for WebSockets as well, where no HTTP response can be sent any more. The
+    # gateways handle errors there; one that arrives here is raised again, so that the server logs it.
     if request.scope["type"] != "http" or not isinstance(error, RelayError):
         raise error
     return ErrorResponse(error)

@@ -92,12 +92,14 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Begin to stop; a second call stops at once."""
         if self.should_exit:
+            # uvicorn's own loop looks at `force_exit`; `_forced` ends the steps that this class adds.
             self.force_exit = True
             self._forced.set()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen, so that no client meets a worker without its backend."""
+        # uvicorn listens first and starts the application then; this order is the reason for the override.
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -107,10 +109,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close the connections that are left."""
         for listener, server in zip(self._listeners, self.servers, strict=True):
+            # A shared socket is still open in the other processes, so clients that connect now reach one of them.
             if listener.shared:
                 server.close()
         await self._unless_forced(self._drain())
         await self._unless_forced(self._until_closed())
+        # uvicorn closes the listeners and what is left: connections that do not answer, and requests in progress.
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
@@ -132,6 +136,7 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _on_supervisor_pipe(self, loop: asyncio.AbstractEventLoop, pipe: int) -> None:
+        # Empty at end of file. The supervisor writes nothing after the `WorkerSpec`, so anything else is ignored.
         if not os.read(pipe, 1024):
             loop.remove_reader(pipe)
             if not self.should_exit:
@@ -168,6 +173,7 @@ class Server(uvicorn.Server):
     async def _unless_forced(self, work: Awaitable[None]) -> None:
         """Run one step of stopping, unless a second signal comes; a failure is logged, and the next step follows."""
         tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._forced.wait())]
+        # Both are awaited after their cancellation, so that no task outlives the server and no exception is lost.
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -187,7 +193,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         raise CannotListen(f"{host}: {error.strerror or error}") from None
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-        # With port 0 the system picks a free port for the first address; the others use the same.
+        # With port 0 the system picks a free port for the first address; the others use the same. That an address fails
+        # is an error only if all fail: `localhost` often has an IPv6 address on machines without IPv6.
         chosen = sockets[0].getsockname()[1] if sockets else port
         try:
             sockets.append(_bound(family, (address[0], chosen, *address[2:])))
@@ -218,6 +225,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         except OSError as error:
             raise BadCertificate(f"{name}: {path!r} cannot be read: {error.strerror}") from None
     try:
+        # The empty password keeps OpenSSL from asking for one on the terminal when the key is encrypted.
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
     except ssl.SSLError as error:
         text = error.reason or "not in PEM format"
@@ -238,6 +246,7 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
+            # Without this, `::` would also take the IPv4 address, and binding that one as well would fail.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
@@ -249,6 +258,8 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
 
 
 def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    # Off are those parts of uvicorn that the relay does itself: WebSockets (`HttpProtocol` upgrades them), the log, and
+    # proxy headers (a middleware of the application, which checks whether the proxy is trusted).
     return uvicorn.Config(
         app,
         loop="asyncio" if sys.platform == "win32" else "uvloop",

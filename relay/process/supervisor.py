@@ -83,6 +83,7 @@ class Supervisor:
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
+        # The workers close their copies when they drain; once all copies are closed, the system refuses connections.
         self._sockets.close()
 
     async def run(self) -> None:
@@ -90,9 +91,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        # Only this user may enter the folder, so only processes of this user reach the workers' unix sockets.
         directory = tempfile.mkdtemp(prefix="relay-")
         self._local_workers = [f"{directory}/{index}.sock" for index in range(self._settings.workers)]
         try:
+            # A task that fails by a defect ends the others, and with them this process: a service manager restarts it.
             async with asyncio.TaskGroup() as group:
                 for index in range(self._settings.workers):
                     group.create_task(self._keep_running(index))
@@ -134,6 +137,7 @@ class Supervisor:
                 log.error("worker %d (process %d) %s; it is stopped", index, process.pid, decision.reason)
             await self._end(process, graceful=decision is None or decision.graceful)
         finally:
+            # Cancelled while waiting: no worker may outlive its supervisor.
             if process.returncode is None:
                 process.kill()
 
@@ -172,6 +176,7 @@ class Supervisor:
             await asyncio.sleep(timeouts.poll_interval)
             reply = await ask(path, "/health?scope=worker", seconds=timeouts.reply)
             if isinstance(reply, NoReply):
+                # The deadline and not a single failure counts: a worker that starts has no socket yet.
                 if now() > reply_due:
                     return RestartDecision(f"does not answer ({reply.text})", graceful=False)
                 continue

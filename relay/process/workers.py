@@ -88,6 +88,8 @@ def run_supervised_worker() -> None:
     tls = tls_context(settings)
     path = Path(spec.local_workers[spec.index])
     path.unlink(missing_ok=True)  # a worker that was killed has left its socket behind
+    # All workers accept on the same sockets, and the kernel wakes one of them for each connection. The unix socket is
+    # this worker's own: through it, the supervisor and the other workers reach exactly this one.
     listeners = [
         *(ListenSocket(socket.socket(fileno=fd), tls, shared=True) for fd in spec.public),
         *(ListenSocket(socket.socket(fileno=fd), shared=True) for fd in spec.admin),

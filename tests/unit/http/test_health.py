@@ -31,7 +31,7 @@ async def test_ready(site: MakeSite) -> None:
         "connections": 3,
         "draining": False,
         "checks": {
-            "redis_url": {"ok": True, "text": "answers", "seconds": None},
+            "redis": {"ok": True, "text": "answers", "seconds": None},
             "subscription": {"ok": True, "text": "heard", "seconds": 0.123},
         },
     }
