@@ -1,4 +1,4 @@
-"""Measure everything, one after the other and round after round: `make bench`, `make bench-quick`; see README.md."""
+"""Measure all systems in rounds: `make bench` and `make bench-quick`; README.md explains the results."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def installed(chosen: Sequence[System]) -> tuple[list[System], dict[str, str]]:
-    """Those that could be had, and why the others could not."""
+    """The systems that could be installed, and for each of the others the reason."""
     have, left_out = [], {}
     for system in chosen:
         try:
@@ -58,7 +58,7 @@ def takes_part(system: System, shape: Shape) -> bool:
 
 
 def measure(results: dict[str, Any], systems: Sequence[System], chosen: Sequence[Shape], pace: Pace) -> None:
-    """Every shape: all systems in turn, and that in rounds, so that what the machine does hits all alike."""
+    """Measure every shape in rounds over all systems, so that other work of the machine affects all of them alike."""
     for shape in chosen:
         for number in range(min(results["rounds"], shape.rounds)):
             for system in systems:
@@ -73,7 +73,7 @@ def measure(results: dict[str, Any], systems: Sequence[System], chosen: Sequence
 
 
 def line(system: System, shape: Shape, number: int, entry: dict[str, Any]) -> str:
-    """What one sample said, for who waits."""
+    """One line about a sample, to show progress."""
     shown = (
         "cpu",
         "deliveries_per_second",

@@ -1,4 +1,4 @@
-"""What the operating system and Redis say that something cost."""
+"""CPU time, memory and commands, as the operating system and Redis count them."""
 
 import os
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ PROC = Path("/proc")
 
 
 def processes(root: int) -> list[int]:
-    """A server's process and all that descend from it: a supervisor's workers may have sessions of their own."""
+    """A server's process and all its descendants: the workers of a supervisor may be in other process sessions."""
     children: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             try:
-                # The name stands in brackets and may hold anything; what follows it does not.
+                # The name is in brackets and may contain anything, brackets too; the fields after it are plain.
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
@@ -30,7 +30,7 @@ def processes(root: int) -> list[int]:
 
 
 def cpu_seconds(roots: Iterable[int]) -> float:
-    """CPU time of all threads of these and of what descends from them, by the scheduler, which counts nanoseconds."""
+    """CPU time of all threads of these processes and their descendants; the scheduler counts it in nanoseconds."""
     total = 0
     for root in roots:
         for process in processes(root):
@@ -43,7 +43,7 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 
 
 def memory(root: int) -> int:
-    """Bytes of these processes; what they share is counted once (PSS)."""
+    """Bytes of memory of these processes; shared pages are counted once (PSS)."""
     total = 0
     for process in processes(root):
         try:
@@ -55,13 +55,13 @@ def memory(root: int) -> int:
 
 
 def stolen() -> float:
-    """Seconds that this machine's cores were wanted and not given, since it started: other guests had them."""
+    """Seconds since the start of this machine in which other virtual machines used its cores while it needed them."""
     steal = int((PROC / "stat").read_text().splitlines()[0].split()[8])
     return steal / os.sysconf("SC_CLK_TCK")
 
 
 def redis_calls(port: int) -> int:
-    """Commands that Redis has run, those inside scripts too; this question is not counted."""
+    """Commands that Redis has run, including those inside scripts and without this query."""
     with Redis(port=port, decode_responses=True) as redis:
         stats = redis.info("commandstats")
     own = {"cmdstat_info", "cmdstat_client|setinfo", "cmdstat_hello"}
@@ -69,5 +69,5 @@ def redis_calls(port: int) -> int:
 
 
 def open_files() -> int:
-    """Files that one process may have open."""
+    """The number of files that one process may open."""
     return int(os.sysconf("SC_OPEN_MAX"))

@@ -1,7 +1,7 @@
-"""Bring the peers here, each into build/bench or the bench's node_modules; nothing of the system is touched.
+"""Install the other systems into build/bench or the benchmark's node_modules; the operating system is not changed.
 
-What cannot be had raises `Missing`, and the report then says so in the place of that system's row. Its reason is ours:
-the tools' own words go to a log, because they name registries and places that mean nothing elsewhere.
+A system that cannot be installed raises `Missing`, and the report gives the reason. The output of the tools goes to a
+log: it names registries and folders that mean nothing on other machines.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ DEBS = ("nginx", "libnginx-mod-nchan")
 
 
 class Missing(Exception):
-    """This system cannot be measured here; the text says why."""
+    """A system cannot be installed here; the text is the reason."""
 
 
 def need(*tools: str) -> None:
-    """Raise unless these commands can be run."""
+    """Raise `Missing` unless these commands are installed."""
     absent = [tool for tool in tools if shutil.which(tool) is None]
     if absent:
         raise Missing(f"not installed here: {', '.join(absent)}")
 
 
 def run(name: str, command: Sequence[str], folder: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
-    """Run one step of an installation, its words appended to the log."""
+    """Run one step of an installation and append its output to the log."""
     with (BUILD / f"install-{name}.log").open("a") as log:
         print("$", *command, file=log, flush=True)
         done = subprocess.run(
@@ -48,12 +48,12 @@ def run(name: str, command: Sequence[str], folder: Path = ROOT, env: Mapping[str
 
 
 def is_fresh(name: str, *inputs: str | Path) -> bool:
-    """Whether the stamp is of these inputs (the contents of files, and texts)."""
+    """Whether the stamp was made from these inputs (texts, and contents of files)."""
     return stamp(name).exists() and stamp(name).read_text() == digest(inputs)
 
 
 def mark_fresh(name: str, *inputs: str | Path) -> None:
-    """Write the stamp: the next run has nothing to do."""
+    """Write the stamp: the next run skips this step."""
     stamp(name).write_text(digest(inputs))
 
 
@@ -82,7 +82,7 @@ def build_load() -> None:
 
 
 def build_write_loop() -> None:
-    """Compile the floor."""
+    """Compile the write loop, the lower bound."""
     build_c(PEERS / "write_loop.c", BUILD / "write_loop")
 
 
@@ -121,7 +121,7 @@ def build_centrifuge() -> None:
 
 
 def install_nchan() -> None:
-    """Unpack the distribution's nginx and its Nchan module: no root needed, no service started, no file of /etc."""
+    """Unpack the distribution's nginx and its Nchan module, without root, service or files in /etc."""
     need("apt-get", "dpkg-deb")
     if nchan_version() and is_fresh("nchan", *DEBS):
         return

@@ -1,4 +1,4 @@
-"""One sample: one system under one shape, as numbers by name."""
+"""Takes one sample: one system under one shape, as figures by name."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.bench.systems import System
 __all__ = ["Figures", "Pace", "calm_sample", "sample"]
 
 Figures = dict[str, float]
-# A rate is below saturation while the server leaves some of its core, and messages do not queue.
+# A rate is below saturation while the server does not fill its core and messages do not queue.
 CALM = 0.1  # seconds taken by other guests of the machine, each second, up to which a sample stands
 BUSY, LATE = 0.9, 250_000.0
 SETTLE, CROWD_SETTLES, DEEPER = 0.5, 4000, 8
@@ -23,7 +23,7 @@ TALK, TALKERS_FIRST, PROOF = 500, 1_000_000, 100
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things take, in seconds."""
+    """Durations in seconds, and the number of tries."""
 
     seconds: float = 5
     warmup: float = 2
@@ -32,7 +32,7 @@ class Pace:
 
 
 def under_load(server: Server, load: Load, command: str, pace: Pace) -> Figures:
-    """Give the command, and account for what happens between its beginning and its end."""
+    """Start a load, and measure what it costs from its beginning to its end."""
     load.say(f"{command.split()[0]} {pace.seconds} {pace.warmup} {command.split()[1]}")
     load.event("begin")
     before, steal = [cpu_seconds([root]) for root in server.roots], stolen()
@@ -59,7 +59,7 @@ def under_load(server: Server, load: Load, command: str, pace: Pace) -> Figures:
 
 
 def steady(system: System, shape: Shape, pace: Pace) -> Figures:
-    """A rate, whatever the answers; `cpu_net` is without what the same crowd costs while it is silent (pings)."""
+    """An open loop at a fixed rate; `cpu_net` is `cpu` without the cost of the silent crowd (pings)."""
     with serving(system) as server, Load(server, shape) as load:
         load.connected()
         time.sleep(SETTLE + load.crowd / CROWD_SETTLES)
@@ -71,10 +71,10 @@ def steady(system: System, shape: Shape, pace: Pace) -> Figures:
 
 
 def flood(system: System, shape: Shape, pace: Pace) -> Figures:
-    """As much as the system takes.
+    """A closed loop.
 
-    A system that waits for something else than its core is given more in flight, so that its deliveries a second are
-    those at saturation; what a delivery costs stays that at the level which all have in common.
+    A system that does not fill its core gets more messages in flight, so that its deliveries a second are those at
+    saturation. The cost of a delivery is always taken at the level that all systems have in common.
     """
     with serving(system) as server, Load(server, shape) as load:
         load.connected()
@@ -91,7 +91,7 @@ held: dict[str, int] = {}
 
 
 def latency(system: System, shape: Shape, pace: Pace) -> Figures:
-    """Latency at the highest of the rates that this system holds; which one that is, the next round remembers."""
+    """Latency at the highest rate that this system sustains; later rounds begin at that rate."""
     for rate in RATES[RATES.index(held.get(system.key, RATES[0])) :]:
         figures = {**steady(system, replace(shape, level=rate), pace), "rate": rate}
         kept = figures["messages_per_second"] > 0.98 * rate
@@ -102,9 +102,9 @@ def latency(system: System, shape: Shape, pace: Pace) -> Figures:
 
 
 def idle(system: System, shape: Shape, pace: Pace) -> Figures:
-    """What connecting costs, and what connections cost that do nothing."""
+    """The cost of connecting, and of connections that do nothing."""
     with serving(system) as server:
-        # The first handshake loads code and makes caches that are not a connection's.
+        # The first handshake loads code and fills caches, which is no cost of a connection.
         with Load(server, replace(shape, rooms=1), first=shape.rooms) as load:
             load.connected()
         time.sleep(pace.warmup)
@@ -131,7 +131,7 @@ def idle(system: System, shape: Shape, pace: Pace) -> Figures:
 
 
 def prove_alive(server: Server, load: Load) -> None:
-    """A crowd costs little that is connected and deaf."""
+    """Check that the idle connections receive messages: dead ones would cost little, too."""
     said = under_load(server, load, f"steady {PROOF}", Pace(seconds=1, warmup=0.5))
     if said["lost"]:
         raise Broken(f"{said['lost']} messages into the idle crowd were lost")
@@ -148,7 +148,7 @@ def redis_rate(server: Server, seconds: float) -> float:
 
 
 def storm(system: System, shape: Shape, pace: Pace) -> Figures:
-    """Everybody drops and returns at once; meanwhile some rooms talk, and their latency is what counts."""
+    """All connections drop and reconnect at once; the latency of other rooms meanwhile is the result."""
     with serving(system) as server, Load(server, shape, connecting=LISTENERS) as crowd:
         took = crowd.connected()["seconds"]
         with Load(server, TALKERS, first=TALKERS_FIRST) as talkers:
@@ -156,7 +156,7 @@ def storm(system: System, shape: Shape, pace: Pace) -> Figures:
             time.sleep(pace.warmup)
             size = memory(server.root)
             quiet = under_load(server, talkers, f"steady {TALK}", pace)
-            # What they say while the storm lasts, which is about as long as the crowd took to come the first time.
+            # They send during the storm, which takes about as long as the first connecting of the crowd.
             talkers.say(f"steady {min(max(took, 2), 30)} 0.2 {TALK}")
             talkers.event("begin")
             cpu = cpu_seconds(server.roots)
@@ -198,9 +198,9 @@ def sample(system: System, shape: Shape, pace: Pace) -> Figures:
 
 
 def calm_sample(system: System, shape: Shape, pace: Pace) -> tuple[Figures, list[str]]:
-    """The calmest of a few samples, the first that is calm enough, and what went wrong in others.
+    """The first calm sample, or the calmest of a few, and the failures of others.
 
-    What a sample says has no part in the choice, only how much of it other guests of the machine took.
+    The choice depends only on how much CPU time other virtual machines took, never on the figures themselves.
     """
     best: Figures = {}
     failures: list[str] = []

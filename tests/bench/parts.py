@@ -1,4 +1,4 @@
-"""What a message costs in parts, for comparing two versions of the code on a noisy machine: `make bench-parts`.
+"""Measures the parts of a message's cost, to compare two versions of the code on a noisy machine: `make bench-parts`.
 
 Two parts that repeat to a few percent: the worker's Python from a client's frame to the members' sockets, with nothing
 behind the sockets; and Redis alone, fed with what the worker sends, beside the least that it could be asked for.
@@ -50,7 +50,7 @@ FRAME = b"\x81\xfe" + len(ENVELOPE).to_bytes(2, "big") + MASK + bytes(b ^ MASK[i
 
 
 class Nowhere:
-    """A transport that takes everything; keeps what was written last."""
+    """A transport that discards everything and keeps only the last write."""
 
     last = b""
 
@@ -66,7 +66,7 @@ class Nowhere:
 
 
 class Line:
-    """As much of a redis-py connection as a `RedisConnection` takes over."""
+    """The parts of a redis-py connection that `RedisConnection` uses."""
 
     def __init__(self) -> None:
         self.transport = Nowhere()
@@ -74,7 +74,7 @@ class Line:
 
 
 class Stage:
-    """A worker with everybody in their rooms, and nothing behind its sockets and links."""
+    """A worker with all members joined, without real sockets or Redis connections."""
 
     def __init__(self) -> None:
         self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6))
@@ -90,7 +90,7 @@ class Stage:
         self.seq = {member.room: PLACE.seq for member, _ in self.members}
 
     async def subscribe(self) -> None:
-        """As joining does, with Redis's confirmations made up."""
+        """Subscribe as joining does, with made-up confirmations of Redis."""
         subscribing = asyncio.create_task(self.bus.subscribe(self.seq))
         await asyncio.sleep(0)
         for room in self.seq:
@@ -111,7 +111,7 @@ class Stage:
         return member, protocol
 
     async def turn(self) -> tuple[float, float, float]:
-        """Everybody says one thing; seconds until it is on its way to Redis, for the answers, and for the delivery."""
+        """Every member sends one message; returns the seconds until Redis, for its replies, and for the delivery."""
         began = time.perf_counter()
         for _, protocol in self.members:
             protocol.data_received(FRAME)
@@ -145,7 +145,7 @@ async def python_parts() -> None:
     turns = [await stage.turn() for _ in range(ROUNDS)]
     delivered = stage.worker.metrics.traffic.messages_out - len(stage.members)  # less the welcomes
     assert delivered == ROUNDS * len(stage.members) * (MEMBERS - 1)
-    # The fastest tenth is what the code needs; the rest is the machine.
+    # The fastest tenth shows the cost of the code; slower turns were disturbed by other work of the machine.
     parts = [sorted(turn[i] for turn in turns)[ROUNDS // 10] / len(stage.members) * 1e6 for i in range(3)]
     names = ("from the socket to Redis", "Redis's answer", "from Redis to the sockets")
     print(f"Python, {ROOMS} rooms of {MEMBERS}: {sum(parts):.1f} µs a message, of which")
@@ -155,7 +155,7 @@ async def python_parts() -> None:
 
 @contextmanager
 def redis_of_our_own() -> Iterator[tuple[int, int]]:
-    """A Redis without disk, as its process id and port."""
+    """Start a Redis that writes nothing to disk; gives its process id and port."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
@@ -169,14 +169,14 @@ def redis_of_our_own() -> Iterator[tuple[int, int]]:
 
 
 class Client:
-    """Sends what was packed before, and waits for all the answers."""
+    """Sends packed commands and waits for all replies."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.reader = hiredis.Reader()
 
     def drain(self) -> None:
-        """Read and forget, to the end."""
+        """Read to the end and discard everything."""
         while self.socket.recv(1 << 20):
             pass
 
@@ -195,7 +195,7 @@ class Client:
 
 
 def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
-    """By name, what could be asked for one message, in each room once; the first two are what the worker does ask."""
+    """Alternative commands for one message, once in each room, by name; the worker sends the first two."""
     tail, rest = b'peer \n"bench"\n%b,"from":"peer","id":"' % ENVELOPE[:-1], "1 0 3600000 150000 10000 120000 0 "
 
     def script(sha: object, log: int) -> list[bytes]:

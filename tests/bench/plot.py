@@ -40,7 +40,7 @@ def colour(system: Mapping[str, Any]) -> str:
 
 
 def bars(axes: Axes, rows: list[tuple[Mapping[str, Any], float]], title: str, unit: str) -> None:
-    """Horizontal bars on a logarithmic scale, each with its number, the best on top."""
+    """Horizontal bars on a logarithmic scale with their numbers, the best one on top."""
     rows = sorted(rows, key=lambda row: row[1], reverse=not title.endswith("a second"))
     values = [value for _, value in rows]
     axes.barh(range(len(rows)), values, color=[colour(system) for system, _ in rows], height=0.72)
@@ -58,7 +58,7 @@ def bars(axes: Axes, rows: list[tuple[Mapping[str, Any], float]], title: str, un
 
 
 def panels(results: Results, found: Medians, wanted: list[tuple[str, str, str, float]], unit: str) -> Figure | None:
-    """One panel for each (shape, figure, title, factor); each sorts its systems for itself."""
+    """One panel for each (shape, figure, title, factor), each sorted by its own figures."""
     rows = []
     for shape, name, _, factor in wanted:
         values = [(s, found.get((s["key"], shape, name))) for s in results["systems"]]
@@ -86,7 +86,7 @@ def idle(results: Results, found: Medians) -> Figure | None:
 
 
 def latency(results: Results, found: Medians) -> Figure | None:
-    """From p50 over p99 to p99.9, a line for each system."""
+    """A line for each system through p50, p99 and p99.9."""
     rows = []
     for system in results["systems"]:
         values = [found.get((system["key"], "latency", name)) for name in ("p50", "p99", "p999")]
@@ -114,7 +114,7 @@ def latency(results: Results, found: Medians) -> Figure | None:
 
 
 def scaling(results: Results, found: Medians) -> Figure | None:
-    """What a delivery costs, as rooms and members grow."""
+    """The cost of a delivery as rooms and members grow."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     drawn = False
     for place, (prefix, title) in enumerate((("rooms-", "rooms of 2"), ("members-", "members, 2,000 in all"))):

@@ -17,7 +17,7 @@ US = "relay"
 
 
 def machine() -> dict[str, str]:
-    """What this was measured on, without its name."""
+    """A description of the machine, without its name."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     cores = len(re.findall(r"^processor", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
     virtual = " (virtual machine)" if "hypervisor" in Path("/proc/cpuinfo").read_text() else ""
@@ -52,7 +52,7 @@ def joined(pieces: Sequence[Results]) -> Results:
 
 
 def rounds_said(results: Results) -> str:
-    """How many rounds the medians are of, which may be fewer for the large crowds."""
+    """The number of rounds behind the medians; large crowds may have fewer."""
     taken: dict[str, int] = {}
     for sample in results["samples"]:
         taken[sample["shape"]] = max(taken.get(sample["shape"], 0), sample["round"] + 1)
@@ -63,7 +63,7 @@ def rounds_said(results: Results) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its first column text and the others numbers."""
+    """A Markdown table: the first column is text, the others are numbers."""
     rows = list(rows)
     if not rows:
         return ""
@@ -73,7 +73,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """With so many significant digits, and a comma for thousands."""
+    """A number with this many significant digits, and a comma for thousands."""
     if value is None:
         return "–"
     if value == 0 or abs(value) >= 10 ** (digits - 1):
@@ -111,7 +111,7 @@ def by_shape(results: Results, found: Medians, name: str, kind: str = "flood", r
 
 
 def columns(results: Results, found: Medians, shape: str, figures: Mapping[str, tuple[str, float]]) -> str:
-    """One shape: a row for each system, a column for each figure (name, what it is multiplied with)."""
+    """One shape: a row for each system, a column for each figure (name, factor)."""
     rows = []
     for system in results["systems"]:
         values = [found.get((system["key"], shape, name)) for name, _ in figures.values()]
@@ -159,7 +159,7 @@ def scaling_table(results: Results, found: Medians) -> str:
 
 
 def honesty(found: Medians) -> str:
-    """Whether the load or the machine got in the way."""
+    """Remarks about disturbances by the load generator or the machine."""
     loads = [value for (_, _, name), value in found.items() if name == "load_share"]
     steals = [value for (_, _, name), value in found.items() if name == "stolen_share"]
     lost = sorted({system for (system, _, name), value in found.items() if name == "lost" and value > 0})

@@ -1,4 +1,4 @@
-"""Start and stop what is measured: Redis, a server, the load; servers on one core, the load on the other."""
+"""Starts and stops Redis, a server and the load generator: servers on one core, the load on the other."""
 
 import json
 import os
@@ -25,11 +25,11 @@ SETTLE = 1.0
 
 
 class Broken(Exception):
-    """A system or the load failed; the sample is left out, and the text says why."""
+    """A system or the load generator failed, so there is no sample; the text is the reason."""
 
 
 def spawn(command: Sequence[str], core: int, log: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start a process in a session of its own, on one core, with all the open files that it may have."""
+    """Start a process in its own process session, on one core."""
 
     def prepare() -> None:
         os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
@@ -41,7 +41,7 @@ def spawn(command: Sequence[str], core: int, log: Path, **options: Any) -> subpr
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End a process and what it started, politely first."""
+    """End a process and its children: SIGTERM first, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -54,7 +54,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for(process: subprocess.Popen[str], port: int, what: str) -> None:
-    """Return when the port answers."""
+    """Return when the port accepts connections."""
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -69,7 +69,7 @@ def wait_for(process: subprocess.Popen[str], port: int, what: str) -> None:
 
 
 class Server:
-    """A running system, and its Redis."""
+    """A running system and its Redis."""
 
     def __init__(
         self, system: System, place: Place, server: subprocess.Popen[str], redis: subprocess.Popen[str]
@@ -81,11 +81,11 @@ class Server:
 
     @property
     def roots(self) -> list[int]:
-        """Whose CPU counts: all of the server's processes, and Redis where the system uses it."""
+        """The root processes whose CPU time counts: the server, and Redis if the system uses it."""
         return [self.root, self.redis_root] if self.system.redis else [self.root]
 
     def check(self) -> None:
-        """Raise `Broken` if the server has ended by itself: what it cost is not to be had then."""
+        """Raise `Broken` if the server has ended by itself: its cost is unknown then."""
         status = self._server.poll()
         if status is not None:
             raise Broken(f"the server ended by itself, with status {status}")
@@ -93,7 +93,7 @@ class Server:
 
 @contextmanager
 def serving(system: System) -> Iterator[Server]:
-    """A fresh Redis and a fresh server, for one sample: nothing is left of what was measured before."""
+    """Start a new Redis and a new server for one sample, without anything left of earlier ones."""
     folder = BUILD / "run" / system.key
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -116,7 +116,7 @@ def serving(system: System) -> Iterator[Server]:
 
 
 class Load:
-    """One load generator and its crowd."""
+    """One load generator with its crowd of connections."""
 
     def __init__(self, server: Server, shape: Shape, *, first: int = 0, connecting: int = 64) -> None:
         options = {
@@ -144,13 +144,13 @@ class Load:
         stop(self.process)
 
     def say(self, line: str) -> None:
-        """Give a command."""
+        """Send a command to the load generator."""
         assert self.process.stdin
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
     def event(self, name: str) -> dict[str, Any]:
-        """The next event, which has to be this one."""
+        """Wait for the next event, which must have this name."""
         assert self.process.stdout
         guard = signal.signal(signal.SIGALRM, too_late)
         signal.setitimer(signal.ITIMER_REAL, QUIET)
@@ -165,7 +165,7 @@ class Load:
         return event
 
     def connected(self, event: str = "ready") -> dict[str, Any]:
-        """What connecting all of the crowd took; a crowd with holes would measure something else."""
+        """The event about connecting; raises `Broken` unless the whole crowd is connected."""
         said = self.event(event)
         if said["connections"] != self.crowd:
             raise Broken(f"{said['connections']} of {self.crowd} connections came to be")

@@ -1,4 +1,4 @@
-"""What is measured: crowds, rooms and rates."""
+"""The loads: numbers of rooms and members, and rates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,12 +32,12 @@ class Shape:
 
     @property
     def rounds(self) -> int:
-        """How often it is measured at most: a crowd of thousands takes minutes and varies little."""
+        """The largest number of rounds: a crowd of thousands takes minutes and varies little."""
         return 2 if self.kind in ("idle", "storm") else 100
 
 
 def flood(key: str, title: str, rooms: int, members: int, size: int = 400) -> Shape:
-    """As many messages in flight per room as it has members, at most ten: about one from each who could be sending."""
+    """A closed loop with as many messages in flight in a room as it has members, at most ten."""
     return Shape(key, title, "flood", rooms, members, min(members, 10), size)
 
 
@@ -58,7 +58,7 @@ QUICK = ("50x2", "20x10", "1x200")
 
 
 def scaling(open_files: int) -> list[Shape]:
-    """The same deliveries a second, whatever the number of rooms and members: a flat cost shows as a flat line."""
+    """The same deliveries a second for every number of rooms and members: a constant cost shows as a flat line."""
     most = min(10_000, (open_files - SPARE_FILES) // 2)
     steady = [
         Shape(f"rooms-{rooms}", f"{rooms:,} rooms × 2", "steady", rooms, 2, SCALING_DELIVERIES)
@@ -72,5 +72,5 @@ def scaling(open_files: int) -> list[Shape]:
 
 
 def shapes(open_files: int) -> list[Shape]:
-    """All of them, as far as this machine's limit of open files goes."""
+    """All loads that this machine's limit of open files allows."""
     return [*FLOODS, *REST, *scaling(open_files)]

@@ -1,4 +1,4 @@
-"""How the load generator speaks to each system: its client protocol, as templates (see load/load.c)."""
+"""The client protocol of each system as templates for the load generator (load/load.c)."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ ENVELOPE = '{"sender":"c{client}","channel":"bench","message":"{mark}{pad}"}'
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a client says to join a room and to publish there.
+    """The frames with which a client joins a room and publishes there.
 
     `script` runs after the upgrade: ("send", text) or ("await", part of a text). `reply` answers a text that arrives.
     With `echo` the sender hears itself as well, so a message in a room of M makes M deliveries and not M - 1.
@@ -32,7 +32,7 @@ class Dialect:
 
 
 def plain(path: str, *, echo: bool = False) -> Dialect:
-    """A WebSocket whose address names the room, and whose frames are the messages."""
+    """A WebSocket whose address contains the room and whose frames are the messages."""
     return Dialect(path, echo=echo)
 
 

@@ -1,4 +1,4 @@
-"""The systems that are measured: what each is, how it comes here, how it starts, and how its clients speak."""
+"""The systems that are measured: how each is installed and started, and the protocol of its clients."""
 
 import json
 import re
@@ -17,13 +17,13 @@ from tests.bench.speak import Dialect
 __all__ = ["QUICK", "SYSTEMS", "Place", "System"]
 
 RELAY = ROOT / ".venv" / "bin" / "relay"
-# Every limit stays on; these are raised above what the load does, since all of it comes from one address.
+# All limits stay on; these are raised, since the whole load comes from one address.
 RAISED = ("handshake-rate", "connections-per-address", "message-rate")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server is to run: its own port, the port of its Redis, and a folder that is its alone."""
+    """The port of a server, the port of its Redis, and a folder for it alone."""
 
     port: int
     redis: int
@@ -35,7 +35,7 @@ class Place:
         return f"redis://127.0.0.1:{self.redis}"
 
     def env(self) -> Mapping[str, str]:
-        """The environment that the peers written here read."""
+        """The environment variables of the servers in peers/."""
         return {"PORT": str(self.port), "REDIS_URL": self.url}
 
 
@@ -96,7 +96,7 @@ def compiler_version() -> str:
 
 
 def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list[str]]:
-    """This project, over Redis or in memory, with so many events of each room in a log; the peers have none."""
+    """This project, over Redis or in memory, with a history of this size; the other systems have none."""
 
     def command(place: Place) -> list[str]:
         raised = [word for name in RAISED for word in (f"--{name}", "1000000")]
@@ -162,7 +162,7 @@ def have_relay() -> None:
 
 
 def have_python_peers() -> None:
-    """The bench's own environment, in which this runs, holds them."""
+    """Nothing to do: they are in the virtual environment in which this runs."""
 
 
 def have_uwebsockets() -> None:

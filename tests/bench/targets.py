@@ -1,4 +1,4 @@
-"""What is aimed at, as ratios within one run or as plain limits, and whether it is met."""
+"""The targets, as ratios within one run or as limits, and whether they are met."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a target: `value` is a ratio or a figure, None where something was not measured."""
+    """The result for a target: `value` is a ratio or a figure, or None if something was not measured."""
 
     text: str
     value: float | None
@@ -59,11 +59,11 @@ def cost(shape: str, title: str, name: str, key: str, limit: float) -> Target:
 
 
 def with_echo(target: Target) -> Target:
-    """The same for Relay with echo: as those do who send every message to its sender too."""
+    """The same target for Relay with echo, as other systems send every message to its sender, too."""
     return replace(target, text=f"{target.text}, both with echo", ours="relay-echo")
 
 
-# No connection costs Redis anything; but a room's two keys are renewed three times an hour, and two members share it.
+# An idle connection costs Redis nothing, but a room's two keys are renewed three times an hour, for two members.
 PER_ROOM = 0.002
 
 OF_ECHOING = (
@@ -102,7 +102,7 @@ def medians(samples: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], 
 
 
 def comparable(found: Medians, peer: str, target: Target) -> float | None:
-    """The peer's figure; none where it held only a lower rate than ours, at which latency is another thing."""
+    """The peer's figure; None if it sustained only a lower rate, at which latency is not comparable."""
     value = found.get((peer, target.shape, target.figure))
     ours, theirs = (found.get((system, target.shape, "rate")) for system in ("relay", peer))
     return value if ours == theirs else None
@@ -128,7 +128,7 @@ def judge(target: Target, found: Medians) -> Verdict:
 
 
 def judge_flatness(found: Medians, band: float = 0.2) -> Verdict:
-    """Whether a delivery costs the same in few rooms and in thousands: the dearest, above the middle of the range."""
+    """Whether a delivery costs the same in few rooms and in thousands: the spread around the middle of the range."""
     costs = {
         int(shape.removeprefix("rooms-")): cost
         for (system, shape, figure), cost in found.items()
