@@ -1,4 +1,4 @@
-"""What a case is: what is sent, and what may come back."""
+"""A case: the bytes that a client sends, and the replies that it accepts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from typing import Final, Literal, NamedTuple
 from tests.conformance.autobahn.wire import CLOSE, Frame
 
 FRAMEWISE: Final = 0
-"""As `chop`: each frame in a write of its own."""
+"""A value for `chop`: each frame in a write of its own."""
 
 
 class Event(NamedTuple):
-    """What a client notices before the connection ends."""
+    """An event that a client notices before the connection ends."""
 
     kind: Literal["text", "binary", "ping", "pong", "waited"]
     payload: bytes = b""
@@ -20,19 +20,19 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Go on when the server has said something."""
+    """A step: wait until the server has sent something."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """Go on after a moment, if the connection is still open: that it is, is an event."""
+    """A step: wait a moment; a connection that is still open then counts as an event."""
 
     seconds: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What goes to the kernel at once."""
+    """Bytes that are written at once."""
 
     data: bytes
     closes: bool = False
@@ -40,7 +40,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the connection may end: who closes it, with which codes of the server, and whether both must say goodbye."""
+    """How a connection may end: the side that closes, the server's codes, and whether both must send a close frame."""
 
     by: Literal["client", "server"]
     codes: frozenset[int | None]
@@ -99,7 +99,7 @@ class Case:
 
 
 def _closes(frame: Frame) -> bool:
-    # With a reserved bit it may mean anything, so that the closing is the server's.
+    # With a reserved bit it may mean anything, so that the server closes.
     return frame.opcode == CLOSE and frame.rsv == 0
 
 
@@ -109,7 +109,7 @@ def _written(frame: Frame) -> Write:
 
 @dataclass(slots=True)
 class Seen:
-    """What a client saw of one case."""
+    """The events of one case, as a client saw them."""
 
     events: list[Event] = field(default_factory=list)
     extensions: str | None = None

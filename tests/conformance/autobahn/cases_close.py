@@ -1,4 +1,4 @@
-"""Group 7: how a connection is closed, and what a close frame may say."""
+"""Group 7: closing a connection, and the contents of close frames."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Groups 12 and 13: the relay does not compress, whatever is offered, and says so by not agreeing.
+"""Groups 12 and 13: the relay does not compress: it accepts no offered extension.
 
 The suite plays each offer with eighteen sizes and fragmentations, or five kinds of data; a server that does not agree
 is asked for none of them, so that one case here stands for all with the same offer.

@@ -57,7 +57,7 @@ _PINGS: Final = [
     _ping("2.11", "ten pings, byte by byte", *_TEN, chop=1),
 ]
 
-# 3 and 4: what is reserved may not be used; a message before it is still answered.
+# 3 and 4: reserved bits and opcodes may not be used; a message before them is still answered.
 
 
 def _refused(number: str, title: str, *frames: Frame) -> Case:
@@ -65,7 +65,7 @@ def _refused(number: str, title: str, *frames: Frame) -> Case:
 
 
 def _refused_after(number: str, title: str, bad: Frame, chop: int | None = None) -> Case:
-    """Text, the bad frame, a ping; in chops, the bad frame waits for the answer to the text, or chance would decide."""
+    """Text, the bad frame, a ping; in chops, the bad frame waits for the answer to the text, so the result is certain."""
     good, ping = Frame(TEXT, _HELLO), Frame(PING)
     steps = (good, bad, ping) if chop is None else (good, Answered(), bad, ping)
     return Case(number, title, steps, (Event("text", _HELLO),), (), PROTOCOL_ERROR, chop)
@@ -93,7 +93,7 @@ _OPCODES: Final = [
     )
 ]
 
-# 5: the parts of a message follow each other, with nothing but control frames between them, which are whole.
+# 5: the fragments of a message follow each other; only control frames, which are never fragments, may come between.
 
 _BY = ((None, ""), (FRAMEWISE, "; frame by frame"), (1, "; byte by byte"))
 _START, _END = Frame(TEXT, b"fragment1", fin=False), Frame(CONTINUATION, b"fragment2")

@@ -13,7 +13,7 @@ _TEXT, _BINARY = b"BAsd7&jh23", b"\x00\xfe\x23\xfa\xf0"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A case that is made only when it is played: together they are a hundred megabytes."""
+    """A case that is made only when it runs: all together take a hundred megabytes."""
 
     number: str
     opcode: int
@@ -25,7 +25,7 @@ class Load:
 
     @property
     def title(self) -> str:
-        """What is sent, in words."""
+        """A description of the bytes that are sent."""
         kind = "text" if self.opcode == TEXT else "binary"
         pieces = f", in fragments of {self.fragment}" if self.fragment else ""
         chops = f", {self.chop} bytes at a time" if self.chop else ""

@@ -1,4 +1,4 @@
-"""Group 6: text is UTF-8, wherever it is cut, and what is not is refused."""
+"""Group 6: text is UTF-8, wherever it is split; anything else is refused."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -35,7 +35,7 @@ _CUTS: Final = [
     Case("6.3.2", "a surrogate, in fragments of one byte", _bytewise(_SURROGATE), ending=NOT_UTF8),
 ]
 
-# 6.4: what cannot become UTF-8 any more should be refused at once, and must be when the message ends.
+# 6.4: bytes that cannot become UTF-8 should be refused at once, and must be refused when the message ends.
 
 
 def _fail_fast(number: str, title: str, first: int, second: int, *, one_frame: bool) -> Case:
@@ -61,7 +61,7 @@ _FAIL_FAST: Final = [
     _fail_fast("6.4.4", "as 6.4.2, but pieces of one frame", _BAD + 1, _BAD + 2, one_frame=True),
 ]
 
-# From 6.5 on: one message each, in hexadecimal; those with a ! are to be refused.
+# From 6.5 on: one message each, in hexadecimal; a ! marks those that must be refused.
 
 _VALID = (*(f"hello{character}world" for character in "$\u00a2\u20ac\U00024b62"), _GREEK.decode())
 _PREFIXES = " ".join(("" if end in (2, 5, 7, 9, 11) else "!") + _GREEK[:end].hex() for end in range(1, len(_GREEK) + 1))

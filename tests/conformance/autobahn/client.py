@@ -1,4 +1,4 @@
-"""A client that does what a case says, and notes what it sees."""
+"""A client that runs the steps of a case and notes the events."""
 
 import contextlib
 import re
@@ -17,9 +17,9 @@ _UPGRADE = (
 
 
 def perform(case: Case, port: int) -> Seen:
-    """Play one case against the server."""
+    """Run one case against the server."""
     with socket.create_connection(("127.0.0.1", port), timeout=case.patience) as sock:
-        # Or the kernel would wait for more before it sends a chop.
+        # Otherwise the kernel would wait for more data before it sends a chop.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = _Client(sock, case)
         client.upgrade()
@@ -82,12 +82,12 @@ class _Client:
     def _send(self, data: bytes, *, closes: bool = False) -> None:
         if closes and self.seen.closed_first == "nobody":
             self.seen.closed_first = "client"
-        # A server that has closed need not take the rest; what it said is still to be read.
+        # A server that has closed need not read the rest; its last frames are still read here.
         with contextlib.suppress(ConnectionError):
             self._sock.sendall(data)
 
     def _read(self, until: float) -> bool:
-        """Note the next frame; False when there is none, in time or ever."""
+        """Note the next frame; False if none comes in time or the connection has ended."""
         while (frame := decode(self._buffer)) is None:
             if self.seen.end != "none":
                 return False

@@ -1,4 +1,4 @@
-"""The server under test: the relay's own, around applications that say back what they hear.
+"""The server under test: the relay's own, around applications that echo every message.
 
 By hand, for a client of any kind: `python -m tests.conformance.autobahn.echo asgi 9001`.
 """
@@ -24,11 +24,11 @@ _ROOT = Path(__file__).parents[3]
 _STOP = 10.0
 
 LARGEST: Final = 2**24
-"""Bytes of the largest message that is sent; the server takes that and not one more."""
+"""Bytes of the largest message that is sent; the server accepts no byte more."""
 
 
 async def asgi(websocket: WebSocket) -> None:
-    """Await each message, and send it back as what it came."""
+    """Await each message and send it back with its type."""
     await websocket.accept()
     while (message := await websocket.receive())["type"] == "websocket.receive":
         kind = "bytes" if message.get("text") is None else "text"
@@ -39,7 +39,7 @@ async def asgi(websocket: WebSocket) -> None:
 
 
 class Echo:
-    """A receiver that says everything back, in the order it came."""
+    """A receiver that echoes every message in order."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -52,19 +52,19 @@ class Echo:
 
 
 async def attached(websocket: WebSocket) -> None:
-    """Take the connection over, and return."""
+    """Attach a receiver to the connection and return."""
     await websocket.accept()
     wire: Wire = websocket.scope["extensions"][WIRE_EXTENSION]
     wire.attach(Echo(wire))
 
 
 WAYS: Final[dict[str, Callable[[WebSocket], Awaitable[None]]]] = {"asgi": asgi, "attached": attached}
-"""The ways in which an application can read and write, each to be tested."""
+"""The ways in which an application can read and write; each is tested."""
 
 
 @contextmanager
 def served(way: str) -> Iterator[int]:
-    """Serve in a process of its own, whose time the client does not share; gives the port."""
+    """Serve in a process of its own; gives the port."""
     command = [sys.executable, "-m", __name__, way, "0"]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

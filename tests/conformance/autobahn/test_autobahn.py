@@ -37,7 +37,7 @@ def echo(request: pytest.FixtureRequest) -> Iterator[Echo]:
 
 
 def documented() -> dict[tuple[str, str], str]:
-    """The results by way and number that the README tells of."""
+    """The results in the README, by way and number."""
     rows = _ROW.findall((Path(__file__).parent / "README.md").read_text())
     return {
         (way, number): result

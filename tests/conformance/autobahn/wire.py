@@ -1,4 +1,4 @@
-"""WebSocket frames as a client writes and reads them, right or wrong: RFC 6455, section 5.2."""
+"""WebSocket frames as a client writes and reads them, valid or not: RFC 6455, section 5.2."""
 
 import struct
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _MASK: Final = b"\x5a\xc3\x0f\x96"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame; nothing keeps it from being against the rules."""
+    """One frame, which may be invalid."""
 
     opcode: int
     payload: bytes = b""
@@ -19,7 +19,7 @@ class Frame:
     rsv: int = 0
 
     def encode(self) -> bytes:
-        """What a client sends: masked."""
+        """The masked bytes that a client sends."""
         first, length = self.fin << 7 | self.rsv << 4 | self.opcode, len(self.payload)
         if length < 126:
             head = struct.pack("!BB", first, 0x80 | length)
@@ -43,7 +43,7 @@ def fragments(opcode: int, payload: bytes, size: int) -> list[Frame]:
 
 
 def decode(buffer: bytearray) -> Frame | None:
-    """Take the first frame of a server out of the buffer, once it is there as a whole."""
+    """Take the first frame of a server out of the buffer if it is complete."""
     if len(buffer) < 2:
         return None
     length, start = buffer[1], 2
@@ -61,6 +61,6 @@ def decode(buffer: bytearray) -> Frame | None:
 
 
 def _masked(payload: bytes) -> bytes:
-    # One big number is a hundred times as fast as a loop over megabytes.
+    # XOR of one large number is a hundred times as fast as a loop over megabytes.
     key = (_MASK * (len(payload) // 4 + 1))[: len(payload)]
     return (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(len(payload))
