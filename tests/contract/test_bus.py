@@ -161,7 +161,7 @@ async def test_the_generation_of_a_publishing_member_is_checked(make_worker: Mak
 
 
 async def admitted(worker: FakeWorker, peer: str = "peer", fresh: str = "f1", offered: str = "") -> dict[str, Any]:
-    """Join, and return what a member's publications say of it."""
+    """Join, and return the fields of the member's publications that depend on it."""
     joined = await worker.presence.join(JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh))
     version = MembershipVersion(joined.generation, joined.id.epoch)
     return {"sender": peer, "generation": joined.generation, "version": version, "seen": joined.id}
@@ -242,7 +242,7 @@ async def test_a_counter_at_zero_is_not_removed_as_a_stray_one(make_worker: Make
     worker = await make_worker("a")
     meta = worker.keys.of_room("room")[0]
     claim = await admitted(worker)
-    # As in a new epoch in which nothing was said yet, under a version that somebody already has.
+    # As in a new epoch without any message, under a version that a member already has.
     epoch, version = claim["seen"].epoch, claim["version"].number
     await worker.client.call("HSET", meta, version, 0)
     await worker.client.call("DEL", worker.keys.of_room("room")[3])

@@ -76,7 +76,7 @@ async def test_a_held_member_keeps_others_from_being_first_but_not_itself(make_w
 async def test_a_client_that_repeats_its_attempt_is_first_again(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
-    # A place has two digits by and by: ids are numbers, not text.
+    # So that sequence numbers of two digits occur: ids are numbers, and not text.
     for _ in range(4):
         assert await a.presence.leave((await join(a, "before"))[0])
     one, _ = await join(a, "one", offered="key-1", fresh="f1")
@@ -88,7 +88,7 @@ async def test_a_client_that_repeats_its_attempt_is_first_again(make_worker: Mak
     assert not joined.first
     _, joined = await join(b, "one", offered="key-1", fresh="f2")
     assert joined.first
-    # This one did hear, and comes back with what it was told.
+    # This client received the reply, and resumes with the key in it.
     _, joined = await join(a, "one", offered="f2", fresh="f3")
     assert not joined.first
 
@@ -293,7 +293,7 @@ async def test_a_worker_whose_lease_lapsed_begins_another(make_worker: MakeWorke
     assert (await a.leases.beat()).lapsed
     assert str(a.lease) != before
     assert list(await a.presence.announce([entry])) == []
-    # What the survivor would do when its hold runs out harms nobody now.
+    # The end of the survivor's hold does not remove the member any more.
     assert not await b.presence.leave(PresenceEntry(hold.room, hold.peer, hold.generation))
     assert (await b.presence.roster("room")).members == [Present("peer")]
 

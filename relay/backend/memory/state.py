@@ -68,6 +68,7 @@ class MemoryRooms:
         self._settings = history
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}
+        # In the order in which the rooms became idle, the one that has been so for longest first.
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._swept = clock()
         self._listeners: dict[str, dict[EventSink, None]] = {}
@@ -181,5 +182,6 @@ class MemoryRooms:
         for event in outgoing:
             for listener in self._listeners.get(event.room, ()):
                 batches.setdefault(listener, []).append(event)
+        # A listener that subscribes or leaves while it is called does not change what is delivered in this turn.
         for listener, batch in batches.items():
             listener(batch)

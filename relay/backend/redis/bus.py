@@ -64,6 +64,7 @@ class RedisBus:
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
         self._heard: float | None = None
+        # When the subscription was last given up: the next one has a whole probe timeout before it is given up as well.
         self._rebuilt = clock()
         self._stack = AsyncExitStack()
         self._prober: asyncio.Task[None] | None = None
@@ -147,6 +148,7 @@ class RedisBus:
         if type(reply) is bytes:
             done(Receipt(reply))
         elif is_noscript(reply):
+            # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
             self._client.resend(self._commands.write(publication), lambda reply: done(self._outcome(reply)))
         else:
             done(self._outcome(reply))
@@ -186,6 +188,7 @@ class RedisBus:
                 if missed:
                     events.append(Gap(missed))
                     missed = []
+                # The name of a room is looked up where possible: it is one string for all of its events.
                 self._decode(self._rooms.get(channel) or self._keys.room_of(channel), payload, events)
         if missed:
             events.append(Gap(missed))
@@ -203,6 +206,8 @@ class RedisBus:
     # The probe.
 
     async def _probe(self) -> None:
+        # A connection that is cut without a sign looks like one on which nothing is published. So the bus publishes
+        # something itself: what it receives proves that commands, Redis and the subscription work, all in one.
         self._subscriber.add(self._probe_channel)
         while True:
             try:
@@ -215,6 +220,7 @@ class RedisBus:
             await asyncio.sleep(self._probe_timeout / 3)
 
     def _rebuild_if_deaf(self) -> None:
+        # If commands fail as well, Redis is away, and another connection would not help.
         last = max(self._heard or 0, self._rebuilt)
         if self._client.reachable and self._clock() - last > self._probe_timeout:
             log.warning("subscription deaf: own probe not heard for %.1f s; connecting again", self._clock() - last)

@@ -159,6 +159,7 @@ class RedisClient:
     # The connection.
 
     async def _connect(self) -> None:
+        # Each connection has its own: replies of one that is given up must not be taken for replies of the next one.
         pending = Pending()
         connection = await self._dialer.open(pending.resolve, lambda: self._lost(connection, pending, OutcomeUnknown()))
         try:
@@ -171,6 +172,7 @@ class RedisClient:
                 for reply in await asyncio.gather(*loaded):
                     self._check_loaded(reply)
         except BaseException as error:
+            # Also if this task is cancelled: nothing else refers to the connection yet.
             connection.abort()
             if isinstance(error, TimeoutError):
                 text = f"no answer within {self._timeout:g} s"

@@ -71,6 +71,7 @@ class RedisConnection(asyncio.Protocol):
     def send(self, command: bytes) -> None:
         """Queue a packed command; the commands of one turn of the event loop are sent in one write."""
         if not self._out:
+            # At the end of this turn: one system call for the commands of all clients that are served in it.
             self._loop.call_soon(self._flush)
         self._out.append(command)
 
@@ -94,9 +95,11 @@ class RedisConnection(asyncio.Protocol):
         replies: list[Any] = []
         try:
             reader.feed(data)
+            # False, and not None, which is a reply (nil): the rest of a reply has not arrived yet.
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
         except hiredis.ProtocolError:
+            # What follows cannot be parsed either. The replies ahead of it are valid.
             self._transport.abort()
         if replies:
             self._on_replies(replies)
@@ -114,7 +117,9 @@ class Dialer:
         self._pool = ConnectionPool.from_url(
             url,
             password=password or None,
+            # In RESP 3, messages would come as a type of their own, and every reply would have to be told apart.
             protocol=2,
+            # The `Reconnector` repeats attempts; with retries by redis-py, one could exceed its timeout.
             client_name=name,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=timeout,

@@ -100,6 +100,7 @@ class RedisPresence:
             self._client.clock.deadline,
         )
         if not registered:
+            # Only now: had the reply been lost, so might have been the registration. It is harmless to repeat.
             self._registered.add(lease, room)
         return self._joined(attempt, reply)
 
@@ -109,6 +110,7 @@ class RedisPresence:
         All calls are sent before this waits for the first reply: a member that leaves from now on leaves after its
         announcement. A room in which the script fails does not keep the other rooms from theirs.
         """
+        # Redis may have lost the set of rooms together with the entries.
         self._registered.forget()
         if entries:
             self._register(list({entry.room for entry in entries}))
@@ -273,6 +275,7 @@ class RedisLeases:
 
     async def retire(self) -> None:
         """Set the lease's deadline to the past."""
+        # By Redis's clock, as all deadlines are.
         seconds, _ = await self._client.call("TIME")
         # With half a millisecond, as the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))

@@ -80,6 +80,7 @@ class Subscriber:
         channels = list(channels)
         self._channels.update(dict.fromkeys(channels))
         loop = asyncio.get_running_loop()
+        # Also for channels that are subscribed: Redis confirms each SUBSCRIBE, whether it changes anything or not.
         confirmations = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
         self._send_subscribe(channels)
         try:
@@ -92,6 +93,8 @@ class Subscriber:
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
         """End the subscriptions to these channels."""
+        # Nothing waits for the confirmation: a SUBSCRIBE that follows is sent later over the same connection, and so is
+        # executed later. Until then some messages may still arrive, for which the rooms have no member.
         channels = list(channels)
         for channel in channels:
             self._channels.pop(channel, None)
@@ -125,6 +128,7 @@ class Subscriber:
     def _receive(self, replies: Sequence[Any]) -> None:
         arrivals: list[Arrival] = []
         for reply in replies:
+            # Nearly all replies are messages, so that these are dealt with ahead of the slower `match`.
             if isinstance(reply, list) and reply[0] == b"message":
                 arrivals.append((reply[1], reply[2]))
             else:
@@ -136,6 +140,8 @@ class Subscriber:
         """Deal with a reply that is no message: mostly a confirmation."""
         match reply:
             case [b"subscribe", channel, _]:
+                # Confirmed twice: the connection was lost in between, and messages with it. The None stands ahead of
+                # all messages that arrive over the new one.
                 if channel in self._confirmed:
                     arrivals.append((channel, None))
                 self._confirmed.add(channel)
