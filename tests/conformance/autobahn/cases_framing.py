@@ -65,7 +65,7 @@ def _refused(number: str, title: str, *frames: Frame) -> Case:
 
 
 def _refused_after(number: str, title: str, bad: Frame, chop: int | None = None) -> Case:
-    """Text, the bad frame, a ping; in chops, the bad frame waits for the answer to the text, so the result is certain."""
+    """Text, the bad frame, a ping; in chops, the bad frame waits for the answer to the text."""
     good, ping = Frame(TEXT, _HELLO), Frame(PING)
     steps = (good, bad, ping) if chop is None else (good, Answered(), bad, ping)
     return Case(number, title, steps, (Event("text", _HELLO),), (), PROTOCOL_ERROR, chop)
