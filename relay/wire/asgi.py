@@ -24,7 +24,7 @@ log = logging.getLogger("relay.wire")
 
 _MAX_WAITING = 8
 
-Message = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
 
 
 class AsgiWebSocket:
@@ -35,7 +35,7 @@ class AsgiWebSocket:
     ) -> None:
         self._transport = transport
         self._key = key
-        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._messages: asyncio.Queue[AsgiMessage] = asyncio.Queue()
         self._messages.put_nowait({"type": "websocket.connect"})
         self._accepted = False
         self._refusing = False
@@ -60,7 +60,7 @@ class AsgiWebSocket:
 
     def received(self, frame: Frame) -> None:
         """Queue a message for the application; stop reading when too many wait."""
-        message: Message = {"type": "websocket.receive"}
+        message: AsgiMessage = {"type": "websocket.receive"}
         if frame.is_text:
             message["text"] = frame.text
         else:
@@ -76,12 +76,12 @@ class AsgiWebSocket:
 
     # Calls of the application.
 
-    async def _receive(self) -> Message:
+    async def _receive(self) -> AsgiMessage:
         if self._accepted and self._messages.empty():
             self.protocol.pause_reading(paused=False)
         return await self._messages.get()
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: AsgiMessage) -> None:
         if self._ended:
             raise ClientDisconnected()
         match message["type"]:

@@ -17,7 +17,7 @@ from tests.fleet import Client, eventually
 
 
 async def numbers(room: Room, total: int) -> list[int]:
-    """What was said, up to so many messages."""
+    """Return the numbers of the next `total` envelopes."""
     heard: list[int] = []
     async for event in room:
         assert not isinstance(event, Lost)
@@ -28,13 +28,13 @@ async def numbers(room: Room, total: int) -> list[int]:
     return heard
 
 
-async def test_two_meet_talk_and_part(pair) -> None:
+async def test_two_clients_meet_talk_and_part(pair) -> None:
     async with join(pair[0].http, "room", peer="a", presence=True) as a:
         async with join(pair[1].ws, "room", peer="b") as b:
             assert (a.first, b.first) == (True, False)
             assert await anext(a) == Joined("b")
             ident = await b.send({"message": "hello"}, to="a")
-            # The key under which it was acknowledged is nobody else's business.
+            # The key of the publish command is not part of the envelope.
             assert await anext(a) == Envelope(
                 ident, "b", {"message": "hello", "to": "a", "from": "b", "id": str(ident)}
             )
@@ -54,7 +54,7 @@ async def test_two_meet_talk_and_part(pair) -> None:
         ({"x": ["y"] * 30_000, "z": {"key": "k"}}, "too_large"),
     ],
 )
-async def test_what_is_refused_is_told_and_holds_up_nothing(pair, envelope, code: str) -> None:
+async def test_a_refused_envelope_is_reported_and_delays_no_other(pair, envelope, code: str) -> None:
     async with join(pair[0].ws, "room") as a, join(pair[1].ws, "room") as b:
         refused, sent = a.post(envelope), [a.post({"n": n}) for n in range(5)]
         with pytest.raises(Rejected, match=code):
@@ -117,7 +117,7 @@ async def test_connections_that_break_at_random_lose_and_repeat_nothing(
         assert b.duplicates == 0
 
 
-async def test_a_worker_that_is_killed_is_left_for_another(pair) -> None:
+async def test_the_clients_of_a_killed_worker_go_to_another(pair) -> None:
     urls = [relay.ws for relay in pair]
     async with join(urls, "room", peer="a") as a, join(urls[1], "room", peer="b") as b:
         pair[0].signal(signal.SIGKILL)
@@ -170,7 +170,7 @@ def watching() -> Iterator[Callable[..., Watching]]:
         one.close()
 
 
-async def test_watching_a_room_shows_what_happens_and_lets_nothing_through_to_the_terminal(pair, watching) -> None:
+async def test_watching_a_room_prints_its_events_and_escapes_them(pair, watching) -> None:
     async with join(pair[0].ws, "room", peer="a", presence=True) as a:
         watcher = watching("room", "--url", pair[1].ws, "--peer", "w")
         assert "members: a, w" in await watcher.noted("members")
@@ -203,7 +203,7 @@ async def test_watching_as_json_and_through_a_restart(start: MakeRelay, redis_ur
     assert await watcher.interrupted() == 0
 
 
-async def test_watching_what_cannot_be_watched_says_what_to_do(pair, watching) -> None:
+async def test_watching_without_success_says_what_to_do(pair, watching) -> None:
     async with join(pair[0].ws, "room", peer="a"):
         taken = watching("room", "--url", pair[0].ws, "--peer", "a")
         assert "choose another --peer" in await taken.noted("peer_taken")
@@ -217,13 +217,13 @@ async def test_watching_at_no_address_is_a_usage_error(watching, url: str) -> No
     assert await watcher.ended() == 2
 
 
-async def test_slow_starts_are_waited_for(start: MakeRelay) -> None:
+async def test_a_client_waits_for_a_relay_that_starts_slowly(start: MakeRelay) -> None:
     relay = await start(ready=False)
     async with join(relay.ws, "room", options=Options(connect_timeout=20)) as room:
         await eventually(lambda: room.connected)
 
 
-async def test_numbers_beyond_measure_end_nobody(start: MakeRelay, enter: MakeClient) -> None:
+async def test_numbers_of_any_size_end_no_client(start: MakeRelay, enter: MakeClient) -> None:
     relay = await start()
     ann = await enter(relay)
     async with join(relay.ws, "room") as room:

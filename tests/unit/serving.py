@@ -1,4 +1,4 @@
-"""A server in this process, for the tests of `relay.process.server` and `relay.protocols`."""
+"""A server in this process, for tests of `relay.process.server` and `relay.wire`."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ UPGRADE = (
 
 
 class Recorder:
-    """An ASGI application that accepts every WebSocket, echoes texts, and keeps all that it hears in `heard`."""
+    """An ASGI application that accepts every WebSocket, echoes texts, and records the messages that it receives."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

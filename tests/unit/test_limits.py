@@ -39,7 +39,7 @@ def test_handshakes_of_one_address_are_counted_whether_admitted_or_not() -> None
     assert limits.admit("a") == "too_many_connections"
 
 
-def test_addresses_that_fell_silent_are_forgotten() -> None:
+def test_idle_addresses_are_forgotten() -> None:
     clock = Clock()
     limits = AddressLimits(connections=1, handshakes=10, clock=clock)
     for number in range(5000):

@@ -60,7 +60,7 @@ def test_json_is_one_object_per_line() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_traceback_is_told_and_escaped(form: str) -> None:
+def test_tracebacks_are_logged_and_escaped(form: str) -> None:
     stream = written(form)
     try:
         raise ValueError(HOSTILE)
@@ -79,12 +79,12 @@ def test_no_text_breaks_a_line(text: str) -> None:
     escaped.encode()
 
 
-def test_no_mark_turns_the_direction_of_what_follows() -> None:
+def test_no_character_turns_the_direction_of_the_text_after_it() -> None:
     marks = [chr(code) for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))]
     assert [mark for mark in marks if logs.escape(mark) == mark] == []
 
 
-def test_level_decides() -> None:
+def test_records_below_the_level_are_dropped() -> None:
     stream = written("text", level="warning")
     logging.getLogger("relay").info("too much")
     logging.getLogger("relay").warning("enough")
@@ -92,7 +92,7 @@ def test_level_decides() -> None:
     assert "enough" in stream.getvalue()
 
 
-def test_server_below_never_tells_addresses() -> None:
+def test_uvicorn_never_logs_urls() -> None:
     stream = written("text", level="debug")
     for name in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).info('"WebSocket /?token=secret" [accepted]')

@@ -97,7 +97,7 @@ def test_a_loss_while_connected_is_an_event_and_the_list_follows(position: RoomP
 
 
 @pytest.mark.parametrize("frame", [{"type": "later"}, {"type": "error", "code": "x"}, {"id": 1, "from": "a"}, {}])
-def test_what_is_not_known_is_passed_over(position: RoomPosition, frame) -> None:
+def test_unknown_frames_are_ignored(position: RoomPosition, frame) -> None:
     assert position.receive(frame) == []
 
 

@@ -26,7 +26,7 @@ JSON = st.recursive(
         ('{"é":"\U0001f600"}'.encode(), '{"é":"\U0001f600","from":"p","id":"7-1"}'.encode()),
     ],
 )
-def test_what_the_relay_adds_stands_at_the_end_of_the_object(envelope: bytes, expected: bytes) -> None:
+def test_the_fields_of_the_relay_are_added_at_the_end(envelope: bytes, expected: bytes) -> None:
     assert seal(splice(envelope, "p"), MessageId(7, 1)) + b"}" == expected
 
 
@@ -43,7 +43,7 @@ def test_every_envelope_that_is_read_is_json_with_two_more_fields(fields: dict[s
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | JSON.map(json.dumps).map(str.encode))
-def test_nothing_but_a_bad_frame_is_raised_whatever_comes(text: bytes) -> None:
+def test_any_bytes_are_read_or_refused_as_a_bad_frame(text: bytes) -> None:
     for read in (read_envelope, read_frame):
         try:
             publish = read(text)
@@ -94,7 +94,7 @@ def test_nothing_but_a_bad_frame_is_raised_whatever_comes(text: bytes) -> None:
         (b'{"type":"welcome"}', "reserved_field"),
     ],
 )
-def test_what_is_not_an_envelope_is_named(text: bytes, code: str) -> None:
+def test_anything_else_is_refused_with_its_code(text: bytes, code: str) -> None:
     with pytest.raises(BadFrame) as refused:
         read_envelope(text)
     assert refused.value.code == code
@@ -113,12 +113,14 @@ def test_what_is_not_an_envelope_is_named(text: bytes, code: str) -> None:
         (b'{"message":{"from":1,"id":2,"room":3,"type":4}}', (), "", ""),
     ],
 )
-def test_what_the_relay_reads_of_an_envelope(text: bytes, to: tuple[str, ...], channel: str, key: str) -> None:
+def test_the_relay_reads_the_receivers_the_channel_and_the_key(
+    text: bytes, to: tuple[str, ...], channel: str, key: str
+) -> None:
     publish = read_envelope(text)
     assert (publish.envelope, publish.to, publish.channel, publish.key) == (text, to, channel, key)
 
 
-def test_an_object_with_a_type_is_a_command_only_to_those_who_ask() -> None:
+def test_an_object_with_a_type_is_a_command_for_read_frame_alone() -> None:
     assert read_frame(b'{"type":null}') is None
     assert read_frame(b'{"a":1}') is not None
     with pytest.raises(BadFrame):
@@ -132,7 +134,7 @@ def test_ids_compare_by_epoch_then_sequence() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "-", "1-", "-1", "a-b", "1-2-3", "1 -2", "٣-1", "1" * 30 + "-" + "1" * 30])
-def test_what_is_not_an_id(text: str) -> None:
+def test_other_text_is_no_id(text: str) -> None:
     with pytest.raises(ValueError, match="not a message id"):
         MessageId.parse(text)
 
@@ -140,5 +142,5 @@ def test_what_is_not_an_id(text: str) -> None:
 @pytest.mark.parametrize(
     "envelope", [b"{}", b'{"a":1}', b'{"from":"no, but in here: \\"from\\":\\""}', b'{"a":{"from":"x","id":"y"}}']
 )
-def test_what_was_spliced_and_sealed_comes_out_again(envelope: bytes) -> None:
+def test_unsealing_undoes_splicing_and_sealing(envelope: bytes) -> None:
     assert unseal(seal(splice(envelope, "ann"), MessageId(5, 6))) == (envelope, b"5-6")

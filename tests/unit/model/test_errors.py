@@ -1,7 +1,7 @@
 from relay.model import errors
 
 
-def test_close_codes_are_distinct_and_in_the_class_that_tells_whether_to_reconnect() -> None:
+def test_close_codes_are_distinct_and_their_range_says_whether_to_reconnect() -> None:
     codes = [reason.code for reason in errors.CLOSE_REASONS]
     assert len(set(codes)) == len(codes)
     for reason in errors.CLOSE_REASONS:
@@ -22,7 +22,7 @@ def test_a_membership_that_was_taken_over_has_a_code_of_its_own() -> None:
     assert errors.NotMember().code == "not_joined"
 
 
-def test_an_error_has_a_text_even_when_none_was_given() -> None:
+def test_the_text_of_an_error_is_by_default_that_of_its_code() -> None:
     assert errors.Refused("room_full").text == errors.ERRORS["room_full"][1]
     assert errors.Refused("room_full").status == 409
 

@@ -1,4 +1,4 @@
-"""STUN and TURN servers: what the setting may be, and who is told."""
+"""STUN and TURN servers: values of the setting, and the welcome that lists them."""
 
 import json
 
@@ -13,7 +13,7 @@ from relay.model.ice import IceServer, parse_ice_servers
 TURN = {"urls": ["turn:turn.example:3478?transport=udp", "turns:[2001:db8::1]"], "username": "u", "credential": "c"}
 
 
-def test_none_one_and_several_stun_servers() -> None:
+def test_urls_of_stun_servers() -> None:
     assert parse_ice_servers("") == ()
     assert parse_ice_servers("stun:a.example, stuns:b.example:5349,") == (
         IceServer("stun:a.example"),
@@ -21,7 +21,7 @@ def test_none_one_and_several_stun_servers() -> None:
     )
 
 
-def test_json_is_what_a_browser_takes() -> None:
+def test_json_as_a_browser_takes_it() -> None:
     servers = parse_ice_servers(json.dumps([{"urls": "stun:a.example"}, TURN]))
     assert servers == (IceServer("stun:a.example"), IceServer(tuple(TURN["urls"]), "u", "c"))
 
@@ -45,7 +45,7 @@ def test_json_is_what_a_browser_takes() -> None:
         '[{"urls": "stun:a.example"}] x',
     ],
 )
-def test_what_is_refused(text: str) -> None:
+def test_other_values_are_refused(text: str) -> None:
     with pytest.raises(SettingsError) as error:
         load({}, {"RELAY_ICE_SERVERS": text})
     (line,) = error.value.lines
@@ -58,12 +58,12 @@ def test_credentials_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize("tagged", [False, True])
-def test_who_is_welcomed_is_told_and_nobody_else(tagged: bool) -> None:
+def test_the_welcome_alone_lists_the_servers(tagged: bool) -> None:
     codec = NativeCodec(parse_ice_servers(json.dumps([{"urls": "stun:a.example"}, TURN])), tagged=tagged)
     welcome = json.loads(codec.encode(events.Welcome("room", "peer", MessageId(1, 2), "key")).data)
     assert welcome["iceServers"] == [{"urls": "stun:a.example"}, TURN]
     assert b"iceServers" not in codec.encode(events.Pong("room", MessageId(1, 2))).data
 
 
-def test_without_servers_nothing_is_said() -> None:
+def test_without_servers_the_welcome_has_no_list() -> None:
     assert b"iceServers" not in NativeCodec().encode(events.Welcome("room", "peer", MessageId(1, 2), "key")).data

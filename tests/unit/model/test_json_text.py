@@ -52,7 +52,7 @@ def test_levels_are_counted_exactly(value: object, ascii_only: bool) -> None:
 
 
 @pytest.mark.parametrize(("open_", "close"), [(b"[", b"]"), (b'{"b":', b"}"), (b'[{"b\\"[":', b"}]")])
-def test_the_bound_is_taken_and_one_level_more_is_refused(open_: bytes, close: bytes) -> None:
+def test_the_bound_is_accepted_and_one_level_more_is_refused(open_: bytes, close: bytes) -> None:
     per_step = open_.replace(b'\\"[', b"").count(b"[") + open_.count(b"{")
     text = b"[" * (MAX_NESTING % per_step) + open_ * (MAX_NESTING // per_step) + b"1"
     text += close * (MAX_NESTING // per_step) + b"]" * (MAX_NESTING % per_step)
@@ -147,12 +147,12 @@ def test_a_command_nests_no_deeper_than_one_around_an_envelope() -> None:
         (rb'"\ud83d\u0041\n"', rb'"\ufffd\u0041\n"'),
     ],
 )
-def test_halves_of_characters_are_replaced(text: bytes, without: bytes) -> None:
+def test_lone_surrogates_are_replaced(text: bytes, without: bytes) -> None:
     assert without_lone_surrogates(text) == without
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", rb'"\ud83d\ude00"', rb'"\\ud83d"', rb'"\ud8', rb'"\ud8zz"', b"\\"])
-def test_all_else_stays_as_it_is(text: bytes) -> None:
+def test_other_text_is_unchanged(text: bytes) -> None:
     assert without_lone_surrogates(text) == text
 
 
@@ -166,12 +166,12 @@ def test_a_text_is_read_as_a_browser_would_send_it(text: str) -> None:
     assert json.loads(without_lone_surrogates(json.dumps(text).encode())) == sent
 
 
-def test_who_sends_nothing_else_gets_no_more_of_it_replaced_than_is_cheap() -> None:
+def test_the_number_of_replacements_is_bounded() -> None:
     text = b"[" + b",".join([rb'"\ud83d"'] * 2000) + b"]"
     assert without_lone_surrogates(text).count(rb"\ufffd") == 1000
 
 
-def test_what_is_read_without_them_and_what_is_not() -> None:
+def test_text_that_is_bad_json_is_read_again_without_lone_surrogates() -> None:
     assert read_leniently(read_envelope, rb'{"message":"\ud83d"}').envelope == rb'{"message":"\ufffd"}'
     assert read_leniently(read_envelope, rb'{"message":"\\ud83d"}').envelope == rb'{"message":"\\ud83d"}'
     for text, code in [(rb'{"message":"\ud83d"', "bad_json"), (rb'{"from":"\ud83d"}', "reserved_field")]:

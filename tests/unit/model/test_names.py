@@ -29,7 +29,7 @@ def test_room_names_that_are_allowed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*BAD, ".", "..", "x" * 129])
-def test_room_names_that_are_not(name: str) -> None:
+def test_room_names_that_are_not_allowed(name: str) -> None:
     with pytest.raises(Refused) as refused:
         check_room(name)
     assert refused.value.code == "bad_room"
