@@ -21,7 +21,7 @@ WORKERS = 3
 
 
 class Compose:
-    """`docker compose` on this checkout; a command that fails fails the test, with what it said."""
+    """`docker compose` on this checkout; a command that fails also fails the test, with its output."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -130,7 +130,7 @@ def wait_for(condition: Callable[[], Any], timeout: float = 60) -> float:
 
 
 def require(command: str) -> str:
-    """The path of a program that this stage needs; without it the test is skipped, and fails in CI."""
+    """The path of a program that this stage needs; without it the test is skipped, or fails in CI."""
     path = shutil.which(command)
     if path is None:
         lacking(f"{command} is not installed")
@@ -138,12 +138,12 @@ def require(command: str) -> str:
 
 
 def require_image(name: str) -> str:
-    """An image that is here, or can be had; without it the test is skipped, and fails in CI."""
+    """An image that exists here or can be pulled; without it the test is skipped, or fails in CI."""
     if not any(
         subprocess.run(["docker", *command, name], capture_output=True, check=False).returncode == 0
         for command in (["image", "inspect"], ["pull", "--quiet"])
     ):
-        lacking(f"the image {name} cannot be had")
+        lacking(f"the image {name} cannot be pulled")
     return name
 
 

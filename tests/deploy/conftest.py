@@ -1,4 +1,4 @@
-"""The compose file on a real engine: what all tests of it share, and the table of what was lost."""
+"""The compose file on a real engine: the fixtures of its tests, and the table of losses."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Outcome], None]:
-    """Keeps an outcome for the table at the end."""
+    """Record an outcome for the table at the end."""
     return request.config.stash[_OUTCOMES].append
 
 
@@ -53,7 +53,7 @@ def docker() -> None:
 
 @pytest.fixture(scope="session")
 def compose(docker: None) -> Iterator[Compose]:
-    """Redis, three workers and the load balancer; a test that changes something puts it right again."""
+    """Redis, three workers and the load balancer; a test that changes something restores it."""
     compose = Compose()
     try:
         compose("up", "--build", "--detach", "--wait", "--scale", f"worker={WORKERS}", timeout=900)
@@ -66,7 +66,7 @@ def compose(docker: None) -> Iterator[Compose]:
 
 @pytest.fixture
 async def enter(compose: Compose) -> AsyncIterator[Enter]:
-    """Opens clients through the load balancer."""
+    """Open clients through the load balancer."""
     clients: list[Client] = []
 
     async def enter(path: str) -> Client:

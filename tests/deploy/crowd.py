@@ -1,4 +1,4 @@
-"""The crowd of the chaos suite, before the load balancer of a deployment."""
+"""The crowd of the chaos suite, as clients of the load balancer of a deployment."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.deploy.compose import Compose
 
 
 class Visitors(Crowd):
-    """Clients who know one address, that of the load balancer."""
+    """Clients that know one address, that of the load balancer."""
 
     def __init__(self, compose: Compose, seed: int) -> None:
         super().__init__(seed)
@@ -39,7 +39,7 @@ class Visitors(Crowd):
 
 @asynccontextmanager
 async def visitors(compose: Compose, *, seed: int, rooms: int) -> AsyncIterator[Visitors]:
-    """Everybody in, whichever worker they came to."""
+    """Wait until all clients have joined, on any worker."""
     async with AsyncExitStack() as stack:
         crowd = Visitors(compose, seed)
         stack.push_async_callback(crowd.close)

@@ -25,7 +25,7 @@ CONNECTIONS, AT_ONCE = 8000, 50
 RATE, ROOMS, MEMBERS, SECONDS = 800, 40, 5, 20
 
 OPEN = """\
-# Everybody comes from one address here.
+# All clients have one address here.
 services:
   worker:
     environment: {RELAY_CONNECTIONS_PER_ADDRESS: "100000", RELAY_HANDSHAKE_RATE: "100000"}
@@ -73,7 +73,7 @@ class Crowd:
 
 
 def memory(compose: Compose, service: str) -> float:
-    """MB of all containers of a service, less the page cache that can be had back."""
+    """MB of all containers of a service, without reclaimable page cache."""
     total = 0.0
     for container in compose.containers(service):
         stats = (
@@ -108,7 +108,7 @@ async def running(workers: int, *overlays: str) -> AsyncIterator[Compose]:
 
 
 async def idle() -> None:
-    """Memory before and after a crowd came, and how long one worker takes to send it away."""
+    """Memory before and after many clients connect, and the time in which one worker closes them."""
     async with running(1, OPEN) as compose:
         services = ("worker", "lb", "redis")
         before = {service: memory(compose, service) for service in services}
@@ -169,7 +169,7 @@ async def processes() -> None:
 
 
 async def redis() -> None:
-    """A million messages of 400 bytes in a thousand rooms, with the log as it is by default."""
+    """A million messages of 400 bytes in a thousand rooms, with the default history."""
     server = RedisServer(persistent=True).start()
     envelope = json.dumps({"sender": "s" * 8, "channel": "c" * 8, "message": "x" * 340}).encode()
     try:

@@ -1,4 +1,4 @@
-"""Redis, three workers and a load balancer: clients meet, replicas come and go, and each part may do little."""
+"""Redis, three workers and a load balancer: rooms across workers, changes of replicas, and few rights for each part."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.fleet import Client
 
 LONG_RUNNING = ("redis", "worker", "lb")
 
-# Names that are not there take their time to be looked up, so all are at once.
+# Looking up a name that does not exist takes time, so all are looked up at once.
 CONNECT = """
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +50,7 @@ async def test_clients_land_on_different_workers_and_meet_in_one_room(compose: C
         assert json.loads(compose.ask(worker, "/rooms/meet")) == {"room": "meet", "present": True, "count": 6}
 
 
-async def test_replicas_come_and_go(compose: Compose, enter: Enter) -> None:
+async def test_replicas_are_added_and_removed(compose: Compose, enter: Enter) -> None:
     compose.scale(5)
     found = wait_for(lambda: len(compose.connections()) == 5)
     clients: list[Client] = []
@@ -75,7 +75,7 @@ async def test_replicas_come_and_go(compose: Compose, enter: Enter) -> None:
     compose.scale(WORKERS)
 
 
-def test_an_upgrade_replaces_whoever_had_died_as_well(compose: Compose) -> None:
+def test_an_upgrade_also_replaces_a_dead_worker(compose: Compose) -> None:
     before = set(compose("ps", "--all", "--quiet", "worker").split())
     compose.docker("kill", "--signal", "KILL", min(before))
     compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=200)
@@ -85,7 +85,7 @@ def test_an_upgrade_replaces_whoever_had_died_as_well(compose: Compose) -> None:
     compose.scale(WORKERS)
 
 
-def test_an_upgrade_to_what_does_not_start_says_so_and_leaves_everybody(compose: Compose, tmp_path: Path) -> None:
+def test_an_upgrade_to_an_image_that_fails_keeps_the_old_workers(compose: Compose, tmp_path: Path) -> None:
     before = compose("ps", "--all", "--quiet", "worker")
     broken = tmp_path / "broken.yml"
     broken.write_text('services: {worker: {environment: {RELAY_BROKEN: "1"}}}\n')
@@ -95,14 +95,14 @@ def test_an_upgrade_to_what_does_not_start_says_so_and_leaves_everybody(compose:
     assert compose("ps", "--all", "--quiet", "worker") == before
 
 
-# What clients reach.
+# Addresses that clients reach.
 
 
 def test_the_page_names_the_published_port(compose: Compose) -> None:
     assert compose.page_names_its_address()
 
 
-def test_metrics_are_for_inside(compose: Compose) -> None:
+def test_clients_cannot_reach_metrics(compose: Compose) -> None:
     for path in ("/metrics", "/%6detrics", "//metrics"):
         assert compose.get(path)[0] == 404
     assert "relay_connections" in compose.ask(compose.containers("worker")[0], "/metrics", port=9090)
@@ -131,7 +131,7 @@ def test_only_the_load_balancer_is_published(compose: Compose) -> None:
         ("back", {"redis 6379", "worker 8888", "worker 9090"}),
     ],
 )
-def test_each_network_leads_to_what_is_needed_there(network: str, reached: set[str], compose: Compose) -> None:
+def test_each_network_reaches_only_what_it_needs(network: str, reached: set[str], compose: Compose) -> None:
     places = [("redis", 6379), ("lb", 8888), ("lb", 8405)]
     places += [(name, port) for name in ("workers", "metrics") for port in (8888, 9090)]
     places += [("worker", 8888), ("worker", 9090)] if network == "back" else []
@@ -139,7 +139,7 @@ def test_each_network_leads_to_what_is_needed_there(network: str, reached: set[s
     assert found == reached
 
 
-def test_workers_and_redis_are_on_no_network_that_leads_out(compose: Compose) -> None:
+def test_workers_and_redis_have_no_network_with_a_way_out(compose: Compose) -> None:
     def leads_out(network: str) -> bool:
         return compose.docker("network", "inspect", "--format", "{{.Internal}}", network).strip() != "true"
 
@@ -186,7 +186,7 @@ def test_the_load_balancer_has_a_port_for_every_client_of_a_full_worker(compose:
     assert first > 8888
 
 
-def test_everything_has_limits_restarts_and_logs_that_end(compose: Compose) -> None:
+def test_every_service_has_limits_restarts_and_bounded_logs(compose: Compose) -> None:
     for service, container in every_container(compose):
         host = container["HostConfig"]
         assert host["Memory"] > 0, service
@@ -206,7 +206,7 @@ def secrets_of(compose: Compose) -> dict[str, str]:
     return dict(zip(names, values, strict=True))
 
 
-def test_secrets_are_random_and_nowhere_to_be_seen(compose: Compose) -> None:
+def test_secrets_are_random_and_not_visible(compose: Compose) -> None:
     secrets = secrets_of(compose)
     assert {len(value) for value in secrets.values()} == {64}
     assert len(set(secrets.values())) == len(secrets)
@@ -217,7 +217,7 @@ def test_secrets_are_random_and_nowhere_to_be_seen(compose: Compose) -> None:
     assert not [name for name, value in secrets.items() if value in shown]
 
 
-def test_who_may_read_which_secret(compose: Compose) -> None:
+def test_each_secret_is_readable_by_its_services_only(compose: Compose) -> None:
     read = "for name in redis_password operator_password admin_token grafana_password redis.acl; do" \
            " cat /run/relay/$name >/dev/null 2>&1 && echo $name; done; true"  # fmt: skip
     may = {
@@ -230,13 +230,13 @@ def test_who_may_read_which_secret(compose: Compose) -> None:
     }
 
 
-def test_secrets_stay_when_everything_is_started_again(compose: Compose) -> None:
+def test_secrets_stay_after_a_restart(compose: Compose) -> None:
     before = secrets_of(compose)
     compose("up", "--detach", "--wait", "--scale", f"worker={WORKERS}")
     assert secrets_of(compose) == before
 
 
-def test_new_secrets_replace_those_that_are_asked_for_again(compose: Compose) -> None:
+def test_new_replaces_the_secrets(compose: Compose) -> None:
     before = secrets_of(compose)
     compose("run", "--rm", "secrets", "new")
     compose("restart", "redis", "worker")
@@ -252,7 +252,7 @@ def redis_cli(compose: Compose, user: str, *command: str) -> str:
     return compose.docker("exec", compose.containers("redis")[0]["Id"], "sh", "-c", f"{line} 2>&1 || true").strip()
 
 
-def test_redis_lets_in_who_has_a_password_and_workers_do_only_their_work(compose: Compose) -> None:
+def test_redis_requires_a_password_and_limits_the_workers(compose: Compose) -> None:
     container = compose.containers("redis")[0]["Id"]
     assert "NOAUTH" in compose.docker("exec", container, "sh", "-c", "redis-cli ping 2>&1 || true")
     assert redis_cli(compose, "relay", "ping") == "PONG"
@@ -261,7 +261,7 @@ def test_redis_lets_in_who_has_a_password_and_workers_do_only_their_work(compose
         assert "NOPERM" in redis_cli(compose, "relay", forbidden), forbidden
 
 
-def test_redis_is_as_its_file_says(compose: Compose) -> None:
+def test_redis_uses_its_configuration_file(compose: Compose) -> None:
     wanted = {
         "maxmemory": str(512 << 20),
         "maxmemory-policy": "noeviction",

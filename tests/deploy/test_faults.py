@@ -1,4 +1,4 @@
-"""What operators do and what befalls them, while members behind the load balancer talk: every message is counted."""
+"""Operations and faults while members behind the load balancer exchange messages: every message is counted."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ Strike = Callable[[Visitors], Awaitable[None]]
 
 
 def event(name: str, *, forgets: bool = False) -> Callable[[Strike], Strike]:
-    """Something that happens: returns when it is over, with everything as it was."""
+    """A fault; it returns when the fault is over and everything is restored."""
 
     def add(strike: Strike) -> Strike:
         EVENTS.append(Fault(name, strike, forgets=forgets))  # type: ignore[arg-type]  # a crowd is as good as an arena
@@ -103,7 +103,7 @@ async def reload_balancer(crowd: Visitors) -> None:
 
 @event("a worker cut off from Redis (`docker network disconnect`)")
 async def cut_off(crowd: Visitors) -> None:
-    """The load balancer takes it out; its clients stay, as for all it knows Redis is away for everybody."""
+    """The load balancer takes the worker out. Its clients stay, as it cannot know whether others reach Redis."""
     compose, network = crowd.compose, f"{crowd.compose.project}_back"
     name = (await crowded(crowd))["Id"][:12]
     await asyncio.to_thread(compose.docker, "network", "disconnect", network, name)
@@ -119,7 +119,7 @@ async def cut_off(crowd: Visitors) -> None:
 
 @event("a worker made deaf (its subscription's packets dropped)")
 async def deafen(crowd: Visitors) -> None:
-    """Commands go through, subscriptions do not: it is taken out, and sends its clients away after half a minute."""
+    """Only the subscription is cut: the worker is taken out, and closes its connections after half a minute."""
     compose = crowd.compose
     worker = await crowded(crowd)
     name, process = worker["Id"][:12], str(worker["State"]["Pid"])
@@ -138,7 +138,7 @@ async def deafen(crowd: Visitors) -> None:
 
 
 def commands_port(compose: Compose, worker: str) -> str:
-    """Where a worker's connection for commands begins: of several the newest, as Redis may take dead ones for alive."""
+    """The local address of a worker's connection for commands; the newest one, as Redis may still list dead ones."""
     [redis] = compose.containers("redis")
     line = 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator client list type normal'
     clients = compose.docker("exec", redis["Id"], "sh", "-c", line).splitlines()
@@ -157,7 +157,7 @@ async def upgrade(crowd: Visitors) -> None:
 
 @event("everything stopped and started (`docker compose stop`)", forgets=True)
 async def stop_everything(crowd: Visitors) -> None:
-    """Workers close their clients first. Where it takes longer than the grace time, who comes back may be told."""
+    """Workers close their connections first. If that exceeds the grace time, members may be told of a loss."""
     workers = await asyncio.to_thread(crowd.compose.containers, "worker")
     crowd.excused |= set(crowd.members)
     await do(crowd, "stop")

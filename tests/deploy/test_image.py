@@ -1,4 +1,4 @@
-"""The image: what is in it, what is not, and how it stops."""
+"""The image: its content, its size, and how it stops."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def within(compose: Compose, script: str) -> str:
     return compose.docker("run", "--rm", "--read-only", "--entrypoint", "sh", IMAGE, "-c", script)
 
 
-def test_it_says_what_it_is(inspected: dict[str, dict[str, object]]) -> None:
+def test_its_labels_describe_it(inspected: dict[str, dict[str, object]]) -> None:
     config = inspected["Config"]
     assert config["User"] == "10001:10001"
     assert config["ExposedPorts"] == {"8888/tcp": {}}
@@ -30,7 +30,7 @@ def test_it_says_what_it_is(inspected: dict[str, dict[str, object]]) -> None:
     assert config["Healthcheck"]["Test"] == ["CMD", "relay", "health", "--live"]
 
 
-def test_nothing_is_left_of_how_it_was_made(compose: Compose) -> None:
+def test_no_build_tools_are_left(compose: Compose) -> None:
     there = within(
         compose,
         "command -v gcc cc make; ls -d /root/.cache /home/*/.cache /build 2>/dev/null;"
@@ -40,8 +40,8 @@ def test_nothing_is_left_of_how_it_was_made(compose: Compose) -> None:
     assert there == ""
 
 
-def test_what_it_loads_is_compiled(compose: Compose) -> None:
-    """Nothing could be kept of it at run time, and the base image has none of its own."""
+def test_all_loaded_modules_are_compiled(compose: Compose) -> None:
+    """At run time they could not be written, and the base image has no compiled modules."""
     told = within(compose, "python -v -m relay health --port 1 2>&1; true").splitlines()
     loaded = [line for line in told if line.startswith("# code object from ")]
     assert len(loaded) > 50

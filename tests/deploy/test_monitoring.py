@@ -1,4 +1,4 @@
-"""Prometheus in its place: it finds who there is to ask, knows its alerts, and one of them goes off."""
+"""Prometheus of the compose file: it finds its targets, loads the alerts, and one of them fires."""
 
 import json
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ pytestmark = pytest.mark.timeout(180)
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
-# Panels that show something only when something happens.
+# Panels that are empty until something happens.
 AT_TIMES = {"Refused", "Its connections", "Handshakes and ends"}
 
-# Asks Prometheus for several paths, from a network on which it is.
+# Requests several paths of Prometheus, from a network that it is on.
 ASK = """
 import json, sys, urllib.request as r, urllib.parse as p, urllib.error as e
 for path in json.loads({paths!r}):
@@ -34,7 +34,7 @@ def query(text: str) -> str:
 
 
 class Prometheus:
-    """The one of the compose file."""
+    """The Prometheus of the compose file."""
 
     def __init__(self, compose: Compose) -> None:
         self._compose = compose
@@ -69,7 +69,7 @@ def promtool(compose: Compose, folder: Path, *arguments: str) -> str:
     )  # fmt: skip
 
 
-def test_alerts_say_what_they_should(compose: Compose) -> None:
+def test_the_alerts_pass_their_own_tests(compose: Compose) -> None:
     folder = ROOT / "deploy" / "prometheus"
     assert "SUCCESS" in promtool(compose, folder, "check", "config", "prometheus.yml")
     assert "SUCCESS" in promtool(compose, folder, "test", "rules", "alerts_test.yml")
@@ -84,14 +84,14 @@ def test_it_finds_every_worker_and_the_load_balancer(prometheus: Prometheus) -> 
     wait_for(lambda: targets() == [("balancer", "up"), *[("relay", "up")] * WORKERS], 20)
 
 
-def test_its_alerts_are_all_there_and_none_is_broken(prometheus: Prometheus) -> None:
+def test_all_alerts_are_loaded_without_errors(prometheus: Prometheus) -> None:
     (rules,) = prometheus.ask("/api/v1/rules")
     (group,) = rules["data"]["groups"]
     assert [rule["health"] for rule in group["rules"]] == ["ok"] * len(group["rules"])
     assert len(group["rules"]) == sum(name.startswith("Relay") for name, _ in expressions())
 
 
-def test_every_query_of_the_dashboard_is_one(prometheus: Prometheus) -> None:
+def test_every_query_of_the_dashboard_is_valid(prometheus: Prometheus) -> None:
     wanted = [(where, text.replace("$__rate_interval", "1m")) for where, text in expressions()]
 
     def silent() -> set[str]:
@@ -104,7 +104,7 @@ def test_every_query_of_the_dashboard_is_one(prometheus: Prometheus) -> None:
     wait_for(lambda: silent() <= AT_TIMES, 30)
 
 
-def test_an_alert_goes_off_and_ends(prometheus: Prometheus, compose: Compose) -> None:
+def test_an_alert_fires_and_ends(prometheus: Prometheus, compose: Compose) -> None:
     firing = 'ALERTS{alertname="RelayNobodyReady",alertstate="firing"}'
     assert not prometheus.value(firing)
     compose("stop", "redis")

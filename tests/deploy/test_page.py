@@ -1,4 +1,4 @@
-"""The commands of deploy/README.md, as somebody would type them."""
+"""The commands of deploy/README.md, run as an operator types them."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ ELSEWHERE = {
         "test_variants.py",
     "docker build --tag signal-relay:0.1.0 .": "what every test here begins with",
 }  # fmt: skip
-# These need a cluster, or a machine of their own; tests/unit/test_deployment.py checks what they use.
+# These need a cluster or another machine; tests/unit/test_deployment.py checks the files that they use.
 ANOTHER_MACHINE = re.compile(r"kubectl |install |/opt/relay/|python3 -m venv /opt/relay|openssl rand|systemctl ")
 
 HERE = [line for line in COMMANDS if line not in ELSEWHERE and not ANOTHER_MACHINE.match(line)]
@@ -42,16 +42,16 @@ def test_the_page_has_the_commands_that_are_known() -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("command", HERE)
-def test_the_command_does_what_it_says(command: str, compose: Compose) -> None:
+def test_the_command_works(command: str, compose: Compose) -> None:
     require("script")
-    # With a terminal, as people have one.
+    # With a terminal, as an operator has one.
     told = compose.run("script", "--quiet", "--return", "--command", command, "/dev/null", timeout=150)
     assert all(text in told for part, text in SAYS.items() if part in command), told
     compose.scale(WORKERS)
     wait_for(compose.ready)
 
 
-def test_the_token_that_is_shown_opens_what_it_should(compose: Compose) -> None:
+def test_the_printed_token_is_accepted(compose: Compose) -> None:
     (show,) = [line for line in HERE if line.endswith("admin_token")]
     token = compose.run(*shlex.split(show.replace("exec", "exec -T"))).strip()
     answer = compose.run(

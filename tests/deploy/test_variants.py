@@ -1,4 +1,4 @@
-"""Other ways to run it: nginx as the load balancer, TLS, and a service of systemd."""
+"""Variants of the deployment: nginx as the load balancer, TLS, and the systemd service."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def nginx(compose: Compose) -> Iterator[None]:
         back_to_haproxy(compose)
 
 
-async def test_nginx_finds_workers_and_does_without_the_dead(nginx: None, compose: Compose, enter: Enter) -> None:
+async def test_nginx_finds_workers_and_skips_dead_ones(nginx: None, compose: Compose, enter: Enter) -> None:
     clients = [await enter(f"/rooms/nginx?peer=p{n}") for n in range(12)]
     assert sum(count > 0 for count in compose.connections().values()) >= 2
     await clients[0].send({"hello": "all"})
@@ -90,9 +90,7 @@ async def test_tls_ends_at_the_load_balancer(compose: Compose, tmp_path: Path) -
         back_to_haproxy(compose)
 
 
-async def test_limits_are_each_clients_own_whatever_it_says_of_itself(
-    compose: Compose, enter: Enter, tmp_path: Path
-) -> None:
+async def test_limits_count_the_real_address_of_each_client(compose: Compose, enter: Enter, tmp_path: Path) -> None:
     strict = tmp_path / "strict.yml"
     strict.write_text('services: {worker: {environment: {RELAY_CONNECTIONS_PER_ADDRESS: "2"}}}\n')
     files = ("--file", "docker-compose.yml", "--file", str(strict))
@@ -112,7 +110,7 @@ async def test_limits_are_each_clients_own_whatever_it_says_of_itself(
         wait_for(lambda: compose.balanced() == WORKERS)
 
 
-def test_the_unit_is_one_and_is_shut_off(tmp_path: Path) -> None:
+def test_the_unit_is_valid_and_restricted(tmp_path: Path) -> None:
     analyze = require("systemd-analyze")
     unit = (ROOT / "deploy" / "systemd" / "relay.service").read_text()
     copy = tmp_path / "relay.service"
