@@ -30,7 +30,7 @@ class Inbox:
 
     def must_wait(self) -> bool:
         """Return whether a frame that arrives now has to wait."""
-        # A method and no property, as `is_idle` is: CPython 3.11 calls methods faster, and this is asked for every frame.
+        # A method and not a property: CPython 3.11 calls methods faster, and this runs for every frame.
         return self.exclusive or self.in_flight >= self._max_in_flight or bool(self.frames)
 
     def is_idle(self) -> bool:
