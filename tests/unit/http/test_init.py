@@ -1,0 +1,19 @@
+import pytest
+from starlette.routing import Match
+
+from relay import http
+from relay.config import Settings
+from relay.http.ports import AdminPort
+from relay.http.rooms import RoomEndpoint
+
+
+@pytest.mark.parametrize("name", ["lobby", "a/b", "a\nb", ""])
+def test_the_room_route_takes_the_whole_rest_of_the_path(name: str) -> None:
+    scope = {"type": "http", "method": "GET", "path": f"/rooms/{name}", "headers": []}
+    matching = [route for route in http.routes(Settings(), []) if route.matches(scope)[0] is Match.FULL]
+    assert [route.endpoint.__self__.__class__ for route in matching] == [RoomEndpoint]  # type: ignore[attr-defined]
+
+
+def test_the_guard_of_the_admin_port_is_outermost_and_only_there_with_a_port() -> None:
+    assert AdminPort not in [one.cls for one in http.middleware(Settings())]
+    assert http.middleware(Settings(admin_listen="127.0.0.1:9100"))[0].cls is AdminPort
