@@ -226,14 +226,15 @@ class Metrics:
         self.message_losses = declare.counters(
             "relay_message_losses_total",
             "Times that the members of a room were told that messages are lost, by reason.",
-            "trimmed: raise history-size or history-ttl; other reasons: Redis lost data, see its log.",
+            "trimmed: raise history-size or history-ttl; epoch: Redis lost its data, see its log; too_much: raise "
+            "send-buffer; internal is a defect of the relay.",
             label="reason",
             values=filter(None, get_args(Loss)),
         )
         self.room_ttl_renewals = declare.counter(
             "relay_room_ttl_renewals_total",
             "Rooms whose time to live in Redis this worker renewed.",
-            "It rises while the worker has members; if it does not, the heartbeat fails: see the log.",
+            "It rises each third of room-state-ttl while the worker has members; if it does not, see the log.",
         )
 
     def _declare_workers(self, declare: _Declarer) -> None:
