@@ -11,7 +11,7 @@ _BATCH = 500
 
 
 class Announcer:
-    """Announces this worker's members, and closes those whose place belongs to a newer connection by now.
+    """Announces this worker's members, and closes those whose peer has a newer connection by now.
 
     `rounds` counts how often all were announced. `needed` asks the heartbeat for one more round: a member that joined
     during a round may have its entry under the old lease, and be in no batch.

@@ -35,7 +35,7 @@ _DEAF_PROBES = 10
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """The parts of a worker that its facade uses. `tasks` owns what they run in the background."""
+    """The parts of a worker that its facade uses. `tasks` owns their background tasks."""
 
     backend: Backend
     tasks: BackgroundTasks
@@ -60,13 +60,14 @@ def compose(
 ) -> WorkerParts:
     """Make the parts of the worker of this name; nothing is opened or started yet.
 
-    `on_deaf` is called when the worker does not hear its own messages any more, and should do without its clients.
+    `on_deaf` is called when the worker does not receive its own messages any more: its clients should go to other
+    workers.
     """
     tasks, interval = BackgroundTasks(), beat_interval(settings.worker_lease)
     rooms = LocalRooms(metrics)
     notices = PresenceNotices(rooms, lambda flush: asyncio.get_running_loop().call_later(_NOTICE_DELAY, flush))
-    # The hub delivers what the bus receives, and recovers gaps with what the bus reads from the history: a circle that
-    # the lambda closes.
+    # The hub delivers the events that the bus receives, and gap recovery reads missing events with the bus: a circle
+    # that the lambda closes.
     hub = Hub(rooms, notices, metrics, on_gap=lambda names: gaps.begin(names))
     backend = build_backend(
         backend_settings(settings, heartbeat_interval=interval),

@@ -39,9 +39,9 @@ class Departures:
     """The held and leaving members in this worker's care.
 
     A departure is in one of three states: it waits in the heap for its next attempt, an attempt is on its way to Redis,
-    or it is done and forgotten. What an attempt does follows from the time: before `due` it reports the hold, from then
+    or it is done and forgotten. The time decides what an attempt is for: before `due` it reports the hold, from then
     on it ends the membership. An attempt that failed goes back into the heap. So nothing is ever searched for: each
-    round takes what is due from the top.
+    round takes the due departures from the top.
 
     `on_settled` is called with the room of each departure that is done.
     """
@@ -75,7 +75,7 @@ class Departures:
     def begin(self, entry: PresenceEntry, *, hold: bool) -> asyncio.Future[None]:
         """End a membership: now, or with `hold` after the reconnect grace time.
 
-        The future is done after the first attempt, whatever became of it; what failed is tried again.
+        The future is done after the first attempt. An attempt that failed is repeated.
         """
         return self._attempt(self._add(entry, hold=hold))
 
@@ -98,7 +98,7 @@ class Departures:
         return added
 
     async def settle_due(self) -> None:
-        """One round: attempt all that is due, in batches, so that thousands at once do not flood the connection."""
+        """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection."""
         while batch := self._pop_due():
             await asyncio.gather(*map(self._attempt, batch))
         self._metrics.held.set(self._size)
@@ -144,7 +144,7 @@ class Departures:
     def _attempt(self, departure: _Departure) -> asyncio.Future[None]:
         hold = max(0.0, departure.due - self._clock()) if departure.hold_unsent else 0.0
         attempted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # Sent when this returns: what the worker asks of Redis next, such as a join of the same peer, comes after it.
+        # The request is sent when `leave` returns. Later requests, such as a join of the same peer, follow it.
         reply = asyncio.ensure_future(self._presence.leave(departure.entry, hold=hold))
         reply.add_done_callback(partial(self._attempted, departure, hold > 0, attempted))
         return attempted
@@ -171,7 +171,7 @@ class Departures:
 
 
 def _key(entry: PresenceEntry) -> _Key:
-    """What a departure is known by.
+    """The key of a departure among those of its room.
 
     While the generation is unknown (0), the join it belongs to may never have reached Redis. It must not replace the
     departure of an entry that exists, so it is known by its resume key's fingerprint as well.

@@ -1,4 +1,4 @@
-"""Questions about rooms: who is in them, and whether a name is in use."""
+"""Questions about rooms: which members they have, and whether a name is in use."""
 
 from collections.abc import Sequence
 from contextlib import suppress

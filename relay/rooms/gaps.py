@@ -1,11 +1,12 @@
 """Gap recovery: events that this worker may have missed are read from the history, or reported as lost.
 
-How a gap ends, in the words of the modules that take part:
+How a gap begins and ends:
 
 1. The bus reports a `Gap`, or the hub meets an event whose id does not follow the last one.
 2. The room buffers its events from then on, and `begin` starts a recovery.
 3. The history is read from the room's last id on. Meanwhile there may be further gaps; then it is read once more.
-4. The hub delivers what was read and what was buffered, without duplicates. What is lost is reported to the members.
+4. The hub delivers the events that were read and those that were buffered, without duplicates. A loss is reported to
+   the members.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _RETRY = 0.1
 """Seconds between attempts to read the history."""
 
 _LOG_DELAY = 1.0
-"""Seconds for which losses are gathered before they are logged: what loses events of one room does so to many."""
+"""Seconds for which losses are gathered before they are logged, as a fault that hits one room hits many."""
 
 _ARRIVAL = 1.0
 """Seconds after which an event that was published before has arrived over the bus, if it ever will."""
@@ -77,10 +78,10 @@ class GapRecovery:
             self._recovering.discard(room)
 
     async def _read(self, room: str, after: MessageId) -> tuple[Replay, Roster | None]:
-        """Read what followed an id; where events are lost, also the roster that the watchers of the room need then."""
+        """Read the events after an id; if some are lost, also the roster, which the watchers of the room need then."""
         replay, roster = await self._bus.replay(room, after), None
         if replay.lost == "epoch":
-            # What followed the loss of the room's state is in the history from the new epoch's beginning. The roster
+            # The events since the room lost its state are in the history, from the new epoch's beginning on. The roster
             # follows later, when all workers have announced their members.
             begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
             replay = Replay(begun.id, begun.events, replay.lost)

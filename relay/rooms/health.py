@@ -1,4 +1,4 @@
-"""The health of one worker: what is checked, and when clients may be sent to it."""
+"""The health of one worker: its checks, and whether clients may be sent to it."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger("relay.rooms.health")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check: whether all is well, and how it is in words; `seconds` is the age of what it says."""
+    """The result of one check: whether all is well, and how it is in words; `seconds` is the age of the finding."""
 
     ok: bool
     text: str
@@ -37,10 +37,10 @@ class Health:
 
 
 class HealthMonitor:
-    """Collects what the parts of a worker find out, and decides whether the worker works.
+    """Collects the findings of a worker's parts, and decides whether the worker works.
 
     `uses_redis` is false for a process without Redis, which has nothing to be cut off from. `deaf_limit` is the number
-    of seconds after which a worker that does not hear its own messages, although Redis answers, calls `on_deaf`.
+    of seconds after which a worker that does not receive its own messages, although Redis answers, calls `on_deaf`.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class HealthMonitor:
 
     @property
     def refusal(self) -> str:
-        """Why Redis, which answers, does not do what this worker asks (it is full, say); "" while it does."""
+        """Why Redis answers and refuses this worker's commands (out of memory, for instance); "" if it does not."""
         return next(iter(self._refusals.values()), "")
 
     @property
     def works(self) -> bool:
-        """Whether the worker can serve clients: Redis answers, the worker hears itself, and its loops run."""
+        """Whether the worker can serve clients: Redis obeys, the worker receives its own probes, and its loops run."""
         return self._loops_run and not self._refusals and (not self._uses_redis or self._bus.health().ready)
 
     def supervise(self, *loops: asyncio.Task[None]) -> None:
@@ -80,7 +80,7 @@ class HealthMonitor:
     def note(self, source: str, error: RelayError | None) -> None:
         """Remember how a loop's last round went; logged once per change.
 
-        Only a refusal counts. That Redis is away, or answers late, is what the bus finds out by itself.
+        Only a refusal counts. The bus finds out by itself that Redis is away, or answers late.
         """
         before = self.refusal
         if isinstance(error, Unavailable) and self._bus.health().reachable:
@@ -114,7 +114,7 @@ class HealthMonitor:
             self._on_deaf()
 
     def checks(self, *, draining: bool) -> dict[str, Check]:
-        """What `/health` reports; costs nothing."""
+        """The checks that `/health` reports; costs nothing."""
         checks = (
             self._checks_of_redis()
             if self._uses_redis

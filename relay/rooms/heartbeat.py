@@ -68,7 +68,7 @@ class Heartbeat:
             self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
 
     async def beat(self) -> None:
-        """Renew the lease, and do what follows from the answer. A failure is noted, and never raised."""
+        """Renew the lease; announce members and begin takeovers if need be. Failures are noted, and never raised."""
         try:
             status = await self._renew()
             self._must_announce |= self._announcer.needed

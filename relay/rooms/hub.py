@@ -1,4 +1,4 @@
-"""Fan-out: what the bus delivers goes to the members on this worker.
+"""Fan-out: events from the bus go to the members on this worker.
 
 The hub knows nothing of Redis, of permission to join, or of any client protocol: a member brings its codec along, and a
 frame is made once per message and codec key, however many members receive it.
@@ -58,14 +58,14 @@ class Hub:
         self._metrics = metrics
         self._on_gap = on_gap
 
-    # What the bus delivers.
+    # Events from the bus.
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
         """Deliver each event to the members it is for: each room's events in order, one room after the other."""
         rooms: dict[str, list[RoomEvent]] = {}
         for event in batch:
             if isinstance(event, Gap):
-                # What came before the gap is delivered first: the room's last id says where to read on.
+                # Events before the gap are delivered first: the history is read from the room's last id on.
                 self._deliver_rooms(rooms)
                 rooms = {}
                 self._suspect_gap(event.rooms)
@@ -168,13 +168,13 @@ class Hub:
         else:
             local.on_delivered.append((message_id, callback))
 
-    # Members that join, and lose their place.
+    # Members that join, and that are replaced.
 
     def admit(self, member: Member, generation: int, welcome: Welcome, replay: Replay) -> None:
         """Welcome a staged member, whose presence entry was written as of `replay.id`.
 
-        If the welcome says that the member `recovered`, the events of `replay` follow it: those it missed. Then comes
-        what arrived since it was staged, and from then on all the room's events.
+        If the welcome says that the member `recovered`, the events of `replay` follow it: those it missed. Then come
+        the events that arrived since it was staged, and from then on all the room's events.
         """
         room = self.rooms[member.room]
         self._displace(room, member.peer, generation)
@@ -194,12 +194,12 @@ class Hub:
             self._buffer(room)
 
     def close_replaced(self, member: Member) -> None:
-        """The member's place belongs to a newer connection: close this one."""
+        """The member's peer has a newer connection: close this one."""
         if self.rooms.remove(member):
             member.connection.close(REPLACED)
 
     def _displace(self, room: LocalRoom, peer: str, generation: int) -> None:
-        """The peer's place belongs to this generation: close older connections."""
+        """The peer has a connection of this generation: close older ones."""
         for member in [room.members.get(peer), *room.joining]:
             if member and member.peer == peer and 0 < member.generation < generation:
                 self.close_replaced(member)
@@ -208,7 +208,7 @@ class Hub:
         backlog, member.backlog = member.backlog, []
         newest = member.since
         for event in backlog:
-            # The replay and the welcome cover what is not newer; after a gap, the backlog may have an event twice.
+            # The replay and the welcome cover older events. After a gap, the backlog may have an event twice.
             if event.id > newest:
                 self._deliver_past(member, event)
                 newest = event.id
@@ -229,7 +229,7 @@ class Hub:
 
     def _promote(self, room: LocalRoom, members: Sequence[Member]) -> None:
         for member in members:
-            # What was gathered before is in the new watcher's member list already.
+            # The new watcher's member list has the changes that were gathered before.
             if member.presence and (room.joined or room.left):
                 self._notices.flush(room)
             room.promote(member)
@@ -250,9 +250,9 @@ class Hub:
         return None if local is None else local.begin_reading()
 
     def recover(self, room: str, replay: Replay, roster: Roster | None) -> None:
-        """End a gap: deliver what the history had and what was buffered meanwhile.
+        """End a gap: deliver the events that the history had, and those that were buffered meanwhile.
 
-        If events are lost, the members are sent an error, and those who watch the room the `roster`.
+        If events are lost, the members are sent an error, and the watchers of the room the `roster`.
         """
         local = self.rooms.get(room)
         if local is None or not local.recovering:
@@ -273,7 +273,7 @@ class Hub:
             self._buffer(local)
 
     def send_roster(self, room: str, roster: Roster) -> None:
-        """Send the members who watch a room the list of its members."""
+        """Send the watchers of a room the list of its members."""
         local = self.rooms.get(room)
         if local is not None:
             self._notices.flush(local)
@@ -292,7 +292,7 @@ class Hub:
             self._on_gap([room.name])
 
     def _send_lost(self, room: LocalRoom, resume_at: MessageId, reason: Loss, roster: Roster | None) -> None:
-        """Tell the members who were in the room before this id that events are lost, and go on from it."""
+        """Report to the members from before this id that events are lost, and go on from it."""
         self._notices.flush(room)
         failure = self._loss(room.name, resume_at, reason)
         for member in list(room.welcomed()):
@@ -303,7 +303,7 @@ class Hub:
         room.last = max(room.last, resume_at)
 
     def _loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:
-        """Count a loss, and make the error that says so."""
+        """Count a loss, and make the error that reports it."""
         self._metrics.message_losses.labels(reason).inc()
         detail: dict[str, object] = {"reason": reason, "id": str(message_id)}
         return Failure("messages_lost", ERRORS["messages_lost"][1], room=room, detail=detail)

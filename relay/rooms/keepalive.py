@@ -29,7 +29,7 @@ class Keepalive:
     """Pings every connection once in `interval` seconds, and checks the answer `timeout` seconds later.
 
     Two wheels turn with one timer. A connection stays in one slot of the first wheel, and is pinged when its slot comes
-    round. What was pinged in a tick goes into the slot of the second wheel that comes round after the timeout.
+    round. The connections pinged in a tick go into the slot of the second wheel that comes round after the timeout.
     """
 
     def __init__(self, interval: float, timeout: float) -> None:

@@ -11,7 +11,7 @@ class Member:
 
     `generation` is 0 until the presence entry was written. `channels` are those it subscribed to, None for all. `since`
     is the room's id when it was welcomed, `began` the one with which its peer first joined. `version` is the membership
-    version that its next message is published with. `backlog` keeps what is delivered before the welcome is sent.
+    version that its next message is published with. `backlog` keeps the events that arrive before the welcome is sent.
 
     `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before. So is
     `stable_resume`, for clients that keep one key for as long as they are recovered (Socket.IO).

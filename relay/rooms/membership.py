@@ -1,4 +1,4 @@
-"""Joining and leaving: what takes the bus, presence and the hub together, in the right order."""
+"""Joining and leaving, which take the bus, presence and the hub together, in the right order."""
 
 import asyncio
 
@@ -19,9 +19,9 @@ from relay.rooms.subscriptions import RoomSubscriptions
 class Membership:
     """The way into rooms and out of them, for the members of one worker.
 
-    A join is: stage the member and subscribe, write the presence entry, read what was missed, welcome. The subscription
-    comes first: the entry gets an id in the room's order, and every event after that id reaches this worker then. In
-    another order there would be a window in which events are missed without a trace.
+    A join is: stage the member and subscribe, write the presence entry, read the missed events, welcome. The
+    subscription comes first: the entry gets an id in the room's order, and every event after that id reaches this
+    worker then. In another order there would be a window in which events are missed without a trace.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Membership:
         offered: str,
         since: MessageId | None,
         key: str = "",
-        moved: Member | None = None,
-        back: bool = False,
+        moved_from: Member | None = None,
+        resume_only: bool = False,
     ) -> None:
-        """Give the member its place, and welcome it; see `Worker.join`."""
+        """Write the member's presence entry, and welcome it; arguments and errors are those of `Worker.join`."""
         resume = self._random.resume_key()
         fresh = ids.fingerprint(resume)
         # A client that moves keeps the key it has, which is why the old membership's key resumes the new one as well.
-        previous = moved.stable_resume if moved else ids.fingerprint(offered)
+        previous = moved_from.stable_resume if moved_from else ids.fingerprint(offered)
         attempt = JoinAttempt(
             room=member.room,
             peer=member.peer,
@@ -68,7 +68,7 @@ class Membership:
             fresh=fresh,
             roster=member.presence,
             seen=self._rooms.last(member.room),
-            resume_only=back,
+            resume_only=resume_only,
         )
         rounds = self._announcer.rounds
         result = await self._join(member, attempt, since, hold=bool(offered))
@@ -77,7 +77,7 @@ class Membership:
             recovered = None if since is None else not replay.lost
             member.version = MembershipVersion(result.generation, result.id.epoch)
             member.began, member.resume, member.previous_resume = result.began, fresh, previous
-            member.stable_resume = previous if moved or recovered else fresh
+            member.stable_resume = previous if moved_from or recovered else fresh
             welcome = Welcome(
                 room=member.room,
                 peer=member.peer,
@@ -99,7 +99,7 @@ class Membership:
         self._announcer.needed |= rounds != self._announcer.rounds
 
     async def _join(self, member: Member, attempt: JoinAttempt, since: MessageId | None, *, hold: bool) -> JoinResult:
-        """Subscribe, and write the presence entry; what may have been written is undone if that fails."""
+        """Subscribe, and write the presence entry; if that fails, an entry that may have been written is removed."""
         try:
             await self._subscriptions.stage(member)
             return await self._presence.join(attempt)
@@ -114,7 +114,7 @@ class Membership:
             raise
 
     async def _missed(self, room: str, since: MessageId, result: JoinResult) -> Replay:
-        """Read what a returning member missed up to its entry's id; what follows that id it receives live."""
+        """Read the events that a returning member missed, up to its entry's id; later ones it receives live."""
         lost: Loss = ""
         if not result.resumed or (since.epoch == result.id.epoch and since < result.began):
             # Messages from before a peer's first join are not for it.

@@ -33,7 +33,7 @@ class PresenceNotices:
         self._unsent[room.name] = None
 
     def flush(self, room: LocalRoom) -> None:
-        """Send a room's watchers what was gathered."""
+        """Send the watchers of a room the changes that were gathered."""
         change = room.take_presence()
         if change.joined or change.left:
             frames: dict[str, Frame] = {}
@@ -44,7 +44,7 @@ class PresenceNotices:
                 member.connection.write(frame)
 
     def flush_all(self) -> None:
-        """Send what was gathered in all rooms."""
+        """Send the changes that were gathered in all rooms."""
         unsent, self._unsent = self._unsent, {}
         for name in unsent:
             room = self._rooms.get(name)

@@ -1,4 +1,4 @@
-"""Publishing: envelopes on their way from a session to the bus, and what becomes of them."""
+"""Publishing: envelopes on their way from a session to the bus, and their outcomes."""
 
 import asyncio
 from functools import partial

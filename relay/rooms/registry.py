@@ -30,7 +30,7 @@ class LocalRooms:
         return list(self._by_name)
 
     def members(self) -> Iterator[Member]:
-        """Every member that has its place, of every room."""
+        """Every welcomed member of every room."""
         for room in self._by_name.values():
             yield from room.welcomed()
 
@@ -53,17 +53,17 @@ class LocalRooms:
         room.joining[member] = None
 
     def remove(self, member: Member) -> bool:
-        """Take a member out of its room; False when it had no place there (any more)."""
+        """Take a member out of its room; False if it was not welcomed, or has left before."""
         room = self.get(member.room)
         if room is None:
             return False
-        had_place = room.remove(member)
-        if had_place:
+        was_member = room.remove(member)
+        if was_member:
             self._metrics.members.dec()
         if room.empty:
             del self._by_name[member.room]
             self._metrics.rooms.set(len(self))
-            # Nothing is delivered here any more, and nobody is left whom an early acknowledgement could mislead.
+            # Nothing is delivered here any more, and no member is left that an early acknowledgement could mislead.
             for _, callback in room.on_delivered:
                 callback()
-        return had_place
+        return was_member

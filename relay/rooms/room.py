@@ -1,4 +1,4 @@
-"""The state of one room on this worker: its members, its position in the room's order, and what may be missing.
+"""The state of one room on this worker: its members, its position in the room's order, and its gaps.
 
 Pure state: nothing here writes to a connection or waits for Redis. The hub acts on what these methods return.
 """
@@ -22,8 +22,8 @@ _MOST_BUFFERED = 5000
 class Recovery:
     """How a gap ends: `events` are to be delivered, those read from the history (`replayed` of them) come first.
 
-    If something is `lost`, the members are told so, and the room goes on from `resume_at`. `newest` is the newest id
-    that the history knew.
+    If something is `lost`, the members are sent an error, and the room goes on from `resume_at`. `newest` is the newest
+    id that the history knew.
     """
 
     events: Sequence[RoomEvent]
@@ -37,11 +37,11 @@ class LocalRoom:
     """One room's members on this worker.
 
     Members are `joining` until the room has come to the id of their welcome: before their welcome, events are kept in
-    their backlog; after it, events up to that id are not for them. `watchers` are the members who asked for presence.
+    their backlog; after it, events up to that id are not for them. `watchers` are the members that asked for presence.
 
     `last` is the newest id that was delivered. Ids have no holes, so the next event has to be the one after it. When it
-    is not, or the bus reports a gap, a *gap recovery* reads what is missing from the history. Until that is done,
-    events are `buffered` (None: no recovery is under way); `gap_suspected` says that the bus reported a gap since the
+    is not, or the bus reports a gap, a *gap recovery* reads the missing events from the history. Until that is done,
+    events are `buffered` (None: no recovery is under way); `gap_suspected` means that the bus reported a gap since the
     history was last read, so that it has to be read once more. Events up to `replayed_to` were read from the history,
     and may arrive over the bus as well.
     """
@@ -86,7 +86,7 @@ class LocalRoom:
         return not self.members and not self.joining
 
     def welcomed(self) -> Iterator[Member]:
-        """Every member that has its place in the room."""
+        """Every welcomed member."""
         yield from self.members.values()
         yield from (member for member in self.joining if member.generation)
 
@@ -102,13 +102,13 @@ class LocalRoom:
             self.watchers[member] = None
 
     def remove(self, member: Member) -> bool:
-        """Take a member out; False when it had no place here (any more)."""
-        had_place = self.has(member)
+        """Take a member out; False if it was not welcomed, or has left before."""
+        was_member = self.has(member)
         self.watchers.pop(member, None)
         self.joining.pop(member, None)
         if self.members.get(member.peer) is member:
             del self.members[member.peer]
-        return had_place
+        return was_member
 
     def offer_to_joining(self, event: RoomEvent) -> list[Member]:
         """An event is about to be delivered: keep it for the members that wait for their welcome.
@@ -130,7 +130,7 @@ class LocalRoom:
     # Order.
 
     def begin_at(self, message_id: MessageId) -> None:
-        """The first member has its place as of this id: events up to it that still arrive are for no member here."""
+        """The first member was welcomed as of this id: events up to it that still arrive are for no member here."""
         self.last = self.replayed_to = message_id
 
     def is_next(self, event: RoomEvent) -> bool:
@@ -185,7 +185,7 @@ class LocalRoom:
         return self.last != BEFORE_ALL
 
     def buffer(self, *events: RoomEvent) -> bool:
-        """Keep events until it is known what comes before them. Returns whether that begins a recovery."""
+        """Keep events until the ones before them are known. Returns whether that begins a recovery."""
         begins = self.buffered is None
         if self.buffered is None:
             self.buffered = []
@@ -215,7 +215,7 @@ class LocalRoom:
         return self.last
 
     def end_recovery(self, replay: Replay) -> Recovery:
-        """Decide what is to be delivered, from what the history had and what was buffered, and whether it is all."""
+        """Put the events of the history and the buffered ones together, and decide whether any are lost."""
         buffered, self.buffered = self.buffered or [], None
         lost, newest, replayed = replay.lost, replay.id, replay.events
         if buffered and buffered[0].id <= self.last:

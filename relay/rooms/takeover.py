@@ -16,7 +16,7 @@ log = logging.getLogger("relay.rooms.takeover")
 class Takeover:
     """Takes dead workers' members into this worker's care: held, until their grace time ends.
 
-    Thousands of members may have to be moved. That is no part of the heartbeat, which only says which leases are dead:
+    Thousands of members may have to be moved. That is no part of the heartbeat, which only reports the dead leases:
     a worker that is busy with the dead must not be taken for dead itself, nor let its own held members wait.
     """
 

@@ -1,4 +1,4 @@
-"""Upkeep: what a worker does for its rooms at regular intervals, beside its heartbeat."""
+"""Upkeep: the regular work of a worker for its rooms, beside its heartbeat."""
 
 import asyncio
 import logging

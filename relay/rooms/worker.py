@@ -96,13 +96,13 @@ class Worker:
     # Health.
 
     async def wait_until_ready(self) -> None:
-        """Wait until ready, but not for long: `/health` is to say what is missing.
+        """Wait until ready, but not for long: `/health` is to report what is missing.
 
         To be called before the first client is accepted, which would be refused otherwise.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_TIMEOUT):
-                # Polled, as readiness is made of what several tasks find out.
+                # Polled, as readiness is made of the findings of several tasks.
                 while not self.ready:  # noqa: ASYNC110
                     await asyncio.sleep(_TICK)
 
@@ -156,7 +156,8 @@ class Worker:
     async def drain(self) -> None:
         """Stop being ready, wait until the load balancer has noticed, and close all connections step by step.
 
-        Returns when all are closed, or after the drain timeout. What clients sent before is served until then.
+        Returns when all are closed, or after the drain timeout. Commands that clients have sent before are served until
+        then.
         """
         self._draining = True
         if self.settings.drain_delay:
@@ -177,18 +178,20 @@ class Worker:
         offered: str,
         since: MessageId | None,
         key: str = "",
-        moved: Member | None = None,
-        back: bool = False,
+        moved_from: Member | None = None,
+        resume_only: bool = False,
     ) -> None:
         """Let a member into its room, and send it the welcome.
 
-        `offered` is the resume key that the client sent ("" for none), `since` the last id that it says it has seen: if
-        it was a member since then, what it missed follows the welcome. `moved` is the membership of the room that the
-        client leaves for this one; its resume key stays valid. With `back`, an existing membership is resumed and no
-        new one made. Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or `OutcomeUnknown`; the
-        member is in no room then.
+        `offered` is the resume key that the client sent ("" for none), `since` the last id that it claims to have seen:
+        if it was a member since then, the events that it missed follow the welcome. `moved_from` is the membership that
+        the client leaves for this one; its resume key stays valid. With `resume_only`, an existing membership is
+        resumed and no new one made. Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or
+        `OutcomeUnknown`; the member is in no room then.
         """
-        await self._parts.membership.join(member, offered=offered, since=since, key=key, moved=moved, back=back)
+        await self._parts.membership.join(
+            member, offered=offered, since=since, key=key, moved_from=moved_from, resume_only=resume_only
+        )
 
     def leave(self, member: Member, *, hold: bool) -> asyncio.Future[None]:
         """End a membership: at once, or with `hold` after the reconnect grace time.

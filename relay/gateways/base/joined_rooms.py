@@ -147,7 +147,9 @@ class JoinedRooms:
         member = Member(self._connection, codec, join.room, self._peer, echo=join.echo, presence=join.presence)
         if join.channels is not None:
             member.channels = self._checked_channels(join.channels)
-        await self._worker.join(member, offered=join.resume, since=since, key=join.key, moved=moved, back=back)
+        await self._worker.join(
+            member, offered=join.resume, since=since, key=join.key, moved_from=moved, resume_only=back
+        )
         return member
 
     # Within a room.

@@ -1,13 +1,15 @@
 """The worker as the edges see it, over memory."""
 
 import asyncio
+import contextlib
+import gc
 
 import pytest
 
 from relay.config import Settings
 from relay.gateways.native.gateway import NativeCodec
 from relay.model.commands import Publish
-from relay.model.errors import BadFrame, CloseReason, RelayError, Unavailable
+from relay.model.errors import BadFrame, CloseReason, Refused, RelayError, Unavailable
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 from tests.unit.rooms.world import FakeConnection
@@ -187,3 +189,31 @@ async def test_clients_are_sent_elsewhere_by_a_worker_that_stays_deaf(monkeypatc
     client = FakeClient(worker)
     made["on_deaf"]()
     assert [reason.name for reason in client.closed] == ["going_away"]
+
+
+async def test_a_hundred_members_that_left_are_freed_by_reference_counts_alone() -> None:
+    kinds = (Member, FakeConnection)
+
+    def alive() -> int:
+        return sum(type(one) in kinds for one in gc.get_objects())
+
+    async def join_and_go(worker: Worker, number: int) -> None:
+        member = await join(worker, f"p{number}", room=f"room{number % 7}", presence=number % 2 == 0)
+        receipt = await publish(worker, member)
+        worker.when_delivered(member.room, receipt.id, member.connection.frames.clear)
+        with contextlib.suppress(Refused):
+            await join(worker, f"p{number}", room=member.room)
+        await worker.leave(member, hold=number % 3 == 0)
+
+    async with Worker(Settings()) as worker:
+        gc.collect()
+        before = alive()  # what tests that ran before have left behind
+        gc.disable()
+        try:
+            for number in range(100):
+                await join_and_go(worker, number)
+            async with asyncio.timeout(5):
+                while alive() > before:
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
