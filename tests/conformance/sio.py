@@ -1,4 +1,4 @@
-"""Socket.IO clients of every version, in one Node process that tests talk to in JSON lines."""
+"""Socket.IO clients of all versions in one Node process, which tests control by lines of JSON."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ def require_packages(*names: str) -> None:
 
 
 class Node:
-    """`socketio_clients.mjs` in a process of its own."""
+    """A process that runs `socketio_clients.mjs`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -48,7 +48,7 @@ class Node:
             event = json.loads(line)
             self._queues[event.pop("client")].put_nowait(event)
 
-    def tell(self, command: dict[str, Any]) -> None:
+    def send(self, command: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
 
@@ -57,17 +57,17 @@ class Node:
             return await self._queues[client].get()
 
     def heard(self, client: str) -> list[dict[str, Any]]:
-        """What has come and nobody has asked for yet."""
+        """Return all events that have arrived and were not read."""
         queue = self._queues[client]
         return [queue.get_nowait() for _ in range(queue.qsize())]
 
     async def open(self, version: str, url: str, /, connect: bool = True, **options: Any) -> "SocketIO":
-        """Open a client; in version 0.9, transports have other names, and the query stands in the address."""
+        """Open a client; version 0.9 has other names for transports, and takes the query in the address."""
         if version == "0.9":
             options["transports"] = [{"polling": "xhr-polling"}.get(name, name) for name in options["transports"]]
             url += f"?{options.pop('query')}" if "query" in options else ""
         client = SocketIO(self, f"client{next(self._names)}", version)
-        self.tell({"do": "open", "client": client.name, "version": version, "url": url, "options": options})
+        self.send({"do": "open", "client": client.name, "version": version, "url": url, "options": options})
         if connect:
             client.connected = await client.until("connect")
         return client
@@ -92,7 +92,7 @@ class SocketIO:
         self.joined: list[str] = []
 
     async def next(self) -> dict[str, Any]:
-        """What happened next; the rooms that the relay says the client has come to are kept apart."""
+        """Return the next event; a `relay:joined` event only adds to `joined`."""
         while True:
             event = await self._node.next(self.name)
             if event["what"] != "event" or event["name"] != "relay:joined":
@@ -100,7 +100,7 @@ class SocketIO:
             self.joined.append(event["args"][0]["room"])
 
     async def until(self, what: str) -> dict[str, Any]:
-        """The next that is this; whatever comes before it is dropped, but an error or an event is not to."""
+        """Return the next event of this kind; only upgrades and reconnections may come before it."""
         while True:
             event = await self.next()
             if event["what"] == what:
@@ -108,7 +108,7 @@ class SocketIO:
             assert event["what"] in {"upgrade", "disconnect", "connect_error"}, event
 
     async def event(self) -> tuple[str, list[Any]]:
-        """The next event, without the offset that clients of version 4 and 3 are given as its last argument."""
+        """Return the next Socket.IO event, without the offset that clients 3 and 4 get as the last argument."""
         event = await self.until("event")
         args = event["args"]
         if self.version in {"3", "4"} and event["name"] not in {"presence", "error"}:
@@ -116,15 +116,15 @@ class SocketIO:
         return event["name"], args
 
     def emit(self, *args: Any) -> None:
-        self._node.tell({"do": "emit", "client": self.name, "args": args})
+        self._node.send({"do": "emit", "client": self.name, "args": args})
 
     async def ask(self, *args: Any) -> list[Any]:
-        """Emit, and return what the acknowledgement says."""
-        self._node.tell({"do": "emit", "client": self.name, "args": args, "ack": next(self._marks)})
+        """Emit, and return the arguments of the acknowledgement."""
+        self._node.send({"do": "emit", "client": self.name, "args": args, "ack": next(self._marks)})
         return (await self.until("ack"))["answer"]
 
     def do(self, name: str) -> None:
-        self._node.tell({"do": name, "client": self.name})
+        self._node.send({"do": name, "client": self.name})
 
     def heard(self) -> list[dict[str, Any]]:
         return self._node.heard(self.name)

@@ -1,4 +1,4 @@
-"""Upgrades interrupted and requests broken off at random, with the clients' own library: counted as faults are."""
+"""Upgrades that break and requests that drop, at random, with the clients' own library; all messages are counted."""
 
 import asyncio
 import json
@@ -10,10 +10,10 @@ from tests.fleet import require
 SECONDS = 6
 
 
-async def test_what_is_acknowledged_is_heard_once_whatever_becomes_of_transports(fleet_of: MakeFleet) -> None:
+async def test_acknowledged_messages_arrive_once_however_transports_break(fleet_of: MakeFleet) -> None:
     require_packages("socket.io-client-4")
-    # A client whose upgrade ends between two of its steps polls no more, and finds out by the missing ping: twice in a
-    # row, now and then, and by then it has missed more than the thousand events that are kept by default.
+    # A client whose upgrade breaks between two steps does not poll any more, and notices only by the missing ping. If
+    # that happens twice in a row, it has missed more than the thousand events of the default history.
     relays = await fleet_of(
         2, reconnect_grace=15, ping_interval=1, ping_timeout=1, worker_lease=10, history_size=10_000
     )

@@ -170,10 +170,10 @@ async def test_polling_sends_and_receives_a_payload_containing_several_plain_tex
     assert [json.loads((await heard(other))[2:])[0] for _ in range(3)] == ["test1", "test2", "test3"]
     for name in ("test1", "test2", "test3"):
         await other.send(f'42["{name}"]')
-    told = ""
-    while told.count("test") < 3:
-        told += "\x1e" + await polled(http, url)
-    assert [json.loads(packet[2:])[0] for packet in told.split("\x1e")[1:]] == ["test1", "test2", "test3"]
+    received = ""
+    while received.count("test") < 3:
+        received += "\x1e" + await polled(http, url)
+    assert [json.loads(packet[2:])[0] for packet in received.split("\x1e")[1:]] == ["test1", "test2", "test3"]
 
 
 async def test_polling_sends_and_receives_a_payload_containing_plain_text_and_binary_packets(
@@ -192,7 +192,7 @@ async def test_polling_sends_and_receives_a_payload_containing_plain_text_and_bi
 async def test_polling_closes_the_session_upon_invalid_packet_format(http: httpx.AsyncClient) -> None:
     url = await session(http)
     assert (await http.post(url, content="abc")).status_code == 400
-    assert (await http.get(url)).text == "1"  # what was left for it; the reference says 400 at once
+    assert (await http.get(url)).text == "1"  # the final payload; the reference implementation answers 400 at once
     assert (await http.get(url)).status_code == 400
 
 
@@ -240,7 +240,7 @@ async def test_polling_sends_ping_pong_packets(http: httpx.AsyncClient) -> None:
 
 async def test_polling_closes_the_session_upon_ping_timeout(http: httpx.AsyncClient) -> None:
     url = await session(http)
-    # A few ticks of the timer late, and then once more told what it had not fetched.
+    # The check comes a few ticks of the timer late. Then the next poll gets the final payload.
     await asyncio.sleep(INTERVAL + TIMEOUT + 0.1)
     assert (await http.get(url)).text == "2\x1e1"
     assert (await http.get(url)).status_code == 400

@@ -1,4 +1,4 @@
-"""Socket.IO clients where every request may reach another worker: behind `deploy/haproxy`, and behind one port."""
+"""Socket.IO clients whose requests may each reach another worker: behind `deploy/haproxy`, and behind one port."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ TRANSPORTS = {"polling": POLLING, "websocket": WEBSOCKET, "upgrade": UPGRADE}
 
 
 def here(text: str, port: int, workers: tuple[Relay, ...]) -> str:
-    """The configuration with these workers in the place of those that Docker's DNS would name."""
+    """Return the configuration with these workers instead of those that Docker's DNS names."""
     servers = "".join(f"    server w{number} 127.0.0.1:{one.port}\n" for number, one in enumerate(workers))
     for pattern, put in (
         (r"resolvers docker\n(?:    .*\n)+", ""),
@@ -78,7 +78,7 @@ async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tu
         await node.close()
 
 
-async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(redis_url: str, prefix: str) -> None:
+async def test_workers_behind_one_port_forward_requests_to_each_other(redis_url: str, prefix: str) -> None:
     with served("--workers", "3", "--redis-url", redis_url, "--redis-prefix", prefix) as url:
         node = await Node.start()
         try:
@@ -89,7 +89,7 @@ async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(redis_
                     assert await ben.event() == ("message", [{"n": number}])
                 ann.do("disconnect")
                 ben.do("disconnect")
-            # Where the WebSocket reaches another worker, a client goes on polling.
+            # A client whose WebSocket reaches another worker goes on polling.
             ann, ben = [await node.open("4", url, **UPGRADE) for _ in range(2)]
             for number in range(10):
                 ann.emit("count", number)
@@ -100,7 +100,7 @@ async def test_workers_behind_one_port_hand_each_other_what_is_not_theirs(redis_
 
 
 async def leave_as_pages(url: str) -> None:
-    """Pages of 0.9 say that they go by a request of their own, over a connection of its own."""
+    """Leave as pages with version 0.9 do: by a separate request, over a connection of its own."""
 
     async def get(path: str) -> str:
         async with httpx.AsyncClient(timeout=10) as new:
@@ -110,18 +110,16 @@ async def leave_as_pages(url: str) -> None:
         sid = (await get("")).partition(":")[0]
         assert await get(f"xhr-polling/{sid}") == "1::"
         assert await get(f"/{sid}/?disconnect=1") == ""
-        assert await get(f"xhr-polling/{sid}") == "7:::1+0"  # it is unknown, and to begin anew
+        assert await get(f"xhr-polling/{sid}") == "7:::1+0"  # an unknown session, on which clients begin anew
 
 
-async def test_a_page_that_goes_ends_its_session_on_whichever_worker_it_is(
-    redis_url: str, prefix: str, balancer: str
-) -> None:
+async def test_a_page_that_is_closed_ends_its_session_on_any_worker(redis_url: str, prefix: str, balancer: str) -> None:
     await leave_as_pages(balancer)
     with served("--workers", "3", "--redis-url", redis_url, "--redis-prefix", prefix) as url:
         await leave_as_pages(url)
 
 
-async def test_who_is_handed_on_counts_by_its_own_address(redis_url: str, prefix: str) -> None:
+async def test_a_forwarded_client_counts_by_its_own_address(redis_url: str, prefix: str) -> None:
     options = ("--workers", "3", "--connections-per-address", "2", "--redis-url", redis_url, "--redis-prefix", prefix)
     with served(*options) as url:
 
@@ -131,7 +129,7 @@ async def test_who_is_handed_on_counts_by_its_own_address(redis_url: str, prefix
             if handshake.status_code != 200:
                 return handshake.status_code
             sid = handshake.text.partition(":")[0]
-            async with httpx.AsyncClient(timeout=10) as new:  # which any of the workers accepts
+            async with httpx.AsyncClient(timeout=10) as new:  # any worker may accept this connection
                 return (await new.get(f"{url}/socket.io/1/xhr-polling/{sid}")).status_code
 
         statuses = [await begin() for _ in range(20)]

@@ -1,4 +1,4 @@
-"""Socket.IO clients of every version, on two workers, beside each other and beside plain clients."""
+"""Socket.IO clients of all versions on two workers, with each other and with native clients."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ PAIRS = [
     (pair, transport)
     for pair in itertools.combinations_with_replacement(VERSIONS, 2)
     for transport in TRANSPORTS
-    if transport != "upgrade" or "0.9" not in pair  # which has none
+    if transport != "upgrade" or "0.9" not in pair  # it has no upgrade
 ]
 DATA = {"sender": "31337", "channel": "c", "message": {"sdp": "v=0\r\no=-", "snow": "é ☃ \U0001f600", "deep": [[[{}]]]}}
 
@@ -58,7 +58,7 @@ async def plain(relay: Relay, room: str, query: str = "") -> Plain:
 
 
 @pytest.mark.smoke
-async def test_the_snippets_of_the_seed_over_two_workers(workers: tuple[Relay, Relay], node: Node) -> None:
+async def test_the_snippets_of_pages_over_two_workers(workers: tuple[Relay, Relay], node: Node) -> None:
     ann, ben = await node.open("4", workers[0].http), await node.open("4", workers[1].http)
     ann.emit("message", DATA)
     assert await ben.event() == ("message", [DATA])
@@ -67,7 +67,7 @@ async def test_the_snippets_of_the_seed_over_two_workers(workers: tuple[Relay, R
     ben.emit("presence", "nobody-uses-this")
     assert await ben.event() == ("presence", [False])
     ben.emit("message", {"channel": "last"})
-    assert await ann.event() == ("message", [{"channel": "last"}])  # and nothing of what it said itself
+    assert await ann.event() == ("message", [{"channel": "last"}])  # a sender does not get its own messages
     ann.do("disconnect")
     ben.do("disconnect")
 
@@ -96,11 +96,11 @@ async def test_each_pair_of_versions_over_each_transport(
         assert await receiver.event() == ("offer", ["é ☃ \U0001f600", None, [1.5, {"a": True}]])
         assert (await native.envelope())["args"] == ["é ☃ \U0001f600", None, [1.5, {"a": True}]]
         if sender.version == "0.9":
-            continue  # it has no binary data, and hears that of others in Base64
+            continue  # it has no binary data, and gets that of others in Base64
         blob = {"bytes": "AAH/gA=="}
         sender.emit("blob", {"deep": [blob]}, blob)
-        told: Any = "AAH/gA==" if receiver.version == "0.9" else blob
-        assert await receiver.event() == ("blob", [{"deep": [told]}, told])
+        received: Any = "AAH/gA==" if receiver.version == "0.9" else blob
+        assert await receiver.event() == ("blob", [{"deep": [received]}, received])
         assert (await native.envelope())["attachments"] == ["AAH/gA==", "AAH/gA=="]
     await native.send({"channel": "c", "message": "from a plain page: é"})
     for client in clients:
@@ -110,7 +110,7 @@ async def test_each_pair_of_versions_over_each_transport(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_text_that_was_cut_within_a_character(
+async def test_text_that_ends_in_half_a_character(
     workers: tuple[Relay, Relay], node: Node, room: str, version: str
 ) -> None:
     ann, ben = [await node.open(version, relay.http, **WEBSOCKET, query=f"room={room}") for relay in workers]
@@ -139,15 +139,15 @@ async def test_namespaces_are_rooms(workers: tuple[Relay, Relay], node: Node, ro
 @pytest.mark.parametrize("options", [POLLING, WEBSOCKET], ids=["polling", "websocket"])
 @pytest.mark.parametrize(
     ("version", "namespace"),
-    # Versions 1 differ in how they write what is not ASCII, so they are not told.
+    # The versions 1 differ in how they write such a name, so the relay cannot name it in its answer.
     [*itertools.product(VERSIONS, ["/chat"]), *((version, "/café") for version in VERSIONS if version != "1")],
 )
-async def test_a_namespace_that_is_none(
+async def test_an_invalid_namespace(
     workers: tuple[Relay, Relay], node: Node, version: str, namespace: str, options: Json
 ) -> None:
     lost = await node.open(version, workers[0].http + namespace, connect=False, **options)
     event = await lost.next()
-    while event["what"] == "connect":  # versions 1 and 2 are in / first
+    while event["what"] == "connect":  # versions 1 and 2 enter / first
         event = await lost.next()
     message = "unauthorized" if version == "0.9" else "Invalid namespace"
     assert (event["what"], event["message"]) == ("connect_error", message)
@@ -179,15 +179,15 @@ async def test_a_native_client_can_address_a_socket_io_client(
     native = await plain(workers[1], room)
     answer = await native.ask({"to": ann.connected["id"], "message": "for you"})
     assert answer["type"] == "ack"
-    name, [told] = await ann.event()
-    assert (name, told["message"]) == ("message", "for you")
+    name, [received] = await ann.event()
+    assert (name, received["message"]) == ("message", "for you")
     await native.send({"event": "offer", "args": ["sdp", 1]})
     assert await ann.event() == ("offer", ["sdp", 1])
     ann.do("disconnect")
     await native.close()
 
 
-async def test_what_was_missed_comes_after_a_short_absence_and_the_client_is_recovered(
+async def test_a_client_recovers_what_it_missed_in_a_short_absence(
     workers: tuple[Relay, Relay], node: Node, room: str
 ) -> None:
     options = WEBSOCKET | {"reconnectionDelay": 200, "reconnectionDelayMax": 200}
@@ -210,7 +210,7 @@ async def test_what_was_missed_comes_after_a_short_absence_and_the_client_is_rec
     await native.close()
 
 
-async def test_a_client_is_recovered_that_had_heard_nothing_yet(
+async def test_a_client_that_had_received_nothing_yet_is_recovered(
     workers: tuple[Relay, Relay], node: Node, room: str
 ) -> None:
     options = WEBSOCKET | {"reconnectionDelay": 100, "reconnectionDelayMax": 100}
@@ -233,7 +233,7 @@ async def test_a_client_that_joined_another_room_is_recovered_there_and_may_join
     ann = await node.open("4", workers[0].http, **options)
     native = await plain(workers[1], room, "?presence=1")
     for number in range(2):
-        assert (await ann.ask("join", room))[0]["room"] == room  # as clients do on every connect
+        assert (await ann.ask("join", room))[0]["room"] == room  # pages join on every connect
         await native.send({"message": number})
         assert await ann.event() == ("message", [{"message": number}])
         ann.do("lose")
@@ -249,7 +249,7 @@ async def test_a_client_that_joined_another_room_is_recovered_there_and_may_join
     await native.close()
 
 
-async def test_a_client_that_missed_more_than_is_kept_learns_that_it_is_not_recovered(
+async def test_a_client_that_missed_more_than_the_history_has_is_not_recovered(
     redis_server: RedisServer, node: Node
 ) -> None:
     with closing(
@@ -262,7 +262,7 @@ async def test_a_client_that_missed_more_than_is_kept_learns_that_it_is_not_reco
         native = await Plain.open(relay.ws)
         ann.do("lose")
         await ann.until("disconnect")
-        for number in range(300):  # Redis trims in lots of a hundred
+        for number in range(300):  # Redis trims a stream in blocks of a hundred entries
             await native.send({"message": number})
         await native.all_up_to_now()
         ann.do("connect")
@@ -273,7 +273,7 @@ async def test_a_client_that_missed_more_than_is_kept_learns_that_it_is_not_reco
         await native.close()
 
 
-async def test_many_on_one_polling_connection_keep_their_order_through_the_upgrade(
+async def test_messages_keep_their_order_through_an_upgrade(
     workers: tuple[Relay, Relay], node: Node, room: str
 ) -> None:
     native = await plain(workers[1], room)
@@ -282,7 +282,7 @@ async def test_many_on_one_polling_connection_keep_their_order_through_the_upgra
         ann.emit("count", number)
         await native.send({"message": number})
         await asyncio.sleep(0)
-    told = [(await native.envelope())["args"] for _ in range(100)]
-    assert told == [[number] for number in range(100)]
+    received = [(await native.envelope())["args"] for _ in range(100)]
+    assert received == [[number] for number in range(100)]
     ann.do("disconnect")
     await native.close()

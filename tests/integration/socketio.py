@@ -1,4 +1,4 @@
-"""A Socket.IO client that shows its packets, over WebSocket or long polling."""
+"""Socket.IO clients for the tests that show each packet, over WebSocket or long polling."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from tests.fleet import Relay
 
 
 class Packets:
-    """One session; `next` gives Socket.IO packets, and answers pings by itself."""
+    """One session; `next` returns the next Socket.IO packet, and answers pings."""
 
     def __init__(self, namespace: str = "") -> None:
         self.prefix = namespace + "," if namespace else ""
@@ -40,13 +40,13 @@ class Packets:
         await self.send(f"42{self.prefix}{json.dumps(values)}")
 
     async def ask(self, *values: Any) -> Any:
-        """Emit and return what is acknowledged; whatever comes before that is an error."""
+        """Emit, and return the acknowledgement, which must be the next packet."""
         await self.send(f"42{self.prefix}7{json.dumps(values)}")
         [answer] = self._read(await self.next(), f"43{self.prefix}7", "")
         return answer
 
     async def event(self) -> list[Any]:
-        """The next event: its name, arguments and offset."""
+        """Return the next event: its name, arguments and offset."""
         event: list[Any] = self._read(await self.next(), "42")
         return event
 
@@ -89,7 +89,7 @@ class OverPolling(Packets):
     def __init__(self, relay: Relay, namespace: str = "") -> None:
         super().__init__(namespace)
         self._http = httpx.AsyncClient(base_url=relay.http, timeout=10)
-        self._told: list[str] = []
+        self._packets: list[str] = []
         self.url = "/socket.io/?EIO=4&transport=polling"
 
     @classmethod
@@ -114,11 +114,11 @@ class OverPolling(Packets):
         assert (await self.post(packet)).text == "ok"
 
     async def raw(self) -> str | bytes:
-        if not self._told:
+        if not self._packets:
             answer = await self.get()
             assert answer.status_code == 200, answer.text
-            self._told = answer.text.split("\x1e")
-        return self._told.pop(0)
+            self._packets = answer.text.split("\x1e")
+        return self._packets.pop(0)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -1,4 +1,4 @@
-"""What Socket.IO clients meet when something goes wrong, or is not allowed."""
+"""Socket.IO clients when workers, connections or Redis fail, and when a limit or a rule refuses something."""
 
 import asyncio
 import itertools
@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def couple(redis_server: RedisServer) -> Iterator[tuple[Relay, Relay]]:
-    """Two workers that nobody here does anything to."""
+    """Two workers that no test of this module stops or changes."""
     relays = [Relay(redis_url=redis_server.url, redis_prefix="socketio-faults") for _ in range(2)]
     for relay in relays:
         asyncio.run(relay.ready())
@@ -39,13 +39,13 @@ def couple(redis_server: RedisServer) -> Iterator[tuple[Relay, Relay]]:
 
 @pytest.fixture
 def space() -> str:
-    """A namespace for one test, which is the path of its room as well."""
+    """A namespace for one test; it is also the path of its room for native clients."""
     return f"/rooms/test-{next(_numbers)}"
 
 
 @pytest.fixture
 async def open_socket(space: str) -> AsyncIterator[Open]:
-    """Opens clients, and has them enter the test's room: `open_socket(OverPolling, relay)`."""
+    """Opens clients and enters the test's namespace: `open_socket(OverPolling, relay)`."""
     async with AsyncExitStack() as stack:
 
         async def open_socket(kind: type[OverWebSocket] | type[OverPolling], relay: Relay, **auth: Any) -> Packets:
@@ -84,14 +84,14 @@ async def test_a_client_of_a_killed_worker_is_recovered_on_another(
     await ben.send({"message": 2})
     await ben.all_up_to_now()
     back = await open_socket(kind, pair[1], pid=ann.entered["pid"], offset=offset)
-    assert back.entered == ann.entered  # by which the client knows that it is recovered
+    assert back.entered == ann.entered  # the same private id, which tells the client that it has recovered
     assert (await back.event())[:2] == ["message", {"message": 2}]
     await ben.send({"message": 3})
     assert (await back.event())[:2] == ["message", {"message": 3}]
     assert [event for event in await ben.all_up_to_now() if event.get("left")] == []
 
 
-async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
+async def test_a_client_that_comes_back_too_late_gets_another_private_id(
     start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
     relay = await start(reconnect_grace=0.2)
@@ -103,19 +103,19 @@ async def test_a_client_that_comes_back_too_late_is_told_by_another_private_id(
     assert back.entered["pid"] != ann.entered["pid"]
 
 
-# Those who moved.
+# Clients that moved to another room.
 
 
 async def moved_to(client: Packets, room: str) -> str:
-    """Moves, and returns the offset from which the client would come back."""
+    """Move to another room, and return the offset from which the client would recover."""
     assert (await client.ask("join", room))["room"] == room
-    name, told, offset = await client.event()
-    assert (name, told["room"]) == ("relay:joined", room)
+    name, received, offset = await client.event()
+    assert (name, received["room"]) == ("relay:joined", room)
     return str(offset)
 
 
 @pytest.mark.parametrize("kind", [OverWebSocket, OverPolling])
-async def test_who_had_moved_is_recovered_where_it_was(
+async def test_a_client_that_had_moved_is_recovered_in_that_room(
     pair: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, kind: type, space: str
 ) -> None:
     there = space.removeprefix("/rooms/") + "-there"
@@ -125,7 +125,7 @@ async def test_who_had_moved_is_recovered_where_it_was(
     pair[0].process.kill()
     await ben.send({"message": 1})
     await ben.all_up_to_now()
-    for message in (1, 2, 3):  # again and again, as each time it has heard something by which it comes back
+    for message in (1, 2, 3):  # each time it recovers from another offset
         back = await open_socket(kind, pair[1], pid=ann.entered["pid"], offset=offset)
         assert back.entered == ann.entered
         _, data, offset = await back.event()
@@ -138,7 +138,7 @@ async def test_who_had_moved_is_recovered_where_it_was(
     assert [event for event in await ben.all_up_to_now() if event.get("left")] == []
 
 
-async def test_who_had_moved_and_comes_back_too_late_is_in_the_room_it_began_in(
+async def test_a_client_that_had_moved_and_comes_back_too_late_is_in_its_first_room(
     start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
     relay = await start(reconnect_grace=0.2)
@@ -150,15 +150,15 @@ async def test_who_had_moved_and_comes_back_too_late_is_in_the_room_it_began_in(
     ann.lose()
     await ben.until(lambda event: event.get("left"))
     back = await open_socket(OverWebSocket, relay, pid=ann.entered["pid"], offset=offset)
-    assert back.entered["sid"] != ann.entered["sid"]  # it is as new, as a client of Node's is
+    assert back.entered["sid"] != ann.entered["sid"]  # a new client, as with a server in Node
     assert (await back.event())[1]["room"] == space.removeprefix("/rooms/")
     await home.send({"message": "here"})
     assert (await back.event())[1] == {"message": "here"}
-    # Nobody there saw it come and go.
+    # The other room has seen no join and no leave.
     assert await ben.all_up_to_now() == []
 
 
-async def test_who_moved_back_is_recovered_there(
+async def test_a_client_that_moved_back_is_recovered_in_its_first_room(
     couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, space: str
 ) -> None:
     home, there = space.removeprefix("/rooms/"), space.removeprefix("/rooms/") + "-there"
@@ -175,10 +175,10 @@ async def test_who_moved_back_is_recovered_there(
     assert (await back.event())[1] == {"message": 1}
 
 
-async def test_joining_the_room_one_is_in_changes_nothing(
+async def test_joining_the_same_room_again_changes_nothing(
     couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, space: str
 ) -> None:
-    """As clients do on every connect, also when they are recovered."""
+    """Pages join on every connect, also when the client has recovered."""
     there = space.removeprefix("/rooms/") + "-there"
     ben = await enter(couple[1], f"/rooms/{there}?presence=1")
     ann = await open_socket(OverWebSocket, couple[0])
@@ -193,40 +193,40 @@ async def test_joining_the_room_one_is_in_changes_nothing(
 
 
 @pytest.mark.parametrize("claim", [{"pid": 5}, {"pid": "x"}, {"pid": "a.b.c"}, {"pid": "{}.key.1-1"}, {"pid": "." * 9}])
-async def test_a_private_id_that_the_relay_never_gave_is_nothing(
+async def test_a_private_id_that_the_relay_never_issued_is_ignored(
     couple: tuple[Relay, Relay], open_socket: Open, claim: dict[str, Any]
 ) -> None:
     client = await open_socket(OverWebSocket, couple[0], **claim)
     assert client.entered["pid"] != claim["pid"]
 
 
-async def test_who_comes_back_over_another_connection_replaces_the_older_one(
+async def test_a_client_that_comes_back_replaces_its_older_connection(
     couple: tuple[Relay, Relay], open_socket: Open, space: str
 ) -> None:
     ann = await open_socket(OverWebSocket, couple[0])
     back = await open_socket(OverWebSocket, couple[1], pid=ann.entered["pid"])
     assert back.entered == ann.entered
-    assert await ann.next() == f"41{space},"  # which means: do not come back
-    await ann.send("40")  # its connection is good for other namespaces
+    assert await ann.next() == f"41{space},"  # after a DISCONNECT packet, a client does not come back by itself
+    await ann.send("40")  # its connection is open for other namespaces
     assert str(await ann.next()).startswith("40{")
 
 
-async def test_nobody_takes_the_place_of_another_with_a_wrong_key(
+async def test_a_wrong_resume_key_takes_over_no_membership(
     couple: tuple[Relay, Relay], open_socket: Open, space: str
 ) -> None:
     ann = await open_socket(OverWebSocket, couple[0])
     thief = await OverWebSocket.open(couple[1], space)
     peer, _, place = ann.entered["pid"].split(".")
     await thief.send(f"40{space}," + json.dumps({"pid": f"{peer}.guess.{place}"}))
-    told = str(await thief.next())
-    assert told.startswith(f"40{space},")
-    assert json.loads(told.removeprefix(f"40{space},"))["sid"] != peer
+    received = str(await thief.next())
+    assert received.startswith(f"40{space},")
+    assert json.loads(received.removeprefix(f"40{space},"))["sid"] != peer
     await ann.emit("message", "still here")
     assert "still here" in str(await thief.next()) + str(await thief.next())
     thief.lose()
 
 
-async def test_a_poll_broken_off_ends_the_session_and_loses_nothing(
+async def test_a_dropped_poll_ends_the_session_and_loses_nothing(
     couple: tuple[Relay, Relay], open_socket: Open, enter: MakeClient, space: str
 ) -> None:
     ann = await open_socket(OverPolling, couple[0])
@@ -261,7 +261,7 @@ async def test_an_upgrade_that_is_interrupted_leaves_the_session_polling(
     await ben.send({"message": 1})
     socket.transport.abort()
     assert (await ann.event())[:2] == ["message", {"message": 1}]
-    # And the next one may succeed; what was not polled goes over it, once.
+    # The next upgrade succeeds, and carries once what was not polled.
     await ben.send({"message": 2})
     await ben.all_up_to_now()
     socket = await eventually(lambda: _upgrading(couple[0], query))
@@ -282,7 +282,7 @@ async def _upgrading(relay: Relay, query: str) -> Any:
         return None
 
 
-async def test_redis_restarted_costs_a_client_nothing_but_time(
+async def test_a_client_stays_connected_while_redis_restarts(
     start: MakeRelay, own_redis: RedisServer, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
     relays = [await start(redis_url=own_redis.url) for _ in range(2)]
@@ -299,39 +299,39 @@ async def test_redis_restarted_costs_a_client_nothing_but_time(
     async with asyncio.timeout(10):
         while True:
             await ann.send(f'42{space},8["message",2]')
-            told = str(await ann.next())
-            if told.startswith(f"43{space},8"):
+            received = str(await ann.next())
+            if received.startswith(f"43{space},8"):
                 break
     assert (await ben.until(lambda event: event.get("args") == [2]))[-1]["event"] == "message"
 
 
-async def test_a_worker_that_stops_sends_its_clients_elsewhere(start: MakeRelay, open_socket: Open) -> None:
+async def test_clients_of_a_worker_that_stops_come_back_by_themselves(start: MakeRelay, open_socket: Open) -> None:
     relay = await start()
     socket, poller = await open_socket(OverWebSocket, relay), await open_socket(OverPolling, relay)
     waiting = asyncio.create_task(poller.next())
     await eventually(lambda: relay.metric("relay_connections"))
     stopped = asyncio.create_task(relay.terminate())
-    # The transport closes, and no packet says that the relay wants it so: clients come back by themselves.
+    # The transport closes without a DISCONNECT packet, so clients come back by themselves.
     assert await closed(socket) == 1001
     assert await waiting == "1"
     assert await stopped == 0
 
 
-async def test_an_old_client_leaves_no_place_behind(start: MakeRelay, enter: MakeClient, space: str) -> None:
+async def test_an_old_client_is_not_held_because_it_cannot_recover(
+    start: MakeRelay, enter: MakeClient, space: str
+) -> None:
     relay = await start(reconnect_grace=30)
     ben = await enter(relay, space + "?presence=1")
     old = await OverWebSocket.open(relay, query=f"EIO=3&room={space.removeprefix('/rooms/')}")
     assert await old.next() == "40"
     old.lose()
-    await ben.until(lambda event: event.get("left"))  # as it cannot come back
+    await ben.until(lambda event: event.get("left"))  # at once: it is not held
 
 
 # Requests.
 
 
-async def test_a_request_that_reaches_another_worker_gets_the_answer_for_an_unknown_session(
-    couple: tuple[Relay, Relay], open_socket: Open
-) -> None:
+async def test_a_session_is_unknown_to_another_worker(couple: tuple[Relay, Relay], open_socket: Open) -> None:
     ann = await open_socket(OverPolling, couple[0])
     for method in ("GET", "POST"):
         async with httpx.AsyncClient() as http:
@@ -360,7 +360,7 @@ async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open
 
 
 @pytest.mark.parametrize(
-    ("query", "code", "told"),
+    ("query", "code", "body"),
     [
         ("EIO=4&transport=polling&j=0", "jsonp_unsupported", 3),
         ("EIO=4&transport=polling&sid=x", "unknown_session", {"code": 1, "message": "Session ID unknown"}),
@@ -371,15 +371,15 @@ async def test_pages_may_poll_with_or_without_credentials(start: MakeRelay, open
         ("EIO=4&transport=polling&" + "&".join(f"q{n}=" for n in range(70)), "bad_query", 3),
     ],
 )
-async def test_requests_that_are_refused(shared: Relay, query: str, code: str, told: Any) -> None:
+async def test_refused_requests(shared: Relay, query: str, code: str, body: Any) -> None:
     before = await shared.metric("relay_errors_total", code=code)
     answer = await shared.get(f"/socket.io/?{query}")
     assert answer.status_code == 400
-    if told == 3:
+    if body == 3:
         assert (answer.json()["code"], answer.json()["message"]) == (3, "Bad request")
         assert answer.json()["error"]["code"] == code
     else:
-        assert answer.json() == told
+        assert answer.json() == body
     assert await shared.metric("relay_errors_total", code=code) == before + 1
 
 
@@ -391,11 +391,11 @@ def shared() -> Any:
     relay.close()
 
 
-# What one client does to others.
+# One client and the others.
 
 
 @pytest.mark.parametrize("handshake", ["/socket.io/?EIO=3&transport=polling&room={}", "/socket.io/1/?room={}"])
-async def test_a_client_that_does_not_poll_costs_nobody_else_a_message(
+async def test_a_client_that_does_not_poll_loses_no_message_of_others(
     start: MakeRelay, enter: MakeClient, space: str, handshake: str
 ) -> None:
     relay = await start(send_buffer=20_000)
@@ -404,7 +404,7 @@ async def test_a_client_that_does_not_poll_costs_nobody_else_a_message(
     if "/1/" in handshake:
         await relay.get(f"/socket.io/1/xhr-polling/{answer.partition(':')[0]}?room={room}")
     ann, *others = [await enter(relay, space) for _ in range(5)]
-    for number in range(60):  # in bursts, as what comes together goes out in one write for each
+    for number in range(60):  # in bursts, which leave in one write for each client
         await ann.send({"n": number, "pad": "x" * 900})
     await ann.all_up_to_now()
     for other in others:
@@ -412,9 +412,7 @@ async def test_a_client_that_does_not_poll_costs_nobody_else_a_message(
     await eventually(lambda: relay.metric("relay_closed_connections_total", reason="slow"))
 
 
-async def test_a_post_that_is_broken_off_ends_no_session_that_has_gone_on_to_a_websocket(
-    start: MakeRelay, space: str
-) -> None:
+async def test_a_dropped_post_does_not_end_a_session_that_has_upgraded(start: MakeRelay, space: str) -> None:
     relay = await start()
     ann = await OverPolling.open(relay)
     _, posting = await asyncio.open_connection("127.0.0.1", relay.port)
@@ -442,7 +440,7 @@ async def _is_empty(relay: Relay, space: str) -> bool:
 # Limits.
 
 
-async def test_the_script_of_the_client_is_where_the_operator_says(shared: Relay, start: MakeRelay) -> None:
+async def test_the_clients_script_is_redirected_to_the_operators_copy(shared: Relay, start: MakeRelay) -> None:
     answer = await shared.get("/socket.io/socket.io.js")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_client_script")
     for place in ("https://cdn.example/socket.io.js?v=4", "/static/socket.io.js"):
@@ -458,7 +456,7 @@ async def test_the_slash_at_the_end_may_be_left_out(shared: Relay, path: str) ->
     assert (await shared.get(f"{path}?EIO=4&transport=polling")).status_code == 200
 
 
-async def test_a_payload_that_is_too_large_is_refused_and_the_session_lives(shared: Relay, open_socket: Open) -> None:
+async def test_a_payload_that_is_too_large_is_refused_and_the_session_goes_on(shared: Relay, open_socket: Open) -> None:
     ann = await open_socket(OverPolling, shared)
     refused = await ann.post("4" * (16 * 1024 + 1))
     assert (refused.status_code, refused.text) == (413, "")
@@ -472,47 +470,48 @@ async def test_a_message_that_is_too_large_is_answered(shared: Relay, open_socke
     assert (await ann.ask("message", "x"))["id"]
 
 
-async def test_messages_that_come_too_fast_are_told_and_not_acknowledged(
+async def test_messages_that_come_too_fast_get_an_error_event_and_no_acknowledgement(
     shared: Relay, open_socket: Open, space: str
 ) -> None:
     ann = await open_socket(OverWebSocket, shared)
     for number in range(40):
         await ann.send(f'42{space},{number}["message",{number}]')
-    told = [str(await ann.next()) for _ in range(40)]
-    errors = [text for text in told if '"too_fast"' in text]
+    received = [str(await ann.next()) for _ in range(40)]
+    errors = [text for text in received if '"too_fast"' in text]
     assert errors
     assert all(text.startswith(f'42{space},["error",') for text in errors)
-    assert all(text.startswith(f"43{space},") for text in told if text not in errors)
+    assert all(text.startswith(f"43{space},") for text in received if text not in errors)
 
 
 async def test_a_client_that_does_not_poll_is_closed_as_slow(
-    shared: Relay, open_socket: Open, enter: MakeClient, space: str
+    start: MakeRelay, open_socket: Open, enter: MakeClient, space: str
 ) -> None:
-    ann = await open_socket(OverPolling, shared)
-    ben = await enter(shared, space)
+    relay = await start(send_buffer=65_536, message_rate=1000)
+    ann = await open_socket(OverPolling, relay)
+    ben = await enter(relay, space)
     async with asyncio.timeout(10):
-        while not await shared.metric("relay_closed_connections_total", reason="slow"):
+        while not await relay.metric("relay_closed_connections_total", reason="slow"):
             for _ in range(30):
                 await ben.ask({"message": "x" * 900})
     assert (await ann.get()).text == "1"
 
 
-async def test_namespaces_have_a_limit_and_rooms_a_name(shared: Relay) -> None:
+async def test_the_number_of_namespaces_is_limited_and_room_names_are_checked(shared: Relay) -> None:
     ann = await OverWebSocket.open(shared)
     for name in ("/rooms/a", "/rooms/b", "/rooms/c", "/rooms/d"):
         await ann.send(f"40{name},")
-    told = [str(await ann.next()) for _ in range(4)]
-    assert sorted(text[:2] for text in told) == ["40", "40", "40", "44"]
+    received = [str(await ann.next()) for _ in range(4)]
+    assert sorted(text[:2] for text in received) == ["40", "40", "40", "44"]
     await ann.send("41/rooms/a,")
     for name in ("/rooms/%7B%7D", "/rooms/", "/rooms/café", "/rooms/" + "x" * 999):
         await ann.send(f"40{name},")
         refused = str(await ann.next())
-        head, _, told = refused.partition(",")
-        assert (head, json.loads(told)["data"]["code"]) == (f"44{name}", "bad_room")
+        head, _, error = refused.partition(",")
+        assert (head, json.loads(error)["data"]["code"]) == (f"44{name}", "bad_room")
     ann.lose()
 
 
-async def test_namespaces_that_are_refused_leave_nothing_behind(start: MakeRelay) -> None:
+async def test_refused_namespaces_take_no_memory(start: MakeRelay) -> None:
     relay = await start(max_message=1024, message_rate=10_000)
 
     def megabytes() -> int:
@@ -528,7 +527,7 @@ async def test_namespaces_that_are_refused_leave_nothing_behind(start: MakeRelay
     ann.lose()
 
 
-async def test_all_namespaces_together_have_the_rate_of_messages(start: MakeRelay, enter: MakeClient) -> None:
+async def test_all_namespaces_of_a_client_share_one_message_rate(start: MakeRelay, enter: MakeClient) -> None:
     relay = await start(message_rate=0.1)
     ben = await enter(relay, "/rooms/a")
     ann = await OverWebSocket.open(relay)
@@ -537,21 +536,21 @@ async def test_all_namespaces_together_have_the_rate_of_messages(start: MakeRela
         for number in range(6):
             await ann.send(f'42/rooms/a,["message",{{"n":{number}}}]')
         await ann.send("41/rooms/a,")
-    told = [str(await ann.next()) for _ in range(6)]
-    assert [text[:2] for text in told] == ["40", "40", "42", "42", "42", "42"]
-    assert [text for text in told if "too_fast" in text] == told[2:]
+    received = [str(await ann.next()) for _ in range(6)]
+    assert [text[:2] for text in received] == ["40", "40", "42", "42", "42", "42"]
+    assert [text for text in received if "too_fast" in text] == received[2:]
     assert [event["n"] for event in await ben.all_up_to_now()] == [0, 1, 2, 3, 4, 5, 0, 1]
     ann.lose()
 
 
-async def test_a_flood_of_namespaces_ends_like_one_of_messages(shared: Relay) -> None:
+async def test_a_flood_of_connect_packets_closes_the_connection(shared: Relay) -> None:
     ann = await OverWebSocket.open(shared)
     for number in range(300):
         await ann.send(f"40/{number},")
     assert await closed(ann) == 4002
 
 
-async def test_going_in_and_out_has_the_rate_of_messages(shared: Relay) -> None:
+async def test_entering_a_namespace_counts_against_the_message_rate(shared: Relay) -> None:
     ann = await OverWebSocket.open(shared)
     for _ in range(40):
         await ann.send("40/rooms/a,")
@@ -562,7 +561,7 @@ async def test_going_in_and_out_has_the_rate_of_messages(shared: Relay) -> None:
     ann.lose()
 
 
-async def test_over_another_server_than_the_relays_own(start: MakeRelay, open_socket: Open, space: str) -> None:
+async def test_polling_and_websockets_on_another_asgi_server(start: MakeRelay, open_socket: Open, space: str) -> None:
     relay = await start(server="other")
     ann, ben = await open_socket(OverWebSocket, relay), await open_socket(OverPolling, relay)
     await ann.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}}]')
@@ -588,7 +587,7 @@ async def test_only_allowed_events_are_relayed(start: MakeRelay, open_socket: Op
     assert await ann.event() == ["presence", False]
 
 
-async def test_an_old_client_pings_by_itself_or_is_gone(start: MakeRelay) -> None:
+async def test_an_old_client_that_stops_pinging_is_closed(start: MakeRelay) -> None:
     relay = await start(ping_interval=0.2, ping_timeout=0.1)
     old = await OverWebSocket.open(relay, query="EIO=3")
     assert await old.raw() == "40"
@@ -599,13 +598,15 @@ async def test_an_old_client_pings_by_itself_or_is_gone(start: MakeRelay) -> Non
     assert await closed(old) == 4001
 
 
-async def test_a_new_client_that_pings_is_in_the_wrong_protocol(shared: Relay) -> None:
+async def test_a_ping_of_a_new_client_is_a_bad_packet(shared: Relay) -> None:
     ann = await OverWebSocket.open(shared)
     await ann.send("2")
     assert await closed(ann) == 4503
 
 
-async def test_a_client_that_takes_no_binary_frames_gets_base64(shared: Relay, open_socket: Open, space: str) -> None:
+async def test_a_client_that_cannot_read_binary_frames_gets_base64(
+    shared: Relay, open_socket: Open, space: str
+) -> None:
     ann = await OverWebSocket.open(shared, space, query="EIO=4&b64=1")
     await ann.enter()
     ben = await open_socket(OverWebSocket, shared)
@@ -618,36 +619,36 @@ async def test_a_client_that_takes_no_binary_frames_gets_base64(shared: Relay, o
 
 @pytest.mark.parametrize("version", [3, 2])
 @pytest.mark.parametrize("binary", [True, False])
-async def test_an_old_client_that_polls_gets_the_payloads_that_it_takes(
+async def test_an_old_client_that_polls_gets_the_payloads_that_it_reads(
     shared: Relay, open_socket: Open, space: str, version: int, binary: bool
 ) -> None:
     room = space.removeprefix("/rooms/")
     url = f"/socket.io/?EIO={version}&transport=polling&room={room}" + ("" if binary else "&b64=1")
-    told: list[EnginePacket] = []
+    received: list[EnginePacket] = []
     async with httpx.AsyncClient(base_url=shared.http) as http:
 
         async def poll() -> None:
             answer = await http.get(url)
             kind = "application/octet-stream" if binary else "text/plain; charset=UTF-8"
             assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
-            told.extend(FRAMINGS[3].read_payload(answer.content, binary=binary))
+            received.extend(FRAMINGS[3].read_payload(answer.content, binary=binary))
 
         await poll()
-        url += "&sid=" + json.loads(told[0].data)["sid"]
-        while told[-1] != EnginePacket(MESSAGE, b"0"):
+        url += "&sid=" + json.loads(received[0].data)["sid"]
+        while received[-1] != EnginePacket(MESSAGE, b"0"):
             await poll()
         ben = await open_socket(OverWebSocket, shared)
         await ben.send(f'451-{space},["blob",{{"_placeholder":true,"num":0}},"\u2603"]')
         await ben.send(b"\1\2\xff")
-        while not told[-1].binary:
+        while not received[-1].binary:
             await poll()
-        assert told[-2:] == [
+        assert received[-2:] == [
             EnginePacket(MESSAGE, rb'51-["blob",{"_placeholder":true,"num":0},"\u2603"]'),
             EnginePacket(MESSAGE, b"\1\2\xff", binary=True),
         ]
         assert (await http.post(url, content="nonsense")).status_code == 400
         await poll()
-    assert told[-1] == EnginePacket(CLOSE, b"")
+    assert received[-1] == EnginePacket(CLOSE, b"")
 
 
 # Version 0.9.
@@ -669,11 +670,11 @@ async def test_a_websocket_of_version_0_9_goes_to_any_worker(couple: tuple[Relay
         assert end.value.rcvd.code == 4503
 
 
-async def test_polling_of_version_0_9_stays_where_its_handshake_was(couple: tuple[Relay, Relay]) -> None:
+async def test_a_polling_session_of_version_0_9_is_on_the_worker_of_its_handshake(couple: tuple[Relay, Relay]) -> None:
     sid = (await couple[0].get("/socket.io/1/")).text.partition(":")[0]
     path = f"/socket.io/1/xhr-polling/{sid}"
     elsewhere = await couple[1].get(path)
-    assert (elsewhere.status_code, elsewhere.text) == (200, "7:::1+0")  # not handshaken: begin anew
+    assert (elsewhere.status_code, elsewhere.text) == (200, "7:::1+0")  # "not handshaken", on which clients begin anew
     assert (await couple[0].get(path)).text == "1::"
     async with httpx.AsyncClient(base_url=couple[0].http) as http:
         assert (await http.post(path, content='5:1+::{"name":"a","args":[]}')).text == "1"
@@ -683,7 +684,7 @@ async def test_polling_of_version_0_9_stays_where_its_handshake_was(couple: tupl
         assert (await http.get(path)).text == "7:::1+0"
 
 
-async def test_a_client_of_version_0_9_that_says_goodbye_is_gone(
+async def test_a_client_of_version_0_9_that_disconnects_leaves_at_once(
     couple: tuple[Relay, Relay], enter: MakeClient
 ) -> None:
     ben = await enter(couple[1], "/rooms/legacy-leave?presence=1")
@@ -704,7 +705,7 @@ async def test_a_client_of_version_0_9_that_says_goodbye_is_gone(
         ("/socket.io/2/", 404, "not_found"),
     ],
 )
-async def test_requests_of_version_0_9_that_are_refused(shared: Relay, path: str, status: int, code: str) -> None:
+async def test_refused_requests_of_version_0_9(shared: Relay, path: str, status: int, code: str) -> None:
     before = await shared.metric("relay_errors_total", code=code)
     assert (await shared.get(path)).status_code == status
     assert await shared.metric("relay_errors_total", code=code) == before + 1

@@ -110,11 +110,11 @@ class SocketIOClient:
         claim = read_claim(auth, room_of(name, worker.settings)) if self._recovers else None
         if claim is None:
             return JoinRequest(room, peer, can_resume=self._recovers)
-        before = ResumeClaim(room, claim.peer, claim.resume, claim.joined_at)
+        resume = ResumeClaim(room, claim.peer, claim.resume, claim.joined_at)
         if claim.offset is not None:
             since = max(claim.joined_at, claim.offset) if claim.room == room else claim.offset
-            before = ResumeClaim(claim.room, claim.peer, claim.resume, since)
-        return JoinRequest(room, peer, key=claim.private_id, claim=before)
+            resume = ResumeClaim(claim.room, claim.peer, claim.resume, since)
+        return JoinRequest(room, peer, key=claim.private_id, claim=resume)
 
     def _close_idle(self) -> None:
         self._engine_session.connection.close(BAD_REQUEST)

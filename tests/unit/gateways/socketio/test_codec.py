@@ -32,7 +32,7 @@ def message(envelope: str) -> events.Message:
 # In.
 
 
-def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
+def test_a_message_packet_is_read_in_one_step_with_the_same_result() -> None:
     for envelope in ('{"channel":"c","message":[1]}', '{"channel":7}', "{}"):
         found = read_message_event(b'2["message",' + envelope.encode() + b"]")
         assert found is not None
@@ -65,30 +65,30 @@ def test_the_commonest_packet_is_read_in_one_step_and_as_any_other() -> None:
         ([5], '{"event":5,"args":[]}', ""),
     ],
 )
-def test_what_is_emitted_becomes_an_envelope_and_comes_out_as_it_was(values, envelope, channel) -> None:
+def test_an_event_becomes_an_envelope_and_the_same_event_again(values, envelope, channel) -> None:
     command = codec().decode(call(*values, number="3"))
     assert isinstance(command, Publish)
     assert command == Publish(
         (envelope or json.dumps(values[1])).encode(), (), channel, "ack:3", once=False
     )  # an acknowledgement's number says nothing of repeats
     assert read_frame(command.envelope) is not None, "no envelope, by the relay's own rules"
-    told = codec().encode(message(command.envelope.decode()))
-    assert told.data[:2] == b"42"
-    assert json.loads(told.data[2:]) == [*values, "5-6"]
+    frame = codec().encode(message(command.envelope.decode()))
+    assert frame.data[:2] == b"42"
+    assert json.loads(frame.data[2:]) == [*values, "5-6"]
 
 
-def test_attachments_travel_in_base64_and_come_out_as_they_were() -> None:
+def test_attachments_become_base64_and_the_same_bytes_again() -> None:
     placeholder = {"_placeholder": True, "num": 0}
     command = codec().decode(call("blob", {"it": placeholder}, attachments=(b"\1\2",)))
     assert isinstance(command, Publish)
     assert json.loads(command.envelope) == {"event": "blob", "args": [{"it": placeholder}], "attachments": ["AQI="]}
     for revision, head, prefix in ((4, b'451-["blob",', b""), (3, b'451-["blob",', b"\4")):
-        told = codec(revision).encode(message(command.envelope.decode()))
-        assert isinstance(told, Bundle)
-        text, binary = told.parts
+        frame = codec(revision).encode(message(command.envelope.decode()))
+        assert isinstance(frame, Bundle)
+        text, binary = frame.parts
         assert text.data.startswith(head)
         assert (binary.data, binary.is_text) == (prefix + b"\1\2", False)
-        assert told.wire == text.wire + binary.wire
+        assert frame.wire == text.wire + binary.wire
 
 
 def test_attachments_count_against_the_size_of_a_message() -> None:
@@ -105,7 +105,7 @@ def test_attachments_count_against_the_size_of_a_message() -> None:
         (["join", "room"], "7", Move("room", "join:7")),
     ],
 )
-def test_events_that_the_relay_answers_itself(values, number: str, command) -> None:
+def test_join_and_presence_are_commands(values, number: str, command) -> None:
     assert codec(allowed={"offer"}).decode(call(*values, number=number)) == command
 
 
@@ -121,14 +121,14 @@ def test_events_that_the_relay_answers_itself(values, number: str, command) -> N
         (["secret"], "event_not_allowed"),
     ],
 )
-def test_events_that_are_refused(values, code: str) -> None:
+def test_refused_events(values, code: str) -> None:
     with pytest.raises(BadFrame) as caught:
         codec(allowed={"message", "n" * 256}).decode(call(*values, number="1"))
     assert caught.value.code == code
     assert caught.value.key == "ack:1"
 
 
-def test_an_event_without_a_name_is_no_packet() -> None:
+def test_an_event_without_a_name_is_a_bad_packet() -> None:
     with pytest.raises(BadPacket):
         incoming_event([], "", [])
 
@@ -157,20 +157,20 @@ def test_an_event_without_a_name_is_no_packet() -> None:
         '{"say":"\\"event\\""}',
     ],
 )
-def test_any_other_envelope_is_a_message_as_its_sender_wrote_it(envelope: str) -> None:
-    told = codec(3).encode(message(envelope))
-    assert json.loads(told.data[2:]) == ["message", json.loads(envelope)]
+def test_any_other_envelope_is_a_message_event_as_its_sender_wrote_it(envelope: str) -> None:
+    frame = codec(3).encode(message(envelope))
+    assert json.loads(frame.data[2:]) == ["message", json.loads(envelope)]
 
 
-def test_revision_3_is_told_ascii_alone_and_no_offsets() -> None:
+def test_revision_3_gets_only_ascii_and_no_offsets() -> None:
     text = '{"message":"é ☃ \U0001f600"}'
-    told = codec(3).encode(message(text)).data
-    assert told.isascii()
-    assert json.loads(told[2:]) == ["message", json.loads(text)]
+    frame = codec(3).encode(message(text)).data
+    assert frame.isascii()
+    assert json.loads(frame[2:]) == ["message", json.loads(text)]
     assert "☃" in codec().encode(message(text)).text
 
 
-def test_namespaces_are_named() -> None:
+def test_packets_name_their_namespace() -> None:
     inside = codec(namespace="/rooms/x")
     assert inside.encode(message('{"a":1}')).data == b'42/rooms/x,["message",{"a":1},"5-6"]'
     assert inside.encode(events.Ack("x", ID, "ack:3")).data == b'43/rooms/x,3[{"id":"5-6"}]'
@@ -179,7 +179,7 @@ def test_namespaces_are_named() -> None:
     assert codec(3, "/rooms/x").encoder.connect_error("room_full", "full").data == b'44/rooms/x,"full"'
 
 
-def test_codecs_of_one_key_make_the_same_frames() -> None:
+def test_codecs_that_write_different_packets_have_different_keys() -> None:
     keys = [codec(4), codec(3), codec(4, "/rooms/x"), codec(3, "/rooms/x"), codec(4, offsets=False)]
     assert len({one.key for one in keys}) == len(keys)
     assert codec().key == codec().key
@@ -204,7 +204,7 @@ def test_welcomes() -> None:
     assert codec(3).encode(unasked) is NOTHING
 
 
-def test_places_in_other_rooms_than_its_own_name_them() -> None:
+def test_an_offset_in_another_room_than_the_namespaces_own_names_it() -> None:
     there = codec(home="elsewhere")
     assert there.encode(message('{"message":1}')).data.endswith(b',"5-6@r"]')
     joined = there.encode(events.Welcome("r", "ann", ID, "", key="join:")).data
@@ -218,19 +218,19 @@ def test_presence_is_an_event_and_an_acknowledgement() -> None:
 
 
 @pytest.mark.parametrize("code", ["too_large", "event_not_allowed", "no_such_peer"])
-def test_what_a_repeat_would_not_mend_is_acknowledged_with_the_error(code: str) -> None:
-    told = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
-    assert told[:3] == b"439"
-    assert json.loads(told[3:]) == [{"error": {"code": code, "text": "why"}}]
+def test_an_error_that_a_retry_cannot_fix_is_the_acknowledgement(code: str) -> None:
+    frame = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
+    assert frame[:3] == b"439"
+    assert json.loads(frame[3:]) == [{"error": {"code": code, "text": "why"}}]
 
 
 @pytest.mark.parametrize("code", ["too_fast", "unavailable", "outcome_unknown"])
-def test_what_may_be_sent_again_is_not_acknowledged_but_told(code: str) -> None:
-    told = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
-    assert json.loads(told[2:]) == ["error", {"code": code, "text": "why"}]
+def test_a_retryable_error_is_an_event_and_no_acknowledgement(code: str) -> None:
+    frame = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
+    assert json.loads(frame[2:]) == ["error", {"code": code, "text": "why"}]
 
 
-def test_failures_of_joining() -> None:
+def test_errors_of_joining() -> None:
     refused = events.Failure("room_full", "full", "join")
     assert json.loads(codec().encode(refused).data[2:])["data"]["code"] == "room_full"
     assert codec(3).encode(refused).data == b'44"full"'
@@ -240,7 +240,7 @@ def test_failures_of_joining() -> None:
     assert json.loads(moving[3:]) == [{"error": {"code": "room_full", "text": "full"}}]
 
 
-def test_the_rest_is_not_told() -> None:
+def test_other_events_of_the_relay_have_no_packet() -> None:
     for event in (
         events.Recovered("r", ID, 1),
         events.PresenceChange("r", ID),
@@ -250,18 +250,18 @@ def test_the_rest_is_not_told() -> None:
         assert codec().encode(event) is NOTHING
 
 
-def test_only_calls_are_received() -> None:
+def test_only_incoming_events_are_decoded() -> None:
     with pytest.raises(AssertionError):
         codec().decode(Frame(b"{}"))
 
 
-def test_a_message_that_is_nested_too_deep_is_no_envelope() -> None:
+def test_a_message_that_nests_too_deep_is_not_read_as_an_envelope() -> None:
     deep = b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"
     assert read_message_event(b'2["message",' + deep + b"]") is None
 
 
 @pytest.mark.parametrize("name", ["__proto__", "constructor", "relay:joined", "error"])
-def test_names_that_mean_something_to_clients_cannot_be_emitted(name: str) -> None:
+def test_names_with_a_meaning_to_clients_cannot_be_emitted(name: str) -> None:
     with pytest.raises(BadFrame) as refused:
         codec().decode(call(name, 1))
     assert refused.value.code == "reserved_event"

@@ -51,7 +51,7 @@ class Client:
             await self.shared.until(lambda expected=expected: len(self.shared.written) >= expected)
 
     def request(self, room: str) -> JoinRequest:
-        return JoinRequest(room, self.peer, returns=False)
+        return JoinRequest(room, self.peer, can_resume=False)
 
     def emit(self, namespace: str, number: str) -> None:
         session = self.namespaces.session(namespace)
@@ -134,7 +134,7 @@ async def test_leaving_one_namespace_leaves_the_others() -> None:
         assert one.shared.connection.reason is None
 
 
-async def test_a_replaced_client_loses_the_namespace_and_is_told_not_to_come_back() -> None:
+async def test_a_replaced_client_loses_the_namespace_and_does_not_come_back() -> None:
     async with client() as one:
         await one.enter("/", "/rooms/a")
         session: Any = one.namespaces.session("/rooms/a")

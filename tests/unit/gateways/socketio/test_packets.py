@@ -33,7 +33,7 @@ def test_a_text_frame_is_a_packet(revision, text: bytes, packet: EnginePacket) -
     assert FRAMINGS[revision].read(Frame(text)) == packet
 
 
-def test_a_binary_frame_is_a_message_and_has_its_type_in_revision_3_alone() -> None:
+def test_a_binary_frame_is_a_message_and_only_revision_3_writes_its_type() -> None:
     assert FRAMINGS[4].read(attachment(b"\1\2", 4)) == EnginePacket(MESSAGE, b"\1\2", binary=True)
     assert FRAMINGS[3].read(attachment(b"\1\2", 3)) == EnginePacket(MESSAGE, b"\1\2", binary=True)
     assert attachment(b"\1\2", 4).data == b"\1\2"
@@ -51,13 +51,13 @@ def test_a_binary_frame_as_text_is_the_same_packet(revision) -> None:
     ("revision", "data"),
     [(4, b""), (4, b"7"), (4, b"abc"), (4, b"b*"), (4, b"b123"), (3, b"b5AQ=="), (3, b"b"), (3, b"b4*")],
 )
-def test_what_is_no_packet_is_refused(revision, data: bytes) -> None:
+def test_bad_packets(revision, data: bytes) -> None:
     with pytest.raises(BadPacket):
         FRAMINGS[revision].read(Frame(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\1", b"\2"])
-def test_a_binary_frame_of_revision_3_that_is_no_message_is_refused(data: bytes) -> None:
+def test_bad_binary_frames_of_revision_3(data: bytes) -> None:
     with pytest.raises(BadPacket):
         FRAMINGS[3].read(Frame(data, is_text=False))
 
@@ -86,7 +86,7 @@ def test_payloads_of_revision_3_count_utf_16_units() -> None:
         assert TEXT_FRAMINGS[version].write_payload(frames) == Payload(b"2:4a1:26:b4AQID")
 
 
-def test_a_text_that_a_client_of_version_1_encoded_twice_is_read() -> None:
+def test_text_that_a_client_of_version_1_encoded_twice_is_decoded_twice() -> None:
     once = "4snow ☃ é".encode().decode("latin-1")
     assert FRAMINGS[3].read_payload(f"{len(once)}:{once}".encode(), binary=False) == [
         EnginePacket(MESSAGE, "snow ☃ é".encode())
@@ -104,7 +104,7 @@ def test_binary_payloads_of_revision_3() -> None:
         assert FRAMINGS[version].write_payload(frames) == Payload(body, binary=True)
 
 
-def test_who_calls_it_revision_2_encodes_text_twice_also_over_a_websocket() -> None:
+def test_a_client_with_eio_2_encodes_text_twice_over_a_websocket_as_well() -> None:
     twice = "4snow ☃ é".encode().decode("latin-1").encode()
     for framings in (FRAMINGS, TEXT_FRAMINGS):
         assert framings[2].read(Frame(twice)) == EnginePacket(MESSAGE, "snow ☃ é".encode())
@@ -133,7 +133,7 @@ def test_who_calls_it_revision_2_encodes_text_twice_also_over_a_websocket() -> N
         (3, b"d=1:2"),
     ],
 )
-def test_bad_payloads_are_refused(revision, body: bytes) -> None:
+def test_bad_payloads(revision, body: bytes) -> None:
     with pytest.raises(BadPacket):
         FRAMINGS[revision].read_payload(body, binary=False)
 
@@ -142,7 +142,7 @@ def test_bad_payloads_are_refused(revision, body: bytes) -> None:
     "body",
     [b"", b"\0", b"\0\xff", b"\0\1", b"\2\1\xff4", b"\0\x0a\xff4", b"\0\2\xff4", b"\1\1\xff\0", b"\0\2\xff4\xff"],
 )
-def test_bad_binary_payloads_are_refused(body: bytes) -> None:
+def test_bad_binary_payloads(body: bytes) -> None:
     with pytest.raises(BadPacket):
         FRAMINGS[3].read_payload(body, binary=True)
 
@@ -153,7 +153,7 @@ def test_revision_4_has_no_binary_payloads() -> None:
 
 
 @given(st.binary(), st.sampled_from([3, 4]), st.booleans())
-def test_no_payload_raises_anything_else(body: bytes, revision, binary: bool) -> None:
+def test_no_payload_raises_another_error(body: bytes, revision, binary: bool) -> None:
     with contextlib.suppress(BadPacket):
         FRAMINGS[revision].read_payload(body, binary=binary)
 
@@ -161,7 +161,7 @@ def test_no_payload_raises_anything_else(body: bytes, revision, binary: bool) ->
 @given(
     st.lists(st.text().map(lambda text: text.replace("\x1e", "")) | st.binary(), min_size=1), st.sampled_from([3, 4])
 )
-def test_what_is_written_is_read_again(messages: list[str | bytes], revision) -> None:
+def test_a_written_payload_is_read_as_the_same_messages(messages: list[str | bytes], revision) -> None:
     messages = [text.encode(errors="ignore").decode() if isinstance(text, str) else text for text in messages]
     frames = [
         attachment(one, revision) if isinstance(one, bytes) else Frame(b"4" + ascii(one).encode()) for one in messages

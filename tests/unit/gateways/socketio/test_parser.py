@@ -110,7 +110,7 @@ def test_a_packet_waits_for_its_attachments() -> None:
         ("2[NaN]",),
     ],
 )
-def test_what_the_reference_implementation_does_not_take_is_refused(messages: tuple[str | bytes, ...]) -> None:
+def test_packets_that_the_reference_implementation_refuses_are_refused(messages: tuple[str | bytes, ...]) -> None:
     with pytest.raises(BadPacket):
         read(*messages)
 
@@ -121,12 +121,12 @@ def test_names(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [b'"connect"', b'"disconnect"', b'"newListener"', b"{}", b"null", b"1.5", b"[]"])
-def test_what_is_no_name(value: bytes) -> None:
+def test_bad_names(value: bytes) -> None:
     with pytest.raises(BadPacket):
         read_name(value)
 
 
 @given(st.lists(st.text() | st.binary() | st.from_regex(r"\A[0-6]\d?-?(/a,)?\d*\[.*\]\Z"), max_size=4))
-def test_nothing_raises_anything_else(messages: list[str | bytes]) -> None:
+def test_no_message_raises_another_error(messages: list[str | bytes]) -> None:
     with contextlib.suppress(BadPacket):
         read(*[one.encode(errors="ignore").decode() if isinstance(one, str) else one for one in messages])

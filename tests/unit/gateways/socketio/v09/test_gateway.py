@@ -37,7 +37,7 @@ async def test_a_handshake_has_the_id_the_times_and_the_transports(interval: flo
         ("GET", "/socket.io/1/xhr-polling/" + "x" * 23, ""),
     ],
 )
-async def test_requests_that_are_refused(method: str, url: str, text: str) -> None:
+async def test_refused_requests(method: str, url: str, text: str) -> None:
     async with site() as one:
         answer = await one.request(method, url)
         assert answer.status == 400

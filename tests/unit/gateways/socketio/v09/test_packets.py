@@ -46,12 +46,12 @@ def test_packets(text: str, packet: V09Packet) -> None:
     "text",
     ["", "9::", "1", "5:::", "5:::[]", '5:::{"args":[]}', '5:::{"name":"a","args":{}}', "4:::{", "x:::"],
 )
-def test_what_is_no_packet_is_refused(text: str) -> None:
+def test_bad_packets(text: str) -> None:
     with pytest.raises(BadPacket):
         read_packet(text.encode())
 
 
-def test_what_is_of_the_connection() -> None:
+def test_packets_that_concern_the_connection() -> None:
     kinds = [FRAMING.read(Frame(text)).kind for text in (b"2::", b"8::", b"0::", b"1::", b"0::/x")]
     assert kinds == [PONG, NOOP, CLOSE, MESSAGE, MESSAGE]
     with pytest.raises(BadPacket):
@@ -79,27 +79,27 @@ def test_payloads() -> None:
         "\ufffd3\ufffd8::" * (MAX_PACKETS + 1),
     ],
 )
-def test_bad_payloads_are_refused(body: str) -> None:
+def test_bad_payloads(body: str) -> None:
     with pytest.raises(BadPacket):
         FRAMING.read_payload(body.encode(), binary=False)
 
 
 @given(st.binary() | st.text().map(lambda text: ("\ufffd" + text).encode(errors="ignore")))
-def test_nothing_raises_anything_else(body: bytes) -> None:
+def test_no_message_raises_another_error(body: bytes) -> None:
     with contextlib.suppress(BadPacket):
         for packet in FRAMING.read_payload(body, binary=False):
             read_packet(packet.data)
 
 
-def test_words() -> None:
+def test_written_packets() -> None:
     encoder = V09Encoder("/rooms/x")
     assert encoder.connect("ann", "").data == b"1::/rooms/x"
     assert encoder.disconnect().data == b"0::/rooms/x"
     assert encoder.connect_error("bad_namespace", "no").data == b"7::/rooms/x:2"
     assert encoder.ack("3", {"id": "1-2"}).data == b'6::/rooms/x:3+[{"id":"1-2"}]'
-    told = encoder.event(OutgoingEvent(b'"a"', ['"é"'.encode(), b"1"])).data
-    assert told.isascii()
-    assert json.loads(told.removeprefix(b"5::/rooms/x:")) == {"name": "a", "args": ["é", 1]}
+    data = encoder.event(OutgoingEvent(b'"a"', ['"é"'.encode(), b"1"])).data
+    assert data.isascii()
+    assert json.loads(data.removeprefix(b"5::/rooms/x:")) == {"name": "a", "args": ["é", 1]}
     assert V09Encoder("/").connect("ann", "").data == b"1::"
 
 
@@ -111,12 +111,12 @@ def test_a_namespace_that_is_not_ascii_is_refused_by_its_name() -> None:
     assert payload.body.decode() == "\ufffd9\ufffd7::/é😀:2\ufffd3\ufffd8::"
 
 
-def test_what_is_nested_too_deep_is_told_as_it_is() -> None:
+def test_arguments_that_nest_too_deep_keep_their_placeholders() -> None:
     deep = b"[" * 900 + b'{"_placeholder":true,"num":0}' + b"]" * 900
     assert deep in V09Encoder("/").event(OutgoingEvent(b'"a"', [deep], [b"\1"])).data
 
 
-def test_attachments_are_told_in_base64() -> None:
+def test_attachments_are_written_in_base64() -> None:
     arguments = [b'{"deep":[{"_placeholder":true,"num":1}],"_placeholder":false}', b'{"_placeholder":true,"num":0}']
-    told = V09Encoder("/").event(OutgoingEvent(b'"a"', arguments, [b"\1", b"\2"])).data
-    assert json.loads(told.removeprefix(b"5:::"))["args"] == [{"deep": ["Ag=="], "_placeholder": False}, "AQ=="]
+    data = V09Encoder("/").event(OutgoingEvent(b'"a"', arguments, [b"\1", b"\2"])).data
+    assert json.loads(data.removeprefix(b"5:::"))["args"] == [{"deep": ["Ag=="], "_placeholder": False}, "AQ=="]
