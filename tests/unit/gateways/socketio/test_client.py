@@ -21,6 +21,7 @@ from relay.gateways.socketio.packets import FRAMINGS, Version
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import BAD_PACKET, BAD_REQUEST, GOING_AWAY
+from relay.model.json_text import MAX_NESTING
 from relay.rooms.worker import Worker
 from tests.unit.gateways.socketio.clients import FakeConnection
 
@@ -239,7 +240,7 @@ async def test_what_nests_deeper_is_answered_and_the_connection_goes_on(packet: 
 async def test_a_connect_packet_that_nests_too_deep_is_bad() -> None:
     async with clients() as some:
         client = await some.open()
-        client.say("40" + nested(130))
+        client.say("40" + nested(MAX_NESTING + 2))
         assert await client.closed() is BAD_PACKET
 
 

@@ -17,6 +17,7 @@ from relay.gateways.socketio.parser import (
     SocketPacket,
     read_name,
 )
+from relay.model.json_text import FRAME_NESTING
 
 
 def read(*messages: str | bytes, limit: int = 100) -> list[SocketPacket]:
@@ -106,7 +107,7 @@ def test_a_packet_waits_for_its_attachments() -> None:
         ('51-["a"]', b"\1", b"\2"),
         ('51-["a"]', b"\1" * 101),
         ('52-["a"]', b"\1" * 60, b"\1" * 60),
-        ("0" + '{"a":' * 130 + "1" + "}" * 130,),
+        ("0" + '{"a":' * (FRAME_NESTING + 1) + "1" + "}" * (FRAME_NESTING + 1),),
         ("2[NaN]",),
     ],
 )

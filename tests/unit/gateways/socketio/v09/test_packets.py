@@ -20,6 +20,7 @@ from relay.gateways.socketio.v09.packets import (
     read_packet,
 )
 from relay.model.codec import Frame
+from relay.model.json_text import MAX_NESTING
 
 FRAMING = V09Framing()
 
@@ -114,6 +115,13 @@ def test_a_namespace_that_is_not_ascii_is_refused_by_its_name() -> None:
 def test_arguments_that_nest_too_deep_keep_their_placeholders() -> None:
     deep = b"[" * 900 + b'{"_placeholder":true,"num":0}' + b"]" * 900
     assert deep in V09Encoder("/").event(OutgoingEvent(b'"a"', [deep], [b"\1"])).data
+
+
+def test_attachments_are_found_in_whatever_may_be_relayed() -> None:
+    levels = MAX_NESTING - 3
+    deep = b"[" * levels + b'{"_placeholder":true,"num":0}' + b"]" * levels
+    data = V09Encoder("/").event(OutgoingEvent(b'"a"', [deep], [b"\1"])).data
+    assert b"[" * levels + b'"AQ=="' + b"]" * levels in data
 
 
 def test_attachments_are_written_in_base64() -> None:
