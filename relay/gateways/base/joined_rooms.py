@@ -104,7 +104,7 @@ class JoinedRooms:
             self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
             return
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
-        self._own = await self._join(Join(room, key=command.key), None, self._codecs.own, moved=left)
+        self._own = await self._join(Join(room, key=command.key), None, self._codecs.own, moved_from=left)
         self.own_room = room
         self._worker.leave(left, hold=False)
 
@@ -134,7 +134,7 @@ class JoinedRooms:
         self.own_room, self._peer = claim.room, claim.peer
         join = replace(join, room=claim.room, resume=claim.resume)
         try:
-            self.add(await self._join(join, claim.since, self._codecs.own, back=True))
+            self.add(await self._join(join, claim.since, self._codecs.own, resume_only=True))
         except Refused as error:
             if error.code not in _NOT_RESUMABLE:
                 raise
@@ -142,13 +142,19 @@ class JoinedRooms:
         return True
 
     async def _join(
-        self, join: Join, since: MessageId | None, codec: Codec, *, moved: Member | None = None, back: bool = False
+        self,
+        join: Join,
+        since: MessageId | None,
+        codec: Codec,
+        *,
+        moved_from: Member | None = None,
+        resume_only: bool = False,
     ) -> Member:
         member = Member(self._connection, codec, join.room, self._peer, echo=join.echo, presence=join.presence)
         if join.channels is not None:
             member.channels = self._checked_channels(join.channels)
         await self._worker.join(
-            member, offered=join.resume, since=since, key=join.key, moved_from=moved, resume_only=back
+            member, offered=join.resume, since=since, key=join.key, moved_from=moved_from, resume_only=resume_only
         )
         return member
 
