@@ -201,7 +201,7 @@ def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
     def script(sha: object, log: int) -> list[bytes]:
         claim = (FENCE.number, FENCE.epoch, PLACE.seq)
         return [
-            pack("EVALSHA", str(sha), 5, *KEYS.of_room(room), KEYS.channel(room), tail, *claim, log, 0, rest)
+            pack("EVALSHA", str(sha), 4, *KEYS.of_room(room)[:4], KEYS.channel(room), tail, *claim, log, 0, rest)
             for room in channels
         ]
 

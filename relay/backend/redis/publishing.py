@@ -16,8 +16,8 @@ from relay.model.envelope import MembershipVersion, Publication, splice
 _COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
 """A command in RESP: the number of its parts, then the parts; some have their length already."""
 
-_PARTS = 16
-"""Parts of a command without addressees: EVALSHA, hash, number of keys, 5 keys, and 8 arguments."""
+_PARTS = 15
+"""Parts of a command without addressees: EVALSHA, hash, number of keys, 4 keys, and 8 arguments."""
 
 _RENEWALS = 4
 """How often a history's TTL is renewed, at most, while it runs. It is as much longer for that, and most messages renew
@@ -112,7 +112,7 @@ class PublishCommands:
     def _head(self, room: str) -> bytes:
         """Return the parts with which each command of a room begins: script, keys and Redis channel."""
         # Packed as a command of its own, less the first line, which has the number of its parts.
-        packed = pack("EVALSHA", PUBLISH.sha, 5, *self._keys.of_room(room), self._keys.channel(room))
+        packed = pack("EVALSHA", PUBLISH.sha, 4, *self._keys.of_room(room)[:4], self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
 
 

@@ -9,7 +9,7 @@
 --   with which the membership began.
 -- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
 -- 4 history: a stream of what was published, under its id.
--- 5 options: a hash, reserved for rules of the room. No script reads or writes it yet.
+-- 5 options: a hash, reserved for rules of the room. No script reads or writes it yet, and publishing does not get it.
 --
 -- The membership version is at least as high as every generation in the room, and rises whenever some member's claim may
 -- have ended.

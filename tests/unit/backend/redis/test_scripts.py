@@ -50,9 +50,9 @@ def test_only_the_lines_that_save_an_epoch_and_a_counter_write_to_the_meta_key()
         if re.search(r"'(HSET|HDEL|HINCRBY|DEL|RENAME|SET)', KEYS\[1\]", line)
     }
     assert writes == {
-        "local seq = redis.call('HINCRBY', KEYS[1], ARGV[3], 1)",
-        "redis.call('HINCRBY', KEYS[1], ARGV[3], -1)",
-        "redis.call('HDEL', KEYS[1], ARGV[3])",
+        "local seq = call('HINCRBY', KEYS[1], ARGV[3], 1)",
+        "call('HINCRBY', KEYS[1], ARGV[3], -1)",
+        "call('HDEL', KEYS[1], ARGV[3])",
         "if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end",
         "call('HSET', KEYS[1], 'e', integer(state.epoch), counter, integer(state.seq))",
     }
