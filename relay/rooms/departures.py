@@ -152,8 +152,9 @@ class Departures:
     def _attempted(
         self, departure: _Departure, held: bool, attempted: asyncio.Future[None], reply: asyncio.Future[bool]
     ) -> None:
+        # Cancelled if the backend closes meanwhile.
+        error = asyncio.CancelledError() if reply.cancelled() else reply.exception()
         if self._is_current(departure):
-            error = reply.exception()
             if error is not None:
                 log.debug("leaving %s as %s failed (%s); retrying", departure.entry.room, departure.entry.peer, error)
                 self._push(departure, self._clock() + _RETRY)
@@ -164,8 +165,6 @@ class Departures:
                 # Ended; or the entry is not this worker's any more: the peer came back, or another worker has it.
                 self._forget(departure)
                 self._on_settled(departure.entry.room)
-        elif not reply.cancelled():
-            reply.exception()  # read, so that asyncio does not report it as never retrieved
         if not attempted.done():
             attempted.set_result(None)
 

@@ -213,3 +213,12 @@ async def test_a_failed_join_leaves_a_held_membership_to_its_holder(world: World
     await world.pass_time(60)
     assert await world.roster() == []
     assert len(world.departures) == 0
+
+
+async def test_a_request_that_the_closing_backend_cancels_counts_as_failed() -> None:
+    desk, reply = Desk(), asyncio.get_running_loop().create_future()
+    desk.presence.leave = lambda entry, *, hold=0: reply
+    attempted = desk.departures.begin(entry("a"), hold=False)
+    reply.cancel()
+    await attempted
+    assert len(desk.departures) == 1
