@@ -84,8 +84,14 @@ class Hub:
 
     def _deliver_room(self, name: str, events: Sequence[RoomEvent]) -> None:
         room = self.rooms.get(name)
-        burst = room.burst(events) if room is not None else None
-        if room is not None and burst is not None:
+        if room is None:
+            return
+        if len(events) == 1:
+            # By far the most frequent case.
+            self._deliver_event(room, events[0])
+            return
+        burst = room.burst(events)
+        if burst is not None:
             self._deliver_burst(room, burst)
             return
         for event in events:

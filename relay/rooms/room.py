@@ -147,7 +147,7 @@ class LocalRoom:
 
     def burst(self, events: Sequence[RoomEvent]) -> Sequence[Message] | None:
         """These events, if they are messages for all members that follow each other and the last one delivered."""
-        if len(events) == 1 or self.joining or self.buffered is not None or len(self.members) < _FEW:
+        if self.joining or self.buffered is not None or len(self.members) < _FEW:
             return None
         epoch, seq = self.last
         messages: list[Message] = []
