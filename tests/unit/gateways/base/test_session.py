@@ -12,11 +12,13 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.acknowledgements import Acknowledgements
 from relay.gateways.base.inbox import Inbox
-from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.session import Session
+from relay.gateways.native.codec import NativeCodec
 from relay.limits import TokenBucket
 from relay.model.codec import Frame
+from relay.model.commands import Command, Detect, Move
 from relay.model.envelope import MessageId
 from relay.model.errors import (
     BAD_REQUEST,
@@ -34,7 +36,7 @@ from relay.model.errors import (
 )
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
-from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until, until_members
+from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, FakeReading, until, until_members
 
 
 @asynccontextmanager
@@ -163,6 +165,47 @@ async def test_now_means_that_outstanding_acks_are_not_waited_for() -> None:
         client.session.close_gracefully(GOING_AWAY, now=True)
         assert client.connection.reason is GOING_AWAY
         assert client.answers == []
+
+
+async def test_commands_are_executed_in_turn_and_errors_name_them() -> None:
+    async with visiting() as client:
+        client.send(type="subscribe", channels=["c"], key="1")
+        client.send(type="unsubscribe", key="2")
+        client.send(type="join", room="more", key="3")
+        client.send(type="leave", room="more", key="4")
+        client.send(type="leave", room="more", key="5")
+        client.send(type="join", room="room", key="6")
+        await until(lambda: len(client.answers) == 6)
+        answers = ["subscribed 1", "subscribed 2", "welcome 3", "left 4", "error 5", "error 6"]
+        assert sorted(client.answers) == sorted(answers)
+        errors = {event["key"]: event for event in client.connection.events if event["type"] == "error"}
+        assert (errors["5"]["code"], errors["5"]["about"]) == ("not_joined", "leave")
+        assert (errors["6"]["code"], errors["6"]["about"]) == ("already_joined", "join")
+
+
+class OtherProtocol(NativeCodec):
+    """A protocol whose clients can move and detect, which those of the native one cannot."""
+
+    def decode(self, frame: Frame) -> Command:
+        return Move("next", "m") if frame.data == b"move" else Detect("room", key="d")
+
+
+async def test_a_protocol_may_have_commands_that_the_native_one_has_not() -> None:
+    async with visiting() as neighbour:
+        connection, codec = FakeConnection(), OtherProtocol()
+        session = Session(
+            connection, neighbour.worker, CodecPair(codec, codec), address=None, pause_reading=FakeReading()
+        )
+        await session.enter(lambda: JoinRequest("first", "q"))
+        session.received(Frame(b"move"))
+        session.received(Frame(b"detect"))
+        await until(lambda: len(connection.events) == 3)
+        _, moved, detected = connection.events
+        assert (moved["room"], moved["key"]) == ("next", "m")
+        assert detected == {"type": "presence", "present": True, "key": "d"}
+        session.disconnected(1000, None)
+        session.close_gracefully(GOING_AWAY)
+        assert connection.reason is None
 
 
 # Limits and errors.
