@@ -253,3 +253,36 @@ async def test_silent_tls_handshake_is_dropped(app: Recorder) -> None:
         async with connect(f"wss://localhost:{served.port}/", ssl=trust) as websocket:
             await websocket.send("over TLS")
             assert await websocket.recv() == "over TLS"
+
+
+# The clock, as uvicorn and the transport start and stop it.
+
+
+def protocol_of(running_: Running) -> HttpProtocol:
+    """The server's side of the only connection."""
+    (protocol,) = [one for one in running_.server.server_state.connections if isinstance(one, HttpProtocol)]
+    return protocol
+
+
+async def test_a_connection_whose_keep_alive_time_is_over_is_closed(served: Running) -> None:
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    protocol_of(served).timeout_keep_alive_handler()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_client_that_reads_on_in_time_is_served_further(impatient: Running) -> None:
+    reader, writer = await impatient.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    protocol = protocol_of(impatient)
+    protocol.pause_writing()
+    protocol.resume_writing()
+    await asyncio.sleep(0.3)  # longer than the time that the clock gives
+    writer.write(HEAD + b"\r\n")
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    protocol.pause_writing()
+    assert await reader.read() == b""
+    writer.close()
