@@ -16,7 +16,7 @@ TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromiu
 export PATH := $(PATH):/usr/sbin
 # Processes that run tests side by side; tests mostly wait.
 JOBS ?= 4
-# The tests of one file run in one process, in their order: they may share what is costly. The slow folders come first.
+# The tests of one file run in one process, in their order, and share costly fixtures. The slow folders come first.
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 PACKAGES := $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed
 # The image of a system without anything, in which `make test-container` runs everything.

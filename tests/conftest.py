@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.fleet import Client, RedisServer, Relay
 
@@ -34,6 +35,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_below(item.path, _GATEWAYS) and not _is_below(item.path, _WITHOUT_CLIENTS):
             item.add_marker("gateways")
+
+
+class ByFile(LoadFileScheduling):
+    """Runs the tests of one file in one process, and those of `tests/chaos` one file after the other.
+
+    The chaos tests start many processes and wait for recovery within fixed times: two such files at the same time would
+    disturb each other.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/chaos" if nodeid.startswith("tests/chaos/") else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 def _is_below(path: Path, places: Iterable[str]) -> bool:
