@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from relay.model.commands import Publish
 from relay.model.errors import BadFrame, Refused
-from relay.model.json_text import FRAME_NESTING, check_nesting, nests_deeper, too_deep
+from relay.model.json_text import FRAME_NESTING, SHALLOW_BYTES, check_nesting, nests_deeper, too_deep
 from relay.model.names import check_peer
 
 MAX_ADDRESSEES = 100
@@ -173,7 +173,7 @@ def read_frame(text: bytes) -> Publish | None:
 
     Such an object is a command. Nothing else of it was checked.
     """
-    deep = nests_deeper(text)
+    deep = len(text) > SHALLOW_BYTES and nests_deeper(text)
     if deep:
         # A command around an envelope may have one level more.
         check_nesting(text, FRAME_NESTING)

@@ -25,6 +25,12 @@ MAX_NESTING: Final = 256
 FRAME_NESTING: Final = MAX_NESTING + 1
 """Levels of a frame, which may be a command around an envelope."""
 
+SHALLOW_BYTES: Final = 2 * MAX_NESTING
+"""Text of up to so many bytes cannot nest too deep, as each level takes two bytes to open and close.
+
+The hot path compares lengths itself: for most messages a call of `nests_deeper` would cost more than its work.
+"""
+
 _NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEPS: Final = [1 if byte in b"[{" else -1 for byte in range(256)]
 """By how many levels each bracket leads in; only looked up for brackets."""

@@ -24,7 +24,7 @@ from relay.metrics import Metrics
 from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
-from relay.model.json_text import nests_deeper
+from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -237,7 +237,7 @@ def decode(room: str, payload: bytes) -> RoomEvent:
     kind = payload[:2]
     if kind == b"m ":
         head, channel, body = payload.split(b"\n", 2)
-        if nests_deeper(body):
+        if len(body) > SHALLOW_BYTES and nests_deeper(body):
             # A worker of an earlier version bounded nesting less strictly; its message would break clients here.
             raise ValueError("a message nested too deep")
         _, message_id, sender, to = head.split(b" ")
