@@ -99,7 +99,10 @@ class Departures:
 
     async def settle_due(self) -> None:
         """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection."""
-        while batch := self._pop_due():
+        # The time of the round's beginning: while Redis refuses, an attempt that failed may be due again before the last
+        # one is made, and the round would never end.
+        now = self._clock()
+        while batch := self._pop_due(now):
             await asyncio.gather(*map(self._attempt, batch))
         self._metrics.held.set(self._size)
 
@@ -133,8 +136,8 @@ class Departures:
             self._heap = [item for item in self._heap if self._is_current(item[2])]
             heapq.heapify(self._heap)
 
-    def _pop_due(self) -> list[_Departure]:
-        now, batch = self._clock(), list[_Departure]()
+    def _pop_due(self, now: float) -> list[_Departure]:
+        batch: list[_Departure] = []
         while self._heap and self._heap[0][0] <= now and len(batch) < _BATCH:
             departure = heapq.heappop(self._heap)[2]
             if self._is_current(departure):

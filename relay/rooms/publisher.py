@@ -8,7 +8,7 @@ from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import Publication, Receipt
-from relay.model.errors import NotMember, RelayError, Replaced
+from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
 from relay.model.names import SERVER
 from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
@@ -93,7 +93,13 @@ class Publisher:
         if not self._rooms.has(member):
             done(Replaced())
             return
-        self._bus.publish(publication, done)
+        self._bus.publish(publication, partial(self._published_again, done))
+
+    @staticmethod
+    def _published_again(done: Published, outcome: Receipt | RelayError) -> None:
+        # The announcement had no effect, or was undone at once. The client must not get `not_joined`: it is in the room,
+        # and would leave its message out for good.
+        done(Unavailable() if isinstance(outcome, NotMember) else outcome)
 
     def _measure(self, room: str, receipt: Receipt, started: float) -> None:
         self._metrics.publish_seconds.observe(self._clock() - started)

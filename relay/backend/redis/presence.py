@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 from relay.backend.presence import (
@@ -37,6 +37,7 @@ _NEWER, _WRITTEN, _TOO_LATE = 0, 1, 2
 
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 _NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
+_LAPSED = "this worker's own lease lapsed while it took members over"
 
 
 class RegisteredRooms:
@@ -223,6 +224,7 @@ class RedisLeases:
         self._begun = False
         self._lapsed = False
         self._deadlines: dict[str, int] = {}
+        self._adopting: Collection[str] = ()
 
     async def beat(self) -> LeaseStatus:
         """Call heartbeat.lua; twice if the lease had lapsed, to begin another one."""
@@ -244,9 +246,10 @@ class RedisLeases:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.
 
         A room in which the script fails is left out: its members cannot be read by anyone, and the other rooms must not
-        wait for it.
+        wait for it. Raises `Unavailable` when this worker's own lease lapses meanwhile: the rooms are registered under it,
+        and members under another one would not be found there.
         """
-        deadline = self._deadlines.get(lease)
+        deadline, own = self._deadlines.get(lease), str(self._lease)
         if deadline is None:
             return
         # The dead worker renewed its lease at `deadline - duration`, and lived for less than an interval after that.
@@ -255,19 +258,32 @@ class RedisLeases:
         rooms = sorted(room.decode() for room in await self._client.call("SMEMBERS", self._keys.worker_rooms(lease)))
         for start in range(0, len(rooms), ADOPTION_BATCH):
             batch = rooms[start : start + ADOPTION_BATCH]
-            # Registered first, so that another survivor finds the rooms, should this worker die in between.
-            await self._client.call("SADD", self._keys.worker_rooms(str(self._lease)), *batch)
-            cursors = dict.fromkeys(batch, b"0")
-            while cursors:
-                # One page of each room, however large some are: the caller's own heartbeat is due now and then.
-                pages = await asyncio.gather(
-                    *[self._adopt(room, cursor, lease, held_until) for room, cursor in cursors.items()]
-                )
-                cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
-                yield [member for _, members in pages for member in members]
+            # Upkeep runs at the same time. It must not unregister a room whose members are on their way to this worker.
+            self._adopting = frozenset(batch)
+            try:
+                # Registered first, so that another survivor finds the rooms, should this worker die in between.
+                await self._client.call("SADD", self._keys.worker_rooms(own), *batch)
+                cursors = dict.fromkeys(batch, b"0")
+                while cursors:
+                    if str(self._lease) != own:
+                        raise Unavailable(_LAPSED)
+                    # One page of each room, however large some are: the caller may have to stop in between.
+                    pages = await asyncio.gather(
+                        *[self._adopt(room, cursor, lease, own, held_until) for room, cursor in cursors.items()]
+                    )
+                    cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
+                    yield [member for _, members in pages for member in members]
+            finally:
+                self._adopting = ()
 
     async def forget(self, lease: str) -> None:
-        """Delete the lease and the set of its rooms."""
+        """Delete the lease and the set of its rooms, unless the last heartbeat did not report it as dead.
+
+        `adopt` found nothing then: another survivor forgot the lease, or so many are dead that this one is not among
+        the first of them any more. Its rooms would be forgotten with their members in them.
+        """
+        if lease not in self._deadlines:
+            return
         await asyncio.gather(
             self._client.call("DEL", self._keys.worker_rooms(lease)),
             self._client.call("ZREM", self._keys.workers, lease),
@@ -281,7 +297,8 @@ class RedisLeases:
         await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
 
     async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
-        """Send all commands at once, and wait for their replies."""
+        """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
+        left = [room for room in left if room not in self._adopting]
         own = self._keys.worker_rooms(str(self._lease))
         calls = [self._client.call("PEXPIRE", own, self._state_ttl)] if rooms else []
         if left:
@@ -294,11 +311,13 @@ class RedisLeases:
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
         await asyncio.gather(*calls)
 
-    async def _adopt(self, room: str, cursor: bytes, lease: str, held_until: int) -> tuple[bytes, list[HeldMember]]:
+    async def _adopt(
+        self, room: str, cursor: bytes, lease: str, own: str, held_until: int
+    ) -> tuple[bytes, list[HeldMember]]:
         """Adopt one page of a room; returns the cursor of the next one, `0` after the last."""
         try:
             cursor, page = await self._client.run(
-                ADOPT, self._keys.of_room(room), lease, str(self._lease), held_until, cursor, _BATCH
+                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _BATCH
             )
         except ScriptFailed:
             log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",

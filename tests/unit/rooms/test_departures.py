@@ -91,6 +91,22 @@ async def test_a_hold_that_could_not_be_reported_before_it_ended_is_a_leave() ->
     assert len(desk.departures) == 0
 
 
+async def test_a_round_ends_though_attempts_fail_more_slowly_than_they_are_repeated() -> None:
+    desk = Desk()
+    for number in range(1500):
+        desk.departures.schedule(entry(f"p{number}"), hold=False)
+    leave = desk.presence.leave
+
+    def refuse(entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
+        desk.now += 0.01  # each batch takes 5 s, ten times as long as until an attempt is repeated
+        desk.presence.answers = [Unavailable()]
+        return leave(entry, hold=hold)
+
+    desk.presence.leave = refuse
+    async with asyncio.timeout(5):
+        assert len(await desk.at(100)) == 1500
+
+
 async def test_an_entry_that_is_not_this_workers_any_more_is_forgotten() -> None:
     desk = Desk()
     desk.presence.answers = [False]

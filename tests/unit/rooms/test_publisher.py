@@ -24,6 +24,18 @@ async def test_an_announcement_that_fails_is_the_outcome(world: World) -> None:
     assert isinstance(await world.publish(member), Unavailable)
 
 
+async def test_a_member_whose_announcement_has_no_effect_is_not_said_to_be_outside(world: World, monkeypatch) -> None:
+    """An announcement that fails inside Redis for this room alone raises nothing."""
+    member = await world.join("a")
+    del world.entries()["a"]
+
+    async def announce(entries):
+        return []
+
+    monkeypatch.setattr(world.presence, "announce", announce)
+    assert isinstance(await world.publish(member), Unavailable)
+
+
 async def test_a_publisher_that_was_taken_over_is_closed(world: World) -> None:
     member = await world.join("a")
     world.entries()["a"].generation += 1

@@ -149,6 +149,47 @@ async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> N
     assert held_until == b"%d" % (1699999990000 - 10_000 + 500 + 15_000)
 
 
+def pages_of_two(command: list[bytes]) -> bytes:
+    """The reply to an adoption of a room with two pages, and one member in each."""
+    cursor = b"0" if command[-2] == b"7" else b"7"
+    return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n*3\r\n$1\r\np\r\n$1\r\n5\r\n$4\r\n1500\r\n"
+
+
+async def test_an_adoption_stops_when_the_own_lease_has_lapsed(world: World) -> None:
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
+    await world.leases.beat()
+    own = str(world.lease).encode()
+    adopting = world.leases.adopt("x/1")
+    assert len(await anext(adopting)) == 1
+    world.lease.renew()
+    with pytest.raises(Unavailable, match="lapsed"):
+        await anext(adopting)
+    pages = [command for command in world.sent(b"EVALSHA") if command[1] == ADOPT.sha.encode()]
+    assert [command[-4] for command in pages] == [own]
+    assert world.sent(b"SADD")[0][1] == b"relay:worker:%b:rooms" % own
+
+
+async def test_a_room_that_is_being_adopted_stays_registered(world: World) -> None:
+    """This worker's last own member of the room may have left in the moment before."""
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
+    await world.leases.beat()
+    async for _ in world.leases.adopt("x/1"):  # two pages
+        await world.leases.touch([], ["room"])
+        await world.leases.touch([], ["room", "other"])
+    await world.leases.touch([], ["room"])
+    assert [command[2:] for command in world.sent(b"SREM")] == [[b"other"], [b"other"], [b"room"]]
+
+
+async def test_only_a_lease_that_the_last_heartbeat_reported_is_forgotten(world: World) -> None:
+    """Redis reports a hundred dead leases at most, and those that are dead for longest first."""
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")})
+    await world.leases.beat()
+    await world.leases.forget("x/2")
+    assert world.sent(b"ZREM") == world.sent(b"DEL") == []
+    await world.leases.forget("x/1")
+    assert world.sent(b"ZREM") == [[b"ZREM", b"relay:workers", b"x/1"]]
+
+
 async def test_an_adoption_whose_reply_is_lost_is_an_error_and_not_an_empty_room(world: World) -> None:
     world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")}, SMEMBERS=array(b"room"))
     await world.leases.beat()
