@@ -99,8 +99,8 @@ class Departures:
 
     async def settle_due(self) -> None:
         """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection."""
-        # The time of the round's beginning: while Redis refuses, an attempt that failed may be due again before the last
-        # one is made, and the round would never end.
+        # The time of the round's beginning: while Redis refuses, an attempt that failed may be due again before the
+        # last one is made, and the round would never end.
         now = self._clock()
         while batch := self._pop_due(now):
             await asyncio.gather(*map(self._attempt, batch))

@@ -97,8 +97,8 @@ class Publisher:
 
     @staticmethod
     def _published_again(done: Published, outcome: Receipt | RelayError) -> None:
-        # The announcement had no effect, or was undone at once. The client must not get `not_joined`: it is in the room,
-        # and would leave its message out for good.
+        # The announcement had no effect, or was undone at once. The client must not get `not_joined`: it is in the
+        # room, and would give its message up.
         done(Unavailable() if isinstance(outcome, NotMember) else outcome)
 
     def _measure(self, room: str, receipt: Receipt, started: float) -> None:

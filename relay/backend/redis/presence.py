@@ -246,8 +246,8 @@ class RedisLeases:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.
 
         A room in which the script fails is left out: its members cannot be read by anyone, and the other rooms must not
-        wait for it. Raises `Unavailable` when this worker's own lease lapses meanwhile: the rooms are registered under it,
-        and members under another one would not be found there.
+        wait for it. Raises `Unavailable` when this worker's own lease lapses meanwhile: the rooms are registered under
+        it, and members under another one would not be found there.
         """
         deadline, own = self._deadlines.get(lease), str(self._lease)
         if deadline is None:
