@@ -283,6 +283,36 @@ async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(ma
     assert (await b.presence.roster("room")).count == 0
 
 
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_members_whose_adoption_got_no_reply_are_found_though_the_dead_lease_is_forgotten(
+    make_worker: MakeWorker, monkeypatch
+) -> None:
+    a, b, c = [await make_worker(name) for name in "abc"]
+    await a.leases.beat()
+    await join(a)
+    dead = str(a.lease)
+    await until_dead(b, dead)
+    run = b.client.run
+
+    async def loses_the_reply(*arguments):
+        await run(*arguments)
+        raise OutcomeUnknown
+
+    monkeypatch.setattr(b.client, "run", loses_the_reply)
+    with pytest.raises(OutcomeUnknown):
+        await adopt(b, dead)
+    monkeypatch.undo()
+    # Another survivor finds nothing that is left to it.
+    await until_dead(c, dead)
+    assert await adopt(c, dead) == []
+    await c.leases.forget(dead)
+    assert list((await b.leases.beat()).dead) == [dead]
+    (hold,) = await adopt(b, dead)
+    await b.leases.forget(dead)
+    assert await b.presence.leave(PresenceEntry(hold.room, hold.peer, hold.generation))
+    assert list((await b.leases.beat()).dead) == []
+
+
 async def test_a_worker_whose_lease_lapsed_begins_another(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()

@@ -21,7 +21,7 @@ from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import ADOPT, ANNOUNCE, HEARTBEAT, JOIN, LEAVE, ROSTER
 from relay.backend.settings import BackendSettings, RoomSettings
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
-from relay.model.errors import Refused, Unavailable
+from relay.model.errors import Refused, RelayError, Unavailable
 from relay.model.events import Present, Roster
 
 log = logging.getLogger("relay.backend.redis")
@@ -223,24 +223,32 @@ class RedisLeases:
         self._registered = registered
         self._begun = False
         self._lapsed = False
-        self._deadlines: dict[str, int] = {}
+        self._deadlines: dict[str, float] = {}
         self._adopting: Collection[str] = ()
+        # By dead lease: its deadline, and rooms whose adoption failed. Their members may be held under this worker's
+        # lease without its knowledge, and another survivor may have forgotten the dead lease by the next heartbeat.
+        self._unconfirmed: dict[str, tuple[float, set[str]]] = {}
 
     async def beat(self) -> LeaseStatus:
-        """Call heartbeat.lua; twice if the lease had lapsed, to begin another one."""
+        """Call heartbeat.lua; twice if the lease had lapsed, to begin another one.
+
+        A lease whose adoption failed counts as dead until it is forgotten here, also if another survivor forgot it.
+        """
         lapsed, flat = await self._beat(begin=not self._begun)
         if lapsed:
             self._registered.forget()
             self._lease.renew()
+            # All that is held under the old lease is found by the workers that take that lease over.
+            self._unconfirmed.clear()
             # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the lapse.
             self._lapsed = True
             _, flat = await self._beat(begin=True)
         self._begun = True
-        deadlines = {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
-        self._deadlines = {name: int(deadline) for name, deadline in deadlines.items()}
+        self._deadlines = {name: deadline for name, (deadline, _) in self._unconfirmed.items()}
+        self._deadlines |= {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
         lapsed, self._lapsed = self._lapsed, False
-        retired = {name for name, deadline in deadlines.items() if deadline % 1}
-        return LeaseStatus(lapsed, list(deadlines), retired)
+        retired = {name for name, deadline in self._deadlines.items() if deadline % 1}
+        return LeaseStatus(lapsed, list(self._deadlines), retired)
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.
@@ -254,8 +262,10 @@ class RedisLeases:
             return
         # The dead worker renewed its lease at `deadline - duration`, and lived for less than an interval after that.
         settings = self._settings
-        held_until = deadline + _ms(settings.interval + settings.grace - settings.duration)
-        rooms = sorted(room.decode() for room in await self._client.call("SMEMBERS", self._keys.worker_rooms(lease)))
+        held_until = int(deadline) + _ms(settings.interval + settings.grace - settings.duration)
+        registered = await self._client.call("SMEMBERS", self._keys.worker_rooms(lease))
+        _, unconfirmed = self._unconfirmed.get(lease, (deadline, set[str]()))
+        rooms = sorted(unconfirmed.union(room.decode() for room in registered))
         for start in range(0, len(rooms), ADOPTION_BATCH):
             batch = rooms[start : start + ADOPTION_BATCH]
             # Upkeep runs at the same time. It must not unregister a room whose members are on their way to this worker.
@@ -273,6 +283,9 @@ class RedisLeases:
                     )
                     cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
                     yield [member for _, members in pages for member in members]
+            except RelayError:
+                self._unconfirmed[lease] = deadline, unconfirmed.union(batch)
+                raise
             finally:
                 self._adopting = ()
 
@@ -288,6 +301,7 @@ class RedisLeases:
             self._client.call("DEL", self._keys.worker_rooms(lease)),
             self._client.call("ZREM", self._keys.workers, lease),
         )
+        self._unconfirmed.pop(lease, None)
 
     async def retire(self) -> None:
         """Set the lease's deadline to the past."""
