@@ -89,7 +89,7 @@ class Worker:
         except (RelayError, TimeoutError) as failure:
             log.warning(
                 "the lease of this worker could not be ended (%s); other workers take its members over when it has run "
-                "out", failure or "no answer in time",
+                "out", str(failure) or "no answer in time",
             )  # fmt: skip
         await self._stack.aclose()
 

@@ -164,15 +164,19 @@ async def test_a_worker_whose_loop_died_is_not_ready_and_says_so(monkeypatch, ca
     assert "background task heartbeat died" in caplog.text
 
 
-@pytest.mark.parametrize("failure", [Unavailable("away"), TimeoutError()])
-async def test_a_lease_that_cannot_be_ended_is_logged(monkeypatch, caplog, failure: RelayError | TimeoutError) -> None:
+@pytest.mark.parametrize(
+    ("failure", "cause"), [(Unavailable("away"), "unavailable: away"), (TimeoutError(), "no answer in time")]
+)
+async def test_a_lease_that_cannot_be_ended_is_logged(
+    monkeypatch, caplog, failure: RelayError | TimeoutError, cause: str
+) -> None:
     async def retire(_: object) -> None:
         raise failure
 
     monkeypatch.setattr("relay.backend.memory.presence.MemoryLeases.retire", retire)
     async with Worker(Settings()):
         pass
-    assert "the lease of this worker could not be ended" in caplog.text
+    assert f"the lease of this worker could not be ended ({cause})" in caplog.text
 
 
 async def test_clients_are_sent_elsewhere_by_a_worker_that_stays_deaf(monkeypatch) -> None:
