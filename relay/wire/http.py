@@ -178,6 +178,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.connections.discard(self)
+        # The parser refers to this object, so both would stay in memory until the garbage collector runs. At the end of
+        # a connection over HTTP, uvicorn does the same.
+        self.parser = None  # type: ignore[assignment]
         call = AsgiWebSocket(self.transport, self._limits, cast(Scope, self.scope), self.url, key)
         self.transport.set_protocol(call.protocol)
         task = self.loop.create_task(call.run(self.app))

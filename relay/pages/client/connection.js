@@ -203,13 +203,17 @@ export class Connection {
     this.wake(membership);
   }
 
-  /** A frame that is not JSON. One such frame must not end a client that works; as the first one, it is no relay's. */
+  /**
+   * A frame that is no JSON object. It must not end a client that works. As the first frame of a connection, it is not a
+   * relay's: the address is wrong, unless a relay has answered there before.
+   */
   #unreadable() {
     if (this.#welcomed) {
       const details = { code: 'unreadable', text: 'a frame of the relay cannot be read; an event may be missing' };
       for (const membership of [...this.#memberships]) if (membership.joined) membership.report('error', details);
     } else {
-      this.#disconnected({ code: 'protocol_error', text: 'no relay answers at this address', final: true }, LOST);
+      const final = this.reconnects < 0;
+      this.#disconnected({ code: 'protocol_error', text: 'no relay answers at this address', final }, LOST);
     }
   }
 
@@ -361,7 +365,8 @@ export class Connection {
 
 function parse(text) {
   try {
-    return JSON.parse(text);
+    const frame = JSON.parse(text);
+    return typeof frame === 'object' && !Array.isArray(frame) ? frame : undefined;
   } catch {
     return undefined;
   }

@@ -149,9 +149,13 @@ function nestsTooDeep(text) {
   // Hardly any text has so many brackets at all.
   if ((text.match(/[[{]/g)?.length ?? 0) <= MAX_NESTING) return false;
   let depth = 0;
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/g)) {
-    if (token === '[' || token === '{') depth += 1;
-    else if (token === ']' || token === '}') depth -= 1;
+  let inString = false;
+  // Single tokens and not whole strings: a pattern that matches megabytes at once exceeds the stack of the engine.
+  for (const [token] of text.matchAll(/\\.|["[\]{}]/g)) {
+    if (token === '"') inString = !inString;
+    else if (inString) continue;
+    else if (token === '[' || token === '{') depth += 1;
+    else depth -= 1;
     if (depth > MAX_NESTING) return true;
   }
   return false;

@@ -1,6 +1,7 @@
 """Requests over HTTP: those that are answered, those that are refused, and those that never end."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from itertools import chain, repeat
@@ -97,6 +98,22 @@ async def test_head_up_to_the_limit_is_served(served: Running) -> None:
 async def test_other_protocols_are_answered_in_http(served: Running) -> None:
     answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_upgraded_connection_keeps_nothing_of_http_in_memory(served: Running) -> None:
+    def protocols() -> int:
+        return sum(type(one) is HttpProtocol for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = protocols()
+        async with connect(f"ws://localhost:{served.port}/") as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            assert protocols() == before
+    finally:
+        gc.enable()
 
 
 # Requests that never end.

@@ -352,6 +352,19 @@ test('an address without a relay is given up', async () => {
   await assert.rejects(room.ready, { code: 'protocol_error' });
 });
 
+test('a client that was in the room tries again where something else answers', () => {
+  const room = client().join('r');
+  FakeSocket.last.welcome();
+  FakeSocket.last.end(1006);
+  pass(1000);
+  FakeSocket.last.say('<html>');
+  assert.equal(room.closed, undefined);
+  pass(5000);
+  assert.equal(FakeSocket.made.length, 3);
+  FakeSocket.last.welcome();
+  assert.equal(room.connected, true);
+});
+
 test('a token is a subprotocol, never in the address', () => {
   client('https://relay', { token: 'abc.def' }).join('r');
   assert.deepEqual(FakeSocket.last.protocols.slice(0, 1).concat(FakeSocket.last.protocols.slice(2)), ['relay.v1', 'token.abc.def']);
@@ -363,9 +376,9 @@ test('a client that works goes on after a frame that it cannot read, and reports
   const room = client().join('r');
   const events = listen(room);
   FakeSocket.last.welcome();
-  FakeSocket.last.say('{"from":"a","id":"1-2","message":');
+  for (const text of ['{"from":"a","id":"1-2","message":', '[]', '7', 'null']) FakeSocket.last.say(text);
   FakeSocket.last.say({ from: 'a', id: '1-3', message: 'next' });
-  assert.deepEqual(events, [['open', true], ['error', 'unreadable'], ['message', 'next']]);
+  assert.deepEqual(events, [['open', true], ...Array(4).fill(['error', 'unreadable']), ['message', 'next']]);
   assert.equal(FakeSocket.made.length, 1);
   assert.equal(room.closed, undefined);
 });

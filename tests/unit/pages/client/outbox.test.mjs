@@ -85,6 +85,11 @@ test('an envelope that is given up may have been sent, or not', async () => {
   assert.equal(outbox.length, 3);
 });
 
+test('a string of many megabytes does not exceed the stack', () => {
+  outbox.add({ message: 'x'.repeat(15_000_000), brackets: Array.from({ length: 300 }, () => []) });
+  assert.equal(outbox.length, 1);
+});
+
 test('a key is the user’s or a new one; a waiting key cannot be used twice', () => {
   assert.equal(outbox.add({ key: 'mine' }).key, 'mine');
   assert.notEqual(outbox.add({}).key, outbox.add({}).key);
