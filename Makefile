@@ -12,7 +12,7 @@ BENCH_VENV := build/bench/venv
 
 # What the tests need from the system, as command:package.
 TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy
-# Debian's place of haproxy, which is not in the PATH of every user.
+# Debian installs haproxy here, which is not in the PATH of every user.
 export PATH := $(PATH):/usr/sbin
 # Processes that run tests side by side; tests mostly wait.
 JOBS ?= 4

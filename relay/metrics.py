@@ -129,7 +129,7 @@ class Metrics:
         self.connections = declare.gauge(
             "relay_connections",
             "Open connections: WebSockets and polling sessions.",
-            "Add a worker before it comes near relay_connection_limit.",
+            "Add a worker before the number comes near relay_connection_limit.",
         )
         self.connection_limit = declare.gauge(
             "relay_connection_limit",
@@ -168,7 +168,7 @@ class Metrics:
         )
         self.held = declare.gauge(
             "relay_held_members",
-            "Members that lost their connection and for whose return this worker waits.",
+            "Members on this worker that lost their connection and are held for the grace time.",
             "It rises with an outage and falls within reconnect-grace. If it does not, look for errors in the log.",
         )
         self.resumes = declare.counters(
@@ -225,7 +225,7 @@ class Metrics:
         )
         self.message_losses = declare.counters(
             "relay_message_losses_total",
-            "Times that the members of a room were told that messages are lost, by reason.",
+            "Losses of messages in a room that this worker reported to the members, by reason.",
             "trimmed: raise history-size or history-ttl; epoch: Redis lost its data, see its log; too_much: raise "
             "send-buffer; internal is a defect of the relay.",
             label="reason",

@@ -1,4 +1,4 @@
-"""The seam between the rooms of a worker and the bus, which carries events from worker to worker."""
+"""The interface between the rooms of a worker and the bus, which carries events from worker to worker."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Bus(Protocol):
     """Carries publications to every worker that subscribed to their room, to all in the same order.
 
     `async with` opens and closes the bus; while it is open, it delivers to the sink it was made with. A worker receives
-    its own publications in the same way as those of others. After anything that may have cost events, the sink gets a
-    `Gap` that names the rooms, before the first event that follows.
+    its own publications in the same way as those of others. If events may have been lost, the sink gets a `Gap`
+    that names the rooms, before the first event that follows.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -101,6 +101,6 @@ def envelope_bytes(events: Sequence[RoomEvent]) -> int:
 
 
 def no_such_peer(absent: Sequence[str]) -> Refused:
-    """Return the error for a publication that is addressed to peers who are not members of the room."""
+    """Return the error for a publication that is addressed to peers that are not members of the room."""
     named = ", ".join(absent[:_NAMED_PEERS])
     return Refused("no_such_peer", f"not in the room: {named}; nothing was sent", peers=list(absent))

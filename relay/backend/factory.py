@@ -54,7 +54,7 @@ class Backend:
 
 
 def backend_settings(settings: Settings, *, heartbeat_interval: float) -> BackendSettings:
-    """Take what concerns the backend from the settings of the relay."""
+    """Return the backend's settings, made from those of the relay."""
     redis = RedisSettings(
         url=settings.redis_url,
         password=settings.redis_password,

@@ -1,6 +1,6 @@
-"""The seams between the rooms of a worker and the backend's record of who is a member of which room.
+"""The interfaces between the rooms of a worker and the backend's record of the members of each room.
 
-A member's *generation* tells which connection a peer id belongs to: every takeover raises it, and a connection with a
+A member's *generation* shows which connection a peer id belongs to: every takeover raises it, and a connection with a
 lower one is no member any more. A *lease* is a worker's sign of life; each presence entry names the lease of the worker
 that has the member. A member is *connected*, or, after its connection was lost, *held* until the worker that owns the
 lease lets it leave.
@@ -23,8 +23,8 @@ ADOPTION_BATCH = 100
 class LeaseName:
     """The name of this worker's lease, `worker/incarnation`.
 
-    A worker that was cut off for longer than its lease begins a new incarnation: another worker may be taking the
-    members of the old one over, and must not be mistaken about whose they are.
+    A worker that was cut off for longer than its lease begins a new incarnation. Another worker may be taking over the
+    members of the old one, and must be able to distinguish them from members of the new one.
     """
 
     worker: str
@@ -94,7 +94,7 @@ class PresenceEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeldMember:
-    """A held member whose leave is due in `seconds`, and is up to this worker."""
+    """A held member that this worker has taken over, and whose leave it publishes in `seconds`."""
 
     room: str
     peer: str
@@ -159,7 +159,7 @@ class Leases(Protocol):
     """The leases of all workers. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
     async def beat(self) -> LeaseStatus:
-        """Renew this worker's lease. A lease that had lapsed begins anew under another name, without members."""
+        """Renew this worker's lease. After a lapse, the worker gets a lease of another name, without members."""
         ...
 
     def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:

@@ -117,7 +117,7 @@ def _as_json(event: Event) -> str:
 
 
 def reason(closed: Closed) -> str:
-    """Why the command ended, and a hint about what to do."""
+    """The reason why the command ended, and a hint about what to do."""
     hints = {
         "unreachable": "is a relay running there? `relay serve` starts one; --url is its address",
         "peer_taken": "choose another --peer, or leave it out",

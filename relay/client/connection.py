@@ -263,7 +263,7 @@ async def _run_or_abort(work: Callable[[ClientConnection], Awaitable[None]], soc
 
 
 def _end_of_refusal(refused: InvalidStatus) -> ConnectionEnd:
-    """Return how it ends when the handshake is answered by another status than 101."""
+    """Return the end of a connection whose handshake got another status than 101."""
     response = refused.response
     code, text = f"http_{response.status_code}", f"the relay answered with HTTP {response.status_code}"
     body = bytes(response.body or b"")

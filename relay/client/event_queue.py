@@ -19,7 +19,7 @@ class EventQueue:
             await self._queue.put(event)
 
     def drain(self) -> None:
-        """Stop holding the reader back: nobody takes events any more, but acknowledgements must still come through."""
+        """Stop holding the reader back: no caller takes events any more, but acknowledgements must still arrive."""
         self._draining = True
         if self._queue.full():
             while not self._queue.empty():
@@ -39,6 +39,6 @@ class EventQueue:
         return event
 
     def _wake_one(self) -> None:
-        # Nobody waits at a full queue.
+        # No `get` waits while the queue is full.
         if not self._queue.full():
             self._queue.put_nowait(None)

@@ -182,5 +182,5 @@ def _publish_frame(item: OutboxItem, after: str) -> bytes:
 def _fail(item: OutboxItem, error: Exception) -> None:
     if not item.done.done():
         item.done.set_exception(error)
-        # Nobody may be waiting for this future; reading the exception keeps asyncio from logging that it was ignored.
+        # Perhaps no caller waits for this future; reading the exception keeps asyncio from logging that it was ignored.
         item.done.exception()

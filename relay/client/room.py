@@ -98,7 +98,7 @@ class Room:
         """The peer ids of the room's members, held ones and this client included; empty without `presence`.
 
         The relay lists at most 100 by name (its setting `presence-list-limit`): of a larger room, these are the members
-        listed on joining and those who joined since.
+        listed on joining and those that joined since.
         """
         return frozenset(self._position.members)
 
@@ -198,7 +198,7 @@ class Room:
     async def leave(self) -> None:
         """Send the envelopes that wait, within `Options.close_timeout`, and leave the room.
 
-        Without a connection the relay cannot be told: members see this client leave after the reconnect grace time.
+        Without a connection the client cannot notify the relay: members see it leave after the reconnect grace time.
         """
         try:
             if self._closed is None:

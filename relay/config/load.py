@@ -181,11 +181,11 @@ def _convert(setting: Setting, found: _Found) -> Any:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """Check what no setting shows alone."""
+    """Return the problems that only several settings together show."""
     problems = []
     if settings.workers > 1 and not settings.redis_url:
         problems.append(
-            f"workers: {settings.workers} is not allowed without Redis, through which alone workers exchange messages; "
+            f"workers: {settings.workers} is not allowed without Redis: workers exchange messages only through Redis; "
             "set --redis-url redis://localhost:6379 (or RELAY_REDIS_URL), or --workers 1"
         )
     if settings.redis_password and _has_password(settings.redis_url):

@@ -1,8 +1,8 @@
 """Gateways: how clients of each protocol reach the relay.
 
-A gateway is a package with a codec (frames to commands, and events to frames), its routes, and whatever transport its
-protocol has beside WebSocket. `base` has what they share, above all the session. No gateway imports another, and rooms
-know none of them: in one room, members may speak any of these protocols.
+A gateway is a package with a codec (frames to commands, and events to frames), its routes, and the transports that its
+protocol has beside WebSocket. `base` has their common parts, above all the session. No gateway imports another, and
+rooms know none of them: the members of one room may speak different protocols.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,5 +25,5 @@ def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
 
 
 def state(worker: Worker) -> Mapping[str, object]:
-    """Make what the gateways keep for one worker; their routes find it in `scope["state"]`."""
+    """Make the state that the gateways keep for one worker; their routes find it in `scope["state"]`."""
     return socketio.state(worker)

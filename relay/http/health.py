@@ -33,7 +33,7 @@ class HealthEndpoint:
 
 
 async def live(request: Request) -> Response:
-    """Answer 200 always: it is up to the asker to restart a process that does not answer."""
+    """Answer 200 always; a container engine restarts a process that does not answer."""
     return ApiResponse({"status": "alive"})
 
 

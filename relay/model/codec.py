@@ -1,4 +1,4 @@
-"""The seam between a client protocol and everything else: frames, and the codecs that make them.
+"""The interface between a client protocol and the other parts of the relay: frames, and the codecs that make them.
 
 A message to a room goes to many members. Its frame is made once for each kind of codec among them, and the bytes that
 go over the wire once for each frame: the members then share them.
@@ -96,7 +96,7 @@ def _head(first: int, length: int) -> bytes:
 
 
 NOTHING: Final = Frame(b"")
-"""Stands for "no frame": a codec returns it for an event that its protocol has no message for."""
+"""The frame that a codec returns for an event without a message in its protocol; it is not sent."""
 
 
 class Codec(Protocol):

@@ -1,4 +1,4 @@
-"""Commands: what a client asks of the relay, in whatever protocol. A codec's `decode` returns them.
+"""Commands: the requests of clients to the relay, independent of the protocol. A codec's `decode` returns them.
 
 `room` is "" for the connection's own room, which it joined in the handshake. `key` marks a command: its answer has the
 same key.
@@ -92,7 +92,7 @@ class Detect:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Ask for the newest id, and for a sign that the relay is there."""
+    """Ask for the newest id, and check that the relay answers."""
 
     room: str = ""
     key: str = ""

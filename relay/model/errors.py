@@ -20,7 +20,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_envelope": (400, "an envelope is a JSON object; to, channel or key has a wrong type or is too long"),
     "reserved_field": (
         400,
-        "an envelope may not have from, id or room, which the relay adds, nor type, which marks the relay's own events",
+        "an envelope must not have from, id or room, which the relay adds, nor type, which marks commands and events",
     ),
     "bad_command": (400, "a field of the command is missing or has the wrong type"),
     "unknown_command": (400, "the relay has no command of this type"),
@@ -30,7 +30,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_peer": (400, "the peer id is not allowed"),
     "unauthorized": (401, "send the admin token: Authorization: Bearer TOKEN"),
     "forbidden": (403, "this is not allowed here"),
-    "bad_origin": (403, "pages of this origin may not connect; the setting allowed_origins lists those that may"),
+    "bad_origin": (403, "pages of this origin may not connect; the setting allowed-origins lists those that may"),
     "not_found": (404, "there is nothing at this path"),
     "no_such_peer": (404, "a peer in to is not in the room; nothing was sent"),
     "unknown_session": (400, "Engine.IO: this worker has no session with this sid; open a new one"),
@@ -46,10 +46,10 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
         400,
         "Socket.IO: the relay, or every JavaScript object, uses this name; choose another for the event",
     ),
-    "event_not_allowed": (403, "Socket.IO: clients may not emit this event; the setting socketio_events lists those"),
+    "event_not_allowed": (403, "Socket.IO: clients may not emit this event; the setting socketio-events lists those"),
     "no_client_script": (
         404,
-        "Socket.IO: the relay does not serve this script; load your own, or set socketio_client_url",
+        "Socket.IO: the relay does not serve this script; load your own, or set socketio-client-url",
     ),
     "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),
     "bad_method": (405, "this path does not allow this method; the Allow header lists those it allows"),
@@ -66,7 +66,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "too_fast": (429, "messages arrive faster than the relay accepts; this one was not sent, send it again later"),
     "too_many_connections": (429, "this address has as many connections as it may have"),
     "too_many_handshakes": (429, "this address opens connections too fast; try again in a few seconds"),
-    "worker_full": (503, "this worker has as many connections as it may have; try again, another may answer"),
+    "worker_full": (503, "this worker has as many connections as it may have; try again, another worker may answer"),
     "unavailable": (503, "Redis is away, or refuses; nothing was sent, try again"),
     "outcome_unknown": (504, "Redis did not answer in time, or failed; the message may have been sent, or not"),
     "messages_lost": (503, "events of this room were missed and cannot be replayed; reason says why"),
@@ -94,11 +94,11 @@ GOING_AWAY = CloseReason(
 )
 PROTOCOL_ERROR = CloseReason(1002, "protocol_error", False, "the client broke the WebSocket protocol (RFC 6455)")
 NOT_UTF8 = CloseReason(1007, "not_utf8", False, "a text frame is not UTF-8")
-TOO_LARGE = CloseReason(1009, "too_large", False, "a message is larger than sixteen times max_message")
+TOO_LARGE = CloseReason(1009, "too_large", False, "a message is larger than sixteen times max-message")
 INTERNAL = CloseReason(
     1011, "internal", True, "the relay failed on this connection, which is a bug; its log has the traceback"
 )
-SLOW = CloseReason(4000, "slow", True, "the client reads too slowly: send_buffer bytes wait for it")
+SLOW = CloseReason(4000, "slow", True, "the client reads too slowly: more bytes than send-buffer wait for it")
 PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answer a ping in time")
 TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after a hundred too_fast errors in a row")
 UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")

@@ -30,7 +30,7 @@ _KEEP_ALIVE = 5
 """Seconds for which an HTTP connection without a request stays open."""
 _TICK = 0.02
 _CONGESTED = 65_536
-"""Bytes in a connection's buffer from which the relay lets other work go first; see `WireLimits`."""
+"""Bytes in a connection's buffer from which writing to it counts as paused; see `WireLimits`."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
                 server.close()
         await self._unless_forced(self._drain())
         await self._unless_forced(self._until_closed())
-        # uvicorn closes the listeners and what is left: connections that do not answer, and requests in progress.
+        # uvicorn closes the listeners, connections that do not answer, and requests in progress.
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

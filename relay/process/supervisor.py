@@ -176,7 +176,7 @@ class Supervisor:
             await asyncio.sleep(timeouts.poll_interval)
             reply = await ask(path, "/health?scope=worker", seconds=timeouts.reply)
             if isinstance(reply, NoReply):
-                # The deadline and not a single failure counts: a worker that starts has no socket yet.
+                # Only the deadline counts, and not a single failure: a worker that is starting has no socket yet.
                 if now() > reply_due:
                     return RestartDecision(f"does not answer ({reply.text})", graceful=False)
                 continue

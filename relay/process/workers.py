@@ -44,7 +44,7 @@ class OpenSockets:
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
-    """What a worker process needs to start; one line of JSON on its standard input, which then stays open.
+    """The start values of a worker process; one line of JSON on its standard input, which then stays open.
 
     `public` and `admin` are file descriptors that the process inherits. `local_workers` are the paths of the unix
     sockets of all workers behind the port, and `index` is the number of this worker in that list.

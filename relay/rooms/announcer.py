@@ -13,8 +13,8 @@ _BATCH = 500
 class Announcer:
     """Announces this worker's members, and closes those whose peer has a newer connection by now.
 
-    `rounds` counts how often all were announced. `needed` asks the heartbeat for one more round: a member that joined
-    during a round may have its entry under the old lease, and be in no batch.
+    `rounds` counts the rounds in which all members were announced. `needed` asks the heartbeat for one more round: the
+    entry of a member that joined during a round may name the old lease, while no batch had the member.
     """
 
     def __init__(self, hub: Hub, presence: Presence) -> None:
@@ -25,7 +25,7 @@ class Announcer:
         self.needed = False
 
     async def announce_all(self, between: Callable[[], Awaitable[None]]) -> None:
-        """Announce every member of this worker; `between` is awaited after each batch, for there may be many."""
+        """Announce every member of this worker; `between` is awaited after each batch, as there may be many batches."""
         self.rounds += 1
         self.needed = False
         members = list(self._rooms.members())
@@ -34,7 +34,7 @@ class Announcer:
             await between()
 
     async def announce(self, members: Sequence[Member]) -> None:
-        """Announce these members, but for those that have left; raises `Unavailable` or `OutcomeUnknown`."""
+        """Announce these members, except those that have left; raises `Unavailable` or `OutcomeUnknown`."""
         # `Presence.announce` sends before it waits: a member that leaves from now on leaves after its announcement.
         present = {(member.room, member.peer): member for member in members if self._rooms.has(member)}
         for entry in await self._presence.announce([self.entry_of(member) for member in present.values()]):

@@ -9,7 +9,7 @@ log = logging.getLogger("relay.rooms.background")
 
 
 class BackgroundTasks:
-    """Owns tasks that nobody awaits.
+    """Owns tasks that no caller awaits.
 
     The event loop itself holds tasks weakly: without an owner, a task may be collected while it waits, and an exception
     that ends it is reported when the task is collected, if at all.

@@ -18,7 +18,7 @@ class Client(Protocol):
     """A connected client."""
 
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
-        """Close the connection: when all that the client has sent is served, or `now`."""
+        """Close the connection: at once with `now`, else after all commands that the client has sent are served."""
         ...
 
 
@@ -67,7 +67,7 @@ class Clients:
             if start:
                 await asyncio.sleep(_TICK)
             for client in islice(clients, start, start + batch):
-                # It may have gone by itself meanwhile.
+                # The client may have disconnected meanwhile.
                 if client in self._clients:
                     client.close_gracefully(reason)
         await self._wait_until_gone(end - self._timeout * (1 - _SHARE) * _SHARE)

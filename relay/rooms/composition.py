@@ -30,7 +30,7 @@ _NOTICE_DELAY = 0.02
 """Seconds for which joins and leaves are gathered before they are sent."""
 
 _DEAF_PROBES = 10
-"""Probes in a row that may get lost before a worker takes itself for deaf."""
+"""Probes in a row that may get lost before a worker counts as deaf, that is, receives none of its own messages."""
 
 
 @dataclass(frozen=True, slots=True)

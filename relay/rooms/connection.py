@@ -61,7 +61,7 @@ class Wire(Protocol):
         ...
 
     def abort(self) -> None:
-        """Drop the connection at once, and what is still to be written with it."""
+        """Drop the connection at once, with all data that is not written yet."""
         ...
 
     def pause_reading(self, *, paused: bool) -> None:
@@ -73,8 +73,8 @@ class Connection(Protocol):
     """Takes the frames for one client, and never blocks.
 
     A client that reads so slowly that more bytes wait for it than the limit is closed; no other client waits for it.
-    `reason` is why the relay closes the connection, None while it does not. No callback runs before `write` has
-    returned: its caller may be in the middle of a room's members.
+    `reason` is why the relay closes the connection; None while it stays open. No callback runs before `write` has
+    returned: its caller may be iterating over a room's members, which a callback could change.
     """
 
     reason: CloseReason | None

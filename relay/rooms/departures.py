@@ -39,9 +39,8 @@ class Departures:
     """The held and leaving members in this worker's care.
 
     A departure is in one of three states: it waits in the heap for its next attempt, an attempt is on its way to Redis,
-    or it is done and forgotten. The time decides what an attempt is for: before `due` it reports the hold, from then
-    on it ends the membership. An attempt that failed goes back into the heap. So nothing is ever searched for: each
-    round takes the due departures from the top.
+    or it is done and forgotten. An attempt before `due` reports the hold; a later one ends the membership. An attempt
+    that failed goes back into the heap. So no round searches: it takes the due departures from the top of the heap.
 
     `on_settled` is called with the room of each departure that is done.
     """
@@ -80,11 +79,11 @@ class Departures:
         return self._attempt(self._add(entry, hold=hold))
 
     def schedule(self, entry: PresenceEntry, *, hold: bool) -> None:
-        """As `begin`, but with the first attempt in the next round: Redis has just failed to answer."""
+        """End a membership like `begin`, but first try in the next round: Redis has just failed to answer."""
         self._push(self._add(entry, hold=hold), self._clock())
 
     def take_over(self, members: Sequence[HeldMember]) -> int:
-        """Take care of members whose worker died: end each membership in time. Returns how many were not known yet."""
+        """Add members of a dead worker: a membership ends when its hold does. Returns how many were not known yet."""
         added = 0
         for member in members:
             known = self._by_room.get(member.room, {}).get((member.peer, ""))

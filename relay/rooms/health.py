@@ -15,7 +15,7 @@ log = logging.getLogger("relay.rooms.health")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of one check: whether all is well, and how it is in words; `seconds` is the age of the finding."""
+    """The result of one check: whether it passed, and the state in words; `seconds` is the age of the finding."""
 
     ok: bool
     text: str
@@ -70,7 +70,7 @@ class HealthMonitor:
 
     @property
     def works(self) -> bool:
-        """Whether the worker can serve clients: Redis obeys, the worker receives its own probes, and its loops run."""
+        """Whether the worker can serve clients: Redis accepts commands, its own probes come back, and its loops run."""
         return self._loops_run and not self._refusals and (not self._uses_redis or self._bus.health().ready)
 
     def supervise(self, *loops: asyncio.Task[None]) -> None:
@@ -88,12 +88,15 @@ class HealthMonitor:
         else:
             self._refusals.pop(source, None)
         if self._refusals and not before:
-            log.error("Redis refuses what this worker asks (%s); nobody can come or be heard meanwhile", self.refusal)
+            log.error(
+                "Redis refuses the commands of this worker (%s); clients cannot join or send until it accepts them",
+                self.refusal,
+            )
         elif before and not self._refusals:
-            log.warning("Redis refuses no more")
+            log.warning("Redis accepts the commands of this worker again")
 
     def watch(self) -> None:
-        """To be called with each heartbeat: set the gauges, and notice a worker that stays deaf though Redis answers.
+        """Set the gauges, and notice a worker that stays deaf though Redis answers; called with each heartbeat.
 
         Such a worker is of no use to its clients, and they do not notice by themselves: `on_deaf` is to send them away.
         """

@@ -16,7 +16,7 @@ log = logging.getLogger("relay.rooms.heartbeat")
 
 
 def beat_interval(lease: float) -> float:
-    """Seconds between heartbeats: several in a lease, and at least two in the second that a ghost may outlive it."""
+    """Seconds between heartbeats: several in a lease, and at least two in a second, to find dead leases soon."""
     return min(0.5, lease / 4)
 
 

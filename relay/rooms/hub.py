@@ -61,7 +61,7 @@ class Hub:
     # Events from the bus.
 
     def deliver(self, batch: Sequence[Delivery]) -> None:
-        """Deliver each event to the members it is for: each room's events in order, one room after the other."""
+        """Deliver each event to the members that it is for: one room after the other, each room's events in order."""
         rooms: dict[str, list[RoomEvent]] = {}
         for event in batch:
             if isinstance(event, Gap):
@@ -87,7 +87,7 @@ class Hub:
         if room is None:
             return
         if len(events) == 1:
-            # By far the most frequent case.
+            # By far the most frequent case: one event, for which looking for a burst would only cost time.
             self._deliver_event(room, events[0])
             return
         burst = room.burst(events)
@@ -95,7 +95,7 @@ class Hub:
             self._deliver_burst(room, burst)
             return
         for event in events:
-            # Looked up each time: an event may close the last member's connection, and end the room here.
+            # Looked up for each event: an event may close the last member's connection, which removes the room here.
             room = self.rooms.get(name)
             if room is not None:
                 self._deliver_event(room, event)
@@ -135,7 +135,7 @@ class Hub:
                 member.connection.write(frame)
 
     def _deliver_burst(self, room: LocalRoom, messages: Sequence[Message]) -> None:
-        """Several messages for all members: one write for each member, however many messages there are."""
+        """Deliver several messages for all members, with one write for each member."""
         room.last = messages[-1].id
         room.replayed_to = BEFORE_ALL
         if room.joined or room.left:
@@ -167,7 +167,7 @@ class Hub:
             return codec.encode(self._loss(message.room, message.id, "internal"))
 
     def when_delivered(self, room: str, message_id: MessageId, callback: Callable[[], None]) -> None:
-        """Call back once all up to this id was delivered here; at once, if it was, or the room has no members here."""
+        """Call back when all events up to this id were delivered here; at once if the room has no members here."""
         local = self.rooms.get(room)
         if local is None or message_id <= local.last:
             callback()
@@ -200,12 +200,12 @@ class Hub:
             self._buffer(room)
 
     def close_replaced(self, member: Member) -> None:
-        """The member's peer has a newer connection: close this one."""
+        """Close the connection of a member whose peer has a newer connection."""
         if self.rooms.remove(member):
             member.connection.close(REPLACED)
 
     def _displace(self, room: LocalRoom, peer: str, generation: int) -> None:
-        """The peer has a connection of this generation: close older ones."""
+        """Close the peer's connections that are older than this generation."""
         for member in [room.members.get(peer), *room.joining]:
             if member and member.peer == peer and 0 < member.generation < generation:
                 self.close_replaced(member)
@@ -222,7 +222,7 @@ class Hub:
                 self._displace(room, event.peer, event.generation)
 
     def _deliver_past(self, member: Member, event: RoomEvent) -> bool:
-        """Send one member an event that the room is past; returns whether it was a message for this member."""
+        """Send one member an event that the room delivered before; returns whether it was a message for this member."""
         if isinstance(event, Message):
             if member.receives(event):
                 member.connection.write(self._encode(member.codec, event))
@@ -235,13 +235,13 @@ class Hub:
 
     def _promote(self, room: LocalRoom, members: Sequence[Member]) -> None:
         for member in members:
-            # The new watcher's member list has the changes that were gathered before.
+            # The new watcher's member list includes the changes gathered so far: they go to the other watchers first.
             if member.presence and (room.joined or room.left):
                 self._notices.flush(room)
             room.promote(member)
 
     def _advance(self, room: LocalRoom) -> None:
-        """The room has come to a new id: promote the members, and call the callbacks, that waited for it."""
+        """Note that the room has reached a new id: promote the members, and call the callbacks, that waited for it."""
         if room.joining:
             self._promote(room, room.due_for_promotion())
         waiting = room.on_delivered

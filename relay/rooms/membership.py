@@ -1,4 +1,4 @@
-"""Joining and leaving, which take the bus, presence and the hub together, in the right order."""
+"""Joining and leaving: the order in which a member uses the bus, presence and the hub."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from relay.rooms.subscriptions import RoomSubscriptions
 
 
 class Membership:
-    """The way into rooms and out of them, for the members of one worker.
+    """Joins and ends the memberships of one worker's members.
 
     A join is: stage the member and subscribe, write the presence entry, read the missed events, welcome. The
     subscription comes first: the entry gets an id in the room's order, and every event after that id reaches this
@@ -59,7 +59,7 @@ class Membership:
         """Write the member's presence entry, and welcome it; arguments and errors are those of `Worker.join`."""
         resume = self._random.resume_key()
         fresh = ids.fingerprint(resume)
-        # A client that moves keeps the key it has, which is why the old membership's key resumes the new one as well.
+        # A client that moves keeps its key: so the old membership's key resumes the new membership as well.
         previous = moved_from.stable_resume if moved_from else ids.fingerprint(offered)
         attempt = JoinAttempt(
             room=member.room,

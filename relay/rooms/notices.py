@@ -11,8 +11,8 @@ from relay.rooms.room import LocalRoom
 class PresenceNotices:
     """Sends presence changes in batches: a hundred joins in a row are one frame for each watcher.
 
-    `later` calls back after a short time. Whatever else is sent to a room's members first flushes the room, so that
-    each member still sees everything in the room's order: a join comes before the new member's first message.
+    `later` calls back after a short time. The hub flushes a room before it sends the members any other event, so that
+    each member sees all events in the room's order: a join comes before the new member's first message.
     """
 
     def __init__(self, rooms: LocalRooms, later: Callable[[Callable[[], None]], object]) -> None:

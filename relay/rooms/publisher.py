@@ -16,7 +16,7 @@ from relay.rooms.hub import Hub
 from relay.rooms.member import Member
 
 _SAMPLED = 16
-"""Of so many messages, one has its way to Redis and back to this worker's members measured."""
+"""One message in so many is timed, from the publish to its delivery to this worker's members."""
 
 
 class Publisher:
@@ -84,7 +84,7 @@ class Publisher:
         done(outcome)
 
     async def _publish_again(self, member: Member, publication: Publication, done: Published) -> None:
-        """Redis has no entry of the member, which is here all the same: announce it, and try once more."""
+        """Announce a member that Redis has no entry of, although it is connected here, and publish once more."""
         try:
             await self._announcer.announce([member])
         except RelayError as error:

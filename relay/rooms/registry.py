@@ -9,7 +9,7 @@ from relay.rooms.room import LocalRoom
 
 
 class LocalRooms:
-    """This worker's rooms by name; a room is here as long as it has members, joining ones included."""
+    """This worker's rooms by name; it has a room as long as the room has members here, joining ones included."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -45,7 +45,7 @@ class LocalRooms:
         return room is not None and room.has(member)
 
     def stage(self, member: Member) -> None:
-        """A member is about to join: from now on, the room's events are kept for it."""
+        """Add a member that is about to join: from now on, the room's events go into its backlog."""
         room = self.get(member.room)
         if room is None:
             room = self._by_name[member.room] = LocalRoom(member.room)
@@ -63,7 +63,8 @@ class LocalRooms:
         if room.empty:
             del self._by_name[member.room]
             self._metrics.rooms.set(len(self))
-            # Nothing is delivered here any more, and no member is left that an early acknowledgement could mislead.
+            # No further event is delivered here, so the callbacks would wait for ever. An early acknowledgement can
+            # mislead no member, as none is left.
             for _, callback in room.on_delivered:
                 callback()
         return was_member

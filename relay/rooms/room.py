@@ -36,7 +36,7 @@ class Recovery:
 class LocalRoom:
     """One room's members on this worker.
 
-    Members are `joining` until the room has come to the id of their welcome: before their welcome, events are kept in
+    Members are `joining` until the room has reached the id of their welcome: before their welcome, events are kept in
     their backlog; after it, events up to that id are not for them. `watchers` are the members that asked for presence.
 
     `last` is the newest id that was delivered. Ids have no holes, so the next event has to be the one after it. When it
@@ -95,7 +95,7 @@ class LocalRoom:
         return self.members.get(member.peer) is member or (member in self.joining and member.generation > 0)
 
     def promote(self, member: Member) -> None:
-        """The room has come to the id of the member's welcome: all that follows is for it."""
+        """Move a member out of `joining`: the room has reached the id of its welcome, and later events are for it."""
         del self.joining[member]
         self.members[member.peer] = member
         if member.presence:
@@ -111,7 +111,7 @@ class LocalRoom:
         return was_member
 
     def offer_to_joining(self, event: RoomEvent) -> list[Member]:
-        """An event is about to be delivered: keep it for the members that wait for their welcome.
+        """Keep an event that is about to be delivered for the members that wait for their welcome.
 
         Returns the members whose welcome was of an earlier id; they are to be promoted first.
         """
@@ -124,13 +124,13 @@ class LocalRoom:
         return due
 
     def due_for_promotion(self) -> list[Member]:
-        """The joining members to whose welcome the room has come."""
+        """The joining members whose welcome has an id that the room has reached."""
         return [member for member in self.joining if member.generation and self.last >= member.since]
 
     # Order.
 
     def begin_at(self, message_id: MessageId) -> None:
-        """The first member was welcomed as of this id: events up to it that still arrive are for no member here."""
+        """Begin at the id of the first member's welcome: events up to it that still arrive are for no member here."""
         self.last = self.replayed_to = message_id
 
     def is_next(self, event: RoomEvent) -> bool:
@@ -142,7 +142,7 @@ class LocalRoom:
         return self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1))
 
     def wants(self, event: RoomEvent) -> bool:
-        """Whether an event has a use: it is to be buffered, or was not delivered before."""
+        """Whether an event is needed: it is to be buffered, or was not delivered before."""
         return self.recovering or event.id > self.last
 
     def burst(self, events: Sequence[RoomEvent]) -> Sequence[Message] | None:
@@ -175,7 +175,7 @@ class LocalRoom:
     # Gaps.
 
     def suspect_gap(self) -> bool:
-        """The bus may have missed events. Returns whether a recovery is to begin now."""
+        """Note that the bus may have missed events. Returns whether a recovery is to begin now."""
         self.gap_suspected = True
         if self.buffered is not None:
             return False
@@ -240,7 +240,7 @@ class LocalRoom:
         return newest <= (epoch, seq)
 
     def _resume_at(self, events: Sequence[RoomEvent], newest: MessageId) -> MessageId:
-        """Where to go on after a loss: ahead of these events, as far as they are of the present epoch."""
+        """The id to go on from after a loss: the one before the first of these events that is of the present epoch."""
         first = next((event.id for event in events if event.id.epoch == newest.epoch), None)
         before = newest if first is None else MessageId(first.epoch, first.seq - 1)
         return max(self.last, min(newest, before))

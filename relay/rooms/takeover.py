@@ -16,8 +16,8 @@ log = logging.getLogger("relay.rooms.takeover")
 class Takeover:
     """Takes dead workers' members into this worker's care: held, until their grace time ends.
 
-    Thousands of members may have to be moved. That is no part of the heartbeat, which only reports the dead leases:
-    a worker that is busy with the dead must not be taken for dead itself, nor let its own held members wait.
+    A takeover may move thousands of members. So it is not a part of the heartbeat, which only reports the dead leases:
+    a worker that takes members over must renew its own lease in time, and end the memberships of its own held members.
     """
 
     def __init__(self, leases: Leases, departures: Departures, tasks: BackgroundTasks, metrics: Metrics) -> None:
@@ -63,11 +63,15 @@ class Takeover:
             adopted += self._departures.take_over(members)
             if lease not in self._pending:
                 return
-        # Last, so that another worker finishes what this one began, should it die meanwhile.
+        # Last: if this worker dies before, the lease is still there, and another worker finishes the takeover.
         await self._leases.forget(lease)
         self._finished.add(lease)
         if retired:
-            log.info("worker %s has stopped; %d of its members were left to this worker", lease, adopted)
+            log.info("worker %s has stopped; this worker took over %d of its members and holds them", lease, adopted)
         else:
             self._metrics.dead_workers.inc()
-            log.warning("worker %s is gone without a word; %d of its members were left to this worker", lease, adopted)
+            log.warning(
+                "worker %s died without ending its lease; this worker took over %d of its members and holds them",
+                lease,
+                adopted,
+            )

@@ -11,8 +11,8 @@ _BATCH = 8
 class Throttle:
     """Calls back in order, at most eight times in one turn of the event loop, so that sockets are served in between.
 
-    When a load balancer or another worker dies, thousands of clients connect or are lost at the same time. Served at
-    once, they would delay every message of the clients that are connected.
+    When a load balancer or another worker dies, thousands of clients connect or are lost at the same time. If the
+    worker served all of them in one turn, every message of the connected clients would wait.
     """
 
     def __init__(self) -> None:

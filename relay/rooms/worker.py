@@ -81,7 +81,7 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._parts.tasks.cancel()
-        # Before the lease ends: the worker that takes the members over then knows since when each is held.
+        # Before the lease ends: so the worker that takes the members over knows since when each of them is held.
         self.disconnects.finish()
         try:
             async with asyncio.timeout(_RETIRE_TIMEOUT):
@@ -96,9 +96,9 @@ class Worker:
     # Health.
 
     async def wait_until_ready(self) -> None:
-        """Wait until ready, but not for long: `/health` is to report what is missing.
+        """Wait until ready, for a short time at most: after that, `/health` reports which check fails.
 
-        To be called before the first client is accepted, which would be refused otherwise.
+        Called before the first client is accepted: the worker would refuse clients until it is ready.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_TIMEOUT):
@@ -113,9 +113,9 @@ class Worker:
 
     @property
     def accepts_clients(self) -> bool:
-        """Whether clients that come are let in; asked at every handshake.
+        """Whether new clients are accepted; asked at every handshake.
 
-        Longer than `ready`: the load balancer takes some time to learn that the worker drains.
+        It stays true longer than `ready`: the load balancer takes some time to notice that the worker drains.
         """
         return not self._closing and self._parts.health.works
 
@@ -167,7 +167,7 @@ class Worker:
         log.info("draining: closing %d connections", len(self.clients))
         left = await self.clients.drain(GOING_AWAY)
         if left:
-            log.warning("draining: %d connections were not closed in time; their clients lose them now", left)
+            log.warning("draining: %d connections were not closed within drain-timeout; they are dropped now", left)
 
     # Rooms.
 

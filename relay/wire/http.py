@@ -195,7 +195,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._current_cycle is not None and not self._current_cycle.response_complete
 
     def _abandon_answer(self) -> None:
-        """Tell the application that the client is gone; of several requests, `super` only knows the last."""
+        """Notify the application that the client is gone; of several requests, `super` only knows the last."""
         if self._current_cycle is not None and not self._current_cycle.response_complete:
             self._current_cycle.disconnected = True
             self._current_cycle.message_event.set()

@@ -57,7 +57,7 @@ _BYTES_PER_CALL: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
-    """What all WebSocket connections of a server share; sizes are in bytes.
+    """The common state of all WebSocket connections of a server; sizes are in bytes.
 
     `max_size` bounds a message. Beyond `high_water` bytes that the client has not taken, writing counts as paused.
     `throttle` spreads handshakes over turns of the event loop. `connections` holds every open connection.
@@ -407,7 +407,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._abort_later()
 
     def _end(self) -> None:
-        """Report the end and let go of everything: TCP has ended, and all frames were read."""
+        """Report the end and drop all references: TCP has ended, and all frames were read."""
         self._closing = True
         if self._abort_timer is not None:
             self._abort_timer.cancel()
@@ -434,7 +434,7 @@ class WebSocketProtocol(asyncio.Protocol):
 def half_close(transport: asyncio.Transport) -> None:
     """Send everything and then FIN, but go on receiving, where the transport can do that (TLS cannot).
 
-    `close` would be wrong here: if the client has sent bytes that nobody reads, the kernel then answers with RST, and
+    `close` would be wrong here: if the client has sent bytes that the relay has not read, the kernel sends RST, and
     the client's kernel may drop bytes that it has received and the client has not read yet.
     """
     if not transport.is_closing() and transport.can_write_eof():

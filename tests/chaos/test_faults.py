@@ -76,7 +76,7 @@ async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
     assert back.welcome["resumed"] is True
     assert await talks(back, watcher)
     # The dead worker's lease expires, and its member has moved, so there is nothing to adopt.
-    await eventually(lambda: "is gone without a word; 0 of its members" in a.logged)
+    await eventually(lambda: "died without ending its lease; this worker took over 0 of its members" in a.logged)
     assert await watcher.all_up_to_now() == []
     assert await present(a) == {"w": False, "p": False}
 
@@ -140,8 +140,8 @@ async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRe
     assert refused.value.response.status_code == 503
     await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "0")
     await relay.ready()
-    assert relay.logged.count("Redis refuses what this worker asks (Redis has no memory left (OOM))") == 1
-    assert relay.logged.count("Redis refuses no more") == 1
+    assert relay.logged.count("Redis refuses the commands of this worker (Redis has no memory left (OOM))") == 1
+    assert relay.logged.count("Redis accepts the commands of this worker again") == 1
 
 
 async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:

@@ -74,7 +74,7 @@ class MemoryPresence:
         return done
 
     async def roster(self, room: str) -> Roster:
-        """Return the roster, with the members who joined first if there are more than a roster names."""
+        """Return the roster; of a room with more members than a roster names, those that joined first are in it."""
         state = self._rooms.peek(room)
         return self._roster(state) if state else Roster(0)
 
@@ -87,7 +87,8 @@ class MemoryPresence:
         recorded = state and state.members.get(entry.peer)
         if not state or not recorded or recorded.lease != str(self._lease):
             return False
-        # The generation of a member whose join got no reply is unknown; the key it was to get identifies it then.
+        # The generation of a member whose join got no reply is unknown (0). Then the fingerprint of its new resume key
+        # identifies the entry.
         if entry.generation and recorded.generation != entry.generation:
             return False
         if not entry.generation and recorded.current != entry.current:
@@ -135,7 +136,7 @@ class MemoryLeases:
         self._begun = False
 
     async def beat(self) -> LeaseStatus:
-        """Renew the lease; also the time at which rooms forget what is too old."""
+        """Renew the lease, and drop expired events of all rooms."""
         self._rooms.forget_expired()
         now, leases = self._rooms.clock(), self._rooms.leases
         lapsed = self._begun and leases.get(str(self._lease), 0) < now

@@ -102,7 +102,7 @@ class MemoryRooms:
                 del self._rooms[oldest]
 
     def forget_expired(self) -> None:
-        """Drop expired events of all rooms, for those in which nothing happens; does little if called often."""
+        """Drop expired events of all rooms, also of those without new events; frequent calls cost little."""
         if self.clock() >= self._swept + self._settings.ttl / _SWEEPS:
             self._swept = self.clock()
             for room in self._rooms.values():

@@ -214,7 +214,7 @@ class RedisClient:
             done(Unavailable(f"Redis could not be reached for {self._timeout:g} s: {self.problem}"))
         deadline = self._pending.deadline
         if deadline is not None and deadline <= now:
-            # A Redis that is this late is as good as gone: all commands that wait fail now, and a new connection is
+            # A Redis that is this late counts as away: all commands that wait fail now, and a new connection is
             # opened.
             self._give_up(OutcomeUnknown(f"Redis did not answer within {self._timeout:g} s"))
         times = [time for time in (self._pending.deadline, self._waiting[0][0] if self._waiting else None) if time]

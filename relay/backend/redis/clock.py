@@ -7,7 +7,7 @@ _PROMPT = 1.0
 
 
 class RedisClock:
-    """Tells when, by the clock of Redis, a worker stops waiting for a command.
+    """Returns the time by the clock of Redis at which a worker stops waiting for a command.
 
     Scripts that make a member compare that with Redis's own time: a command that a stopped process or a stalled network
     has delayed beyond it must not take effect. Clocks of different machines differ, so the difference is learned from

@@ -61,7 +61,7 @@ class RedisConnection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        # redis-py has no public way to hand its stream over; the tests of this module fail loudly should it move. The
+        # redis-py has no public way to hand its stream over; the tests of this module fail loudly if it moves. The
         # stream is referred to for as long as it is used: a StreamWriter closes its transport when it is deleted.
         self._stream = cast(asyncio.StreamWriter, connection._writer)
         connection._writer = connection._reader = None
@@ -117,7 +117,7 @@ class Dialer:
         self._pool = ConnectionPool.from_url(
             url,
             password=password or None,
-            # In RESP 3, messages would come as a type of their own, and every reply would have to be told apart.
+            # In RESP 3, messages would come as a type of their own, and every reply would have to be checked for it.
             protocol=2,
             # The `Reconnector` repeats attempts; with retries by redis-py, one could exceed its timeout.
             client_name=name,

@@ -30,7 +30,7 @@ _BATCH = 500
 """Rooms whose members are counted at the same time, and members of one page of a room that is adopted."""
 
 _NONE = "-"
-"""In place of a fingerprint, where there is none."""
+"""The argument of a script that stands for no fingerprint."""
 
 _NEWER, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua."""
@@ -91,7 +91,7 @@ class RedisPresence:
             lease,
             attempt.offered or _NONE,
             attempt.fresh or _NONE,
-            # A room for no members at all still lets those in who resume.
+            # A room with a limit of 0 members still accepts clients that resume.
             0 if attempt.resume_only else self._settings.members,
             self._state_ttl,
             self._state_ttl,
@@ -101,7 +101,7 @@ class RedisPresence:
             self._client.clock.deadline,
         )
         if not registered:
-            # Only now: had the reply been lost, so might have been the registration. It is harmless to repeat.
+            # Noted only after the reply: without one, the registration may be lost as well. Repeating it is harmless.
             self._registered.add(lease, room)
         return self._joined(attempt, reply)
 
@@ -253,7 +253,7 @@ class RedisLeases:
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.
 
-        A room in which the script fails is left out: its members cannot be read by anyone, and the other rooms must not
+        A room in which the script fails is left out: no worker can read its members, and the other rooms must not
         wait for it. Raises `Unavailable` when this worker's own lease lapses meanwhile: the rooms are registered under
         it, and members under another one would not be found there.
         """

@@ -20,8 +20,8 @@ _PARTS = 15
 """Parts of a command without addressees: EVALSHA, hash, number of keys, 4 keys, and 8 arguments."""
 
 _RENEWALS = 4
-"""How often a history's TTL is renewed, at most, while it runs. It is as much longer for that, and most messages renew
-nothing."""
+"""Renewals of a history's TTL, at most, while it runs: most messages renew nothing. To make up for that, Redis gets a
+TTL that is longer by one part in so many."""
 
 _json = msgspec.json.Encoder()
 
@@ -32,11 +32,11 @@ def _packed_parts(*parts: str | int) -> bytes:
 
 
 _NO_VERSION = _packed_parts(0, 0)
-"""In place of a membership version: the script takes the slow path."""
+"""The argument for an unknown membership version: the script takes the slow path."""
 
 
 class _Template:
-    """What the publish commands of a room have in common, in RESP; and when the TTL of its history is renewed next.
+    """The common parts of a room's publish commands, in RESP, and the time of the next renewal of its history's TTL.
 
     Most members of a room have the same membership version, so the last one is remembered together with its RESP.
     """

@@ -41,8 +41,9 @@ REFUSALS = {
 }
 """Codes with which Redis refuses a command or a script that has not had any effect, and what each one means.
 
-Redis raises the first four inside a script as well, but only at its first write: that a later one may exceed the memory
-limit, for instance, it accepts, since it could not undo the earlier ones. All others come before a script begins.
+Redis raises the first four inside a script as well, but only at its first write: it accepts
+that a later one exceeds the memory limit, since it could not undo the earlier ones. All others come before a script
+begins.
 """
 
 _AT_FIRST_WRITE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS"})

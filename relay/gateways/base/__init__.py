@@ -1,1 +1,1 @@
-"""What gateways share: admission, serving a WebSocket, and the session with its inbox, acknowledgements and rooms."""
+"""The common parts of gateways: admission, WebSockets, and the session with its inbox, acknowledgements and rooms."""

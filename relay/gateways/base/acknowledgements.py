@@ -37,8 +37,8 @@ class Acknowledgements:
 
     Redis confirms a publish over one connection, and delivers the room's events over another, so the confirmation may
     overtake earlier events. An ack tells the client the id of its message, and the client resumes from the newest id
-    that it knows. After an ack that came too early, it would miss the events in between. So each ack waits until this
-    worker has delivered the room's events up to that id.
+    that it knows. If an ack came too early, a client that resumes from its id would miss the events in between. So each
+    ack waits until this worker has delivered the room's events up to that id.
 
     While the worker's subscription is broken, that does not happen. A message that waits longer than `timeout` seconds
     gets `outcome_unknown`, so that the client is not left without an answer.

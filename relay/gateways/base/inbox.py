@@ -1,4 +1,4 @@
-"""What a client has sent and its session cannot serve yet."""
+"""The inbox of a session: frames that the client has sent, and that the session cannot serve yet."""
 
 from collections import deque
 
@@ -34,7 +34,7 @@ class Inbox:
         return self.exclusive or self.in_flight >= self._max_in_flight or bool(self.frames)
 
     def is_idle(self) -> bool:
-        """Return whether everything that the client has sent is dealt with."""
+        """Return whether no frame waits and no command is being executed."""
         return not (self.exclusive or self.in_flight or self.frames)
 
     def put(self, frame: Frame) -> None:

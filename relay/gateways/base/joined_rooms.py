@@ -32,7 +32,7 @@ class JoinedRooms:
     """A client's memberships: of its own room, and of any others that it joined later.
 
     The own room is the one that the client named when it connected, or has moved to since. A command without a room
-    means that one. Every command raises `Refused` for what the client cannot have; those that wait for Redis raise
+    means that one. Every command raises `Refused` if the client may not do this; those that wait for Redis raise
     `Unavailable` and `OutcomeUnknown` too, and must not run side by side.
     """
 
@@ -58,7 +58,7 @@ class JoinedRooms:
         return member
 
     def add(self, member: Member) -> None:
-        """Record a membership that the worker has given."""
+        """Record a membership that the worker has made."""
         if member.room == self.own_room:
             self._own = member
         else:
@@ -124,7 +124,7 @@ class JoinedRooms:
         self._own = self._others = None
         for member in members:
             if hold:
-                # Thousands of connections may be lost in one moment. Nobody waits for a hold, so they take turns.
+                # Thousands of connections may be lost in one moment. No caller waits for a hold, so they take turns.
                 self._worker.disconnects.add(partial(self._worker.leave, member, hold=True))
             else:
                 self._worker.leave(member, hold=False)

@@ -80,7 +80,7 @@ class Session:
         self._rooms = JoinedRooms(connection, worker, codecs)
         self._acknowledgements: Acknowledgements | None = None
         self._inbox = Inbox(pause_reading, worker.settings.max_inflight_publishes)
-        # Nothing is served before the client has entered its own room; see `enter`.
+        # No frame is served before the client has joined its own room; see `enter`.
         self._inbox.exclusive = True
         self._disconnected = False
         self._goodbye = False
@@ -124,8 +124,8 @@ class Session:
     def disconnected(self, code: int, relay_closed: str | None) -> None:
         """End the session once everything that the client sent is served: a message sent just before a close is sent.
 
-        A client that said goodbye (`GOODBYE_CODES`) leaves its rooms then. The memberships of any other are held for
-        the reconnect grace time: its connection was lost, or the relay closed it and expects the client to reconnect.
+        A client that closed on purpose (`GOODBYE_CODES`) then leaves its rooms. The memberships of any other client are
+        held for the reconnect grace time: its connection was lost, or the relay closed it and expects it to reconnect.
         """
         if self._connection.reason is None:
             # Neither this session nor a room has closed the connection: the client did, or the server did for it.
@@ -144,7 +144,7 @@ class Session:
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
         """Close the connection once what the client has sent is served and answered, or `now`.
 
-        No more is read from the connection; otherwise a client that keeps sending would never be done.
+        The relay reads no more from the connection: a client that keeps sending would delay the close for ever.
         """
         self._closing = reason
         if now:
@@ -160,7 +160,7 @@ class Session:
     # In turn.
 
     def _drain_inbox(self) -> None:
-        """Serve the frames that wait, as far as possible now; then read on, or end what was to end after them."""
+        """Serve the frames that can be served now; then read on, or finish a close or an end that waited for them."""
         inbox = self._inbox
         while self._connection.reason is None and (frame := inbox.take()) is not None:
             self._serve(frame)
@@ -289,7 +289,9 @@ class Session:
         self._connection.write((codec or self._codec).encode(failure))
 
     def _close_after_fault(self) -> None:
-        log.exception("Session failed on a fault of the relay; its connection is closed (1011). Report this traceback")
+        log.exception(
+            "a session failed, which is a bug of the relay; its connection is closed (1011). Report this traceback"
+        )
         self._connection.close(INTERNAL)
 
 

@@ -32,7 +32,7 @@ from relay.rooms.connection import (
 from relay.rooms.worker import Worker
 
 Opening = Callable[[Connection, PauseReading], tuple[Receiver, Coroutine[Any, Any, None]]]
-"""Makes what serves a connection: the receiver of its frames, and a coroutine that greets the client."""
+"""Makes the receiver of a connection's frames, and a coroutine that greets the client."""
 
 
 async def serve(

@@ -44,5 +44,5 @@ def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
 
 
 def state(worker: Worker) -> Mapping[str, object]:
-    """Make what the gateway keeps for one worker; the application puts it into `scope["state"]`."""
+    """Make the gateway's state for one worker; the application puts it into `scope["state"]`."""
     return {gateway.STATE: EngineSessions(worker), v09.STATE: v09.V09Sessions(worker)}

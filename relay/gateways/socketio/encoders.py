@@ -32,11 +32,11 @@ class PacketEncoder(Protocol):
         ...
 
     def connect(self, peer: str, private_id: str) -> Frame:
-        """Let the client into the namespace; with the `private_id` it can recover its membership, "" if it cannot."""
+        """Accept the client in the namespace; it recovers its membership with the `private_id` ("": it cannot)."""
         ...
 
     def connect_error(self, code: str, text: str) -> Frame:
-        """Refuse to let the client into the namespace."""
+        """Refuse the client in the namespace."""
         ...
 
     def disconnect(self) -> Frame:

@@ -1,8 +1,8 @@
 """Engine.IO sessions: one client over long polling, over a WebSocket, or over the one and then the other.
 
-Who holds whom, while a session lives: `EngineSessions` and the server's connection hold the session, the session holds
-its handler, and the handler holds the session. `EngineSession.disconnected` lets the handler and the transport go, so
-that reference counting alone frees a session that has ended.
+References between objects while a session lives: `EngineSessions` and the server's connection refer to the session, the
+session to its handler, and the handler to the session. `EngineSession.disconnected` drops the handler and the
+transport, so that reference counting alone frees a session that has ended.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ class EngineSessions:
         return EngineSession(self, profile, address, sid=sid)
 
     def opening(self, profile: SessionProfile, address: str) -> Opening:
-        """Return what begins a session on a WebSocket, for `gateways.base.websocket.serve`."""
+        """Return the function that begins a session on a WebSocket, for `gateways.base.websocket.serve`."""
 
         def begin(connection: Connection, pause_reading: PauseReading) -> tuple[Receiver, Coroutine[Any, Any, None]]:
             session = EngineSession(self, profile, address, socket=(connection, pause_reading))
@@ -263,7 +263,7 @@ class EngineSession:
             self.connection.close(BAD_PACKET)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """End the session: forget it, release the transport, and tell the handler; later calls do nothing."""
+        """End the session: forget it, release the transport, and call the handler; later calls do nothing."""
         if self._ended:
             return
         self._ended = True
@@ -313,7 +313,7 @@ class EngineSession:
             self._time_out()
 
     def _check_silence(self) -> None:
-        """Close the session of a client that should have pinged, or look again when it must have."""
+        """Close the session of a client whose ping is overdue; else set the timer for the time at which it will be."""
         timeout = self._sessions.heartbeat_timeout
         remaining = self._last_heard + timeout - self._clock()
         if remaining > 0:
@@ -330,7 +330,7 @@ class EngineSession:
     def _time_out(self) -> None:
         self.connection.close(PONG_TIMEOUT)
         if self.polling is None:
-            # A dead connection tells of its end only when it is dropped, a second later.
+            # The transport of a dead connection reports the end only when it is dropped, a second later.
             self.disconnected(PONG_TIMEOUT.code, PONG_TIMEOUT.name)
 
     # Upgrading.

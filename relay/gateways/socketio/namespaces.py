@@ -37,7 +37,7 @@ MakeJoinRequest = Callable[[str], JoinRequest]
 
 
 class ProtocolVersion:
-    """What all clients of one protocol version share: its name, its encoders, and a codec for each namespace.
+    """The common parts of all clients of one protocol version: its name, its encoders, and a codec for each namespace.
 
     With `offsets`, messages carry their position, and clients can recover their membership.
     """
@@ -64,7 +64,7 @@ class ProtocolVersion:
 
 
 class SharedConnection(Protocol):
-    """What the namespaces of a client need of its session; an upgrade replaces `connection`."""
+    """The part of a client's session that its namespaces use; an upgrade replaces `connection`."""
 
     connection: Connection
 
@@ -88,8 +88,8 @@ class _Entered(NamedTuple):
 class Namespaces:
     """The namespaces of one client; `room` replaces the default room as the room of `/`.
 
-    Only `_entered` holds the sessions, and each session holds its connection, which holds this object. Removing an
-    entry therefore is all it takes to free a session that is done.
+    Only `_entered` refers to the sessions; each session refers to its connection, and that to this object. So a session
+    that has ended is free as soon as its entry is removed.
     """
 
     __slots__ = ("_bucket", "_entered", "_room", "_shared", "_version")
@@ -168,7 +168,7 @@ class Namespaces:
             self._shared.connection.close(reason)
 
     def _shared_bucket(self) -> TokenBucket:
-        """Return what limits the client's rate, over all its namespaces: of messages, and of entering."""
+        """Return the bucket that limits the rate of messages and of joins, over all namespaces of the client."""
         if self._bucket is None:
             settings = self._shared.worker.settings
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._shared.worker.clock)

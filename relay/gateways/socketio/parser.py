@@ -164,7 +164,7 @@ def read_name(value: bytes) -> str | int:
 def check_placeholders(values: Sequence[bytes], count: int) -> None:
     """Check that each placeholder stands for one of `count` attachments; raises `BadPacket`.
 
-    Client libraries put the attachment at `num` in the place of the placeholder; old ones do so without a check.
+    Client libraries replace the placeholder by the attachment at `num`; old ones do so without a check.
     """
     try:
         pending = [_any.decode(value) for value in values]

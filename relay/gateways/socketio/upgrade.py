@@ -80,7 +80,7 @@ class Upgrade:
 
 
 def upgrading(session: EngineSession, address: str) -> Opening:
-    """Return what upgrades a session on a WebSocket, for `gateways.base.websocket.serve`."""
+    """Return the function that upgrades a session on a WebSocket, for `gateways.base.websocket.serve`."""
 
     def begin(connection: Connection, pause_reading: PauseReading) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         # `serve` has counted the WebSocket, but the session was counted when it began.

@@ -139,7 +139,7 @@ export class Connection {
     own.startJoining();
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#disconnected(endOf(code, reason));
-    // `close` follows with the reason. The package `ws` throws if nobody listens to `error`.
+    // `close` follows with the reason. The package `ws` throws if there is no listener for `error`.
     socket.onerror = () => {};
     const late = { code: 'unreachable', text: 'no welcome in time', final: false };
     this.#welcomeTimer = setTimeout(() => this.#disconnected(late, LOST), this.options.connectTimeout);

@@ -49,7 +49,7 @@ export class Membership {
     return { type: 'join', room, key, presence, echo, resume: this.position.resume, ...since, ...channels };
   }
 
-  /** Commands to send after the welcome, for what did not fit into the address. */
+  /** Commands to send after the welcome, for the channels and options that did not fit into the address. */
   afterwards() {
     return this.channels && !this.#queryChannels() ? [{ type: 'subscribe', channels: [...this.channels] }] : [];
   }

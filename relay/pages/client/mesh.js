@@ -11,7 +11,7 @@ const MESH_CHANNEL = 'relay.mesh';
  * Events are `stream` (a peer sends a track), `gone` (a peer left the call), `state` (of a peer connection) and `error` (a
  * peer sent something that makes no sense, or the browser refused it).
  *
- * **Who offers.** A member that joins the call sends `hello` to all. Of two members, the one with the greater id makes the
+ * **The offer.** A member that joins the call sends `hello` to all. Of two members, the one with the greater id makes the
  * first offer; the other answers a hello with its own, so that it gets that offer. Perfect negotiation would also work if
  * both offered at first, but Chromium 156 may find no route after one offer is rolled back. Later, either may offer; if
  * both do at once, the polite one, whose id is smaller, gives way.

@@ -1,6 +1,6 @@
 // The envelopes that the relay has not acknowledged yet. No input or output.
 //
-// Each envelope has a key. The relay delivers one key once, however often the envelope is sent and over whatever connection.
+// Each envelope has a key. The relay delivers one key once, however often the envelope is sent, and over any connection.
 // Several envelopes are on their way at a time. These rules keep them in order:
 //
 // 1. Envelopes are sent in the order of the calls. Each one names the one before it (`after`) if that one still waits. The

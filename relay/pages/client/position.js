@@ -1,4 +1,4 @@
-// This client's position in a room: the newest id that it received, the members, and what it needs to resume. No input or
+// This client's position in a room: the newest id that it received, the members, and the keys to resume with. No input or
 // output. Methods that take a frame return the events for the user, as [name, details].
 
 import { BEFORE_ALL, isNewer, parseId, randomText } from './ids.js';

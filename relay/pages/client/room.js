@@ -30,7 +30,7 @@ export class Room extends EventTarget {
     this.#connection = connection;
     this.#membership = membership;
     this.ready = new Promise((resolve, reject) => Object.assign(this.#ready, { resolve, reject }));
-    // A rejection that nobody awaits must not be reported as unhandled: the event `close` says the same.
+    // A rejection that no caller awaits must not be reported as unhandled: the event `close` reports the same.
     this.ready.catch(() => {});
     this.first = false;
     membership.report = (name, details) => this.#dispatch(name, details);

@@ -108,7 +108,7 @@ class Socket {
     this.connection.onUserStatusChanged({ userid, status, extra });
   }
 
-  /** Send a signal to one user; a request to take part goes to everybody in the session. */
+  /** Send a signal to one user; a request to take part goes to all users in the session. */
   #signal(data, callback) {
     const { socketMessageEvent: event, extra } = this.connection;
     const to = data.message?.newParticipationRequest ? undefined : data.remoteUserId;

@@ -47,7 +47,7 @@ def test_serve_prints_no_text_among_json(started: list[tuple[str, Settings]]) ->
 def test_several_workers_without_redis_are_refused_with_the_reason() -> None:
     done = run("serve", "--workers", "2")
     assert done.exit_code == 2
-    assert "workers: 2 is not allowed without Redis, through which alone workers exchange messages" in done.stderr
+    assert "workers: 2 is not allowed without Redis: workers exchange messages only through Redis" in done.stderr
 
 
 def test_port_in_use_is_an_error_and_no_traceback() -> None:

@@ -136,7 +136,7 @@ async def test_clients_that_do_not_go_are_logged(caplog) -> None:
     async with Worker(Settings(drain_delay=0, drain_timeout=0.1)) as worker:
         client = FakeClient(worker, goes=False)
         await worker.drain()
-        assert "1 connections were not closed in time" in caplog.text
+        assert "1 connections were not closed within drain-timeout" in caplog.text
         worker.unregister(client)
 
 

@@ -2,10 +2,10 @@
 -- Cost: O(page), of about 500 members; of up to 512 in a small room, which Redis scans in one go.
 --
 -- KEYS: see shared.lua.
--- ARGV: 1 dead lease, 2 own lease, 3 end of the hold of members who are connected (ms), 4 cursor ("0" to begin), 5 size of
+-- ARGV: 1 dead lease, 2 own lease, 3 end of the hold of connected members (ms), 4 cursor ("0" to begin), 5 size of
 -- the page.
--- Returns {cursor of the next page or "0", list of {peer, generation, milliseconds left}}. The list also has members who are
--- held under the own lease already: the reply to an earlier attempt may have been lost.
+-- Returns {cursor of the next page or "0", list of {peer, generation, milliseconds left}}. The list also has members that
+-- are held under the own lease already: the reply to an earlier attempt may have been lost.
 local dead, own, ends = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now, adopted = now_ms(), {}
 local scan = call('HSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[5])

@@ -191,7 +191,7 @@ def _utf16_length(text: bytes) -> int:
 
 
 def _engine_packet(data: bytes) -> EnginePacket:
-    """Read what concerns the connection as Engine.IO's packets of that meaning, and all else as a message."""
+    """Read packets that concern the connection as Engine.IO's packets of that meaning, and all others as messages."""
     if data[:2] == b"2:":
         return EnginePacket(PONG, b"")
     if data[:2] == b"8:":
