@@ -191,3 +191,13 @@ async def test_each_operation_notices_a_state_that_was_restored(make_worker: Mak
     await worker.presence.leave(PresenceEntry("room", "third", 0, "f", seen=entry.seen))
     epochs.append((await worker.publish("room")).id.epoch)
     assert epochs == sorted(set(epochs))
+
+
+@over_redis
+async def test_an_entry_of_another_program_does_not_keep_the_history_from_being_read(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    first = await worker.publish("room")
+    last = await worker.publish("room")
+    await worker.client.call("XADD", worker.keys.of_room("room")[3], "*", "one", "1", "two", "2")
+    replay = await worker.bus.replay("room", first.id)
+    assert ([event.id for event in replay.events], replay.lost) == ([last.id], "")

@@ -120,7 +120,8 @@ class RedisBus:
         while True:
             # The room goes on meanwhile, so each page comes with the id that is the newest by then.
             newest_id, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
-            for _, (_, payload) in page:
+            # The relay's entries have one field; one with more, from another program, is not understood below.
+            for _, (_, payload, *_) in page:
                 self._decode(room, payload, events)
             newest, last = read_id(newest_id), read_id(page[-1][0]) if page else last
             if not page or last >= newest or envelope_bytes(events) > most:
