@@ -25,7 +25,7 @@ printf %s "$operator" | keep operator_password 0400 "$REDIS:$REDIS"
 random | keep admin_token 0400 "$RELAY:$RELAY"
 [ -e grafana_password ] || random | keep grafana_password 0400 "$GRAFANA:$GRAFANA"
 # The user relay is limited to the relay's keys and channels, and has no administrative commands. The user operator may do
-# everything. The default user is off, so nobody can log in as it; but Redis itself acts as that user when it loads its file,
+# everything. The default user is off, so no client can log in as it; but Redis itself acts as that user when it loads its file,
 # and would skip transactions if that user had no rights.
 keep acl 0400 "$REDIS:$REDIS" <<END
 user default off resetpass ~* &* +@all

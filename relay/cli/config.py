@@ -11,7 +11,10 @@ from relay.config import declared
 @click.command(cls=GroupedCommand)
 @settings_options()
 def config(**flags: str | None) -> None:
-    """Print the settings in effect and the source of each; secrets are masked."""
+    """Print the settings in effect.
+
+    Each line names the setting, its value and its source: a flag, a variable, or the default. Secrets are masked.
+    """
     settings, sources, warnings = load_settings(flags)
     warn(warnings)
     rows = [(one.name, shown(one, getattr(settings, one.name)), sources[one.name]) for one in declared()]

@@ -35,7 +35,9 @@ class HealthReply(NamedTuple):
 )
 @click.option("--timeout", default=2.0, show_default=True, help="Seconds to wait for the reply.")
 def health(url: str, live: bool, timeout: float, **flags: str | None) -> None:
-    """Report whether a relay is ready for clients; the exit status is 0 if it is ready, else 1.
+    """Report whether a relay is ready for clients.
+
+    The exit status is 0 if it is ready, else 1.
 
     Without --url, the command asks the relay on this machine: it reads the same variables as `relay serve`.
     """

@@ -72,7 +72,8 @@ def _help(setting: Setting) -> str:
 def _metavar(setting: Setting) -> str:
     if " or " in setting.allowed and setting.default in setting.allowed.split(" or "):
         return setting.allowed.replace(" or ", "|")
-    if setting.allowed.startswith("seconds"):
-        return "SECONDS"
+    for unit in ("seconds", "bytes"):
+        if setting.allowed.startswith(unit):
+            return unit.upper()
     kinds: dict[type[Any], str] = {int: "NUMBER", float: "NUMBER", tuple: "LIST"}
     return kinds.get(type(setting.default), "TEXT")

@@ -22,7 +22,10 @@ only a relay without Redis knows its own rooms; ask it, with the admin token tha
 @settings_options("redis_url", "redis_password", "redis_prefix", "publish_timeout")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects with room and members.")
 def rooms(as_json: bool, **flags: str | None) -> None:
-    """List the rooms of a running fleet and the number of members of each."""
+    """List the rooms of a running fleet.
+
+    Each line names a room that has members, and their number.
+    """
     settings = load_settings(flags).settings
     if not settings.redis_url:
         fail(_NO_REDIS.format(host=reachable(settings.host), port=settings.port).splitlines(), status=2)

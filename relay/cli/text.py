@@ -14,7 +14,7 @@ def greeting(settings: Settings, port: int) -> str:
     secure = "s" if settings.tls_cert else ""
     socket = f"ws{secure}://{address}/"
     redis = next(one for one in declared() if one.name == "redis_url")
-    alone = "in memory, for this process alone; no Redis is set"
+    alone = "in memory, for this process alone; no Redis is set (--redis-url)"
     bus = f"Redis at {masked(redis, settings.redis_url)}" if settings.redis_url else alone
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
     rows = [

@@ -41,7 +41,9 @@ Print = Callable[[str], None]
 @click.option("--peer", default="", help="Peer id to join with; without it the relay chooses one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
-    """Print the messages, joins and leaves of a room until Ctrl-C.
+    """Print what happens in a room.
+
+    Messages, joins and leaves are printed until Ctrl-C.
 
     The command reconnects by itself after a lost connection, and prints what it missed.
     """

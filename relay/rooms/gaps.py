@@ -62,6 +62,7 @@ class GapRecovery:
     async def _recover(self, room: str) -> None:
         try:
             async with self._slots:
+                # `recover` ends the recovery, or begins the next one after further gaps: then this loop goes on.
                 while (after := self._hub.begin_reading(room)) is not None:
                     try:
                         replay, roster = await self._read(room, after)

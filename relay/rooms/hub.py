@@ -101,12 +101,15 @@ class Hub:
                 self._deliver_event(room, event)
 
     def _deliver_event(self, room: LocalRoom, event: RoomEvent) -> None:
+        # A hole in the ids means that an event is missing. The later ones wait in the buffer: if they were delivered
+        # now, they would overtake it. Events up to `replayed_to` were read from the history, and need no buffer.
         if room.buffered is not None or not room.is_next(event):
             if event.id > room.replayed_to:
                 self._buffer(room, event)
             return
         if room.joining:
             self._promote(room, room.offer_to_joining(event))
+        # A duplicate: a recovery, or the welcome of the first member here, has covered this event.
         if event.id <= room.last:
             return
         room.last = event.id
@@ -124,6 +127,7 @@ class Hub:
             self._notices.flush(room)
         targets: Iterable[Member] = room.members.values()
         if message.to:
+            # By `dict.fromkeys`, a peer that `to` names twice gets the message once.
             targets = [room.members[peer] for peer in dict.fromkeys(message.to) if peer in room.members]
         frames: dict[str, Frame] = {}
         for member in targets:
@@ -146,6 +150,7 @@ class Hub:
             batch = batches.get(member.codec.key)
             if batch is None:
                 batch = batches[member.codec.key] = Batch([self._encode(member.codec, message) for message in messages])
+            # Nearly all members get every message of the burst: they share the bytes of the batch.
             if member.channels is None and (member.echo or member.peer not in senders):
                 member.connection.write_batch(batch)
                 continue
@@ -196,6 +201,7 @@ class Hub:
             room.begin_at(replay.id)
         if member in room.joining and room.last >= replay.id:
             self._promote(room, [member])
+        # A gap that was reported before this first welcome had no member that missed anything. Now it has one.
         if room.needs_recovery:
             self._buffer(room)
 

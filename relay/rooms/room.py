@@ -117,6 +117,8 @@ class LocalRoom:
         """
         due = []
         for member in self.joining:
+            # The generation is 0 until the member is welcomed: the id of its welcome is not known yet, so any event may
+            # be newer than it.
             if not member.generation:
                 member.backlog.append(event)
             elif event.id > member.since:
@@ -149,6 +151,7 @@ class LocalRoom:
         """These events, if they are messages for all members that follow each other and the last one delivered."""
         if self.joining or self.buffered is not None or len(self.members) < _FEW:
             return None
+        # Any hole, join or addressed message in between needs the general way, one event at a time.
         epoch, seq = self.last
         messages: list[Message] = []
         for event in events:
@@ -177,6 +180,7 @@ class LocalRoom:
     def suspect_gap(self) -> bool:
         """Note that the bus may have missed events. Returns whether a recovery is to begin now."""
         self.gap_suspected = True
+        # A recovery under way reads the history once more; see `begin_reading`.
         if self.buffered is not None:
             return False
         # Duplicates expected from the old subscription cannot arrive any more.

@@ -61,6 +61,8 @@ class Takeover:
         retired, adopted = self._pending[lease], 0
         async for members in self._leases.adopt(lease):
             adopted += self._departures.take_over(members)
+            # `abandon` was called: the members of this batch are in this worker's care, and the lease stays, so that
+            # another worker, or a later heartbeat of this one, goes on.
             if lease not in self._pending:
                 return
         # Last: if this worker dies before, the lease is still there, and another worker finishes the takeover.

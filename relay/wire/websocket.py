@@ -282,6 +282,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _read(self, data: bytes) -> bytes:
         """Read frames for one turn; return the bytes that are left, none after the end was reported."""
         at, left = 0, _FRAMES_PER_TURN
+        # After the relay's close frame the loop goes on, to find the client's close frame; messages are dropped then.
         while left > 0 and at < len(data) and not (self._closing and self._reported):
             start = at
             # A parser in the middle of a frame or a message must get the bytes first.
@@ -308,6 +309,8 @@ class WebSocketProtocol(asyncio.Protocol):
             elif not 0 <= size < 126:
                 break
             end = start + size
+            # An incomplete frame goes to the library's parser, which keeps its beginning. A frame that is too large
+            # does as well: the library fails the connection with 1009.
             if end > length or size > self._limits.max_size:
                 break
             at, left = end, left - 1
@@ -356,6 +359,7 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._deliver(Frame(message, is_text=False))
 
     def _deliver_text(self, data: bytes) -> None:
+        # Decoded only to check it (RFC 6455, 8.1); the session works on the bytes.
         try:
             data.decode()
         except UnicodeDecodeError:
@@ -401,6 +405,7 @@ class WebSocketProtocol(asyncio.Protocol):
         code = sent.code if sent else 1006  # 1006: there was no close frame to send
         self._flush(parser)
         half_close(self._transport)
+        # Reading goes on until the client closes or the timer fires; the bytes are dropped.
         self._closing = True
         self._report_end(code, _CLOSE_NAMES.get(code, "protocol_error"))
         self.pause_reading(paused=False)

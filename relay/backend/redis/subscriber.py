@@ -121,6 +121,7 @@ class Subscriber:
                 self._connection.send(pack("SUBSCRIBE", *channels[start : start + _BATCH]))
 
     def _lost(self, connection: RedisConnection) -> None:
+        # An aborted connection may report its loss late, when the next one is open already.
         if self._connection is connection:
             self._connection = None
             self._reconnector.disconnected()

@@ -105,6 +105,7 @@ class Session:
         except Exception:
             self._close_after_fault()
         finally:
+            # The inbox was exclusive from the start, so frames that arrived during the join have waited in it.
             self._end_exclusive()
 
     # Receiver.
@@ -207,6 +208,7 @@ class Session:
         if self._bucket is None:
             self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
         allowed = self._bucket.take()
+        # The first excess messages get errors; a client that ignores a hundred of them is closed.
         if not allowed and self._bucket.overrun:
             self._connection.close(TOO_FAST)
         # A frame over a limit is decoded all the same: the error repeats its key, for which the client may be waiting.
@@ -257,7 +259,7 @@ class Session:
             if self._acknowledgements is None:
                 timeout = self._worker.settings.publish_timeout
                 self._acknowledgements = Acknowledgements(self._worker.when_delivered, timeout)
-            # It counts as in flight until it is acknowledged. That bounds the acks that wait.
+            # The message counts as in flight until it is acknowledged. That bounds the acks that wait.
             self._acknowledgements.add(member, outcome.id, key, self._answered)
         else:
             self._end_publish()

@@ -149,7 +149,9 @@ def _bad_command(data: bytes, text: str) -> BadFrame:
     except msgspec.ValidationError:
         return BadFrame("bad_command", text)
     if head.type not in _COMMANDS:
-        return BadFrame("unknown_command", f"known are {', '.join(sorted(_COMMANDS))}", key=head.key)
+        return BadFrame(
+            "unknown_command", f"no such type; the commands are {', '.join(sorted(_COMMANDS))}", key=head.key
+        )
     return BadFrame("bad_command", text, about=head.type, key=head.key)
 
 

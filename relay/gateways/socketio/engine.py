@@ -304,6 +304,7 @@ class EngineSession:
     def ping(self) -> None:
         """Send a ping; any packet of the client answers it."""
         if self._framing.control.ping is not None:
+            # 0 marks a ping without an answer; any packet sets the time again, and `check` looks for the mark.
             self._last_heard = 0.0
             self.connection.write(self._framing.control.ping)
 
@@ -319,6 +320,7 @@ class EngineSession:
         if remaining > 0:
             self._check_silence_in(remaining)
         elif self._paused:
+            # The client's ping may wait unread, because the relay does not read.
             self._check_silence_in(timeout)
         else:
             self._time_out()
@@ -345,6 +347,7 @@ class EngineSession:
                 self.connection.write(frame)
         if self._paused:
             pause_reading(paused=True)
+        # A post that waits in `until_resumed` is answered now: from here on, the pause works on the WebSocket.
         if self._resumed is not None:
             self._resumed.set()
 
