@@ -74,8 +74,8 @@ def _only(texts: Mapping[str, str]) -> str:
 
 def _listen_address(texts: Mapping[str, str]) -> str:
     host, port = texts.get("admin_host", "127.0.0.1"), texts.get("admin_port", "0")
-    if not port.strip("0"):  # port 0 meant "no admin port"; an empty text was refused, and still is
-        return "" if port else "?"
+    if port and not port.strip("0"):  # port 0 meant "no admin port"; an empty text was refused, and still is
+        return ""
     if not host:  # it meant every address
         host = "0.0.0.0"  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -29,7 +29,7 @@ from relay.model.codec import NOTHING, Bundle, Frame
 from relay.model.commands import Command, Detect, Move, Publish
 from relay.model.envelope import MAX_CHANNEL, Channel, unseal
 from relay.model.errors import BadFrame
-from relay.model.json_text import MAX_NESTING, nests_deeper
+from relay.model.json_text import MAX_NESTING, SHALLOW_BYTES, nests_deeper
 
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Errors that are sent as an `error` event and not as the acknowledgement, so that a client with `retries` retries."""
@@ -197,7 +197,7 @@ def _bundle(*frames: Frame) -> Frame:
 
 def _envelope_channel(data: bytes) -> str | None:
     """Return the channel of an object that can be relayed as an envelope, and None for everything else."""
-    if nests_deeper(data):
+    if len(data) > SHALLOW_BYTES and nests_deeper(data):
         return None
     try:
         head = _envelope.decode(data)
