@@ -28,7 +28,7 @@ class RoomsEndpoint:
         query = read_query(request, "limit", "after")
         limit, after = _limit(query), _after(query)
         rooms = await worker_of(request.scope).rooms()
-        # The name and not an index continues the list, so that rooms that come and go in between shift no page.
+        # A name and not an index continues the list: rooms that appear or end in between shift no page.
         start = bisect_right(rooms, after, key=lambda room: room[0])
         page = rooms[start : start + limit]
         more = start + limit < len(rooms)

@@ -40,7 +40,7 @@ export interface JoinOptions {
 }
 
 export interface SendOptions {
-  /** Only these peers get it. If one of them is not in the room, nobody does (`no_such_peer`). */
+  /** Only these peers get it. If one of them is not in the room, no member gets it (`no_such_peer`). */
   to?: string | string[];
   channel?: string | number;
   /** The field `sender` of the envelope, for clients that read it. The relay vouches for `from` only. */
@@ -74,7 +74,7 @@ export interface PresenceEvent extends RelayEvent {
 }
 
 export interface OpenEvent extends RelayEvent {
-  /** Nobody else was in the room. Of several clients that join at once, exactly one is first. */
+  /** The room had no other member. Of several clients that join at once, exactly one is first. */
   readonly first: boolean;
 }
 
@@ -94,7 +94,7 @@ export interface ResumedEvent extends RelayEvent {
 
 /**
  * Something was missed and cannot be replayed (`messages_lost`, with the reason), or a frame could not be read
- * (`unreadable`). What follows is complete again.
+ * (`unreadable`). Later events are complete again.
  */
 export interface ErrorEvent extends RelayEvent {
   readonly code: string;
@@ -147,7 +147,7 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
   readonly peer: string;
   /** The members, connected or held, including this client. Of a large room, as many as the relay lists. */
   readonly members: string[];
-  /** Nobody else was in the room when this client joined; see `open`. */
+  /** The room had no other member when this client joined; see `open`. */
   readonly first: boolean;
   readonly connected: boolean;
   /** Resolves when this client has joined; rejects when the relay refuses it. */
@@ -174,7 +174,7 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
     name: Name, listener: (event: RoomEvents[Name]) => void, options?: AddEventListenerOptions,
   ): this;
   off<Name extends keyof RoomEvents>(name: Name, listener: (event: RoomEvents[Name]) => void): this;
-  /** Send what waits, then leave, so that the others see it at once. */
+  /** Send the waiting messages, then leave, so that the others see it at once. */
   leave(): Promise<void>;
   /** Lose the connection on purpose, as a change of network would. It reconnects by itself. */
   drop(): void;
@@ -244,7 +244,7 @@ export class Relay {
 
   /** Join a room. Rooms with the same peer id share one connection. */
   join(room: string, options?: JoinOptions): Room;
-  /** Who is in a room, without joining it. To decide who opens a session, join, and look at `first`. */
+  /** The members of a room, without joining it. To decide which client opens a session, join, and look at `first`. */
   presence(room: string): Promise<Presence>;
   /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room. */
   iceServers(): Promise<RTCIceServer[]>;

@@ -50,7 +50,7 @@ def alone(tab: Tab, relay: Relay) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
-async def test_both_pages_are_for_everybody(
+async def test_both_pages_are_accessible(
     open_tab: OpenTab, fleet: Fleet, packages: Path, scheme: str, viewport: dict[str, int]
 ) -> None:
     relay = fleet[0]

@@ -80,7 +80,7 @@ async def test_a_call_that_all_begin_at_once_and_one_leaves_and_comes_back(
         await tabs[name].until("mesh.connections.size === 1")
 
 
-async def test_who_takes_a_peer_id_that_is_in_use_is_told_and_stays_away(
+async def test_a_client_with_a_peer_id_that_is_in_use_gets_the_error_and_does_not_reconnect(
     open_tab: OpenTab, site: str, fleet: Fleet
 ) -> None:
     a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws], strict=False) for relay in fleet]

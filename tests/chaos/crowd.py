@@ -104,8 +104,10 @@ class Crowd(ABC):
     async def _say(self, room: str, member: str, number: int, size: int) -> None:
         self.ledger.said(room, member, number, asyncio.get_running_loop().time())
         with contextlib.suppress(NotAcknowledged, Closed):
-            place = await self.members[room, member].send({"number": number, "pad": "x" * size}, timeout=self.patience)
-            self.ledger.acknowledged(room, member, number, place)
+            message_id = await self.members[room, member].send(
+                {"number": number, "pad": "x" * size}, timeout=self.patience
+            )
+            self.ledger.acknowledged(room, member, number, message_id)
 
     def over(self) -> None:
         """The fault does no more harm from now on."""
@@ -121,19 +123,19 @@ class Crowd(ABC):
     # Members, and the events that they receive.
 
     def enter(self, place: tuple[str, str], room: Room) -> None:
-        """Somebody is in a room from now on, and follows it."""
+        """Add a member, which follows its room from now on."""
         self.expected.setdefault(place[0], set()).add(place[1])
         self.watchers[place] = room
         self._following[place] = asyncio.create_task(self._follow(place, room))
 
     def leave(self, place: tuple[str, str]) -> None:
-        """Somebody is about to go."""
+        """Remove a member that is about to leave."""
         self.expected[place[0]].discard(place[1])
         del self.watchers[place]
         self._following.pop(place).cancel()
 
     async def close(self) -> None:
-        """Follow nobody any more."""
+        """Stop following all members."""
         for task in self._following.values():
             task.cancel()
         await asyncio.gather(*self._following.values(), return_exceptions=True)
@@ -153,14 +155,14 @@ class Crowd(ABC):
                     self.ledger.told(name, member, clock())
 
     def verdict(self, fault_ended: float) -> Verdict:
-        """Count everything; what clients were sent twice under one id, and dropped, was repeated as well."""
+        """Count all messages; those that a client got twice under one id, and dropped, count as repeated."""
         verdict = self.ledger.verdict(fault_ended)
         return replace(verdict, repeated=verdict.repeated + sum(room.duplicates for room in self.members.values()))
 
     # Presence.
 
     def disagreements(self) -> list[str]:
-        """Members who believe that others are in their room than are."""
+        """Members whose lists differ from the members that are in their room."""
         return [
             f"{member} in {room} sees {sorted(watcher.members)}"
             for (room, member), watcher in self.watchers.items()

@@ -131,7 +131,7 @@ async def cut(arena: Arena) -> None:
 
 
 async def black_hole(arena: Arena) -> None:
-    """What a worker and Redis send each other vanishes."""
+    """The network drops all packets between a worker and Redis."""
     back = arena.post.back
     back.blacken()
     await _wait(arena, LONG)

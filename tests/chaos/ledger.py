@@ -59,7 +59,7 @@ class Ledger:
         self._in_place(message, id_)
 
     def heard(self, room: str, member: str, sender: str, number: int, id_: MessageId, now: float) -> None:
-        """A member received a message; out of order is what is older than what it heard, or elsewhere for others."""
+        """A member received a message: out of order if it is older than the last, or has another id for others."""
         message = self._messages[room, sender, number]
         if member in message.heard:
             self.repeated += 1
@@ -79,16 +79,16 @@ class Ledger:
             self.disordered += 1
 
     def told(self, room: str, member: str, now: float) -> None:
-        """A member was told that something was missed: of what was said until now, and of nothing after."""
+        """A member got a report of a loss, which covers the messages sent until now, and no later ones."""
         self._told[room, member] = now
 
     @property
     def members_told(self) -> set[tuple[str, str]]:
-        """Who was told that something was missed: room and name."""
+        """The members that got a report of a loss, as room and name."""
         return set(self._told)
 
     def missing(self) -> list[tuple[str, str, int, str]]:
-        """What was acknowledged, and not heard by members who were not told afterwards that something was missed."""
+        """The acknowledged messages that a member did not get, although it got no later report of a loss."""
         return [
             (room, sender, number, member)
             for (room, sender, number), message in self._messages.items()

@@ -56,7 +56,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Soaked:
-    """What came of it, in words and as a picture (SVG); `well` if nothing grows and nothing was lost."""
+    """The result, in words and as a picture (SVG); `well` if nothing grows and nothing was lost."""
 
     well: bool
     report: str

@@ -64,7 +64,7 @@ async def wander(name: str, relays, enter: MakeClient, draw: random.Random) -> N
             client.lose()
 
 
-async def test_what_watchers_were_told_adds_up(
+async def test_the_joins_and_leaves_that_watchers_receive_add_up(
     start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
 ) -> None:
     settings = {"redis_url": redis_url, "redis_prefix": prefix, "handshake_rate": 100_000}

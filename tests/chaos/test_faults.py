@@ -81,7 +81,7 @@ async def test_a_client_of_a_killed_worker_comes_back_unnoticed(
     assert await present(a) == {"w": False, "p": False}
 
 
-async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter: MakeClient) -> None:
+async def test_a_worker_that_was_paused_past_its_lease_disturbs_no_member(pair, enter: MakeClient) -> None:
     watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
     moved, stayed = await enter(pair[1], "/rooms/room?peer=moved"), await enter(pair[1], "/rooms/room?peer=stayed")
     await watcher.until(lambda event: "stayed" in event["joined"])
@@ -99,7 +99,9 @@ async def test_a_worker_that_was_stopped_past_its_lease_harms_nobody(pair, enter
     assert await pair[1].metric("relay_lease_lapses_total") == 1
 
 
-async def test_who_comes_to_a_worker_that_starts_waits_for_it(start: MakeRelay, own_redis: RedisServer) -> None:
+async def test_a_client_that_connects_to_a_starting_worker_waits_for_it(
+    start: MakeRelay, own_redis: RedisServer
+) -> None:
     """A load balancer sends clients as soon as the port is open, and prefers a worker without connections."""
     own_redis.signal(signal.SIGSTOP)
     relay = await start(ready=False, redis_url=own_redis.url)

@@ -160,7 +160,7 @@ async def test_what_was_acknowledged_is_heard_once_and_in_order(fault: Fault) ->
 
 
 def losses(guests: list[Guest]) -> list[tuple[str, str, int]]:
-    """What was acknowledged, and somebody in the room has not heard."""
+    """The acknowledged messages that a member of the room has not received."""
     return [
         (guest.name, other.name, number)
         for guest in guests

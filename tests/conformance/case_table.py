@@ -1,4 +1,4 @@
-"""The tables of what became of every case that a client's own test suite has."""
+"""The tables with the result of every case of a client's own test suite."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ class CaseTable:
         assert self._path.read_text() == self._text(rows), f"{self.file} is out of date; remove it and run this again"
 
     def agree_in_page(self, found: Sequence[Found]) -> None:
-        """Compare with what a page found; a table that was written anew is told."""
+        """Compare with the results of a page; report a table that was written anew."""
         self._check(found)
         outcomes = {(one["suite"], one["name"]): one["outcome"] for one in found}
         rows = self._read()

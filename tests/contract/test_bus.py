@@ -1,4 +1,4 @@
-"""What every bus does."""
+"""The contract of `Bus`, for every backend."""
 
 import asyncio
 from typing import Any
@@ -219,7 +219,7 @@ async def test_a_member_of_a_room_whose_state_was_lost_is_checked_again(make_wor
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_a_room_has_one_counter_whatever_version_is_claimed(make_worker: MakeWorker) -> None:
-    """Refused, or looked at closely and then sent: what the short way counted by mistake is taken back."""
+    """Whether the script refuses the message or the slow path sends it: the fast path undoes its count."""
     worker = await make_worker("a")
     meta = worker.keys.of_room("room")[0]
     claim = await admitted(worker)

@@ -1,4 +1,4 @@
-"""What Redis does when one of its keys is of the wrong type, has foreign fields, or when it refuses to write."""
+"""The backend over a Redis in which a key has the wrong type or foreign fields, or which refuses to write."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What every presence does, and every lease."""
+"""The contracts of `Presence` and `Leases`, for every backend."""
 
 import asyncio
 
@@ -284,7 +284,7 @@ async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(ma
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
-async def test_members_whose_adoption_got_no_reply_are_found_though_the_dead_lease_is_forgotten(
+async def test_members_are_found_after_an_adoption_without_a_reply_though_the_dead_lease_is_forgotten(
     make_worker: MakeWorker, monkeypatch
 ) -> None:
     a, b, c = [await make_worker(name) for name in "abc"]

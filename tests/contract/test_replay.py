@@ -1,4 +1,4 @@
-"""What every bus keeps of a room, and gives back."""
+"""The contract of `Bus.replay`, for every backend: the history of a room."""
 
 import asyncio
 

@@ -118,9 +118,9 @@ def test_an_alert_fires_and_ends(prometheus: Prometheus, compose: Compose) -> No
 def test_grafana_shows_the_dashboard(prometheus: Prometheus, compose: Compose) -> None:
     require_image(SERVICES["grafana"]["image"])
     compose("--profile", "monitoring", "up", "--detach", "--scale", f"worker={WORKERS}")
-    place = f"http://127.0.0.1:{compose.environ['RELAY_GRAFANA_PORT']}"
+    url = f"http://127.0.0.1:{compose.environ['RELAY_GRAFANA_PORT']}"
     mount = f"{compose.project}_secrets:/run/relay:ro"
     password = compose.docker("run", "--rm", "--volume", mount, "redis:8-alpine", "cat", "/run/relay/grafana_password")
-    found = ["curl", "--silent", "--fail", "--user", f"admin:{password}", f"{place}/api/dashboards/uid/relay"]
+    found = ["curl", "--silent", "--fail", "--user", f"admin:{password}", f"{url}/api/dashboards/uid/relay"]
     wait_for(lambda: "Connections by worker" in compose.run("sh", "-c", " ".join(found) + " || true"))
     compose("rm", "--stop", "--force", "grafana")

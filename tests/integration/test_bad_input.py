@@ -1,4 +1,4 @@
-"""What clients send that they should not: each has its answer, and harms nobody else."""
+"""Wrong input from clients: each case gets its answer, and affects no other client."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ async def big(fleet_of: MakeFleet) -> Relay:
 
 
 async def unharmed(sender: Client, neighbour: Client) -> None:
-    """Both still work, and the neighbour has heard nothing of what was refused."""
+    """Both clients still work, and the neighbour got no refused message."""
     await sender.send({"still": "here"})
     assert (await neighbour.next())["still"] == "here"
 
@@ -262,7 +262,9 @@ async def test_forwarded_addresses_are_believed_only_from_proxies(start: MakeRel
         await enter(trusting, **forwarded)
 
 
-async def test_too_fast_is_told_per_message_and_then_ends_the_connection(start: MakeRelay, enter: MakeClient) -> None:
+async def test_too_fast_is_an_error_for_each_message_and_then_ends_the_connection(
+    start: MakeRelay, enter: MakeClient
+) -> None:
     relay = await start(message_rate=0.1)
     hasty, neighbour = await enter(relay), await enter(relay)
     for number in range(13):
@@ -279,7 +281,7 @@ async def test_too_fast_is_told_per_message_and_then_ends_the_connection(start: 
     assert await hasty.closed() == 4002
 
 
-async def test_a_slow_reader_is_cut_off_and_nobody_waits_for_it(
+async def test_a_slow_reader_is_closed_and_no_member_waits_for_it(
     start: MakeRelay, enter: MakeClient, redis_url, prefix
 ) -> None:
     quick = {"message_rate": 100_000}
@@ -375,7 +377,9 @@ async def test_a_subscription_names_its_channels(start: MakeRelay, enter: MakeCl
         assert (await client.ask(command))["code"] == "bad_command"
 
 
-async def test_one_client_that_floods_with_control_frames_holds_nobody_up(start: MakeRelay, enter: MakeClient) -> None:
+async def test_a_client_that_floods_with_control_frames_delays_no_other_client(
+    start: MakeRelay, enter: MakeClient
+) -> None:
     relay = await start()
     ann, ben = await enter(relay), await enter(relay)
     flooding = (await enter(relay)).socket.transport

@@ -1,4 +1,4 @@
-"""Whatever frame comes, the session answers and goes on; without any extension of the server, under Starlette alone."""
+"""The session answers any frame and goes on; under Starlette alone, without any extension of the server."""
 
 import json
 from collections.abc import Iterator

@@ -265,7 +265,7 @@ def test_odd_targets(plain_url: str, target: bytes, status: int, code: str) -> N
         b"\x16\x03\x01\x00\x00 not http at all\r\n\r\n",
     ],
 )
-def test_broken_requests_are_nobody_elses_trouble(plain_url: str, request_bytes: bytes) -> None:
+def test_broken_requests_affect_no_other_request(plain_url: str, request_bytes: bytes) -> None:
     status, _ = exchange(plain_url, request_bytes)
     assert status < 500
     assert httpx.get(f"{plain_url}/health").status_code == 200

@@ -1,4 +1,4 @@
-"""What an idle connection leaves behind: no task, no parser, no request."""
+"""An idle connection keeps no task, no parser and no request."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Schemathesis against running workers: whatever it sends, the answers are those of the document."""
+"""Schemathesis against running workers: the answers to any request are those of the document."""
 
 from collections.abc import Iterator
 from copy import deepcopy

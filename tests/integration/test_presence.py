@@ -1,4 +1,4 @@
-"""Who is in a room, as two workers and their clients see it."""
+"""Presence of a room, as two workers and their clients see it."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ async def test_joins_leaves_and_lists_agree_on_both_workers(pair, enter: MakeCli
 
 
 @pytest.mark.parametrize("code", [1000, 1001])
-async def test_a_goodbye_is_told_on_the_other_worker_within_100_ms(pair, enter: MakeClient, code: int) -> None:
+async def test_a_leave_is_reported_on_the_other_worker_within_100_ms(pair, enter: MakeClient, code: int) -> None:
     watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
     took = []
     for number in range(5):
@@ -53,7 +53,7 @@ async def test_a_goodbye_is_told_on_the_other_worker_within_100_ms(pair, enter: 
     assert sorted(took)[2] < 0.1, took
 
 
-async def test_a_loss_is_held_for_the_grace_time_then_told(pair, enter: MakeClient) -> None:
+async def test_a_lost_member_is_held_for_the_grace_time_and_then_reported(pair, enter: MakeClient) -> None:
     watcher, client = await enter(pair[0], "/rooms/room?peer=w&presence=1"), await enter(pair[1], "/rooms/room?peer=p")
     await watcher.next()
     began = time.monotonic()
@@ -67,7 +67,7 @@ async def _is(awaitable, expected) -> bool:
     return await awaitable == expected
 
 
-async def test_a_pong_names_no_id_ahead_of_a_join_that_was_not_told(pair, enter: MakeClient) -> None:
+async def test_a_pong_has_no_id_ahead_of_a_join_that_was_not_sent(pair, enter: MakeClient) -> None:
     watcher = await enter(pair[0], "/rooms/room?peer=w&presence=1")
     for number in range(10):
         joined = MessageId.parse((await enter(pair[0], f"/rooms/room?peer=p{number}")).welcome["id"])
@@ -140,7 +140,7 @@ async def test_long_lists_are_cut_but_counted(start: MakeRelay, enter: MakeClien
     assert (last.welcome["count"], len(last.welcome["members"])) == (6, 3)
 
 
-async def test_sigterm_says_goodbye_exits_0_and_leaves_the_places_to_the_others(
+async def test_sigterm_closes_clients_exits_0_and_leaves_the_memberships_held(
     fleet_of: MakeFleet, enter: MakeClient
 ) -> None:
     pair = await fleet_of(2, reconnect_grace=2.0)

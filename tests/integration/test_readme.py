@@ -1,4 +1,4 @@
-"""What the README and the pages in docs/ show is what happens: the session, the programs and the commands."""
+"""The session, the programs and the commands of the README and docs/ do what the pages show."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def runs(command: str) -> bool:
 
 
 def same(received: Any, shown: Any, where: str = "") -> None:
-    """Fail unless two frames are the same but for what differs each time: ids and resume keys."""
+    """Fail unless two frames are the same, except for ids and resume keys, which differ each time."""
     if isinstance(shown, dict):
         assert list(received) == list(shown), where
         for key in shown:

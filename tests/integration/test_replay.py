@@ -1,4 +1,4 @@
-"""Coming back to another worker, and what was missed meanwhile."""
+"""Resuming on another worker, and the replay of missed events."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Client, Json, Proxy, eventually
 
 
-async def place_of(client: Client) -> str:
+async def position_of(client: Client) -> str:
     return str((await client.ask({"type": "ping"}))["id"])
 
 
@@ -18,16 +18,16 @@ def gist(events: list[Json]) -> list[object]:
 
 async def test_what_was_missed_comes_once_in_order_and_without_a_seam(pair, enter: MakeClient) -> None:
     a, b = await enter(pair[0], "/rooms/room?peer=a"), await enter(pair[1], "/rooms/room?peer=b&presence=1")
-    place = await place_of(b)
+    position = await position_of(b)
     b.lose()
     for n in range(3):
         await a.ask({"n": n})
     await enter(pair[1], "/rooms/room?peer=c")
     await a.ask({"n": 3, "to": "b"})
     await a.ask({"n": 4, "to": "c"})
-    back = await enter(pair[0], f"/rooms/room?peer=b&presence=1&since={place}", resume=b.welcome["resume"])
+    back = await enter(pair[0], f"/rooms/room?peer=b&presence=1&since={position}", resume=b.welcome["resume"])
     await a.ask({"n": 5})
-    assert (back.welcome["resumed"], back.welcome["recovered"], back.welcome["id"]) == (True, True, place)
+    assert (back.welcome["resumed"], back.welcome["recovered"], back.welcome["id"]) == (True, True, position)
     events = await back.until(lambda event: event.get("n") == 5)
     assert gist(events) == [0, 1, 2, "presence", 3, "recovered", 5]
     assert (events[3]["joined"], events[5]["replayed"]) == (["c"], 4)
@@ -43,20 +43,20 @@ async def test_coming_back_again_and_again_while_others_talk_loses_nothing(pair,
             await talker.ask({"n": n})
 
     heard: list[int] = []
-    place, key = listener.welcome["id"], listener.welcome["resume"]
+    position, key = listener.welcome["id"], listener.welcome["resume"]
     talking = asyncio.create_task(talk())
     turn = 0
     while len(heard) < total:
         event = await listener.next()
-        place = event.get("id", place)
+        position = event.get("id", position)
         if "n" in event:
             heard.append(event["n"])
             if len(heard) % 23 == 0:
                 listener.lose()
                 turn += 1
-                listener = await enter(pair[turn % 2], f"/rooms/room?peer=l&since={place}", resume=key)
+                listener = await enter(pair[turn % 2], f"/rooms/room?peer=l&since={position}", resume=key)
                 assert listener.welcome["recovered"] is True
-                place, key = listener.welcome["id"], listener.welcome["resume"]
+                position, key = listener.welcome["id"], listener.welcome["resume"]
     await talking
     assert heard == list(range(total))
 
@@ -65,23 +65,23 @@ async def test_more_rooms_over_one_socket_are_recovered_each_on_its_own(pair, en
     a, b = await enter(pair[0], "/rooms/one?peer=a"), await enter(pair[1], "/rooms/one?peer=b")
     for client in (a, b):
         welcome = await client.ask({"type": "join", "room": "two"})
-    place = (await b.ask({"type": "ping", "room": "two"}))["id"]
+    position = (await b.ask({"type": "ping", "room": "two"}))["id"]
     b.lose()
     await a.ask({"type": "publish", "room": "two", "envelope": {"n": 1}})
     back = await enter(pair[0], "/rooms/one?peer=b", resume=b.welcome["resume"])
-    await back.send({"type": "join", "room": "two", "since": place, "resume": welcome["resume"]})
+    await back.send({"type": "join", "room": "two", "since": position, "resume": welcome["resume"]})
     events = await back.until(lambda event: event.get("type") == "recovered")
     assert gist(events) == ["welcome", 1, "recovered"]
     assert {event["room"] for event in events} == {"two"}
 
 
-async def test_who_was_not_here_all_the_time_hears_nothing_of_it(pair, enter: MakeClient) -> None:
+async def test_a_client_whose_membership_ended_gets_not_resumed_and_no_messages(pair, enter: MakeClient) -> None:
     a, b = await enter(pair[0], "/rooms/room?peer=a"), await enter(pair[1], "/rooms/room?peer=b")
-    place = await place_of(b)
+    position = await position_of(b)
     await b.close()
     await eventually(lambda: alone(pair[0]))
     await a.ask({"n": 1})
-    late = await enter(pair[0], f"/rooms/room?peer=b&presence=1&since={place}", resume=b.welcome["resume"])
+    late = await enter(pair[0], f"/rooms/room?peer=b&presence=1&since={position}", resume=b.welcome["resume"])
     assert (late.welcome["recovered"], late.welcome["reason"]) == (False, "not_resumed")
     assert late.welcome["count"] == 2
     assert await late.all_up_to_now() == []
@@ -96,24 +96,24 @@ async def test_a_worker_without_a_log_says_that_it_has_none(
 ) -> None:
     relay = await start(redis_url=redis_url, redis_prefix=prefix, history_size=0, reconnect_grace=5)
     a, b = await enter(relay, "/rooms/room?peer=a"), await enter(relay, "/rooms/room?peer=b")
-    place = await place_of(b)
+    position = await position_of(b)
     b.lose()
     await a.ask({"n": 1})
-    back = await enter(relay, f"/rooms/room?peer=b&since={place}", resume=b.welcome["resume"])
+    back = await enter(relay, f"/rooms/room?peer=b&since={position}", resume=b.welcome["resume"])
     assert (back.welcome["resumed"], back.welcome["recovered"], back.welcome["reason"]) == (True, False, "off")
 
 
 async def test_one_process_on_its_own_recovers_too(start: MakeRelay, enter: MakeClient) -> None:
     relay = await start(reconnect_grace=5)
     a, b = await enter(relay, "/rooms/room?peer=a"), await enter(relay, "/rooms/room?peer=b")
-    place = await place_of(b)
+    position = await position_of(b)
     b.lose()
     await a.ask({"n": 1})
-    back = await enter(relay, f"/rooms/room?peer=b&since={place}", resume=b.welcome["resume"])
+    back = await enter(relay, f"/rooms/room?peer=b&since={position}", resume=b.welcome["resume"])
     assert gist([await back.next(), await back.next()]) == [1, "recovered"]
 
 
-async def test_what_a_worker_missed_it_reads_back_for_all_who_are_there(
+async def test_a_worker_reads_missed_events_from_the_history_for_its_members(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:

@@ -35,7 +35,7 @@ async def test_the_default_room_is_a_room(pair, enter: MakeClient) -> None:
     assert (await bob.next())["from"] == alice.welcome["peer"]
 
 
-async def test_who_comes_only_to_say_something_is_heard(pair, enter: MakeClient) -> None:
+async def test_a_message_of_a_client_that_leaves_at_once_is_delivered(pair, enter: MakeClient) -> None:
     listener = await enter(pair[0], "/rooms/room?peer=l")
     for number in range(5):
         url = f"{pair[1].ws}/rooms/room"
@@ -80,7 +80,7 @@ async def test_direct_messages(pair, enter: MakeClient) -> None:
     assert [(await c.next())["n"] for _ in range(2)] == [2, 3]
 
 
-async def test_addressing_somebody_absent(pair, enter: MakeClient) -> None:
+async def test_addressing_an_absent_peer(pair, enter: MakeClient) -> None:
     a, b = await enter(pair[0]), await enter(pair[1], "/rooms/room?peer=b")
     await a.send({"to": ["b", "nobody"], "n": 1, "key": "k"})
     error = await a.next()
@@ -111,13 +111,13 @@ async def test_an_acknowledgement_comes_after_all_that_was_before_it(pair, enter
         await b.send({"n": number})
         await a.send({"key": f"k{number}"})
     events = await a.until(lambda event: event.get("key") == "k49")
-    # Late it may come, early never: whoever came back with its id would miss what lies before.
+    # An ack may arrive late, but never early: a client that resumes from its id would miss the events before it.
     for at, event in enumerate(events):
         if event.get("type") == "ack":
-            assert all(place(event) < place(later) for later in events[at:] if "type" not in later)
+            assert all(position(event) < position(later) for later in events[at:] if "type" not in later)
 
 
-def place(event) -> int:
+def position(event) -> int:
     return int(event["id"].split("-")[1])
 
 

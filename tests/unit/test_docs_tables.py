@@ -37,6 +37,6 @@ def test_every_row_has_the_cells_of_its_head(page: str) -> None:
         assert len(counts) == 1, table
 
 
-def test_a_page_without_a_place_for_a_table_is_an_error() -> None:
+def test_a_page_without_the_marks_of_a_table_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"docs/metrics.md has no place for the table metrics"):
         updated("metrics.md", "# Metrics")

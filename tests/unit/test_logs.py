@@ -1,4 +1,4 @@
-"""What the log looks like, and that nobody outside can write lines of their own into it."""
+"""The format of the log; no client can forge a line of it."""
 
 import io
 import json

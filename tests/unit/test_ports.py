@@ -8,7 +8,7 @@ from tests import ports
 from tests.ports import free_port, release_port
 
 
-def test_a_reserved_port_is_given_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reserved_port_is_given_to_no_other_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     try:
         script = (

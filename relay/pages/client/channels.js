@@ -3,7 +3,7 @@
 import { randomText } from './ids.js';
 
 // Pages of these libraries call a channel open after one second. The others need this time to open it as well; they would
-// miss what is sent before.
+// miss messages that are sent before.
 const OPENING = 1000;
 
 /**

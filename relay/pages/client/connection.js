@@ -72,7 +72,7 @@ export class Connection {
     else if (!this.#socket && !this.#reconnectTimer) this.#connect();
   }
 
-  /** Send what is in a room's outbox. */
+  /** Send the envelopes in a room's outbox. */
   wake(membership) {
     if (!membership.joined || this.#pauseTimer || !this.#ready) return;
     for (const frame of membership.outbox.frames(this.#label(membership))) {
@@ -88,7 +88,7 @@ export class Connection {
     return new Promise((resolve) => this.#answers.set(key, resolve));
   }
 
-  /** Send what waits, send `leave`, and wait for the answer: at most `closeTimeout` for each of the two. */
+  /** Send the waiting envelopes, send `leave`, and wait for the answer: at most `closeTimeout` for each of the two. */
   async leave(membership) {
     const { closeTimeout } = this.options;
     if (membership.joined) await within(closeTimeout, Promise.allSettled(membership.outbox.waiting));

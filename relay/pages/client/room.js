@@ -1,4 +1,4 @@
-// A room, as its user sees it.
+// The room that a page uses: `join` returns it.
 
 import { RelayError } from './errors.js';
 

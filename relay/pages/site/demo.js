@@ -1,4 +1,4 @@
-// The demo: a room with people, chat, and a call. Whatever others send goes into the page as text, never as HTML.
+// The demo: a room with people, chat, and a call. Content from other members goes into the page as text, never as HTML.
 
 import { Relay } from '../relay.mjs';
 

@@ -1,5 +1,5 @@
 // A small meeting in the manner of the standalone experiments: all it knows of signaling is `openSocket`.
-// Everybody announces itself on the main channel. Of two, the one with the greater number calls; each pair talks on a
+// Every page announces itself on the main channel. Of two, the one with the greater number calls; each pair talks on a
 // channel of its own, named after both.
 const me = currentUserUUID;
 const peers = {};

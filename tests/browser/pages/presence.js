@@ -1,4 +1,4 @@
-// The seed's "room presence detection": who finds nobody opens the session, who finds somebody connects to it.
+// The seed's "room presence detection": a page that is alone opens the session, any other page connects to it.
 // The relay's welcome says which, in the same step that takes the place.
 const channels = {};
 const opened = [];

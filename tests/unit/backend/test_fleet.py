@@ -31,7 +31,7 @@ async def test_the_rooms_of_all_leases_are_counted_once(server: ScriptedRedis) -
     assert found == [("one", 1), ("two", 2)]
 
 
-async def test_a_redis_that_is_away_is_unavailable_and_the_reason_is_told(server: ScriptedRedis) -> None:
+async def test_a_redis_that_is_away_is_unavailable_with_the_reason(server: ScriptedRedis) -> None:
     await server.stop()
     with pytest.raises(Unavailable, match="connection refused"):
         await live_rooms(Settings(redis_url=server.url, publish_timeout=0.2))

@@ -43,7 +43,7 @@ def test_what_is_missing_is_named() -> None:
     assert "- Nchan: not installed here: apt-get" in markdown(results())
 
 
-def test_the_load_generators_share_is_told() -> None:
+def test_the_load_generators_share_is_reported() -> None:
     assert "at most 50% of the time" in markdown(results())
 
 

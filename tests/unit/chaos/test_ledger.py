@@ -11,26 +11,26 @@ def ledger() -> Ledger:
     return Ledger({"r": ["a", "b", "c"]})
 
 
-def place(number: int) -> MessageId:
+def message_id(number: int) -> MessageId:
     return MessageId(1, number + 1)
 
 
 def say(ledger: Ledger, number: int, *hearers: str, acknowledged: bool = True, at: float = 0.0) -> None:
     ledger.said("r", "a", number, at)
     for hearer in hearers:
-        ledger.heard("r", hearer, "a", number, place(number), at + 0.1)
+        ledger.heard("r", hearer, "a", number, message_id(number), at + 0.1)
     if acknowledged:
-        ledger.acknowledged("r", "a", number, place(number))
+        ledger.acknowledged("r", "a", number, message_id(number))
 
 
-def test_what_everybody_heard_is_well(ledger: Ledger) -> None:
+def test_messages_that_all_members_received_are_well(ledger: Ledger) -> None:
     say(ledger, 0, "b", "c")
     verdict = ledger.verdict(1.0)
     assert (verdict.sent, verdict.acknowledged, verdict.delivered) == (1, 1, 2)
     assert (verdict.lost, verdict.repeated, verdict.disordered, verdict.told, verdict.whole_after) == (0, 0, 0, 0, 0)
 
 
-def test_what_was_acknowledged_and_not_heard_is_lost_once_for_each_who_was_not_told(ledger: Ledger) -> None:
+def test_an_acknowledged_message_is_lost_once_for_each_member_without_it_and_without_a_report(ledger: Ledger) -> None:
     say(ledger, 0)
     say(ledger, 1, "b", acknowledged=False)
     assert ledger.verdict(0).lost == 2
@@ -40,15 +40,15 @@ def test_what_was_acknowledged_and_not_heard_is_lost_once_for_each_who_was_not_t
     assert (ledger.unacknowledged, ledger.verdict(0).told) == (1, 1)
 
 
-def test_repeats_and_disorder_are_counted_for_each_who_met_them(ledger: Ledger) -> None:
+def test_repeats_and_disorder_are_counted_for_each_receiver(ledger: Ledger) -> None:
     say(ledger, 0, "b")
     say(ledger, 1, "b", "b", "c")
-    ledger.heard("r", "c", "a", 0, place(0), 1.0)
+    ledger.heard("r", "c", "a", 0, message_id(0), 1.0)
     verdict = ledger.verdict(0)
     assert (verdict.repeated, verdict.disordered, verdict.lost) == (1, 1, 0)
 
 
-def test_who_was_told_of_a_loss_misses_nothing_of_what_is_said_after(ledger: Ledger) -> None:
+def test_a_reported_loss_excuses_no_later_message(ledger: Ledger) -> None:
     say(ledger, 0, "b", at=1.0)
     ledger.told("r", "c", 2.0)
     say(ledger, 1, "b", at=3.0)
@@ -58,14 +58,14 @@ def test_who_was_told_of_a_loss_misses_nothing_of_what_is_said_after(ledger: Led
 def test_ids_are_an_order_of_their_own(ledger: Ledger) -> None:
     for sender, number in (("a", 0), ("b", 1)):
         ledger.said("r", sender, number, 0.0)
-    ledger.heard("r", "c", "b", 1, place(1), 0.1)
-    ledger.heard("r", "c", "a", 0, place(0), 0.2)
+    ledger.heard("r", "c", "b", 1, message_id(1), 0.1)
+    ledger.heard("r", "c", "a", 0, message_id(0), 0.2)
     assert ledger.verdict(0).disordered == 1
 
 
-def test_a_message_has_one_place_for_everybody(ledger: Ledger) -> None:
+def test_a_message_has_the_same_id_for_all_members(ledger: Ledger) -> None:
     say(ledger, 0, "b")
-    ledger.heard("r", "c", "a", 0, place(7), 0.2)
+    ledger.heard("r", "c", "a", 0, message_id(7), 0.2)
     assert ledger.verdict(0).disordered == 1
 
 
@@ -85,7 +85,7 @@ def test_numbers_that_were_never_heard_are_no_disorder(ledger: Ledger) -> None:
 
 def test_delivery_is_whole_again_when_the_last_late_one_has_come(ledger: Ledger) -> None:
     ledger.said("r", "a", 0, 1.0)
-    ledger.heard("r", "b", "a", 0, place(0), 5.0)
+    ledger.heard("r", "b", "a", 0, message_id(0), 5.0)
     say(ledger, 1, "b", "c", at=6.0)
     assert ledger.verdict(4.0).whole_after == 1.0
     assert ledger.verdict(5.5).whole_after == 0.0

@@ -1,4 +1,4 @@
-"""What the chaos suite makes of a round is tested without one."""
+"""The verdict of the chaos suite on a round, tested without running one."""
 
 from dataclasses import replace
 from typing import Any
@@ -43,7 +43,7 @@ def test_each_count_that_should_be_zero(changes: dict[str, Any]) -> None:
     assert len(outcome(**changes).faults(in_time=False)) == 1
 
 
-def test_where_redis_forgets_losses_are_told_and_nothing_is_lost_in_silence() -> None:
+def test_where_redis_loses_data_every_loss_is_reported() -> None:
     assert outcome(FORGETS, told=5, false_leaves=["a was told that b had left"]).faults() == []
     assert len(outcome(FORGETS, lost=1).faults()) == 1
 

@@ -17,7 +17,7 @@ async def test_events_come_in_order_and_a_full_queue_holds_the_reader_back() -> 
     assert [await queue.get(), await queue.get()] == [A, B]
 
 
-async def test_the_end_comes_after_what_waits_and_reaches_everybody_who_waits() -> None:
+async def test_the_end_comes_after_the_waiting_events_and_reaches_every_caller() -> None:
     queue = EventQueue(2)
     await queue.put(A)
     queue.close()

@@ -54,7 +54,7 @@ def test_answers_advance_the_id(position: RoomPosition, kind: str) -> None:
     assert position.id == MessageId(5, 9)
 
 
-def test_members_who_join_and_leave_are_events(position: RoomPosition) -> None:
+def test_members_that_join_and_leave_are_events(position: RoomPosition) -> None:
     assert position.receive({"type": "presence", "joined": ["b"], "left": ["a"], "id": "5-3"}) == [
         Left("a"),
         Joined("b"),

@@ -276,7 +276,7 @@ async def test_a_slow_user_is_not_taken_for_a_silent_relay(script: Script) -> No
         assert not pings
 
 
-async def test_leaving_waits_for_acknowledgements_though_nobody_takes_events(script: Script) -> None:
+async def test_leaving_waits_for_acknowledgements_though_no_caller_takes_events(script: Script) -> None:
     async def only(socket: ServerConnection) -> None:
         await welcome(socket)
         frame = json.loads(await socket.recv())

@@ -1,4 +1,4 @@
-"""What makes a worker work, and what `/health` reports of it."""
+"""When a worker counts as working, and the checks that `/health` reports."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -104,7 +104,7 @@ async def test_a_join_whose_reply_was_lost_is_undone_when_redis_answers_again(wo
     assert len(world.departures) == 0
 
 
-async def test_a_goodbye_ends_a_membership_at_once_and_a_loss_after_the_grace_time(world: World) -> None:
+async def test_a_leave_ends_a_membership_at_once_and_a_lost_connection_after_the_grace_time(world: World) -> None:
     polite, lost = await world.join("polite"), await world.join("lost")
     await world.membership.leave(polite, hold=False)
     await world.membership.leave(lost, hold=True)
@@ -117,7 +117,7 @@ async def test_a_goodbye_ends_a_membership_at_once_and_a_loss_after_the_grace_ti
     assert "room" not in world.departures
 
 
-async def test_without_a_grace_time_a_loss_is_a_goodbye() -> None:
+async def test_without_a_grace_time_a_lost_connection_ends_the_membership_at_once() -> None:
     world = World(grace=0)
     lost = await world.join("lost")
     await world.membership.leave(lost, hold=True)

@@ -1,4 +1,4 @@
-"""Presence notices: gathered, and sent together to those who watch a room."""
+"""Presence notices: gathered, and sent together to the watchers of a room."""
 
 from relay.gateways.native.gateway import NativeCodec
 from relay.metrics import Metrics

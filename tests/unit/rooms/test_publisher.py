@@ -24,7 +24,7 @@ async def test_an_announcement_that_fails_is_the_outcome(world: World) -> None:
     assert isinstance(await world.publish(member), Unavailable)
 
 
-async def test_a_member_whose_announcement_has_no_effect_is_not_said_to_be_outside(world: World, monkeypatch) -> None:
+async def test_a_member_whose_announcement_has_no_effect_does_not_get_not_joined(world: World, monkeypatch) -> None:
     """An announcement that fails inside Redis for this room alone raises nothing."""
     member = await world.join("a")
     del world.entries()["a"]

@@ -21,7 +21,7 @@ def test_a_room_begins_with_its_first_member_and_ends_with_its_last(world: World
         rooms["room"]
 
 
-async def test_members_are_those_that_have_their_place(world: World) -> None:
+async def test_members_are_those_that_were_welcomed(world: World) -> None:
     member = await world.join("a")
     staged = world.member("b")
     world.rooms.stage(staged)

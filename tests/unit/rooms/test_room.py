@@ -48,7 +48,7 @@ def test_a_room_is_empty_without_members_and_joining_members(room: LocalRoom) ->
     assert room.empty
 
 
-def test_a_member_has_its_place_from_its_welcome_on(room: LocalRoom) -> None:
+def test_a_member_counts_from_its_welcome_on(room: LocalRoom) -> None:
     joining = member("a")
     room.joining[joining] = None
     assert not room.has(joining)
@@ -61,7 +61,7 @@ def test_a_member_has_its_place_from_its_welcome_on(room: LocalRoom) -> None:
     assert list(room.welcomed()) == [joining]
 
 
-def test_removing_a_member_without_a_place_is_not_removing_its_successor(room: LocalRoom) -> None:
+def test_removing_a_replaced_member_does_not_remove_its_successor(room: LocalRoom) -> None:
     old, new = member("a", since=5), member("a", since=5)
     room.joining |= {old: None, new: None}
     room.promote(old)
@@ -73,7 +73,7 @@ def test_removing_a_member_without_a_place_is_not_removing_its_successor(room: L
     assert not room.remove(staged)
 
 
-def test_only_members_who_asked_for_presence_watch_the_room(room: LocalRoom) -> None:
+def test_only_members_that_asked_for_presence_watch_the_room(room: LocalRoom) -> None:
     watcher, other = member("a", since=5, presence=True), member("b", since=5)
     room.joining |= {watcher: None, other: None}
     room.promote(watcher)

@@ -247,7 +247,7 @@ async def test_a_connection_lost_while_the_scripts_load_is_opened_again(server: 
     assert "connection lost while the scripts were loaded" in caplog.text
 
 
-async def test_a_caller_that_was_cancelled_misses_nothing_and_disturbs_nobody(server: ScriptedRedis) -> None:
+async def test_a_cancelled_caller_affects_no_other_caller(server: ScriptedRedis) -> None:
     async with client_of(server, timeout=5) as client:
         await client.call("PING")
         call = asyncio.ensure_future(client.call("GET", 1))

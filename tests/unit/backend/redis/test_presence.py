@@ -122,7 +122,7 @@ async def test_a_heartbeat_that_fails_inside_redis_is_a_refusal(world: World) ->
         await world.leases.beat()
 
 
-async def test_a_retired_lease_is_told_from_one_that_ran_out(world: World) -> None:
+async def test_a_retired_lease_is_distinguished_from_one_that_ran_out(world: World) -> None:
     for deadline, retired in ((b"1699999990000", set()), (b"1699999989999.5", {"x/1"})):
         world.answer({HEARTBEAT: dead(b"x/1", deadline)})
         status = await world.leases.beat()

@@ -1,4 +1,4 @@
-"""What waits in an inbox, in which order, and when reading pauses."""
+"""The inbox: which frames wait, in which order, and when reading pauses."""
 
 import pytest
 

@@ -131,7 +131,7 @@ async def test_frames_after_the_close_of_the_connection_are_ignored() -> None:
         assert client.worker.metrics.traffic.messages_in == 0
 
 
-async def test_a_client_that_is_told_to_go_gets_its_outstanding_acks_first() -> None:
+async def test_a_client_gets_its_outstanding_acks_before_the_relay_closes_it() -> None:
     async with visiting() as client:
         for key in "ab":
             client.send(n=1, key=key)
@@ -142,7 +142,7 @@ async def test_a_client_that_is_told_to_go_gets_its_outstanding_acks_first() -> 
         assert client.connection.reason is GOING_AWAY
 
 
-async def test_a_client_that_is_told_to_go_while_frames_wait_has_them_served_and_no_more_read() -> None:
+async def test_waiting_frames_are_served_before_the_relay_closes_a_client_and_no_more_are_read() -> None:
     async with visiting() as client:
         client.send(type="presence", key="a")
         client.send(type="ping", key="b")
@@ -153,7 +153,7 @@ async def test_a_client_that_is_told_to_go_while_frames_wait_has_them_served_and
         assert all(client.paused)
 
 
-async def test_an_idle_client_that_is_told_to_go_is_closed_at_once() -> None:
+async def test_an_idle_client_is_closed_at_once_when_the_worker_drains() -> None:
     async with visiting() as client:
         client.session.close_gracefully(GOING_AWAY)
         assert client.connection.reason is GOING_AWAY

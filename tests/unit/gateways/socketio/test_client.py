@@ -1,4 +1,4 @@
-"""What a client of versions 1 to 4 may send and when, the open packet, and claims to recover."""
+"""Clients of versions 1 to 4: the packets that they may send and when, the open packet, and claims to recover."""
 
 import asyncio
 import base64

@@ -64,7 +64,7 @@ async def test_how_a_session_ends_decides_whether_its_client_comes_back(
         assert closed.labels(counted)._value.get() == 1
 
 
-async def test_a_session_that_the_relay_closed_is_not_a_goodbye_of_the_client() -> None:
+async def test_a_client_does_not_leave_when_the_relay_closed_its_session() -> None:
     async with engine() as one:
         connection, session = one.socket()
         connection.close(GOING_AWAY)
@@ -181,7 +181,7 @@ async def test_a_client_without_binary_frames_gets_base64() -> None:
 # Pausing.
 
 
-async def test_reading_goes_on_when_everybody_who_paused_it_has_resumed_it() -> None:
+async def test_reading_goes_on_when_every_caller_that_paused_it_has_resumed_it() -> None:
     async with engine() as one:
         connection, session = one.socket()
         for paused in (True, True, False, False):

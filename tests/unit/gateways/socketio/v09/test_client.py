@@ -1,4 +1,4 @@
-"""What a client of version 0.9 may send and when."""
+"""Clients of version 0.9: the packets that they may send and when."""
 
 import json
 from collections.abc import AsyncIterator
