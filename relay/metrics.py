@@ -22,7 +22,7 @@ _LATENCY: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 
 
 class Declaration(NamedTuple):
-    """A metric in words: its help text, and what an operator does with it."""
+    """A metric in words: its help text, and advice for the operator."""
 
     name: str
     kind: str
@@ -73,7 +73,7 @@ class Traffic(Collector):
 
 
 class _Declarer:
-    """Makes metrics in one registry, and records what it made."""
+    """Makes metrics in one registry, and keeps a list of them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

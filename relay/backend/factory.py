@@ -71,7 +71,7 @@ def backend_settings(settings: Settings, *, heartbeat_interval: float) -> Backen
             history=HistorySettings(
                 size=settings.history_size,
                 ttl=settings.history_ttl,
-                # A replay goes into the connection's send buffer, and leaves room for what is sent meanwhile.
+                # A replay goes into the connection's send buffer, and leaves half of it for live events.
                 replay_bytes=settings.send_buffer // 2,
             ),
         ),

@@ -30,7 +30,7 @@ _REASONS: Final = {reason.code: reason for reason in CLOSE_REASONS}
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnd:
-    """Why a connection ended or could not be made, and what follows.
+    """The reason why a connection ended or could not be made, and the next step.
 
     `final`: the client does not reconnect. `elsewhere`: it reconnects soon, as another worker answers. `retry_after`:
     seconds that the relay asked to wait.
@@ -44,7 +44,7 @@ class ConnectionEnd:
 
 
 class RelayConnection:
-    """Sends what is in the outbox, and passes the relay's events to `deliver`.
+    """Sends the envelopes in the outbox, and passes the relay's events to `deliver`.
 
     `deliver` may wait: nothing is read meanwhile. `on_welcome` is called when the client is in the room.
     """
@@ -92,7 +92,7 @@ class RelayConnection:
             return self._end_of(closed)
         except UnreadableFrame as error:
             text = f"{_without_password(base)} does not speak the relay's protocol: {error}"
-            # A client that was in the room before has the right URL; what answers there now may be a proxy's mistake.
+            # A client that was in the room before has the right URL; the answer from there may be a proxy's mistake.
             return ConnectionEnd("protocol_error", text, final=not self._position.known)
         finally:
             for task in tasks:
@@ -101,7 +101,7 @@ class RelayConnection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Send what was added to the outbox."""
+        """Send the envelopes that were added to the outbox."""
         self._outbox_changed.set()
 
     def drop(self) -> None:
@@ -200,7 +200,7 @@ class RelayConnection:
     async def _write(self, socket: ClientConnection) -> None:
         await self._joined.wait()
         while True:
-            # Cleared first: what is added from here on wakes the wait below.
+            # Cleared first: an envelope that is added from here on wakes the wait below.
             self._outbox_changed.clear()
             await self._wait_out_pause()
             for frame in self._outbox.to_send():

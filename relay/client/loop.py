@@ -70,7 +70,7 @@ class ConnectionLoop:
             await asyncio.sleep(delay)
 
     def wake(self) -> None:
-        """Send what was added to the outbox, if there is a connection; else it is sent over the next."""
+        """Send the envelopes that were added to the outbox; without a connection, the next one sends them."""
         if self._connection is not None:
             self._connection.wake()
 

@@ -149,7 +149,7 @@ class Outbox:
         return self._items.pop(key, None)
 
     def _key_of(self, envelope: Mapping[str, Any]) -> str:
-        """Return the envelope's own key, which lets a program repeat what it sent before a restart; else a new key."""
+        """Return the envelope's own key, with which a program can repeat a message after a restart; else a new key."""
         if _RESERVED & envelope.keys():
             raise Rejected("reserved_field", ERRORS["reserved_field"][1])
         key = envelope.get("key")

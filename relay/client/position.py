@@ -1,4 +1,4 @@
-"""A client's state in its room: the newest id it knows, the members, and what it needs to resume. No I/O."""
+"""A client's state in its room: the newest id it knows, the members, and the keys to resume with. No I/O."""
 
 import secrets
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The settings of a relay process: what can be set, and how the values are read.
+"""The settings of a relay process, and how their values are read.
 
 `settings` declares every setting once, `load` reads flags, variables and files, and `old_names` lists the names that
 earlier versions used.

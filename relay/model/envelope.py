@@ -61,7 +61,7 @@ class MembershipVersion(NamedTuple):
 
 
 class Publication(Struct, frozen=True):
-    """A `Publish` command on its way to the bus, with what the worker knows of its sender.
+    """A `Publish` command on its way to the bus, with the worker's data about its sender.
 
     `room` is the receiving room (that of the command may be "", for the connection's own). `sender` is the peer id
     that the relay vouches for, `generation` the sender's claim to it (0: not a member, there is no claim to check),

@@ -166,7 +166,7 @@ class RelayError(Exception):
 
 
 class Refused(RelayError):
-    """The relay will not do what the client asked for."""
+    """The relay refuses a request of the client."""
 
     def __init__(self, code: str, text: str = "", **detail: object) -> None:
         self.code = code

@@ -1,4 +1,4 @@
-"""Events: what a bus delivers to the hub, and what a session sends to its client."""
+"""Events that a bus delivers to the hub, and events that a session sends to its client."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -103,7 +103,7 @@ def run_supervised_worker() -> None:
 
 
 def within_open_files(settings: Settings) -> Settings:
-    """Raise the limit of open files to what `max_connections` needs; where that fails, lower `max_connections`.
+    """Raise the limit of open files so that `max_connections` fit; where that fails, lower `max_connections`.
 
     The relay then refuses further clients with `worker_full`, so that a load balancer tries another worker. Without
     this, `accept` would fail and the clients would wait.

@@ -20,11 +20,11 @@ CLOSED_EXTENSION: Final = "relay.closed"
 """The key of the reason in a `websocket.disconnect` message, if the server, and not the client, has closed."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that a client has, when its connection is closed, to read what was written before."""
+"""Seconds in which a client can read the last frames when its connection is closed."""
 
 
 class Receiver(Protocol):
-    """Takes what a connection receives; in most cases a session."""
+    """Takes the messages that a connection receives; in most cases a session."""
 
     def received(self, frame: Frame) -> None:
         """Take a message; an exception closes the connection with 1011."""
@@ -57,7 +57,7 @@ class Wire(Protocol):
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Close when the client has read what was written, or the close timeout is over."""
+        """Close when the client has read all written frames, or the close timeout is over."""
         ...
 
     def abort(self) -> None:
@@ -88,7 +88,7 @@ class Connection(Protocol):
         ...
 
     def close(self, reason: CloseReason) -> None:
-        """Close when the client has read what was written, or after a second. Only the first call counts."""
+        """Close when the client has read all written frames, or after a second. Only the first call counts."""
         ...
 
 
@@ -122,7 +122,7 @@ class WireConnection:
                 self.close(SLOW)
 
     def close(self, reason: CloseReason) -> None:
-        """Close through the server, which waits for the client to read what was written."""
+        """Close through the server, which waits for the client to read all written frames."""
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()
@@ -169,7 +169,7 @@ class QueuedConnection:
             self.write(frame)
 
     def close(self, reason: CloseReason) -> None:
-        """Let the writer send the close after what is queued."""
+        """Let the writer send the close after all queued frames."""
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()

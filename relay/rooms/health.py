@@ -109,8 +109,8 @@ class HealthMonitor:
             self._deaf_since = self._clock()
         elif self._clock() - self._deaf_since > self._deaf_limit:
             log.error(
-                "this worker has not heard its own messages for %.0f s though Redis answers; closing its connections, "
-                "so that the clients go to other workers",
+                "this worker received none of its own messages for %.0f s though Redis answers; closing its clients, "
+                "so that they reconnect to other workers",
                 self._deaf_limit,
             )
             self._deaf_since = None

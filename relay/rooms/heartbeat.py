@@ -92,7 +92,7 @@ class Heartbeat:
             self._takeover.abandon()
         if status.lapsed:
             self._metrics.lease_lapses.inc()
-            log.warning("this worker's lease had lapsed; announcing its members under a new one")
+            log.warning("this worker's lease had lapsed (cut off from Redis, or blocked); announcing its members again")
             # Remembered until it succeeds: Redis may go away in the middle.
             self._must_announce = True
         return status

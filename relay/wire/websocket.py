@@ -197,7 +197,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._update_reading()
 
     async def drain(self) -> None:
-        """Wait until the client has taken enough of what was written, or the connection has ended."""
+        """Wait until the client has taken enough of the written bytes, or the connection has ended."""
         if self.write_paused and not self._reported:
             self._writable = self._writable or asyncio.Event()
             self._writable.clear()
@@ -228,7 +228,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read frames, as many as one turn allows; the rest follows in later turns."""
         self._received = True
-        # TLS transports deliver what they have decrypted already, even after `pause_reading`.
+        # TLS transports deliver bytes that they have decrypted already, even after `pause_reading`.
         before = self._unread
         self._unread = self._read(before + data if before else data)
         if self._unread or before:

@@ -13,7 +13,7 @@ from relay.model.events import Message, Replay, RoomEvent
 
 
 class MemoryBus:
-    """Delivers what is published to the listeners of the `MemoryRooms` that it shares with other workers."""
+    """Delivers publications to the listeners of the `MemoryRooms` that it shares with other workers."""
 
     def __init__(self, sink: Sink, rooms: MemoryRooms, history: HistorySettings) -> None:
         self._sink = sink
@@ -30,7 +30,7 @@ class MemoryBus:
         await self.unsubscribe(list(self._subscribed))
 
     def publish(self, publication: Publication, done: Published) -> None:
-        """Do what publish.lua does; `done` is called before this returns."""
+        """Publish as publish.lua does; `done` is called before this returns."""
         try:
             receipt = self._publish(publication)
         except RelayError as error:

@@ -27,7 +27,7 @@ class MemoryPresence:
         self._settings = settings
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
-        """Do what join.lua does."""
+        """Join as join.lua does."""
         room, peer, offered = attempt.room, attempt.peer, attempt.offered
         known = self._rooms.peek(room)
         if attempt.resume_only and not (known and peer in known.members):
@@ -64,11 +64,11 @@ class MemoryPresence:
         )
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
-        """Do what announce.lua does, for each entry."""
+        """Record each entry as announce.lua does."""
         return [entry for entry in entries if not self._announce(entry)]
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
-        """Do what leave.lua does; the future that is returned is done already."""
+        """Leave as leave.lua does; the future that is returned is done already."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         done.set_result(self._leave(entry, hold))
         return done

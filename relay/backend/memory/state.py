@@ -182,6 +182,6 @@ class MemoryRooms:
         for event in outgoing:
             for listener in self._listeners.get(event.room, ()):
                 batches.setdefault(listener, []).append(event)
-        # A listener that subscribes or leaves while it is called does not change what is delivered in this turn.
+        # Batches are made first: a listener may subscribe or leave while it is called, which does not affect this turn.
         for listener, batch in batches.items():
             listener(batch)

@@ -208,7 +208,7 @@ class RedisBus:
 
     async def _probe(self) -> None:
         # A connection that is cut without a sign looks like one on which nothing is published. So the bus publishes
-        # something itself: what it receives proves that commands, Redis and the subscription work, all in one.
+        # a probe itself: when it comes back, commands, Redis and the subscription have all worked.
         self._subscriber.add(self._probe_channel)
         while True:
             try:
@@ -230,7 +230,7 @@ class RedisBus:
 
 
 def decode(room: str, payload: bytes) -> RoomEvent:
-    """Read what a script has published or put into the history; raises ValueError for anything else.
+    """Read an event as the scripts publish and store it; raises ValueError for anything else.
 
     A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace.
     Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over).

@@ -25,7 +25,7 @@ from relay.backend.redis.replies import REFUSALS
 log = logging.getLogger("relay.backend.redis")
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
-"""Value of SO_LINGER: closing the socket drops what was not sent."""
+"""Value of SO_LINGER: closing the socket drops all unsent bytes."""
 
 Argument = str | bytes | int | float
 
@@ -76,7 +76,7 @@ class RedisConnection(asyncio.Protocol):
         self._out.append(command)
 
     def abort(self) -> None:
-        """Drop the connection at once, and what was not sent: a network that recovers must not deliver it late."""
+        """Drop the connection and all unsent commands at once: a network that recovers must not deliver them late."""
         if not self._transport.is_closing():
             with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
@@ -105,7 +105,7 @@ class RedisConnection(asyncio.Protocol):
             self._on_replies(replies)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Notify the owner, who opens another connection."""
+        """Notify the owner, which opens another connection."""
         self._on_lost()
 
 
@@ -180,7 +180,7 @@ def _ignore_failure(lookup: asyncio.Future[Any]) -> None:
 
 
 class Pending:
-    """The callbacks for the replies to what was sent over a connection, in order."""
+    """The callbacks for the replies to the commands sent over a connection, in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Done]] = deque()
@@ -211,7 +211,7 @@ def _call(done: Done, reply: Any) -> None:
     try:
         done(reply)
     except Exception:
-        # The replies after this one belong to other callers, who must get them.
+        # The replies after this one belong to other callers, which must get them.
         log.exception(
             "a reply of Redis could not be handled; one request of this worker is lost (report this as a bug)"
         )

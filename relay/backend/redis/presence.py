@@ -63,7 +63,7 @@ class RegisteredRooms:
 
 
 class RedisPresence:
-    """Presence by one script call each; see the scripts for what they do."""
+    """Presence in Redis: each method calls one script, whose comments say what it does."""
 
     def __init__(
         self, client: RedisClient, keys: Keys, lease: LeaseName, settings: RoomSettings, registered: RegisteredRooms
@@ -158,7 +158,7 @@ class RedisPresence:
         return await occupied_rooms(self._client, self._keys)
 
     def _joined(self, attempt: JoinAttempt, reply: Sequence[Any]) -> JoinResult:
-        """Read what join.lua has returned."""
+        """Read the result of join.lua."""
         room, peer = attempt.room, attempt.peer
         match reply:
             case [b"late"]:

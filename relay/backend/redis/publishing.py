@@ -74,7 +74,7 @@ class PublishCommands:
         self._templates: dict[str, _Template] = {}
 
     def add(self, room: str) -> None:
-        """Remember what the commands of this room have in common, until it is removed."""
+        """Pack the common parts of the commands of this room, and keep them until it is removed."""
         self._templates[room] = _Template(self._head(room))
 
     def remove(self, room: str) -> None:

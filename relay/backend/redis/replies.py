@@ -1,4 +1,4 @@
-"""Redis's error replies, and what they mean for the caller.
+"""Redis's error replies, and their meaning for the caller.
 
 Redis's own text (with Lua lines and hashes) goes to the operator's log, and never to a client, which gets an error with
 a text of the relay.
@@ -39,7 +39,7 @@ REFUSALS = {
     "CLUSTERDOWN": "the Redis cluster is down",
     "CROSSSLOT": "this Redis is a part of a cluster",
 }
-"""Codes with which Redis refuses a command or a script that has not had any effect, and what each one means.
+"""Codes with which Redis refuses a command or a script that has not had any effect, and the meaning of each.
 
 Redis raises the first four inside a script as well, but only at its first write: it accepts
 that a later one exceeds the memory limit, since it could not undo the earlier ones. All others come before a script
@@ -65,7 +65,7 @@ def code_of(text: str) -> str:
 
 
 def meaning_of(text: str) -> str:
-    """Say in words of the relay what an error reply means, with its code if that is a known one."""
+    """Return the meaning of an error reply in words of the relay, with its code if that is a known one."""
     code = code_of(text)
     return f"{REFUSALS[code]} ({code})" if code in REFUSALS else "Redis answered with an error; the log has its text"
 

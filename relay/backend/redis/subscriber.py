@@ -1,4 +1,4 @@
-"""A worker's subscriptions: one connection, which is opened again when lost, and reports what may have been missed."""
+"""A worker's subscriptions over one connection, which is opened again when lost; possible losses are reported."""
 
 import asyncio
 import logging
@@ -19,11 +19,11 @@ _BATCH = 512
 _LOGGED_CHARACTERS = 200
 
 Arrival = tuple[bytes, bytes | None]
-"""A Redis channel and what was published there; None where something may have been missed before this point."""
+"""A Redis channel and a payload published there; None if payloads may have been missed before this point."""
 
 
 class Subscriber:
-    """Receives what is published on Redis channels.
+    """Receives the payloads published on Redis channels.
 
     A channel counts as subscribed only when Redis has confirmed it. A confirmation of a channel that was confirmed
     before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of what follows.

@@ -143,7 +143,7 @@ class Session:
     # Client.
 
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
-        """Close the connection once what the client has sent is served and answered, or `now`.
+        """Close the connection: at once with `now`, else when all frames of the client are served and answered.
 
         The relay reads no more from the connection: a client that keeps sending would delay the close for ever.
         """

@@ -162,7 +162,7 @@ class _AsgiConnection:
     def _on_close(self) -> None:
         # Read on, if reading was paused: the close of the client's side is to be seen.
         self._may_read.set()
-        # A session may close after the client has gone, as it still serves what the client had sent.
+        # A session may close after the client has gone, as it still serves frames that the client sent before.
         if not self._ended:
             self._deadline.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
 

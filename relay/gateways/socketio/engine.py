@@ -47,7 +47,7 @@ class EngineHandler(Protocol):
         ...
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
-        """Close the session: after what the client has sent is served, or `now`."""
+        """Close the session: at once with `now`, else after all packets that the client has sent are served."""
         ...
 
     def disconnected(self, *, goodbye: bool) -> None:
@@ -238,7 +238,7 @@ class EngineSession:
             raise
 
     async def until_resumed(self) -> None:
-        """Wait while reading is paused: the answer to a post is what makes a client send more."""
+        """Wait while reading is paused: a client sends the next post only after the answer to this one."""
         if self._paused and not self._ended:
             self._resumed = asyncio.Event()
             await self._resumed.wait()

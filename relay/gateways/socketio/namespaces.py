@@ -142,7 +142,7 @@ class Namespaces:
         session.disconnected(NORMAL.code, None)
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
-        """Have each session close when it has served what the client sent, or `now`; the last one closes the rest."""
+        """Close each session when its frames are served, or `now`; the last one closes the connection."""
         if not self._entered:
             self._shared.connection.close(reason)
         for entered in list(self._entered.values()):

@@ -1,5 +1,5 @@
 // A socket for RTCMultiConnection 3. The library talks to its own server with Socket.IO's interface (`emit` with a callback,
-// `on`). This class does with rooms of the relay what that server does: a session is a room, a user is a peer.
+// `on`). This class offers the same over rooms of the relay: a session is a room, a user is a peer.
 
 import { RelayError } from './errors.js';
 
