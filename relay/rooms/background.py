@@ -1,4 +1,4 @@
-"""Background tasks with an owner: it keeps a reference to each, and logs why one ended by an error."""
+"""Background tasks with an owner, which keeps a reference to each and logs the error of a task that fails."""
 
 import asyncio
 import logging

@@ -49,7 +49,7 @@ class Keepalive:
             self._timer = asyncio.get_running_loop().call_later(self._tick, self._advance)
 
     def remove(self, connection: Pinged) -> None:
-        """Ping this connection no more; nothing if it was removed before."""
+        """Stop pinging this connection; does nothing if it was removed before."""
         slot = self._slots[connection.keepalive_slot]
         if connection in slot:
             slot.remove(connection)

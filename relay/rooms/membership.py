@@ -95,7 +95,7 @@ class Membership:
             # The entry was written, and the client has the key to resume it with.
             self._undo(member, self._entry(attempt, result), hold=True)
             raise
-        # If all members were announced meanwhile, this one was in no batch, and its lease may be over.
+        # If all members were announced during the join, this one was in no batch, and its entry may name an old lease.
         self._announcer.needed |= rounds != self._announcer.rounds
 
     async def _join(self, member: Member, attempt: JoinAttempt, since: MessageId | None, *, hold: bool) -> JoinResult:

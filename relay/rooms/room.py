@@ -113,7 +113,7 @@ class LocalRoom:
     def offer_to_joining(self, event: RoomEvent) -> list[Member]:
         """Keep an event that is about to be delivered for the members that wait for their welcome.
 
-        Returns the members whose welcome was of an earlier id; they are to be promoted first.
+        Returns the members whose welcome has an earlier id; the hub promotes them first.
         """
         due = []
         for member in self.joining:

@@ -13,8 +13,8 @@ _LOCKS = 256
 class RoomSubscriptions:
     """Subscribes before the first join of a room, and unsubscribes after the last leave.
 
-    The two race: a member may join while the room it joins is being unsubscribed. So both take the room's lock, and
-    look again once they have it. A join stages its member under the lock, before it subscribes; an unsubscription
+    The two can race: a member may join a room while the worker unsubscribes it. So both take the room's lock, and then
+    check the room's members. A join stages its member under the lock, before it subscribes; an unsubscription
     that gets the lock afterwards finds the member and does nothing. A join that gets the lock second finds the room
     unsubscribed and subscribes anew.
 
@@ -51,7 +51,7 @@ class RoomSubscriptions:
         for room in idle:
             lock = self._lock(room)
             if lock.locked():
-                # A join holds it, which may wait for Redis. This loop must not; it looks again in the next round.
+                # A join holds this lock, and may wait for Redis. This loop must not: it tries again in the next round.
                 continue
             del self._idle[room]
             async with lock:

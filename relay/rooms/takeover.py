@@ -33,9 +33,9 @@ class Takeover:
     def begin(self, dead: Sequence[str], retired: Collection[str]) -> None:
         """Take over the members of these leases, unless that is under way; `retired` are those of workers that stopped.
 
-        To be called with each heartbeat: a takeover that failed is begun again, and so is the task, had it died.
+        Called with each heartbeat, so that a failed takeover, or a task that has died, begins again.
         """
-        # A heartbeat that was on its way while a takeover finished still reports that lease: once, it is passed over.
+        # A heartbeat that was on its way while a takeover finished still reports that lease. It is ignored once.
         for lease in dead:
             if lease not in self._finished:
                 self._pending[lease] = lease in retired
@@ -44,7 +44,7 @@ class Takeover:
             self._task = self._tasks.spawn(self._run(), "takeover")
 
     def abandon(self) -> None:
-        """Stop after the batch that is under way: this worker itself was cut off, and may be wrong about the others."""
+        """Stop after the present batch: this worker was cut off itself, so the leases that it saw may not be dead."""
         self._pending.clear()
 
     async def _run(self) -> None:

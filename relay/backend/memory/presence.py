@@ -19,7 +19,7 @@ from relay.model.events import MemberJoined, MemberLeft, Present, Roster, TakenO
 
 
 class MemoryPresence:
-    """Presence in dictionaries: every method is done when it returns, and none can fail for want of Redis."""
+    """Presence in dictionaries: every method is done when it returns, and none raises `Unavailable`."""
 
     def __init__(self, rooms: MemoryRooms, lease: LeaseName, settings: RoomSettings) -> None:
         self._rooms = rooms

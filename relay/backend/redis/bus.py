@@ -182,8 +182,8 @@ class RedisBus:
             if channel == self._probe_bytes:
                 self._heard = self._clock()
             elif payload is None:
-                # Collected, as the loss of a connection concerns all rooms, and one Gap with all of them costs members
-                # less than one for each. It must come ahead of the first event that follows.
+                # Collected: the loss of a connection concerns all rooms, and one Gap for all of them costs less than
+                # one for each. The Gap must come before the first event that follows it.
                 missed.append(self._keys.room_of(channel))
             else:
                 if missed:

@@ -118,7 +118,7 @@ class RedisClient:
         self.send(command, check)
 
     def resend(self, command: bytes, done: Done) -> None:
-        """Send a command that got NOSCRIPT again, after the scripts and ahead of all that is sent from now on."""
+        """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""
         if self._connection is None:
             self.send(command, done)
             return

@@ -7,9 +7,9 @@ _PROMPT = 1.0
 
 
 class RedisClock:
-    """Returns the time by the clock of Redis at which a worker stops waiting for a command.
+    """Estimates the clock of Redis, and by it the time at which a worker stops waiting for a command.
 
-    Scripts that make a member compare that with Redis's own time: a command that a stopped process or a stalled network
+    Scripts that make a member compare that time with Redis's own: a command that a stopped process or a stalled network
     has delayed beyond it must not take effect. Clocks of different machines differ, so the difference is learned from
     replies that have Redis's time in them.
     """

@@ -201,7 +201,7 @@ class RedisPresence:
     def _register(self, rooms: Sequence[str]) -> None:
         """Add rooms to the set of this worker's rooms, ahead of the script that makes a member.
 
-        So a survivor finds the room, should this worker die in between. It relies on the commands of one connection
+        So a survivor finds the room if this worker dies in between. It relies on the commands of one connection
         being executed in order. The replies are ignored: if Redis cannot take these commands, the script fails as well.
         """
         own = self._keys.worker_rooms(str(self._lease))
@@ -271,7 +271,7 @@ class RedisLeases:
             # Upkeep runs at the same time. It must not unregister a room whose members are on their way to this worker.
             self._adopting = frozenset(batch)
             try:
-                # Registered first, so that another survivor finds the rooms, should this worker die in between.
+                # Registered first, so that another survivor finds the rooms if this worker dies in between.
                 await self._client.call("SADD", self._keys.worker_rooms(own), *batch)
                 cursors = dict.fromkeys(batch, b"0")
                 while cursors:

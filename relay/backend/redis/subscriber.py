@@ -129,7 +129,7 @@ class Subscriber:
     def _receive(self, replies: Sequence[Any]) -> None:
         arrivals: list[Arrival] = []
         for reply in replies:
-            # Nearly all replies are messages, so that these are dealt with ahead of the slower `match`.
+            # Nearly all replies are messages: this check is faster than `match`, which handles the others.
             if isinstance(reply, list) and reply[0] == b"message":
                 arrivals.append((reply[1], reply[2]))
             else:
@@ -138,7 +138,7 @@ class Subscriber:
             self._on_arrivals(arrivals)
 
     def _note(self, reply: Any, arrivals: list[Arrival]) -> None:
-        """Deal with a reply that is no message: mostly a confirmation."""
+        """Handle a reply that is no message: mostly a confirmation."""
         match reply:
             case [b"subscribe", channel, _]:
                 # Confirmed twice: the connection was lost in between, and messages with it. The None stands ahead of
@@ -152,7 +152,7 @@ class Subscriber:
             case [b"unsubscribe", _, _]:
                 pass
             case _:
-                # From here on, it is not known which channels are subscribed.
+                # After such a reply the worker does not know which channels are subscribed.
                 log.error("unexpected reply on the subscription: %s; connecting again",
                           escape(repr(reply)[:_LOGGED_CHARACTERS]))  # fmt: skip
                 self.rebuild()

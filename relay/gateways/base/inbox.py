@@ -11,7 +11,7 @@ class Inbox:
 
     Frames wait while an `exclusive` command runs, while `max_in_flight` publishes have no outcome yet, and behind
     frames that wait already. Reading from the connection pauses as soon as one waits, so the operating system's buffers
-    fill and TCP slows the client down. That bounds the queue: it takes no more than what was read before the pause.
+    fill and TCP slows the client down. That bounds the queue: only frames that were read before the pause go into it.
 
     The session sets `exclusive`, counts `in_flight` and looks at `frames`, which only this class changes. These are
     plain attributes, and not behind methods, because they are needed for every message.

@@ -123,7 +123,7 @@ class Session:
             self._serve(frame)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """End the session once everything that the client sent is served: a message sent just before a close is sent.
+        """End the session when all frames of the client are served, so that a message just before a close is published.
 
         A client that closed on purpose (`GOODBYE_CODES`) then leaves its rooms. The memberships of any other client are
         held for the reconnect grace time: its connection was lost, or the relay closed it and expects it to reconnect.

@@ -27,7 +27,7 @@ class V09Client:
         self._namespaces = Namespaces(engine_session, room, version)
 
     async def opened(self) -> None:
-        """Let the client into `/`; the packet that says so is its greeting."""
+        """Accept the client in `/`; the connect packet greets it."""
         self._namespaces.enter("/", self._join_request)
 
     def message(self, data: bytes, *, binary: bool) -> None:
