@@ -106,7 +106,7 @@ class RedisClient:
             self._timer = self._loop.call_at(deadline, self._check_deadlines)
 
     def send_script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], done: Done) -> None:
-        """Run a script, as `send` does; a script that Redis has forgotten is loaded again."""
+        """Run a script, as `send` does; if Redis does not have it any more, it is loaded again."""
         command = pack("EVALSHA", script.sha, len(keys), *keys, *arguments)
 
         def check(reply: Any) -> None:
@@ -123,7 +123,7 @@ class RedisClient:
             self.send(command, done)
             return
         if self._resending is None:
-            log.warning("Redis has forgotten the scripts (SCRIPT FLUSH?); loading them again")
+            log.warning("Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them again")
             self._resending = deque()
             deadline = self._loop.time() + self._timeout
             for script in ALL:
@@ -144,7 +144,7 @@ class RedisClient:
         return future
 
     def script_error(self, reply: Any) -> RelayError:
-        """Return the error that the reply to a script is; one that is no error at all was not expected."""
+        """Return the error for a reply that is not a result of the script: an error reply, or an unexpected value."""
         return self._errors.error_of(reply, script=True) or self._errors.unexpected(reply)
 
     def _resolve(self, future: asyncio.Future[Any], script: bool, reply: Any) -> None:
@@ -168,6 +168,8 @@ class RedisClient:
                 loaded: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in ALL]
                 for script, future in zip(ALL, loaded, strict=True):
                     connection.send(pack("SCRIPT", "LOAD", script.source))
+                    # No deadline: `_check_deadlines` looks at `self._pending`, which is another one until the scripts
+                    # are loaded.
                     pending.add(0, partial(_set_result, future))
                 for reply in await asyncio.gather(*loaded):
                     self._check_loaded(reply)
@@ -199,9 +201,13 @@ class RedisClient:
             pending.add(deadline, done)
 
     def _loaded(self, _: Any) -> None:
-        """The scripts are loaded again. All commands that got NOSCRIPT have been collected: they were sent before."""
+        """Send the commands that got NOSCRIPT again, now that the scripts are loaded.
+
+        All of them have been collected: they were sent before the scripts, and replies come in order.
+        """
         resending, self._resending = self._resending or deque(), None
         deadline = self._loop.time() + self._timeout
+        # Ahead of the commands that waited meanwhile, and in their own order.
         self._waiting.extendleft((deadline, command, done) for command, done in reversed(resending))
         if self._connection is not None:
             self._send_waiting(self._connection, self._pending)

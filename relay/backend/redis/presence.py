@@ -238,7 +238,7 @@ class RedisLeases:
         if lapsed:
             self._registered.forget()
             self._lease.renew()
-            # All that is held under the old lease is found by the workers that take that lease over.
+            # The workers that take the old lease over find all members that are held under it.
             self._unconfirmed.clear()
             # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the lapse.
             self._lapsed = True
@@ -307,7 +307,7 @@ class RedisLeases:
         """Set the lease's deadline to the past."""
         # By Redis's clock, as all deadlines are.
         seconds, _ = await self._client.call("TIME")
-        # With half a millisecond, as the deadline of a lease that runs out is a whole number.
+        # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
 
     async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:

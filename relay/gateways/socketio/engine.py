@@ -230,6 +230,7 @@ class EngineSession:
         self._last_heard = self._clock()
         try:
             for packet in self._framing.read_payload(body, binary=binary):
+                # An earlier packet of the payload may have ended the session.
                 if self._ended or self.closing:
                     return
                 self._handle(packet)
@@ -281,6 +282,7 @@ class EngineSession:
         if self.polling is not None:
             self.polling.release_poll()
             self.polling.end()
+        # Without its reference to the handler, the session is in no cycle; see the top of this module.
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.disconnected(goodbye=not closed_by_relay and code in _LEAVING)
