@@ -49,11 +49,12 @@ def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
     """
     logs.configure("error", "text")
     note = partial(click.echo, err=True)
+    options = Options(proxy=True)
     try:
-        watched = join(url, room, peer=peer, presence=True, options=Options(proxy=True))
+        watched = join(url, room, peer=peer, presence=True, options=options)
     except ValueError as error:
         fail([f"--url: {error}"], status=2)
-    note(f"connecting to {logs.escape(url)}")
+    note(f"connecting to {logs.escape(url)} (for at most {options.connect_timeout:g} s)")
     try:
         asyncio.run(until_stopped(watch(watched, as_json=as_json, out=click.echo, note=note)))
     except Closed as closed:
