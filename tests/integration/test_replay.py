@@ -117,7 +117,9 @@ async def test_a_worker_reads_missed_events_from_the_history_for_its_members(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:
-        cut_off, other = await start(redis_url=proxy.url), await start(redis_url=own_redis.url)
+        # Longer than the outage on a busy machine, so that no member is taken over or leaves.
+        times = {"worker_lease": 20, "reconnect_grace": 20}
+        cut_off, other = await start(redis_url=proxy.url, **times), await start(redis_url=own_redis.url, **times)
         listeners = [await enter(cut_off, f"/rooms/room?peer=l{number}&presence=1") for number in range(3)]
         talker = await enter(other, "/rooms/room?peer=t")
         for listener in listeners:
