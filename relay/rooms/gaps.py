@@ -70,6 +70,10 @@ class GapRecovery:
                         log.debug("the history of %s cannot be read (%s); retrying", room, error)
                         await asyncio.sleep(_RETRY)
                         continue
+                    except Exception:
+                        # A fault of the relay. Without an end of the recovery, the room would buffer events for good.
+                        log.exception("the history of %s was not read; its members are sent messages_lost", room)
+                        replay, roster = Replay(after, lost="internal"), None
                     if replay.lost:
                         self._note_loss(replay.lost, room)
                     self._hub.recover(room, replay, roster)

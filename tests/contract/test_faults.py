@@ -47,6 +47,22 @@ def assert_own_words(error: RelayError) -> None:
 
 
 @real_redis
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_history_ahead_of_the_counter_is_begun_anew(make_worker: MakeWorker, fast: bool) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    claim = await claim_of(worker)
+    before = await newest(worker)
+    await worker.client.call("XADD", worker.keys.of_room("room")[HISTORY], f"{before.epoch}-{before.seq + 9}", "e", "x")
+
+    for number in (1, 2):
+        receipt = await worker.publish("room", **claim, key="" if fast else f"k{number}")
+        assert receipt.id == before._replace(seq=before.seq + number)
+    replay = await worker.bus.replay("room", before)
+    assert ([event.id.seq - before.seq for event in replay.events], replay.lost) == ([1, 2], "")
+
+
+@real_redis
 @pytest.mark.parametrize(
     ("key", "fast"), [(META, True), (META, False), (HISTORY, True), (HISTORY, False), (REPEATS, False)]
 )

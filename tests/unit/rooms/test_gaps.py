@@ -60,6 +60,18 @@ async def test_lost_events_are_reported_and_watchers_get_a_new_roster(world: Wor
     await until(lambda: "1 rooms missed events" in caplog.text)
 
 
+async def test_a_history_that_fails_to_be_read_is_a_loss_and_the_room_goes_on(world: World, caplog) -> None:
+    listener, other = await world.join("a"), await world.join("b")
+    await asyncio.sleep(0)
+    world.bus.before["replay"] = [RuntimeError("defect")]
+    world.hub.deliver([Gap(["room"])])
+    await world.publish(other, b'{"n":1}')
+    await until(lambda: len(listener.connection.sent) == 3)
+    error, message = listener.connection.sent[1:]
+    assert (error["code"], error["reason"], message["n"]) == ("messages_lost", "internal", 1)
+    assert "defect" in caplog.text
+
+
 async def test_after_redis_lost_its_data_the_roster_waits_until_all_workers_have_announced(world: World) -> None:
     watcher = await world.join("a", presence=True)
     await asyncio.sleep(0)

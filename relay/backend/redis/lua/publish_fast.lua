@@ -21,22 +21,19 @@ if ARGV[3] ~= '0' then
     -- Lua writes whole numbers below 10^14 without an exponent; no room has so many messages.
     local id = ARGV[4] .. '-' .. seq
     local text = 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"'
-    if ARGV[6] ~= '0' then
-      local added = pcall('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], id, 'e', text)
-      -- The new entry's id, or a table with an error; a string has no field `err`.
-      if added.err then
-        -- Undo the count: a hole in the sequence would mean to every member that it missed a message.
-        call('HINCRBY', KEYS[1], ARGV[3], -1)
-        return added
-      end
-      if ARGV[7] ~= '0' then call('PEXPIRE', KEYS[4], ARGV[7]) end
+    -- The new entry's id, or a table with an error; a string has no field `err`.
+    local added = ARGV[6] ~= '0' and pcall('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], id, 'e', text)
+    if not added or not added.err then
+      if added and ARGV[7] ~= '0' then call('PEXPIRE', KEYS[4], ARGV[7]) end
+      call('PUBLISH', ARGV[1], text)
+      return id
     end
-    call('PUBLISH', ARGV[1], text)
-    return id
-  end
+    -- The history refused the entry. Undo the count: a hole in the sequence would mean to every member that it missed a
+    -- message. The slow path below repairs the history, or fails.
+    call('HINCRBY', KEYS[1], ARGV[3], -1)
   -- The version is not current, or the state is older than what the worker has seen: undo the count. A counter that began
   -- just now is not the room's own: the room has its counter beside its epoch, two fields in all.
-  if seq == 1 and call('HLEN', KEYS[1]) ~= 2 then
+  elseif seq == 1 and call('HLEN', KEYS[1]) ~= 2 then
     call('HDEL', KEYS[1], ARGV[3])
   else
     call('HINCRBY', KEYS[1], ARGV[3], -1)

@@ -75,7 +75,14 @@ end
 local function append(id, text, history)
   local most, ttl = string.match(history, '^(%S+) (%S+)$')
   if most ~= '0' then
-    call('XADD', KEYS[4], 'MAXLEN', '~', most, id, 'e', text)
+    local added = redis.pcall('XADD', KEYS[4], 'MAXLEN', '~', most, id, 'e', text)
+    if type(added) == 'table' then
+      -- A stream refuses an id that is not above its last one: then the history is ahead of the counter, of which some
+      -- write was lost. Such a history is of no use, and would refuse every event until it expires. Any other error
+      -- comes again, and ends the script.
+      if string.find(added.err, 'equal or smaller', 1, true) then call('DEL', KEYS[4]) end
+      call('XADD', KEYS[4], 'MAXLEN', '~', most, id, 'e', text)
+    end
     call('PEXPIRE', KEYS[4], ttl)
   end
 end
