@@ -15,7 +15,7 @@ TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromiu
 # Debian installs haproxy here, which is not in the PATH of every user.
 export PATH := $(PATH):/usr/sbin
 # Processes that run tests side by side; tests mostly wait.
-JOBS ?= 4
+JOBS ?= 3
 # The tests of one file run in one process, in their order, and share costly fixtures. The slow folders come first.
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 PACKAGES := $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed

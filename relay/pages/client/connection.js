@@ -366,10 +366,25 @@ export class Connection {
 function parse(text) {
   try {
     const frame = JSON.parse(text);
-    return typeof frame === 'object' && !Array.isArray(frame) ? frame : undefined;
+    return typeof frame === 'object' && !Array.isArray(frame) && hasItsFields(frame) ? frame : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Return whether a frame has the fields that are used without a further check. */
+function hasItsFields({ type, id, peer, resume, members, joined, left }) {
+  switch (type) {
+    case 'welcome':
+      return [id, peer, resume].every((field) => typeof field === 'string') && (members === undefined || areMembers(members));
+    case 'presence':
+      return members === undefined ? [joined, left].every(Array.isArray) : areMembers(members);
+  }
+  return true;
+}
+
+function areMembers(list) {
+  return Array.isArray(list) && list.every((member) => typeof member?.peer === 'string');
 }
 
 function within(time, promise) {
