@@ -27,7 +27,16 @@ _Command = Callable[..., None]
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows the options under the titles of `GROUPS`."""
+    """A command whose help shows the options under the titles of `GROUPS`, and which suggests no hidden one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; for a misspelt option, Click suggests similar ones, also hidden ones."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hidden = {name for param in self.params if getattr(param, "hidden", False) for name in param.opts}
+            shown = [name for name in error.possibilities or () if name not in hidden]
+            raise click.NoSuchOption(error.option_name, possibilities=shown, ctx=error.ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group that has options, and one for the options that are not settings."""

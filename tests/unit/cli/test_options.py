@@ -29,6 +29,11 @@ def test_help_does_not_show_old_names() -> None:
     assert not {one.flag for one in OLD_NAMES} & set(flags)
 
 
+def test_a_misspelt_option_gets_no_old_name_suggested() -> None:
+    assert run("serve", "--orgins", "x").stderr.endswith("No such option '--orgins'. Did you mean '--allowed-origins'?\n")
+    assert run("serve", "--grac", "5").stderr.endswith("No such option '--grac'.\n")
+
+
 def test_a_command_may_have_some_of_the_settings_and_their_old_names() -> None:
     @click.command(cls=GroupedCommand)
     @settings_options("redis_url", "message_rate")
