@@ -30,7 +30,9 @@ def test_help_does_not_show_old_names() -> None:
 
 
 def test_a_misspelt_option_gets_no_old_name_suggested() -> None:
-    assert run("serve", "--orgins", "x").stderr.endswith("No such option '--orgins'. Did you mean '--allowed-origins'?\n")
+    assert run("serve", "--orgins", "x").stderr.endswith(
+        "No such option '--orgins'. Did you mean '--allowed-origins'?\n"
+    )
     assert run("serve", "--grac", "5").stderr.endswith("No such option '--grac'.\n")
 
 
