@@ -38,14 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadFileScheduling):
-    """Runs the tests of one file in one process, and those of `tests/chaos` one file after the other.
+    """Runs the tests of one file in one process, and those of some folders one file after the other.
 
-    The chaos tests start many processes and wait for recovery within fixed times: two such files at the same time would
-    disturb each other.
+    The chaos tests start many processes and wait for recovery within fixed times. The browser tests encode video in
+    software, which takes a whole core. Two such files at the same time would disturb each other.
     """
 
+    _ONE_PROCESS = ("tests/browser/", "tests/chaos/")
+
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/chaos" if nodeid.startswith("tests/chaos/") else super()._split_scope(nodeid)
+        folder = next((one for one in self._ONE_PROCESS if nodeid.startswith(one)), None)
+        return folder or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
