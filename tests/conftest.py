@@ -1,6 +1,7 @@
 """Fixtures for every test that needs a real server, and the two stages of the suite."""
 
 import itertools
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ MakeClient = Callable[..., Awaitable[Client]]
 # The time of one example depends more on the machine than on the code.
 settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relay")
+
+# A shell without job control starts background commands with SIGINT ignored, and processes inherit that: a program that a
+# test starts, and interrupts, would never end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _GATEWAYS = ("browser", "conformance")
 """The folders whose tests drive real clients and browsers: the stage `make test-gateways`."""
