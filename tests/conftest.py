@@ -21,8 +21,8 @@ MakeClient = Callable[..., Awaitable[Client]]
 settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("relay")
 
-# A shell without job control starts background commands with SIGINT ignored, and processes inherit that: a program that a
-# test starts, and interrupts, would never end.
+# A shell without job control starts background commands with SIGINT ignored, and processes inherit that. A program that
+# a test starts, and interrupts, would never end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _GATEWAYS = ("browser", "conformance")
