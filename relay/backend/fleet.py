@@ -1,4 +1,4 @@
-"""What can be asked of a running fleet without being one of its workers."""
+"""Questions to a running fleet, for programs that are not one of its workers."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What can go wrong, and its names: exceptions, error codes and close reasons.
+"""Failures and their names: exceptions, error codes and close reasons.
 
     RelayError
     ├── Refused        the relay will not do what the client asked for; the text says why

@@ -7,7 +7,7 @@ frame begins and dropped when nothing is begun any more. So an idle connection h
 costs little more than its transport.
 
 A client that sends a lot must not delay the others. Each connection reads a limited number of frames in one turn of the
-event loop. What is left stays in `_unread`, the transport stops reading, and the next turn continues.
+event loop. The rest stays in `_unread`, the transport stops reading, and the next turn continues.
 
 Either side may begin the closing handshake: it sends a close frame, the other side answers with one, and the server
 closes TCP. Where the client broke the protocol, the relay does not wait for its answer: it sends its close frame and

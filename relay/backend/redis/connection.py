@@ -99,7 +99,7 @@ class RedisConnection(asyncio.Protocol):
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
         except hiredis.ProtocolError:
-            # What follows cannot be parsed either. The replies ahead of it are valid.
+            # The rest of the data cannot be parsed either. The replies ahead of it are valid.
             self._transport.abort()
         if replies:
             self._on_replies(replies)

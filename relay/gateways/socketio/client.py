@@ -126,7 +126,7 @@ class SocketIOClient:
 
 
 class RecoveryClaim(NamedTuple):
-    """What a client sends to recover: its private id, taken apart, and the offset of the last message it got.
+    """The data that a client sends to recover: its private id, taken apart, and the offset of the last message it got.
 
     `joined_at` is the position of the room when the private id was issued; `offset` is a position in `room`.
     """

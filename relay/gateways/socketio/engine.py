@@ -65,7 +65,7 @@ class PendingUpgrade(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionProfile:
-    """What the handshake decides about a session.
+    """The properties of a session that its handshake decides.
 
     `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames.
     """

@@ -8,7 +8,7 @@ from tests.checks.rules import Module, Rule
 
 
 def violations(rule: Rule, root: Path = Path("/nowhere"), **sources: str) -> list[str]:
-    """What a rule finds in modules of these names; `__` in a name stands for a dot."""
+    """The findings of a rule in modules of these names; `__` in a name stands for a dot."""
     modules = {}
     for key, source in sources.items():
         name = key.replace("__", ".")

@@ -42,7 +42,7 @@ class Desk:
         )
 
     async def at(self, now: float) -> list[tuple[str, float]]:
-        """What one round at this time asks of Redis."""
+        """The requests of one round at this time to Redis."""
         self.now = now
         self.presence.asked.clear()
         await self.departures.settle_due()

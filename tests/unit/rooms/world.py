@@ -156,7 +156,7 @@ class World:
         return [(one.peer, one.held) for one in (await self.presence.roster(room)).members]
 
     def entries(self, room: str = "room") -> dict[str, MemoryEntry]:
-        """What the backend knows of a room's members; to be tampered with."""
+        """The backend's entries of a room's members, for tests to change."""
         return self.backend.room(room).members
 
     def metric(self, name: str, **labels: str) -> float | None:

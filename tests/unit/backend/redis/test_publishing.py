@@ -35,7 +35,7 @@ def parsed(command: bytes) -> list[bytes]:
 
 
 def arguments(publication: Publication, writer: PublishCommands | None = None) -> list[bytes]:
-    """What follows the keys and the Redis channel."""
+    """The arguments after the keys and the Redis channel."""
     parts = parsed((writer or commands()).write(publication))
     head = [b"EVALSHA", PUBLISH.sha.encode(), b"4", *map(str.encode, KEYS.of_room("room")[:4]), b"relay:{room}"]
     assert parts[: len(head)] == head

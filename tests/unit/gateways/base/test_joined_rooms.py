@@ -25,7 +25,7 @@ class Visitor:
 
     @property
     def heard(self) -> list[dict[str, Any]]:
-        """What it has heard since this was asked last."""
+        """The events that it received since the last call."""
         events, self.connection.events = self.connection.events, []
         return events
 

@@ -123,7 +123,7 @@ async def engine(**settings: Any) -> AsyncIterator[Engine]:
 
 @dataclass
 class Response:
-    """What a gateway answered to a request."""
+    """The answer of a gateway to a request."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)

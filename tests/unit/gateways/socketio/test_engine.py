@@ -387,7 +387,7 @@ def alive() -> Counter[str]:
 
 @pytest.fixture
 def before() -> Iterator[Counter[str]]:
-    """What other tests have left; without the collector until the end of the test."""
+    """The objects that other tests have left; the collector is off until the end of the test."""
     gc.collect()
     gc.disable()
     yield alive()
