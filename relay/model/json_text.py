@@ -2,7 +2,8 @@ r"""Checks and repairs of JSON text, done before any parser reads it.
 
 **Nesting.** Every parser bounds how deep arrays and objects may nest, but each has another bound: Python 3.11 reads
 fewer than 1,000 levels, 3.13 more than 9,000. A message that a worker on one lets through breaks clients on the other.
-So the relay counts levels itself. `MAX_NESTING` is far above what messages need, and far below what Python and browsers read.
+So the relay counts levels itself. `MAX_NESTING` is far above what messages need, and far below what Python and browsers
+read.
 
 **Lone surrogates.** Strings in JavaScript may hold one half of a UTF-16 pair, which UTF-8 cannot carry.
 `JSON.stringify` writes such a half as an escape (`\ud83d`), for example from a text that was cut inside an emoji. Most
