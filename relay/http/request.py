@@ -1,17 +1,13 @@
 """Reading requests; each function raises `Refused` for a request that is wrong."""
 
-from urllib.parse import parse_qsl
-
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
+from relay import http_request
 from relay.config import Settings
 from relay.identity import bearer_matches
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
-
-MAX_QUERY = 4096
-MAX_PARAMETERS = 32
 
 
 def worker_of(scope: Scope) -> Worker:
@@ -23,17 +19,9 @@ def worker_of(scope: Scope) -> Worker:
 def read_query(request: Request, *names: str) -> dict[str, str]:
     """Return those query parameters of `names` that are present; all other parameters are ignored.
 
-    Raises `bad_query` if the query is too long, is not UTF-8, or repeats one of them.
+    Raises `bad_query` if `http_request.read_query` does, or if the query repeats one of them.
     """
-    query: bytes = request.scope["query_string"]
-    if len(query) > MAX_QUERY:
-        raise Refused("bad_query", f"a query is at most {MAX_QUERY} bytes")
-    try:
-        pairs = parse_qsl(
-            query.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MAX_PARAMETERS
-        )
-    except ValueError:
-        raise Refused("bad_query", f"a query is UTF-8, with at most {MAX_PARAMETERS} parameters") from None
+    pairs = http_request.read_query(request.scope)
     known = [pair for pair in pairs if pair[0] in names]
     values = dict(known)
     if len(values) < len(known):
@@ -57,12 +45,10 @@ async def read_json(request: Request, limit: int) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused("bad_content_type")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Refused("too_large", f"a message has at most {limit} bytes")
-    return bytes(body)
+    body = await http_request.read_body(request.receive, limit)
+    if body is None:
+        raise ClientDisconnect
+    return body
 
 
 def has_token(request: Request, settings: Settings) -> bool:

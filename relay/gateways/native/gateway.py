@@ -15,6 +15,7 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest, PauseReadin
 from relay.gateways.base.session import Session
 from relay.gateways.base.websocket import client_address, header, serve
 from relay.gateways.native.codec import Channels, NativeCodec
+from relay.http_request import read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
@@ -25,8 +26,6 @@ SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."
 _SECRET = (_RESUME, "token.")
 """Subprotocols that carry a secret. Browsers can set no header on a WebSocket, but any list of subprotocols."""
-
-_NO_QUERY = QueryParams()
 
 
 class NativeGateway:
@@ -52,7 +51,7 @@ class NativeGateway:
     def _join_request(self, scope: Scope) -> JoinRequest:
         # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
         room: str | None = scope["path_params"].get("room")
-        query = QueryParams(scope["query_string"]) if scope["query_string"] else _NO_QUERY
+        query = QueryParams(read_query(scope))
         peer = query.get("peer", "")
         return JoinRequest(
             room=self._default_room if room is None else check_room(room),

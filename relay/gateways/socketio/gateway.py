@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
-from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from relay import http_request
 from relay.config import Settings
 from relay.gateways.base.admission import admit
 from relay.gateways.base.websocket import client_address, deny, header, serve
@@ -25,8 +25,6 @@ from relay.rooms.worker import Worker
 
 STATE: Final = "socketio"
 """The key under which `scope["state"]` has the worker's `EngineSessions` of this gateway."""
-
-_MAX_PARAMETERS: Final = 64
 
 _VERSIONS: Final[Mapping[str, Version]] = {"4": 4, "3": 3, "2": 2}
 
@@ -175,7 +173,7 @@ def _check_polling(query: Query) -> None:
 
 def read_query(scope: Scope) -> Query:
     """Read the parameters of an Engine.IO request; raises `Refused`."""
-    parameters = read_parameters(scope)
+    parameters = dict(http_request.read_query(scope))
     version = _VERSIONS.get(parameters.get("EIO", ""))
     if scope["type"] == "http" and scope["method"] == "OPTIONS":
         version = 4
@@ -190,15 +188,6 @@ def read_query(scope: Scope) -> Query:
         room=parameters.get("room"),
         text_only=bool(parameters.get("b64")),
     )
-
-
-def read_parameters(scope: Scope) -> dict[str, str]:
-    """Read a request's query string, of which the last parameter of a name counts; raises `Refused`."""
-    try:
-        text = scope["query_string"].decode()
-        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS))
-    except ValueError:
-        raise Refused("bad_query", f"a query is UTF-8, with at most {_MAX_PARAMETERS} parameters") from None
 
 
 def error_body(error: Refused) -> bytes:

@@ -11,6 +11,7 @@ from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.forwarding import ForwardedReply, Forwarder
 from relay.gateways.socketio.packets import BadPacket, Payload
 from relay.gateways.socketio.polling import OverlappingPoll, Polling
+from relay.http_request import read_body
 from relay.model.errors import BAD_PACKET, Refused
 
 SID_HEADER: Final = b"x-engine-sid"
@@ -48,7 +49,7 @@ async def receive_post(scope: Scope, receive: Receive, session: EngineSession, p
         raise Refused("poll_overlap")
     polling.posting = True
     try:
-        body = await _read_body(receive, session.max_payload)
+        body = await read_body(receive, session.max_payload)
         if body is None:
             session.request_aborted(polling)
             return False
@@ -67,7 +68,7 @@ async def forward(scope: Scope, receive: Receive, send: Send, forwarder: Forward
     """Respond as the worker does that has this session; False if no worker has it. Raises `Refused`."""
     if not forwarder.may_forward(scope):
         return False
-    body = await _read_body(receive, limit)
+    body = await read_body(receive, limit)
     if body is None:
         return True
     forwarded = asyncio.create_task(forwarder.forward(scope, sid, body))
@@ -141,17 +142,3 @@ class PollingResponses:
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """Read a whole body; None if the client drops the request. Raises `Refused` as soon as it exceeds the limit."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise Refused("too_large", f"at most {limit} bytes at once")
-        if not message.get("more_body"):
-            return bytes(body)

@@ -13,13 +13,13 @@ from relay.gateways.base.admission import admit
 from relay.gateways.base.websocket import client_address, deny, header, serve
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.forwarding import Forwarder
-from relay.gateways.socketio.gateway import read_parameters
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.polling import Polling
 from relay.gateways.socketio.requests import PollingResponses, forward, next_payload, receive_post
 from relay.gateways.socketio.v09.client import V09Client
 from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
+from relay.http_request import read_query
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
@@ -92,7 +92,7 @@ class V09Gateway:
                 await self._responses.send(scope, send, error.text.encode(), status=error.status)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
-        parameters = read_parameters(scope)
+        parameters = dict(read_query(scope))
         path = _PATH.fullmatch(scope["path"])
         if path is None or path[1] != "websocket":
             raise Refused("bad_transport")
@@ -104,7 +104,7 @@ class V09Gateway:
         return SessionProfile(_FRAMING, partial(V09Client, self._version, parameters.get("room")))
 
     async def _serve_request(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
-        parameters = read_parameters(scope)
+        parameters = dict(read_query(scope))
         path = _PATH.fullmatch(scope["path"])
         if scope["method"] == "OPTIONS":
             await self._responses.send(scope, send, b"", status=204)

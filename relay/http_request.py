@@ -1,0 +1,47 @@
+"""Reads the query and the body of an HTTP request, within one set of bounds for all edges."""
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope
+
+from relay.model.errors import Refused
+
+MAX_QUERY: Final = 32_768
+"""Bytes of a query, escaped as in the URL."""
+
+MAX_PARAMETERS: Final = 1_024
+"""Parameters of a query."""
+
+
+def read_query(scope: Scope) -> list[tuple[str, str]]:
+    """Return the parameters of a request's query, in order and with blank values.
+
+    Raises `Refused` (`bad_query`) if the query is too long, has too many parameters, or is not UTF-8.
+    """
+    query: bytes = scope["query_string"]
+    if not query:
+        return []
+    if len(query) > MAX_QUERY:
+        raise Refused("bad_query", f"a query is at most {MAX_QUERY} bytes")
+    try:
+        return parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise Refused("bad_query", f"a query is UTF-8, with at most {MAX_PARAMETERS} parameters") from None
+
+
+async def read_body(receive: Receive, limit: int) -> bytes | None:
+    """Return the whole body of a request; None if the client drops the request.
+
+    Raises `Refused` (`too_large`) as soon as more than `limit` bytes have arrived.
+    """
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise Refused("too_large", f"at most {limit} bytes at once")
+        if not message.get("more_body"):
+            return bytes(body)
