@@ -6,7 +6,7 @@ go over the wire once for each frame: the members then share them.
 
 import struct
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from relay.model.commands import Command
 from relay.model.events import Event
@@ -99,21 +99,38 @@ NOTHING: Final = Frame(b"")
 """The frame that a codec returns for an event without a message in its protocol; it is not sent."""
 
 
-class Codec(Protocol):
-    """Translates between one client protocol's frames and commands and events; does no I/O.
+class Incoming(Protocol):
+    """One request as a client sent it; `data` are the bytes that count against the size limit of a message."""
+
+    @property
+    def data(self) -> bytes:
+        """The request's content."""
+        ...
+
+
+In = TypeVar("In", bound=Incoming, contravariant=True)
+"""The type that a codec decodes: a frame, or a part of one that its gateway has read already."""
+
+
+class Encoder(Protocol):
+    """Writes events as frames of one client protocol; does no I/O.
 
     `encode` depends only on the event, so that a frame is made once per `key` and shared by all members with that key.
     """
 
     @property
     def key(self) -> str:
-        """Codecs with the same key encode every event to the same frame."""
-        ...
-
-    def decode(self, frame: Frame) -> Command:
-        """Decode one frame; raise `errors.BadFrame` if that is not possible."""
+        """Encoders with the same key encode every event to the same frame."""
         ...
 
     def encode(self, event: Event) -> Frame:
         """Encode one event; return `NOTHING`, a frame without data, if the protocol has no message for it."""
+        ...
+
+
+class Codec(Encoder, Protocol[In]):
+    """Translates between one client protocol and commands and events; does no I/O."""
+
+    def decode(self, incoming: In) -> Command:
+        """Decode what the client sent; raise `errors.BadFrame` if that is not possible."""
         ...

@@ -123,11 +123,10 @@ def seal(body: bytes, message_id: MessageId) -> bytes:
     return b'%s%d-%d"' % (body, message_id.epoch, message_id.seq)
 
 
-def unseal(body: bytes) -> tuple[bytes, bytes]:
-    """Undo `splice` and `seal`: return the envelope, without white space at its end, and the text of its id."""
+def unseal(body: bytes) -> bytes:
+    """Undo `splice` and `seal`: return the envelope, without white space at its end."""
     # The last occurrence: strings in the envelope may look the same, but those stand before it.
-    head, _, added = body.rpartition(b'"from":"')
-    return head.removesuffix(b",") + b"}", added[added.index(b'"id":"') + 6 : -1]
+    return body.rpartition(b'"from":"')[0].removesuffix(b",") + b"}"
 
 
 class _Head(Struct):

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct
 
-from relay.model.envelope import MessageId
+from relay.model.envelope import MessageId, unseal
 
 # Events of a room, and gaps, which a bus delivers.
 
 
-class Message(Struct, frozen=True):
+# `dict`: the cached property needs one. It is made on first use, so native clients alone never pay for it.
+class Message(Struct, frozen=True, dict=True):
     """An envelope for the members of `room`, or only for those in `to`.
 
     `body` is the envelope with `from` and `id`, without its closing brace (see `envelope.seal`).
@@ -23,6 +25,11 @@ class Message(Struct, frozen=True):
     to: tuple[str, ...]
     channel: str
     body: bytes
+
+    @cached_property
+    def envelope(self) -> bytes:
+        """The envelope as its sender wrote it, without white space at its end; made once for all codecs."""
+        return unseal(self.body)
 
 
 class MemberJoined(Struct, frozen=True):

@@ -70,7 +70,7 @@ class Wire(Protocol):
 
 
 class Connection(Protocol):
-    """Takes the frames for one client, and never blocks.
+    """A client's connection: takes the frames for it, and never blocks.
 
     A client that reads so slowly that more bytes wait for it than the limit is closed; no other client waits for it.
     `reason` is why the relay closes the connection; None while it stays open. No callback runs before `write` has
@@ -89,6 +89,10 @@ class Connection(Protocol):
 
     def close(self, reason: CloseReason) -> None:
         """Close when the client has read all written frames, or after a second. Only the first call counts."""
+        ...
+
+    def pause_reading(self, *, paused: bool) -> None:
+        """Stop reading from the client, or go on; messages that were read before may still be received."""
         ...
 
 
@@ -128,6 +132,10 @@ class WireConnection:
             self._metrics.closed.labels(reason.name).inc()
             self._wire.close(reason.code, reason.name)
 
+    def pause_reading(self, *, paused: bool) -> None:
+        """Pause in the server, so that TCP slows the client down."""
+        self._wire.pause_reading(paused=paused)
+
 
 class QueuedConnection:
     """Queues frames for one task that sends them: plain ASGI only has an awaitable `send`, without a buffer's size."""
@@ -138,12 +146,14 @@ class QueuedConnection:
         send: Callable[[Frame], Awaitable[None]],
         send_close: Callable[[CloseReason], Awaitable[None]],
         on_close: Callable[[], None],
+        on_pause: Callable[[bool], None],
         limit: int,
         metrics: Metrics,
     ) -> None:
         self._send = send
         self._send_close = send_close
         self._on_close = on_close
+        self._on_pause = on_pause
         self._limit = limit
         self._metrics = metrics
         self._frames: deque[Frame] = deque()
@@ -175,6 +185,10 @@ class QueuedConnection:
             self._metrics.closed.labels(reason.name).inc()
             self._wake.set()
             self._on_close()
+
+    def pause_reading(self, *, paused: bool) -> None:
+        """Have the task that reads wait."""
+        self._on_pause(paused)
 
     async def run_writer(self) -> None:
         """Write until closed; ends also when the client is gone (OSError of `send`)."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.metrics import Metrics
-from relay.model.codec import Batch, Codec, Frame
+from relay.model.codec import Batch, Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import ERRORS, REPLACED
 from relay.model.events import (
@@ -160,7 +160,7 @@ class Hub:
         if room.on_delivered:
             self._advance(room)
 
-    def _encode(self, codec: Codec, message: Message) -> Frame:
+    def _encode(self, codec: Encoder, message: Message) -> Frame:
         """Encode a message. Where the codec fails, its members are sent an error, and all others their frames."""
         try:
             return codec.encode(message)

@@ -1,6 +1,6 @@
 """One connection's membership of one room."""
 
-from relay.model.codec import Codec
+from relay.model.codec import Encoder
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
 from relay.model.events import Event, Message, RoomEvent
 from relay.rooms.connection import Connection
@@ -36,7 +36,14 @@ class Member:
     )
 
     def __init__(
-        self, connection: Connection, codec: Codec, room: str, peer: str, *, echo: bool = False, presence: bool = False
+        self,
+        connection: Connection,
+        codec: Encoder,
+        room: str,
+        peer: str,
+        *,
+        echo: bool = False,
+        presence: bool = False,
     ) -> None:
         self.connection = connection
         self.codec = codec

@@ -17,11 +17,12 @@ from relay.limits import AddressLimits
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import MessageId, Receipt, read_envelope
-from relay.model.errors import GOING_AWAY, RelayError
+from relay.model.errors import GOING_AWAY, Refused, RelayError
 from relay.model.events import Roster
 from relay.model.json_text import read_leniently
+from relay.rooms.admissions import Admissions, Ticket
 from relay.rooms.background import BackgroundTasks
-from relay.rooms.clients import Client, Clients
+from relay.rooms.clients import Clients
 from relay.rooms.composition import compose
 from relay.rooms.health import Health
 from relay.rooms.member import Member
@@ -50,7 +51,8 @@ class Worker:
         self.clock = time.monotonic
         self.random = ids.IdGenerator()
         self.disconnects = Throttle()
-        self.addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
+        addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
+        self.admissions = Admissions(addresses, most=settings.max_connections, metrics=self.metrics)
         self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
         self._parts = compose(
             settings,
@@ -119,11 +121,6 @@ class Worker:
         """
         return not self._closing and self._parts.health.works
 
-    @property
-    def full(self) -> bool:
-        """Whether this worker has as many connections as it may have."""
-        return len(self.clients) >= self.settings.max_connections
-
     def health(self) -> Health:
         """The worker's state; costs nothing."""
         return Health(
@@ -132,22 +129,21 @@ class Worker:
             version=__version__,
             uptime=self.clock() - self._started,
             rooms=len(self._parts.hub.rooms),
-            connections=len(self.clients),
+            connections=len(self.admissions),
             draining=self._draining,
             checks=self._parts.health.checks(draining=self._draining),
         )
 
     # Connections.
 
-    def register(self, client: Client) -> None:
-        """Count a client as one of this worker's, until `unregister`."""
-        self.clients.add(client)
-        self.metrics.connections.set(len(self.clients))
+    def admit(self, address: str, protocol: str) -> Ticket:
+        """Admit a client of a gateway's protocol, and count it against its address until its ticket is released.
 
-    def unregister(self, client: Client) -> None:
-        """Undo `register`."""
-        self.clients.remove(client)
-        self.metrics.connections.set(len(self.clients))
+        Raises `Refused`: `unavailable`, `worker_full`, `too_many_connections` or `too_many_handshakes`.
+        """
+        if not self.accepts_clients:
+            raise Refused("unavailable")
+        return self.admissions.admit(address, protocol)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a session's work in the background."""

@@ -25,7 +25,7 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import PUBLISH
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.session import Session
+from relay.gateways.base.session import WebSocketSession
 from relay.gateways.native.gateway import NativeCodec
 from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.events import Replay, Welcome
@@ -100,7 +100,7 @@ class Stage:
     def _member(self, room: str, peer: str, limits: WireLimits) -> tuple[Member, WebSocketProtocol]:
         protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
         connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics)
-        session = Session(connection, self.worker, DIALECT, address="-", pause_reading=lambda *, paused: None)
+        session = WebSocketSession(connection, self.worker, DIALECT, self.worker.admissions.admit("-", "native"))
         protocol.attach(session)
         member = Member(connection, DIALECT.own, room, peer)
         member.version = FENCE

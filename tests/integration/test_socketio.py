@@ -579,6 +579,33 @@ async def test_polling_and_websockets_on_another_asgi_server(start: MakeRelay, o
     socket.transport.abort()
 
 
+@pytest.mark.parametrize("limit", [{"connections_per_address": 1}, {"max_connections": 1}])
+async def test_an_upgrade_counts_no_second_connection(
+    start: MakeRelay, open_socket: Open, limit: dict[str, int]
+) -> None:
+    relay = await start(**limit)
+    ann = await open_socket(OverPolling, relay)
+    socket = await _upgrading(relay, ann.url.partition("?")[2].replace("transport=polling", "x=1"))
+    await socket.send("2probe")
+    assert await socket.recv() == "3probe"
+    await socket.send("5")
+    await socket.send("42/other,[]")
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"{relay.ws}/", proxy=None)
+    assert refused.value.response.status_code in {429, 503}
+    socket.transport.abort()
+    # The session has ended: its one ticket was released.
+    async with await eventually(lambda: _connected(relay)) as next_one:
+        assert json.loads(await next_one.recv())["type"] == "welcome"
+
+
+async def _connected(relay: Relay) -> Any:
+    try:
+        return await connect(f"{relay.ws}/", proxy=None)
+    except InvalidStatus:
+        return None
+
+
 async def test_only_allowed_events_are_relayed(start: MakeRelay, open_socket: Open) -> None:
     ann = await open_socket(OverWebSocket, await start(socketio_events="message, offer"))
     assert (await ann.ask("offer", 1))["id"]

@@ -1,23 +1,42 @@
 """Decides whether a handshake may go on, while a plain HTTP status can still answer it."""
 
+from starlette.types import Scope
+
 from relay.model.errors import Refused
+from relay.rooms.admissions import Ticket
 from relay.rooms.worker import Worker
 
 
-def admit(worker: Worker, origin: str | None, address: str) -> None:
-    """Let a handshake go on, and count a connection against its address until `worker.addresses.release(address)`.
+def admit(scope: Scope, protocol: str, *, address: str | None = None) -> Ticket:
+    """Admit the client of a handshake; the ticket counts it against its address until it is released.
 
-    `origin` is the `Origin` header of a browser's request; other clients send none, and are not restricted by it.
-    Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`, `too_many_connections` or `too_many_handshakes`.
+    `protocol` is the name of the gateway. `address` replaces that of the request, which another worker may have
+    forwarded. Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`,
+    `too_many_connections` or `too_many_handshakes`.
     """
+    worker: Worker = scope["state"]["worker"]
+    check_origin(scope)
+    return worker.admit(client_address(scope) if address is None else address, protocol)
+
+
+def check_origin(scope: Scope) -> None:
+    """Raise `Refused` (`bad_origin`) for a page of an origin that is not allowed.
+
+    Browsers send an `Origin` header; other clients send none, and are not restricted by it.
+    """
+    worker: Worker = scope["state"]["worker"]
     allowed = worker.settings.allowed_origins
+    origin = header(scope, b"origin")
     if origin is not None and "*" not in allowed and origin not in allowed:
         raise Refused("bad_origin")
-    if not worker.accepts_clients:
-        raise Refused("unavailable")
-    if worker.full:
-        raise Refused("worker_full")
-    # Last, because only this counts something: the checks before it can refuse without undoing anything.
-    code = worker.addresses.admit(address)
-    if code:
-        raise Refused(code)
+
+
+def client_address(scope: Scope) -> str:
+    """Return the address by which a client's connections are counted; "" if the server does not know it."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first header of this lower-case name, or None."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -1,66 +1,71 @@
-"""The inbox of a session: frames that the client has sent, and that the session cannot serve yet."""
+"""The inbox of a session: requests that the client has sent, and that the session cannot serve yet."""
 
 from collections import deque
 
-from relay.gateways.base.join_request import PauseReading
-from relay.model.codec import Frame
+from relay.model.commands import Command
+from relay.model.errors import BadFrame
+from relay.rooms.connection import Connection
+
+Request = Command | BadFrame
+"""A command, or the error with which the session answers what it could not decode, or what was over a limit."""
 
 
 class Inbox:
-    """The frames of one client that wait, in the order in which they came.
+    """The requests of one client that wait, in the order in which they came.
 
-    Frames wait while an `exclusive` command runs, while `max_in_flight` publishes have no outcome yet, and behind
-    frames that wait already. Reading from the connection pauses as soon as one waits, so the operating system's buffers
-    fill and TCP slows the client down. That bounds the queue: only frames that were read before the pause go into it.
+    Requests wait while an `exclusive` command runs, while `max_in_flight` publishes have no outcome yet, and behind
+    requests that wait already. Reading from the connection pauses as soon as one waits, so the operating system's
+    buffers fill and TCP slows the client down. That bounds the queue: only requests that were read before the pause go
+    into it.
 
-    The session sets `exclusive`, counts `in_flight` and looks at `frames`, which only this class changes. These are
+    The session sets `exclusive`, counts `in_flight` and looks at `waiting`, which only this class changes. These are
     plain attributes, and not behind methods, because they are needed for every message.
     """
 
-    # A worker has one inbox for each idle connection: no `__dict__`, and no deque until a frame waits.
-    __slots__ = ("_max_in_flight", "_pause_reading", "_stopped", "exclusive", "frames", "in_flight")
+    # A worker has one inbox for each idle connection: no `__dict__`, and no deque until a request waits.
+    __slots__ = ("_connection", "_max_in_flight", "_stopped", "exclusive", "in_flight", "waiting")
 
-    def __init__(self, pause_reading: PauseReading, max_in_flight: int) -> None:
-        self._pause_reading = pause_reading
+    def __init__(self, connection: Connection, max_in_flight: int) -> None:
+        self._connection = connection
         self._max_in_flight = max_in_flight
-        self.frames: deque[Frame] | None = None
+        self.waiting: deque[Request] | None = None
         self._stopped = False
         self.exclusive = False
         self.in_flight = 0
 
     def must_wait(self) -> bool:
-        """Return whether a frame that arrives now has to wait."""
-        # A method and not a property: CPython 3.11 calls methods faster, and this runs for every frame.
-        return self.exclusive or self.in_flight >= self._max_in_flight or bool(self.frames)
+        """Return whether a request that arrives now has to wait."""
+        # A method and not a property: CPython 3.11 calls methods faster, and this runs for every request.
+        return self.exclusive or self.in_flight >= self._max_in_flight or bool(self.waiting)
 
     def is_idle(self) -> bool:
-        """Return whether no frame waits and no command is being executed."""
-        return not (self.exclusive or self.in_flight or self.frames)
+        """Return whether no request waits and no command is being executed."""
+        return not (self.exclusive or self.in_flight or self.waiting)
 
-    def put(self, frame: Frame) -> None:
-        """Queue a frame, and pause reading."""
-        if self.frames is None:
-            self.frames = deque()
-        self.frames.append(frame)
-        self._pause_reading(paused=True)
+    def put(self, request: Request) -> None:
+        """Queue a request, and pause reading."""
+        if self.waiting is None:
+            self.waiting = deque()
+        self.waiting.append(request)
+        self._connection.pause_reading(paused=True)
 
-    def take(self) -> Frame | None:
-        """Return the next frame if it can be served now, else None."""
-        if not self.frames or self.exclusive or self.in_flight >= self._max_in_flight:
+    def take(self) -> Request | None:
+        """Return the next request if it can be served now, else None."""
+        if not self.waiting or self.exclusive or self.in_flight >= self._max_in_flight:
             return None
-        return self.frames.popleft()
+        return self.waiting.popleft()
 
     def resume_reading(self) -> None:
-        """Read on from the connection if reading was paused for frames that have all been served since."""
-        if self.frames is not None and not self.frames:
-            self.frames = None
-            self._pause_reading(paused=self._stopped)
+        """Read on from the connection if reading was paused for requests that have all been served since."""
+        if self.waiting is not None and not self.waiting:
+            self.waiting = None
+            self._connection.pause_reading(paused=self._stopped)
 
     def stop_reading(self) -> None:
-        """Pause reading for good. Frames that were read before are still queued and served."""
+        """Pause reading for good. Requests that were read before are still queued and served."""
         self._stopped = True
-        self._pause_reading(paused=True)
+        self._connection.pause_reading(paused=True)
 
     def clear(self) -> None:
-        """Drop the frames that wait."""
-        self.frames = None
+        """Drop the requests that wait."""
+        self.waiting = None

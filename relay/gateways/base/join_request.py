@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic
 
-from relay.model.codec import Codec
+from relay.model.codec import Codec, In
 from relay.model.envelope import MessageId
 
 
@@ -45,16 +45,8 @@ class JoinRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class CodecPair:
+class CodecPair(Generic[In]):
     """A client protocol's codecs: one for the client's own room, and one whose frames name the room, for all others."""
 
-    own: Codec
-    tagged: Codec
-
-
-class PauseReading(Protocol):
-    """Pauses or resumes reading from a connection."""
-
-    def __call__(self, *, paused: bool) -> None:
-        """Pause or resume; messages that were read before a pause may still be delivered. Repeats do no harm."""
-        ...
+    own: Codec[In]
+    tagged: Codec[In]

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ResumeClaim
-from relay.model.codec import Codec
+from relay.model.codec import Encoder
 from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, Subscribe, Unsubscribe
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
@@ -39,7 +40,7 @@ class JoinedRooms:
     # Most clients join one room only: its member has an attribute, and a dict is made for the second room.
     __slots__ = ("_codecs", "_connection", "_others", "_own", "_peer", "_worker", "own_room")
 
-    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair) -> None:
+    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Any]) -> None:
         self._connection = connection
         self._worker = worker
         self._codecs = codecs
@@ -145,7 +146,7 @@ class JoinedRooms:
         self,
         join: Join,
         since: MessageId | None,
-        codec: Codec,
+        codec: Encoder,
         *,
         moved_from: Member | None = None,
         resume_only: bool = False,
@@ -208,7 +209,7 @@ class JoinedRooms:
             raise Refused("too_many_channels", f"at most {limit} channels in a room")
         return set(channels)
 
-    def _codec_for(self, room: str) -> Codec:
+    def _codec_for(self, room: str) -> Encoder:
         return self._codecs.own if room == self.own_room else self._codecs.tagged
 
     def _send(self, event: ServerEvent) -> None:

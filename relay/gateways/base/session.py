@@ -1,17 +1,17 @@
-"""A client's session, which is the same for all protocols: it decodes the client's frames and executes its commands."""
+"""A client's session, which is the same for all protocols: it executes the client's commands in its rooms."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Generic
 
 from relay.gateways.base.acknowledgements import Acknowledgements
-from relay.gateways.base.inbox import Inbox
-from relay.gateways.base.join_request import CodecPair, JoinRequest, PauseReading
+from relay.gateways.base.inbox import Inbox, Request
+from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.limits import TokenBucket
-from relay.model.codec import Codec, Frame
+from relay.model.codec import Encoder, Frame, In
 from relay.model.commands import AskPresence, Command, Detect, Join, Leave, Move, Ping, Publish, Subscribe, Unsubscribe
 from relay.model.envelope import Receipt
 from relay.model.errors import (
@@ -25,6 +25,7 @@ from relay.model.errors import (
     RelayError,
 )
 from relay.model.events import Failure
+from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
@@ -32,30 +33,29 @@ from relay.rooms.worker import Worker
 log = logging.getLogger("relay.session")
 
 
-class Session:
-    """Serves one client: the `Receiver` of its connection, and a `Client` of the worker.
+class Session(Generic[In]):
+    """Serves one client: takes its requests, and executes the commands that its codec makes of them.
 
-    Frames are served in the order in which they came. Most commands are carried out at once, inside the call that hands
-    the frame over. A publish does not wait for Redis either: its outcome arrives by a callback, and not in a task,
-    which would add several microseconds to every message. Up to `max_inflight_publishes` are on their way together.
-    Commands that ask Redis and must be answered before the next one is served (join, move, presence) run as a task;
-    frames that arrive meanwhile wait in the inbox.
+    Requests are decoded, and checked against the limits on rate and size, when they arrive. They are served in the
+    order in which they came. Most commands are carried out at once, inside the call that hands the request over. A
+    publish does not wait for Redis either: its outcome arrives by a callback, and not in a task, which would add
+    several microseconds to every message. Up to `max_inflight_publishes` are on their way together. Commands that ask
+    Redis and must be answered before the next one is served (join, move, presence) run as a task; requests that arrive
+    meanwhile wait in the inbox.
 
-    A session that has its connection to itself is given the client's `address`: it registers with the worker, and
-    releases the address at its end. With `address=None`, several sessions share one connection (Socket.IO namespaces):
-    the owner of the connection does both, and gives all of them one `bucket`, so that they share one message rate.
+    The owner of the connection calls `end` when it is lost or closed. Several sessions may share one connection, as the
+    namespaces of Socket.IO do; their owner gives all of them one `bucket`, so that they share one message rate.
     """
 
     # No `__dict__`: a worker has tens of thousands of idle sessions. Bucket and acknowledgements are made on first use.
     __slots__ = (
         "_acknowledgements",
-        "_address",
         "_bucket",
         "_can_resume",
         "_closing",
         "_codec",
         "_connection",
-        "_disconnected",
+        "_ended",
         "_goodbye",
         "_inbox",
         "_rooms",
@@ -63,34 +63,24 @@ class Session:
     )  # fmt: skip
 
     def __init__(
-        self,
-        connection: Connection,
-        worker: Worker,
-        codecs: CodecPair,
-        *,
-        address: str | None,
-        pause_reading: PauseReading,
-        bucket: TokenBucket | None = None,
+        self, connection: Connection, worker: Worker, codecs: CodecPair[In], *, bucket: TokenBucket | None = None
     ) -> None:
         self._connection = connection
         self._worker = worker
         self._codec = codecs.own
-        self._address = address
         self._bucket = bucket
         self._rooms = JoinedRooms(connection, worker, codecs)
         self._acknowledgements: Acknowledgements | None = None
-        self._inbox = Inbox(pause_reading, worker.settings.max_inflight_publishes)
-        # No frame is served before the client has joined its own room; see `enter`.
+        self._inbox = Inbox(connection, worker.settings.max_inflight_publishes)
+        # No request is served before the client has joined its own room; see `enter`.
         self._inbox.exclusive = True
-        self._disconnected = False
+        self._ended = False
         self._goodbye = False
         self._can_resume = True
         self._closing: CloseReason | None = None
-        if address is not None:
-            worker.register(self)
 
     async def enter(self, read_request: Callable[[], JoinRequest]) -> None:
-        """Join the client's own room; to be called once. Frames that arrive meanwhile wait.
+        """Join the client's own room; to be called once. Requests that arrive meanwhile wait.
 
         `read_request` reads the request, and may raise `Refused`. A client that cannot join gets the error, and its
         connection is closed.
@@ -105,52 +95,65 @@ class Session:
         except Exception:
             self._close_after_fault()
         finally:
-            # The inbox was exclusive from the start, so frames that arrived during the join have waited in it.
+            # The inbox was exclusive from the start, so requests that arrived during the join have waited in it.
             self._end_exclusive()
 
-    # Receiver.
+    # Requests.
 
-    def received(self, frame: Frame) -> None:
-        """Serve one frame, now or when those before it are served."""
+    def received(self, incoming: In) -> None:
+        """Decode a request; serve it now, or when those before it are served."""
         if self._connection.reason is not None:
             return  # The relay is closing; the client cannot read an answer any more.
+        size = len(incoming.data)
         traffic = self._worker.metrics.traffic
         traffic.messages_in += 1
-        traffic.bytes_in += len(frame.data)
-        if self._inbox.must_wait():
-            self._inbox.put(frame)
+        traffic.bytes_in += size
+        allowed = self._allowed()
+        # A request over a limit is decoded all the same: the client may wait for an answer with its key.
+        request: Request
+        try:
+            request = self._codec.decode(incoming)
+        except BadFrame as error:
+            # The tracebacks of the error and of its cause refer to the frame of this call, which refers to the error.
+            error.__traceback__ = error.__context__ = None
+            request = error
+        except Exception:
+            self._close_after_fault()
+            return
         else:
-            self._serve(frame)
+            if not allowed or size > self._worker.settings.max_message:
+                request = self._over_limit(request, size, allowed=allowed)
+        self.execute(request)
 
-    def disconnected(self, code: int, relay_closed: str | None) -> None:
-        """End the session when all frames of the client are served, so that a message just before a close is published.
+    def execute(self, request: Request) -> None:
+        """Serve a decoded request in its turn; for gateways whose frames have several commands, or none of a codec."""
+        if self._inbox.must_wait():
+            self._inbox.put(request)
+        else:
+            self._serve(request)
 
-        A client that closed on purpose (`GOODBYE_CODES`) then leaves its rooms. The memberships of any other client are
-        held for the reconnect grace time: its connection was lost, or the relay closed it and expects it to reconnect.
+    def end(self, *, goodbye: bool) -> None:
+        """End the session when all requests are served, so that a message just before a close is published.
+
+        With `goodbye`, the client then leaves its rooms. Without, its memberships are held for the reconnect grace
+        time: its connection was lost. They are held, too, if the relay has closed the connection: it expects the client
+        to reconnect.
         """
-        if self._connection.reason is None:
-            # Neither this session nor a room has closed the connection: the client did, or the server did for it.
-            self._goodbye = relay_closed is None and code in GOODBYE_CODES
-            if self._address is not None:
-                reason = relay_closed or ("client" if self._goodbye else "lost")
-                self._worker.metrics.closed.labels(reason).inc()
-        self._disconnected = True
-        if self._address is not None:
-            self._worker.unregister(self)
-            self._worker.addresses.release(self._address)
+        self._goodbye = goodbye and self._connection.reason is None
+        self._ended = True
         self._drain_inbox()
 
     # Client.
 
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
-        """Close the connection: at once with `now`, else when all frames of the client are served and answered.
+        """Close the connection: at once with `now`, else when all requests of the client are served and answered.
 
         The relay reads no more from the connection: a client that keeps sending would delay the close for ever.
         """
         self._closing = reason
         if now:
             self._connection.close(reason)
-        elif not self._disconnected:
+        elif not self._ended:
             self._inbox.stop_reading()
             self._close_if_idle()
 
@@ -161,14 +164,14 @@ class Session:
     # In turn.
 
     def _drain_inbox(self) -> None:
-        """Serve the frames that can be served now; then read on, or finish a close or an end that waited for them."""
+        """Serve the requests that can be served now; then read on, or finish a close or an end that waited for them."""
         inbox = self._inbox
-        while self._connection.reason is None and (frame := inbox.take()) is not None:
-            self._serve(frame)
-        if not self._disconnected:
+        while self._connection.reason is None and (request := inbox.take()) is not None:
+            self._serve(request)
+        if not self._ended:
             inbox.resume_reading()
             self._close_if_idle()
-        elif not inbox.exclusive and (not inbox.frames or self._connection.reason is not None):
+        elif not inbox.exclusive and (not inbox.waiting or self._connection.reason is not None):
             # Publishes may still be on their way; Redis takes them ahead of the leave, over the same connection.
             inbox.clear()
             self._rooms.leave_all(hold=self._can_resume and not self._goodbye)
@@ -194,56 +197,57 @@ class Session:
 
     # Commands.
 
-    def _serve(self, frame: Frame) -> None:
+    def _allowed(self) -> bool:
+        """Return whether the rate limit allows one more request; close a client that has ignored a hundred errors."""
+        bucket = self._bucket
+        if bucket is None:
+            settings = self._worker.settings
+            bucket = self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
+        if bucket.take():
+            return True
+        if bucket.overrun:
+            self._connection.close(TOO_FAST)
+        return False
+
+    def _over_limit(self, command: Command, size: int, *, allowed: bool) -> BadFrame:
+        most = self._worker.settings.max_message
+        if size > most:
+            text = f"{size} bytes; at most {most} are relayed"
+            return BadFrame("too_large", text, about=_name(command), key=command.key)
+        return BadFrame("too_fast", about=_name(command), key=command.key)
+
+    def _serve(self, request: Request) -> None:
+        if isinstance(request, BadFrame):
+            self._send_error(request, about=request.about, key=request.key)
+            return
         try:
-            self._execute(self._decode(frame))
-        except BadFrame as error:
-            self._send_error(error, about=error.about, key=error.key)
+            self._execute(request)
+        except RelayError as error:
+            self._send_error(error, about=_name(request), key=request.key)
         except Exception:
             self._close_after_fault()
 
-    def _decode(self, frame: Frame) -> Command:
-        """Read a command; raises `BadFrame` for one that is over a limit, too."""
-        settings = self._worker.settings
-        if self._bucket is None:
-            self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
-        allowed = self._bucket.take()
-        # The first excess messages get errors; a client that ignores a hundred of them is closed.
-        if not allowed and self._bucket.overrun:
-            self._connection.close(TOO_FAST)
-        # A frame over a limit is decoded all the same: the error repeats its key, for which the client may be waiting.
-        command = self._codec.decode(frame)
-        if len(frame.data) > settings.max_message:
-            text = f"{len(frame.data)} bytes; at most {settings.max_message} are relayed"
-            raise BadFrame("too_large", text, about=_name(command), key=command.key)
-        if not allowed:
-            raise BadFrame("too_fast", about=_name(command), key=command.key)
-        return command
-
     def _execute(self, command: Command) -> None:
         rooms = self._rooms
-        try:
-            match command:
-                case Publish():
-                    self._publish(command)
-                case Join():
-                    self._run_exclusive(rooms.join(command), command)
-                case Move():
-                    self._run_exclusive(rooms.move(command), command)
-                case Leave():
-                    rooms.leave(command)
-                case Subscribe():
-                    rooms.subscribe(command)
-                case Unsubscribe():
-                    rooms.unsubscribe(command)
-                case AskPresence():
-                    self._run_exclusive(rooms.list_members(command), command)
-                case Detect():
-                    self._run_exclusive(rooms.detect(command), command)
-                case Ping():
-                    rooms.ping(command)
-        except RelayError as error:
-            self._send_error(error, about=_name(command), key=command.key)
+        match command:
+            case Publish():
+                self._publish(command)
+            case Join():
+                self._run_exclusive(rooms.join(command), command)
+            case Move():
+                self._run_exclusive(rooms.move(command), command)
+            case Leave():
+                rooms.leave(command)
+            case Subscribe():
+                rooms.subscribe(command)
+            case Unsubscribe():
+                rooms.unsubscribe(command)
+            case AskPresence():
+                self._run_exclusive(rooms.list_members(command), command)
+            case Detect():
+                self._run_exclusive(rooms.detect(command), command)
+            case Ping():
+                rooms.ping(command)
 
     # Publishing.
 
@@ -276,15 +280,15 @@ class Session:
 
     def _end_publish(self) -> None:
         self._inbox.in_flight -= 1
-        if self._inbox.frames or self._closing:
-            # In the next turn of the event loop: the hub may be in the middle of delivering events, and a frame served
-            # now could change the very room that it is going through.
+        if self._inbox.waiting or self._closing:
+            # In the next turn of the event loop: the hub may be in the middle of delivering events, and a request that
+            # is served now could change the very room that it is going through.
             asyncio.get_running_loop().call_soon(self._drain_inbox)
 
     # Errors.
 
     def _send_error(
-        self, error: RelayError, *, about: str = "", key: str = "", codec: Codec | None = None, room: str = ""
+        self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
     ) -> None:
         self._worker.metrics.errors.labels(error.code).inc()
         failure = Failure(error.code, error.text, about, key, room, dict(error.detail))
@@ -295,6 +299,31 @@ class Session:
             "a session failed, which is a bug of the relay; its connection is closed (1011). Report this traceback"
         )
         self._connection.close(INTERNAL)
+
+
+class WebSocketSession(Session[Frame]):
+    """The session of a client that has a WebSocket to itself: its `Receiver`, and a `Client` of the worker.
+
+    Holds the client's ticket, and releases it when the connection has ended.
+    """
+
+    __slots__ = ("_ticket",)
+
+    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket) -> None:
+        super().__init__(connection, worker, codecs)
+        self._ticket = ticket
+        worker.clients.add(self)
+
+    def disconnected(self, code: int, relay_closed: str | None) -> None:
+        """End the session; a client that closed on purpose (`GOODBYE_CODES`) leaves its rooms at once."""
+        goodbye = relay_closed is None and code in GOODBYE_CODES
+        if self._connection.reason is None:
+            # Neither this session nor a room has closed the connection: the client did, or the server did for it.
+            reason = relay_closed or ("client" if goodbye else "lost")
+            self._worker.metrics.closed.labels(reason).inc()
+        self._worker.clients.remove(self)
+        self._ticket.release()
+        self.end(goodbye=goodbye)
 
 
 def _name(command: Command) -> str:

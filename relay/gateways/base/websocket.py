@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from relay.gateways.base.admission import admit
-from relay.gateways.base.join_request import PauseReading
 from relay.model.codec import Frame
 from relay.model.errors import CloseReason, Refused
+from relay.rooms.admissions import Ticket
 from relay.rooms.connection import (
     CLOSE_TIMEOUT,
     CLOSED_EXTENSION,
@@ -31,11 +31,45 @@ from relay.rooms.connection import (
 )
 from relay.rooms.worker import Worker
 
-Opening = Callable[[Connection, PauseReading], tuple[Receiver, Coroutine[Any, Any, None]]]
+Opening = Callable[[Connection], tuple[Receiver, Coroutine[Any, Any, None]]]
 """Makes the receiver of a connection's frames, and a coroutine that greets the client."""
+
+AdmittedOpening = Callable[[Connection, Ticket], tuple[Receiver, Coroutine[Any, Any, None]]]
+"""The same for a client that was admitted with this ticket, which the receiver releases at the end."""
 
 
 async def serve(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    protocol: str,
+    opening: AdmittedOpening,
+    subprotocol: str | None,
+    keepalive: bool = True,
+) -> None:
+    """Admit a client, and serve its WebSocket as `accept` does; or refuse the handshake.
+
+    `protocol` is the name of the gateway.
+    """
+    try:
+        ticket = admit(scope, protocol)
+    except Refused as error:
+        scope["state"]["worker"].metrics.errors.labels(error.code).inc()
+        await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
+        return
+    with ticket:
+        await accept(
+            scope,
+            receive,
+            send,
+            opening=lambda connection: opening(connection, ticket),
+            subprotocol=subprotocol,
+            keepalive=keepalive,
+        )
+
+
+async def accept(
     scope: Scope,
     receive: Receive,
     send: Send,
@@ -44,52 +78,27 @@ async def serve(
     subprotocol: str | None,
     keepalive: bool = True,
 ) -> None:
-    """Accept a WebSocket and serve it, or refuse the handshake.
+    """Accept and serve the WebSocket of a client that was admitted before.
 
     Returns when the client has been greeted, if the server lets the session take the connection over, else at the end
-    of the connection. The connection counts against its `client_address` until the receiver releases that. Without
-    `keepalive`, the server sends no WebSocket pings: the client protocol has a heartbeat of its own.
+    of the connection. Without `keepalive`, the server sends no WebSocket pings: the client protocol has a heartbeat of
+    its own.
     """
     worker: Worker = scope["state"]["worker"]
-    address = client_address(scope)
-    try:
-        admit(worker, header(scope, b"origin"), address)
-    except Refused as error:
-        worker.metrics.errors.labels(error.code).inc()
-        await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
-        return
     wire: Wire | None = scope.get("extensions", {}).get(WIRE_EXTENSION)
-    websocket = WebSocket(scope, receive, send) if wire is None else None
-    try:
-        if websocket is None:
-            await receive()
-            await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        else:
-            await websocket.accept(subprotocol)
-    except BaseException:
-        # There is no receiver yet that could do this.
-        worker.addresses.release(address)
-        raise
-    worker.metrics.handshakes.inc()
-    if websocket is not None:
+    if wire is None:
+        websocket = WebSocket(scope, receive, send)
+        await websocket.accept(subprotocol)
+        worker.metrics.handshakes.inc()
         await _AsgiConnection(websocket, worker, opening).run()
-    elif wire is not None:
-        connection = WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics)
-        receiver, greeting = opening(connection, wire.pause_reading)
-        # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
-        wire.attach(receiver, keepalive=keepalive)
-        await greeting
-
-
-def client_address(scope: Scope) -> str:
-    """Return the address by which a client's connections are counted; "" if the server does not know it."""
-    client = scope.get("client")
-    return client[0] if client else ""
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header of this lower-case name, or None."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+        return
+    await receive()
+    await send({"type": "websocket.accept", "subprotocol": subprotocol})
+    worker.metrics.handshakes.inc()
+    receiver, greeting = opening(WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics))
+    # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
+    wire.attach(receiver, keepalive=keepalive)
+    await greeting
 
 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:
@@ -116,10 +125,11 @@ class _AsgiConnection:
             send=self._send,
             send_close=self._send_close,
             on_close=self._on_close,
+            on_pause=self._on_pause,
             limit=worker.settings.send_buffer,
             metrics=worker.metrics,
         )
-        self._receiver, self._greeting = opening(self._connection, self._pause_reading)
+        self._receiver, self._greeting = opening(self._connection)
 
     async def run(self) -> None:
         """Serve the connection to its end.
@@ -153,7 +163,7 @@ class _AsgiConnection:
             text = message.get("text")
             self._receiver.received(Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode()))
 
-    def _pause_reading(self, paused: bool) -> None:
+    def _on_pause(self, paused: bool) -> None:
         if paused:
             self._may_read.clear()
         else:

@@ -11,16 +11,21 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.join_request import CodecPair, JoinRequest, PauseReading
-from relay.gateways.base.session import Session
-from relay.gateways.base.websocket import client_address, header, serve
+from relay.gateways.base.admission import header
+from relay.gateways.base.join_request import CodecPair, JoinRequest
+from relay.gateways.base.session import WebSocketSession
+from relay.gateways.base.websocket import serve
 from relay.gateways.native.codec import Channels, NativeCodec
 from relay.http_request import read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
 from relay.model.names import check_peer, check_room
+from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
+
+NAME = "native"
+"""The name of the protocol in metrics."""
 
 SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."
@@ -39,13 +44,11 @@ class NativeGateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         subprotocol = choose_subprotocol(scope["subprotocols"])
-        await serve(scope, receive, send, opening=partial(self._open, scope), subprotocol=subprotocol)
+        opening = partial(self._open, scope)
+        await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol)
 
-    def _open(
-        self, scope: Scope, connection: Connection, pause_reading: PauseReading
-    ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        worker = scope["state"]["worker"]
-        session = Session(connection, worker, self._codecs, address=client_address(scope), pause_reading=pause_reading)
+    def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        session = WebSocketSession(connection, scope["state"]["worker"], self._codecs, ticket)
         return session, session.enter(partial(self._join_request, scope))
 
     def _join_request(self, scope: Scope) -> JoinRequest:

@@ -27,7 +27,7 @@ from relay.gateways.socketio.parser import (
 from relay.model import events
 from relay.model.codec import NOTHING, Bundle, Frame
 from relay.model.commands import Command, Detect, Move, Publish
-from relay.model.envelope import MAX_CHANNEL, Channel, unseal
+from relay.model.envelope import MAX_CHANNEL, Channel, MessageId
 from relay.model.errors import BadFrame
 from relay.model.json_text import MAX_NESTING, SHALLOW_BYTES, nests_deeper
 
@@ -73,7 +73,7 @@ _json = msgspec.json.Encoder()
 
 
 class SocketIOCodec:
-    """The `Codec` of one version and one namespace; it decodes `parser.IncomingEvent`, and `encoder` writes packets.
+    """The `Codec` of one version and one namespace; `encoder` writes its packets.
 
     With `offsets`, each message has its position as the last argument, with which a client recovers (Socket.IO 4.6):
     the message id, followed by `@room` in another room than `home`, the namespace's own. `allowed` are the events that
@@ -91,22 +91,21 @@ class SocketIOCodec:
         self._allowed = allowed
         self._max_size = max_size
 
-    def decode(self, frame: Frame) -> Command:
+    def decode(self, incoming: IncomingEvent) -> Command:
         """Read an event: `join` and `presence` are commands, any other is published. Raises `BadFrame`."""
-        assert isinstance(frame, IncomingEvent)  # noqa: S101  # sessions of this gateway get no other frames
-        name, key = frame.name, _ack_key(frame)
-        if frame.too_deep:
+        name, key = incoming.name, _ack_key(incoming)
+        if incoming.too_deep:
             raise _too_deep(key)
         if name == "join":
-            return Move(_only_name(frame), _JOIN + frame.id)
+            return Move(_only_name(incoming), _JOIN + incoming.id)
         if name == "presence":
-            return Detect(_only_name(frame), key=key)
+            return Detect(_only_name(incoming), key=key)
         reserved = name in _RELAY_EVENTS or name in INHERITED_NAMES
         if reserved or len(str(name)) > MAX_NAME:
             raise BadFrame("reserved_event" if reserved else "bad_event", about="event", key=key)
         if "*" not in self._allowed and str(name) not in self._allowed:
             raise BadFrame("event_not_allowed", about="event", key=key)
-        return self._publish(frame, key)
+        return self._publish(incoming, key)
 
     def encode(self, event: events.Event) -> Frame:
         """Write a message, an answer or an error; Socket.IO has no packets for presence changes and the like."""
@@ -144,12 +143,12 @@ class SocketIOCodec:
     # Out.
 
     def _message(self, message: events.Message) -> Frame:
-        envelope, message_id = unseal(message.body)
+        envelope = message.envelope
         event = _read_event(envelope) if b'"event"' in envelope else None
         if event is None:
             event = OutgoingEvent(b'"message"', [envelope])
         if self._offsets:
-            event.arguments.append(self._offset(message.room, message_id))
+            event.arguments.append(self._offset(message.room, message.id))
         return self.encoder.event(event)
 
     def _welcome(self, event: events.Welcome) -> Frame:
@@ -170,11 +169,12 @@ class SocketIOCodec:
         message_id = str(event.id)
         joined = _json.encode({"room": event.room, "id": message_id})
         return self.encoder.event(
-            OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, message_id.encode())])
+            OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, event.id)])
         )
 
-    def _offset(self, room: str, message_id: bytes) -> bytes:
-        return b'"%b"' % message_id if room == self._home else b'"%b@%b"' % (message_id, room.encode("ascii"))
+    def _offset(self, room: str, position: MessageId) -> bytes:
+        text = str(position) if room == self._home else f"{position}@{room}"
+        return b'"%b"' % text.encode("ascii")
 
     def _ack(self, key: str, value: object) -> Frame:
         number = key.removeprefix(_ACK)

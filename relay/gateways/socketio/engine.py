@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from relay.gateways.base.join_request import PauseReading
-from relay.gateways.base.websocket import Opening
+from relay.gateways.base.websocket import AdmittedOpening
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing, Payload
 from relay.gateways.socketio.polling import Polling
 from relay.model.codec import Batch, Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
+from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.worker import Worker
@@ -94,15 +94,15 @@ class EngineSessions:
         """Return the session with this id, if it is on this worker."""
         return self._sessions.get(sid)
 
-    def begin(self, profile: SessionProfile, address: str, *, sid: str = "") -> "EngineSession":
-        """Begin a session that polls; `address` is the client's, and was counted."""
-        return EngineSession(self, profile, address, sid=sid)
+    def begin(self, profile: SessionProfile, ticket: Ticket, *, sid: str = "") -> "EngineSession":
+        """Begin a session that polls."""
+        return EngineSession(self, profile, ticket, sid=sid)
 
-    def opening(self, profile: SessionProfile, address: str) -> Opening:
+    def opening(self, profile: SessionProfile) -> AdmittedOpening:
         """Return the function that begins a session on a WebSocket, for `gateways.base.websocket.serve`."""
 
-        def begin(connection: Connection, pause_reading: PauseReading) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-            session = EngineSession(self, profile, address, socket=(connection, pause_reading))
+        def begin(connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+            session = EngineSession(self, profile, ticket, connection=connection)
             return session, session.open()
 
         return begin
@@ -110,14 +110,14 @@ class EngineSessions:
     def add(self, session: "EngineSession") -> None:
         """Register a session that begins."""
         self._sessions[session.sid] = session
-        self.worker.register(session)
+        self.worker.clients.add(session)
 
     def remove(self, session: "EngineSession") -> None:
-        """Forget a session that has ended, and release its address."""
+        """Forget a session that has ended, and release its ticket."""
         del self._sessions[session.sid]
         self.keepalive.remove(session)
-        self.worker.unregister(session)
-        self.worker.addresses.release(session.address)
+        self.worker.clients.remove(session)
+        session.ticket.release()
 
     def keep_final_payload(self, sid: str, payload: Payload) -> None:
         """Keep the end of a session for a client that is between two polls, for a few seconds."""
@@ -142,17 +142,15 @@ class EngineSession:
         "_framing",
         "_handler",
         "_last_heard",
-        "_pause_reading",
         "_paused",
-        "_resumed",
         "_sessions",
         "_silence_timer",
         "_text_only",
-        "address",
         "connection",
         "keepalive_slot",
         "polling",
         "sid",
+        "ticket",
         "upgrade",
     )  # fmt: skip
 
@@ -160,9 +158,9 @@ class EngineSession:
         self,
         sessions: EngineSessions,
         profile: SessionProfile,
-        address: str,
+        ticket: Ticket,
         *,
-        socket: tuple[Connection, PauseReading] | None = None,
+        connection: Connection | None = None,
         sid: str = "",
     ) -> None:
         worker = sessions.worker
@@ -173,21 +171,19 @@ class EngineSession:
         self._clock = worker.clock
         self._last_heard: float = self._clock()
         self._ended = False
-        self._resumed: asyncio.Event | None = None
         self._silence_timer: asyncio.TimerHandle | None = None
         self.sid = sid or worker.random.resume_key()
-        self.address = address
+        self.ticket = ticket
         self.upgrade: PendingUpgrade | None = None
         self.keepalive_slot = 0
         self.connection: Connection
         self.polling: Polling | None = None
-        self._pause_reading: PauseReading | None = None
-        if socket is None:
+        if connection is None:
             self.connection = self.polling = Polling(
                 profile.framing, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._closed
             )
         else:
-            self.connection, self._pause_reading = self._over_socket(socket[0]), socket[1]
+            self.connection = self._over_socket(connection)
         self._handler: EngineHandler | None = profile.make_handler(self)
         sessions.add(self)
         self._start_heartbeat()
@@ -218,10 +214,7 @@ class EngineSession:
         The namespaces of a client share its connection, and each of them may pause it.
         """
         self._paused += 1 if paused else -1
-        if self._pause_reading is not None:
-            self._pause_reading(paused=self._paused > 0)
-        elif not self._paused and self._resumed is not None:
-            self._resumed.set()
+        self.connection.pause_reading(paused=self._paused > 0)
 
     # Polling.
 
@@ -237,12 +230,6 @@ class EngineSession:
         except BadPacket:
             self.connection.close(BAD_PACKET)
             raise
-
-    async def until_resumed(self) -> None:
-        """Wait while reading is paused: a client sends the next post only after the answer to this one."""
-        if self._paused and not self._ended:
-            self._resumed = asyncio.Event()
-            await self._resumed.wait()
 
     def request_aborted(self, polling: Polling) -> None:
         """End the session, as the client has dropped a request, unless it has upgraded to a WebSocket since."""
@@ -272,8 +259,6 @@ class EngineSession:
         if not self.closing:
             reason = relay_closed or ("client" if code in GOODBYE_CODES else "lost")
             self.worker.metrics.closed.labels(reason).inc()
-        if self._resumed is not None:
-            self._resumed.set()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
         self._sessions.remove(self)
@@ -339,19 +324,16 @@ class EngineSession:
 
     # Upgrading.
 
-    def upgraded(self, connection: Connection, pause_reading: PauseReading) -> None:
+    def upgraded(self, connection: Connection) -> None:
         """Go on over a WebSocket: frames that no poll has taken go there first, so that the order is kept."""
         polling, self.polling = self.polling, None
         self.upgrade = None
-        self.connection, self._pause_reading = self._over_socket(connection), pause_reading
+        self.connection = self._over_socket(connection)
         if polling is not None:
             for frame in polling.end():
                 self.connection.write(frame)
         if self._paused:
-            pause_reading(paused=True)
-        # A post that waits in `until_resumed` is answered now: from here on, the pause works on the WebSocket.
-        if self._resumed is not None:
-            self._resumed.set()
+            connection.pause_reading(paused=True)
 
     def _over_socket(self, connection: Connection) -> Connection:
         return TextConnection(connection, self._framing) if self._text_only else connection
@@ -408,3 +390,7 @@ class TextConnection:
     def close(self, reason: CloseReason) -> None:
         """Close the connection."""
         self._inner.close(reason)
+
+    def pause_reading(self, *, paused: bool) -> None:
+        """Pause reading from the connection."""
+        self._inner.pause_reading(paused=paused)

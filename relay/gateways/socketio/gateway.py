@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from relay import http_request
 from relay.config import Settings
-from relay.gateways.base.admission import admit
-from relay.gateways.base.websocket import client_address, deny, header, serve
+from relay.gateways.base.admission import admit, check_origin
+from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
@@ -22,6 +22,9 @@ from relay.gateways.socketio.requests import HTML, JSON, PollingResponses, forwa
 from relay.gateways.socketio.upgrade import upgrading
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
+
+NAME: Final = "socketio"
+"""The name of the protocol in metrics."""
 
 STATE: Final = "socketio"
 """The key under which `scope["state"]` has the worker's `EngineSessions` of this gateway."""
@@ -88,17 +91,19 @@ class SocketIOGateway:
     ) -> None:
         if query.transport != "websocket":
             raise Refused("bad_transport")
+        subprotocol = next(iter(scope["subprotocols"]), None)
         if query.sid:
             session = sessions.get(query.sid)
             if session is None:
                 raise Refused("unknown_session")
             if session.upgrade is not None or session.polling is None:
                 raise Refused("transport_mismatch")
-            opening = upgrading(session, client_address(scope))
+            check_origin(scope)
+            upgrade = upgrading(session)
+            await accept(scope, receive, send, opening=upgrade, subprotocol=subprotocol, keepalive=False)
         else:
-            opening = sessions.opening(self._profile(query), client_address(scope))
-        subprotocol = next(iter(scope["subprotocols"]), None)
-        await serve(scope, receive, send, opening=opening, subprotocol=subprotocol, keepalive=False)
+            opening = sessions.opening(self._profile(query))
+            await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
     def _profile(self, query: Query) -> SessionProfile:
         return SessionProfile(
@@ -128,9 +133,7 @@ class SocketIOGateway:
     async def _begin(self, scope: Scope, send: Send, sessions: EngineSessions, query: Query) -> None:
         if scope["method"] != "GET":
             raise Refused("bad_handshake")
-        address = client_address(scope)
-        admit(sessions.worker, header(scope, b"origin"), address)
-        session = sessions.begin(self._profile(query), address)
+        session = sessions.begin(self._profile(query), admit(scope, NAME))
         sessions.worker.metrics.handshakes.inc()
         await session.open()
         if session.polling is not None:

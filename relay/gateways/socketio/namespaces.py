@@ -10,12 +10,12 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.session import Session
 from relay.gateways.socketio.codec import SocketIOCodec
 from relay.gateways.socketio.encoders import PacketEncoder
+from relay.gateways.socketio.parser import IncomingEvent
 from relay.limits import TokenBucket
 from relay.model.codec import Batch, Frame
 from relay.model.errors import (
     BAD_REQUEST,
     GOING_AWAY,
-    NORMAL,
     PEER_TAKEN,
     REPLACED,
     ROOM_FULL,
@@ -82,7 +82,7 @@ class _Entered(NamedTuple):
     """A namespace that the client is in, or is about to enter."""
 
     connection: "NamespaceConnection"
-    session: Session
+    session: Session[IncomingEvent]
 
 
 class Namespaces:
@@ -101,7 +101,7 @@ class Namespaces:
         self._bucket: TokenBucket | None = None
         self._entered: dict[str, _Entered] = {}
 
-    def session(self, name: str) -> Session | None:
+    def session(self, name: str) -> Session[IncomingEvent] | None:
         """Return the session of a namespace that the client is in, or is about to enter."""
         entered = self._entered.get(name)
         return None if entered is None else entered.session
@@ -124,14 +124,7 @@ class Namespaces:
             return
         codec = self._version.codec(name)
         connection = NamespaceConnection(self, self._shared, name, codec)
-        session = Session(
-            connection,
-            worker,
-            CodecPair(codec, codec),
-            address=None,
-            pause_reading=connection.pause_reading,
-            bucket=bucket,
-        )
+        session = Session(connection, worker, CodecPair(codec, codec), bucket=bucket)
         self._entered[name] = _Entered(connection, session)
         worker.spawn(session.enter(partial(make_join_request, room)))
 
@@ -139,7 +132,7 @@ class Namespaces:
         """End the session of a namespace at the client's wish; the connection stays."""
         connection, session = self._entered.pop(name)
         connection.pause_reading(paused=False)
-        session.disconnected(NORMAL.code, None)
+        session.end(goodbye=True)
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
         """Close each session when its frames are served, or `now`; the last one closes the connection."""
@@ -152,7 +145,7 @@ class Namespaces:
         """End all sessions, as the connection has ended."""
         ended, self._entered = self._entered, {}
         for entered in ended.values():
-            entered.session.disconnected(NORMAL.code if goodbye else 1006, None)
+            entered.session.end(goodbye=goodbye)
 
     def closed(self, connection: "NamespaceConnection", reason: CloseReason) -> None:
         """End the session of a namespace that the relay has closed, and the shared connection if the reason says so.
@@ -163,7 +156,7 @@ class Namespaces:
             entered = self._entered.get(connection.name)
             if entered is not None and entered.connection is connection:
                 del self._entered[connection.name]
-                entered.session.disconnected(reason.code, reason.name)
+                entered.session.end(goodbye=False)
         elif reason is not GOING_AWAY or all(one.connection.reason is not None for one in self._entered.values()):
             self._shared.connection.close(reason)
 

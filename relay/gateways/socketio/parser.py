@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Raw
 
 from relay.gateways.socketio.packets import BadPacket
-from relay.model.codec import Frame
 from relay.model.json_text import FRAME_NESTING, nests_deeper, without_lone_surrogates
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
@@ -61,14 +60,14 @@ class SocketPacket(NamedTuple):
     too_deep: bool = False
 
 
-class IncomingEvent(Frame):
+class IncomingEvent:
     """An event as a session receives it; `data` is the JSON of its arguments, separated by commas.
 
     `channel` is that of a `message` whose one argument can be relayed as an envelope without change; None for all
     other events, which are wrapped in an envelope. An event that is `too_deep` has no name, and was not read.
     """
 
-    __slots__ = ("attachments", "channel", "id", "name", "too_deep")
+    __slots__ = ("attachments", "channel", "data", "id", "name", "too_deep")
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class IncomingEvent(Frame):
         *,
         too_deep: bool = False,
     ) -> None:
-        super().__init__(arguments[0] if len(arguments) == 1 else b",".join(arguments))
+        self.data = arguments[0] if len(arguments) == 1 else b",".join(arguments)
         self.channel = channel
         self.name = name
         self.id = id

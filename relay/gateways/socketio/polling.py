@@ -32,6 +32,8 @@ class Polling:
         self._bytes = 0
         self._poll: asyncio.Future[Payload] | None = None
         self._answer_scheduled = False
+        self._may_post = asyncio.Event()
+        self._may_post.set()
         self.posting = False
         self.reason: CloseReason | None = None
 
@@ -63,6 +65,13 @@ class Polling:
             # Not now: the hub may be delivering to a room's members, which `on_close` would change.
             asyncio.get_running_loop().call_soon(self._report_close, reason)
 
+    def pause_reading(self, *, paused: bool) -> None:
+        """Hold back the response to the open post: a client sends the next post only after that."""
+        if paused:
+            self._may_post.clear()
+        else:
+            self._may_post.set()
+
     # The client's requests.
 
     def poll(self) -> "asyncio.Future[Payload]":
@@ -81,6 +90,10 @@ class Polling:
             self._frames = self._frames or [self._framing.control.noop]
             self._answer()
 
+    async def until_resumed(self) -> None:
+        """Wait while reading is paused, unless polling ends."""
+        await self._may_post.wait()
+
     def end(self) -> Sequence[Frame]:
         """End polling: release the open poll and return the frames that no poll has taken.
 
@@ -88,6 +101,7 @@ class Polling:
         """
         unsent, self._frames = self._frames, []
         self.release_poll()
+        self._may_post.set()
         self._on_close = None
         return unsent
 

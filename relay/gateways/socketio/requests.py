@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.websocket import header
+from relay.gateways.base.admission import header
 from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.forwarding import ForwardedReply, Forwarder
 from relay.gateways.socketio.packets import BadPacket, Payload
@@ -58,7 +58,7 @@ async def receive_post(scope: Scope, receive: Receive, session: EngineSession, p
             session.read_payload(body, binary=media_type.encode() == OCTETS)
         except BadPacket as error:
             raise Refused("bad_packet", str(error)) from None
-        await session.until_resumed()
+        await polling.until_resumed()
         return True
     finally:
         polling.posting = False

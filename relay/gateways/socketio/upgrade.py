@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from relay.gateways.base.join_request import PauseReading
 from relay.gateways.base.websocket import Opening
 from relay.gateways.socketio.engine import EngineSession
 from relay.model.codec import Frame
@@ -26,12 +25,11 @@ _RELEASE_SECONDS: Final = 0.1
 class Upgrade:
     """The `Receiver` of the WebSocket: it runs the handshake above, and then passes everything to the session."""
 
-    __slots__ = ("_connection", "_deadline", "_pause_reading", "_release_timer", "_session", "_upgraded")
+    __slots__ = ("_connection", "_deadline", "_release_timer", "_session", "_upgraded")
 
-    def __init__(self, session: EngineSession, connection: Connection, pause_reading: PauseReading) -> None:
+    def __init__(self, session: EngineSession, connection: Connection) -> None:
         self._session = session
         self._connection = connection
-        self._pause_reading = pause_reading
         self._upgraded = False
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(session.worker.settings.handshake_timeout, self.abandon)
@@ -49,7 +47,7 @@ class Upgrade:
         elif frame.is_text and frame.data == _UPGRADE and self._session.upgrade is self and not self._session.closing:
             self._stop()
             self._upgraded = True
-            self._session.upgraded(self._connection, self._pause_reading)
+            self._session.upgraded(self._connection)
         else:
             self._connection.close(BAD_PACKET)
 
@@ -79,13 +77,14 @@ class Upgrade:
             self._session.upgrade = None
 
 
-def upgrading(session: EngineSession, address: str) -> Opening:
-    """Return the function that upgrades a session on a WebSocket, for `gateways.base.websocket.serve`."""
+def upgrading(session: EngineSession) -> Opening:
+    """Return the function that upgrades a session on a WebSocket, for `gateways.base.websocket.accept`.
 
-    def begin(connection: Connection, pause_reading: PauseReading) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        # `serve` has counted the WebSocket, but the session was counted when it began.
-        session.worker.addresses.release(address)
-        return Upgrade(session, connection, pause_reading), _nothing()
+    The WebSocket needs no ticket: the session has one since it began.
+    """
+
+    def begin(connection: Connection) -> tuple[Receiver, Coroutine[Any, Any, None]]:
+        return Upgrade(session, connection), _nothing()
 
     return begin
 

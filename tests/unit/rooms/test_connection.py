@@ -14,6 +14,7 @@ class FakeWire:
     def __init__(self) -> None:
         self.out = b""
         self.waiting = 0
+        self.paused: list[bool] = []
         self.closed = []
 
     def write(self, data: bytes) -> int:
@@ -22,6 +23,9 @@ class FakeWire:
 
     def close(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
+
+    def pause_reading(self, *, paused: bool) -> None:
+        self.paused.append(paused)
 
 
 class Client:
@@ -34,8 +38,14 @@ class Client:
         self.closed = None
         self.closing = 0
         self.metrics = Metrics()
+        self.paused: list[bool] = []
         self.connection = QueuedConnection(
-            send=self._send, send_close=self._close, on_close=self._on_close, limit=limit, metrics=self.metrics
+            send=self._send,
+            send_close=self._close,
+            on_close=self._on_close,
+            on_pause=self.paused.append,
+            limit=limit,
+            metrics=self.metrics,
         )
 
     async def _send(self, frame: Frame) -> None:
@@ -138,3 +148,11 @@ async def test_closes_are_counted_by_reason() -> None:
     client = Client()
     client.connection.close(SLOW)
     assert client.metrics.registry.get_sample_value("relay_closed_connections_total", {"reason": "slow"}) == 1
+
+
+async def test_reading_pauses_at_the_source(wire: FakeWire, wired: WireConnection) -> None:
+    client = Client()
+    for connection in (wired, client.connection):
+        connection.pause_reading(paused=True)
+        connection.pause_reading(paused=False)
+    assert wire.paused == client.paused == [True, False]

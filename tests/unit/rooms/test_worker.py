@@ -19,12 +19,12 @@ class FakeClient:
     def __init__(self, worker: Worker, *, goes: bool = True) -> None:
         self._worker, self._goes = worker, goes
         self.closed: list[CloseReason] = []
-        worker.register(self)
+        worker.clients.add(self)
 
     def close_gracefully(self, reason: CloseReason, *, now: bool = False) -> None:
         self.closed.append(reason)
         if self._goes:
-            self._worker.unregister(self)
+            self._worker.clients.remove(self)
 
 
 async def join(worker: Worker, peer: str, *, room: str = "room", **options) -> Member:
@@ -56,7 +56,7 @@ async def test_waiting_for_a_worker_that_does_not_become_ready_ends(monkeypatch)
 
 async def test_health_counts_rooms_and_connections() -> None:
     async with Worker(Settings(worker_id="w1")) as worker:
-        FakeClient(worker)
+        worker.admit("here", "native")
         await join(worker, "a")
         health = worker.health()
         assert (health.ready, health.worker, health.draining) == (True, "w1", False)
@@ -69,13 +69,16 @@ async def test_a_worker_without_a_name_is_called_after_its_process() -> None:
     assert Worker(Settings()).id.rpartition("-")[2].isdigit()
 
 
-async def test_a_worker_is_full_at_its_limit() -> None:
-    worker = Worker(Settings(max_connections=1))
-    assert not worker.full
-    client = FakeClient(worker)
-    assert worker.full
-    worker.unregister(client)
-    assert not worker.full
+async def test_a_worker_admits_clients_up_to_its_limit_while_it_accepts_any() -> None:
+    async with Worker(Settings(max_connections=1)) as worker:
+        ticket = worker.admit("here", "native")
+        assert worker.health().connections == 1
+        with pytest.raises(Refused, match="worker_full"):
+            worker.admit("here", "native")
+        ticket.release()
+        await worker.drain()
+        with pytest.raises(Refused, match="unavailable"):
+            worker.admit("here", "native")
 
 
 async def test_members_join_publish_and_leave() -> None:
@@ -137,7 +140,7 @@ async def test_clients_that_do_not_go_are_logged(caplog) -> None:
         client = FakeClient(worker, goes=False)
         await worker.drain()
         assert "1 connections were not closed within drain-timeout" in caplog.text
-        worker.unregister(client)
+        worker.clients.remove(client)
 
 
 async def test_a_sessions_task_that_dies_is_logged(caplog) -> None:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
-from relay.gateways.base.websocket import client_address, deny, header, serve
+from relay.gateways.base.websocket import deny, serve
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
@@ -22,6 +22,9 @@ from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
 from relay.http_request import read_query
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
+
+NAME: Final = "socketio-0.9"
+"""The name of the protocol in metrics."""
 
 STATE: Final = "socketio-0.9"
 """The key under which `scope["state"]` has the worker's `V09Sessions`."""
@@ -96,9 +99,9 @@ class V09Gateway:
         path = _PATH.fullmatch(scope["path"])
         if path is None or path[1] != "websocket":
             raise Refused("bad_transport")
-        opening = sessions.opening(self._profile(parameters), client_address(scope))
+        opening = sessions.opening(self._profile(parameters))
         subprotocol = next(iter(scope["subprotocols"]), None)
-        await serve(scope, receive, send, opening=opening, subprotocol=subprotocol, keepalive=False)
+        await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
     def _profile(self, parameters: dict[str, str]) -> SessionProfile:
         return SessionProfile(_FRAMING, partial(V09Client, self._version, parameters.get("room")))
@@ -129,10 +132,8 @@ class V09Gateway:
             raise Refused("jsonp_unsupported")
         if scope["method"] != "GET":
             raise Refused("bad_handshake")
-        worker = sessions.worker
-        admit(worker, header(scope, b"origin"), client_address(scope))
         # The session is counted when it begins, maybe on another worker.
-        worker.addresses.release(client_address(scope))
+        admit(scope, NAME).release()
         sid = sessions.add_handshake()
         timeout = max(1, round(self._settings.ping_interval + self._settings.ping_timeout))
         text = f"{sid}:{timeout}:{timeout}:websocket,xhr-polling"
@@ -145,10 +146,9 @@ class V09Gateway:
         session = sessions.get(sid)
         if not sessions.take_handshake(sid) or session is not None:
             return session
-        address = self._forwarder.client_address(scope)
-        admit(sessions.worker, header(scope, b"origin"), address)
+        ticket = admit(scope, NAME, address=self._forwarder.client_address(scope))
         sessions.worker.metrics.handshakes.inc()
-        session = sessions.begin(self._profile(parameters), address, sid=sid)
+        session = sessions.begin(self._profile(parameters), ticket, sid=sid)
         await session.open()
         return session
 

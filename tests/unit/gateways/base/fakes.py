@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.session import Session
+from relay.gateways.base.session import WebSocketSession
 from relay.gateways.native.codec import NativeCodec
 from relay.model.codec import Batch, Frame
 from relay.model.errors import CloseReason
@@ -16,10 +16,11 @@ CODECS = CodecPair(NativeCodec(), NativeCodec(tagged=True))
 
 
 class FakeConnection:
-    """Keeps the events that were written to it."""
+    """Keeps the events that were written to it, and whether reading was to pause or to go on."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.paused: list[bool] = []
         self.reason: CloseReason | None = None
 
     def write(self, frame: Frame) -> None:
@@ -33,15 +34,8 @@ class FakeConnection:
     def close(self, reason: CloseReason) -> None:
         self.reason = self.reason or reason
 
-
-class FakeReading:
-    """Records when reading is to pause and to resume; refers to nothing, so that it makes no reference cycle."""
-
-    def __init__(self) -> None:
-        self.asked: list[bool] = []
-
-    def __call__(self, *, paused: bool) -> None:
-        self.asked.append(paused)
+    def pause_reading(self, *, paused: bool) -> None:
+        self.paused.append(paused)
 
 
 class Client:
@@ -50,13 +44,12 @@ class Client:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.connection = FakeConnection()
-        self.reading = FakeReading()
-        worker.addresses.admit("here")
-        self.session = Session(self.connection, worker, CODECS, address="here", pause_reading=self.reading)
+        self.ticket = worker.admissions.admit("here", "native")
+        self.session = WebSocketSession(self.connection, worker, CODECS, self.ticket)
 
     @property
     def paused(self) -> list[bool]:
-        return self.reading.asked
+        return self.connection.paused
 
     def send(self, **message: Any) -> None:
         self.session.received(Frame(json.dumps(message).encode()))

@@ -3,26 +3,31 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.types import Scope
 
 from relay.config import Settings
-from relay.gateways.base.admission import admit
+from relay.gateways.base.admission import admit, client_address, header
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
-from tests.unit.gateways.base.fakes import Client
 
 
 @pytest.fixture
 async def worker() -> AsyncIterator[Worker]:
     settings = Settings(
-        allowed_origins=("https://page.example",), max_connections=2, connections_per_address=2, handshake_rate=3
+        allowed_origins=("https://page.example",), max_connections=3, connections_per_address=2, handshake_rate=3
     )
     async with Worker(settings) as worker:
         yield worker
 
 
+def scope_of(worker: Worker, origin: str | None, address: str) -> Scope:
+    headers = [] if origin is None else [(b"origin", origin.encode())]
+    return {"state": {"worker": worker}, "headers": headers, "client": (address, 1234)}
+
+
 def code_of(worker: Worker, origin: str | None = None, address: str = "address") -> str:
     try:
-        admit(worker, origin, address)
+        admit(scope_of(worker, origin, address), "native")
     except Refused as error:
         return error.code
     return ""
@@ -39,11 +44,10 @@ async def test_a_star_allows_pages_of_every_origin() -> None:
         assert code_of(worker, "https://other.example") == ""
 
 
-def test_an_address_is_counted_until_it_is_released(worker: Worker) -> None:
-    assert [code_of(worker) for _ in range(3)] == ["", "", "too_many_connections"]
-    assert code_of(worker, address="another") == ""
-    worker.addresses.release("address")
-    assert code_of(worker) == "too_many_handshakes"
+def test_a_client_is_counted_by_its_address_or_by_that_of_a_forwarded_request(worker: Worker) -> None:
+    scope = scope_of(worker, None, "proxy")
+    assert [admit(scope, "native").address, admit(scope, "native", address="client").address] == ["proxy", "client"]
+    assert admit(scope, "native", address="client").protocol == "native"
 
 
 def test_a_refused_handshake_counts_nothing(worker: Worker) -> None:
@@ -52,14 +56,15 @@ def test_a_refused_handshake_counts_nothing(worker: Worker) -> None:
     assert [code_of(worker), code_of(worker)] == ["", ""]
 
 
-def test_a_full_worker_refuses(worker: Worker) -> None:
-    clients = [Client(worker), Client(worker)]
-    assert code_of(worker) == "worker_full"
-    clients[0].session.disconnected(1000, None)
-    assert code_of(worker) == ""
-
-
 async def test_a_worker_that_is_stopping_refuses() -> None:
     async with Worker(Settings()) as worker:
         await worker.drain()
         assert code_of(worker) == "unavailable"
+
+
+def test_addresses_and_headers_of_a_scope() -> None:
+    assert client_address({"client": ("::1", 5)}) == "::1"
+    assert client_address({"client": None}) == client_address({}) == ""
+    scope = {"headers": [(b"a", b"\xe9"), (b"a", b"2")]}
+    assert header(scope, b"a") == "é"
+    assert header(scope, b"b") is None

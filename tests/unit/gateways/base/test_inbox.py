@@ -1,34 +1,34 @@
-"""The inbox: which frames wait, in which order, and when reading pauses."""
+"""The inbox: which requests wait, in which order, and when reading pauses."""
 
 import pytest
 
 from relay.gateways.base.inbox import Inbox
-from relay.model.codec import Frame
-from tests.unit.gateways.base.fakes import FakeReading
+from relay.model.commands import Ping
+from tests.unit.gateways.base.fakes import FakeConnection
 
-A, B, C = Frame(b"a"), Frame(b"b"), Frame(b"c")
-
-
-@pytest.fixture
-def reading() -> FakeReading:
-    return FakeReading()
+A, B = Ping(key="a"), Ping(key="b")
 
 
 @pytest.fixture
-def inbox(reading: FakeReading) -> Inbox:
-    return Inbox(reading, max_in_flight=2)
+def connection() -> FakeConnection:
+    return FakeConnection()
 
 
-def test_an_idle_inbox_serves_at_once_and_holds_nothing(inbox: Inbox, reading: FakeReading) -> None:
+@pytest.fixture
+def inbox(connection: FakeConnection) -> Inbox:
+    return Inbox(connection, max_in_flight=2)
+
+
+def test_an_idle_inbox_serves_at_once_and_holds_nothing(inbox: Inbox, connection: FakeConnection) -> None:
     assert inbox.is_idle()
     assert not inbox.must_wait()
     assert inbox.take() is None
-    assert inbox.frames is None
+    assert inbox.waiting is None
     inbox.resume_reading()
-    assert reading.asked == []
+    assert connection.paused == []
 
 
-def test_frames_wait_in_order_while_an_exclusive_command_runs(inbox: Inbox, reading: FakeReading) -> None:
+def test_requests_wait_in_order_while_an_exclusive_command_runs(inbox: Inbox, connection: FakeConnection) -> None:
     inbox.exclusive = True
     assert inbox.must_wait()
     inbox.put(A)
@@ -40,7 +40,7 @@ def test_frames_wait_in_order_while_an_exclusive_command_runs(inbox: Inbox, read
     assert inbox.is_idle()
 
 
-def test_frames_wait_while_the_most_publishes_are_in_flight(inbox: Inbox) -> None:
+def test_requests_wait_while_the_most_publishes_are_in_flight(inbox: Inbox) -> None:
     inbox.in_flight = 1
     assert not inbox.must_wait()
     assert not inbox.is_idle()
@@ -52,7 +52,7 @@ def test_frames_wait_while_the_most_publishes_are_in_flight(inbox: Inbox) -> Non
     assert inbox.take() is A
 
 
-def test_no_frame_overtakes_one_that_waits(inbox: Inbox) -> None:
+def test_no_request_overtakes_one_that_waits(inbox: Inbox) -> None:
     inbox.exclusive = True
     inbox.put(A)
     inbox.exclusive = False
@@ -62,24 +62,26 @@ def test_no_frame_overtakes_one_that_waits(inbox: Inbox) -> None:
     assert not inbox.must_wait()
 
 
-def test_reading_pauses_with_the_first_frame_and_resumes_after_the_last(inbox: Inbox, reading: FakeReading) -> None:
+def test_reading_pauses_with_the_first_request_and_resumes_after_the_last(
+    inbox: Inbox, connection: FakeConnection
+) -> None:
     inbox.exclusive = True
     inbox.put(A)
     inbox.put(B)
-    assert reading.asked == [True, True]
+    assert connection.paused == [True, True]
     inbox.exclusive = False
     inbox.take()
     inbox.resume_reading()
-    assert reading.asked == [True, True]
+    assert connection.paused == [True, True]
     inbox.take()
     inbox.resume_reading()
-    assert reading.asked == [True, True, False]
+    assert connection.paused == [True, True, False]
     inbox.resume_reading()
-    assert reading.asked == [True, True, False]
-    assert inbox.frames is None
+    assert connection.paused == [True, True, False]
+    assert inbox.waiting is None
 
 
-def test_reading_that_was_stopped_does_not_resume(inbox: Inbox, reading: FakeReading) -> None:
+def test_reading_that_was_stopped_does_not_resume(inbox: Inbox, connection: FakeConnection) -> None:
     inbox.exclusive = True
     inbox.put(A)
     inbox.stop_reading()
@@ -87,10 +89,10 @@ def test_reading_that_was_stopped_does_not_resume(inbox: Inbox, reading: FakeRea
     inbox.exclusive = False
     assert [inbox.take(), inbox.take()] == [A, B]
     inbox.resume_reading()
-    assert reading.asked == [True] * 4
+    assert connection.paused == [True] * 4
 
 
-def test_what_is_cleared_is_not_served(inbox: Inbox, reading: FakeReading) -> None:
+def test_what_is_cleared_is_not_served(inbox: Inbox, connection: FakeConnection) -> None:
     inbox.exclusive = True
     inbox.put(A)
     inbox.clear()
@@ -98,4 +100,4 @@ def test_what_is_cleared_is_not_served(inbox: Inbox, reading: FakeReading) -> No
     assert inbox.is_idle()
     assert inbox.take() is None
     inbox.resume_reading()
-    assert reading.asked == [True]
+    assert connection.paused == [True]

@@ -14,11 +14,11 @@ from relay.gateways.base.acknowledgements import Acknowledgements
 from relay.gateways.base.inbox import Inbox
 from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.gateways.base.session import Session
+from relay.gateways.base.session import Session, WebSocketSession
 from relay.gateways.native.codec import NativeCodec
 from relay.limits import TokenBucket
 from relay.model.codec import Frame
-from relay.model.commands import Command, Detect, Move
+from relay.model.commands import Command, Detect, Move, Ping
 from relay.model.envelope import MessageId
 from relay.model.errors import (
     BAD_REQUEST,
@@ -28,6 +28,7 @@ from relay.model.errors import (
     REPLACED,
     ROOM_FULL,
     TOO_FAST,
+    BadFrame,
     CloseReason,
     NotMember,
     Refused,
@@ -36,7 +37,7 @@ from relay.model.errors import (
 )
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
-from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, FakeReading, until, until_members
+from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until, until_members
 
 
 @asynccontextmanager
@@ -193,9 +194,7 @@ class OtherProtocol(NativeCodec):
 async def test_a_protocol_may_have_commands_that_the_native_one_has_not() -> None:
     async with visiting() as neighbour:
         connection, codec = FakeConnection(), OtherProtocol()
-        session = Session(
-            connection, neighbour.worker, CodecPair(codec, codec), address=None, pause_reading=FakeReading()
-        )
+        session = Session(connection, neighbour.worker, CodecPair(codec, codec))
         await session.enter(lambda: JoinRequest("first", "q"))
         session.received(Frame(b"move"))
         session.received(Frame(b"detect"))
@@ -203,7 +202,7 @@ async def test_a_protocol_may_have_commands_that_the_native_one_has_not() -> Non
         _, moved, detected = connection.events
         assert (moved["room"], moved["key"]) == ("next", "m")
         assert detected == {"type": "presence", "present": True, "key": "d"}
-        session.disconnected(1000, None)
+        session.end(goodbye=True)
         session.close_gracefully(GOING_AWAY)
         assert connection.reason is None
 
@@ -231,14 +230,36 @@ async def test_errors_about_frames_over_a_limit_repeat_their_key() -> None:
         assert client.connection.reason is TOO_FAST
 
 
+async def test_a_request_that_waits_is_checked_against_the_limits_when_it_arrives() -> None:
+    async with visiting(message_rate=1e-3) as client:
+        client.send(type="presence", key="a")
+        for number in range(12):
+            client.send(type="ping", key=str(number))
+        client.send(type="dance", key="z")
+        await until(lambda: len(client.answers) == 14)
+        assert client.answers[:10] == ["presence a", *(f"pong {number}" for number in range(9))]
+        assert [(event["code"], event["key"]) for event in client.connection.events[11:]] == [
+            ("too_fast", "9"),
+            ("too_fast", "10"),
+            ("too_fast", "11"),
+            ("unknown_command", "z"),
+        ]
+
+
+async def test_a_gateway_may_pass_commands_that_no_codec_decoded() -> None:
+    async with visiting() as client:
+        client.send(type="presence", key="a")
+        client.session.execute(Ping(key="b"))
+        client.session.execute(BadFrame("bad_command", about="dance", key="c"))
+        await until(lambda: len(client.answers) == 3)
+        assert client.answers == ["presence a", "pong b", "error c"]
+
+
 async def test_sessions_of_one_connection_share_a_message_rate_and_leave_the_accounting_to_its_owner() -> None:
     async with Worker(Settings()) as worker:
         bucket = TokenBucket(1e-3, 3, worker.clock)
         connections = [FakeConnection(), FakeConnection()]
-        sessions = [
-            Session(connection, worker, CODECS, address=None, pause_reading=lambda *, paused: None, bucket=bucket)
-            for connection in connections
-        ]
+        sessions = [Session(connection, worker, CODECS, bucket=bucket) for connection in connections]
         for number, session in enumerate(sessions):
             await session.enter(lambda number=number: JoinRequest("room", f"p{number}"))
         assert len(worker.clients) == 0
@@ -247,7 +268,7 @@ async def test_sessions_of_one_connection_share_a_message_rate_and_leave_the_acc
         types = [[event["type"] for event in connection.events[1:]] for connection in connections]
         assert types == [["pong", "pong"], ["pong", "error"]]
         for session in sessions:
-            session.disconnected(1000, None)
+            session.end(goodbye=True)
 
 
 async def test_a_fault_in_a_command_closes_the_connection_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -363,7 +384,7 @@ async def test_what_waits_for_a_connection_that_the_relay_closed_is_dropped() ->
     ("code", "relay_closed", "label"),
     [(1000, None, "client"), (1006, None, "lost"), (1006, "pong_timeout", "pong_timeout"), (1002, None, "lost")],
 )
-async def test_the_end_is_counted_by_its_reason_and_the_address_released(
+async def test_the_end_is_counted_by_its_reason_and_the_ticket_released(
     code: int, relay_closed: str | None, label: str
 ) -> None:
     async with Worker(Settings(connections_per_address=1)) as worker:
@@ -372,7 +393,8 @@ async def test_the_end_is_counted_by_its_reason_and_the_address_released(
         assert len(worker.clients) == 1
         client.session.disconnected(code, relay_closed)
         assert len(worker.clients) == 0
-        assert worker.addresses.admit("here") == ""
+        assert len(worker.admissions) == 0
+        worker.admit("here", "native").release()
         assert worker.metrics.closed.labels(label)._value.get() == 1
 
 
@@ -412,7 +434,7 @@ async def come_and_go(worker: Worker, count: int) -> None:
 
 async def test_a_hundred_closed_sessions_are_freed_by_reference_counts_alone() -> None:
     def alive() -> int:
-        kinds = (Session, Inbox, JoinedRooms, Member, Acknowledgements, FakeConnection)
+        kinds = (WebSocketSession, Inbox, JoinedRooms, Member, Acknowledgements, FakeConnection)
         return sum(type(one) in kinds for one in gc.get_objects())
 
     async with Worker(Settings(publish_timeout=0.05)) as worker:

@@ -9,10 +9,10 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base import websocket
-from relay.gateways.base.join_request import PauseReading
-from relay.gateways.base.websocket import client_address, header, serve
+from relay.gateways.base.websocket import serve
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, INTERNAL
+from relay.rooms.admissions import Ticket
 from relay.rooms.connection import WIRE_EXTENSION, Connection, Receiver
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import AsgiClient, until
@@ -21,9 +21,9 @@ from tests.unit.gateways.base.fakes import AsgiClient, until
 class Echo:
     """A receiver that sends every frame back, and keeps what it hears."""
 
-    def __init__(self, connection: Connection, pause_reading: PauseReading) -> None:
+    def __init__(self, connection: Connection, ticket: Ticket) -> None:
         self.connection = connection
-        self.pause_reading = pause_reading
+        self.ticket = ticket
         self.frames: list[Frame] = []
         self.end: tuple[int, str | None] | None = None
         self.greeted = False
@@ -34,6 +34,7 @@ class Echo:
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
         self.end = (code, relay_closed)
+        self.ticket.release()
 
     async def greet(self) -> None:
         self.greeted = True
@@ -70,14 +71,15 @@ class Served:
                 client.scope,
                 client.receive,
                 client.send,
+                protocol="test",
                 opening=self._open,
                 subprotocol=subprotocol,
                 keepalive=keepalive,
             )
         )
 
-    def _open(self, connection: Connection, pause_reading: PauseReading) -> Any:
-        self.echo = Echo(connection, pause_reading)
+    def _open(self, connection: Connection, ticket: Ticket) -> Any:
+        self.echo = Echo(connection, ticket)
         return self.echo, self.echo.greet()
 
     async def greeted(self) -> Echo:
@@ -121,12 +123,12 @@ async def test_over_asgi_reading_pauses_and_resumes(worker: Worker) -> None:
     client = AsgiClient(worker)
     served = Served(client)
     echo = await served.greeted()
-    echo.pause_reading(paused=True)
+    echo.connection.pause_reading(paused=True)
     for number in range(3):
         client.say(n=number)
     await until(lambda: client.from_client.qsize() == 2)  # the read that was waiting takes one more
     assert len(echo.frames) == 1
-    echo.pause_reading(paused=False)
+    echo.connection.pause_reading(paused=False)
     await until(lambda: len(echo.frames) == 3)
     client.leave()
     await served.task
@@ -136,7 +138,7 @@ async def test_over_asgi_the_relay_closes_with_its_reason_after_what_was_written
     client = AsgiClient(worker)
     served = Served(client)
     echo = await served.greeted()
-    echo.pause_reading(paused=True)
+    echo.connection.pause_reading(paused=True)
     echo.connection.write(Frame(b"last"))
     echo.connection.close(GOING_AWAY)
     await until(lambda: len(client.sent) == 3)
@@ -177,7 +179,6 @@ async def test_over_asgi_closed_connections_are_freed_by_reference_counts_alone(
             client.say(n=1)
             client.leave()
             await served.task
-            worker.addresses.release("")
 
     def alive() -> int:
         return sum(type(one) in (Echo, websocket.QueuedConnection) for one in gc.get_objects())
@@ -204,7 +205,7 @@ async def test_a_wire_is_handed_over_and_the_call_returns(worker: Worker, keepal
     assert wire.keepalive is keepalive
     wire.receiver.received(Frame(b"a"))
     assert wire.written == [b"\x81\x01a"]
-    echo.pause_reading(paused=True)
+    echo.connection.pause_reading(paused=True)
     assert wire.paused
 
 
@@ -226,13 +227,13 @@ async def test_a_refused_handshake_gets_status_and_error_in_json_and_is_counted(
 
 
 async def test_a_server_that_can_send_no_body_refuses_with_a_plain_close(worker: Worker) -> None:
-    worker.addresses.admit("10.0.0.1")
+    worker.admit("10.0.0.1", "test")
     client = AsgiClient(worker, extensions={})
     await Served(client).task
     assert [one["type"] for one in client.sent] == ["websocket.close"]
 
 
-async def test_an_address_is_released_if_the_client_goes_during_the_handshake(worker: Worker) -> None:
+async def test_the_ticket_is_released_if_the_client_goes_during_the_handshake(worker: Worker) -> None:
     client = AsgiClient(worker)
 
     async def gone(message: Any) -> None:
@@ -241,12 +242,4 @@ async def test_an_address_is_released_if_the_client_goes_during_the_handshake(wo
     client.send = gone  # type: ignore[method-assign]
     with pytest.raises(OSError):
         await Served(client).task
-    assert worker.addresses.admit("10.0.0.1") == ""
-
-
-def test_addresses_and_headers_of_a_scope() -> None:
-    assert client_address({"client": ("::1", 5)}) == "::1"
-    assert client_address({"client": None}) == client_address({}) == ""
-    scope = {"headers": [(b"a", b"\xe9"), (b"a", b"2")]}
-    assert header(scope, b"a") == "é"
-    assert header(scope, b"b") is None
+    assert len(worker.admissions) == 0

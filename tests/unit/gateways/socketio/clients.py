@@ -99,17 +99,15 @@ class Engine:
 
     def polling(self, version: Any = 4, framing: Any = None) -> EngineSession:
         """Begin a session that polls."""
-        self.worker.addresses.admit("here")
-        return self.sessions.begin(self.profile(version, framing), "here")
+        return self.sessions.begin(self.profile(version, framing), self.worker.admissions.admit("here", "socketio"))
 
     def socket(
         self, version: Any = 4, framing: Any = None, *, text_only: bool = False
     ) -> tuple[FakeConnection, EngineSession]:
         """Begin a session on a WebSocket."""
-        self.worker.addresses.admit("here")
         connection = FakeConnection()
-        opening = self.sessions.opening(self.profile(version, framing, text_only=text_only), "here")
-        session, opened = opening(connection, connection.pause_reading)
+        opening = self.sessions.opening(self.profile(version, framing, text_only=text_only))
+        session, opened = opening(connection, self.worker.admissions.admit("here", "socketio"))
         opened.close()
         assert isinstance(session, EngineSession)
         return connection, session

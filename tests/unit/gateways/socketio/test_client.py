@@ -64,11 +64,9 @@ class Clients:
         return SessionProfile(FRAMINGS[version], partial(SocketIOClient, self._versions[revision], revision, room))
 
     async def open(self, version: Version = 4, room: str | None = None) -> Client:
-        self._worker.addresses.admit("here")
         connection = FakeConnection()
-        session, opened = self.sessions.opening(self.profile(version, room), "here")(
-            connection, connection.pause_reading
-        )
+        ticket = self._worker.admissions.admit("here", "socketio")
+        session, opened = self.sessions.opening(self.profile(version, room))(connection, ticket)
         await opened
         assert isinstance(session, EngineSession)
         return Client(connection, session)

@@ -8,7 +8,7 @@ from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model import events
-from relay.model.codec import NOTHING, Bundle, Frame
+from relay.model.codec import NOTHING, Bundle
 from relay.model.commands import Detect, Move, Publish
 from relay.model.envelope import MessageId, read_frame, seal, splice
 from relay.model.errors import ERRORS, BadFrame
@@ -248,11 +248,6 @@ def test_other_events_of_the_relay_have_no_packet() -> None:
         events.Pong("r", ID),
     ):
         assert codec().encode(event) is NOTHING
-
-
-def test_only_incoming_events_are_decoded() -> None:
-    with pytest.raises(AssertionError):
-        codec().decode(Frame(b"{}"))
 
 
 def test_a_message_that_nests_too_deep_is_not_read_as_an_envelope() -> None:

@@ -35,11 +35,11 @@ async def test_a_session_is_known_until_it_ends_and_counted_while_it_lasts() -> 
         _, session = one.socket()
         assert one.sessions.get(session.sid) is session
         assert len(one.worker.clients) == 1
-        assert one.worker.addresses.admit("here")
+        assert len(one.worker.admissions) == 1
         session.disconnected(1006, None)
         assert one.sessions.get(session.sid) is None
         assert len(one.worker.clients) == 0
-        assert not one.worker.addresses.admit("here")
+        assert len(one.worker.admissions) == 0
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_only_a_dropped_request_of_the_present_transport_ends_a_session() 
         polling = session.polling
         assert polling is not None
         connection, _ = one.socket()
-        session.upgraded(connection, connection.pause_reading)
+        session.upgraded(connection)
         session.request_aborted(polling)
         assert one.sessions.get(session.sid) is session
         other = one.polling()
@@ -192,15 +192,16 @@ async def test_reading_goes_on_when_every_caller_that_paused_it_has_resumed_it()
 async def test_a_post_is_answered_when_reading_goes_on() -> None:
     async with engine() as one:
         session = one.polling()
-        await session.until_resumed()
+        assert session.polling is not None
+        await session.polling.until_resumed()
         session.pause_reading(paused=True)
-        waiting = asyncio.create_task(session.until_resumed())
+        waiting = asyncio.create_task(session.polling.until_resumed())
         await asyncio.sleep(0)
         assert not waiting.done()
         session.pause_reading(paused=False)
         await waiting
         session.pause_reading(paused=True)
-        waiting = asyncio.create_task(session.until_resumed())
+        waiting = asyncio.create_task(session.polling.until_resumed())
         await asyncio.sleep(0)
         session.disconnected(1006, None)
         await waiting
@@ -211,10 +212,11 @@ async def test_an_upgrade_keeps_the_order_and_the_pause() -> None:
         session = one.polling()
         session.connection.write(Frame(b"4first"))
         session.pause_reading(paused=True)
-        waiting = asyncio.create_task(session.until_resumed())
+        assert session.polling is not None
+        waiting = asyncio.create_task(session.polling.until_resumed())
         await asyncio.sleep(0)
         connection, _ = one.socket()
-        session.upgraded(connection, connection.pause_reading)
+        session.upgraded(connection)
         session.connection.write(Frame(b"4second"))
         assert connection.written == [b"4first", b"4second"]
         assert connection.paused == [True]

@@ -157,7 +157,7 @@ async def test_an_upgrade_is_begun_once_and_ends_polling() -> None:
         assert json.loads((await one.refused_socket(upgrading)).body)["error"]["code"] == "transport_mismatch"
         sessions: Any = one.state[STATE]
         session = sessions.get(url.rpartition("=")[2])
-        session.upgraded(session.connection, wire.pause_reading)
+        session.upgraded(session.connection)
         for method in ("GET", "POST"):
             refused = await one.request(method, url)
             assert json.loads(refused.body)["error"]["code"] == "transport_mismatch"

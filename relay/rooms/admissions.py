@@ -1,0 +1,69 @@
+"""Admission: which clients a worker accepts, and how many of them are connected now."""
+
+from typing import Self
+
+from relay.limits import AddressLimits
+from relay.metrics import Metrics
+from relay.model.errors import Refused
+
+
+class Ticket:
+    """The admission of one client, which counts against its address until it is released.
+
+    `protocol` is the name of the gateway that serves the client. A session keeps one ticket for its whole life, also
+    when it changes its transport.
+    """
+
+    # A worker has one ticket for each idle connection: no `__dict__`.
+    __slots__ = ("_admissions", "address", "protocol")
+
+    def __init__(self, admissions: "Admissions", address: str, protocol: str) -> None:
+        self._admissions: Admissions | None = admissions
+        self.address = address
+        self.protocol = protocol
+
+    def release(self) -> None:
+        """Count the end of the client; later calls do nothing."""
+        admissions, self._admissions = self._admissions, None
+        if admissions is not None:
+            admissions.release(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Release the ticket of a client whose handshake fails; after a success, the session has it."""
+        if error is not None:
+            self.release()
+
+
+class Admissions:
+    """Admits clients of one worker: `most` at a time, and each address within its own limits."""
+
+    def __init__(self, addresses: AddressLimits, *, most: int, metrics: Metrics) -> None:
+        self._addresses = addresses
+        self._most = most
+        self._connections = metrics.connections
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many tickets are not released."""
+        return self._count
+
+    def admit(self, address: str, protocol: str) -> Ticket:
+        """Admit a client; raises `Refused`: `worker_full`, `too_many_connections` or `too_many_handshakes`."""
+        if self._count >= self._most:
+            raise Refused("worker_full")
+        # Last, because this counts the attempt: the check before it refuses without undoing anything.
+        code = self._addresses.admit(address)
+        if code:
+            raise Refused(code)
+        self._count += 1
+        self._connections.set(self._count)
+        return Ticket(self, address, protocol)
+
+    def release(self, ticket: Ticket) -> None:
+        """Count the end of an admitted client; called by its ticket, once."""
+        self._count -= 1
+        self._connections.set(self._count)
+        self._addresses.release(ticket.address)

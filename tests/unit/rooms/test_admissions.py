@@ -1,0 +1,71 @@
+"""Tickets: what is counted while a client is admitted, and that it is counted once."""
+
+import pytest
+
+from relay.limits import AddressLimits
+from relay.metrics import Metrics
+from relay.model.errors import Refused
+from relay.rooms.admissions import Admissions
+
+
+class World:
+    def __init__(self, *, most: int = 3, connections: int = 2, handshakes: int = 4) -> None:
+        self.metrics = Metrics()
+        limits = AddressLimits(connections, handshakes, lambda: 0.0)
+        self.admissions = Admissions(limits, most=most, metrics=self.metrics)
+
+    def code(self, address: str) -> str:
+        with pytest.raises(Refused) as refused:
+            self.admissions.admit(address, "native")
+        return refused.value.code
+
+    @property
+    def counted(self) -> tuple[int, float | None]:
+        return len(self.admissions), self.metrics.registry.get_sample_value("relay_connections")
+
+
+def test_a_client_counts_until_its_ticket_is_released() -> None:
+    world = World()
+    ticket = world.admissions.admit("a", "native")
+    assert (ticket.address, ticket.protocol) == ("a", "native")
+    assert world.counted == (1, 1)
+    ticket.release()
+    assert world.counted == (0, 0)
+
+
+def test_an_address_has_its_own_limits() -> None:
+    world = World()
+    tickets = [world.admissions.admit("a", "native") for _ in range(2)]
+    assert world.code("a") == "too_many_connections"
+    tickets[0].release()
+    world.admissions.admit("a", "native")
+    assert world.code("a") == "too_many_handshakes"
+    world.admissions.admit("b", "native")
+
+
+def test_a_full_worker_refuses_and_counts_no_handshake_for_that() -> None:
+    world = World(most=1, handshakes=2)
+    ticket = world.admissions.admit("a", "native")
+    assert [world.code("a") for _ in range(5)] == ["worker_full"] * 5
+    ticket.release()
+    world.admissions.admit("a", "native")
+
+
+def test_a_ticket_is_released_once() -> None:
+    world = World(connections=2)
+    first, second = world.admissions.admit("a", "native"), world.admissions.admit("a", "native")
+    first.release()
+    first.release()
+    assert world.counted == (1, 1)
+    second.release()
+    assert world.counted == (0, 0)
+
+
+def test_a_handshake_that_fails_releases_its_ticket_and_one_that_succeeds_does_not() -> None:
+    world = World()
+    with pytest.raises(OSError), world.admissions.admit("a", "native"):
+        raise OSError
+    assert world.counted == (0, 0)
+    with world.admissions.admit("a", "native"):
+        pass
+    assert world.counted == (1, 1)
