@@ -248,6 +248,12 @@ class Metrics:
             "Times that the lease of this worker expired before the worker renewed it.",
             "The worker was blocked or cut off from Redis for longer than worker-lease: check CPU and network.",
         )
+        self.fleet_key_changes = declare.counter(
+            "relay_fleet_key_changes_total",
+            "Times that this worker changed to an older fleet key that another worker had.",
+            "One after Redis lost its data is normal; more mean that Redis loses keys (maxmemory-policy must be "
+            "noeviction), or that two fleets share a redis-prefix by mistake.",
+        )
         self.dead_workers = declare.counter(
             "relay_dead_workers_total",
             "Workers with an expired lease that this worker found.",

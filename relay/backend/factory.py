@@ -8,13 +8,16 @@ from types import TracebackType
 from typing import Self
 
 from relay.backend.bus import Bus, Sink
+from relay.backend.fleet_keys import FleetKeys
 from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.presence import LeaseName, Leases, Presence
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
@@ -36,6 +39,7 @@ class Backend:
     bus: Bus
     presence: Presence
     leases: Leases
+    fleet_keys: FleetKeys
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -89,7 +93,8 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
         rooms = MemoryRooms(clock, time.time, settings.rooms.history)
         bus = MemoryBus(sink, rooms, settings.rooms.history)
         presence = MemoryPresence(rooms, lease, settings.rooms)
-        return Backend(bus, presence, MemoryLeases(rooms, lease, settings.lease), (bus,))
+        leases = MemoryLeases(rooms, lease, settings.lease)
+        return Backend(bus, presence, leases, MemoryFleetKeys(time.time), (bus,))
     return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
 
 
@@ -126,5 +131,6 @@ def _over_redis(
         bus,
         RedisPresence(client, keys, lease, settings.rooms, registered),
         RedisLeases(client, keys, lease, settings, registered),
+        RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         (client, bus),
     )

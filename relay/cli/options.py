@@ -11,7 +11,7 @@ from relay.config import OLD_NAMES, Setting, declared
 GROUPS: Final[Mapping[str, str]] = {
     "Listening": "host port workers tls_cert tls_key trusted_proxies",
     "Redis": "redis_url redis_password redis_prefix publish_timeout probe_timeout worker_lease room_state_ttl",
-    "Operation": "admin_listen admin_token log_level log_format worker_id drain_delay drain_timeout",
+    "Operation": "admin_listen admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout",
     "Pages and browsers": "allowed_origins pages public_url ice_servers",
     "Socket.IO": "socketio_events socketio_client_url",
     "Rooms": "default_room members_per_room presence_list_limit reconnect_grace history_size history_ttl",

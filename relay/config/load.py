@@ -190,6 +190,8 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     if settings.redis_password and _has_password(settings.redis_url):
         problems.append("redis_password: the Redis URL has a password already; leave one out")
+    if settings.fleet_secret and settings.admin_token in settings.fleet_secret.split():
+        problems.append("fleet_secret: is the admin token as well; make another secret for one of them")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         missing = "tls_key" if settings.tls_cert else "tls_cert"
         problems.append(f"{missing}: is missing; tls_cert and tls_key go together")

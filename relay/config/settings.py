@@ -158,6 +158,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             allowed="printable ASCII without spaces",
         ),
     ] = ""
+    fleet_secret: Annotated[
+        str,
+        _setting(
+            "Secret from which all workers of a fleet derive their keys; empty: the workers make one, and share it "
+            "through Redis. Older secrets may follow, which workers accept and do not use",
+            secret=True,
+            pattern=r"^$|^[!-~]{32,500}( [!-~]{32,500}){0,2}$",
+            allowed="empty, or up to 3 secrets with one space between, each of 32 to 500 printable ASCII characters",
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _setting("Least important messages that are logged")
     ] = "info"

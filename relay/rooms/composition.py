@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from relay import ids
 from relay.backend.factory import Backend, backend_settings, build_backend
 from relay.config import Settings
+from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.departures import Departures
 from relay.rooms.directory import Directory
+from relay.rooms.fleet_key_sharing import FleetKeySharing
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
@@ -47,12 +49,14 @@ class WorkerParts:
     health: HealthMonitor
     heartbeat: Heartbeat
     upkeep: Upkeep
+    fleet_key_sharing: FleetKeySharing
 
 
 def compose(
     settings: Settings,
     worker: str,
     *,
+    fleet_key: FleetKey,
     metrics: Metrics,
     random: ids.IdGenerator,
     clock: Clock,
@@ -85,6 +89,7 @@ def compose(
     announcer = Announcer(hub, presence)
     health = HealthMonitor(
         bus,
+        fleet_key,
         uses_redis=bool(settings.redis_url),
         deaf_limit=settings.probe_timeout * _DEAF_PROBES,
         on_deaf=on_deaf,
@@ -105,4 +110,7 @@ def compose(
         health=health,
         heartbeat=Heartbeat(leases, announcer, takeover, health, timing, clock=clock, metrics=metrics),
         upkeep=Upkeep(departures, subscriptions, renewal, health, interval=interval, clock=clock),
+        fleet_key_sharing=FleetKeySharing(
+            fleet_key, backend.fleet_keys, health, interval=interval, clock=clock, metrics=metrics
+        ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.backend.bus import Bus
+from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.errors import RelayError, Unavailable
@@ -39,13 +40,15 @@ class Health:
 class HealthMonitor:
     """Collects the findings of a worker's parts, and decides whether the worker works.
 
-    `uses_redis` is false for a process without Redis, which has nothing to be cut off from. `deaf_limit` is the number
+    `uses_redis` is false for a process without Redis, which has nothing to be cut off from. A worker without the fleet
+    key cannot read the session ids of other workers, and makes ids that they refuse. `deaf_limit` is the number
     of seconds after which a worker that does not receive its own messages, although Redis answers, calls `on_deaf`.
     """
 
     def __init__(
         self,
         bus: Bus,
+        fleet_key: FleetKey,
         *,
         uses_redis: bool,
         deaf_limit: float,
@@ -54,6 +57,7 @@ class HealthMonitor:
         metrics: Metrics,
     ) -> None:
         self._bus = bus
+        self._fleet_key = fleet_key
         self._uses_redis = uses_redis
         self._deaf_limit = deaf_limit
         self._on_deaf = on_deaf
@@ -70,8 +74,13 @@ class HealthMonitor:
 
     @property
     def works(self) -> bool:
-        """Whether the worker can serve clients: Redis accepts commands, its own probes come back, and its loops run."""
-        return self._loops_run and not self._refusals and (not self._uses_redis or self._bus.health().ready)
+        """Whether the worker can serve clients.
+
+        Its loops run, Redis accepts its commands, its own probes come back, and it has the fleet key.
+        """
+        if self._refusals or not self._loops_run:
+            return False
+        return not self._uses_redis or (self._fleet_key.agreed and self._bus.health().ready)
 
     def supervise(self, *loops: asyncio.Task[None]) -> None:
         """Count the worker as broken when one of these tasks ends."""
@@ -133,8 +142,15 @@ class HealthMonitor:
         answers = bus.reachable and not refusal
         return {
             "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
+            "fleet_key": Check(self._fleet_key.agreed, self._state_of_fleet_key),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
         }
+
+    @property
+    def _state_of_fleet_key(self) -> str:
+        if self._fleet_key.configured:
+            return "is set by fleet-secret"
+        return "is shared through Redis" if self._fleet_key.agreed else "was not read from Redis yet"
 
     @property
     def _loops_run(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from relay import __version__, ids
 from relay.backend.bus import Published
 from relay.config import Settings
+from relay.fleet_key import FleetKey
 from relay.limits import AddressLimits
 from relay.metrics import Metrics
 from relay.model.commands import Publish
@@ -54,9 +55,11 @@ class Worker:
         addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
         self.admissions = Admissions(addresses, most=settings.max_connections, metrics=self.metrics)
         self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
+        self.fleet_key = FleetKey(settings.fleet_secret.split())
         self._parts = compose(
             settings,
             self.id,
+            fleet_key=self.fleet_key,
             metrics=self.metrics,
             random=self.random,
             clock=self.clock,
@@ -75,7 +78,9 @@ class Worker:
         parts = self._parts
         await self._stack.enter_async_context(parts.backend)
         parts.health.supervise(
-            parts.tasks.spawn(parts.heartbeat.run(), "heartbeat"), parts.tasks.spawn(parts.upkeep.run(), "upkeep")
+            parts.tasks.spawn(parts.heartbeat.run(), "heartbeat"),
+            parts.tasks.spawn(parts.upkeep.run(), "upkeep"),
+            parts.tasks.spawn(parts.fleet_key_sharing.run(), "fleet key"),
         )
         return self
 

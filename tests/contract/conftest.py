@@ -13,13 +13,16 @@ import pytest
 from fakeredis import TcpFakeServer
 
 from relay.backend.bus import Bus
+from relay.backend.fleet_keys import FleetKeys
 from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.presence import LeaseName, Leases, Presence
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
@@ -61,6 +64,7 @@ class FakeWorker:
     leases: Leases
     lease: LeaseName
     received: Recorder
+    fleet_keys: FleetKeys
     client: RedisClient | None = None
     keys: Keys | None = None
 
@@ -104,6 +108,7 @@ _numbers = itertools.count()
 async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
     shared: dict[HistorySettings, MemoryRooms] = {}
+    shared_keys = MemoryFleetKeys(time.time)
     prefix = f"contract{next(_numbers)}-{time.time_ns()}"
     async with AsyncExitStack() as stack:
 
@@ -114,7 +119,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 state = shared.setdefault(history, MemoryRooms(time.monotonic, time.time, history))
                 bus = await stack.enter_async_context(MemoryBus(received, state, history))
                 presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
-                return FakeWorker(bus, presence, leases, lease, received)
+                return FakeWorker(bus, presence, leases, lease, received, shared_keys)
             redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
             registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
@@ -128,6 +133,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered),
                 lease,
                 received,
+                RedisFleetKeys(client, keys, ttl=rooms.state_ttl),
                 client,
                 keys,
             )

@@ -9,6 +9,7 @@ from relay.backend.factory import backend_settings, build_backend
 from relay.backend.presence import ADOPTION_BATCH, JoinAttempt
 from relay.backend.redis.presence import RedisLeases
 from relay.config import Settings
+from relay.fleet_key import FleetKey
 from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
@@ -44,6 +45,7 @@ async def survivor(settings: Settings, metrics: Metrics) -> AsyncIterator[Worker
     parts = compose(
         settings,
         "survivor",
+        fleet_key=FleetKey(),
         metrics=metrics,
         random=IdGenerator(),
         clock=time.monotonic,

@@ -8,6 +8,7 @@ class Keys:
         self._prefix = prefix
         self._room_at = len(prefix) + 2
         self.workers = f"{prefix}:workers"
+        self.fleet_key = f"{prefix}:fleet-key"
 
     def channel(self, room: str) -> str:
         """Return the Redis channel of a room."""

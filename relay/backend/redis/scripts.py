@@ -32,5 +32,6 @@ ADOPT = _script("shared", "adopt")
 ROSTER = _script("shared", "roster")
 REPLAY = _script("shared", "replay")
 HEARTBEAT = _script("heartbeat")
+FLEET_KEY = _script("fleet_key")
 
-ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, REPLAY, HEARTBEAT)
+ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, REPLAY, HEARTBEAT, FLEET_KEY)

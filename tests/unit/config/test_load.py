@@ -141,7 +141,7 @@ def test_a_variable_and_its_file_contradict_each_other() -> None:
 
 def test_only_secrets_have_files() -> None:
     in_files = {one.name for one in SETTINGS.values() if one.file_variable}
-    assert in_files == {"redis_url", "redis_password", "admin_token", "ice_servers"}
+    assert in_files == {"redis_url", "redis_password", "admin_token", "fleet_secret", "ice_servers"}
     (problem,) = problems({}, {"RELAY_PORT_FILE": "/etc/port"})
     assert problem.startswith("RELAY_PORT_FILE: there is no such setting")
 
@@ -168,3 +168,22 @@ def test_any_text_is_read_or_refused(name: str, text: str) -> None:
         assert all(line.isprintable() for line in error.lines)
     else:
         assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 31, "x" * 501, f"{'x' * 32}  {'y' * 32}", f"{'x' * 31}\n", " ".join(["x" * 32] * 4)]
+)
+def test_a_fleet_secret_that_is_too_short_or_malformed_is_refused_without_showing_it(text: str) -> None:
+    (problem,) = problems({}, {"RELAY_FLEET_SECRET": text})
+    assert problem == (
+        "fleet_secret (from RELAY_FLEET_SECRET): *** is not allowed; allowed: empty, or up to 3 secrets with one space "
+        "between, each of 32 to 500 printable ASCII characters"
+    )
+
+
+def test_the_admin_token_cannot_be_the_fleet_secret_as_well() -> None:
+    new, old = "n" * 32, "o" * 32
+    assert load({"fleet_secret": f"{new} {old}", "admin_token": "a"}, {}).settings.fleet_secret.split() == [new, old]
+    assert problems({"fleet_secret": f"{new} {old}", "admin_token": old}, {}) == [
+        "fleet_secret: is the admin token as well; make another secret for one of them"
+    ]

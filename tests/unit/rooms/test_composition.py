@@ -3,6 +3,7 @@
 import asyncio
 
 from relay.config import Settings
+from relay.fleet_key import FleetKey
 from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
@@ -16,6 +17,7 @@ def parts_of(**settings) -> WorkerParts:
     return compose(
         Settings(**settings),
         "w",
+        fleet_key=FleetKey(),
         metrics=Metrics(),
         random=IdGenerator(),
         clock=asyncio.get_running_loop().time,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay.backend.bus import BusHealth
+from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.rooms.health import Check, HealthMonitor
@@ -19,8 +20,10 @@ class World:
     def __init__(self, *, uses_redis: bool = True) -> None:
         self.now, self.bus_state, self.deaf = 0.0, READY, 0
         self.metrics = Metrics()
+        self.fleet_key = FleetKey(["x" * 32])
         self.monitor = HealthMonitor(
             self,
+            self.fleet_key,
             uses_redis=uses_redis,
             deaf_limit=10,
             on_deaf=self._on_deaf,
@@ -65,6 +68,19 @@ async def test_a_worker_works_while_it_hears_itself_and_its_loops_run(world: Wor
     assert (check.ok, check.text) == (False, "the task has died; restart this worker")
 
 
+async def test_a_worker_works_only_with_the_fleet_key(world: World) -> None:
+    key = FleetKey()
+    monitor = HealthMonitor(
+        world, key, uses_redis=True, deaf_limit=1, on_deaf=lambda: None, clock=lambda: 0.0, metrics=Metrics()
+    )
+    monitor.supervise(world.loop)
+    assert not monitor.works
+    assert monitor.checks(draining=False)["fleet_key"] == Check(False, "was not read from Redis yet")
+    key.agree([f"{1:017}-{key.suggestion}"])
+    assert monitor.works
+    assert monitor.checks(draining=False)["fleet_key"] == Check(True, "is shared through Redis")
+
+
 async def test_a_worker_without_redis_has_nothing_to_hear() -> None:
     world = World(uses_redis=False)
     world.bus_state = AWAY
@@ -75,7 +91,7 @@ async def test_a_worker_without_redis_has_nothing_to_hear() -> None:
 
 async def test_a_worker_that_was_not_started_does_not_work() -> None:
     monitor = HealthMonitor(
-        World(), uses_redis=False, deaf_limit=1, on_deaf=lambda: None, clock=lambda: 0.0, metrics=Metrics()
+        World(), FleetKey(), uses_redis=False, deaf_limit=1, on_deaf=lambda: None, clock=lambda: 0.0, metrics=Metrics()
     )
     assert not monitor.works
 
@@ -83,6 +99,7 @@ async def test_a_worker_that_was_not_started_does_not_work() -> None:
 async def test_the_checks_say_what_is_missing(world: World) -> None:
     assert world.monitor.checks(draining=False) == {
         "redis": Check(True, "answers"),
+        "fleet_key": Check(True, "is set by fleet-secret"),
         "subscription": Check(True, "heard itself", 0.5),
         "heartbeat": Check(True, "runs"),
         "draining": Check(True, "no"),

@@ -7,6 +7,7 @@ import pytest
 
 from relay.backend.bus import BusHealth
 from relay.backend.presence import LeaseStatus
+from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.rooms.health import HealthMonitor
@@ -72,6 +73,7 @@ class World:
         self.announcer, self.takeover, self.leases, self.bus = FakeAnnouncer(), FakeTakeover(), FakeLeases(), FakeBus()
         self.health = HealthMonitor(
             self.bus,
+            FleetKey(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,

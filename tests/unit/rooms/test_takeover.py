@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry
+from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import Unavailable
 from relay.rooms.background import BackgroundTasks
@@ -164,6 +165,7 @@ class BusyWorld(World):
         rooms = LocalRooms(self.metrics)
         health = HealthMonitor(
             FakeBus(),
+            FleetKey(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,

@@ -6,6 +6,7 @@ import pytest
 
 from relay.backend.bus import BusHealth
 from relay.backend.presence import HeldMember
+from relay.fleet_key import FleetKey
 from relay.model.errors import Unavailable
 from relay.rooms.health import HealthMonitor
 from relay.rooms.renewal import RoomRenewal
@@ -25,6 +26,7 @@ class UpkeepWorld(World):
         self.leases = FakeLeases()
         self.health = HealthMonitor(
             FakeBus(),
+            FleetKey(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,
