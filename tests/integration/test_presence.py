@@ -247,7 +247,7 @@ async def test_health_and_metrics_count_what_is_there(pair, enter: MakeClient) -
     await client.ask({"type": "join", "room": "two"})
     health = (await pair[0].get("/health")).json()
     assert (health["ready"], health["rooms"], health["connections"]) == (True, 2, 1)
-    assert set(health["checks"]) == {"redis", "subscription", "heartbeat", "draining"}
+    assert set(health["checks"]) == {"redis", "fleet_key", "subscription", "heartbeat", "draining"}
     assert health["checks"]["subscription"]["seconds"] < QUICK["probe_timeout"]
     assert await pair[0].metric("relay_connections") == 1
     assert await pair[0].metric("relay_members") == 2

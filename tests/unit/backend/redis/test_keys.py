@@ -19,8 +19,9 @@ def test_the_redis_channel_of_a_room_and_back() -> None:
 
 
 def test_keys_without_a_room() -> None:
-    assert (KEYS.workers, KEYS.probe("w"), KEYS.worker_rooms("w/1")) == (
+    assert (KEYS.workers, KEYS.fleet_key, KEYS.probe("w"), KEYS.worker_rooms("w/1")) == (
         "relay:workers",
+        "relay:fleet-key",
         "relay:worker:w:probe",
         "relay:worker:w/1:rooms",
     )
