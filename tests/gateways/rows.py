@@ -1,0 +1,36 @@
+"""The rows of the behaviour table: one line for each kind of client."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from tests.gateways.driver import ClientDriver
+from tests.gateways.drivers.native import NativeDriver
+from tests.gateways.drivers.socketio import SocketIODriver
+from tests.gateways.drivers.v09 import V09Driver
+
+
+class Row(NamedTuple):
+    """A kind of client: its name, the package of its gateway below `relay/gateways`, and its driver.
+
+    `make test` runs the rows that are `quick`; the others are much like one of these on the wire, and run in
+    `make test-gateways`.
+    """
+
+    name: str
+    package: str
+    driver: Callable[[], ClientDriver]
+    quick: bool = True
+
+
+ROWS = [
+    Row("native", "native", NativeDriver),
+    Row("socketio-4-websocket", "socketio", partial(SocketIODriver, 4, polling=False)),
+    Row("socketio-4-polling", "socketio", partial(SocketIODriver, 4, polling=True)),
+    Row("socketio-3-websocket", "socketio", partial(SocketIODriver, 3, polling=False), quick=False),
+    Row("socketio-3-polling", "socketio", partial(SocketIODriver, 3, polling=True), quick=False),
+    Row("socketio-2-websocket", "socketio", partial(SocketIODriver, 2, polling=False)),
+    Row("socketio-2-polling", "socketio", partial(SocketIODriver, 2, polling=True), quick=False),
+    Row("socketio-0.9-websocket", "socketio", partial(V09Driver, polling=False), quick=False),
+    Row("socketio-0.9-polling", "socketio", partial(V09Driver, polling=True)),
+]
