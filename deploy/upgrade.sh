@@ -19,6 +19,9 @@ done
 old=$(docker compose ps --quiet worker)
 count=$(printf '%s\n' "$old" | grep -c .) || { echo "upgrade: no worker is running; start some with docker compose up" >&2; exit 1; }
 
+# The new version may need a secret that the old one did not have. Those that exist stay as they are.
+docker compose run --rm --no-deps secrets >/dev/null
+
 scale() { # NUMBER
     docker compose up --detach --no-deps --no-recreate --scale "worker=$1" worker
 }

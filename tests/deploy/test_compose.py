@@ -199,7 +199,7 @@ def test_every_service_has_limits_restarts_and_bounded_logs(compose: Compose) ->
 
 
 def secrets_of(compose: Compose) -> dict[str, str]:
-    names = ("redis_password", "operator_password", "admin_token", "grafana_password")
+    names = ("redis_password", "operator_password", "admin_token", "fleet_secret", "grafana_password")
     read = f"cd /run/relay && for name in {' '.join(names)}; do cat $name; echo; done"
     mount = f"{compose.project}_secrets:/run/relay:ro"
     values = compose.docker("run", "--rm", "--volume", mount, "redis:8-alpine", "sh", "-c", read).split()
@@ -218,7 +218,7 @@ def test_secrets_are_random_and_not_visible(compose: Compose) -> None:
 
 
 def test_each_secret_is_readable_by_its_services_only(compose: Compose) -> None:
-    read = "for name in redis_password operator_password admin_token grafana_password redis.acl; do" \
+    read = "for name in redis_password operator_password admin_token fleet_secret grafana_password redis.acl; do" \
            " cat /run/relay/$name >/dev/null 2>&1 && echo $name; done; true"  # fmt: skip
     may = {
         service: set(compose.docker("exec", compose.containers(service)[0]["Id"], "sh", "-c", read).split())
@@ -226,7 +226,7 @@ def test_each_secret_is_readable_by_its_services_only(compose: Compose) -> None:
     }
     assert may == {
         "redis": {"redis_password", "operator_password", "redis.acl"},
-        "worker": {"redis_password", "admin_token"},
+        "worker": {"redis_password", "admin_token", "fleet_secret"},
     }
 
 

@@ -1,7 +1,9 @@
 """The files in deploy/ agree with the code: metrics, settings, times, and the sections that alerts link to."""
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,11 @@ def expressions() -> Iterator[tuple[str, str]]:
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"]
+
+
+def secret_in(path: str) -> str:
+    """A secret of 32 characters, another one for each file."""
+    return path.rjust(32, "x")
 
 
 # Each file begins with its purpose.
@@ -131,7 +138,7 @@ def test_the_dashboard_is_complete() -> None:
 def test_compose_sets_only_settings_of_today() -> None:
     environment = COMPOSE["services"]["worker"]["environment"]
     assert set(environment) <= VARIABLES
-    assert not load({}, environment, lambda path: "secret").warnings
+    assert not load({}, environment, secret_in).warnings
 
 
 def test_the_unit_sets_only_settings_of_today() -> None:
@@ -155,12 +162,12 @@ def stopping(settings: Settings) -> float:
 
 def test_compose_waits_for_the_drain() -> None:
     worker = COMPOSE["services"]["worker"]
-    settings, _, _ = load({}, worker["environment"], lambda path: "secret")
+    settings, _, _ = load({}, worker["environment"], secret_in)
     assert float(worker["stop_grace_period"].removesuffix("s")) >= stopping(settings) + 5
 
 
 def test_the_load_balancer_notices_within_the_drain_delay() -> None:
-    settings, _, _ = load({}, COMPOSE["services"]["worker"]["environment"], lambda path: "secret")
+    settings, _, _ = load({}, COMPOSE["services"]["worker"]["environment"], secret_in)
     config = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
     inter, fall = map(int, re.findall(r"check inter (\d+)s fall (\d+)", config)[0])
     assert inter * fall < settings.drain_delay
@@ -192,6 +199,61 @@ def test_every_engine_asks_for_readiness_and_liveness() -> None:
     container = MANIFESTS["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/health/live", "readiness": "/health", "liveness": "/health/live"}
+
+
+# Secrets.
+
+SECRETS = {"redis.acl", "redis_password", "operator_password", "admin_token", "fleet_secret", "grafana_password"}
+
+
+def make_secrets(folder: Path, *arguments: str) -> dict[str, str]:
+    """Run the script on another folder, without changing owners; returns the secrets by name."""
+    for name in ("volume", "data", "bin"):
+        (folder / name).mkdir(exist_ok=True)
+    chown = folder / "bin" / "chown"
+    chown.write_text("#!/bin/sh\n")
+    chown.chmod(0o755)
+    text = (DEPLOY / "redis" / "secrets.sh").read_text()
+    script = folder / "secrets.sh"
+    script.write_text(text.replace("/run/relay", str(folder / "volume")).replace("/data", str(folder / "data")))
+    environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    subprocess.run(["sh", str(script), *arguments], check=True, env=environment)
+    return {path.name: path.read_text() for path in (folder / "volume").iterdir()}
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    made = make_secrets(tmp_path)
+    assert set(made) == SECRETS
+    assert make_secrets(tmp_path) == made
+    assert {len(text) for name, text in made.items() if name != "redis.acl"} == {64}
+    settings = load({}, COMPOSE["services"]["worker"]["environment"], lambda path: made[Path(path).name]).settings
+    assert settings.fleet_secret == made["fleet_secret"]
+    assert settings.admin_token == made["admin_token"]
+    mode = (tmp_path / "volume" / "fleet_secret").stat().st_mode
+    assert oct(mode)[-3:] == "400"
+
+
+def test_a_volume_of_an_older_version_gets_the_missing_secret_alone(tmp_path: Path) -> None:
+    before = make_secrets(tmp_path)
+    (tmp_path / "volume" / "fleet_secret").unlink()
+    after = make_secrets(tmp_path)
+    assert {name for name in SECRETS if before[name] != after[name]} == {"fleet_secret"}
+    assert "docker compose run --rm --no-deps secrets" in (DEPLOY / "upgrade.sh").read_text()
+
+
+def test_new_replaces_all_secrets_but_that_of_grafana(tmp_path: Path) -> None:
+    before = make_secrets(tmp_path)
+    after = make_secrets(tmp_path, "new")
+    assert {name for name in SECRETS if before[name] == after[name]} == {"grafana_password"}
+
+
+def test_the_fleet_secret_is_given_to_workers_of_every_kind(tmp_path: Path) -> None:
+    container = MANIFESTS["deployment.yaml"]["spec"]["template"]["spec"]["containers"][0]
+    unit = (DEPLOY / "systemd" / "relay.service").read_text()
+    assert {"name": "RELAY_FLEET_SECRET_FILE", "value": "/run/relay/fleet_secret"} in container["env"]
+    assert "LoadCredential=fleet_secret:/etc/relay/fleet_secret" in unit
+    assert PAGE.count('fleet_secret="$(openssl rand -hex 32)"') == 1
+    assert PAGE.count("/dev/stdin /etc/relay/fleet_secret") == 1
 
 
 # Kubernetes.
@@ -235,7 +297,7 @@ def test_pods_have_settings_time_to_drain_and_few_rights() -> None:
     pod = RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}
-    settings, _, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else "token")
+    settings, _, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else secret_in(path))
     assert pod["terminationGracePeriodSeconds"] == stopping(settings) + 10
     readiness = container["readinessProbe"]
     assert readiness["periodSeconds"] * readiness["failureThreshold"] < settings.drain_delay
