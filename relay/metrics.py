@@ -158,13 +158,18 @@ class Metrics:
         )
         self.rooms = declare.gauge(
             "relay_rooms",
-            "Rooms with members on this worker.",
+            "Rooms with members or observers on this worker.",
             "For information; each room is a subscription in Redis.",
         )
         self.members = declare.gauge(
             "relay_members",
             "Members on this worker; a connection counts once for each of its rooms.",
             "For information.",
+        )
+        self.observers = declare.gauge(
+            "relay_observers",
+            "Observers on this worker: they watch a room without being members.",
+            "For information; each is a connection, too. The setting observers-per-room bounds those of one room.",
         )
         self.held = declare.gauge(
             "relay_held_members",

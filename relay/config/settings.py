@@ -248,6 +248,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "default"
     members_per_room: Annotated[int, _count("Members of one room", consequence="error room_full, close 4004")] = 10_000
+    observers_per_room: Annotated[
+        int, _count("Observers of one room on one worker", consequence="error too_many_observers, close 4004")
+    ] = 1000
     presence_list_limit: Annotated[
         int, _count("Members listed by name in a member list", consequence="a shorter list with the exact count")
     ] = 100

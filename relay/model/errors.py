@@ -59,6 +59,8 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "out_of_order": (409, "the envelope named in after was not sent, so this one was not either; send both again"),
     "peer_taken": (409, "this peer id is in use, and the resume key does not match; choose another"),
     "room_full": (409, "the room has as many members as it may have"),
+    "too_many_observers": (409, "the room has as many observers on this worker as it may have"),
+    "observing": (409, "this connection observes the room and is no member of it; join it over another connection"),
     "too_many_rooms": (409, "this connection is in as many rooms as it may be; leave one first"),
     "too_many_channels": (409, "this connection is subscribed to as many channels as it may be; unsubscribe from some"),
     "too_large": (413, "the message is larger than the relay accepts; it was not sent"),
@@ -102,7 +104,7 @@ SLOW = CloseReason(4000, "slow", True, "the client reads too slowly: more bytes 
 PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answer a ping in time")
 TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after a hundred too_fast errors in a row")
 UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")
-ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members as it may have")
+ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members, or observers, as it may have")
 REPLACED = CloseReason(4500, "replaced", False, "a newer connection of the same client has taken over its membership")
 PEER_TAKEN = CloseReason(4501, "peer_taken", False, "another client uses this peer id; choose another")
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
@@ -129,6 +131,7 @@ CLOSE_REASONS: Final = (
 JOIN_CLOSES: Final[dict[str, CloseReason]] = {
     "peer_taken": PEER_TAKEN,
     "room_full": ROOM_FULL,
+    "too_many_observers": ROOM_FULL,
     "unavailable": UNAVAILABLE,
     "outcome_unknown": UNAVAILABLE,
 }

@@ -130,6 +130,19 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Observing:
+    """The connection observes `room` without being a member; the events after the roster's id follow.
+
+    `names`: whether the roster lists the members; without, it has their number only.
+    """
+
+    room: str
+    roster: Roster
+    names: bool
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """The member has received all events that it had missed, up to `id`; `replayed` of them were envelopes."""
 
@@ -213,6 +226,16 @@ class Pong:
 
 
 ServerEvent = (
-    Welcome | Recovered | PresenceChange | PresenceList | Detected | LeftRoom | Subscriptions | Ack | Failure | Pong
+    Welcome
+    | Observing
+    | Recovered
+    | PresenceChange
+    | PresenceList
+    | Detected
+    | LeftRoom
+    | Subscriptions
+    | Ack
+    | Failure
+    | Pong
 )
 Event = Message | ServerEvent

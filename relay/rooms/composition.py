@@ -12,6 +12,7 @@ from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
+from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.directory import Directory
 from relay.rooms.fleet_key_sharing import FleetKeySharing
@@ -21,6 +22,7 @@ from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
 from relay.rooms.hub import Hub
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
+from relay.rooms.observation import Observation
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.renewal import RoomRenewal
@@ -44,6 +46,7 @@ class WorkerParts:
     hub: Hub
     notices: PresenceNotices
     membership: Membership
+    observation: Observation
     publisher: Publisher
     directory: Directory
     health: HealthMonitor
@@ -71,8 +74,15 @@ def compose(
     rooms = LocalRooms(metrics)
     notices = PresenceNotices(rooms, lambda flush: asyncio.get_running_loop().call_later(_NOTICE_DELAY, flush))
     # The hub delivers the events that the bus receives, and gap recovery reads missing events with the bus: a circle
-    # that the lambda closes.
-    hub = Hub(rooms, notices, metrics, on_gap=lambda names: gaps.begin(names))
+    # that the lambdas close.
+    hub = Hub(
+        rooms,
+        notices,
+        metrics,
+        on_gap=lambda names: gaps.begin(names),
+        on_count=lambda name: counts.note(name),
+        on_new_epoch=lambda name: gaps.begin_epoch(name),
+    )
     backend = build_backend(
         backend_settings(settings, heartbeat_interval=interval),
         worker=worker,
@@ -82,6 +92,7 @@ def compose(
     )
     bus, presence, leases = backend.bus, backend.presence, backend.leases
     gaps = GapRecovery(hub, bus, presence, tasks, lease=settings.worker_lease)
+    counts = CountNotices(rooms, presence, tasks)
     subscriptions = RoomSubscriptions(rooms, bus)
     departures = Departures(
         presence, grace=settings.reconnect_grace, clock=clock, metrics=metrics, on_settled=subscriptions.note_idle
@@ -105,6 +116,7 @@ def compose(
         hub=hub,
         notices=notices,
         membership=Membership(hub, bus, presence, subscriptions, departures, announcer, metrics=metrics, random=random),
+        observation=Observation(hub, presence, subscriptions, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, clock=clock, metrics=metrics),
         directory=Directory(rooms, bus, presence),
         health=health,

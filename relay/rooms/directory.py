@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from relay.backend.bus import Bus
 from relay.backend.presence import Presence
-from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.events import Message, Roster
 from relay.model.names import check_room
@@ -41,8 +41,8 @@ class Directory:
             roster = await self._presence.roster(check_room(name))
             if roster.count > (name == room):
                 return True
-        epoch, seq = last = self._rooms.last(room)
-        if last == BEFORE_ALL:
+        epoch, seq = self._rooms.last(room)
+        if not epoch:
             return False
         for count in _SEARCHED:
             replay = await self._bus.replay(room, MessageId(epoch, max(0, seq - count)))

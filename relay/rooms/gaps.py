@@ -20,6 +20,7 @@ from relay.model.errors import RelayError
 from relay.model.events import Loss, Replay, Roster
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.hub import Hub
+from relay.rooms.room import NOT_BEGUN
 
 log = logging.getLogger("relay.rooms.gaps")
 
@@ -59,6 +60,10 @@ class GapRecovery:
                 self._recovering.add(room)
                 self._tasks.spawn(self._recover(room), f"gap recovery of {room}")
 
+    def begin_epoch(self, room: str) -> None:
+        """Send the watchers of a room that began anew the list of its members, once all workers have announced them."""
+        self._tasks.spawn(self._send_roster_later(room), f"roster of {room}")
+
     async def _recover(self, room: str) -> None:
         try:
             async with self._slots:
@@ -78,12 +83,18 @@ class GapRecovery:
                         self._note_loss(replay.lost, room)
                     self._hub.recover(room, replay, roster)
                     if replay.lost == "epoch":
-                        self._tasks.spawn(self._send_roster_later(room), f"roster of {room}")
+                        self.begin_epoch(room)
         finally:
             self._recovering.discard(room)
 
     async def _read(self, room: str, after: MessageId) -> tuple[Replay, Roster | None]:
         """Read the events after an id; if some are lost, also the roster, which the watchers of the room need then."""
+        if after == NOT_BEGUN:
+            # Without a look first, `Bus.replay` would begin an epoch of a room that does not exist.
+            epoch = (await self._presence.roster(room)).id.epoch
+            if not epoch:
+                return Replay(after), None
+            after = MessageId(epoch, 0)
         replay, roster = await self._bus.replay(room, after), None
         if replay.lost == "epoch":
             # The events since the room lost its state are in the history, from the new epoch's beginning on. The roster

@@ -1,7 +1,8 @@
-"""Fan-out: events from the bus go to the members on this worker.
+"""Fan-out: events from the bus go to the members and observers on this worker.
 
 The hub knows nothing of Redis, of permission to join, or of any client protocol: a member brings its codec along, and a
-frame is made once per message and codec key, however many members receive it.
+frame is made once per message and codec key, however many members receive it. An observer is delivered to like a
+member.
 
 Delivery runs from the bus to the connections' buffers in one call, without a task and without `await`: nothing can come
 between two events of a room, and a task per message or receiver would cost more than the delivery itself.
@@ -22,6 +23,7 @@ from relay.model.events import (
     MemberJoined,
     MemberLeft,
     Message,
+    Observing,
     PresenceChange,
     PresenceList,
     Recovered,
@@ -31,10 +33,11 @@ from relay.model.events import (
     TakenOver,
     Welcome,
 )
-from relay.rooms.member import Member
+from relay.rooms.member import Listener, Member
 from relay.rooms.notices import PresenceNotices
+from relay.rooms.observer import Observer, Sight
 from relay.rooms.registry import LocalRooms
-from relay.rooms.room import LocalRoom
+from relay.rooms.room import NOT_BEGUN, LocalRoom
 
 log = logging.getLogger("relay.rooms.hub")
 
@@ -42,7 +45,9 @@ log = logging.getLogger("relay.rooms.hub")
 class Hub:
     """Delivers to the members of this worker's rooms. `deliver` is the bus's sink.
 
-    `on_gap` is called with rooms that may have missed events; their events are buffered until `recover`.
+    `on_gap` is called with rooms that may have missed events; their events are buffered until `recover`. `on_count` is
+    called with a room whose number of members may have changed, if it has observers that are sent this number.
+    `on_new_epoch` is called with a room that begins anew before its observers, who may know members of the old epoch.
     """
 
     def __init__(
@@ -52,11 +57,15 @@ class Hub:
         metrics: Metrics,
         *,
         on_gap: Callable[[Sequence[str]], None],
+        on_count: Callable[[str], None],
+        on_new_epoch: Callable[[str], None],
     ) -> None:
         self.rooms = rooms
         self._notices = notices
         self._metrics = metrics
         self._on_gap = on_gap
+        self._on_count = on_count
+        self._on_new_epoch = on_new_epoch
 
     # Events from the bus.
 
@@ -103,7 +112,7 @@ class Hub:
     def _deliver_event(self, room: LocalRoom, event: RoomEvent) -> None:
         # A hole in the ids means that an event is missing. The later ones wait in the buffer: if they were delivered
         # now, they would overtake it. Events up to `replayed_to` were read from the history, and need no buffer.
-        if room.buffered is not None or not room.is_next(event):
+        if room.buffered is not None or not (room.is_next(event) or self._begins_anew(room, event)):
             if event.id > room.replayed_to:
                 self._buffer(room, event)
             return
@@ -119,16 +128,30 @@ class Hub:
             self._displace(room, event.peer, event.generation)
         else:
             self._notices.add(room, event)
+            self._count(room)
         if room.joining or room.on_delivered:
             self._advance(room)
+
+    def _begins_anew(self, room: LocalRoom, event: RoomEvent) -> bool:
+        if not room.begins_anew(event):
+            return False
+        if room.last != NOT_BEGUN:
+            self._on_new_epoch(room.name)
+        return True
+
+    def _count(self, room: LocalRoom) -> None:
+        if room.observers is not None and room.observers.counting:
+            self._on_count(room.name)
 
     def _deliver_message(self, room: LocalRoom, message: Message) -> None:
         if room.joined or room.left:
             self._notices.flush(room)
-        targets: Iterable[Member] = room.members.values()
+        targets: Iterable[Listener] = room.members.values()
         if message.to:
             # By `dict.fromkeys`, a peer that `to` names twice gets the message once.
             targets = [room.members[peer] for peer in dict.fromkeys(message.to) if peer in room.members]
+        if room.observers is not None:
+            targets = [*targets, *room.observers.listening]
         frames: dict[str, Frame] = {}
         for member in targets:
             if member.receives(message):
@@ -146,7 +169,10 @@ class Hub:
             self._notices.flush(room)
         senders = {message.sender for message in messages}
         batches: dict[str, Batch] = {}
-        for member in room.members.values():
+        targets: Iterable[Listener] = room.members.values()
+        if room.observers is not None:
+            targets = [*targets, *room.observers.listening]
+        for member in targets:
             batch = batches.get(member.codec.key)
             if batch is None:
                 batch = batches[member.codec.key] = Batch([self._encode(member.codec, message) for message in messages])
@@ -179,7 +205,7 @@ class Hub:
         else:
             local.on_delivered.append((message_id, callback))
 
-    # Members that join, and that are replaced.
+    # Members and observers that come, and members that are replaced.
 
     def admit(self, member: Member, generation: int, welcome: Welcome, replay: Replay) -> None:
         """Welcome a staged member, whose presence entry was written as of `replay.id`.
@@ -187,20 +213,36 @@ class Hub:
         If the welcome says that the member `recovered`, the events of `replay` follow it: those it missed. Then come
         the events that arrived since it was staged, and from then on all the room's events.
         """
-        room = self.rooms[member.room]
-        self._displace(room, member.peer, generation)
+        self._displace(self.rooms[member.room], member.peer, generation)
         self._metrics.members.inc()
         member.generation = generation
-        member.since = replay.id
-        member.send(welcome)
-        if welcome.recovered:
-            replayed = sum(self._deliver_past(member, event) for event in replay.events)
-            member.send(Recovered(member.room, replay.id, replayed))
-        self._deliver_backlog(room, member)
+        self._welcome(member, welcome, replay if welcome.recovered else None, replay.id)
+
+    def admit_observer(self, observer: Observer, welcome: Observing) -> None:
+        """Welcome a staged observer; the room's events after the roster of the welcome follow."""
+        observer.welcomed = True
+        room, late = self.rooms[observer.room], bool(observer.backlog)
+        self._welcome(observer, welcome, None, welcome.roster.id)
+        if observer.sight is Sight.COUNTS and observer in room.joining:
+            # A count has no position in the room's order that the observer would have to wait for.
+            room.promote(observer)
+        if late:
+            self._count(room)
+
+    def _welcome(
+        self, listener: Listener, welcome: Welcome | Observing, replay: Replay | None, newest: MessageId
+    ) -> None:
+        room = self.rooms[listener.room]
+        listener.since = newest
+        listener.send(welcome)
+        if replay is not None:
+            replayed = sum(self._deliver_past(listener, event) for event in replay.events)
+            listener.send(Recovered(room.name, newest, replayed))
+        self._deliver_backlog(room, listener)
         if room.last == BEFORE_ALL:
-            room.begin_at(replay.id)
-        if member in room.joining and room.last >= replay.id:
-            self._promote(room, [member])
+            room.begin_at(newest)
+        if listener in room.joining and room.last >= newest:
+            self._promote(room, [listener])
         # A gap that was reported before this first welcome had no member that missed anything. Now it has one.
         if room.needs_recovery:
             self._buffer(room)
@@ -213,10 +255,10 @@ class Hub:
     def _displace(self, room: LocalRoom, peer: str, generation: int) -> None:
         """Close the peer's connections that are older than this generation."""
         for member in [room.members.get(peer), *room.joining]:
-            if member and member.peer == peer and 0 < member.generation < generation:
+            if isinstance(member, Member) and member.peer == peer and 0 < member.generation < generation:
                 self.close_replaced(member)
 
-    def _deliver_backlog(self, room: LocalRoom, member: Member) -> None:
+    def _deliver_backlog(self, room: LocalRoom, member: Listener) -> None:
         backlog, member.backlog = member.backlog, []
         newest = member.since
         for event in backlog:
@@ -227,8 +269,8 @@ class Hub:
             if isinstance(event, TakenOver) and event.peer == member.peer:
                 self._displace(room, event.peer, event.generation)
 
-    def _deliver_past(self, member: Member, event: RoomEvent) -> bool:
-        """Send one member an event that the room delivered before; returns whether it was a message for this member."""
+    def _deliver_past(self, member: Listener, event: RoomEvent) -> bool:
+        """Send one listener an event that the room delivered before; returns whether it was a message for it."""
         if isinstance(event, Message):
             if member.receives(event):
                 member.connection.write(self._encode(member.codec, event))
@@ -239,7 +281,7 @@ class Hub:
             member.send(PresenceChange(member.room, event.id, joined, left))
         return False
 
-    def _promote(self, room: LocalRoom, members: Sequence[Member]) -> None:
+    def _promote(self, room: LocalRoom, members: Sequence[Listener]) -> None:
         for member in members:
             # The new watcher's member list includes the changes gathered so far: they go to the other watchers first.
             if member.presence and (room.joined or room.left):
@@ -291,6 +333,7 @@ class Hub:
             self._notices.flush(local)
             for member in local.watchers:
                 member.send(PresenceList(room, roster))
+            self._count(local)
 
     def _suspect_gap(self, rooms: Sequence[str]) -> None:
         self._metrics.room_gaps.inc(len(rooms))
@@ -313,6 +356,7 @@ class Hub:
                 if member.presence and roster is not None:
                     member.send(PresenceList(room.name, roster))
         room.last = max(room.last, resume_at)
+        self._count(room)
 
     def _loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:
         """Count a loss, and make the error that reports it."""

@@ -1,15 +1,16 @@
-"""The rooms that have members on this worker."""
+"""The rooms that have members or observers on this worker."""
 
 from collections.abc import Callable, Iterator
 
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.rooms.member import Member
+from relay.rooms.member import Listener, Member
+from relay.rooms.observer import Observer
 from relay.rooms.room import LocalRoom
 
 
 class LocalRooms:
-    """This worker's rooms by name; it has a room as long as the room has members here, joining ones included."""
+    """This worker's rooms by name: those with members or observers here, joining ones included."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -22,17 +23,26 @@ class LocalRooms:
         return len(self._by_name)
 
     def __getitem__(self, name: str) -> LocalRoom:
-        """The room of this name, which has members."""
+        """The room of this name, which has members or observers."""
         return self._by_name[name]
 
     def names(self) -> list[str]:
         """The names of the rooms."""
         return list(self._by_name)
 
+    def occupied(self) -> list[str]:
+        """The names of the rooms that have members here; the others only have observers."""
+        return [name for name, room in self._by_name.items() if room.has_members]
+
+    def has_members(self, name: str) -> bool:
+        """Whether the room has members here, joining ones included."""
+        room = self.get(name)
+        return room is not None and room.has_members
+
     def members(self) -> Iterator[Member]:
         """Every welcomed member of every room."""
         for room in self._by_name.values():
-            yield from room.welcomed()
+            yield from room.welcomed_members()
 
     def last(self, name: str) -> MessageId:
         """The newest id that was delivered in a room."""
@@ -44,13 +54,20 @@ class LocalRooms:
         room = self.get(member.room)
         return room is not None and room.has(member)
 
-    def stage(self, member: Member) -> None:
-        """Add a member that is about to join: from now on, the room's events go into its backlog."""
-        room = self.get(member.room)
+    def observers(self, name: str) -> int:
+        """How many observers a room has here, joining ones included."""
+        room = self.get(name)
+        return room.observers.size if room and room.observers else 0
+
+    def stage(self, listener: Listener) -> None:
+        """Add a member or an observer that waits for its welcome: the room's events go into its backlog from now on."""
+        room = self.get(listener.room)
         if room is None:
-            room = self._by_name[member.room] = LocalRoom(member.room)
+            room = self._by_name[listener.room] = LocalRoom(listener.room)
             self._metrics.rooms.set(len(self))
-        room.joining[member] = None
+        room.stage(listener)
+        if isinstance(listener, Observer):
+            self._metrics.observers.inc()
 
     def remove(self, member: Member) -> bool:
         """Take a member out of its room; False if it was not welcomed, or has left before."""
@@ -60,11 +77,21 @@ class LocalRooms:
         was_member = room.remove(member)
         if was_member:
             self._metrics.members.dec()
+        self._drop_if_empty(room)
+        return was_member
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Take an observer out of its room."""
+        room = self.get(observer.room)
+        if room is not None and room.remove_observer(observer):
+            self._metrics.observers.dec()
+            self._drop_if_empty(room)
+
+    def _drop_if_empty(self, room: LocalRoom) -> None:
         if room.empty:
-            del self._by_name[member.room]
+            del self._by_name[room.name]
             self._metrics.rooms.set(len(self))
             # No further event is delivered here, so the callbacks would wait for ever. An early acknowledgement can
             # mislead no member, as none is left.
             for _, callback in room.on_delivered:
                 callback()
-        return was_member

@@ -28,13 +28,14 @@ class RoomRenewal:
     async def renew(self, idle: list[str]) -> None:
         """One round; `idle` are the rooms that may have lost their last member here."""
         rooms = self._next()
-        left = [room for room in idle if self._rooms.get(room) is None and room not in self._departures]
+        left = [room for room in idle if not self._rooms.has_members(room) and room not in self._departures]
         if rooms or left:
             await self._leases.touch(rooms, left)
             self._metrics.room_ttl_renewals.inc(len(rooms))
 
     def _next(self) -> list[str]:
-        rooms = list(dict.fromkeys([*self._rooms.names(), *self._departures.rooms()]))
+        # A room that only has observers is not renewed: they must not keep its state in Redis for ever.
+        rooms = list(dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()]))
         self._owed += len(rooms) * self._share
         if not self._to_renew:
             self._to_renew.extend(rooms)

@@ -1,4 +1,4 @@
-"""The state of one room on this worker: its members, its position in the room's order, and its gaps.
+"""The state of one room on this worker: its members and observers, its position in the room's order, and its gaps.
 
 Pure state: nothing here writes to a connection or waits for Redis. The hub acts on what these methods return.
 """
@@ -6,10 +6,15 @@ Pure state: nothing here writes to a connection or waits for Redis. The hub acts
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.events import Loss, MemberJoined, MemberLeft, Message, PresenceChange, Replay, RoomEvent
-from relay.rooms.member import Member
+from relay.rooms.member import Listener, Member
+from relay.rooms.observer import Observer, RoomObservers
+
+NOT_BEGUN: Final = MessageId(0, 1)
+"""The position of a room of which Redis has no state, and which only has observers here."""
 
 _FEW = 4
 """Up to this many members, writing message by message is cheaper than joining the messages of a burst first."""
@@ -34,10 +39,11 @@ class Recovery:
 
 
 class LocalRoom:
-    """One room's members on this worker.
+    """One room's members and observers on this worker.
 
-    Members are `joining` until the room has reached the id of their welcome: before their welcome, events are kept in
-    their backlog; after it, events up to that id are not for them. `watchers` are the members that asked for presence.
+    Both are `joining` until the room has reached the id of their welcome: before their welcome, events are kept in
+    their backlog; after it, events up to that id are not for them. `watchers` are those that asked for presence.
+    `observers` is None for a room without observers here.
 
     `last` is the newest id that was delivered. Ids have no holes, so the next event has to be the one after it. When it
     is not, or the bus reports a gap, a *gap recovery* reads the missing events from the history. Until that is done,
@@ -55,6 +61,7 @@ class LocalRoom:
         "left",
         "members",
         "name",
+        "observers",
         "on_delivered",
         "presence_id",
         "replayed_to",
@@ -64,8 +71,9 @@ class LocalRoom:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[str, Member] = {}
-        self.joining: dict[Member, None] = {}
-        self.watchers: dict[Member, None] = {}
+        self.joining: dict[Listener, None] = {}
+        self.watchers: dict[Listener, None] = {}
+        self.observers: RoomObservers | None = None
         self.last = BEFORE_ALL
         self.replayed_to = BEFORE_ALL
         self.buffered: list[RoomEvent] | None = None
@@ -78,28 +86,50 @@ class LocalRoom:
         # in that order, too.
         self.on_delivered: deque[tuple[MessageId, Callable[[], None]]] = deque()
 
-    # Members.
+    # Members and observers.
 
     @property
     def empty(self) -> bool:
-        """Whether the room has no members here, not even joining ones."""
-        return not self.members and not self.joining
+        """Whether the room has neither members nor observers here, not even joining ones."""
+        return not self.members and not self.joining and self.observers is None
 
-    def welcomed(self) -> Iterator[Member]:
+    @property
+    def has_members(self) -> bool:
+        """Whether the room has members here, welcomed or joining."""
+        return bool(self.members) or any(isinstance(listener, Member) for listener in self.joining)
+
+    def welcomed(self) -> Iterator[Listener]:
+        """Every welcomed member, and every welcomed observer that sees more than the number of members."""
+        yield from self.members.values()
+        if self.observers is not None:
+            yield from self.observers.listening
+        yield from (listener for listener in self.joining if listener.welcomed)
+
+    def welcomed_members(self) -> Iterator[Member]:
         """Every welcomed member."""
         yield from self.members.values()
-        yield from (member for member in self.joining if member.generation)
+        yield from (listener for listener in self.joining if isinstance(listener, Member) and listener.welcomed)
 
     def has(self, member: Member) -> bool:
         """Whether the member was welcomed, and has neither left nor been replaced since."""
-        return self.members.get(member.peer) is member or (member in self.joining and member.generation > 0)
+        return self.members.get(member.peer) is member or (member in self.joining and member.welcomed)
 
-    def promote(self, member: Member) -> None:
-        """Move a member out of `joining`: the room has reached the id of its welcome, and later events are for it."""
-        del self.joining[member]
-        self.members[member.peer] = member
-        if member.presence:
-            self.watchers[member] = None
+    def stage(self, listener: Listener) -> None:
+        """Add a member or an observer that waits for its welcome."""
+        self.joining[listener] = None
+        if isinstance(listener, Observer):
+            self.observers = self.observers or RoomObservers()
+            self.observers.size += 1
+
+    def promote(self, listener: Listener) -> None:
+        """Move a listener out of `joining`: the room has reached the id of its welcome; later events are for it."""
+        del self.joining[listener]
+        if isinstance(listener, Member):
+            self.members[listener.peer] = listener
+        elif isinstance(listener, Observer) and self.observers is not None:
+            self.observers.add(listener)
+        if listener.presence:
+            self.watchers[listener] = None
 
     def remove(self, member: Member) -> bool:
         """Take a member out; False if it was not welcomed, or has left before."""
@@ -110,30 +140,47 @@ class LocalRoom:
             del self.members[member.peer]
         return was_member
 
-    def offer_to_joining(self, event: RoomEvent) -> list[Member]:
-        """Keep an event that is about to be delivered for the members that wait for their welcome.
+    def remove_observer(self, observer: Observer) -> bool:
+        """Take an observer out; False if it was taken out before."""
+        observers = self.observers
+        if observers is None or not (observer in self.joining or observer in observers):
+            return False
+        self.watchers.pop(observer, None)
+        self.joining.pop(observer, None)
+        observers.remove(observer)
+        if not observers.size:
+            self.observers = None
+        return True
 
-        Returns the members whose welcome has an earlier id; the hub promotes them first.
+    def offer_to_joining(self, event: RoomEvent) -> list[Listener]:
+        """Keep an event that is about to be delivered for those that wait for their welcome.
+
+        Returns those whose welcome has an earlier id; the hub promotes them first.
         """
         due = []
-        for member in self.joining:
-            # The generation is 0 until the member is welcomed: the id of its welcome is not known yet, so any event may
-            # be newer than it.
-            if not member.generation:
-                member.backlog.append(event)
-            elif event.id > member.since:
-                due.append(member)
+        for listener in self.joining:
+            # Until the welcome its id is not known, so any event may be newer than it.
+            if not listener.welcomed:
+                listener.backlog.append(event)
+            elif event.id > listener.since:
+                due.append(listener)
         return due
 
-    def due_for_promotion(self) -> list[Member]:
-        """The joining members whose welcome has an id that the room has reached."""
-        return [member for member in self.joining if member.generation and self.last >= member.since]
+    def due_for_promotion(self) -> list[Listener]:
+        """The joining members and observers whose welcome has an id that the room has reached."""
+        return [listener for listener in self.joining if listener.welcomed and self.last >= listener.since]
 
     # Order.
 
     def begin_at(self, message_id: MessageId) -> None:
-        """Begin at the id of the first member's welcome: events up to it that still arrive are for no member here."""
-        self.last = self.replayed_to = message_id
+        """Begin at the id of the first welcome here: events up to it that still arrive are for no listener here.
+
+        `BEFORE_ALL`: Redis has no state of the room, and an observer waits for its beginning.
+        """
+        if message_id == BEFORE_ALL:
+            self.last = NOT_BEGUN
+        else:
+            self.last = self.replayed_to = message_id
 
     def is_next(self, event: RoomEvent) -> bool:
         """Whether nothing is missing before this event, or it was replayed before."""
@@ -142,6 +189,14 @@ class LocalRoom:
         # Events arrive in order: none of those that were replayed can follow any more.
         self.replayed_to = BEFORE_ALL
         return self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1))
+
+    def begins_anew(self, event: RoomEvent) -> bool:
+        """Whether nothing is missing before this event since it is the first of a new epoch, and no member is here.
+
+        Redis forgets a room that has no members for long, and its observers do not renew it. All its events up to then
+        have arrived here, unless the bus reported a gap.
+        """
+        return event.id.seq == 1 and event.id > self.last and not self.members and not self.gap_suspected
 
     def wants(self, event: RoomEvent) -> bool:
         """Whether an event is needed: it is to be buffered, or was not delivered before."""
@@ -216,6 +271,9 @@ class LocalRoom:
             return None
         # Reset ahead of the reading: a gap that is reported meanwhile may not be covered by it.
         self.gap_suspected = False
+        if self.last == NOT_BEGUN and self.buffered:
+            # The room has begun meanwhile, with the epoch of these events.
+            return MessageId(self.buffered[0].id.epoch, 0)
         return self.last
 
     def end_recovery(self, replay: Replay) -> Recovery:

@@ -1,9 +1,9 @@
-"""Subscriptions: which rooms' events this worker receives, from before a room's first member until after its last."""
+"""Subscriptions: which rooms' events this worker receives, from before a room's first listener until after its last."""
 
 import asyncio
 
 from relay.backend.bus import Bus
-from relay.rooms.member import Member
+from relay.rooms.member import Listener
 from relay.rooms.registry import LocalRooms
 
 _LOCKS = 256
@@ -11,7 +11,7 @@ _LOCKS = 256
 
 
 class RoomSubscriptions:
-    """Subscribes before the first join of a room, and unsubscribes after the last leave.
+    """Subscribes before the first join of a room, and unsubscribes after the last leave. Observers count, too.
 
     The two can race: a member may join a room while the worker unsubscribes it. So both take the room's lock, and then
     check the room's members. A join stages its member under the lock, before it subscribes; an unsubscription
@@ -29,24 +29,24 @@ class RoomSubscriptions:
         self._subscribed: set[str] = set()
         self._idle: dict[str, None] = {}
 
-    async def stage(self, member: Member) -> None:
-        """Stage a member that is about to join; once this returns, every event of its room reaches it.
+    async def stage(self, listener: Listener) -> None:
+        """Stage a member or observer that waits for its welcome; once this returns, every event of its room reaches it.
 
-        Raises `Unavailable`; the member is staged all the same, until it is removed.
+        Raises `Unavailable`; the listener is staged all the same, until it is removed.
         """
-        async with self._lock(member.room):
-            self._rooms.stage(member)
-            if member.room not in self._subscribed:
-                await self._bus.subscribe([member.room])
-                self._subscribed.add(member.room)
+        async with self._lock(listener.room):
+            self._rooms.stage(listener)
+            if listener.room not in self._subscribed:
+                await self._bus.subscribe([listener.room])
+                self._subscribed.add(listener.room)
 
     def note_idle(self, room: str) -> None:
-        """A member left, or is no longer held: if the room has no others here, unsubscribe it in the next round."""
-        if self._rooms.get(room) is None:
+        """A listener left, or is no longer held: if the room has no members here, look at it in the next round."""
+        if not self._rooms.has_members(room):
             self._idle[room] = None
 
     async def unsubscribe_idle(self) -> list[str]:
-        """Unsubscribe the rooms that fell idle and still are; returns those that fell idle since the last round."""
+        """Unsubscribe the rooms that fell idle and still are; returns those that lost a last listener or member."""
         idle = list(self._idle)
         for room in idle:
             lock = self._lock(room)

@@ -26,7 +26,8 @@ from relay.rooms.background import BackgroundTasks
 from relay.rooms.clients import Clients
 from relay.rooms.composition import compose
 from relay.rooms.health import Health
-from relay.rooms.member import Member
+from relay.rooms.member import Listener, Member
+from relay.rooms.observer import Observer
 from relay.rooms.throttle import Throttle
 
 log = logging.getLogger("relay.rooms.worker")
@@ -201,8 +202,19 @@ class Worker:
         """
         return self._parts.membership.leave(member, hold=hold)
 
-    def newest_id(self, member: Member) -> MessageId:
-        """The newest id of the member's room; all events up to it have been written to the member.
+    async def observe(self, observer: Observer, *, key: str = "") -> None:
+        """Let an observer watch its room, until `stop_observing`, and send it the welcome (`Observing`).
+
+        Raises `Refused` (`too_many_observers`), `Unavailable` or `OutcomeUnknown`; it observes nothing then.
+        """
+        await self._parts.observation.begin(observer, key=key)
+
+    def stop_observing(self, observer: Observer) -> None:
+        """End an observation; no event is written to the observer any more."""
+        self._parts.observation.end(observer)
+
+    def newest_id(self, member: Listener) -> MessageId:
+        """The newest id of the listener's room; all events up to it have been written to the listener.
 
         Joins and leaves that wait to be sent together are sent first.
         """
@@ -211,7 +223,8 @@ class Worker:
             return member.since
         if room.joined or room.left:
             self._parts.notices.flush_all()
-        return max(member.since, room.last)
+        # Redis may have no state of a room that only has observers here.
+        return max(member.since, room.last) if room.last.epoch else member.since
 
     async def publish_from_server(self, room: str, envelope: bytes) -> Receipt:
         """Publish an envelope that an application server sent over HTTP.

@@ -170,21 +170,8 @@ def _fields(event: events.ServerEvent) -> dict[str, Any]:
         # First, because there is an ack for every message with a key.
         case events.Ack() | events.Pong():
             return {"type": type(event).__name__.lower(), "id": str(event.id)}
-        case events.Welcome():
-            fields: dict[str, Any] = {
-                "type": "welcome",
-                "peer": event.peer,
-                "room": event.room,
-                "id": str(event.id),
-                "resumed": event.resumed,
-                "first": event.first,
-                "resume": event.resume,
-            }
-            if event.recovered is not None:
-                fields["recovered"] = event.recovered
-            if event.reason:
-                fields["reason"] = event.reason
-            return fields | (_members(event.roster) if event.roster else {})
+        case events.Welcome() | events.Observing():
+            return {"type": "welcome"} | _welcome(event)
         case events.Recovered():
             return {"type": "recovered", "id": str(event.id), "replayed": event.replayed}
         case events.PresenceChange():
@@ -201,6 +188,25 @@ def _fields(event: events.ServerEvent) -> dict[str, Any]:
         case events.Failure():
             about = {"about": event.about} if event.about else {}
             return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
+
+
+def _welcome(event: events.Welcome | events.Observing) -> dict[str, Any]:
+    if isinstance(event, events.Observing):
+        head = {"observer": True, "room": event.room, "id": str(event.roster.id)}
+        return head | (_members(event.roster) if event.names else {"count": event.roster.count})
+    fields: dict[str, Any] = {
+        "peer": event.peer,
+        "room": event.room,
+        "id": str(event.id),
+        "resumed": event.resumed,
+        "first": event.first,
+        "resume": event.resume,
+    }
+    if event.recovered is not None:
+        fields["recovered"] = event.recovered
+    if event.reason:
+        fields["reason"] = event.reason
+    return fields | (_members(event.roster) if event.roster else {})
 
 
 def _members(roster: events.Roster) -> dict[str, Any]:

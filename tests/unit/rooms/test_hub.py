@@ -43,7 +43,16 @@ class World:
         self.metrics = Metrics()
         self.rooms = LocalRooms(self.metrics)
         self.notices = PresenceNotices(self.rooms, self.later.append)
-        self.hub = Hub(self.rooms, self.notices, self.metrics, on_gap=self.gaps.append)
+        self.counts = []
+        self.epochs = []
+        self.hub = Hub(
+            self.rooms,
+            self.notices,
+            self.metrics,
+            on_gap=self.gaps.append,
+            on_count=self.counts.append,
+            on_new_epoch=self.epochs.append,
+        )
 
     def stage(self, peer: str, **options) -> Member:
         member = Member(FakeConnection(), NativeCodec(), "room", peer, **options)

@@ -17,12 +17,15 @@ from relay.model.codec import Batch, Frame
 from relay.model.commands import Publish
 from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
+from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
+from relay.rooms.observation import Observation
+from relay.rooms.observer import Observer, Sight
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.subscriptions import RoomSubscriptions
@@ -96,10 +99,18 @@ class World:
         self.tasks = BackgroundTasks()
         self.rooms = LocalRooms(self.metrics)
         self.notices = PresenceNotices(self.rooms, lambda flush: None)
-        self.hub = Hub(self.rooms, self.notices, self.metrics, on_gap=lambda names: self.gaps.begin(names))
+        self.hub = Hub(
+            self.rooms,
+            self.notices,
+            self.metrics,
+            on_gap=lambda names: self.gaps.begin(names),
+            on_count=lambda name: self.counts.note(name),
+            on_new_epoch=lambda name: self.gaps.begin_epoch(name),
+        )
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
         self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.tasks, lease=0.01)
+        self.counts = CountNotices(self.rooms, self.presence, self.tasks)
         self.subscriptions = RoomSubscriptions(self.rooms, self.bus)
         self.departures = Departures(
             self.presence,
@@ -119,6 +130,7 @@ class World:
             metrics=self.metrics,
             random=IdGenerator(),
         )
+        self.observation = Observation(self.hub, self.presence, self.subscriptions, limit=2)
         self.publisher = Publisher(
             self.hub, self.bus, self.announcer, self.tasks, clock=lambda: self.now, metrics=self.metrics
         )
@@ -135,9 +147,14 @@ class World:
         await self.membership.join(member, offered=offered, since=since)
         return member
 
-    async def publish(self, member: Member, envelope: bytes = b"{}") -> Any:
+    async def observe(self, sight: Sight = Sight.MEMBER, *, room: str = "room", **options) -> Observer:
+        observer = Observer(FakeConnection(), NativeCodec(), room, sight, **options)
+        await self.observation.begin(observer)
+        return observer
+
+    async def publish(self, member: Member, envelope: bytes = b"{}", to: tuple[str, ...] = ()) -> Any:
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.publisher.publish(member, Publish(envelope), outcome.set_result)
+        self.publisher.publish(member, Publish(envelope, to), outcome.set_result)
         return await outcome
 
     async def announce(self) -> None:
