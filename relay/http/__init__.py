@@ -1,6 +1,5 @@
 """The HTTP edge: health, metrics, rooms, and the OpenAPI document that describes them."""
 
-import re
 from collections.abc import Sequence
 
 from starlette.middleware import Middleware
@@ -14,16 +13,13 @@ from relay.http.metrics import MetricsEndpoint
 from relay.http.ports import AdminPort
 from relay.http.responses import exception_handlers
 from relay.http.rooms import RoomEndpoint, RoomsEndpoint
+from relay.paths import RoomRoute
 
 __all__ = ["exception_handlers", "middleware", "routes"]
 
 
 def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
     """Make all HTTP routes; `local_workers` are the unix sockets of the local workers, empty for a single worker."""
-    # The whole rest of the path is the room name, which `check_room` judges: a wrong name gets `bad_room` and no 404.
-    # Starlette's own pattern would not match a newline.
-    room = Route("/rooms/{room:path}", RoomEndpoint(settings).serve, methods=["GET", "POST"])
-    room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
     return [
         Route("/", describe_service),
         Route("/openapi.json", describe_api),
@@ -31,7 +27,7 @@ def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
         Route("/health/live", live),
         Route("/metrics", MetricsEndpoint(settings, local_workers).get),
         Route("/rooms", RoomsEndpoint(settings).get),
-        room,
+        RoomRoute(RoomEndpoint(settings).serve, methods=["GET", "POST"]),
     ]
 
 

@@ -11,6 +11,7 @@ from relay.http.request import has_token, read_json, read_query, require_token, 
 from relay.http.responses import ApiResponse
 from relay.model.errors import Refused
 from relay.model.names import check_room
+from relay.paths import room_in
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -71,9 +72,8 @@ class RoomEndpoint:
 
 
 def _room(request: Request) -> str:
-    # The server has decoded the path (`%3A` is `:` here); `check_room` refuses a slash or a percent sign in a name.
     read_query(request)
-    return check_room(request.path_params["room"])
+    return room_in(request.scope)
 
 
 def _limit(query: dict[str, str]) -> int:
@@ -85,6 +85,7 @@ def _limit(query: dict[str, str]) -> int:
 
 
 def _after(query: dict[str, str]) -> str:
+    # The escaped name, as `next` has it, and not its text: a client passes on what it got.
     try:
         return check_room(query["after"]) if "after" in query else ""
     except Refused as error:

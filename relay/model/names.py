@@ -1,33 +1,121 @@
-"""Room names and peer ids, in an alphabet that needs no escaping anywhere.
+"""Names of rooms and peers: any text outside, and inside an escaped name that needs no further escaping anywhere.
 
-The alphabet is that of a URL path segment, without quotes, ampersand, comma and dollar sign. So a name can be written
-as it is: into a Redis key (no `{}`, the hash tag of a cluster), a log line (no control characters), a JSON string (no
-quotes) and a comma-separated list.
+The escaped name, which is also the stored form, is the UTF-8 of the text with every byte percent-encoded (RFC 3986,
+section 2.1, upper-case digits) that is not in `ALPHABET`: "a b" is `a%20b`, and "a%20b" is `a%2520b`. `%` is not in the
+alphabet, so no two texts have the same escaped name, and a text of the alphabet is its own escaped name.
+
+The alphabet is that of a URL path segment, without quotes, ampersand, comma and dollar sign. So an escaped name can be
+written as it is: into a Redis key (no `{}`, the hash tag of a cluster), a log line (no control characters), a JSON
+string (no quotes), a comma-separated list, and a URL path.
+
+The text is what a person types, and what a URL or a Socket.IO client has. The native protocol, the bus, Redis, logs and
+the HTTP API have the escaped name.
 """
 
 import re
+from typing import Final
+from urllib.parse import quote, unquote
 
 from relay.model.errors import Refused
 
-MAX_ROOM = 128
-MAX_PEER = 64
+MAX_NAME: Final = 255
+"""Characters (Unicode code points) of the text of a name."""
 
-SERVER = "$server"
-"""The sender of envelopes published over HTTP; no client can have this peer id, as `$` is not in the alphabet."""
+MAX_ESCAPED: Final = 2048
+"""Bytes of an escaped name."""
 
-ALPHABET = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
-_NAME = re.compile(r"[A-Za-z0-9\-._~!*()+;=:@]+", re.ASCII)
+SERVER: Final = "$server"
+"""The sender of envelopes published over HTTP; no client can have this peer id, nor its text under an escape."""
+
+ALPHABET: Final = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
+
+_SAFE: Final = "-._~!*()+;=:@"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9\-._~!*()+;=:@]+", re.ASCII)
+_BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+
+_FORBIDDEN: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffd]")
+"""Control characters, half surrogate pairs, and the replacement character: it stands for text that was not UTF-8."""
+
+_NOT_ROOMS: Final = frozenset({".", ".."})
+"""A client of HTTP takes these segments out of a path (RFC 3986, section 5.2.4)."""
+
+_NOT_PEERS: Final = frozenset({SERVER})
+
+_TEXT: Final = f"has 1 to {MAX_NAME} characters, no control character, and at most {MAX_ESCAPED} bytes when escaped"
+
+
+def escape_room(text: str) -> str:
+    """Return the escaped name of the room that `text` names; raise `Refused` (`bad_room`) if no room may be so named.
+
+    Refused are the empty text, `.` and `..`, control characters, text that is not Unicode (half a surrogate pair, or
+    U+FFFD, which decoders put in place of bytes that are not UTF-8), and text beyond `MAX_NAME` or `MAX_ESCAPED`.
+    """
+    if len(text) <= MAX_NAME and _PLAIN.fullmatch(text) and text not in _NOT_ROOMS:
+        return text
+    escaped = _escape(text)
+    if escaped is None or text in _NOT_ROOMS:
+        raise Refused("bad_room", f"a room name {_TEXT}; not . or ..")
+    return escaped
+
+
+def escape_peer(text: str) -> str:
+    """Return the escaped name of the peer that `text` names; raise `Refused` (`bad_peer`) as `escape_room` does.
+
+    `.` and `..` are allowed; `SERVER` is not.
+    """
+    if len(text) <= MAX_NAME and _PLAIN.fullmatch(text):
+        return text
+    escaped = _escape(text)
+    if escaped is None or text in _NOT_PEERS:
+        raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}")
+    return escaped
+
+
+def unescape(name: str) -> str:
+    """Return the text of an escaped name."""
+    return unquote(name) if "%" in name else name
 
 
 def check_room(name: str) -> str:
-    """Return `name` if it may be a room name; else raise `Refused` (`bad_room`)."""
-    if len(name) > MAX_ROOM or name in {".", ".."} or not _NAME.fullmatch(name):
-        raise Refused("bad_room", f"a room name is 1 to {MAX_ROOM} characters: {ALPHABET}; not . or ..")
+    """Return `name` if it is the escaped name of a room; else raise `Refused` (`bad_room`)."""
+    if len(name) <= MAX_NAME and _PLAIN.fullmatch(name) and name not in _NOT_ROOMS:
+        return name
+    text = _text_of(name)
+    if text is None or text in _NOT_ROOMS:
+        raise Refused("bad_room", f"a room name {_TEXT}; not . or ..; all but {ALPHABET} is percent-encoded")
     return name
 
 
 def check_peer(name: str) -> str:
-    """Return `name` if it may be a peer id; else raise `Refused` (`bad_peer`)."""
-    if len(name) > MAX_PEER or not _NAME.fullmatch(name):
-        raise Refused("bad_peer", f"a peer id is 1 to {MAX_PEER} characters: {ALPHABET}")
+    """Return `name` if it is the escaped name of a peer; else raise `Refused` (`bad_peer`)."""
+    if len(name) <= MAX_NAME and _PLAIN.fullmatch(name):
+        return name
+    text = _text_of(name)
+    if text is None or text in _NOT_PEERS:
+        raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}; all but {ALPHABET} is percent-encoded")
     return name
+
+
+def percent_decoded(part: str) -> str:
+    """Return the text of a percent-encoded part of a URL.
+
+    U+FFFD stands for bytes that are not UTF-8, and for a `%` without two digits behind it, so that no name is made of
+    them: `escape_room` and `escape_peer` refuse it.
+    """
+    return unquote(_BROKEN_ESCAPE.sub("\ufffd", part)) if "%" in part else part
+
+
+def _escape(text: str) -> str | None:
+    """Return the escaped name of a text that is within the bounds and has no forbidden character; else None."""
+    if not 0 < len(text) <= MAX_NAME or _FORBIDDEN.search(text):
+        return None
+    escaped = quote(text, safe=_SAFE)
+    return escaped if len(escaped) <= MAX_ESCAPED else None
+
+
+def _text_of(name: str) -> str | None:
+    """Return the text of an escaped name; None unless `name` is the one form in which `_escape` writes it."""
+    if len(name) > MAX_ESCAPED:
+        return None
+    text = unescape(name)
+    return text if _escape(text) == name else None

@@ -1,6 +1,5 @@
 """The WebSocket endpoints of the native protocol: `/` (the default room) and `/rooms/{room}`."""
 
-import re
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +19,8 @@ from relay.http_request import read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
-from relay.model.names import check_peer, check_room
+from relay.model.names import escape_peer
+from relay.paths import RoomWebSocketRoute, room_in
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 
@@ -53,12 +53,12 @@ class NativeGateway:
 
     def _join_request(self, scope: Scope) -> JoinRequest:
         # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
-        room: str | None = scope["path_params"].get("room")
+        in_path = "room" in scope["path_params"]
         query = QueryParams(read_query(scope))
         peer = query.get("peer", "")
         return JoinRequest(
-            room=self._default_room if room is None else check_room(room),
-            peer=check_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
+            room=room_in(scope) if in_path else self._default_room,
+            peer=escape_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
             resume=read_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
             since=parse_since(query.get("since", "")),
             echo=_flag(query, "echo"),
@@ -78,11 +78,7 @@ def parse_since(text: str) -> MessageId | None:
 def routes(settings: Settings) -> list[BaseRoute]:
     """Return the native protocol's WebSocket routes."""
     gateway = NativeGateway(settings)
-    room = WebSocketRoute("/rooms/{room:path}", gateway)
-    # Everything below /rooms/ is a room name, and one that is not allowed gets `bad_room`. Starlette's own pattern ends
-    # at a newline, so that such a name would get a 404 instead.
-    room.path_regex = re.compile("/rooms/(?P<room>.*)", re.DOTALL)
-    return [WebSocketRoute("/", gateway), room]
+    return [WebSocketRoute("/", gateway), RoomWebSocketRoute(gateway)]
 
 
 def choose_subprotocol(offered: Sequence[str]) -> str | None:

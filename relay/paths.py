@@ -1,0 +1,82 @@
+"""Routes below `/rooms/`: they split the path as the client wrote it, and decode its segments afterwards.
+
+So a name may contain a slash: `/rooms/a%2Fevents` is the room "a/events", and `/rooms/a/events` is the resource
+`events` of the room "a". A proxy in front must pass the path on as it came; one that decodes `%2F` makes the second of
+the first.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.routing import Match, Route, WebSocketRoute
+from starlette.types import Scope
+
+from relay.model.names import escape_room, percent_decoded
+
+_BELOW: Final = "/rooms/"
+_ROOM: Final = "/rooms/{room}"
+_NOTHING: Final[tuple[Match, Scope]] = (Match.NONE, {})
+
+
+def raw_path(scope: Scope) -> str:
+    """Return the percent-encoded path of a request, without the query and the `root_path`.
+
+    A server need not pass it on (ASGI specification, `raw_path`). Then the decoded path is encoded anew: every slash
+    separates segments, also one that the client encoded.
+    """
+    raw, root = scope.get("raw_path"), scope.get("root_path", "")
+    path = quote(scope["path"], "/", errors="surrogatepass") if raw is None else raw.decode("utf-8", "replace")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+def room_in(scope: Scope) -> str:
+    """Return the escaped name of the room in the path of a request; raise `Refused` (`bad_room`)."""
+    return escape_room(scope["path_params"]["room"])
+
+
+class RoomRoute(Route):
+    """The route of `/rooms/NAME` and what is `below` it, which begins with a slash and may have parameters.
+
+    The name may be empty, so that `room_in` refuses it. Parameters are the text of one segment each.
+    """
+
+    def __init__(self, endpoint: Callable[..., Any], below: str = "", *, methods: Sequence[str] | None = None) -> None:
+        super().__init__(_ROOM + below, endpoint, methods=methods)
+        _allow_empty_name(self)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path as the client wrote it."""
+        raw = _raw_scope(scope)
+        return _NOTHING if raw is None else _decoded(super().matches(raw))
+
+
+class RoomWebSocketRoute(WebSocketRoute):
+    """`RoomRoute` for WebSockets."""
+
+    def __init__(self, endpoint: Callable[..., Any], below: str = "") -> None:
+        super().__init__(_ROOM + below, endpoint)
+        _allow_empty_name(self)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path as the client wrote it."""
+        raw = _raw_scope(scope)
+        return _NOTHING if raw is None else _decoded(super().matches(raw))
+
+
+def _allow_empty_name(route: Route | WebSocketRoute) -> None:
+    route.path_regex = re.compile(route.path_regex.pattern.replace("[^/]+", "[^/]*", 1))
+
+
+def _raw_scope(scope: Scope) -> Scope | None:
+    """Return the scope with the raw path as its path; None for paths that are not below `/rooms/`."""
+    path = raw_path(scope) if "path" in scope else ""
+    return {**scope, "path": path, "root_path": ""} if path.startswith(_BELOW) else None
+
+
+def _decoded(found: tuple[Match, Scope]) -> tuple[Match, Scope]:
+    match, child = found
+    if match is not Match.NONE:
+        child["path_params"] = {name: percent_decoded(value) for name, value in child["path_params"].items()}
+    return found

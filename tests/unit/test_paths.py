@@ -1,0 +1,113 @@
+"""Routes below /rooms/ split the path before they decode it."""
+
+from typing import Any
+
+import pytest
+from starlette.routing import Match
+
+from relay.model.errors import Refused
+from relay.paths import RoomRoute, RoomWebSocketRoute, raw_path, room_in
+
+
+def scope_of(raw: bytes | None, path: str = "", kind: str = "http", **more: Any) -> dict[str, Any]:
+    return {"type": kind, "method": "GET", "path": path, **({} if raw is None else {"raw_path": raw}), **more}
+
+
+async def endpoint(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError
+
+
+ROUTES = {"http": RoomRoute(endpoint, methods=["GET"]), "websocket": RoomWebSocketRoute(endpoint)}
+EVENTS = {"http": RoomRoute(endpoint, "/events"), "websocket": RoomWebSocketRoute(endpoint, "/events")}
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    ("raw", "room"),
+    [
+        (b"/rooms/a", "a"),
+        (b"/rooms/a%2Fevents", "a%2Fevents"),
+        (b"/rooms/a%2fevents", "a%2Fevents"),
+        (b"/rooms/a%20b", "a%20b"),
+        (b"/rooms/a%2520b", "a%2520b"),
+        (b"/rooms/%61", "a"),
+        (b"/rooms/a%3Ab", "a:b"),
+        (b"/rooms/%D1%8F", "%D1%8F"),
+        ("/rooms/я".encode(), "%D1%8F"),
+        (b"/rooms/events", "events"),
+        (b"/rooms/'", "%27"),
+    ],
+)
+def test_a_segment_names_the_room(kind: str, raw: bytes, room: str) -> None:
+    scope = scope_of(raw, "/ignored", kind)
+    match, child = ROUTES[kind].matches(scope)
+    assert match is Match.FULL
+    assert room_in(child) == room
+    assert EVENTS[kind].matches(scope)[0] is Match.NONE
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_slash_begins_what_is_below_the_room(kind: str) -> None:
+    for raw, name in ((b"/rooms/a/events", "a"), (b"/rooms/a%2Fb/events", "a%2Fb")):
+        scope = scope_of(raw, "/rooms/x", kind)
+        match, child = EVENTS[kind].matches(scope)
+        assert match is Match.FULL
+        assert room_in(child) == name
+        assert ROUTES[kind].matches(scope)[0] is Match.NONE
+
+
+@pytest.mark.parametrize("raw", [b"/rooms/a/b", b"/rooms/a/", b"/rooms/../health", b"/rooms", b"/rooms%2Fa", b"//rooms/a"])
+def test_other_paths(raw: bytes) -> None:
+    for kind in ("http", "websocket"):
+        assert ROUTES[kind].matches(scope_of(raw, "/rooms/a", kind))[0] is Match.NONE
+
+
+@pytest.mark.parametrize("raw", [b"/rooms/", b"/rooms/.", b"/rooms/%2E%2e", b"/rooms/%", b"/rooms/%zz", b"/rooms/%FF"])
+def test_a_segment_that_names_no_room(raw: bytes) -> None:
+    match, child = ROUTES["http"].matches(scope_of(raw))
+    assert match is Match.FULL
+    with pytest.raises(Refused, match="room name"):
+        room_in(child)
+
+
+def test_more_parameters_are_decoded_as_well() -> None:
+    route = RoomRoute(endpoint, "/{key}/id")
+    match, child = route.matches(scope_of(b"/rooms/a%2Fb/c%2Fd/id"))
+    assert (match, child["path_params"]) == (Match.FULL, {"room": "a/b", "key": "c/d"})
+
+
+def test_a_wrong_method_still_matches_in_part() -> None:
+    assert ROUTES["http"].matches(scope_of(b"/rooms/a%2Fb") | {"method": "PUT"})[0] is Match.PARTIAL
+
+
+def test_other_scopes_do_not_match() -> None:
+    assert ROUTES["http"].matches({"type": "lifespan"})[0] is Match.NONE
+    assert ROUTES["http"].matches(scope_of(b"/rooms/a", kind="websocket"))[0] is Match.NONE
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/rooms/a b", "/rooms/a%20b"),
+        ("/rooms/a%20b", "/rooms/a%2520b"),
+        ("/rooms/я", "/rooms/%D1%8F"),
+        ("/rooms/a/b", "/rooms/a/b"),
+        ("/rooms/\udcff", "/rooms/%ED%B3%BF"),
+    ],
+)
+def test_a_server_without_a_raw_path(path: str, expected: str) -> None:
+    assert raw_path(scope_of(None, path)) == expected
+
+
+@pytest.mark.parametrize("path", ["/rooms/\ufffd", "/rooms/\udcff", "/rooms/a\nb"])
+def test_text_that_another_server_could_not_decode_names_no_room(path: str) -> None:
+    match, child = ROUTES["http"].matches(scope_of(None, path))
+    assert match is Match.FULL
+    with pytest.raises(Refused, match="room name"):
+        room_in(child)
+
+
+@pytest.mark.parametrize("raw", [b"/base/rooms/a", b"/rooms/a"])
+def test_the_root_path_is_taken_off(raw: bytes) -> None:
+    assert raw_path(scope_of(raw, "/base/rooms/a", root_path="/base")) == "/rooms/a"
+    assert raw_path(scope_of(b"/baser/x", root_path="/base")) == "/baser/x"
