@@ -12,11 +12,25 @@ from relay import __version__
 from relay.http.rooms import DEFAULT_LIMIT, MAX_LIMIT
 from relay.model.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
 from relay.model.errors import ERRORS
-from relay.model.names import MAX_PEER, MAX_ROOM
+from relay.model.names import MAX_ESCAPED, MAX_NAME
 
 Json = dict[str, Any]
 
-_NAME: Final = r"^[A-Za-z0-9\-._~!*()+;=:@]+$"
+_NEXT: Final = "%[89AB][0-9A-F]"
+_CHARACTER: Final = "|".join(
+    (
+        r"[A-Za-z0-9\-._~!*()+;=:@]",
+        "%(?:2[02-7CF]|3[CEF]|5[B-E]|60|7[B-D])",
+        f"%C2%[AB][0-9A-F]|%(?:C[3-9A-F]|D[0-9A-F]){_NEXT}",
+        f"%E0%[AB][0-9A-F]{_NEXT}|%E[1-9A-CE]{_NEXT}{_NEXT}|%ED%[89][0-9A-F]{_NEXT}",
+        f"%EF%(?:[89A][0-9A-F]|B[0-9A-E]){_NEXT}|%EF%BF%(?:[89A][0-9A-F]|B[0-9A-CEF])",
+        f"%F0%[9AB][0-9A-F]{_NEXT}{_NEXT}|%F[1-3]{_NEXT}{_NEXT}{_NEXT}|%F4%8[0-9A-F]{_NEXT}{_NEXT}",
+    )
+)
+"""One character of an escaped name: of the alphabet, or its UTF-8 (RFC 3629, section 4) percent-encoded."""
+
+_ESCAPED: Final = f"^(?:{_CHARACTER}){{1,{MAX_NAME}}}$"
+_TEXT: Final = rf"^[^\x00-\x1F\x7F-\x9F\uFFFD]{{1,{MAX_NAME}}}$"
 _UNAVAILABLE: Final = ("unavailable", "outcome_unknown")
 _STATUS_HEADERS: Final[dict[int, Json]] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
@@ -63,19 +77,37 @@ def _scope(subject: str) -> Json:
 _BOOLEAN: Final[Json] = {"type": "boolean"}
 _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _STRING: Final[Json] = {"type": "string"}
-_ROOM: Final[Json] = {"name": "room", "in": "path", "required": True, "schema": _ref("Room")}
+_ROOM: Final[Json] = {"name": "room", "in": "path", "required": True, "schema": _ref("RoomText")}
 _TOKEN: Final[list[Json]] = [{"adminToken": []}]
 
 _NAMES: Final[dict[str, Json]] = {
+    "RoomText": {
+        "type": "string",
+        "description": f"The text of a room's name; percent-encoded in the path, at most {MAX_ESCAPED} bytes.",
+        "minLength": 1,
+        "maxLength": MAX_NAME,
+        "pattern": _TEXT,
+        "not": {"enum": [".", ".."]},
+        "examples": ["lobby", "main hall"],
+    },
     "Room": {
         "type": "string",
+        "description": "The escaped name of a room: the text, percent-encoded as in a path.",
         "minLength": 1,
-        "maxLength": MAX_ROOM,
-        "pattern": _NAME,
+        "maxLength": MAX_ESCAPED,
+        "pattern": _ESCAPED,
         "not": {"enum": [".", ".."]},
-        "examples": ["lobby"],
+        "examples": ["lobby", "main%20hall"],
     },
-    "Peer": {"type": "string", "minLength": 1, "maxLength": MAX_PEER, "pattern": _NAME, "examples": ["alice"]},
+    "Peer": {
+        "type": "string",
+        "description": "The escaped name of a member.",
+        "minLength": 1,
+        "maxLength": MAX_ESCAPED,
+        "pattern": _ESCAPED,
+        "not": {"const": "%24server"},
+        "examples": ["alice"],
+    },
     "MessageId": {
         "type": "string",
         "description": "Position in the order of a room: epoch and number.",
@@ -302,7 +334,7 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
                 {
                     "name": "after",
                     "in": "query",
-                    "description": "Only rooms whose name sorts after this one.",
+                    "description": "Only rooms whose escaped name sorts after this one: the last answer's `next`.",
                     "schema": _ref("Room"),
                 },
             ],

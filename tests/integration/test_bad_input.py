@@ -149,9 +149,8 @@ async def test_a_frame_beyond_sixteen_limits_ends_the_connection_with_1009(relay
 
 @pytest.mark.parametrize(
     "name",
-    ["", "..", ".", "a/b", "a%2Fb", "%2F", "%2e%2e", "{}", "%7B%7D", "a%0Ab", "%0A", "a%00", "%1B[2J", "a%20b",
-     "%C3%A9", "%F0%9F%98%80", "%FF", "x" * 129, "a%27", "a%22b"],
-)  # fmt: skip
+    ["", "..", ".", "%2e%2e", "a%0Ab", "%0A", "a%00", "%1B[2J", "%FF", "%ED%A0%80", "%EF%BF%BD", "%", "%zz", "x" * 256],
+)
 async def test_a_bad_room_name_is_answered_then_closed(relay: Relay, enter: MakeClient, name: str) -> None:
     client = await enter(relay, f"/rooms/{name}")
     assert (client.welcome["code"], client.welcome["about"]) == ("bad_room", "join")
@@ -162,9 +161,11 @@ async def test_a_bad_room_name_is_answered_then_closed(relay: Relay, enter: Make
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("peer=a%20b", "bad_peer"),
         ("peer=%1B[2J", "bad_peer"),
-        ("peer=" + "p" * 65, "bad_peer"),
+        ("peer=%EF%BF%BD", "bad_peer"),
+        ("peer=%FF", "bad_query"),
+        ("peer=" + "p" * 256, "bad_peer"),
+        ("peer=%24server", "bad_peer"),
         ("peer=$server", "bad_peer"),
         ("since=now", "bad_query"),
         ("echo=maybe", "bad_query"),

@@ -189,8 +189,8 @@ def test_the_shares_are_those_measured(page: str) -> None:
 def test_the_protocol_states_the_bounds_of_the_code() -> None:
     text = " ".join(read("docs/protocol.md").split())
     assert f"nest arrays and objects {json_text.MAX_NESTING} levels deep" in text
-    assert f"1 to {names.MAX_ROOM} characters" in text
-    assert f"1 to {names.MAX_PEER} of the same characters" in text
+    assert f"any text of 1 to {names.MAX_NAME} characters" in text
+    assert f"at most {names.MAX_ESCAPED:,} bytes" in text
     assert f"text of at most {envelope.MAX_CHANNEL} characters" in text
     assert f"text of at most {envelope.MAX_KEY} characters: asks for" in text
     assert f"a list of at most {envelope.MAX_ADDRESSEES}" in text

@@ -1,3 +1,5 @@
+from urllib.parse import unquote
+
 import pytest
 from starlette.routing import Match
 
@@ -7,11 +9,20 @@ from relay.http.ports import AdminPort
 from relay.http.rooms import RoomEndpoint
 
 
-@pytest.mark.parametrize("name", ["lobby", "a/b", "a\nb", ""])
-def test_the_room_route_takes_the_whole_rest_of_the_path(name: str) -> None:
-    scope = {"type": "http", "method": "GET", "path": f"/rooms/{name}", "headers": []}
+@pytest.mark.parametrize(
+    ("path", "endpoints"),
+    [
+        ("/rooms/lobby", [RoomEndpoint]),
+        ("/rooms/a%2Fb", [RoomEndpoint]),
+        ("/rooms/a%0Ab", [RoomEndpoint]),
+        ("/rooms/", [RoomEndpoint]),
+        ("/rooms/a/b", []),
+    ],
+)
+def test_one_segment_below_rooms_is_a_room(path: str, endpoints: list[type]) -> None:
+    scope = {"type": "http", "method": "GET", "path": unquote(path), "raw_path": path.encode(), "headers": []}
     matching = [route for route in http.routes(Settings(), []) if route.matches(scope)[0] is Match.FULL]
-    assert [route.endpoint.__self__.__class__ for route in matching] == [RoomEndpoint]  # type: ignore[attr-defined]
+    assert [route.endpoint.__self__.__class__ for route in matching] == endpoints  # type: ignore[attr-defined]
 
 
 def test_the_guard_of_the_admin_port_is_outermost_and_only_there_with_a_port() -> None:

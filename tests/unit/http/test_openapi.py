@@ -2,16 +2,19 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
+import pytest
 from jsonschema_rs import Draft202012Validator
 from starlette.routing import Route
 
 from relay import http
 from relay.config import Settings
 from relay.http.openapi import DOCUMENT
-from relay.model.errors import ERRORS
-from relay.model.names import _NAME
+from relay.model.errors import ERRORS, Refused
+from relay.model.names import check_room, escape_room
 
 METHODS = {"get", "post", "put", "delete", "patch", "options"}
 
@@ -63,7 +66,20 @@ def test_error_codes_are_those_of_the_table() -> None:
     assert code["enum"] == list(ERRORS)
 
 
-def test_names_have_the_alphabet_of_names() -> None:
-    pattern = re.compile(DOCUMENT["components"]["schemas"]["Room"]["pattern"])
-    for character in map(chr, range(256)):
-        assert bool(pattern.search(character)) == bool(_NAME.fullmatch(character)) or character == "\n"
+@pytest.mark.parametrize(("schema", "check"), [("Room", check_room), ("RoomText", escape_room)])
+def test_names_have_the_alphabet_of_names(schema: str, check: Callable[[str], str]) -> None:
+    pattern = re.compile(DOCUMENT["components"]["schemas"][schema]["pattern"])
+    characters = [chr(code) for code in (*range(0x900), *range(0x2000, 0xD800, 97), *range(0xE000, 0x10FFFF, 509))]
+    names = [
+        *characters,
+        *(quote(one, errors="surrogatepass") for one in (*characters, "\ufffd", "\ufffe", "\ud800", "\udfff")),
+    ]
+    for name in [*names, "%2", "%zz", "%e9", "a/b", "\ufffd", "%41", "%C3", "%80", "%20" * 255, "%20" * 256, ""]:
+        assert bool(pattern.search(name)) == accepted(check, name) or name in {".", "\n"}, name
+
+
+def accepted(check: Callable[[str], str], name: str) -> bool:
+    try:
+        return bool(check(name))
+    except Refused:
+        return False

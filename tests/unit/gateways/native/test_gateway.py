@@ -52,14 +52,21 @@ class Visit:
 
 @pytest.mark.parametrize(
     ("path", "room"),
-    [("/", "lobby"), ("/rooms/r", "r"), ("/rooms/a@b;c", "a@b;c")],
+    [
+        ("/", "lobby"),
+        ("/rooms/r", "r"),
+        ("/rooms/a@b;c", "a@b;c"),
+        ("/rooms/a%2Fb", "a%2Fb"),
+        ("/rooms/a%20b", "a%20b"),
+        ("/rooms/%D1%8F", "%D1%8F"),
+    ],
 )
 async def test_a_path_names_the_room(worker: Worker, path: str, room: str) -> None:
     welcome = await Visit(worker, path).first()
     assert (welcome["type"], welcome["room"]) == ("welcome", room)
 
 
-@pytest.mark.parametrize("path", ["/rooms/", "/rooms/a/b", "/rooms/a\nb", "/rooms/" + "x" * 129])
+@pytest.mark.parametrize("path", ["/rooms/", "/rooms/%2E", "/rooms/a%0Ab", "/rooms/" + "x" * 256])
 async def test_a_path_below_rooms_that_names_none_is_an_error_event(worker: Worker, path: str) -> None:
     error = await Visit(worker, path).first()
     assert (error["type"], error["code"], error["about"]) == ("error", "bad_room", "join")
@@ -69,7 +76,9 @@ async def test_a_client_names_its_peer_or_gets_a_name(worker: Worker) -> None:
     assert (await Visit(worker, "/?peer=ann").first())["peer"] == "ann"
     names = {(await Visit(worker, "/?peer=").first())["peer"], (await Visit(worker, "/").first())["peer"]}
     assert len(names) == 2
-    assert (await Visit(worker, "/?peer=no%20name").first())["code"] == "bad_peer"
+    assert (await Visit(worker, "/?peer=any%20name").first())["peer"] == "any%20name"
+    for bad in ("no%0Aname", "$server", "%24server", "x" * 256):
+        assert (await Visit(worker, f"/?peer={bad}").first())["code"] == "bad_peer"
 
 
 @pytest.mark.parametrize(
