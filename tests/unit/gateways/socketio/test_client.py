@@ -324,7 +324,7 @@ def test_claims(offset: dict[str, Any], read: MessageId | None, room: str) -> No
         {"pid": "ann.secret.5-6", "offset": "7"},
         {"pid": "ann.secret.5-6", "offset": "there"},
         {"pid": "ann.secret.5-6", "offset": "7-8@{}"},
-        {"pid": "ann.secret.5-6", "offset": "7-8@" + "x" * 129},
+        {"pid": "ann.secret.5-6", "offset": "7-8@" + "x" * 256},
     ],
 )
 def test_a_private_id_that_the_relay_never_issued_is_no_claim(auth: dict[str, Any]) -> None:
