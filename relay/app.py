@@ -9,6 +9,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import gateways, http, pages
 from relay.config import Settings
+from relay.gateways import composition
+from relay.http.about import ServiceDescription
 from relay.rooms.worker import Worker
 
 
@@ -23,17 +25,19 @@ def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Star
         async with Worker(settings) as worker:
             app.state.worker = worker
             await worker.wait_until_ready()
-            yield {"worker": worker, **gateways.state(worker)}
+            yield {"worker": worker, **composition.state(worker)}
 
-    middleware = list(http.middleware(settings))
+    enabled = gateways.enabled(settings)
+    middleware = list(http.middleware(settings, [prefix for gateway in enabled for prefix in gateway.prefixes]))
     # Outermost, so that everything else sees the address of the client and not that of the load balancer.
     if settings.trusted_proxies:
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
+    about = ServiceDescription([path for gateway in enabled for path in gateway.websockets], gateways.error_tables())
     app = Starlette(
         routes=[
-            *gateways.routes(settings, local_workers),
-            *pages.routes(settings),
-            *http.routes(settings, local_workers),
+            *composition.routes(settings, local_workers),
+            *pages.routes(settings, about),
+            *http.routes(settings, local_workers, about),
         ],
         middleware=middleware,
         exception_handlers=http.exception_handlers,

@@ -13,6 +13,7 @@ from hypercorn.config import Config
 
 from relay.app import create_app
 from relay.config import load
+from relay.gateways import EXTENSIONS
 
 
 async def main(port: int) -> None:
@@ -21,7 +22,7 @@ async def main(port: int) -> None:
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.5
-    settings = load({}, os.environ).settings
+    settings = load({}, os.environ, extensions=EXTENSIONS).settings
     await serve(create_app(settings), config, mode="asgi", shutdown_trigger=stop.wait)
 
 

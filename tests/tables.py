@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from relay.cli.options import GROUPS
+from relay.cli.options import GROUPS, every_old_name, every_setting
 from relay.cli.text import plain
-from relay.config import OLD_NAMES, Setting, declared
-from relay.config.settings import to_flag
+from relay.config import Setting
+from relay.config.declaring import to_flag
+from relay.gateways import error_tables
 from relay.http.metrics import WORKER_UP
 from relay.metrics import Metrics
-from relay.model.errors import CLOSE_REASONS, ERRORS
+from relay.model.errors import CLOSE_REASONS, ERRORS, ErrorTable
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 
@@ -34,7 +35,7 @@ def code(text: str) -> str:
 
 def settings() -> Iterator[str]:
     """One table for each group that the help shows."""
-    by_name = {one.name: one for one in declared()}
+    by_name = {one.name: one for one in every_setting()}
     for number, (title, names) in enumerate(GROUPS.items()):
         if number:
             yield ""
@@ -53,16 +54,24 @@ def _setting(one: Setting) -> list[str]:
 
 def old_settings() -> Iterator[str]:
     rows = []
-    for old in OLD_NAMES:
+    for old in every_old_name():
         now = f"part of {code(to_flag(old.new))}" if old.folded else code(to_flag(old.new))
         rows.append([code(old.flag), now if old.new else f"no effect: {old.now}"])
     yield from table("Old name, Today", rows)
 
 
 def errors() -> Iterator[str]:
-    yield from table(
-        "Code, HTTP, Meaning", [[code(name), str(status), text] for name, (status, text) in ERRORS.items()]
-    )
+    """One table of the codes that gateways share, and one for each gateway that has codes of its own."""
+    yield from _errors(ERRORS)
+    for title, own in error_tables().items():
+        yield ""
+        yield f"Only {title}:"
+        yield ""
+        yield from _errors(own)
+
+
+def _errors(codes: ErrorTable) -> Iterator[str]:
+    yield from table("Code, HTTP, Meaning", [[code(name), str(status), text] for name, (status, text) in codes.items()])
 
 
 def closes() -> Iterator[str]:

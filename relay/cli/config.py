@@ -2,10 +2,9 @@
 
 import click
 
-from relay.cli.options import GroupedCommand, settings_options
+from relay.cli.options import GroupedCommand, every_setting, settings_options
 from relay.cli.settings import load_settings, warn
 from relay.cli.text import aligned, shown
-from relay.config import declared
 
 
 @click.command(cls=GroupedCommand)
@@ -17,5 +16,5 @@ def config(**flags: str | None) -> None:
     """
     settings, sources, warnings = load_settings(flags)
     warn(warnings)
-    rows = [(one.name, shown(one, getattr(settings, one.name)), sources[one.name]) for one in declared()]
+    rows = [(one.name, shown(one, settings.value(one)), sources[one.name]) for one in every_setting()]
     click.echo(aligned([("setting", "value", "from"), *rows]))

@@ -6,14 +6,15 @@ from typing import Any, Final
 import click
 
 from relay.cli.text import plain
-from relay.config import OLD_NAMES, Setting, declared
+from relay.config import OLD_NAMES, OldName, Setting, declared
+from relay.config.declaring import settings_of
+from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings
 
 GROUPS: Final[Mapping[str, str]] = {
     "Listening": "host port workers tls_cert tls_key trusted_proxies",
     "Redis": "redis_url redis_password redis_prefix publish_timeout probe_timeout worker_lease room_state_ttl",
     "Operation": "admin_listen admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout",
     "Pages and browsers": "allowed_origins pages public_url ice_servers",
-    "Socket.IO": "socketio_events socketio_client_url",
     "Rooms": (
         "default_room members_per_room observers_per_room presence_list_limit reconnect_grace history_size history_ttl"
     ),
@@ -22,8 +23,25 @@ GROUPS: Final[Mapping[str, str]] = {
         "ping_interval ping_timeout"
     ),
     "Limits of one worker": "max_connections connections_per_address handshake_rate handshake_timeout",
+    "Gateways": " ".join(one.name for one in settings_of(GatewaySettings)),
+    **{
+        gateway.title: " ".join(one.name for one in settings_of(gateway.settings))
+        for gateway in GATEWAYS.values()
+        if gateway.settings
+    },
 }
 """Title in the help and in docs/settings.md → names of the settings; a test checks that every setting has a group."""
+
+
+def every_setting() -> list[Setting]:
+    """Every setting of the relay, also those of its gateways."""
+    return list(declared(*(one.declaring for one in EXTENSIONS)))
+
+
+def every_old_name() -> list[OldName]:
+    """Every old name of these settings."""
+    return [*OLD_NAMES, *(old for one in EXTENSIONS for old in one.old_names)]
+
 
 _Command = Callable[..., None]
 
@@ -58,8 +76,8 @@ def settings_options(*names: str) -> Callable[[_Command], _Command]:
 
     All options are text: `config.load` converts and checks them, so that flags and variables get the same errors.
     """
-    settings = [one for one in declared() if not names or one.name in names]
-    old_names = [one for one in OLD_NAMES if not names or one.new in names]
+    settings = [one for one in every_setting() if not names or one.name in names]
+    old_names = [one for one in every_old_name() if not names or one.new in names]
 
     def decorate(function: _Command) -> _Command:
         for old in old_names:

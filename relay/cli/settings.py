@@ -10,6 +10,7 @@ import click
 
 from relay import logs
 from relay.config import Loaded, SettingsError, load
+from relay.gateways import EXTENSIONS
 
 _MAX_SECRET: Final = 8192
 
@@ -21,7 +22,7 @@ def load_settings(flags: Mapping[str, str | None]) -> Loaded:
     """
     used = {name: text for name, text in flags.items() if text is not None}
     try:
-        return load(used, os.environ, read_secret)
+        return load(used, os.environ, read_secret, EXTENSIONS)
     except SettingsError as error:
         fail(error.lines, status=2)
 

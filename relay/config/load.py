@@ -1,18 +1,24 @@
 """Reading the settings: flags win over variables and files, and these win over defaults."""
 
-from collections.abc import Callable, Mapping
-from ipaddress import ip_network
-from typing import Any, NamedTuple, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
+from msgspec import Struct
 
+from relay.config.declaring import VARIABLE_PREFIX, Setting, settings_of, to_flag, to_variable
 from relay.config.old_names import OLD_NAMES, OldName, merge
-from relay.config.settings import VARIABLE_PREFIX, Setting, Settings, declared, parse_listen, to_flag, to_variable
-from relay.model.ice import parse_ice_servers
+from relay.config.settings import Settings, declared
 
 ReadSecret = Callable[[str], str]
 """Returns the secret in a file. Raises OSError, or a ValueError whose text continues a sentence about the file."""
+
+
+class Extension(NamedTuple):
+    """Settings of a package on a floor above: the Struct that declares them, and their names in earlier versions."""
+
+    declaring: type[Struct]
+    old_names: Sequence[OldName] = ()
 
 
 class Loaded(NamedTuple):
@@ -35,31 +41,41 @@ def _read_no_files(path: str) -> str:
     raise ValueError("is not read here")
 
 
-def load(flags: Mapping[str, str], environ: Mapping[str, str], read_secret: ReadSecret = _read_no_files) -> Loaded:
+def load(
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    read_secret: ReadSecret = _read_no_files,
+    extensions: Sequence[Extension] = (),
+) -> Loaded:
     """Read all settings from flags (setting name → text) and from environment variables.
 
-    Old names are accepted in both. Raises `SettingsError`, which lists every problem and not only the first.
+    `extensions` are further settings, which `Settings.of` returns. Old names are accepted in flags and variables.
+    Raises `SettingsError`, which lists every problem and not only the first.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     warnings: list[str] = []
     reader = _Reader(flags, environ, read_secret)
-    problems = _unknown_variables(environ)
-    for setting in declared():
+    known = list(declared(*(one.declaring for one in extensions)))
+    old_names = [*OLD_NAMES, *(old for one in extensions for old in one.old_names)]
+    problems = _unknown_variables(environ, known, old_names)
+    for setting in known:
         # Problems are collected and not raised at once, so that the operator sees all of them in one run.
         try:
             found = reader.read(setting.name, secret=setting.secret)
-            old = _read_old_names(setting, reader, found, warnings)
+            old = _read_old_names(setting, old_names, reader, found, warnings)
             found = found or old
             sources[setting.name] = found.source if found else "default"
             if found:
                 values[setting.name] = _convert(setting, found)
         except _ProblemError as problem:
             problems.append(str(problem))
-    warnings += _warn_of_removed(reader)
+    warnings += _warn_of_removed(old_names, reader)
     if not problems:
         # Only settings that are valid by themselves can be compared with each other.
-        settings = Settings(**values)
+        own = {one.name for one in settings_of(Settings)}
+        further = {name: values.pop(name) for name in values.keys() - own}
+        settings = Settings(**values, extensions=further)
         problems = _contradictions(settings)
     if problems:
         raise SettingsError(problems)
@@ -107,9 +123,11 @@ class _Reader:
             raise _ProblemError(f"{name} (from {file_variable}): the file {path!r} {reason}") from None
 
 
-def _read_old_names(setting: Setting, reader: _Reader, found: _Found | None, warnings: list[str]) -> _Found | None:
+def _read_old_names(
+    setting: Setting, old_names: Sequence[OldName], reader: _Reader, found: _Found | None, warnings: list[str]
+) -> _Found | None:
     """Return a setting's text under its old names, and add the warnings; both names at once are an error."""
-    named = [(one, reader.read(one.name, secret=one.secret)) for one in OLD_NAMES if one.new == setting.name]
+    named = [(one, reader.read(one.name, secret=one.secret)) for one in old_names if one.new == setting.name]
     old = [(one, of_old) for one, of_old in named if of_old]
     if not old:
         return None
@@ -137,8 +155,8 @@ def _warning(old: OldName, source: str, setting: Setting, text: str) -> str:
     return f"{source} is now called {new}; the relay accepts the old name until version 2.0"
 
 
-def _warn_of_removed(reader: _Reader) -> list[str]:
-    removed = [(one, reader.read(one.name, secret=False)) for one in OLD_NAMES if not one.new]
+def _warn_of_removed(old_names: Sequence[OldName], reader: _Reader) -> list[str]:
+    removed = [(one, reader.read(one.name, secret=False)) for one in old_names if not one.new]
     return [
         f"{found.source} has no effect any more: {one.now}; the relay accepts the old name until version 2.0"
         for one, found in removed
@@ -146,10 +164,12 @@ def _warn_of_removed(reader: _Reader) -> list[str]:
     ]
 
 
-def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {name for one in declared() for name in (one.variable, one.file_variable)}
-    known |= {to_variable(one.name) for one in OLD_NAMES}
-    known |= {f"{to_variable(one.name)}_FILE" for one in OLD_NAMES if one.secret}
+def _unknown_variables(
+    environ: Mapping[str, str], settings: Sequence[Setting], old_names: Sequence[OldName]
+) -> list[str]:
+    known = {name for one in settings for name in (one.variable, one.file_variable)}
+    known |= {to_variable(one.name) for one in old_names}
+    known |= {f"{to_variable(one.name)}_FILE" for one in old_names if one.secret}
     return [
         f"{name}: there is no such setting; `relay config` lists them all"
         for name in sorted(environ)
@@ -158,22 +178,10 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _convert(setting: Setting, found: _Found) -> Any:
-    """Return the value of a setting's text, which a list's items and some settings' own syntax limit further."""
-    kind = get_type_hints(Settings, include_extras=True)[setting.name]
+    """Return the value of a setting's text."""
     try:
-        if setting.name == "ice_servers":
-            parse_ice_servers(found.text)
-        if setting.name == "admin_listen":
-            parse_listen(found.text)
-        # Not strict: flags and variables are text, from which msgspec reads numbers.
-        if kind.__origin__ != tuple[str, ...]:
-            return msgspec.convert(found.text, kind, strict=False)
-        items = tuple(item.strip() for item in found.text.split(",") if item.strip())
-        if setting.name == "trusted_proxies":
-            for item in items:
-                ip_network(item)
-        return items
-    except (msgspec.ValidationError, ValueError):
+        return setting.read(found.text)
+    except ValueError:  # also msgspec's error
         shown = "***" if setting.secret else repr(found.text)
         raise _ProblemError(
             f"{setting.name} (from {found.source}): {shown} is not allowed; allowed: {setting.allowed}"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from relay.config.settings import to_flag
+from relay.config.declaring import to_flag
 
 Merge = Callable[[Mapping[str, str]], str]
 """Makes the new setting's text from the texts of those old settings that are set."""
@@ -40,7 +40,6 @@ OLD_NAMES: Final = (
     OldName("redis", "redis_url", secret=True),
     OldName("prefix", "redis_prefix"),
     OldName("origins", "allowed_origins"),
-    OldName("socketio_client", "socketio_client_url"),
     OldName("publish_window", "max_inflight_publishes"),
     OldName("presence_list", "presence_list_limit"),
     OldName("probe_interval", "probe_timeout"),
@@ -56,7 +55,7 @@ OLD_NAMES: Final = (
     OldName("publish_queue", now="a worker queues 1000 publishes while Redis is away"),
     OldName("drain_rate", now="a stopping worker closes 1000 connections a second, or more if time is short"),
 )
-"""Every old name, in the order of the settings that replace them."""
+"""Every old name, in the order of the settings that replace them; a gateway declares those of its own settings."""
 
 
 def merge(name: str, texts: Mapping[str, str]) -> str:

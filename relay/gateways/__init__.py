@@ -1,29 +1,75 @@
 """Gateways: how clients of each protocol reach the relay.
 
-A gateway is a package with a codec (frames to commands, and events to frames), its routes, and the transports that its
-protocol has beside WebSocket. `base` has their common parts, above all the session. No gateway imports another, and
-rooms know none of them: the members of one room may speak different protocols.
+A gateway is a package with a `declaration` for the rest of the relay, `routes`, a codec (frames to commands, and events
+to frames), and the transports that its protocol has beside WebSocket. `base` has their common parts, above all the
+session. No gateway imports another, and rooms know none of them: the members of one room may speak different protocols.
+
+This module has the declarations alone; `composition` has the routes.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Final
 
-from starlette.routing import BaseRoute
+from msgspec import Struct
 
-from relay.config import Settings
-from relay.gateways import socketio
-from relay.gateways.native import gateway as native
-from relay.rooms.worker import Worker
+from relay.config import Extension, Settings
+from relay.config.declaring import setting
+from relay.gateways.base.gateway import Gateway
+from relay.model.errors import ErrorTable
+
+_PACKAGES: Final = (
+    "native",
+    "socketio",
+)
+"""Every gateway, by the name of its package."""
+
+GATEWAYS: Final[Mapping[str, Gateway]] = {
+    name: import_module(f"{__name__}.{name}.declaration").GATEWAY for name in _PACKAGES
+}
+"""Name → declaration."""
+
+ALL: Final = "*"
 
 
-def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
-    """Return the routes of all gateways.
-
-    `local_workers` are the paths of the unix sockets of all workers behind the same port, for gateways whose HTTP
-    requests may reach another worker than the one that has the session; empty if there is only one.
-    """
-    return [*native.routes(settings), *socketio.routes(settings, local_workers)]
+def _check_name(name: str) -> None:
+    if name != ALL and name not in GATEWAYS:
+        raise ValueError("not a gateway")
 
 
-def state(worker: Worker) -> Mapping[str, object]:
-    """Make the state that the gateways keep for one worker; their routes find it in `scope["state"]`."""
-    return socketio.state(worker)
+class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which gateways serve clients."""
+
+    gateways: Annotated[
+        tuple[str, ...],
+        setting(
+            "Gateways that serve clients, comma-separated; * for all",
+            consequence="the paths of the others answer HTTP 404 not_found",
+            allowed=f"* or a list of {', '.join(GATEWAYS)}",
+            check=_check_name,
+            min_length=1,
+        ),
+    ] = (ALL,)
+
+
+EXTENSIONS: Final[Sequence[Extension]] = (
+    Extension(GatewaySettings),
+    *(gateway.extension for gateway in GATEWAYS.values() if gateway.extension),
+)
+"""The settings of gateways, also of those that are switched off: the settings of a fleet need not change with them."""
+
+
+def enabled(settings: Settings) -> Sequence[Gateway]:
+    """Return the gateways that serve clients, in the order of their declaration."""
+    names = settings.of(GatewaySettings).gateways
+    return [gateway for gateway in GATEWAYS.values() if ALL in names or gateway.name in names]
+
+
+def error_tables() -> Mapping[str, ErrorTable]:
+    """Return the error codes that only one gateway uses, by its title."""
+    return {gateway.title: gateway.errors for gateway in GATEWAYS.values() if gateway.errors}
+
+
+def reserved_words() -> frozenset[str]:
+    """Return the first segments of all paths that gateways alone serve; no other gateway may use them for its own."""
+    return frozenset(prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes)

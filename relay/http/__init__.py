@@ -6,7 +6,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from relay.config import Settings
-from relay.http.about import describe_api, describe_service
+from relay.http.about import ServiceDescription
 from relay.http.cors import Cors
 from relay.http.health import HealthEndpoint, live
 from relay.http.metrics import MetricsEndpoint
@@ -18,11 +18,11 @@ from relay.paths import RoomRoute
 __all__ = ["exception_handlers", "middleware", "routes"]
 
 
-def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+def routes(settings: Settings, local_workers: Sequence[str], about: ServiceDescription) -> list[BaseRoute]:
     """Make all HTTP routes; `local_workers` are the unix sockets of the local workers, empty for a single worker."""
     return [
-        Route("/", describe_service),
-        Route("/openapi.json", describe_api),
+        Route("/", about.service),
+        Route("/openapi.json", about.api),
         Route("/health", HealthEndpoint(local_workers).get),
         Route("/health/live", live),
         Route("/metrics", MetricsEndpoint(settings, local_workers).get),
@@ -31,15 +31,11 @@ def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
     ]
 
 
-def middleware(settings: Settings) -> list[Middleware]:
-    """The middleware around all routes of the application, outermost first."""
-    cors = Middleware(
-        Cors,
-        allow_origins=settings.allowed_origins,
-        allow_methods=("GET", "HEAD", "POST"),
-        allow_headers=("Authorization", "Content-Type"),
-        expose_headers=("Retry-After",),
-        max_age=7200,
-    )
+def middleware(settings: Settings, gateway_prefixes: Sequence[str]) -> list[Middleware]:
+    """The middleware around all routes of the application, outermost first.
+
+    Below the paths `gateway_prefixes`, the gateways write the CORS headers.
+    """
+    cors = Middleware(Cors, settings.allowed_origins, gateway_prefixes)
     admin = settings.admin_address
     return [Middleware(AdminPort, port=admin.port), cors] if admin else [cors]

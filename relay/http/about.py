@@ -1,26 +1,35 @@
 """`/` and `/openapi.json`: a description of the service, for people and for programs."""
 
+from collections.abc import Mapping, Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from relay import __version__
-from relay.http.openapi import DOCUMENT
+from relay.http.openapi import document
 from relay.http.responses import ApiResponse
+from relay.model.errors import ErrorTable
 
 
-async def describe_service(request: Request) -> Response:
-    """Answer with a short description; browsers get a page instead, see `relay.pages`."""
-    return ApiResponse(
-        {
-            "name": "relay",
-            "version": __version__,
-            "websocket": ["/", "/rooms/{room}"],
-            "health": "/health",
-            "openapi": "/openapi.json",
-        }
-    )
+class ServiceDescription:
+    """Describes this relay: `websockets` are the paths of its plain WebSockets, `errors` the gateways' own codes."""
 
+    def __init__(self, websockets: Sequence[str], errors: Mapping[str, ErrorTable]) -> None:
+        self._websockets = websockets
+        self._document = document(errors)
 
-async def describe_api(request: Request) -> Response:
-    """Answer with the OpenAPI document; every origin may read it, as API explorers run elsewhere."""
-    return ApiResponse(DOCUMENT, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"})
+    async def service(self, request: Request) -> Response:
+        """Answer with a short description; browsers get a page instead, see `relay.pages`."""
+        return ApiResponse(
+            {
+                "name": "relay",
+                "version": __version__,
+                "websocket": self._websockets,
+                "health": "/health",
+                "openapi": "/openapi.json",
+            }
+        )
+
+    async def api(self, request: Request) -> Response:
+        """Answer with the OpenAPI document; every origin may read it, as API explorers run elsewhere."""
+        return ApiResponse(self._document, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"})

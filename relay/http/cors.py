@@ -1,27 +1,40 @@
 """Cross-origin requests (CORS): which pages may read replies."""
 
+from collections.abc import Sequence
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.http.responses import ErrorResponse
 from relay.model.errors import Refused
 
-_GATEWAYS = ("/socket.io",)
 _KEPT_HEADERS = ("vary", "access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers")
 
 
 class Cors(CORSMiddleware):
     """Starlette's middleware, with two differences.
 
-    A refused preflight request gets an error in the relay's format. Requests to gateways pass unchanged, as clients of
-    Socket.IO expect headers of their own.
+    A refused preflight request gets an error in the relay's format. Requests below `gateway_prefixes` pass unchanged,
+    because the clients of some gateways expect headers of their own.
     """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str], gateway_prefixes: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("Authorization", "Content-Type"),
+            expose_headers=("Retry-After",),
+            max_age=7200,
+        )
+        self._exact = frozenset(gateway_prefixes)
+        self._below = tuple(f"{prefix}/" for prefix in gateway_prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass requests to gateways on, and treat all others as Starlette does."""
-        if scope["type"] == "http" and scope["path"].startswith(_GATEWAYS):
+        if scope["type"] == "http" and (scope["path"] in self._exact or scope["path"].startswith(self._below)):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from relay import __version__
 from relay.http.rooms import DEFAULT_LIMIT, MAX_LIMIT
 from relay.model.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
-from relay.model.errors import ERRORS
+from relay.model.errors import ERRORS, ErrorTable
 from relay.model.names import MAX_ESCAPED, MAX_NAME
 
 Json = dict[str, Any]
@@ -243,17 +243,6 @@ _SCHEMAS: Final[dict[str, Json]] = {
     **_NAMES,
     **_HEALTH,
     **_ROOMS,
-    "Error": _object(
-        "error",
-        {
-            "error": _object(
-                "code text",
-                {"code": {"enum": list(ERRORS)}, "text": {"type": "string", "description": "For people."}},
-                "Some codes have further fields: `no_such_peer` lists the `peers`.",
-            )
-        },
-        "Every error has this format, for all paths and methods.",
-    ),
     "Service": _object(
         "name version websocket health openapi",
         {
@@ -381,18 +370,37 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
     },
 }
 
-DOCUMENT: Final[Json] = {
-    "openapi": "3.1.0",
-    "info": {
-        "title": "Relay",
-        "version": __version__,
-        "description": "The HTTP side of a relay for WebRTC signaling and other small room messages.",
-    },
-    "paths": {**_ABOUT_PATHS, **_ROOM_PATHS},
-    "components": {
-        "schemas": _SCHEMAS,
-        "securitySchemes": {
-            "adminToken": {"type": "http", "scheme": "bearer", "description": "The setting `admin-token`."}
+
+def document(gateway_errors: Mapping[str, ErrorTable]) -> Json:
+    """Return the document; `gateway_errors` are the error codes that only one gateway uses, by its title."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Relay",
+            "version": __version__,
+            "description": "The HTTP side of a relay for WebRTC signaling and other small room messages.",
         },
-    },
-}
+        "paths": {**_ABOUT_PATHS, **_ROOM_PATHS},
+        "components": {
+            "schemas": {**_SCHEMAS, "Error": _error_schema(gateway_errors)},
+            "securitySchemes": {
+                "adminToken": {"type": "http", "scheme": "bearer", "description": "The setting `admin-token`."}
+            },
+        },
+    }
+
+
+def _error_schema(gateway_errors: Mapping[str, ErrorTable]) -> Json:
+    codes: list[Json] = [{"enum": list(ERRORS)}]
+    codes += [{"title": f"Only {title}", "enum": list(table)} for title, table in gateway_errors.items()]
+    return _object(
+        "error",
+        {
+            "error": _object(
+                "code text",
+                {"code": {"anyOf": codes}, "text": {"type": "string", "description": "For people."}},
+                "Some codes have further fields: `no_such_peer` lists the `peers`.",
+            )
+        },
+        "Every error has this format, for all paths and methods.",
+    )

@@ -8,14 +8,18 @@
     ├── Replaced       the membership belongs to a newer connection
     └── NotMember      Redis has no presence entry of this member
 
-Every code that a client can meet, in an `error` event, an HTTP body or a close frame, is declared here and only here.
-The tables in docs/errors.md are made from these.
+Every code that a client can meet, in an `error` event, an HTTP body or a close frame, is declared here, or in the
+package of the only gateway that uses it. The tables in docs/errors.md are made from these.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
-ERRORS: Final[dict[str, tuple[int, str]]] = {
+ErrorTable = Mapping[str, tuple[int, str]]
+"""Error code → (HTTP status, meaning)."""
+
+ERRORS: Final[ErrorTable] = {
     "bad_json": (400, "the frame or body is not valid JSON, or nests more than 256 levels deep"),
     "bad_envelope": (400, "an envelope is a JSON object; to, channel or key has a wrong type or is too long"),
     "reserved_field": (
@@ -33,25 +37,11 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "bad_origin": (403, "pages of this origin may not connect; the setting allowed-origins lists those that may"),
     "not_found": (404, "there is nothing at this path"),
     "no_such_peer": (404, "a peer in to is not in the room; nothing was sent"),
-    "unknown_session": (400, "Engine.IO: this worker has no session with this sid; open a new one"),
-    "bad_transport": (400, "Engine.IO: transport is polling or websocket"),
-    "transport_mismatch": (400, "Engine.IO: this session uses another transport now, or is changing it"),
-    "bad_version": (400, "Engine.IO: EIO is 4, 3 or 2"),
-    "bad_handshake": (400, "Engine.IO: a session begins with a GET request"),
-    "poll_overlap": (400, "Engine.IO: a session has one GET and one POST at a time; this one is closed"),
-    "bad_packet": (400, "Engine.IO or Socket.IO: this is not a packet; the session is closed, or was not opened"),
-    "jsonp_unsupported": (400, "Engine.IO: the relay does not serve JSONP; use XHR polling or WebSocket"),
-    "bad_event": (400, "Socket.IO: the event's name is too long, or its arguments are wrong for this event"),
-    "reserved_event": (
-        400,
-        "Socket.IO: the relay, or every JavaScript object, uses this name; choose another for the event",
-    ),
-    "event_not_allowed": (403, "Socket.IO: clients may not emit this event; the setting socketio-events lists those"),
-    "no_client_script": (
-        404,
-        "Socket.IO: the relay does not serve this script; load your own, or set socketio-client-url",
-    ),
-    "bad_namespace": (404, "Socket.IO: the namespaces are / and /rooms/NAME"),
+    "unknown_session": (400, "the relay has no session with this id; open a new one"),
+    "transport_mismatch": (400, "this session uses another transport now, or is changing it"),
+    "poll_overlap": (400, "a session has one GET and one POST at a time; this one is closed"),
+    "bad_packet": (400, "this is no packet of the protocol; the session is closed, or was not opened"),
+    "jsonp_unsupported": (400, "the relay does not serve JSONP; use XHR polling or WebSocket"),
     "bad_method": (405, "this path does not allow this method; the Allow header lists those it allows"),
     "not_joined": (409, "this connection is not in that room; join it first"),
     "replaced": (409, "a newer connection of the same client has taken over this membership"),
@@ -74,7 +64,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "messages_lost": (503, "events of this room were missed and cannot be replayed; reason says why"),
     "internal": (500, "the relay failed, which is a bug; its log has the traceback"),
 }
-"""Error code → (HTTP status, meaning)."""
+"""The codes that several protocols share; a gateway has those of its own protocol in its own package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +98,7 @@ ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members, 
 REPLACED = CloseReason(4500, "replaced", False, "a newer connection of the same client has taken over its membership")
 PEER_TAKEN = CloseReason(4501, "peer_taken", False, "another client uses this peer id; choose another")
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
-BAD_PACKET = CloseReason(4503, "bad_packet", False, "the client sent no valid packet of Engine.IO or Socket.IO")
+BAD_PACKET = CloseReason(4503, "bad_packet", False, "the client sent no valid packet of its protocol")
 
 CLOSE_REASONS: Final = (
     NORMAL,
@@ -145,19 +135,23 @@ GOODBYE_CODES: Final = frozenset({1000, 1001, 1005})
 
 
 class RelayError(Exception):
-    """A failure with a code of `ERRORS`; `text` explains it to people, `detail` has more JSON fields for the client."""
+    """A failure with a code; `text` explains it to people, `detail` has more JSON fields for the client.
 
+    `meanings` is the table of the codes that an exception of the class may have.
+    """
+
+    meanings: ClassVar[ErrorTable] = ERRORS
     code = "internal"
 
     def __init__(self, text: str = "", **detail: object) -> None:
         super().__init__(text)
-        self.text = text or ERRORS[self.code][1]
+        self.text = text or self.meanings[self.code][1]
         self.detail = detail
 
     @property
     def status(self) -> int:
         """The HTTP status of a response with this error."""
-        return ERRORS[self.code][0]
+        return self.meanings[self.code][0]
 
     @property
     def body(self) -> dict[str, object]:

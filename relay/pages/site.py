@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from relay import __version__
 from relay.config import Settings
-from relay.http.about import describe_service
+from relay.http.about import ServiceDescription
 from relay.http.responses import COMMON_HEADERS
 from relay.pages.address import address_of, websocket_of
 from relay.pages.script import compressed_size
@@ -30,12 +30,16 @@ _POLICY: Final = (
 )
 
 
-def site_routes(settings: Settings) -> Sequence[BaseRoute]:
+def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseRoute]:
     """Make the routes of both pages, and of the files that they load."""
     home, demo = Page("home.html", settings), Page("demo.html", settings)
 
     async def root(request: Request) -> Response:
-        return await home.get(request) if wants_page(request) else await _describe(request)
+        if wants_page(request):
+            return await home.get(request)
+        response = await about.service(request)
+        response.headers["Vary"] = "Accept"
+        return response
 
     revalidated = {"Cache-Control": "no-cache"}
     return [
@@ -71,12 +75,6 @@ class Page:
             "Vary": "Accept, Host",
         }
         return Response(body, 200, headers, "text/html; charset=utf-8")
-
-
-async def _describe(request: Request) -> Response:
-    response = await describe_service(request)
-    response.headers["Vary"] = "Accept"
-    return response
 
 
 def wants_page(request: Request) -> bool:

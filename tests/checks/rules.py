@@ -8,6 +8,9 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from relay.gateways import GATEWAYS
+from relay.gateways.base.gateway import Gateway
+
 UNTESTED = {
     "relay/__main__.py": "calls relay.cli",
 }
@@ -105,6 +108,68 @@ def no_import_cycles(modules: Modules, _: Path) -> Iterator[str]:
             return
 
 
+_GATEWAYS = "relay.gateways"
+_SHARED = {f"{_GATEWAYS}.base", f"{_GATEWAYS}.composition"}
+
+
+def folder_of(module: str) -> str:
+    """The package of the gateway that a module belongs to; "" for a module of no gateway."""
+    parts = module.split(".")
+    folder = ".".join(parts[:3])
+    return folder if len(parts) > 2 and ".".join(parts[:2]) == _GATEWAYS and folder not in _SHARED else ""
+
+
+def only_a_gateway_imports_itself(modules: Modules, _: Path) -> Iterator[str]:
+    """No module imports a gateway whose folder it is not in: all others use the list of declarations."""
+    for module in modules.values():
+        for name in sorted(module.imports):
+            target = folder_of(name)
+            if f"{target}.declaration" in modules and folder_of(module.name) != target:
+                yield f"{module.path}:1: imports the gateway {target}"
+
+
+def only_a_gateway_names_itself(modules: Modules, _: Path) -> Iterator[str]:
+    """No code outside a gateway's folder names it, but for the one list of gateways; comments and docstrings may."""
+    for gateway in GATEWAYS.values():
+        named = names_of(gateway)
+        for module in modules.values():
+            if module.name == _GATEWAYS or folder_of(module.name) == f"{_GATEWAYS}.{gateway.name}":
+                continue
+            for line, text in code_words(module.tree):
+                if named.search(text):
+                    yield f"{module.path}:{line}: {text!r} names the gateway {gateway.name}"
+
+
+def names_of(gateway: Gateway) -> re.Pattern[str]:
+    """Matches the names of a gateway: in any case at the start of a word, and capitalised within one."""
+    names = [gateway.name, gateway.title, *(prefix.strip("/") for prefix in gateway.prefixes)]
+    patterns = []
+    for name in names:
+        pattern = re.sub(r"[^a-z0-9]+", "[^a-z0-9]?", name.lower())
+        patterns += [f"(?<![A-Za-z])(?i:{pattern})", f"{pattern[0].upper()}(?i:{pattern[1:]})"]
+    return re.compile("|".join(patterns))
+
+
+def code_words(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The identifiers and strings of a module, with their lines; docstrings are not among them."""
+    prose = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 1)
+        match node:
+            case ast.Constant(value=str() as text) if id(node) not in prose:
+                yield line, text
+            case ast.Constant(value=bytes() as data):
+                yield line, data.decode("latin-1")
+            case ast.Name(id=text) | ast.Attribute(attr=text) | ast.arg(arg=text) | ast.alias(name=text):
+                yield line, text
+            case ast.FunctionDef(name=text) | ast.AsyncFunctionDef(name=text) | ast.ClassDef(name=text):
+                yield line, text
+            case ast.keyword(arg=str() as text) | ast.ImportFrom(module=str() as text):
+                yield line, text
+
+
 _ONLY_SEE = re.compile(r"See `[^`]+`(, .*| of .*| in .*)?\.?")
 
 
@@ -123,4 +188,6 @@ RULES: tuple[Rule, ...] = (
     no_imports_for_types_only,
     no_import_cycles,
     docstrings_say_something,
+    only_a_gateway_imports_itself,
+    only_a_gateway_names_itself,
 )

@@ -8,9 +8,11 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from relay.http.openapi import DOCUMENT
+from relay.gateways import error_tables
+from relay.http.openapi import document
 from tests.integration.served import served
 
+DOCUMENT = document(error_tables())
 TOKEN = "a-secret-token"
 
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from relay import __version__
-from relay.config import Settings, declared, load
+from relay.cli.options import every_setting
+from relay.config import Settings, load
 from relay.http.local_workers import WorkerReply
 from relay.http.metrics import labelled
 from relay.metrics import Metrics
@@ -28,7 +29,7 @@ MANIFESTS = {path.name: yaml.safe_load(path.read_text()) for path in (DEPLOY / "
 RESOURCES = {name: one for name, one in MANIFESTS.items() if one.get("kind", "Kustomization") != "Kustomization"}
 VERSIONS = ("1.28", "1.31", "1.34", "1.37")
 
-VARIABLES = {setting.variable for setting in declared()} | {one.file_variable for one in declared()}
+VARIABLES = {setting.variable for setting in every_setting()} | {one.file_variable for one in every_setting()}
 
 
 def anchors(markdown: str) -> set[str]:

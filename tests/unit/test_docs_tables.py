@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from relay.config import OLD_NAMES, declared
+from relay.cli.options import every_old_name, every_setting
+from relay.gateways import error_tables
 from relay.metrics import Metrics
 from relay.model.errors import CLOSE_REASONS, ERRORS
 from tests.tables import DOCS, TABLES, updated
@@ -20,9 +21,10 @@ def test_the_tables_are_up_to_date(page: str) -> None:
 
 def test_nothing_is_left_out() -> None:
     settings, errors, metrics = ((DOCS / page).read_text() for page in ("settings.md", "errors.md", "metrics.md"))
-    assert [one.flag for one in declared() if f"| `{one.flag}`" not in settings] == []
-    assert [one.flag for one in OLD_NAMES if f"| `{one.flag}`" not in settings] == []
-    assert [name for name in ERRORS if f"| `{name}` |" not in errors] == []
+    assert [one.flag for one in every_setting() if f"| `{one.flag}`" not in settings] == []
+    assert [one.flag for one in every_old_name() if f"| `{one.flag}`" not in settings] == []
+    codes = [*ERRORS, *(name for table in error_tables().values() for name in table)]
+    assert [name for name in codes if f"| `{name}` |" not in errors] == []
     assert [one.code for one in CLOSE_REASONS if f"| {one.code} |" not in errors] == []
     names = {sample for family in Metrics().registry.collect() for sample in {family.name, f"{family.name}_total"}}
     documented = set(re.findall(r"\| `(relay_\w+)` \|", metrics))

@@ -8,7 +8,7 @@ import pytest
 
 from relay.backend.redis.keys import Keys
 from relay.cli import main
-from relay.config import OLD_NAMES, declared
+from relay.cli.options import every_old_name, every_setting
 from relay.model import envelope, json_text, names
 from tests.documentation import (
     DEPLOYMENT,
@@ -109,9 +109,9 @@ def test_every_make_target_and_subcommand_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_setting_exists(page: str) -> None:
-    settings = {one.name.replace("_", "-") for one in declared()}
+    settings = {one.name.replace("_", "-") for one in every_setting()}
     if page == "docs/settings.md":
-        settings |= {one.flag.removeprefix("--") for one in OLD_NAMES}
+        settings |= {one.flag.removeprefix("--") for one in every_old_name()}
     text = prose(page)
     flags = set(re.findall(r"`--([a-z]+(?:-[a-z]+)*)", text))
     options = {"scale", "volumes", "profile", "no-deps", "live", "workers", "help", "json"}
@@ -123,7 +123,7 @@ def test_every_setting_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_every_hyphenated_name_is_a_setting(page: str) -> None:
-    settings = {one.name.replace("_", "-") for one in declared()}
+    settings = {one.name.replace("_", "-") for one in every_setting()}
     known = settings | {"signal-relay", "epoch-sequence"}
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", prose(page)))
     assert named <= known
@@ -140,14 +140,14 @@ def test_every_metric_exists(page: str) -> None:
 def test_the_changelog_has_the_new_names_of_metrics_and_settings() -> None:
     table = read("CHANGELOG.md")
     renamed = re.findall(r"\| (`[^|]+) \| (`[^|]+) \|", table)
-    settings = {one.name.replace("_", "-") for one in declared()}
+    settings = {one.name.replace("_", "-") for one in every_setting()}
     for old, new in renamed:
         assert set(re.findall(r"`([\w-]+)`", new)) <= METRICS | settings
         assert not set(re.findall(r"`([\w-]+)`", old)) & (METRICS | settings)
     old_settings = {
         name for old, _ in re.findall(r"\| (`[^|]+) \| ([^|]+) \|", table) for name in re.findall("`([^`]+)`", old)
     }
-    assert old_settings >= {one.name.replace("_", "-") for one in OLD_NAMES}
+    assert old_settings >= {one.name.replace("_", "-") for one in every_old_name()}
 
 
 # Tables that repeat what is measured elsewhere.

@@ -55,8 +55,7 @@ async def serve(
     try:
         ticket = admit(scope, protocol)
     except Refused as error:
-        scope["state"]["worker"].metrics.errors.labels(error.code).inc()
-        await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
+        await refuse(scope, receive, send, error)
         return
     with ticket:
         await accept(
@@ -99,6 +98,12 @@ async def accept(
     # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
     wire.attach(receiver, keepalive=keepalive)
     await greeting
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, error: Refused) -> None:
+    """Refuse a handshake with an error in the relay's own format, and count the error."""
+    scope["state"]["worker"].metrics.errors.labels(error.code).inc()
+    await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
 
 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:

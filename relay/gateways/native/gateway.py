@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from starlette.datastructures import QueryParams
-from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
@@ -20,7 +19,7 @@ from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
 from relay.model.names import escape_peer
-from relay.paths import RoomWebSocketRoute, room_in
+from relay.paths import room_in
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 
@@ -73,12 +72,6 @@ def parse_since(text: str) -> MessageId | None:
         return MessageId.parse(text) if text else None
     except ValueError:
         raise Refused("bad_query", "since is an id as the relay gave it: epoch-seq") from None
-
-
-def routes(settings: Settings) -> list[BaseRoute]:
-    """Return the native protocol's WebSocket routes."""
-    gateway = NativeGateway(settings)
-    return [WebSocketRoute("/", gateway), RoomWebSocketRoute(gateway)]
 
 
 def choose_subprotocol(offered: Sequence[str]) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
+from relay.gateways.socketio.errors import BadEvent
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import (
     INHERITED_NAMES,
@@ -102,9 +103,9 @@ class SocketIOCodec:
             return Detect(_only_name(incoming), key=key)
         reserved = name in _RELAY_EVENTS or name in INHERITED_NAMES
         if reserved or len(str(name)) > MAX_NAME:
-            raise BadFrame("reserved_event" if reserved else "bad_event", about="event", key=key)
+            raise BadEvent("reserved_event" if reserved else "bad_event", about="event", key=key)
         if "*" not in self._allowed and str(name) not in self._allowed:
-            raise BadFrame("event_not_allowed", about="event", key=key)
+            raise BadEvent("event_not_allowed", about="event", key=key)
         return self._publish(incoming, key)
 
     def encode(self, event: events.Event) -> Frame:
@@ -240,7 +241,7 @@ def _only_name(event: IncomingEvent) -> str:
     try:
         return str(_name.decode(event.data))
     except msgspec.MsgspecError:
-        raise BadFrame("bad_event", f"{event.name} takes one name", about="event", key=_ack_key(event)) from None
+        raise BadEvent("bad_event", f"{event.name} takes one name", about="event", key=_ack_key(event)) from None
 
 
 def _ack_key(event: IncomingEvent) -> str:

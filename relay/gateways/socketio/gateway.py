@@ -15,6 +15,7 @@ from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
@@ -90,7 +91,7 @@ class SocketIOGateway:
         self, scope: Scope, receive: Receive, send: Send, sessions: EngineSessions, query: Query
     ) -> None:
         if query.transport != "websocket":
-            raise Refused("bad_transport")
+            raise SocketIORefused("bad_transport")
         subprotocol = next(iter(scope["subprotocols"]), None)
         if query.sid:
             session = sessions.get(query.sid)
@@ -132,7 +133,7 @@ class SocketIOGateway:
 
     async def _begin(self, scope: Scope, send: Send, sessions: EngineSessions, query: Query) -> None:
         if scope["method"] != "GET":
-            raise Refused("bad_handshake")
+            raise SocketIORefused("bad_handshake")
         session = sessions.begin(self._profile(query), admit(scope, NAME))
         sessions.worker.metrics.handshakes.inc()
         await session.open()
@@ -164,14 +165,14 @@ class SocketIOGateway:
                 # Some browsers offer a response of any other media type as a download.
                 await self._responses.send(scope, send, b"ok", kind=HTML, sid=session.sid)
         else:
-            raise Refused("bad_handshake")
+            raise SocketIORefused("bad_handshake")
 
 
 def _check_polling(query: Query) -> None:
     if query.transport == "websocket":
         raise Refused("transport_mismatch", "transport=websocket begins with the handshake of a WebSocket")
     if query.transport != "polling":
-        raise Refused("bad_transport")
+        raise SocketIORefused("bad_transport")
 
 
 def read_query(scope: Scope) -> Query:
@@ -181,7 +182,7 @@ def read_query(scope: Scope) -> Query:
     if scope["type"] == "http" and scope["method"] == "OPTIONS":
         version = 4
     if version is None:
-        raise Refused("bad_version")
+        raise SocketIORefused("bad_version")
     if "j" in parameters:
         raise Refused("jsonp_unsupported")
     return Query(

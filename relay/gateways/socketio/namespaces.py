@@ -10,7 +10,9 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.session import Session
 from relay.gateways.socketio.codec import SocketIOCodec
 from relay.gateways.socketio.encoders import PacketEncoder
+from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.parser import IncomingEvent
+from relay.gateways.socketio.settings import SocketIOSettings
 from relay.limits import TokenBucket
 from relay.model.codec import Batch, Frame
 from relay.model.errors import (
@@ -58,7 +60,7 @@ class ProtocolVersion:
             self._name + namespace,
             home=room_of(namespace, self._settings),
             offsets=self.offsets,
-            allowed=self._settings.socketio_events,
+            allowed=self._settings.of(SocketIOSettings).socketio_events,
             max_size=self._settings.max_message,
         )
 
@@ -217,5 +219,5 @@ def room_of(namespace: str, settings: Settings) -> str:
     if namespace == "/":
         return settings.default_room
     if not namespace.startswith(_ROOMS):
-        raise Refused("bad_namespace", "Invalid namespace")
+        raise SocketIORefused("bad_namespace", "Invalid namespace")
     return unquote(namespace.removeprefix(_ROOMS))

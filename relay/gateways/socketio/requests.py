@@ -7,15 +7,13 @@ from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base.admission import header
+from relay.gateways.socketio.declaration import SID_HEADER
 from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.forwarding import ForwardedReply, Forwarder
 from relay.gateways.socketio.packets import BadPacket, Payload
 from relay.gateways.socketio.polling import OverlappingPoll, Polling
 from relay.http_request import read_body
 from relay.model.errors import BAD_PACKET, Refused
-
-SID_HEADER: Final = b"x-engine-sid"
-"""The session id, in the responses to a session's requests: a load balancer learns from it which worker has it."""
 
 TEXT: Final = b"text/plain; charset=UTF-8"
 HTML: Final = b"text/html"
@@ -112,7 +110,7 @@ class PollingResponses:
             *self._cors(scope),
         ]
         if sid:
-            headers.append((SID_HEADER, sid.encode("ascii")))
+            headers.append((SID_HEADER.encode("ascii"), sid.encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

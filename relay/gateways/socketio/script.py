@@ -5,16 +5,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from relay.config import Settings
-from relay.model.errors import Refused
+from relay.gateways.socketio.errors import SocketIORefused
+from relay.gateways.socketio.settings import SocketIOSettings
 
 
 def routes(settings: Settings, path: str) -> list[Route]:
     """Make the routes of the script below `path`; they raise `Refused` while `socketio-client-url` is not set."""
+    url = settings.of(SocketIOSettings).socketio_client_url
 
     async def redirect(_: Request) -> Response:
-        if not settings.socketio_client_url:
-            raise Refused("no_client_script")
+        if not url:
+            raise SocketIORefused("no_client_script")
         # A page that gives the script's digest (`integrity`) loads it by CORS, redirects included.
-        return RedirectResponse(settings.socketio_client_url, 302, {"access-control-allow-origin": "*"})
+        return RedirectResponse(url, 302, {"access-control-allow-origin": "*"})
 
     return [Route(f"{path}/{name}", redirect) for name in ("socket.io.js", "socket.io.min.js")]

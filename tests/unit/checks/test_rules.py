@@ -68,3 +68,36 @@ def test_docstrings_that_only_refer(text: str, passes: bool) -> None:
 def test_this_project_has_no_cycles() -> None:
     root = Path(__file__).parents[3]
     assert list(rules.no_import_cycles(rules.read_modules(root), root)) == []
+
+
+def test_only_a_gateway_imports_itself() -> None:
+    found = violations(
+        rules.only_a_gateway_imports_itself,
+        relay__gateways__x__declaration="",
+        relay__gateways__x__routes="from relay.gateways.x import declaration",
+        relay__gateways__y__declaration="from relay.gateways.x.routes import X",
+        relay__gateways__base__session="from relay.gateways import x",
+        relay__app="from relay import gateways\nfrom relay.gateways import composition",
+        relay__http="import relay.gateways.x.routes",
+    )
+    assert [one.partition(":")[0] for one in found] == [
+        "relay/gateways/y/declaration.py",
+        "relay/gateways/base/session.py",
+        "relay/http.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["x = '/socket.io/'", "x = b'socketio'", "class MySocketIO: ...", "def f(socketio_events): ...", "f(socketio=1)",
+     "from socketio import x", "x.socketIo", "protocol = 'native'", "NativeGateway()"],
+)  # fmt: skip
+def test_code_that_names_a_gateway_outside_its_folder(code: str) -> None:
+    assert len(violations(rules.only_a_gateway_names_itself, relay__http__cors=code)) >= 1
+    inside = {"relay__gateways__socketio__a": code, "relay__gateways__native__a": code}
+    assert len(violations(rules.only_a_gateway_names_itself, **inside)) >= 1
+
+
+@pytest.mark.parametrize("code", ["'As Socket.IO does.'", "# native\nx = 1", "alternative = 1", "x = 'websocket, io'"])
+def test_prose_may_name_a_gateway(code: str) -> None:
+    assert violations(rules.only_a_gateway_names_itself, relay__http__cors=code) == []

@@ -4,13 +4,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from relay import cli
-from relay.config import OLD_NAMES, declared
-from relay.config.settings import to_variable
+from relay.cli.options import every_old_name, every_setting
+from relay.config.declaring import to_variable
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*(one.name for one in declared()), *(one.name for one in OLD_NAMES)]:
+    for name in [*(one.name for one in every_setting()), *(one.name for one in every_old_name())]:
         monkeypatch.delenv(to_variable(name), raising=False)
 
 

@@ -6,27 +6,26 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from relay.cli.options import GROUPS, GroupedCommand, settings_options
-from relay.config import OLD_NAMES, declared
+from relay.cli.options import GROUPS, GroupedCommand, every_old_name, every_setting, settings_options
 from tests.unit.cli.conftest import run
 
 
 @pytest.mark.parametrize("command", ["serve", "config"])
 def test_help_shows_every_setting_with_its_variable(command: str) -> None:
     output = run(command, "--help").output
-    for setting in declared():
+    for setting in every_setting():
         assert setting.flag in output
         assert setting.variable in re.sub(r"\s+", "", output)
 
 
 def test_help_has_every_setting_under_one_heading() -> None:
     grouped = " ".join(GROUPS.values()).split()
-    assert sorted(grouped) == sorted(setting.name for setting in declared())
+    assert sorted(grouped) == sorted(setting.name for setting in every_setting())
 
 
 def test_help_does_not_show_old_names() -> None:
     flags = re.findall(r"(?<!\S)--[a-z-]+", run("serve", "--help").output)
-    assert not {one.flag for one in OLD_NAMES} & set(flags)
+    assert not {one.flag for one in every_old_name()} & set(flags)
 
 
 def test_a_misspelt_option_gets_no_old_name_suggested() -> None:

@@ -11,7 +11,6 @@ RENAMED = {
     "redis": ("redis_url", "redis://old", "redis://old"),
     "prefix": ("redis_prefix", "old", "old"),
     "origins": ("allowed_origins", "https://a.example,https://b.example", ("https://a.example", "https://b.example")),
-    "socketio_client": ("socketio_client_url", "/io.js", "/io.js"),
     "publish_window": ("max_inflight_publishes", "7", 7),
     "presence_list": ("presence_list_limit", "7", 7),
     "probe_interval": ("probe_timeout", "7", 7.0),

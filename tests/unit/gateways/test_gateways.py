@@ -1,26 +1,60 @@
-"""The routes of all gateways together."""
+"""The list of gateways: declarations, which of them serve, and what the rest of the relay learns from them."""
+
+import importlib
+from pathlib import Path
 
 import pytest
-from starlette.routing import Match
 
-from relay.config import Settings
-from relay.gateways import routes
+from relay import gateways
+from relay.config import Settings, SettingsError, load
+from relay.config.declaring import settings_of
+from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings, enabled, error_tables, reserved_words
+from relay.model.errors import ERRORS
 
 
-@pytest.mark.parametrize(
-    ("kind", "path", "endpoint"),
-    [
-        ("websocket", "/", "NativeGateway"),
-        ("websocket", "/rooms/name", "NativeGateway"),
-        ("websocket", "/socket.io/", "SocketIOGateway"),
-        ("websocket", "/socket.io/1/websocket/id", "V09Gateway"),
-        ("http", "/socket.io/", "SocketIOGateway"),
-        ("http", "/socket.io/1/", "V09Gateway"),
-        ("http", "/rooms/name", None),
-        ("http", "/", None),
-    ],
-)
-def test_each_path_reaches_the_gateway_of_its_protocol(kind: str, path: str, endpoint: str | None) -> None:
-    scope = {"type": kind, "path": path, "root_path": "", "method": "GET", "headers": []}
-    found = [route for route in routes(Settings(), []) if route.matches(scope)[0] is Match.FULL]
-    assert (type(found[0].app).__name__ if found else None) == endpoint
+def chosen(*names: str) -> list[str]:
+    return [gateway.name for gateway in enabled(Settings(extensions={"gateways": names}))]
+
+
+def test_every_folder_with_a_declaration_is_listed_once() -> None:
+    folders = {path.parent.name for path in Path(gateways.__file__).parent.glob("*/declaration.py")}
+    assert folders == set(GATEWAYS) == {gateway.name for gateway in GATEWAYS.values()}
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_each_has_routes_and_a_state(name: str) -> None:
+    module = importlib.import_module(f"relay.gateways.{name}.routes")
+    assert callable(module.routes)
+    assert callable(module.state)
+
+
+def test_all_serve_unless_some_are_named() -> None:
+    assert [gateway.name for gateway in enabled(Settings())] == chosen("*") == list(GATEWAYS)
+    for name in GATEWAYS:
+        assert chosen(name) == [name]
+    assert chosen(*reversed(GATEWAYS)) == list(GATEWAYS)
+
+
+@pytest.mark.parametrize("text", ["", "smoke-signals", "*,smoke-signals", "NATIVE"])
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones(text: str) -> None:
+    with pytest.raises(SettingsError, match=", ".join(GATEWAYS)):
+        load({"gateways": text}, {}, extensions=EXTENSIONS)
+
+
+def test_the_names_are_read_as_a_list() -> None:
+    settings = load({"gateways": ", ".join(GATEWAYS)}, {}, extensions=EXTENSIONS).settings
+    assert settings.of(GatewaySettings).gateways == tuple(GATEWAYS)
+
+
+def test_no_setting_code_or_path_belongs_to_two() -> None:
+    settings = [one.name for extension in EXTENSIONS for one in settings_of(extension.declaring)]
+    codes = [*ERRORS, *(code for table in error_tables().values() for code in table)]
+    prefixes = [prefix for gateway in GATEWAYS.values() for prefix in gateway.prefixes]
+    for names in (settings, codes, prefixes):
+        assert len(set(names)) == len(names)
+    assert all(prefix.startswith("/") and not prefix.endswith("/") for prefix in prefixes)
+
+
+def test_the_first_words_of_their_paths_are_reserved() -> None:
+    assert reserved_words() == {prefix.split("/")[1] for one in GATEWAYS.values() for prefix in one.prefixes}
+    assert "socket.io" in reserved_words()

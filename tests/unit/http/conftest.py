@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay import http, pages
 from relay.config import Settings
+from relay.http.about import ServiceDescription
 from relay.metrics import Metrics
 from relay.model.envelope import Receipt
 from relay.model.events import Roster
@@ -39,6 +40,11 @@ DEAF = Health(
     draining=True,
     checks={"subscription": Check(ok=False, text="not heard for 9 s", seconds=9)},
 )
+
+GATEWAY_PREFIXES = ("/gateway",)
+WEBSOCKETS = ["/", "/rooms/{room}"]
+GATEWAY_ERRORS = {"A protocol": {"bad_greeting": (400, "The client does not greet.")}}
+ABOUT = ServiceDescription(WEBSOCKETS, GATEWAY_ERRORS)
 
 
 @dataclass
@@ -83,8 +89,8 @@ class Site:
     def __init__(self, settings: Settings, worker: FakeWorker, local_workers: Sequence[str]) -> None:
         self.worker = worker
         self._app = Starlette(
-            routes=[*pages.routes(settings), *http.routes(settings, local_workers)],
-            middleware=http.middleware(settings),
+            routes=[*pages.routes(settings, ABOUT), *http.routes(settings, local_workers, ABOUT)],
+            middleware=http.middleware(settings, GATEWAY_PREFIXES),
             exception_handlers=http.exception_handlers,
         )
 

@@ -4,12 +4,13 @@ from starlette.routing import Route
 
 from relay.config import Settings
 from relay.pages import routes
+from tests.unit.http.conftest import ABOUT
 
 SCRIPT = {"/relay.js", "/relay.mjs", "/relay.d.ts"}
 
 
 def paths(**settings: str) -> set[str]:
-    return {route.path for route in routes(Settings(**settings)) if isinstance(route, Route)}  # type: ignore[arg-type]
+    return {route.path for route in routes(Settings(**settings), ABOUT) if isinstance(route, Route)}  # type: ignore[arg-type]
 
 
 def test_the_script_is_always_served() -> None:

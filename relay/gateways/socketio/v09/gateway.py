@@ -12,6 +12,7 @@ from relay.config import Settings
 from relay.gateways.base.admission import admit
 from relay.gateways.base.websocket import deny, serve
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import Payload
@@ -98,7 +99,7 @@ class V09Gateway:
         parameters = dict(read_query(scope))
         path = _PATH.fullmatch(scope["path"])
         if path is None or path[1] != "websocket":
-            raise Refused("bad_transport")
+            raise SocketIORefused("bad_transport")
         opening = sessions.opening(self._profile(parameters))
         subprotocol = next(iter(scope["subprotocols"]), None)
         await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
@@ -116,7 +117,7 @@ class V09Gateway:
         elif "disconnect" in parameters:
             await self._disconnect(scope, receive, send, sessions, path[2])
         elif path[1] != "xhr-polling":
-            raise Refused("bad_transport")
+            raise SocketIORefused("bad_transport")
         else:
             session = await self._session(scope, sessions, parameters, path[2])
             if session is None or session.polling is None:
@@ -127,11 +128,11 @@ class V09Gateway:
     async def _handshake(self, scope: Scope, send: Send, sessions: V09Sessions, parameters: dict[str, str]) -> None:
         """Respond with `ID:HEARTBEAT:CLOSE:TRANSPORTS`; the times are whole seconds."""
         if scope["path"].rstrip("/") != "/socket.io/1":
-            raise Refused("bad_transport")
+            raise SocketIORefused("bad_transport")
         if "jsonp" in parameters:
             raise Refused("jsonp_unsupported")
         if scope["method"] != "GET":
-            raise Refused("bad_handshake")
+            raise SocketIORefused("bad_handshake")
         # The session is counted when it begins, maybe on another worker.
         admit(scope, NAME).release()
         sid = sessions.add_handshake()

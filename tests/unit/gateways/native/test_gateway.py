@@ -13,7 +13,8 @@ from relay.config import Settings
 from relay.gateways.base.inbox import Inbox
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.session import WebSocketSession
-from relay.gateways.native.gateway import choose_subprotocol, parse_since, read_resume_key, routes
+from relay.gateways.native.gateway import choose_subprotocol, parse_since, read_resume_key
+from relay.gateways.native.routes import routes
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.rooms.connection import WireConnection
@@ -39,7 +40,7 @@ class Visit:
     def __init__(self, worker: Worker, path: str, **scope: Any) -> None:
         self.client = AsgiClient(worker, path, **scope)
         self.task = asyncio.create_task(
-            Router(routes(SETTINGS))(self.client.scope, self.client.receive, self.client.send)
+            Router(routes(SETTINGS, []))(self.client.scope, self.client.receive, self.client.send)
         )
 
     async def first(self) -> dict[str, Any]:

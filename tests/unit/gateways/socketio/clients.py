@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Scope
 
 from relay.config import Settings
-from relay.gateways import socketio
+from relay.gateways.socketio import routes as socketio
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.gateway import SocketIOGateway

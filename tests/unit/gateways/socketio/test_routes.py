@@ -4,7 +4,7 @@ import pytest
 from starlette.routing import BaseRoute, Match
 
 from relay.config import Settings
-from relay.gateways import socketio
+from relay.gateways.socketio import routes as socketio
 from relay.gateways.socketio.gateway import STATE
 from relay.gateways.socketio.v09.gateway import STATE as V09_STATE
 from relay.rooms.worker import Worker

@@ -10,7 +10,7 @@ from relay.model.errors import Refused
 
 
 def pages(**settings: str) -> TestClient:
-    app = Starlette(routes=script.routes(Settings(**settings), "/socket.io"))
+    app = Starlette(routes=script.routes(Settings(extensions=settings), "/socket.io"))
     return TestClient(app, follow_redirects=False)
 
 

@@ -1,0 +1,50 @@
+"""The declaration of a gateway: the facts about its protocol that other parts of the relay use.
+
+A declaration imports no server, so that commands such as `relay health`, which read settings alone, start fast. The
+routes of a gateway are in its module `routes`, which `relay.gateways.composition` imports.
+"""
+
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from relay.config import Extension, OldName
+from relay.model.errors import ErrorTable
+
+
+@dataclass(frozen=True, slots=True)
+class Stickiness:
+    """How a load balancer keeps the requests of one session on the worker that has it.
+
+    The worker names the session in the header `response_header` of its responses. Requests name it in the query
+    parameter `query`, or after one of the `paths`.
+    """
+
+    response_header: str
+    query: str = ""
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """One gateway. `name` is its package, its value in the setting `gateways`, and its label in metrics.
+
+    `title` is its heading in help and documentation. It alone serves the requests below the paths `prefixes`, and
+    writes their CORS headers. `websockets` are the paths of its plain WebSockets, for which clients need no library.
+    `settings` declares its own settings, `old_names` their names in earlier versions. `errors` are the error codes that
+    no other gateway uses.
+    """
+
+    name: str
+    title: str
+    prefixes: tuple[str, ...] = ()
+    websockets: tuple[str, ...] = ()
+    settings: type[Struct] | None = None
+    old_names: tuple[OldName, ...] = ()
+    errors: ErrorTable = field(default_factory=dict)
+    stickiness: Stickiness | None = None
+
+    @property
+    def extension(self) -> Extension | None:
+        """The gateway's settings, as `relay.config.load` takes them; None if it has none."""
+        return Extension(self.settings, self.old_names) if self.settings else None

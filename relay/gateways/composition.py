@@ -1,0 +1,48 @@
+"""Composition: the routes of all gateways, and what they keep for each worker."""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from relay import gateways
+from relay.config import Settings
+from relay.gateways.base.gateway import Gateway
+from relay.gateways.base.websocket import refuse
+from relay.model.errors import Refused
+from relay.rooms.worker import Worker
+
+
+def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+    """Return the routes of the gateways that the setting `gateways` names.
+
+    `local_workers` are the paths of the unix sockets of all workers behind the same port, for gateways whose HTTP
+    requests may reach another worker than the one that has the session; empty if there is only one.
+    """
+    enabled = gateways.enabled(settings)
+    found = [route for gateway in enabled for route in _routes_module(gateway).routes(settings, local_workers)]
+    unknown = WebSocketRoute("/{path:path}", UnknownWebSocket())
+    unknown.path_regex = re.compile(".*", re.DOTALL)
+    return [*found, unknown]
+
+
+def state(worker: Worker) -> Mapping[str, object]:
+    """Make the state that the gateways keep for one worker; their routes find it in `scope["state"]`."""
+    enabled = gateways.enabled(worker.settings)
+    return {key: value for gateway in enabled for key, value in _routes_module(gateway).state(worker).items()}
+
+
+class UnknownWebSocket:
+    """Refuses a WebSocket to a path of no gateway, or of one that is switched off; Starlette would answer 403."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the handshake with 404 `not_found`."""
+        await refuse(scope, receive, send, Refused("not_found"))
+
+
+def _routes_module(gateway: Gateway) -> Any:
+    """Import the module of a gateway that has the functions `routes` and `state`."""
+    return import_module(f"{gateways.__name__}.{gateway.name}.routes")

@@ -1,0 +1,24 @@
+"""Socket.IO, as other parts of the relay see it."""
+
+from typing import Final
+
+from relay.config import OldName
+from relay.gateways.base.gateway import Gateway, Stickiness
+from relay.gateways.socketio.errors import SOCKETIO_ERRORS
+from relay.gateways.socketio.settings import SocketIOSettings
+
+PATH: Final = "/socket.io"
+
+SID_HEADER: Final = "x-engine-sid"
+"""The session id, in the responses to a session's requests: a load balancer learns from it which worker has it."""
+
+GATEWAY: Final = Gateway(
+    name="socketio",
+    title="Socket.IO",
+    prefixes=(PATH,),
+    settings=SocketIOSettings,
+    old_names=(OldName("socketio_client", "socketio_client_url"),),
+    errors=SOCKETIO_ERRORS,
+    # Version 0.9 names the session in the path; a closing page asks without a transport, hence the empty segment.
+    stickiness=Stickiness(SID_HEADER, query="sid", paths=(f"{PATH}/1/xhr-polling/", f"{PATH}/1//")),
+)

@@ -1,0 +1,80 @@
+"""The routes of all gateways together, and of those that are switched on."""
+
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from starlette.routing import Match
+
+from relay.app import create_app
+from relay.config import Settings
+from relay.gateways import GATEWAYS
+from relay.gateways.composition import routes, state
+from relay.rooms.worker import Worker
+
+PATHS = [
+    ("websocket", "/", "NativeGateway"),
+    ("websocket", "/rooms/name", "NativeGateway"),
+    ("websocket", "/socket.io/", "SocketIOGateway"),
+    ("websocket", "/socket.io/1/websocket/id", "V09Gateway"),
+    ("http", "/socket.io/", "SocketIOGateway"),
+    ("http", "/socket.io/1/", "V09Gateway"),
+]
+
+
+def with_gateways(*names: str) -> Settings:
+    return Settings(extensions={"gateways": names})
+
+
+def served(kind: str, path: str, settings: Settings) -> str | None:
+    scope = {"type": kind, "path": path, "root_path": "", "method": "GET", "headers": []}
+    found = [route for route in routes(settings, []) if route.matches(scope)[0] is Match.FULL]
+    return type(found[0].app).__name__ if found else None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("kind", "path", "endpoint"), [*PATHS, ("http", "/rooms/name", None), ("http", "/", None)])
+def test_each_path_reaches_the_gateway_of_its_protocol(kind: str, path: str, endpoint: str | None) -> None:
+    assert served(kind, path, Settings()) == endpoint
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/rooms", "/a\nb"])
+def test_a_websocket_of_no_gateway_is_refused(path: str) -> None:
+    assert served("websocket", path, Settings()) == "UnknownWebSocket"
+
+
+@pytest.mark.parametrize(("kind", "path", "endpoint"), PATHS)
+def test_a_gateway_that_is_switched_off_has_no_routes(kind: str, path: str, endpoint: str) -> None:
+    off = with_gateways("socketio" if endpoint == "NativeGateway" else "native")
+    assert served(kind, path, off) == ("UnknownWebSocket" if kind == "websocket" else None)
+
+
+async def ask(settings: Settings, method: str, path: str, **headers: str) -> httpx.Response:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app) as kept:
+        assert kept is not None
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(kept)}, receive, send)
+
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
+            return await client.request(method, path, headers=headers)
+
+
+async def test_requests_to_a_gateway_that_is_switched_off_are_not_found() -> None:
+    for path in ("/socket.io/?EIO=4&transport=polling", "/socket.io/1/", "/socket.io/socket.io.js"):
+        answer = await ask(with_gateways("native"), "GET", path, Origin="https://page.example")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -> None:
+    assert (await ask(with_gateways("native"), "GET", "/")).json()["websocket"] == ["/", "/rooms/{room}"]
+    assert (await ask(with_gateways("socketio"), "GET", "/")).json()["websocket"] == []
+
+
+async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:
+    async with Worker(Settings()) as one, Worker(with_gateways("native")) as other:
+        assert len(state(one)) == 2
+        assert state(other) == {}
+        assert set(GATEWAYS) > {"native"}
