@@ -6,6 +6,7 @@ from typing import Generic
 
 from relay.model.codec import Codec, In
 from relay.model.envelope import MessageId
+from relay.rooms.observer import Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,22 @@ class JoinRequest:
     key: str = ""
     can_resume: bool = True
     claim: ResumeClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveRequest:
+    """How a client observes a room instead of joining one.
+
+    `sight` is what it may see (`relay.gateways.base.observation`), `presence`, `messages` and `channels` what it wants
+    to. The welcome repeats the client's `key`.
+    """
+
+    room: str
+    sight: Sight
+    presence: bool = True
+    messages: bool = True
+    channels: Sequence[str] | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

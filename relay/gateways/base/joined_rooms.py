@@ -38,12 +38,12 @@ class JoinedRooms:
     """
 
     # Most clients join one room only: its member has an attribute, and a dict is made for the second room.
-    __slots__ = ("_codecs", "_connection", "_others", "_own", "_peer", "_worker", "own_room")
+    __slots__ = ("_connection", "_others", "_own", "_peer", "_worker", "codecs", "own_room")
 
     def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Any]) -> None:
         self._connection = connection
         self._worker = worker
-        self._codecs = codecs
+        self.codecs = codecs
         self._peer = ""
         self._own: Member | None = None
         self._others: dict[str, Member] | None = None
@@ -80,7 +80,7 @@ class JoinedRooms:
         )
         if request.claim is None or not await self._resume(join, request.claim):
             self.own_room, self._peer = request.room, request.peer
-            self.add(await self._join(join, request.since, self._codecs.own))
+            self.add(await self._join(join, request.since, self.codecs.own))
 
     async def join(self, command: Join) -> None:
         """Join one more room."""
@@ -105,7 +105,7 @@ class JoinedRooms:
             self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
             return
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
-        self._own = await self._join(Join(room, key=command.key), None, self._codecs.own, moved_from=left)
+        self._own = await self._join(Join(room, key=command.key), None, self.codecs.own, moved_from=left)
         self.own_room = room
         self._worker.leave(left, hold=False)
 
@@ -135,7 +135,7 @@ class JoinedRooms:
         self.own_room, self._peer = claim.room, claim.peer
         join = replace(join, room=claim.room, resume=claim.resume)
         try:
-            self.add(await self._join(join, claim.since, self._codecs.own, resume_only=True))
+            self.add(await self._join(join, claim.since, self.codecs.own, resume_only=True))
         except Refused as error:
             if error.code not in _NOT_RESUMABLE:
                 raise
@@ -210,7 +210,7 @@ class JoinedRooms:
         return set(channels)
 
     def _codec_for(self, room: str) -> Encoder:
-        return self._codecs.own if room == self.own_room else self._codecs.tagged
+        return self.codecs.own if room == self.own_room else self.codecs.tagged
 
     def _send(self, event: ServerEvent) -> None:
         self._connection.write(self._codec_for(event.room).encode(event))

@@ -8,8 +8,9 @@ from typing import Any, Generic
 
 from relay.gateways.base.acknowledgements import Acknowledgements
 from relay.gateways.base.inbox import Inbox, Request
-from relay.gateways.base.join_request import CodecPair, JoinRequest
+from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.gateways.base.observed_room import ObservedRoom
 from relay.limits import TokenBucket
 from relay.model.codec import Encoder, Frame, In
 from relay.model.commands import AskPresence, Command, Detect, Join, Leave, Move, Ping, Publish, Subscribe, Unsubscribe
@@ -79,16 +80,20 @@ class Session(Generic[In]):
         self._can_resume = True
         self._closing: CloseReason | None = None
 
-    async def enter(self, read_request: Callable[[], JoinRequest]) -> None:
-        """Join the client's own room; to be called once. Requests that arrive meanwhile wait.
+    async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
+        """Join the client's own room, or observe a room; to be called once. Requests that arrive meanwhile wait.
 
         `read_request` reads the request, and may raise `Refused`. A client that cannot join gets the error, and its
         connection is closed.
         """
         try:
             request = read_request()
-            self._can_resume = request.can_resume
-            await self._rooms.enter(request)
+            if isinstance(request, ObserveRequest):
+                self._rooms = observed = ObservedRoom(self._connection, self._worker, self._rooms.codecs)
+                await observed.observe(request)
+            else:
+                self._can_resume = request.can_resume
+                await self._rooms.enter(request)
         except RelayError as error:
             self._send_error(error, about="join")
             self._connection.close(JOIN_CLOSES.get(error.code, BAD_REQUEST))

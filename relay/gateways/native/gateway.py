@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base.admission import header
-from relay.gateways.base.join_request import CodecPair, JoinRequest
+from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
+from relay.gateways.base.observation import CREDENTIALS, read_observe_request
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.base.websocket import serve
 from relay.gateways.native.codec import Channels, NativeCodec
@@ -28,8 +29,12 @@ NAME = "native"
 
 SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."
-_SECRET = (_RESUME, "token.")
+_SECRET = (_RESUME, CREDENTIALS)
 """Subprotocols that carry a secret. Browsers can set no header on a WebSocket, but any list of subprotocols."""
+
+_OBSERVABLE = ("presence", "messages", "all")
+_OF_MEMBERS = ("peer", "since", "echo", "presence")
+"""Query parameters that only a client that joins may send."""
 
 
 class NativeGateway:
@@ -48,15 +53,17 @@ class NativeGateway:
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         session = WebSocketSession(connection, scope["state"]["worker"], self._codecs, ticket)
-        return session, session.enter(partial(self._join_request, scope))
+        return session, session.enter(partial(self._request, scope))
 
-    def _join_request(self, scope: Scope) -> JoinRequest:
+    def _request(self, scope: Scope) -> JoinRequest | ObserveRequest:
         # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
-        in_path = "room" in scope["path_params"]
+        room = room_in(scope) if "room" in scope["path_params"] else self._default_room
         query = QueryParams(read_query(scope))
+        if "observe" in query:
+            return _observe_request(scope, room, query)
         peer = query.get("peer", "")
         return JoinRequest(
-            room=room_in(scope) if in_path else self._default_room,
+            room=room,
             peer=escape_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
             resume=read_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
             since=parse_since(query.get("since", "")),
@@ -64,6 +71,19 @@ class NativeGateway:
             presence=_flag(query, "presence"),
             channels=_channels(query),
         )
+
+
+def _observe_request(scope: Scope, room: str, query: QueryParams) -> ObserveRequest:
+    observed = query["observe"]
+    if observed not in _OBSERVABLE:
+        raise Refused("bad_query", f"observe is {', '.join(_OBSERVABLE)}")
+    of_members = [name for name in _OF_MEMBERS if name in query]
+    if of_members:
+        raise Refused("bad_query", f"observe does not go with {', '.join(of_members)}, which members have")
+    channels, messages = _channels(query), observed != "presence"
+    if channels and not messages:
+        raise Refused("bad_query", "channel goes with observe=messages or observe=all")
+    return read_observe_request(scope, room, presence=observed != "messages", messages=messages, channels=channels)
 
 
 def parse_since(text: str) -> MessageId | None:

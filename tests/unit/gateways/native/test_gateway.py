@@ -73,6 +73,41 @@ async def test_a_path_below_rooms_that_names_none_is_an_error_event(worker: Work
     assert (error["type"], error["code"], error["about"]) == ("error", "bad_room", "join")
 
 
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/?observe=presence", ""),
+        ("/rooms/r?observe=presence", ""),
+        ("/?observe=", "bad_query"),
+        ("/?observe=1", "bad_query"),
+        ("/?observe=presence&peer=a", "bad_query"),
+        ("/?observe=presence&since=1-1", "bad_query"),
+        ("/?observe=presence&echo=0", "bad_query"),
+        ("/?observe=presence&presence=1", "bad_query"),
+        ("/?observe=presence&channel=c", "bad_query"),
+        ("/rooms/?observe=presence", "bad_room"),
+        ("/?observe=messages", "forbidden"),
+        ("/?observe=all", "forbidden"),
+    ],
+)
+async def test_a_client_may_observe_a_room(worker: Worker, path: str, code: str) -> None:
+    event = await Visit(worker, path).first()
+    assert event.get("code", "") == code
+    if not code:
+        assert (event["type"], event["observer"], event["count"], "members" in event) == ("welcome", True, 0, False)
+
+
+@pytest.mark.parametrize("observed", ["presence", "messages", "all"])
+async def test_with_the_admin_token_a_client_observes_all_that_it_asks_for(observed: str) -> None:
+    async with Worker(Settings(admin_token="s3cret")) as worker:
+        visit = Visit(worker, f"/rooms/r?observe={observed}", subprotocols=["relay.v1", "token.s3cret"])
+        welcome = await visit.first()
+        assert (welcome["observer"], "members" in welcome) == (True, observed != "messages")
+        assert visit.client.sent[0]["subprotocol"] == "relay.v1"
+        wrong = await Visit(worker, f"/?observe={observed}", subprotocols=["token.wrong"]).first()
+        assert wrong["code"] == "unauthorized"
+
+
 async def test_a_client_names_its_peer_or_gets_a_name(worker: Worker) -> None:
     assert (await Visit(worker, "/?peer=ann").first())["peer"] == "ann"
     names = {(await Visit(worker, "/?peer=").first())["peer"], (await Visit(worker, "/").first())["peer"]}

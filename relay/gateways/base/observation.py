@@ -1,0 +1,52 @@
+"""Decides how much of a room a client may observe, for all gateways."""
+
+from collections.abc import Sequence
+
+from starlette.types import Scope
+
+from relay.gateways.base.admission import header
+from relay.gateways.base.join_request import ObserveRequest
+from relay.identity import bearer_matches, secrets_match
+from relay.model.errors import Refused
+from relay.rooms.observer import Sight
+from relay.rooms.worker import Worker
+
+CREDENTIALS = "token."
+"""Begins a subprotocol that carries a token: a page can set no header on a WebSocket, but any list of subprotocols."""
+
+
+def read_observe_request(
+    scope: Scope, room: str, *, presence: bool, messages: bool, channels: Sequence[str] | None = None
+) -> ObserveRequest:
+    """Return the request to observe a room, with the sight that the client may have.
+
+    Raises `Refused`: `unauthorized` for a wrong token, and for a client without one that asks for messages; `forbidden`
+    where there is no admin token that would allow them.
+    """
+    sight = sight_of(scope)
+    if messages and sight is Sight.COUNTS:
+        worker: Worker = scope["state"]["worker"]
+        if not worker.settings.admin_token:
+            raise Refused("forbidden", "observing messages is off; the setting admin-token turns it on")
+        raise Refused("unauthorized", f"observing messages needs the admin token: Authorization: Bearer TOKEN, or the "
+                      f"subprotocol {CREDENTIALS}TOKEN")  # fmt: skip
+    return ObserveRequest(room, sight, presence=presence, messages=messages, channels=channels)
+
+
+def sight_of(scope: Scope) -> Sight:
+    """Return how much the client of a request may see of rooms that it observes: all with the admin token, else counts.
+
+    The token comes in the header `Authorization: Bearer TOKEN`, or as the subprotocol `token.TOKEN`. Raises `Refused`
+    (`unauthorized`) if it is wrong. Without an admin token in the settings, tokens are ignored.
+    """
+    worker: Worker = scope["state"]["worker"]
+    token = worker.settings.admin_token
+    authorization = header(scope, b"authorization") or ""
+    offered = [name.removeprefix(CREDENTIALS) for name in scope.get("subprotocols", ()) if name.startswith(CREDENTIALS)]
+    bears = authorization[:7].lower() == "bearer "
+    if not token or not (bears or offered):
+        return Sight.COUNTS
+    matches = bearer_matches(authorization, token) if bears else secrets_match(offered[0], token)
+    if not matches:
+        raise Refused("unauthorized", "this is not the admin token")
+    return Sight.EVERYTHING

@@ -1,0 +1,66 @@
+"""The room that a client observes, in place of the rooms that others join."""
+
+from typing import Any, NoReturn
+
+from relay.gateways.base.join_request import CodecPair, ObserveRequest
+from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.model.commands import Join, Ping
+from relay.model.errors import Refused
+from relay.model.events import Pong
+from relay.rooms.connection import Connection
+from relay.rooms.observer import Observer, Sight
+from relay.rooms.worker import Worker
+
+
+class ObservedRoom(JoinedRooms):
+    """One room that a client observes; it has no membership, of this room or any other.
+
+    The commands `ping` and `presence` work. Every other command raises `Refused` (`observing`).
+    """
+
+    __slots__ = ("_observer",)
+
+    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Any]) -> None:
+        super().__init__(connection, worker, codecs)
+        self._observer: Observer | None = None
+
+    async def observe(self, request: ObserveRequest) -> None:
+        """Let the client observe a room; raises the errors of `Worker.observe`, and `too_many_channels`."""
+        self.own_room = request.room
+        observer = Observer(
+            self._connection,
+            self.codecs.own,
+            request.room,
+            request.sight,
+            presence=request.presence,
+            messages=request.messages,
+        )
+        if request.channels is not None and observer.channels is None:
+            observer.channels = self._checked_channels(request.channels)
+        await self._worker.observe(observer, key=request.key)
+        self._observer = observer
+
+    def member(self, room: str) -> NoReturn:
+        """Raise `Refused` (`observing`): the client is no member."""
+        raise Refused("observing", room=self.own_room)
+
+    async def join(self, command: Join) -> None:
+        """Raise `Refused` (`observing`): a client that observes has no peer id to join with."""
+        self.member(command.room)
+
+    def ping(self, command: Ping) -> None:
+        """Answer with the newest id of the room; raises `Refused` (`not_joined`) for any other room."""
+        observer = self._observer
+        if observer is None or command.room not in {"", observer.room}:
+            raise Refused("not_joined", room=command.room)
+        self._send(Pong(observer.room, self._worker.newest_id(observer), command.key))
+
+    def leave_all(self, *, hold: bool) -> None:
+        """End the observation; there is nothing to hold."""
+        if self._observer is not None:
+            self._worker.stop_observing(self._observer)
+            self._observer = None
+
+    def _has(self, room: str) -> bool:
+        observer = self._observer
+        return observer is not None and room == observer.room and observer.sight is not Sight.COUNTS
