@@ -1,7 +1,7 @@
 """Commands: the requests of clients to the relay, independent of the protocol. A codec's `decode` returns them.
 
-`room` is "" for the connection's own room, which it joined in the handshake. `key` marks a command: its answer has the
-same key.
+Rooms and peers have their escaped names. `room` is "" for the connection's own room, which it joined in the handshake.
+`key` marks a command: its answer has the same key.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,10 @@ class AskPresence:
 
 @dataclass(frozen=True, slots=True)
 class Detect:
-    """Ask whether a room of this name has other members, or a channel of this name was used in `room` lately."""
+    """Ask whether a room of this name has other members, or a channel of this name was used in `room` lately.
+
+    `name` is text, as channels are not escaped.
+    """
 
     name: str
     room: str = ""

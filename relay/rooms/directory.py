@@ -8,7 +8,7 @@ from relay.backend.presence import Presence
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.events import Message, Roster
-from relay.model.names import check_room
+from relay.model.names import escape_room
 from relay.rooms.registry import LocalRooms
 
 _SEARCHED = (512, 64, 8)
@@ -32,14 +32,15 @@ class Directory:
         return await self._presence.rooms()
 
     async def detect(self, name: str, room: str) -> bool:
-        """Whether a name is in use, for a member of `room` that wants to know whether it can use it.
+        """Whether a name, given as text, is in use, for a member of `room` that wants to know whether it can use it.
 
         It is in use if a room of that name has members (besides the one that asks), or if one of the newest events of
         `room` is a message to a channel of that name.
         """
         with suppress(Refused):
-            roster = await self._presence.roster(check_room(name))
-            if roster.count > (name == room):
+            named = escape_room(name)
+            roster = await self._presence.roster(named)
+            if roster.count > (named == room):
                 return True
         epoch, seq = self._rooms.last(room)
         if not epoch:

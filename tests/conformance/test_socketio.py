@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -160,7 +161,7 @@ async def test_join_moves_to_another_room(workers: tuple[Relay, Relay], node: No
     assert (await ann.ask("join", room))[0]["room"] == room
     ann.emit("message", "there")
     assert (await there.envelope())["args"] == ["there"]
-    [refused] = await ann.ask("join", "not a room")
+    [refused] = await ann.ask("join", "not\na room")
     assert refused["error"]["code"] == "bad_room"
     ann.emit("message", "still there")
     assert (await there.envelope())["args"] == ["still there"]
@@ -170,6 +171,29 @@ async def test_join_moves_to_another_room(workers: tuple[Relay, Relay], node: No
     ann.do("disconnect")
     await here.close()
     await there.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_rooms_have_names_of_any_text(workers: tuple[Relay, Relay], node: Node, room: str, version: str) -> None:
+    name = f"{room} a/b %20 é \U0001f600"
+    there, beside = await plain(workers[1], quote(name, safe="")), await plain(workers[1], quote(name + "2", safe=""))
+    assert there.welcome["room"] == quote(name)[: len(room)] + "%20a%2Fb%20%2520%20%C3%A9%20%F0%9F%98%80"
+    ann = await node.open(version, workers[0].http, **WEBSOCKET, query=f"room={quote(name, safe='')}")
+    ann.emit("message", "by address")
+    assert (await there.envelope())["args"] == ["by address"]
+    ann.emit("presence", name)
+    assert await ann.event() == ("presence", [True])
+    assert (await ann.ask("join", name + "2"))[0]["room"] == name + "2"
+    ann.emit("message", "by event")
+    assert (await beside.envelope())["args"] == ["by event"]
+    ann.do("disconnect")
+    if version in {"4", "3"}:
+        ben = await node.open(version, f"{workers[0].http}/rooms/{quote(name, safe='')}", **POLLING)
+        ben.emit("message", "by namespace")
+        assert (await there.envelope())["args"] == ["by namespace"]
+        ben.do("disconnect")
+    await there.close()
+    await beside.close()
 
 
 async def test_a_native_client_can_address_a_socket_io_client(

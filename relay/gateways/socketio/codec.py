@@ -29,8 +29,9 @@ from relay.model import events
 from relay.model.codec import NOTHING, Bundle, Frame
 from relay.model.commands import Command, Detect, Move, Publish
 from relay.model.envelope import MAX_CHANNEL, Channel, MessageId
-from relay.model.errors import BadFrame
+from relay.model.errors import BadFrame, Refused
 from relay.model.json_text import MAX_NESTING, SHALLOW_BYTES, nests_deeper
+from relay.model.names import escape_room, unescape
 
 RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Errors that are sent as an `error` event and not as the acknowledgement, so that a client with `retries` retries."""
@@ -77,9 +78,10 @@ class SocketIOCodec:
     """The `Codec` of one version and one namespace; `encoder` writes its packets.
 
     With `offsets`, each message has its position as the last argument, with which a client recovers (Socket.IO 4.6):
-    the message id, followed by `@room` in another room than `home`, the namespace's own. `allowed` are the events that
-    clients may emit, `*` for all. The number of a client's packet is the key of its command, after a prefix, so that
-    the answer is written as the acknowledgement of that packet.
+    the message id, followed by `@` and the escaped name of the room in another one than `home`, the namespace's own.
+    Clients give and get room names as text otherwise. `allowed` are the events that clients may emit, `*` for all.
+    The number of a client's packet is the key of its command, after a prefix, so that the answer is written as the
+    acknowledgement of that packet.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class SocketIOCodec:
         if incoming.too_deep:
             raise _too_deep(key)
         if name == "join":
-            return Move(_only_name(incoming), _JOIN + incoming.id)
+            return Move(_only_room(incoming), _JOIN + incoming.id)
         if name == "presence":
             return Detect(_only_name(incoming), key=key)
         reserved = name in _RELAY_EVENTS or name in INHERITED_NAMES
@@ -154,7 +156,7 @@ class SocketIOCodec:
 
     def _welcome(self, event: events.Welcome) -> Frame:
         if event.key.startswith(_JOIN):
-            joined = {"room": event.room, "id": str(event.id)}
+            joined = {"room": unescape(event.room), "id": str(event.id)}
             acknowledged = self._ack(_ACK + event.key.removeprefix(_JOIN), joined)
             return _bundle(acknowledged, self._joined(event)) if self._offsets else acknowledged
         if not self._offsets:
@@ -168,7 +170,7 @@ class SocketIOCodec:
     def _joined(self, event: events.Welcome) -> Frame:
         """Write an event with the client's new position, so that it does not recover from an older one."""
         message_id = str(event.id)
-        joined = _json.encode({"room": event.room, "id": message_id})
+        joined = _json.encode({"room": unescape(event.room), "id": message_id})
         return self.encoder.event(
             OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, event.id)])
         )
@@ -187,6 +189,8 @@ class SocketIOCodec:
             # After a CONNECT_ERROR, a client stays away. Without one, its connection is closed, and it comes back.
             return NOTHING if failure.code in RETRYABLE else self.encoder.connect_error(failure.code, failure.text)
         error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
+        if "room" in error:
+            error["room"] = unescape(str(error["room"]))
         answer = NOTHING if failure.code in RETRYABLE else self._ack(key, {"error": error})
         return answer if answer.data else self.encoder.event(OutgoingEvent(b'"error"', [_json.encode(error)]))
 
@@ -242,6 +246,15 @@ def _only_name(event: IncomingEvent) -> str:
         return str(_name.decode(event.data))
     except msgspec.MsgspecError:
         raise BadEvent("bad_event", f"{event.name} takes one name", about="event", key=_ack_key(event)) from None
+
+
+def _only_room(event: IncomingEvent) -> str:
+    """Return the escaped name of the room that a `join` names by its text."""
+    name = _only_name(event)
+    try:
+        return escape_room(name)
+    except Refused as error:
+        raise BadFrame(error.code, error.text, about="event", key=_ack_key(event)) from None
 
 
 def _ack_key(event: IncomingEvent) -> str:

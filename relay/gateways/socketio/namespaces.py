@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final, NamedTuple, Protocol
-from urllib.parse import unquote
 
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair, JoinRequest
@@ -25,7 +24,7 @@ from relay.model.errors import (
     CloseReason,
     Refused,
 )
-from relay.model.names import check_room
+from relay.model.names import escape_room, percent_decoded
 from relay.rooms.connection import Connection
 from relay.rooms.worker import Worker
 
@@ -88,7 +87,7 @@ class _Entered(NamedTuple):
 
 
 class Namespaces:
-    """The namespaces of one client; `room` replaces the default room as the room of `/`.
+    """The namespaces of one client; `room`, a text, replaces the default room as the room of `/`.
 
     Only `_entered` refers to the sessions; each session refers to its connection, and that to this object. So a session
     that has ended is free as soon as its entry is removed.
@@ -171,8 +170,8 @@ class Namespaces:
 
     def _room_of(self, name: str) -> str:
         if name == "/" and self._room is not None:
-            return check_room(self._room)
-        return check_room(room_of(name, self._shared.worker.settings))
+            return escape_room(self._room)
+        return room_of(name, self._shared.worker.settings)
 
 
 class NamespaceConnection:
@@ -215,9 +214,14 @@ class NamespaceConnection:
 
 
 def room_of(namespace: str, settings: Settings) -> str:
-    """Return the room that a namespace stands for: `/` the default room, `/rooms/NAME` that room; raises `Refused`."""
+    """Return the escaped name of a namespace's room: `/` is the default room, `/rooms/NAME` that room.
+
+    NAME is text, percent-encoded as in the URL that the client connects to; a slash at the end is left out. Raises
+    `Refused` (`bad_namespace` or `bad_room`).
+    """
     if namespace == "/":
         return settings.default_room
-    if not namespace.startswith(_ROOMS):
+    name = namespace.removeprefix(_ROOMS).removesuffix("/")
+    if not namespace.startswith(_ROOMS) or "/" in name:
         raise SocketIORefused("bad_namespace", "Invalid namespace")
-    return unquote(namespace.removeprefix(_ROOMS))
+    return escape_room(percent_decoded(name))

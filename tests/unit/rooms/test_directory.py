@@ -38,6 +38,14 @@ async def test_a_room_with_other_members_is_in_use(world: World) -> None:
     assert await directory.detect("elsewhere", "room")
 
 
+async def test_a_name_is_text(world: World) -> None:
+    await world.join("a", room="a%20b")
+    directory = directory_of(world)
+    assert await directory.detect("a b", "room")
+    assert not await directory.detect("a b", "a%20b")
+    assert not await directory.detect("a%20b", "room")
+
+
 async def test_a_channel_with_recent_messages_is_in_use(world: World) -> None:
     member = await world.join("a")
     await asyncio.sleep(0)

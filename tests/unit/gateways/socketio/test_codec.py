@@ -103,6 +103,9 @@ def test_attachments_count_against_the_size_of_a_message() -> None:
         (["presence", 42], "7", Detect("42", key="ack:7")),
         (["join", "room"], "", Move("room", "join:")),
         (["join", "room"], "7", Move("room", "join:7")),
+        (["join", "a b/%20"], "", Move("a%20b%2F%2520", "join:")),
+        (["join", 42], "", Move("42", "join:")),
+        (["presence", "a b"], "", Detect("a b")),
     ],
 )
 def test_join_and_presence_are_commands(values, number: str, command) -> None:
@@ -116,6 +119,8 @@ def test_join_and_presence_are_commands(values, number: str, command) -> None:
         (["presence", {}], "bad_event"),
         (["presence", "a", "b"], "bad_event"),
         (["join", None], "bad_event"),
+        (["join", ""], "bad_room"),
+        (["join", "a\nb"], "bad_room"),
         (["n" * 256], "bad_event"),
         (["error", 1], "reserved_event"),
         (["secret"], "event_not_allowed"),
@@ -209,6 +214,15 @@ def test_an_offset_in_another_room_than_the_namespaces_own_names_it() -> None:
     assert there.encode(message('{"message":1}')).data.endswith(b',"5-6@r"]')
     joined = there.encode(events.Welcome("r", "ann", ID, "", key="join:")).data
     assert json.loads(joined[2:]) == ["relay:joined", {"room": "r", "id": "5-6"}, "5-6@r"]
+
+
+def test_clients_give_and_get_rooms_as_text() -> None:
+    moved = events.Welcome("a%20b%2F%2520", "ann", ID, "next", key="join:4")
+    acknowledged, joined = codec().encode(moved).parts
+    assert json.loads(acknowledged.data[3:]) == [{"room": "a b/%20", "id": "5-6"}]
+    assert json.loads(joined.data[2:]) == ["relay:joined", {"room": "a b/%20", "id": "5-6"}, "5-6@a%20b%2F%2520"]
+    refused = events.Failure("not_joined", "no", "move", "join:4", "a%20b", {"room": "a%20b"})
+    assert json.loads(codec().encode(refused).data[3:])[0]["error"]["room"] == "a b"
 
 
 def test_presence_is_an_event_and_an_acknowledgement() -> None:

@@ -69,16 +69,38 @@ async def client(room: str | None = None, **settings: Any) -> AsyncIterator[Clie
 
 
 @pytest.mark.parametrize(
-    ("namespace", "room"), [("/", "lobby"), ("/rooms/a", "a"), ("/rooms/a%20b", "a b"), ("/rooms/", "")]
+    ("namespace", "room"),
+    [
+        ("/", "lobby"),
+        ("/rooms/a", "a"),
+        ("/rooms/a/", "a"),
+        ("/rooms/a%20b", "a%20b"),
+        ("/rooms/a b", "a%20b"),
+        ("/rooms/a%2Fb", "a%2Fb"),
+        ("/rooms/café", "caf%C3%A9"),
+        ("/rooms/a%2520b", "a%2520b"),
+    ],
 )
 def test_a_namespace_stands_for_a_room(namespace: str, room: str) -> None:
     assert room_of(namespace, Settings(default_room="lobby")) == room
 
 
-@pytest.mark.parametrize("namespace", ["/chat", "/room/a", "/rooms"])
+@pytest.mark.parametrize("namespace", ["/chat", "/room/a", "/rooms", "/rooms/a/b", "/rooms/a//"])
 def test_other_namespaces_are_invalid(namespace: str) -> None:
     with pytest.raises(Refused, match="bad_namespace"):
         room_of(namespace, Settings())
+
+
+@pytest.mark.parametrize("namespace", ["/rooms/", "/rooms//", "/rooms/..", "/rooms/%0A", "/rooms/%FF", "/rooms/%"])
+def test_names_that_no_room_has(namespace: str) -> None:
+    with pytest.raises(Refused, match="bad_room"):
+        room_of(namespace, Settings())
+
+
+async def test_the_handshakes_room_is_text() -> None:
+    async with client("a/b %20") as one:
+        await one.enter("/")
+        assert [room for room, _ in await one.shared.worker.rooms()] == ["a%2Fb%20%2520"]
 
 
 def test_a_codec_is_made_once_for_a_version_and_a_namespace() -> None:
@@ -98,11 +120,11 @@ async def test_the_handshakes_room_is_that_of_the_first_namespace_alone() -> Non
 
 async def test_what_is_refused_is_answered_and_leaves_nothing_behind() -> None:
     async with client(rooms_per_connection=1) as one:
-        await one.enter("/chat", "/rooms/{}", "/rooms/a", "/rooms/b")
+        await one.enter("/chat", "/rooms/%0A", "/rooms/a", "/rooms/b")
         codes = [text.partition('"code":"')[2].partition('"')[0] for text in one.shared.written]
         assert codes == ["", "bad_room", "", "too_many_rooms"]
         assert one.shared.written[0] == '44/chat,{"message":"Invalid namespace"}'
-        assert [one.namespaces.session(name) for name in ("/chat", "/rooms/{}", "/rooms/b")] == [None] * 3
+        assert [one.namespaces.session(name) for name in ("/chat", "/rooms/%0A", "/rooms/b")] == [None] * 3
         assert one.shared.connection.reason is None
 
 
