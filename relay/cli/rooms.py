@@ -9,7 +9,7 @@ from relay import logs
 from relay.backend.fleet import live_rooms
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
-from relay.cli.text import aligned, reachable
+from relay.cli.text import aligned, reachable, shell_word
 from relay.model.errors import RelayError
 
 _NO_REDIS = """\
@@ -24,7 +24,8 @@ only a relay without Redis knows its own rooms; ask it, with the admin token tha
 def rooms(as_json: bool, **flags: str | None) -> None:
     """List the rooms of a running fleet.
 
-    Each line names a room that has members, and their number.
+    Each line names a room that has members, as `relay watch` takes it, and their number. With --json, a room has its
+    escaped name, as in frames.
     """
     settings = load_settings(flags).settings
     if not settings.redis_url:
@@ -38,6 +39,6 @@ def rooms(as_json: bool, **flags: str | None) -> None:
     if as_json:
         click.echo(json.dumps([{"room": room, "members": count} for room, count in found]))
     elif found:
-        click.echo(aligned([("room", "members"), *((room, str(count)) for room, count in found)]))
+        click.echo(aligned([("room", "members"), *((shell_word(room), str(count)) for room, count in found)]))
     else:
         click.echo("no room has members", err=True)

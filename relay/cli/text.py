@@ -1,11 +1,14 @@
 """The text that the commands print."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from relay import __version__
 from relay.config import Setting, Settings, declared, masked
+from relay.logs import escape
+from relay.model.names import unescape
 
 
 def greeting(settings: Settings, port: int) -> str:
@@ -33,6 +36,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def shell_word(name: str) -> str:
+    """Return the text of an escaped name as a shell takes it: in quotes where it has spaces and the like."""
+    return escape(shlex.quote(unescape(name)))
 
 
 def plain(value: object) -> str:

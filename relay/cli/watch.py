@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shlex
 import signal
 from collections.abc import Callable, Coroutine
 from datetime import datetime
@@ -14,6 +15,7 @@ import msgspec
 
 from relay import logs
 from relay.cli.settings import fail
+from relay.cli.text import shell_word
 from relay.client import (
     Closed,
     Envelope,
@@ -43,7 +45,7 @@ Print = Callable[[str], None]
 def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
     """Print what happens in a room.
 
-    Messages, joins and leaves are printed until Ctrl-C.
+    Messages, joins and leaves are printed until Ctrl-C. ROOM is any text.
 
     The command reconnects by itself after a lost connection, and prints what it missed.
     """
@@ -76,7 +78,8 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
 async def watch(room: Room, *, as_json: bool, out: Print, note: Print) -> None:
     """Follow a room until the relay closes it for good (`Closed`); `out` gets the events, `note` the state."""
     async with room:
-        note(logs.escape(f"in {room.name} as {room.peer}; members: {', '.join(sorted(room.members))}"))
+        members = ", ".join(map(shell_word, sorted(room.members)))
+        note(f"in {logs.escape(shlex.quote(room.name))} as {shell_word(room.peer)}; members: {members}")
         async for event in room:
             if as_json:
                 out(_as_json(event))
@@ -89,11 +92,13 @@ def line(event: Event) -> str:
     match event:
         case Envelope():
             channel = event.data.get("channel")
-            return "  ".join([event.sender, *([] if channel is None else [f"[{channel}]"]), _content(event.data)])
+            return "  ".join(
+                [shell_word(event.sender), *([] if channel is None else [f"[{channel}]"]), _content(event.data)]
+            )
         case Joined():
-            return f"+ {event.peer}"
+            return f"+ {shell_word(event.peer)}"
         case Left():
-            return f"- {event.peer}"
+            return f"- {shell_word(event.peer)}"
         case Interrupted():
             return f"… {event.text} ({event.code}); reconnecting"
         case Resumed():

@@ -16,6 +16,7 @@ from relay.client.errors import Closed, NotAcknowledged, QueueFull, Rejected
 from relay.client.events import Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Unreadable
 from relay.client.options import Options
 from relay.client.room import Room, join
+from relay.model.names import escape_peer, unescape
 
 __all__ = [
     "Closed",
@@ -32,5 +33,7 @@ __all__ = [
     "Resumed",
     "Room",
     "Unreadable",
+    "escape_peer",
     "join",
+    "unescape",
 ]

@@ -10,6 +10,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from relay.client.position import RoomPosition
+from relay.model.names import unescape
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
@@ -48,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """The room that a client joins, and how; see `join` for the fields."""
+    """The room that a client joins, and how; see `join` for the fields. `room` and `peer` are text."""
 
     room: str
     peer: str = ""
@@ -59,12 +60,15 @@ class RoomRequest:
     def url(self, base: str, position: RoomPosition) -> str:
         """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`."""
         query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
-        if peer := position.peer or self.peer:
+        # The relay names the peer by its escaped name, and takes its text.
+        if peer := unescape(position.peer) or self.peer:
             query.append(("peer", peer))
         query += [(name, "1") for name in ("presence", "echo") if getattr(self, name)]
         if position.known:
             query.append(("since", str(position.id)))
-        return f"{base}/rooms/{quote(self.room)}" + (f"?{urlencode(query)}" if query else "")
+        # The relay refuses half a surrogate pair, under whatever name: it reports that better than an exception here.
+        path = f"{base}/rooms/{quote(self.room, safe='', errors='surrogatepass')}"
+        return path + (f"?{urlencode(query, errors='surrogatepass')}" if query else "")
 
 
 def base_url(url: str) -> str:

@@ -32,8 +32,8 @@ def join(
 ) -> "Room":
     """Return a room, which is joined by `async with`.
 
-    `url` is the relay's URL (`ws://` or `wss://`), or several: each new connection tries the next. `peer` is the wanted
-    peer id; without it, the relay chooses one. With `presence`, the client receives `Joined` and `Left`, and keeps
+    `url` is the relay's URL (`ws://` or `wss://`), or several: each new connection tries the next. `room` and `peer` are
+    any text; `peer` is the wanted peer id, and without it the relay chooses one. With `presence`, the client receives `Joined` and `Left`, and keeps
     `Room.members`. With `echo`, it receives its own envelopes. `channels` restrict the envelopes that it receives to
     these channels. Raises ValueError for a URL of another kind.
     """
@@ -85,12 +85,15 @@ class Room:
 
     @property
     def name(self) -> str:
-        """The room's name."""
+        """The room's name as text, as it was given to `join`."""
         return self._request.room
 
     @property
     def peer(self) -> str:
-        """This client's peer id in the room, which other members see as an envelope's sender."""
+        """This client's peer id in the room, which other members see as an envelope's sender.
+
+        Peer ids are escaped names here, in `members`, in events and in `to`; `relay.client.unescape` makes text of them.
+        """
         return self._position.peer
 
     @property

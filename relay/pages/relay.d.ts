@@ -5,7 +5,7 @@
 export type MessageId = string;
 
 export interface Options {
-  /** The peer id in rooms; random without it. */
+  /** The peer id in rooms, as text; random without it. */
   peer?: string;
   /** A token for the relay; sent as an offered subprotocol, never in an address. */
   token?: string;
@@ -28,7 +28,7 @@ export interface Options {
 }
 
 export interface JoinOptions {
-  /** A peer id for this room. Rooms with different peer ids have different connections. */
+  /** A peer id for this room, as text. Rooms with different peer ids have different connections. */
   peer?: string;
   token?: string;
   /** Maintain `members`, and report joins and leaves (true). Turn it off for rooms of thousands. */
@@ -142,8 +142,9 @@ export class RelayError extends Error {
  */
 export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclude<keyof RoomEvents, 'close'>]> {
   private constructor();
+  /** The room's name as text, as it was given to `join`. */
   readonly name: string;
-  /** This client's peer id in the room. */
+  /** This client's peer id in the room, in the escaped form that all peer ids of events, `members` and `to` have. */
   readonly peer: string;
   /** The members, connected or held, including this client. Of a large room, as many as the relay lists. */
   readonly members: string[];
@@ -242,9 +243,9 @@ export class Relay {
    */
   constructor(url?: string | string[], options?: Options);
 
-  /** Join a room. Rooms with the same peer id share one connection. */
+  /** Join a room, by a name of any text. Rooms with the same peer id share one connection. */
   join(room: string, options?: JoinOptions): Room;
-  /** The members of a room, without joining it. To decide which client opens a session, join, and look at `first`. */
+  /** The members of a room, without joining it; all names in the answer are escaped. To decide which client opens a session, join, and look at `first`. */
   presence(room: string): Promise<Presence>;
   /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room. */
   iceServers(): Promise<RTCIceServer[]>;
@@ -267,6 +268,10 @@ export class Relay {
   static readonly Mesh: typeof Mesh;
   static readonly RelayError: typeof RelayError;
   static readonly RelayEvent: typeof RelayEvent;
+  /** The escaped form of a name, as peer ids have it: `Relay.escape('main hall')` is `main%20hall`. */
+  static readonly escape: (text: string) => string;
+  /** The text of an escaped name, to show it to people. */
+  static readonly unescape: (name: string) => string;
 }
 
 export default Relay;

@@ -84,7 +84,7 @@ export class Connection {
   request(membership, command) {
     if (!membership.joined && !(membership.joining && this.#ready)) return Promise.resolve(undefined);
     const key = `request-${this.#keys++}`;
-    this.#send({ ...command, room: membership.name, key });
+    this.#send({ ...command, room: membership.escaped, key });
     return new Promise((resolve) => this.#answers.set(key, resolve));
   }
 
@@ -149,7 +149,7 @@ export class Connection {
     const key = `join-${this.#keys++}`;
     this.#joins.set(key, membership);
     // A room that was left and is joined again: frames of the relay will not name it, as it is in the address.
-    if (membership.name === this.#own?.name) this.#own = membership;
+    if (membership.escaped === this.#own?.escaped) this.#own = membership;
     membership.startJoining();
     this.#send(membership.joinCommand(key));
   }
@@ -222,8 +222,8 @@ export class Connection {
     const joining = this.#joins.get(frame.key);
     if (joining) return joining;
     if (frame.room) {
-      const named = this.#memberships.find((membership) => membership.name === frame.room);
-      return named ?? (this.#own?.name === null ? this.#own : undefined);
+      const named = this.#memberships.find((membership) => membership.escaped === frame.room);
+      return named ?? (this.#own?.escaped === null ? this.#own : undefined);
     }
     const owner = frame.type === 'error' && this.#memberships.find((membership) => membership.outbox.has(frame.key));
     return owner || (this.#memberships.includes(this.#own) ? this.#own : undefined);
@@ -272,7 +272,7 @@ export class Connection {
     clearTimeout(this.#pingTimer);
     this.#pinged = true;
     const membership = this.#memberships.find((one) => one.joined);
-    this.#send({ type: 'ping', ...(membership && { room: membership.name }) });
+    this.#send({ type: 'ping', ...(membership && { room: membership.escaped }) });
     const silent = { code: 'silent', text: 'the relay did not answer in time', final: false };
     this.#pingTimer = setTimeout(() => this.#disconnected(silent, LOST), this.options.pingTimeout);
   }
@@ -349,7 +349,7 @@ export class Connection {
 
   /** The room's name in frames: empty for the connection's own. */
   #label(membership) {
-    return membership === this.#own ? '' : membership.name;
+    return membership === this.#own ? '' : membership.escaped;
   }
 
   /** Timers may be late in a page that was hidden or asleep: these events say when to check. */

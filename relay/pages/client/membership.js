@@ -1,5 +1,6 @@
 // One room of a connection: its position, its outbox, and its state. No input or output.
 
+import { escapeName, unescapeName } from './names.js';
 import { Outbox } from './outbox.js';
 import { Position } from './position.js';
 
@@ -7,12 +8,14 @@ import { Position } from './position.js';
 const MAX_QUERY = 1500;
 
 /**
- * `name` is null for the relay's default room, until the welcome names it. `report(event, details)` is called for each event
+ * `name` is the text of the room's name, and `escaped` its form in frames; both are null for the relay's default room, until
+ * the welcome names it. `report(event, details)` is called for each event
  * of the room.
  */
 export class Membership {
   constructor(name, { presence = true, echo = false, channels = null, outgoing, window } = {}, report = () => {}) {
     this.name = name;
+    this.escaped = name === null ? null : escapeName(name);
     this.presence = presence;
     this.echo = echo;
     this.channels = channels && new Set(channels);
@@ -43,7 +46,7 @@ export class Membership {
 
   /** The command that joins this room over an open connection. */
   joinCommand(key) {
-    const { name: room, presence, echo } = this;
+    const { escaped: room, presence, echo } = this;
     const since = this.position.id && { since: this.position.id };
     const channels = this.channels && { channels: [...this.channels] };
     return { type: 'join', room, key, presence, echo, resume: this.position.resume, ...since, ...channels };
@@ -60,7 +63,8 @@ export class Membership {
   }
 
   welcome(frame) {
-    this.name = frame.room;
+    this.escaped = frame.room;
+    this.name = unescapeName(frame.room);
     this.peer = frame.peer;
     this.iceServers = frame.iceServers ?? [];
     this.joined = true;

@@ -6,6 +6,7 @@ import { RelayError } from './errors.js';
 import { randomText } from './ids.js';
 import { Membership } from './membership.js';
 import { Mesh } from './mesh.js';
+import { escapeName, unescapeName } from './names.js';
 import { socketHandler } from './rtcmulticonnection.js';
 import { RelayEvent, Room } from './room.js';
 
@@ -13,6 +14,7 @@ const SCHEMES = { 'http:': 'ws:', 'https:': 'wss:' };
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/;
 // Names that no URL can carry, even escaped: the browser would request another path.
 const NO_ROOM = /^\.{1,2}$|\p{Surrogate}/u;
+const NO_TEXT = /\p{Surrogate}/u;
 
 /** The relay's client. relay.d.ts documents each method. */
 export class Relay {
@@ -21,6 +23,8 @@ export class Relay {
   static Mesh = Mesh;
   static RelayError = RelayError;
   static RelayEvent = RelayEvent;
+  static escape = escapeName;
+  static unescape = unescapeName;
 
   #options;
   #addresses;
@@ -43,7 +47,8 @@ export class Relay {
 
   join(name, { peer = this.#options.peer, token = this.#options.token, ...options } = {}) {
     checkRoom(name);
-    if ([...this.#rooms].some((room) => room.name === name && room.peer === peer)) {
+    checkPeer(peer);
+    if ([...this.#rooms].some((room) => room.name === name && room.peer === escapeName(peer))) {
       throw new RelayError('already_joined', `this client is in ${name} as ${peer} already`);
     }
     return this.#join(this.#connectionOf(peer, token), new Membership(name, { ...this.#options, ...options }), peer);
@@ -90,7 +95,7 @@ export class Relay {
 
   #join(connection, membership, peer) {
     const room = new Room(connection, membership);
-    membership.peer = peer;
+    membership.peer = escapeName(peer);
     this.#rooms.add(room);
     room.on('close', () => this.#rooms.delete(room));
     connection.enter(membership);
@@ -99,7 +104,6 @@ export class Relay {
 
   /** Rooms that are joined as the same peer share a connection. */
   #connectionOf(peer, token) {
-    if (typeof peer !== 'string' || !peer) throw new RelayError('bad_peer', 'a peer id is text');
     if (!TOKEN.test(token)) throw new RelayError('bad_token', 'a token has no spaces, commas, slashes or quotes');
     const name = `${peer} ${token}`;
     const existing = this.#connections.get(name);
@@ -130,6 +134,10 @@ export class Relay {
 
 function checkRoom(name) {
   if (NO_ROOM.test(name)) throw new RelayError('bad_room', 'no URL can carry this name');
+}
+
+function checkPeer(peer) {
+  if (typeof peer !== 'string' || !peer || NO_TEXT.test(peer)) throw new RelayError('bad_peer', 'a peer id is text');
 }
 
 /** Split an address into the relay's base address and a room, null for the default room. */

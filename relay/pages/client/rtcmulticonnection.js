@@ -2,6 +2,7 @@
 // `on`). This class offers the same over rooms of the relay: a session is a room, a user is a peer.
 
 import { RelayError } from './errors.js';
+import { escapeName, unescapeName } from './names.js';
 
 const RMC_CHANNEL = 'rtcmulticonnection';
 
@@ -94,10 +95,12 @@ class Socket {
     room.on('message', ({ channel, message }) => {
       if (channel === RMC_CHANNEL) this.#dispatch(message.event, ...message.values);
     });
-    room.on('join', ({ peer }) => this.#status(peer, 'online'));
+    // The library knows users by the text of their ids.
+    room.on('join', ({ peer }) => this.#status(unescapeName(peer), 'online'));
     room.on('leave', ({ peer }) => {
-      this.#status(peer, 'offline');
-      this.#dispatch('user-disconnected', peer);
+      const userid = unescapeName(peer);
+      this.#status(userid, 'offline');
+      this.#dispatch('user-disconnected', userid);
     });
     room.on('reconnecting', (event) => connection.onSocketDisconnect(event));
     room.on('error', (event) => connection.onSocketError(event));
@@ -116,7 +119,8 @@ class Socket {
     callback();
   }
 
-  #send(message, to) {
+  #send(message, userid) {
+    const to = userid === undefined ? undefined : escapeName(userid);
     // A peer that is gone causes `no_such_peer` here; the room's event `leave` handles it.
     this.#room?.send(message, { to, channel: RMC_CHANNEL, timeout: Infinity }).catch(() => {});
   }

@@ -25,10 +25,21 @@ def test_rooms_are_listed_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("rooms", "--redis-url", "redis://localhost").stdout == "room    members\na       12\nlonger  3\n"
 
 
+def test_names_are_listed_as_a_shell_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms(monkeypatch, [("a%20%2012", 1), ("a%2520b", 2), ("%C3%A9%27", 3), ("%E2%80%AE", 4)])
+    lines = run("rooms", "--redis-url", "redis://localhost").stdout.splitlines()[1:]
+    assert [line.rsplit(maxsplit=1) for line in lines] == [
+        ["'a  12'", "1"],
+        ["a%20b", "2"],
+        ["'é'\"'\"''", "3"],
+        [r"'\u202e'", "4"],
+    ]
+
+
 def test_rooms_are_listed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    rooms(monkeypatch, [("a", 12)])
+    rooms(monkeypatch, [("a%20b", 12)])
     done = run("rooms", "--json", variables={"RELAY_REDIS_URL": "redis://localhost"})
-    assert json.loads(done.stdout) == [{"room": "a", "members": 12}]
+    assert json.loads(done.stdout) == [{"room": "a%20b", "members": 12}]
 
 
 def test_an_empty_list_is_reported_on_standard_error_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,3 +45,11 @@ def test_the_url_asks_for_a_peer_id_first_and_for_missed_events_later() -> None:
     position.welcome({"peer": "given", "id": "1-2", "resume": "key"})
     assert RoomRequest("r").url("ws://h", position) == "ws://h/rooms/r?peer=given&since=1-2"
     assert RoomRequest("r").url("ws://h", RoomPosition()) == "ws://h/rooms/r"
+
+
+def test_names_of_any_text_are_encoded_once() -> None:
+    position, request = RoomPosition(), RoomRequest("a/b %20", "я")
+    assert request.url("ws://h", position) == "ws://h/rooms/a%2Fb%20%2520?peer=%D1%8F"
+    position.welcome({"peer": "%D1%8F", "id": "1-2", "resume": "key"})
+    assert request.url("ws://h", position) == "ws://h/rooms/a%2Fb%20%2520?peer=%D1%8F&since=1-2"
+    assert RoomRequest("\ud83d").url("ws://h", RoomPosition()) == "ws://h/rooms/%ED%A0%BD"

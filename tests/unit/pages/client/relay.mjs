@@ -1,6 +1,7 @@
 // A fake relay whose frames the tests write, and a fake clock.
 import { mock } from 'node:test';
 
+import { escapeName } from '../../../../relay/pages/client/names.js';
 import { Relay } from '../../../../relay/pages/client/relay.js';
 
 export class FakeSocket {
@@ -32,8 +33,8 @@ export class FakeSocket {
   }
 
   welcome(more = {}) {
-    const room = decodeURIComponent(this.url.pathname.split('/rooms/')[1] ?? 'default');
-    const peer = this.url.searchParams.get('peer');
+    const room = escapeName(decodeURIComponent(this.url.pathname.split('/rooms/')[1] ?? 'default'));
+    const peer = escapeName(this.url.searchParams.get('peer'));
     this.say({ type: 'welcome', peer, room, id: '1-1', resumed: false, first: true, resume: `key-${FakeSocket.made.length}`, ...more });
   }
 
