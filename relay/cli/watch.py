@@ -92,9 +92,8 @@ def line(event: Event) -> str:
     match event:
         case Envelope():
             channel = event.data.get("channel")
-            return "  ".join(
-                [shell_word(event.sender), *([] if channel is None else [f"[{channel}]"]), _content(event.data)]
-            )
+            labels = [] if channel is None else [f"[{channel}]"]
+            return "  ".join([shell_word(event.sender), *labels, _content(event.data)])
         case Joined():
             return f"+ {shell_word(event.peer)}"
         case Left():

@@ -32,10 +32,10 @@ def join(
 ) -> "Room":
     """Return a room, which is joined by `async with`.
 
-    `url` is the relay's URL (`ws://` or `wss://`), or several: each new connection tries the next. `room` and `peer` are
-    any text; `peer` is the wanted peer id, and without it the relay chooses one. With `presence`, the client receives `Joined` and `Left`, and keeps
-    `Room.members`. With `echo`, it receives its own envelopes. `channels` restrict the envelopes that it receives to
-    these channels. Raises ValueError for a URL of another kind.
+    `url` is the relay's URL (`ws://` or `wss://`), or several: each new connection tries the next. `room` and `peer`
+    are any text; `peer` is the wanted peer id, and without it the relay chooses one. With `presence`, the client
+    receives `Joined` and `Left`, and keeps `Room.members`. With `echo`, it receives its own envelopes. `channels`
+    restrict the envelopes that it receives to these channels. Raises ValueError for a URL of another kind.
     """
     urls = [url] if isinstance(url, str) else list(url)
     if not urls:
@@ -92,7 +92,7 @@ class Room:
     def peer(self) -> str:
         """This client's peer id in the room, which other members see as an envelope's sender.
 
-        Peer ids are escaped names here, in `members`, in events and in `to`; `relay.client.unescape` makes text of them.
+        Peer ids are escaped names here, in `members`, in events and in `to`; `relay.client.unescape` decodes them.
         """
         return self._position.peer
 
