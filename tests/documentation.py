@@ -46,6 +46,7 @@ SNIPPETS = {
     "python": "tests/integration/test_readme.py",
     "program": "tests/integration/test_readme.py",
     "transcript": "tests/integration/test_readme.py",
+    "infos": "tests/integration/test_readme.py",
 }
 
 _FENCE = re.compile(

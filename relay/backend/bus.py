@@ -8,7 +8,7 @@ from typing import Protocol, Self
 from relay.backend.settings import HistorySettings
 from relay.model.envelope import MessageId, Publication, Receipt
 from relay.model.errors import Refused, RelayError
-from relay.model.events import Delivery, Loss, Message, Replay, RoomEvent
+from relay.model.events import Delivery, Loss, MemberChanged, Message, Replay, RoomEvent
 
 Sink = Callable[[Sequence[Delivery]], None]
 """Takes the events that arrived together, in order; must neither block nor raise."""
@@ -96,8 +96,12 @@ def replay_of(after: MessageId, newest: MessageId, events: Sequence[RoomEvent], 
 
 
 def envelope_bytes(events: Sequence[RoomEvent]) -> int:
-    """Return the total size of these events' envelopes."""
-    return sum(len(event.body) for event in events if isinstance(event, Message))
+    """Return the total size of these events' envelopes, and of the infos of members."""
+    return sum(
+        len(event.body if isinstance(event, Message) else event.info)
+        for event in events
+        if isinstance(event, Message | MemberChanged)
+    )
 
 
 def no_such_peer(absent: Sequence[str]) -> Refused:

@@ -4,6 +4,7 @@ import random
 import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +14,14 @@ from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
-from relay.backend.presence import LeaseName, Leases, Presence
+from relay.backend.presence import LeaseName, Leases, ListRooms, Presence
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
 from relay.config import Settings
 from relay.limits import Clock
@@ -39,6 +41,7 @@ class Backend:
     bus: Bus
     presence: Presence
     leases: Leases
+    list_rooms: ListRooms
     fleet_keys: FleetKeys
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -71,6 +74,8 @@ def backend_settings(settings: Settings, *, heartbeat_interval: float) -> Backen
         rooms=RoomSettings(
             members=settings.members_per_room,
             roster=settings.presence_list_limit,
+            # A welcome may have a roster and a replay: a quarter of the send buffer is left for live events.
+            roster_bytes=settings.send_buffer // 4,
             state_ttl=settings.room_state_ttl,
             history=HistorySettings(
                 size=settings.history_size,
@@ -94,7 +99,7 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
         bus = MemoryBus(sink, rooms, settings.rooms.history)
         presence = MemoryPresence(rooms, lease, settings.rooms)
         leases = MemoryLeases(rooms, lease, settings.lease)
-        return Backend(bus, presence, leases, MemoryFleetKeys(time.time), (bus,))
+        return Backend(bus, presence, leases, rooms.list_rooms, MemoryFleetKeys(time.time), (bus,))
     return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
 
 
@@ -131,6 +136,7 @@ def _over_redis(
         bus,
         RedisPresence(client, keys, lease, settings.rooms, registered),
         RedisLeases(client, keys, lease, settings, registered),
+        partial(occupied_rooms, client, keys),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         (client, bus),
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.presence import occupied_rooms
+from relay.backend.redis.room_list import occupied_rooms
 from relay.config import Settings
 
 _WAITING = 1000

@@ -8,12 +8,15 @@ lease lets it leave.
 
 import secrets
 from asyncio import Future
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.events import Roster
+
+ListRooms = Callable[[], Awaitable[Sequence[tuple[str, int]]]]
+"""Returns every room that has members, with their number, sorted by name; raises `Unavailable` or `OutcomeUnknown`."""
 
 ADOPTION_BATCH = 100
 """Rooms in which `Leases.adopt` takes members over between two of its results."""
@@ -44,7 +47,8 @@ class JoinAttempt:
 
     `offered` is the fingerprint of the resume key that the client came with ("" for none), `fresh` that of the key it
     will get. With `roster`, the result has a roster. `seen` is the newest id that the worker has seen in the room.
-    With `resume_only` the attempt only succeeds if the peer is a member, connected or held.
+    With `resume_only` the attempt only succeeds if the peer is a member, connected or held. `info` is the new member
+    info; with b"", a member that resumes keeps the one that it has.
     """
 
     room: str
@@ -54,6 +58,7 @@ class JoinAttempt:
     roster: bool = False
     seen: MessageId = BEFORE_ALL
     resume_only: bool = False
+    info: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +68,7 @@ class JoinResult:
     `began` is the id of the event with which the membership began, before any resumption: earlier messages are not for
     this peer. `first` if the room has no other member, connected or held: of several clients that join at once,
     exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again: it is
-    first if no other membership began earlier.
+    first if no other membership began earlier. `info` is the member's info, as the entry has it now.
     """
 
     generation: int
@@ -72,6 +77,7 @@ class JoinResult:
     roster: Roster | None = None
     began: MessageId = BEFORE_ALL
     first: bool = False
+    info: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class PresenceEntry:
 
     `generation` is 0 where the reply to a join was lost. `current` and `previous` are the fingerprints of the newest
     resume key and of the one before it. `seen` is the newest id that the worker has seen in the room: a backend whose
-    room is older was restored from a snapshot, and begins a new epoch. `began` is as in `JoinResult`.
+    room is older was restored from a snapshot, and begins a new epoch. `began` and `info` are as in `JoinResult`.
     """
 
     room: str
@@ -90,6 +96,7 @@ class PresenceEntry:
     previous: str = ""
     seen: MessageId = BEFORE_ALL
     began: MessageId = BEFORE_ALL
+    info: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +128,9 @@ class Presence(Protocol):
         """Make a client a member of a room, under this worker's lease.
 
         A peer id that is in use is taken over if `offered` matches the current or the previous key of its entry: a
-        `TakenOver` is published, and `fresh` becomes the current key. Otherwise a `MemberJoined` is published. A new
-        entry can be resumed with `offered`, too, in case the reply is lost on its way to the client.
+        `TakenOver` is published, and `fresh` becomes the current key. Otherwise a `MemberJoined` is published. If that
+        gives the peer another info, a `MemberChanged` follows at once. A new entry can be resumed with `offered`, too,
+        in case the reply is lost on its way to the client.
 
         Raises `Refused`: `peer_taken`, `room_full`, or `not_joined` if the attempt is `resume_only` and the peer is no
         member.
@@ -132,8 +140,16 @@ class Presence(Protocol):
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """Record these members anew, as connected and under this worker's lease.
 
-        A member without an entry publishes a `MemberJoined`. Returns the entries that were not recorded because a newer
-        generation exists.
+        A member without an entry publishes a `MemberJoined`, and one whose entry has another info a `MemberChanged`.
+        Returns the entries that were not recorded because a newer generation exists.
+        """
+        ...
+
+    async def change(self, entry: PresenceEntry) -> bool:
+        """Record the entry's info as the member's; publishes a `MemberChanged` if it had another one.
+
+        False means that nothing was done, for the same reasons as with `leave`: `announce` then finds out which, and
+        records the entry if there is no newer one. The entry's generation must be known.
         """
         ...
 
@@ -146,12 +162,12 @@ class Presence(Protocol):
         """
         ...
 
-    async def roster(self, room: str) -> Roster:
-        """Return the members of a room; a room without members has count 0."""
-        ...
+    async def roster(self, room: str, limit: int | None = None) -> Roster:
+        """Return the members of a room, and name up to `limit` of them; None for as many as `RoomSettings.roster`.
 
-    async def rooms(self) -> Sequence[tuple[str, int]]:
-        """Return every room that has members, with their number, sorted by name."""
+        Fewer are named if their names and infos would exceed `RoomSettings.roster_bytes`. A room without members has
+        count 0.
+        """
         ...
 
 

@@ -22,12 +22,14 @@ class HistorySettings:
 class RoomSettings:
     """The bounds of a room, and how long Redis remembers one that no worker renews.
 
-    `members` is the most members of a room, `roster` the most that a roster names, `state_ttl` the time to live of its
+    `members` is the most members of a room, `roster` the most that a roster names unless its reader asks for more or
+    fewer, and `roster_bytes` the most bytes of the names and infos in it. `state_ttl` is the time to live of its
     presence entries, its epoch and its counter.
     """
 
     members: int = 10_000
     roster: int = 100
+    roster_bytes: int = 262_144
     state_ttl: float = 3600.0
     history: HistorySettings = field(default_factory=HistorySettings)
 

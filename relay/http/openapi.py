@@ -12,6 +12,7 @@ from relay import __version__
 from relay.http.rooms import DEFAULT_LIMIT, MAX_LIMIT
 from relay.model.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
 from relay.model.errors import ERRORS, ErrorTable
+from relay.model.member_info import MAX_INFO
 from relay.model.names import MAX_ESCAPED, MAX_NAME
 
 Json = dict[str, Any]
@@ -176,12 +177,16 @@ _ROOMS: Final[dict[str, Json]] = {
             "count": _COUNT,
             "members": {
                 "type": "array",
-                "description": "The first members by name; missing without the admin token, if one is set.",
+                "description": "Some members, sorted by name; missing without the admin token, if one is set.",
                 "items": _object(
                     "peer",
                     {
                         "peer": _ref("Peer"),
                         "held": {"const": True, "description": "The member lost its connection and may still return."},
+                        "info": {
+                            "type": "object",
+                            "description": f"What the member says about itself: at most {MAX_INFO} bytes of JSON.",
+                        },
                     },
                 ),
             },
@@ -339,6 +344,14 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
             "operationId": "describeRoom",
             "summary": "The members of a room; as a WebSocket, the room",
             "security": [{}, *_TOKEN],
+            "parameters": [
+                {
+                    "name": "limit",
+                    "in": "query",
+                    "description": "Members to list; by default as many as the setting presence-list-limit says.",
+                    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+                }
+            ],
             "responses": {
                 "200": _json(_ref("Presence"), "A room without members has `present: false`."),
                 **_errors("bad_room", "bad_query", "unauthorized", *_UNAVAILABLE),

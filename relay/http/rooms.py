@@ -3,18 +3,21 @@
 from bisect import bisect_right
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from relay.config import Settings
 from relay.http.request import has_token, read_json, read_query, require_token, worker_of
 from relay.http.responses import ApiResponse
+from relay.model.commands import MAX_LISTED
 from relay.model.errors import Refused
+from relay.model.events import Present
 from relay.model.names import check_room
 from relay.paths import room_in
 
 DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
+MAX_LIMIT = MAX_LISTED
 
 
 class RoomsEndpoint:
@@ -55,16 +58,17 @@ class RoomEndpoint:
     async def _describe(self, request: Request) -> Response:
         names = has_token(request, self._settings) or not self._settings.admin_token
         room = _room(request)
-        roster = await worker_of(request.scope).roster(room)
+        query = read_query(request, "limit")
+        limit = _limit(query) if "limit" in query else None
+        roster = await worker_of(request.scope).roster(room, limit if names else 0)
         answer: dict[str, Any] = {"room": room, "present": roster.count > 0, "count": roster.count}
         if names:
-            answer["members"] = [
-                {"peer": one.peer, "held": True} if one.held else {"peer": one.peer} for one in roster.members
-            ]
+            answer["members"] = [_member(one) for one in roster.members]
         return ApiResponse(answer)
 
     async def _publish(self, request: Request) -> Response:
         require_token(request, self._settings, "publishing over HTTP")
+        read_query(request)
         room = _room(request)
         envelope = await read_json(request, self._settings.max_message)
         receipt = await worker_of(request.scope).publish_from_server(room, envelope)
@@ -72,8 +76,16 @@ class RoomEndpoint:
 
 
 def _room(request: Request) -> str:
-    read_query(request)
     return room_in(request.scope)
+
+
+def _member(present: Present) -> dict[str, Any]:
+    member: dict[str, Any] = {"peer": present.peer}
+    if present.held:
+        member["held"] = True
+    if present.info:
+        member["info"] = msgspec.json.decode(present.info)
+    return member
 
 
 def _limit(query: dict[str, str]) -> int:

@@ -6,8 +6,12 @@ Rooms and peers have their escaped names. `room` is "" for the connection's own 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import Struct
+
+MAX_LISTED: Final = 1000
+"""Members that one list may name, where a client asks for so many."""
 
 
 class Publish(Struct, frozen=True):
@@ -28,7 +32,7 @@ class Publish(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join one more room."""
+    """Join one more room; without `info`, a member that resumes keeps the one that it has."""
 
     room: str
     resume: str = ""
@@ -37,6 +41,7 @@ class Join:
     presence: bool = False
     channels: Sequence[str] | None = None
     key: str = ""
+    info: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +79,21 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class SetInfo:
+    """Change the member's own info in a room (see `member_info`); b"" removes it."""
+
+    info: bytes
+    room: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AskPresence:
-    """Ask for the members of a room."""
+    """Ask for the members of a room: for up to `limit` by name, None for as many as the relay lists."""
 
     room: str = ""
     key: str = ""
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +116,4 @@ class Ping:
     key: str = ""
 
 
-Command = Publish | Join | Move | Leave | Subscribe | Unsubscribe | AskPresence | Detect | Ping
+Command = Publish | Join | Move | Leave | Subscribe | Unsubscribe | SetInfo | AskPresence | Detect | Ping

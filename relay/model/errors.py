@@ -29,6 +29,7 @@ ERRORS: Final[ErrorTable] = {
     "bad_command": (400, "a field of the command is missing or has the wrong type"),
     "unknown_command": (400, "the relay has no command of this type"),
     "binary_frame": (400, "this protocol sends JSON in text frames; send Base64 in JSON instead of a binary frame"),
+    "bad_info": (400, "the info of a member is a JSON object of at most 1,024 bytes, nested at most 16 levels deep"),
     "bad_query": (400, "a query parameter has a value that is not allowed"),
     "bad_room": (400, "the room name is not allowed"),
     "bad_peer": (400, "the peer id is not allowed"),

@@ -1,6 +1,6 @@
 """Events that a bus delivers to the hub, and events that a session sends to its client."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -57,13 +57,26 @@ class TakenOver(Struct, frozen=True):
     generation: int
 
 
+class MemberChanged(Struct, frozen=True):
+    """`peer` has this info now; b"" if it has none any more.
+
+    `info` is JSON text as `member_info.read_info` returns it. A member that joins with info joins and changes, in two
+    events that follow each other.
+    """
+
+    room: str
+    id: MessageId
+    peer: str
+    info: bytes
+
+
 class Gap(Struct, frozen=True):
     """The bus may have missed events of these rooms; the hub reads them from the history."""
 
     rooms: Sequence[str]
 
 
-RoomEvent = Message | MemberJoined | MemberLeft | TakenOver
+RoomEvent = Message | MemberJoined | MemberLeft | TakenOver | MemberChanged
 """An event with a position in a room's order. Ids have no holes, and every member receives them in this order."""
 
 Delivery = RoomEvent | Gap
@@ -93,10 +106,14 @@ class Replay(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """One member in a roster; a held member has lost its connection and may still resume."""
+    """One member in a roster; a held member has lost its connection and may still resume.
+
+    `info` is JSON text, b"" if the member has none.
+    """
 
     peer: str
     held: bool = False
+    info: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +170,18 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """The peers that joined and left `room` since the last such event."""
+    """The peers that joined and left `room`, and whose info changed, since the last such event.
+
+    `info` has the newest info of peers that joined with one or changed it, b"" for one that was removed. `changed`
+    names those of them that did not join meanwhile.
+    """
 
     room: str
     id: MessageId
     joined: Sequence[str] = ()
     left: Sequence[str] = ()
+    changed: Sequence[str] = ()
+    info: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +216,15 @@ class Subscriptions:
 
     room: str
     channels: Sequence[str] | None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InfoChanged:
+    """The connection's own member of `room` now has this info; b"" for none."""
+
+    room: str
+    info: bytes
     key: str = ""
 
 
@@ -234,6 +266,7 @@ ServerEvent = (
     | Detected
     | LeftRoom
     | Subscriptions
+    | InfoChanged
     | Ack
     | Failure
     | Pong

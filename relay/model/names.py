@@ -27,6 +27,9 @@ MAX_ESCAPED: Final = 2048
 SERVER: Final = "$server"
 """The sender of envelopes published over HTTP; no client can have this peer id, nor its text under an escape."""
 
+NO_MEMBER: Final = "$info"
+"""The receiver of events in the form of a message that older workers must not deliver: no peer has this name."""
+
 ALPHABET: Final = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
 
 _SAFE: Final = "-._~!*()+;=:@"

@@ -52,4 +52,5 @@ class Announcer:
             member.previous_resume,
             max(member.since, self._rooms.last(member.room)),
             member.began,
+            member.info,
         )

@@ -20,6 +20,7 @@ from relay.rooms.gaps import GapRecovery
 from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
 from relay.rooms.hub import Hub
+from relay.rooms.infos import MemberInfos
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observation import Observation
@@ -49,6 +50,7 @@ class WorkerParts:
     observation: Observation
     publisher: Publisher
     directory: Directory
+    infos: MemberInfos
     health: HealthMonitor
     heartbeat: Heartbeat
     upkeep: Upkeep
@@ -118,7 +120,8 @@ def compose(
         membership=Membership(hub, bus, presence, subscriptions, departures, announcer, metrics=metrics, random=random),
         observation=Observation(hub, presence, subscriptions, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, clock=clock, metrics=metrics),
-        directory=Directory(rooms, bus, presence),
+        directory=Directory(rooms, bus, presence, backend.list_rooms),
+        infos=MemberInfos(rooms, presence, announcer, clock),
         health=health,
         heartbeat=Heartbeat(leases, announcer, takeover, health, timing, clock=clock, metrics=metrics),
         upkeep=Upkeep(departures, subscriptions, renewal, health, interval=interval, clock=clock),

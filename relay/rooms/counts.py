@@ -50,7 +50,7 @@ class CountNotices:
         if not self._counting(name):
             return
         try:
-            roster = await self._presence.roster(name)
+            roster = await self._presence.roster(name, 0)
         except RelayError as error:
             log.debug("the members of %s cannot be counted (%s); retrying", name, error)
             self._changed[name] = None

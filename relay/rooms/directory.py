@@ -1,10 +1,9 @@
 """Questions about rooms: which members they have, and whether a name is in use."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 from relay.backend.bus import Bus
-from relay.backend.presence import Presence
+from relay.backend.presence import ListRooms, Presence
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.events import Message, Roster
@@ -18,18 +17,15 @@ _SEARCHED = (512, 64, 8)
 class Directory:
     """Answers from the presence entries and the history; every method raises `Unavailable` or `OutcomeUnknown`."""
 
-    def __init__(self, rooms: LocalRooms, bus: Bus, presence: Presence) -> None:
+    def __init__(self, rooms: LocalRooms, bus: Bus, presence: Presence, list_rooms: ListRooms) -> None:
         self._rooms = rooms
         self._bus = bus
         self._presence = presence
+        self.occupied = list_rooms
 
-    async def roster(self, room: str) -> Roster:
-        """The members of a room."""
-        return await self._presence.roster(room)
-
-    async def occupied(self) -> Sequence[tuple[str, int]]:
-        """Every room of the fleet that has members, and how many."""
-        return await self._presence.rooms()
+    async def roster(self, room: str, limit: int | None = None) -> Roster:
+        """The members of a room; `limit` is as in `Presence.roster`."""
+        return await self._presence.roster(room, limit)
 
     async def detect(self, name: str, room: str) -> bool:
         """Whether a name, given as text, is in use, for a member of `room` that wants to know whether it can use it.
@@ -39,7 +35,7 @@ class Directory:
         """
         with suppress(Refused):
             named = escape_room(name)
-            roster = await self._presence.roster(named)
+            roster = await self._presence.roster(named, 0)
             if roster.count > (named == room):
                 return True
         epoch, seq = self._rooms.last(room)

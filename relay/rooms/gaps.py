@@ -91,7 +91,7 @@ class GapRecovery:
         """Read the events after an id; if some are lost, also the roster, which the watchers of the room need then."""
         if after == NOT_BEGUN:
             # Without a look first, `Bus.replay` would begin an epoch of a room that does not exist.
-            epoch = (await self._presence.roster(room)).id.epoch
+            epoch = (await self._presence.roster(room, 0)).id.epoch
             if not epoch:
                 return Replay(after), None
             after = MessageId(epoch, 0)

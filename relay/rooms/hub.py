@@ -20,11 +20,9 @@ from relay.model.events import (
     Failure,
     Gap,
     Loss,
-    MemberJoined,
-    MemberLeft,
+    MemberChanged,
     Message,
     Observing,
-    PresenceChange,
     PresenceList,
     Recovered,
     Replay,
@@ -36,6 +34,7 @@ from relay.model.events import (
 from relay.rooms.member import Listener, Member
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observer import Observer, Sight
+from relay.rooms.presence_batch import PresenceBatch
 from relay.rooms.registry import LocalRooms
 from relay.rooms.room import NOT_BEGUN, LocalRoom
 
@@ -128,7 +127,8 @@ class Hub:
             self._displace(room, event.peer, event.generation)
         else:
             self._notices.add(room, event)
-            self._count(room)
+            if not isinstance(event, MemberChanged):
+                self._count(room)
         if room.joining or room.on_delivered:
             self._advance(room)
 
@@ -144,7 +144,7 @@ class Hub:
             self._on_count(room.name)
 
     def _deliver_message(self, room: LocalRoom, message: Message) -> None:
-        if room.joined or room.left:
+        if room.unsent is not None:
             self._notices.flush(room)
         targets: Iterable[Listener] = room.members.values()
         if message.to:
@@ -165,7 +165,7 @@ class Hub:
         """Deliver several messages for all members, with one write for each member."""
         room.last = messages[-1].id
         room.replayed_to = BEFORE_ALL
-        if room.joined or room.left:
+        if room.unsent is not None:
             self._notices.flush(room)
         senders = {message.sender for message in messages}
         batches: dict[str, Batch] = {}
@@ -276,15 +276,15 @@ class Hub:
                 member.connection.write(self._encode(member.codec, event))
                 return True
         elif not isinstance(event, TakenOver) and member.presence and event.peer != member.peer:
-            joined = (event.peer,) if isinstance(event, MemberJoined) else ()
-            left = (event.peer,) if isinstance(event, MemberLeft) else ()
-            member.send(PresenceChange(member.room, event.id, joined, left))
+            batch = PresenceBatch()
+            batch.add(event)
+            member.send(batch.as_change(member.room))
         return False
 
     def _promote(self, room: LocalRoom, members: Sequence[Listener]) -> None:
         for member in members:
             # The new watcher's member list includes the changes gathered so far: they go to the other watchers first.
-            if member.presence and (room.joined or room.left):
+            if member.presence and room.unsent is not None:
                 self._notices.flush(room)
             room.promote(member)
 

@@ -1,5 +1,6 @@
 """A connection that gets the events of one room, and the case that it is a member of the room."""
 
+from relay.limits import TokenBucket
 from relay.model.codec import Encoder
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
 from relay.model.events import Event, Message, RoomEvent
@@ -57,13 +58,23 @@ class Member(Listener):
     """A connection's membership of one room.
 
     `generation` is 0 until the presence entry was written. `began` is the room's id when its peer first joined.
-    `version` is the membership version that its next message is published with.
+    `version` is the membership version that its next message is published with. `info` is what it shows to the other
+    members (see `member_info`); `info_bucket` limits how often that changes, and is made on first use.
 
     `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before. So is
     `stable_resume`, for clients that keep one key for as long as they are recovered (Socket.IO).
     """
 
-    __slots__ = ("began", "generation", "previous_resume", "resume", "stable_resume", "version")
+    __slots__ = (
+        "began",
+        "generation",
+        "info",
+        "info_bucket",
+        "previous_resume",
+        "resume",
+        "stable_resume",
+        "version",
+    )
 
     def __init__(
         self,
@@ -74,9 +85,12 @@ class Member(Listener):
         *,
         echo: bool = False,
         presence: bool = False,
+        info: bytes = b"",
     ) -> None:
         super().__init__(connection, codec, room, peer, echo=echo, presence=presence)
         self.generation = 0
+        self.info = info
+        self.info_bucket: TokenBucket | None = None
         self.version = MembershipVersion()
         self.resume = ""
         self.previous_resume = ""

@@ -69,6 +69,7 @@ class Membership:
             roster=member.presence,
             seen=self._rooms.last(member.room),
             resume_only=resume_only,
+            info=member.info,
         )
         rounds = self._announcer.rounds
         result = await self._join(member, attempt, since, hold=bool(offered))
@@ -77,6 +78,7 @@ class Membership:
             recovered = None if since is None else not replay.lost
             member.version = MembershipVersion(result.generation, result.id.epoch)
             member.began, member.resume, member.previous_resume = result.began, fresh, previous
+            member.info = result.info
             member.stable_resume = previous if moved_from or recovered else fresh
             welcome = Welcome(
                 room=member.room,

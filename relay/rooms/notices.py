@@ -1,9 +1,9 @@
-"""Presence notices: joins and leaves are gathered for a moment, and sent to the watchers of a room together."""
+"""Presence notices: joins, leaves and new infos are gathered for a moment, and sent to a room's watchers together."""
 
 from collections.abc import Callable
 
 from relay.model.codec import Frame
-from relay.model.events import MemberJoined, MemberLeft
+from relay.rooms.presence_batch import PresenceBatch, PresenceEvent
 from relay.rooms.registry import LocalRooms
 from relay.rooms.room import LocalRoom
 
@@ -20,28 +20,30 @@ class PresenceNotices:
         self._later = later
         self._unsent: dict[str, None] = {}
 
-    def add(self, room: LocalRoom, event: MemberJoined | MemberLeft) -> None:
-        """Gather a join or a leave, if the room has watchers."""
+    def add(self, room: LocalRoom, event: PresenceEvent) -> None:
+        """Gather an event, if the room has watchers."""
         if not room.watchers:
             return
-        # A peer that left and joined within one batch is another client, which a single change could not express.
-        if event.peer in room.joined or event.peer in room.left:
+        if room.unsent is not None and not room.unsent.takes(event):
             self.flush(room)
-        room.add_presence(event)
+        if room.unsent is None:
+            room.unsent = PresenceBatch()
+        room.unsent.add(event)
         if not self._unsent:
             self._later(self.flush_all)
         self._unsent[room.name] = None
 
     def flush(self, room: LocalRoom) -> None:
         """Send the watchers of a room the changes that were gathered."""
-        change = room.take_presence()
-        if change.joined or change.left:
-            frames: dict[str, Frame] = {}
-            for member in room.watchers:
-                frame = frames.get(member.codec.key)
-                if frame is None:
-                    frame = frames[member.codec.key] = member.codec.encode(change)
-                member.connection.write(frame)
+        if room.unsent is None:
+            return
+        change, room.unsent = room.unsent.as_change(room.name), None
+        frames: dict[str, Frame] = {}
+        for member in room.watchers:
+            frame = frames.get(member.codec.key)
+            if frame is None:
+                frame = frames[member.codec.key] = member.codec.encode(change)
+            member.connection.write(frame)
 
     def flush_all(self) -> None:
         """Send the changes that were gathered in all rooms."""

@@ -2,7 +2,7 @@
 
 from relay.backend.presence import Presence
 from relay.model.errors import Refused
-from relay.model.events import Observing, Roster
+from relay.model.events import Observing
 from relay.rooms.hub import Hub
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.subscriptions import RoomSubscriptions
@@ -30,9 +30,8 @@ class Observation:
             raise Refused("too_many_observers", f"{room} has {self._limit} observers on this worker", room=room)
         try:
             await self._subscriptions.stage(observer)
-            roster = await self._presence.roster(room)
-            if observer.sight is Sight.COUNTS or not observer.presence:
-                roster = Roster(roster.count, (), roster.id)
+            sees_names = observer.presence and observer.sight is not Sight.COUNTS
+            roster = await self._presence.roster(room, None if sees_names else 0)
             self._hub.admit_observer(observer, Observing(room, roster, observer.presence, key))
         except BaseException:
             self.end(observer)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.events import Loss, MemberJoined, MemberLeft, Message, PresenceChange, Replay, RoomEvent
+from relay.model.events import Loss, Message, Replay, RoomEvent
 from relay.rooms.member import Listener, Member
 from relay.rooms.observer import Observer, RoomObservers
+from relay.rooms.presence_batch import PresenceBatch
 
 NOT_BEGUN: Final = MessageId(0, 1)
 """The position of a room of which Redis has no state, and which only has observers here."""
@@ -55,16 +56,14 @@ class LocalRoom:
     __slots__ = (
         "buffered",
         "gap_suspected",
-        "joined",
         "joining",
         "last",
-        "left",
         "members",
         "name",
         "observers",
         "on_delivered",
-        "presence_id",
         "replayed_to",
+        "unsent",
         "watchers",
     )
 
@@ -78,10 +77,8 @@ class LocalRoom:
         self.replayed_to = BEFORE_ALL
         self.buffered: list[RoomEvent] | None = None
         self.gap_suspected = False
-        # Joins and leaves that the watchers were not sent yet, and the id of the newest of them.
-        self.joined: dict[str, None] = {}
-        self.left: dict[str, None] = {}
-        self.presence_id = BEFORE_ALL
+        # Presence that the watchers were not sent yet.
+        self.unsent: PresenceBatch | None = None
         # Callbacks that wait for an id to be delivered. Redis answers publishes in the order of their ids, so these are
         # in that order, too.
         self.on_delivered: deque[tuple[MessageId, Callable[[], None]]] = deque()
@@ -215,20 +212,6 @@ class LocalRoom:
                 return None
             messages.append(event)
         return messages
-
-    # Presence.
-
-    def add_presence(self, event: MemberJoined | MemberLeft) -> None:
-        """Gather a join or a leave for the watchers."""
-        (self.joined if isinstance(event, MemberJoined) else self.left)[event.peer] = None
-        self.presence_id = event.id
-
-    def take_presence(self) -> PresenceChange:
-        """Hand out the joins and leaves that were gathered."""
-        change = PresenceChange(self.name, self.presence_id, tuple(self.joined), tuple(self.left))
-        self.joined.clear()
-        self.left.clear()
-        return change
 
     # Gaps.
 

@@ -202,6 +202,13 @@ class Worker:
         """
         return self._parts.membership.leave(member, hold=hold)
 
+    async def change_info(self, member: Member, info: bytes) -> None:
+        """Change a member's info; b"" removes it. `info` is as `member_info.read_info` returns it.
+
+        Raises `Refused` (`too_fast`), `Replaced`, `Unavailable` or `OutcomeUnknown`.
+        """
+        await self._parts.infos.change(member, info)
+
     async def observe(self, observer: Observer, *, key: str = "") -> None:
         """Let an observer watch its room, until `stop_observing`, and send it the welcome (`Observing`).
 
@@ -216,12 +223,12 @@ class Worker:
     def newest_id(self, member: Listener) -> MessageId:
         """The newest id of the listener's room; all events up to it have been written to the listener.
 
-        Joins and leaves that wait to be sent together are sent first.
+        Presence that waits to be sent together is sent first.
         """
         room = self._parts.hub.rooms.get(member.room)
         if room is None:
             return member.since
-        if room.joined or room.left:
+        if room.unsent is not None:
             self._parts.notices.flush_all()
         # Redis may have no state of a room that only has observers here.
         return max(member.since, room.last) if room.last.epoch else member.since
@@ -233,9 +240,13 @@ class Worker:
         """
         return await self._parts.publisher.publish_from_server(room, read_leniently(read_envelope, envelope))
 
-    async def roster(self, room: str) -> Roster:
-        """The members of a room; raises `Unavailable` or `OutcomeUnknown`."""
-        return await self._parts.directory.roster(room)
+    async def roster(self, room: str, limit: int | None = None) -> Roster:
+        """The members of a room, up to `limit` of them by name (None: as many as `presence-list-limit`).
+
+        Fewer are named if their names and infos are more than a quarter of `send-buffer`. Raises `Unavailable` or
+        `OutcomeUnknown`.
+        """
+        return await self._parts.directory.roster(room, limit)
 
     async def detect(self, name: str, room: str) -> bool:
         """Whether a name is in use as a room, or as a channel of `room`; raises `Unavailable` or `OutcomeUnknown`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -18,13 +19,14 @@ from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
-from relay.backend.presence import LeaseName, Leases, Presence
+from relay.backend.presence import JoinAttempt, JoinResult, LeaseName, Leases, ListRooms, Presence, PresenceEntry
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
 from relay.metrics import Metrics
 from relay.model.commands import Publish
@@ -62,6 +64,7 @@ class FakeWorker:
     bus: Bus
     presence: Presence
     leases: Leases
+    list_rooms: ListRooms
     lease: LeaseName
     received: Recorder
     fleet_keys: FleetKeys
@@ -77,6 +80,30 @@ class FakeWorker:
         if isinstance(outcome, RelayError):
             raise outcome
         return outcome
+
+
+async def join(
+    worker: FakeWorker,
+    peer: str = "peer",
+    *,
+    offered: str = "",
+    fresh: str = "f1",
+    roster: bool = False,
+    info: bytes = b"",
+) -> tuple[PresenceEntry, JoinResult]:
+    """Join the room `room`; returns the entry as the worker would announce it, and the result."""
+    joined = await worker.presence.join(
+        JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster, info=info)
+    )
+    return PresenceEntry(
+        "room",
+        peer,
+        joined.generation,
+        fresh,
+        offered if joined.resumed else "",
+        began=joined.began,
+        info=joined.info,
+    ), joined
 
 
 MakeWorker = Callable[..., Any]
@@ -112,14 +139,17 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     prefix = f"contract{next(_numbers)}-{time.time_ns()}"
     async with AsyncExitStack() as stack:
 
-        async def make(name: str, history: HistorySettings = LOG, **lease_settings: Any) -> FakeWorker:
+        async def make(
+            name: str, history: HistorySettings = LOG, roster_bytes: int = 100_000, **lease_settings: Any
+        ) -> FakeWorker:
             lease, received = LeaseName(name), Recorder()
-            rooms, its_lease = replace(ROOMS, history=history), replace(LEASE, **lease_settings)
+            rooms = replace(ROOMS, history=history, roster_bytes=roster_bytes)
+            its_lease = replace(LEASE, **lease_settings)
             if not backend:
                 state = shared.setdefault(history, MemoryRooms(time.monotonic, time.time, history))
                 bus = await stack.enter_async_context(MemoryBus(received, state, history))
                 presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
-                return FakeWorker(bus, presence, leases, lease, received, shared_keys)
+                return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys)
             redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
             registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
@@ -131,6 +161,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 bus,
                 RedisPresence(client, keys, lease, rooms, registered),
                 RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered),
+                partial(occupied_rooms, client, keys),
                 lease,
                 received,
                 RedisFleetKeys(client, keys, ttl=rooms.state_ttl),

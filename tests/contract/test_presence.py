@@ -7,16 +7,7 @@ import pytest
 from relay.backend.presence import HeldMember, JoinAttempt, PresenceEntry
 from relay.model.errors import OutcomeUnknown, Refused
 from relay.model.events import MemberJoined, MemberLeft, Present, TakenOver
-from tests.contract.conftest import FakeWorker, MakeWorker
-
-
-async def join(worker: FakeWorker, peer: str = "peer", *, offered: str = "", fresh: str = "f1", roster: bool = False):
-    joined = await worker.presence.join(
-        JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster)
-    )
-    return PresenceEntry(
-        "room", peer, joined.generation, fresh, offered if joined.resumed else "", began=joined.began
-    ), joined
+from tests.contract.conftest import FakeWorker, MakeWorker, join
 
 
 async def test_a_join_is_published_and_shows_in_rosters_of_all_workers(make_worker: MakeWorker) -> None:
@@ -29,14 +20,14 @@ async def test_a_join_is_published_and_shows_in_rosters_of_all_workers(make_work
     await b.received.until(lambda events: events)
     assert b.received.events == [MemberJoined("room", joined.id, "peer")]
     assert await b.presence.roster("room") == joined.roster
-    assert list(await b.presence.rooms()) == [("room", 1)]
+    assert list(await b.list_rooms()) == [("room", 1)]
 
 
 async def test_a_room_without_members(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     roster = await worker.presence.roster("room")
     assert (roster.count, list(roster.members)) == (0, [])
-    assert list(await worker.presence.rooms()) == []
+    assert list(await worker.list_rooms()) == []
 
 
 async def test_a_leave_is_published_once_and_has_the_next_id(make_worker: MakeWorker) -> None:
@@ -49,7 +40,7 @@ async def test_a_leave_is_published_once_and_has_the_next_id(make_worker: MakeWo
     assert isinstance(b.received.events[1], MemberLeft)
     assert b.received.events[1].id.seq == joined.id.seq + 1
     assert (await b.presence.roster("room")).count == 0
-    assert list(await a.presence.rooms()) == []
+    assert list(await a.list_rooms()) == []
 
 
 async def test_of_clients_that_join_at_once_exactly_one_is_first(make_worker: MakeWorker) -> None:

@@ -43,18 +43,23 @@ def same(received: Any, shown: Any, where: str = "") -> None:
         assert received == shown, where
 
 
+@pytest.mark.parametrize("session", ["transcript", "infos"])
 @pytest.mark.parametrize("workers", ["one in memory", "two over Redis"])
-async def test_the_session_of_the_protocol_page(
-    workers: str, start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
+async def test_the_sessions_of_the_protocol_page(
+    workers: str, session: str, start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
 ) -> None:
+    queries = {name: f"peer={name}&presence=1" for name in ("alice", "bob")}
+    if session == "infos":
+        queries["alice"] = "peer=alice&info=%7B%22name%22%3A%22Alice%22%7D"
+        assert all(f"/rooms/demo?{query}" in read("docs/protocol.md") for query in queries.values())
     common = {} if workers == "one in memory" else {"redis_url": redis_url, "redis_prefix": prefix}
     relays = {"alice": await start(**common)}
     relays["bob"] = await start(**common) if common else relays["alice"]
     clients = {}
-    for line in snippet("transcript").strip().splitlines():
+    for line in snippet(session).strip().splitlines():
         name, direction, text = re.fullmatch(r"(\w+) +([<>]) (.*)", line).groups()  # type: ignore[union-attr]
         if name not in clients:
-            clients[name] = await enter(relays[name], f"/rooms/demo?peer={name}&presence=1", welcome=False)
+            clients[name] = await enter(relays[name], f"/rooms/demo?{queries[name]}", welcome=False)
         if direction == ">":
             await clients[name].send(text)
         else:

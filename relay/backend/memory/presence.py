@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from operator import attrgetter
 
 from relay.backend.memory.state import MemoryEntry, MemoryRoom, MemoryRooms
 from relay.backend.presence import (
@@ -15,7 +17,7 @@ from relay.backend.presence import (
 )
 from relay.backend.settings import LeaseSettings, RoomSettings
 from relay.model.errors import Refused
-from relay.model.events import MemberJoined, MemberLeft, Present, Roster, TakenOver
+from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Present, Roster, TakenOver
 
 
 class MemoryPresence:
@@ -41,31 +43,48 @@ class MemoryPresence:
         generation = self._rooms.next_generation()
         message_id = state.next_id()
         began = before.began if before else message_id
+        old_info = before.info if before else b""
+        info = attempt.info or old_info
         state.members[peer] = MemoryEntry(
             generation=generation,
             lease=str(self._lease),
             current=attempt.fresh,
             previous=offered,
             began=began,
+            info=info,
         )
         self._rooms.emit(
             TakenOver(room, message_id, peer, generation) if before else MemberJoined(room, message_id, peer)
         )
+        if info != old_info:
+            self._rooms.emit(MemberChanged(room, state.next_id(), peer, info))
         # A client that offers the previous key again did not receive the reply to its last attempt.
         repeated = before is not None and offered == before.previous
         alone = len(state.members) == 1
         return JoinResult(
             generation=generation,
-            id=message_id,
+            id=state.id,
             resumed=before is not None,
-            roster=self._roster(state) if attempt.roster else None,
+            roster=self._roster(state, self._settings.roster) if attempt.roster else None,
             began=began,
             first=alone or (repeated and began == min(entry.began for entry in state.members.values())),
+            info=info,
         )
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """Record each entry as announce.lua does."""
         return [entry for entry in entries if not self._announce(entry)]
+
+    async def change(self, entry: PresenceEntry) -> bool:
+        """Change as change.lua does."""
+        state = self._rooms.peek(entry.room)
+        recorded = state and state.members.get(entry.peer)
+        if not state or not recorded or recorded.lease != str(self._lease) or recorded.generation != entry.generation:
+            return False
+        if recorded.info != entry.info:
+            recorded.info = entry.info
+            self._rooms.emit(MemberChanged(entry.room, state.next_id(), entry.peer, entry.info))
+        return True
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Leave as leave.lua does; the future that is returned is done already."""
@@ -73,14 +92,10 @@ class MemoryPresence:
         done.set_result(self._leave(entry, hold))
         return done
 
-    async def roster(self, room: str) -> Roster:
+    async def roster(self, room: str, limit: int | None = None) -> Roster:
         """Return the roster; of a room with more members than a roster names, those that joined first are in it."""
         state = self._rooms.peek(room)
-        return self._roster(state) if state else Roster(0)
-
-    async def rooms(self) -> Sequence[tuple[str, int]]:
-        """Return the rooms of this process, which are all there are."""
-        return self._rooms.occupied()
+        return self._roster(state, self._settings.roster if limit is None else limit) if state else Roster(0)
 
     def _leave(self, entry: PresenceEntry, hold: float) -> bool:
         state = self._rooms.peek(entry.room)
@@ -113,17 +128,24 @@ class MemoryPresence:
             current=entry.current,
             previous=entry.previous,
             began=entry.began,
+            info=entry.info,
         )
         if not before:
             self._rooms.emit(MemberJoined(entry.room, state.next_id(), entry.peer))
         elif before.generation < entry.generation:
             self._rooms.emit(TakenOver(entry.room, state.next_id(), entry.peer, entry.generation))
+        if entry.info != (before.info if before else b""):
+            self._rooms.emit(MemberChanged(entry.room, state.next_id(), entry.peer, entry.info))
         return True
 
-    def _roster(self, state: MemoryRoom) -> Roster:
-        names = sorted(list(state.members)[: self._settings.roster])
-        members = [Present(peer, held=bool(state.members[peer].held)) for peer in names]
-        return Roster(len(state.members), members, state.id)
+    def _roster(self, state: MemoryRoom, limit: int) -> Roster:
+        listed, size = list[Present](), 0
+        for peer, entry in islice(state.members.items(), limit):
+            size += len(peer) + len(entry.info)
+            if size > self._settings.roster_bytes:
+                break
+            listed.append(Present(peer, bool(entry.held), entry.info))
+        return Roster(len(state.members), sorted(listed, key=attrgetter("peer")), state.id)
 
 
 class MemoryLeases:

@@ -30,6 +30,7 @@ class MemoryEntry:
     previous: str
     began: MessageId
     held: float = 0
+    info: bytes = b""
 
 
 @dataclass(slots=True)
@@ -86,6 +87,10 @@ class MemoryRooms:
     def peek(self, name: str) -> MemoryRoom | None:
         """Return the room of this name, if there is one."""
         return self._rooms.get(name)
+
+    async def list_rooms(self) -> list[tuple[str, int]]:
+        """Return `occupied`: the rooms of this process are all there are."""
+        return self.occupied()
 
     def occupied(self) -> list[tuple[str, int]]:
         """Return the rooms that have members, with their number, sorted by name."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
+from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
@@ -23,13 +24,26 @@ from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
-from relay.model.events import Delivery, Gap, MemberJoined, MemberLeft, Message, Replay, RoomEvent, TakenOver
+from relay.model.events import (
+    Delivery,
+    Gap,
+    MemberChanged,
+    MemberJoined,
+    MemberLeft,
+    Message,
+    Replay,
+    RoomEvent,
+    TakenOver,
+)
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
+from relay.model.names import NO_MEMBER
 
 log = logging.getLogger("relay.backend.redis")
 
 _PAGE = 500
 """Entries of one page of the history."""
+
+_NO_MEMBER = NO_MEMBER.encode("ascii")
 
 _text = msgspec.json.Decoder(str)
 
@@ -233,7 +247,8 @@ def decode(room: str, payload: bytes) -> RoomEvent:
     """Read an event as the scripts publish and store it; raises ValueError for anything else.
 
     A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace.
-    Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over).
+    With `$info` as its receiver it is the event that a member's info changed: its sender is the member, its body the
+    info, packed. Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over).
     """
     kind = payload[:2]
     if kind == b"m ":
@@ -242,6 +257,8 @@ def decode(room: str, payload: bytes) -> RoomEvent:
             # A worker of an earlier version bounded nesting less strictly; its message would break clients here.
             raise ValueError("a message nested too deep")
         _, message_id, sender, to = head.split(b" ")
+        if to == _NO_MEMBER:
+            return MemberChanged(room, read_id(message_id), sender.decode("ascii"), infos.unpack(body))
         return Message(
             room,
             read_id(message_id),

@@ -14,11 +14,12 @@ from relay.backend.presence import (
     LeaseStatus,
     PresenceEntry,
 )
+from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient, ignore
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.replies import ScriptFailed
-from relay.backend.redis.scripts import ADOPT, ANNOUNCE, HEARTBEAT, JOIN, LEAVE, ROSTER
+from relay.backend.redis.scripts import ADOPT, ANNOUNCE, CHANGE, HEARTBEAT, JOIN, LEAVE, ROSTER
 from relay.backend.settings import BackendSettings, RoomSettings
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
 from relay.model.errors import Refused, RelayError, Unavailable
@@ -26,14 +27,14 @@ from relay.model.events import Present, Roster
 
 log = logging.getLogger("relay.backend.redis")
 
-_BATCH = 500
-"""Rooms whose members are counted at the same time, and members of one page of a room that is adopted."""
+_PAGE = 500
+"""Members of one page of a room that is adopted."""
 
 _NONE = "-"
 """The argument of a script that stands for no fingerprint."""
 
-_NEWER, _WRITTEN, _TOO_LATE = 0, 1, 2
-"""Results of announce.lua."""
+_NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
+"""Results of announce.lua and change.lua."""
 
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 _NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
@@ -96,8 +97,10 @@ class RedisPresence:
             self._state_ttl,
             self._state_ttl,
             self._settings.roster if attempt.roster else 0,
+            self._settings.roster_bytes,
             self._history,
             *attempt.seen,
+            infos.pack(attempt.info),
             self._client.clock.deadline,
         )
         if not registered:
@@ -125,12 +128,31 @@ class RedisPresence:
                 raise reply
             elif reply == _TOO_LATE:
                 raise Unavailable(_LATE)
-            elif reply == _NEWER:
+            elif reply == _NOT_WRITTEN:
                 newer.append(entry)
         if failed:
             log.error("%d members could not be announced, and may be missing in rosters (the first: %s in room %s)",
                       len(failed), failed[0].peer, failed[0].room)  # fmt: skip
         return newer
+
+    async def change(self, entry: PresenceEntry) -> bool:
+        """Call change.lua."""
+        reply = await self._client.run(
+            CHANGE,
+            self._keys.of_room(entry.room),
+            self._keys.channel(entry.room),
+            entry.peer,
+            str(self._lease),
+            entry.generation,
+            infos.pack(entry.info),
+            self._state_ttl,
+            self._history,
+            *entry.seen,
+            self._client.clock.deadline,
+        )
+        if reply == _TOO_LATE:
+            raise Unavailable(_LATE)
+        return bool(reply == _WRITTEN)
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Call leave.lua."""
@@ -148,14 +170,13 @@ class RedisPresence:
             *entry.seen,
         )
 
-    async def roster(self, room: str) -> Roster:
+    async def roster(self, room: str, limit: int | None = None) -> Roster:
         """Call roster.lua; of a large room, any members are named."""
-        message_id, listed = await self._client.run(ROSTER, self._keys.of_room(room), self._settings.roster)
+        limit = self._settings.roster if limit is None else limit
+        message_id, listed = await self._client.run(
+            ROSTER, self._keys.of_room(room), limit, self._settings.roster_bytes
+        )
         return _roster(listed, read_id(message_id) if message_id else BEFORE_ALL)
-
-    async def rooms(self) -> Sequence[tuple[str, int]]:
-        """Ask each lease for its rooms, and each room for its number of members."""
-        return await occupied_rooms(self._client, self._keys)
 
     def _joined(self, attempt: JoinAttempt, reply: Sequence[Any]) -> JoinResult:
         """Read the result of join.lua."""
@@ -169,7 +190,7 @@ class RedisPresence:
                 raise Refused("not_joined", room=room)
             case [b"full"]:
                 raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
-        status, generation, message_id, listed, began, first = reply
+        status, generation, message_id, listed, began, first, info = reply
         current = read_id(message_id)
         return JoinResult(
             generation=int(generation),
@@ -178,6 +199,7 @@ class RedisPresence:
             roster=_roster(listed, current) if attempt.roster else None,
             began=read_id(began),
             first=bool(first),
+            info=infos.unpack(info),
         )
 
     def _announce(self, entry: PresenceEntry) -> asyncio.Future[int]:
@@ -195,6 +217,7 @@ class RedisPresence:
             self._history,
             *entry.seen,
             str(entry.began),
+            infos.pack(entry.info),
             self._client.clock.deadline,
         )
 
@@ -331,7 +354,7 @@ class RedisLeases:
         """Adopt one page of a room; returns the cursor of the next one, `0` after the last."""
         try:
             cursor, page = await self._client.run(
-                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _BATCH
+                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _PAGE
             )
         except ScriptFailed:
             log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
@@ -357,19 +380,6 @@ class RedisLeases:
         return lapsed, flat
 
 
-async def occupied_rooms(client: RedisClient, keys: Keys) -> list[tuple[str, int]]:
-    """Return every room that has members, with their number, sorted by name: O(rooms), in batches."""
-    leases = await client.call("ZRANGE", keys.workers, 0, -1)
-    sets = await asyncio.gather(*[client.call("SMEMBERS", keys.worker_rooms(lease.decode())) for lease in leases])
-    names = sorted({room.decode() for rooms in sets for room in rooms})
-    counts: list[int] = []
-    for start in range(0, len(names), _BATCH):
-        counts += await asyncio.gather(
-            *[client.call("HLEN", keys.of_room(room)[1]) for room in names[start : start + _BATCH]]
-        )
-    return [(room, count) for room, count in zip(names, counts, strict=True) if count]
-
-
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
@@ -377,6 +387,7 @@ def _ms(seconds: float) -> int:
 def _roster(listed: Sequence[Any], current: MessageId) -> Roster:
     count, flat = listed
     members = [
-        Present(peer.decode(), held not in (b"0", None)) for peer, held in zip(flat[::2], flat[1::2], strict=True)
+        Present(peer.decode(), held != b"0", infos.unpack(info))
+        for peer, held, info in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     ]
     return Roster(count, sorted(members, key=lambda member: member.peer), current)

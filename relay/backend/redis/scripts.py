@@ -27,6 +27,7 @@ def _script(*parts: str) -> Script:
 PUBLISH = _script("publish_fast", "shared", "publish")
 JOIN = _script("shared", "join")
 ANNOUNCE = _script("shared", "announce")
+CHANGE = _script("shared", "change")
 LEAVE = _script("shared", "leave")
 ADOPT = _script("shared", "adopt")
 ROSTER = _script("shared", "roster")
@@ -34,4 +35,4 @@ REPLAY = _script("shared", "replay")
 HEARTBEAT = _script("heartbeat")
 FLEET_KEY = _script("fleet_key")
 
-ALL = (PUBLISH, JOIN, ANNOUNCE, LEAVE, ADOPT, ROSTER, REPLAY, HEARTBEAT, FLEET_KEY)
+ALL = (PUBLISH, JOIN, ANNOUNCE, CHANGE, LEAVE, ADOPT, ROSTER, REPLAY, HEARTBEAT, FLEET_KEY)

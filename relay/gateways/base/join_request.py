@@ -28,9 +28,9 @@ class JoinRequest:
 
     `peer` is the peer id that it asks for, or that the gateway has chosen; `resume` and `since` are as in `ResumeClaim`
     ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants to receive.
-    The welcome repeats the client's `key`. A client of a protocol that has no way to resume sets
-    `can_resume` to False: its membership is not held when its connection is lost. If the membership of `claim` still
-    exists, the client resumes it, and `room` and `peer` are not looked at.
+    `info` is its member info (b"" if it gives none). The welcome repeats the client's `key`. A client of a protocol
+    that has no way to resume sets `can_resume` to False: its membership is not held when its connection is lost. If the
+    membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at.
     """
 
     room: str
@@ -42,6 +42,7 @@ class JoinRequest:
     channels: Sequence[str] | None = None
     key: str = ""
     can_resume: bool = True
+    info: bytes = b""
     claim: ResumeClaim | None = None
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ResumeClaim
 from relay.model.codec import Encoder
-from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, Subscribe, Unsubscribe
+from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, SetInfo, Subscribe, Unsubscribe
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.events import (
     Detected,
+    InfoChanged,
     LeftRoom,
     Pong,
     PresenceList,
-    Roster,
     ServerEvent,
     Subscriptions,
     Welcome,
@@ -77,6 +77,7 @@ class JoinedRooms:
             presence=request.presence,
             channels=request.channels,
             key=request.key,
+            info=request.info,
         )
         if request.claim is None or not await self._resume(join, request.claim):
             self.own_room, self._peer = request.room, request.peer
@@ -105,7 +106,8 @@ class JoinedRooms:
             self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
             return
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
-        self._own = await self._join(Join(room, key=command.key), None, self.codecs.own, moved_from=left)
+        join = Join(room, key=command.key, info=left.info)
+        self._own = await self._join(join, None, self.codecs.own, moved_from=left)
         self.own_room = room
         self._worker.leave(left, hold=False)
 
@@ -151,7 +153,9 @@ class JoinedRooms:
         moved_from: Member | None = None,
         resume_only: bool = False,
     ) -> Member:
-        member = Member(self._connection, codec, join.room, self._peer, echo=join.echo, presence=join.presence)
+        member = Member(
+            self._connection, codec, join.room, self._peer, echo=join.echo, presence=join.presence, info=join.info
+        )
         if join.channels is not None:
             member.channels = self._checked_channels(join.channels)
         await self._worker.join(
@@ -176,6 +180,12 @@ class JoinedRooms:
             member.channels = (member.channels or set()) - set(command.channels)
         self._send_subscriptions(member, command.key)
 
+    async def set_info(self, command: SetInfo) -> None:
+        """Change the member's own info in a room, and answer with it."""
+        member = self.member(command.room)
+        await self._worker.change_info(member, command.info)
+        self._send(InfoChanged(member.room, command.info, command.key))
+
     def ping(self, command: Ping) -> None:
         """Answer with the newest id of a room."""
         member = self.member(command.room)
@@ -184,9 +194,8 @@ class JoinedRooms:
     async def list_members(self, command: AskPresence) -> None:
         """Answer with a room's members: by name if the client is one of them, else only how many there are."""
         room = check_room(command.room) if command.room else self.own_room
-        roster = await self._worker.roster(room)
-        visible = roster if self._has(room) else Roster(roster.count, (), roster.id)
-        self._send(PresenceList(room, visible, command.key))
+        roster = await self._worker.roster(room, command.limit if self._has(room) else 0)
+        self._send(PresenceList(room, roster, command.key))
 
     async def detect(self, command: Detect) -> None:
         """Answer whether a room or channel name is in use."""

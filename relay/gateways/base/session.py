@@ -13,7 +13,19 @@ from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.observed_room import ObservedRoom
 from relay.limits import TokenBucket
 from relay.model.codec import Encoder, Frame, In
-from relay.model.commands import AskPresence, Command, Detect, Join, Leave, Move, Ping, Publish, Subscribe, Unsubscribe
+from relay.model.commands import (
+    AskPresence,
+    Command,
+    Detect,
+    Join,
+    Leave,
+    Move,
+    Ping,
+    Publish,
+    SetInfo,
+    Subscribe,
+    Unsubscribe,
+)
 from relay.model.envelope import Receipt
 from relay.model.errors import (
     BAD_REQUEST,
@@ -41,8 +53,8 @@ class Session(Generic[In]):
     order in which they came. Most commands are carried out at once, inside the call that hands the request over. A
     publish does not wait for Redis either: its outcome arrives by a callback, and not in a task, which would add
     several microseconds to every message. Up to `max_inflight_publishes` are on their way together. Commands that ask
-    Redis and must be answered before the next one is served (join, move, presence) run as a task; requests that arrive
-    meanwhile wait in the inbox.
+    Redis and must be answered before the next one is served (join, move, info, presence) run as a task; requests that
+    arrive meanwhile wait in the inbox.
 
     The owner of the connection calls `end` when it is lost or closed. Several sessions may share one connection, as the
     namespaces of Socket.IO do; their owner gives all of them one `bucket`, so that they share one message rate.
@@ -249,6 +261,8 @@ class Session(Generic[In]):
                 rooms.subscribe(command)
             case Unsubscribe():
                 rooms.unsubscribe(command)
+            case SetInfo():
+                self._run_exclusive(rooms.set_info(command), command)
             case AskPresence():
                 self._run_exclusive(rooms.list_members(command), command)
             case Detect():
@@ -340,4 +354,6 @@ def _name(command: Command) -> str:
             return "envelope"
         case AskPresence():
             return "presence"
+        case SetInfo():
+            return "info"
     return type(command).__name__.lower()

@@ -13,11 +13,23 @@ from msgspec import Meta, Raw, Struct
 
 from relay.model import events
 from relay.model.codec import Frame
-from relay.model.commands import AskPresence, Command, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
+from relay.model.commands import (
+    MAX_LISTED,
+    AskPresence,
+    Command,
+    Join,
+    Leave,
+    Ping,
+    Publish,
+    SetInfo,
+    Subscribe,
+    Unsubscribe,
+)
 from relay.model.envelope import Channel, Key, read_envelope, read_frame
-from relay.model.errors import BadFrame
+from relay.model.errors import BadFrame, Refused
 from relay.model.ice import IceServer
 from relay.model.json_text import read_leniently
+from relay.model.member_info import read_info
 
 Channels = Annotated[list[Channel], Meta(max_length=1000)]
 
@@ -33,6 +45,7 @@ class _Join(_Command, tag="join"):
     echo: bool = False
     presence: bool = False
     channels: Channels | None = None
+    info: Raw = Raw(b"null")
 
 
 class _Leave(_Command, tag="leave"):
@@ -52,8 +65,12 @@ class _Unsubscribe(_Command, tag="unsubscribe"):
     channels: Channels | None = None
 
 
+class _Info(_Command, tag="info", kw_only=True):
+    info: Raw
+
+
 class _Presence(_Command, tag="presence"):
-    pass
+    limit: Annotated[int, Meta(ge=1, le=MAX_LISTED)] | None = None
 
 
 class _Ping(_Command, tag="ping"):
@@ -67,11 +84,11 @@ class _CommandHead(Struct):
     key: Key = ""
 
 
-_AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Presence | _Ping
+_AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Info | _Presence | _Ping
 _command_decoder = msgspec.json.Decoder(_AnyCommand)
 _head_decoder = msgspec.json.Decoder(_CommandHead)
 _encoder = msgspec.json.Encoder()
-_COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"})
+_COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "info", "presence", "ping"})
 
 
 class NativeCodec:
@@ -115,7 +132,10 @@ def _decode_command(data: bytes) -> Command:
     room, key = command.room, command.key
     match command:
         case _Join():
-            return Join(room, command.resume, command.since, command.echo, command.presence, command.channels, key)
+            info = _read_info(bytes(command.info), "join", key)
+            return Join(
+                room, command.resume, command.since, command.echo, command.presence, command.channels, key, info
+            )
         case _Leave():
             return Leave(room, key)
         case _Publish():
@@ -124,8 +144,10 @@ def _decode_command(data: bytes) -> Command:
             return Subscribe(command.channels, room, key)
         case _Unsubscribe():
             return Unsubscribe(command.channels, room, key)
+        case _Info():
+            return SetInfo(_read_info(bytes(command.info), "info", key), room, key)
         case _Presence():
-            return AskPresence(room, key)
+            return AskPresence(room, key, command.limit)
         case _Ping():
             return Ping(room, key)
 
@@ -140,6 +162,13 @@ def _decode_publish(envelope: bytes, room: str, key: str, after: str) -> Publish
         error.key = error.key or key
         raise
     return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room, after)
+
+
+def _read_info(text: bytes, about: str, key: str) -> bytes:
+    try:
+        return read_info(text)
+    except Refused as error:
+        raise BadFrame(error.code, error.text, about=about, key=key) from None
 
 
 def _bad_command(data: bytes, text: str) -> BadFrame:
@@ -174,17 +203,14 @@ def _fields(event: events.ServerEvent) -> dict[str, Any]:
             return {"type": "welcome"} | _welcome(event)
         case events.Recovered():
             return {"type": "recovered", "id": str(event.id), "replayed": event.replayed}
-        case events.PresenceChange():
-            return {"type": "presence", "joined": event.joined, "left": event.left, "id": str(event.id)}
-        case events.PresenceList():
-            present = {"present": event.roster.count > 0}
-            return {"type": "presence"} | present | _members(event.roster) | {"id": str(event.roster.id)}
-        case events.Detected():
-            return {"type": "presence", "present": event.present}
+        case events.PresenceChange() | events.PresenceList() | events.Detected():
+            return {"type": "presence"} | _presence(event)
         case events.LeftRoom():
             return {"type": "left"}
         case events.Subscriptions():
             return {"type": "subscribed", "channels": event.channels}
+        case events.InfoChanged():
+            return {"type": "info", "info": _info(event.info)}
         case events.Failure():
             about = {"about": event.about} if event.about else {}
             return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
@@ -209,6 +235,32 @@ def _welcome(event: events.Welcome | events.Observing) -> dict[str, Any]:
     return fields | (_members(event.roster) if event.roster else {})
 
 
+def _presence(event: events.PresenceChange | events.PresenceList | events.Detected) -> dict[str, Any]:
+    match event:
+        case events.PresenceChange():
+            # Without infos in the room, the frame has the fields that clients of earlier versions know.
+            changed = {"changed": event.changed} if event.changed else {}
+            info = {"info": {peer: _info(text) for peer, text in event.info.items()}} if event.info else {}
+            return {"joined": event.joined, "left": event.left} | changed | info | {"id": str(event.id)}
+        case events.PresenceList():
+            present = {"present": event.roster.count > 0}
+            return present | _members(event.roster) | {"id": str(event.roster.id)}
+        case events.Detected():
+            return {"present": event.present}
+
+
 def _members(roster: events.Roster) -> dict[str, Any]:
-    members = [{"peer": one.peer, "held": True} if one.held else {"peer": one.peer} for one in roster.members]
-    return {"members": members, "count": roster.count}
+    return {"members": [_member(one) for one in roster.members], "count": roster.count}
+
+
+def _member(present: events.Present) -> dict[str, Any]:
+    member: dict[str, Any] = {"peer": present.peer}
+    if present.held:
+        member["held"] = True
+    if present.info:
+        member["info"] = Raw(present.info)
+    return member
+
+
+def _info(text: bytes) -> Raw | None:
+    return Raw(text) if text else None

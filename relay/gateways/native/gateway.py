@@ -19,6 +19,7 @@ from relay.http_request import read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
+from relay.model.member_info import read_info
 from relay.model.names import escape_peer
 from relay.paths import room_in
 from relay.rooms.admissions import Ticket
@@ -70,6 +71,7 @@ class NativeGateway:
             echo=_flag(query, "echo"),
             presence=_flag(query, "presence"),
             channels=_channels(query),
+            info=read_info(query["info"].encode()) if "info" in query else b"",
         )
 
 

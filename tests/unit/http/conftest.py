@@ -55,14 +55,16 @@ class FakeWorker:
     present: Roster = field(default_factory=lambda: Roster(0))
     listed: Sequence[tuple[str, int]] = ()
     failure: Exception | None = None
+    limits: list[int | None] = field(default_factory=list)
     published: list[tuple[str, bytes]] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
 
     def health(self) -> Health:
         return self.state
 
-    async def roster(self, room: str) -> Roster:
+    async def roster(self, room: str, limit: int | None = None) -> Roster:
         self._fail()
+        self.limits.append(limit)
         return self.present
 
     async def rooms(self) -> Sequence[tuple[str, int]]:

@@ -34,7 +34,23 @@ async def test_members_need_the_token_when_one_is_set(
     answer = (await site(worker=worker, **settings).get("/rooms/lobby", headers=headers)).json()
     members = answer.pop("members", None)
     assert answer == {"room": "lobby", "present": True, "count": 3}
+    assert worker.limits == [None if listed else 0]
     assert members == ([{"peer": "a"}, {"peer": "b", "held": True}] if listed else None)
+
+
+async def test_members_have_their_infos(site: MakeSite) -> None:
+    worker = FakeWorker(present=Roster(1, [Present("a", info='{"name":"Zoë"}'.encode())]))
+    answer = (await site(worker=worker).get("/rooms/lobby")).json()
+    assert answer["members"] == [{"peer": "a", "info": {"name": "Zoë"}}]
+
+
+async def test_a_list_of_members_may_be_longer_or_shorter(site: MakeSite) -> None:
+    worker = FakeWorker()
+    for limit in (1, 1000):
+        assert (await site(worker=worker).get(f"/rooms/lobby?limit={limit}")).status_code == 200
+    assert worker.limits == [1, 1000]
+    for text in ("0", "1001", "-1", "x", "", "1&limit=2"):
+        assert error_of(await site(worker=worker).get(f"/rooms/lobby?limit={text}")) == (400, "bad_query")
 
 
 async def test_a_wrong_token_differs_from_no_token(site: MakeSite) -> None:

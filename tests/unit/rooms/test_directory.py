@@ -10,7 +10,7 @@ from tests.unit.rooms.world import World
 
 
 def directory_of(world: World) -> Directory:
-    return Directory(world.rooms, world.bus, world.presence)
+    return Directory(world.rooms, world.bus, world.presence, world.backend.list_rooms)
 
 
 async def say(world: World, member, channel: str) -> None:

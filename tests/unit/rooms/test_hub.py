@@ -10,6 +10,7 @@ from relay.model.errors import REPLACED
 from relay.model.events import (
     Gap,
     Loss,
+    MemberChanged,
     MemberJoined,
     MemberLeft,
     Message,
@@ -174,6 +175,18 @@ def test_a_join_is_sent_before_the_new_members_first_message(world: World) -> No
     assert [event.get("type", "envelope") for event in watcher.connection.sent] == ["welcome", "presence", "envelope"]
     world.tick()
     assert len(watcher.connection.sent) == 3
+
+
+def test_changed_infos_are_sent_to_watchers_in_the_rooms_order(world: World) -> None:
+    watcher, other = world.add("w", presence=True), world.add("o")
+    changes = [MemberChanged("room", an_id(1), "o", b'{"n":1}'), MemberChanged("room", an_id(2), "o", b'{"n":2}')]
+    world.hub.deliver([*changes, message(3, "o")])
+    world.tick()
+    assert watcher.connection.sent[1:] == [
+        {"type": "presence", "joined": [], "left": [], "changed": ["o"], "info": {"o": {"n": 2}}, "id": "1-2"},
+        {"from": "o", "id": "1-3"},
+    ]
+    assert len(other.connection.sent) == 1
 
 
 def test_a_leave_and_a_join_of_one_peer_are_two_changes(world: World) -> None:
@@ -369,21 +382,25 @@ def test_buffered_events_are_bounded_and_read_from_the_history_instead(world: Wo
 
 
 def test_missed_events_follow_the_welcome_as_they_would_have_been_delivered(world: World) -> None:
-    world.add("old", seq=9)
+    world.add("old", seq=11)
     back = world.stage("back", presence=True)
     missed = [
         message(5, "back"),
         message(6, to=("other",)),
         message(7, to=("back",)),
         MemberJoined("room", an_id(8), "x"),
-        TakenOver("room", an_id(9), "back", 2),
+        MemberChanged("room", an_id(9), "x", b"{}"),
+        TakenOver("room", an_id(10), "back", 2),
+        MemberChanged("room", an_id(11), "back", b"{}"),
     ]
     world.resume(back, 4, *missed)
-    world.hub.deliver([message(10)])
+    world.hub.deliver([message(12)])
     assert [(event.get("type", "envelope"), event["id"]) for event in back.connection.sent] == [
-        ("welcome", "1-4"), ("envelope", "1-7"), ("presence", "1-8"), ("recovered", "1-9"), ("envelope", "1-10"),
+        ("welcome", "1-4"), ("envelope", "1-7"), ("presence", "1-8"), ("presence", "1-9"), ("recovered", "1-11"),
+        ("envelope", "1-12"),
     ]  # fmt: skip
-    assert back.connection.sent[3]["replayed"] == 1
+    assert back.connection.sent[3]["info"] == {"x": {}}
+    assert back.connection.sent[4]["replayed"] == 1
 
 
 def test_events_that_arrive_while_the_history_is_read_follow_it_once(world: World) -> None:

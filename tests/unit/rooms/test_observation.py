@@ -117,8 +117,8 @@ async def test_events_before_the_welcome_follow_it(world: World) -> None:
     member, publisher = await world.join("a"), world.publish
     listed = world.presence.__getattr__("roster")
 
-    async def roster(room: str):
-        result = await listed(room)
+    async def roster(room: str, limit: int | None = None):
+        result = await listed(room, limit)
         await publisher(member, b'{"n":1}')
         await world.join("b")
         await asyncio.sleep(0)

@@ -4,7 +4,7 @@ import pytest
 
 from relay.gateways.native.gateway import NativeCodec
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.events import MemberJoined, MemberLeft, Message, PresenceChange, Replay, RoomEvent
+from relay.model.events import MemberJoined, Message, Replay, RoomEvent
 from relay.rooms.member import Member
 from relay.rooms.room import LocalRoom
 from tests.unit.rooms.world import FakeConnection
@@ -160,14 +160,6 @@ def test_a_room_that_is_small_or_has_joining_members_or_a_gap_has_no_bursts() ->
 
 
 # Presence.
-
-
-def test_presence_is_gathered_and_handed_out_once(room: LocalRoom) -> None:
-    room.add_presence(MemberJoined("room", at(6), "a"))
-    room.add_presence(MemberJoined("room", at(7), "b"))
-    room.add_presence(MemberLeft("room", at(8), "c"))
-    assert room.take_presence() == PresenceChange("room", at(8), ("a", "b"), ("c",))
-    assert room.take_presence() == PresenceChange("room", at(8))
 
 
 # Gaps.

@@ -21,6 +21,7 @@ from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
+from relay.rooms.infos import MemberInfos
 from relay.rooms.member import Member
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
@@ -131,6 +132,7 @@ class World:
             random=IdGenerator(),
         )
         self.observation = Observation(self.hub, self.presence, self.subscriptions, limit=2)
+        self.infos = MemberInfos(self.rooms, self.presence, self.announcer, lambda: self.now)
         self.publisher = Publisher(
             self.hub, self.bus, self.announcer, self.tasks, clock=lambda: self.now, metrics=self.metrics
         )

@@ -3,30 +3,36 @@
 --
 -- KEYS: see shared.lua.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 state TTL
--- (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership began, 13 time at which the
--- worker gives up (ms).
+-- (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership began, 13 info, 14 time at which
+-- the worker gives up (ms).
 -- Returns 1, 0 if there is an entry of a newer generation, or 2 if the time is over.
-if expired(ARGV[13]) then return 2 end
+if expired(ARGV[14]) then return 2 end
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local before = read_entry(peer)
 if before and before.generation > generation then return 0 end
 
 local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]))
 state.version = math.max(state.version, generation)
-local text
+local texts = {}
+local function add(id, text)
+  append(id, text, ARGV[9])
+  texts[#texts + 1] = text
+end
 if not before then
   local id = next_id(state)
-  text = 'j ' .. id .. ' ' .. peer
-  append(id, text, ARGV[9])
+  add(id, 'j ' .. id .. ' ' .. peer)
 elseif before.generation < generation then
   raise_version(state)
   local id = next_id(state)
-  text = 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation)
-  append(id, text, ARGV[9])
+  add(id, 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation))
 end
-write_entry(peer, {
-  generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6], began = ARGV[12] })
+if ARGV[13] ~= (before and before.info or '') then
+  local id = next_id(state)
+  add(id, changed(id, peer, ARGV[13]))
+end
+write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6],
+  info = ARGV[13], began = ARGV[12] })
 call('PEXPIRE', KEYS[2], ARGV[7])
 save(state, ARGV[8])
-if text then call('PUBLISH', ARGV[1], text) end
+for _, text in ipairs(texts) do call('PUBLISH', ARGV[1], text) end
 return 1

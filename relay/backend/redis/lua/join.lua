@@ -3,11 +3,12 @@
 --
 -- KEYS: see shared.lua.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 offered and 5 fresh fingerprint ("-" for none), 6 most members of the room,
--- 7 presence TTL, 8 state TTL (ms), 9 most members that the roster names (0: no roster), 10 history, 11 and 12 newest id the
--- worker has seen, 13 time at which the worker gives up (ms).
+-- 7 presence TTL, 8 state TTL (ms), 9 most members that the roster names (0: no roster), 10 most bytes of the roster,
+-- 11 history, 12 and 13 newest id the worker has seen, 14 info ("": a membership that exists keeps its own), 15 time at which
+-- the worker gives up (ms).
 -- Returns {'joined' or 'resumed', generation, id, roster or '', id with which the membership began, 1 if this client is the
--- first, else 0}, {'taken'}, {'full'} or {'late'}.
-if expired(ARGV[13]) then return { 'late' } end
+-- first, else 0, info}, {'taken'}, {'full'} or {'late'}.
+if expired(ARGV[15]) then return { 'late' } end
 local peer, offered = ARGV[2], ARGV[4]
 local before = read_entry(peer)
 if before and not (offered ~= '-' and (offered == before.current or offered == before.previous)) then
@@ -15,19 +16,28 @@ if before and not (offered ~= '-' and (offered == before.current or offered == b
 end
 if not before and call('HLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'full' } end
 
-local state = state_of(tonumber(ARGV[11]), tonumber(ARGV[12]))
+local state = state_of(tonumber(ARGV[12]), tonumber(ARGV[13]))
 raise_version(state)
 if before then state.version = math.max(state.version, before.generation + 1) end
 local generation, id = state.version, next_id(state)
 local began = before and before.began or id
 local text = before and 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation) or 'j ' .. id .. ' ' .. peer
-append(id, text, ARGV[10])
-write_entry(peer, {
-  generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = offered, began = began })
+append(id, text, ARGV[11])
+local known = before and before.info or ''
+local info = ARGV[14] ~= '' and ARGV[14] or known
+local change
+if info ~= known then
+  id = next_id(state)
+  change = changed(id, peer, info)
+  append(id, change, ARGV[11])
+end
+write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = offered,
+  info = info, began = began })
 call('PEXPIRE', KEYS[2], ARGV[7])
 save(state, ARGV[8])
 call('PUBLISH', ARGV[1], text)
-local list = tonumber(ARGV[9]) > 0 and roster(tonumber(ARGV[9])) or ''
+if change then call('PUBLISH', ARGV[1], change) end
+local list = tonumber(ARGV[9]) > 0 and roster(tonumber(ARGV[9]), tonumber(ARGV[10])) or ''
 
 local function parse_id(text)
   local epoch, seq = string.match(text, '^(%d+)-(%d+)$')
@@ -47,4 +57,4 @@ local function is_first()
   return 1
 end
 
-return { before and 'resumed' or 'joined', integer(generation), id, list, began, is_first() }
+return { before and 'resumed' or 'joined', integer(generation), id, list, began, is_first(), info }

@@ -4,9 +4,10 @@
 -- 1 meta: a hash of exactly two fields. "e" is the epoch. The other field is named by the membership version, and its value
 --   is the sequence number of the newest id. That name lets publish_fast.lua check a claim and count in one step.
 --   Nothing else may be stored here; rules of a room belong into the options.
--- 2 presence: a hash, peer id -> "generation lease held-until current previous began". held-until is 0 while the member is
---   connected, else the end of its hold (ms). current and previous are fingerprints of resume keys, or "-". began is the id
---   with which the membership began.
+-- 2 presence: a hash, peer id -> "generation lease held-until current previous[info] began". held-until is 0 while the
+--   member is connected, else the end of its hold (ms). current and previous are fingerprints of resume keys, or "-". began
+--   is the id with which the membership began. info, if any, follows the previous fingerprint without a space: workers of
+--   an earlier version take both for the fingerprint, and write them back as they are. It begins with "{".
 -- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
 -- 4 history: a stream of what was published, under its id.
 -- 5 options: a hash, reserved for rules of the room. No script reads or writes it yet, and publishing does not get it.
@@ -16,7 +17,8 @@
 --
 -- An error in the middle of a script does not undo the writes before it. So scripts read every key before their first write, since a key of the
 -- wrong type shows then; they append to the history first of all writes, as a stream can refuse an entry; and they publish
--- last, but for remembering a key. "history" in ARGV is "most-entries TTL" (ms), "0 0" for none.
+-- last, but for remembering a key. "history" in ARGV is "most-entries TTL" (ms), "0 0" for none. Infos of members come from
+-- the worker without spaces (see presence.py), "" for none.
 
 local call = redis.call
 
@@ -87,11 +89,15 @@ local function append(id, text, history)
   end
 end
 
+-- The event that the info of a member changed, in the form of a message to no member: a worker of an earlier version can
+-- read it, and so misses no id, and delivers it to no client.
+local function changed(id, peer, info) return 'm ' .. id .. ' ' .. peer .. ' $info\n""\n' .. info end
+
 local function parse_entry(text)
-  local generation, lease, held, current, previous, began =
-    string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  local generation, lease, held, current, previous, info, began =
+    string.match(text, '^(%S+) (%S+) (%S+) (%S+) ([^ {]+)([^ ]*) (%S+)$')
   return { generation = tonumber(generation), lease = lease, held = tonumber(held),
-    current = current, previous = previous, began = began }
+    current = current, previous = previous, info = info, began = began }
 end
 
 local function read_entry(peer)
@@ -101,19 +107,26 @@ end
 
 local function write_entry(peer, entry)
   local text = table.concat(
-    { integer(entry.generation), entry.lease, integer(entry.held), entry.current, entry.previous, entry.began }, ' ')
+    { integer(entry.generation), entry.lease, integer(entry.held), entry.current, entry.previous .. entry.info,
+      entry.began }, ' ')
   call('HSET', KEYS[2], peer, text)
 end
 
--- The number of members and a flat list of peer, held-until, …: of all members, or of any so many in a larger room.
-local function roster(limit)
-  local count = call('HLEN', KEYS[2])
-  local flat
-  if count > limit then
-    flat = call('HRANDFIELD', KEYS[2], limit, 'WITHVALUES')
-  else
+-- The number of members and a flat list of peer, held-until, info, …: of all members, or of any so many in a larger room.
+-- The names and infos of the list have at most so many bytes.
+local function roster(limit, bytes_left)
+  local count, flat, list = call('HLEN', KEYS[2]), {}, {}
+  if count <= limit then
     flat = call('HGETALL', KEYS[2])
+  elseif limit > 0 then
+    flat = call('HRANDFIELD', KEYS[2], limit, 'WITHVALUES')
   end
-  for i = 2, #flat, 2 do flat[i] = string.match(flat[i], '^%S+ %S+ (%S+)') end
-  return { count, flat }
+  for i = 1, #flat, 2 do
+    local peer, held, info = flat[i], string.match(flat[i + 1], '^%S+ %S+ (%S+) %S+ [^ {]+([^ ]*)')
+    info = info or ''
+    bytes_left = bytes_left - #peer - #info
+    if bytes_left < 0 then break end
+    list[#list + 1], list[#list + 2], list[#list + 3] = peer, held or '0', info
+  end
+  return { count, list }
 end

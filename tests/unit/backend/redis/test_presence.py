@@ -8,7 +8,7 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
-from relay.backend.redis.scripts import ADOPT, ANNOUNCE, HEARTBEAT, JOIN, Script
+from relay.backend.redis.scripts import ADOPT, ANNOUNCE, CHANGE, HEARTBEAT, JOIN, Script
 from relay.backend.settings import BackendSettings, LeaseSettings, RoomSettings
 from relay.model.errors import OutcomeUnknown, Unavailable
 from tests.unit.backend.redis.conftest import ScriptedRedis
@@ -74,7 +74,7 @@ def test_registered_rooms_belong_to_one_lease() -> None:
 
 
 async def test_a_room_is_registered_once_ahead_of_its_first_member(world: World) -> None:
-    joined = b"*6\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n"
+    joined = b"*7\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n"
     world.answer({JOIN: lambda command: joined})
     for _ in range(2):
         result = await world.presence.join(ATTEMPT)
@@ -93,6 +93,12 @@ async def test_an_announcement_that_came_too_late_is_unavailable(world: World) -
     world.answer({ANNOUNCE: lambda command: b":2\r\n"})
     with pytest.raises(Unavailable, match="did nothing"):
         await world.presence.announce([PresenceEntry("room", "peer", 1)])
+
+
+async def test_a_change_of_an_info_that_came_too_late_is_unavailable(world: World) -> None:
+    world.answer({CHANGE: lambda command: b":2\r\n"})
+    with pytest.raises(Unavailable, match="did nothing"):
+        await world.presence.change(PresenceEntry("room", "peer", 1, info=b"{}"))
 
 
 async def test_no_members_are_announced_without_any_command(world: World) -> None:

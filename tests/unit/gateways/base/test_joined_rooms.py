@@ -8,7 +8,7 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest, ResumeClaim
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, Subscribe, Unsubscribe
+from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, SetInfo, Subscribe, Unsubscribe
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
@@ -113,6 +113,38 @@ async def test_a_join_that_is_refused_leaves_nothing_behind(visitor: Visitor, co
     assert refused.value.code == code
     assert len(visitor.rooms) == 1
     assert (await visitor.worker.roster("more")).count == 0
+
+
+async def test_a_client_changes_its_info_in_a_room(visitor: Visitor) -> None:
+    await visitor.rooms.join(Join("more", info=b'{"a":1}'))
+    visitor.heard.clear()
+    await visitor.rooms.set_info(SetInfo(b'{"b":2}', "", "k"))
+    assert visitor.heard == [{"type": "info", "info": {"b": 2}, "key": "k"}]
+    await visitor.rooms.set_info(SetInfo(b"", "more"))
+    assert visitor.heard == [{"type": "info", "info": None, "room": "more"}]
+    rosters = [await visitor.worker.roster(room) for room in ("own", "more")]
+    assert [roster.members[0].info for roster in rosters] == [b'{"b":2}', b""]
+    with pytest.raises(Refused) as refused:
+        await visitor.rooms.set_info(SetInfo(b"", "elsewhere"))
+    assert code_of(refused) == ("not_joined", "elsewhere")
+
+
+async def test_a_client_that_moves_takes_its_info_along(visitor: Visitor) -> None:
+    await visitor.rooms.set_info(SetInfo(b'{"a":1}'))
+    await visitor.rooms.move(Move("next"))
+    assert [one.info for one in (await visitor.worker.roster("next")).members] == [b'{"a":1}']
+
+
+async def test_a_member_asks_for_as_many_members_as_it_wants(visitor: Visitor) -> None:
+    other = Visitor(visitor.worker)
+    await other.rooms.enter(JoinRequest("own", "q"))
+    for rooms, limit, listed in ((visitor.rooms, 1, 1), (visitor.rooms, 1000, 2), (visitor.rooms, None, 2)):
+        await rooms.list_members(AskPresence("own", limit=limit))
+        (answer,) = visitor.heard
+        assert (answer["count"], len(answer["members"])) == (2, listed)
+    await other.rooms.join(Join("more"))
+    await visitor.rooms.list_members(AskPresence("more", limit=1000))
+    assert [(answer["count"], answer["members"]) for answer in visitor.heard] == [(1, [])]
 
 
 async def test_moving_leaves_the_former_own_room(visitor: Visitor) -> None:

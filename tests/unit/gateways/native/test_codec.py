@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from relay.gateways.native.codec import NativeCodec
 from relay.model import events
 from relay.model.codec import Frame
-from relay.model.commands import AskPresence, Join, Leave, Ping, Publish, Subscribe, Unsubscribe
+from relay.model.commands import AskPresence, Join, Leave, Ping, Publish, SetInfo, Subscribe, Unsubscribe
 from relay.model.envelope import MessageId
 from relay.model.errors import ERRORS, BadFrame
 from tests.unit.model.test_envelope import JSON
@@ -37,6 +37,11 @@ ID = MessageId(5, 6)
         ('{"type":"unsubscribe","channels":["a"],"room":"r"}', Unsubscribe(["a"], "r")),
         ('{"type":"unsubscribe"}', Unsubscribe(None)),
         ('{"type":"presence"}', AskPresence()),
+        ('{"type":"presence","limit":1000,"key":"k"}', AskPresence("", "k", 1000)),
+        ('{"type":"info","info":{"a": 1.50, "b":"\\u00e9"},"key":"k"}', SetInfo('{"a":1.5,"b":"é"}'.encode(), "", "k")),
+        ('{"type":"info","info":null,"room":"r"}', SetInfo(b"", "r")),
+        ('{"type":"join","room":"r","info":{"a":[ ]}}', Join("r", info=b'{"a":[]}')),
+        ('{"type":"join","room":"r","info":null}', Join("r")),
         ('{"type":"ping","key":"k"}', Ping("", "k")),
         ('{"key":"k","type":"ping","unknown":1}', Ping("", "k")),
         (r'{"channel":"\ud83d","a":"\ude00"}', Publish(rb'{"channel":"\ufffd","a":"\ufffd"}', (), "\ufffd")),
@@ -64,6 +69,11 @@ def test_frames_are_decoded_to_commands(text: str, command: object) -> None:
         ('{"type":"publish","key":"k","envelope":{"to":[]}}', "bad_envelope", "envelope", "k"),
         ('{"type":"publish","key":"k","envelope":{"to":"?","key":"inner"}}', "bad_peer", "envelope", "inner"),
         ('{"type":"join",', "bad_json", "envelope", ""),
+        ('{"type":"presence","limit":0,"key":"k"}', "bad_command", "presence", "k"),
+        ('{"type":"presence","limit":1001}', "bad_command", "presence", ""),
+        ('{"type":"info","key":"k"}', "bad_command", "info", "k"),
+        ('{"type":"info","info":[],"key":"k"}', "bad_info", "info", "k"),
+        ('{"type":"join","room":"r","info":"x","key":"k"}', "bad_info", "join", "k"),
     ],
 )
 def test_frames_that_cannot_be_read_get_an_error_with_what_is_known_of_them(
@@ -81,9 +91,25 @@ def test_binary_frames_are_refused() -> None:
 
 
 COMMAND = st.fixed_dictionaries(
-    {"type": st.sampled_from(["join", "leave", "publish", "subscribe", "unsubscribe", "presence", "ping"]) | JSON},
+    {
+        "type": st.sampled_from(["join", "leave", "publish", "subscribe", "unsubscribe", "info", "presence", "ping"])
+        | JSON
+    },
     optional={
-        name: JSON for name in ("room", "key", "channels", "envelope", "echo", "presence", "resume", "since", "to")
+        name: JSON
+        for name in (
+            "room",
+            "key",
+            "channels",
+            "envelope",
+            "echo",
+            "presence",
+            "resume",
+            "since",
+            "to",
+            "info",
+            "limit",
+        )
     },
 )
 
@@ -117,6 +143,18 @@ def test_any_bytes_are_a_command_or_a_declared_error(data: bytes) -> None:
             {"type": "presence", "joined": ["a"], "left": ["b"], "id": "5-6"},
         ),
         (
+            events.PresenceChange("r", ID, ("a",), (), ("b", "c"), {"a": b'{"x":1}', "b": b"{}", "c": b""}),
+            {"type": "presence", "joined": ["a"], "left": [], "changed": ["b", "c"], "id": "5-6"}
+            | {"info": {"a": {"x": 1}, "b": {}, "c": None}},
+        ),
+        (
+            events.PresenceList("r", events.Roster(1, [events.Present("q", True, b'{"x":1}')], ID)),
+            {"type": "presence", "present": True, "members": [{"peer": "q", "held": True, "info": {"x": 1}}]}
+            | {"count": 1, "id": "5-6"},
+        ),
+        (events.InfoChanged("r", b'{"x":1}', "m"), {"type": "info", "info": {"x": 1}, "key": "m"}),
+        (events.InfoChanged("r", b""), {"type": "info", "info": None}),
+        (
             events.PresenceList("r", events.Roster(0, (), ID), "m"),
             {"type": "presence", "present": False, "members": [], "count": 0, "id": "5-6", "key": "m"},
         ),
@@ -135,6 +173,15 @@ def test_events_are_encoded_to_frames(event: events.ServerEvent, expected: dict[
     assert frame.is_text
     assert json.loads(frame.data) == expected
     assert json.loads(TAGGED.encode(event).data) == expected | ({"room": "r"} if event.room else {})
+
+
+def test_a_room_without_infos_looks_as_before_there_were_any() -> None:
+    change = events.PresenceChange("r", ID, ("a",), ("b",))
+    assert PLAIN.encode(change).data == b'{"type":"presence","joined":["a"],"left":["b"],"id":"5-6"}'
+    listed = events.PresenceList("r", events.Roster(1, [events.Present("q")], ID))
+    assert (
+        PLAIN.encode(listed).data == b'{"type":"presence","present":true,"members":[{"peer":"q"}],"count":1,"id":"5-6"}'
+    )
 
 
 def test_messages_are_their_envelope_with_the_room_where_it_is_not_the_own() -> None:

@@ -148,6 +148,17 @@ async def test_a_query_that_cannot_be_read_is_an_error_event(worker: Worker, que
     assert (error["code"], error["about"]) == ("bad_query", "join")
 
 
+async def test_a_client_enters_with_its_info(worker: Worker) -> None:
+    welcome = await Visit(worker, "/rooms/r?peer=p&presence=1&info=%7B%22name%22%3A+%22Zo%C3%AB%22%7D").first()
+    assert welcome["members"] == [{"peer": "p", "info": {"name": "Zoë"}}]
+
+
+@pytest.mark.parametrize("info", ["", "x", "[]", "%7B%22a%22%3A%22" + "x" * 1024 + "%22%7D"])
+async def test_an_info_that_cannot_be_read_is_an_error_event(worker: Worker, info: str) -> None:
+    error = await Visit(worker, f"/rooms/r?info={info}").first()
+    assert (error["code"], error["about"]) == ("bad_info", "join")
+
+
 @pytest.mark.parametrize(
     "credentials",
     [
