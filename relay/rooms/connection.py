@@ -137,7 +137,60 @@ class WireConnection:
         self._wire.pause_reading(paused=paused)
 
 
-class QueuedConnection:
+class BufferedConnection:
+    """The common part of connections whose frames wait until they can be sent, up to `limit` bytes.
+
+    A subclass sends `_frames`, and subtracts from `_bytes` what it has sent.
+    """
+
+    __slots__ = ("_bytes", "_frames", "_limit", "_metrics", "reason")
+
+    def __init__(self, *, limit: int, metrics: Metrics) -> None:
+        self._limit = limit
+        self._metrics = metrics
+        self._frames: deque[Frame] = deque()
+        self._bytes = 0
+        self.reason: CloseReason | None = None
+
+    def write(self, frame: Frame) -> None:
+        """Keep a frame until it can be sent; above the limit, drop all frames and close the client."""
+        if self.reason is not None:
+            return
+        self._frames.extend(frame.parts)
+        self._bytes += sum([len(part.data) for part in frame.parts])
+        if self._bytes > self._limit:
+            self._frames.clear()
+            self.close(SLOW)
+        else:
+            self._filled()
+
+    def write_batch(self, batch: Batch) -> None:
+        """Keep the frames one by one; they still leave together."""
+        for frame in batch.frames:
+            self.write(frame)
+
+    def close(self, reason: CloseReason) -> None:
+        """Close when the frames have been sent."""
+        if self.reason is None:
+            self.reason = reason
+            self._metrics.closed.labels(reason.name).inc()
+            self._closed(reason)
+
+    def _filled(self) -> None:
+        """Take note that there are frames to send."""
+        raise NotImplementedError
+
+    def _closed(self, reason: CloseReason) -> None:
+        """Take note that the relay closes the connection."""
+        raise NotImplementedError
+
+    def _count_sent(self, frames: int, size: int) -> None:
+        traffic = self._metrics.traffic
+        traffic.messages_out += frames
+        traffic.bytes_out += size
+
+
+class QueuedConnection(BufferedConnection):
     """Queues frames for one task that sends them: plain ASGI only has an awaitable `send`, without a buffer's size."""
 
     def __init__(
@@ -150,41 +203,20 @@ class QueuedConnection:
         limit: int,
         metrics: Metrics,
     ) -> None:
+        super().__init__(limit=limit, metrics=metrics)
         self._send = send
         self._send_close = send_close
         self._on_close = on_close
         self._on_pause = on_pause
-        self._limit = limit
-        self._metrics = metrics
-        self._frames: deque[Frame] = deque()
-        self._bytes = 0
         self._wake = asyncio.Event()
-        self.reason: CloseReason | None = None
 
-    def write(self, frame: Frame) -> None:
-        """Queue a frame; above the limit, the queue is dropped and the client closed."""
-        if self.reason is not None:
-            return
-        self._frames.extend(frame.parts)
-        self._bytes += sum(len(part.data) for part in frame.parts)
-        if self._bytes > self._limit:
-            self._frames.clear()
-            self.close(SLOW)
-            return
+    def _filled(self) -> None:
         self._wake.set()
 
-    def write_batch(self, batch: Batch) -> None:
-        """Queue the frames one by one."""
-        for frame in batch.frames:
-            self.write(frame)
-
-    def close(self, reason: CloseReason) -> None:
-        """Let the writer send the close after all queued frames."""
-        if self.reason is None:
-            self.reason = reason
-            self._metrics.closed.labels(reason.name).inc()
-            self._wake.set()
-            self._on_close()
+    def _closed(self, reason: CloseReason) -> None:
+        # The writer sends the close after all queued frames.
+        self._wake.set()
+        self._on_close()
 
     def pause_reading(self, *, paused: bool) -> None:
         """Have the task that reads wait."""
@@ -192,7 +224,6 @@ class QueuedConnection:
 
     async def run_writer(self) -> None:
         """Write until closed; ends also when the client is gone (OSError of `send`)."""
-        traffic = self._metrics.traffic
         try:
             while True:
                 await self._wake.wait()
@@ -201,8 +232,7 @@ class QueuedConnection:
                     frame = self._frames.popleft()
                     await self._send(frame)
                     self._bytes -= len(frame.data)
-                    traffic.messages_out += 1
-                    traffic.bytes_out += len(frame.data)
+                    self._count_sent(1, len(frame.data))
                 if self.reason is not None:
                     await self._send_close(self.reason)
                     return

@@ -172,7 +172,7 @@ def open_packet(session: EngineSession) -> Frame:
     """Make the packet that opens an Engine.IO session; times are in milliseconds."""
     settings = session.worker.settings
     opened = {
-        "sid": session.sid,
+        "sid": session.id,
         "upgrades": [] if session.polling is None else ["websocket"],
         "pingInterval": round(settings.ping_interval * 1000),
         "pingTimeout": round(settings.ping_timeout * 1000),

@@ -7,15 +7,18 @@ transport, so that reference counting alone frees a session that has ended.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from relay.gateways.base.http import HTML, OCTETS, TEXT, HttpBody
+from relay.gateways.base.http_sessions import HttpSessions
+from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
-from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing, Payload
-from relay.gateways.socketio.polling import Polling
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing
 from relay.model.codec import Batch, Frame
-from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason
+from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 from relay.rooms.keepalive import Keepalive
@@ -29,8 +32,11 @@ _PAYLOAD_MESSAGES: Final = 16
 _LEAVING: Final = frozenset({1000, 1001})
 """Close codes of a page that leaves. A library that drops its connection to come back closes without a code (1005)."""
 
-_FINAL_PAYLOAD_SECONDS: Final = 5.0
-"""How long the final payload of a session waits for the client's next poll."""
+_RULES: Final = PollingRules(lost_with_request=True)
+"""One poll and one post at a time. The heartbeat finds a client that does not poll."""
+
+_ACCEPTED: Final = HttpBody(b"ok", HTML)
+"""The response to a post. Some browsers offer a response of most other media types as a download."""
 
 _SHORTEST_WAIT: Final = 0.01
 
@@ -67,32 +73,28 @@ class PendingUpgrade(Protocol):
 class SessionProfile:
     """The properties of a session that its handshake decides.
 
-    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames.
+    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames. `accepted` is
+    the response to a post.
     """
 
     framing: Framing
     make_handler: Callable[["EngineSession"], EngineHandler]
     text_only: bool = False
+    accepted: HttpBody = _ACCEPTED
 
 
-class EngineSessions:
-    """The Engine.IO sessions of one worker by their ids, which are random and secret.
+class EngineSessions(HttpSessions["EngineSession"]):
+    """The Engine.IO sessions of one worker, over polls and over WebSockets.
 
     Made once for each worker. `max_payload` is in bytes, `heartbeat_timeout` in seconds.
     """
 
     def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
         settings = worker.settings
-        self.worker = worker
         self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
         self.heartbeat_timeout = settings.ping_interval + settings.ping_timeout
         self.max_payload = _PAYLOAD_MESSAGES * settings.max_message
-        self._sessions: dict[str, EngineSession] = {}
-        self._final_payloads: dict[str, Payload] = {}
-
-    def get(self, sid: str) -> "EngineSession | None":
-        """Return the session with this id, if it is on this worker."""
-        return self._sessions.get(sid)
 
     def begin(self, profile: SessionProfile, ticket: Ticket, *, sid: str = "") -> "EngineSession":
         """Begin a session that polls."""
@@ -107,26 +109,32 @@ class EngineSessions:
 
         return begin
 
-    def add(self, session: "EngineSession") -> None:
-        """Register a session that begins."""
-        self._sessions[session.sid] = session
-        self.worker.clients.add(session)
-
     def remove(self, session: "EngineSession") -> None:
         """Forget a session that has ended, and release its ticket."""
-        del self._sessions[session.sid]
+        super().remove(session)
         self.keepalive.remove(session)
-        self.worker.clients.remove(session)
-        session.ticket.release()
 
-    def keep_final_payload(self, sid: str, payload: Payload) -> None:
-        """Keep the end of a session for a client that is between two polls, for a few seconds."""
-        self._final_payloads[sid] = payload
-        asyncio.get_running_loop().call_later(_FINAL_PAYLOAD_SECONDS, self._final_payloads.pop, sid, None)
 
-    def take_final_payload(self, sid: str) -> Payload | None:
-        """Return the final payload of a session that has ended, once."""
-        return self._final_payloads.pop(sid, None)
+class PayloadWriter:
+    """Writes the responses to the requests of one session."""
+
+    __slots__ = ("_accepted", "_framing")
+
+    def __init__(self, framing: Framing, accepted: HttpBody) -> None:
+        self._framing = framing
+        self._accepted = accepted
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        """Write a payload, which is never empty: its last packet closes the session, or its only one is a noop."""
+        frames = answer.frames
+        if answer.closed is not None:
+            frames = [*frames, self._framing.control.close]
+        payload = self._framing.write_payload(frames or [self._framing.control.noop])
+        return HttpBody(payload.body, OCTETS if payload.binary else TEXT)
+
+    def posted(self, replies: Sequence[Frame]) -> HttpBody:
+        """Accept a post; its packets are answered in payloads."""
+        return self._accepted
 
 
 class EngineSession:
@@ -137,6 +145,7 @@ class EngineSession:
     """
 
     __slots__ = (
+        "_accepted",
         "_clock",
         "_ended",
         "_framing",
@@ -147,9 +156,9 @@ class EngineSession:
         "_silence_timer",
         "_text_only",
         "connection",
+        "id",
         "keepalive_slot",
         "polling",
-        "sid",
         "ticket",
         "upgrade",
     )  # fmt: skip
@@ -166,21 +175,22 @@ class EngineSession:
         worker = sessions.worker
         self._sessions = sessions
         self._framing = profile.framing
+        self._accepted = profile.accepted
         self._text_only = profile.text_only
         self._paused = 0
         self._clock = worker.clock
         self._last_heard: float = self._clock()
         self._ended = False
         self._silence_timer: asyncio.TimerHandle | None = None
-        self.sid = sid or worker.random.resume_key()
+        self.id = sid or sessions.new_id()
         self.ticket = ticket
         self.upgrade: PendingUpgrade | None = None
         self.keepalive_slot = 0
         self.connection: Connection
-        self.polling: Polling | None = None
+        self.polling: PollingConnection | None = None
         if connection is None:
-            self.connection = self.polling = Polling(
-                profile.framing, limit=worker.settings.send_buffer, metrics=worker.metrics, on_close=self._closed
+            self.connection = self.polling = PollingConnection(
+                _RULES, limit=worker.settings.send_buffer, metrics=worker.metrics, owner=self
             )
         else:
             self.connection = self._over_socket(connection)
@@ -192,6 +202,11 @@ class EngineSession:
     def worker(self) -> Worker:
         """The worker that this session is on."""
         return self._sessions.worker
+
+    @property
+    def writer(self) -> PayloadWriter:
+        """Writes the responses to the client's requests."""
+        return PayloadWriter(self._framing, self._accepted)
 
     @property
     def max_payload(self) -> int:
@@ -218,6 +233,13 @@ class EngineSession:
 
     # Polling.
 
+    def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+        """Handle the body of a post; raises `Refused`. The replies to its packets are sent like all other packets."""
+        try:
+            self.read_payload(body, binary=media_type == OCTETS)
+        except BadPacket as error:
+            raise Refused("bad_packet", str(error)) from None
+
     def read_payload(self, body: bytes, *, binary: bool) -> None:
         """Handle the packets that a client posted; a bad packet closes the session, and is raised."""
         self._last_heard = self._clock()
@@ -231,10 +253,18 @@ class EngineSession:
             self.connection.close(BAD_PACKET)
             raise
 
-    def request_aborted(self, polling: Polling) -> None:
-        """End the session, as the client has dropped a request, unless it has upgraded to a WebSocket since."""
-        if self.polling is polling:
-            self.disconnected(1006, None)
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        """End the session after the relay has closed polling; the final payload waits for the next poll."""
+        if final is not None:
+            self._sessions.keep_last_words(self, final)
+        self.disconnected(NORMAL.code, reason.name)
+
+    def lost(self) -> None:
+        """End the session, as the client has dropped a request; an upgraded session hears of none."""
+        self.disconnected(1006, None)
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        """Take note that the client has got these frames; Engine.IO has no acknowledgements."""
 
     # Receiver.
 
@@ -353,12 +383,6 @@ class EngineSession:
                 self.disconnected(1005, None)
             else:
                 self.connection.close(NORMAL)
-
-    def _closed(self, reason: CloseReason, final: Payload | None) -> None:
-        """End the session after the relay has closed polling; the final payload waits for the next poll."""
-        if final is not None:
-            self._sessions.keep_final_payload(self.sid, final)
-        self.disconnected(NORMAL.code, reason.name)
 
 
 class TextConnection:

@@ -11,15 +11,18 @@ from starlette.types import Receive, Scope, Send
 from relay import http_request
 from relay.config import Settings
 from relay.gateways.base.admission import admit, check_origin
+from relay.gateways.base.http import JSON, GatewayResponses, HttpBody, HttpExchange
+from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.encoders import ModernEncoder
-from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.declaration import SID_HEADER
+from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
-from relay.gateways.socketio.requests import HTML, JSON, PollingResponses, forward, next_payload, receive_post
+from relay.gateways.socketio.requests import forward
 from relay.gateways.socketio.upgrade import upgrading
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
@@ -67,7 +70,7 @@ class SocketIOGateway:
             3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3)),
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=settings.history_size > 0),
         }
-        self._responses = PollingResponses(settings)
+        self._responses = GatewayResponses(settings, session_header=SID_HEADER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
@@ -78,14 +81,17 @@ class SocketIOGateway:
             if scope["type"] == "websocket":
                 await self._serve_socket(scope, receive, send, sessions, query)
             else:
-                await self._serve_request(scope, receive, send, sessions, query)
+                await self._serve_request(self._exchange(scope, receive, send), sessions, query)
         except Refused as error:
             worker.metrics.errors.labels(error.code).inc()
             body, status = error_body(error), error.status
             if scope["type"] == "websocket":
                 await deny(scope, receive, send, body, status)
             else:
-                await self._responses.send(scope, send, body, kind=JSON, status=status)
+                await self._exchange(scope, receive, send).respond(HttpBody(body, JSON, status))
+
+    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
+        return HttpExchange(scope, receive, send, self._responses)
 
     async def _serve_socket(
         self, scope: Scope, receive: Receive, send: Send, sessions: EngineSessions, query: Query
@@ -115,57 +121,44 @@ class SocketIOGateway:
 
     # Long polling.
 
-    async def _serve_request(
-        self, scope: Scope, receive: Receive, send: Send, sessions: EngineSessions, query: Query
-    ) -> None:
-        if scope["method"] == "OPTIONS":
-            await self._responses.send(scope, send, b"", status=204)
+    async def _serve_request(self, exchange: HttpExchange, sessions: EngineSessions, query: Query) -> None:
+        if exchange.method == "OPTIONS":
+            await exchange.respond(HttpBody(b"", status=204))
             return
         _check_polling(query)
         if not query.sid:
-            await self._begin(scope, send, sessions, query)
+            await self._begin(exchange, sessions, query)
             return
+        check_origin(exchange.scope)
         session = sessions.get(query.sid)
         if session is None:
-            await self._serve_unknown(scope, receive, send, sessions, query.sid)
+            await self._serve_unknown(exchange, sessions, query.sid)
+        elif session.polling is None:
+            raise Refused("transport_mismatch")
+        elif exchange.method == "GET":
+            await answer_poll(exchange, session, session.polling)
+        elif exchange.method == "POST":
+            await answer_post(exchange, session, session.polling, sessions.max_payload)
         else:
-            await self._serve_session(scope, receive, send, session)
-
-    async def _begin(self, scope: Scope, send: Send, sessions: EngineSessions, query: Query) -> None:
-        if scope["method"] != "GET":
             raise SocketIORefused("bad_handshake")
-        session = sessions.begin(self._profile(query), admit(scope, NAME))
+
+    async def _begin(self, exchange: HttpExchange, sessions: EngineSessions, query: Query) -> None:
+        if exchange.method != "GET":
+            raise SocketIORefused("bad_handshake")
+        session = sessions.begin(self._profile(query), admit(exchange.scope, NAME))
         sessions.worker.metrics.handshakes.inc()
         await session.open()
         if session.polling is not None:
             # The handshake is the first poll, and the open packet answers it.
-            payload = session.polling.poll().result()
-            await self._responses.send_payload(scope, send, payload, sid=session.sid)
+            await answer_poll(exchange, session, session.polling)
 
-    async def _serve_unknown(
-        self, scope: Scope, receive: Receive, send: Send, sessions: EngineSessions, sid: str
-    ) -> None:
+    async def _serve_unknown(self, exchange: HttpExchange, sessions: EngineSessions, sid: str) -> None:
         """Respond to a request for a session that is not on this worker, or that has ended."""
-        final = sessions.take_final_payload(sid) if scope["method"] == "GET" else None
-        if final is not None:
-            await self._responses.send_payload(scope, send, final)
-        elif not await forward(scope, receive, send, self._forwarder, sid, limit=sessions.max_payload):
+        last_words = sessions.take_last_words(sid) if exchange.method == "GET" else None
+        if last_words is not None:
+            await exchange.respond(last_words)
+        elif not await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
             raise Refused("unknown_session")
-
-    async def _serve_session(self, scope: Scope, receive: Receive, send: Send, session: EngineSession) -> None:
-        polling = session.polling
-        if polling is None:
-            raise Refused("transport_mismatch")
-        if scope["method"] == "GET":
-            payload = await next_payload(receive, session, polling)
-            if payload is not None:
-                await self._responses.send_payload(scope, send, payload, sid=session.sid)
-        elif scope["method"] == "POST":
-            if await receive_post(scope, receive, session, polling):
-                # Some browsers offer a response of any other media type as a download.
-                await self._responses.send(scope, send, b"ok", kind=HTML, sid=session.sid)
-        else:
-            raise SocketIORefused("bad_handshake")
 
 
 def _check_polling(query: Query) -> None:

@@ -9,15 +9,16 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.admission import admit
+from relay.gateways.base.admission import admit, check_origin
+from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
+from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import deny, serve
+from relay.gateways.socketio.declaration import SID_HEADER
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
-from relay.gateways.socketio.packets import Payload
-from relay.gateways.socketio.polling import Polling
-from relay.gateways.socketio.requests import PollingResponses, forward, next_payload, receive_post
+from relay.gateways.socketio.requests import forward
 from relay.gateways.socketio.v09.client import V09Client
 from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
 from relay.http_request import read_query
@@ -32,7 +33,8 @@ STATE: Final = "socketio-0.9"
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
 _FRAMING: Final = V09Framing()
-_UNKNOWN: Final = Payload(b"7:::1+0")
+_ACCEPTED: Final = HttpBody(b"1")
+_UNKNOWN: Final = HttpBody(b"7:::1+0")
 """The error packet for an unknown session; on "client not handshaken" (1), clients begin anew (0, reconnect)."""
 
 _FIRST_POLL_SECONDS: Final = 30.0
@@ -51,7 +53,7 @@ class V09Sessions(EngineSessions):
 
         As many handshakes are kept as the worker may have connections. An id beyond them is good for a WebSocket only.
         """
-        sid = self.worker.random.resume_key()
+        sid = self.new_id()
         if len(self._handshakes) < self.worker.settings.max_connections:
             loop = asyncio.get_running_loop()
             self._handshakes[sid] = loop.call_later(_FIRST_POLL_SECONDS, self._handshakes.pop, sid, None)
@@ -76,7 +78,7 @@ class V09Gateway:
     def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
         self._settings = settings
         self._forwarder = forwarder
-        self._responses = PollingResponses(settings)
+        self._responses = GatewayResponses(settings, session_header=SID_HEADER)
         self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,14 +88,18 @@ class V09Gateway:
             if scope["type"] == "websocket":
                 await self._serve_socket(scope, receive, send, sessions)
             else:
-                await self._serve_request(scope, receive, send, sessions)
+                await self._serve_request(self._exchange(scope, receive, send), sessions)
         except Refused as error:
             sessions.worker.metrics.errors.labels(error.code).inc()
             if scope["type"] == "websocket":
                 body = msgspec.json.encode(error.body)
                 await deny(scope, receive, send, body, error.status)
             else:
-                await self._responses.send(scope, send, error.text.encode(), status=error.status)
+                refusal = HttpBody(error.text.encode(), status=error.status)
+                await self._exchange(scope, receive, send).respond(refusal)
+
+    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
+        return HttpExchange(scope, receive, send, self._responses)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
         parameters = dict(read_query(scope))
@@ -105,40 +111,45 @@ class V09Gateway:
         await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
     def _profile(self, parameters: dict[str, str]) -> SessionProfile:
-        return SessionProfile(_FRAMING, partial(V09Client, self._version, parameters.get("room")))
+        handler = partial(V09Client, self._version, parameters.get("room"))
+        return SessionProfile(_FRAMING, handler, accepted=_ACCEPTED)
 
-    async def _serve_request(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
-        parameters = dict(read_query(scope))
-        path = _PATH.fullmatch(scope["path"])
-        if scope["method"] == "OPTIONS":
-            await self._responses.send(scope, send, b"", status=204)
-        elif path is None:
-            await self._handshake(scope, send, sessions, parameters)
+    async def _serve_request(self, exchange: HttpExchange, sessions: V09Sessions) -> None:
+        parameters = dict(read_query(exchange.scope))
+        path = _PATH.fullmatch(exchange.scope["path"])
+        if exchange.method == "OPTIONS":
+            await exchange.respond(HttpBody(b"", status=204))
+            return
+        check_origin(exchange.scope)
+        if path is None:
+            await self._handshake(exchange, sessions, parameters)
         elif "disconnect" in parameters:
-            await self._disconnect(scope, receive, send, sessions, path[2])
+            await self._disconnect(exchange, sessions, path[2])
         elif path[1] != "xhr-polling":
             raise SocketIORefused("bad_transport")
         else:
-            session = await self._session(scope, sessions, parameters, path[2])
+            session = await self._session(exchange.scope, sessions, parameters, path[2])
             if session is None or session.polling is None:
-                await self._serve_unknown(scope, receive, send, sessions, path[2])
+                await self._serve_unknown(exchange, sessions, path[2])
+            elif exchange.method == "POST":
+                await answer_post(exchange, session, session.polling, sessions.max_payload)
             else:
-                await self._serve_session(scope, receive, send, session, session.polling)
+                await answer_poll(exchange, session, session.polling)
 
-    async def _handshake(self, scope: Scope, send: Send, sessions: V09Sessions, parameters: dict[str, str]) -> None:
+    async def _handshake(self, exchange: HttpExchange, sessions: V09Sessions, parameters: dict[str, str]) -> None:
         """Respond with `ID:HEARTBEAT:CLOSE:TRANSPORTS`; the times are whole seconds."""
-        if scope["path"].rstrip("/") != "/socket.io/1":
+        if exchange.scope["path"].rstrip("/") != "/socket.io/1":
             raise SocketIORefused("bad_transport")
         if "jsonp" in parameters:
             raise Refused("jsonp_unsupported")
-        if scope["method"] != "GET":
+        if exchange.method != "GET":
             raise SocketIORefused("bad_handshake")
         # The session is counted when it begins, maybe on another worker.
-        admit(scope, NAME).release()
+        admit(exchange.scope, NAME).release()
         sid = sessions.add_handshake()
         timeout = max(1, round(self._settings.ping_interval + self._settings.ping_timeout))
         text = f"{sid}:{timeout}:{timeout}:websocket,xhr-polling"
-        await self._responses.send(scope, send, text.encode("ascii"), sid=sid)
+        await exchange.respond(HttpBody(text.encode("ascii")), session_id=sid)
 
     async def _session(
         self, scope: Scope, sessions: V09Sessions, parameters: dict[str, str], sid: str
@@ -153,31 +164,20 @@ class V09Gateway:
         await session.open()
         return session
 
-    async def _serve_unknown(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions, sid: str) -> None:
+    async def _serve_unknown(self, exchange: HttpExchange, sessions: V09Sessions, sid: str) -> None:
         """Respond to a request for a session that is not on this worker, that has ended, or that does not poll."""
-        final = sessions.take_final_payload(sid)
-        if final is None and sessions.get(sid) is None:
-            if await forward(scope, receive, send, self._forwarder, sid, limit=sessions.max_payload):
+        last_words = sessions.take_last_words(sid)
+        if last_words is None and sessions.get(sid) is None:
+            if await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
                 return
             sessions.worker.metrics.errors.labels("unknown_session").inc()
-        await self._responses.send_payload(scope, send, _UNKNOWN if final is None else final)
+        await exchange.respond(last_words or _UNKNOWN)
 
-    async def _serve_session(
-        self, scope: Scope, receive: Receive, send: Send, session: EngineSession, polling: Polling
-    ) -> None:
-        if scope["method"] == "POST":
-            if await receive_post(scope, receive, session, polling):
-                await self._responses.send(scope, send, b"1", sid=session.sid)
-        else:
-            payload = await next_payload(receive, session, polling)
-            if payload is not None:
-                await self._responses.send_payload(scope, send, payload, sid=session.sid)
-
-    async def _disconnect(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions, sid: str) -> None:
+    async def _disconnect(self, exchange: HttpExchange, sessions: V09Sessions, sid: str) -> None:
         """End a session, as a page asks that is being closed."""
         session = sessions.get(sid)
         if session is not None:
             session.disconnected(1000, None)
-            await self._responses.send(scope, send, b"")
-        elif not await forward(scope, receive, send, self._forwarder, sid, limit=sessions.max_payload):
-            await self._responses.send_payload(scope, send, _UNKNOWN)
+            await exchange.respond(HttpBody(b""))
+        elif not await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
+            await exchange.respond(_UNKNOWN)

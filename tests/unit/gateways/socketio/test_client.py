@@ -96,7 +96,7 @@ async def test_the_open_packet_has_times_in_milliseconds() -> None:
     async with clients(ping_interval=0.3, ping_timeout=20) as some:
         client = await some.open()
         packet = opened(client)
-        assert (packet["sid"], packet["upgrades"]) == (client.session.sid, [])
+        assert (packet["sid"], packet["upgrades"]) == (client.session.id, [])
         assert (packet["pingInterval"], packet["pingTimeout"]) == (300, 20_000)
 
 
@@ -105,7 +105,7 @@ async def test_only_a_client_that_polls_may_upgrade() -> None:
         session = some.sessions.begin(some.profile(), "here")
         await session.open()
         assert session.polling is not None
-        body = session.polling.poll().result().body
+        body = session.writer.answer(session.polling.poll().result()).data
         assert json.loads(body[1:])["upgrades"] == ["websocket"]
 
 

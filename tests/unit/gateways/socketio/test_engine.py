@@ -13,12 +13,13 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from relay.app import create_app
 from relay.config import Settings
+from relay.gateways.base.http import HttpBody
+from relay.gateways.base.polling import PollingConnection
 from relay.gateways.base.session import Session
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.namespaces import Namespaces
-from relay.gateways.socketio.packets import BadPacket, Payload, attachment
-from relay.gateways.socketio.polling import Polling
+from relay.gateways.socketio.packets import BadPacket, attachment
 from relay.gateways.socketio.v09.client import V09Client
 from relay.gateways.socketio.v09.packets import V09Framing
 from relay.model.codec import Batch, Frame
@@ -33,11 +34,11 @@ from tests.unit.serving import Running, running
 async def test_a_session_is_known_until_it_ends_and_counted_while_it_lasts() -> None:
     async with engine(connections_per_address=1) as one:
         _, session = one.socket()
-        assert one.sessions.get(session.sid) is session
+        assert one.sessions.get(session.id) is session
         assert len(one.worker.clients) == 1
         assert len(one.worker.admissions) == 1
         session.disconnected(1006, None)
-        assert one.sessions.get(session.sid) is None
+        assert one.sessions.get(session.id) is None
         assert len(one.worker.clients) == 0
         assert len(one.worker.admissions) == 0
 
@@ -135,8 +136,8 @@ async def test_a_close_packet_ends_polling_at_once_and_answers_the_poll() -> Non
         assert polling is not None
         poll = polling.poll()
         session.read_payload(b"1\x1e4late", binary=False)
-        assert poll.result() == Payload(b"6")
-        assert one.sessions.get(session.sid) is None
+        assert session.writer.answer(poll.result()) == HttpBody(b"6")
+        assert one.sessions.get(session.id) is None
         assert one.handlers[0].messages == []
 
 
@@ -145,11 +146,11 @@ async def test_what_polling_was_closed_with_waits_for_the_next_poll_once() -> No
         session = one.polling()
         session.connection.write(Frame(b"4last"))
         session.connection.close(GOING_AWAY)
-        assert one.sessions.get(session.sid) is session
+        assert one.sessions.get(session.id) is session
         await asyncio.sleep(0)
-        assert one.sessions.get(session.sid) is None
-        assert one.sessions.take_final_payload(session.sid) == Payload(b"4last\x1e1")
-        assert one.sessions.take_final_payload(session.sid) is None
+        assert one.sessions.get(session.id) is None
+        assert one.sessions.take_last_words(session.id) == HttpBody(b"4last\x1e1")
+        assert one.sessions.take_last_words(session.id) is None
 
 
 async def test_only_a_dropped_request_of_the_present_transport_ends_a_session() -> None:
@@ -159,12 +160,12 @@ async def test_only_a_dropped_request_of_the_present_transport_ends_a_session() 
         assert polling is not None
         connection, _ = one.socket()
         session.upgraded(connection)
-        session.request_aborted(polling)
-        assert one.sessions.get(session.sid) is session
+        polling.request_dropped()
+        assert one.sessions.get(session.id) is session
         other = one.polling()
         assert other.polling is not None
-        other.request_aborted(other.polling)
-        assert one.sessions.get(other.sid) is None
+        other.polling.request_dropped()
+        assert one.sessions.get(other.id) is None
 
 
 async def test_a_client_without_binary_frames_gets_base64() -> None:
@@ -240,7 +241,7 @@ async def test_the_server_pings_and_a_client_that_answers_stays(framing: Any, pi
         await connection.until(lambda: connection.reason)
         assert connection.reason is PONG_TIMEOUT
         assert one.handlers[0].ended == [False]
-        assert one.sessions.get(session.sid) is None
+        assert one.sessions.get(session.id) is None
 
 
 async def test_a_client_of_revision_3_must_ping_by_itself() -> None:
@@ -275,9 +276,9 @@ async def test_a_client_that_does_not_poll_is_closed_with_its_final_payload_kept
     async with engine(ping_interval=0.02, ping_timeout=0.02) as one:
         session = one.polling(version)
         async with asyncio.timeout(5):
-            while (final := one.sessions.take_final_payload(session.sid)) is None:
+            while (final := one.sessions.take_last_words(session.id)) is None:
                 await asyncio.sleep(0.01)
-        assert final.body.endswith(b"1")
+        assert final.data.endswith(b"1")
         assert one.handlers[0].ended == [False]
 
 
@@ -376,7 +377,7 @@ async def test_the_protocols_own_heartbeat_is_the_only_one(
     await socket.close()
 
 
-COUNTED = (EngineSession, SocketIOClient, V09Client, Namespaces, Session, Polling, WebSocketProtocol)
+COUNTED = (EngineSession, SocketIOClient, V09Client, Namespaces, Session, PollingConnection, WebSocketProtocol)
 
 
 def alive() -> Counter[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from relay.gateways.base.polling import PollAnswer
 from relay.gateways.socketio.engine import EngineSession
-from relay.gateways.socketio.packets import Payload
 from relay.gateways.socketio.upgrade import Upgrade, upgrading
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOING_AWAY, NORMAL
@@ -51,9 +51,9 @@ async def test_polls_are_answered_at_once_while_the_client_upgrades() -> None:
         _, upgrade = await begun(one, session)
         assert not poll.done()
         upgrade.received(Frame(b"2probe"))
-        assert poll.result() == Payload(b"6")
+        assert poll.result() == PollAnswer([])
         async with asyncio.timeout(5):
-            assert await session.polling.poll() == Payload(b"6")
+            assert await session.polling.poll() == PollAnswer([])
 
 
 async def test_a_session_and_its_upgrade_count_once() -> None:
@@ -71,7 +71,7 @@ async def test_a_websocket_that_is_lost_half_way_leaves_the_session_polling(prob
             upgrade.received(Frame(b"2probe"))
         upgrade.disconnected(1006, None)
         assert session.upgrade is None
-        assert one.sessions.get(session.sid) is session
+        assert one.sessions.get(session.id) is session
         session.read_payload(b"4hello", binary=False)
         assert messages(one) == [b"hello"]
 
@@ -83,7 +83,7 @@ async def test_anything_else_than_the_handshake_closes_the_websocket(frame: Fram
         connection, upgrade = await begun(one, session)
         upgrade.received(frame)
         assert connection.reason is BAD_PACKET
-        assert one.sessions.get(session.sid) is session
+        assert one.sessions.get(session.id) is session
         assert messages(one) == []
 
 

@@ -1,0 +1,275 @@
+"""Sessions of clients that poll, or that read an event stream and post: one mechanism for all protocols that do so.
+
+A gateway reads the request line (path, query, session id), finds the session in its `HttpSessions`, and calls
+`answer_poll`, `answer_post` or `answer_stream`. `PollingRules` say what its protocol does with overlapping, late and
+repeated requests, and its `HttpDialect` reads and writes bodies. `HttpSession` is a session of a client with one
+membership; a protocol that shares a connection between several, such as Engine.IO, has its own `PolledSession`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from relay.gateways.base.http import HttpBody, HttpExchange
+from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.replies import PostReplies
+from relay.gateways.base.session import Session
+from relay.model.codec import Frame, In, Incoming
+from relay.model.errors import CloseReason
+from relay.rooms.admissions import Ticket
+from relay.rooms.clients import Client
+from relay.rooms.worker import Worker
+
+_LAST_WORDS_SECONDS: Final = 5.0
+"""How long the last answer of a session waits for the client's next poll."""
+
+_EVENT_STREAM_KEEPALIVE: Final = 15.0
+"""Seconds after which a stream without events sends a keepalive; proxies drop connections that are silent for longer.
+
+The keepalive also finds clients that have gone without a word.
+"""
+
+
+Posted = TypeVar("Posted", bound=Incoming, covariant=True)
+
+
+class PostedRequest(NamedTuple, Generic[Posted]):
+    """One request in the body of a post; `reply` is the key of the reply that the response carries, "" for none."""
+
+    incoming: Posted
+    reply: str = ""
+
+
+class AnswerWriter(Protocol):
+    """How a protocol writes the responses to the requests of a session."""
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        """Write the response to a poll: frames, none of them (poll again), or the end of the session."""
+        ...
+
+    def posted(self, replies: Sequence[Frame]) -> HttpBody:
+        """Write the response to a post."""
+        ...
+
+
+class HttpDialect(AnswerWriter, Protocol[Posted]):
+    """How a protocol reads and writes the bodies of HTTP requests."""
+
+    def read(self, body: bytes, media_type: bytes) -> Sequence[PostedRequest[Posted]]:
+        """Read the requests in the body of a post; raises `Refused`."""
+        ...
+
+
+class PolledSession(Client, Protocol):
+    """A session over HTTP, as `HttpSessions` and the functions of this module see it."""
+
+    @property
+    def id(self) -> str:
+        """The secret id by which the client's requests name the session."""
+        ...
+
+    @property
+    def ticket(self) -> Ticket:
+        """The admission of the client."""
+        ...
+
+    @property
+    def writer(self) -> AnswerWriter:
+        """How responses are written."""
+        ...
+
+    def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+        """Handle the body of a post; raises `Refused`."""
+        ...
+
+
+Polled = TypeVar("Polled", bound=PolledSession)
+
+
+class HttpSessions(Generic[Polled]):
+    """The sessions of one gateway on one worker, by their ids, which are secret."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._sessions: dict[str, Polled] = {}
+        self._last_words: dict[str, HttpBody] = {}
+
+    def __len__(self) -> int:
+        """Return how many sessions there are."""
+        return len(self._sessions)
+
+    def new_id(self) -> str:
+        """Make the id of a new session."""
+        return self.worker.random.resume_key()
+
+    def get(self, session_id: str) -> Polled | None:
+        """Return the session with this id, if it is on this worker."""
+        return self._sessions.get(session_id)
+
+    def add(self, session: Polled) -> None:
+        """Register a session that begins."""
+        self._sessions[session.id] = session
+        self.worker.clients.add(session)
+
+    def remove(self, session: Polled) -> None:
+        """Forget a session that has ended, and release its ticket."""
+        del self._sessions[session.id]
+        self.worker.clients.remove(session)
+        session.ticket.release()
+
+    def keep_last_words(self, session: Polled, final: PollAnswer) -> None:
+        """Keep the end of a session for a client that is between two polls, for a few seconds."""
+        self._last_words[session.id] = session.writer.answer(final)
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._last_words.pop, session.id, None)
+
+    def take_last_words(self, session_id: str) -> HttpBody | None:
+        """Return the last answer of a session that has ended, once."""
+        return self._last_words.pop(session_id, None)
+
+
+class HttpSession(Session[In]):
+    """The session of a client with one membership that uses HTTP requests alone.
+
+    Begins registered and without a poll; a client that never polls is lost as `PollingRules.lost_after` says.
+    """
+
+    __slots__ = ("_dialect", "_polling", "_sessions", "id", "ticket")
+
+    def __init__(
+        self,
+        sessions: "HttpSessions[HttpSession[In]]",
+        codecs: CodecPair[In],
+        ticket: Ticket,
+        *,
+        dialect: HttpDialect[In],
+        rules: PollingRules,
+    ) -> None:
+        worker = sessions.worker
+        self._polling = PollingConnection(rules, limit=worker.settings.send_buffer, metrics=worker.metrics, owner=self)
+        super().__init__(self._polling, worker, codecs)
+        self._sessions = sessions
+        self._dialect = dialect
+        self.id = sessions.new_id()
+        self.ticket = ticket
+        sessions.add(self)
+
+    @property
+    def writer(self) -> AnswerWriter:
+        """How responses are written."""
+        return self._dialect
+
+    @property
+    def polling(self) -> PollingConnection:
+        """The connection."""
+        return self._polling
+
+    def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+        """Serve the requests in the body of a post; raises `Refused`."""
+        for request in self._dialect.read(body, media_type):
+            if request.reply:
+                replies.expect(request.reply)
+            self.received(request.incoming)
+
+    def leave(self) -> None:
+        """End the session, as the client has said goodbye."""
+        self._end_client(goodbye=True)
+
+    # Owner of the connection.
+
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        """End the session after the relay has closed it; the final answer waits for the next poll."""
+        if final is not None:
+            self._sessions.keep_last_words(self, final)
+        self._end_client(goodbye=False)
+
+    def lost(self) -> None:
+        """End the session of a client that no longer polls; its membership is held."""
+        self._end_client(goodbye=False)
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        """Take note that the client has got these frames."""
+
+    def _end_client(self, *, goodbye: bool) -> None:
+        if self._ended:
+            return
+        if self._polling.reason is None:
+            self._worker.metrics.closed.labels("client" if goodbye else "lost").inc()
+        self._sessions.remove(self)
+        self._polling.end()
+        self.end(goodbye=goodbye)
+
+
+async def answer_poll(
+    exchange: HttpExchange,
+    session: PolledSession,
+    connection: PollingConnection,
+    token: str = "",
+    *,
+    hold: float | None = None,
+) -> None:
+    """Respond to a poll, once there are frames; see `PollingConnection.poll`. Raises `Refused` (`poll_overlap`)."""
+    poll = connection.poll(token, hold=hold)
+    answer = await exchange.unless_dropped(poll)
+    if answer is None:
+        connection.drop(poll)
+    else:
+        await exchange.respond(session.writer.answer(answer), session_id=session.id)
+
+
+async def answer_post(
+    exchange: HttpExchange, session: PolledSession, connection: PollingConnection, limit: int
+) -> None:
+    """Handle a post, and respond when all its replies have come and the client may post again.
+
+    `limit` is in bytes. Raises `Refused`: `poll_overlap`, `too_large`, and what the session raises.
+    """
+    with connection.posting() as replies:
+        body = await exchange.read_body(limit)
+        if body is None:
+            connection.request_dropped()
+            return
+        session.posted(body, exchange.media_type, replies)
+        await connection.until_resumed()
+        frames = await exchange.unless_dropped(replies.complete())
+        if frames is None:
+            connection.request_dropped()
+            return
+        replies.delivered()
+    await exchange.respond(session.writer.posted(frames), session_id=session.id)
+
+
+async def answer_stream(
+    exchange: HttpExchange,
+    session: PolledSession,
+    connection: PollingConnection,
+    write: Callable[[PollAnswer], bytes],
+    *,
+    greeting: bytes = b":\n\n",
+    keepalive: float = _EVENT_STREAM_KEEPALIVE,
+) -> None:
+    """Send the session's frames as Server-Sent Events, until the client drops the stream or the session ends.
+
+    `write` makes the text of an answer; for one without frames, a comment that keeps the stream alive. `greeting` is
+    sent at once, because browsers wait for it. While the client reads too slowly, frames wait in the connection, up to
+    its limit. Raises `Refused` (`poll_overlap`).
+    """
+    stream = connection.open_stream()
+    dropped = asyncio.ensure_future(exchange.until_dropped())
+    try:
+        await exchange.start_stream(session.id)
+        await exchange.send_chunk(greeting)
+        ended = False
+        while not ended:
+            events = stream.next(keepalive)
+            if not events.done():
+                await asyncio.wait((events, dropped), return_when=asyncio.FIRST_COMPLETED)
+            if dropped.done():
+                return
+            answer = events.result()
+            ended = answer.superseded or answer.closed is not None
+            text = b"" if answer.superseded else write(answer)
+            await exchange.send_chunk(text, last=ended)
+    finally:
+        dropped.cancel()
+        stream.close()

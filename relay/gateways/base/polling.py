@@ -1,0 +1,390 @@
+"""A `Connection` over HTTP requests: its frames wait until the client polls, or leave in an event stream."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, NoReturn, Protocol
+
+from relay.gateways.base.replies import OpenPosts, PostReplies
+from relay.metrics import Metrics
+from relay.model.codec import Frame
+from relay.model.errors import BAD_PACKET, CloseReason, Refused
+from relay.rooms.connection import BufferedConnection
+
+_SHORTEST_WAIT = 0.01
+
+
+class Overlap(Enum):
+    """The rule for a poll that comes while another one is open."""
+
+    REFUSE = "refuse"
+    """The second poll is an error, as the order of the frames would be lost."""
+
+    RELEASE_OLDER = "release older"
+    """The older poll is answered without frames, and the newer one waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollingRules:
+    """How one protocol uses HTTP requests; times are in seconds, and 0 means that there is no such limit.
+
+    `posts` is how many posts of a client may be open at a time. A poll without frames gets an empty answer after
+    `hold`. A session without an open poll or stream is lost after `lost_after`; with `lost_with_request`, already when
+    the client drops a request. The last `repeated_answers` answers are given again if their poll is repeated. An answer
+    has at most `frames_per_answer` frames. A session whose requests overlap against the rules is closed.
+    """
+
+    overlap: Overlap = Overlap.REFUSE
+    posts: int = 1
+    hold: float = 0.0
+    lost_after: float = 0.0
+    lost_with_request: bool = False
+    repeated_answers: int = 0
+    frames_per_answer: int = 0
+
+
+class PollAnswer(NamedTuple):
+    """The content of an answer to a poll; without frames it only tells the client to poll again.
+
+    `closed` is set in the last answer of a session that the relay closes. A `superseded` answer goes to a poll or
+    stream that a newer request of the same session replaces, or whose session has ended.
+    """
+
+    frames: Sequence[Frame]
+    closed: CloseReason | None = None
+    superseded: bool = False
+
+
+class PollingOwner(Protocol):
+    """The session that a connection belongs to."""
+
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        """Take note that the relay has closed the connection; `final` is the answer that no poll has taken."""
+        ...
+
+    def lost(self) -> None:
+        """Take note that the client no longer polls."""
+        ...
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        """Take note that the client has got these frames; called only with `PollingRules.repeated_answers`."""
+        ...
+
+
+class _OpenPoll:
+    """A poll that waits for frames."""
+
+    __slots__ = ("answer", "timer", "token")
+
+    def __init__(self, token: str) -> None:
+        self.answer: asyncio.Future[PollAnswer] = asyncio.get_running_loop().create_future()
+        self.token = token
+        self.timer: asyncio.TimerHandle | None = None
+
+    def give(self, answer: PollAnswer) -> None:
+        """Answer, unless the request was dropped."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class PollingConnection(BufferedConnection):
+    """The connection of one HTTP session: `limit` is the most bytes that wait for its client.
+
+    Frames written in one turn of the event loop leave together. They answer the open poll, or wait for the next one.
+    The owner hears once of the end, in a later turn, because the hub may be going through a room's members.
+    """
+
+    __slots__ = (
+        "_answer_scheduled",
+        "_answered",
+        "_idle_since",
+        "_idle_timer",
+        "_owner",
+        "_paused",
+        "_poll",
+        "_posts",
+        "_resumed",
+        "_rules",
+        "_said_closed",
+        "_stream",
+    )  # fmt: skip
+
+    def __init__(self, rules: PollingRules, *, limit: int, metrics: Metrics, owner: PollingOwner) -> None:
+        super().__init__(limit=limit, metrics=metrics)
+        self._rules = rules
+        self._owner: PollingOwner | None = owner
+        self._poll: _OpenPoll | None = None
+        self._stream: EventStream | None = None
+        self._answer_scheduled = False
+        self._said_closed = False
+        self._answered: dict[str, PollAnswer] = {}
+        self._posts = OpenPosts()
+        self._paused = False
+        self._resumed: asyncio.Event | None = None
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._start_idle()
+
+    # Connection.
+
+    def write(self, frame: Frame) -> None:
+        """Keep a frame for the open poll, or for the next one; a `Reply` goes to the post that waits for it."""
+        if self.reason is None and not self._posts.take(frame):
+            super().write(frame)
+
+    def pause_reading(self, *, paused: bool) -> None:
+        """Delay the responses to posts until resumed: a client sends the next post only after the answer to this."""
+        self._paused = paused
+        if not paused and self._resumed is not None:
+            self._resumed.set()
+
+    def _filled(self) -> None:
+        if self._poll is not None and not self._answer_scheduled:
+            self._answer_scheduled = True
+            asyncio.get_running_loop().call_soon(self._answer_later)
+
+    def _closed(self, reason: CloseReason) -> None:
+        self._answered.clear()
+        self._answer()
+        self._end_posts()
+        asyncio.get_running_loop().call_soon(self._report_close, reason)
+
+    # Polls.
+
+    def poll(self, token: str = "", *, hold: float | None = None) -> "asyncio.Future[PollAnswer]":
+        """Open a poll; the future gets its answer as soon as there are frames. Raises `Refused` (`poll_overlap`).
+
+        `token` is the client's mark of this poll, such as a cursor or a number; a client that missed the answer polls
+        again with the same one. A poll with another token acknowledges the answers before it. `hold` replaces that of
+        the rules.
+        """
+        self._begin()
+        return self._open(token, hold)
+
+    def repeats(self, token: str) -> bool:
+        """Return whether a poll with this token is open, or has an answer that is given again.
+
+        The commands that such a request carries were executed when it came first.
+        """
+        return token in self._answered or (self._poll is not None and self._poll.token == token)
+
+    def release_poll(self) -> None:
+        """Answer the open poll, with frames or without."""
+        if self._poll is not None:
+            self._answer()
+
+    def drop(self, poll: "asyncio.Future[PollAnswer]") -> None:
+        """Withdraw a poll whose request the client has dropped; with `lost_with_request`, the session is lost."""
+        poll.cancel()
+        if self._poll is not None and self._poll.answer is poll:
+            self._poll.give(PollAnswer(()))
+            self._poll = None
+            self._start_idle()
+        self.request_dropped()
+
+    def request_dropped(self) -> None:
+        """Note that the client has dropped a request; with `lost_with_request`, the session is lost."""
+        if self._rules.lost_with_request:
+            self._report_loss()
+
+    def open_stream(self) -> "EventStream":
+        """Open a stream of all frames from now on. Raises `Refused` (`poll_overlap`)."""
+        self._begin()
+        self._stream = EventStream(self)
+        return self._stream
+
+    def next_of(self, stream: "EventStream", seconds: float) -> "asyncio.Future[PollAnswer]":
+        """Return the next frames of a stream; see `EventStream.next`."""
+        if self._stream is stream:
+            return self._open("", seconds)
+        poll = _OpenPoll("")
+        poll.give(PollAnswer((), self.reason, superseded=True))
+        return poll.answer
+
+    def stream_ended(self, stream: "EventStream") -> None:
+        """Note that the client has dropped a stream, or has its last frames; see `EventStream.close`."""
+        if self._stream is stream:
+            self._supersede()
+            self._start_idle()
+            self.request_dropped()
+
+    def end(self) -> Sequence[Frame]:
+        """End the connection: release all requests, and return the frames that the client has not acknowledged.
+
+        The owner is not called any more, and not referred to, so that connection and session are no cycle.
+        """
+        self._owner = None
+        unsent: list[Frame] = []
+        # The stream takes the last frames of a session that the relay has closed, also when it is behind.
+        if self._stream is None or self.reason is None:
+            unsent.extend(frame for answer in self._answered.values() for frame in answer.frames)
+            unsent.extend(self._frames)
+            self._frames.clear()
+            self._stream = None
+        self._answered.clear()
+        self.release_poll()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._end_posts()
+        return unsent
+
+    # Posts.
+
+    @contextmanager
+    def posting(self) -> Iterator[PostReplies]:
+        """Count a post while it is open. Raises `Refused` (`poll_overlap`) if too many are."""
+        if self._posts.count >= self._rules.posts:
+            self._refuse_overlap()
+        self._posts.count += 1
+        replies = PostReplies(self._posts)
+        try:
+            yield replies
+        finally:
+            self._posts.count -= 1
+            for frame in replies.abandon():
+                self.write(frame)
+
+    async def until_resumed(self) -> None:
+        """Wait while reading is paused and the connection has not ended."""
+        if self._paused and not self._posts.ended:
+            if self._resumed is None:
+                self._resumed = asyncio.Event()
+            self._resumed.clear()
+            await self._resumed.wait()
+
+    def _end_posts(self) -> None:
+        self._posts.end()
+        if self._resumed is not None:
+            self._resumed.set()
+
+    # Within.
+
+    def _begin(self) -> None:
+        """Make way for a new poll or stream."""
+        if self._poll is not None or self._stream is not None:
+            if self._rules.overlap is Overlap.REFUSE:
+                self._refuse_overlap()
+            self._supersede()
+
+    def _refuse_overlap(self) -> NoReturn:
+        self.close(BAD_PACKET)
+        raise Refused("poll_overlap")
+
+    def _open(self, token: str, hold: float | None) -> "asyncio.Future[PollAnswer]":
+        poll = _OpenPoll(token)
+        repeated = self._answered.get(token) if token else None
+        if repeated is not None:
+            self._start_idle()
+            poll.give(repeated)
+            return poll.answer
+        self._acknowledge()
+        self._poll = poll
+        seconds = self._rules.hold if hold is None else hold
+        if self._frames or self.reason is not None:
+            self._answer()
+        elif seconds or hold is not None:
+            poll.timer = asyncio.get_running_loop().call_later(seconds, self._expire, poll)
+        return poll.answer
+
+    def _expire(self, poll: _OpenPoll) -> None:
+        if self._poll is poll:
+            self._answer()
+
+    def _answer_later(self) -> None:
+        self._answer_scheduled = False
+        if self._frames:
+            self._answer()
+
+    def _answer(self) -> None:
+        poll, self._poll = self._poll, None
+        if poll is None or poll.answer.done():
+            return
+        frames = self._take()
+        size = sum([len(frame.data) for frame in frames])
+        answer = PollAnswer(frames, self.reason)
+        if frames and poll.token and self._rules.repeated_answers:
+            # These bytes count until the client acknowledges them.
+            self._answered[poll.token] = answer
+        else:
+            self._bytes -= size
+        self._count_sent(len(frames), size)
+        self._said_closed = self.reason is not None
+        poll.give(answer)
+        self._start_idle()
+
+    def _take(self) -> Sequence[Frame]:
+        limit = self._rules.frames_per_answer
+        if limit and len(self._frames) > limit and self.reason is None:
+            return [self._frames.popleft() for _ in range(limit)]
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
+
+    def _acknowledge(self) -> None:
+        """Forget the answers that a client must have got that polls with a new token.
+
+        A client that may have several requests open may still repeat all but the oldest of them.
+        """
+        while len(self._answered) >= max(1, self._rules.repeated_answers):
+            frames = self._answered.pop(next(iter(self._answered))).frames
+            self._bytes -= sum([len(frame.data) for frame in frames])
+            if self._owner is not None:
+                self._owner.acknowledged(frames)
+
+    def _supersede(self) -> None:
+        self._stream = None
+        poll, self._poll = self._poll, None
+        if poll is not None:
+            poll.give(PollAnswer((), superseded=True))
+
+    def _report_close(self, reason: CloseReason) -> None:
+        if self._owner is not None:
+            taken = self._said_closed or self._stream is not None
+            self._owner.closed(reason, None if taken else PollAnswer(self._take(), reason))
+
+    # The end of a client that no longer polls.
+
+    def _start_idle(self) -> None:
+        seconds = self._rules.lost_after
+        if seconds and self._owner is not None:
+            loop = asyncio.get_running_loop()
+            self._idle_since = loop.time()
+            # One timer, which looks at the time again: to cancel and make one for each poll costs more.
+            if self._idle_timer is None:
+                self._idle_timer = loop.call_later(seconds, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_timer = None
+        if self._poll is not None or self._stream is not None:
+            return
+        loop = asyncio.get_running_loop()
+        remaining = self._idle_since + self._rules.lost_after - loop.time()
+        if remaining > 0:
+            self._idle_timer = loop.call_later(max(_SHORTEST_WAIT, remaining), self._check_idle)
+        else:
+            self._report_loss()
+
+    def _report_loss(self) -> None:
+        if self._owner is not None:
+            self._owner.lost()
+
+
+class EventStream:
+    """One open stream of a session: takes its frames until a newer request replaces it, or the session ends."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: PollingConnection) -> None:
+        self._connection = connection
+
+    def next(self, seconds: float) -> "asyncio.Future[PollAnswer]":
+        """Return the next frames; after `seconds` without any, an answer without frames."""
+        return self._connection.next_of(self, seconds)
+
+    def close(self) -> None:
+        """End the stream; with `lost_with_request` the session is lost, unless a newer request has replaced this."""
+        self._connection.stream_ended(self)

@@ -1,0 +1,109 @@
+"""Replies inside the response of a post: for protocols that answer a command in the request that brought it."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from relay.model.codec import Frame
+
+
+class Reply(Frame):
+    """A frame that answers one command; `key` is that of the command.
+
+    A codec of a protocol with such replies makes them of acks, errors and the like. When no post waits for it, a reply
+    is sent like any other frame.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, data: bytes, key: str) -> None:
+        super().__init__(data)
+        self.key = key
+
+
+class PostReplies:
+    """The replies that the response of one open post carries."""
+
+    __slots__ = ("_complete", "_frames", "_keys", "_posts")
+
+    def __init__(self, posts: "OpenPosts") -> None:
+        self._posts = posts
+        self._keys: list[str] = []
+        self._frames: dict[str, Frame] = {}
+        self._complete: asyncio.Future[Sequence[Frame]] | None = None
+
+    def expect(self, key: str) -> None:
+        """Have the reply to a command go into this response; call it before the command is executed.
+
+        A key for which an open post waits already is ignored: its second reply is sent like any other frame.
+        """
+        if self._posts.add(key, self):
+            self._keys.append(key)
+
+    def complete(self) -> "asyncio.Future[Sequence[Frame]]":
+        """Return the replies in the order of `expect`, once all have come or the connection has ended."""
+        self._complete = asyncio.get_running_loop().create_future()
+        if self._posts.ended or len(self._frames) == len(self._keys):
+            self.finish()
+        return self._complete
+
+    def put(self, reply: Reply) -> None:
+        """Keep a reply for the response."""
+        self._frames[reply.key] = reply
+        if len(self._frames) == len(self._keys):
+            self.finish()
+
+    def finish(self) -> None:
+        """End the waiting with the replies that have come."""
+        if self._complete is not None and not self._complete.done():
+            self._complete.set_result([self._frames[key] for key in self._keys if key in self._frames])
+
+    def delivered(self) -> None:
+        """Note that the response has the replies."""
+        self._frames.clear()
+
+    def abandon(self) -> Iterable[Frame]:
+        """Wait for no more replies; return those that no response has, as the client has dropped the post."""
+        self._posts.remove(self._keys, self)
+        return self._frames.values()
+
+
+class OpenPosts:
+    """The open posts of one connection, by the keys of the commands whose replies they wait for."""
+
+    __slots__ = ("_waiting", "count", "ended")
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, PostReplies] | None = None
+        self.count = 0
+        self.ended = False
+
+    def add(self, key: str, post: PostReplies) -> bool:
+        """Have the reply to this command go to a post; False if another command of this key waits for its own."""
+        if self._waiting is None:
+            self._waiting = {}
+        if key in self._waiting:
+            return False
+        self._waiting[key] = post
+        return True
+
+    def remove(self, keys: Iterable[str], post: PostReplies) -> None:
+        """Have replies to these commands go to this post no longer."""
+        for key in keys:
+            if self._waiting is not None and self._waiting.get(key) is post:
+                del self._waiting[key]
+
+    def take(self, frame: Frame) -> bool:
+        """Give a frame to the post that waits for it; False if it is no reply, or if none waits."""
+        if not self._waiting or not isinstance(frame, Reply):
+            return False
+        post = self._waiting.pop(frame.key, None)
+        if post is not None:
+            post.put(frame)
+        return post is not None
+
+    def end(self) -> None:
+        """Finish all posts that wait: the connection ends."""
+        self.ended = True
+        waiting, self._waiting = self._waiting, None
+        for post in set((waiting or {}).values()):
+            post.finish()

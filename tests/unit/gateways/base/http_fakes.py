@@ -1,0 +1,214 @@
+"""A protocol of the tests that uses all that HTTP sessions offer, and requests to it without a server.
+
+`POST /begin` joins a room. `GET /stream` is an event stream. `POST /send` takes JSON lines, whose replies are in its
+response. `GET /poll?cursor=N` is a long poll, in which a second one releases the first. `DELETE /end` says goodbye.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+from starlette.types import Message, Receive, Scope, Send
+
+from relay.config import Settings
+from relay.gateways.base.admission import admit
+from relay.gateways.base.http import JSON, GatewayResponses, HttpBody, HttpExchange
+from relay.gateways.base.http_sessions import (
+    HttpSession,
+    HttpSessions,
+    PostedRequest,
+    answer_poll,
+    answer_post,
+    answer_stream,
+)
+from relay.gateways.base.join_request import CodecPair, JoinRequest
+from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.replies import Reply
+from relay.gateways.native.codec import NativeCodec
+from relay.http_request import read_query
+from relay.model.codec import NOTHING, Frame
+from relay.model.errors import Refused
+from relay.model.events import Ack, Event, Failure
+from relay.rooms.worker import Worker
+
+RULES = PollingRules(overlap=Overlap.RELEASE_OLDER, posts=4, repeated_answers=1, lost_after=60)
+
+
+class Codec(NativeCodec):
+    """Native frames, of which acks and errors are replies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = "http-test"
+
+    def encode(self, event: Event) -> Frame:
+        frame = super().encode(event)
+        keyed = isinstance(event, Ack | Failure) and event.key
+        return Reply(frame.data, keyed) if keyed and frame is not NOTHING else frame
+
+
+class Dialect:
+    """Lines of JSON."""
+
+    def read(self, body: bytes, media_type: bytes) -> Sequence[PostedRequest[Frame]]:
+        if media_type != b"application/json":
+            raise Refused("bad_content_type")
+        lines = body.split(b"\n")
+        return [PostedRequest(Frame(line), msgspec.json.decode(line).get("key", "")) for line in lines]
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        lines = [frame.data for frame in answer.frames]
+        if answer.closed is not None:
+            lines.append(b'{"closed":"%b"}' % answer.closed.name.encode())
+        return HttpBody(b"\n".join(lines), JSON, 204 if answer.superseded else 200)
+
+    def posted(self, replies: Sequence[Frame]) -> HttpBody:
+        return HttpBody(b"\n".join([reply.data for reply in replies]), JSON)
+
+    def events(self, answer: PollAnswer) -> bytes:
+        events = [b"data: %b\n\n" % frame.data for frame in answer.frames]
+        if answer.closed is not None:
+            events.append(b"event: closed\ndata: %b\n\n" % answer.closed.name.encode())
+        return b"".join(events) or b":\n\n"
+
+
+@dataclass
+class Response:
+    """The response to a request; `status` is 0 until it begins, and `ended` is set when it is complete."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(line) for line in self.body.split(b"\n") if line]
+
+    async def until(self, text: bytes) -> None:
+        """Wait until the body has this text."""
+        async with asyncio.timeout(5):
+            while text not in self.body:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class Request:
+    """A request in the making: `drop` ends it from the client's side, `may_send` is what the client reads on."""
+
+    def __init__(self, body: bytes = b"", *, complete: bool = True) -> None:
+        self.response = Response()
+        self.may_send = asyncio.Event()
+        self.may_send.set()
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._messages.put_nowait({"type": "http.request", "body": body, "more_body": not complete})
+
+    def drop(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+    async def receive(self) -> Message:
+        return await self._messages.get()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.response.status = message["status"]
+            self.response.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            await self.may_send.wait()
+            self.response.body += message.get("body", b"")
+            self.response.ended = not message.get("more_body", False)
+        self.response.changed.set()
+
+
+def scope(method: str, target: str, state: dict[str, Any], headers: dict[str, str] | None = None) -> Scope:
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+        "client": ("10.0.0.1", 1000),
+        "state": state,
+    }
+
+
+class Gateway:
+    """The gateway of the protocol above, on one worker."""
+
+    def __init__(self, worker: Worker, rules: PollingRules = RULES) -> None:
+        self.worker = worker
+        self.rules = rules
+        self.sessions: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
+        self._responses = GatewayResponses(worker.settings, session_header="x-session", methods=b"GET, POST, DELETE")
+        self._codecs: CodecPair[Frame] = CodecPair(Codec(), Codec())
+        self._dialect = Dialect()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = HttpExchange(scope, receive, send, self._responses)
+        try:
+            await self._serve(exchange)
+        except Refused as error:
+            await exchange.respond(HttpBody(msgspec.json.encode(error.body), JSON, error.status))
+
+    async def _serve(self, exchange: HttpExchange) -> None:
+        query = dict(read_query(exchange.scope))
+        if exchange.scope["path"] == "/begin":
+            session = self._begin(admit(exchange.scope, "test"))
+            await session.enter(partial(JoinRequest, "room", query.get("peer") or self.worker.random.peer_id()))
+            await exchange.respond(HttpBody(session.id.encode()), session_id=session.id)
+            return
+        found = self.sessions.get(query.get("id", ""))
+        if found is None:
+            last_words = self.sessions.take_last_words(query.get("id", ""))
+            if last_words is None:
+                raise Refused("unknown_session")
+            await exchange.respond(last_words)
+        elif exchange.scope["path"] == "/poll":
+            hold = float(query["wait"]) if "wait" in query else None
+            await answer_poll(exchange, found, found.polling, query.get("cursor", ""), hold=hold)
+        elif exchange.scope["path"] == "/stream":
+            keepalive = float(query.get("keepalive", 60))
+            await answer_stream(exchange, found, found.polling, self._dialect.events, keepalive=keepalive)
+        elif exchange.scope["path"] == "/end":
+            found.leave()
+            await exchange.respond(HttpBody(b""))
+        else:
+            await answer_post(exchange, found, found.polling, 1000)
+
+    def _begin(self, ticket: Any) -> HttpSession[Frame]:
+        return HttpSession(self.sessions, self._codecs, ticket, dialect=self._dialect, rules=self.rules)
+
+    # Requests.
+
+    def start(self, method: str, target: str, request: Request, **headers: str) -> "asyncio.Task[None]":
+        """Begin a request; the task ends with it."""
+        state = {"worker": self.worker}
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return asyncio.create_task(self(scope(method, target, state, fields), request.receive, request.send))
+
+    async def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+        """Make a request and wait for its response."""
+        request = Request(body)
+        headers.setdefault("content_type", "application/json")
+        async with asyncio.timeout(5):
+            await self.start(method, target, request, **headers)
+        return request.response
+
+    async def begin(self, peer: str = "") -> tuple[str, HttpSession[Frame]]:
+        """Begin a session; returns its id and itself."""
+        session_id = (await self.ask("POST", f"/begin?peer={peer}")).body.decode()
+        session = self.sessions.get(session_id)
+        assert session is not None
+        return session_id, session
+
+
+@asynccontextmanager
+async def gateway(rules: PollingRules = RULES, **settings: Any) -> AsyncIterator[Gateway]:
+    async with Worker(Settings(**settings)) as worker:
+        yield Gateway(worker, rules)

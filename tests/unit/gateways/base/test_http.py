@@ -1,0 +1,76 @@
+"""Requests to gateways and the headers of their responses."""
+
+import asyncio
+
+import pytest
+
+from relay.config import Settings
+from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
+from tests.unit.gateways.base.http_fakes import Request, scope
+
+SETTINGS = Settings(allowed_origins=("https://good.example",))
+
+
+def exchange(request: Request, method: str = "GET", **headers: str) -> HttpExchange:
+    responses = GatewayResponses(SETTINGS, session_header="x-session")
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return HttpExchange(scope(method, "/", {}, fields), request.receive, request.send, responses)
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [("https://good.example", True), ("https://bad.example", False)])
+async def test_only_pages_of_allowed_origins_may_read_a_response(origin: str, allowed: bool) -> None:
+    request = Request()
+    asked = exchange(request, "OPTIONS", origin=origin, access_control_request_headers="x-mine")
+    await asked.respond(HttpBody(b"", status=204))
+    headers = request.response.headers
+    assert headers.get("access-control-allow-origin") == (origin if allowed else None)
+    assert headers.get("access-control-allow-credentials") == ("true" if allowed else None)
+    assert headers.get("access-control-allow-methods") == ("GET, POST" if allowed else None)
+    assert headers.get("access-control-allow-headers") == ("x-mine" if allowed else None)
+    assert headers.get("vary") == ("Origin" if allowed else None)
+
+
+async def test_every_response_is_kept_out_of_caches_and_guesses() -> None:
+    request = Request()
+    await exchange(request).respond(HttpBody(b"{}", b"application/json", 404), session_id="abc")
+    assert request.response.status == 404
+    assert request.response.headers == {
+        "content-type": "application/json",
+        "content-length": "2",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "x-session": "abc",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "media_type"),
+    [("", b""), ("text/plain", b"text/plain"), ("Application/JSON ; charset=utf-8", b"application/json")],
+)
+async def test_the_media_type_has_no_parameters(value: str, media_type: bytes) -> None:
+    assert exchange(Request(), content_type=value).media_type == media_type
+
+
+async def test_a_body_is_read_once() -> None:
+    asked = exchange(Request(b"abc"))
+    assert [await asked.read_body(3), await asked.read_body(3)] == [b"abc", b"abc"]
+
+
+async def test_waiting_ends_with_the_result_or_when_the_client_drops_the_request() -> None:
+    loop = asyncio.get_running_loop()
+    ready, later, never = loop.create_future(), loop.create_future(), loop.create_future()
+    ready.set_result(1)
+    loop.call_soon(later.set_result, 2)
+    request = Request()
+    asked = exchange(request)
+    assert [await asked.unless_dropped(ready), await asked.unless_dropped(later)] == [1, 2]
+    request.drop()
+    assert await asked.unless_dropped(never) is None
+    assert not never.cancelled()
+
+
+async def test_a_response_of_another_worker_is_passed_on() -> None:
+    request = Request()
+    await exchange(request).pass_on(400, [(b"content-type", b"text/plain")], b"no")
+    assert (request.response.status, request.response.body) == (400, b"no")
+    assert request.response.headers == {"content-type": "text/plain", "content-length": "2"}

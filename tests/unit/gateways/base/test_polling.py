@@ -1,0 +1,425 @@
+"""A connection over polls and streams: what answers them, and what becomes of the rest when it ends."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from relay.gateways.base.polling import Overlap, PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.replies import Reply
+from relay.metrics import Metrics
+from relay.model.codec import Batch, Bundle, Frame
+from relay.model.errors import BAD_PACKET, GOING_AWAY, SLOW, CloseReason, Refused
+from relay.rooms.connection import Connection
+
+RELEASING = PollingRules(overlap=Overlap.RELEASE_OLDER, repeated_answers=1)
+WINDOW = PollingRules(overlap=Overlap.RELEASE_OLDER, repeated_answers=2)
+A, B, C = Frame(b"a"), Frame(b"b"), Frame(b"c")
+
+
+class Owner:
+    """A session that keeps what it hears of its connection."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[CloseReason, PollAnswer | None]] = []
+        self.losses = 0
+        self.acknowledged_frames: list[bytes] = []
+        self.changed = asyncio.Event()
+
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        self.ended.append((reason, final))
+        self.changed.set()
+
+    def lost(self) -> None:
+        self.losses += 1
+        self.changed.set()
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        self.acknowledged_frames += [frame.data for frame in frames]
+
+    async def heard(self) -> None:
+        async with asyncio.timeout(5):
+            await self.changed.wait()
+
+
+@pytest.fixture
+async def owner() -> Owner:
+    return Owner()
+
+
+def polling(owner: Owner, rules: PollingRules | None = None, *, limit: int = 1000, **rest: Any) -> PollingConnection:
+    metrics = rest.pop("metrics", None) or Metrics()
+    return PollingConnection(rules or PollingRules(**rest), limit=limit, metrics=metrics, owner=owner)
+
+
+def data(answer: PollAnswer) -> list[bytes]:
+    return [frame.data for frame in answer.frames]
+
+
+# Polls.
+
+
+async def test_a_poll_gets_at_once_what_was_written_before(owner: Owner) -> None:
+    one = polling(owner)
+    one.write(A)
+    one.write_batch(Batch([B, Bundle([C, Frame(b"\1", is_text=False)])]))
+    assert data(one.poll().result()) == [b"a", b"b", b"c", b"\1"]
+
+
+async def test_what_is_written_in_one_turn_answers_a_poll_together(owner: Owner) -> None:
+    one = polling(owner)
+    poll = one.poll()
+    one.write(A)
+    one.write(B)
+    assert not poll.done()
+    assert data(await poll) == [b"a", b"b"]
+    one.write(C)
+    assert data(await one.poll()) == [b"c"]
+
+
+async def test_an_answer_has_as_many_frames_as_the_rules_say(owner: Owner) -> None:
+    one = polling(owner, frames_per_answer=1)
+    for frame in (A, B):
+        one.write(frame)
+    assert [data(one.poll().result()) for _ in range(2)] == [[b"a"], [b"b"]]
+    assert not one.poll().done()
+
+
+async def test_an_answer_that_was_due_and_has_left_is_not_given_to_the_next_poll(owner: Owner) -> None:
+    one = polling(owner)
+    first = one.poll()
+    one.write(A)
+    one.release_poll()
+    assert data(first.result()) == [b"a"]
+    second = one.poll()
+    await asyncio.sleep(0)
+    assert not second.done()
+
+
+async def test_a_poll_that_was_dropped_takes_nothing_with_it(owner: Owner) -> None:
+    one = polling(owner)
+    one.poll().cancel()
+    one.write(A)
+    await asyncio.sleep(0)
+    assert data(one.poll().result()) == [b"a"]
+
+
+async def test_a_poll_that_is_released_has_no_frames(owner: Owner) -> None:
+    one = polling(owner)
+    one.release_poll()
+    poll = one.poll()
+    one.release_poll()
+    assert poll.result() == PollAnswer([])
+
+
+async def test_a_poll_is_held_as_long_as_the_rules_or_the_request_say(owner: Owner) -> None:
+    one = polling(owner, hold=0.01)
+    assert await one.poll() == PollAnswer([])
+    held = one.poll(hold=60)
+    await asyncio.sleep(0.03)
+    assert not held.done()
+    one.release_poll()
+    assert await one.poll(hold=0) == PollAnswer([])
+
+
+async def test_traffic_is_counted_when_it_is_sent(owner: Owner) -> None:
+    metrics = Metrics()
+    one = polling(owner, metrics=metrics)
+    one.write(Frame(b"abcd"))
+    assert metrics.traffic.messages_out == 0
+    one.poll()
+    assert (metrics.traffic.messages_out, metrics.traffic.bytes_out) == (1, 4)
+
+
+# Overlapping polls.
+
+
+async def test_a_second_poll_is_refused_and_closes_the_session(owner: Owner) -> None:
+    one = polling(owner)
+    poll = one.poll()
+    with pytest.raises(Refused) as refused:
+        one.poll()
+    assert refused.value.code == "poll_overlap"
+    assert poll.result() == PollAnswer([], BAD_PACKET)
+
+
+async def test_a_second_poll_releases_the_older_one_and_gets_its_frames(owner: Owner) -> None:
+    one = polling(owner, RELEASING)
+    older = one.poll("1")
+    one.write(A)
+    newer = one.poll("2")
+    assert older.result() == PollAnswer((), superseded=True)
+    assert data(await newer) == [b"a"]
+
+
+# Repeated polls.
+
+
+async def test_a_repeated_poll_gets_its_answer_again(owner: Owner) -> None:
+    one = polling(owner, RELEASING)
+    one.write(A)
+    assert data(one.poll("1").result()) == [b"a"]
+    one.write(B)
+    assert one.repeats("1")
+    assert data(one.poll("1").result()) == [b"a"]
+    assert owner.acknowledged_frames == []
+    assert data(one.poll("2").result()) == [b"b"]
+    assert owner.acknowledged_frames == [b"a"]
+    assert not one.repeats("1")
+    assert one.repeats("2")
+
+
+async def test_an_empty_answer_is_not_repeated_at_once(owner: Owner) -> None:
+    """The cursor of a client is the same after an empty answer: its next poll must wait."""
+    one = polling(owner, RELEASING)
+    first = one.poll("1")
+    assert one.repeats("1")
+    one.release_poll()
+    assert first.result() == PollAnswer([])
+    again = one.poll("1")
+    assert not again.done()
+    one.write(A)
+    assert data(await again) == [b"a"]
+
+
+async def test_a_client_with_two_requests_may_repeat_either(owner: Owner) -> None:
+    one = polling(owner, WINDOW)
+    for token, frame in (("1", A), ("2", B)):
+        one.write(frame)
+        one.poll(token)
+    assert [data(one.poll(token).result()) for token in ("1", "2")] == [[b"a"], [b"b"]]
+    one.write(C)
+    assert data(one.poll("3").result()) == [b"c"]
+    assert owner.acknowledged_frames == [b"a"]
+
+
+async def test_frames_that_are_not_acknowledged_count_against_the_limit(owner: Owner) -> None:
+    one = polling(owner, RELEASING, limit=10)
+    one.write(Frame(b"x" * 8))
+    one.poll("1")
+    one.write(Frame(b"x" * 8))
+    assert one.reason is SLOW
+    other = polling(owner, RELEASING, limit=10)
+    for token in ("1", "2", "3"):
+        poll = other.poll(token)
+        other.write(Frame(b"x" * 8))
+        assert data(await poll) == [b"x" * 8]
+    assert other.reason is None
+
+
+async def test_unacknowledged_frames_are_returned_at_the_end_with_those_not_sent(owner: Owner) -> None:
+    one = polling(owner, RELEASING)
+    one.write(A)
+    one.poll("1")
+    one.write(B)
+    assert [frame.data for frame in one.end()] == [b"a", b"b"]
+
+
+# The relay closes.
+
+
+async def test_a_client_that_is_too_slow_is_closed_only_after_others_were_written_to(owner: Owner) -> None:
+    """The hub is in the middle of a room's members when it writes."""
+    slow: Connection = polling(owner)
+    for _ in range(3):
+        slow.write(Frame(b"x" * 400))
+    assert slow.reason is SLOW
+    assert not owner.ended
+    await owner.heard()
+    assert owner.ended == [(SLOW, PollAnswer([], SLOW))]
+
+
+@pytest.mark.parametrize("open_poll", [True, False])
+async def test_the_last_frames_go_to_the_poll_or_to_the_owner(owner: Owner, open_poll: bool) -> None:
+    one = polling(owner)
+    poll = one.poll() if open_poll else None
+    one.write(A)
+    for _ in range(2):  # only the first reason counts
+        one.close(GOING_AWAY)
+    one.close(SLOW)
+    one.write(B)
+    final = PollAnswer([A], GOING_AWAY)
+    await owner.heard()
+    if poll is None:
+        assert owner.ended == [(GOING_AWAY, final)]
+    else:
+        assert poll.result() == final
+        assert owner.ended == [(GOING_AWAY, None)]
+    assert one.reason is GOING_AWAY
+
+
+async def test_a_poll_between_the_close_and_its_report_gets_the_last_frames(owner: Owner) -> None:
+    one = polling(owner)
+    one.write(A)
+    one.close(GOING_AWAY)
+    assert one.poll().result() == PollAnswer([A], GOING_AWAY)
+    await owner.heard()
+    assert owner.ended == [(GOING_AWAY, None)]
+
+
+async def test_a_connection_that_has_ended_returns_what_was_not_sent_and_forgets_its_owner(owner: Owner) -> None:
+    one = polling(owner)
+    poll = one.poll()
+    one.write(A)
+    assert one.end() == [A]
+    assert poll.result() == PollAnswer([])
+    one.close(GOING_AWAY)
+    await asyncio.sleep(0)
+    assert owner.ended == []
+
+
+# The client is lost.
+
+
+async def test_a_dropped_request_loses_the_session_if_the_rules_say_so(owner: Owner) -> None:
+    lost, kept = polling(owner, lost_with_request=True), polling(owner)
+    kept.drop(kept.poll())
+    assert owner.losses == 0
+    assert not kept.poll().done()  # it is no second poll
+    lost.drop(lost.poll())
+    assert owner.losses == 1
+
+
+@pytest.mark.parametrize("polls", [False, True])
+async def test_a_client_that_does_not_poll_in_time_is_lost(owner: Owner, polls: bool) -> None:
+    one = polling(owner, lost_after=0.02)
+    if polls:
+        poll = one.poll()
+        await asyncio.sleep(0.04)
+        assert owner.losses == 0
+        one.write(A)
+        await poll
+    await owner.heard()
+    assert owner.losses == 1
+
+
+async def test_a_client_that_polls_is_not_lost(owner: Owner) -> None:
+    one = polling(owner, lost_after=0.05)
+    for _ in range(8):
+        await one.poll(hold=0.01)
+    assert owner.losses == 0
+    one.end()
+    await asyncio.sleep(0.07)
+    assert owner.losses == 0
+
+
+# Streams.
+
+
+async def test_a_stream_takes_what_is_written_and_keeps_alive(owner: Owner) -> None:
+    one = polling(owner)
+    one.write(A)
+    stream = one.open_stream()
+    assert data(await stream.next(60)) == [b"a"]
+    assert await stream.next(0.01) == PollAnswer([])
+    following = stream.next(60)
+    one.write(B)
+    one.write(C)
+    assert data(await following) == [b"b", b"c"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_newer_stream_or_poll_replaces_a_stream(owner: Owner, waits: bool) -> None:
+    one = polling(owner, RELEASING)
+    older = one.open_stream()
+    waiting = older.next(60) if waits else None
+    newer = one.open_stream()
+    if waiting is not None:
+        assert waiting.result().superseded
+    assert older.next(60).result().superseded
+    older.close()
+    one.write(A)
+    assert data(await newer.next(60)) == [b"a"]
+    poll = one.poll("1")
+    assert newer.next(60).result().superseded
+    assert not poll.done()
+
+
+async def test_a_second_stream_is_refused(owner: Owner) -> None:
+    one = polling(owner)
+    one.open_stream()
+    with pytest.raises(Refused):
+        one.poll()
+    assert one.reason is BAD_PACKET
+
+
+@pytest.mark.parametrize("behind", [False, True])
+async def test_a_stream_gets_the_last_frames_also_when_it_is_behind(owner: Owner, behind: bool) -> None:
+    one = polling(owner)
+    stream = one.open_stream()
+    waiting = None if behind else stream.next(60)
+    one.write(A)
+    one.close(GOING_AWAY)
+    await owner.heard()
+    assert owner.ended == [(GOING_AWAY, None)]
+    one.end()
+    assert (waiting or stream.next(60)).result() == PollAnswer([A], GOING_AWAY)
+
+
+async def test_a_stream_ends_with_a_session_that_is_lost(owner: Owner) -> None:
+    one = polling(owner)
+    stream = one.open_stream()
+    one.write(A)
+    assert one.end() == [A]
+    assert stream.next(60).result().superseded
+
+
+async def test_a_client_whose_stream_ends_is_lost_if_it_does_not_return(owner: Owner) -> None:
+    one = polling(owner, lost_after=0.02)
+    stream = one.open_stream()
+    await asyncio.sleep(0.04)
+    assert owner.losses == 0
+    stream.close()
+    await owner.heard()
+    assert owner.losses == 1
+
+
+# Posts.
+
+
+async def test_as_many_posts_as_the_rules_say_may_be_open(owner: Owner) -> None:
+    one = polling(owner, posts=2)
+    with one.posting(), one.posting():
+        assert one.reason is None
+        with pytest.raises(Refused) as refused, one.posting():
+            pass
+    assert refused.value.code == "poll_overlap"
+    assert one.reason is BAD_PACKET
+
+
+async def test_a_reply_goes_to_the_post_that_waits_for_it_and_all_else_to_the_poll(owner: Owner) -> None:
+    one = polling(owner, posts=2)
+    one_reply, other_reply = Reply(b"one", "1"), Reply(b"other", "2")
+    with one.posting() as first, one.posting() as second:
+        first.expect("1")
+        second.expect("2")
+        for frame in (A, other_reply, one_reply, Reply(b"unknown", "3")):
+            one.write(frame)
+        assert (await first.complete(), await second.complete()) == ([one_reply], [other_reply])
+        first.delivered()
+        second.delivered()
+    assert data(one.poll().result()) == [b"a", b"unknown"]
+
+
+async def test_replies_that_a_dropped_post_has_not_delivered_go_to_the_poll(owner: Owner) -> None:
+    one = polling(owner)
+    with one.posting() as post:
+        post.expect("1")
+        post.expect("2")
+        one.write(Reply(b"in time", "1"))
+    one.write(Reply(b"late", "2"))
+    assert data(one.poll().result()) == [b"in time", b"late"]
+
+
+async def test_posts_wait_while_reading_is_paused_until_the_connection_ends(owner: Owner) -> None:
+    one = polling(owner)
+    await one.until_resumed()
+    for resume in (lambda: one.pause_reading(paused=False), one.end):
+        one.pause_reading(paused=True)
+        waiting = asyncio.create_task(one.until_resumed())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        resume()
+        await waiting
+    await one.until_resumed()

@@ -1,0 +1,74 @@
+"""Replies inside the response of a post."""
+
+import asyncio
+
+from relay.gateways.base.replies import OpenPosts, PostReplies, Reply
+from relay.model.codec import Frame
+
+
+async def test_a_post_without_commands_is_complete_at_once() -> None:
+    assert PostReplies(OpenPosts()).complete().result() == []
+
+
+async def test_a_post_is_complete_with_its_last_reply_in_the_order_of_its_commands() -> None:
+    posts = OpenPosts()
+    post = PostReplies(posts)
+    for key in ("a", "b"):
+        post.expect(key)
+    complete = post.complete()
+    first, second = Reply(b"1", "a"), Reply(b"2", "b")
+    assert posts.take(second)
+    assert not complete.done()
+    assert posts.take(first)
+    assert complete.result() == [first, second]
+
+
+async def test_only_replies_that_a_post_waits_for_are_taken() -> None:
+    posts = OpenPosts()
+    assert not posts.take(Reply(b"1", "a"))
+    post = PostReplies(posts)
+    post.expect("a")
+    assert not posts.take(Frame(b"1"))
+    assert not posts.take(Reply(b"1", "b"))
+    assert posts.take(Reply(b"1", "a"))
+    assert not posts.take(Reply(b"1", "a"))
+
+
+async def test_a_key_for_which_a_post_waits_is_not_waited_for_twice() -> None:
+    posts = OpenPosts()
+    first, second = PostReplies(posts), PostReplies(posts)
+    for post in (first, second, first):
+        post.expect("a")
+    reply = Reply(b"1", "a")
+    assert second.complete().result() == []
+    assert posts.take(reply)
+    assert first.complete().result() == [reply]
+
+
+async def test_the_end_of_the_connection_completes_posts_with_what_has_come() -> None:
+    posts = OpenPosts()
+    post = PostReplies(posts)
+    post.expect("a")
+    post.expect("b")
+    complete = post.complete()
+    reply = Reply(b"1", "a")
+    posts.take(reply)
+    posts.end()
+    async with asyncio.timeout(5):
+        assert await complete == [reply]
+    late = PostReplies(posts)
+    late.expect("c")
+    assert late.complete().result() == []
+
+
+async def test_a_post_that_is_abandoned_returns_what_no_response_has() -> None:
+    posts = OpenPosts()
+    post = PostReplies(posts)
+    post.expect("a")
+    post.expect("b")
+    reply = Reply(b"1", "a")
+    posts.take(reply)
+    assert list(post.abandon()) == [reply]
+    assert not posts.take(Reply(b"2", "b"))
+    post.delivered()
+    assert list(post.abandon()) == []
