@@ -15,8 +15,8 @@ from relay.gateways.base.http import JSON, GatewayResponses, HttpBody, HttpExcha
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
-from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.declaration import SID_HEADER
+from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.forwarding import Forwarder
