@@ -37,6 +37,25 @@ async def test_one_connection_carries_several_rooms(open_tab: OpenTab, site: str
     assert await b.run("relay.presence('first').then(({ count }) => count)") == 1
 
 
+async def test_names_of_any_text(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in fleet]
+    name = "main hall/2 %20 é' \U0001f600"
+    for tab, peer in ((a, "Анна K"), (b, "Ben /+")):
+        await tab.run("([name, peer]) => come(name, peer)", [name, peer])
+    assert await b.run("[room.name, room.first, room.members.map(relay.constructor.unescape).sort()]") == [
+        name, False, ["Ben /+", "Анна K"],
+    ]  # fmt: skip
+    await b.run("""(window.spoken = [], void room.on('message', ({ from, message }) => {
+        spoken.push([relay.constructor.unescape(from), message]);
+    }))""")
+    await a.run("room.send('one', { to: relay.constructor.escape('Ben /+') })")
+    assert await b.until("spoken[0]") == ["Анна K", "one"]
+    await b.run("relay.drop()")
+    await a.run("room.send('two')")
+    assert await b.until("spoken[1]") == ["Анна K", "two"]
+    assert await b.run("name => relay.presence(name).then(({ count }) => count)", name) == 2
+
+
 async def test_a_loop_over_events_ends_when_the_room_is_left(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
     a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in fleet]
     await a.run("come('loop', 'ann')")

@@ -11,7 +11,22 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from relay.client import Closed, Envelope, Interrupted, Joined, Left, Lost, Options, Rejected, Room, join
+from relay.client import (
+    Closed,
+    Envelope,
+    Interrupted,
+    Joined,
+    Left,
+    Lost,
+    Options,
+    Rejected,
+    Resumed,
+    Room,
+    escape_peer,
+    join,
+    unescape,
+)
+from relay.model.names import escape_room
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Client, eventually
 
@@ -42,6 +57,29 @@ async def test_two_clients_meet_talk_and_part(pair) -> None:
                 await a.send({}, to="c")
         assert await anext(a) == Left("b")
         assert a.members == {"a"}
+
+
+async def test_names_of_any_text_are_one_room_over_workers_and_survive_a_return(pair) -> None:
+    name, anna, ben = "main hall/2 %20 é \U0001f600", "Анна K", "я" * 255
+    async with join(pair[0].http, name, peer=anna, presence=True) as a:
+        async with join(pair[1].ws, name, peer=ben, presence=True) as b:
+            assert (a.name, unescape(a.peer), unescape(b.peer)) == (name, anna, ben)
+            assert await anext(a) == Joined(b.peer)
+            assert b.members == {a.peer, b.peer} == {escape_peer(anna), escape_peer(ben)}
+            ident = await b.send({"n": 1}, to=a.peer)
+            event = await anext(a)
+            assert (event.id, event.sender) == (ident, b.peer)
+            with pytest.raises(Rejected, match="bad_peer"):
+                await a.send({"n": 2}, to=ben)
+            b.drop()
+            await a.send({"n": 3}, to=escape_peer(ben))
+            received = [await anext(b) for _ in range(3)]
+            assert [type(event) for event in received] == [Interrupted, Envelope, Resumed]
+            assert unescape(b.peer) == ben
+        assert await anext(a) == Left(b.peer)
+    for other in ("main hall", "main hall/2 %20 é", escape_room(name)):
+        async with join(pair[0].http, other) as alone:
+            assert alone.first
 
 
 @pytest.mark.parametrize(
