@@ -61,7 +61,8 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group that has options, and one for the options that are not settings."""
         # An option without a help record is hidden, such as an old name.
-        rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))}
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        rows = {param.name: row for param in options if (row := param.get_help_record(ctx))}
         for title, names in GROUPS.items():
             group = [rows.pop(name) for name in names.split() if name in rows]
             if group:

@@ -14,10 +14,12 @@ import click
 import msgspec
 
 from relay import logs
-from relay.cli.settings import fail
+from relay.cli.options import GroupedCommand, settings_options
+from relay.cli.settings import fail, load_settings
 from relay.cli.text import shell_word
 from relay.client import (
     Closed,
+    Counted,
     Envelope,
     Event,
     Interrupted,
@@ -29,6 +31,7 @@ from relay.client import (
     Room,
     Unreadable,
     join,
+    observe,
 )
 
 _json = msgspec.json.Encoder()
@@ -37,23 +40,31 @@ _ADDED = frozenset({"from", "id", "sender", "channel"})
 Print = Callable[[str], None]
 
 
-@click.command("watch")
+@click.command("watch", cls=GroupedCommand)
 @click.argument("room")
+@settings_options("admin_token")
 @click.option("--url", default="ws://localhost:8888", show_default=True, help="Address of the relay (ws:// or wss://).")
-@click.option("--peer", default="", help="Peer id to join with; without it the relay chooses one.")
+@click.option("--peer", default="", help="Join with this peer id, also where an admin token is set.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-def watch_room(room: str, url: str, peer: str, as_json: bool) -> None:
+def watch_room(room: str, url: str, peer: str, as_json: bool, **flags: str | None) -> None:
     """Print what happens in a room.
 
     Messages, joins and leaves are printed until Ctrl-C. ROOM is any text.
 
-    The command reconnects by itself after a lost connection, and prints what it missed.
+    With the relay's admin token, the command observes the room: no member sees it, and messages to some members only
+    are printed, too. Without the token, or with --peer, it joins the room as a member.
+
+    The command reconnects by itself after a lost connection. A member prints what it missed.
     """
     logs.configure("error", "text")
     note = partial(click.echo, err=True)
     options = Options(proxy=True)
+    token = "" if peer else load_settings(flags).settings.admin_token
     try:
-        watched = join(url, room, peer=peer, presence=True, options=options)
+        if token:
+            watched = observe(url, room, token=token, options=options)
+        else:
+            watched = join(url, room, peer=peer, presence=True, options=options)
     except ValueError as error:
         fail([f"--url: {error}"], status=2)
     note(f"connecting to {logs.escape(url)} (for at most {options.connect_timeout:g} s)")
@@ -78,8 +89,9 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
 async def watch(room: Room, *, as_json: bool, out: Print, note: Print) -> None:
     """Follow a room until the relay closes it for good (`Closed`); `out` gets the events, `note` the state."""
     async with room:
-        members = ", ".join(map(shell_word, sorted(room.members)))
-        note(f"in {logs.escape(shlex.quote(room.name))} as {shell_word(room.peer)}; members: {members}")
+        name = logs.escape(shlex.quote(room.name))
+        members = ", ".join(map(shell_word, sorted(room.members))) or "none"
+        note(f"{f'in {name} as {shell_word(room.peer)}' if room.peer else f'observing {name}'}; members: {members}")
         async for event in room:
             if as_json:
                 out(_as_json(event))
@@ -98,6 +110,8 @@ def line(event: Event) -> str:
             return f"+ {shell_word(event.peer)}"
         case Left():
             return f"- {shell_word(event.peer)}"
+        case Counted():
+            return f"= {event.count} members"
         case Interrupted():
             return f"… {event.text} ({event.code}); reconnecting"
         case Resumed():
@@ -128,6 +142,8 @@ def reason(closed: Closed) -> str:
     hints = {
         "unreachable": "is a relay running there? `relay serve` starts one; --url is its address",
         "peer_taken": "choose another --peer, or leave it out",
+        "unauthorized": "the relay has another admin token; with --peer NAME the command joins the room as a member",
+        "forbidden": "the relay has no admin token; with --peer NAME the command joins the room as a member",
     }
     hint = hints.get(closed.code, "")
     return f"{closed.text} ({closed.code})" + (f"; {hint}" if hint else "")

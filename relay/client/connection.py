@@ -120,6 +120,7 @@ class RelayConnection:
             self._request.url(base, self._position),
             # A browser's WebSocket can set no header but this one, so the resume key travels as a subprotocol.
             subprotocols=[Subprotocol("relay.v1"), Subprotocol(f"resume.{self._position.resume}")],
+            additional_headers={"Authorization": f"Bearer {self._request.token}"} if self._request.token else None,
             compression=None,
             proxy=True if options.proxy is True else options.proxy or None,
             open_timeout=options.ping_timeout,
@@ -172,6 +173,8 @@ class RelayConnection:
     def _handle(self, frame: FrameFields) -> list[Event]:
         match frame.get("type"):
             case "welcome":
+                if self._request.observe and not frame.get("observer"):
+                    raise UnreadableFrame("it knows no observers, and made this client a member")
                 events = self._position.welcome(frame)
                 self._outbox.rewind()
                 self._on_welcome()

@@ -30,6 +30,12 @@ class Left(Struct, frozen=True):
     peer: str
 
 
+class Counted(Struct, frozen=True):
+    """An observed room has this many members now; the client may not see who they are."""
+
+    count: int
+
+
 class Interrupted(Struct, frozen=True):
     """The connection was lost, and why. The client reconnects by itself; envelopes sent meanwhile wait."""
 
@@ -59,4 +65,4 @@ class Unreadable(Struct, frozen=True):
     reason: str
 
 
-Event = Envelope | Joined | Left | Interrupted | Resumed | Lost | Unreadable
+Event = Envelope | Joined | Left | Counted | Interrupted | Resumed | Lost | Unreadable

@@ -1,8 +1,8 @@
 """Options of a client, and the URL that it connects to."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -49,26 +49,44 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """The room that a client joins, and how; see `join` for the fields. `room` and `peer` are text."""
+    """The room that a client joins, and how; see `join` for the fields, and `observe` for the last two.
+
+    `room` and `peer` are text.
+    """
 
     room: str
     peer: str = ""
     presence: bool = False
     echo: bool = False
     channels: tuple[str, ...] = ()
+    observe: str = ""
+    token: str = field(default="", repr=False)
 
     def url(self, base: str, position: RoomPosition) -> str:
         """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`."""
         query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
+        query += [("observe", self.observe)] if self.observe else self._as_member(position)
+        # The relay refuses half a surrogate pair, under whatever name: it reports that better than an exception here.
+        path = f"{base}/rooms/{quote(self.room, safe='', errors='surrogatepass')}"
+        return path + (f"?{urlencode(query, errors='surrogatepass')}" if query else "")
+
+    def _as_member(self, position: RoomPosition) -> list[tuple[str, str]]:
+        query: list[tuple[str, str]] = []
         # The relay names the peer by its escaped name, and takes its text.
         if peer := unescape(position.peer) or self.peer:
             query.append(("peer", peer))
         query += [(name, "1") for name in ("presence", "echo") if getattr(self, name)]
         if position.known:
             query.append(("since", str(position.id)))
-        # The relay refuses half a surrogate pair, under whatever name: it reports that better than an exception here.
-        path = f"{base}/rooms/{quote(self.room, safe='', errors='surrogatepass')}"
-        return path + (f"?{urlencode(query, errors='surrogatepass')}" if query else "")
+        return query
+
+
+def base_urls(url: str | Sequence[str]) -> list[str]:
+    """Return the base URLs of one or several relays; raise ValueError as `base_url`, or if there is none."""
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise ValueError("at least one URL is needed")
+    return [base_url(one) for one in urls]
 
 
 def base_url(url: str) -> str:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterable
 
-from relay.client.events import Envelope, Event, Joined, Left, Lost, Resumed
+from relay.client.events import Counted, Envelope, Event, Joined, Left, Lost, Resumed
 from relay.client.frames import FrameFields
 from relay.model.envelope import BEFORE_ALL, MessageId
 
@@ -22,20 +22,26 @@ class RoomPosition:
         self._joined_with = ""
         self._unanswered = ""
         self.members: set[str] = set()
+        self.count = 0
+        self._welcomed = False
+        self._counts_only = False
         self.first = False
         self.duplicates = 0
 
     @property
     def known(self) -> bool:
-        """Whether this client has been in the room, so that it can resume."""
-        return self.id != BEFORE_ALL
+        """Whether this client has been in the room, so that it can resume, or has observed it."""
+        return self._welcomed
 
     def welcome(self, frame: FrameFields) -> list[Event]:
-        """Handle a `welcome`: this client is in the room."""
+        """Handle a `welcome`: this client is in the room, or observes it."""
+        if frame.get("observer"):
+            return self._welcome_observer(frame)
         events: list[Event] = []
         resuming, recovered = self.known, frame.get("recovered")
         self.peer = str(frame["peer"])
         self._joined_with, self.resume = self.resume, str(frame["resume"])
+        self._welcomed = True
         if not resuming:
             self.first = bool(frame.get("first"))
         elif not recovered:
@@ -46,6 +52,14 @@ class RoomPosition:
             changes = self._replace_members(frame)
             events += changes if resuming else []
         return events
+
+    def _welcome_observer(self, frame: FrameFields) -> list[Event]:
+        """Begin to observe, or go on: whatever happened meanwhile was missed, as an observer cannot resume."""
+        resuming, self._welcomed = self.known, True
+        self._counts_only = "members" not in frame
+        self.id = MessageId.parse(str(frame["id"]))
+        changes = self._count(frame) if self._counts_only else self._replace_members(frame)
+        return [Lost("not_resumed"), *changes] if resuming else []
 
     def note_unanswered(self) -> None:
         """Note that an attempt to connect had no answer: it may reach the relay late, and take the membership over."""
@@ -67,6 +81,8 @@ class RoomPosition:
         match frame.get("type"):
             case None:
                 return self._envelope(frame)
+            case "presence" if self._counts_only:
+                return self._count(frame)
             case "presence" if "members" in frame:
                 return self._replace_members(frame)
             case "presence":
@@ -99,16 +115,22 @@ class RoomPosition:
         self.id = message_id
         return [event]
 
+    def _count(self, frame: FrameFields) -> list[Event]:
+        before, self.count = self.count, int(frame["count"])
+        return [Counted(self.count)] if self.count != before else []
+
     def _change_members(self, frame: FrameFields) -> list[Event]:
         joined, left = list(frame["joined"]), list(frame["left"])
         self._advance(frame["id"])
+        self.count += len(joined) - len(left)
         # A peer in both lists left and joined again.
         return [*self._remove(left), *self._add(joined)]
 
     def _replace_members(self, frame: FrameFields) -> list[Event]:
         """Replace the members by a list; a list that the relay cut short only adds members."""
         listed = [str(member["peer"]) for member in frame["members"]]
-        complete = len(listed) == frame["count"]
+        self.count = int(frame["count"])
+        complete = len(listed) == self.count
         return [*self._remove(sorted(self.members - set(listed)) if complete else ()), *self._add(listed)]
 
     def _remove(self, peers: Iterable[str]) -> list[Event]:

@@ -10,7 +10,7 @@ from relay.client.errors import Closed, NotAcknowledged
 from relay.client.event_queue import EventQueue
 from relay.client.events import Event
 from relay.client.loop import ConnectionLoop
-from relay.client.options import Options, RoomRequest, base_url
+from relay.client.options import Options, RoomRequest, base_urls
 from relay.client.outbox import Outbox, OutboxItem
 from relay.client.position import RoomPosition
 from relay.model.envelope import MessageId
@@ -37,14 +37,35 @@ def join(
     receives `Joined` and `Left`, and keeps `Room.members`. With `echo`, it receives its own envelopes. `channels`
     restrict the envelopes that it receives to these channels. Raises ValueError for a URL of another kind.
     """
-    urls = [url] if isinstance(url, str) else list(url)
-    if not urls:
-        raise ValueError("at least one URL is needed")
-    return Room([base_url(one) for one in urls], RoomRequest(room, peer, presence, echo, tuple(channels)), options)
+    return Room(base_urls(url), RoomRequest(room, peer, presence, echo, tuple(channels)), options)
+
+
+def observe(
+    url: str | Sequence[str],
+    room: str,
+    *,
+    presence: bool = True,
+    messages: bool = True,
+    token: str = "",
+    channels: Sequence[str] = (),
+    options: Options = _DEFAULTS,
+) -> "Room":
+    """Return a room that is observed by `async with`: this client is no member, is not listed and cannot send.
+
+    `presence` and `messages` select what it receives, of which messages need the relay's admin `token`. Without the
+    token, it receives `Counted` instead of `Joined` and `Left`. After a lost connection it observes anew, and receives
+    `Lost`. The other arguments are those of `join`. Raises ValueError if it selects nothing, or for a URL of another
+    kind.
+    """
+    if not (presence or messages):
+        raise ValueError("presence, messages or both can be observed")
+    observed = "all" if presence and messages else "presence" if presence else "messages"
+    request = RoomRequest(room, channels=tuple(channels), observe=observed, token=token)
+    return Room(base_urls(url), request, options)
 
 
 class Room:
-    """One client's membership of a room, made by `join`.
+    """One client's membership or observation of a room, made by `join` or `observe`.
 
     `async with` joins: it waits for the relay's welcome, and raises `Closed` if the relay refuses or cannot be reached
     within `Options.connect_timeout`. At its end the client leaves, which the other members see at once.
@@ -104,6 +125,14 @@ class Room:
         listed on joining and those that joined since.
         """
         return frozenset(self._position.members)
+
+    @property
+    def count(self) -> int:
+        """How many members the room has, of which `members` may lack some; 0 without `presence`.
+
+        An observer that may see no names has this number alone.
+        """
+        return self._position.count
 
     @property
     def first(self) -> bool:

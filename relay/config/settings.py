@@ -130,7 +130,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_token: Annotated[
         str,
         setting(
-            "Bearer token for the list of rooms and for publishing over HTTP",
+            "Bearer token for the list of rooms, for publishing over HTTP and for observing rooms",
             secret=True,
             pattern=r"^[!-~]*$",
             allowed="printable ASCII without spaces",

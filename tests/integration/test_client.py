@@ -27,7 +27,7 @@ from relay.client import (
     unescape,
 )
 from relay.model.names import escape_room
-from tests.conftest import MakeClient, MakeRelay
+from tests.conftest import MakeClient, MakeFleet, MakeRelay
 from tests.fleet import Client, eventually
 
 
@@ -222,6 +222,23 @@ async def test_watching_a_room_prints_its_events_and_escapes_them(pair, watching
         assert (await watcher.line())[12:] == "  - b"
         assert await watcher.interrupted() == 0
         assert await anext(a) == Joined("b")
+
+
+async def test_watching_with_the_admin_token_is_not_noticed(fleet_of: MakeFleet, watching) -> None:
+    first, second = await fleet_of(2, admin_token="s3cret")
+    async with join(first.ws, "room", peer="a", presence=True) as a:
+        watcher = watching("room", "--url", second.ws, "--admin-token", "s3cret")
+        assert "observing room; members: a" in await watcher.noted("members")
+        async with join(second.ws, "room", peer="b") as b:
+            assert (await watcher.line())[12:] == "  + b"
+            await b.send({"message": "only you"}, to="a")
+            assert (await watcher.line())[12:] == '  b  {"message":"only you","to":"a"}'
+        assert (await watcher.line())[12:] == "  - b"
+        assert await watcher.interrupted() == 0
+        assert [type(await anext(a)) for _ in range(3)] == [Joined, Envelope, Left]
+    refused = watching("room", "--url", first.ws, "--admin-token", "wrong")
+    assert "--peer NAME" in await refused.noted("unauthorized")
+    assert await refused.ended() == 1
 
 
 async def test_watching_as_json_and_through_a_restart(start: MakeRelay, redis_url, prefix, watching) -> None:

@@ -114,7 +114,7 @@ def test_every_setting_exists(page: str) -> None:
         settings |= {one.flag.removeprefix("--") for one in every_old_name()}
     text = prose(page)
     flags = set(re.findall(r"`--([a-z]+(?:-[a-z]+)*)", text))
-    options = {"scale", "volumes", "profile", "no-deps", "live", "workers", "help", "json"}
+    options = {"scale", "volumes", "profile", "no-deps", "live", "workers", "help", "json", "peer"}
     assert flags - options <= settings
     variables = {name.removesuffix("_FILE").lower().replace("_", "-") for name in re.findall(r"`RELAY_([A-Z_]+)", text)}
     if page != DEPLOYMENT:

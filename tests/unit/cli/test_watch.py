@@ -1,6 +1,7 @@
 """`relay watch`: the printed lines. tests/integration/test_client.py runs it in a real room."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 
 from relay import cli
 from relay.cli.watch import line, reason, watch
-from relay.client import Closed, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
+from relay.client import Closed, Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
 from relay.model.envelope import MessageId
 
 
@@ -29,6 +30,7 @@ def said(**data: Any) -> Envelope:
         (Joined("%D0%90%D0%BD%D0%BD%D0%B0"), "+ 'Анна'"),
         (Joined("eve%20%20%5Bc%5D%20%20hi"), "+ 'eve  [c]  hi'"),
         (Left("%E2%80%AEeve"), r"- '\u202eeve'"),
+        (Counted(3), "= 3 members"),
         (Interrupted("going_away", "stopping"), "… stopping (going_away); reconnecting"),
         (Resumed(3), "… reconnected; nothing was missed, 3 messages were replayed"),
         (Lost("trimmed"), "! messages were missed and cannot be replayed (trimmed)"),
@@ -89,6 +91,49 @@ async def test_json_names_the_type_of_an_event() -> None:
 def test_an_end_has_a_reason_and_a_hint() -> None:
     assert reason(Closed("replaced", "elsewhere")) == "elsewhere (replaced)"
     assert "choose another --peer" in reason(Closed("peer_taken", "bob is in use"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "used"),
+    [
+        ([], {}, "join"),
+        ([], {"RELAY_ADMIN_TOKEN": "s3cret"}, "observe"),
+        (["--admin-token", "s3cret"], {}, "observe"),
+        (["--peer", "w"], {"RELAY_ADMIN_TOKEN": "s3cret"}, "join"),
+    ],
+)
+def test_with_the_admin_token_the_room_is_observed(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], environment: dict[str, str], used: str
+) -> None:
+    monkeypatch.setattr("relay.logs.configure", lambda *_: None)
+    calls: list[tuple[str, object]] = []
+
+    def called(name: str) -> Callable[..., Scripted]:
+        def call(*_: object, **options: object) -> Scripted:
+            calls.append((name, options.get("token", options.get("peer"))))
+            return Scripted()
+
+        return call
+
+    for name in ("join", "observe"):
+        monkeypatch.setattr(f"relay.cli.watch.{name}", called(name))
+    CliRunner().invoke(cli.main, ["watch", "room", *arguments], env=environment)
+    assert calls == [(used, "s3cret" if used == "observe" else "".join(arguments[1:]))]
+
+
+async def test_an_observer_has_no_peer_id_to_note() -> None:
+    class Observed(Scripted):
+        peer, members = "", frozenset[str]()
+
+    notes: list[str] = []
+    with pytest.raises(Closed):
+        await watch(Observed(), as_json=False, out=notes.append, note=notes.append)  # type: ignore[arg-type]
+    assert notes == ["observing r; members: none"]
+
+
+@pytest.mark.parametrize("code", ["unauthorized", "forbidden"])
+def test_a_token_that_is_refused_has_a_hint(code: str) -> None:
+    assert "--peer NAME" in reason(Closed(code, "no"))
 
 
 def test_a_wrong_address_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

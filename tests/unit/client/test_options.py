@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.client import Closed, Options, join
+from relay.client import Closed, Options, join, observe
 from relay.client.options import RoomRequest, base_url
 from relay.client.position import RoomPosition
 
@@ -53,3 +53,15 @@ def test_names_of_any_text_are_encoded_once() -> None:
     position.welcome({"peer": "%D1%8F", "id": "1-2", "resume": "key"})
     assert request.url("ws://h", position) == "ws://h/rooms/a%2Fb%20%2520?peer=%D1%8F&since=1-2"
     assert RoomRequest("\ud83d").url("ws://h", RoomPosition()) == "ws://h/rooms/%ED%A0%BD"
+
+
+def test_the_url_of_an_observer_has_nothing_of_a_member_and_no_token() -> None:
+    position, request = RoomPosition(), RoomRequest("r", channels=("c",), observe="all", token="s3cret")
+    position.welcome({"observer": True, "id": "1-2", "count": 0})
+    assert request.url("ws://h", position) == "ws://h/rooms/r?channel=c&observe=all"
+    assert "s3cret" not in repr(request)
+
+
+def test_an_observer_selects_something() -> None:
+    with pytest.raises(ValueError, match="presence, messages or both"):
+        observe("ws://h", "r", presence=False, messages=False)

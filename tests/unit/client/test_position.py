@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.client.events import Envelope, Joined, Left, Lost, Resumed
+from relay.client.events import Counted, Envelope, Joined, Left, Lost, Resumed
 from relay.client.position import RoomPosition
 from relay.model.envelope import MessageId
 
@@ -122,3 +122,44 @@ def test_a_late_attempt_with_an_older_key_does_not_count(position: RoomPosition)
         position.welcome(welcome(recovered=True, resume=key))
     assert not position.take_back()
     assert position.resume == "newest"
+
+
+def observing(ident: str = "5-2", **more):
+    return {"type": "welcome", "observer": True, "id": ident, "count": 0} | more
+
+
+def test_an_observer_has_the_members_and_no_peer_id() -> None:
+    position = RoomPosition()
+    assert position.welcome(observing(**listed("a", "b"))) == []
+    assert (position.known, position.peer, position.members, position.count) == (True, "", {"a", "b"}, 2)
+    assert position.receive({"type": "presence", "joined": ["c"], "left": ["a", "b"], "id": "5-5"}) == [
+        Left("a"), Left("b"), Joined("c"),
+    ]  # fmt: skip
+    assert (position.members, position.count) == ({"c"}, 1)
+
+
+def test_an_observer_that_returns_has_missed_something() -> None:
+    position = RoomPosition()
+    position.welcome(observing("0-0", **listed()))
+    assert position.welcome(observing("5-9", **listed("a"))) == [Lost("not_resumed"), Joined("a")]
+    assert position.id == MessageId(5, 9)
+    assert position.welcome(observing("4-1", **listed("a"))) == [Lost("not_resumed")]
+    assert position.id == MessageId(4, 1)
+
+
+def test_an_observer_without_names_gets_numbers() -> None:
+    position = RoomPosition()
+    assert position.welcome(observing(count=3)) == []
+    assert position.count == 3
+    frame = {"type": "presence", "present": True, "members": [], "count": 2, "id": "5-7"}
+    assert position.receive(frame) == [Counted(2)]
+    assert position.receive(frame) == []
+    assert position.welcome(observing(count=4)) == [Lost("not_resumed"), Counted(4)]
+
+
+def test_the_count_follows_the_list_and_the_changes(position: RoomPosition) -> None:
+    assert position.count == 2
+    position.receive({"type": "presence", "joined": ["b", "c"], "left": ["a"], "id": "5-5"})
+    assert position.count == 3
+    position.receive({"type": "presence", "present": True, **listed("me", count=200), "id": "5-6"})
+    assert position.count == 200
