@@ -22,7 +22,7 @@ def create_app(settings: Settings, *, local_workers: Sequence[str] = ()) -> Star
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        async with Worker(settings) as worker:
+        async with Worker(settings, gateways.error_codes(settings)) as worker:
             app.state.worker = worker
             await worker.wait_until_ready()
             yield {"worker": worker, **composition.state(worker)}

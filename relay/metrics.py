@@ -5,12 +5,13 @@ make the number of series grow.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 
@@ -19,6 +20,9 @@ from relay.model.events import Loss
 
 _LATENCY: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Upper bounds of the buckets, in seconds."""
+
+API: Final = "api"
+"""The protocol of requests to the relay's own HTTP interface, in the metric of errors; no gateway has this name."""
 
 
 class Declaration(NamedTuple):
@@ -54,22 +58,63 @@ class Latency(Collector):
         yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum)
 
 
-class Traffic(Collector):
-    """Messages and bytes in both directions: plain integers that the hot path adds to, by one thread, without locks."""
+class ProtocolMetrics:
+    """What the clients of one protocol do: plain integers that the hot path adds to, by one thread, without locks.
 
-    def __init__(self, declarations: Sequence[Declaration], registry: CollectorRegistry) -> None:
+    Each connection and session refers to the object of its protocol. `closed` is the counter of all protocols.
+    """
+
+    __slots__ = (
+        "_errors",
+        "bytes_in",
+        "bytes_out",
+        "closed",
+        "connections",
+        "handshakes",
+        "messages_in",
+        "messages_out",
+        "protocol",
+        "sessions",
+    )
+
+    def __init__(self, protocol: str, *, errors: Counter, closed: Counter) -> None:
+        self.protocol = protocol
+        self.closed = closed
+        self.connections = 0
+        self.sessions = 0
+        self.handshakes = 0
         self.messages_in = 0
         self.bytes_in = 0
         self.messages_out = 0
         self.bytes_out = 0
+        self._errors = errors
+
+    def refused(self, code: str) -> None:
+        """Count a request, frame or command that the relay refused with this error code."""
+        self._errors.labels(self.protocol, code).inc()
+
+
+class _ProtocolCollector(Collector):
+    """Metrics with the label `protocol`, one for each declaration; a declaration's key is an attribute's name."""
+
+    def __init__(
+        self,
+        declarations: Mapping[str, Declaration],
+        protocols: Mapping[str, ProtocolMetrics],
+        registry: CollectorRegistry,
+    ) -> None:
         self._declarations = declarations
+        self._protocols = protocols
         registry.register(self)
 
     def collect(self) -> Iterator[MetricFamily]:
-        """Yield the four counters."""
-        values = (self.messages_in, self.bytes_in, self.messages_out, self.bytes_out)
-        for declared, value in zip(self._declarations, values, strict=True):
-            yield CounterMetricFamily(declared.name, declared.help, value)
+        """Yield every metric, with a sample for each protocol."""
+        for attribute, declared in self._declarations.items():
+            kind = GaugeMetricFamily if declared.kind == "gauge" else CounterMetricFamily
+            family = kind(declared.name, declared.help, labels=declared.labels)
+            for protocol, metrics in self._protocols.items():
+                family.add_metric([protocol], getattr(metrics, attribute))
+            yield family
 
 
 class _Declarer:
@@ -87,74 +132,98 @@ class _Declarer:
         self._record(name, "counter", text, advice)
         return Counter(name, text, registry=self._registry)
 
-    def counters(self, name: str, text: str, advice: str, *, label: str, values: Iterable[str]) -> Counter:
-        """Make a counter with one label, and a series at 0 for each of its known values.
+    def counters(
+        self, name: str, text: str, advice: str, *, labels: tuple[str, ...], values: Iterable[tuple[str, ...]]
+    ) -> Counter:
+        """Make a counter with labels, and a series at 0 for each of their known values.
 
         A series that began at 1 would be no increase for Prometheus, and no alert would see the first event.
         """
-        self._record(name, "counter", text, advice, (label,))
-        counter = Counter(name, text, [label], registry=self._registry)
-        for value in values:
-            counter.labels(value)  # makes the series
+        self._record(name, "counter", text, advice, labels)
+        counter = Counter(name, text, labels, registry=self._registry)
+        for known in values:
+            counter.labels(*known)  # makes the series
         return counter
 
     def latency(self, name: str, text: str, advice: str) -> Latency:
         self._record(name, "histogram", text, advice)
         return Latency(name, text, _LATENCY, self._registry)
 
-    def traffic(self, *declared: tuple[str, str, str]) -> Traffic:
-        for name, text, advice in declared:
-            self._record(name, "counter", text, advice)
-        return Traffic(self.declarations[-len(declared) :], self._registry)
+    def by_protocol(self, protocols: Mapping[str, ProtocolMetrics], **declared: tuple[str, str, str]) -> None:
+        """Make a metric for each attribute of `ProtocolMetrics`: its name, which says the kind, its help and advice."""
+        found = {
+            attribute: self._record(
+                name, "counter" if name.endswith("_total") else "gauge", text, advice, ("protocol",)
+            )
+            for attribute, (name, text, advice) in declared.items()
+        }
+        _ProtocolCollector(found, protocols, self._registry)
 
-    def _record(self, name: str, kind: str, text: str, advice: str, labels: tuple[str, ...] = ()) -> None:
+    def _record(self, name: str, kind: str, text: str, advice: str, labels: tuple[str, ...] = ()) -> Declaration:
         self.declarations.append(Declaration(name, kind, text, advice, labels))
+        return self.declarations[-1]
 
 
 class Metrics:
-    """One worker's metrics, in a registry of its own, together with those of its process (`process_*`)."""
+    """One worker's metrics, in a registry of its own, together with those of its process (`process_*`).
 
-    def __init__(self) -> None:
+    `protocols` are the names of the protocols that clients speak, each with the error codes that they may get: their
+    series begin at 0.
+    """
+
+    def __init__(self, protocols: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
         self.registry = CollectorRegistry()
         # Linux only; elsewhere the collector yields nothing.
         ProcessCollector(registry=self.registry)
         declare = _Declarer(self.registry)
+        self._protocols: dict[str, ProtocolMetrics] = {}
         self.declarations: Sequence[Declaration] = declare.declarations
         self._declare_clients(declare)
+        self._declare_errors(declare, protocols)
         self._declare_messages(declare)
         self._declare_backend(declare)
         self._declare_workers(declare)
+        for protocol in protocols:
+            self.of(protocol)
+
+    def of(self, protocol: str) -> ProtocolMetrics:
+        """Return the metrics of one protocol, by the name of its gateway."""
+        found = self._protocols.get(protocol)
+        if found is None:
+            found = self._protocols[protocol] = ProtocolMetrics(protocol, errors=self.errors, closed=self.closed)
+        return found
 
     def _declare_clients(self, declare: _Declarer) -> None:
-        self.connections = declare.gauge(
-            "relay_connections",
-            "Open connections: WebSockets and polling sessions.",
-            "Add a worker before the number comes near relay_connection_limit.",
+        declare.by_protocol(
+            self._protocols,
+            connections=(
+                "relay_connections",
+                "Open connections: WebSockets and polling sessions.",
+                "Add a worker before the sum comes near relay_connection_limit.",
+            ),
+            sessions=(
+                "relay_sessions",
+                "Open sessions; a connection has one, or several if its protocol shares a connection among rooms.",
+                "For information.",
+            ),
+            handshakes=(
+                "relay_handshakes_total",
+                "Accepted handshakes of WebSockets and polling sessions.",
+                "A steep rise follows the loss of a worker or load balancer. A lasting one means that clients "
+                "reconnect repeatedly: see relay_closed_connections_total.",
+            ),
         )
         self.connection_limit = declare.gauge(
             "relay_connection_limit",
             "Connections that this worker accepts (setting max-connections).",
             "If it is lower than the setting, raise the limit of open files (ulimit -n).",
         )
-        self.handshakes = declare.counter(
-            "relay_handshakes_total",
-            "Accepted handshakes of WebSockets and polling sessions.",
-            "A steep rise follows the loss of a worker or load balancer. A lasting one means that clients reconnect "
-            "repeatedly: see relay_closed_connections_total.",
-        )
         self.closed = declare.counters(
             "relay_closed_connections_total",
             "Connections that ended, by close reason.",
             "Look the reason up in errors.md; internal is a defect of the relay, and its log has the cause.",
-            label="reason",
-            values=[reason.name for reason in CLOSE_REASONS],
-        )
-        self.errors = declare.counters(
-            "relay_errors_total",
-            "Requests, frames and commands that the relay refused, by error code.",
-            "Look the code up in errors.md; internal is a defect of the relay, and its log has the cause.",
-            label="code",
-            values=ERRORS,
+            labels=("reason",),
+            values=[(reason.name,) for reason in CLOSE_REASONS],
         )
         self.rooms = declare.gauge(
             "relay_rooms",
@@ -180,16 +249,29 @@ class Metrics:
             "relay_resumes_total",
             "Members that reconnected with the id of the last message they saw, by outcome.",
             "If trimmed is frequent, raise history-size or history-ttl.",
-            label="outcome",
-            values=["recovered", *filter(None, get_args(Loss))],
+            labels=("outcome",),
+            values=[("recovered",), *((loss,) for loss in get_args(Loss) if loss)],
+        )
+
+    def _declare_errors(self, declare: _Declarer, protocols: Mapping[str, Iterable[str]]) -> None:
+        codes = {API: ERRORS, **protocols}
+        self.errors = declare.counters(
+            "relay_errors_total",
+            "Requests, frames and commands that the relay refused, by protocol and error code. The protocol of the "
+            f"relay's own HTTP interface is {API}.",
+            "Look the code up in errors.md; internal is a defect of the relay, and its log has the cause.",
+            labels=("protocol", "code"),
+            values=[(protocol, code) for protocol, known in codes.items() for code in known],
         )
 
     def _declare_messages(self, declare: _Declarer) -> None:
-        self.traffic = declare.traffic(
-            ("relay_received_messages_total", "Messages from clients.", "For information; the load of this worker."),
-            ("relay_received_bytes_total", "Bytes of messages from clients.", "For information."),
-            ("relay_sent_messages_total", "Messages to clients.", "For information; the load of this worker."),
-            ("relay_sent_bytes_total", "Bytes of messages to clients.", "For information."),
+        load = "For information; the load of this worker."
+        declare.by_protocol(
+            self._protocols,
+            messages_in=("relay_received_messages_total", "Messages from clients.", load),
+            bytes_in=("relay_received_bytes_total", "Bytes of messages from clients.", "For information."),
+            messages_out=("relay_sent_messages_total", "Messages to clients.", load),
+            bytes_out=("relay_sent_bytes_total", "Bytes of messages to clients.", "For information."),
         )
         self.publish_seconds = declare.latency(
             "relay_publish_duration_seconds",
@@ -233,8 +315,8 @@ class Metrics:
             "Losses of messages in a room that this worker reported to the members, by reason.",
             "trimmed: raise history-size or history-ttl; epoch: Redis lost its data, see its log; too_much: raise "
             "send-buffer; internal is a defect of the relay.",
-            label="reason",
-            values=filter(None, get_args(Loss)),
+            labels=("reason",),
+            values=[(loss,) for loss in get_args(Loss) if loss],
         )
         self.room_ttl_renewals = declare.counter(
             "relay_room_ttl_renewals_total",

@@ -158,11 +158,12 @@ class Relay:
         return self
 
     async def metric(self, name: str, **labels: str) -> float:
-        """One sample of `/metrics`; 0 if there is none of this name."""
-        inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
-        sample = re.escape(f"{name}{{{inner}}}" if inner else name)
-        found = re.search(rf"^{sample} (\S+)$", (await self.get("/metrics")).text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        """The sum of all samples of `/metrics` with this name and these labels; 0 if there is none."""
+        samples = re.findall(
+            rf"^{re.escape(name)}(?:{{(.*)}})? (\S+)$", (await self.get("/metrics")).text, re.MULTILINE
+        )
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        return sum(float(value) for found, value in samples if wanted <= set(found.split(",")))
 
     @property
     def logged(self) -> str:

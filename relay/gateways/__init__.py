@@ -16,7 +16,7 @@ from msgspec import Struct
 from relay.config import Extension, Settings
 from relay.config.declaring import setting
 from relay.gateways.base.gateway import Gateway
-from relay.model.errors import ErrorTable
+from relay.model.errors import ERRORS, ErrorTable
 
 _PACKAGES: Final = (
     "native",
@@ -68,6 +68,11 @@ def enabled(settings: Settings) -> Sequence[Gateway]:
 def error_tables() -> Mapping[str, ErrorTable]:
     """Return the error codes that only one gateway uses, by its title."""
     return {gateway.title: gateway.errors for gateway in GATEWAYS.values() if gateway.errors}
+
+
+def error_codes(settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Return the protocols that clients may speak, each with the error codes that it has: the labels of metrics."""
+    return {protocol: [*ERRORS, *gateway.errors] for gateway in enabled(settings) for protocol in gateway.protocols}
 
 
 def reserved_words() -> frozenset[str]:

@@ -12,6 +12,7 @@ from relay import gateways
 from relay.config import Settings
 from relay.gateways.base.gateway import Gateway
 from relay.gateways.base.websocket import refuse
+from relay.metrics import API
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
@@ -40,7 +41,7 @@ class UnknownWebSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the handshake with 404 `not_found`."""
-        await refuse(scope, receive, send, Refused("not_found"))
+        await refuse(scope, receive, send, Refused("not_found"), protocol=API)
 
 
 def _routes_module(gateway: Gateway) -> Any:

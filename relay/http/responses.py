@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from relay.http.request import worker_of
+from relay.metrics import API
 from relay.model.errors import Refused, RelayError
 
 COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -38,7 +39,7 @@ class ErrorResponse(ApiResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the error, and send the response."""
-        worker_of(scope).metrics.errors.labels(self._code).inc()
+        worker_of(scope).metrics.errors.labels(API, self._code).inc()
         await super().__call__(scope, receive, send)
 
 

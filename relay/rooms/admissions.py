@@ -3,24 +3,24 @@
 from typing import Self
 
 from relay.limits import AddressLimits
-from relay.metrics import Metrics
+from relay.metrics import Metrics, ProtocolMetrics
 from relay.model.errors import Refused
 
 
 class Ticket:
     """The admission of one client, which counts against its address until it is released.
 
-    `protocol` is the name of the gateway that serves the client. A session keeps one ticket for its whole life, also
-    when it changes its transport.
+    `metrics` are those of the client's protocol. A session keeps one ticket for its whole life, also when it changes
+    its transport.
     """
 
     # A worker has one ticket for each idle connection: no `__dict__`.
-    __slots__ = ("_admissions", "address", "protocol")
+    __slots__ = ("_admissions", "address", "metrics")
 
-    def __init__(self, admissions: "Admissions", address: str, protocol: str) -> None:
+    def __init__(self, admissions: "Admissions", address: str, metrics: ProtocolMetrics) -> None:
         self._admissions: Admissions | None = admissions
         self.address = address
-        self.protocol = protocol
+        self.metrics = metrics
 
     def release(self) -> None:
         """Count the end of the client; later calls do nothing."""
@@ -43,7 +43,7 @@ class Admissions:
     def __init__(self, addresses: AddressLimits, *, most: int, metrics: Metrics) -> None:
         self._addresses = addresses
         self._most = most
-        self._connections = metrics.connections
+        self._metrics = metrics
         self._count = 0
 
     def __len__(self) -> int:
@@ -59,11 +59,12 @@ class Admissions:
         if code:
             raise Refused(code)
         self._count += 1
-        self._connections.set(self._count)
-        return Ticket(self, address, protocol)
+        metrics = self._metrics.of(protocol)
+        metrics.connections += 1
+        return Ticket(self, address, metrics)
 
     def release(self, ticket: Ticket) -> None:
         """Count the end of an admitted client; called by its ticket, once."""
         self._count -= 1
-        self._connections.set(self._count)
+        ticket.metrics.connections -= 1
         self._addresses.release(ticket.address)

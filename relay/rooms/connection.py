@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from relay.metrics import Metrics
+from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import SLOW, CloseReason
 
@@ -101,7 +101,7 @@ class WireConnection:
 
     __slots__ = ("_limit", "_metrics", "_wire", "reason")
 
-    def __init__(self, wire: Wire, *, limit: int, metrics: Metrics) -> None:
+    def __init__(self, wire: Wire, *, limit: int, metrics: ProtocolMetrics) -> None:
         self._wire = wire
         self._limit = limit
         self._metrics = metrics
@@ -110,18 +110,18 @@ class WireConnection:
     def write(self, frame: Frame) -> None:
         """Write a frame; close a client for which more than the limit waits then."""
         if self.reason is None:
-            traffic = self._metrics.traffic
-            traffic.messages_out += 1
-            traffic.bytes_out += len(frame.data)
+            metrics = self._metrics
+            metrics.messages_out += 1
+            metrics.bytes_out += len(frame.data)
             if self._wire.write(frame.wire) > self._limit:
                 self.close(SLOW)
 
     def write_batch(self, batch: Batch) -> None:
         """Write several frames at once; the batch has them in one piece, made once for all members."""
         if self.reason is None:
-            traffic = self._metrics.traffic
-            traffic.messages_out += len(batch.frames)
-            traffic.bytes_out += batch.size
+            metrics = self._metrics
+            metrics.messages_out += len(batch.frames)
+            metrics.bytes_out += batch.size
             if self._wire.write(batch.wire) > self._limit:
                 self.close(SLOW)
 
@@ -145,7 +145,7 @@ class BufferedConnection:
 
     __slots__ = ("_bytes", "_frames", "_limit", "_metrics", "reason")
 
-    def __init__(self, *, limit: int, metrics: Metrics) -> None:
+    def __init__(self, *, limit: int, metrics: ProtocolMetrics) -> None:
         self._limit = limit
         self._metrics = metrics
         self._frames: deque[Frame] = deque()
@@ -185,9 +185,8 @@ class BufferedConnection:
         raise NotImplementedError
 
     def _count_sent(self, frames: int, size: int) -> None:
-        traffic = self._metrics.traffic
-        traffic.messages_out += frames
-        traffic.bytes_out += size
+        self._metrics.messages_out += frames
+        self._metrics.bytes_out += size
 
 
 class QueuedConnection(BufferedConnection):
@@ -201,7 +200,7 @@ class QueuedConnection(BufferedConnection):
         on_close: Callable[[], None],
         on_pause: Callable[[bool], None],
         limit: int,
-        metrics: Metrics,
+        metrics: ProtocolMetrics,
     ) -> None:
         super().__init__(limit=limit, metrics=metrics)
         self._send = send

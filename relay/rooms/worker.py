@@ -5,9 +5,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from relay import __version__, ids
@@ -43,12 +43,15 @@ _RETIRE_TIMEOUT = 1.0
 
 
 class Worker:
-    """A facade over the parts of a worker; opened and closed by `async with`."""
+    """A facade over the parts of a worker; opened and closed by `async with`.
 
-    def __init__(self, settings: Settings) -> None:
+    `protocols` are the protocols of its clients, each with its error codes, for metrics.
+    """
+
+    def __init__(self, settings: Settings, protocols: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
         self.settings = settings
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
-        self.metrics = Metrics()
+        self.metrics = Metrics(protocols)
         self.metrics.connection_limit.set(settings.max_connections)
         self.clock = time.monotonic
         self.random = ids.IdGenerator()

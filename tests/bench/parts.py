@@ -99,7 +99,7 @@ class Stage:
 
     def _member(self, room: str, peer: str, limits: WireLimits) -> tuple[Member, WebSocketProtocol]:
         protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
-        connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics)
+        connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics.of("native"))
         session = WebSocketSession(connection, self.worker, DIALECT, self.worker.admissions.admit("-", "native"))
         protocol.attach(session)
         member = Member(connection, DIALECT.own, room, peer)
@@ -143,7 +143,7 @@ async def python_parts() -> None:
     stage = Stage()
     await stage.subscribe()
     turns = [await stage.turn() for _ in range(ROUNDS)]
-    delivered = stage.worker.metrics.traffic.messages_out - len(stage.members)  # less the welcomes
+    delivered = stage.worker.metrics.of("native").messages_out - len(stage.members)  # less the welcomes
     assert delivered == ROUNDS * len(stage.members) * (MEMBERS - 1)
     # The fastest tenth shows the cost of the code; slower turns were disturbed by other work of the machine.
     parts = [sorted(turn[i] for turn in turns)[ROUNDS // 10] / len(stage.members) * 1e6 for i in range(3)]

@@ -15,6 +15,7 @@ import yaml
 from relay import __version__
 from relay.cli.options import every_setting
 from relay.config import Settings, load
+from relay.gateways import error_codes
 from relay.http.local_workers import WorkerReply
 from relay.http.metrics import labelled
 from relay.metrics import Metrics
@@ -42,7 +43,7 @@ def own_metrics() -> set[str]:
     """The names of all samples of a relay's `/metrics`."""
     return {
         name
-        for family in [*Metrics().registry.collect(), *labelled([WorkerReply(200, b"")])]
+        for family in [*Metrics(error_codes(Settings())).registry.collect(), *labelled([WorkerReply(200, b"")])]
         for name in {family.name, *(sample.name for sample in family.samples)}
     }
 
@@ -90,7 +91,7 @@ def test_every_queried_metric_exists(where: str, query: str) -> None:
 def test_every_queried_label_value_exists() -> None:
     series = "\n".join(
         f"{name}={value}"
-        for family in Metrics().registry.collect()
+        for family in Metrics(error_codes(Settings())).registry.collect()
         for sample in family.samples
         for name, value in sample.labels.items()
     )

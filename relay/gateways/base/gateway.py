@@ -27,9 +27,10 @@ class Stickiness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """One gateway. `name` is its package, its value in the setting `gateways`, and its label in metrics.
+    """One gateway. `name` is its package, and its value in the setting `gateways`.
 
-    `title` is its heading in help and documentation. It alone serves the requests below the paths `prefixes`, and
+    `title` is its heading in help and documentation, `protocols` are its values of the label `protocol` in metrics. It
+    alone serves the requests below the paths `prefixes`, and
     writes their CORS headers. `websockets` are the paths of its plain WebSockets, for which clients need no library.
     `settings` declares its own settings, `old_names` their names in earlier versions. `errors` are the error codes that
     no other gateway uses.
@@ -37,6 +38,7 @@ class Gateway:
 
     name: str
     title: str
+    protocols: tuple[str, ...]
     prefixes: tuple[str, ...] = ()
     websockets: tuple[str, ...] = ()
     settings: type[Struct] | None = None

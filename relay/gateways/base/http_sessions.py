@@ -146,8 +146,8 @@ class HttpSession(Session[In]):
         rules: PollingRules,
     ) -> None:
         worker = sessions.worker
-        self._polling = PollingConnection(rules, limit=worker.settings.send_buffer, metrics=worker.metrics, owner=self)
-        super().__init__(self._polling, worker, codecs)
+        self._polling = PollingConnection(rules, limit=worker.settings.send_buffer, metrics=ticket.metrics, owner=self)
+        super().__init__(self._polling, worker, codecs, ticket.metrics)
         self._sessions = sessions
         self._dialect = dialect
         self.id = sessions.new_id()
@@ -194,7 +194,7 @@ class HttpSession(Session[In]):
         if self._ended:
             return
         if self._polling.reason is None:
-            self._worker.metrics.closed.labels("client" if goodbye else "lost").inc()
+            self._metrics.closed.labels("client" if goodbye else "lost").inc()
         self._sessions.remove(self)
         self._polling.end()
         self.end(goodbye=goodbye)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
 
 from relay.gateways.base.replies import OpenPosts, PostReplies
-from relay.metrics import Metrics
+from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, CloseReason, Refused
 from relay.rooms.connection import BufferedConnection
@@ -113,7 +113,7 @@ class PollingConnection(BufferedConnection):
         "_stream",
     )  # fmt: skip
 
-    def __init__(self, rules: PollingRules, *, limit: int, metrics: Metrics, owner: PollingOwner) -> None:
+    def __init__(self, rules: PollingRules, *, limit: int, metrics: ProtocolMetrics, owner: PollingOwner) -> None:
         super().__init__(limit=limit, metrics=metrics)
         self._rules = rules
         self._owner: PollingOwner | None = owner

@@ -12,6 +12,7 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequ
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.observed_room import ObservedRoom
 from relay.limits import TokenBucket
+from relay.metrics import ProtocolMetrics
 from relay.model.codec import Encoder, Frame, In
 from relay.model.commands import (
     AskPresence,
@@ -71,15 +72,24 @@ class Session(Generic[In]):
         "_ended",
         "_goodbye",
         "_inbox",
+        "_metrics",
         "_rooms",
         "_worker",
     )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, worker: Worker, codecs: CodecPair[In], *, bucket: TokenBucket | None = None
+        self,
+        connection: Connection,
+        worker: Worker,
+        codecs: CodecPair[In],
+        metrics: ProtocolMetrics,
+        *,
+        bucket: TokenBucket | None = None,
     ) -> None:
         self._connection = connection
         self._worker = worker
+        self._metrics = metrics
+        metrics.sessions += 1
         self._codec = codecs.own
         self._bucket = bucket
         self._rooms = JoinedRooms(connection, worker, codecs)
@@ -122,9 +132,9 @@ class Session(Generic[In]):
         if self._connection.reason is not None:
             return  # The relay is closing; the client cannot read an answer any more.
         size = len(incoming.data)
-        traffic = self._worker.metrics.traffic
-        traffic.messages_in += 1
-        traffic.bytes_in += size
+        metrics = self._metrics
+        metrics.messages_in += 1
+        metrics.bytes_in += size
         allowed = self._allowed()
         # A request over a limit is decoded all the same: the client may wait for an answer with its key.
         request: Request
@@ -157,6 +167,8 @@ class Session(Generic[In]):
         to reconnect.
         """
         self._goodbye = goodbye and self._connection.reason is None
+        if not self._ended:
+            self._metrics.sessions -= 1
         self._ended = True
         self._drain_inbox()
 
@@ -311,7 +323,7 @@ class Session(Generic[In]):
     def _send_error(
         self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
     ) -> None:
-        self._worker.metrics.errors.labels(error.code).inc()
+        self._metrics.refused(error.code)
         failure = Failure(error.code, error.text, about, key, room, dict(error.detail))
         self._connection.write((codec or self._codec).encode(failure))
 
@@ -331,7 +343,7 @@ class WebSocketSession(Session[Frame]):
     __slots__ = ("_ticket",)
 
     def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket) -> None:
-        super().__init__(connection, worker, codecs)
+        super().__init__(connection, worker, codecs, ticket.metrics)
         self._ticket = ticket
         worker.clients.add(self)
 
@@ -341,7 +353,7 @@ class WebSocketSession(Session[Frame]):
         if self._connection.reason is None:
             # Neither this session nor a room has closed the connection: the client did, or the server did for it.
             reason = relay_closed or ("client" if goodbye else "lost")
-            self._worker.metrics.closed.labels(reason).inc()
+            self._metrics.closed.labels(reason).inc()
         self._worker.clients.remove(self)
         self._ticket.release()
         self.end(goodbye=goodbye)

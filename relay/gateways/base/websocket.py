@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from relay.gateways.base.admission import admit
+from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import CloseReason, Refused
 from relay.rooms.admissions import Ticket
@@ -55,13 +56,14 @@ async def serve(
     try:
         ticket = admit(scope, protocol)
     except Refused as error:
-        await refuse(scope, receive, send, error)
+        await refuse(scope, receive, send, error, protocol=protocol)
         return
     with ticket:
         await accept(
             scope,
             receive,
             send,
+            metrics=ticket.metrics,
             opening=lambda connection: opening(connection, ticket),
             subprotocol=subprotocol,
             keepalive=keepalive,
@@ -73,6 +75,7 @@ async def accept(
     receive: Receive,
     send: Send,
     *,
+    metrics: ProtocolMetrics,
     opening: Opening,
     subprotocol: str | None,
     keepalive: bool = True,
@@ -88,21 +91,21 @@ async def accept(
     if wire is None:
         websocket = WebSocket(scope, receive, send)
         await websocket.accept(subprotocol)
-        worker.metrics.handshakes.inc()
-        await _AsgiConnection(websocket, worker, opening).run()
+        metrics.handshakes += 1
+        await _AsgiConnection(websocket, worker.settings.send_buffer, metrics, opening).run()
         return
     await receive()
     await send({"type": "websocket.accept", "subprotocol": subprotocol})
-    worker.metrics.handshakes.inc()
-    receiver, greeting = opening(WireConnection(wire, limit=worker.settings.send_buffer, metrics=worker.metrics))
+    metrics.handshakes += 1
+    receiver, greeting = opening(WireConnection(wire, limit=worker.settings.send_buffer, metrics=metrics))
     # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
     wire.attach(receiver, keepalive=keepalive)
     await greeting
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send, error: Refused) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, error: Refused, *, protocol: str) -> None:
     """Refuse a handshake with an error in the relay's own format, and count the error."""
-    scope["state"]["worker"].metrics.errors.labels(error.code).inc()
+    scope["state"]["worker"].metrics.errors.labels(protocol, error.code).inc()
     await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
 
 
@@ -120,7 +123,7 @@ async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: 
 class _AsgiConnection:
     """A connection over plain ASGI: the caller's task reads, and a task of its own writes."""
 
-    def __init__(self, websocket: WebSocket, worker: Worker, opening: Opening) -> None:
+    def __init__(self, websocket: WebSocket, limit: int, metrics: ProtocolMetrics, opening: Opening) -> None:
         self._websocket = websocket
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -131,8 +134,8 @@ class _AsgiConnection:
             send_close=self._send_close,
             on_close=self._on_close,
             on_pause=self._on_pause,
-            limit=worker.settings.send_buffer,
-            metrics=worker.metrics,
+            limit=limit,
+            metrics=metrics,
         )
         self._receiver, self._greeting = opening(self._connection)
 

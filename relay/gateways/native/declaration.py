@@ -4,4 +4,6 @@ from typing import Final
 
 from relay.gateways.base.gateway import Gateway
 
-GATEWAY: Final = Gateway(name="native", title="The native protocol", websockets=("/", "/rooms/{room}"))
+NAME: Final = "native"
+
+GATEWAY: Final = Gateway(name=NAME, title="The native protocol", protocols=(NAME,), websockets=("/", "/rooms/{room}"))

@@ -15,6 +15,7 @@ from relay.gateways.base.observation import CREDENTIALS, read_observe_request
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.base.websocket import serve
 from relay.gateways.native.codec import Channels, NativeCodec
+from relay.gateways.native.declaration import NAME
 from relay.http_request import read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
@@ -24,9 +25,6 @@ from relay.model.names import escape_peer
 from relay.paths import room_in
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
-
-NAME = "native"
-"""The name of the protocol in metrics."""
 
 SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."

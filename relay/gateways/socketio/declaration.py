@@ -7,14 +7,19 @@ from relay.gateways.base.gateway import Gateway, Stickiness
 from relay.gateways.socketio.errors import SOCKETIO_ERRORS
 from relay.gateways.socketio.settings import SocketIOSettings
 
+NAME: Final = "socketio"
+V09_NAME: Final = "socketio-0.9"
+"""The names of the protocols in metrics: of the versions 1 to 4, which are one, and of version 0.9."""
+
 PATH: Final = "/socket.io"
 
 SID_HEADER: Final = "x-engine-sid"
 """The session id, in the responses to a session's requests: a load balancer learns from it which worker has it."""
 
 GATEWAY: Final = Gateway(
-    name="socketio",
+    name=NAME,
     title="Socket.IO",
+    protocols=(NAME, V09_NAME),
     prefixes=(PATH,),
     settings=SocketIOSettings,
     old_names=(OldName("socketio_client", "socketio_client_url"),),

@@ -17,6 +17,7 @@ from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRu
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing
+from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
@@ -190,7 +191,7 @@ class EngineSession:
         self.polling: PollingConnection | None = None
         if connection is None:
             self.connection = self.polling = PollingConnection(
-                _RULES, limit=worker.settings.send_buffer, metrics=worker.metrics, owner=self
+                _RULES, limit=worker.settings.send_buffer, metrics=ticket.metrics, owner=self
             )
         else:
             self.connection = self._over_socket(connection)
@@ -207,6 +208,11 @@ class EngineSession:
     def writer(self) -> PayloadWriter:
         """Writes the responses to the client's requests."""
         return PayloadWriter(self._framing, self._accepted)
+
+    @property
+    def metrics(self) -> ProtocolMetrics:
+        """The metrics of the client's protocol."""
+        return self.ticket.metrics
 
     @property
     def max_payload(self) -> int:
@@ -277,7 +283,7 @@ class EngineSession:
             self._handle(self._framing.read(frame))
         except BadPacket as error:
             log.debug("closed a Socket.IO connection after a bad packet: %s", error)
-            self.worker.metrics.errors.labels("bad_packet").inc()
+            self.ticket.metrics.refused("bad_packet")
             self.connection.close(BAD_PACKET)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
@@ -288,7 +294,7 @@ class EngineSession:
         closed_by_relay = self.closing or relay_closed is not None
         if not self.closing:
             reason = relay_closed or ("client" if code in GOODBYE_CODES else "lost")
-            self.worker.metrics.closed.labels(reason).inc()
+            self.ticket.metrics.closed.labels(reason).inc()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
         self._sessions.remove(self)

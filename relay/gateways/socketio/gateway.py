@@ -15,7 +15,7 @@ from relay.gateways.base.http import JSON, GatewayResponses, HttpBody, HttpExcha
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
-from relay.gateways.socketio.declaration import SID_HEADER
+from relay.gateways.socketio.declaration import NAME, SID_HEADER
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
@@ -26,9 +26,6 @@ from relay.gateways.socketio.requests import forward
 from relay.gateways.socketio.upgrade import upgrading
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
-
-NAME: Final = "socketio"
-"""The name of the protocol in metrics."""
 
 STATE: Final = "socketio"
 """The key under which `scope["state"]` has the worker's `EngineSessions` of this gateway."""
@@ -83,7 +80,7 @@ class SocketIOGateway:
             else:
                 await self._serve_request(self._exchange(scope, receive, send), sessions, query)
         except Refused as error:
-            worker.metrics.errors.labels(error.code).inc()
+            worker.metrics.of(NAME).refused(error.code)
             body, status = error_body(error), error.status
             if scope["type"] == "websocket":
                 await deny(scope, receive, send, body, status)
@@ -107,7 +104,9 @@ class SocketIOGateway:
                 raise Refused("transport_mismatch")
             check_origin(scope)
             upgrade = upgrading(session)
-            await accept(scope, receive, send, opening=upgrade, subprotocol=subprotocol, keepalive=False)
+            await accept(
+                scope, receive, send, metrics=session.metrics, opening=upgrade, subprotocol=subprotocol, keepalive=False
+            )
         else:
             opening = sessions.opening(self._profile(query))
             await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
@@ -146,7 +145,7 @@ class SocketIOGateway:
         if exchange.method != "GET":
             raise SocketIORefused("bad_handshake")
         session = sessions.begin(self._profile(query), admit(exchange.scope, NAME))
-        sessions.worker.metrics.handshakes.inc()
+        session.metrics.handshakes += 1
         await session.open()
         if session.polling is not None:
             # The handshake is the first poll, and the open packet answers it.

@@ -13,6 +13,7 @@ from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.gateways.socketio.settings import SocketIOSettings
 from relay.limits import TokenBucket
+from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import (
     BAD_REQUEST,
@@ -74,6 +75,11 @@ class SharedConnection(Protocol):
         """The worker that the client is on."""
         ...
 
+    @property
+    def metrics(self) -> ProtocolMetrics:
+        """The metrics of the client's protocol."""
+        ...
+
     def pause_reading(self, *, paused: bool) -> None:
         """Pause reading until each caller that paused it has resumed it."""
         ...
@@ -118,14 +124,14 @@ class Namespaces:
             if len(self._entered) >= worker.settings.rooms_per_connection:
                 raise Refused("too_many_rooms")
         except Refused as error:
-            worker.metrics.errors.labels(error.code).inc()
+            self._shared.metrics.refused(error.code)
             self._shared.connection.write(self._version.encoder(name).connect_error(error.code, error.text))
             if bucket.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
         codec = self._version.codec(name)
         connection = NamespaceConnection(self, self._shared, name, codec)
-        session = Session(connection, worker, CodecPair(codec, codec), bucket=bucket)
+        session = Session(connection, worker, CodecPair(codec, codec), self._shared.metrics, bucket=bucket)
         self._entered[name] = _Entered(connection, session)
         worker.spawn(session.enter(partial(make_join_request, room)))
 

@@ -8,7 +8,8 @@ import pytest
 from relay import gateways
 from relay.config import Settings, SettingsError, load
 from relay.config.declaring import settings_of
-from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings, enabled, error_tables, reserved_words
+from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings, enabled, error_codes, error_tables, reserved_words
+from relay.metrics import API
 from relay.model.errors import ERRORS
 
 
@@ -58,3 +59,12 @@ def test_no_setting_code_or_path_belongs_to_two() -> None:
 def test_the_first_words_of_their_paths_are_reserved() -> None:
     assert reserved_words() == {prefix.split("/")[1] for one in GATEWAYS.values() for prefix in one.prefixes}
     assert "socket.io" in reserved_words()
+
+
+def test_each_protocol_has_the_shared_codes_and_those_of_its_gateway() -> None:
+    codes = error_codes(Settings())
+    assert set(codes) == {protocol for gateway in GATEWAYS.values() for protocol in gateway.protocols}
+    assert API not in codes
+    for gateway in GATEWAYS.values():
+        assert all(set(codes[protocol]) == {*ERRORS, *gateway.errors} for protocol in gateway.protocols)
+    assert list(error_codes(Settings(extensions={"gateways": ("native",)}))) == ["native"]

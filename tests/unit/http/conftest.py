@@ -78,7 +78,7 @@ class FakeWorker:
 
     def refused(self, code: str) -> float:
         """How often an error of this code was counted."""
-        return self.metrics.registry.get_sample_value("relay_errors_total", {"code": code}) or 0
+        return self.metrics.registry.get_sample_value("relay_errors_total", {"protocol": "api", "code": code}) or 0
 
     def _fail(self) -> None:
         if self.failure:

@@ -17,12 +17,15 @@ def families(text: str) -> dict[str, Metric]:
 
 async def test_one_worker(site: MakeSite) -> None:
     worker = FakeWorker()
-    worker.metrics.traffic.messages_in += 3
+    worker.metrics.of("native").messages_in += 3
     answer = await site(worker=worker).get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=1.0.0; charset=utf-8"
     assert answer.headers["cache-control"] == "no-store"
-    assert "# TYPE relay_received_messages_total counter\nrelay_received_messages_total 3.0\n" in answer.text
+    assert (
+        '# TYPE relay_received_messages_total counter\nrelay_received_messages_total{protocol="native"} 3.0\n'
+        in answer.text
+    )
     assert "relay_ready 1.0\n" in answer.text
     assert "_created" not in answer.text
 
@@ -30,7 +33,7 @@ async def test_one_worker(site: MakeSite) -> None:
 async def test_series_of_alerts_exist_before_the_first_event(site: MakeSite) -> None:
     text = (await site().get("/metrics")).text
     for line in (
-        'relay_errors_total{code="unavailable"} 0.0',
+        'relay_errors_total{code="unavailable",protocol="api"} 0.0',
         'relay_closed_connections_total{reason="internal"} 0.0',
         'relay_message_losses_total{reason="trimmed"} 0.0',
     ):
@@ -53,17 +56,17 @@ async def test_several_workers(site: MakeSite, serve_raw: ServeRaw, tmp_path: Pa
     texts = []
     for count in (3, 4):
         worker = FakeWorker()
-        worker.metrics.traffic.messages_in += count
-        worker.metrics.errors.labels("bad_json").inc(count)
+        worker.metrics.of("native").messages_in += count
+        worker.metrics.errors.labels("native", "bad_json").inc(count)
         worker.metrics.publish_seconds.observe(count)
         texts.append((await site(worker=worker).get("/metrics?scope=worker")).content)
     async with serve_raw(response(texts[0]), name="0") as first, serve_raw(response(texts[1]), name="2") as third:
         answer = await site(local_workers=[first, str(tmp_path / "dead"), third]).get("/metrics")
     assert answer.status_code == 200
     for line in (
-        'relay_received_messages_total{worker="0"} 3.0',
-        'relay_received_messages_total{worker="2"} 4.0',
-        'relay_errors_total{code="bad_json",worker="2"} 4.0',
+        'relay_received_messages_total{protocol="native",worker="0"} 3.0',
+        'relay_received_messages_total{protocol="native",worker="2"} 4.0',
+        'relay_errors_total{code="bad_json",protocol="native",worker="2"} 4.0',
         'relay_publish_duration_seconds_bucket{le="5.0",worker="0"} 1.0',
         'relay_publish_duration_seconds_sum{worker="2"} 4.0',
         'relay_worker_up{worker="0"} 1.0',

@@ -20,14 +20,14 @@ class World:
         return refused.value.code
 
     @property
-    def counted(self) -> tuple[int, float | None]:
-        return len(self.admissions), self.metrics.registry.get_sample_value("relay_connections")
+    def counted(self) -> tuple[int, int]:
+        return len(self.admissions), self.metrics.of("native").connections
 
 
 def test_a_client_counts_until_its_ticket_is_released() -> None:
     world = World()
     ticket = world.admissions.admit("a", "native")
-    assert (ticket.address, ticket.protocol) == ("a", "native")
+    assert (ticket.address, ticket.metrics.protocol) == ("a", "native")
     assert world.counted == (1, 1)
     ticket.release()
     assert world.counted == (0, 0)
@@ -69,3 +69,13 @@ def test_a_handshake_that_fails_releases_its_ticket_and_one_that_succeeds_does_n
     with world.admissions.admit("a", "native"):
         pass
     assert world.counted == (1, 1)
+
+
+def test_connections_are_counted_by_protocol() -> None:
+    world = World()
+    native, other = world.admissions.admit("a", "native"), world.admissions.admit("b", "other")
+    native.release()
+    value = world.metrics.registry.get_sample_value
+    assert [value("relay_connections", {"protocol": name}) for name in ("native", "other")] == [0, 1]
+    other.release()
+    assert value("relay_connections", {"protocol": "other"}) == 0

@@ -45,7 +45,7 @@ class Client:
             on_close=self._on_close,
             on_pause=self.paused.append,
             limit=limit,
-            metrics=self.metrics,
+            metrics=self.metrics.of("native"),
         )
 
     async def _send(self, frame: Frame) -> None:
@@ -66,7 +66,7 @@ def wire() -> FakeWire:
 
 @pytest.fixture
 def wired(wire: FakeWire) -> WireConnection:
-    return WireConnection(wire, limit=100, metrics=Metrics())
+    return WireConnection(wire, limit=100, metrics=Metrics().of("native"))
 
 
 def test_a_frame_goes_to_the_wire_at_once_and_as_it_is_sent(wire: FakeWire, wired: WireConnection) -> None:
@@ -99,11 +99,11 @@ def test_a_wire_with_too_many_waiting_bytes_is_closed(wire: FakeWire, wired: Wir
 
 def test_sent_frames_are_counted(wire: FakeWire) -> None:
     metrics = Metrics()
-    wired = WireConnection(wire, limit=100, metrics=metrics)
+    wired = WireConnection(wire, limit=100, metrics=metrics.of("native"))
     wired.write(Frame(b"12345"))
     wired.write_batch(Batch([Frame(b"1"), Frame(b"2")]))
     value = metrics.registry.get_sample_value
-    assert (value("relay_sent_messages_total"), value("relay_sent_bytes_total")) == (3, 7)
+    assert [value(f"relay_sent_{what}_total", {"protocol": "native"}) for what in ("messages", "bytes")] == [3, 7]
 
 
 async def test_queued_frames_go_out_in_order_and_a_close_comes_after_them() -> None:

@@ -62,7 +62,7 @@ async def test_health_counts_rooms_and_connections() -> None:
         assert (health.ready, health.worker, health.draining) == (True, "w1", False)
         assert (health.rooms, health.connections, set(health.checks)) == (1, 1, {"bus", "heartbeat", "draining"})
         assert all(check.ok for check in health.checks.values())
-        assert worker.metrics.registry.get_sample_value("relay_connections") == 1
+        assert worker.metrics.of("native").connections == 1
 
 
 async def test_a_worker_without_a_name_is_called_after_its_process() -> None:

@@ -13,7 +13,7 @@ from relay.gateways.base.admission import admit, check_origin
 from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import deny, serve
-from relay.gateways.socketio.declaration import SID_HEADER
+from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.forwarding import Forwarder
@@ -24,9 +24,6 @@ from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
 from relay.http_request import read_query
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
-
-NAME: Final = "socketio-0.9"
-"""The name of the protocol in metrics."""
 
 STATE: Final = "socketio-0.9"
 """The key under which `scope["state"]` has the worker's `V09Sessions`."""
@@ -90,7 +87,7 @@ class V09Gateway:
             else:
                 await self._serve_request(self._exchange(scope, receive, send), sessions)
         except Refused as error:
-            sessions.worker.metrics.errors.labels(error.code).inc()
+            sessions.worker.metrics.of(V09_NAME).refused(error.code)
             if scope["type"] == "websocket":
                 body = msgspec.json.encode(error.body)
                 await deny(scope, receive, send, body, error.status)
@@ -108,7 +105,7 @@ class V09Gateway:
             raise SocketIORefused("bad_transport")
         opening = sessions.opening(self._profile(parameters))
         subprotocol = next(iter(scope["subprotocols"]), None)
-        await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
+        await serve(scope, receive, send, protocol=V09_NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
     def _profile(self, parameters: dict[str, str]) -> SessionProfile:
         handler = partial(V09Client, self._version, parameters.get("room"))
@@ -145,7 +142,7 @@ class V09Gateway:
         if exchange.method != "GET":
             raise SocketIORefused("bad_handshake")
         # The session is counted when it begins, maybe on another worker.
-        admit(exchange.scope, NAME).release()
+        admit(exchange.scope, V09_NAME).release()
         sid = sessions.add_handshake()
         timeout = max(1, round(self._settings.ping_interval + self._settings.ping_timeout))
         text = f"{sid}:{timeout}:{timeout}:websocket,xhr-polling"
@@ -158,8 +155,8 @@ class V09Gateway:
         session = sessions.get(sid)
         if not sessions.take_handshake(sid) or session is not None:
             return session
-        ticket = admit(scope, NAME, address=self._forwarder.client_address(scope))
-        sessions.worker.metrics.handshakes.inc()
+        ticket = admit(scope, V09_NAME, address=self._forwarder.client_address(scope))
+        ticket.metrics.handshakes += 1
         session = sessions.begin(self._profile(parameters), ticket, sid=sid)
         await session.open()
         return session
@@ -170,7 +167,7 @@ class V09Gateway:
         if last_words is None and sessions.get(sid) is None:
             if await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
                 return
-            sessions.worker.metrics.errors.labels("unknown_session").inc()
+            sessions.worker.metrics.of(V09_NAME).refused("unknown_session")
         await exchange.respond(last_words or _UNKNOWN)
 
     async def _disconnect(self, exchange: HttpExchange, sessions: V09Sessions, sid: str) -> None:

@@ -47,7 +47,7 @@ async def test_a_star_allows_pages_of_every_origin() -> None:
 def test_a_client_is_counted_by_its_address_or_by_that_of_a_forwarded_request(worker: Worker) -> None:
     scope = scope_of(worker, None, "proxy")
     assert [admit(scope, "native").address, admit(scope, "native", address="client").address] == ["proxy", "client"]
-    assert admit(scope, "native", address="client").protocol == "native"
+    assert admit(scope, "native", address="client").metrics.protocol == "native"
 
 
 def test_a_refused_handshake_counts_nothing(worker: Worker) -> None:

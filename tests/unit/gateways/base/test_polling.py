@@ -49,7 +49,7 @@ async def owner() -> Owner:
 
 
 def polling(owner: Owner, rules: PollingRules | None = None, *, limit: int = 1000, **rest: Any) -> PollingConnection:
-    metrics = rest.pop("metrics", None) or Metrics()
+    metrics = rest.pop("metrics", None) or Metrics().of("test")
     return PollingConnection(rules or PollingRules(**rest), limit=limit, metrics=metrics, owner=owner)
 
 
@@ -124,12 +124,12 @@ async def test_a_poll_is_held_as_long_as_the_rules_or_the_request_say(owner: Own
 
 
 async def test_traffic_is_counted_when_it_is_sent(owner: Owner) -> None:
-    metrics = Metrics()
+    metrics = Metrics().of("test")
     one = polling(owner, metrics=metrics)
     one.write(Frame(b"abcd"))
-    assert metrics.traffic.messages_out == 0
+    assert metrics.messages_out == 0
     one.poll()
-    assert (metrics.traffic.messages_out, metrics.traffic.bytes_out) == (1, 4)
+    assert (metrics.messages_out, metrics.bytes_out) == (1, 4)
 
 
 # Overlapping polls.

@@ -129,7 +129,7 @@ async def test_frames_after_the_close_of_the_connection_are_ignored() -> None:
     async with visiting() as client:
         client.connection.close(REPLACED)
         client.send(type="ping", key="a")
-        assert client.worker.metrics.traffic.messages_in == 0
+        assert client.worker.metrics.of("native").messages_in == 0
 
 
 async def test_a_client_gets_its_outstanding_acks_before_the_relay_closes_it() -> None:
@@ -194,7 +194,7 @@ class OtherProtocol(NativeCodec):
 async def test_a_protocol_may_have_commands_that_the_native_one_has_not() -> None:
     async with visiting() as neighbour:
         connection, codec = FakeConnection(), OtherProtocol()
-        session = Session(connection, neighbour.worker, CodecPair(codec, codec))
+        session = Session(connection, neighbour.worker, CodecPair(codec, codec), neighbour.worker.metrics.of("other"))
         await session.enter(lambda: JoinRequest("first", "q"))
         session.received(Frame(b"move"))
         session.received(Frame(b"detect"))
@@ -259,7 +259,10 @@ async def test_sessions_of_one_connection_share_a_message_rate_and_leave_the_acc
     async with Worker(Settings()) as worker:
         bucket = TokenBucket(1e-3, 3, worker.clock)
         connections = [FakeConnection(), FakeConnection()]
-        sessions = [Session(connection, worker, CODECS, bucket=bucket) for connection in connections]
+        sessions = [
+            Session(connection, worker, CODECS, worker.metrics.of("native"), bucket=bucket)
+            for connection in connections
+        ]
         for number, session in enumerate(sessions):
             await session.enter(lambda number=number: JoinRequest("room", f"p{number}"))
         assert len(worker.clients) == 0
@@ -448,3 +451,20 @@ async def test_a_hundred_closed_sessions_are_freed_by_reference_counts_alone() -
                     await asyncio.sleep(0.01)
         finally:
             gc.enable()
+
+
+async def test_what_a_client_does_is_counted_for_its_protocol() -> None:
+    async with Worker(Settings()) as worker:
+        here, other = worker.metrics.of("native"), worker.metrics.of("other")
+        client = Client(worker)
+        await client.session.enter(lambda: JoinRequest("room", "a"))
+        assert (here.connections, here.sessions) == (1, 1)
+        client.session.received(Frame(b'{"message":1}'))
+        client.session.received(Frame(b"no JSON"))
+        assert (here.messages_in, here.bytes_in) == (2, 20)
+        value = worker.metrics.registry.get_sample_value
+        assert value("relay_errors_total", {"protocol": "native", "code": "bad_json"}) == 1
+        client.session.disconnected(1000, None)
+        client.session.end(goodbye=True)
+        assert (here.connections, here.sessions) == (0, 0)
+        assert (other.connections, other.sessions, other.messages_in) == (0, 0, 0)

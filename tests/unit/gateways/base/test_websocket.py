@@ -107,7 +107,7 @@ async def test_over_asgi_frames_are_exchanged_until_the_client_leaves(worker: Wo
     client.leave(1001)
     await served.task
     assert echo.end == (1001, None)
-    assert worker.metrics.handshakes._value.get() == 1
+    assert worker.metrics.of("test").handshakes == 1
 
 
 async def test_over_asgi_a_close_without_a_code_is_1005(worker: Worker) -> None:
@@ -221,7 +221,7 @@ async def test_a_refused_handshake_gets_status_and_error_in_json_and_is_counted(
     assert body["error"]["code"] == "too_many_connections"
     (start, _) = client.sent
     assert (b"retry-after", b"2") in start["headers"]
-    assert worker.metrics.errors.labels("too_many_connections")._value.get() == 1
+    assert worker.metrics.errors.labels("test", "too_many_connections")._value.get() == 1
     first.client.leave()
     await first.task
 

@@ -102,7 +102,7 @@ async def test_the_open_packet_has_times_in_milliseconds() -> None:
 
 async def test_only_a_client_that_polls_may_upgrade() -> None:
     async with clients() as some:
-        session = some.sessions.begin(some.profile(), "here")
+        session = some.sessions.begin(some.profile(), some.sessions.worker.admit("here", "socketio"))
         await session.open()
         assert session.polling is not None
         body = session.writer.answer(session.polling.poll().result()).data

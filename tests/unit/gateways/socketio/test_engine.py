@@ -115,7 +115,7 @@ async def test_a_bad_packet_closes_the_websocket_and_counts(data: bytes) -> None
         connection, session = one.socket()
         session.received(Frame(data))
         assert connection.reason is BAD_PACKET
-        assert one.worker.metrics.errors.labels("bad_packet")._value.get() == 1
+        assert one.worker.metrics.errors.labels("socketio", "bad_packet")._value.get() == 1
 
 
 async def test_a_posted_payload_is_handled_up_to_its_first_bad_packet() -> None:

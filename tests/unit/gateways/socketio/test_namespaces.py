@@ -23,6 +23,7 @@ class Shared:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
+        self.metrics = worker.metrics.of("socketio")
         self.connection: Any = FakeConnection()
         self.paused: list[bool] = []
 
@@ -212,3 +213,13 @@ async def test_a_namespace_that_leaves_resumes_reading() -> None:
         assert one.shared.paused == [True]  # once, however many messages wait
         one.namespaces.leave("/")
         assert one.shared.paused == [True, False]
+
+
+async def test_each_namespace_counts_as_a_session_while_it_is_entered() -> None:
+    async with client() as ann:
+        await ann.enter("/", "/rooms/a")
+        assert ann.shared.metrics.sessions == 2
+        ann.namespaces.leave("/")
+        assert ann.shared.metrics.sessions == 1
+        ann.namespaces.disconnected(goodbye=True)
+        assert ann.shared.metrics.sessions == 0

@@ -91,7 +91,7 @@ async def test_a_bad_packet_in_a_post_is_answered_counted_once_and_ends_the_sess
     url, _ = begun
     answer = await one.post(url, b"4nonsense")
     assert json.loads(answer.body)["error"]["code"] == "bad_packet"
-    assert one.worker.metrics.errors.labels("bad_packet")._value.get() == 1
+    assert one.worker.metrics.errors.labels("socketio", "bad_packet")._value.get() == 1
     assert (await one.get(url)).body == b"1"
 
 

@@ -66,7 +66,7 @@ async def test_an_id_that_no_handshake_gave_is_unknown() -> None:
     async with site() as one:
         answer = await one.get("/socket.io/1/xhr-polling/" + "x" * 22)
         assert (answer.status, answer.body) == (200, b"7:::1+0")  # not handshaken, begin anew
-        assert one.worker.metrics.errors.labels("unknown_session")._value.get() == 1
+        assert one.worker.metrics.errors.labels("socketio-0.9", "unknown_session")._value.get() == 1
 
 
 async def test_there_are_as_many_handshakes_as_there_may_be_connections() -> None:
