@@ -18,6 +18,7 @@ from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import shell_word
 from relay.client import (
+    Changed,
     Closed,
     Counted,
     Envelope,
@@ -107,7 +108,9 @@ def line(event: Event) -> str:
             labels = [] if channel is None else [f"[{channel}]"]
             return "  ".join([shell_word(event.sender), *labels, _content(event.data)])
         case Joined():
-            return f"+ {shell_word(event.peer)}"
+            return "  ".join([f"+ {shell_word(event.peer)}", *_info(event.info)])
+        case Changed():
+            return "  ".join([f"~ {shell_word(event.peer)}", *(_info(event.info) or ["no info"])])
         case Left():
             return f"- {shell_word(event.peer)}"
         case Counted():
@@ -130,10 +133,16 @@ def _content(data: dict[str, Any]) -> str:
     return _json.encode(rest).decode()
 
 
+def _info(info: dict[str, Any] | None) -> list[str]:
+    return [] if info is None else [_json.encode(info).decode()]
+
+
 def _as_json(event: Event) -> str:
     if isinstance(event, Envelope):
         return json.dumps({"type": "envelope", **event.data})
     fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    if isinstance(event, Joined) and event.info is None:
+        del fields["info"]
     return json.dumps({"type": type(event).__name__.lower(), **fields})
 
 

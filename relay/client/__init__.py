@@ -13,12 +13,13 @@ Events that were missed while it was lost arrive after it is back, once and in o
 """
 
 from relay.client.errors import Closed, NotAcknowledged, QueueFull, Rejected
-from relay.client.events import Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Unreadable
+from relay.client.events import Changed, Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Unreadable
 from relay.client.options import Options
 from relay.client.room import Room, join, observe
 from relay.model.names import escape_peer, unescape
 
 __all__ = [
+    "Changed",
     "Closed",
     "Counted",
     "Envelope",

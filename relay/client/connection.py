@@ -16,6 +16,7 @@ from relay.client.events import Event, Unreadable
 from relay.client.frames import FrameFields, UnreadableFrame, decode_frame
 from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
+from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
 from relay.model.envelope import MessageId
 from relay.model.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
@@ -44,7 +45,7 @@ class ConnectionEnd:
 
 
 class RelayConnection:
-    """Sends the envelopes in the outbox, and passes the relay's events to `deliver`.
+    """Sends the envelopes in the outbox and the client's own info, and passes the relay's events to `deliver`.
 
     `deliver` may wait: nothing is read meanwhile. `on_welcome` is called when the client is in the room.
     """
@@ -55,6 +56,7 @@ class RelayConnection:
         options: Options,
         position: RoomPosition,
         outbox: Outbox,
+        info: OwnInfo,
         *,
         deliver: Callable[[Event], Awaitable[None]],
         on_welcome: Callable[[], None],
@@ -63,10 +65,14 @@ class RelayConnection:
         self._options = options
         self._position = position
         self._outbox = outbox
+        self._info = info
         self._deliver = deliver
         self._on_welcome = on_welcome
         self._socket: ClientConnection | None = None
         self._outbox_changed = asyncio.Event()
+        self._info_changed = asyncio.Event()
+        self._info_delays = Backoff(base=0.25, cap=2.0, draw=options.draw)
+        self._info_delay = 0.0
         self._joined = asyncio.Event()
         self._retry_delays = Backoff(base=0.05, cap=1.0, draw=options.draw)
         self._paused_until = 0.0
@@ -85,7 +91,9 @@ class RelayConnection:
             self._position.note_unanswered()
             return ConnectionEnd("unreachable", f"{_without_password(base)}: {error or type(error).__name__}")
         socket = self._socket
-        tasks = [asyncio.create_task(_run_or_abort(work, socket)) for work in (self._write, self._watch)]
+        tasks = [
+            asyncio.create_task(_run_or_abort(work, socket)) for work in (self._write, self._write_info, self._watch)
+        ]
         try:
             await self._read(socket)
         except ConnectionClosed as closed:
@@ -101,8 +109,9 @@ class RelayConnection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Send the envelopes that were added to the outbox."""
+        """Send the envelopes that were added to the outbox, and the info if it has changed."""
         self._outbox_changed.set()
+        self._info_changed.set()
 
     def drop(self) -> None:
         """Abort the connection without a close frame, as a change of network would."""
@@ -117,7 +126,7 @@ class RelayConnection:
     async def _open(self, base: str) -> ClientConnection:
         options = self._options
         return await connect(
-            self._request.url(base, self._position),
+            self._request.url(base, self._position, self._info.offer()),
             # A browser's WebSocket can set no header but this one, so the resume key travels as a subprotocol.
             subprotocols=[Subprotocol("relay.v1"), Subprotocol(f"resume.{self._position.resume}")],
             additional_headers={"Authorization": f"Bearer {self._request.token}"} if self._request.token else None,
@@ -177,6 +186,7 @@ class RelayConnection:
                     raise UnreadableFrame("it knows no observers, and made this client a member")
                 events = self._position.welcome(frame)
                 self._outbox.rewind()
+                self._info.welcomed()
                 self._on_welcome()
                 self._joined.set()
                 return events
@@ -184,6 +194,10 @@ class RelayConnection:
                 self._outbox.acknowledged(str(frame["key"]), MessageId.parse(frame["id"]))
                 self._retry_delays.reset()
                 self._outbox_changed.set()
+            case "info":
+                self._info.answered(str(frame.get("key", "")))
+                self._info_delays.reset()
+                self._info_changed.set()
             case "error":
                 self._handle_error(frame)
         return self._position.receive(frame)
@@ -193,6 +207,10 @@ class RelayConnection:
         if frame.get("about") == "join":
             # The close that follows has a code for the class of errors; this one is exact.
             self._join_error = ConnectionEnd(code, text)
+        elif frame.get("about") == "info":
+            if self._info.refused(key, code, text):
+                self._info_delay = self._info_delays.next(at_least=0.25)
+            self._info_changed.set()
         elif key:
             if self._outbox.refused(key, code, text):
                 self._paused_until = asyncio.get_running_loop().time() + self._retry_delays.next(at_least=0.05)
@@ -210,6 +228,16 @@ class RelayConnection:
                 await socket.send(frame, text=True)
                 await self._wait_out_pause()
             await self._outbox_changed.wait()
+
+    async def _write_info(self, socket: ClientConnection) -> None:
+        await self._joined.wait()
+        while True:
+            self._info_changed.clear()
+            delay, self._info_delay = self._info_delay, 0.0
+            await asyncio.sleep(delay)
+            if (frame := self._info.to_send()) is not None:
+                await socket.send(frame, text=True)
+            await self._info_changed.wait()
 
     async def _wait_out_pause(self) -> None:
         loop = asyncio.get_running_loop()

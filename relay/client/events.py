@@ -19,9 +19,17 @@ class Envelope(Struct, frozen=True):
 
 
 class Joined(Struct, frozen=True):
-    """A peer joined the room."""
+    """A peer joined the room; `info` is its member info, None if it has none."""
 
     peer: str
+    info: dict[str, Any] | None = None
+
+
+class Changed(Struct, frozen=True):
+    """A peer has another member info; None if it has none any more."""
+
+    peer: str
+    info: dict[str, Any] | None
 
 
 class Left(Struct, frozen=True):
@@ -65,4 +73,4 @@ class Unreadable(Struct, frozen=True):
     reason: str
 
 
-Event = Envelope | Joined | Left | Counted | Interrupted | Resumed | Lost | Unreadable
+Event = Envelope | Joined | Changed | Left | Counted | Interrupted | Resumed | Lost | Unreadable

@@ -11,6 +11,7 @@ from relay.client.errors import Closed
 from relay.client.events import Event, Interrupted
 from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
+from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
 
 log = logging.getLogger("relay.client")
@@ -29,6 +30,7 @@ class ConnectionLoop:
         options: Options,
         position: RoomPosition,
         outbox: Outbox,
+        info: OwnInfo,
         *,
         deliver: Callable[[Event], Awaitable[None]],
     ) -> None:
@@ -37,6 +39,7 @@ class ConnectionLoop:
         self._options = options
         self._position = position
         self._outbox = outbox
+        self._info = info
         self._deliver = deliver
         self._backoff = Backoff(draw=options.draw)
         self._connection: RelayConnection | None = None
@@ -54,6 +57,7 @@ class ConnectionLoop:
                 self._options,
                 self._position,
                 self._outbox,
+                self._info,
                 deliver=self._deliver,
                 on_welcome=self._welcomed,
             )
@@ -70,7 +74,7 @@ class ConnectionLoop:
             await asyncio.sleep(delay)
 
     def wake(self) -> None:
-        """Send the envelopes that were added to the outbox; without a connection, the next one sends them."""
+        """Send the envelopes that were added to the outbox, and a new info; without a connection, the next one does."""
         if self._connection is not None:
             self._connection.wake()
 

@@ -62,20 +62,25 @@ class RoomRequest:
     observe: str = ""
     token: str = field(default="", repr=False)
 
-    def url(self, base: str, position: RoomPosition) -> str:
-        """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`."""
+    def url(self, base: str, position: RoomPosition, info: str = "") -> str:
+        """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`.
+
+        `info` is the client's member info as JSON, "" for none.
+        """
         query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
-        query += [("observe", self.observe)] if self.observe else self._as_member(position)
+        query += [("observe", self.observe)] if self.observe else self._as_member(position, info)
         # The relay refuses half a surrogate pair, under whatever name: it reports that better than an exception here.
         path = f"{base}/rooms/{quote(self.room, safe='', errors='surrogatepass')}"
         return path + (f"?{urlencode(query, errors='surrogatepass')}" if query else "")
 
-    def _as_member(self, position: RoomPosition) -> list[tuple[str, str]]:
+    def _as_member(self, position: RoomPosition, info: str) -> list[tuple[str, str]]:
         query: list[tuple[str, str]] = []
         # The relay names the peer by its escaped name, and takes its text.
         if peer := unescape(position.peer) or self.peer:
             query.append(("peer", peer))
         query += [(name, "1") for name in ("presence", "echo") if getattr(self, name)]
+        if info:
+            query.append(("info", info))
         if position.known:
             query.append(("since", str(position.id)))
         return query

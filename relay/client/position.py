@@ -1,9 +1,10 @@
 """A client's state in its room: the newest id it knows, the members, and the keys to resume with. No I/O."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from relay.client.events import Counted, Envelope, Event, Joined, Left, Lost, Resumed
+from relay.client.events import Changed, Counted, Envelope, Event, Joined, Left, Lost, Resumed
 from relay.client.frames import FrameFields
 from relay.model.envelope import BEFORE_ALL, MessageId
 
@@ -25,6 +26,7 @@ class RoomPosition:
         self.count = 0
         self._welcomed = False
         self._counts_only = False
+        self.infos: dict[str, dict[str, Any]] = {}
         self.first = False
         self.duplicates = 0
 
@@ -120,28 +122,47 @@ class RoomPosition:
         return [Counted(self.count)] if self.count != before else []
 
     def _change_members(self, frame: FrameFields) -> list[Event]:
-        joined, left = list(frame["joined"]), list(frame["left"])
+        joined, left, changed = list(frame["joined"]), list(frame["left"]), list(frame.get("changed", ()))
+        infos = {str(peer): _read_info(info) for peer, info in frame.get("info", {}).items()}
         self._advance(frame["id"])
         self.count += len(joined) - len(left)
-        # A peer in both lists left and joined again.
-        return [*self._remove(left), *self._add(joined)]
+        # A peer in both lists left and joined again. One that is unknown was not listed, as the room is large.
+        return [*self._remove(left), *self._add(joined, infos), *self._add(changed, infos)]
 
     def _replace_members(self, frame: FrameFields) -> list[Event]:
         """Replace the members by a list; a list that the relay cut short only adds members."""
-        listed = [str(member["peer"]) for member in frame["members"]]
+        listed = {str(member["peer"]): _read_info(member.get("info")) for member in frame["members"]}
         self.count = int(frame["count"])
         complete = len(listed) == self.count
-        return [*self._remove(sorted(self.members - set(listed)) if complete else ()), *self._add(listed)]
+        return [*self._remove(sorted(self.members - set(listed)) if complete else ()), *self._add(listed, listed)]
 
     def _remove(self, peers: Iterable[str]) -> list[Event]:
         present = [peer for peer in peers if peer in self.members]
         self.members.difference_update(present)
+        for peer in present:
+            self.infos.pop(peer, None)
         return [Left(peer) for peer in present]
 
-    def _add(self, peers: Iterable[str]) -> list[Event]:
-        absent = [peer for peer in peers if peer not in self.members]
-        self.members.update(absent)
-        return [Joined(peer) for peer in absent]
+    def _add(self, peers: Iterable[str], infos: Mapping[str, dict[str, Any] | None]) -> list[Event]:
+        """Add these peers with their infos; those that are members already may have another info now."""
+        events: list[Event] = []
+        for peer in peers:
+            before, info = self.infos.get(peer), infos.get(peer)
+            if info is None:
+                self.infos.pop(peer, None)
+            else:
+                self.infos[peer] = info
+            if peer not in self.members:
+                self.members.add(peer)
+                events.append(Joined(peer, info))
+            elif info != before and peer != self.peer:
+                events.append(Changed(peer, info))
+        return events
+
+
+def _read_info(info: object) -> dict[str, Any] | None:
+    """Read a member's info; anything but an object counts as none."""
+    return info if isinstance(info, dict) else None
 
 
 def _read_id(text: object) -> MessageId:

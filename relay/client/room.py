@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from relay.client.errors import Closed, NotAcknowledged
@@ -12,6 +12,7 @@ from relay.client.events import Event
 from relay.client.loop import ConnectionLoop
 from relay.client.options import Options, RoomRequest, base_urls
 from relay.client.outbox import Outbox, OutboxItem
+from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
 from relay.model.envelope import MessageId
 
@@ -28,6 +29,7 @@ def join(
     presence: bool = False,
     echo: bool = False,
     channels: Sequence[str] = (),
+    info: Mapping[str, Any] | None = None,
     options: Options = _DEFAULTS,
 ) -> "Room":
     """Return a room, which is joined by `async with`.
@@ -35,9 +37,11 @@ def join(
     `url` is the relay's URL (`ws://` or `wss://`), or several: each new connection tries the next. `room` and `peer`
     are any text; `peer` is the wanted peer id, and without it the relay chooses one. With `presence`, the client
     receives `Joined` and `Left`, and keeps `Room.members`. With `echo`, it receives its own envelopes. `channels`
-    restrict the envelopes that it receives to these channels. Raises ValueError for a URL of another kind.
+    restrict the envelopes that it receives to these channels. `info` is what it shows to the other members: a JSON
+    object of at most 1 KB. Raises ValueError for a URL of another kind, or an info that is too large.
     """
-    return Room(base_urls(url), RoomRequest(room, peer, presence, echo, tuple(channels)), options)
+    request = RoomRequest(room, peer, presence, echo, tuple(channels))
+    return Room(base_urls(url), request, options, OwnInfo(info))
 
 
 def observe(
@@ -53,15 +57,15 @@ def observe(
     """Return a room that is observed by `async with`: this client is no member, is not listed and cannot send.
 
     `presence` and `messages` select what it receives, of which messages need the relay's admin `token`. Without the
-    token, it receives `Counted` instead of `Joined` and `Left`. After a lost connection it observes anew, and receives
-    `Lost`. The other arguments are those of `join`. Raises ValueError if it selects nothing, or for a URL of another
-    kind.
+    token, it receives `Counted` instead of `Joined`, `Left` and `Changed`. After a lost connection it observes anew,
+    and receives `Lost`. The other arguments are those of `join`. Raises ValueError if it selects nothing, or for a URL
+    of another kind.
     """
     if not (presence or messages):
         raise ValueError("presence, messages or both can be observed")
     observed = "all" if presence and messages else "presence" if presence else "messages"
     request = RoomRequest(room, channels=tuple(channels), observe=observed, token=token)
-    return Room(base_urls(url), request, options)
+    return Room(base_urls(url), request, options, OwnInfo())
 
 
 class Room:
@@ -71,13 +75,16 @@ class Room:
     within `Options.connect_timeout`. At its end the client leaves, which the other members see at once.
     """
 
-    def __init__(self, urls: Sequence[str], request: RoomRequest, options: Options) -> None:
+    def __init__(self, urls: Sequence[str], request: RoomRequest, options: Options, info: OwnInfo) -> None:
         self._request = request
         self._options = options
         self._position = RoomPosition()
         self._outbox = Outbox(size=options.outgoing, window=options.window)
+        self._info = info
         self._events = EventQueue(options.incoming)
-        self._loop = ConnectionLoop(urls, request, options, self._position, self._outbox, deliver=self._events.put)
+        self._loop = ConnectionLoop(
+            urls, request, options, self._position, self._outbox, info, deliver=self._events.put
+        )
         self._task: asyncio.Task[None] | None = None
         self._closed: Closed | None = None
 
@@ -133,6 +140,11 @@ class Room:
         An observer that may see no names has this number alone.
         """
         return self._position.count
+
+    @property
+    def infos(self) -> Mapping[str, Mapping[str, Any]]:
+        """The infos of the members that have one, by peer id; empty without `presence`."""
+        return MappingProxyType(self._position.infos)
 
     @property
     def first(self) -> bool:
@@ -198,6 +210,30 @@ class Room:
         """Send like `send`, but return at once, and without a timeout: the future gets the id or the error."""
         return self._add(envelope, to).done
 
+    async def set_info(
+        self,
+        info: Mapping[str, Any] | None,
+        *,
+        timeout: float | None = 30,  # noqa: ASYNC109  # as for `send`
+    ) -> None:
+        """Replace the info that this client shows to the other members; None removes it.
+
+        Returns when the relay has it, or a newer one: of changes that come faster than the relay takes them (about one
+        a second), only the newest is sent. The client gives the info again whenever it reconnects.
+
+        Raises `Rejected` (it is no JSON object of at most 1 KB), `Closed`, or `NotAcknowledged` (not within `timeout`
+        seconds); after a timeout, the client still goes on trying.
+        """
+        if self._closed is not None:
+            raise self._closed
+        done = self._info.change(info)
+        self._loop.wake()
+        try:
+            async with asyncio.timeout(timeout):
+                await done
+        except TimeoutError:
+            raise NotAcknowledged(possibly_sent=True) from None
+
     def _add(self, envelope: Mapping[str, Any], to: str | Sequence[str] | None) -> OutboxItem:
         if self._closed is not None:
             raise self._closed
@@ -252,6 +288,7 @@ class Room:
         if self._closed is None:
             self._closed = closed
             self._outbox.fail(closed)
+            self._info.fail(closed)
             self._loop.joined.set()
             self._events.close()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from relay.client import (
+    Changed,
     Closed,
     Envelope,
     Interrupted,
@@ -80,6 +81,30 @@ async def test_names_of_any_text_are_one_room_over_workers_and_survive_a_return(
     for other in ("main hall", "main hall/2 %20 é", escape_room(name)):
         async with join(pair[0].http, other) as alone:
             assert alone.first
+
+
+async def test_members_show_each_other_their_infos(pair) -> None:
+    async with join(pair[0].ws, "room", peer="a", presence=True, info={"name": "Zoë O'Hara"}) as a:
+        async with join(pair[1].ws, "room", peer="b", presence=True, info={"n": 0}) as b:
+            assert dict(b.infos) == {"a": {"name": "Zoë O'Hara"}, "b": {"n": 0}}
+            joined = await anext(a)
+            if joined == Joined("b"):
+                # The info came in the next frame.
+                assert await anext(a) == Changed("b", {"n": 0})
+            else:
+                assert joined == Joined("b", {"n": 0})
+            await b.set_info({"n": 1})
+            assert await anext(a) == Changed("b", {"n": 1})
+            a.drop()
+            assert isinstance(await anext(a), Interrupted)
+            await b.set_info(None)
+            events = {type(event): event for event in [await anext(a), await anext(a)]}
+            assert events[Changed] == Changed("b", None)
+            await asyncio.gather(*[b.set_info({"n": number}) for number in range(20)])
+            assert await anext(a) == Changed("b", {"n": 19})
+            assert dict(a.infos) == {"a": {"name": "Zoë O'Hara"}, "b": {"n": 19}}
+        assert await anext(a) == Left("b")
+        assert dict(a.infos) == {"a": {"name": "Zoë O'Hara"}}
 
 
 @pytest.mark.parametrize(

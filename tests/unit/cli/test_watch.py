@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from relay import cli
 from relay.cli.watch import line, reason, watch
-from relay.client import Closed, Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
+from relay.client import Changed, Closed, Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
 from relay.model.envelope import MessageId
 
 
@@ -26,6 +26,9 @@ def said(**data: Any) -> Envelope:
         (said(message="hi", to="x"), 'bob  {"message":"hi","to":"x"}'),
         (said(), "bob  {}"),
         (Joined("eve"), "+ eve"),
+        (Joined("eve", {"a": "b"}), '+ eve  {"a":"b"}'),
+        (Changed("eve", {"a": 1}), '~ eve  {"a":1}'),
+        (Changed("eve", None), "~ eve  no info"),
         (Left("eve"), "- eve"),
         (Joined("%D0%90%D0%BD%D0%BD%D0%B0"), "+ 'Анна'"),
         (Joined("eve%20%20%5Bc%5D%20%20hi"), "+ 'eve  [c]  hi'"),
@@ -80,10 +83,16 @@ async def test_control_characters_of_clients_are_escaped(text: str, as_json: boo
 async def test_json_names_the_type_of_an_event() -> None:
     lines: list[str] = []
     with pytest.raises(Closed):
-        await watch(Scripted(said(n=1), Joined("a"), Resumed(2)), as_json=True, out=lines.append, note=lambda _: None)  # type: ignore[arg-type]
+        await watch(
+            Scripted(said(n=1), Joined("a"), Changed("a", None), Resumed(2)),
+            as_json=True,
+            out=lines.append,
+            note=lambda _: None,
+        )  # type: ignore[arg-type]
     assert [json.loads(text) for text in lines] == [
         {"type": "envelope", "n": 1, "from": "bob", "id": "1-2"},
         {"type": "joined", "peer": "a"},
+        {"type": "changed", "peer": "a", "info": None},
         {"type": "resumed", "replayed": 2},
     ]
 

@@ -10,6 +10,7 @@ from relay.client.connection import ConnectionEnd, RelayConnection
 from relay.client.events import Event
 from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
+from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
 from relay.model.errors import CLOSE_REASONS, GOING_AWAY, NORMAL, REPLACED, CloseReason
 from tests.unit.client.script import Script, send, silent, welcome
@@ -30,6 +31,7 @@ class Client:
             options or Options(close_timeout=0.2),
             self.position,
             self.outbox,
+            OwnInfo(),
             deliver=self.deliver,
             on_welcome=self.welcomed,
         )

@@ -10,6 +10,7 @@ from relay.client.events import Event, Interrupted
 from relay.client.loop import ConnectionLoop
 from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
+from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
 from tests.unit.client.script import Script, silent, welcome
 
@@ -21,7 +22,7 @@ class Looping:
         self.events: list[Event] = []
         options = Options(draw=lambda: 0.0, close_timeout=0.2)
         self.loop = ConnectionLoop(
-            urls, RoomRequest("r"), options, RoomPosition(), Outbox(size=9, window=9), deliver=self.deliver
+            urls, RoomRequest("r"), options, RoomPosition(), Outbox(size=9, window=9), OwnInfo(), deliver=self.deliver
         )
 
     async def deliver(self, event: Event) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.client.events import Counted, Envelope, Joined, Left, Lost, Resumed
+from relay.client.events import Changed, Counted, Envelope, Joined, Left, Lost, Resumed
 from relay.client.position import RoomPosition
 from relay.model.envelope import MessageId
 
@@ -64,6 +64,34 @@ def test_members_that_join_and_leave_are_events(position: RoomPosition) -> None:
         Joined("b"),
     ]
     assert (position.members, position.id) == ({"me", "b"}, MessageId(5, 5))
+
+
+def test_infos_come_with_members_and_change(position: RoomPosition) -> None:
+    def presence(ident: str, joined=(), left=(), **more):
+        return position.receive({"type": "presence", "joined": [*joined], "left": [*left], "id": ident} | more)
+
+    assert presence("5-3", ["b"], info={"b": {"n": 1}}) == [Joined("b", {"n": 1})]
+    assert presence("5-4", changed=["a", "b", "me"], info={"a": {}, "b": None, "me": {"n": 0}}) == [
+        Changed("a", {}),
+        Changed("b", None),
+    ]
+    assert position.infos == {"a": {}, "me": {"n": 0}}
+    # The member list of a large room did not name this one.
+    assert presence("5-5", changed=["z"], info={"z": {"n": 2}}) == [Joined("z", {"n": 2})]
+    assert presence("5-6", left=["a"]) == [Left("a")]
+    assert position.infos == {"me": {"n": 0}, "z": {"n": 2}}
+
+
+def test_a_list_replaces_infos(position: RoomPosition) -> None:
+    members = [{"peer": "me", "info": {"n": 0}}, {"peer": "a", "info": {"n": 1}}, {"peer": "b", "info": {"n": 2}}]
+    frame = {"type": "presence", "members": members, "count": 3, "id": "5-3"}
+    assert position.receive(frame) == [Changed("a", {"n": 1}), Joined("b", {"n": 2})]
+    assert position.receive(frame) == []
+    assert position.receive(frame | {"members": [{"peer": "a"}, {"peer": "me"}], "count": 2}) == [
+        Left("b"),
+        Changed("a", None),
+    ]
+    assert position.infos == {}
 
 
 def test_a_recovered_welcome_changes_nothing_until_the_missed_events_have_come(position: RoomPosition) -> None:

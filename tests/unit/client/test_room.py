@@ -35,6 +35,46 @@ async def room_of(script: Script, **options: Any) -> AsyncIterator[Any]:
         yield room
 
 
+async def test_it_gives_its_info_with_each_connection_and_changes_it(script: Script) -> None:
+    async def first(socket: ServerConnection) -> None:
+        await welcome(socket, members=[{"peer": "me", "info": {"n": 0}}, {"peer": "a", "info": {"x": 1}}], count=2)
+        for number in (1, 2):
+            frame = json.loads(await socket.recv())
+            assert (frame["type"], frame["info"]) == ("info", {"n": number})
+            if number == 1:
+                await send(socket, type="info", info=frame["info"], key=frame["key"])
+        socket.transport.abort()
+
+    async def second(socket: ServerConnection) -> None:
+        await welcome(socket, "1-7", recovered=True)
+        frame = json.loads(await socket.recv())
+        await send(socket, type="error", code="too_fast", text="later", about="info", key=frame["key"])
+        frame = json.loads(await socket.recv())
+        assert frame["info"] is None
+        await send(socket, type="info", info=None, key=frame["key"])
+        await socket.wait_closed()
+
+    script.parts = [first, second]
+    async with room_of(script, presence=True, info={"n": 0}) as room:
+        assert dict(room.infos) == {"me": {"n": 0}, "a": {"x": 1}}
+        await room.set_info({"n": 1})
+        await room.set_info({"n": 2})
+        await room.set_info(None)
+    assert ["info=%7B%22n%22%3A0%7D" in path for path in script.paths] == [True, False]
+    assert "info=%7B%22n%22%3A2%7D" in script.paths[1]
+    with pytest.raises(Closed):
+        await room.set_info({"n": 3})
+
+
+async def test_a_change_of_an_info_may_time_out_and_is_refused_where_it_is_too_large(script: Script) -> None:
+    script.parts = [silent]
+    async with room_of(script) as room:
+        with pytest.raises(NotAcknowledged):
+            await room.set_info({"n": 1}, timeout=0.05)
+        with pytest.raises(Rejected):
+            await room.set_info({"n": "x" * 2000})
+
+
 async def test_it_resumes_with_its_id_and_key_and_resends(script: Script) -> None:
     async def first(socket: ServerConnection) -> None:
         await welcome(socket)
