@@ -41,13 +41,15 @@ LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
 
 @dataclass
 class Recorder:
-    """A sink that can be waited on."""
+    """A sink that can be waited on; it passes all on to `then`, for tests of what is above the bus."""
 
     events: list[Delivery] = field(default_factory=list)
+    then: Callable[[Sequence[Delivery]], None] = lambda _: None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         self.events += batch
+        self.then(batch)
         self._changed.set()
 
     async def until(self, condition: Callable[[list[Delivery]], Any], timeout: float = 5) -> None:

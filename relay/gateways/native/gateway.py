@@ -32,7 +32,7 @@ _SECRET = (_RESUME, CREDENTIALS)
 """Subprotocols that carry a secret. Browsers can set no header on a WebSocket, but any list of subprotocols."""
 
 _OBSERVABLE = ("presence", "messages", "all")
-_OF_MEMBERS = ("peer", "since", "echo", "presence")
+_OF_MEMBERS = ("peer", "since", "echo", "presence", "info")
 """Query parameters that only a client that joins may send."""
 
 

@@ -83,6 +83,7 @@ async def test_a_path_below_rooms_that_names_none_is_an_error_event(worker: Work
         ("/?observe=presence&peer=a", "bad_query"),
         ("/?observe=presence&since=1-1", "bad_query"),
         ("/?observe=presence&echo=0", "bad_query"),
+        ("/?observe=presence&info={}", "bad_query"),
         ("/?observe=presence&presence=1", "bad_query"),
         ("/?observe=presence&channel=c", "bad_query"),
         ("/rooms/?observe=presence", "bad_room"),
