@@ -38,13 +38,13 @@ class SocketIOClient:
     __slots__ = ("_engine_session", "_enter_timer", "_namespaces", "_reader", "_recovers", "_revision")
 
     def __init__(
-        self, version: ProtocolVersion, revision: Revision, room: str | None, engine_session: EngineSession
+        self, version: ProtocolVersion, revision: Revision, query: Mapping[str, str], engine_session: EngineSession
     ) -> None:
         self._engine_session = engine_session
         self._revision: Revision = revision
         self._recovers = version.offsets
         self._reader = PacketReader()
-        self._namespaces = Namespaces(engine_session, room, version)
+        self._namespaces = Namespaces(engine_session, query, version)
         self._enter_timer: asyncio.TimerHandle | None = None
 
     async def opened(self) -> None:

@@ -1,50 +1,27 @@
-"""Translates Socket.IO events to envelopes, and envelopes to events.
+"""Translates between the packets of one namespace, and commands and events, as an application understands them.
 
-`emit("message", data)` with one object that is a valid envelope is relayed as that envelope. Any other event is wrapped
-as `{"event": name, "args": […]}`, with its binary attachments as Base64 in `attachments`. In the other direction, an
-envelope of that form becomes the event that it names, and any other becomes a `message` event with the envelope as its
-sender wrote it. So Socket.IO clients and clients of other protocols understand each other.
+The codec accepts and refuses clients in their namespace, and adds offsets. The meaning of events is the application's;
+see `apps`.
 """
 
-import base64
-from collections.abc import Collection, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
-from relay.gateways.socketio.errors import BadEvent
+from relay.gateways.socketio.apps.application import Acknowledgement, Application, OutgoingPacket, reply_to
+from relay.gateways.socketio.apps.relay import RETRYABLE
+from relay.gateways.socketio.encoders import PacketEncoder
 from relay.gateways.socketio.packets import BadPacket
-from relay.gateways.socketio.parser import (
-    INHERITED_NAMES,
-    MAX_ATTACHMENTS,
-    MAX_NAME,
-    RESERVED_EVENTS,
-    IncomingEvent,
-    check_placeholders,
-    read_name,
-)
+from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
 from relay.model.codec import NOTHING, Bundle, Frame
-from relay.model.commands import Command, Detect, Move, Publish
+from relay.model.commands import Command
 from relay.model.envelope import MAX_CHANNEL, Channel, MessageId
-from relay.model.errors import BadFrame, Refused
-from relay.model.json_text import MAX_NESTING, SHALLOW_BYTES, nests_deeper
-from relay.model.names import escape_room, unescape
-
-RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
-"""Errors that are sent as an `error` event and not as the acknowledgement, so that a client with `retries` retries."""
-
-_JOINED: Final = "relay:joined"
-_RELAY_EVENTS: Final = frozenset({"error", _JOINED})
-"""Events that only the relay emits."""
-_NOT_DELIVERED: Final = RESERVED_EVENTS | INHERITED_NAMES | _RELAY_EVENTS | {"presence"}
-"""Event names in envelopes that are delivered as `message`: as events, they would deceive or break a client."""
+from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 
 _MESSAGE: Final = b'2["message",{'
-_ACK: Final = "ack:"
-_JOIN: Final = "join:"
 
 
 class _Envelope(Struct):
@@ -60,144 +37,57 @@ class _Envelope(Struct):
     channel: Channel | int | None = None
 
 
-class _Event(Struct):
-    """An event in an envelope."""
-
-    event: Annotated[str, Meta(max_length=MAX_NAME)] | int
-    args: list[Raw]
-    attachments: Annotated[list[str], Meta(max_length=MAX_ATTACHMENTS)] = msgspec.field(default_factory=list)
-
-
 _envelope = msgspec.json.Decoder(_Envelope)
-_event = msgspec.json.Decoder(_Event)
-_name = msgspec.json.Decoder(str | int)
-_json = msgspec.json.Encoder()
 
 
 class SocketIOCodec:
-    """The `Codec` of one version and one namespace; `encoder` writes its packets.
+    """The `Codec` of one version, one namespace and one application; `encoder` writes its packets.
 
     With `offsets`, each message has its position as the last argument, with which a client recovers (Socket.IO 4.6):
     the message id, followed by `@` and the escaped name of the room in another one than `home`, the namespace's own.
-    Clients give and get room names as text otherwise. `allowed` are the events that clients may emit, `*` for all.
-    The number of a client's packet is the key of its command, after a prefix, so that the answer is written as the
-    acknowledgement of that packet.
     """
 
-    def __init__(
-        self, encoder: PacketEncoder, key: str, *, home: str, offsets: bool, allowed: Collection[str], max_size: int
-    ) -> None:
+    def __init__(self, encoder: PacketEncoder, key: str, application: Application, *, home: str, offsets: bool) -> None:
         self.encoder = encoder
-        self.key = key + "+" * offsets
+        self.key = key + "+" * offsets + application.key
+        self._application = application
         self._home = home
         self._offsets = offsets
-        self._allowed = allowed
-        self._max_size = max_size
 
     def decode(self, incoming: IncomingEvent) -> Command:
-        """Read an event: `join` and `presence` are commands, any other is published. Raises `BadFrame`."""
-        name, key = incoming.name, _ack_key(incoming)
-        if incoming.too_deep:
-            raise _too_deep(key)
-        if name == "join":
-            return Move(_only_room(incoming), _JOIN + incoming.id)
-        if name == "presence":
-            return Detect(_only_name(incoming), key=key)
-        reserved = name in _RELAY_EVENTS or name in INHERITED_NAMES
-        if reserved or len(str(name)) > MAX_NAME:
-            raise BadEvent("reserved_event" if reserved else "bad_event", about="event", key=key)
-        if "*" not in self._allowed and str(name) not in self._allowed:
-            raise BadEvent("event_not_allowed", about="event", key=key)
-        return self._publish(incoming, key)
+        """Have the application read an event."""
+        return self._application.command(incoming)
 
     def encode(self, event: events.Event) -> Frame:
-        """Write a message, an answer or an error; Socket.IO has no packets for presence changes and the like."""
-        if isinstance(event, events.Message):
-            return self._message(event)
-        match event:
-            case events.Welcome():
-                return self._welcome(event)
-            case events.Ack():
-                return self._ack(event.key, {"id": str(event.id)})
-            case events.Detected():
-                detected = self.encoder.event(OutgoingEvent(b'"presence"', [_json.encode(event.present)]))
-                return _bundle(detected, self._ack(event.key, event.present))
-            case events.Failure():
-                return self._failure(event)
-        return NOTHING
+        """Write the packets of the application, after those with which a client enters its namespace."""
+        if isinstance(event, events.Failure) and event.about == "join" and not event.key:
+            # After a CONNECT_ERROR, a client stays away. Without one, its connection is closed, and it comes back.
+            return NOTHING if event.code in RETRYABLE else self.encoder.connect_error(event.code, event.text)
+        frames = [self._write(packet) for packet in self._application.packets(event)]
+        if isinstance(event, events.Welcome) and reply_to(event.key) is None:
+            frames.insert(0, self._connect(event))
+        if len(frames) == 1:
+            return frames[0]
+        return Bundle([part for frame in frames for part in frame.parts]) if frames else NOTHING
 
-    # In.
+    def _write(self, packet: OutgoingPacket) -> Frame:
+        if isinstance(packet, Acknowledgement):
+            return self.encoder.ack(packet.number, *packet.values)
+        if self._offsets and packet.position is not None:
+            packet.arguments.append(self._offset(*packet.position))
+        return self.encoder.event(packet)
 
-    def _publish(self, event: IncomingEvent, key: str) -> Publish:
-        if event.channel is not None:
-            return Publish(event.data, (), event.channel, key, once=False)
-        attachments = b""
-        if event.attachments:
-            texts = [base64.b64encode(data).decode("ascii") for data in event.attachments]
-            attachments = b',"attachments":' + _json.encode(texts)
-        envelope = b'{"event":%b,"args":[%b]%b}' % (_json.encode(event.name), event.data, attachments)
-        if nests_deeper(envelope):
-            raise _too_deep(key)
-        if attachments and len(envelope) > self._max_size:
-            # The session has checked the size of the text, but attachments grow by a third in Base64.
-            raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=key)
-        return Publish(envelope, key=key, once=False)
-
-    # Out.
-
-    def _message(self, message: events.Message) -> Frame:
-        envelope = message.envelope
-        event = _read_event(envelope) if b'"event"' in envelope else None
-        if event is None:
-            event = OutgoingEvent(b'"message"', [envelope])
-        if self._offsets:
-            event.arguments.append(self._offset(message.room, message.id))
-        return self.encoder.event(event)
-
-    def _welcome(self, event: events.Welcome) -> Frame:
-        if event.key.startswith(_JOIN):
-            joined = {"room": unescape(event.room), "id": str(event.id)}
-            acknowledged = self._ack(_ACK + event.key.removeprefix(_JOIN), joined)
-            return _bundle(acknowledged, self._joined(event)) if self._offsets else acknowledged
+    def _connect(self, event: events.Welcome) -> Frame:
         if not self._offsets:
             return self.encoder.connect(event.peer, "")
         # A client considers itself recovered exactly if the private id is the one that it has sent.
         if event.recovered:
             return self.encoder.connect(event.peer, event.key)
-        connected = self.encoder.connect(event.peer, f"{event.peer}.{event.resume}.{event.id}")
-        return _bundle(connected, self._joined(event)) if event.key else connected
-
-    def _joined(self, event: events.Welcome) -> Frame:
-        """Write an event with the client's new position, so that it does not recover from an older one."""
-        message_id = str(event.id)
-        joined = _json.encode({"room": unescape(event.room), "id": message_id})
-        return self.encoder.event(
-            OutgoingEvent(b'"%b"' % _JOINED.encode(), [joined, self._offset(event.room, event.id)])
-        )
+        return self.encoder.connect(event.peer, f"{event.peer}.{event.resume}.{event.id}")
 
     def _offset(self, room: str, position: MessageId) -> bytes:
         text = str(position) if room == self._home else f"{position}@{room}"
         return b'"%b"' % text.encode("ascii")
-
-    def _ack(self, key: str, value: object) -> Frame:
-        number = key.removeprefix(_ACK)
-        return self.encoder.ack(number, value) if number and number != key else NOTHING
-
-    def _failure(self, failure: events.Failure) -> Frame:
-        key = _ACK + failure.key.removeprefix(_JOIN) if failure.key.startswith(_JOIN) else failure.key
-        if failure.about == "join" and not key:
-            # After a CONNECT_ERROR, a client stays away. Without one, its connection is closed, and it comes back.
-            return NOTHING if failure.code in RETRYABLE else self.encoder.connect_error(failure.code, failure.text)
-        error: dict[str, Any] = {"code": failure.code, "text": failure.text} | failure.detail
-        if "room" in error:
-            error["room"] = unescape(str(error["room"]))
-        answer = NOTHING if failure.code in RETRYABLE else self._ack(key, {"error": error})
-        return answer if answer.data else self.encoder.event(OutgoingEvent(b'"error"', [_json.encode(error)]))
-
-
-def _bundle(*frames: Frame) -> Frame:
-    parts = [frame for frame in frames if frame.data]
-    return Bundle(parts) if len(parts) > 1 else parts[0]
 
 
 def _envelope_channel(data: bytes) -> str | None:
@@ -220,49 +110,6 @@ def _envelope_channel(data: bytes) -> str | None:
         channel = "" if head.channel is None else str(head.channel)
         return channel if len(channel) <= MAX_CHANNEL else None
     return None
-
-
-def _read_event(envelope: bytes) -> OutgoingEvent | None:
-    """Read the event that an envelope wraps; None for any other envelope, and for events that would break a client.
-
-    Messages on the bus are within the bound on nesting, so that no parser here meets its own.
-    """
-    try:
-        event = _event.decode(envelope)
-        if event.event in _NOT_DELIVERED:
-            return None
-        arguments = [bytes(value) for value in event.args]
-        attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
-        if attachments:
-            check_placeholders(arguments, len(attachments))
-        return OutgoingEvent(_json.encode(event.event), arguments, attachments)
-    except (msgspec.MsgspecError, ValueError, BadPacket):
-        return None
-
-
-def _only_name(event: IncomingEvent) -> str:
-    """Return the one argument of `join` or `presence`: a name, as text or number."""
-    try:
-        return str(_name.decode(event.data))
-    except msgspec.MsgspecError:
-        raise BadEvent("bad_event", f"{event.name} takes one name", about="event", key=_ack_key(event)) from None
-
-
-def _only_room(event: IncomingEvent) -> str:
-    """Return the escaped name of the room that a `join` names by its text."""
-    name = _only_name(event)
-    try:
-        return escape_room(name)
-    except Refused as error:
-        raise BadFrame(error.code, error.text, about="event", key=_ack_key(event)) from None
-
-
-def _ack_key(event: IncomingEvent) -> str:
-    return _ACK + event.id if event.id else ""
-
-
-def _too_deep(key: str) -> BadFrame:
-    return BadFrame("bad_json", f"nested more than {MAX_NESTING} levels deep as an envelope", about="event", key=key)
 
 
 def incoming_event(

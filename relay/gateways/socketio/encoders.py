@@ -8,16 +8,21 @@ from msgspec import Struct
 
 from relay.gateways.socketio.packets import Revision, attachment
 from relay.model.codec import Bundle, Frame
+from relay.model.envelope import MessageId
 
 _json = msgspec.json.Encoder()
 
 
 class OutgoingEvent(Struct):
-    """An event for clients: its name and its arguments, each as JSON, and the bytes of its attachments."""
+    """An event for clients: its name and its arguments, each as JSON, and the bytes of its attachments.
+
+    `position` is the room, and the id up to which a client that gets this event has the events of that room.
+    """
 
     name: bytes
     arguments: list[bytes]
     attachments: Sequence[bytes] = ()
+    position: tuple[str, MessageId] | None = None
 
 
 class PacketEncoder(Protocol):
@@ -27,7 +32,7 @@ class PacketEncoder(Protocol):
         """Write an event."""
         ...
 
-    def ack(self, number: str, value: object) -> Frame:
+    def ack(self, number: str, *values: object) -> Frame:
         """Write the acknowledgement of the client's packet with this number."""
         ...
 
@@ -64,9 +69,9 @@ class ModernEncoder:
         binary = [attachment(data, self._revision) for data in event.attachments]
         return Bundle([self._text(head + text), *binary])
 
-    def ack(self, number: str, value: object) -> Frame:
+    def ack(self, number: str, *values: object) -> Frame:
         """Write an ACK packet."""
-        return self._text(b"43%b%b[%b]" % (self._namespace, number.encode("ascii"), _json.encode(value)))
+        return self._text(b"43%b%b%b" % (self._namespace, number.encode("ascii"), _json.encode(values)))
 
     def connect(self, peer: str, private_id: str) -> Frame:
         """Write a CONNECT packet; in revision 4 it has no ids, and clients use the id of their connection."""

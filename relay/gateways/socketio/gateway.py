@@ -44,13 +44,16 @@ _REFERENCE_ERRORS: Final[Mapping[str, tuple[int, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The parameters of an Engine.IO request; `text_only` says that the client cannot read binary frames."""
+    """An Engine.IO request; `text_only` says that the client cannot read binary frames.
+
+    `parameters` are all of the query, of which the last one of a name counts.
+    """
 
     version: Version
     transport: str
     sid: str
-    room: str | None
     text_only: bool
+    parameters: Mapping[str, str]
 
     @property
     def revision(self) -> Revision:
@@ -114,7 +117,7 @@ class SocketIOGateway:
     def _profile(self, query: Query) -> SessionProfile:
         return SessionProfile(
             (TEXT_FRAMINGS if query.text_only else FRAMINGS)[query.version],
-            partial(SocketIOClient, self._versions[query.revision], query.revision, query.room),
+            partial(SocketIOClient, self._versions[query.revision], query.revision, query.parameters),
             text_only=query.text_only,
         )
 
@@ -181,8 +184,8 @@ def read_query(scope: Scope) -> Query:
         version=version,
         transport=parameters.get("transport", ""),
         sid=parameters.get("sid", ""),
-        room=parameters.get("room"),
         text_only=bool(parameters.get("b64")),
+        parameters=parameters,
     )
 
 

@@ -1,12 +1,15 @@
 """The namespaces of one client: each has a session of its own, and all of them share the client's connection."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Final, NamedTuple, Protocol
 
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.session import Session
+from relay.gateways.socketio.apps.application import Application
+from relay.gateways.socketio.apps.choice import Applications, ChooseApplication
+from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.codec import SocketIOCodec
 from relay.gateways.socketio.encoders import PacketEncoder
 from relay.gateways.socketio.errors import SocketIORefused
@@ -39,7 +42,7 @@ MakeJoinRequest = Callable[[str], JoinRequest]
 
 
 class ProtocolVersion:
-    """The common parts of all clients of one protocol version: its name, its encoders, and a codec for each namespace.
+    """The common parts of all clients of one protocol version: its name, its encoders, its applications, its codecs.
 
     With `offsets`, messages carry their position, and clients can recover their membership.
     """
@@ -51,17 +54,17 @@ class ProtocolVersion:
         self.encoder = encoder
         self._settings = settings
         self._name = name
+        allowed = settings.of(SocketIOSettings).socketio_events
+        self.applications = Applications(
+            RelayApplication(allowed=allowed, max_size=settings.max_message, offsets=offsets)
+        )
         # Only for namespaces that clients may enter, whose names are short. Others may be as long as a message.
         self.codec = lru_cache(maxsize=1024)(self._make_codec)
 
-    def _make_codec(self, namespace: str) -> SocketIOCodec:
+    def _make_codec(self, namespace: str, application: Application) -> SocketIOCodec:
+        home = room_of(namespace, self._settings)
         return SocketIOCodec(
-            self.encoder(namespace),
-            self._name + namespace,
-            home=room_of(namespace, self._settings),
-            offsets=self.offsets,
-            allowed=self._settings.of(SocketIOSettings).socketio_events,
-            max_size=self._settings.max_message,
+            self.encoder(namespace), self._name + namespace, application, home=home, offsets=self.offsets
         )
 
 
@@ -99,12 +102,13 @@ class Namespaces:
     that has ended is free as soon as its entry is removed.
     """
 
-    __slots__ = ("_bucket", "_entered", "_room", "_shared", "_version")
+    __slots__ = ("_bucket", "_choose", "_entered", "_room", "_shared", "_version")
 
-    def __init__(self, shared: SharedConnection, room: str | None, version: ProtocolVersion) -> None:
+    def __init__(self, shared: SharedConnection, query: Mapping[str, str], version: ProtocolVersion) -> None:
         self._shared = shared
-        self._room = room
+        self._room = query.get("room")
         self._version = version
+        self._choose: ChooseApplication = version.applications.choose(query)
         self._bucket: TokenBucket | None = None
         self._entered: dict[str, _Entered] = {}
 
@@ -129,7 +133,7 @@ class Namespaces:
             if bucket.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
-        codec = self._version.codec(name)
+        codec = self._version.codec(name, self._choose(name))
         connection = NamespaceConnection(self, self._shared, name, codec)
         session = Session(connection, worker, CodecPair(codec, codec), self._shared.metrics, bucket=bucket)
         self._entered[name] = _Entered(connection, session)

@@ -1,5 +1,7 @@
 """Socket.IO clients of version 0.9."""
 
+from collections.abc import Mapping
+
 from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.socketio.codec import incoming_event
 from relay.gateways.socketio.engine import EngineSession
@@ -22,9 +24,9 @@ class V09Client:
 
     __slots__ = ("_engine_session", "_namespaces")
 
-    def __init__(self, version: ProtocolVersion, room: str | None, engine_session: EngineSession) -> None:
+    def __init__(self, version: ProtocolVersion, query: Mapping[str, str], engine_session: EngineSession) -> None:
         self._engine_session = engine_session
-        self._namespaces = Namespaces(engine_session, room, version)
+        self._namespaces = Namespaces(engine_session, query, version)
 
     async def opened(self) -> None:
         """Accept the client in `/`; the connect packet greets it."""

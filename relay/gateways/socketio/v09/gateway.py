@@ -108,7 +108,7 @@ class V09Gateway:
         await serve(scope, receive, send, protocol=V09_NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
     def _profile(self, parameters: dict[str, str]) -> SessionProfile:
-        handler = partial(V09Client, self._version, parameters.get("room"))
+        handler = partial(V09Client, self._version, parameters)
         return SessionProfile(_FRAMING, handler, accepted=_ACCEPTED)
 
     async def _serve_request(self, exchange: HttpExchange, sessions: V09Sessions) -> None:

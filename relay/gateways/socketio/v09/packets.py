@@ -158,9 +158,9 @@ class V09Encoder:
             arguments = [_json.encode(_with_attachments(value, event.attachments)) for value in values]
         return self._ascii(b'5::%b:{"name":%b,"args":[%b]}' % (self._namespace, event.name, b",".join(arguments)))
 
-    def ack(self, number: str, value: object) -> Frame:
+    def ack(self, number: str, *values: object) -> Frame:
         """Write an acknowledgement packet with data."""
-        return self._ascii(b"6::%b:%b+[%b]" % (self._namespace, number.encode("ascii"), _json.encode(value)))
+        return self._ascii(b"6::%b:%b+%b" % (self._namespace, number.encode("ascii"), _json.encode(values)))
 
     def connect(self, peer: str, private_id: str) -> Frame:
         """Write a connect packet, which has no ids."""

@@ -61,7 +61,8 @@ class Clients:
 
     def profile(self, version: Version = 4, room: str | None = None) -> SessionProfile:
         revision: Any = 4 if version == 4 else 3
-        return SessionProfile(FRAMINGS[version], partial(SocketIOClient, self._versions[revision], revision, room))
+        query = {} if room is None else {"room": room}
+        return SessionProfile(FRAMINGS[version], partial(SocketIOClient, self._versions[revision], revision, query))
 
     async def open(self, version: Version = 4, room: str | None = None) -> Client:
         connection = FakeConnection()

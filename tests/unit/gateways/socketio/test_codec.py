@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.codec import SocketIOCodec, incoming_event, read_message_event
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.packets import BadPacket
@@ -18,7 +19,10 @@ ID = MessageId(5, 6)
 
 def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketIOCodec:
     options = {"home": "r", "offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
-    return SocketIOCodec(ModernEncoder(revision, namespace), f"{revision}{namespace}", **options)
+    home, offsets = options.pop("home"), options["offsets"]
+    application = RelayApplication(**options)
+    key = f"{revision}{namespace}"
+    return SocketIOCodec(ModernEncoder(revision, namespace), key, application, home=home, offsets=offsets)
 
 
 def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> IncomingEvent:

@@ -31,10 +31,13 @@ def query(text: bytes, method: str = "GET") -> Query:
 
 
 def test_what_a_query_asks_for() -> None:
-    assert query(b"EIO=3&transport=polling&sid=x&room=r&b64=1&t=123") == Query(3, "polling", "x", "r", True)
-    assert query(b"EIO=4&transport=websocket") == Query(4, "websocket", "", None, False)
+    all_of_it = {"EIO": "3", "transport": "polling", "sid": "x", "room": "r", "b64": "1"}
+    assert query(b"EIO=3&transport=polling&sid=x&room=r&b64=1") == Query(3, "polling", "x", True, all_of_it)
+    assert query(b"EIO=4&transport=websocket") == Query(
+        4, "websocket", "", False, {"EIO": "4", "transport": "websocket"}
+    )
     assert [query(b"EIO=%d" % version).revision for version in (2, 3, 4)] == [3, 3, 4]
-    assert query(b"EIO=4&room=").room == ""
+    assert query(b"EIO=4&room=").parameters["room"] == ""
     assert query(b"", "OPTIONS").version == 4
 
 

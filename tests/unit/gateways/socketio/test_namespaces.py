@@ -42,7 +42,7 @@ class Client:
     def __init__(self, worker: Worker, room: str | None = None) -> None:
         self.shared = Shared(worker)
         version = ProtocolVersion(worker.settings, "test", partial(ModernEncoder, 4))
-        self.namespaces = Namespaces(self.shared, room, version)
+        self.namespaces = Namespaces(self.shared, {} if room is None else {"room": room}, version)
         self.peer = worker.random.peer_id()
 
     async def enter(self, *names: str) -> None:
@@ -104,10 +104,11 @@ async def test_the_handshakes_room_is_text() -> None:
         assert [room for room, _ in await one.shared.worker.rooms()] == ["a%2Fb%20%2520"]
 
 
-def test_a_codec_is_made_once_for_a_version_and_a_namespace() -> None:
+def test_a_codec_is_made_once_for_a_version_a_namespace_and_an_application() -> None:
     version = ProtocolVersion(Settings(), "test", partial(ModernEncoder, 4))
-    assert version.codec("/rooms/a") is version.codec("/rooms/a")
-    assert version.codec("/rooms/a").key != version.codec("/rooms/b").key
+    app = version.applications.choose({})("/")
+    assert version.codec("/rooms/a", app) is version.codec("/rooms/a", app)
+    assert version.codec("/rooms/a", app).key != version.codec("/rooms/b", app).key
 
 
 async def test_the_handshakes_room_is_that_of_the_first_namespace_alone() -> None:
