@@ -1,5 +1,6 @@
-"""Reads the query and the body of an HTTP request, within one set of bounds for all edges."""
+"""Reads the query, the origin and the body of an HTTP request, within one set of bounds for all edges."""
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -28,6 +29,21 @@ def read_query(scope: Scope) -> list[tuple[str, str]]:
         return parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
         raise Refused("bad_query", f"a query is UTF-8, with at most {MAX_PARAMETERS} parameters") from None
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first header of this lower-case name, or None."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def check_origin(scope: Scope, allowed: Sequence[str]) -> None:
+    """Raise `Refused` (`bad_origin`) for a request from a page of an origin that is not in `allowed`; `*` allows all.
+
+    Browsers send an `Origin` header; other clients send none, and are not restricted by it.
+    """
+    origin = header(scope, b"origin")
+    if origin is not None and "*" not in allowed and origin not in allowed:
+        raise Refused("bad_origin")
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:

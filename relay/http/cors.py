@@ -43,6 +43,7 @@ class Cors(CORSMiddleware):
         """Answer the OPTIONS request that a browser sends before a cross-origin request."""
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
+            response.headers["X-Content-Type-Options"] = "nosniff"
             return response
         code = "forbidden" if self.is_allowed_origin(request_headers["origin"]) else "bad_origin"
         headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}

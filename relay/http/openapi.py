@@ -371,6 +371,7 @@ _ROOM_PATHS: Final[dict[str, Json]] = {
                     "bad_envelope",
                     "bad_peer",
                     "reserved_field",
+                    "bad_origin",
                     "unauthorized",
                     "forbidden",
                     "no_such_peer",

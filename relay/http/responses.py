@@ -58,7 +58,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # the client has gone; the status only shows up in logs of proxies
+    # The client has gone; the status only shows up in logs of proxies.
+    return Response(status_code=400, headers=COMMON_HEADERS)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:

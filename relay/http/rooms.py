@@ -10,6 +10,7 @@ from starlette.responses import Response
 from relay.config import Settings
 from relay.http.request import has_token, read_json, read_query, require_token, worker_of
 from relay.http.responses import ApiResponse
+from relay.http_request import check_origin
 from relay.model.commands import MAX_LISTED
 from relay.model.errors import Refused
 from relay.model.events import Present
@@ -67,6 +68,9 @@ class RoomEndpoint:
         return ApiResponse(answer)
 
     async def _publish(self, request: Request) -> Response:
+        # A page cannot send the token without a preflight request, which is refused as well; but other programs of a
+        # browser can, such as extensions.
+        check_origin(request.scope, self._settings.allowed_origins)
         require_token(request, self._settings, "publishing over HTTP")
         read_query(request)
         room = _room(request)

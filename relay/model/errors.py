@@ -42,6 +42,8 @@ ERRORS: Final[ErrorTable] = {
     "transport_mismatch": (400, "this session uses another transport now, or is changing it"),
     "poll_overlap": (400, "a session has one GET and one POST at a time; this one is closed"),
     "bad_packet": (400, "this is no packet of the protocol; the session is closed, or was not opened"),
+    "bad_callback": (400, "the callback of a JSONP request has 1 to 64 letters, digits, underscores and dots"),
+    "jsonp_forbidden": (403, "JSONP is off where allowed-origins is restricted: its requests do not name their origin"),
     "jsonp_unsupported": (400, "the relay does not serve JSONP; use XHR polling or WebSocket"),
     "bad_method": (405, "this path does not allow this method; the Allow header lists those it allows"),
     "not_joined": (409, "this connection is not in that room; join it first"),

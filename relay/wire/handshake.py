@@ -119,10 +119,12 @@ def _read_key_slowly(method: bytes, url: bytes, headers: Headers) -> bytes:
             answer = library.accept(event)
             if answer.status_code == 101:
                 return event.headers["Sec-WebSocket-Key"].encode("ascii")
+            answer.headers["X-Content-Type-Options"] = "nosniff"
             library.send_response(answer)
     raise BadHandshake(b"".join(library.data_to_send()) or _refusal(b"400 Bad Request", _UNREADABLE))
 
 
 def _refusal(status: bytes, text: str) -> bytes:
     body = text.encode("ascii")
-    return response(status, [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]) + body
+    fields = [(b"content-length", b"%d" % len(body)), (b"x-content-type-options", b"nosniff")]
+    return response(status, [*fields, (b"connection", b"close")]) + body

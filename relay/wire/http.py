@@ -221,7 +221,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body = text.encode("ascii")
-        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+        fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-content-type-options", b"nosniff"),
+        ]
         self._write_last(response(status, [*fields, (b"connection", b"close")]) + body)
 
     def _write_last(self, answer: bytes) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.http_request import MAX_PARAMETERS, MAX_QUERY, read_body, read_query
+from relay.http_request import MAX_PARAMETERS, MAX_QUERY, check_origin, header, read_body, read_query
 from relay.model.errors import Refused
 
 
@@ -66,3 +66,31 @@ async def test_a_body_is_read_no_further_than_the_limit() -> None:
         await read_body(chunks, 256)
     assert error.value.code == "too_large"
     assert len(chunks.messages) == 8
+
+
+def test_headers() -> None:
+    scope = {"headers": [(b"a", b"\xe9"), (b"a", b"2")]}
+    assert header(scope, b"a") == "é"
+    assert header(scope, b"b") is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "refused"),
+    [
+        (None, ["https://page.example"], False),
+        (b"https://page.example", ["https://page.example", "https://b.example"], False),
+        (b"https://b.example", ["*"], False),
+        (b"https://b.example", ["https://page.example"], True),
+        (b"null", ["https://page.example"], True),
+        (b"", ["https://page.example"], True),
+        (b"https://page.example.evil", ["https://page.example"], True),
+        (b"https://b.example", [], True),
+    ],
+)
+def test_pages_of_other_origins_are_refused(origin: bytes | None, allowed: list[str], refused: bool) -> None:
+    scope = {"headers": [] if origin is None else [(b"origin", origin)]}
+    if not refused:
+        check_origin(scope, allowed)
+        return
+    with pytest.raises(Refused, match="bad_origin"):
+        check_origin(scope, allowed)

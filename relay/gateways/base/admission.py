@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-from relay.model.errors import Refused
+from relay import http_request
 from relay.rooms.admissions import Ticket
 from relay.rooms.worker import Worker
 
@@ -20,23 +20,15 @@ def admit(scope: Scope, protocol: str, *, address: str | None = None) -> Ticket:
 
 
 def check_origin(scope: Scope) -> None:
-    """Raise `Refused` (`bad_origin`) for a page of an origin that is not allowed.
+    """Raise `Refused` (`bad_origin`) for a page of an origin that `allowed-origins` does not list.
 
-    Browsers send an `Origin` header; other clients send none, and are not restricted by it.
+    A gateway calls it for each request: not only the first, because a session's later ones may come from another page.
     """
     worker: Worker = scope["state"]["worker"]
-    allowed = worker.settings.allowed_origins
-    origin = header(scope, b"origin")
-    if origin is not None and "*" not in allowed and origin not in allowed:
-        raise Refused("bad_origin")
+    http_request.check_origin(scope, worker.settings.allowed_origins)
 
 
 def client_address(scope: Scope) -> str:
     """Return the address by which a client's connections are counted; "" if the server does not know it."""
     client = scope.get("client")
     return client[0] if client else ""
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header of this lower-case name, or None."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.admission import header
-from relay.http_request import read_body
+from relay.http_request import header, read_body
 
 TEXT: Final = b"text/plain; charset=UTF-8"
 HTML: Final = b"text/html"

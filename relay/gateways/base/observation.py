@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from starlette.types import Scope
 
-from relay.gateways.base.admission import header
 from relay.gateways.base.join_request import ObserveRequest
+from relay.http_request import header
 from relay.identity import bearer_matches, secrets_match
 from relay.model.errors import Refused
 from relay.rooms.observer import Sight

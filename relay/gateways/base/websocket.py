@@ -112,7 +112,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send, error: Refused, *, 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:
     """Refuse a handshake with this status and JSON body; with a plain 403 where the server can send no other."""
     websocket = WebSocket(scope, receive, send)
-    headers = {"Retry-After": "2"} if status in {429, 503} else {}
+    headers = {"X-Content-Type-Options": "nosniff"} | ({"Retry-After": "2"} if status in {429, 503} else {})
     response = Response(body, status, headers, "application/json")
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(response)

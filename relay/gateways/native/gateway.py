@@ -9,14 +9,13 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.admission import header
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.observation import CREDENTIALS, read_observe_request
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.base.websocket import serve
 from relay.gateways.native.codec import Channels, NativeCodec
 from relay.gateways.native.declaration import NAME
-from relay.http_request import read_query
+from relay.http_request import header, read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers

@@ -13,7 +13,8 @@ from typing import Final
 
 from starlette.types import Scope
 
-from relay.gateways.base.admission import client_address, header
+from relay.gateways.base.admission import client_address
+from relay.http_request import header
 
 _UNKNOWN: Final = (b'{"code":1,"message":"Session ID unknown"}', b"7:::1+0")
 """The bodies by which a worker says that it does not have the session: for Engine.IO, and for version 0.9.

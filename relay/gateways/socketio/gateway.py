@@ -77,6 +77,8 @@ class SocketIOGateway:
         worker: Worker = scope["state"]["worker"]
         sessions: EngineSessions = scope["state"][STATE]
         try:
+            if scope.get("method") != "OPTIONS":
+                check_origin(scope)
             query = read_query(scope)
             if scope["type"] == "websocket":
                 await self._serve_socket(scope, receive, send, sessions, query)
@@ -105,7 +107,6 @@ class SocketIOGateway:
                 raise Refused("unknown_session")
             if session.upgrade is not None or session.polling is None:
                 raise Refused("transport_mismatch")
-            check_origin(scope)
             upgrade = upgrading(session)
             await accept(
                 scope, receive, send, metrics=session.metrics, opening=upgrade, subprotocol=subprotocol, keepalive=False
@@ -131,7 +132,6 @@ class SocketIOGateway:
         if not query.sid:
             await self._begin(exchange, sessions, query)
             return
-        check_origin(exchange.scope)
         session = sessions.get(query.sid)
         if session is None:
             await self._serve_unknown(exchange, sessions, query.sid)

@@ -17,6 +17,6 @@ def routes(settings: Settings, path: str) -> list[Route]:
         if not url:
             raise SocketIORefused("no_client_script")
         # A page that gives the script's digest (`integrity`) loads it by CORS, redirects included.
-        return RedirectResponse(url, 302, {"access-control-allow-origin": "*"})
+        return RedirectResponse(url, 302, {"access-control-allow-origin": "*", "x-content-type-options": "nosniff"})
 
     return [Route(f"{path}/{name}", redirect) for name in ("socket.io.js", "socket.io.min.js")]

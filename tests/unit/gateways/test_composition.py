@@ -68,6 +68,35 @@ async def test_requests_to_a_gateway_that_is_switched_off_are_not_found() -> Non
         assert answer.headers["access-control-allow-origin"] == "*"
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(path for kind, path, _ in PATHS if kind == "http"),
+        "/socket.io/?EIO=4&transport=polling&sid=x",
+        f"/socket.io/1/xhr-polling/{'x' * 22}",
+    ],
+)
+async def test_pages_of_other_origins_reach_no_gateway(path: str, method: str) -> None:
+    settings = Settings(allowed_origins=("https://page.example",))
+    answer = await ask(settings, method, path, Origin="https://other.example")
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    preflight = {"Origin": "https://other.example", "Access-Control-Request-Method": method}
+    assert "access-control-allow-origin" not in (await ask(settings, "OPTIONS", path, **preflight)).headers
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/metrics", "/rooms", "/rooms/a", "/openapi.json",
+    "/demo", "/relay.js", "/pages/demo.js", "/nothing", "/rooms/a/b", "/rooms/%00", "/socket.io/", "/socket.io/1/",
+    "/socket.io/?EIO=4&transport=polling", "/socket.io/socket.io.js"])  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+async def test_no_answer_lets_a_browser_guess_its_type(path: str, method: str) -> None:
+    answer = await ask(Settings(extensions={"socketio_client_url": "/x.js"}), method, path, Origin="https://a.example",
+        **{"Access-Control-Request-Method": "GET"})  # fmt: skip
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -> None:
     assert (await ask(with_gateways("native"), "GET", "/")).json()["websocket"] == ["/", "/rooms/{room}"]
     assert (await ask(with_gateways("socketio"), "GET", "/")).json()["websocket"] == []

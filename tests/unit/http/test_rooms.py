@@ -197,6 +197,14 @@ async def test_the_token_is_checked_first(site: MakeSite) -> None:
     assert error_of(answer) == (401, "unauthorized")
 
 
+@pytest.mark.parametrize(("origin", "code"), [("https://a.example", None), ("https://b.example", "bad_origin")])
+async def test_pages_of_other_origins_publish_nothing(site: MakeSite, origin: str, code: str | None) -> None:
+    here = site(admin_token="secret", allowed_origins=("https://a.example",))
+    answer = await post(here, Origin=origin)
+    assert (answer.status_code == 200) if code is None else (error_of(answer) == (403, code))
+    assert (await here.get("/rooms/lobby", headers=TOKEN | {"Origin": origin})).status_code == 200
+
+
 async def test_publish_to_a_bad_room(site: MakeSite) -> None:
     assert error_of(await post(site(admin_token="secret"), path="/rooms/a%0Ab")) == (400, "bad_room")
 

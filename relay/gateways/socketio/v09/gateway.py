@@ -82,6 +82,8 @@ class V09Gateway:
         """Serve one request, or one WebSocket."""
         sessions: V09Sessions = scope["state"][STATE]
         try:
+            if scope.get("method") != "OPTIONS":
+                check_origin(scope)
             if scope["type"] == "websocket":
                 await self._serve_socket(scope, receive, send, sessions)
             else:
@@ -117,7 +119,6 @@ class V09Gateway:
         if exchange.method == "OPTIONS":
             await exchange.respond(HttpBody(b"", status=204))
             return
-        check_origin(exchange.scope)
         if path is None:
             await self._handshake(exchange, sessions, parameters)
         elif "disconnect" in parameters:

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Scope
 
 from relay.config import Settings
-from relay.gateways.base.admission import admit, client_address, header
+from relay.gateways.base.admission import admit, client_address
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
@@ -62,9 +62,6 @@ async def test_a_worker_that_is_stopping_refuses() -> None:
         assert code_of(worker) == "unavailable"
 
 
-def test_addresses_and_headers_of_a_scope() -> None:
+def test_addresses_of_a_scope() -> None:
     assert client_address({"client": ("::1", 5)}) == "::1"
     assert client_address({"client": None}) == client_address({}) == ""
-    scope = {"headers": [(b"a", b"\xe9"), (b"a", b"2")]}
-    assert header(scope, b"a") == "é"
-    assert header(scope, b"b") is None
