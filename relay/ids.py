@@ -24,6 +24,10 @@ class IdGenerator:
         """Return a peer id of 96 random bits, for a client that asked for none."""
         return self._take(12).hex()
 
+    def secret(self, count: int) -> bytes:
+        """Return so many random bytes, at most 4,096."""
+        return self._take(count)
+
     def _take(self, count: int) -> bytes:
         if self._used + count > len(self._bytes):
             self._bytes, self._used = self._draw(self._DRAWN), 0

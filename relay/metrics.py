@@ -325,6 +325,26 @@ class Metrics:
         )
 
     def _declare_workers(self, declare: _Declarer) -> None:
+        self.forwarded = declare.counters(
+            "relay_forwarded_requests_total",
+            "Requests for a session of another worker, by outcome; answered ones were forwarded to it.",
+            "gone follows the end of a worker; its clients begin anew. If unreachable or cut rises, look at the "
+            "network between workers. forbidden: Redis has an address outside forward-networks. bad_id: a client made "
+            "up a session id, or the workers have different fleet keys.",
+            labels=("outcome",),
+            values=zip(("answered", "dropped", "gone", "unreachable", "cut", "forbidden", "bad_id"), strict=True),
+        )
+        self.forward_refusals = declare.counters(
+            "relay_forward_refusals_total",
+            "Requests on the port for other workers that were refused, by reason.",
+            "It stays 0. stranger and unsigned: other programs reach this port, which they must not. expired: the "
+            "clocks of workers differ. bad_mac: fleet keys differ, or a program attacks.",
+            labels=("reason",),
+            values=zip(
+                ("stranger", "unsigned", "malformed", "expired", "bad_mac", "replayed", "too_large", "bad_body"),
+                strict=True,
+            ),
+        )
         self.ready = declare.gauge(
             "relay_ready",
             "Whether this worker is ready for clients (1) or not (0).",

@@ -8,13 +8,16 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from relay.backend.addresses import Addresses
 from relay.backend.bus import Bus, Sink
 from relay.backend.fleet_keys import FleetKeys
+from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.presence import LeaseName, Leases, ListRooms, Presence
+from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
@@ -22,7 +25,14 @@ from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.backend.redis.room_list import occupied_rooms
-from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
+from relay.backend.settings import (
+    BackendSettings,
+    ForwardAddress,
+    HistorySettings,
+    LeaseSettings,
+    RedisSettings,
+    RoomSettings,
+)
 from relay.config import Settings
 from relay.limits import Clock
 from relay.metrics import Metrics
@@ -43,6 +53,7 @@ class Backend:
     leases: Leases
     list_rooms: ListRooms
     fleet_keys: FleetKeys
+    addresses: Addresses
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -60,7 +71,9 @@ class Backend:
         await self._stack.aclose()
 
 
-def backend_settings(settings: Settings, *, heartbeat_interval: float) -> BackendSettings:
+def backend_settings(
+    settings: Settings, *, heartbeat_interval: float, forward: ForwardAddress | None = None
+) -> BackendSettings:
     """Return the backend's settings, made from those of the relay."""
     redis = RedisSettings(
         url=settings.redis_url,
@@ -88,6 +101,7 @@ def backend_settings(settings: Settings, *, heartbeat_interval: float) -> Backen
             duration=settings.worker_lease, interval=heartbeat_interval, grace=settings.reconnect_grace
         ),
         redis=redis if settings.redis_url else None,
+        forward=forward,
     )
 
 
@@ -99,7 +113,15 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
         bus = MemoryBus(sink, rooms, settings.rooms.history)
         presence = MemoryPresence(rooms, lease, settings.rooms)
         leases = MemoryLeases(rooms, lease, settings.lease)
-        return Backend(bus, presence, leases, rooms.list_rooms, MemoryFleetKeys(time.time), (bus,))
+        return Backend(
+            bus,
+            presence,
+            leases,
+            rooms.list_rooms,
+            MemoryFleetKeys(time.time),
+            MemoryAddresses(time.time),
+            (bus,),
+        )
     return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
 
 
@@ -132,11 +154,13 @@ def _over_redis(
         clock=clock,
     )
     registered = RegisteredRooms()
+    addresses = RedisAddresses(client, keys, lease, settings.forward)
     return Backend(
         bus,
         RedisPresence(client, keys, lease, settings.rooms, registered),
-        RedisLeases(client, keys, lease, settings, registered),
+        RedisLeases(client, keys, lease, settings, registered, addresses),
         partial(occupied_rooms, client, keys),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
+        addresses,
         (client, bus),
     )

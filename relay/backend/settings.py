@@ -47,6 +47,14 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardAddress:
+    """The address (`IP:PORT`) at which other replicas reach the worker whose sessions name it as `owner`."""
+
+    owner: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class RedisSettings:
     """How a worker uses Redis.
 
@@ -64,8 +72,12 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """Everything that a backend has to know; without `redis`, it is a backend in memory."""
+    """Everything that a backend has to know; without `redis`, it is a backend in memory.
+
+    `forward` is registered for other replicas; None if this worker takes no requests that they forward.
+    """
 
     rooms: RoomSettings = field(default_factory=RoomSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     redis: RedisSettings | None = None
+    forward: ForwardAddress | None = None

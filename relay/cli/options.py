@@ -12,6 +12,7 @@ from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings
 
 GROUPS: Final[Mapping[str, str]] = {
     "Listening": "host port workers tls_cert tls_key trusted_proxies",
+    "Requests of other replicas": "forward_listen forward_networks",
     "Redis": "redis_url redis_password redis_prefix publish_timeout probe_timeout worker_lease room_state_ttl",
     "Operation": "admin_listen admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout",
     "Pages and browsers": "allowed_origins pages public_url ice_servers",

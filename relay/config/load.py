@@ -1,6 +1,7 @@
 """Reading the settings: flags win over variables and files, and these win over defaults."""
 
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -206,6 +207,7 @@ def _contradictions(settings: Settings) -> list[str]:
     admin = settings.admin_address
     if admin and admin.port == settings.port:
         problems.append(f"admin_listen: port {admin.port} is not allowed: clients use it (setting port)")
+    problems += _forwarding_problems(settings)
     if settings.room_state_ttl <= max(settings.worker_lease, settings.reconnect_grace):
         problems.append(
             "room_state_ttl: must be longer than worker_lease and reconnect_grace, or Redis forgets live members"
@@ -214,6 +216,30 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append(
             "history_ttl: must not be shorter than reconnect_grace, or a client that returns in time misses messages"
         )
+    return problems
+
+
+def _forwarding_problems(settings: Settings) -> list[str]:
+    address = settings.forward_address
+    if bool(address) != bool(settings.forward_networks):
+        missing = "forward_networks" if address else "forward_listen"
+        return [f"{missing}: is missing; forward_listen and forward_networks go together"]
+    if address is None:
+        return []
+    problems = []
+    if not settings.redis_url:
+        problems.append("forward_listen: is not allowed without Redis, in which replicas find each other's addresses")
+    ip = ip_address(address.host)
+    if not ip.is_unspecified and not any(ip in ip_network(one) for one in settings.forward_networks):
+        problems.append(f"forward_listen: {ip} is in none of the forward_networks")
+    ports = range(address.port, address.port + settings.workers)
+    if ports[-1] > 65_535:
+        problems.append(
+            f"forward_listen: {settings.workers} workers need ports up to {ports[-1]}, and 65535 is the last"
+        )
+    for name, port in (("port", settings.port), ("admin_listen", getattr(settings.admin_address, "port", 0))):
+        if port in ports:
+            problems.append(f"forward_listen: port {port} is not allowed: setting {name} uses it")
     return problems
 
 

@@ -9,7 +9,7 @@ help and the table in docs/settings.md follow from the declaration. The settings
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -46,6 +46,14 @@ def parse_listen(text: str) -> ListenAddress | None:
     return ListenAddress(found[1] or found[2] or "127.0.0.1", int(found[3]))
 
 
+def parse_ip_listen(text: str) -> ListenAddress | None:
+    """Read an address to listen on whose host is an IP address; as `parse_listen`."""
+    address = parse_listen(text)
+    if address is not None:
+        ip_address(address.host)
+    return address
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one relay process. Durations are in seconds, sizes in bytes."""
 
@@ -61,6 +69,27 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         setting(
             "Addresses or networks of load balancers, comma-separated; the relay believes their X-Forwarded-For and "
             "X-Forwarded-Proto headers",
+            allowed="a list of addresses and networks, such as 10.0.0.0/8",
+            check=ip_network,
+        ),
+    ] = ()
+
+    # Requests of other replicas.
+
+    forward_listen: Annotated[
+        str,
+        setting(
+            "Address for requests that other replicas forward to this one; empty for none. 0.0.0.0 stands for this "
+            "machine's address in forward-networks. With several workers, the ports that follow are used as well",
+            allowed="empty, PORT, IP:PORT or [IPV6]:PORT; IP is 127.0.0.1 if left out",
+            check=parse_ip_listen,
+        ),
+    ] = ""
+    forward_networks: Annotated[
+        tuple[str, ...],
+        setting(
+            "Networks in which all replicas have their forward-listen address, comma-separated; only addresses in them "
+            "connect to that port, and are connected to",
             allowed="a list of addresses and networks, such as 10.0.0.0/8",
             check=ip_network,
         ),
@@ -321,6 +350,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def admin_address(self) -> ListenAddress | None:
         """Where the admin port listens, None without one."""
         return parse_listen(self.admin_listen)
+
+    @property
+    def forward_address(self) -> ListenAddress | None:
+        """Where the first worker listens for requests of other replicas, None if it does not."""
+        return parse_listen(self.forward_listen)
 
 
 def declared(*more: type[Struct]) -> Iterator[Setting]:

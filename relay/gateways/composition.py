@@ -1,7 +1,7 @@
 """Composition: the routes of all gateways, and what they keep for each worker."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -17,14 +17,10 @@ from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
 
-def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
-    """Return the routes of the gateways that the setting `gateways` names.
-
-    `local_workers` are the paths of the unix sockets of all workers behind the same port, for gateways whose HTTP
-    requests may reach another worker than the one that has the session; empty if there is only one.
-    """
+def routes(settings: Settings) -> list[BaseRoute]:
+    """Return the routes of the gateways that the setting `gateways` names."""
     enabled = gateways.enabled(settings)
-    found = [route for gateway in enabled for route in _routes_module(gateway).routes(settings, local_workers)]
+    found = [route for gateway in enabled for route in _routes_module(gateway).routes(settings)]
     unknown = WebSocketRoute("/{path:path}", UnknownWebSocket())
     unknown.path_regex = re.compile(".*", re.DOTALL)
     return [*found, unknown]

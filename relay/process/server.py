@@ -17,10 +17,11 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from relay.config import Settings
+from relay.model.workers import LISTENER, Listener
 from relay.rooms.connection import CLOSE_TIMEOUT
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.throttle import Throttle
-from relay.wire.http import HttpProtocol
+from relay.wire.http import HttpProtocol, Networks, PeerGuard
 from relay.wire.websocket import WebSocketProtocol, WireLimits
 
 log = logging.getLogger("relay.process.server")
@@ -44,11 +45,16 @@ class BadCertificate(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ListenSocket:
-    """A socket to serve on; `shared` if other processes accept connections on it as well."""
+    """A socket to serve on; `shared` if other processes accept connections on it as well.
+
+    With `networks`, connections from addresses outside them are dropped at once.
+    """
 
     socket: socket.socket
     tls: ssl.SSLContext | None = None
     shared: bool = False
+    kind: Listener = "public"
+    networks: Networks = ()
 
 
 def _ignore() -> None:
@@ -61,7 +67,8 @@ class Server(uvicorn.Server):
     `drain` is awaited while the listeners are still open, so that the health endpoint reports it; only shared listeners
     are closed first, as other processes accept connections there. A second signal ends the server at once.
     `supervisor_pipe` is a pipe whose other end the supervisor holds open: its end of file means that the supervisor is
-    dead, and stops the server too. `on_timeout` is called for each request that took too long to arrive.
+    dead, and stops the server too. `on_timeout` is called for each request that took too long to arrive, `on_stranger`
+    for each connection from outside a listener's networks.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Server(uvicorn.Server):
         *,
         drain: Callable[[], Awaitable[None]],
         on_timeout: Callable[[], None] = _ignore,
+        on_stranger: Callable[[], None] = _ignore,
         supervisor_pipe: int | None = None,
     ) -> None:
         super().__init__(_configuration(app, settings))
@@ -83,6 +91,7 @@ class Server(uvicorn.Server):
             connections=self.server_state.connections,
         )
         self._on_timeout = on_timeout
+        self._on_stranger = on_stranger
         self._listeners = listeners
         self._drain = drain
         self._supervisor_pipe = supervisor_pipe
@@ -144,14 +153,18 @@ class Server(uvicorn.Server):
                 self.stop()
 
     async def _listen(self, listener: ListenSocket) -> asyncio.Server:
+        state = {**self.lifespan.state, LISTENER: listener.kind}
+        guard = PeerGuard(listener.networks, self._on_stranger) if listener.networks else None
+
         def protocol() -> HttpProtocol:
             return HttpProtocol(
                 self.config,
                 self.server_state,
-                self.lifespan.state,
+                state,
                 self._limits,
                 request_timeout=self._handshake_timeout,
                 on_timeout=self._on_timeout,
+                guard=guard,
             )
 
         return await asyncio.get_running_loop().create_server(

@@ -16,6 +16,7 @@ import msgspec
 
 from relay.config import Settings
 from relay.http.local_workers import NoReply, ask
+from relay.model.workers import new_group
 from relay.process.server import SIGNALS
 from relay.process.workers import OpenSockets, WorkerSpec
 
@@ -77,6 +78,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         self._local_workers: Sequence[str] = ()
+        self._group = new_group()
 
     def stop(self) -> None:
         """Stop all workers gracefully; a second call kills them."""
@@ -155,7 +157,15 @@ class Supervisor:
             pass_fds=(*public, *admin),
             start_new_session=True,
         )
-        spec = WorkerSpec(self._settings, index, public, admin, list(self._local_workers))
+        spec = WorkerSpec(
+            self._settings,
+            index,
+            public,
+            admin,
+            list(self._local_workers),
+            self._group.hex(),
+            self._sockets.forward,
+        )
         if process.stdin is not None:
             process.stdin.write(msgspec.json.encode(spec) + b"\n")
             with contextlib.suppress(OSError):  # the process has ended already, which `_watch` notices

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,9 @@ import msgspec
 from relay import logs
 from relay.app import create_app
 from relay.config import Settings
+from relay.config.settings import ListenAddress
+from relay.model.workers import LocalWorkers, Owner
+from relay.process.own_address import forward_address
 from relay.process.server import ListenSocket, Server, bind, bind_path, run, tls_context
 
 log = logging.getLogger("relay.process.workers")
@@ -31,6 +35,8 @@ class OpenSockets:
     public: Sequence[socket.socket]
     admin: Sequence[socket.socket]
     tls: ssl.SSLContext | None
+    forward: ListenAddress | None = None
+    """Where the first worker listens for requests of other replicas."""
 
     @property
     def port(self) -> int:
@@ -47,7 +53,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     """The start values of a worker process; one line of JSON on its standard input, which then stays open.
 
     `public` and `admin` are file descriptors that the process inherits. `local_workers` are the paths of the unix
-    sockets of all workers behind the port, and `index` is the number of this worker in that list.
+    sockets of all workers behind the port, and `index` is the number of this worker in that list. `group` names them
+    all, in hex. `forward` is where the first of them listens for requests of other replicas; each other one uses the
+    port that follows.
     """
 
     settings: Settings
@@ -55,14 +63,21 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     public: list[int]
     admin: list[int]
     local_workers: list[str]
+    group: str
+    forward: ListenAddress | None = None
 
 
 def open_sockets(settings: Settings) -> OpenSockets:
     """Read the certificate and bind the ports; raise `BadCertificate` or `CannotListen`."""
     tls = tls_context(settings)
+    forward = forward_address(settings)
     public = bind(settings.host, settings.port)
     try:
-        return OpenSockets(public, bind(*settings.admin_address) if settings.admin_address else (), tls)
+        # Each worker opens its own socket for other replicas; here it only shows whether all of them can.
+        for index in range(settings.workers if forward else 0):
+            for listener in _forward_listeners(settings, forward, index):
+                listener.socket.close()
+        return OpenSockets(public, bind(*settings.admin_address) if settings.admin_address else (), tls, forward)
     except BaseException:
         for sock in public:
             sock.close()
@@ -72,8 +87,12 @@ def open_sockets(settings: Settings) -> OpenSockets:
 def run_single_worker(settings: Settings, sockets: OpenSockets) -> None:
     """Serve in this process until a signal comes."""
     settings = within_open_files(settings)
-    listeners = [*(ListenSocket(sock, sockets.tls) for sock in sockets.public), *map(ListenSocket, sockets.admin)]
-    run(_server(settings, listeners, local_workers=()))
+    listeners = [
+        *(ListenSocket(sock, sockets.tls) for sock in sockets.public),
+        *map(ListenSocket, sockets.admin),
+        *_forward_listeners(settings, sockets.forward, 0),
+    ]
+    run(_server(settings, listeners, LocalWorkers(forward_address=_address_of(sockets.forward, 0))))
 
 
 def run_supervised_worker() -> None:
@@ -93,11 +112,15 @@ def run_supervised_worker() -> None:
     listeners = [
         *(ListenSocket(socket.socket(fileno=fd), tls, shared=True) for fd in spec.public),
         *(ListenSocket(socket.socket(fileno=fd), shared=True) for fd in spec.admin),
-        ListenSocket(bind_path(str(path))),
+        ListenSocket(bind_path(str(path)), kind="local"),
+        *_forward_listeners(settings, spec.forward, spec.index),
     ]
+    local = LocalWorkers(
+        Owner(bytes.fromhex(spec.group), spec.index), spec.local_workers, _address_of(spec.forward, spec.index)
+    )
     try:
         # The supervisor holds the other end of standard input open: end of file means that it is dead.
-        run(_server(settings, listeners, local_workers=spec.local_workers, supervisor_pipe=sys.stdin.fileno()))
+        run(_server(settings, listeners, local, supervisor_pipe=sys.stdin.fileno()))
     finally:
         _remove_socket(path, orphaned=os.getppid() != supervisor)
 
@@ -132,11 +155,11 @@ def within_open_files(settings: Settings) -> Settings:
 def _server(
     settings: Settings,
     listeners: Sequence[ListenSocket],
+    local: LocalWorkers,
     *,
-    local_workers: Sequence[str],
     supervisor_pipe: int | None = None,
 ) -> Server:
-    app = create_app(settings, local_workers=local_workers)
+    app = create_app(settings, local)
 
     def drain() -> Awaitable[None]:
         done: Awaitable[None] = app.state.worker.drain()
@@ -145,7 +168,35 @@ def _server(
     def on_timeout() -> None:
         app.state.worker.metrics.closed.labels("request_timeout").inc()
 
-    return Server(app, settings, listeners, drain=drain, on_timeout=on_timeout, supervisor_pipe=supervisor_pipe)
+    def on_stranger() -> None:
+        app.state.worker.metrics.forward_refusals.labels("stranger").inc()
+
+    return Server(
+        app,
+        settings,
+        listeners,
+        drain=drain,
+        on_timeout=on_timeout,
+        on_stranger=on_stranger,
+        supervisor_pipe=supervisor_pipe,
+    )
+
+
+def _forward_listeners(settings: Settings, forward: ListenAddress | None, index: int) -> list[ListenSocket]:
+    if forward is None:
+        return []
+    networks = [ip_network(text) for text in settings.forward_networks]
+    return [
+        ListenSocket(sock, kind="forwarding", networks=networks) for sock in bind(forward.host, forward.port + index)
+    ]
+
+
+def _address_of(forward: ListenAddress | None, index: int) -> str:
+    """Return the address of a worker's listener for other replicas as `IP:PORT`, "" without one."""
+    if forward is None:
+        return ""
+    host = f"[{forward.host}]" if ":" in forward.host else forward.host
+    return f"{host}:{forward.port + index}"
 
 
 def _remove_socket(path: Path, *, orphaned: bool) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from relay import ids
 from relay.backend.factory import Backend, backend_settings, build_backend
+from relay.backend.settings import ForwardAddress
 from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
+from relay.model.workers import LocalWorkers
 from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.counts import CountNotices
@@ -61,6 +63,7 @@ def compose(
     settings: Settings,
     worker: str,
     *,
+    local: LocalWorkers,
     fleet_key: FleetKey,
     metrics: Metrics,
     random: ids.IdGenerator,
@@ -86,7 +89,11 @@ def compose(
         on_new_epoch=lambda name: gaps.begin_epoch(name),
     )
     backend = build_backend(
-        backend_settings(settings, heartbeat_interval=interval),
+        backend_settings(
+            settings,
+            heartbeat_interval=interval,
+            forward=ForwardAddress(str(local.owner), local.forward_address) if local.forward_address else None,
+        ),
         worker=worker,
         sink=hub.deliver,
         metrics=metrics,

@@ -21,6 +21,7 @@ from relay.model.envelope import MessageId, Receipt, read_envelope
 from relay.model.errors import GOING_AWAY, Refused, RelayError
 from relay.model.events import Roster
 from relay.model.json_text import read_leniently
+from relay.model.workers import LocalWorkers
 from relay.rooms.admissions import Admissions, Ticket
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.clients import Clients
@@ -29,6 +30,7 @@ from relay.rooms.health import Health
 from relay.rooms.member import Listener, Member
 from relay.rooms.observer import Observer
 from relay.rooms.throttle import Throttle
+from relay.session_ids import SessionIds
 
 log = logging.getLogger("relay.rooms.worker")
 
@@ -45,12 +47,20 @@ _RETIRE_TIMEOUT = 1.0
 class Worker:
     """A facade over the parts of a worker; opened and closed by `async with`.
 
-    `protocols` are the protocols of its clients, each with its error codes, for metrics.
+    `protocols` are the protocols of its clients, each with its error codes, for metrics. `local` are the workers behind
+    the same port; None for a lone worker.
     """
 
-    def __init__(self, settings: Settings, protocols: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        protocols: Mapping[str, Iterable[str]] = MappingProxyType({}),
+        *,
+        local: LocalWorkers | None = None,
+    ) -> None:
         self.settings = settings
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+        self.local = local or LocalWorkers()
         self.metrics = Metrics(protocols)
         self.metrics.connection_limit.set(settings.max_connections)
         self.clock = time.monotonic
@@ -60,9 +70,11 @@ class Worker:
         self.admissions = Admissions(addresses, most=settings.max_connections, metrics=self.metrics)
         self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
         self.fleet_key = FleetKey(settings.fleet_secret.split())
+        self.session_ids = SessionIds(self.fleet_key, self.local.owner, self.random)
         self._parts = compose(
             settings,
             self.id,
+            local=self.local,
             fleet_key=self.fleet_key,
             metrics=self.metrics,
             random=self.random,
@@ -258,3 +270,13 @@ class Worker:
     async def rooms(self) -> Sequence[tuple[str, int]]:
         """Every room of the fleet and its number of members; raises `Unavailable` or `OutcomeUnknown`."""
         return await self._parts.directory.occupied()
+
+    # Other workers.
+
+    async def find_address(self, owner: str) -> str:
+        """The address of a live worker of another replica, "" if there is none; as `Addresses.find`."""
+        return await self._parts.backend.addresses.find(owner)
+
+    def fleet_time(self) -> int:
+        """The time (ms) of the clock that all workers of the fleet share."""
+        return self._parts.backend.addresses.now()

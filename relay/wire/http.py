@@ -8,8 +8,9 @@ a test checks that each of these methods still exists.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Final, cast
 
 import httptools
@@ -36,11 +37,32 @@ _TOO_MANY = f"at most {MAX_WAITING} requests may wait for their answers"
 _TOO_LARGE_HEAD = f"the head of a request has at most {MAX_HEAD} bytes"
 
 
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+class PeerGuard:
+    """Admits connections from these networks alone; `on_stranger` is called for each other one."""
+
+    def __init__(self, networks: Networks, on_stranger: Callable[[], None]) -> None:
+        self._networks = networks
+        self._on_stranger = on_stranger
+
+    def admits(self, peer: tuple[str, int] | None) -> bool:
+        """Return whether this peer may be connected."""
+        # An IPv6 address of the local link has the name of an interface after a percent sign.
+        address = ip_address(peer[0].partition("%")[0]) if peer else None
+        if address is not None and any(address in network for network in self._networks):
+            return True
+        self._on_stranger()
+        return False
+
+
 class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 with limits on a request's head and on the time in which it must arrive.
 
     `request_timeout` is in seconds. It begins when the connection is made, or with the first byte of a later request;
-    when it ends, `on_timeout` is called and the connection aborted.
+    when it ends, `on_timeout` is called and the connection aborted. A connection that `guard` does not admit is aborted
+    at once.
     """
 
     def __init__(
@@ -52,12 +74,14 @@ class HttpProtocol(HttpToolsProtocol):
         *,
         request_timeout: float,
         on_timeout: Callable[[], None],
+        guard: PeerGuard | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self.access_log = False
         self._limits = limits
         self._request_timeout = request_timeout
         self._on_timeout = on_timeout
+        self._guard = guard
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = True
@@ -76,6 +100,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.server = _address(transport, "sockname")
         self.client = _address(transport, "peername")
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        if self._guard is not None and not self._guard.admits(self.client):
+            self._refused = True
+            transport.abort()
+            return
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:

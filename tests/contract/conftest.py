@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 from fakeredis import TcpFakeServer
 
+from relay.backend.addresses import Addresses
 from relay.backend.bus import Bus
 from relay.backend.fleet_keys import FleetKeys
+from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.presence import JoinAttempt, JoinResult, LeaseName, Leases, ListRooms, Presence, PresenceEntry
+from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
@@ -27,7 +30,14 @@ from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.backend.redis.room_list import occupied_rooms
-from relay.backend.settings import BackendSettings, HistorySettings, LeaseSettings, RedisSettings, RoomSettings
+from relay.backend.settings import (
+    BackendSettings,
+    ForwardAddress,
+    HistorySettings,
+    LeaseSettings,
+    RedisSettings,
+    RoomSettings,
+)
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import Publication
@@ -72,6 +82,7 @@ class FakeWorker:
     fleet_keys: FleetKeys
     client: RedisClient | None = None
     keys: Keys | None = None
+    addresses: Addresses = field(default_factory=lambda: MemoryAddresses(time.time))
 
     async def publish(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
         """Publish an envelope, and return its receipt; `more` are fields of the command or of the publication."""
@@ -159,16 +170,19 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
             await stack.enter_async_context(client)
             bus = RedisBus(received, client, dialer, redis, rooms, worker=name, metrics=Metrics(), clock=time.monotonic)
             await stack.enter_async_context(bus)
+            forward = ForwardAddress(f"owner-{name}", "10.0.0.1:8890")
+            addresses = RedisAddresses(client, keys, lease, forward)
             return FakeWorker(
                 bus,
                 RedisPresence(client, keys, lease, rooms, registered),
-                RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered),
+                RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered, addresses),
                 partial(occupied_rooms, client, keys),
                 lease,
                 received,
                 RedisFleetKeys(client, keys, ttl=rooms.state_ttl),
                 client,
                 keys,
+                addresses,
             )
 
         yield make

@@ -233,7 +233,14 @@ def test_the_redis_keys_are_those_of_the_code() -> None:
     keys = Keys("relay")
     named = {cells[0].strip("`") for cells in rows(marked("docs/architecture.md", "keys"))}
     of_room = {keys.channel("ROOM"), *keys.of_room("ROOM")}
-    assert named == {*of_room, keys.workers, keys.fleet_key, keys.worker_rooms("ID"), keys.probe("ID")}
+    assert named == {
+        *of_room,
+        keys.workers,
+        keys.fleet_key,
+        keys.address("OWNER"),
+        keys.worker_rooms("ID"),
+        keys.probe("ID"),
+    }
 
 
 def test_the_size_of_the_script_is_stated_once() -> None:

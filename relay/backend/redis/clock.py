@@ -1,5 +1,7 @@
 """The clock of Redis, as far as a worker knows it."""
 
+import time
+
 from relay.limits import Clock
 
 _PROMPT = 1.0
@@ -30,6 +32,11 @@ class RedisClock:
         # A late reply says little about the time, but is better than nothing.
         if self._offset is None or answered - asked < _PROMPT:
             self._offset = now - answered * 1000
+
+    @property
+    def now(self) -> int:
+        """The time by Redis's clock (ms), as far as is known; by this machine's until the first reply."""
+        return round(time.time() * 1000 if self._offset is None else self._offset + self._clock() * 1000)
 
     @property
     def deadline(self) -> int:

@@ -36,6 +36,10 @@ class Keys:
         """Return the Redis channel to which a worker publishes its own probe."""
         return f"{self._prefix}:worker:{worker}:probe"
 
+    def address(self, owner: str) -> str:
+        """Return the key of the address at which a worker takes requests that other replicas forward."""
+        return f"{self._prefix}:address:{owner}"
+
     def worker_rooms(self, lease: str) -> str:
         """Return the key of the set of rooms in which a lease has members."""
         return f"{self._prefix}:worker:{lease}:rooms"

@@ -15,6 +15,7 @@ from relay.backend.presence import (
     PresenceEntry,
 )
 from relay.backend.redis import infos
+from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.client import RedisClient, ignore
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
@@ -236,12 +237,19 @@ class RedisLeases:
     """Leases in one sorted set, by deadline."""
 
     def __init__(
-        self, client: RedisClient, keys: Keys, lease: LeaseName, settings: BackendSettings, registered: RegisteredRooms
+        self,
+        client: RedisClient,
+        keys: Keys,
+        lease: LeaseName,
+        settings: BackendSettings,
+        registered: RegisteredRooms,
+        addresses: RedisAddresses | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
         self._settings = settings.lease
+        self._addresses = addresses
         self._state_ttl = _ms(settings.rooms.state_ttl)
         self._registered = registered
         self._begun = False
@@ -327,7 +335,9 @@ class RedisLeases:
         self._unconfirmed.pop(lease, None)
 
     async def retire(self) -> None:
-        """Set the lease's deadline to the past."""
+        """Set the lease's deadline to the past, and withdraw the worker's address."""
+        if self._addresses is not None:
+            self._addresses.withdraw()
         # By Redis's clock, as all deadlines are.
         seconds, _ = await self._client.call("TIME")
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
@@ -377,6 +387,8 @@ class RedisLeases:
             raise Unavailable(_NO_LEASE) from None
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
         self._client.clock.learn(now, asked)
+        if self._addresses is not None and not lapsed:
+            self._addresses.announce(duration)
         return lapsed, flat
 
 

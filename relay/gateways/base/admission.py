@@ -7,16 +7,15 @@ from relay.rooms.admissions import Ticket
 from relay.rooms.worker import Worker
 
 
-def admit(scope: Scope, protocol: str, *, address: str | None = None) -> Ticket:
+def admit(scope: Scope, protocol: str) -> Ticket:
     """Admit the client of a handshake; the ticket counts it against its address until it is released.
 
-    `protocol` is the name of the gateway. `address` replaces that of the request, which another worker may have
-    forwarded. Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`,
+    `protocol` is the name of the gateway. Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`,
     `too_many_connections` or `too_many_handshakes`.
     """
     worker: Worker = scope["state"]["worker"]
     check_origin(scope)
-    return worker.admit(client_address(scope) if address is None else address, protocol)
+    return worker.admit(client_address(scope), protocol)
 
 
 def check_origin(scope: Scope) -> None:

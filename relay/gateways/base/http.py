@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
+from relay.gateways.base.forwarding import FORWARDER, Forwarder
 from relay.http_request import header, read_body
 
 TEXT: Final = b"text/plain; charset=UTF-8"
@@ -125,11 +126,13 @@ class HttpExchange:
         await self._send({"type": "http.response.start", "status": body.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body.data})
 
-    async def pass_on(self, status: int, headers: Headers, data: bytes) -> None:
-        """Send the response that another worker has made; its headers have no length."""
-        length = (b"content-length", b"%d" % len(data))
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-        await self._send({"type": "http.response.body", "body": data})
+    async def forward(self, session_id: str, *, limit: int) -> bool:
+        """Respond as the worker does that has this session; return False if no other worker has it.
+
+        `limit` is for the body, in bytes. Raises `Refused`; see `Forwarder.forward`.
+        """
+        forwarder: Forwarder = self.scope["state"][FORWARDER]
+        return await forwarder.forward(self.scope, self._receive, self._send, session_id, limit=limit, body=self._body)
 
     async def start_stream(self, session_id: str) -> None:
         """Send the head of an event stream."""

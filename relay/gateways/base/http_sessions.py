@@ -101,7 +101,7 @@ class HttpSessions(Generic[Polled]):
 
     def new_id(self) -> str:
         """Make the id of a new session."""
-        return self.worker.random.resume_key()
+        return self.worker.session_ids.issue()
 
     def get(self, session_id: str) -> Polled | None:
         """Return the session with this id, if it is on this worker."""

@@ -1,6 +1,6 @@
 """The routes of the native protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from starlette.routing import BaseRoute, WebSocketRoute
 
@@ -10,7 +10,7 @@ from relay.paths import RoomWebSocketRoute
 from relay.rooms.worker import Worker
 
 
-def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+def routes(settings: Settings) -> list[BaseRoute]:
     """Make the WebSocket routes; a session of this protocol is on the worker that accepted its WebSocket."""
     gateway = NativeGateway(settings)
     return [WebSocketRoute("/", gateway), RoomWebSocketRoute(gateway)]

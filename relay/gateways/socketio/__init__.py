@@ -5,9 +5,9 @@ python-socketio. Those libraries speak only Engine.IO 4 and encode a message onc
 microseconds for one delivery through Redis, where Node's Socket.IO takes 22 to 84. This gateway encodes a message once
 for all members of a room that speak the same version.
 
-From the outside in: `gateway`, `requests` and `forwarding` serve HTTP requests and WebSockets; `engine` and `upgrade`
-are Engine.IO sessions, over WebSockets and over the HTTP sessions of `gateways.base`; `packets` reads and writes
-Engine.IO; `client` and `namespaces` are a client and its sessions; `parser`, `encoders` and `codec` read and write
-Socket.IO packets; `apps` give the events their meaning. `v09` is version 0.9, and `script` redirects to the client's
-own script. `declaration`, `settings` and `errors` are what the rest of the relay sees.
+From the outside in: `gateway` serves HTTP requests and WebSockets; `engine` and `upgrade` are Engine.IO sessions, over
+WebSockets and over the HTTP sessions of `gateways.base`; `packets` reads and writes Engine.IO; `client` and
+`namespaces` are a client and its sessions; `parser`, `encoders` and `codec` read and write Socket.IO packets; `apps`
+give the events their meaning. `v09` is version 0.9, and `script` redirects to the client's own script. `declaration`,
+`settings` and `errors` are what the rest of the relay sees.
 """

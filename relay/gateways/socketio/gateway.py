@@ -19,10 +19,8 @@ from relay.gateways.socketio.declaration import NAME, SID_HEADER
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
-from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
-from relay.gateways.socketio.requests import forward
 from relay.gateways.socketio.upgrade import upgrading
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
@@ -64,8 +62,7 @@ class Query:
 class SocketIOGateway:
     """The ASGI application at `/socket.io/`."""
 
-    def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
-        self._forwarder = forwarder
+    def __init__(self, settings: Settings) -> None:
         self._versions: Mapping[Revision, ProtocolVersion] = {
             3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3)),
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=settings.history_size > 0),
@@ -159,7 +156,7 @@ class SocketIOGateway:
         last_words = sessions.take_last_words(sid) if exchange.method == "GET" else None
         if last_words is not None:
             await exchange.respond(last_words)
-        elif not await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
+        elif not await exchange.forward(sid, limit=sessions.max_payload):
             raise Refused("unknown_session")
 
 

@@ -1,7 +1,7 @@
 """The routes of the gateway, and what it keeps for each worker."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
@@ -9,21 +9,16 @@ from relay.config import Settings
 from relay.gateways.socketio import gateway, script
 from relay.gateways.socketio.declaration import PATH
 from relay.gateways.socketio.engine import EngineSessions
-from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.v09 import gateway as v09
 from relay.rooms.worker import Worker
 
 
-def routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
-    """Make the routes of the gateway; the slash at the end of a path may be left out.
-
-    `local_workers` are the unix sockets of all workers behind the same port, empty for a lone worker.
-    """
+def routes(settings: Settings) -> list[BaseRoute]:
+    """Make the routes of the gateway; the slash at the end of a path may be left out."""
     found: list[BaseRoute] = [*script.routes(settings, PATH)]
-    forwarder = Forwarder(local_workers)
     for application, pattern in (
-        (gateway.SocketIOGateway(settings, forwarder), r"/?\Z"),
-        (v09.V09Gateway(settings, forwarder), r"/1(/.*)?\Z"),
+        (gateway.SocketIOGateway(settings), r"/?\Z"),
+        (v09.V09Gateway(settings), r"/1(/.*)?\Z"),
     ):
         for route in (Route(PATH, application), WebSocketRoute(PATH, application)):
             route.path_regex = re.compile(re.escape(PATH) + pattern)

@@ -120,7 +120,15 @@ class Part:
 
 def backend_of(*parts: Part) -> Backend:
     memory = build(BackendSettings())
-    return Backend(memory.bus, memory.presence, memory.leases, memory.list_rooms, memory.fleet_keys, parts)
+    return Backend(
+        memory.bus,
+        memory.presence,
+        memory.leases,
+        memory.list_rooms,
+        memory.fleet_keys,
+        memory.addresses,
+        parts,
+    )
 
 
 async def test_parts_are_opened_in_order_and_closed_in_reverse() -> None:

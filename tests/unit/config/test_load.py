@@ -49,6 +49,9 @@ def test_lists_are_comma_separated() -> None:
 # Errors.
 
 
+FORWARD = {"forward_listen": "8890", "forward_networks": "127.0.0.0/8", "redis_url": "redis://db"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -73,6 +76,10 @@ def test_lists_are_comma_separated() -> None:
         ("max_message", "0"),
         ("admin_listen", "0"),
         ("admin_listen", "host"),
+        ("forward_listen", "localhost:8890"),
+        ("forward_listen", "0"),
+        ("forward_networks", "everywhere"),
+        ("forward_networks", "10.0.0.1/8"),
     ],
 )
 def test_a_wrong_value_is_reported_with_the_allowed_ones(name: str, text: str) -> None:
@@ -101,6 +108,14 @@ def test_no_error_contains_a_secret() -> None:
         ({"tls_cert": "a.pem"}, "tls_key: is missing"),
         ({"tls_key": "a.pem"}, "tls_cert: is missing"),
         ({"port": "80", "admin_listen": "80"}, "admin_listen: port 80 is not allowed"),
+        ({"forward_listen": "8890"}, "forward_networks: is missing"),
+        ({"forward_networks": "10.0.0.0/8"}, "forward_listen: is missing"),
+        ({"forward_listen": "8890", "forward_networks": "127.0.0.0/8"}, "forward_listen: is not allowed without Redis"),
+        (FORWARD | {"forward_listen": "10.0.0.1:8890"}, "forward_listen: 10.0.0.1 is in none of the forward_networks"),
+        (FORWARD | {"forward_listen": "8888"}, "forward_listen: port 8888 is not allowed: setting port uses it"),
+        (FORWARD | {"forward_listen": "8887", "workers": "2"}, "forward_listen: port 8888 is not allowed"),
+        (FORWARD | {"admin_listen": "8890"}, "forward_listen: port 8890 is not allowed: setting admin_listen uses it"),
+        (FORWARD | {"forward_listen": "65535", "workers": "2"}, "forward_listen: 2 workers need ports up to 65536"),
         ({"room_state_ttl": "15"}, "room_state_ttl: must be longer"),
         ({"history_ttl": "10"}, "history_ttl: must not be shorter"),
         ({"redis_url": "redis://:a@db", "redis_password": "b"}, "redis_password: the Redis URL has a password already"),

@@ -28,7 +28,7 @@ def with_gateways(*names: str) -> Settings:
 
 def served(kind: str, path: str, settings: Settings) -> str | None:
     scope = {"type": kind, "path": path, "root_path": "", "method": "GET", "headers": []}
-    found = [route for route in routes(settings, []) if route.matches(scope)[0] is Match.FULL]
+    found = [route for route in routes(settings) if route.matches(scope)[0] is Match.FULL]
     return type(found[0].app).__name__ if found else None  # type: ignore[attr-defined]
 
 

@@ -40,7 +40,7 @@ async def test_an_incomplete_reply(serve_raw: ServeRaw, answer: bytes) -> None:
 
 
 async def test_a_reply_beyond_the_limit(serve_raw: ServeRaw) -> None:
-    async with serve_raw(b"x" * (MAX_REPLY + 1)) as socket:
+    async with serve_raw(response(b"x" * (MAX_REPLY + 1))) as socket:
         assert await ask(socket, "/metrics") == NoReply(f"the answer is longer than {MAX_REPLY} bytes")
 
 

@@ -1,11 +1,14 @@
 """The number of connections that a worker accepts, by the system's limit of open files."""
 
 import resource
+from contextlib import closing
 
 import pytest
 
 from relay.config import Settings
-from relay.process.workers import within_open_files
+from relay.config.settings import ListenAddress
+from relay.process.server import CannotListen, bind
+from relay.process.workers import _address_of, _forward_listeners, open_sockets, within_open_files
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -44,3 +47,34 @@ def test_a_limit_that_cannot_be_raised_lowers_the_connections(monkeypatch: pytes
     monkeypatch.setattr(resource, "getrlimit", lambda _: (512, INFINITE))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert within_open_files(Settings(max_connections=1000)).max_connections == 256
+
+
+def test_the_addresses_of_workers_for_other_replicas() -> None:
+    assert [_address_of(ListenAddress("10.0.0.1", 8890), index) for index in (0, 3)] == [
+        "10.0.0.1:8890",
+        "10.0.0.1:8893",
+    ]
+    assert _address_of(ListenAddress("fd00::1", 8890), 0) == "[fd00::1]:8890"
+    assert _address_of(None, 0) == ""
+
+
+def test_ports_for_other_replicas_that_are_taken_show_at_once() -> None:
+    with closing(bind("127.0.0.1", 0)[0]) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings(
+            host="127.0.0.1", port=0, workers=2, redis_url="redis://db",
+            forward_listen=f"{port - 1}", forward_networks=("127.0.0.0/8",),
+        )  # fmt: skip
+        with pytest.raises(CannotListen, match=str(port)):
+            open_sockets(settings)
+
+
+def test_each_worker_listens_for_other_replicas_on_a_port_of_its_own_within_the_networks() -> None:
+    settings = Settings(forward_listen="8890", forward_networks=("127.0.0.0/8", "fd00::/8"))
+    assert _forward_listeners(settings, None, 0) == []
+    with closing(bind("127.0.0.1", 0)[0]) as free:
+        port = free.getsockname()[1]
+    (listener,) = _forward_listeners(settings, ListenAddress("127.0.0.1", port - 1), 1)
+    with closing(listener.socket):
+        assert listener.socket.getsockname() == ("127.0.0.1", port)
+        assert (listener.kind, [str(one) for one in listener.networks]) == ("forwarding", ["127.0.0.0/8", "fd00::/8"])

@@ -8,6 +8,7 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.events import Gap
+from relay.model.workers import LocalWorkers
 from relay.rooms.composition import WorkerParts, compose
 from relay.rooms.member import Member
 from tests.unit.rooms.world import FakeConnection
@@ -17,6 +18,7 @@ def parts_of(**settings) -> WorkerParts:
     return compose(
         Settings(**settings),
         "w",
+        local=LocalWorkers(),
         fleet_key=FleetKey(),
         metrics=Metrics(),
         random=IdGenerator(),

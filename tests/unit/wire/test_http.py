@@ -4,6 +4,7 @@ import asyncio
 import gc
 import ssl
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from itertools import chain, repeat
 from typing import Any
 
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.asyncio.client import connect
 
-from relay.wire.http import MAX_HEAD, HttpProtocol
+from relay.wire.http import MAX_HEAD, HttpProtocol, PeerGuard
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
 HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
@@ -303,3 +304,24 @@ async def test_a_client_that_reads_on_in_time_is_served_further(impatient: Runni
     protocol.pause_writing()
     assert await reader.read() == b""
     writer.close()
+
+
+# The port for other workers.
+
+
+@pytest.mark.parametrize(
+    ("peer", "admitted"),
+    [
+        (("10.1.2.3", 1), True),
+        (("10.2.0.1", 1), False),
+        (("fe80::1%eth0", 1), True),
+        (("::1", 1), False),
+        (("::ffff:10.1.2.3", 1), False),
+        (None, False),
+    ],
+)
+def test_a_guard_admits_peers_of_its_networks(peer: tuple[str, int] | None, admitted: bool) -> None:
+    strangers: list[None] = []
+    guard = PeerGuard([ip_network("10.1.0.0/16"), ip_network("fe80::/10")], lambda: strangers.append(None))
+    assert guard.admits(peer) is admitted
+    assert len(strangers) == (not admitted)

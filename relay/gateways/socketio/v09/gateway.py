@@ -16,9 +16,7 @@ from relay.gateways.base.websocket import deny, serve
 from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
-from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.namespaces import ProtocolVersion
-from relay.gateways.socketio.requests import forward
 from relay.gateways.socketio.v09.client import V09Client
 from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
 from relay.http_request import read_query
@@ -28,7 +26,7 @@ from relay.rooms.worker import Worker
 STATE: Final = "socketio-0.9"
 """The key under which `scope["state"]` has the worker's `V09Sessions`."""
 
-_PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{22})/?", re.ASCII)
+_PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{16,64})/?", re.ASCII)
 _FRAMING: Final = V09Framing()
 _ACCEPTED: Final = HttpBody(b"1")
 _UNKNOWN: Final = HttpBody(b"7:::1+0")
@@ -72,9 +70,8 @@ class V09Gateway:
     polls is on the worker that answered the handshake, and other workers forward its requests.
     """
 
-    def __init__(self, settings: Settings, forwarder: Forwarder) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._forwarder = forwarder
         self._responses = GatewayResponses(settings, session_header=SID_HEADER)
         self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder)
 
@@ -156,7 +153,7 @@ class V09Gateway:
         session = sessions.get(sid)
         if not sessions.take_handshake(sid) or session is not None:
             return session
-        ticket = admit(scope, V09_NAME, address=self._forwarder.client_address(scope))
+        ticket = admit(scope, V09_NAME)
         ticket.metrics.handshakes += 1
         session = sessions.begin(self._profile(parameters), ticket, sid=sid)
         await session.open()
@@ -166,7 +163,7 @@ class V09Gateway:
         """Respond to a request for a session that is not on this worker, that has ended, or that does not poll."""
         last_words = sessions.take_last_words(sid)
         if last_words is None and sessions.get(sid) is None:
-            if await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
+            if await exchange.forward(sid, limit=sessions.max_payload):
                 return
             sessions.worker.metrics.of(V09_NAME).refused("unknown_session")
         await exchange.respond(last_words or _UNKNOWN)
@@ -177,5 +174,5 @@ class V09Gateway:
         if session is not None:
             session.disconnected(1000, None)
             await exchange.respond(HttpBody(b""))
-        elif not await forward(exchange, self._forwarder, sid, limit=sessions.max_payload):
+        elif not await exchange.forward(sid, limit=sessions.max_payload):
             await exchange.respond(_UNKNOWN)

@@ -1,6 +1,7 @@
 """Requests to gateways and the headers of their responses."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -69,8 +70,18 @@ async def test_waiting_ends_with_the_result_or_when_the_client_drops_the_request
     assert not never.cancelled()
 
 
-async def test_a_response_of_another_worker_is_passed_on() -> None:
-    request = Request()
-    await exchange(request).pass_on(400, [(b"content-type", b"text/plain")], b"no")
-    assert (request.response.status, request.response.body) == (400, b"no")
-    assert request.response.headers == {"content-type": "text/plain", "content-length": "2"}
+async def test_a_request_is_forwarded_with_the_body_that_was_read() -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    class Forwarding:
+        async def forward(self, scope: Any, *_: Any, limit: int, body: bytes | None) -> bool:
+            calls.append((_[2], limit, body))
+            return True
+
+    request = Request(b"body")
+    asked = exchange(request, "POST")
+    asked.scope["state"] = {"forwarder": Forwarding()}
+    assert await asked.forward("sid", limit=10)
+    await asked.read_body(10)
+    assert await asked.forward("sid", limit=10)
+    assert calls == [("sid", 10, None), ("sid", 10, b"body")]

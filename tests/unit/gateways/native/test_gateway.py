@@ -40,7 +40,7 @@ class Visit:
     def __init__(self, worker: Worker, path: str, **scope: Any) -> None:
         self.client = AsgiClient(worker, path, **scope)
         self.task = asyncio.create_task(
-            Router(routes(SETTINGS, []))(self.client.scope, self.client.receive, self.client.send)
+            Router(routes(SETTINGS))(self.client.scope, self.client.receive, self.client.send)
         )
 
     async def first(self) -> dict[str, Any]:

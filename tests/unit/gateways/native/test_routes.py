@@ -24,5 +24,5 @@ def test_other_paths_are_not_served(path: str) -> None:
 
 def rooms(path: str) -> list[str | None]:
     scope = {"type": "websocket", "path": unquote(path), "raw_path": path.encode(), "headers": []}
-    found = [one[1] for route in routes(Settings(), []) if (one := route.matches(scope))[0] is Match.FULL]
+    found = [one[1] for route in routes(Settings()) if (one := route.matches(scope))[0] is Match.FULL]
     return [one["path_params"].get("room") for one in found]

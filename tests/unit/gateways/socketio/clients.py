@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Scope
 
 from relay.config import Settings
+from relay.gateways.base.forwarding_state import forwarding_state
 from relay.gateways.socketio import routes as socketio
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
-from relay.gateways.socketio.forwarding import Forwarder
 from relay.gateways.socketio.gateway import SocketIOGateway
 from relay.gateways.socketio.packets import FRAMINGS, BadPacket
 from relay.gateways.socketio.v09.gateway import V09Gateway
@@ -131,13 +131,12 @@ class Response:
 class Site:
     """The gateway's applications without a server: `get` and `post` are requests, `dropped` ends the ones that wait."""
 
-    def __init__(self, worker: Worker, local_workers: Sequence[str] = ()) -> None:
+    def __init__(self, worker: Worker, forwarding: Mapping[str, object]) -> None:
         self.worker = worker
-        self.state = {"worker": worker, **socketio.state(worker)}
+        self.state = {"worker": worker, **forwarding, **socketio.state(worker)}
         self.dropped = asyncio.Event()
-        forwarder = Forwarder(local_workers)
-        self._modern = SocketIOGateway(worker.settings, forwarder)
-        self._v09 = V09Gateway(worker.settings, forwarder)
+        self._modern = SocketIOGateway(worker.settings)
+        self._v09 = V09Gateway(worker.settings)
 
     def _scope(self, kind: str, url: str, **more: Any) -> Scope:
         path, _, query = url.partition("?")
@@ -149,6 +148,7 @@ class Site:
             "headers": [],
             "client": ("10.0.0.1", 1000),
             "server": ("10.0.0.2", 8888),
+            "scheme": "http",
             "state": self.state,
             "subprotocols": [],
             **more,
@@ -266,6 +266,7 @@ class FakeWire:
 
 
 @asynccontextmanager
-async def site(*local_workers: str, **settings: Any) -> AsyncIterator[Site]:
+async def site(**settings: Any) -> AsyncIterator[Site]:
     async with Worker(Settings(**settings)) as worker:
-        yield Site(worker, local_workers)
+        with forwarding_state(worker) as forwarding:
+            yield Site(worker, forwarding)

@@ -12,7 +12,7 @@ from relay.rooms.worker import Worker
 
 def served(kind: str, path: str) -> str:
     """Return the name of the application that serves a path, "" if there is none."""
-    routes: list[BaseRoute] = socketio.routes(Settings(), [])
+    routes: list[BaseRoute] = socketio.routes(Settings())
     for route in routes:
         match, _ = route.matches({"type": kind, "path": path, "method": "GET", "headers": []})
         if match is Match.FULL:

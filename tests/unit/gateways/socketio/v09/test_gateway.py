@@ -34,7 +34,7 @@ async def test_a_handshake_has_the_id_the_times_and_the_transports(interval: flo
         ("GET", "/socket.io/1/flashsocket/" + "x" * 22, ""),
         ("GET", "/socket.io/1/websocket/" + "x" * 22, ""),
         ("GET", "/socket.io/1/xhr-polling/short", ""),
-        ("GET", "/socket.io/1/xhr-polling/" + "x" * 23, ""),
+        ("GET", "/socket.io/1/xhr-polling/" + "x" * 65, ""),
     ],
 )
 async def test_refused_requests(method: str, url: str, text: str) -> None:
