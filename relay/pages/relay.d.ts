@@ -37,7 +37,12 @@ export interface JoinOptions {
   echo?: boolean;
   /** Receive messages of these channels only. */
   channels?: string[];
+  /** What this client shows to the other members, such as a name: an object of at most 1,024 bytes as JSON. */
+  info?: Info;
 }
+
+/** What a member says about itself; see `JoinOptions.info`. */
+export type Info = Record<string, any>;
 
 export interface SendOptions {
   /** Only these peers get it. If one of them is not in the room, no member gets it (`no_such_peer`). */
@@ -71,6 +76,14 @@ export interface MessageEvent extends RelayEvent {
 
 export interface PresenceEvent extends RelayEvent {
   readonly peer: string;
+  /** For `join`: the member's info, if it has one. */
+  readonly info?: Info;
+}
+
+/** A member has another info, or none any more (undefined). */
+export interface ChangeEvent extends RelayEvent {
+  readonly peer: string;
+  readonly info: Info | undefined;
 }
 
 export interface OpenEvent extends RelayEvent {
@@ -111,6 +124,7 @@ export interface CloseEvent extends RelayEvent {
 export interface RoomEvents {
   message: MessageEvent;
   join: PresenceEvent;
+  change: ChangeEvent;
   leave: PresenceEvent;
   open: OpenEvent;
   reconnecting: ReconnectingEvent;
@@ -148,6 +162,8 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
   readonly peer: string;
   /** The members, connected or held, including this client. Of a large room, as many as the relay lists. */
   readonly members: string[];
+  /** The infos of the members that have one, by peer id. */
+  readonly infos: Map<string, Info>;
   /** The room had no other member when this client joined; see `open`. */
   readonly first: boolean;
   readonly connected: boolean;
@@ -171,6 +187,12 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
    * even over several connections.
    */
   send(message: unknown, options?: SendOptions): Promise<Receipt>;
+  /**
+   * Replace the info that this client shows to the other members; null removes it. Resolves when the relay has it, or a newer
+   * one: the relay takes about one change a second, and of changes that come faster only the newest is sent. After a lost
+   * connection, this client gives the info again.
+   */
+  setInfo(info: Info | null): Promise<void>;
   on<Name extends keyof RoomEvents>(
     name: Name, listener: (event: RoomEvents[Name]) => void, options?: AddEventListenerOptions,
   ): this;
@@ -233,7 +255,7 @@ export interface Presence {
   room: string;
   present: boolean;
   count: number;
-  members?: { peer: string; held?: true }[];
+  members?: { peer: string; held?: true; info?: Info }[];
 }
 
 export class Relay {

@@ -18,7 +18,7 @@ from relay import __version__
 from relay.pages.static import StaticFile, read
 
 MODULES: Final = (
-    "ids", "names", "errors", "backoff", "outbox", "position", "membership", "connection", "room",
+    "ids", "names", "frames", "errors", "backoff", "outbox", "info", "position", "membership", "connection", "room",
     "channels", "mesh", "rtcmulticonnection", "relay",
 )  # fmt: skip
 """In the order of their imports: each module is after those that it imports."""

@@ -2,6 +2,7 @@
 
 import { Backoff } from './backoff.js';
 import { JOIN_AGAIN, RelayError, endOf } from './errors.js';
+import { parseFrame } from './frames.js';
 
 // The close code for a dead connection. If it arrives after all, the relay must not take it for a goodbye.
 const LOST = 4001;
@@ -72,9 +73,12 @@ export class Connection {
     else if (!this.#socket && !this.#reconnectTimer) this.#connect();
   }
 
-  /** Send the envelopes in a room's outbox. */
+  /** Send this client's new info, and the envelopes in a room's outbox. */
   wake(membership) {
-    if (!membership.joined || this.#pauseTimer || !this.#ready) return;
+    if (!membership.joined || !this.#ready) return;
+    const command = membership.info.command(this.#label(membership));
+    if (command) this.#send(command);
+    if (this.#pauseTimer) return;
     for (const frame of membership.outbox.frames(this.#label(membership))) {
       this.#socket.send(frame);
     }
@@ -180,7 +184,7 @@ export class Connection {
   #receive(text) {
     if (this.#pinged) this.#schedulePing();
     else this.#active = true;
-    const frame = parse(text);
+    const frame = parseFrame(text);
     if (!frame) {
       this.#unreadable();
       return;
@@ -195,6 +199,9 @@ export class Connection {
     }
     if (frame.type === 'ack') {
       membership.outbox.acknowledged(frame.key, frame.id);
+      this.retryBackoff.reset();
+    } else if (frame.type === 'info') {
+      membership.info.answered(frame.key);
       this.retryBackoff.reset();
     } else if (frame.type === 'error') {
       this.#failed(membership, frame);
@@ -225,7 +232,8 @@ export class Connection {
       const named = this.#memberships.find((membership) => membership.escaped === frame.room);
       return named ?? (this.#own?.escaped === null ? this.#own : undefined);
     }
-    const owner = frame.type === 'error' && this.#memberships.find((membership) => membership.outbox.has(frame.key));
+    const asked = ({ outbox, info }) => outbox.has(frame.key) || info.has(frame.key);
+    const owner = frame.type === 'error' && this.#memberships.find(asked);
     return owner || (this.#memberships.includes(this.#own) ? this.#own : undefined);
   }
 
@@ -238,6 +246,8 @@ export class Connection {
       membership.joining = false;
       if (JOIN_AGAIN.has(code)) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
       else this.#end(membership, new RelayError(code, text));
+    } else if (about === 'info') {
+      if (membership.info.refused(key, code, text)) setTimeout(() => this.#infoAgain(membership), this.retryBackoff.next(250));
     } else if (key && membership.outbox.refused(key, code, text)) {
       this.#pause(this.retryBackoff.next(50));
     } else if (code === 'too_many_channels') {
@@ -250,6 +260,11 @@ export class Connection {
   #joinAgain(membership) {
     if (!this.#ready || !this.#memberships.includes(membership)) return;
     if (!membership.joined && !membership.joining) this.#join(membership);
+  }
+
+  #infoAgain(membership) {
+    membership.info.again();
+    this.wake(membership);
   }
 
   #pause(delay) {
@@ -361,30 +376,6 @@ export class Connection {
       for (const event of events) target?.[method]?.(event, this.#check);
     }
   }
-}
-
-function parse(text) {
-  try {
-    const frame = JSON.parse(text);
-    return typeof frame === 'object' && !Array.isArray(frame) && hasItsFields(frame) ? frame : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Return whether a frame has the fields that are used without a further check. */
-function hasItsFields({ type, id, peer, resume, members, joined, left }) {
-  switch (type) {
-    case 'welcome':
-      return [id, peer, resume].every((field) => typeof field === 'string') && (members === undefined || areMembers(members));
-    case 'presence':
-      return members === undefined ? [joined, left].every(Array.isArray) : areMembers(members);
-  }
-  return true;
-}
-
-function areMembers(list) {
-  return Array.isArray(list) && list.every((member) => typeof member?.peer === 'string');
 }
 
 function within(time, promise) {

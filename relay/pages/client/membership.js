@@ -1,5 +1,6 @@
 // One room of a connection: its position, its outbox, and its state. No input or output.
 
+import { OwnInfo } from './info.js';
 import { escapeName, unescapeName } from './names.js';
 import { Outbox } from './outbox.js';
 import { Position } from './position.js';
@@ -13,7 +14,7 @@ const MAX_QUERY = 1500;
  * of the room.
  */
 export class Membership {
-  constructor(name, { presence = true, echo = false, channels = null, outgoing, window } = {}, report = () => {}) {
+  constructor(name, { presence = true, echo = false, channels = null, info, outgoing, window } = {}, report = () => {}) {
     this.name = name;
     this.escaped = name === null ? null : escapeName(name);
     this.presence = presence;
@@ -22,6 +23,7 @@ export class Membership {
     this.report = report;
     this.position = new Position();
     this.outbox = new Outbox({ size: outgoing, window });
+    this.info = new OwnInfo(info);
     this.peer = '';
     this.iceServers = [];
     this.joined = false;
@@ -38,6 +40,8 @@ export class Membership {
     const query = new URLSearchParams({ peer });
     if (this.presence) query.set('presence', '1');
     if (this.echo) query.set('echo', '1');
+    const info = this.info.offer();
+    if (info) query.set('info', info);
     if (this.position.id) query.set('since', this.position.id);
     const channels = this.#queryChannels();
     for (const channel of channels ?? []) query.append('channel', channel);
@@ -49,7 +53,9 @@ export class Membership {
     const { escaped: room, presence, echo } = this;
     const since = this.position.id && { since: this.position.id };
     const channels = this.channels && { channels: [...this.channels] };
-    return { type: 'join', room, key, presence, echo, resume: this.position.resume, ...since, ...channels };
+    const text = this.info.offer();
+    const info = text && { info: JSON.parse(text) };
+    return { type: 'join', room, key, presence, echo, resume: this.position.resume, ...since, ...channels, ...info };
   }
 
   /** Commands to send after the welcome, for the channels and options that did not fit into the address. */
@@ -70,6 +76,7 @@ export class Membership {
     this.joined = true;
     this.joining = false;
     this.outbox.rewind();
+    this.info.welcomed();
     this.#reportAll(this.position.welcome(frame));
   }
 
@@ -89,6 +96,7 @@ export class Membership {
     this.closed = error;
     this.joined = this.joining = false;
     this.outbox.fail(error);
+    this.info.fail(error);
     this.report('close', { code: error.code, text: error.text });
   }
 

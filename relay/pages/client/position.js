@@ -18,6 +18,8 @@ export class Position {
     this.id = '';
     this.resume = randomText(16);
     this.members = new Set();
+    this.infos = new Map();
+    this.peer = '';
     this.duplicates = 0;
   }
 
@@ -26,6 +28,7 @@ export class Position {
     const returning = this.id !== '';
     const events = [];
     [this.#usedKey, this.resume] = [this.resume, frame.resume];
+    this.peer = frame.peer;
     if (returning) {
       // Recovered: the missed events follow as ordinary frames, then a frame `recovered`.
       if (!frame.recovered) events.push(...this.#loss(frame), ['resumed', { replayed: 0, recovered: false }]);
@@ -102,26 +105,40 @@ export class Position {
     return [['message', { id, from, message, channel, sender, to, envelope: frame }]];
   }
 
-  #change(frame) {
-    this.#advance(frame.id);
-    // A peer in both lists left and came back.
-    return [...this.#leaves(frame.left), ...this.#joins(frame.joined)];
+  #change({ id, joined, left, changed = [], info = {} }) {
+    this.#advance(id);
+    // A peer in both lists left and came back. A changed one that is unknown was not listed, as the room is large.
+    return [...this.#leaves(left), ...this.#joins([...joined, ...changed], new Map(Object.entries(info)))];
   }
 
   /** A member list. The relay shortens long lists, so only a complete one removes members. */
   #replace(frame) {
     const listed = frame.members.map((member) => member.peer);
     const absent = listed.length === frame.count ? [...this.members].filter((peer) => !listed.includes(peer)) : [];
-    return [...this.#leaves(absent.sort()), ...this.#joins(listed)];
+    const infos = new Map(frame.members.map((member) => [member.peer, member.info]));
+    return [...this.#leaves(absent.sort()), ...this.#joins(listed, infos)];
   }
 
   #leaves(peers) {
+    for (const peer of peers) this.infos.delete(peer);
     return peers.filter((peer) => this.members.delete(peer)).map((peer) => ['leave', { peer }]);
   }
 
-  #joins(peers) {
-    const fresh = peers.filter((peer) => !this.members.has(peer));
-    for (const peer of fresh) this.members.add(peer);
-    return fresh.map((peer) => ['join', { peer }]);
+  /** Add members with their infos; those that are known already may have another info now. */
+  #joins(peers, infos) {
+    const events = [];
+    for (const peer of peers) {
+      const info = infos.get(peer) ?? undefined;
+      const before = this.infos.get(peer);
+      if (info) this.infos.set(peer, info);
+      else this.infos.delete(peer);
+      if (!this.members.has(peer)) {
+        this.members.add(peer);
+        events.push(['join', info ? { peer, info } : { peer }]);
+      } else if (peer !== this.peer && JSON.stringify(info) !== JSON.stringify(before)) {
+        events.push(['change', { peer, info }]);
+      }
+    }
+    return events;
   }
 }

@@ -2,7 +2,7 @@
 
 import { RelayError } from './errors.js';
 
-const EVENTS = ['message', 'join', 'leave', 'open', 'reconnecting', 'resumed', 'error'];
+const EVENTS = ['message', 'join', 'change', 'leave', 'open', 'reconnecting', 'resumed', 'error'];
 const SEND_TIMEOUT = 30_000;
 const MAX_QUEUED = 1000;
 
@@ -17,8 +17,8 @@ export class RelayEvent extends Event {
 /**
  * A room that this client joined with `Relay.join`.
  *
- * Events are `message`, `join`, `leave`, `open`, `reconnecting`, `resumed`, `error` and `close`, in the order of the room. A
- * loop `for await (const event of room)` gets all of them but `close`.
+ * Events are `message`, `join`, `change`, `leave`, `open`, `reconnecting`, `resumed`, `error` and `close`, in the order of the
+ * room. A loop `for await (const event of room)` gets all of them but `close`.
  */
 export class Room extends EventTarget {
   #connection;
@@ -46,6 +46,10 @@ export class Room extends EventTarget {
 
   get members() {
     return [...this.#membership.position.members];
+  }
+
+  get infos() {
+    return new Map(this.#membership.position.infos);
   }
 
   get connected() {
@@ -84,6 +88,17 @@ export class Room extends EventTarget {
       const timer = timeout < Infinity && setTimeout(() => this.#giveUp(item), timeout);
       this.#connection.wake(this.#membership);
       return item.done.finally(() => clearTimeout(timer));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  setInfo(info) {
+    try {
+      if (this.#membership.closed) throw this.#membership.closed;
+      const done = this.#membership.info.change(info);
+      this.#connection.wake(this.#membership);
+      return done;
     } catch (error) {
       return Promise.reject(error);
     }
