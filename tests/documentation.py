@@ -43,6 +43,7 @@ SNIPPETS = {
     "join": "tests/browser/test_readme.py",
     "call": "tests/browser/test_readme.py",
     "library": "tests/browser/test_readme.py",
+    "y-webrtc": "tests/browser/test_y_webrtc.py",
     "python": "tests/integration/test_readme.py",
     "program": "tests/integration/test_readme.py",
     "transcript": "tests/integration/test_readme.py",

@@ -6,7 +6,7 @@ Rooms and peers have their escaped names. `room` is "" for the connection's own 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -32,7 +32,11 @@ class Publish(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Join one more room; without `info`, a member that resumes keeps the one that it has."""
+    """Join one more room, as `peer` ("" for the peer id of the connection's own room).
+
+    Without `info`, a member that resumes keeps the one that it has. Without `can_resume`, the membership is not held
+    when the connection is lost.
+    """
 
     room: str
     resume: str = ""
@@ -42,6 +46,8 @@ class Join:
     channels: Sequence[str] | None = None
     key: str = ""
     info: bytes = b""
+    peer: str = ""
+    can_resume: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +122,19 @@ class Ping:
     key: str = ""
 
 
-Command = Publish | Join | Move | Leave | Subscribe | Unsubscribe | SetInfo | AskPresence | Detect | Ping
+class GatewayCommand:
+    """A command of one gateway, which its own session executes; `about` is its name in errors."""
+
+    __slots__ = ()
+
+    about: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """The mark of the command; "" for none."""
+        return ""
+
+
+Command = (
+    Publish | Join | Move | Leave | Subscribe | Unsubscribe | SetInfo | AskPresence | Detect | Ping | GatewayCommand
+)

@@ -250,10 +250,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to `Ping`. The client has received every event up to `id` that is meant for it."""
+    """The answer to `Ping`. The client has received every event up to `id` that is meant for it.
+
+    `id` is None after the client has left the room.
+    """
 
     room: str
-    id: MessageId
+    id: MessageId | None
     key: str = ""
 
 

@@ -1,5 +1,7 @@
 """A connection that gets the events of one room, and the case that it is a member of the room."""
 
+from typing import ClassVar
+
 from relay.limits import TokenBucket
 from relay.model.codec import Encoder
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
@@ -76,6 +78,9 @@ class Member(Listener):
         "version",
     )
 
+    can_resume: ClassVar[bool] = True
+    """Whether the membership is held when its connection is lost. An attribute of the class takes no memory."""
+
     def __init__(
         self,
         connection: Connection,
@@ -101,3 +106,11 @@ class Member(Listener):
     def welcomed(self) -> bool:
         """Whether the presence entry was written, and the welcome sent."""
         return self.generation > 0
+
+
+class UnheldMember(Member):
+    """A membership of a client that has no way to resume it: it ends at once when its connection is lost."""
+
+    __slots__ = ()
+
+    can_resume = False

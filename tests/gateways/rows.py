@@ -8,6 +8,7 @@ from tests.gateways.driver import ClientDriver
 from tests.gateways.drivers.native import NativeDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
+from tests.gateways.drivers.y_webrtc import YWebrtcDriver
 
 
 class Row(NamedTuple):
@@ -25,6 +26,7 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("native", "native", NativeDriver),
+    Row("y-webrtc", "native", YWebrtcDriver),
     Row("socketio-4-websocket", "socketio", partial(SocketIODriver, 4, polling=False)),
     Row("socketio-4-polling", "socketio", partial(SocketIODriver, 4, polling=True)),
     Row("socketio-3-websocket", "socketio", partial(SocketIODriver, 3, polling=False), quick=False),

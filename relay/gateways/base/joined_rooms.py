@@ -22,7 +22,7 @@ from relay.model.events import (
 )
 from relay.model.names import check_room
 from relay.rooms.connection import Connection
-from relay.rooms.member import Member
+from relay.rooms.member import Member, UnheldMember
 from relay.rooms.worker import Worker
 
 _NOT_RESUMABLE = frozenset({"not_joined", "peer_taken"})
@@ -78,13 +78,14 @@ class JoinedRooms:
             channels=request.channels,
             key=request.key,
             info=request.info,
+            can_resume=request.can_resume,
         )
         if request.claim is None or not await self._resume(join, request.claim):
             self.own_room, self._peer = request.room, request.peer
             self.add(await self._join(join, request.since, self.codecs.own))
 
-    async def join(self, command: Join) -> None:
-        """Join one more room."""
+    async def join(self, command: Join, encoder: Encoder | None = None) -> None:
+        """Join one more room; its events are written by `encoder`, if there is one."""
         room = check_room(command.room)
         if self._has(room):
             raise Refused("already_joined", room=room)
@@ -95,7 +96,7 @@ class JoinedRooms:
             since = MessageId.parse(command.since) if command.since else None
         except ValueError:
             raise Refused("bad_command", "since is an id as the relay gave it: epoch-seq") from None
-        self.add(await self._join(command, since, self._codec_for(room)))
+        self.add(await self._join(command, since, encoder or self._codec_for(room)))
 
     async def move(self, command: Move) -> None:
         """Make another room the client's own: join it, and leave the present one."""
@@ -106,7 +107,7 @@ class JoinedRooms:
             self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
             return
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
-        join = Join(room, key=command.key, info=left.info)
+        join = Join(room, key=command.key, info=left.info, can_resume=left.can_resume)
         self._own = await self._join(join, None, self.codecs.own, moved_from=left)
         self.own_room = room
         self._worker.leave(left, hold=False)
@@ -122,11 +123,11 @@ class JoinedRooms:
         self._worker.leave(member, hold=False).add_done_callback(lambda _: self._send(left))
 
     def leave_all(self, *, hold: bool) -> None:
-        """End all memberships: at once, or with `hold` after the reconnect grace time."""
+        """End all memberships: at once, or with `hold` after the reconnect grace time those that can be resumed."""
         members = [*([self._own] if self._own else ()), *(self._others or {}).values()]
         self._own = self._others = None
         for member in members:
-            if hold:
+            if hold and member.can_resume:
                 # Thousands of connections may be lost in one moment. No caller waits for a hold, so they take turns.
                 self._worker.disconnects.add(partial(self._worker.leave, member, hold=True))
             else:
@@ -153,9 +154,8 @@ class JoinedRooms:
         moved_from: Member | None = None,
         resume_only: bool = False,
     ) -> Member:
-        member = Member(
-            self._connection, codec, join.room, self._peer, echo=join.echo, presence=join.presence, info=join.info
-        )
+        kind, peer = Member if join.can_resume else UnheldMember, join.peer or self._peer
+        member = kind(self._connection, codec, join.room, peer, echo=join.echo, presence=join.presence, info=join.info)
         if join.channels is not None:
             member.channels = self._checked_channels(join.channels)
         await self._worker.join(

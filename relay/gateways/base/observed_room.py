@@ -4,6 +4,7 @@ from typing import Any, NoReturn
 
 from relay.gateways.base.join_request import CodecPair, ObserveRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.model.codec import Encoder
 from relay.model.commands import Join, Ping
 from relay.model.errors import Refused
 from relay.model.events import Pong
@@ -44,7 +45,7 @@ class ObservedRoom(JoinedRooms):
         """Raise `Refused` (`observing`): the client is no member."""
         raise Refused("observing", room=self.own_room)
 
-    async def join(self, command: Join) -> None:
+    async def join(self, command: Join, encoder: Encoder | None = None) -> None:
         """Raise `Refused` (`observing`): a client that observes has no peer id to join with."""
         self.member(command.room)
 

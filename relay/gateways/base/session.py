@@ -18,6 +18,7 @@ from relay.model.commands import (
     AskPresence,
     Command,
     Detect,
+    GatewayCommand,
     Join,
     Leave,
     Move,
@@ -65,7 +66,6 @@ class Session(Generic[In]):
     __slots__ = (
         "_acknowledgements",
         "_bucket",
-        "_can_resume",
         "_closing",
         "_codec",
         "_connection",
@@ -99,7 +99,6 @@ class Session(Generic[In]):
         self._inbox.exclusive = True
         self._ended = False
         self._goodbye = False
-        self._can_resume = True
         self._closing: CloseReason | None = None
 
     async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
@@ -114,7 +113,6 @@ class Session(Generic[In]):
                 self._rooms = observed = ObservedRoom(self._connection, self._worker, self._rooms.codecs)
                 await observed.observe(request)
             else:
-                self._can_resume = request.can_resume
                 await self._rooms.enter(request)
         except RelayError as error:
             self._send_error(error, about="join")
@@ -203,7 +201,7 @@ class Session(Generic[In]):
         elif not inbox.exclusive and (not inbox.waiting or self._connection.reason is not None):
             # Publishes may still be on their way; Redis takes them ahead of the leave, over the same connection.
             inbox.clear()
-            self._rooms.leave_all(hold=self._can_resume and not self._goodbye)
+            self._rooms.leave_all(hold=not self._goodbye)
 
     def _run_exclusive(self, work: Coroutine[Any, Any, None], command: Command) -> None:
         """Run a command as a task; no other is served until it is done."""
@@ -368,4 +366,6 @@ def _name(command: Command) -> str:
             return "presence"
         case SetInfo():
             return "info"
+        case GatewayCommand():
+            return command.about
     return type(command).__name__.lower()

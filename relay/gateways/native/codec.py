@@ -11,6 +11,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from relay.gateways.native.topics import (
+    MAX_TOPICS,
+    PublishTopic,
+    SubscribeTopics,
+    UnsubscribeTopics,
+    publication,
+)
 from relay.model import events
 from relay.model.codec import Frame
 from relay.model.commands import (
@@ -32,6 +39,7 @@ from relay.model.json_text import read_leniently
 from relay.model.member_info import read_info
 
 Channels = Annotated[list[Channel], Meta(max_length=1000)]
+Topics = Annotated[list[str], Meta(max_length=MAX_TOPICS)]
 
 
 class _Command(Struct, tag_field="type"):
@@ -55,14 +63,18 @@ class _Leave(_Command, tag="leave"):
 class _Publish(_Command, tag="publish"):
     envelope: Raw = Raw(b"")
     after: Key = ""
+    topic: str = ""
+    data: Raw = Raw(b"")
 
 
-class _Subscribe(_Command, tag="subscribe", kw_only=True):
-    channels: Annotated[Channels, Meta(min_length=1)]
+class _Subscribe(_Command, tag="subscribe"):
+    channels: Annotated[Channels, Meta(min_length=1)] | None = None
+    topics: Topics | None = None
 
 
 class _Unsubscribe(_Command, tag="unsubscribe"):
     channels: Channels | None = None
+    topics: Topics | None = None
 
 
 class _Info(_Command, tag="info", kw_only=True):
@@ -139,11 +151,12 @@ def _decode_command(data: bytes) -> Command:
         case _Leave():
             return Leave(room, key)
         case _Publish():
-            return _decode_publish(bytes(command.envelope), room, key, command.after)
+            return _decode_publication(command) if command.topic else _decode_publish(command)
         case _Subscribe():
-            return Subscribe(command.channels, room, key)
+            return _decode_subscribe(command)
         case _Unsubscribe():
-            return Unsubscribe(command.channels, room, key)
+            topics = command.topics
+            return Unsubscribe(command.channels, room, key) if topics is None else UnsubscribeTopics(topics, key)
         case _Info():
             return SetInfo(_read_info(bytes(command.info), "info", key), room, key)
         case _Presence():
@@ -152,16 +165,35 @@ def _decode_command(data: bytes) -> Command:
             return Ping(room, key)
 
 
-def _decode_publish(envelope: bytes, room: str, key: str, after: str) -> Publish:
-    if not envelope:
-        raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=key)
+def _decode_publish(command: _Publish) -> Publish:
+    if not command.envelope:
+        raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=command.key)
+    inner = _read_envelope(bytes(command.envelope), command.key)
+    return Publish(inner.envelope, inner.to, inner.channel, inner.key or command.key, command.room, command.after)
+
+
+def _read_envelope(envelope: bytes, key: str) -> Publish:
     try:
-        inner = read_envelope(envelope)
+        return read_envelope(envelope)
     except BadFrame as error:
         # The client may be waiting for an answer under the command's key, where the envelope has none that can be read.
         error.key = error.key or key
         raise
-    return Publish(inner.envelope, inner.to, inner.channel, inner.key or key, room, after)
+
+
+def _decode_subscribe(command: _Subscribe) -> Command:
+    if command.topics is not None:
+        return SubscribeTopics(command.topics, command.key)
+    if command.channels is None:
+        raise BadFrame("bad_command", "subscribe needs channels, or topics", about="subscribe", key=command.key)
+    return Subscribe(command.channels, command.room, command.key)
+
+
+def _decode_publication(command: _Publish) -> PublishTopic:
+    if not command.data:
+        raise BadFrame("bad_command", "publish to a topic needs data", about="publish", key=command.key)
+    inner = _read_envelope(publication(bytes(command.data)), command.key)
+    return PublishTopic(command.topic, msgspec.structs.replace(inner, key=command.key), command.key)
 
 
 def _read_info(text: bytes, about: str, key: str) -> bytes:
@@ -197,8 +229,10 @@ def _as_json(event: events.ServerEvent, *, tagged: bool) -> dict[str, Any]:
 def _fields(event: events.ServerEvent) -> dict[str, Any]:
     match event:
         # First, because there is an ack for every message with a key.
-        case events.Ack() | events.Pong():
-            return {"type": type(event).__name__.lower(), "id": str(event.id)}
+        case events.Ack():
+            return {"type": "ack", "id": str(event.id)}
+        case events.Pong():
+            return {"type": "pong"} | ({} if event.id is None else {"id": str(event.id)})
         case events.Welcome() | events.Observing():
             return {"type": "welcome"} | _welcome(event)
         case events.Recovered():

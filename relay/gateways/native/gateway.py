@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.observation import CREDENTIALS, read_observe_request
-from relay.gateways.base.session import WebSocketSession
 from relay.gateways.base.websocket import serve
 from relay.gateways.native.codec import Channels, NativeCodec
 from relay.gateways.native.declaration import NAME
+from relay.gateways.native.session import NativeSession
 from relay.http_request import header, read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
@@ -50,7 +50,7 @@ class NativeGateway:
         await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol)
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        session = WebSocketSession(connection, scope["state"]["worker"], self._codecs, ticket)
+        session = NativeSession(connection, scope["state"]["worker"], self._codecs, ticket)
         return session, session.enter(partial(self._request, scope))
 
     def _request(self, scope: Scope) -> JoinRequest | ObserveRequest:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from tests.fleet import Relay
 from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, Opened, Refused
@@ -27,7 +28,7 @@ class SocketIODriver:
     async def open(self, relay: Relay, room: str) -> Opened:
         if self._wire is not None:
             await self._wire.close()
-        self._wire = await self._connect(relay, f"/socket.io/?EIO={min(4, self._version + 1)}&room={room}")
+        self._wire = await self._connect(relay, f"/socket.io/?EIO={min(4, self._version + 1)}&room={quote(room)}")
         if self._version > 2:
             await self._wire.send("40" + json.dumps(self._claim))
         entered = json.loads((await self._packet()).removeprefix("40") or "{}")

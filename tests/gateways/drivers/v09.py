@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from tests.fleet import Relay
 from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, Opened, Refused
@@ -26,8 +27,8 @@ class V09Driver:
         if self._wire is not None:
             await self._wire.close()
         self._relay = relay
-        self._sid = (await relay.get(f"/socket.io/1/?room={room}")).text.partition(":")[0]
-        path = f"/socket.io/1/{'xhr-polling' if self._polling else 'websocket'}/{self._sid}?room={room}"
+        self._sid = (await relay.get(f"/socket.io/1/?room={quote(room)}")).text.partition(":")[0]
+        path = f"/socket.io/1/{'xhr-polling' if self._polling else 'websocket'}/{self._sid}?room={quote(room)}"
         self._wire = PollWire(relay, path, split=split_payload) if self._polling else await SocketWire.open(relay, path)
         connected = await self._packet()
         assert connected == "1::", connected

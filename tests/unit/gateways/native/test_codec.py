@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.gateways.native.codec import NativeCodec
+from relay.gateways.native.topics import PublishTopic, SubscribeTopics, UnsubscribeTopics
 from relay.model import events
 from relay.model.codec import Frame
 from relay.model.commands import AskPresence, Join, Leave, Ping, Publish, SetInfo, Subscribe, Unsubscribe
@@ -36,6 +37,13 @@ ID = MessageId(5, 6)
         ('{"type":"subscribe","channels":["a"]}', Subscribe(["a"])),
         ('{"type":"unsubscribe","channels":["a"],"room":"r"}', Unsubscribe(["a"], "r")),
         ('{"type":"unsubscribe"}', Unsubscribe(None)),
+        ('{"type":"subscribe","topics":["a b","é"],"key":"k"}', SubscribeTopics(["a b", "é"], "k")),
+        ('{"type":"subscribe","topics":[]}', SubscribeTopics([])),
+        ('{"type":"unsubscribe","topics":["a"]}', UnsubscribeTopics(["a"])),
+        (
+            '{"type":"publish","topic":"a b","data":[1, 2.50],"key":"k"}',
+            PublishTopic("a b", Publish(b'{"channel":"y-webrtc","message":[1, 2.50]}', (), "y-webrtc", "k"), "k"),
+        ),
         ('{"type":"presence"}', AskPresence()),
         ('{"type":"presence","limit":1000,"key":"k"}', AskPresence("", "k", 1000)),
         ('{"type":"info","info":{"a": 1.50, "b":"\\u00e9"},"key":"k"}', SetInfo('{"a":1.5,"b":"é"}'.encode(), "", "k")),
@@ -61,6 +69,11 @@ def test_frames_are_decoded_to_commands(text: str, command: object) -> None:
         ('{"type":"join","room":5,"key":"k"}', "bad_command", "join", "k"),
         ('{"type":"join","room":"r","echo":"yes"}', "bad_command", "join", ""),
         ('{"type":"subscribe","channels":"a"}', "bad_command", "subscribe", ""),
+        ('{"type":"subscribe","key":"k"}', "bad_command", "subscribe", "k"),
+        ('{"type":"subscribe","topics":[5]}', "bad_command", "subscribe", ""),
+        ('{"type":"subscribe","topics":[' + ",".join(['"t"'] * 101) + "]}", "bad_command", "subscribe", ""),
+        ('{"type":"publish","topic":"t","key":"k"}', "bad_command", "publish", "k"),
+        ('{"type":"publish","topic":"t","data":' + "[" * 256 + "]" * 256 + "}", "bad_json", "envelope", ""),
         ('{"type":"ping","key":{}}', "bad_command", "", ""),
         ('{"type":"publish"}', "bad_command", "publish", ""),
         ('{"type":"publish","envelope":[]}', "bad_envelope", "envelope", ""),

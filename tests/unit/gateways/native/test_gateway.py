@@ -12,9 +12,9 @@ from relay.app import create_app
 from relay.config import Settings
 from relay.gateways.base.inbox import Inbox
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.gateways.base.session import WebSocketSession
 from relay.gateways.native.gateway import choose_subprotocol, parse_since, read_resume_key
 from relay.gateways.native.routes import routes
+from relay.gateways.native.session import NativeSession
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.rooms.connection import WireConnection
@@ -214,7 +214,7 @@ def test_the_last_id_that_a_client_has_seen() -> None:
 
 
 async def test_a_hundred_closed_connections_are_freed_by_reference_counts_alone() -> None:
-    kinds = (WebSocketSession, Inbox, JoinedRooms, Member, WireConnection, WebSocketProtocol)
+    kinds = (NativeSession, Inbox, JoinedRooms, Member, WireConnection, WebSocketProtocol)
 
     def alive() -> int:
         return sum(type(one) in kinds for one in gc.get_objects())
