@@ -37,6 +37,29 @@ async def test_one_connection_carries_several_rooms(open_tab: OpenTab, site: str
     assert await b.run("relay.presence('first').then(({ count }) => count)") == 1
 
 
+async def test_members_show_each_other_their_infos(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in fleet]
+    for tab, peer in ((a, "ann"), (b, "ben")):
+        await tab.run("peer => come('lobby', peer)", peer)
+        await tab.run("""async (peer) => {
+            window.infos = relay.join('infos', { peer, info: { name: `${peer} é'` } });
+            window.changes = [];
+            infos.on('change', ({ peer, info }) => changes.push([peer, info ?? null]));
+            await infos.ready;
+        }""", peer)  # fmt: skip
+    assert await b.run("[...infos.infos].sort()") == [["ann", {"name": "ann é'"}], ["ben", {"name": "ben é'"}]]
+    await a.until("infos.infos.get('ben')")
+    await b.run("infos.setInfo({ muted: true })")
+    assert await a.until("changes.at(-1)?.[1]?.muted && changes.at(-1)") == ["ben", {"muted": True}]
+    await b.run("(relay.drop(), infos.setInfo(null))")
+    assert await a.until("changes.at(-1)?.[1] === null && changes.at(-1)") == ["ben", None]
+    assert await a.run("relay.presence('infos').then(({ members }) => members)") == [
+        {"peer": "ann", "info": {"name": "ann é'"}}, {"peer": "ben"},
+    ]  # fmt: skip
+    code = "infos.setInfo({ text: 'x'.repeat(2000) }).catch(({ code }) => code)"
+    assert await a.run(code) == "bad_info"
+
+
 async def test_names_of_any_text(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
     a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in fleet]
     name = "main hall/2 %20 é' \U0001f600"

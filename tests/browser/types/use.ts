@@ -2,7 +2,7 @@
 import Default, { Relay, RelayError, type Room } from '../../../relay/pages/relay';
 
 const relay: Relay = new Relay(['wss://one', 'wss://two'], { peer: 'me', pingInterval: 1000 });
-const room: Room = relay.join('room', { presence: false, channels: ['a'] });
+const room: Room = relay.join('room', { presence: false, channels: ['a'], info: { name: 'me' } });
 
 async function talk(): Promise<void> {
   const { id } = await room.send({ any: ['thing'] }, { to: ['peer'], channel: 7 });
@@ -13,11 +13,17 @@ async function talk(): Promise<void> {
   const servers: RTCIceServer[] = await relay.iceServers();
   new RTCPeerConnection({ iceServers: servers });
   const { present, members } = await relay.presence('room');
-  console.log(present, members?.[0]?.held);
+  console.log(present, members?.[0]?.held, members?.[0]?.info?.name);
+  await room.setInfo({ name: 'you', muted: true });
+  await room.setInfo(null);
+  console.log(room.infos.get('peer')?.name);
 }
 
 room.on('message', ({ from, message }) => console.log(from.length, message)).on('resumed', ({ replayed }) => replayed + 1);
 room.on('error', ({ code, reason }) => console.log(code, reason === 'epoch'), { once: true });
+room.on('change', ({ peer, info }) => console.log(peer.length, info?.name)).on('join', ({ info }) => info?.name);
+// @ts-expect-error An info is an object.
+room.setInfo('text').catch(() => {});
 // @ts-expect-error There is no such event.
 room.on('nothing', () => {});
 // @ts-expect-error What it is told to is a room's name.
