@@ -129,12 +129,14 @@ def test_only_the_load_balancer_is_published(compose: Compose) -> None:
         ("front", {"lb 8888", "lb 8405", "workers 8888", "workers 9090"}),
         ("watch", {"lb 8888", "lb 8405", "metrics 8888", "metrics 9090"}),
         ("back", {"redis 6379", "worker 8888", "worker 9090"}),
+        ("peers", {"worker 8888", "worker 9090", "worker 8890"}),
     ],
 )
 def test_each_network_reaches_only_what_it_needs(network: str, reached: set[str], compose: Compose) -> None:
     places = [("redis", 6379), ("lb", 8888), ("lb", 8405)]
     places += [(name, port) for name in ("workers", "metrics") for port in (8888, 9090)]
-    places += [("worker", 8888), ("worker", 9090)] if network == "back" else []
+    places += [(name, 8890) for name in ("workers", "metrics")]
+    places += [("worker", port) for port in (8888, 9090, 8890)] if network in {"back", "peers"} else []
     found = set(compose.from_network(network, CONNECT.format(places=places)).splitlines())
     assert found == reached
 

@@ -19,11 +19,13 @@ from relay.gateways import error_codes
 from relay.http.local_workers import WorkerReply
 from relay.http.metrics import labelled
 from relay.metrics import Metrics
+from relay.session_ids import LENGTH
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PAGE = (DEPLOY / "README.md").read_text()
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+# With the default of a variable whose value a setting checks.
+COMPOSE = yaml.safe_load(re.sub(r"\$\{RELAY_PEERS_SUBNET:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text()))
 ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "relay.json").read_text())
 MANIFESTS = {path.name: yaml.safe_load(path.read_text()) for path in (DEPLOY / "kubernetes").glob("*.yaml")}
@@ -141,6 +143,21 @@ def test_compose_sets_only_settings_of_today() -> None:
     environment = COMPOSE["services"]["worker"]["environment"]
     assert set(environment) <= VARIABLES
     assert not load({}, environment, secret_in).warnings
+
+
+def test_workers_of_compose_forward_on_a_network_of_their_own() -> None:
+    settings = load({}, COMPOSE["services"]["worker"]["environment"], secret_in).settings
+    assert settings.forward_listen == "0.0.0.0:8890"
+    network = COMPOSE["networks"]["peers"]
+    assert network == {"internal": True, "ipam": {"config": [{"subnet": settings.forward_networks[0]}]}}
+    on_it = [name for name, service in COMPOSE["services"].items() if "peers" in service.get("networks", ())]
+    assert on_it == ["worker"]
+
+
+def test_the_load_balancer_has_room_for_a_session_id() -> None:
+    (length,) = re.findall(r"stick-table type string len (\d+)", (DEPLOY / "haproxy" / "haproxy.cfg").read_text())
+    # HAProxy cuts longer ones off.
+    assert int(length) > LENGTH
 
 
 def test_the_unit_sets_only_settings_of_today() -> None:
