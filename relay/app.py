@@ -25,7 +25,8 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        async with Worker(settings, gateways.error_codes(settings), local=local) as worker:
+        codes, words = gateways.error_codes(settings), gateways.reserved_words()
+        async with Worker(settings, codes, local=local, reserved_words=words) as worker:
             app.state.worker = worker
             await worker.wait_until_ready()
             with forwarding_state(worker) as forwarding:

@@ -10,7 +10,7 @@ import click
 
 from relay import logs
 from relay.config import Loaded, SettingsError, load
-from relay.gateways import EXTENSIONS
+from relay.gateways import EXTENSIONS, reserved_words
 
 _MAX_SECRET: Final = 8192
 
@@ -22,9 +22,14 @@ def load_settings(flags: Mapping[str, str | None]) -> Loaded:
     """
     used = {name: text for name, text in flags.items() if text is not None}
     try:
-        return load(used, os.environ, read_secret, EXTENSIONS)
+        loaded = load(used, os.environ, read_secret, EXTENSIONS)
     except SettingsError as error:
         fail(error.lines, status=2)
+    room = loaded.settings.default_room
+    if room in reserved_words():
+        source = loaded.sources["default_room"]
+        fail([f"default_room (from {source}): {room!r} is not allowed: paths of the relay begin with it"], status=2)
+    return loaded
 
 
 def read_secret(path: str) -> str:

@@ -17,12 +17,18 @@ from relay.config import Extension, Settings
 from relay.config.declaring import setting
 from relay.gateways.base.gateway import Gateway
 from relay.model.errors import ERRORS, ErrorTable
+from relay.model.names import CORE_WORDS
 
 _PACKAGES: Final = (
     "native",
     "socketio",
 )
 """Every gateway, by the name of its package."""
+
+_PLANNED: Final = frozenset(
+    {"peerjs", "signalr", "http-bind", "xmpp-websocket", "sip", "websync.ashx", "Home", ".ws", ".lp"}
+)
+"""First segments of the paths of gateways to come: no room that is legal today becomes illegal with them."""
 
 GATEWAYS: Final[Mapping[str, Gateway]] = {
     name: import_module(f"{__name__}.{name}.declaration").GATEWAY for name in _PACKAGES
@@ -76,5 +82,10 @@ def error_codes(settings: Settings) -> Mapping[str, Sequence[str]]:
 
 
 def reserved_words() -> frozenset[str]:
-    """Return the first segments of all paths that gateways alone serve; no other gateway may use them for its own."""
-    return frozenset(prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes)
+    """Return the words that no room, and no key or prefix of a gateway, may be: first segments of the relay's paths.
+
+    Some protocols have the name of a room in the place of such a word. The words of gateways that are switched off are
+    among them, so that the same rooms are legal on all workers and at all times.
+    """
+    declared = (prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes)
+    return CORE_WORDS.union(_PLANNED, declared)

@@ -32,6 +32,13 @@ NO_MEMBER: Final = "$info"
 
 ALPHABET: Final = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
 
+CORE_WORDS: Final = frozenset({"rooms", "health", "metrics", "openapi.json", ".well-known"})
+"""First segments of the paths that the relay serves to every client, whatever its gateways are.
+
+`relay.gateways.reserved_words` adds those of the gateways. The paths of pages are not among them: a room may be called
+like a page, such as `demo`.
+"""
+
 _SAFE: Final = "-._~!*()+;=:@"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9\-._~!*()+;=:@]+", re.ASCII)
 _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")

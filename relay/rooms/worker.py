@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -48,7 +48,7 @@ class Worker:
     """A facade over the parts of a worker; opened and closed by `async with`.
 
     `protocols` are the protocols of its clients, each with its error codes, for metrics. `local` are the workers behind
-    the same port; None for a lone worker.
+    the same port; None for a lone worker. No room may be named like one of the `reserved_words`.
     """
 
     def __init__(
@@ -57,8 +57,10 @@ class Worker:
         protocols: Mapping[str, Iterable[str]] = MappingProxyType({}),
         *,
         local: LocalWorkers | None = None,
+        reserved_words: Collection[str] = (),
     ) -> None:
         self.settings = settings
+        self._reserved_words = reserved_words
         self.id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}"
         self.local = local or LocalWorkers()
         self.metrics = Metrics(protocols)
@@ -203,9 +205,10 @@ class Worker:
         `offered` is the resume key that the client sent ("" for none), `since` the last id that it claims to have seen:
         if it was a member since then, the events that it missed follow the welcome. `moved_from` is the membership that
         the client leaves for this one; its resume key stays valid. With `resume_only`, an existing membership is
-        resumed and no new one made. Raises `Refused` (`peer_taken`, `room_full`, `not_joined`), `Unavailable` or
-        `OutcomeUnknown`; the member is in no room then.
+        resumed and no new one made. Raises `Refused` (`bad_room`, `peer_taken`, `room_full`, `not_joined`),
+        `Unavailable` or `OutcomeUnknown`; the member is in no room then.
         """
+        self._check_unreserved(member.room)
         await self._parts.membership.join(
             member, offered=offered, since=since, key=key, moved_from=moved_from, resume_only=resume_only
         )
@@ -227,8 +230,10 @@ class Worker:
     async def observe(self, observer: Observer, *, key: str = "") -> None:
         """Let an observer watch its room, until `stop_observing`, and send it the welcome (`Observing`).
 
-        Raises `Refused` (`too_many_observers`), `Unavailable` or `OutcomeUnknown`; it observes nothing then.
+        Raises `Refused` (`bad_room`, `too_many_observers`), `Unavailable` or `OutcomeUnknown`; it observes nothing
+        then.
         """
+        self._check_unreserved(observer.room)
         await self._parts.observation.begin(observer, key=key)
 
     def stop_observing(self, observer: Observer) -> None:
@@ -253,6 +258,7 @@ class Worker:
 
         Raises `BadFrame` when it cannot be read, and `Refused`, `Unavailable` or `OutcomeUnknown` when it was not sent.
         """
+        self._check_unreserved(room)
         return await self._parts.publisher.publish_from_server(room, read_leniently(read_envelope, envelope))
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
@@ -280,3 +286,7 @@ class Worker:
     def fleet_time(self) -> int:
         """The time (ms) of the clock that all workers of the fleet share."""
         return self._parts.backend.addresses.now()
+
+    def _check_unreserved(self, room: str) -> None:
+        if room in self._reserved_words:
+            raise Refused("bad_room", f"paths of the relay itself begin with {room}; no room has this name")

@@ -9,6 +9,7 @@ import pytest
 from relay.backend.redis.keys import Keys
 from relay.cli import main
 from relay.cli.options import every_old_name, every_setting
+from relay.gateways import reserved_words
 from relay.model import envelope, json_text, names
 from tests.documentation import (
     DEPLOYMENT,
@@ -191,6 +192,8 @@ def test_the_protocol_states_the_bounds_of_the_code() -> None:
     assert f"nest arrays and objects {json_text.MAX_NESTING} levels deep" in text
     assert f"any text of 1 to {names.MAX_NAME} characters" in text
     assert f"at most {names.MAX_ESCAPED:,} bytes" in text
+    words = ", ".join(f"`{word}`" for word in sorted(reserved_words()))
+    assert f"of today or planned: {words}." in text
     assert f"text of at most {envelope.MAX_CHANNEL} characters" in text
     assert f"text of at most {envelope.MAX_KEY} characters: asks for" in text
     assert f"a list of at most {envelope.MAX_ADDRESSEES}" in text

@@ -34,3 +34,13 @@ def test_a_file_with_no_secret_is_refused_with_the_reason(content: bytes | None,
     done = run("serve", variables={"RELAY_ADMIN_TOKEN_FILE": str(file)})
     assert done.exit_code == 2
     assert done.stderr == f"relay: admin_token (from RELAY_ADMIN_TOKEN_FILE): the file {str(file)!r} {text}\n"
+
+
+def test_the_default_room_is_no_word_of_a_path() -> None:
+    done = run("config", "--default-room", "health")
+    assert done.exit_code == 2
+    assert (
+        done.stderr
+        == "relay: default_room (from --default-room): 'health' is not allowed: paths of the relay begin with it\n"
+    )
+    assert run("config", variables={"RELAY_DEFAULT_ROOM": "demo"}).exit_code == 0

@@ -2,15 +2,19 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from relay import gateways
+from relay import gateways, http, pages
 from relay.config import Settings, SettingsError, load
 from relay.config.declaring import settings_of
 from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings, enabled, error_codes, error_tables, reserved_words
+from relay.gateways.composition import routes
+from relay.http.about import ServiceDescription
 from relay.metrics import API
 from relay.model.errors import ERRORS
+from relay.model.names import CORE_WORDS, escape_room
 
 
 def chosen(*names: str) -> list[str]:
@@ -56,9 +60,26 @@ def test_no_setting_code_or_path_belongs_to_two() -> None:
     assert all(prefix.startswith("/") and not prefix.endswith("/") for prefix in prefixes)
 
 
-def test_the_first_words_of_their_paths_are_reserved() -> None:
-    assert reserved_words() == {prefix.split("/")[1] for one in GATEWAYS.values() for prefix in one.prefixes}
-    assert "socket.io" in reserved_words()
+def test_the_first_words_of_all_paths_but_those_of_pages_are_reserved() -> None:
+    settings, about = Settings(), ServiceDescription([], {})
+    found: list[Any] = [*routes(settings, []), *http.routes(settings, [], about)]
+    words = {word for route in found for word in [route.path.split("/")[1]] if word and not word.startswith("{")}
+    assert words | {"rooms", "health", "metrics", "socket.io", "signalr"} <= reserved_words()
+    shown: list[Any] = list(pages.routes(settings, about))
+    pages_words = {route.path.split("/")[1] for route in shown} - {""}
+    assert "demo" in pages_words
+    assert not pages_words & reserved_words()
+
+
+def test_no_prefix_begins_with_a_word_of_the_relay_or_of_its_pages() -> None:
+    about = ServiceDescription([], {})
+    shown: list[Any] = list(pages.routes(Settings(), about))
+    taken = CORE_WORDS | {route.path.split("/")[1] for route in shown}
+    assert not taken & {prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes}
+
+
+def test_reserved_words_are_names_that_need_no_escape() -> None:
+    assert [escape_room(word) for word in sorted(reserved_words())] == sorted(reserved_words())
 
 
 def test_each_protocol_has_the_shared_codes_and_those_of_its_gateway() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+from collections.abc import Awaitable
 
 import pytest
 
@@ -25,6 +26,22 @@ class FakeClient:
         self.closed.append(reason)
         if self._goes:
             self._worker.clients.remove(self)
+
+
+async def test_no_room_has_a_reserved_word_as_its_name() -> None:
+    async with Worker(Settings(), reserved_words={"health"}) as worker:
+        for room, code in (("health", "bad_room"), ("healthy", ""), ("Health", "")):
+            assert await code_of(worker.publish_from_server(room, b"{}")) == code
+            member = Member(FakeConnection(), NativeCodec(), room, "ann")
+            assert await code_of(worker.join(member, offered="", since=None)) == code
+
+
+async def code_of(work: Awaitable[object]) -> str:
+    try:
+        await work
+    except Refused as error:
+        return error.code
+    return ""
 
 
 async def join(worker: Worker, peer: str, *, room: str = "room", **options) -> Member:
