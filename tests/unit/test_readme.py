@@ -125,7 +125,7 @@ def test_every_setting_exists(page: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_every_hyphenated_name_is_a_setting(page: str) -> None:
     settings = {one.name.replace("_", "-") for one in every_setting()}
-    known = settings | {"signal-relay", "epoch-sequence"}
+    known = settings | reserved_words() | {"signal-relay", "epoch-sequence"}
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", prose(page)))
     assert named <= known
 

@@ -62,7 +62,7 @@ def test_no_setting_code_or_path_belongs_to_two() -> None:
 
 def test_the_first_words_of_all_paths_but_those_of_pages_are_reserved() -> None:
     settings, about = Settings(), ServiceDescription([], {})
-    found: list[Any] = [*routes(settings, []), *http.routes(settings, [], about)]
+    found: list[Any] = [*routes(settings), *http.routes(settings, [], about)]
     words = {word for route in found for word in [route.path.split("/")[1]] if word and not word.startswith("{")}
     assert words | {"rooms", "health", "metrics", "socket.io", "signalr"} <= reserved_words()
     shown: list[Any] = list(pages.routes(settings, about))
