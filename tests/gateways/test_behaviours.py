@@ -206,9 +206,14 @@ async def test_drain(scene: Scene, start_victim: StartVictim) -> None:
 
 
 async def test_member_info(scene: Scene) -> None:
-    """A client's presence entry has its member info; clients of other protocols have none."""
+    """A client's presence entry has its member info, also after a resume; clients of other protocols have none."""
     ann = await scene.join(scene.there)
-    assert (await scene.members())[ann.peer] == {"peer": ann.peer} | ({"info": INFO} if scene.can.member_info else {})
+    info = {"info": INFO} if scene.can.member_info else {}
+    assert (await scene.members())[ann.peer] == {"peer": ann.peer} | info
+    await ann.driver.drop()
+    await scene.sees_end(ann)
+    ann = await scene.come_back(ann, scene.here)
+    assert (await scene.members())[ann.peer] == {"peer": ann.peer} | info
 
 
 async def test_two_workers(scene: Scene) -> None:

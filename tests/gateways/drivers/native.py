@@ -1,5 +1,6 @@
 """The driver of the native protocol, and the witness that checks every other one."""
 
+import json
 from collections import deque
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.fleet import Client, Json, Relay
 from tests.gateways.driver import (
     BAD_FRAME,
+    INFO,
     Arrived,
     Capabilities,
     Closed,
@@ -21,9 +23,9 @@ from tests.gateways.driver import (
 
 
 class NativeDriver:
-    """A native client with presence, which resumes with its key and its position; it sends to `channel`."""
+    """A native client with presence and an info, which resumes with its key and its position; it sends to `channel`."""
 
-    can = Capabilities(held=True, resume=True, direct=True, presence=True, survives_bad_frame=True)
+    can = Capabilities(held=True, resume=True, direct=True, presence=True, member_info=True, survives_bad_frame=True)
 
     def __init__(self, channel: str = "") -> None:
         self._channel = {"channel": channel} if channel else {}
@@ -38,6 +40,8 @@ class NativeDriver:
         url = f"{relay.ws}/rooms/{quote(room, safe='')}?presence=1"
         if self._resume:
             url += f"&peer={self._peer}&since={self._since}"
+        else:
+            url += f"&info={quote(json.dumps(INFO))}"
         self._client = await Client.open(url, resume=self._resume)
         welcome = self._client.welcome
         assert welcome["type"] == "welcome", welcome
