@@ -4,10 +4,10 @@ import asyncio
 import logging
 
 from relay.backend.presence import Presence
-from relay.model.codec import Frame
 from relay.model.errors import RelayError
 from relay.model.events import PresenceList, Roster
 from relay.rooms.background import BackgroundTasks
+from relay.rooms.member import send_to_all
 from relay.rooms.observer import Observer
 from relay.rooms.registry import LocalRooms
 
@@ -55,13 +55,7 @@ class CountNotices:
             log.debug("the members of %s cannot be counted (%s); retrying", name, error)
             self._changed[name] = None
             return
-        event = PresenceList(name, Roster(roster.count, (), roster.id))
-        frames: dict[str, Frame] = {}
-        for observer in self._counting(name):
-            frame = frames.get(observer.codec.key)
-            if frame is None:
-                frame = frames[observer.codec.key] = observer.codec.encode(event)
-            observer.connection.write(frame)
+        send_to_all(self._counting(name), PresenceList(name, Roster(roster.count, (), roster.id)))
 
     def _counting(self, name: str) -> list[Observer]:
         room = self._rooms.get(name)

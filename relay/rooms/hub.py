@@ -31,7 +31,7 @@ from relay.model.events import (
     TakenOver,
     Welcome,
 )
-from relay.rooms.member import Listener, Member
+from relay.rooms.member import Listener, Member, send_to_all
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.presence_batch import PresenceBatch
@@ -331,8 +331,7 @@ class Hub:
         local = self.rooms.get(room)
         if local is not None:
             self._notices.flush(local)
-            for member in local.watchers:
-                member.send(PresenceList(room, roster))
+            send_to_all(local.watchers, PresenceList(room, roster))
             self._count(local)
 
     def _suspect_gap(self, rooms: Sequence[str]) -> None:

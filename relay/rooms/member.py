@@ -1,9 +1,10 @@
 """A connection that gets the events of one room, and the case that it is a member of the room."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from relay.limits import TokenBucket
-from relay.model.codec import Encoder
+from relay.model.codec import Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
 from relay.model.events import Event, Message, RoomEvent
 from relay.rooms.connection import Connection
@@ -54,6 +55,17 @@ class Listener:
         if message.to and self.peer not in message.to:
             return False
         return self.channels is None or message.channel in self.channels
+
+
+def send_to_all(listeners: Iterable[Listener], event: Event) -> None:
+    """Write one event to these connections; its frame is made once for each codec key."""
+    frames: dict[str, Frame] = {}
+    for listener in listeners:
+        key = listener.codec.key
+        frame = frames.get(key)
+        if frame is None:
+            frame = frames[key] = listener.codec.encode(event)
+        listener.connection.write(frame)
 
 
 class Member(Listener):

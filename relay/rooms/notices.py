@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from relay.model.codec import Frame
+from relay.rooms.member import send_to_all
 from relay.rooms.presence_batch import PresenceBatch, PresenceEvent
 from relay.rooms.registry import LocalRooms
 from relay.rooms.room import LocalRoom
@@ -38,12 +38,7 @@ class PresenceNotices:
         if room.unsent is None:
             return
         change, room.unsent = room.unsent.as_change(room.name), None
-        frames: dict[str, Frame] = {}
-        for member in room.watchers:
-            frame = frames.get(member.codec.key)
-            if frame is None:
-                frame = frames[member.codec.key] = member.codec.encode(change)
-            member.connection.write(frame)
+        send_to_all(room.watchers, change)
 
     def flush_all(self) -> None:
         """Send the changes that were gathered in all rooms."""

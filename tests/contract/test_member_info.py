@@ -7,6 +7,7 @@ import pytest
 
 from relay.backend.presence import PresenceEntry
 from relay.model.envelope import MessageId
+from relay.model.errors import OutcomeUnknown
 from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Present, TakenOver
 from tests.contract.conftest import LOG, ROOMS, FakeWorker, MakeWorker, join
 from tests.contract.test_presence import until_dead
@@ -181,6 +182,23 @@ async def test_an_info_that_no_relay_wrote_reaches_no_client(make_worker: MakeWo
     await worker.received.until(lambda events: len(events) == 2)
     assert worker.received.events[1] == MemberChanged("room", after(joined.id, 1), "peer", b"")
     assert "is no JSON object that a relay wrote" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["redis"], indirect=True)
+async def test_a_change_that_fails_inside_redis_can_be_repeated(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    entry, joined = await join(worker)
+    history = worker.keys.of_room("room")[3]
+    await worker.client.call("DEL", history)
+    await worker.client.call("SET", history, "no stream")
+    with pytest.raises(OutcomeUnknown):
+        await worker.presence.change(replace(entry, info=INFO))
+    assert (await worker.presence.roster("room")).members == [Present("peer")]
+    await worker.client.call("DEL", history)
+    assert await worker.presence.change(replace(entry, info=INFO))
+    await worker.received.until(lambda events: len(events) == 2)
+    assert worker.received.events[1] == MemberChanged("room", after(joined.id, 1), "peer", INFO)
 
 
 async def test_the_members_of_a_room_may_all_change_at_once(make_worker: MakeWorker) -> None:

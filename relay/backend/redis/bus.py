@@ -257,13 +257,16 @@ def decode(room: str, payload: bytes) -> RoomEvent:
             # A worker of an earlier version bounded nesting less strictly; its message would break clients here.
             raise ValueError("a message nested too deep")
         _, message_id, sender, to = head.split(b" ")
-        if to == _NO_MEMBER:
-            return MemberChanged(room, read_id(message_id), sender.decode("ascii"), infos.unpack(body))
+        receivers: tuple[str, ...] = ()
+        if to:
+            if to == _NO_MEMBER:
+                return MemberChanged(room, read_id(message_id), sender.decode("ascii"), infos.unpack(body))
+            receivers = tuple(to.decode("ascii").split(","))
         return Message(
             room,
             read_id(message_id),
             sender.decode("ascii"),
-            tuple(to.decode("ascii").split(",")) if to else (),
+            receivers,
             _text.decode(channel) if channel != b'""' else "",
             body,
         )
