@@ -44,6 +44,17 @@ export interface JoinOptions {
 /** What a member says about itself; see `JoinOptions.info`. */
 export type Info = Record<string, any>;
 
+export interface ObserveOptions {
+  /** Report joins and leaves (true). Without the relay's admin token: only how many members there are. */
+  presence?: boolean;
+  /** Receive messages, also those to some members only (true). This needs the admin token. */
+  messages?: boolean;
+  /** Receive messages of these channels only. */
+  channels?: string[];
+  /** The relay's admin token. */
+  token?: string;
+}
+
 export interface SendOptions {
   /** Only these peers get it. If one of them is not in the room, no member gets it (`no_such_peer`). */
   to?: string | string[];
@@ -86,6 +97,11 @@ export interface ChangeEvent extends RelayEvent {
   readonly info: Info | undefined;
 }
 
+/** An observed room has this many members now; this client may not see who they are. */
+export interface CountEvent extends RelayEvent {
+  readonly count: number;
+}
+
 export interface OpenEvent extends RelayEvent {
   /** The room had no other member. Of several clients that join at once, exactly one is first. */
   readonly first: boolean;
@@ -126,6 +142,7 @@ export interface RoomEvents {
   join: PresenceEvent;
   change: ChangeEvent;
   leave: PresenceEvent;
+  count: CountEvent;
   open: OpenEvent;
   reconnecting: ReconnectingEvent;
   resumed: ResumedEvent;
@@ -158,12 +175,14 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
   private constructor();
   /** The room's name as text, as it was given to `join`. */
   readonly name: string;
-  /** This client's peer id in the room, in the escaped form that all peer ids of events, `members` and `to` have. */
+  /** This client's peer id in the room ("" for an observer), in the escaped form that all peer ids of events, `members` and `to` have. */
   readonly peer: string;
   /** The members, connected or held, including this client. Of a large room, as many as the relay lists. */
   readonly members: string[];
   /** The infos of the members that have one, by peer id. */
   readonly infos: Map<string, Info>;
+  /** How many members the room has, of which `members` may lack some; 0 without `presence`. */
+  readonly count: number;
   /** The room had no other member when this client joined; see `open`. */
   readonly first: boolean;
   readonly connected: boolean;
@@ -267,6 +286,11 @@ export class Relay {
 
   /** Join a room, by a name of any text. Rooms with the same peer id share one connection. */
   join(room: string, options?: JoinOptions): Room;
+  /**
+   * Watch a room without joining it: this client is no member, and cannot send. After a lost connection it observes anew, and
+   * gets an `error` (`messages_lost`).
+   */
+  observe(room: string, options?: ObserveOptions): Room;
   /** The members of a room, without joining it; all names in the answer are escaped. To decide which client opens a session, join, and look at `first`. */
   presence(room: string): Promise<Presence>;
   /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room. */

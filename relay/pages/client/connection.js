@@ -96,7 +96,7 @@ export class Connection {
   async leave(membership) {
     const { closeTimeout } = this.options;
     if (membership.joined) await within(closeTimeout, Promise.allSettled(membership.outbox.waiting));
-    await within(closeTimeout, this.request(membership, { type: 'leave' }));
+    if (!membership.observe) await within(closeTimeout, this.request(membership, { type: 'leave' }));
     this.#drop(membership);
     membership.end(new RelayError('left', 'this client has left the room'));
     if (this.empty) {
@@ -161,6 +161,11 @@ export class Connection {
   #welcome(membership, frame) {
     this.#joins.delete(frame.key);
     if (!this.#memberships.includes(membership)) return; // left meanwhile
+    if (membership.observe && !frame.observer) {
+      this.#close(1000); // as a member would: so that it leaves at once
+      this.#endAll(new RelayError('protocol_error', 'this relay has no observers'));
+      return;
+    }
     const begins = !this.#welcomed;
     // Join the other rooms first: a listener of the welcome may close the connection.
     if (begins) this.#begin(membership);

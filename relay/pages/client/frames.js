@@ -11,10 +11,12 @@ export function parseFrame(text) {
 }
 
 /** Return whether a frame has the fields that are used without a further check. */
-function hasItsFields({ type, id, peer, resume, members, joined, left, changed = [], info = {} }) {
+function hasItsFields({ type, id, peer, resume, observer, members, joined, left, changed = [], info = {} }) {
   switch (type) {
-    case 'welcome':
-      return [id, peer, resume].every((field) => typeof field === 'string') && (members === undefined || areMembers(members));
+    case 'welcome': {
+      const texts = observer ? [id] : [id, peer, resume];
+      return texts.every((field) => typeof field === 'string') && (members === undefined || areMembers(members));
+    }
     case 'presence':
       if (members !== undefined) return areMembers(members);
       return [joined, left, changed].every(Array.isArray) && typeof info === 'object' && info !== null;

@@ -10,16 +10,19 @@ const MAX_QUERY = 1500;
 
 /**
  * `name` is the text of the room's name, and `escaped` its form in frames; both are null for the relay's default room, until
- * the welcome names it. `report(event, details)` is called for each event
+ * the welcome names it. With `observe`, the client watches the room without being a member. `report(event, details)` is called for each event
  * of the room.
  */
 export class Membership {
-  constructor(name, { presence = true, echo = false, channels = null, info, outgoing, window } = {}, report = () => {}) {
+  constructor(
+    name, { presence = true, echo = false, channels = null, observe = '', info, outgoing, window } = {}, report = () => {},
+  ) {
     this.name = name;
     this.escaped = name === null ? null : escapeName(name);
     this.presence = presence;
     this.echo = echo;
     this.channels = channels && new Set(channels);
+    this.observe = observe;
     this.report = report;
     this.position = new Position();
     this.outbox = new Outbox({ size: outgoing, window });
@@ -37,7 +40,11 @@ export class Membership {
 
   /** The query of a connection whose own room this is. */
   query(peer) {
-    const query = new URLSearchParams({ peer });
+    const query = new URLSearchParams(this.observe ? { observe: this.observe } : { peer });
+    if (this.observe) {
+      for (const channel of this.channels ?? []) query.append('channel', channel);
+      return query;
+    }
     if (this.presence) query.set('presence', '1');
     if (this.echo) query.set('echo', '1');
     const info = this.info.offer();
@@ -60,7 +67,7 @@ export class Membership {
 
   /** Commands to send after the welcome, for the channels and options that did not fit into the address. */
   afterwards() {
-    return this.channels && !this.#queryChannels() ? [{ type: 'subscribe', channels: [...this.channels] }] : [];
+    return this.channels && !this.observe && !this.#queryChannels() ? [{ type: 'subscribe', channels: [...this.channels] }] : [];
   }
 
   /** A join was sent. */
@@ -71,7 +78,7 @@ export class Membership {
   welcome(frame) {
     this.escaped = frame.room;
     this.name = unescapeName(frame.room);
-    this.peer = frame.peer;
+    this.peer = frame.peer ?? '';
     this.iceServers = frame.iceServers ?? [];
     this.joined = true;
     this.joining = false;

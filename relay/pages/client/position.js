@@ -13,6 +13,8 @@ export class Position {
   #id = BEFORE_ALL;
   #usedKey = ''; // the key that the last welcomed attempt offered
   #unansweredKey = ''; // the key of an attempt without an answer
+  #welcomed = false;
+  #counting = false; // an observer that is told numbers alone
 
   constructor() {
     this.id = '';
@@ -20,24 +22,31 @@ export class Position {
     this.members = new Set();
     this.infos = new Map();
     this.peer = '';
+    this.count = 0;
     this.duplicates = 0;
   }
 
   /** The relay accepted this client. */
   welcome(frame) {
-    const returning = this.id !== '';
+    const returning = this.#welcomed;
     const events = [];
-    [this.#usedKey, this.resume] = [this.resume, frame.resume];
-    this.peer = frame.peer;
+    this.#welcomed = true;
+    this.#counting = frame.observer === true && !frame.members;
+    if (!frame.observer) [this.#usedKey, this.resume] = [this.resume, frame.resume];
+    this.peer = frame.peer ?? '';
     if (returning) {
       // Recovered: the missed events follow as ordinary frames, then a frame `recovered`.
       if (!frame.recovered) events.push(...this.#loss(frame), ['resumed', { replayed: 0, recovered: false }]);
     } else {
-      events.push(['open', { first: frame.first }]);
+      events.push(['open', { first: frame.first ?? false }]);
     }
     this.#advance(frame.id);
     if (!frame.recovered && frame.members) {
       const changes = this.#replace(frame);
+      if (returning) events.push(...changes);
+    }
+    if (this.#counting) {
+      const changes = this.#recount(frame);
       if (returning) events.push(...changes);
     }
     return events;
@@ -66,6 +75,7 @@ export class Position {
       case undefined:
         return this.#envelope(frame);
       case 'presence':
+        if (this.#counting) return this.#recount(frame);
         return frame.members ? this.#replace(frame) : this.#change(frame);
       case 'recovered':
         this.#advance(frame.id);
@@ -83,8 +93,10 @@ export class Position {
   #loss(frame) {
     this.#id = parseId(frame.id) ?? this.#id;
     this.id = this.#id.join('-');
-    const text = `something was missed and cannot be had (${frame.reason})`;
-    return [['error', { code: 'messages_lost', text, reason: frame.reason }]];
+    // An observer cannot resume, so its welcome has no reason.
+    const { reason = 'not_resumed' } = frame;
+    const text = `something was missed and cannot be had (${reason})`;
+    return [['error', { code: 'messages_lost', text, reason }]];
   }
 
   /** Move to this id; return false if it is not newer. */
@@ -105,8 +117,15 @@ export class Position {
     return [['message', { id, from, message, channel, sender, to, envelope: frame }]];
   }
 
+  #recount({ count }) {
+    if (count === this.count) return [];
+    this.count = count;
+    return [['count', { count }]];
+  }
+
   #change({ id, joined, left, changed = [], info = {} }) {
     this.#advance(id);
+    this.count += joined.length - left.length;
     // A peer in both lists left and came back. A changed one that is unknown was not listed, as the room is large.
     return [...this.#leaves(left), ...this.#joins([...joined, ...changed], new Map(Object.entries(info)))];
   }
@@ -114,6 +133,7 @@ export class Position {
   /** A member list. The relay shortens long lists, so only a complete one removes members. */
   #replace(frame) {
     const listed = frame.members.map((member) => member.peer);
+    this.count = frame.count;
     const absent = listed.length === frame.count ? [...this.members].filter((peer) => !listed.includes(peer)) : [];
     const infos = new Map(frame.members.map((member) => [member.peer, member.info]));
     return [...this.#leaves(absent.sort()), ...this.#joins(listed, infos)];

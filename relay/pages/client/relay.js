@@ -54,6 +54,16 @@ export class Relay {
     return this.#join(this.#connectionOf(peer, token), new Membership(name, { ...this.#options, ...options }), peer);
   }
 
+  observe(name, { presence = true, messages = true, channels = null, token = this.#options.token } = {}) {
+    checkRoom(name);
+    checkToken(token);
+    if (!presence && !messages) throw new RelayError('bad_query', 'presence, messages or both can be observed');
+    const observe = presence && messages ? 'all' : presence ? 'presence' : 'messages';
+    // A connection of its own: one that observes a room can join none.
+    const connection = new Connection({ ...this.#options, urls: this.#addresses.map((address) => address.base), peer: '', token });
+    return this.#join(connection, new Membership(name, { ...this.#options, channels, observe }), '');
+  }
+
   async presence(name) {
     checkRoom(name);
     let failure;
@@ -72,8 +82,9 @@ export class Relay {
   }
 
   async iceServers() {
-    if (!this.#rooms.size) throw new RelayError('not_joined', 'join a room first: only members get the servers');
-    const room = await Promise.any([...this.#rooms].map((one) => one.ready));
+    const joined = this.rooms.filter((room) => room.peer); // an observer has no peer id
+    if (!joined.length) throw new RelayError('not_joined', 'join a room first: only members get the servers');
+    const room = await Promise.any(joined.map((one) => one.ready));
     return room.iceServers;
   }
 
@@ -104,7 +115,7 @@ export class Relay {
 
   /** Rooms that are joined as the same peer share a connection. */
   #connectionOf(peer, token) {
-    if (!TOKEN.test(token)) throw new RelayError('bad_token', 'a token has no spaces, commas, slashes or quotes');
+    checkToken(token);
     const name = `${peer} ${token}`;
     const existing = this.#connections.get(name);
     if (existing && !existing.empty) return existing;
@@ -134,6 +145,10 @@ export class Relay {
 
 function checkRoom(name) {
   if (NO_ROOM.test(name)) throw new RelayError('bad_room', 'no URL can carry this name');
+}
+
+function checkToken(token) {
+  if (!TOKEN.test(token)) throw new RelayError('bad_token', 'a token has no spaces, commas, slashes or quotes');
 }
 
 function checkPeer(peer) {

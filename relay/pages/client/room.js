@@ -2,7 +2,7 @@
 
 import { RelayError } from './errors.js';
 
-const EVENTS = ['message', 'join', 'change', 'leave', 'open', 'reconnecting', 'resumed', 'error'];
+const EVENTS = ['message', 'join', 'change', 'leave', 'count', 'open', 'reconnecting', 'resumed', 'error'];
 const SEND_TIMEOUT = 30_000;
 const MAX_QUEUED = 1000;
 
@@ -15,10 +15,10 @@ export class RelayEvent extends Event {
 }
 
 /**
- * A room that this client joined with `Relay.join`.
+ * A room that this client joined with `Relay.join`, or observes with `Relay.observe`.
  *
- * Events are `message`, `join`, `change`, `leave`, `open`, `reconnecting`, `resumed`, `error` and `close`, in the order of the
- * room. A loop `for await (const event of room)` gets all of them but `close`.
+ * Events are `message`, `join`, `change`, `leave`, `count`, `open`, `reconnecting`, `resumed`, `error` and `close`, in the
+ * order of the room. A loop `for await (const event of room)` gets all of them but `close`.
  */
 export class Room extends EventTarget {
   #connection;
@@ -50,6 +50,10 @@ export class Room extends EventTarget {
 
   get infos() {
     return new Map(this.#membership.position.infos);
+  }
+
+  get count() {
+    return this.#membership.position.count;
   }
 
   get connected() {

@@ -19,6 +19,10 @@ async function talk(): Promise<void> {
   console.log(room.infos.get('peer')?.name);
 }
 
+relay.observe('room', { messages: false, token: 't' }).on('count', ({ count }) => count + 1);
+// @ts-expect-error An observer has no peer id.
+relay.observe('room', { peer: 'me' });
+
 room.on('message', ({ from, message }) => console.log(from.length, message)).on('resumed', ({ replayed }) => replayed + 1);
 room.on('error', ({ code, reason }) => console.log(code, reason === 'epoch'), { once: true });
 room.on('change', ({ peer, info }) => console.log(peer.length, info?.name)).on('join', ({ info }) => info?.name);
