@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from relay import __version__
+from relay import __version__, gateways
 from relay.config import Setting, Settings, declared, masked
 from relay.logs import escape
 from relay.model.names import unescape
@@ -15,17 +15,19 @@ def greeting(settings: Settings, port: int) -> str:
     """The text that `relay serve` prints at the start: addresses, the bus, and a command to try."""
     address = f"{reachable(settings.host)}:{port}"
     secure = "s" if settings.tls_cert else ""
-    socket = f"ws{secure}://{address}/"
+    enabled = gateways.enabled(settings)
+    sockets = [f"ws{secure}://{address}{path}" for gateway in enabled for path in gateway.websockets]
+    others = [f"http{secure}://{address}{prefix}/" for gateway in enabled for prefix in gateway.prefixes]
     redis = next(one for one in declared() if one.name == "redis_url")
     alone = "in memory, for this process alone; no Redis is set (--redis-url)"
     bus = f"Redis at {masked(redis, settings.redis_url)}" if settings.redis_url else alone
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
     rows = [
-        ("serves", f"{socket} and {socket}rooms/{{room}}{several}"),
+        ("serves", " and ".join(sockets or others) + several),
         ("health", f"http{secure}://{address}/health"),
         *([("page", settings.public_url or f"http{secure}://{address}/")] if settings.pages == "on" else []),
         ("bus", bus),
-        ("try", f"{_python()} -m websockets {socket}"),
+        *([("try", f"{_python()} -m websockets {sockets[0]}")] if sockets else []),
     ]
     return f"relay {__version__}\n" + aligned([("", *row) for row in rows])
 

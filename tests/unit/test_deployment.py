@@ -15,7 +15,8 @@ import yaml
 from relay import __version__
 from relay.cli.options import every_setting
 from relay.config import Settings, load
-from relay.gateways import error_codes
+from relay.gateways import GATEWAYS, error_codes
+from relay.gateways.base.gateway import Gateway
 from relay.http.local_workers import WorkerReply
 from relay.http.metrics import labelled
 from relay.metrics import Metrics
@@ -78,6 +79,25 @@ def test_every_file_begins_with_its_purpose(path: Path) -> None:
         assert json.loads(path.read_text())["__comment"].endswith(".")
     else:
         assert re.match(r"# \w.{15,}", lines[0]) or path.suffix == ".md", lines[0]
+
+
+# The load balancer keeps the requests of a session together as each gateway declares it.
+
+STICKY = [gateway for gateway in GATEWAYS.values() if gateway.stickiness]
+
+
+@pytest.mark.parametrize("gateway", STICKY, ids=lambda gateway: gateway.name)
+def test_haproxy_finds_the_worker_of_a_session(gateway: Gateway) -> None:
+    text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
+    sticky = gateway.stickiness
+    assert sticky is not None
+    assert f"stick store-response res.hdr({sticky.response_header})" in text
+    if sticky.query:
+        (paths,) = re.findall(rf"stick match url_param\({sticky.query}\) if {{ path_beg ([^}}]*) }}", text)
+        assert set(gateway.prefixes) <= set(paths.split())
+    for path in sticky.paths:
+        rule = rf"stick match path,field\({path.count('/') + 1},/\) if {{ path_beg ([^}}]*) }}"
+        assert path in [found for paths in re.findall(rule, text) for found in paths.split()]
 
 
 # Alerts and the dashboard.
@@ -194,7 +214,7 @@ def test_the_load_balancer_notices_within_the_drain_delay() -> None:
 
 @pytest.mark.parametrize("file", ["haproxy/haproxy.cfg", "nginx/nginx.conf"])
 def test_a_websocket_may_be_quiet_for_two_pings(file: str) -> None:
-    text = (DEPLOY / file).read_text()
+    text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
     (seconds,) = re.findall(r"(?:timeout tunnel|proxy_read_timeout) (\d+)s", text)
     assert 2 * Settings().ping_interval < int(seconds)
 

@@ -26,6 +26,15 @@ def test_greeting_names_an_address_that_can_be_reached(settings: Settings, addre
     assert re.search(rf"try +\S+ -m websockets {re.escape(address)}$", greeting(settings, 80))
 
 
+def test_greeting_names_the_addresses_of_the_gateways_that_serve() -> None:
+    host, port = "localhost", 80
+    assert "serves  ws://localhost:80/ and ws://localhost:80/rooms/{room}" in greeting(Settings(host=host), port)
+    text = greeting(Settings(host=host, extensions={"gateways": ("socketio",)}), port)
+    assert "serves  http://localhost:80/socket.io/" in text
+    assert "ws://" not in text
+    assert " try " not in text
+
+
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert aligned([("a", "b"), ("long", "c")]) == "a     b\nlong  c"
 
