@@ -12,14 +12,14 @@ from tests.gateways.drivers.y_webrtc import YWebrtcDriver
 
 
 class Row(NamedTuple):
-    """A kind of client: its name, the package of its gateway below `relay/gateways`, and its driver.
+    """A kind of client: its name, its protocol as a gateway declares it for metrics, and its driver.
 
     `make test` runs the rows that are `quick`; the others are much like one of these on the wire, and run in
     `make test-gateways`.
     """
 
     name: str
-    package: str
+    protocol: str
     driver: Callable[[], ClientDriver]
     quick: bool = True
 
@@ -33,6 +33,6 @@ ROWS = [
     Row("socketio-3-polling", "socketio", partial(SocketIODriver, 3, polling=True), quick=False),
     Row("socketio-2-websocket", "socketio", partial(SocketIODriver, 2, polling=False)),
     Row("socketio-2-polling", "socketio", partial(SocketIODriver, 2, polling=True), quick=False),
-    Row("socketio-0.9-websocket", "socketio", partial(V09Driver, polling=False), quick=False),
-    Row("socketio-0.9-polling", "socketio", partial(V09Driver, polling=True)),
+    Row("socketio-0.9-websocket", "socketio-0.9", partial(V09Driver, polling=False), quick=False),
+    Row("socketio-0.9-polling", "socketio-0.9", partial(V09Driver, polling=True)),
 ]

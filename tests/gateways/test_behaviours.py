@@ -8,13 +8,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from relay import gateways
+from relay.gateways import GATEWAYS
 from tests.fleet import Json, RedisServer, Relay
 from tests.gateways.driver import BAD_FRAME, INFO, Heard, Refused
 from tests.gateways.rows import ROWS, Row
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     # A lost client whose leave is seen within a test was not held.
     "reconnect_grace": 60.0,
 }
-_rooms = (f"room-{number}" for number in itertools.count())
+_rooms = (f"room {number}/é" for number in itertools.count())
 
 StartVictim = Callable[[], Awaitable[Relay]]
 
@@ -70,10 +70,9 @@ async def scene(request: pytest.FixtureRequest, couple: tuple[Relay, Relay]) -> 
         yield scene
 
 
-def test_every_gateway_has_a_row() -> None:
-    [folder] = map(Path, gateways.__path__)
-    packages = {path.parent.name for path in folder.glob("*/__init__.py")} - {"base"}
-    assert {row.package for row in ROWS} == packages
+def test_every_protocol_of_every_gateway_has_a_row() -> None:
+    protocols = {protocol for gateway in GATEWAYS.values() for protocol in gateway.protocols}
+    assert {row.protocol for row in ROWS} == protocols
 
 
 async def test_join(scene: Scene) -> None:
@@ -214,6 +213,17 @@ async def test_member_info(scene: Scene) -> None:
     await scene.sees_end(ann)
     ann = await scene.come_back(ann, scene.here)
     assert (await scene.members())[ann.peer] == {"peer": ann.peer} | info
+
+
+async def test_counted(scene: Scene) -> None:
+    """Connections and refusals are counted by protocol."""
+    handshakes = partial(scene.there.metric, "relay_handshakes_total", protocol=scene.row.protocol)
+    errors = partial(scene.there.metric, "relay_errors_total", protocol=scene.row.protocol, code="too_large")
+    before = await handshakes(), await errors()
+    ann = await scene.join(scene.there)
+    await ann.driver.send("x" * 1024)
+    assert await ann.driver.next() == Refused("too_large")
+    assert (await handshakes(), await errors()) == (before[0] + 1, before[1] + 1)
 
 
 async def test_two_workers(scene: Scene) -> None:
