@@ -6,7 +6,7 @@ from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Presence
 PresenceEvent = MemberJoined | MemberLeft | MemberChanged
 
 _MOST_BYTES = 65_536
-"""Bytes of infos in one batch: a frame of all of them must leave most of a client's send buffer free."""
+"""Bytes of peer ids and infos in one batch: a frame of all of them must leave most of a client's send buffer free."""
 
 
 class PresenceBatch:
@@ -26,16 +26,16 @@ class PresenceBatch:
 
         A peer that left and joined within one batch is another client, which a single change could not express.
         """
-        if isinstance(event, MemberChanged):
-            return event.peer not in self._left and self._bytes + len(event.info) <= _MOST_BYTES
-        return event.peer not in self._joined and event.peer not in self._left
+        if self._bytes + _size(event) > _MOST_BYTES or event.peer in self._left:
+            return False
+        return isinstance(event, MemberChanged) or event.peer not in self._joined
 
     def add(self, event: PresenceEvent) -> None:
         """Add an event that fits in."""
         self._id = event.id
+        self._bytes += _size(event)
         if isinstance(event, MemberChanged):
             self._info[event.peer] = event.info
-            self._bytes += len(event.info)
         elif isinstance(event, MemberJoined):
             self._joined[event.peer] = None
         else:
@@ -46,3 +46,7 @@ class PresenceBatch:
         """The event that reports the batch to the watchers of this room."""
         changed = tuple(peer for peer in self._info if peer not in self._joined)
         return PresenceChange(room, self._id, tuple(self._joined), tuple(self._left), changed, self._info)
+
+
+def _size(event: PresenceEvent) -> int:
+    return len(event.peer) + (len(event.info) if isinstance(event, MemberChanged) else 0)

@@ -59,6 +59,14 @@ def test_a_peer_that_leaves_and_joins_needs_two_batches() -> None:
 
 def test_the_infos_of_a_batch_have_a_bound() -> None:
     info = b'{"a":"%b"}' % (b"x" * 1000)
-    batch = batch_of(*[changed(f"p{number}", info) for number in range(65)])
+    batch = batch_of(*[changed(f"p{number}", info) for number in range(64)])
     assert not batch.takes(changed("one more", info))
     assert batch.takes(joined("one more"))
+
+
+def test_the_peer_ids_of_a_batch_have_a_bound() -> None:
+    batch = batch_of(*[joined(f"{number:02}" + "%D1%8F" * 341) for number in range(31)])
+    batch.add(joined("x" * 2000))
+    assert not batch.takes(joined("%D1%8F" * 341))
+    assert not batch.takes(left("%D1%8F" * 341))
+    assert batch.takes(left("short"))
