@@ -37,3 +37,23 @@ test('joining a session fails for the first member of the room', async () => {
   await settle();
   assert.deepEqual(relay.rooms, []);
 });
+
+test('the library knows sessions and users by text, and frames have their escaped names', async () => {
+  const { socket } = connect();
+  const connection = { userid: 'Анна K', socketMessageEvent: 'message', peers: {}, extra: {} };
+  const statuses = [];
+  connection.onUserStatusChanged = ({ userid, status }) => statuses.push([userid, status]);
+  const gone = [];
+  new (socket.relay.socketHandler)(connection);
+  connection.socket.on('user-disconnected', (userid) => gone.push(userid));
+  connection.socket.emit('open-room', { sessionid: 'main hall/2' });
+  await settle();
+  assert.equal(FakeSocket.last.url.pathname, '/rooms/main%20hall%2F2');
+  FakeSocket.last.welcome();
+  await settle();
+  FakeSocket.last.say({ type: 'presence', joined: ['Ben%20L'], left: [], id: '1-2' });
+  connection.socket.emit('message', { remoteUserId: 'Ben L', message: {} });
+  assert.equal(FakeSocket.last.frames('publish')[0].envelope.to, 'Ben%20L');
+  FakeSocket.last.say({ type: 'presence', joined: [], left: ['Ben%20L'], id: '1-3' });
+  assert.deepEqual([statuses, gone], [[['Ben L', 'online'], ['Ben L', 'offline']], ['Ben L']]);
+});
