@@ -39,13 +39,13 @@ test('joining a session fails for the first member of the room', async () => {
 });
 
 test('the library knows sessions and users by text, and frames have their escaped names', async () => {
-  const { socket } = connect();
+  const relay = client();
   const connection = { userid: 'Анна K', socketMessageEvent: 'message', peers: {}, extra: {} };
   const statuses = [];
   connection.onUserStatusChanged = ({ userid, status }) => statuses.push([userid, status]);
   const gone = [];
-  new (socket.relay.socketHandler)(connection);
-  connection.socket.on('user-disconnected', (userid) => gone.push(userid));
+  connection.deletePeer = (userid) => gone.push(userid);
+  new relay.socketHandler(connection);
   connection.socket.emit('open-room', { sessionid: 'main hall/2' });
   await settle();
   assert.equal(FakeSocket.last.url.pathname, '/rooms/main%20hall%2F2');
