@@ -212,10 +212,12 @@ async def test_a_dropped_subscriber_shows_as_a_gap_and_heals(start: MakeRelay, e
 async def test_a_flushed_redis_is_filled_again(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
     relays = [await start(redis_url=own_redis.url) for _ in range(2)]
     alice, bob = await enter(relays[0], "/rooms/room?peer=alice"), await enter(relays[1], "/rooms/room?peer=bob")
+    await alice.ask({"type": "info", "info": {"name": "Alice"}})
     own_redis.client.flushall()
     assert (await alice.ask({"n": 1}))["type"] == "ack"  # at once, whichever worker announces the members
     await eventually(lambda: shows(relays[1], {"alice": False, "bob": False}))
     await eventually(lambda: talks(bob, alice))
+    assert (await bob.ask({"type": "presence"}))["members"][0] == {"peer": "alice", "info": {"name": "Alice"}}
     back = await enter(relays[0], "/rooms/room?peer=bob", resume=bob.welcome["resume"])
     assert back.welcome["resumed"] is True
 

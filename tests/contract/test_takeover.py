@@ -13,6 +13,7 @@ from relay.fleet_key import FleetKey
 from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
+from relay.model.workers import LocalWorkers
 from relay.rooms.composition import WorkerParts, compose
 from relay.rooms.heartbeat import beat_interval
 from relay.rooms.member import Member
@@ -46,6 +47,7 @@ async def survivor(settings: Settings, metrics: Metrics) -> AsyncIterator[Worker
         settings,
         "survivor",
         fleet_key=FleetKey(),
+        local=LocalWorkers(),
         metrics=metrics,
         random=IdGenerator(),
         clock=time.monotonic,
