@@ -232,8 +232,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         setting(
             "Room of clients that connect to /",
-            pattern=r"^[A-Za-z0-9._-]{1,64}$",
-            allowed="1 to 64 letters, digits and . _ -",
+            pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$",
+            allowed="1 to 64 letters, digits and . _ -; not . or ..",
         ),
     ] = "default"
     members_per_room: Annotated[int, count("Members of one room", consequence="error room_full, close 4004")] = 10_000

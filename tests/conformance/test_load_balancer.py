@@ -78,6 +78,20 @@ async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tu
         await node.close()
 
 
+async def test_paths_arrive_as_the_client_wrote_them(balancer: str) -> None:
+    async with httpx.AsyncClient(timeout=10) as client:
+        for path, status, room in (
+            ("a%2Fb", 200, "a%2Fb"),
+            ("a%2Fevents", 200, "a%2Fevents"),
+            ("..%2Fhealth", 200, "..%2Fhealth"),
+            ("main%20hall", 200, "main%20hall"),
+            ("%D1%8F%2520", 200, "%D1%8F%2520"),
+            ("a/b", 404, None),
+        ):
+            answer = await client.get(f"{balancer}/rooms/{path}")
+            assert (answer.status_code, answer.json().get("room")) == (status, room)
+
+
 async def test_workers_behind_one_port_forward_requests_to_each_other(redis_url: str, prefix: str) -> None:
     with served("--workers", "3", "--redis-url", redis_url, "--redis-prefix", prefix) as url:
         node = await Node.start()

@@ -43,4 +43,5 @@ def test_the_default_room_is_no_word_of_a_path() -> None:
         done.stderr
         == "relay: default_room (from --default-room): 'health' is not allowed: paths of the relay begin with it\n"
     )
+    assert run("config", "--default-room", "..").exit_code == 2
     assert run("config", variables={"RELAY_DEFAULT_ROOM": "demo"}).exit_code == 0
