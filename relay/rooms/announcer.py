@@ -25,13 +25,17 @@ class Announcer:
         self.needed = False
 
     async def announce_all(self, between: Callable[[], Awaitable[None]]) -> None:
-        """Announce every member of this worker; `between` is awaited after each batch, as there may be many batches."""
+        """Announce every member of this worker; `between` is awaited after each batch, as there may be many batches.
+
+        In a room that only has observers here, no announcement shows them that members are gone: they get a new list.
+        """
         self.rounds += 1
         self.needed = False
         members = list(self._rooms.members())
         for start in range(0, len(members), _BATCH):
             await self.announce(members[start : start + _BATCH])
             await between()
+        self._hub.doubt_observed()
 
     async def announce(self, members: Sequence[Member]) -> None:
         """Announce these members, except those that have left; raises `Unavailable` or `OutcomeUnknown`."""

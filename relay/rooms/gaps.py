@@ -61,7 +61,7 @@ class GapRecovery:
                 self._tasks.spawn(self._recover(room), f"gap recovery of {room}")
 
     def begin_epoch(self, room: str) -> None:
-        """Send the watchers of a room that began anew the list of its members, once all workers have announced them."""
+        """Send the watchers of a room the list of its members, once all workers have announced them."""
         self._tasks.spawn(self._send_roster_later(room), f"roster of {room}")
 
     async def _recover(self, room: str) -> None:
@@ -112,7 +112,9 @@ class GapRecovery:
         """Send the roster when every worker has had the time to announce its members: a missing member has not left."""
         await asyncio.sleep(self._lease)
         try:
-            self._hub.send_roster(room, await self._presence.roster(room))
+            async with self._slots:
+                roster = await self._presence.roster(room)
+            self._hub.send_roster(room, roster)
         except RelayError as error:
             log.warning("the members of %s cannot be listed (%s); its watchers keep an old list", room, error)
 

@@ -46,7 +46,7 @@ class Hub:
 
     `on_gap` is called with rooms that may have missed events; their events are buffered until `recover`. `on_count` is
     called with a room whose number of members may have changed, if it has observers that are sent this number.
-    `on_new_epoch` is called with a room that begins anew before its observers, who may know members of the old epoch.
+    `on_new_epoch` is called with a room that only has observers here, and of which Redis has or may have lost members.
     """
 
     def __init__(
@@ -325,6 +325,12 @@ class Hub:
         self._advance(local)
         if local.needs_recovery:
             self._buffer(local)
+
+    def doubt_observed(self) -> None:
+        """Note that Redis may have lost members of the rooms that only have observers here, without an event."""
+        for name in self.rooms.names():
+            if not self.rooms.has_members(name):
+                self._on_new_epoch(name)
 
     def send_roster(self, room: str, roster: Roster) -> None:
         """Send the watchers of a room the list of its members."""

@@ -186,6 +186,22 @@ async def test_observers_keep_no_room_alive_and_see_it_begin_anew(
     assert await relay.metric("relay_message_losses_total", reason="epoch") == 0
 
 
+async def test_no_ghost_is_left_when_redis_loses_its_data_and_a_worker_dies(
+    start: MakeRelay, enter: MakeClient, own_redis
+) -> None:
+    settings = {"redis_url": own_redis.url, "redis_prefix": "p", "admin_token": "s3cret"}
+    survivor, killed = await start(**settings), await start(**settings)
+    ghost = await enter(killed, "/rooms/room?peer=ghost")
+    observer = await enter(survivor, "/rooms/room?observe=presence", **TOKEN)
+    counting = await enter(survivor, "/rooms/room?observe=presence")
+    assert (observer.welcome["count"], counting.welcome["count"]) == (1, 1)
+    killed.signal(signal.SIGKILL)
+    assert await ghost.closed() == 1006
+    own_redis.client.flushall()
+    assert (await observer.next())["members"] == []
+    assert (await counting.next())["count"] == 0
+
+
 async def test_the_python_client_without_a_token_counts(guarded) -> None:
     with pytest.raises(Closed) as refused:
         await observe(guarded[0].ws, "room").__aenter__()

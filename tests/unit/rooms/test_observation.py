@@ -260,6 +260,21 @@ async def test_a_new_epoch_after_a_gap_may_have_lost_events(world: World) -> Non
     assert next(one for one in observer.connection.sent if one["type"] == "error")["reason"] == "epoch"
 
 
+async def test_members_that_redis_lost_without_an_event_leave_the_list(world: World) -> None:
+    listening, counting = await world.observe(), await world.observe(Sight.COUNTS)
+    await world.join("ghost")
+    await asyncio.sleep(0)
+    world.notices.flush_all()
+    await until(lambda: counting.connection.sent[-1]["count"] == 1)
+    # Its worker died as well, and announces it no more.
+    world.rooms.remove(next(iter(world.rooms["room"].members.values())))
+    world.backend.room("room").members.clear()
+    await world.announce()
+    await until(lambda: "members" in listening.connection.sent[-1])
+    assert listening.connection.sent[-1]["members"] == []
+    await until(lambda: counting.connection.sent[-1]["count"] == 0)
+
+
 # Gaps, and losses.
 
 
