@@ -76,6 +76,24 @@ async def test_frames_that_come_before_the_welcome_are_served_after_it_in_order(
         assert client.paused == [True] * 3 + [False]
 
 
+async def test_an_info_is_changed_in_turn_and_at_a_limited_rate() -> None:
+    async with Worker(Settings()) as worker:
+        client = Client(worker)
+        await client.session.enter(lambda: JoinRequest("room", "p", presence=True, info=b'{"n":0}'))
+        assert client.connection.events[0]["members"] == [{"peer": "p", "info": {"n": 0}}]
+        for number in range(6):
+            client.send(type="info", info={"n": number}, key=str(number))
+        client.send(type="info", info=5, key="bad")
+        client.send(type="presence", key="list")
+        await until(lambda: "presence list" in client.answers)
+        answers = [answer for answer in client.answers if answer != "presence"]
+        assert answers == [*(f"info {number}" for number in range(5)), "error 5", "error bad", "presence list"]
+        events = {event["key"]: event for event in client.connection.events if "key" in event}
+        assert [events[key]["code"] for key in ("5", "bad")] == ["too_fast", "bad_info"]
+        assert events["5"]["about"] == events["bad"]["about"] == "info"
+        assert events["list"]["members"] == [{"peer": "p", "info": {"n": 4}}]
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
