@@ -40,7 +40,11 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
     # Outside of that, as a forwarded request has its client's address in its seal.
     middleware.insert(0, Middleware(ForwardedRequests))
-    about = ServiceDescription([path for gateway in enabled for path in gateway.websockets], gateways.error_tables())
+    about = ServiceDescription(
+        [path for gateway in enabled for path in gateway.websockets],
+        gateways.error_tables(),
+        "".join([gateway.snippets for gateway in enabled]),
+    )
     app = Starlette(
         routes=[
             *composition.routes(settings),

@@ -12,9 +12,14 @@ from relay.model.errors import ErrorTable
 
 
 class ServiceDescription:
-    """Describes this relay: `websockets` are the paths of its plain WebSockets, `errors` the gateways' own codes."""
+    """Describes this relay, as far as its gateways decide.
 
-    def __init__(self, websockets: Sequence[str], errors: Mapping[str, ErrorTable]) -> None:
+    `websockets` are the paths of its plain WebSockets, `errors` the gateways' own codes, and `snippets` the panels of
+    the page at `/`, which show how clients use it.
+    """
+
+    def __init__(self, websockets: Sequence[str], errors: Mapping[str, ErrorTable], snippets: str = "") -> None:
+        self.snippets = snippets
         self._websockets = websockets
         self._document = document(errors)
 

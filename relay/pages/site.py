@@ -32,7 +32,7 @@ _POLICY: Final = (
 
 def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseRoute]:
     """Make the routes of both pages, and of the files that they load."""
-    home, demo = Page("home.html", settings), Page("demo.html", settings)
+    home, demo = Page("home.html", settings, about.snippets), Page("demo.html", settings)
 
     async def root(request: Request) -> Response:
         if wants_page(request):
@@ -53,11 +53,12 @@ def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseR
 
 
 class Page:
-    """A page that shows this relay's address."""
+    """A page that shows this relay's address, also in its snippets."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, snippets: str = "") -> None:
+        text = read(f"site/{name}").replace("$snippets", snippets)
         # JavaScript in the snippets has `${…}` of its own, which is not a field of this template.
-        self._template = Template(read(f"site/{name}").replace("${", "$${"))
+        self._template = Template(text.replace("${", "$${"))
         self._settings = settings
 
     async def get(self, request: Request) -> Response:

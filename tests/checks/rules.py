@@ -128,16 +128,31 @@ def only_a_gateway_imports_itself(modules: Modules, _: Path) -> Iterator[str]:
                 yield f"{module.path}:1: imports the gateway {target}"
 
 
-def only_a_gateway_names_itself(modules: Modules, _: Path) -> Iterator[str]:
+def only_a_gateway_names_itself(modules: Modules, root: Path) -> Iterator[str]:
     """No code outside a gateway's folder names it, but for the one list of gateways; comments and docstrings may."""
+    others = {path: path.read_text().splitlines() for path in other_files(root)}
     for gateway in GATEWAYS.values():
         named = names_of(gateway)
+        own = root / "relay/gateways" / gateway.name
+        for path, lines in others.items():
+            for number, text in enumerate(lines, 1):
+                if named.search(text) and not path.is_relative_to(own) and not _COMMENT.match(text):
+                    yield f"{path.relative_to(root)}:{number}: names the gateway {gateway.name}"
         for module in modules.values():
             if module.name == _GATEWAYS or folder_of(module.name) == f"{_GATEWAYS}.{gateway.name}":
                 continue
             for line, text in code_words(module.tree):
                 if named.search(text):
                     yield f"{module.path}:{line}: {text!r} names the gateway {gateway.name}"
+
+
+_COMMENT = re.compile(r"\s*(//|/?\*|--|<!--)")
+
+
+def other_files(root: Path) -> Iterator[Path]:
+    """The files of `relay/` that are code in other languages than Python."""
+    for ending in ("html", "js", "ts", "css", "lua"):
+        yield from sorted((root / "relay").rglob(f"*.{ending}"))
 
 
 def names_of(gateway: Gateway) -> re.Pattern[str]:

@@ -5,6 +5,7 @@ routes of a gateway are in its module `routes`, which `relay.gateways.compositio
 """
 
 from dataclasses import dataclass, field
+from importlib.resources import files
 
 from msgspec import Struct
 
@@ -45,6 +46,12 @@ class Gateway:
     old_names: tuple[OldName, ...] = ()
     errors: ErrorTable = field(default_factory=dict)
     stickiness: Stickiness | None = None
+
+    @property
+    def snippets(self) -> str:
+        """Panels in HTML for the page at `/`: the file `snippets.html` of the gateway's package, "" if it has none."""
+        file = files(f"relay.gateways.{self.name}").joinpath("snippets.html")
+        return file.read_text("utf-8") if file.is_file() else ""
 
     @property
     def extension(self) -> Extension | None:

@@ -101,3 +101,15 @@ def test_code_that_names_a_gateway_outside_its_folder(code: str) -> None:
 @pytest.mark.parametrize("code", ["'As Socket.IO does.'", "# native\nx = 1", "alternative = 1", "x = 'websocket, io'"])
 def test_prose_may_name_a_gateway(code: str) -> None:
     assert violations(rules.only_a_gateway_names_itself, relay__http__cors=code) == []
+
+
+def test_pages_and_scripts_name_no_gateway_either(tmp_path: Path) -> None:
+    for path, text in (
+        ("relay/pages/home.html", "<p>\nSocket.IO"),
+        ("relay/pages/client.js", "// As Socket.IO does.\nx = 1"),
+        ("relay/gateways/socketio/snippets.html", "Socket.IO"),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    found = violations(rules.only_a_gateway_names_itself, tmp_path)
+    assert found == ["relay/pages/home.html:2: names the gateway socketio"]

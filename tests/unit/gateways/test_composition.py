@@ -1,5 +1,6 @@
 """The routes of all gateways together, and of those that are switched on."""
 
+import re
 from typing import Any
 
 import httpx2 as httpx
@@ -100,6 +101,16 @@ async def test_no_answer_lets_a_browser_guess_its_type(path: str, method: str) -
 async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -> None:
     assert (await ask(with_gateways("native"), "GET", "/")).json()["websocket"] == ["/", "/rooms/{room}"]
     assert (await ask(with_gateways("socketio"), "GET", "/")).json()["websocket"] == []
+
+
+async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
+    panels = {}
+    for names in (("native",), ("socketio",), ("*",)):
+        page = (await ask(with_gateways(*names), "GET", "/", Accept="text/html")).text
+        panels[names] = set(re.findall(r'data-tab="([^"]+)"', page))
+    assert panels["socketio",] == {"Socket.IO"}
+    assert panels["native",] == panels["*",] - {"Socket.IO"}
+    assert "WebSocket" in panels["native",]
 
 
 async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from relay import http, pages
 from relay.config import Settings
+from relay.gateways import GATEWAYS
 from relay.http.about import ServiceDescription
 from relay.metrics import Metrics
 from relay.model.envelope import Receipt
@@ -44,7 +45,8 @@ DEAF = Health(
 GATEWAY_PREFIXES = ("/gateway",)
 WEBSOCKETS = ["/", "/rooms/{room}"]
 GATEWAY_ERRORS = {"A protocol": {"bad_greeting": (400, "The client does not greet.")}}
-ABOUT = ServiceDescription(WEBSOCKETS, GATEWAY_ERRORS)
+SNIPPETS = "".join(gateway.snippets for gateway in GATEWAYS.values())
+ABOUT = ServiceDescription(WEBSOCKETS, GATEWAY_ERRORS, SNIPPETS)
 
 
 @dataclass

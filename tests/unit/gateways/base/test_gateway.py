@@ -3,7 +3,14 @@
 from msgspec import Struct
 
 from relay.config import Extension, OldName
+from relay.gateways import GATEWAYS
 from relay.gateways.base.gateway import Gateway
+
+
+def test_snippets_are_a_file_of_the_gateway_if_it_has_one() -> None:
+    for gateway in GATEWAYS.values():
+        assert gateway.snippets.count('<div class="panel"') == gateway.snippets.count("</div>") >= 1
+    assert Gateway(name="base", title="X", protocols=("x",)).snippets == ""
 
 
 class Some(Struct, frozen=True):
