@@ -34,6 +34,17 @@ async def test_members_are_those_that_were_welcomed(world: World) -> None:
     assert world.metric("relay_members") == 0
 
 
+async def test_observers_have_a_room_of_their_own_count(world: World) -> None:
+    observer, member = await world.observe(), await world.join("a", room="joined")
+    assert (world.rooms.names(), world.rooms.occupied()) == (["room", "joined"], ["joined"])
+    assert [world.rooms.has_members(name) for name in ("room", "joined", "none")] == [False, True, False]
+    assert [world.rooms.observers(name) for name in ("room", "joined", "none")] == [1, 0, 0]
+    assert list(world.rooms.members()) == [member]
+    world.rooms.remove_observer(observer)
+    world.rooms.remove_observer(observer)
+    assert (world.rooms.names(), world.metric("relay_observers")) == (["joined"], 0)
+
+
 async def test_the_last_id_of_a_room_is_the_newest_that_was_delivered(world: World) -> None:
     assert world.rooms.last("room") == BEFORE_ALL
     member = await world.join("a")

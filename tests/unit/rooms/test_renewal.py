@@ -34,6 +34,16 @@ async def test_every_room_is_renewed_once_in_a_third_of_its_time_evenly(world: W
     assert world.metric("relay_room_ttl_renewals_total") == 100
 
 
+async def test_observers_renew_no_room_and_do_not_keep_one_from_being_left(world: World) -> None:
+    leases = FakeLeases()
+    await world.observe(room="observed")
+    world.rooms.stage(world.member(room="joined"))
+    renewal = renewal_of(world, leases, rounds=3)
+    for _ in range(3):
+        await renewal.renew(["observed", "joined"])
+    assert leases.touched == [(["joined"], ["observed"])] * 3
+
+
 async def test_nothing_is_sent_without_rooms(world: World) -> None:
     leases = FakeLeases()
     await renewal_of(world, leases, 60).renew([])

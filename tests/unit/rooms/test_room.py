@@ -6,7 +6,8 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.events import MemberJoined, Message, Replay, RoomEvent
 from relay.rooms.member import Member
-from relay.rooms.room import LocalRoom
+from relay.rooms.observer import Observer, Sight
+from relay.rooms.room import NOT_BEGUN, LocalRoom
 from tests.unit.rooms.world import FakeConnection
 
 
@@ -252,3 +253,69 @@ def test_an_event_is_of_use_while_it_can_be_buffered_or_delivered(room: LocalRoo
     assert not room.wants(message(5))
     room.buffer()
     assert room.wants(message(5))
+
+
+# Observers.
+
+
+def observer(sight: Sight = Sight.MEMBER) -> Observer:
+    return Observer(FakeConnection(), NativeCodec(), "room", sight)
+
+
+def test_a_room_with_observers_is_neither_empty_nor_has_it_members(room: LocalRoom) -> None:
+    listening, counting = observer(), observer(Sight.COUNTS)
+    for one in (listening, counting):
+        room.stage(one)
+        assert (room.empty, room.has_members) == (False, False)
+        one.welcomed, one.since = True, at(5)
+        room.promote(one)
+    assert list(room.welcomed()) == [listening]
+    assert list(room.watchers) == [listening]
+    assert list(room.welcomed_members()) == []
+    assert room.observers is not None
+    assert room.observers.size == 2
+    for one in (listening, counting):
+        assert room.remove_observer(one)
+        assert not room.remove_observer(one)
+    assert (room.empty, room.observers) == (True, None)
+
+
+def test_a_staged_observer_that_goes_leaves_nothing(room: LocalRoom) -> None:
+    one = observer()
+    room.stage(one)
+    room.offer_to_joining(message(6))
+    assert [event.id for event in one.backlog] == [at(6)]
+    assert room.remove_observer(one)
+    assert room.empty
+
+
+@pytest.mark.parametrize(
+    ("seq", "epoch", "anew"), [(1, 2, True), (2, 2, False), (1, 1, False), (7, 1, False), (1, 0, False)]
+)
+def test_only_the_first_event_of_a_later_epoch_begins_a_room_anew(
+    room: LocalRoom, seq: int, epoch: int, anew: bool
+) -> None:
+    assert room.begins_anew(message(seq, epoch=epoch)) == anew
+
+
+def test_a_room_with_members_or_a_suspected_gap_does_not_begin_anew(room: LocalRoom) -> None:
+    joining = member("a")
+    room.stage(joining)
+    assert room.begins_anew(message(1, epoch=2))
+    joining.generation, joining.since = 1, at(5)
+    room.promote(joining)
+    assert not room.begins_anew(message(1, epoch=2))
+    room.remove(joining)
+    room.suspect_gap()
+    assert not room.begins_anew(message(1, epoch=2))
+
+
+def test_a_room_that_has_not_begun_is_read_from_the_beginning_of_the_epoch_that_arrives() -> None:
+    room = LocalRoom("room")
+    room.begin_at(BEFORE_ALL)
+    assert room.last == NOT_BEGUN
+    assert room.suspect_gap()
+    assert room.buffer()
+    assert room.begin_reading() == NOT_BEGUN
+    room.buffer(message(3, epoch=7))
+    assert room.begin_reading() == at(0, epoch=7)

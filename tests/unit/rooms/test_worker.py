@@ -10,8 +10,10 @@ import pytest
 from relay.config import Settings
 from relay.gateways.native.gateway import NativeCodec
 from relay.model.commands import Publish
+from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import BadFrame, CloseReason, Refused, RelayError, Unavailable
 from relay.rooms.member import Member
+from relay.rooms.observer import Observer, Sight
 from relay.rooms.worker import Worker
 from tests.unit.rooms.world import FakeConnection
 
@@ -241,3 +243,20 @@ async def test_a_hundred_members_that_left_are_freed_by_reference_counts_alone()
                     await asyncio.sleep(0.01)
         finally:
             gc.enable()
+
+
+async def test_an_observer_is_known_to_nobody_and_answered_like_a_member() -> None:
+    async with Worker(Settings(observers_per_room=1)) as worker:
+        observer = Observer(FakeConnection(), NativeCodec(), "room", Sight.MEMBER)
+        await worker.observe(observer, key="k")
+        assert (observer.connection.sent[0]["key"], worker.newest_id(observer)) == ("k", BEFORE_ALL)
+        another = Observer(FakeConnection(), NativeCodec(), "room", Sight.COUNTS)
+        assert await code_of(worker.observe(another)) == "too_many_observers"
+        assert await worker.rooms() == []
+        member = await join(worker, "a")
+        while len(observer.connection.sent) < 2:
+            await asyncio.sleep(0)
+        assert worker.newest_id(observer) == member.since
+        worker.stop_observing(observer)
+        worker.stop_observing(observer)
+        await worker.observe(another)
