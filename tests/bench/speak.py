@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["CENTRIFUGE", "NCHAN", "RELAY", "RELAY_ECHO", "SOCKETIO", "Dialect", "plain"]
+__all__ = ["CENTRIFUGE", "NCHAN", "RELAY", "RELAY_ECHO", "SOCKETIO", "Y_WEBRTC", "Y_WEBRTC_ECHO", "Dialect", "plain"]
 
 ENVELOPE = '{"sender":"c{client}","channel":"bench","message":"{mark}{pad}"}'
 
@@ -48,6 +48,19 @@ SOCKETIO = Dialect(
     script=(("await", '"pingInterval"'), ("send", "40"), ("await", '{"sid"')),
     reply="2=3",
 )
+
+Y_WEBRTC = Dialect(
+    "/",
+    publish='{"type":"publish","topic":"bench{room}","data":' + ENVELOPE + "}",
+    script=(
+        ("send", '{"type":"subscribe","topics":["bench{room}"]}'),
+        # Nothing confirms a subscription. Both servers read the commands of a client in turn.
+        ("send", '{"type":"ping"}'),
+        ("await", '"pong"'),
+    ),
+)
+
+Y_WEBRTC_ECHO = Dialect(Y_WEBRTC.path, Y_WEBRTC.publish, Y_WEBRTC.script, echo=True)
 
 CENTRIFUGE = Dialect(
     "/connection/websocket",
