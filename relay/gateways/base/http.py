@@ -80,6 +80,8 @@ class GatewayResponses:
 class HttpExchange:
     """One HTTP request to a gateway, and the response to it."""
 
+    __slots__ = ("_body", "_receive", "_responses", "_send", "method", "scope")
+
     def __init__(self, scope: Scope, receive: Receive, send: Send, responses: GatewayResponses) -> None:
         self.scope = scope
         self.method: str = scope["method"]

@@ -231,11 +231,14 @@ async def answer_post(
             return
         session.posted(body, exchange.media_type, replies)
         await connection.until_resumed()
-        frames = await exchange.unless_dropped(replies.complete())
-        if frames is None:
-            connection.request_dropped()
-            return
-        replies.delivered()
+        frames: Sequence[Frame] = ()
+        if replies.expected:
+            complete = await exchange.unless_dropped(replies.complete())
+            if complete is None:
+                connection.request_dropped()
+                return
+            frames = complete
+            replies.delivered()
     await exchange.respond(session.writer.posted(frames), session_id=session.id)
 
 

@@ -1,8 +1,7 @@
 """A `Connection` over HTTP requests: its frames wait until the client polls, or leave in an event stream."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
@@ -234,19 +233,11 @@ class PollingConnection(BufferedConnection):
 
     # Posts.
 
-    @contextmanager
-    def posting(self) -> Iterator[PostReplies]:
-        """Count a post while it is open. Raises `Refused` (`poll_overlap`) if too many are."""
+    def posting(self) -> PostReplies:
+        """Open a post, for a `with` statement. Raises `Refused` (`poll_overlap`) if too many are open."""
         if self._posts.count >= self._rules.posts:
             self._refuse_overlap()
-        self._posts.count += 1
-        replies = PostReplies(self._posts)
-        try:
-            yield replies
-        finally:
-            self._posts.count -= 1
-            for frame in replies.abandon():
-                self.write(frame)
+        return PostReplies(self._posts, self.write)
 
     async def until_resumed(self) -> None:
         """Wait while reading is paused and the connection has not ended."""

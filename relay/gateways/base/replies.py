@@ -1,7 +1,8 @@
 """Replies inside the response of a post: for protocols that answer a command in the request that brought it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 from relay.model.codec import Frame
 
@@ -21,15 +22,35 @@ class Reply(Frame):
 
 
 class PostReplies:
-    """The replies that the response of one open post carries."""
+    """The replies that the response of one open post carries; a context manager that counts the post while it is open.
 
-    __slots__ = ("_complete", "_frames", "_keys", "_posts")
+    `requeue` sends a reply like any other frame: at the end, one that no response has.
+    """
 
-    def __init__(self, posts: "OpenPosts") -> None:
+    __slots__ = ("_complete", "_frames", "_keys", "_posts", "_requeue")
+
+    def __init__(self, posts: "OpenPosts", requeue: Callable[[Frame], None]) -> None:
         self._posts = posts
+        self._requeue = requeue
         self._keys: list[str] = []
         self._frames: dict[str, Frame] = {}
         self._complete: asyncio.Future[Sequence[Frame]] | None = None
+
+    def __enter__(self) -> Self:
+        self._posts.count += 1
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._posts.count -= 1
+        if self._keys:
+            self._posts.remove(self._keys, self)
+            for frame in self._frames.values():
+                self._requeue(frame)
+
+    @property
+    def expected(self) -> bool:
+        """Whether the response carries replies."""
+        return bool(self._keys)
 
     def expect(self, key: str) -> None:
         """Have the reply to a command go into this response; call it before the command is executed.
@@ -60,11 +81,6 @@ class PostReplies:
     def delivered(self) -> None:
         """Note that the response has the replies."""
         self._frames.clear()
-
-    def abandon(self) -> Iterable[Frame]:
-        """Wait for no more replies; return those that no response has, as the client has dropped the post."""
-        self._posts.remove(self._keys, self)
-        return self._frames.values()
 
 
 class OpenPosts:

@@ -4,15 +4,15 @@ The codec accepts and refuses clients in their namespace, and adds offsets. The 
 see `apps`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from relay.gateways.socketio.apps.application import Acknowledgement, Application, OutgoingPacket, reply_to
+from relay.gateways.socketio.apps.application import Application, OutgoingPacket, reply_to
 from relay.gateways.socketio.apps.relay import RETRYABLE
-from relay.gateways.socketio.encoders import PacketEncoder
+from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
@@ -50,20 +50,21 @@ class SocketIOCodec:
     def __init__(self, encoder: PacketEncoder, key: str, application: Application, *, home: str, offsets: bool) -> None:
         self.encoder = encoder
         self.key = key + "+" * offsets + application.key
-        self._application = application
+        self._packets = application.packets
         self._home = home
         self._offsets = offsets
-
-    def decode(self, incoming: IncomingEvent) -> Command:
-        """Have the application read an event."""
-        return self._application.command(incoming)
+        # An attribute and not a method: one call less for every message.
+        self.decode: Callable[[IncomingEvent], Command] = application.command
 
     def encode(self, event: events.Event) -> Frame:
         """Write the packets of the application, after those with which a client enters its namespace."""
+        packets = self._packets(event)
+        if isinstance(event, events.Message) and len(packets) == 1:
+            return self._write(packets[0])
         if isinstance(event, events.Failure) and event.about == "join" and not event.key:
             # After a CONNECT_ERROR, a client stays away. Without one, its connection is closed, and it comes back.
             return NOTHING if event.code in RETRYABLE else self.encoder.connect_error(event.code, event.text)
-        frames = [self._write(packet) for packet in self._application.packets(event)]
+        frames = [self._write(packet) for packet in packets]
         if isinstance(event, events.Welcome) and reply_to(event.key) is None:
             frames.insert(0, self._connect(event))
         if len(frames) == 1:
@@ -71,11 +72,11 @@ class SocketIOCodec:
         return Bundle([part for frame in frames for part in frame.parts]) if frames else NOTHING
 
     def _write(self, packet: OutgoingPacket) -> Frame:
-        if isinstance(packet, Acknowledgement):
-            return self.encoder.ack(packet.number, *packet.values)
-        if self._offsets and packet.position is not None:
-            packet.arguments.append(self._offset(*packet.position))
-        return self.encoder.event(packet)
+        if isinstance(packet, OutgoingEvent):
+            if self._offsets and packet.position is not None:
+                packet.arguments.append(self._offset(*packet.position))
+            return self.encoder.event(packet)
+        return self.encoder.ack(packet.number, *packet.values)
 
     def _connect(self, event: events.Welcome) -> Frame:
         if not self._offsets:
