@@ -1,9 +1,10 @@
 """Sessions of clients that poll, or that read an event stream and post: one mechanism for all protocols that do so.
 
-A gateway reads the request line (path, query, session id), finds the session in its `HttpSessions`, and calls
-`answer_poll`, `answer_post` or `answer_stream`. `PollingRules` say what its protocol does with overlapping, late and
-repeated requests, and its `HttpDialect` reads and writes bodies. `HttpSession` is a session of a client with one
-membership; a protocol that shares a connection between several, such as Engine.IO, has its own `PolledSession`.
+A gateway reads the request line (path, query, session id), finds the session in its `HttpSessions`, which forwards a
+request for a session of another worker, and calls `answer_poll`, `answer_post` or `answer_stream`. `PollingRules` say
+what its protocol does with overlapping, late and repeated requests, and its `HttpDialect` reads and writes bodies.
+`HttpSession` is a session of a client with one membership; a protocol that shares a connection between several, such as
+Engine.IO, has its own `PolledSession`.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRu
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.session import Session
 from relay.model.codec import Frame, In, Incoming
-from relay.model.errors import CloseReason
+from relay.model.errors import CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.clients import Client
 from relay.rooms.worker import Worker
@@ -106,6 +107,22 @@ class HttpSessions(Generic[Polled]):
     def get(self, session_id: str) -> Polled | None:
         """Return the session with this id, if it is on this worker."""
         return self._sessions.get(session_id)
+
+    async def find(self, exchange: HttpExchange, session_id: str, *, polls: bool, limit: int) -> Polled | None:
+        """Return the session that a request names; None if the response was sent in its stead.
+
+        A request that `polls` gets the last words of a session that has ended. The worker that has the session answers
+        a request for one that is not here, whose body has at most `limit` bytes.
+        Raises `Refused`: `unknown_session`, or as `Forwarder.forward` does.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            last_words = self.take_last_words(session_id) if polls else None
+            if last_words is not None:
+                await exchange.respond(last_words)
+            elif not await exchange.forward(session_id, limit=limit):
+                raise Refused("unknown_session")
+        return session
 
     def add(self, session: Polled) -> None:
         """Register a session that begins."""

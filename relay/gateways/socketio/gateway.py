@@ -129,12 +129,13 @@ class SocketIOGateway:
         if not query.sid:
             await self._begin(exchange, sessions, query)
             return
-        session = sessions.get(query.sid)
+        polls = exchange.method == "GET"
+        session = await sessions.find(exchange, query.sid, polls=polls, limit=sessions.max_payload)
         if session is None:
-            await self._serve_unknown(exchange, sessions, query.sid)
-        elif session.polling is None:
+            return
+        if session.polling is None:
             raise Refused("transport_mismatch")
-        elif exchange.method == "GET":
+        if polls:
             await answer_poll(exchange, session, session.polling)
         elif exchange.method == "POST":
             await answer_post(exchange, session, session.polling, sessions.max_payload)
@@ -150,14 +151,6 @@ class SocketIOGateway:
         if session.polling is not None:
             # The handshake is the first poll, and the open packet answers it.
             await answer_poll(exchange, session, session.polling)
-
-    async def _serve_unknown(self, exchange: HttpExchange, sessions: EngineSessions, sid: str) -> None:
-        """Respond to a request for a session that is not on this worker, or that has ended."""
-        last_words = sessions.take_last_words(sid) if exchange.method == "GET" else None
-        if last_words is not None:
-            await exchange.respond(last_words)
-        elif not await exchange.forward(sid, limit=sessions.max_payload):
-            raise Refused("unknown_session")
 
 
 def _check_polling(query: Query) -> None:

@@ -14,7 +14,7 @@ from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import deny, serve
 from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
-from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.v09.client import V09Client
@@ -92,6 +92,8 @@ class V09Gateway:
                 await deny(scope, receive, send, body, error.status)
             else:
                 refusal = HttpBody(error.text.encode(), status=error.status)
+                if error.code == "unknown_session":
+                    refusal = _UNKNOWN
                 await self._exchange(scope, receive, send).respond(refusal)
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
@@ -123,10 +125,13 @@ class V09Gateway:
         elif path[1] != "xhr-polling":
             raise SocketIORefused("bad_transport")
         else:
-            session = await self._session(exchange.scope, sessions, parameters, path[2])
-            if session is None or session.polling is None:
-                await self._serve_unknown(exchange, sessions, path[2])
-            elif exchange.method == "POST":
+            await self._begin(exchange.scope, sessions, parameters, path[2])
+            session = await sessions.find(exchange, path[2], polls=True, limit=sessions.max_payload)
+            if session is None:
+                return
+            if session.polling is None:
+                raise Refused("unknown_session")
+            if exchange.method == "POST":
                 await answer_post(exchange, session, session.polling, sessions.max_payload)
             else:
                 await answer_poll(exchange, session, session.polling)
@@ -146,33 +151,17 @@ class V09Gateway:
         text = f"{sid}:{timeout}:{timeout}:websocket,xhr-polling"
         await exchange.respond(HttpBody(text.encode("ascii")), session_id=sid)
 
-    async def _session(
-        self, scope: Scope, sessions: V09Sessions, parameters: dict[str, str], sid: str
-    ) -> EngineSession | None:
-        """Return the session with this id; begin it if this is the first request after its handshake."""
-        session = sessions.get(sid)
-        if not sessions.take_handshake(sid) or session is not None:
-            return session
-        ticket = admit(scope, V09_NAME)
-        ticket.metrics.handshakes += 1
-        session = sessions.begin(self._profile(parameters), ticket, sid=sid)
-        await session.open()
-        return session
-
-    async def _serve_unknown(self, exchange: HttpExchange, sessions: V09Sessions, sid: str) -> None:
-        """Respond to a request for a session that is not on this worker, that has ended, or that does not poll."""
-        last_words = sessions.take_last_words(sid)
-        if last_words is None and sessions.get(sid) is None:
-            if await exchange.forward(sid, limit=sessions.max_payload):
-                return
-            sessions.worker.metrics.of(V09_NAME).refused("unknown_session")
-        await exchange.respond(last_words or _UNKNOWN)
+    async def _begin(self, scope: Scope, sessions: V09Sessions, parameters: dict[str, str], sid: str) -> None:
+        """Begin the session with this id if this is the first request after its handshake."""
+        if sessions.take_handshake(sid) and sessions.get(sid) is None:
+            ticket = admit(scope, V09_NAME)
+            ticket.metrics.handshakes += 1
+            session = sessions.begin(self._profile(parameters), ticket, sid=sid)
+            await session.open()
 
     async def _disconnect(self, exchange: HttpExchange, sessions: V09Sessions, sid: str) -> None:
         """End a session, as a page asks that is being closed."""
-        session = sessions.get(sid)
+        session = await sessions.find(exchange, sid, polls=False, limit=sessions.max_payload)
         if session is not None:
             session.disconnected(1000, None)
             await exchange.respond(HttpBody(b""))
-        elif not await exchange.forward(sid, limit=sessions.max_payload):
-            await exchange.respond(_UNKNOWN)

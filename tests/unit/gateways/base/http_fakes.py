@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
+from relay.gateways.base.forwarding import FORWARDER
 from relay.gateways.base.http import JSON, GatewayResponses, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import (
     HttpSession,
@@ -29,7 +30,7 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import Reply
 from relay.gateways.native.codec import NativeCodec
-from relay.http_request import read_query
+from relay.http_request import read_body, read_query
 from relay.model.codec import NOTHING, Frame
 from relay.model.errors import Refused
 from relay.model.events import Ack, Event, Failure
@@ -138,12 +139,27 @@ def scope(method: str, target: str, state: dict[str, Any], headers: dict[str, st
     }
 
 
+class Elsewhere:
+    """Another worker, which has the session `elsewhere` and answers with the body of the request."""
+
+    async def forward(
+        self, scope: Scope, receive: Receive, send: Send, session_id: str, *, limit: int, body: bytes | None = None
+    ) -> bool:
+        if session_id != "elsewhere":
+            return False
+        body = await read_body(receive, limit) if body is None else body
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+        return True
+
+
 class Gateway:
     """The gateway of the protocol above, on one worker."""
 
     def __init__(self, worker: Worker, rules: PollingRules = RULES) -> None:
         self.worker = worker
         self.rules = rules
+        self.elsewhere = Elsewhere()
         self.sessions: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self._responses = GatewayResponses(worker.settings, session_header="x-session", methods=b"GET, POST, DELETE")
         self._codecs: CodecPair[Frame] = CodecPair(Codec(), Codec())
@@ -163,19 +179,17 @@ class Gateway:
             await session.enter(partial(JoinRequest, "room", query.get("peer") or self.worker.random.peer_id()))
             await exchange.respond(HttpBody(session.id.encode()), session_id=session.id)
             return
-        found = self.sessions.get(query.get("id", ""))
+        path = exchange.scope["path"]
+        found = await self.sessions.find(exchange, query.get("id", ""), polls=path == "/poll", limit=1000)
         if found is None:
-            last_words = self.sessions.take_last_words(query.get("id", ""))
-            if last_words is None:
-                raise Refused("unknown_session")
-            await exchange.respond(last_words)
-        elif exchange.scope["path"] == "/poll":
+            return
+        if path == "/poll":
             hold = float(query["wait"]) if "wait" in query else None
             await answer_poll(exchange, found, found.polling, query.get("cursor", ""), hold=hold)
-        elif exchange.scope["path"] == "/stream":
+        elif path == "/stream":
             keepalive = float(query.get("keepalive", 60))
             await answer_stream(exchange, found, found.polling, self._dialect.events, keepalive=keepalive)
-        elif exchange.scope["path"] == "/end":
+        elif path == "/end":
             found.leave()
             await exchange.respond(HttpBody(b""))
         else:
@@ -188,7 +202,7 @@ class Gateway:
 
     def start(self, method: str, target: str, request: Request, **headers: str) -> "asyncio.Task[None]":
         """Begin a request; the task ends with it."""
-        state = {"worker": self.worker}
+        state = {"worker": self.worker, FORWARDER: self.elsewhere}
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         return asyncio.create_task(self(scope(method, target, state, fields), request.receive, request.send))
 

@@ -69,6 +69,23 @@ async def test_a_client_that_cannot_join_hears_why() -> None:
         assert (lines[0]["code"], lines[1]) == ("peer_taken", {"closed": "peer_taken"})
 
 
+async def test_a_request_for_a_session_elsewhere_is_forwarded() -> None:
+    async with gateway() as one:
+        assert (await one.ask("POST", "/send?id=elsewhere", b"{}")).body == b"{}"
+        assert (await one.ask("GET", "/poll?id=nowhere")).status == 400
+
+
+async def test_only_a_poll_gets_the_last_words() -> None:
+    async with gateway() as one:
+        session_id, with_id = await welcomed(one)
+        session = one.sessions.get(session_id)
+        assert session is not None
+        session.close_gracefully(GOING_AWAY)
+        await until(lambda: not one.sessions)
+        assert (await one.ask("POST", with_id("/send"), b"{}")).status == 400
+        assert (await one.ask("GET", with_id("/poll"))).lines == [{"closed": "going_away"}]
+
+
 # Polls.
 
 
