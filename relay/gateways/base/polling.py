@@ -295,7 +295,9 @@ class PollingConnection(BufferedConnection):
         if poll is None or poll.answer.done():
             return
         frames = self._take()
-        size = sum([len(frame.data) for frame in frames])
+        # In most cases the answer has all frames that count.
+        all_sent = not self._frames and not self._answered
+        size = self._bytes if all_sent else sum([len(frame.data) for frame in frames])
         answer = PollAnswer(frames, self.reason)
         if frames and poll.token and self._rules.repeated_answers:
             # These bytes count until the client acknowledges them.

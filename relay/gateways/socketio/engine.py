@@ -74,14 +74,12 @@ class PendingUpgrade(Protocol):
 class SessionProfile:
     """The properties of a session that its handshake decides.
 
-    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames. `accepted` is
-    the response to a post.
+    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames.
     """
 
-    framing: Framing
+    writer: "PayloadWriter"
     make_handler: Callable[["EngineSession"], EngineHandler]
     text_only: bool = False
-    accepted: HttpBody = _ACCEPTED
 
 
 class EngineSessions(HttpSessions["EngineSession"]):
@@ -117,20 +115,18 @@ class EngineSessions(HttpSessions["EngineSession"]):
 
 
 class PayloadWriter:
-    """Writes the responses to the requests of one session."""
+    """Writes the responses to the requests of all sessions with one framing; `accepted` is that to a post."""
 
-    __slots__ = ("_accepted", "_framing")
-
-    def __init__(self, framing: Framing, accepted: HttpBody) -> None:
-        self._framing = framing
+    def __init__(self, framing: Framing, accepted: HttpBody = _ACCEPTED) -> None:
+        self.framing = framing
         self._accepted = accepted
 
     def answer(self, answer: PollAnswer) -> HttpBody:
         """Write a payload, which is never empty: its last packet closes the session, or its only one is a noop."""
         frames = answer.frames
         if answer.closed is not None:
-            frames = [*frames, self._framing.control.close]
-        payload = self._framing.write_payload(frames or [self._framing.control.noop])
+            frames = [*frames, self.framing.control.close]
+        payload = self.framing.write_payload(frames or [self.framing.control.noop])
         return HttpBody(payload.body, OCTETS if payload.binary else TEXT)
 
     def posted(self, replies: Sequence[Frame]) -> HttpBody:
@@ -146,7 +142,6 @@ class EngineSession:
     """
 
     __slots__ = (
-        "_accepted",
         "_clock",
         "_ended",
         "_framing",
@@ -162,6 +157,7 @@ class EngineSession:
         "polling",
         "ticket",
         "upgrade",
+        "writer",
     )  # fmt: skip
 
     def __init__(
@@ -175,8 +171,8 @@ class EngineSession:
     ) -> None:
         worker = sessions.worker
         self._sessions = sessions
-        self._framing = profile.framing
-        self._accepted = profile.accepted
+        self.writer = profile.writer
+        self._framing = profile.writer.framing
         self._text_only = profile.text_only
         self._paused = 0
         self._clock = worker.clock
@@ -203,11 +199,6 @@ class EngineSession:
     def worker(self) -> Worker:
         """The worker that this session is on."""
         return self._sessions.worker
-
-    @property
-    def writer(self) -> PayloadWriter:
-        """Writes the responses to the client's requests."""
-        return PayloadWriter(self._framing, self._accepted)
 
     @property
     def metrics(self) -> ProtocolMetrics:

@@ -17,7 +17,7 @@ from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.declaration import NAME, SID_HEADER
 from relay.gateways.socketio.encoders import ModernEncoder
-from relay.gateways.socketio.engine import EngineSessions, SessionProfile
+from relay.gateways.socketio.engine import EngineSessions, PayloadWriter, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
@@ -29,6 +29,11 @@ STATE: Final = "socketio"
 """The key under which `scope["state"]` has the worker's `EngineSessions` of this gateway."""
 
 _VERSIONS: Final[Mapping[str, Version]] = {"4": 4, "3": 3, "2": 2}
+
+_WRITERS: Final = {
+    text_only: {version: PayloadWriter(framing) for version, framing in framings.items()}
+    for text_only, framings in ((False, FRAMINGS), (True, TEXT_FRAMINGS))
+}
 
 _REFERENCE_ERRORS: Final[Mapping[str, tuple[int, str]]] = {
     "bad_transport": (0, "Transport unknown"),
@@ -114,7 +119,7 @@ class SocketIOGateway:
 
     def _profile(self, query: Query) -> SessionProfile:
         return SessionProfile(
-            (TEXT_FRAMINGS if query.text_only else FRAMINGS)[query.version],
+            _WRITERS[query.text_only][query.version],
             partial(SocketIOClient, self._versions[query.revision], query.revision, query.parameters),
             text_only=query.text_only,
         )

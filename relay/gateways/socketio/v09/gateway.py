@@ -14,7 +14,7 @@ from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import deny, serve
 from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
-from relay.gateways.socketio.engine import EngineSessions, SessionProfile
+from relay.gateways.socketio.engine import EngineSessions, PayloadWriter, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.v09.client import V09Client
@@ -27,8 +27,7 @@ STATE: Final = "socketio-0.9"
 """The key under which `scope["state"]` has the worker's `V09Sessions`."""
 
 _PATH: Final = re.compile(r"/socket\.io/1/([a-z-]*)/([A-Za-z0-9_-]{16,64})/?", re.ASCII)
-_FRAMING: Final = V09Framing()
-_ACCEPTED: Final = HttpBody(b"1")
+_WRITER: Final = PayloadWriter(V09Framing(), accepted=HttpBody(b"1"))
 _UNKNOWN: Final = HttpBody(b"7:::1+0")
 """The error packet for an unknown session; on "client not handshaken" (1), clients begin anew (0, reconnect)."""
 
@@ -110,7 +109,7 @@ class V09Gateway:
 
     def _profile(self, parameters: dict[str, str]) -> SessionProfile:
         handler = partial(V09Client, self._version, parameters)
-        return SessionProfile(_FRAMING, handler, accepted=_ACCEPTED)
+        return SessionProfile(_WRITER, handler)
 
     async def _serve_request(self, exchange: HttpExchange, sessions: V09Sessions) -> None:
         parameters = dict(read_query(exchange.scope))

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Scope
 from relay.config import Settings
 from relay.gateways.base.forwarding_state import forwarding_state
 from relay.gateways.socketio import routes as socketio
-from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.engine import EngineSession, EngineSessions, PayloadWriter, SessionProfile
 from relay.gateways.socketio.gateway import SocketIOGateway
 from relay.gateways.socketio.packets import FRAMINGS, BadPacket
 from relay.gateways.socketio.v09.gateway import V09Gateway
@@ -95,7 +95,7 @@ class Engine:
         return self.handlers[-1]
 
     def profile(self, version: Any = 4, framing: Any = None, *, text_only: bool = False) -> SessionProfile:
-        return SessionProfile(framing or FRAMINGS[version], self._handler, text_only=text_only)
+        return SessionProfile(PayloadWriter(framing or FRAMINGS[version]), self._handler, text_only=text_only)
 
     def polling(self, version: Any = 4, framing: Any = None) -> EngineSession:
         """Begin a session that polls."""

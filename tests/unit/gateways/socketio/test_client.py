@@ -15,7 +15,7 @@ import pytest
 from relay.config import Settings
 from relay.gateways.socketio.client import RecoveryClaim, SocketIOClient, read_claim
 from relay.gateways.socketio.encoders import ModernEncoder
-from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
+from relay.gateways.socketio.engine import EngineSession, EngineSessions, PayloadWriter, SessionProfile
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, Version
 from relay.model.codec import Frame
@@ -62,7 +62,9 @@ class Clients:
     def profile(self, version: Version = 4, room: str | None = None) -> SessionProfile:
         revision: Any = 4 if version == 4 else 3
         query = {} if room is None else {"room": room}
-        return SessionProfile(FRAMINGS[version], partial(SocketIOClient, self._versions[revision], revision, query))
+        return SessionProfile(
+            PayloadWriter(FRAMINGS[version]), partial(SocketIOClient, self._versions[revision], revision, query)
+        )
 
     async def open(self, version: Version = 4, room: str | None = None) -> Client:
         connection = FakeConnection()
