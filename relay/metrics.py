@@ -355,6 +355,11 @@ class Metrics:
             "Times that the lease of this worker expired before the worker renewed it.",
             "The worker was blocked or cut off from Redis for longer than worker-lease: check CPU and network.",
         )
+        self.noted_positions = declare.counter(
+            "relay_noted_positions_total",
+            "Delivered positions of members that this worker noted in Redis, for protocols without a cursor.",
+            "For information: at most one a second for each such member.",
+        )
         self.fleet_key_changes = declare.counter(
             "relay_fleet_key_changes_total",
             "Times that this worker changed to an older fleet key that another worker had.",

@@ -14,8 +14,10 @@ from relay.backend.fleet_keys import FleetKeys
 from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
+from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
+from relay.backend.positions import DeliveredPositions
 from relay.backend.presence import LeaseName, Leases, ListRooms, Presence
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
@@ -23,6 +25,7 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import (
@@ -54,6 +57,7 @@ class Backend:
     list_rooms: ListRooms
     fleet_keys: FleetKeys
     addresses: Addresses
+    positions: DeliveredPositions
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -120,6 +124,7 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
             rooms.list_rooms,
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
+            MemoryDeliveredPositions(rooms),
             (bus,),
         )
     return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
@@ -162,5 +167,6 @@ def _over_redis(
         partial(occupied_rooms, client, keys),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,
+        RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
         (client, bus),
     )

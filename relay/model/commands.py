@@ -6,6 +6,7 @@ Rooms and peers have their escaped names. `room` is "" for the connection's own 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import ClassVar, Final
 
 from msgspec import Struct
@@ -30,12 +31,25 @@ class Publish(Struct, frozen=True):
     once: bool = True
 
 
+class Tracking(Enum):
+    """How the relay knows a member's delivered position, for a protocol whose clients have no cursor of their own.
+
+    NONE: it does not, and the client says from which id it resumes. WRITTEN: the client has got the bytes that its
+    connection has received, up to the first acknowledgement of its gateway. ACKNOWLEDGED: only the gateway's
+    acknowledgements count, since the protocol has them.
+    """
+
+    NONE = auto()
+    WRITTEN = auto()
+    ACKNOWLEDGED = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Join:
     """Join one more room, as `peer` ("" for the peer id of the connection's own room).
 
     Without `info`, a member that resumes keeps the one that it has. Without `can_resume`, the membership is not held
-    when the connection is lost.
+    when the connection is lost. With `tracking`, a resumed membership goes on from its delivered position.
     """
 
     room: str
@@ -48,6 +62,7 @@ class Join:
     info: bytes = b""
     peer: str = ""
     can_resume: bool = True
+    tracking: Tracking = Tracking.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,7 @@ class Move:
 
     room: str
     key: str = ""
+    tracking: Tracking = Tracking.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from relay.rooms.infos import MemberInfos
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observation import Observation
+from relay.rooms.positions import PositionTracker
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.renewal import RoomRenewal
@@ -57,6 +58,7 @@ class WorkerParts:
     heartbeat: Heartbeat
     upkeep: Upkeep
     fleet_key_sharing: FleetKeySharing
+    positions: PositionTracker
 
 
 def compose(
@@ -134,5 +136,8 @@ def compose(
         upkeep=Upkeep(departures, subscriptions, renewal, health, interval=interval, clock=clock),
         fleet_key_sharing=FleetKeySharing(
             fleet_key, backend.fleet_keys, health, interval=interval, clock=clock, metrics=metrics
+        ),
+        positions=PositionTracker(
+            backend.positions, notices, tasks, ttl=settings.room_state_ttl, clock=clock, metrics=metrics
         ),
     )

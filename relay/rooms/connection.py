@@ -7,7 +7,7 @@ other ASGI server, it has a queue and a task that writes (`QueuedConnection`).
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
@@ -21,6 +21,16 @@ CLOSED_EXTENSION: Final = "relay.closed"
 
 CLOSE_TIMEOUT = 1.0
 """Seconds in which a client can read the last frames when its connection is closed."""
+
+
+class Transfer(NamedTuple):
+    """Bytes that were written to a connection so far, and how many of these its other end has received.
+
+    The other end is the client, or a load balancer in between. Only two values of the same connection compare.
+    """
+
+    written: int
+    received: int
 
 
 class Receiver(Protocol):
@@ -60,12 +70,12 @@ class Wire(Protocol):
         """Close when the client has read all written frames, or the close timeout is over."""
         ...
 
-    def abort(self) -> None:
-        """Drop the connection at once, with all data that is not written yet."""
-        ...
-
     def pause_reading(self, *, paused: bool) -> None:
         """Stop reading, or go on; a few messages that were read before may still be received."""
+        ...
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written and received; None if that is not known, or the connection has ended."""
         ...
 
 
@@ -93,6 +103,10 @@ class Connection(Protocol):
 
     def pause_reading(self, *, paused: bool) -> None:
         """Stop reading from the client, or go on; messages that were read before may still be received."""
+        ...
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written and received; None if that is not known, or the connection is closing."""
         ...
 
 
@@ -136,6 +150,10 @@ class WireConnection:
         """Pause in the server, so that TCP slows the client down."""
         self._wire.pause_reading(paused=paused)
 
+    def transfer(self) -> Transfer | None:
+        """Ask the server. Nothing is written any more once the connection is closing, so nothing is known then."""
+        return self._wire.transfer() if self.reason is None else None
+
 
 class BufferedConnection:
     """The common part of connections whose frames wait until they can be sent, up to `limit` bytes.
@@ -176,6 +194,10 @@ class BufferedConnection:
             self._metrics.closed.labels(reason.name).inc()
             self._closed(reason)
 
+    def transfer(self) -> Transfer | None:
+        """Return None: what the client has received shows in its own protocol, if at all."""
+        return None
+
     def _filled(self) -> None:
         """Take note that there are frames to send."""
         raise NotImplementedError
@@ -207,6 +229,7 @@ class QueuedConnection(BufferedConnection):
         self._send_close = send_close
         self._on_close = on_close
         self._on_pause = on_pause
+        self._sent = 0
         self._wake = asyncio.Event()
 
     def _filled(self) -> None:
@@ -221,6 +244,10 @@ class QueuedConnection(BufferedConnection):
         """Have the task that reads wait."""
         self._on_pause(paused)
 
+    def transfer(self) -> Transfer | None:
+        """Return what the other server has taken: how much of it the client has received is not known."""
+        return Transfer(self._sent + self._bytes, self._sent) if self.reason is None else None
+
     async def run_writer(self) -> None:
         """Write until closed; ends also when the client is gone (OSError of `send`)."""
         try:
@@ -231,6 +258,7 @@ class QueuedConnection(BufferedConnection):
                     frame = self._frames.popleft()
                     await self._send(frame)
                     self._bytes -= len(frame.data)
+                    self._sent += len(frame.data)
                     self._count_sent(1, len(frame.data))
                 if self.reason is not None:
                     await self._send_close(self.reason)

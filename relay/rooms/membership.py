@@ -55,8 +55,11 @@ class Membership:
         key: str = "",
         moved_from: Member | None = None,
         resume_only: bool = False,
-    ) -> None:
-        """Write the member's presence entry, and welcome it; arguments and errors are those of `Worker.join`."""
+    ) -> MessageId:
+        """Write the member's presence entry, and welcome it; arguments and errors are those of `Worker.join`.
+
+        Returns the id of the welcome, from which the client goes on: `since` if the client is recovered.
+        """
         resume = self._random.resume_key()
         fresh = ids.fingerprint(resume)
         # A client that moves keeps its key: so the old membership's key resumes the new membership as well.
@@ -99,6 +102,7 @@ class Membership:
             raise
         # If all members were announced during the join, this one was in no batch, and its entry may name an old lease.
         self._announcer.needed |= rounds != self._announcer.rounds
+        return welcome.id
 
     async def _join(self, member: Member, attempt: JoinAttempt, since: MessageId | None, *, hold: bool) -> JoinResult:
         """Subscribe, and write the presence entry; if that fails, an entry that may have been written is removed."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from relay.rooms.member import send_to_all
+from relay.model.envelope import MessageId
+from relay.rooms.member import Listener, send_to_all
 from relay.rooms.presence_batch import PresenceBatch, PresenceEvent
 from relay.rooms.registry import LocalRooms
 from relay.rooms.room import LocalRoom
@@ -39,6 +40,19 @@ class PresenceNotices:
             return
         change, room.unsent = room.unsent.as_change(room.name), None
         send_to_all(room.watchers, change)
+
+    def newest_id(self, listener: Listener) -> MessageId:
+        """Return the newest id of the listener's room; all events up to it have been written to the listener.
+
+        Presence that waits to be sent together is sent first.
+        """
+        room = self._rooms.get(listener.room)
+        if room is None:
+            return listener.since
+        if room.unsent is not None:
+            self.flush_all()
+        # Redis may have no state of a room that only has observers here.
+        return max(listener.since, room.last) if room.last.epoch else listener.since
 
     def flush_all(self) -> None:
         """Send the changes that were gathered in all rooms."""

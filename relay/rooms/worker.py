@@ -16,7 +16,7 @@ from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.limits import AddressLimits
 from relay.metrics import Metrics
-from relay.model.commands import Publish
+from relay.model.commands import Publish, Tracking
 from relay.model.envelope import MessageId, Receipt, read_envelope
 from relay.model.errors import GOING_AWAY, Refused, RelayError
 from relay.model.events import Roster
@@ -199,25 +199,38 @@ class Worker:
         key: str = "",
         moved_from: Member | None = None,
         resume_only: bool = False,
+        tracking: Tracking = Tracking.NONE,
     ) -> None:
         """Let a member into its room, and send it the welcome.
 
         `offered` is the resume key that the client sent ("" for none), `since` the last id that it claims to have seen:
         if it was a member since then, the events that it missed follow the welcome. `moved_from` is the membership that
         the client leaves for this one; its resume key stays valid. With `resume_only`, an existing membership is
-        resumed and no new one made. Raises `Refused` (`bad_room`, `peer_taken`, `room_full`, `not_joined`),
-        `Unavailable` or `OutcomeUnknown`; the member is in no room then.
+        resumed and no new one made. With `tracking`, the relay notes which events the client has got, and a client that
+        resumes without `since` goes on from there. Raises `Refused` (`bad_room`, `peer_taken`, `room_full`,
+        `not_joined`), `Unavailable` or `OutcomeUnknown`; the member is in no room then.
         """
         self._check_unreserved(member.room)
-        await self._parts.membership.join(
+        tracked, positions = tracking is not Tracking.NONE, self._parts.positions
+        from_noted = tracked and since is None and bool(offered)
+        if from_noted:
+            since = await positions.noted(member.room, member.peer)
+        position = await self._parts.membership.join(
             member, offered=offered, since=since, key=key, moved_from=moved_from, resume_only=resume_only
         )
+        if tracked:
+            positions.begin(member, tracking, position=position, noted=from_noted and position == since)
+
+    def acknowledge(self, member: Member, position: MessageId) -> None:
+        """Take note that a tracked member's client has acknowledged all events of its room up to this id."""
+        self._parts.positions.acknowledge(member, position)
 
     def leave(self, member: Member, *, hold: bool) -> asyncio.Future[None]:
         """End a membership: at once, or with `hold` after the reconnect grace time.
 
         Never fails: a leave that Redis did not take is retried. The future is done after the first attempt.
         """
+        self._parts.positions.end(member)
         return self._parts.membership.leave(member, hold=hold)
 
     async def change_info(self, member: Member, info: bytes) -> None:
@@ -245,13 +258,7 @@ class Worker:
 
         Presence that waits to be sent together is sent first.
         """
-        room = self._parts.hub.rooms.get(member.room)
-        if room is None:
-            return member.since
-        if room.unsent is not None:
-            self._parts.notices.flush_all()
-        # Redis may have no state of a room that only has observers here.
-        return max(member.since, room.last) if room.last.epoch else member.since
+        return self._parts.notices.newest_id(member)
 
     async def publish_from_server(self, room: str, envelope: bytes) -> Receipt:
         """Publish an envelope that an application server sent over HTTP.

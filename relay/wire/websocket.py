@@ -27,9 +27,10 @@ from websockets.streams import StreamReader
 
 from relay.model.codec import Frame
 from relay.model.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT
-from relay.rooms.connection import CLOSE_TIMEOUT, Receiver
+from relay.rooms.connection import CLOSE_TIMEOUT, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.throttle import Throttle
+from relay.wire.transfer import transfer_of
 
 try:
     from websockets.speedups import apply_mask
@@ -195,6 +196,10 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._reading is paused and not self._transport.is_closing():
             self._reading = not paused
             self._update_reading()
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written to TCP, and how much of it has arrived."""
+        return None if self._closing or self._lost else transfer_of(self._transport)
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of the written bytes, or the connection has ended."""

@@ -19,8 +19,10 @@ from relay.backend.fleet_keys import FleetKeys
 from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
+from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
+from relay.backend.positions import DeliveredPositions
 from relay.backend.presence import JoinAttempt, JoinResult, LeaseName, Leases, ListRooms, Presence, PresenceEntry
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
@@ -28,6 +30,7 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
 from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import (
@@ -80,6 +83,7 @@ class FakeWorker:
     lease: LeaseName
     received: Recorder
     fleet_keys: FleetKeys
+    positions: DeliveredPositions
     client: RedisClient | None = None
     keys: Keys | None = None
     addresses: Addresses = field(default_factory=lambda: MemoryAddresses(time.time))
@@ -162,7 +166,8 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 state = shared.setdefault(history, MemoryRooms(time.monotonic, time.time, history))
                 bus = await stack.enter_async_context(MemoryBus(received, state, history))
                 presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
-                return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys)
+                positions = MemoryDeliveredPositions(state)
+                return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys, positions)
             redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
             registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
@@ -180,6 +185,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 lease,
                 received,
                 RedisFleetKeys(client, keys, ttl=rooms.state_ttl),
+                RedisDeliveredPositions(client, keys, ttl=rooms.state_ttl),
                 client,
                 keys,
                 addresses,

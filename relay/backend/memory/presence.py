@@ -112,6 +112,7 @@ class MemoryPresence:
             recorded.held = self._rooms.clock() + hold
             return True
         del state.members[entry.peer]
+        self._rooms.positions.pop((entry.room, entry.peer), None)
         self._rooms.emit(MemberLeft(entry.room, state.next_id(), entry.peer))
         if not state.members:
             self._rooms.mark_idle(entry.room)

@@ -66,6 +66,8 @@ class MemoryRooms:
         self.clock = clock
         self.leases: dict[str, float] = {}
         self.retired: set[str] = set()
+        # Delivered positions, by room and peer id.
+        self.positions: dict[tuple[str, str], MessageId] = {}
         self._settings = history
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}

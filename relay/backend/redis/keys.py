@@ -32,6 +32,18 @@ class Keys:
             f"{channel}:options",
         )
 
+    def positions(self, room: str) -> str:
+        """Return the key of the delivered positions of a room's members."""
+        return f"{self.channel(room)}:positions"
+
+    def of_positions(self, room: str) -> tuple[str, str]:
+        """Return the keys of a room's presence and of its delivered positions."""
+        return self.of_room(room)[1], self.positions(room)
+
+    def of_leave(self, room: str) -> tuple[str, ...]:
+        """Return the keys of a room with that of its delivered positions, which end with a member."""
+        return (*self.of_room(room), self.positions(room))
+
     def probe(self, worker: str) -> str:
         """Return the Redis channel to which a worker publishes its own probe."""
         return f"{self._prefix}:worker:{worker}:probe"

@@ -159,7 +159,7 @@ class RedisPresence:
         """Call leave.lua."""
         return self._client.run(
             LEAVE,
-            self._keys.of_room(entry.room),
+            self._keys.of_leave(entry.room),
             self._keys.channel(entry.room),
             entry.peer,
             str(self._lease),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from relay.model.codec import Codec, In
+from relay.model.commands import Tracking
 from relay.model.envelope import MessageId
 from relay.rooms.observer import Sight
 
@@ -13,13 +14,14 @@ from relay.rooms.observer import Sight
 class ResumeClaim:
     """A membership that a client says it had, and wants to resume.
 
-    `resume` is the resume key of that membership, and `since` the last id that the client has seen in the room.
+    `resume` is the resume key of that membership, and `since` the last id that the client has seen in the room; None
+    stands for its delivered position, which is known if the membership was tracked.
     """
 
     room: str
     peer: str
     resume: str
-    since: MessageId
+    since: MessageId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class JoinRequest:
     ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants to receive.
     `info` is its member info (b"" if it gives none). The welcome repeats the client's `key`. A client of a protocol
     that has no way to resume sets `can_resume` to False: its membership is not held when its connection is lost. If the
-    membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at.
+    membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at. `tracking` is
+    for a protocol whose clients cannot say what they have seen: with `resume` and without `since`, the client goes on
+    from its delivered position.
     """
 
     room: str
@@ -44,6 +48,7 @@ class JoinRequest:
     can_resume: bool = True
     info: bytes = b""
     claim: ResumeClaim | None = None
+    tracking: Tracking = Tracking.NONE
 
 
 @dataclass(frozen=True, slots=True)

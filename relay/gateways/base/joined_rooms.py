@@ -79,6 +79,7 @@ class JoinedRooms:
             key=request.key,
             info=request.info,
             can_resume=request.can_resume,
+            tracking=request.tracking,
         )
         if request.claim is None or not await self._resume(join, request.claim):
             self.own_room, self._peer = request.room, request.peer
@@ -107,7 +108,7 @@ class JoinedRooms:
             self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
             return
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
-        join = Join(room, key=command.key, info=left.info, can_resume=left.can_resume)
+        join = Join(room, key=command.key, info=left.info, can_resume=left.can_resume, tracking=command.tracking)
         self._own = await self._join(join, None, self.codecs.own, moved_from=left)
         self.own_room = room
         self._worker.leave(left, hold=False)
@@ -159,7 +160,13 @@ class JoinedRooms:
         if join.channels is not None:
             member.channels = self._checked_channels(join.channels)
         await self._worker.join(
-            member, offered=join.resume, since=since, key=join.key, moved_from=moved_from, resume_only=resume_only
+            member,
+            offered=join.resume,
+            since=since,
+            key=join.key,
+            moved_from=moved_from,
+            resume_only=resume_only,
+            tracking=join.tracking,
         )
         return member
 

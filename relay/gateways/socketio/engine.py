@@ -21,7 +21,7 @@ from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
-from relay.rooms.connection import Connection, Receiver
+from relay.rooms.connection import Connection, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.worker import Worker
 
@@ -415,3 +415,7 @@ class TextConnection:
     def pause_reading(self, *, paused: bool) -> None:
         """Pause reading from the connection."""
         self._inner.pause_reading(paused=paused)
+
+    def transfer(self) -> Transfer | None:
+        """Ask the connection."""
+        return self._inner.transfer()

@@ -29,7 +29,7 @@ from relay.model.errors import (
     Refused,
 )
 from relay.model.names import escape_room, percent_decoded
-from relay.rooms.connection import Connection
+from relay.rooms.connection import Connection, Transfer
 from relay.rooms.worker import Worker
 
 _ROOMS: Final = "/rooms/"
@@ -221,6 +221,10 @@ class NamespaceConnection:
         if paused is not self._paused:
             self._paused = paused
             self._shared.pause_reading(paused=paused)
+
+    def transfer(self) -> Transfer | None:
+        """Return None: an upgrade replaces the shared connection, and Socket.IO clients have offsets of their own."""
+        return None
 
 
 def room_of(namespace: str, settings: Settings) -> str:

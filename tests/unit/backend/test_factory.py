@@ -127,6 +127,7 @@ def backend_of(*parts: Part) -> Backend:
         memory.list_rooms,
         memory.fleet_keys,
         memory.addresses,
+        memory.positions,
         parts,
     )
 

@@ -5,7 +5,7 @@ import pytest
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import GOING_AWAY, REPLACED, SLOW
-from relay.rooms.connection import QueuedConnection, WireConnection
+from relay.rooms.connection import QueuedConnection, Transfer, WireConnection
 
 
 class FakeWire:
@@ -156,3 +156,29 @@ async def test_reading_pauses_at_the_source(wire: FakeWire, wired: WireConnectio
         connection.pause_reading(paused=True)
         connection.pause_reading(paused=False)
     assert wire.paused == client.paused == [True, False]
+
+
+# Transfer.
+
+
+async def test_a_wired_connection_asks_the_wire_until_it_closes(wire: FakeWire, wired: WireConnection) -> None:
+    wire.transfer = lambda: Transfer(5, 3)
+    assert wired.transfer() == (5, 3)
+    wired.close(GOING_AWAY)
+    assert wired.transfer() is None
+
+
+async def test_a_queued_connection_knows_what_the_other_server_has_taken() -> None:
+    client = Client()
+    client.reading.clear()
+    writer = asyncio.create_task(client.connection.run_writer())
+    client.connection.write(Frame(b"12345"))
+    await asyncio.sleep(0)
+    assert client.connection.transfer() == Transfer(5, 0)
+    client.reading.set()
+    async with asyncio.timeout(5):
+        while client.connection.transfer() != Transfer(5, 5):
+            await asyncio.sleep(0)
+    client.connection.close(GOING_AWAY)
+    assert client.connection.transfer() is None
+    await writer

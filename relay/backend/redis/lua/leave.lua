@@ -1,7 +1,7 @@
 -- Remove a member, or hold it for a time.
 -- Cost: O(1).
 --
--- KEYS: see shared.lua.
+-- KEYS: 1 to 5 see shared.lua, 6 delivered positions, see note.lua.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation (0: unknown), 5 current fingerprint, which identifies an entry of
 -- unknown generation, 6 length of the hold (ms, 0: remove the member), 7 state TTL (ms), 8 history, 9 and 10 newest id the
 -- worker has seen.
@@ -23,6 +23,8 @@ else
   local text = 'l ' .. id .. ' ' .. peer
   append(id, text, ARGV[8])
   call('HDEL', KEYS[2], peer)
+  -- Does not fail: a key of another type must not keep the leave from being published.
+  redis.pcall('HDEL', KEYS[6], peer)
   save(state, ARGV[7])
   call('PUBLISH', ARGV[1], text)
 end

@@ -1,0 +1,183 @@
+"""Delivered positions: up to which id the clients of protocols without a cursor have surely got everything."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+from relay.backend.positions import DeliveredPosition, DeliveredPositions
+from relay.limits import Clock
+from relay.metrics import Metrics
+from relay.model.commands import Tracking
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.errors import RelayError
+from relay.rooms.background import BackgroundTasks
+from relay.rooms.member import Member
+from relay.rooms.notices import PresenceNotices
+
+log = logging.getLogger("relay.rooms.positions")
+
+_PERIOD = 1.0
+"""Seconds between two rounds: a member's position is noted at most so often."""
+
+_SETTLE = 0.2
+"""Seconds of a round in which written bytes may arrive: more than a round trip to most clients."""
+
+_MOST_MARKS = 32
+"""Marks of one member that wait; a client that is so many rounds behind gets no further ones until it has caught up."""
+
+
+class _TrackedMember:
+    """A member, the position that is noted, and the one that is known by now.
+
+    `marks` are positions up to which everything is written, each with the number of bytes that were written then.
+    """
+
+    __slots__ = ("by_bytes", "delivered", "marks", "member", "noted")
+
+    def __init__(self, member: Member, delivered: MessageId, noted: MessageId, *, by_bytes: bool) -> None:
+        self.member = member
+        self.delivered = delivered
+        self.noted = noted
+        self.by_bytes = by_bytes
+        self.marks: deque[tuple[MessageId, int]] = deque()
+
+    def mark(self, newest: MessageId) -> None:
+        """Remember that everything up to `newest` is written, and how many bytes that were."""
+        last = self.marks[-1][0] if self.marks else self.delivered
+        if self.by_bytes and newest > last and len(self.marks) < _MOST_MARKS:
+            transfer = self.member.connection.transfer()
+            # A connection that is closing drops what is written to it.
+            if transfer is not None:
+                self.marks.append((newest, transfer.written))
+
+    def settle(self) -> None:
+        """Take the marks whose bytes have arrived by now."""
+        transfer = self.member.connection.transfer() if self.marks else None
+        while transfer is not None and self.marks and transfer.received >= self.marks[0][1]:
+            self.delivered = max(self.delivered, self.marks.popleft()[0])
+
+
+class PositionTracker:
+    """Notes the delivered positions of the members that ask for it: what changed, once a second, in one batch.
+
+    A member of `Tracking.WRITTEN` has got everything up to an id when its connection has received all bytes that were
+    written by then. Once its gateway acknowledges a position, only acknowledgements count. The task runs while there
+    are such members. `ttl` is the time to live of records in seconds; a third of it is the time after which an
+    unchanged one is renewed.
+    """
+
+    def __init__(
+        self,
+        positions: DeliveredPositions,
+        notices: PresenceNotices,
+        tasks: BackgroundTasks,
+        *,
+        ttl: float,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._positions = positions
+        self._notices = notices
+        self._tasks = tasks
+        self._renew_after = ttl / 3
+        self._clock = clock
+        self._metrics = metrics
+        self._tracked: dict[Member, _TrackedMember] = {}
+        # By room: when its records were last written or renewed.
+        self._written: dict[str, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many members are tracked."""
+        return len(self._tracked)
+
+    async def noted(self, room: str, peer: str) -> MessageId:
+        """Return the noted position; without one, an id before all others, from which no client can be recovered."""
+        return await self._positions.noted(room, peer) or BEFORE_ALL
+
+    def begin(self, member: Member, tracking: Tracking, *, position: MessageId, noted: bool) -> None:
+        """Track a member that was welcomed at this position; it is written at once, unless it is `noted` already.
+
+        So a client whose worker is killed in the first second is recovered as well.
+        """
+        tracked = _TrackedMember(
+            member, position, position if noted else BEFORE_ALL, by_bytes=tracking is Tracking.WRITTEN
+        )
+        self._tracked[member] = tracked
+        self._written.setdefault(member.room, self._clock())
+        if not noted:
+            self._tasks.spawn(self._note([tracked]), "first delivered position")
+        if self._task is None or self._task.done():
+            self._task = self._tasks.spawn(self._run(), "delivered positions")
+
+    def acknowledge(self, member: Member, position: MessageId) -> None:
+        """Take note that the client has acknowledged everything up to a position; from now on, only this counts.
+
+        A position that the room has not reached yet counts as the newest one.
+        """
+        tracked = self._tracked.get(member)
+        if tracked is not None:
+            tracked.by_bytes = False
+            tracked.marks.clear()
+            tracked.delivered = max(tracked.delivered, min(position, self._notices.newest_id(member)))
+
+    def end(self, member: Member) -> None:
+        """Stop tracking a member; the record stays until the membership ends."""
+        if self._tracked:
+            self._tracked.pop(member, None)
+
+    async def round(self) -> None:
+        """One round: mark what is written, wait until it may have arrived, and note what has. Never fails."""
+        # A copy: writing to a member may end the membership of another one.
+        for tracked in list(self._tracked.values()):
+            tracked.mark(self._notices.newest_id(tracked.member))
+        await asyncio.sleep(_SETTLE)
+        for tracked in self._tracked.values():
+            tracked.settle()
+        await self._note([one for one in self._tracked.values() if one.delivered > one.noted])
+        await self._renew()
+
+    async def _run(self) -> None:
+        while self._tracked:
+            due = self._clock() + _PERIOD
+            try:
+                await self.round()
+            except Exception:
+                log.exception("delivered positions were not noted, which is a bug; the next round follows")
+            await asyncio.sleep(max(0.0, due - self._clock()))
+
+    async def _note(self, changed: Iterable[_TrackedMember]) -> None:
+        notes = [(one, one.delivered) for one in changed]
+        if not notes:
+            return
+        try:
+            await self._positions.note(
+                [
+                    DeliveredPosition(one.member.room, one.member.peer, one.member.generation, position)
+                    for one, position in notes
+                ]
+            )
+        except RelayError as error:
+            # The next round notes them, or later positions. Until then, clients that come back get more again.
+            log.debug("noting %d delivered positions failed: %s", len(notes), error)
+            return
+        self._metrics.noted_positions.inc(len(notes))
+        now = self._clock()
+        for one, position in notes:
+            one.noted = max(one.noted, position)
+            self._written[one.member.room] = now
+
+    async def _renew(self) -> None:
+        """Renew the records of rooms in which nothing changed for long; forget the rooms without tracked members."""
+        now, rooms = self._clock(), {member.room for member in self._tracked}
+        for room in self._written.keys() - rooms:
+            del self._written[room]
+        due = [room for room, written in self._written.items() if now - written >= self._renew_after]
+        if due:
+            try:
+                await self._positions.renew(due)
+            except RelayError as error:
+                log.debug("renewing the delivered positions of %d rooms failed: %s", len(due), error)
+                return
+            self._written.update(dict.fromkeys(due, now))
