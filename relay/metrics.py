@@ -187,7 +187,7 @@ class Metrics:
             self.of(protocol)
 
     def of(self, protocol: str) -> ProtocolMetrics:
-        """Return the metrics of one protocol, by the name of its gateway."""
+        """Return the metrics of one protocol, by the name that its gateway declares."""
         found = self._protocols.get(protocol)
         if found is None:
             found = self._protocols[protocol] = ProtocolMetrics(protocol, errors=self.errors, closed=self.closed)

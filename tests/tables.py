@@ -13,9 +13,9 @@ from relay.cli.options import GROUPS, every_old_name, every_setting
 from relay.cli.text import plain
 from relay.config import Setting
 from relay.config.declaring import to_flag
-from relay.gateways import error_tables
+from relay.gateways import GATEWAYS, error_tables
 from relay.http.metrics import WORKER_UP
-from relay.metrics import Metrics
+from relay.metrics import API, Metrics
 from relay.model.errors import CLOSE_REASONS, ERRORS, ErrorTable
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
@@ -87,12 +87,19 @@ def metrics() -> Iterator[str]:
     yield from table("Metric, Type, Labels, Meaning, What to do", rows)
 
 
+def protocols() -> Iterator[str]:
+    """The values of the label `protocol`."""
+    rows = [[code(name), gateway.title] for gateway in GATEWAYS.values() for name in gateway.protocols]
+    yield from table("Protocol, Gateway", [*rows, [code(API), "none: the HTTP interface of the relay; errors alone"]])
+
+
 TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("settings.md", "settings"): settings,
     ("settings.md", "old-settings"): old_settings,
     ("errors.md", "errors"): errors,
     ("errors.md", "closes"): closes,
     ("metrics.md", "metrics"): metrics,
+    ("metrics.md", "protocols"): protocols,
 }
 """(Page, name of the table) → its lines."""
 
