@@ -40,16 +40,11 @@ like a page, such as `demo`.
 """
 
 _SAFE: Final = "-._~!*()+;=:@"
-_PLAIN: Final = re.compile(r"[A-Za-z0-9\-._~!*()+;=:@]+", re.ASCII)
+_is_plain: Final = re.compile(r"[A-Za-z0-9\-._~!*()+;=:@]+", re.ASCII).fullmatch
 _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _FORBIDDEN: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffd]")
 """Control characters, half surrogate pairs, and the replacement character: it stands for text that was not UTF-8."""
-
-_NOT_ROOMS: Final = frozenset({".", ".."})
-"""A client of HTTP takes these segments out of a path (RFC 3986, section 5.2.4)."""
-
-_NOT_PEERS: Final = frozenset({SERVER})
 
 _TEXT: Final = f"has 1 to {MAX_NAME} characters, no control character, and at most {MAX_ESCAPED} bytes when escaped"
 
@@ -57,13 +52,14 @@ _TEXT: Final = f"has 1 to {MAX_NAME} characters, no control character, and at mo
 def escape_room(text: str) -> str:
     """Return the escaped name of the room that `text` names; raise `Refused` (`bad_room`) if no room may be so named.
 
-    Refused are the empty text, `.` and `..`, control characters, text that is not Unicode (half a surrogate pair, or
-    U+FFFD, which decoders put in place of bytes that are not UTF-8), and text beyond `MAX_NAME` or `MAX_ESCAPED`.
+    Refused are the empty text, `.` and `..` (clients of HTTP take them out of a path), control characters, text that
+    is not Unicode (half a surrogate pair, or U+FFFD, which decoders put in place of bytes that are not UTF-8), and
+    text beyond `MAX_NAME` or `MAX_ESCAPED`.
     """
-    if len(text) <= MAX_NAME and _PLAIN.fullmatch(text) and text not in _NOT_ROOMS:
+    if len(text) <= MAX_NAME and _is_plain(text) and text not in {".", ".."}:
         return text
     escaped = _escape(text)
-    if escaped is None or text in _NOT_ROOMS:
+    if escaped is None or text in {".", ".."}:
         raise Refused("bad_room", f"a room name {_TEXT}; not . or ..")
     return escaped
 
@@ -73,10 +69,10 @@ def escape_peer(text: str) -> str:
 
     `.` and `..` are allowed; `SERVER` is not.
     """
-    if len(text) <= MAX_NAME and _PLAIN.fullmatch(text):
+    if len(text) <= MAX_NAME and _is_plain(text):
         return text
     escaped = _escape(text)
-    if escaped is None or text in _NOT_PEERS:
+    if escaped is None or text == SERVER:
         raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}")
     return escaped
 
@@ -88,20 +84,20 @@ def unescape(name: str) -> str:
 
 def check_room(name: str) -> str:
     """Return `name` if it is the escaped name of a room; else raise `Refused` (`bad_room`)."""
-    if len(name) <= MAX_NAME and _PLAIN.fullmatch(name) and name not in _NOT_ROOMS:
+    if len(name) <= MAX_NAME and _is_plain(name) and name not in {".", ".."}:
         return name
     text = _text_of(name)
-    if text is None or text in _NOT_ROOMS:
+    if text is None or text in {".", ".."}:
         raise Refused("bad_room", f"a room name {_TEXT}; not . or ..; all but {ALPHABET} is percent-encoded")
     return name
 
 
 def check_peer(name: str) -> str:
     """Return `name` if it is the escaped name of a peer; else raise `Refused` (`bad_peer`)."""
-    if len(name) <= MAX_NAME and _PLAIN.fullmatch(name):
+    if len(name) <= MAX_NAME and _is_plain(name):
         return name
     text = _text_of(name)
-    if text is None or text in _NOT_PEERS:
+    if text is None or text == SERVER:
         raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}; all but {ALPHABET} is percent-encoded")
     return name
 
