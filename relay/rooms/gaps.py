@@ -110,13 +110,20 @@ class GapRecovery:
 
     async def _send_roster_later(self, room: str) -> None:
         """Send the roster when every worker has had the time to announce its members: a missing member has not left."""
+        level = logging.WARNING
         await asyncio.sleep(self._lease)
-        try:
-            async with self._slots:
-                roster = await self._presence.roster(room)
-            self._hub.send_roster(room, roster)
-        except RelayError as error:
-            log.warning("the members of %s cannot be listed (%s); its watchers keep an old list", room, error)
+        while self._hub.rooms.get(room) is not None:
+            try:
+                async with self._slots:
+                    roster = await self._presence.roster(room)
+            except RelayError as error:
+                log.log(level, "the members of %s cannot be listed (%s); its watchers have an old list; retrying",
+                        room, error)  # fmt: skip
+                level = logging.DEBUG
+                await asyncio.sleep(self._lease)
+            else:
+                self._hub.send_roster(room, roster)
+                return
 
     def _note_loss(self, reason: Loss, room: str) -> None:
         if not self._losses:

@@ -84,13 +84,15 @@ async def test_after_redis_lost_its_data_the_roster_waits_until_all_workers_have
     assert watcher.connection.sent[2]["members"] == [{"peer": "a"}, {"peer": "b"}]
 
 
-async def test_a_roster_that_cannot_be_had_is_logged(world: World, caplog) -> None:
-    await world.join("a", presence=True)
+async def test_a_roster_that_cannot_be_had_is_logged_and_asked_for_again(world: World, caplog) -> None:
+    watcher = await world.join("a", presence=True)
     await asyncio.sleep(0)
     world.presence.before["roster"] = [Unavailable("away")]
     world.backend.room("room").epoch += 5
     world.hub.deliver([Gap(["room"])])
     await until(lambda: "the members of room cannot be listed (unavailable: away)" in caplog.text)
+    await until(lambda: len(watcher.connection.sent) == 3)
+    assert watcher.connection.sent[2]["members"] == [{"peer": "a"}]
 
 
 async def test_without_a_history_a_gap_without_missing_events_is_no_loss() -> None:
