@@ -98,6 +98,24 @@ async def test_a_client_may_observe_a_room(worker: Worker, path: str, code: str)
         assert (event["type"], event["observer"], event["count"], "members" in event) == ("welcome", True, 0, False)
 
 
+async def test_an_observer_is_in_no_topic(worker: Worker) -> None:
+    visit = Visit(worker, "/?observe=presence")
+    for key, command in enumerate(
+        [
+            {"type": "subscribe", "topics": ["t"]},
+            {"type": "publish", "topic": "t", "data": 1},
+            {"type": "unsubscribe", "topics": ["t"]},
+        ]
+    ):
+        visit.client.say(key=str(key), **command)
+    visit.client.say(type="ping")
+    await until(lambda: len(visit.client.events) == 5)
+    visit.client.leave()
+    await visit.task
+    assert [event.get("code") for event in visit.client.events[1:]] == ["observing"] * 3 + [None]
+    assert await worker.rooms() == []
+
+
 @pytest.mark.parametrize("observed", ["presence", "messages", "all"])
 async def test_with_the_admin_token_a_client_observes_all_that_it_asks_for(observed: str) -> None:
     async with Worker(Settings(admin_token="s3cret")) as worker:
