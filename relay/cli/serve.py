@@ -45,7 +45,10 @@ def serve(**flags: str | None) -> None:
 @click.command(hidden=True)
 def worker() -> None:
     """Run one of several workers; only `relay serve --workers` starts this command."""
-    run_supervised_worker()
+    try:
+        run_supervised_worker()
+    except CannotListen as error:
+        fail([f"cannot listen on {error}"], status=1)
 
 
 def _serve(settings: Settings, sockets: OpenSockets) -> None:

@@ -20,7 +20,7 @@ from relay.config import Settings
 from relay.config.settings import ListenAddress
 from relay.model.workers import LocalWorkers, Owner
 from relay.process.own_address import forward_address
-from relay.process.server import ListenSocket, Server, bind, bind_path, run, tls_context
+from relay.process.server import CannotListen, ListenSocket, Server, bind, bind_path, run, tls_context
 
 log = logging.getLogger("relay.process.workers")
 
@@ -106,6 +106,7 @@ def run_supervised_worker() -> None:
     settings = within_open_files(settings)
     tls = tls_context(settings)
     path = Path(spec.local_workers[spec.index])
+    check_private(path.parent)
     path.unlink(missing_ok=True)  # a worker that was killed has left its socket behind
     # All workers accept on the same sockets, and the kernel wakes one of them for each connection. The unix socket is
     # this worker's own: through it, the supervisor and the other workers reach exactly this one.
@@ -125,13 +126,22 @@ def run_supervised_worker() -> None:
         _remove_socket(path, orphaned=os.getppid() != supervisor)
 
 
+def check_private(folder: Path) -> None:
+    """Raise `CannotListen` if another user may enter a folder: a process that reaches the sockets in it is trusted."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise CannotListen(f"unix sockets in {folder}: other users may enter this folder")
+
+
 def within_open_files(settings: Settings) -> Settings:
     """Raise the limit of open files so that `max_connections` fit; where that fails, lower `max_connections`.
 
     The relay then refuses further clients with `worker_full`, so that a load balancer tries another worker. Without
     this, `accept` would fail and the clients would wait.
     """
-    needed = settings.max_connections + _OTHER_FILES
+    # A forwarded request takes one more file on the worker that forwards it, and one on the other worker.
+    forwards = settings.workers > 1 or bool(settings.forward_listen)
+    needed = settings.max_connections * (3 if forwards else 1) + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         needed = min(needed, hard)

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -23,14 +24,17 @@ CASES = [
 TRANSPORTS = {"polling": POLLING, "websocket": WEBSOCKET, "upgrade": UPGRADE}
 
 
-def here(text: str, port: int, workers: tuple[Relay, ...]) -> str:
-    """Return the configuration with these workers instead of those that Docker's DNS names."""
-    servers = "".join(f"    server w{number} 127.0.0.1:{one.port}\n" for number, one in enumerate(workers))
+PORT = "PORT-OF-THE-LOAD-BALANCER"
+
+
+def here(text: str, ports: Sequence[int]) -> str:
+    """Return the configuration with workers on these ports instead of those that Docker's DNS names."""
+    servers = "".join(f"    server w{number} 127.0.0.1:{port}\n" for number, port in enumerate(ports))
     for pattern, put in (
         (r"resolvers docker\n(?:    .*\n)+", ""),
         (r" resolvers docker init-addr none", ""),
         (r"frontend metrics\n(?:    .*\n?)+", ""),
-        (r"bind :8888.*", f"bind 127.0.0.1:{port}"),
+        (r"bind :8888.*", f"bind 127.0.0.1:{PORT}"),
         (r"balance leastconn", "balance roundrobin"),
         (r" +server-template .*\n", servers),
     ):
@@ -39,10 +43,11 @@ def here(text: str, port: int, workers: tuple[Relay, ...]) -> str:
     return text
 
 
-@pytest.fixture
-async def balancer(pair: tuple[Relay, Relay], tmp_path: Path) -> AsyncIterator[str]:
-    port, path = free_port(), tmp_path / "haproxy.cfg"
-    path.write_text(here(CONFIGURATION.read_text(), port, pair))
+@asynccontextmanager
+async def balancing(configuration: str, folder: Path) -> AsyncIterator[str]:
+    """Run HAProxy with a configuration of `here`, and give its address."""
+    port, path = free_port(), folder / "haproxy.cfg"
+    path.write_text(configuration.replace(PORT, str(port)))
     command = [require("haproxy"), "-db", "-f", str(path)]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     try:
@@ -59,6 +64,12 @@ async def balancer(pair: tuple[Relay, Relay], tmp_path: Path) -> AsyncIterator[s
     finally:
         process.terminate()
         await process.wait()
+
+
+@pytest.fixture
+async def balancer(pair: tuple[Relay, Relay], tmp_path: Path) -> AsyncIterator[str]:
+    async with balancing(here(CONFIGURATION.read_text(), [one.port for one in pair]), tmp_path) as url:
+        yield url
 
 
 async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tuple[Relay, Relay]) -> None:

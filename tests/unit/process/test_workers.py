@@ -2,13 +2,15 @@
 
 import resource
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.config import Settings
 from relay.config.settings import ListenAddress
 from relay.process.server import CannotListen, bind
-from relay.process.workers import _address_of, _forward_listeners, open_sockets, within_open_files
+from relay.process.workers import _address_of, _forward_listeners, check_private, open_sockets, within_open_files
 
 INFINITE = resource.RLIM_INFINITY
 
@@ -47,6 +49,30 @@ def test_a_limit_that_cannot_be_raised_lowers_the_connections(monkeypatch: pytes
     monkeypatch.setattr(resource, "getrlimit", lambda _: (512, INFINITE))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert within_open_files(Settings(max_connections=1000)).max_connections == 256
+
+
+@pytest.mark.parametrize("settings", [{"workers": 2, "redis_url": "redis://db"}, {"forward_listen": "8890"}])
+def test_forwarded_requests_need_files_too_and_lower_nothing(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    for hard, expected in ((10_000, 3256), (2000, 2000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, hard=hard: (1024, hard))
+        assert within_open_files(Settings(max_connections=1000, **settings)).max_connections == 1000
+        assert asked.pop() == (expected, hard)
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o700, True), (0o750, False), (0o701, False), (0o777, False)])
+def test_the_folder_of_the_unix_sockets_is_private(tmp_path: Path, mode: int, private: bool) -> None:
+    folder = tmp_path / "sockets"
+    folder.mkdir()
+    folder.chmod(mode)
+    if private:
+        check_private(folder)
+    else:
+        with pytest.raises(CannotListen, match="other users"):
+            check_private(folder)
 
 
 def test_the_addresses_of_workers_for_other_replicas() -> None:
