@@ -171,6 +171,11 @@ class PollingConnection(BufferedConnection):
         """
         return token in self._answered or (self._poll is not None and self._poll.token == token)
 
+    def acknowledge_all(self) -> None:
+        """Note that the client has got all answers so far, as another request than a poll has shown."""
+        while self._answered:
+            self._acknowledge_oldest()
+
     def release_poll(self) -> None:
         """Answer the open poll, with frames or without."""
         if self._poll is not None:
@@ -323,10 +328,13 @@ class PollingConnection(BufferedConnection):
         A client that may have several requests open may still repeat all but the oldest of them.
         """
         while len(self._answered) >= max(1, self._rules.repeated_answers):
-            frames = self._answered.pop(next(iter(self._answered))).frames
-            self._bytes -= sum([len(frame.data) for frame in frames])
-            if self._owner is not None:
-                self._owner.acknowledged(frames)
+            self._acknowledge_oldest()
+
+    def _acknowledge_oldest(self) -> None:
+        frames = self._answered.pop(next(iter(self._answered))).frames
+        self._bytes -= sum([len(frame.data) for frame in frames])
+        if self._owner is not None:
+            self._owner.acknowledged(frames)
 
     def _supersede(self) -> None:
         self._stream = None

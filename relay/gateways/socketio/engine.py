@@ -33,8 +33,12 @@ _PAYLOAD_MESSAGES: Final = 16
 _LEAVING: Final = frozenset({1000, 1001})
 """Close codes of a page that leaves. A library that drops its connection to come back closes without a code (1005)."""
 
-_RULES: Final = PollingRules(lost_with_request=True)
-"""One poll and one post at a time. The heartbeat finds a client that does not poll."""
+_RULES: Final = PollingRules(lost_with_request=True, repeated_answers=1)
+"""One poll and one post at a time. The heartbeat finds a client that does not poll.
+
+A load balancer may send a poll again if its answer was lost, for instance with the worker that forwarded it. It gets
+the same answer then, where the client marks each of its polls.
+"""
 
 _ACCEPTED: Final = HttpBody(b"ok", HTML)
 """The response to a post. Some browsers offer a response of most other media types as a download."""
@@ -357,6 +361,8 @@ class EngineSession:
         self.upgrade = None
         self.connection = self._over_socket(connection)
         if polling is not None:
+            # The client has stopped polling, and waited for the last answer, before it upgraded.
+            polling.acknowledge_all()
             for frame in polling.end():
                 self.connection.write(frame)
         if self._paused:

@@ -141,7 +141,8 @@ class SocketIOGateway:
         if session.polling is None:
             raise Refused("transport_mismatch")
         if polls:
-            await answer_poll(exchange, session, session.polling)
+            # Clients add `t` against caches, with another value in each request.
+            await answer_poll(exchange, session, session.polling, query.parameters.get("t", ""))
         elif exchange.method == "POST":
             await answer_post(exchange, session, session.polling, sessions.max_payload)
         else:

@@ -123,3 +123,23 @@ async def test_only_pages_of_allowed_origins_may_read_an_answer(one: Site, origi
     assert answer.headers.get("access-control-allow-headers") == ("x-mine" if allowed else None)
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_poll_that_a_load_balancer_repeats_gets_the_same_answer(
+    one: Site, begun: tuple[str, EngineSession]
+) -> None:
+    url, session = begun
+    session.connection.write(Frame(b"4a"))
+    assert [(await one.get(f"{url}&t=x1")).body for _ in range(3)] == [b"4a"] * 3
+    session.connection.write(Frame(b"4b"))
+    assert (await one.get(f"{url}&t=x1")).body == b"4a"
+    assert [(await one.get(f"{url}&t=x2")).body for _ in range(2)] == [b"4b"] * 2
+
+
+async def test_polls_without_a_mark_are_not_taken_for_repeated_ones(
+    one: Site, begun: tuple[str, EngineSession]
+) -> None:
+    url, session = begun
+    for data in (b"4a", b"4b"):
+        session.connection.write(Frame(data))
+        assert (await one.get(url)).body == data

@@ -43,6 +43,19 @@ async def test_after_the_handshake_everything_goes_over_the_websocket() -> None:
         assert one.handlers[0].ended == [True]
 
 
+async def test_what_the_last_poll_got_does_not_come_again_over_the_websocket() -> None:
+    async with engine() as one:
+        session = one.polling()
+        assert session.polling is not None
+        session.connection.write(Frame(b"4polled"))
+        assert [frame.data for frame in (await session.polling.poll("mark")).frames] == [b"4polled"]
+        connection, upgrade = await begun(one, session)
+        upgrade.received(Frame(b"2probe"))
+        session.connection.write(Frame(b"4kept"))
+        upgrade.received(Frame(b"5"))
+        assert connection.written == [b"3probe", b"4kept"]
+
+
 async def test_polls_are_answered_at_once_while_the_client_upgrades() -> None:
     async with engine() as one:
         session = one.polling()
