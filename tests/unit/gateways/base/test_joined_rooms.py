@@ -135,6 +135,14 @@ async def test_a_client_that_moves_takes_its_info_along(visitor: Visitor) -> Non
     assert [one.info for one in (await visitor.worker.roster("next")).members] == [b'{"a":1}']
 
 
+async def test_a_client_that_cannot_resume_is_held_in_no_room_that_it_moves_to(worker: Worker) -> None:
+    visitor = Visitor(worker)
+    await visitor.rooms.enter(JoinRequest("own", "p", can_resume=False))
+    await visitor.rooms.move(Move("next"))
+    visitor.rooms.leave_all(hold=True)
+    await until_members(worker, "next", {})
+
+
 async def test_a_member_asks_for_as_many_members_as_it_wants(visitor: Visitor) -> None:
     other = Visitor(visitor.worker)
     await other.rooms.enter(JoinRequest("own", "q"))

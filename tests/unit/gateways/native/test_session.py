@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from relay.config import Settings
-from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.base.join_request import JoinRequest, ObserveRequest
 from relay.gateways.native.session import NativeSession, TopicCodec
 from relay.model.commands import Join
 from relay.model.envelope import MessageId
 from relay.model.errors import UNAVAILABLE, Unavailable
 from relay.model.events import Message, Welcome
+from relay.rooms.observer import Sight
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until, until_members
 
@@ -130,6 +131,14 @@ async def test_a_page_that_cannot_subscribe_without_redis_is_closed_so_that_it_c
     page.send(type="subscribe", topics=["doc"])
     await until(lambda: page.connection.reason)
     assert page.connection.reason is UNAVAILABLE
+
+
+async def test_a_client_that_observes_subscribes_to_no_topic(worker: Worker) -> None:
+    page = Page(worker)
+    await page.session.enter(lambda: ObserveRequest("doc", Sight.COUNTS))
+    assert [error["code"] for error in await page.subscribed("doc", "other")] == ["observing"]
+    page.send(type="publish", topic="doc", data=1)
+    assert [error["code"] for error in await page.pong()] == ["observing"]
 
 
 async def test_a_native_client_in_the_room_of_a_topic(worker: Worker) -> None:
