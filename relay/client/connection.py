@@ -207,7 +207,7 @@ class RelayConnection:
         if frame.get("about") == "join":
             # The close that follows has a code for the class of errors; this one is exact.
             self._join_error = ConnectionEnd(code, text)
-        elif frame.get("about") == "info":
+        elif self._info.has(key):
             if self._info.refused(key, code, text):
                 self._info_delay = self._info_delays.next(at_least=0.25)
             self._info_changed.set()

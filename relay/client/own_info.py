@@ -67,15 +67,19 @@ class OwnInfo:
         info = msgspec.Raw(self.text.encode() or b"null")
         return msgspec.json.encode({"type": "info", "info": info, "key": self._key})
 
+    def has(self, key: str) -> bool:
+        """Return whether the frame that is on its way has this key."""
+        return bool(key) and key == self._key
+
     def answered(self, key: str) -> None:
         """Handle the relay's answer to a frame."""
-        if key == self._key:
+        if self.has(key):
             self._confirm(self._sent)
             self._key = ""
 
     def refused(self, key: str, code: str, text: str) -> bool:
         """Handle the relay's error about a frame; return whether the info is to be sent again, after a pause."""
-        if not key or key != self._key:
+        if not self.has(key):
             return False
         self._key = ""
         if code in SEND_AGAIN:

@@ -251,7 +251,7 @@ export class Connection {
       membership.joining = false;
       if (JOIN_AGAIN.has(code)) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
       else this.#end(membership, new RelayError(code, text));
-    } else if (about === 'info') {
+    } else if (membership.info.has(key)) {
       if (membership.info.refused(key, code, text)) setTimeout(() => this.#infoAgain(membership), this.retryBackoff.next(250));
     } else if (key && membership.outbox.refused(key, code, text)) {
       this.#pause(this.retryBackoff.next(50));

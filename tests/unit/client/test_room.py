@@ -66,6 +66,19 @@ async def test_it_gives_its_info_with_each_connection_and_changes_it(script: Scr
         await room.set_info({"n": 3})
 
 
+async def test_a_relay_that_knows_no_infos_refuses_the_change(script: Script) -> None:
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        frame = json.loads(await socket.recv())
+        await send(socket, type="error", code="unknown_command", text="no such type", key=frame["key"])
+        await socket.wait_closed()
+
+    script.parts = [only]
+    async with room_of(script) as room:
+        with pytest.raises(Rejected, match="unknown_command"):
+            await room.set_info({"n": 1})
+
+
 async def test_a_change_of_an_info_may_time_out_and_is_refused_where_it_is_too_large(script: Script) -> None:
     script.parts = [silent]
     async with room_of(script) as room:

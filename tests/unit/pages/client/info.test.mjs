@@ -104,6 +104,14 @@ test('a change that comes too fast is sent again after a pause; one that is refu
   await assert.rejects(room.setInfo({ n: 3 }), { code: 'replaced' });
 });
 
+test('a relay that knows no infos refuses the change', async () => {
+  const room = client().join('r');
+  FakeSocket.last.welcome();
+  const change = room.setInfo({ n: 1 });
+  FakeSocket.last.say({ type: 'error', code: 'unknown_command', text: 'no such type', key: FakeSocket.last.frames('info')[0].key });
+  await assert.rejects(change, { code: 'unknown_command' });
+});
+
 test('rooms that share a connection have infos of their own', async () => {
   const relay = client();
   const [one, two] = [relay.join('one', { info: { n: 1 } }), relay.join('two', { info: { n: 2 } })];
