@@ -35,7 +35,7 @@ from relay.model.commands import (
 from relay.model.envelope import Channel, Key, read_envelope, read_frame
 from relay.model.errors import BadFrame, Refused
 from relay.model.ice import IceServer
-from relay.model.json_text import read_leniently
+from relay.model.json_text import check_nesting, read_leniently
 from relay.model.member_info import read_info
 
 Channels = Annotated[list[Channel], Meta(max_length=1000)]
@@ -168,17 +168,13 @@ def _decode_command(data: bytes) -> Command:
 def _decode_publish(command: _Publish) -> Publish:
     if not command.envelope:
         raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=command.key)
-    inner = _read_envelope(bytes(command.envelope), command.key)
-    return Publish(inner.envelope, inner.to, inner.channel, inner.key or command.key, command.room, command.after)
-
-
-def _read_envelope(envelope: bytes, key: str) -> Publish:
     try:
-        return read_envelope(envelope)
+        inner = read_envelope(bytes(command.envelope))
     except BadFrame as error:
         # The client may be waiting for an answer under the command's key, where the envelope has none that can be read.
-        error.key = error.key or key
+        error.key = error.key or command.key
         raise
+    return Publish(inner.envelope, inner.to, inner.channel, inner.key or command.key, command.room, command.after)
 
 
 def _decode_subscribe(command: _Subscribe) -> Command:
@@ -192,8 +188,13 @@ def _decode_subscribe(command: _Subscribe) -> Command:
 def _decode_publication(command: _Publish) -> PublishTopic:
     if not command.data:
         raise BadFrame("bad_command", "publish to a topic needs data", about="publish", key=command.key)
-    inner = _read_envelope(publication(bytes(command.data)), command.key)
-    return PublishTopic(command.topic, msgspec.structs.replace(inner, key=command.key), command.key)
+    envelope = publication(bytes(command.data))
+    try:
+        check_nesting(envelope)
+    except BadFrame as error:
+        error.key = command.key
+        raise
+    return PublishTopic(command.topic, envelope, command.key)
 
 
 def _read_info(text: bytes, about: str, key: str) -> bytes:

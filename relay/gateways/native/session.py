@@ -17,7 +17,7 @@ from relay.gateways.native.topics import (
 )
 from relay.model import events
 from relay.model.codec import Frame
-from relay.model.commands import Command, Join, Leave, Ping
+from relay.model.commands import Command, Join, Leave, Ping, Publish
 from relay.model.errors import BAD_REQUEST, JOIN_CLOSES, Refused, RelayError
 
 
@@ -65,7 +65,8 @@ class NativeSession(WebSocketSession):
             case UnsubscribeTopics():
                 self._unsubscribe(command)
             case PublishTopic():
-                self._publish(msgspec.structs.replace(command.publish, room=self._room_of(command.topic)))
+                room = self._room_of(command.topic)
+                self._publish(Publish(command.envelope, channel=CHANNEL, key=command.key, room=room))
             case Ping(""):
                 self._ping(command)
             case _:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from relay.model.commands import GatewayCommand, Publish
+from relay.model.commands import GatewayCommand
 from relay.model.names import escape_room, unescape
 
 CHANNEL: Final = "y-webrtc"
@@ -41,7 +41,7 @@ class PublishTopic(GatewayCommand):
 
     about: ClassVar[str] = "publish"
     topic: str
-    publish: Publish
+    envelope: bytes
     key: str = ""
 
 

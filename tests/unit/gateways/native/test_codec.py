@@ -42,7 +42,7 @@ ID = MessageId(5, 6)
         ('{"type":"unsubscribe","topics":["a"]}', UnsubscribeTopics(["a"])),
         (
             '{"type":"publish","topic":"a b","data":[1, 2.50],"key":"k"}',
-            PublishTopic("a b", Publish(b'{"channel":"y-webrtc","message":[1, 2.50]}', (), "y-webrtc", "k"), "k"),
+            PublishTopic("a b", b'{"channel":"y-webrtc","message":[1, 2.50]}', "k"),
         ),
         ('{"type":"presence"}', AskPresence()),
         ('{"type":"presence","limit":1000,"key":"k"}', AskPresence("", "k", 1000)),
