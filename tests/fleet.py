@@ -117,7 +117,10 @@ class RedisServer:
 
 
 class Relay:
-    """`relay serve` in a process. pytest shows its log when a test fails. `server` is "own" or "other" (hypercorn)."""
+    """`relay serve` in a process. pytest shows its log when a test fails.
+
+    `server` is "own", "other" (hypercorn), or "tracking" (the relay's own, see `tests.tracking_server`).
+    """
 
     def __init__(self, *, server: str = "own", environment: dict[str, str] | None = None, **settings: Any) -> None:
         self.port = int(settings.pop("port", 0)) or free_port()
@@ -127,7 +130,7 @@ class Relay:
         environ |= {f"RELAY_{name.upper()}": str(value) for name, value in (QUICK | settings).items()}
         environ["PYTHONUNBUFFERED"] = "1"
         environ |= environment or {}
-        module = ["relay", "serve", "--port"] if server == "own" else ["tests.other_server"]
+        module = ["relay", "serve", "--port"] if server == "own" else [f"tests.{server}_server"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *module, str(self.port)],
