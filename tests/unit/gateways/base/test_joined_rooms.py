@@ -8,7 +8,18 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest, ResumeClaim
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, SetInfo, Subscribe, Unsubscribe
+from relay.model.commands import (
+    AskPresence,
+    Detect,
+    Join,
+    Leave,
+    Move,
+    Ping,
+    SetInfo,
+    Subscribe,
+    Tracking,
+    Unsubscribe,
+)
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
@@ -242,6 +253,42 @@ async def test_a_client_whose_claim_is_void_enters_the_room_that_it_asks_for(wor
     await visitor.rooms.enter(JoinRequest("asked", "new", claim=claim))
     assert (visitor.rooms.own_room, visitor.rooms.member("").peer) == ("asked", "new")
     await until_members(worker, "claimed", {"p": False} if taken else {})
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+async def test_a_tracked_client_goes_on_from_its_delivered_position(
+    worker: Worker, visitor: Visitor, claimed: bool
+) -> None:
+    first = Visitor(worker)
+    await first.rooms.enter(JoinRequest("tracked", "t", tracking=Tracking.ACKNOWLEDGED))
+    (welcome,) = first.heard
+    await first.rooms.join(Join("more", tracking=Tracking.ACKNOWLEDGED))
+    (other,) = first.heard
+    sent = [await worker.publish_from_server("tracked", b'{"n":%d}' % number) for number in (1, 2, 3)]
+    await until(lambda: len(first.connection.events) == 3)
+    worker.acknowledge(first.rooms.member(""), sent[1].id)
+    await worker._parts.positions.round()
+    first.rooms.leave_all(hold=True)
+    await until_members(worker, "tracked", {"t": True})
+    second = Visitor(worker)
+    if claimed:
+        claim = ResumeClaim("tracked", "t", welcome["resume"], None)
+        request = JoinRequest("asked", "new", claim=claim, tracking=Tracking.ACKNOWLEDGED)
+    else:
+        request = JoinRequest("tracked", "t", resume=welcome["resume"], tracking=Tracking.ACKNOWLEDGED)
+    await second.rooms.enter(request)
+    again, message, *_ = second.heard
+    assert (again["recovered"], again["id"], message["n"]) == (True, str(sent[1].id), 3)
+    # Nothing happened in the other room but the member's own return.
+    await second.rooms.join(Join("more", resume=other["resume"], tracking=Tracking.ACKNOWLEDGED))
+    assert second.heard[0]["recovered"] is True
+
+
+async def test_a_client_that_moves_may_be_tracked_in_the_other_room(visitor: Visitor, worker: Worker) -> None:
+    await visitor.rooms.move(Move("other", tracking=Tracking.WRITTEN))
+    assert len(worker._parts.positions) == 1
+    visitor.rooms.leave(Leave())
+    assert len(worker._parts.positions) == 0
 
 
 @pytest.mark.parametrize("hold", [False, True])
