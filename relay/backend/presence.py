@@ -86,7 +86,8 @@ class PresenceEntry:
 
     `generation` is 0 where the reply to a join was lost. `current` and `previous` are the fingerprints of the newest
     resume key and of the one before it. `seen` is the newest id that the worker has seen in the room: a backend whose
-    room is older was restored from a snapshot, and begins a new epoch. `began` and `info` are as in `JoinResult`.
+    room is older was restored from a snapshot, and begins a new epoch. `began` and `info` are as in `JoinResult`. A
+    `tracked` member may have a delivered position, which ends with the entry.
     """
 
     room: str
@@ -97,6 +98,7 @@ class PresenceEntry:
     seen: MessageId = BEFORE_ALL
     began: MessageId = BEFORE_ALL
     info: bytes = b""
+    tracked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ class Departures:
         for member in members:
             known = self._by_room.get(member.room, {}).get((member.peer, ""))
             if known is None or known.entry.generation < member.generation:
-                entry = PresenceEntry(member.room, member.peer, member.generation)
+                # Whether the dead worker tracked the member is not known.
+                entry = PresenceEntry(member.room, member.peer, member.generation, tracked=True)
                 departure = _Departure(entry, self._clock() + member.seconds)
                 self._remember(departure)
                 self._push(departure, departure.due)

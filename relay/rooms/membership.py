@@ -1,6 +1,7 @@
 """Joining and leaving: the order in which a member uses the bus, presence and the hub."""
 
 import asyncio
+from dataclasses import replace
 
 from relay import ids
 from relay.backend.bus import Bus
@@ -137,10 +138,11 @@ class Membership:
         self._metrics.resumes.labels(replay.lost or "recovered").inc()
         return replay
 
-    def leave(self, member: Member, *, hold: bool) -> asyncio.Future[None]:
+    def leave(self, member: Member, *, hold: bool, tracked: bool = False) -> asyncio.Future[None]:
         """End a membership: at once, or with `hold` after the reconnect grace time.
 
-        Never fails: a leave that Redis did not take is retried. The future is done after the first attempt.
+        A `tracked` member may have a delivered position, which ends with the membership. Never fails: a leave that
+        Redis did not take is retried. The future is done after the first attempt.
         """
         entry = self._announcer.entry_of(member)
         if not self._rooms.remove(member):
@@ -148,7 +150,7 @@ class Membership:
             done.set_result(None)
             return done
         self._subscriptions.note_idle(member.room)
-        return self._departures.begin(entry, hold=hold)
+        return self._departures.begin(replace(entry, tracked=True) if tracked else entry, hold=hold)
 
     def _undo(self, member: Member, entry: PresenceEntry, *, hold: bool) -> None:
         self._remove(member)

@@ -122,10 +122,9 @@ class PositionTracker:
             tracked.marks.clear()
             tracked.delivered = max(tracked.delivered, min(position, self._notices.newest_id(member)))
 
-    def end(self, member: Member) -> None:
-        """Stop tracking a member; the record stays until the membership ends."""
-        if self._tracked:
-            self._tracked.pop(member, None)
+    def end(self, member: Member) -> bool:
+        """Stop tracking a member; the record stays until the membership ends. Returns whether it was tracked."""
+        return bool(self._tracked) and self._tracked.pop(member, None) is not None
 
     async def round(self) -> None:
         """One round: mark what is written, wait until it may have arrived, and note what has. Never fails."""

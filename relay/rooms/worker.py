@@ -230,8 +230,8 @@ class Worker:
 
         Never fails: a leave that Redis did not take is retried. The future is done after the first attempt.
         """
-        self._parts.positions.end(member)
-        return self._parts.membership.leave(member, hold=hold)
+        tracked = self._parts.positions.end(member)
+        return self._parts.membership.leave(member, hold=hold, tracked=tracked)
 
     async def change_info(self, member: Member, info: bytes) -> None:
         """Change a member's info; b"" removes it. `info` is as `member_info.read_info` returns it.

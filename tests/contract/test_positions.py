@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from msgspec import structs
 
 from relay.backend.positions import DeliveredPosition
 from relay.backend.presence import JoinAttempt, PresenceEntry
@@ -20,7 +21,7 @@ from tests.unit.rooms.world import FakeConnection
 
 async def join(worker: FakeWorker, *, offered: str = "", fresh: str = "f1") -> tuple[PresenceEntry, MessageId]:
     joined = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered=offered, fresh=fresh))
-    return PresenceEntry("room", "peer", joined.generation, fresh), joined.id
+    return PresenceEntry("room", "peer", joined.generation, fresh, tracked=True), joined.id
 
 
 async def note(worker: FakeWorker, entry: PresenceEntry, position: MessageId) -> None:
@@ -73,7 +74,7 @@ async def test_positions_of_a_dead_worker_end_when_a_survivor_ends_the_membershi
             await asyncio.sleep(0.05)
     (held,) = [member async for batch in b.leases.adopt(status.dead[0]) for member in batch]
     assert await b.positions.noted("room", "peer") == joined
-    assert await b.presence.leave(PresenceEntry("room", "peer", held.generation))
+    assert await b.presence.leave(PresenceEntry("room", "peer", held.generation, tracked=True))
     assert await b.positions.noted("room", "peer") is None
 
 
@@ -192,6 +193,21 @@ async def test_a_client_whose_worker_is_killed_at_once_is_recovered(settings: Se
         welcome = listener.connection.sent[0]
         again = await enter(other, "listener", offered=welcome["resume"], tracking=Tracking.ACKNOWLEDGED)
         assert again.connection.texts == [1, 2]
+
+
+async def test_a_position_ends_when_its_member_leaves_or_is_not_held_any_more(settings: Settings) -> None:
+    async with Worker(structs.replace(settings, reconnect_grace=0.2)) as worker:
+        await ready(worker)
+        positions = worker._parts.backend.positions
+        for hold in (False, True):
+            listener = await enter(worker, "listener", tracking=Tracking.WRITTEN)
+            async with asyncio.timeout(5):
+                while await positions.noted("room", "listener") is None:
+                    await asyncio.sleep(0.01)
+            await worker.leave(listener, hold=hold)
+            async with asyncio.timeout(5):
+                while await positions.noted("room", "listener") is not None:
+                    await asyncio.sleep(0.01)
 
 
 async def test_acknowledged_positions_count_and_nothing_else(settings: Settings) -> None:

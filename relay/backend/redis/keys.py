@@ -40,10 +40,6 @@ class Keys:
         """Return the keys of a room's presence and of its delivered positions."""
         return self.of_room(room)[1], self.positions(room)
 
-    def of_leave(self, room: str) -> tuple[str, ...]:
-        """Return the keys of a room with that of its delivered positions, which end with a member."""
-        return (*self.of_room(room), self.positions(room))
-
     def probe(self, worker: str) -> str:
         """Return the Redis channel to which a worker publishes its own probe."""
         return f"{self._prefix}:worker:{worker}:probe"

@@ -157,9 +157,10 @@ class RedisPresence:
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Call leave.lua."""
+        keys: tuple[str, ...] = self._keys.of_room(entry.room)
         return self._client.run(
             LEAVE,
-            self._keys.of_leave(entry.room),
+            (*keys, self._keys.positions(entry.room)) if entry.tracked else keys,
             self._keys.channel(entry.room),
             entry.peer,
             str(self._lease),

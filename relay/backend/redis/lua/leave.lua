@@ -1,7 +1,7 @@
 -- Remove a member, or hold it for a time.
 -- Cost: O(1).
 --
--- KEYS: 1 to 5 see shared.lua, 6 delivered positions, see note.lua.
+-- KEYS: 1 to 5 see shared.lua; 6 delivered positions (see note.lua), if the member may have one.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation (0: unknown), 5 current fingerprint, which identifies an entry of
 -- unknown generation, 6 length of the hold (ms, 0: remove the member), 7 state TTL (ms), 8 history, 9 and 10 newest id the
 -- worker has seen.
@@ -24,7 +24,7 @@ else
   append(id, text, ARGV[8])
   call('HDEL', KEYS[2], peer)
   -- Does not fail: a key of another type must not keep the leave from being published.
-  redis.pcall('HDEL', KEYS[6], peer)
+  if KEYS[6] then redis.pcall('HDEL', KEYS[6], peer) end
   save(state, ARGV[7])
   call('PUBLISH', ARGV[1], text)
 end

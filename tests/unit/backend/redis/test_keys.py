@@ -16,7 +16,6 @@ def test_a_room_has_five_keys_in_one_slot_of_a_cluster() -> None:
 def test_the_delivered_positions_share_the_slot_of_their_room() -> None:
     assert KEYS.positions("a.b") == "relay:{a.b}:positions"
     assert KEYS.of_positions("a.b") == ("relay:{a.b}:presence", "relay:{a.b}:positions")
-    assert KEYS.of_leave("a.b") == (*KEYS.of_room("a.b"), "relay:{a.b}:positions")
 
 
 def test_the_redis_channel_of_a_room_and_back() -> None:
