@@ -105,6 +105,8 @@ async def test_a_client_that_has_left_its_own_room_joins_it_again(visitor: Visit
         (Join("more"), "already_joined", "more"),
         (Join("third"), "too_many_rooms", "third"),
         (Join("no room"), "bad_room", None),
+        (Join("a%2fb"), "bad_room", None),
+        (Join("%61"), "bad_room", None),
     ],
 )
 async def test_rooms_that_a_client_cannot_join(visitor: Visitor, command: Join, code: str, room: str | None) -> None:
