@@ -154,6 +154,11 @@ class PollingConnection(BufferedConnection):
 
     # Polls.
 
+    @property
+    def idle(self) -> bool:
+        """Whether the client has neither a poll nor a stream open."""
+        return self._poll is None and self._stream is None
+
     def poll(self, token: str = "", *, hold: float | None = None) -> "asyncio.Future[PollAnswer]":
         """Open a poll; the future gets its answer as soon as there are frames. Raises `Refused` (`poll_overlap`).
 
@@ -261,7 +266,7 @@ class PollingConnection(BufferedConnection):
 
     def _begin(self) -> None:
         """Make way for a new poll or stream."""
-        if self._poll is not None or self._stream is not None:
+        if not self.idle:
             if self._rules.overlap is Overlap.REFUSE:
                 self._refuse_overlap()
             self._supersede()
@@ -360,7 +365,7 @@ class PollingConnection(BufferedConnection):
 
     def _check_idle(self) -> None:
         self._idle_timer = None
-        if self._poll is not None or self._stream is not None:
+        if not self.idle:
             return
         loop = asyncio.get_running_loop()
         remaining = self._idle_since + self._rules.lost_after - loop.time()

@@ -159,7 +159,7 @@ class Gateway:
     def __init__(self, worker: Worker, rules: PollingRules = RULES) -> None:
         self.worker = worker
         self.rules = rules
-        self.elsewhere = Elsewhere()
+        self.state = {"worker": worker, FORWARDER: Elsewhere()}
         self.sessions: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self._responses = GatewayResponses(worker.settings, session_header="x-session", methods=b"GET, POST, DELETE")
         self._codecs: CodecPair[Frame] = CodecPair(Codec(), Codec())
@@ -202,9 +202,8 @@ class Gateway:
 
     def start(self, method: str, target: str, request: Request, **headers: str) -> "asyncio.Task[None]":
         """Begin a request; the task ends with it."""
-        state = {"worker": self.worker, FORWARDER: self.elsewhere}
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        return asyncio.create_task(self(scope(method, target, state, fields), request.receive, request.send))
+        return asyncio.create_task(self(scope(method, target, self.state, fields), request.receive, request.send))
 
     async def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Make a request and wait for its response."""
