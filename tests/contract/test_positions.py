@@ -16,6 +16,7 @@ from relay.rooms.connection import Transfer
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 from tests.contract.conftest import FakeWorker, MakeWorker
+from tests.fleet import RedisServer
 from tests.unit.rooms.world import FakeConnection
 
 
@@ -258,3 +259,30 @@ async def test_members_that_do_not_ask_cost_nothing(settings: Settings) -> None:
             )
             == 0
         )
+
+
+async def test_positions_go_on_in_the_new_epoch_after_redis_lost_everything(own_redis: RedisServer) -> None:
+    settings = Settings(redis_url=own_redis.url, worker_lease=1, reconnect_grace=10)
+    killed, other = Worker(settings), Worker(settings)
+    await killed.__aenter__()
+    async with other:
+        await ready(killed)
+        await ready(other)
+        speaker = await enter(other, "speaker")
+        listener = await enter(killed, "listener", tracking=Tracking.WRITTEN)
+        await say(other, speaker, 1)
+        await heard(listener, [1])
+        await killed._parts.positions.round()
+        own_redis.client.flushall()
+        # All workers announce their members again.
+        async with asyncio.timeout(10):
+            while (await other.roster("room")).count < 2:
+                await asyncio.sleep(0.02)
+        await say(other, speaker, 2)
+        await heard(listener, [1, 2])
+        await killed._parts.positions.round()
+        await kill(killed)
+        await say(other, speaker, 3)
+        again = await enter(other, "listener", offered=listener.connection.sent[0]["resume"], tracking=Tracking.WRITTEN)
+        assert again.connection.sent[0]["recovered"] is True
+        assert again.connection.texts == [3]
