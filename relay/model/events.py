@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct
@@ -26,10 +25,15 @@ class Message(Struct, frozen=True, dict=True):
     channel: str
     body: bytes
 
-    @cached_property
+    @property
     def envelope(self) -> bytes:
         """The envelope as its sender wrote it, without white space at its end; made once for all codecs."""
-        return unseal(self.body)
+        # `functools.cached_property` takes a lock in Python 3.11, which costs more than the work itself.
+        cache = self.__dict__
+        if not cache:
+            cache["envelope"] = unseal(self.body)
+        envelope: bytes = cache["envelope"]
+        return envelope
 
 
 class MemberJoined(Struct, frozen=True):
