@@ -6,8 +6,8 @@ microseconds for one delivery through Redis, where Node's Socket.IO takes 22 to 
 for all members of a room that speak the same version.
 
 From the outside in: `gateway` serves HTTP requests and WebSockets; `engine` and `upgrade` are Engine.IO sessions, over
-WebSockets and over the HTTP sessions of `gateways.base`; `packets` reads and writes Engine.IO; `client` and
-`namespaces` are a client and its sessions; `parser`, `encoders` and `codec` read and write Socket.IO packets; `apps`
-give the events their meaning. `v09` is version 0.9, and `script` redirects to the client's own script. `declaration`,
-`settings` and `errors` are what the rest of the relay sees.
+WebSockets and over the HTTP sessions of `gateways.base`; `packets` and `payload_writer` read and write Engine.IO;
+`client` and `namespaces` are a client and its sessions; `parser`, `encoders` and `codec` read and write Socket.IO
+packets; `apps` give the events their meaning. `v09` is version 0.9, and `script` redirects to the client's own script.
+`declaration`, `settings` and `errors` are what the rest of the relay sees.
 """

@@ -11,12 +11,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from relay.gateways.base.http import HTML, OCTETS, TEXT, HttpBody
+from relay.gateways.base.http import OCTETS
 from relay.gateways.base.http_sessions import HttpSessions
 from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing
+from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
@@ -39,9 +40,6 @@ _RULES: Final = PollingRules(lost_with_request=True, repeated_answers=1)
 A load balancer may send a poll again if its answer was lost, for instance with the worker that forwarded it. It gets
 the same answer then, where the client marks each of its polls.
 """
-
-_ACCEPTED: Final = HttpBody(b"ok", HTML)
-"""The response to a post. Some browsers offer a response of most other media types as a download."""
 
 _SHORTEST_WAIT: Final = 0.01
 
@@ -81,7 +79,7 @@ class SessionProfile:
     `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames.
     """
 
-    writer: "PayloadWriter"
+    writer: PayloadWriter
     make_handler: Callable[["EngineSession"], EngineHandler]
     text_only: bool = False
 
@@ -116,26 +114,6 @@ class EngineSessions(HttpSessions["EngineSession"]):
         """Forget a session that has ended, and release its ticket."""
         super().remove(session)
         self.keepalive.remove(session)
-
-
-class PayloadWriter:
-    """Writes the responses to the requests of all sessions with one framing; `accepted` is that to a post."""
-
-    def __init__(self, framing: Framing, accepted: HttpBody = _ACCEPTED) -> None:
-        self.framing = framing
-        self._accepted = accepted
-
-    def answer(self, answer: PollAnswer) -> HttpBody:
-        """Write a payload, which is never empty: its last packet closes the session, or its only one is a noop."""
-        frames = answer.frames
-        if answer.closed is not None:
-            frames = [*frames, self.framing.control.close]
-        payload = self.framing.write_payload(frames or [self.framing.control.noop])
-        return HttpBody(payload.body, OCTETS if payload.binary else TEXT)
-
-    def posted(self, replies: Sequence[Frame]) -> HttpBody:
-        """Accept a post; its packets are answered in payloads."""
-        return self._accepted
 
 
 class EngineSession:

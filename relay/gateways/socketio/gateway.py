@@ -17,10 +17,11 @@ from relay.gateways.base.websocket import accept, deny, serve
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.declaration import NAME, SID_HEADER
 from relay.gateways.socketio.encoders import ModernEncoder
-from relay.gateways.socketio.engine import EngineSessions, PayloadWriter, SessionProfile
+from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, Version
+from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.upgrade import upgrading
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker

@@ -14,9 +14,10 @@ from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import deny, serve
 from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
-from relay.gateways.socketio.engine import EngineSessions, PayloadWriter, SessionProfile
+from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.namespaces import ProtocolVersion
+from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.v09.client import V09Client
 from relay.gateways.socketio.v09.packets import V09Encoder, V09Framing
 from relay.http_request import read_query

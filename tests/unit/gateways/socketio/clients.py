@@ -13,9 +13,10 @@ from starlette.types import ASGIApp, Message, Scope
 from relay.config import Settings
 from relay.gateways.base.forwarding_state import forwarding_state
 from relay.gateways.socketio import routes as socketio
-from relay.gateways.socketio.engine import EngineSession, EngineSessions, PayloadWriter, SessionProfile
+from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.gateway import SocketIOGateway
 from relay.gateways.socketio.packets import FRAMINGS, BadPacket
+from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.v09.gateway import V09Gateway
 from relay.model.codec import Batch, Frame
 from relay.model.errors import CloseReason

@@ -15,9 +15,10 @@ import pytest
 from relay.config import Settings
 from relay.gateways.socketio.client import RecoveryClaim, SocketIOClient, read_claim
 from relay.gateways.socketio.encoders import ModernEncoder
-from relay.gateways.socketio.engine import EngineSession, EngineSessions, PayloadWriter, SessionProfile
+from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.packets import FRAMINGS, Version
+from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import BAD_PACKET, BAD_REQUEST, GOING_AWAY
