@@ -33,7 +33,12 @@ def read_query(scope: Scope) -> list[tuple[str, str]]:
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the first header of this lower-case name, or None."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    # A loop and no generator: every request asks for several headers.
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
 
 
 def check_origin(scope: Scope, allowed: Sequence[str]) -> None:

@@ -247,7 +247,8 @@ async def answer_post(
             connection.request_dropped()
             return
         session.posted(body, exchange.media_type, replies)
-        await connection.until_resumed()
+        if connection.paused:
+            await connection.until_resumed()
         frames: Sequence[Frame] = ()
         if replies.expected:
             complete = await exchange.unless_dropped(replies.complete())

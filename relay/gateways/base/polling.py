@@ -93,6 +93,8 @@ class _OpenPoll:
 class PollingConnection(BufferedConnection):
     """The connection of one HTTP session: `limit` is the most bytes that wait for its client.
 
+    `paused` says whether reading is paused.
+
     Frames written in one turn of the event loop leave together. They answer the open poll, or wait for the next one.
     The owner hears once of the end, in a later turn, because the hub may be going through a room's members.
     """
@@ -103,13 +105,13 @@ class PollingConnection(BufferedConnection):
         "_idle_since",
         "_idle_timer",
         "_owner",
-        "_paused",
         "_poll",
         "_posts",
         "_resumed",
         "_rules",
         "_said_closed",
         "_stream",
+        "paused",
     )  # fmt: skip
 
     def __init__(self, rules: PollingRules, *, limit: int, metrics: ProtocolMetrics, owner: PollingOwner) -> None:
@@ -122,7 +124,7 @@ class PollingConnection(BufferedConnection):
         self._said_closed = False
         self._answered: dict[str, PollAnswer] = {}
         self._posts = OpenPosts()
-        self._paused = False
+        self.paused = False
         self._resumed: asyncio.Event | None = None
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -137,7 +139,7 @@ class PollingConnection(BufferedConnection):
 
     def pause_reading(self, *, paused: bool) -> None:
         """Delay the responses to posts until resumed: a client sends the next post only after the answer to this."""
-        self._paused = paused
+        self.paused = paused
         if not paused and self._resumed is not None:
             self._resumed.set()
 
@@ -192,6 +194,7 @@ class PollingConnection(BufferedConnection):
         if self._poll is not None and self._poll.answer is poll:
             self._poll.give(PollAnswer(()))
             self._poll = None
+        if self.idle:
             self._start_idle()
         self.request_dropped()
 
@@ -251,7 +254,7 @@ class PollingConnection(BufferedConnection):
 
     async def until_resumed(self) -> None:
         """Wait while reading is paused and the connection has not ended."""
-        if self._paused and not self._posts.ended:
+        if self.paused and not self._posts.ended:
             if self._resumed is None:
                 self._resumed = asyncio.Event()
             self._resumed.clear()

@@ -70,6 +70,15 @@ async def test_waiting_ends_with_the_result_or_when_the_client_drops_the_request
     assert never.cancelled()
 
 
+async def test_waiting_can_be_cancelled_from_outside() -> None:
+    result = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(exchange(Request()).unless_dropped(result))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 async def test_a_request_is_forwarded_with_the_body_that_was_read() -> None:
     calls: list[tuple[Any, ...]] = []
 

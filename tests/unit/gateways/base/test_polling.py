@@ -294,6 +294,18 @@ async def test_a_client_that_does_not_poll_in_time_is_lost(owner: Owner, polls: 
     assert owner.losses == 1
 
 
+async def test_a_client_whose_poll_was_dropped_is_lost_although_a_frame_came_meanwhile(owner: Owner) -> None:
+    one = polling(owner, lost_after=0.02)
+    poll = one.poll()
+    await asyncio.sleep(0.03)  # the timer has found the poll open, and stopped
+    poll.cancel()
+    one.write(A)
+    await asyncio.sleep(0)
+    one.drop(poll)
+    await owner.heard()
+    assert owner.losses == 1
+
+
 async def test_a_client_that_polls_is_not_lost(owner: Owner) -> None:
     one = polling(owner, lost_after=0.05)
     for _ in range(8):
