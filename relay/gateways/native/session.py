@@ -77,7 +77,7 @@ class NativeSession(WebSocketSession):
 
         If Redis is away, the connection is closed: the package subscribes again only when it connects again.
         """
-        self._leave(Leave(key=command.key))
+        self._leave_address(command)
         codec = TopicCodec(self._app)
         for topic in command.topics:
             try:
@@ -89,6 +89,17 @@ class NativeSession(WebSocketSession):
                 self._send_error(error, about=command.about, key=command.key)
                 self._connection.close(JOIN_CLOSES.get(error.code, BAD_REQUEST))
                 return
+
+    def _leave_address(self, command: SubscribeTopics) -> None:
+        """Leave the room of the client's address, unless the client is there as a subscriber: it may be a topic's."""
+        try:
+            member = self._rooms.member("")
+        except Refused as error:
+            if error.code != "not_joined":
+                raise
+        else:
+            if not isinstance(member.codec, TopicCodec):
+                self._rooms.leave(Leave(key=command.key))
 
     def _join(self, room: str, key: str) -> Join:
         # The package comes back as a new member: its membership need not be held.

@@ -88,6 +88,19 @@ async def test_subscribing_again_changes_nothing(worker: Worker) -> None:
     assert await peers(worker, "doc") == before
 
 
+async def test_a_topic_named_like_the_room_of_the_address_stays_subscribed(worker: Worker) -> None:
+    page, other = await Page(worker).enter(), await Page(worker).enter(peer="other")
+    await page.subscribed("default")
+    await page.subscribed("doc")
+    other.send(type="subscribe", topics=["default"])
+    other.send(type="publish", topic="default", data=1)
+    await until(lambda: page.publications)
+    assert len(await peers(worker, "default")) == 2
+    page.send(type="unsubscribe", topics=["default"])
+    assert await page.pong() == [{"type": "publish", "topic": "default", "data": 1}]
+    assert len(await peers(worker, "default")) == 1
+
+
 async def test_each_topic_that_is_refused_gets_an_error_and_the_others_are_joined(worker: Worker) -> None:
     page = await Page(worker).enter()
     errors = await page.subscribed("one", "", "two", "three")
