@@ -26,10 +26,11 @@ class Observation:
     async def begin(self, observer: Observer, *, key: str = "") -> None:
         """Let an observer watch its room, and welcome it; the errors are those of `Worker.observe`."""
         room = observer.room
-        if self._rooms.observers(room) >= self._limit:
-            raise Refused("too_many_observers", f"{room} has {self._limit} observers on this worker", room=room)
         try:
             await self._subscriptions.stage(observer)
+            # Counted when it is staged: many may wait for that at the same time.
+            if self._rooms.observers(room) > self._limit:
+                raise Refused("too_many_observers", f"{room} has {self._limit} observers on this worker", room=room)
             sees_names = observer.presence and observer.sight is not Sight.COUNTS
             roster = await self._presence.roster(room, None if sees_names else 0)
             self._hub.admit_observer(observer, Observing(room, roster, observer.presence, key))

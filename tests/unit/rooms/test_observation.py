@@ -155,6 +155,17 @@ async def test_observers_that_wait_for_their_welcome_count_against_the_limit(wor
     await asyncio.gather(*waiting)
 
 
+async def test_observers_that_wait_for_a_subscription_count_against_the_limit(world: World) -> None:
+    subscribed = asyncio.Event()
+    world.bus.meanwhile["subscribe"] = subscribed.wait
+    waiting = [asyncio.create_task(world.observe()) for _ in range(4)]
+    await asyncio.sleep(0.001)
+    subscribed.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(result, Refused) for result in results] == [False, False, True, True]
+    assert world.metric("relay_observers") == 2
+
+
 @pytest.mark.parametrize("call", ["subscribe", "roster"])
 async def test_an_observer_that_is_not_welcomed_leaves_nothing_behind(world: World, call: str) -> None:
     (world.bus if call == "subscribe" else world.presence).before[call] = [Unavailable()]
