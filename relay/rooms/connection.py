@@ -6,7 +6,7 @@ other ASGI server, it has a queue and a task that writes (`QueuedConnection`).
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableSequence
 from typing import Final, NamedTuple, Protocol
 
 from relay.metrics import ProtocolMetrics
@@ -158,15 +158,15 @@ class WireConnection:
 class BufferedConnection:
     """The common part of connections whose frames wait until they can be sent, up to `limit` bytes.
 
-    A subclass sends `_frames`, and subtracts from `_bytes` what it has sent.
+    A subclass sends `_frames`, which it gives, and subtracts from `_bytes` what it has sent.
     """
 
     __slots__ = ("_bytes", "_frames", "_limit", "_metrics", "reason")
 
-    def __init__(self, *, limit: int, metrics: ProtocolMetrics) -> None:
+    def __init__(self, frames: MutableSequence[Frame], *, limit: int, metrics: ProtocolMetrics) -> None:
         self._limit = limit
         self._metrics = metrics
-        self._frames: deque[Frame] = deque()
+        self._frames = frames
         self._bytes = 0
         self.reason: CloseReason | None = None
 
@@ -224,7 +224,7 @@ class QueuedConnection(BufferedConnection):
         limit: int,
         metrics: ProtocolMetrics,
     ) -> None:
-        super().__init__(limit=limit, metrics=metrics)
+        super().__init__(deque(), limit=limit, metrics=metrics)
         self._send = send
         self._send_close = send_close
         self._on_close = on_close
@@ -255,7 +255,8 @@ class QueuedConnection(BufferedConnection):
                 await self._wake.wait()
                 self._wake.clear()
                 while self._frames:
-                    frame = self._frames.popleft()
+                    frame = self._frames[0]
+                    del self._frames[0]
                     await self._send(frame)
                     self._bytes -= len(frame.data)
                     self._sent += len(frame.data)

@@ -12,7 +12,7 @@ class Applications:
     """The applications for the clients of one protocol version."""
 
     def __init__(self, relay: Application) -> None:
-        self._relay = relay
+        self._choose_relay: ChooseApplication = lambda namespace: relay
 
     def choose(self, query: Mapping[str, str]) -> ChooseApplication:
         """Return the choice for a client that has connected with this query.
@@ -20,6 +20,3 @@ class Applications:
         Clients keep it as long as they are connected, so clients alike should get the same object.
         """
         return self._choose_relay
-
-    def _choose_relay(self, namespace: str) -> Application:
-        return self._relay
