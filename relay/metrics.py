@@ -328,17 +328,18 @@ class Metrics:
         self.forwarded = declare.counters(
             "relay_forwarded_requests_total",
             "Requests for a session of another worker, by outcome; answered ones were forwarded to it.",
-            "gone follows the end of a worker; its clients begin anew. If unreachable or cut rises, look at the "
-            "network between workers. forbidden: Redis has an address outside forward-networks. bad_id: a client made "
-            "up a session id, or the workers have different fleet keys.",
+            "gone follows the end of a worker; its clients begin new sessions. If unreachable or cut rises, check the "
+            "network between the workers. forbidden: Redis has an address outside forward-networks. bad_id: a client "
+            "made the session id up, or the workers have different fleet keys.",
             labels=("outcome",),
             values=zip(("answered", "dropped", "gone", "unreachable", "cut", "forbidden", "bad_id"), strict=True),
         )
         self.forward_refusals = declare.counters(
             "relay_forward_refusals_total",
             "Requests on the port for other workers that were refused, by reason.",
-            "It stays 0. stranger and unsigned: other programs reach this port, which they must not. expired: the "
-            "clocks of workers differ. bad_mac: fleet keys differ, or a program attacks.",
+            "It stays 0. stranger, unsigned, malformed: another program reaches this port, and must not. bad_mac: fleet "
+            "keys differ, or a program attacks. expired, replayed: a request took more than 30 s, or a program sent it "
+            "again.",
             labels=("reason",),
             values=zip(
                 ("stranger", "unsigned", "malformed", "expired", "bad_mac", "replayed", "too_large", "bad_body"),

@@ -34,7 +34,7 @@ def serve(**flags: str | None) -> None:
         fail([str(error)], status=2)
     except CannotListen as error:
         fail([f"cannot listen on {error}"], status=1)
-    greeting_text = greeting(settings, sockets.port)
+    greeting_text = greeting(settings, sockets.port, sockets.forward)
     if settings.log_format == "text":
         click.echo(greeting_text)
     else:

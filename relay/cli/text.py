@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relay import __version__, gateways
-from relay.config import Setting, Settings, declared, masked
+from relay.config import ListenAddress, Setting, Settings, declared, masked
 from relay.logs import escape
 from relay.model.names import unescape
 
 
-def greeting(settings: Settings, port: int) -> str:
-    """The text that `relay serve` prints at the start: addresses, the bus, and a command to try."""
+def greeting(settings: Settings, port: int, forward: ListenAddress | None = None) -> str:
+    """The text that `relay serve` prints at the start: addresses, the bus, and a command to try.
+
+    `forward` is where the first worker listens for requests of other replicas, None if it does not.
+    """
     address = f"{reachable(settings.host)}:{port}"
     secure = "s" if settings.tls_cert else ""
     enabled = gateways.enabled(settings)
@@ -27,9 +30,16 @@ def greeting(settings: Settings, port: int) -> str:
         ("health", f"http{secure}://{address}/health"),
         *([("page", settings.public_url or f"http{secure}://{address}/")] if settings.pages == "on" else []),
         ("bus", bus),
+        *([("peers", _peers(forward, settings.workers))] if forward else []),
         *([("try", f"{_python()} -m websockets {sockets[0]}")] if sockets else []),
     ]
     return f"relay {__version__}\n" + aligned([("", *row) for row in rows])
+
+
+def _peers(forward: ListenAddress, workers: int) -> str:
+    """The address at which other replicas reach the workers."""
+    ports = f"ports {forward.port} to {forward.port + workers - 1}" if workers > 1 else f"port {forward.port}"
+    return f"{forward.host} {ports}, for requests of other replicas"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

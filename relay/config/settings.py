@@ -168,8 +168,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fleet_secret: Annotated[
         str,
         setting(
-            "Secret from which all workers of a fleet derive their keys; empty: the workers make one, and share it "
-            "through Redis. Older secrets may follow, which workers accept and do not use",
+            "Secret from which all workers of a fleet derive their keys, such as the output of openssl rand -hex 32; "
+            "empty: the workers make one, and share it through Redis. Older secrets may follow, which workers accept "
+            "and do not use",
             secret=True,
             pattern=r"^$|^[!-~]{32,500}( [!-~]{32,500}){0,2}$",
             allowed="empty, or up to 3 secrets with one space between, each of 32 to 500 printable ASCII characters",

@@ -49,7 +49,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     gateways: Annotated[
         tuple[str, ...],
         setting(
-            "Gateways that serve clients, comma-separated; * for all",
+            f"Gateways that serve clients ({', '.join(GATEWAYS)}), comma-separated; * for all",
             consequence="the paths of the others answer HTTP 404 not_found",
             allowed=f"* or a list of {', '.join(GATEWAYS)}",
             check=_check_name,

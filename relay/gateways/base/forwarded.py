@@ -63,8 +63,8 @@ class ForwardedGate:
         if now >= self._log_at.get(flaw, 0.0):
             self._log_at[flaw] = now + _LOG_INTERVAL
             log.warning(
-                "refused a request on the port for other workers (%s, from %s); it was answered 404; only workers "
-                "should reach this port, and all need the same fleet key and about the same time", flaw, peer,
+                "refused a request on the port for other workers (%s, from %s); it was answered 404; check which "
+                "programs reach this port, and that all workers have the same fleet key", flaw, peer,
             )  # fmt: skip
 
 

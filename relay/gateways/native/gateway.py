@@ -75,10 +75,10 @@ class NativeGateway:
 def _observe_request(scope: Scope, room: str, query: QueryParams) -> ObserveRequest:
     observed = query["observe"]
     if observed not in _OBSERVABLE:
-        raise Refused("bad_query", f"observe is {', '.join(_OBSERVABLE)}")
+        raise Refused("bad_query", f"observe is one of {', '.join(_OBSERVABLE)}")
     of_members = [name for name in _OF_MEMBERS if name in query]
     if of_members:
-        raise Refused("bad_query", f"observe does not go with {', '.join(of_members)}, which members have")
+        raise Refused("bad_query", f"observe does not go with {', '.join(of_members)}: only members have these")
     channels, messages = _channels(query), observed != "presence"
     if channels and not messages:
         raise Refused("bad_query", "channel goes with observe=messages or observe=all")

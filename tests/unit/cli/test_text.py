@@ -5,7 +5,7 @@ import re
 import pytest
 
 from relay.cli.text import aligned, greeting, plain, shown
-from relay.config import Settings, declared
+from relay.config import ListenAddress, Settings, declared
 
 
 def test_greeting_names_the_page_where_there_is_one() -> None:
@@ -33,6 +33,13 @@ def test_greeting_names_the_addresses_of_the_gateways_that_serve() -> None:
     assert "serves  http://localhost:80/socket.io/" in text
     assert "ws://" not in text
     assert " try " not in text
+
+
+@pytest.mark.parametrize(("workers", "ports"), [(1, "port 8890"), (3, "ports 8890 to 8892")])
+def test_greeting_names_the_address_for_other_replicas(workers: int, ports: str) -> None:
+    text = greeting(Settings(workers=workers), 80, ListenAddress("10.0.0.1", 8890))
+    assert re.search(rf"^ +peers +10\.0\.0\.1 {ports}, for requests of other replicas$", text, re.MULTILINE)
+    assert "peers" not in greeting(Settings(workers=workers), 80)
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
