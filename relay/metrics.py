@@ -337,7 +337,7 @@ class Metrics:
         self.forward_refusals = declare.counters(
             "relay_forward_refusals_total",
             "Requests on the port for other workers that were refused, by reason.",
-            "It stays 0. stranger, unsigned, malformed: another program reaches this port, and must not. bad_mac: fleet "
+            "It stays 0. stranger, unsigned, malformed: another program reaches this port. bad_mac: fleet "
             "keys differ, or a program attacks. expired, replayed: a request took more than 30 s, or a program sent it "
             "again.",
             labels=("reason",),
