@@ -76,12 +76,14 @@ class PendingUpgrade(Protocol):
 class SessionProfile:
     """The properties of a session that its handshake decides.
 
-    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames.
+    `make_handler` is called once, with the session. A client with `text_only` cannot read binary frames. `mark` is the
+    client's mark of the handshake request, see `EngineSession.mark_of_poll`.
     """
 
     writer: PayloadWriter
     make_handler: Callable[["EngineSession"], EngineHandler]
     text_only: bool = False
+    mark: str = ""
 
 
 class EngineSessions(HttpSessions["EngineSession"]):
@@ -129,6 +131,7 @@ class EngineSession:
         "_framing",
         "_handler",
         "_last_heard",
+        "_mark",
         "_paused",
         "_sessions",
         "_silence_timer",
@@ -156,6 +159,7 @@ class EngineSession:
         self.writer = profile.writer
         self._framing = profile.writer.framing
         self._text_only = profile.text_only
+        self._mark = profile.mark
         self._paused = 0
         self._clock = worker.clock
         self._last_heard: float = self._clock()
@@ -211,6 +215,14 @@ class EngineSession:
         self.connection.pause_reading(paused=self._paused > 0)
 
     # Polling.
+
+    def mark_of_poll(self, mark: str) -> str:
+        """Return the mark that tells a repeated poll from a new one; "" if the client's marks may not do so.
+
+        Clients mark requests against caches, and most give each request another mark. Some give the time in whole
+        seconds, and some give all requests the same mark, that of the handshake included.
+        """
+        return "" if mark.isdecimal() or mark == self._mark else mark
 
     def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
         """Handle the body of a post; raises `Refused`. The replies to its packets are sent like all other packets."""

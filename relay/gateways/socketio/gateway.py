@@ -60,6 +60,11 @@ class Query:
     parameters: Mapping[str, str]
 
     @property
+    def mark(self) -> str:
+        """The client's mark of the request."""
+        return self.parameters.get("t", "")
+
+    @property
     def revision(self) -> Revision:
         """The Engine.IO revision of the client."""
         return 4 if self.version == 4 else 3
@@ -123,6 +128,7 @@ class SocketIOGateway:
             _WRITERS[query.text_only][query.version],
             partial(SocketIOClient, self._versions[query.revision], query.revision, query.parameters),
             text_only=query.text_only,
+            mark=query.mark,
         )
 
     # Long polling.
@@ -142,8 +148,7 @@ class SocketIOGateway:
         if session.polling is None:
             raise Refused("transport_mismatch")
         if polls:
-            # Clients add `t` against caches, with another value in each request.
-            await answer_poll(exchange, session, session.polling, query.parameters.get("t", ""))
+            await answer_poll(exchange, session, session.polling, session.mark_of_poll(query.mark))
         elif exchange.method == "POST":
             await answer_post(exchange, session, session.polling, sessions.max_payload)
         else:

@@ -136,10 +136,12 @@ async def test_a_poll_that_a_load_balancer_repeats_gets_the_same_answer(
     assert [(await one.get(f"{url}&t=x2")).body for _ in range(2)] == [b"4b"] * 2
 
 
-async def test_polls_without_a_mark_are_not_taken_for_repeated_ones(
-    one: Site, begun: tuple[str, EngineSession]
-) -> None:
-    url, session = begun
+@pytest.mark.parametrize("mark", ["", "&t=1700000000", "&t=PVX4O6x"])
+async def test_polls_whose_marks_are_alike_are_not_taken_for_repeated_ones(one: Site, mark: str) -> None:
+    """Some clients give the time in seconds, or the same constant in all requests, that of the handshake included."""
+    sid = (await one.get(f"{POLLING}&t=PVX4O6x")).headers["x-engine-sid"]
+    sessions: Any = one.state[STATE]
+    session = sessions.get(sid)
     for data in (b"4a", b"4b"):
         session.connection.write(Frame(data))
-        assert (await one.get(url)).body == data
+        assert (await one.get(f"{POLLING}&sid={sid}{mark}")).body == data
