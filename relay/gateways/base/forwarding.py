@@ -191,16 +191,15 @@ def _end_to_end(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     for name, value in headers:
         if name == b"connection" and value.lower() not in {b"keep-alive", b"close"}:
             dropped = dropped.union(one.strip().lower() for one in value.split(b","))
-    return [
+    kept = [
         (name, value)
         for name, value in headers
-        if name not in dropped
-        and name != b"content-length"
-        and not name.startswith(INTERNAL)
-        # A server that let a line feed through would let its client write headers of its own.
-        and _TOKEN.fullmatch(name)
-        and not _FORBIDDEN.search(value)
+        if name and name not in dropped and name != b"content-length" and not name.startswith(INTERNAL)
     ]
+    # A server that let a line feed through would let its client write headers of its own. All are checked at once.
+    if _TOKEN.fullmatch(b"".join([name for name, _ in kept])) and not _FORBIDDEN.search(b"".join([v for _, v in kept])):
+        return kept
+    return [(name, value) for name, value in kept if _TOKEN.fullmatch(name) and not _FORBIDDEN.search(value)]
 
 
 async def _pass_on(response: HttpResponse, send: Send) -> None:

@@ -194,6 +194,7 @@ async def test_headers_of_the_connection_and_internal_ones_are_left_out(tmp_path
         (b"x-relay-anything", b"forged"),
         (b"x-forwarded-for", b"9.9.9.9"),
         (b"bad name", b"1"),
+        (b"", b"1"),
         (b"x-injected", b"a\r\nx-relay-forwarded: forged"),
         (b"x-nul", b"a\x00b"),
         (b"x-kept", b"1"),
