@@ -37,7 +37,7 @@ def room_in(scope: Scope) -> str:
 
 
 class RoomRoute(Route):
-    """The route of `/rooms/NAME` and what is `below` it, which begins with a slash and may have parameters.
+    """The route of `/rooms/NAME`, or of a path `below` it, which begins with a slash and may have parameters.
 
     The name may be empty, so that `room_in` refuses it. Parameters are the text of one segment each.
     """

@@ -8,7 +8,7 @@ MOST_RECORDS: Final = 4
 
 
 class FleetKeys(Protocol):
-    """The fleet key as all workers share it; `relay.fleet_key` says what a record is."""
+    """The fleet key as all workers share it; `relay.fleet_key` describes a record."""
 
     async def agree(self, known: Sequence[str], suggestion: str) -> Sequence[str]:
         """Share the records that this worker knows, and return those of the fleet, the oldest first.

@@ -55,7 +55,7 @@ def watch_room(room: str, url: str, peer: str, as_json: bool, **flags: str | Non
     With the relay's admin token, the command observes the room: no member sees it, and messages to some members only
     are printed, too. Without the token, or with --peer, it joins the room as a member.
 
-    The command reconnects by itself after a lost connection. A member prints what it missed.
+    The command reconnects by itself after a lost connection. A member prints the messages that it missed.
     """
     logs.configure("error", "text")
     note = partial(click.echo, err=True)

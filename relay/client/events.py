@@ -39,7 +39,7 @@ class Left(Struct, frozen=True):
 
 
 class Counted(Struct, frozen=True):
-    """An observed room has this many members now; the client may not see who they are."""
+    """An observed room has this many members now; the client may not see their names."""
 
     count: int
 

@@ -69,7 +69,7 @@ class RoomRequest:
         """
         query: list[tuple[str, str]] = [("channel", channel) for channel in self.channels]
         query += [("observe", self.observe)] if self.observe else self._as_member(position, info)
-        # The relay refuses half a surrogate pair, under whatever name: it reports that better than an exception here.
+        # The relay refuses half a surrogate pair in any parameter, and its error says more than an exception here.
         path = f"{base}/rooms/{quote(self.room, safe='', errors='surrogatepass')}"
         return path + (f"?{urlencode(query, errors='surrogatepass')}" if query else "")
 

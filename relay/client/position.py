@@ -56,7 +56,7 @@ class RoomPosition:
         return events
 
     def _welcome_observer(self, frame: FrameFields) -> list[Event]:
-        """Begin to observe, or go on: whatever happened meanwhile was missed, as an observer cannot resume."""
+        """Begin to observe, or go on: it has missed the events in between, as an observer cannot resume."""
         resuming, self._welcomed = self.known, True
         self._counts_only = "members" not in frame
         self.id = MessageId.parse(str(frame["id"]))

@@ -37,8 +37,8 @@ def join(
     `url` is the relay's URL (`ws://` or `wss://`), or several: each new connection tries the next. `room` and `peer`
     are any text; `peer` is the wanted peer id, and without it the relay chooses one. With `presence`, the client
     receives `Joined` and `Left`, and keeps `Room.members`. With `echo`, it receives its own envelopes. `channels`
-    restrict the envelopes that it receives to these channels. `info` is what it shows to the other members: a JSON
-    object of at most 1 KB. Raises ValueError for a URL of another kind, or an info that is too large.
+    restrict the envelopes that it receives to these channels. `info` is its member info: a JSON object of at
+    most 1 KB that the other members see. Raises ValueError for a URL of another kind, or an info that is too large.
     """
     request = RoomRequest(room, peer, presence, echo, tuple(channels))
     return Room(base_urls(url), request, options, OwnInfo(info))
@@ -56,7 +56,7 @@ def observe(
 ) -> "Room":
     """Return a room that is observed by `async with`: this client is no member, is not listed and cannot send.
 
-    `presence` and `messages` select what it receives, of which messages need the relay's admin `token`. Without the
+    `presence` and `messages` select the events that it receives; messages need the relay's admin `token`. Without the
     token, it receives `Counted` instead of `Joined`, `Left` and `Changed`. After a lost connection it observes anew,
     and receives `Lost`. The other arguments are those of `join`. Raises ValueError if it selects nothing, or for a URL
     of another kind.

@@ -1,4 +1,4 @@
-"""Composition: the routes of all gateways, and what they keep for each worker."""
+"""Composition: the routes of all gateways, and their state for each worker."""
 
 import re
 from collections.abc import Mapping

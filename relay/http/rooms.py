@@ -101,7 +101,7 @@ def _limit(query: dict[str, str]) -> int:
 
 
 def _after(query: dict[str, str]) -> str:
-    # The escaped name, as `next` has it, and not its text: a client passes on what it got.
+    # The escaped name, as `next` has it, and not its text: a client passes it on as it is.
     try:
         return check_room(query["after"]) if "after" in query else ""
     except Refused as error:

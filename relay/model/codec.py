@@ -132,5 +132,5 @@ class Codec(Encoder, Protocol[In]):
     """Translates between one client protocol and commands and events; does no I/O."""
 
     def decode(self, incoming: In) -> Command:
-        """Decode what the client sent; raise `errors.BadFrame` if that is not possible."""
+        """Decode a request of the client; raise `errors.BadFrame` if that is not possible."""
         ...

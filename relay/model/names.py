@@ -8,7 +8,7 @@ The alphabet is that of a URL path segment, without quotes, ampersand, comma and
 written as it is: into a Redis key (no `{}`, the hash tag of a cluster), a log line (no control characters), a JSON
 string (no quotes), a comma-separated list, and a URL path.
 
-The text is what a person types, and what a URL or a Socket.IO client has. The native protocol, the bus, Redis, logs and
+People, URLs and Socket.IO clients use the text. The native protocol, the bus, Redis, logs and
 the HTTP API have the escaped name.
 """
 
@@ -33,7 +33,7 @@ NO_MEMBER: Final = "$info"
 ALPHABET: Final = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
 
 CORE_WORDS: Final = frozenset({"rooms", "health", "metrics", "openapi.json", ".well-known"})
-"""First segments of the paths that the relay serves to every client, whatever its gateways are.
+"""First segments of the paths that the relay serves to every client, with any gateways.
 
 `relay.gateways.reserved_words` adds those of the gateways. The paths of pages are not among them: a room may be called
 like a page, such as `demo`.
@@ -88,7 +88,7 @@ def check_room(name: str) -> str:
         return name
     text = _text_of(name)
     if text is None or text in {".", ".."}:
-        raise Refused("bad_room", f"a room name {_TEXT}; not . or ..; all but {ALPHABET} is percent-encoded")
+        raise Refused("bad_room", f"a room name {_TEXT}; not . or ..; in JSON, all but {ALPHABET} is percent-encoded")
     return name
 
 
@@ -98,7 +98,7 @@ def check_peer(name: str) -> str:
         return name
     text = _text_of(name)
     if text is None or text == SERVER:
-        raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}; all but {ALPHABET} is percent-encoded")
+        raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}; in JSON, all but {ALPHABET} is percent-encoded")
     return name
 
 

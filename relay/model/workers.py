@@ -1,4 +1,4 @@
-"""How a worker is named in session ids, and what it knows of the workers behind the same port."""
+"""The name of a worker in session ids, and its view of the workers behind the same port."""
 
 import secrets
 from collections.abc import Sequence

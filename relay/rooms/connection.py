@@ -158,7 +158,7 @@ class WireConnection:
 class BufferedConnection:
     """The common part of connections whose frames wait until they can be sent, up to `limit` bytes.
 
-    A subclass sends `_frames`, which it gives, and subtracts from `_bytes` what it has sent.
+    A subclass sends `_frames`, which it gives, and subtracts from `_bytes` the size of what it has sent.
     """
 
     __slots__ = ("_bytes", "_frames", "_limit", "_metrics", "reason")
@@ -195,7 +195,7 @@ class BufferedConnection:
             self._closed(reason)
 
     def transfer(self) -> Transfer | None:
-        """Return None: what the client has received shows in its own protocol, if at all."""
+        """Return None: only acknowledgements of the client's protocol can show what it has received."""
         return None
 
     def _filled(self) -> None:
@@ -245,7 +245,7 @@ class QueuedConnection(BufferedConnection):
         self._on_pause(paused)
 
     def transfer(self) -> Transfer | None:
-        """Return what the other server has taken: how much of it the client has received is not known."""
+        """Return how much the other server has taken; how much of it the client has received is not known."""
         return Transfer(self._sent + self._bytes, self._sent) if self.reason is None else None
 
     async def run_writer(self) -> None:

@@ -1,4 +1,4 @@
-"""Count notices: the number of members of a room, for observers that may not see who they are."""
+"""Count notices: the number of members of a room, for observers that may not see names."""
 
 import asyncio
 import logging

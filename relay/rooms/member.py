@@ -72,8 +72,8 @@ class Member(Listener):
     """A connection's membership of one room.
 
     `generation` is 0 until the presence entry was written. `began` is the room's id when its peer first joined.
-    `version` is the membership version that its next message is published with. `info` is what it shows to the other
-    members (see `member_info`); `info_bucket` limits how often that changes, and is made on first use.
+    `version` is the membership version that its next message is published with. `info` is its member info (see
+    `member_info`); `info_bucket` limits how often that changes, and is made on first use.
 
     `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before. So is
     `stable_resume`, for clients that keep one key for as long as they are recovered (Socket.IO).

@@ -24,8 +24,8 @@ class Sight(Enum):
 class Observer(Listener):
     """A connection that watches one room: not listed, without peer id, unable to publish.
 
-    `presence` and `messages` select what it watches. With the sight `COUNTS` it is sent the number of members and
-    nothing else, whatever it selects. `channels` restrict its messages as those of a member.
+    `presence` and `messages` select the events that it watches. With the sight `COUNTS` it gets the number of members
+    alone, even if it selects more. `channels` restrict its messages as those of a member.
     """
 
     __slots__ = ("sight", "welcomed")

@@ -47,7 +47,7 @@ class _TrackedMember:
         last = self.marks[-1][0] if self.marks else self.delivered
         if self.by_bytes and newest > last and len(self.marks) < _MOST_MARKS:
             transfer = self.member.connection.transfer()
-            # A connection that is closing drops what is written to it.
+            # A connection that is closing drops everything that is written to it.
             if transfer is not None:
                 self.marks.append((newest, transfer.written))
 
@@ -59,7 +59,7 @@ class _TrackedMember:
 
 
 class PositionTracker:
-    """Notes the delivered positions of the members that ask for it: what changed, once a second, in one batch.
+    """Notes the delivered positions of tracked members: those that changed, once a second, in one batch.
 
     A member of `Tracking.WRITTEN` has got everything up to an id when its connection has received all bytes that were
     written by then. Once its gateway acknowledges a position, only acknowledgements count. The task runs while there
@@ -127,7 +127,7 @@ class PositionTracker:
         return bool(self._tracked) and self._tracked.pop(member, None) is not None
 
     async def round(self) -> None:
-        """One round: mark what is written, wait until it may have arrived, and note what has. Never fails."""
+        """One round: mark the written positions, wait for their bytes, and note those that arrived. Never fails."""
         # A copy: writing to a member may end the membership of another one.
         for tracked in list(self._tracked.values()):
             tracked.mark(self._notices.newest_id(tracked.member))

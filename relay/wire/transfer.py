@@ -18,8 +18,8 @@ def transfer_of(transport: Transport) -> Transfer | None:
     """Return how much was written, and how much of it the other end's TCP has acknowledged; None if that is not known.
 
     The sum of the acknowledged bytes, of those in the system's buffer, and of those in the transport's buffer is
-    exactly what was written. With TLS it is not: the transport counts bytes before they are encrypted. So there, all
-    has arrived while nothing waits, and nothing else is known. Costs two system calls.
+    exactly the number of written bytes. With TLS it is not: the transport counts bytes before they are encrypted. So
+    there, all has arrived while nothing waits, and nothing else is known. Costs two system calls.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or transport.is_closing() or not sys.platform.startswith("linux"):

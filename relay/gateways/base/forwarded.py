@@ -1,4 +1,4 @@
-"""Accepts requests that other workers have forwarded, and keeps internal headers of clients from everything else.
+"""Accepts requests that other workers have forwarded, and drops internal headers from the requests of clients.
 
 This middleware is the outermost one. On the clients' port it drops headers that only workers may send. On the port for
 other replicas it answers 404 to everything that has no valid seal, before any other code sees the request. On a

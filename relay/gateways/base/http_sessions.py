@@ -28,7 +28,7 @@ _LAST_WORDS_SECONDS: Final = 5.0
 _EVENT_STREAM_KEEPALIVE: Final = 15.0
 """Seconds after which a stream without events sends a keepalive; proxies drop connections that are silent for longer.
 
-The keepalive also finds clients that have gone without a word.
+The keepalive also detects clients whose connection ended without a close.
 """
 
 
@@ -189,7 +189,7 @@ class HttpSession(Session[In]):
             self.received(request.incoming)
 
     def leave(self) -> None:
-        """End the session, as the client has said goodbye."""
+        """End the session, because the client has closed it."""
         self._end_client(goodbye=True)
 
     # Owner of the connection.
@@ -239,7 +239,7 @@ async def answer_post(
 ) -> None:
     """Handle a post, and respond when all its replies have come and the client may post again.
 
-    `limit` is in bytes. Raises `Refused`: `poll_overlap`, `too_large`, and what the session raises.
+    `limit` is in bytes. Raises `Refused`: `poll_overlap`, `too_large`, or an error of the session.
     """
     with connection.posting() as replies:
         body = await exchange.read_body(limit)

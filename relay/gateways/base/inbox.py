@@ -7,7 +7,7 @@ from relay.model.errors import BadFrame
 from relay.rooms.connection import Connection
 
 Request = Command | BadFrame
-"""A command, or the error with which the session answers what it could not decode, or what was over a limit."""
+"""A command; or the error that answers a request which cannot be decoded, or which is over a limit."""
 
 
 class Inbox:

@@ -33,8 +33,8 @@ class JoinRequest:
     `info` is its member info (b"" if it gives none). The welcome repeats the client's `key`. A client of a protocol
     that has no way to resume sets `can_resume` to False: its membership is not held when its connection is lost. If the
     membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at. `tracking` is
-    for a protocol whose clients cannot say what they have seen: with `resume` and without `since`, the client goes on
-    from its delivered position.
+    for a protocol whose clients cannot name the last event that they have seen: with `resume` and without `since`, the
+    client goes on from its delivered position.
     """
 
     room: str
@@ -55,8 +55,8 @@ class JoinRequest:
 class ObserveRequest:
     """How a client observes a room instead of joining one.
 
-    `sight` is what it may see (`relay.gateways.base.observation`), `presence`, `messages` and `channels` what it wants
-    to. The welcome repeats the client's `key`.
+    `sight` is how much it may see (`relay.gateways.base.observation`). `presence`, `messages` and `channels` select the
+    events that it wants. The welcome repeats the client's `key`.
     """
 
     room: str

@@ -27,7 +27,11 @@ def read_observe_request(
     if messages and sight is Sight.COUNTS:
         worker: Worker = scope["state"]["worker"]
         if not worker.settings.admin_token:
-            raise Refused("forbidden", "observing messages is off; the setting admin-token turns it on")
+            raise Refused(
+                "forbidden",
+                "observing messages is off, and the setting admin-token turns it on; "
+                "presence can be observed without it",
+            )
         raise Refused("unauthorized", f"observing messages needs the admin token: Authorization: Bearer TOKEN, or the "
                       f"subprotocol {CREDENTIALS}TOKEN")  # fmt: skip
     return ObserveRequest(room, sight, presence=presence, messages=messages, channels=channels)

@@ -1,4 +1,4 @@
-"""The room that a client observes, in place of the rooms that others join."""
+"""The room of a client that observes; other clients have joined rooms instead."""
 
 from typing import Any, NoReturn
 

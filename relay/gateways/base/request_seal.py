@@ -26,7 +26,7 @@ MAX_SKEW: Final = 30_000
 """Milliseconds by which the time of a request may differ from this worker's."""
 
 Flaw = Literal["unsigned", "malformed", "expired", "bad_mac", "replayed", "too_large", "bad_body"]
-"""What is wrong with a request on the port for other workers."""
+"""Why a request on the port for other workers is refused."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -62,7 +62,7 @@ class RequestHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ForwardedClient:
-    """What a seal says of the client: its address and scheme, and the SHA-256 of the body that it sent."""
+    """The client of a sealed request: its address and scheme, and the SHA-256 of the body that it sent."""
 
     address: str
     scheme: str
@@ -109,7 +109,7 @@ class SealVerifier:
         self._replays = ReplayGuard()
 
     def verify(self, head: RequestHead, value: bytes) -> ForwardedClient:
-        """Return what a seal says; raises `BadSeal`. The body is to be checked against it when it has arrived."""
+        """Return the client that a seal describes; raise `BadSeal`. The caller checks the body when it has arrived."""
         found = _FIELDS.fullmatch(value)
         if found is None:
             raise BadSeal("malformed")
@@ -163,7 +163,7 @@ def _hash(body: bytes) -> bytes:
 
 
 def _signed(fields: bytes, head: RequestHead, receiver: Owner) -> bytes:
-    """Return the bytes that the MAC covers; each part has its length in front, so that none can pose as another."""
+    """Return the bytes that the MAC covers; each part has its length in front, so there is one way to split them."""
     parts = [fields, head.method, head.target, str(receiver).encode()]
     for name, value in head.headers:
         if not name.startswith(INTERNAL):

@@ -9,5 +9,5 @@ From the outside in: `gateway` serves HTTP requests and WebSockets; `engine` and
 WebSockets and over the HTTP sessions of `gateways.base`; `packets` and `payload_writer` read and write Engine.IO;
 `client` and `namespaces` are a client and its sessions; `parser`, `encoders` and `codec` read and write Socket.IO
 packets; `apps` give the events their meaning. `v09` is version 0.9, and `script` redirects to the client's own script.
-`declaration`, `settings` and `errors` are what the rest of the relay sees.
+The rest of the relay sees `declaration`, `settings` and `errors`.
 """

@@ -251,7 +251,7 @@ class EngineSession:
         self.disconnected(NORMAL.code, reason.name)
 
     def lost(self) -> None:
-        """End the session, as the client has dropped a request; an upgraded session hears of none."""
+        """End the session, as the client has dropped a request; nothing happens to an upgraded session."""
         self.disconnected(1006, None)
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:

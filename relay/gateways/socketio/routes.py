@@ -1,4 +1,4 @@
-"""The routes of the gateway, and what it keeps for each worker."""
+"""The routes of the gateway, and its state for each worker."""
 
 import re
 from collections.abc import Mapping

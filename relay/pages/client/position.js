@@ -14,7 +14,7 @@ export class Position {
   #usedKey = ''; // the key that the last welcomed attempt offered
   #unansweredKey = ''; // the key of an attempt without an answer
   #welcomed = false;
-  #counting = false; // an observer that is told numbers alone
+  #counting = false; // an observer that gets numbers alone
 
   constructor() {
     this.id = '';

@@ -1,4 +1,4 @@
-"""The interface of applications, and the keys by which answers find their way back to the client's packet."""
+"""The interface of applications, and the keys that connect an answer with the client's packet."""
 
 import re
 from collections.abc import Sequence
@@ -48,13 +48,13 @@ class Application(Protocol):
         """Write an event of the relay.
 
         The codec itself accepts or refuses a client in its namespace. It asks for the packets of a `Welcome` after
-        that: these are what a client hears unasked when it connects.
+        that: the client gets these unasked when it connects.
         """
         ...
 
 
 class ReplyTo(NamedTuple):
-    """The packet of a client that an event of the relay answers: what it asked for, and its number ("" for none)."""
+    """The packet of a client that an event of the relay answers: its request, and its number ("" for none)."""
 
     request: str
     number: str
