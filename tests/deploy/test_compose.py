@@ -141,6 +141,22 @@ def test_each_network_reaches_only_what_it_needs(network: str, reached: set[str]
     assert found == reached
 
 
+POST_TO_EACH = """
+import json, socket, urllib.request as r
+workers = sorted({found[4][0] for found in socket.getaddrinfo('workers', 8888, proto=socket.IPPROTO_TCP)})
+def ask(worker, sid='', body=None):
+    path = '/socket.io/?EIO=4&transport=polling' + (f'&sid={sid}' if sid else '')
+    return r.urlopen(r.Request(f'http://{worker}:8888{path}', data=body), timeout=5).read().decode()
+sid = json.loads(ask(workers[0])[1:])['sid']
+print(*[ask(worker, sid, b'3') for worker in workers])
+"""
+"""Begins a session on one worker, and posts a packet of it to each."""
+
+
+def test_any_worker_takes_the_requests_of_a_session(compose: Compose) -> None:
+    assert compose.from_network("front", POST_TO_EACH).split() == ["ok"] * WORKERS
+
+
 def test_workers_and_redis_have_no_network_with_a_way_out(compose: Compose) -> None:
     def leads_out(network: str) -> bool:
         return compose.docker("network", "inspect", "--format", "{{.Internal}}", network).strip() != "true"
