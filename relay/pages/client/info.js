@@ -5,8 +5,10 @@
 
 import { SEND_AGAIN, RelayError } from './errors.js';
 import { randomText } from './ids.js';
+import { nestsDeeper } from './outbox.js';
 
 const MAX_INFO = 1024;
+const MAX_INFO_NESTING = 16;
 
 /** Each change has a number; `text` is the JSON text of the newest info, '' for none. */
 export class OwnInfo {
@@ -100,5 +102,7 @@ function textOf(info) {
   if (!text?.startsWith('{')) throw new RelayError('bad_info', 'an info is an object');
   const size = new TextEncoder().encode(text).length;
   if (size > MAX_INFO) throw new RelayError('bad_info', `an info has at most ${MAX_INFO} bytes as JSON; this one has ${size}`);
+  // Checked here and not by the relay alone: it would refuse each later join that offers the same info.
+  if (nestsDeeper(text, MAX_INFO_NESTING)) throw new RelayError('bad_info', `an info nests at most ${MAX_INFO_NESTING} levels deep`);
   return text;
 }

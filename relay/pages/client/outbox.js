@@ -49,7 +49,7 @@ export class Outbox {
     const key = this.#keyOf(envelope);
     const text = JSON.stringify(envelope);
     // The relay's error about such a frame could not name the envelope's key, so that its sender would wait.
-    if (nestsTooDeep(text)) throw new RelayError('bad_json', `nested more than ${MAX_NESTING} levels deep`);
+    if (nestsDeeper(text, MAX_NESTING)) throw new RelayError('bad_json', `nested more than ${MAX_NESTING} levels deep`);
     const item = { key, envelope: text, sent: false, tried: false };
     item.done = new Promise((resolve, reject) => Object.assign(item, { resolve, reject }));
     this.#items.set(key, item);
@@ -144,10 +144,10 @@ function frameOf({ key, envelope }, after, room) {
   return `${marks.slice(0, -1)},"envelope":${envelope}}`;
 }
 
-/** Whether JSON text has more levels of arrays and objects than the relay takes. */
-function nestsTooDeep(text) {
+/** Whether JSON text has more levels of arrays and objects than `limit`. */
+export function nestsDeeper(text, limit) {
   // Hardly any text has so many brackets at all.
-  if ((text.match(/[[{]/g)?.length ?? 0) <= MAX_NESTING) return false;
+  if ((text.match(/[[{]/g)?.length ?? 0) <= limit) return false;
   let depth = 0;
   let inString = false;
   // Single tokens and not whole strings: a pattern that matches megabytes at once exceeds the stack of the engine.
@@ -156,7 +156,7 @@ function nestsTooDeep(text) {
     else if (inString) continue;
     else if (token === '[' || token === '{') depth += 1;
     else depth -= 1;
-    if (depth > MAX_NESTING) return true;
+    if (depth > limit) return true;
   }
   return false;
 }

@@ -61,7 +61,8 @@ test('a change without a connection is a part of the next join, a removal follow
 test('an info that the relay would refuse is not sent', async () => {
   const room = client().join('r', { info: { a: 1 } });
   FakeSocket.last.welcome();
-  for (const bad of [[1], 'x', 5, () => {}, { text: 'é'.repeat(600) }]) {
+  const nested = (levels) => (levels === 1 ? {} : { a: nested(levels - 1) });
+  for (const bad of [[1], 'x', 5, () => {}, { text: 'é'.repeat(600) }, nested(17), { a: nested(500) }]) {
     await assert.rejects(room.setInfo(bad), { code: 'bad_info' });
     assert.throws(() => client().join('other', { info: bad }), { code: 'bad_info' });
   }
