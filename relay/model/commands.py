@@ -67,10 +67,14 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Join a room, which becomes the connection's own, and leave the one that was; does nothing in that room itself."""
+    """Join a room, which becomes the connection's own, and leave the one that was; does nothing in that room itself.
+
+    `can_resume` is as in `Join`, for a connection that was in no room before; others keep what they have.
+    """
 
     room: str
     key: str = ""
+    can_resume: bool = True
     tracking: Tracking = Tracking.NONE
 
 

@@ -32,9 +32,9 @@ _NOT_RESUMABLE = frozenset({"not_joined", "peer_taken"})
 class JoinedRooms:
     """A client's memberships: of its own room, and of any others that it joined later.
 
-    The own room is the one that the client named when it connected, or has moved to since. A command without a room
-    means that one. Every command raises `Refused` if the client may not do this; those that wait for Redis raise
-    `Unavailable` and `OutcomeUnknown` too, and must not run side by side.
+    The own room is the one that the client named when it connected, or has moved to since; a client may be without one.
+    A command without a room means the own one. Every command raises `Refused` if the client may not do this; those that
+    wait for Redis raise `Unavailable` and `OutcomeUnknown` too, and must not run side by side.
     """
 
     # Most clients join one room only: its member has an attribute, and a dict is made for the second room.
@@ -68,6 +68,10 @@ class JoinedRooms:
 
     # Joining and leaving.
 
+    def begin(self, peer: str) -> None:
+        """Set the peer id of a client that is in no room yet."""
+        self._peer = peer
+
     async def enter(self, request: JoinRequest) -> None:
         """Join the client's own room, or resume the membership that the request claims, where that still exists."""
         join = Join(
@@ -100,18 +104,22 @@ class JoinedRooms:
         self.add(await self._join(command, since, encoder or self._codec_for(room)))
 
     async def move(self, command: Move) -> None:
-        """Make another room the client's own: join it, and leave the present one."""
-        room = check_room(command.room)
-        left = self.member("")
-        if room == left.room:
+        """Make another room the client's own: join it, and leave the present one, if there is one."""
+        room, left = check_room(command.room), self._own
+        if left is not None and room == left.room:
             newest = self._worker.newest_id(left)
             self._send(Welcome(room, left.peer, newest, "", resumed=True, key=command.key))
             return
+        if self._has(room):
+            raise Refused("already_joined", room=room)
+        join = Join(room, key=command.key, can_resume=command.can_resume, tracking=command.tracking)
+        if left is not None:
+            join = replace(join, info=left.info, can_resume=left.can_resume)
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
-        join = Join(room, key=command.key, info=left.info, can_resume=left.can_resume, tracking=command.tracking)
         self._own = await self._join(join, None, self.codecs.own, moved_from=left)
         self.own_room = room
-        self._worker.leave(left, hold=False)
+        if left is not None:
+            self._worker.leave(left, hold=False)
 
     def leave(self, command: Leave) -> None:
         """Leave a room; the client gets its answer once Redis has been asked."""

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 from relay.gateways.base.join_request import CodecPair, ObserveRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.model.codec import Encoder
-from relay.model.commands import Join, Ping
+from relay.model.commands import Join, Move, Ping
 from relay.model.errors import Refused
 from relay.model.events import Pong
 from relay.rooms.connection import Connection
@@ -47,6 +47,10 @@ class ObservedRoom(JoinedRooms):
 
     async def join(self, command: Join, encoder: Encoder | None = None) -> None:
         """Raise `Refused` (`observing`): a client that observes has no peer id to join with."""
+        self.member(command.room)
+
+    async def move(self, command: Move) -> None:
+        """Raise `Refused` (`observing`), as `join` does."""
         self.member(command.room)
 
     def ping(self, command: Ping) -> None:

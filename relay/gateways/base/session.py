@@ -123,6 +123,14 @@ class Session(Generic[In]):
             # The inbox was exclusive from the start, so requests that arrived during the join have waited in it.
             self._end_exclusive()
 
+    def begin(self, peer: str) -> None:
+        """Serve a client that is in no room until it joins one; to be called once, instead of `enter`.
+
+        `peer` is its id in rooms that it joins without naming another.
+        """
+        self._rooms.begin(peer)
+        self._end_exclusive()
+
     # Requests.
 
     def received(self, incoming: In) -> None:

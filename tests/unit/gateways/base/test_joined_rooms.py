@@ -179,6 +179,31 @@ async def test_moving_leaves_the_former_own_room(visitor: Visitor) -> None:
     assert (welcome["room"], welcome["key"], welcome["resumed"]) == ("next", "m", False)
 
 
+async def test_a_client_may_begin_in_no_room_and_move_to_its_first(worker: Worker) -> None:
+    visitor = Visitor(worker)
+    visitor.rooms.begin("p")
+    assert len(visitor.rooms) == 0
+    with pytest.raises(Refused, match="not_joined"):
+        visitor.rooms.member("")
+    await visitor.rooms.move(Move("first", "m", can_resume=False))
+    assert visitor.rooms.member("").room == visitor.rooms.own_room == "first"
+    assert [(event["room"], event["peer"], event["key"]) for event in visitor.heard] == [("first", "p", "m")]
+    visitor.rooms.leave_all(hold=True)
+    await until_members(worker, "first", {})
+
+
+async def test_a_client_may_begin_in_no_room_and_join_several(worker: Worker) -> None:
+    visitor = Visitor(worker)
+    visitor.rooms.begin("p")
+    await visitor.rooms.join(Join("one"))
+    await visitor.rooms.join(Join("two", peer="q"))
+    assert [(event["room"], event["peer"]) for event in visitor.heard] == [("one", "p"), ("two", "q")]
+    with pytest.raises(Refused, match="already_joined"):
+        await visitor.rooms.move(Move("one"))
+    with pytest.raises(Refused, match="not_joined"):
+        visitor.rooms.member("")
+
+
 async def test_moving_to_the_own_room_changes_nothing(visitor: Visitor) -> None:
     member = visitor.rooms.member("")
     await visitor.rooms.move(Move("own", "m"))

@@ -121,6 +121,20 @@ async def test_a_fault_while_entering_closes_the_connection_and_is_logged(caplog
         assert "TypeError" in caplog.text
 
 
+async def test_a_client_that_begins_in_no_room_is_served_at_once() -> None:
+    async with Worker(Settings()) as worker:
+        client = Client(worker)
+        client.send(type="join", room="one", key="a")
+        client.session.begin("p")
+        client.send(n=1, key="b")
+        await until(lambda: len(client.connection.events) == 2)
+        welcome, error = client.connection.events
+        assert (welcome["type"], welcome["room"], welcome["peer"]) == ("welcome", "one", "p")
+        assert (error["code"], error["key"]) == ("not_joined", "b")
+        client.session.disconnected(1000, None)
+        await until_members(worker, "one", {})
+
+
 # In turn.
 
 
