@@ -20,7 +20,7 @@ class ServiceDescription:
 
     def __init__(self, websockets: Sequence[str], errors: Mapping[str, ErrorTable], snippets: str = "") -> None:
         self.snippets = snippets
-        self._websockets = websockets
+        self.websockets = websockets
         self._document = document(errors)
 
     async def service(self, request: Request) -> Response:
@@ -29,7 +29,7 @@ class ServiceDescription:
             {
                 "name": "relay",
                 "version": __version__,
-                "websocket": self._websockets,
+                "websocket": self.websockets,
                 "health": "/health",
                 "openapi": "/openapi.json",
             }

@@ -1,6 +1,7 @@
 """The page at `/` and the demo at `/demo`. Their policy forbids inline scripts, and files from other servers."""
 
 import html
+import re
 from collections.abc import Sequence
 from string import Template
 from typing import Final
@@ -29,10 +30,12 @@ _POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+_OF_WEBSOCKETS: Final = re.compile("<!-- websockets -->(.*?)<!-- /websockets -->", re.DOTALL)
+
 
 def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseRoute]:
-    """Make the routes of both pages, and of the files that they load."""
-    home, demo = Page("home.html", settings, about.snippets), Page("demo.html", settings)
+    """Make the routes of both pages, and of the files that they load; the demo needs a plain WebSocket."""
+    home, demo = Page("home.html", settings, about), Page("demo.html", settings, about)
 
     async def root(request: Request) -> Response:
         if wants_page(request):
@@ -44,7 +47,7 @@ def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseR
     revalidated = {"Cache-Control": "no-cache"}
     return [
         Route("/", root),
-        Route("/demo", demo.get),
+        *([Route("/demo", demo.get)] if about.websockets else []),
         *[
             Route(f"/pages/{name}", StaticFile(read(f"site/{name}").encode(), kind, revalidated).get)
             for name, kind in _FILES.items()
@@ -53,19 +56,30 @@ def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseR
 
 
 class Page:
-    """A page that shows this relay's address, also in its snippets."""
+    """A page that shows this relay's address, also in its snippets.
 
-    def __init__(self, name: str, settings: Settings, snippets: str = "") -> None:
-        text = read(f"site/{name}").replace("$snippets", snippets)
+    Where no gateway has a plain WebSocket, the page lacks the parts of the file that need one, such as `relay.js`.
+    """
+
+    def __init__(self, name: str, settings: Settings, about: ServiceDescription) -> None:
+        text = _OF_WEBSOCKETS.sub(r"\1" if about.websockets else "", read(f"site/{name}"))
+        text = text.replace("$snippets", about.snippets)
         # JavaScript in the snippets has `${…}` of its own, which is not a field of this template.
         self._template = Template(text.replace("${", "$${"))
         self._settings = settings
+        self._websockets = bool(about.websockets)
 
     async def get(self, request: Request) -> Response:
         """Answer with the page, with the address of this request filled in."""
         address = address_of(request, self._settings)
         websocket = websocket_of(address)
-        fields = {"http": address, "ws": websocket, "version": __version__, "size": str(compressed_size())}
+        fields = {
+            "address": websocket if self._websockets else address,
+            "http": address,
+            "ws": websocket,
+            "version": __version__,
+            "size": str(compressed_size()),
+        }
         body = self._template.substitute({name: html.escape(value) for name, value in fields.items()})
         headers = {
             **COMMON_HEADERS,

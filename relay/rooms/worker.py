@@ -296,4 +296,4 @@ class Worker:
 
     def _check_unreserved(self, room: str) -> None:
         if room in self._reserved_words:
-            raise Refused("bad_room", f"paths of the relay itself begin with {room}; no room has this name")
+            raise Refused("bad_room", f"no room may be named {room}: paths of the relay itself begin with it")

@@ -61,7 +61,7 @@ def test_no_setting_code_or_path_belongs_to_two() -> None:
 
 
 def test_the_first_words_of_all_paths_but_those_of_pages_are_reserved() -> None:
-    settings, about = Settings(), ServiceDescription([], {})
+    settings, about = Settings(), ServiceDescription(["/"], {})
     found: list[Any] = [*routes(settings), *http.routes(settings, [], about)]
     words = {word for route in found for word in [route.path.split("/")[1]] if word and not word.startswith("{")}
     assert words | {"rooms", "health", "metrics", "socket.io", "signalr"} <= reserved_words()
@@ -72,7 +72,7 @@ def test_the_first_words_of_all_paths_but_those_of_pages_are_reserved() -> None:
 
 
 def test_no_prefix_begins_with_a_word_of_the_relay_or_of_its_pages() -> None:
-    about = ServiceDescription([], {})
+    about = ServiceDescription(["/"], {})
     shown: list[Any] = list(pages.routes(Settings(), about))
     taken = CORE_WORDS | {route.path.split("/")[1] for route in shown}
     assert not taken & {prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes}

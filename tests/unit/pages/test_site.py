@@ -3,10 +3,14 @@
 import html
 import re
 
+import httpx2 as httpx
 import pytest
+from starlette.applications import Starlette
 
 from relay import __version__
-from relay.pages.site import wants_page
+from relay.config import Settings
+from relay.http.about import ServiceDescription
+from relay.pages.site import site_routes, wants_page
 from tests.unit.http.conftest import MakeSite
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -75,6 +79,24 @@ async def test_pages_can_be_turned_off(site: MakeSite, path: str) -> None:
     here = site(pages="off")
     assert (await here.get(path)).status_code == 404
     assert (await here.get("/", headers={"Accept": BROWSER})).json()["name"] == "relay"
+
+
+async def test_pages_without_a_plain_websocket_have_no_demo_and_no_relay_js() -> None:
+    about = ServiceDescription([], {}, "<pre>$http</pre>")
+    here = httpx.ASGITransport(Starlette(routes=site_routes(Settings(), about)))
+    async with httpx.AsyncClient(transport=here, base_url="http://relay:8888") as client:
+        page = await client.get("/", headers={"Accept": BROWSER})
+        assert (await client.get("/demo")).status_code == 404
+    assert '<code id="address">http://relay:8888</code>' in page.text
+    assert "<pre>http://relay:8888</pre>" in page.text
+    assert not re.search("demo|relay\\.js|ws://|websockets", page.text)
+
+
+async def test_pages_with_a_plain_websocket_have_the_demo_and_relay_js(site: MakeSite) -> None:
+    page = await site().get("/", headers={"Accept": BROWSER})
+    assert page.text.count('href="demo"') == 2
+    assert 'href="relay.js"' in page.text
+    assert "<!--" not in page.text
 
 
 async def shown(here, **headers: str) -> str:
