@@ -337,15 +337,16 @@ class Metrics:
         self.forward_refusals = declare.counters(
             "relay_forward_refusals_total",
             "Requests on the port for other workers that were refused, by reason.",
-            "It stays 0. stranger, unsigned, malformed: another program reaches this port. bad_mac: fleet "
-            "keys differ, or a program attacks. expired, replayed: a request took more than 30 s, or a program sent it "
-            "again.",
+            "stranger, unsigned, malformed: another program reaches this port. bad_mac: fleet keys differ, or a "
+            "program attacks. expired, replayed: a request took more than 30 s, or a program sent it again. "
+            "misdirected follows the end of a worker whose address this one has now.",
             labels=("reason",),
             values=zip(
-                ("stranger", "unsigned", "malformed", "expired", "bad_mac", "replayed", "too_large", "bad_body"),
+                ("stranger", "unsigned", "malformed", "expired", "bad_mac", "misdirected", "replayed", "too_large",
+                 "bad_body"),
                 strict=True,
             ),
-        )
+        )  # fmt: skip
         self.ready = declare.gauge(
             "relay_ready",
             "Whether this worker is ready for clients (1) or not (0).",

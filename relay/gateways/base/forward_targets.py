@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.http_client import Target
 from relay.limits import Clock
@@ -20,8 +20,14 @@ Networks = Sequence[IPv4Network | IPv6Network]
 _FRESH: Final = 2.0
 """Seconds for which an address that was looked up is used without another look."""
 
+_ABSENT: Final = 0.25
+"""Seconds for which a worker without an address is not looked up again: less than the time between its heartbeats."""
+
 _STALE: Final = 15.0
-"""Seconds for which it is used while Redis does not answer."""
+"""Seconds for which an address is used while Redis does not answer, or has lost its data.
+
+A worker that has ended refuses the connection, and one that has its address now refuses the request.
+"""
 
 _MAX_KNOWN: Final = 4096
 _ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})", re.ASCII)
@@ -45,6 +51,17 @@ def parse_target(text: str, networks: Networks) -> tuple[str, int]:
     return str(ip), int(found[3])
 
 
+class _KnownAddress(NamedTuple):
+    """The address of an owner, "" for none; until `asked_again` it is used as it is.
+
+    Until `valid_until`, it is also used if Redis does not answer, or has none.
+    """
+
+    address: str = ""
+    asked_again: float = 0.0
+    valid_until: float = 0.0
+
+
 class ForwardTargets:
     """Finds the target of each owner; `look_up` returns the address of a live worker in Redis, "" if there is none.
 
@@ -58,7 +75,7 @@ class ForwardTargets:
         self._networks = networks
         self._look_up = look_up
         self._clock = clock
-        self._known: dict[Owner, tuple[float, str]] = {}
+        self._known: dict[Owner, _KnownAddress] = {}
         self._pending: dict[Owner, asyncio.Task[str]] = {}
         self._log_at = 0.0
 
@@ -90,10 +107,9 @@ class ForwardTargets:
         return sockets[index] if index < len(sockets) else None
 
     async def _address(self, owner: Owner) -> str:
-        time, address = self._known.get(owner, (0.0, ""))
-        age = self._clock() - time if time else float("inf")
-        if age < _FRESH:
-            return address
+        known, now = self._known.get(owner, _KnownAddress()), self._clock()
+        if now < known.asked_again:
+            return known.address
         # One look-up for all requests that wait; a client that drops its request must not cancel it for the others.
         pending = self._pending.get(owner)
         if pending is None:
@@ -101,8 +117,8 @@ class ForwardTargets:
         try:
             return await asyncio.shield(pending)
         except RelayError:
-            if age < _STALE:
-                return address
+            if now < known.valid_until:
+                return known.address
             raise
 
     async def _look_up_now(self, owner: Owner) -> str:
@@ -110,10 +126,17 @@ class ForwardTargets:
             address = await self._look_up(str(owner))
         finally:
             del self._pending[owner]
+        now, known = self._clock(), self._known.get(owner, _KnownAddress())
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[owner] = self._clock(), address
-        return address
+        if address:
+            known = _KnownAddress(address, now + _FRESH, now + _STALE)
+        elif now < known.valid_until:
+            known = known._replace(asked_again=now + _ABSENT)
+        else:
+            known = _KnownAddress(asked_again=now + _ABSENT)
+        self._known[owner] = known
+        return known.address
 
     def _warn(self, owner: Owner, address: str, error: ForbiddenTarget) -> None:
         now = self._clock()

@@ -1,7 +1,8 @@
 """Accepts requests that other workers have forwarded, and drops internal headers from the requests of clients.
 
 This middleware is the outermost one. On the clients' port it drops headers that only workers may send. On the port for
-other replicas it answers 404 to everything that has no valid seal, before any other code sees the request. On a
+other replicas it answers 404 to everything that has no valid seal, before any other code sees the request; and 421 to a
+valid request for another worker, one that has ended and whose address this worker has now. On a
 worker's unix socket, which only processes of the same user reach, requests without a seal are those for health and
 metrics.
 """
@@ -31,6 +32,9 @@ FORWARDED: Final = "forwarded"
 _APPLIED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 """Headers that the first worker has applied, if they came from a trusted proxy."""
 
+MISDIRECTED: Final = 421
+"""The status that tells another worker that this one is not the receiver of its request (RFC 9110, 15.5.20)."""
+
 _LOG_INTERVAL: Final = 60.0
 
 
@@ -57,8 +61,10 @@ class ForwardedGate:
         return client, body
 
     def note_refusal(self, flaw: str, peer: str) -> None:
-        """Count a refused request; log one in a minute of each kind."""
+        """Count a refused request; log one in a minute of each kind that shows a fault or an attack."""
         self._metrics.forward_refusals.labels(flaw).inc()
+        if flaw == "misdirected":
+            return
         now = self._clock()
         if now >= self._log_at.get(flaw, 0.0):
             self._log_at[flaw] = now + _LOG_INTERVAL
@@ -100,7 +106,8 @@ class ForwardedRequests:
         except BadSeal as error:
             gate.note_refusal(error.flaw, peer)
             headers = [(b"content-length", b"0"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 404, "headers": headers})
+            status = MISDIRECTED if error.flaw == "misdirected" else 404
+            await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
         if accepted is None:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from relay.fleet_key import FleetKey
 from relay.gateways.base.admission import client_address
 from relay.gateways.base.forward_targets import ForbiddenTarget, ForwardTargets
-from relay.gateways.base.forwarded import FORWARDED, target_of
+from relay.gateways.base.forwarded import FORWARDED, MISDIRECTED, target_of
 from relay.gateways.base.request_seal import INTERNAL, SEAL, RequestHead, Sealer
 from relay.http_client import HttpClient, HttpConnection, HttpError, HttpResponse, Target, Unreachable
 from relay.http_request import read_body
@@ -138,6 +138,10 @@ class Forwarder:
                 request = self._request(scope, owner, head, body)
                 async with asyncio.timeout(_HEAD_SECONDS):
                     response = await connection.exchange(request, bodyless=scope["method"] == "HEAD")
+                if response.status == MISDIRECTED:
+                    # The worker has ended, and another one has its address.
+                    self._targets.forget(owner)
+                    return "gone"
                 started = True
                 await _pass_on(response, send)
                 return "answered"

@@ -1,8 +1,8 @@
 """The seal of a forwarded request: one header by which a worker proves that another worker of its fleet sent it.
 
-The header `x-relay-forwarded` has these fields, separated by spaces: version, time (ms), sender, number, scheme and
-address of the client (hex), SHA-256 of the body, MAC. The MAC (HMAC-SHA256 with a key derived from the fleet key)
-covers them and the method, the target, all other headers, and the worker for which the request is meant.
+The header `x-relay-forwarded` has these fields, separated by spaces: version, time (ms), sender, number, receiver,
+scheme and address of the client (hex), SHA-256 of the body, MAC. The MAC (HMAC-SHA256 with a key derived from the fleet
+key) covers them and the method, the target, and all other headers.
 """
 
 import hashlib
@@ -25,8 +25,11 @@ INTERNAL: Final = b"x-relay-"
 MAX_SKEW: Final = 30_000
 """Milliseconds by which the time of a request may differ from this worker's."""
 
-Flaw = Literal["unsigned", "malformed", "expired", "bad_mac", "replayed", "too_large", "bad_body"]
-"""Why a request on the port for other workers is refused."""
+Flaw = Literal["unsigned", "malformed", "expired", "bad_mac", "misdirected", "replayed", "too_large", "bad_body"]
+"""Why a request on the port for other workers is refused.
+
+A `misdirected` one is valid, but for another worker: one that had this address and has ended.
+"""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -34,7 +37,8 @@ _VERSION: Final = b"1"
 _PURPOSE: Final = "forwarding"
 _EMPTY: Final = hashlib.sha256().hexdigest().encode()
 _FIELDS: Final = re.compile(
-    rb"1 (\d{1,16}) ([0-9a-f]{16}) (\d{1,16}) (https?) ([0-9a-f]{0,510}) ([0-9a-f]{64}) ([0-9a-f]{64})"
+    rb"1 (\d{1,16}) ([0-9a-f]{16}) (\d{1,16}) ([0-9a-f-]{1,32}) "
+    rb"(https?) ([0-9a-f]{0,510}) ([0-9a-f]{64}) ([0-9a-f]{64})"
 )
 _MAX_ADDRESS: Final = 63
 """Characters of an address: more than any has."""
@@ -79,7 +83,7 @@ class Sealer:
 
     def __init__(self, key: FleetKey, receiver: Owner, now: Callable[[], int]) -> None:
         self._key = key
-        self._receiver = receiver
+        self._receiver = str(receiver).encode()
         self._now = now
         self._sender = secrets.token_hex(8).encode()
         self._number = 0
@@ -88,15 +92,16 @@ class Sealer:
         """Return the value of the header; each call gives another one, since a receiver takes it once."""
         self._number += 1
         client = address[:_MAX_ADDRESS].encode(errors="replace").hex()
-        fields = b"1 %d %b %d %b %b %b" % (
+        fields = b"1 %d %b %d %b %b %b %b" % (
             self._now(),
             self._sender,
             self._number,
+            self._receiver,
             b"https" if scheme in {"https", "wss"} else b"http",
             client.encode(),
             _hash(body),
         )
-        return fields + b" " + self._key.sign(_PURPOSE, _signed(fields, head, self._receiver)).hex().encode()
+        return fields + b" " + self._key.sign(_PURPOSE, _signed(fields, head)).hex().encode()
 
 
 class SealVerifier:
@@ -104,7 +109,7 @@ class SealVerifier:
 
     def __init__(self, key: FleetKey, me: Owner, now: Callable[[], int]) -> None:
         self._key = key
-        self._me = me
+        self._me = str(me).encode()
         self._now = now
         self._replays = ReplayGuard()
 
@@ -113,12 +118,14 @@ class SealVerifier:
         found = _FIELDS.fullmatch(value)
         if found is None:
             raise BadSeal("malformed")
-        time, sender, number, scheme, address, body, mac = found.groups()
+        time, sender, number, receiver, scheme, address, body, mac = found.groups()
         if abs(int(time) - self._now()) > MAX_SKEW:
             raise BadSeal("expired")
-        fields = value[: found.start(7) - 1]
-        if not self._key.verify(_PURPOSE, _signed(fields, head, self._me), bytes.fromhex(mac.decode())):
+        fields = value[: found.start(8) - 1]
+        if not self._key.verify(_PURPOSE, _signed(fields, head), bytes.fromhex(mac.decode())):
             raise BadSeal("bad_mac")
+        if receiver != self._me:
+            raise BadSeal("misdirected")
         # Only now: strangers must not fill the guard's memory.
         if not self._replays.is_new(sender, int(number)):
             raise BadSeal("replayed")
@@ -162,9 +169,9 @@ def _hash(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() if body else _EMPTY
 
 
-def _signed(fields: bytes, head: RequestHead, receiver: Owner) -> bytes:
+def _signed(fields: bytes, head: RequestHead) -> bytes:
     """Return the bytes that the MAC covers; each part has its length in front, so there is one way to split them."""
-    parts = [fields, head.method, head.target, str(receiver).encode()]
+    parts = [fields, head.method, head.target]
     for name, value in head.headers:
         if not name.startswith(INTERNAL):
             parts += (name, value.strip(b" \t"))

@@ -108,14 +108,37 @@ async def test_without_networks_redis_is_not_asked() -> None:
     assert redis.owners == []
 
 
-async def test_an_address_is_remembered_for_two_seconds_also_that_there_is_none() -> None:
-    for address in ("10.1.2.3:8890", ""):
-        redis = Lookups(address)
-        targets = redis.targets()
-        for later in (0.0, 1.9, 0.2):
-            redis.time += later
-            assert bool(await targets.find(OTHER)) == bool(address)
-        assert len(redis.owners) == 2
+@pytest.mark.parametrize(("address", "seconds"), [("10.1.2.3:8890", 2.0), ("", 0.25)])
+async def test_an_address_is_remembered_for_two_seconds_and_for_a_moment_that_there_is_none(
+    address: str, seconds: float
+) -> None:
+    redis = Lookups(address)
+    targets = redis.targets()
+    for later in (0.0, seconds - 0.1, 0.2):
+        redis.time += later
+        assert bool(await targets.find(OTHER)) == bool(address)
+    assert len(redis.owners) == 2
+
+
+async def test_when_redis_has_lost_its_data_the_last_address_is_used_for_a_time() -> None:
+    redis = Lookups()
+    targets = redis.targets()
+    await targets.find(OTHER)
+    redis.address = ""
+    for _ in range(2):
+        redis.time += 7
+        assert await targets.find(OTHER) == ("10.1.2.3", 8890)
+    redis.time += 2
+    assert await targets.find(OTHER) is None
+
+
+async def test_a_worker_that_refused_and_has_no_address_is_gone() -> None:
+    redis = Lookups()
+    targets = redis.targets()
+    await targets.find(OTHER)
+    redis.address = ""
+    targets.forget(OTHER)
+    assert await targets.find(OTHER) is None
 
 
 async def test_requests_at_the_same_time_ask_once_and_survive_one_that_is_dropped() -> None:
@@ -141,6 +164,16 @@ async def test_while_redis_is_away_the_last_address_is_used_for_a_time() -> None
     redis.time += 14
     assert await targets.find(OTHER) == ("10.1.2.3", 8890)
     redis.time += 2
+    with pytest.raises(Unavailable):
+        await targets.find(OTHER)
+
+
+async def test_while_redis_is_away_a_worker_without_an_address_is_not_said_to_be_gone() -> None:
+    redis = Lookups("")
+    targets = redis.targets()
+    assert await targets.find(OTHER) is None
+    redis.failure = Unavailable()
+    redis.time += 1
     with pytest.raises(Unavailable):
         await targets.find(OTHER)
 

@@ -131,7 +131,7 @@ async def test_health_and_metrics_are_asked_for_over_the_unix_socket() -> None:
         ([*sealed(), sealed()[-1]], "malformed"),
         ([*sealed(), (b"x-relay-client", b"10.1.2.3")], "malformed"),
         (sealed(key=FleetKey(["t" * 32])), "bad_mac"),
-        (sealed(receiver=Owner(b"group1", 1)), "bad_mac"),
+        (sealed(receiver=Owner(b"group1", 1), key=FleetKey(["t" * 32])), "bad_mac"),
         ([*sealed(), (b"origin", b"https://evil")], "bad_mac"),
         (sealed(now=900_000), "expired"),
         (sealed(now=1_100_000), "expired"),
@@ -149,6 +149,13 @@ async def test_a_request_without_a_valid_seal_is_not_served(listener: str, heade
     assert site.refused(reason) == 1
     assert dict(site.sent[0]["headers"])[b"connection"] == b"close"
     assert site.sent[1]["body"] == b""
+
+
+async def test_a_request_for_a_worker_that_had_this_address_before(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    assert await site.request("forwarding", sealed(receiver=Owner(b"group2", 0))) == 421
+    assert (site.scopes, site.refused("misdirected"), site.refused("bad_mac")) == ([], 1, 0)
+    assert not caplog.records  # it is no attack, and no fault
 
 
 async def test_a_request_that_comes_again_is_not_served() -> None:

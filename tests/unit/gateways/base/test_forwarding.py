@@ -326,6 +326,13 @@ async def test_a_worker_that_ends_before_its_response_has_no_session(tmp_path: P
         assert (client.sent, one.count("gone")) == ([], 1)
 
 
+async def test_another_worker_that_has_the_address_of_one_that_is_gone(tmp_path: Path) -> None:
+    async with world(tmp_path, b"HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n") as (_, one):
+        client = Client(one.sid)
+        assert not await one.forward(client)
+        assert (client.sent, one.count("gone")) == ([], 1)
+
+
 async def test_a_worker_that_ends_within_its_response(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi")

@@ -70,7 +70,8 @@ def test_a_changed_head_is_refused(head: RequestHead) -> None:
 
 def test_each_changed_field_is_refused() -> None:
     fields = sealed().split(b" ")
-    for index, other in [(1, b"1000001"), (2, b"0" * 16), (3, b"2"), (4, b"https"), (5, b"00"), (6, b"0" * 64)]:
+    others = [b"1000001", b"0" * 16, b"2", str(Owner(b"group2", 0)).encode(), b"https", b"00", b"0" * 64]
+    for index, other in enumerate(others, 1):
         changed = [*fields[:index], other, *fields[index + 1 :]]
         assert flaw(b" ".join(changed)) == "bad_mac"
 
@@ -84,8 +85,9 @@ def test_a_changed_mac_is_refused(position: int) -> None:
 
 
 def test_a_seal_for_another_worker_or_of_another_fleet_is_refused() -> None:
-    assert flaw(sealed(receiver=Owner(b"group1", 1))) == "bad_mac"
-    assert flaw(sealed(receiver=Owner(b"group2", 0))) == "bad_mac"
+    for other in (Owner(b"group1", 1), Owner(b"group2", 0), Owner(b"group2", 255)):
+        assert flaw(sealed(receiver=other)) == "misdirected"
+        assert flaw(sealed(receiver=other, key=FleetKey(["t" * 32]))) == "bad_mac"
     assert flaw(sealed(key=FleetKey(["t" * 32]))) == "bad_mac"
 
 
