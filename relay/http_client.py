@@ -279,11 +279,14 @@ class HttpClient:
     def _take(self, target: Target) -> HttpConnection | None:
         # The newest one: the others grow old, and their number falls to that of the requests at the same time.
         kept = self._idle.get(target)
+        # After a stall of this process, the sweeper is late.
+        oldest = asyncio.get_running_loop().time() - _IDLE_SECONDS
         while kept:
-            _, connection = kept.pop()
+            since, connection = kept.pop()
             self._count -= 1
-            if connection.reusable:
+            if connection.reusable and since > oldest:
                 return connection
+            connection.abort()
         return None
 
     def _keep(self, target: Target, connection: HttpConnection) -> None:

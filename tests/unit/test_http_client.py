@@ -1,6 +1,7 @@
 """The HTTP client for other workers: whole and streamed responses, failures, and connections that are used again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -122,6 +123,16 @@ async def test_idle_connections_are_closed_after_a_time(client: HttpClient, monk
         async with asyncio.timeout(5):
             await served.gone.wait()
         assert await get(client, target) == (200, b"hello")
+        assert served.connections == 2
+
+
+async def test_an_old_connection_is_not_used_after_a_stall(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.http_client._IDLE_SECONDS", 0.05)
+    async with origin() as (served, target):
+        await get(client, target)
+        time.sleep(0.1)  # noqa: ASYNC251 - the stall
+        await asyncio.sleep(0)
+        await get(client, target)
         assert served.connections == 2
 
 

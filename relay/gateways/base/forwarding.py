@@ -31,9 +31,6 @@ log = logging.getLogger("relay.forwarding")
 FORWARDER: Final = "forwarder"
 """The key under which `scope["state"]` has the worker's `Forwarder`."""
 
-_HEAD_SECONDS: Final = 120.0
-"""How long the head of a response may take: longer than any poll."""
-
 _MAX_SEALERS: Final = 4096
 
 _HOP_BY_HOP: Final = frozenset(
@@ -50,7 +47,10 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Forwarder:
-    """Forwards the requests of one worker; at most `most` at the same time."""
+    """Forwards the requests of one worker; at most `most` at the same time.
+
+    `patience` is how many seconds the head of a response may take: more than any poll may wait.
+    """
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Forwarder:
         now: Callable[[], int],
         metrics: Metrics,
         most: int,
+        patience: float,
     ) -> None:
         self._ids = ids
         self._targets = targets
@@ -68,6 +69,7 @@ class Forwarder:
         self._now = now
         self._count = metrics.forwarded.labels
         self._most = most
+        self._patience = patience
         self._open = 0
         self._client = HttpClient()
         self._sealers: dict[Owner, Sealer] = {}
@@ -136,7 +138,7 @@ class Forwarder:
                     return "dropped"
                 # Sealed last: the seal has the time, and its number is in the order in which requests leave.
                 request = self._request(scope, owner, head, body)
-                async with asyncio.timeout(_HEAD_SECONDS):
+                async with asyncio.timeout(self._patience):
                     response = await connection.exchange(request, bodyless=scope["method"] == "HEAD")
                 if response.status == MISDIRECTED:
                     # The worker has ended, and another one has its address.

@@ -10,6 +10,9 @@ from relay.gateways.base.forwarding import FORWARDER, Forwarder
 from relay.gateways.base.request_seal import SealVerifier
 from relay.rooms.worker import Worker
 
+_LONGEST_HOLD = 120.0
+"""Seconds, more than the protocols without pings hold a poll; in the others, a ping answers it at the latest."""
+
 _MAX_BODY_MESSAGES = 16
 """The largest body of any gateway, in messages of the largest size."""
 
@@ -27,6 +30,7 @@ def forwarding_state(worker: Worker) -> Iterator[Mapping[str, object]]:
         now=worker.fleet_time,
         metrics=worker.metrics,
         most=settings.max_connections,
+        patience=_LONGEST_HOLD + settings.ping_interval + settings.ping_timeout,
     )
     gate = ForwardedGate(
         SealVerifier(worker.fleet_key, worker.local.owner, worker.fleet_time),

@@ -113,14 +113,16 @@ class Client:
 class World:
     """A worker that forwards to `target`, and the session id `sid` of the owner."""
 
-    def __init__(self, target: str, most: int = 10) -> None:
+    def __init__(self, target: str, most: int = 10, patience: float = 60.0) -> None:
         self.target: str | Exception = target
         self.metrics = Metrics()
         self.sid = SessionIds(KEY, OWNER, IdGenerator()).issue()
         local = LocalWorkers(ME, ("/none", target))
         targets = ForwardTargets(local, [], self._look_up, lambda: 0.0)
         ids = SessionIds(KEY, ME, IdGenerator())
-        self.forwarder = Forwarder(ids, targets, KEY, now=lambda: NOW, metrics=self.metrics, most=most)
+        self.forwarder = Forwarder(
+            ids, targets, KEY, now=lambda: NOW, metrics=self.metrics, most=most, patience=patience
+        )
 
     async def _look_up(self, _: str) -> str:
         raise Unavailable
@@ -349,9 +351,8 @@ async def test_a_worker_that_ends_within_its_response(tmp_path: Path, caplog: py
     assert "in the middle of a response" in caplog.text
 
 
-async def test_a_worker_that_does_not_answer_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.gateways.base.forwarding._HEAD_SECONDS", 0.05)
-    async with world(tmp_path, b"") as (_, one):
+async def test_a_worker_that_does_not_answer_in_time(tmp_path: Path) -> None:
+    async with world(tmp_path, b"", patience=0.05) as (_, one):
         with pytest.raises(Refused, match="unavailable"):
             await one.forward(Client(one.sid))
         assert one.count("unreachable") == 1
@@ -387,7 +388,7 @@ async def test_a_worker_of_another_replica_whose_address_is_of_no_use(
     metrics = Metrics()
     targets = ForwardTargets(LocalWorkers(ME), [ip_network("10.0.0.0/8")], look_up, lambda: 0.0)
     ids = SessionIds(KEY, ME, IdGenerator())
-    forwarder = Forwarder(ids, targets, KEY, now=lambda: NOW, metrics=metrics, most=1)
+    forwarder = Forwarder(ids, targets, KEY, now=lambda: NOW, metrics=metrics, most=1, patience=1.0)
     sid = SessionIds(KEY, Owner(b"group2", 0), IdGenerator()).issue()
     client = Client(sid)
     if failure:

@@ -12,3 +12,11 @@ async def test_it_has_both_sides() -> None:
         with forwarding_state(worker) as state:
             assert isinstance(state[FORWARDER], Forwarder)
             assert isinstance(state[GATE], ForwardedGate)
+
+
+async def test_a_forwarded_poll_may_wait_until_a_late_ping_answers_it() -> None:
+    async with Worker(Settings(ping_interval=600.0, ping_timeout=60.0)) as worker:
+        with forwarding_state(worker) as state:
+            forwarder = state[FORWARDER]
+            assert isinstance(forwarder, Forwarder)
+            assert forwarder._patience > 660
