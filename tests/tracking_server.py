@@ -17,7 +17,7 @@ from relay.model.commands import Tracking
 
 
 def track(gateway: Any) -> None:
-    """Make a gateway ask for delivered positions, whatever its clients say."""
+    """Make a gateway ask for delivered positions for all of its clients."""
     read = gateway._request
 
     def request(self: Any, scope: Scope) -> JoinRequest | ObserveRequest:

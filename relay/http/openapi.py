@@ -185,7 +185,7 @@ _ROOMS: Final[dict[str, Json]] = {
                         "held": {"const": True, "description": "The member lost its connection and may still return."},
                         "info": {
                             "type": "object",
-                            "description": f"What the member says about itself: at most {MAX_INFO} bytes of JSON.",
+                            "description": f"The member info: at most {MAX_INFO} bytes of JSON.",
                         },
                     },
                 ),

@@ -25,7 +25,7 @@ MAX_ESCAPED: Final = 2048
 """Bytes of an escaped name."""
 
 SERVER: Final = "$server"
-"""The sender of envelopes published over HTTP; no client can have this peer id, nor its text under an escape."""
+"""The sender of envelopes published over HTTP; no client can have this peer id, neither as text nor escaped."""
 
 NO_MEMBER: Final = "$info"
 """The receiver of events in the form of a message that older workers must not deliver: no peer has this name."""

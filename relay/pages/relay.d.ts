@@ -37,11 +37,11 @@ export interface JoinOptions {
   echo?: boolean;
   /** Receive messages of these channels only. */
   channels?: string[];
-  /** What this client shows to the other members, such as a name: an object of at most 1,024 bytes as JSON. */
+  /** The member info that the other members see, such as a name: an object of at most 1,024 bytes as JSON. */
   info?: Info;
 }
 
-/** What a member says about itself; see `JoinOptions.info`. */
+/** The member info of a member; see `JoinOptions.info`. */
 export type Info = Record<string, any>;
 
 export interface ObserveOptions {
@@ -97,7 +97,7 @@ export interface ChangeEvent extends RelayEvent {
   readonly info: Info | undefined;
 }
 
-/** An observed room has this many members now; this client may not see who they are. */
+/** An observed room has this many members now; this client may not see their names. */
 export interface CountEvent extends RelayEvent {
   readonly count: number;
 }

@@ -27,7 +27,10 @@ def forward_address(settings: Settings) -> ListenAddress | None:
         if own:
             return ListenAddress(own, address.port)
     networks = ", ".join(settings.forward_networks)
-    raise CannotListen(f"{address.host} port {address.port} for other replicas: no own address is in {networks}")
+    raise CannotListen(
+        f"{address.host} port {address.port} for other replicas: this machine has no address in the forward-networks "
+        f"{networks}; correct them, or name the address in forward-listen"
+    )
 
 
 def address_in(network: IPv4Network | IPv6Network) -> str:

@@ -45,7 +45,9 @@ class MemberInfos:
         if await self._presence.change(entry):
             return
         # Redis has lost the entry, or it names another lease or a newer generation; to announce it tells these apart.
-        log.debug("the entry of %s in %s is not as it was written; announcing it", member.peer, member.room)
+        log.debug(
+            "the presence entry of %s in %s has changed in Redis; announcing the member", member.peer, member.room
+        )
         await self._announcer.announce([member])
         if not self._rooms.has(member):
             raise Replaced()

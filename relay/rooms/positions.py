@@ -158,8 +158,8 @@ class PositionTracker:
                 ]
             )
         except RelayError as error:
-            # The next round notes them, or later positions. Until then, clients that come back get more again.
-            log.debug("noting %d delivered positions failed: %s", len(notes), error)
+            # The next round notes them, or later positions. Until then, more events come again to clients that return.
+            log.debug("noting %d delivered positions failed: %s; the next round notes them", len(notes), error)
             return
         self._metrics.noted_positions.inc(len(notes))
         now = self._clock()
@@ -177,6 +177,6 @@ class PositionTracker:
             try:
                 await self._positions.renew(due)
             except RelayError as error:
-                log.debug("renewing the delivered positions of %d rooms failed: %s", len(due), error)
+                log.debug("renewing the delivered positions of %d rooms failed: %s; retrying", len(due), error)
                 return
             self._written.update(dict.fromkeys(due, now))

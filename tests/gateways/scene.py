@@ -1,4 +1,4 @@
-"""One room on two workers, with a native witness, which knows of every member whatever its protocol."""
+"""One room on two workers, with a native witness, which sees the members of every protocol."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field

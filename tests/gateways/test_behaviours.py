@@ -86,7 +86,7 @@ async def test_join(scene: Scene) -> None:
 
 
 async def test_hear(scene: Scene) -> None:
-    """A message reaches all others, of whatever protocol, and not its sender."""
+    """A message reaches all other members, of every protocol, and not its sender."""
     ann, ben = await scene.join(scene.here), await scene.join(scene.there)
     data: Json = {"sdp": "v=0\r\no=-", "snow": "é ☃ \U0001f600", "deep": [[[{}]], None, 1.5, False]}
     await ann.driver.send(data)
@@ -246,7 +246,7 @@ async def test_two_workers(scene: Scene) -> None:
 
 
 async def test_worker_killed(scene: Scene, start_victim: StartVictim) -> None:
-    """The members of a killed worker are held, whatever their protocol; one that can resume misses nothing."""
+    """The members of a killed worker are held, in every protocol; one that can resume misses nothing."""
     victim = await start_victim()
     ann, ben = await scene.join(victim), await scene.join(scene.there)
     victim.process.kill()

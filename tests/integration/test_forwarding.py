@@ -86,7 +86,7 @@ async def replicas(started: tuple[Replica, Replica]) -> tuple[Replica, Replica]:
 
 
 class Counting:
-    """Counts what a replica counts from now on."""
+    """The increase of a replica's counters from now on."""
 
     def __init__(self, count: Callable[[str], Awaitable[float]], name: str, before: float) -> None:
         self._count = count
@@ -278,7 +278,7 @@ async def test_forwarding_is_off_without_its_settings(start_replica: MakeReplica
 
 
 async def test_several_workers_of_each_replica(start_replica: MakeReplica) -> None:
-    # Each replica needs two ports in a row; those between are reserved by nobody else.
+    # Each replica needs two ports in a row; no other test reserves the ports in between.
     ports = sorted(free_port() for _ in range(6))
     starts = [port for port, following in itertools.pairwise(ports) if following == port + 1][::2]
     first, second = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Observers on real workers: what they see, that nobody sees them, and what faults do to them."""
+"""Observers on real workers: the events that they get, that members do not see them, and the effects of faults."""
 
 import asyncio
 import signal

@@ -111,7 +111,7 @@ class HttpSessions(Generic[Polled]):
     async def find(self, exchange: HttpExchange, session_id: str, *, polls: bool, limit: int) -> Polled | None:
         """Return the session that a request names; None if the response was sent in its stead.
 
-        A request that `polls` gets the last words of a session that has ended. The worker that has the session answers
+        A request that `polls` gets the last answer of a session that has ended. The worker that has the session answers
         a request for one that is not here, whose body has at most `limit` bytes.
         Raises `Refused`: `unknown_session`, or as `Forwarder.forward` does.
         """

@@ -12,7 +12,7 @@ from relay.rooms.observer import Sight
 from relay.rooms.worker import Worker
 
 CREDENTIALS = "token."
-"""Begins a subprotocol that carries a token: a page can set no header on a WebSocket, but any list of subprotocols."""
+"""First part of a subprotocol with a token: a page cannot set headers of a WebSocket, but can offer subprotocols."""
 
 
 def read_observe_request(

@@ -96,7 +96,7 @@ class PollingConnection(BufferedConnection):
     `paused` says whether reading is paused.
 
     Frames written in one turn of the event loop leave together. They answer the open poll, or wait for the next one.
-    The owner hears once of the end, in a later turn, because the hub may be going through a room's members.
+    The owner is called once at the end, in a later turn, because the hub may be going through a room's members.
     """
 
     __slots__ = (
@@ -266,10 +266,10 @@ class PollingConnection(BufferedConnection):
         if self._resumed is not None:
             self._resumed.set()
 
-    # Within.
+    # Internal.
 
     def _begin(self) -> None:
-        """Make way for a new poll or stream."""
+        """End the open poll or stream, because a new one replaces it."""
         if not self.idle:
             if self._rules.overlap is Overlap.REFUSE:
                 self._refuse_overlap()

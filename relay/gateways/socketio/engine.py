@@ -361,7 +361,7 @@ class EngineSession:
     def _over_socket(self, connection: Connection) -> Connection:
         return TextConnection(connection, self._framing) if self._text_only else connection
 
-    # Within.
+    # Internal.
 
     def _handle(self, packet: EnginePacket) -> None:
         if packet.kind == MESSAGE:

@@ -28,7 +28,7 @@ def test_a_wildcard_is_replaced_by_the_address_in_the_networks() -> None:
 
 
 def test_no_address_in_the_networks() -> None:
-    with pytest.raises(CannotListen, match=r"no own address is in 203\.0\.113\.0/24"):
+    with pytest.raises(CannotListen, match=r"no address in the forward-networks 203\.0\.113\.0/24;"):
         forward_address(settings("0.0.0.0:8890", "203.0.113.0/24"))
 
 

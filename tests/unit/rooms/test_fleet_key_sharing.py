@@ -53,7 +53,7 @@ async def test_a_worker_agrees_and_keeps_its_key() -> None:
     await worker.sharing.share()
     assert worker.key.agreed
     assert worker.key.derive("p") == derived
-    # Whatever Redis loses, the worker restores.
+    # The worker restores everything that Redis loses.
     worker.shared = MemoryFleetKeys(lambda: 2.0)
     await worker.sharing.share()
     assert worker.key.derive("p") == derived

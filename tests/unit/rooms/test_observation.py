@@ -1,4 +1,4 @@
-"""Observers over the memory backend: what they see, and that nobody sees them."""
+"""Observers over the memory backend: the events that they get, and that members do not see them."""
 
 import asyncio
 from collections.abc import Callable

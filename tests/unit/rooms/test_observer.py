@@ -1,4 +1,4 @@
-"""What an observer receives, by its sight and by what it selects."""
+"""The events that an observer receives, by its sight and its selection."""
 
 import pytest
 

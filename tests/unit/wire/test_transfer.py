@@ -1,4 +1,4 @@
-"""What is known of written bytes: over real TCP, over TLS, and where nothing is known."""
+"""Written and received bytes: over real TCP, over TLS, and where nothing is known."""
 
 import asyncio
 import ssl

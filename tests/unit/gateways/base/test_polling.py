@@ -1,4 +1,4 @@
-"""A connection over polls and streams: what answers them, and what becomes of the rest when it ends."""
+"""A connection over polls and streams: their answers, and its end."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ A, B, C = Frame(b"a"), Frame(b"b"), Frame(b"c")
 
 
 class Owner:
-    """A session that keeps what it hears of its connection."""
+    """A session that records the calls of its connection."""
 
     def __init__(self) -> None:
         self.ended: list[tuple[CloseReason, PollAnswer | None]] = []
