@@ -9,7 +9,8 @@ side.
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -30,6 +31,12 @@ log = logging.getLogger("relay.forwarding")
 
 FORWARDER: Final = "forwarder"
 """The key under which `scope["state"]` has the worker's `Forwarder`."""
+
+_MOST_OF_SESSION: Final = 16
+"""Requests of one session that one worker forwards at the same time.
+
+A body waits whole in memory. Without this bound, one client could send bodies for one session over all connections.
+"""
 
 _MAX_SEALERS: Final = 4096
 
@@ -68,9 +75,8 @@ class Forwarder:
         self._key = key
         self._now = now
         self._count = metrics.forwarded.labels
-        self._most = most
+        self._requests = _OpenRequests(most)
         self._patience = patience
-        self._open = 0
         self._client = HttpClient()
         self._sealers: dict[Owner, Sealer] = {}
 
@@ -81,7 +87,7 @@ class Forwarder:
 
         The caller then answers with its protocol's "unknown session". `limit` is for the body, which a caller that has
         read it gives as `body`. A request that another worker has forwarded is never forwarded again.
-        Raises `Refused` (`too_large`, `worker_full`, `unavailable`).
+        Raises `Refused` (`too_large`, `worker_full`, `too_many_connections`, `unavailable`).
         """
         if scope["state"].get(FORWARDED):
             return False
@@ -99,15 +105,10 @@ class Forwarder:
             raise Refused("unavailable") from None
         if target is None:
             return False
-        if self._open >= self._most:
-            raise Refused("worker_full")
-        self._open += 1
-        try:
+        with self._requests.one_more(session_id):
             if body is None:
                 body = await read_body(receive, limit)
             outcome = "dropped" if body is None else await self._forward(scope, receive, send, owner, target, body)
-        finally:
-            self._open -= 1
         self._count(outcome).inc()
         if outcome == "unreachable":
             raise Refused("unavailable", "the worker that has this session cannot be reached; try again")
@@ -179,6 +180,33 @@ class Forwarder:
                 self._sealers.clear()
             sealer = self._sealers[owner] = Sealer(self._key, owner, self._now)
         return sealer
+
+
+class _OpenRequests:
+    """Counts the requests that are being forwarded: at most `most`, and at most so many of one session."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._of_session: dict[str, int] = {}
+
+    @contextmanager
+    def one_more(self, session_id: str) -> Iterator[None]:
+        """Count a request of this session; raises `Refused` (`worker_full`, `too_many_connections`)."""
+        of_session = self._of_session.get(session_id, 0)
+        if self._count >= self._most:
+            raise Refused("worker_full")
+        if of_session >= _MOST_OF_SESSION:
+            raise Refused("too_many_connections", f"at most {_MOST_OF_SESSION} requests of a session at the same time")
+        self._count += 1
+        self._of_session[session_id] = of_session + 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            left = self._of_session.pop(session_id) - 1
+            if left:
+                self._of_session[session_id] = left
 
 
 def _head(scope: Scope, size: int) -> RequestHead:

@@ -359,18 +359,26 @@ async def test_a_worker_that_does_not_answer_in_time(tmp_path: Path) -> None:
 
 
 async def test_requests_at_the_same_time_are_bounded(tmp_path: Path) -> None:
-    async with world(tmp_path, b"", most=2) as (_, one):
-        clients = [Client(one.sid) for _ in range(2)]
+    async with world(tmp_path, b"", most=20) as (_, one):
+        other = SessionIds(KEY, OWNER, IdGenerator()).issue()
+        clients = [Client(one.sid) for _ in range(16)]
         tasks = [asyncio.create_task(one.forward(client)) for client in clients]
         await asyncio.sleep(0.02)
-        with pytest.raises(Refused, match="worker_full"):
+        with pytest.raises(Refused, match="too_many_connections"):
             await one.forward(Client(one.sid))
+        others = [Client(other) for _ in range(4)]
+        clients += others
+        tasks += [asyncio.create_task(one.forward(client, other)) for client in others]
+        await asyncio.sleep(0.02)
+        with pytest.raises(Refused, match="worker_full"):
+            await one.forward(Client(other), other)
         for client in clients:
             client.leave.set()
         await asyncio.gather(*tasks)
         client = Client(one.sid)
         client.leave.set()
         assert await one.forward(client)
+        assert not one.forwarder._requests._of_session
 
 
 @pytest.mark.parametrize(
