@@ -1,6 +1,7 @@
 """Reading the settings: flags win over variables and files, and these win over defaults."""
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -171,11 +172,16 @@ def _unknown_variables(
     known = {name for one in settings for name in (one.variable, one.file_variable)}
     known |= {to_variable(one.name) for one in old_names}
     known |= {f"{to_variable(one.name)}_FILE" for one in old_names if one.secret}
-    return [
-        f"{name}: there is no such setting; `relay config` lists them all"
-        for name in sorted(environ)
-        if name.startswith(VARIABLE_PREFIX) and name not in known
-    ]
+    names = sorted(name for name in environ if name.startswith(VARIABLE_PREFIX) and name not in known)
+    return [f"{name}: there is no such setting; {_advice(name, settings)}" for name in names]
+
+
+def _advice(name: str, settings: Sequence[Setting]) -> str:
+    variables = [name for one in settings for name in (one.variable, one.file_variable) if name]
+    # All variables begin alike, so that this part says nothing about how similar two of them are.
+    ends = [variable.removeprefix(VARIABLE_PREFIX) for variable in variables]
+    similar = get_close_matches(name.removeprefix(VARIABLE_PREFIX), ends, 1, cutoff=0.75)
+    return f"did you mean {VARIABLE_PREFIX}{similar[0]}?" if similar else "`relay serve --help` lists them all"
 
 
 def _convert(setting: Setting, found: _Found) -> Any:

@@ -93,8 +93,21 @@ def test_every_problem_is_reported_at_once() -> None:
 
 
 def test_unknown_variable_is_refused() -> None:
-    (problem,) = problems({}, {"RELAY_PROT": "80"})
-    assert problem.startswith("RELAY_PROT: there is no such setting")
+    (problem,) = problems({}, {"RELAY_NONSENSE": "80"})
+    assert problem == "RELAY_NONSENSE: there is no such setting; `relay serve --help` lists them all"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("RELAY_PROT", "RELAY_PORT"),
+        ("RELAY_OBSERVER_PER_ROOM", "RELAY_OBSERVERS_PER_ROOM"),
+        ("RELAY_FLEET_SECRETS_FILE", "RELAY_FLEET_SECRET_FILE"),
+    ],
+)
+def test_a_similar_variable_is_named(variable: str, meant: str) -> None:
+    (problem,) = problems({}, {variable: "80"})
+    assert problem == f"{variable}: there is no such setting; did you mean {meant}?"
 
 
 def test_no_error_contains_a_secret() -> None:
