@@ -50,6 +50,12 @@ def test_the_readme_is_short() -> None:
     assert len(read("README.md").splitlines()) <= MAX_README
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_rows_of_tables_are_one_line_each(page: str) -> None:
+    broken = [line for line in read(page).splitlines() if line.startswith("|") != line.endswith(" |")]
+    assert not broken
+
+
 def test_the_readme_leads_to_every_page() -> None:
     reached = {link.partition("#")[0] for link in links("README.md")}
     assert reached >= set(PAGES) - {"README.md"}
