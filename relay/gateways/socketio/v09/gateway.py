@@ -126,15 +126,16 @@ class V09Gateway:
             raise SocketIORefused("bad_transport")
         else:
             await self._begin(exchange.scope, sessions, parameters, path[2])
-            session = await sessions.find(exchange, path[2], polls=True, limit=sessions.max_payload)
+            polls = exchange.method != "POST"
+            session = await sessions.find(exchange, path[2], polls=polls, limit=sessions.max_payload)
             if session is None:
                 return
             if session.polling is None:
                 raise Refused("unknown_session")
-            if exchange.method == "POST":
-                await answer_post(exchange, session, session.polling, sessions.max_payload)
-            else:
+            if polls:
                 await answer_poll(exchange, session, session.polling)
+            else:
+                await answer_post(exchange, session, session.polling, sessions.max_payload)
 
     async def _handshake(self, exchange: HttpExchange, sessions: V09Sessions, parameters: dict[str, str]) -> None:
         """Respond with `ID:HEARTBEAT:CLOSE:TRANSPORTS`; the times are whole seconds."""
