@@ -10,16 +10,11 @@ from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from relay.http.request import worker_of
 from relay.metrics import API
-from relay.model.errors import Refused, RelayError
+from relay.model.errors import STATUS_HEADERS, Refused, RelayError
 
 COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """On every response: it is true only now, so no cache may keep it, and browsers must not guess its type."""
 
-_STATUS_HEADERS: Final = {
-    401: {"WWW-Authenticate": "Bearer"},
-    429: {"Retry-After": "2"},
-    503: {"Retry-After": "2"},
-}
 _STATUS_CODES: Final = {404: "not_found", 405: "bad_method"}
 
 
@@ -34,7 +29,7 @@ class ErrorResponse(ApiResponse):
     """An error in JSON: `{"error": {"code", "text", …detail}}`; it is counted by its code when it is sent."""
 
     def __init__(self, error: RelayError, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(error.body, error.status, {**_STATUS_HEADERS.get(error.status, {}), **(headers or {})})
+        super().__init__(error.body, error.status, {**STATUS_HEADERS.get(error.status, {}), **(headers or {})})
         self._code = error.code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -69,6 +69,13 @@ ERRORS: Final[ErrorTable] = {
 }
 """The codes that several protocols share; a gateway has those of its own protocol in its own package."""
 
+STATUS_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "2"},
+    503: {"Retry-After": "2"},
+}
+"""HTTP status → the headers of every response that has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class CloseReason:

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from relay.config import Settings
 from relay.gateways.base.forwarding import FORWARDER, Forwarder
 from relay.http_request import header, read_body
+from relay.model.errors import STATUS_HEADERS
 
 TEXT: Final = b"text/plain; charset=UTF-8"
 HTML: Final = b"text/html"
@@ -19,6 +20,10 @@ EVENT_STREAM: Final = b"text/event-stream"
 Headers = Sequence[tuple[bytes, bytes]]
 
 _NOT_STORED: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_OF_STATUS: Final = {
+    status: [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+    for status, headers in STATUS_HEADERS.items()
+}
 _NOT_BUFFERED: Final = (
     (b"content-type", EVENT_STREAM),
     (b"cache-control", b"no-store, no-transform"),
@@ -42,17 +47,17 @@ class GatewayResponses:
     """The headers of one gateway's responses: which pages may read them, and which session they belong to.
 
     `methods` are those that a preflight request allows. `session_header` is the lower-case name of the header with the
-    session's id; a load balancer learns from it which worker has the session.
+    session's id, from which a load balancer learns which worker has the session; "" for none.
     """
 
-    def __init__(self, settings: Settings, *, session_header: str, methods: bytes = b"GET, POST") -> None:
+    def __init__(self, settings: Settings, *, session_header: str = "", methods: bytes = b"GET, POST") -> None:
         self._origins = settings.allowed_origins
         self._session_header = session_header.encode("ascii")
         self._methods = methods
 
     def of_session(self, session_id: str) -> Headers:
-        """Return the header with the session's id; none for ""."""
-        return [(self._session_header, session_id.encode("ascii"))] if session_id else []
+        """Return the header with the session's id; none for "", or if the gateway has no such header."""
+        return [(self._session_header, session_id.encode("ascii"))] if session_id and self._session_header else []
 
     def cors(self, scope: Scope) -> Headers:
         """Return the CORS headers for a page of an allowed origin.
@@ -127,6 +132,7 @@ class HttpExchange:
             (b"content-type", body.media_type),
             (b"content-length", b"%d" % len(body.data)),
             *_NOT_STORED,
+            *_OF_STATUS.get(body.status, ()),
             *self._responses.cors(self.scope),
             *self._responses.of_session(session_id),
         ]

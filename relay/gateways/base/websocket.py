@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from relay.gateways.base.admission import admit
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
-from relay.model.errors import CloseReason, Refused
+from relay.model.errors import STATUS_HEADERS, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import (
     CLOSE_TIMEOUT,
@@ -112,7 +112,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send, error: Refused, *, 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:
     """Refuse a handshake with this status and JSON body; with a plain 403 where the server can send no other."""
     websocket = WebSocket(scope, receive, send)
-    headers = {"X-Content-Type-Options": "nosniff"} | ({"Retry-After": "2"} if status in {429, 503} else {})
+    headers = {"X-Content-Type-Options": "nosniff", **STATUS_HEADERS.get(status, {})}
     response = Response(body, status, headers, "application/json")
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(response)

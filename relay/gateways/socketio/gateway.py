@@ -10,10 +10,11 @@ from starlette.types import Receive, Scope, Send
 
 from relay import http_request
 from relay.config import Settings
-from relay.gateways.base.admission import admit, check_origin
-from relay.gateways.base.http import JSON, GatewayResponses, HttpBody, HttpExchange
+from relay.gateways.base.admission import admit
+from relay.gateways.base.endpoint import GatewayEndpoint
+from relay.gateways.base.http import JSON, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
-from relay.gateways.base.websocket import accept, deny, serve
+from relay.gateways.base.websocket import accept, serve
 from relay.gateways.socketio.client import SocketIOClient
 from relay.gateways.socketio.declaration import NAME, SID_HEADER
 from relay.gateways.socketio.encoders import ModernEncoder
@@ -24,7 +25,6 @@ from relay.gateways.socketio.packets import FRAMINGS, TEXT_FRAMINGS, Revision, V
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.upgrade import upgrading
 from relay.model.errors import Refused
-from relay.rooms.worker import Worker
 
 STATE: Final = "socketio"
 """The key under which `scope["state"]` has the worker's `EngineSessions` of this gateway."""
@@ -70,42 +70,24 @@ class Query:
         return 4 if self.version == 4 else 3
 
 
-class SocketIOGateway:
+class SocketIOGateway(GatewayEndpoint):
     """The ASGI application at `/socket.io/`."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, NAME, session_header=SID_HEADER)
         self._versions: Mapping[Revision, ProtocolVersion] = {
             3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3)),
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=settings.history_size > 0),
         }
-        self._responses = GatewayResponses(settings, session_header=SID_HEADER)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or one WebSocket."""
-        worker: Worker = scope["state"]["worker"]
+    def refusal(self, error: Refused, *, handshake: bool) -> HttpBody:
+        """Write an error as the reference implementation does."""
+        return HttpBody(error_body(error), JSON, error.status)
+
+    async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin a session, or upgrade one that polls."""
         sessions: EngineSessions = scope["state"][STATE]
-        try:
-            if scope.get("method") != "OPTIONS":
-                check_origin(scope)
-            query = read_query(scope)
-            if scope["type"] == "websocket":
-                await self._serve_socket(scope, receive, send, sessions, query)
-            else:
-                await self._serve_request(self._exchange(scope, receive, send), sessions, query)
-        except Refused as error:
-            worker.metrics.of(NAME).refused(error.code)
-            body, status = error_body(error), error.status
-            if scope["type"] == "websocket":
-                await deny(scope, receive, send, body, status)
-            else:
-                await self._exchange(scope, receive, send).respond(HttpBody(body, JSON, status))
-
-    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
-        return HttpExchange(scope, receive, send, self._responses)
-
-    async def _serve_socket(
-        self, scope: Scope, receive: Receive, send: Send, sessions: EngineSessions, query: Query
-    ) -> None:
+        query = read_query(scope)
         if query.transport != "websocket":
             raise SocketIORefused("bad_transport")
         subprotocol = next(iter(scope["subprotocols"]), None)
@@ -133,10 +115,10 @@ class SocketIOGateway:
 
     # Long polling.
 
-    async def _serve_request(self, exchange: HttpExchange, sessions: EngineSessions, query: Query) -> None:
-        if exchange.method == "OPTIONS":
-            await exchange.respond(HttpBody(b"", status=204))
-            return
+    async def serve_request(self, exchange: HttpExchange) -> None:
+        """Begin a session that polls, or serve one of its requests."""
+        sessions: EngineSessions = exchange.scope["state"][STATE]
+        query = read_query(exchange.scope)
         _check_polling(query)
         if not query.sid:
             await self._begin(exchange, sessions, query)
@@ -176,8 +158,6 @@ def read_query(scope: Scope) -> Query:
     """Read the parameters of an Engine.IO request; raises `Refused`."""
     parameters = dict(http_request.read_query(scope))
     version = _VERSIONS.get(parameters.get("EIO", ""))
-    if scope["type"] == "http" and scope["method"] == "OPTIONS":
-        version = 4
     if version is None:
         raise SocketIORefused("bad_version")
     if "j" in parameters:

@@ -5,14 +5,14 @@ import re
 from functools import partial
 from typing import Final
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
-from relay.gateways.base.admission import admit, check_origin
-from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
+from relay.gateways.base.admission import admit
+from relay.gateways.base.endpoint import GatewayEndpoint
+from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
-from relay.gateways.base.websocket import deny, serve
+from relay.gateways.base.websocket import serve
 from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
 from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
@@ -63,7 +63,7 @@ class V09Sessions(EngineSessions):
         return True
 
 
-class V09Gateway:
+class V09Gateway(GatewayEndpoint):
     """The ASGI application below `/socket.io/1/`.
 
     Any worker accepts a WebSocket: the id in its path is not looked at, because it grants nothing. A session that
@@ -71,35 +71,19 @@ class V09Gateway:
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, V09_NAME, session_header=SID_HEADER)
         self._settings = settings
-        self._responses = GatewayResponses(settings, session_header=SID_HEADER)
         self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or one WebSocket."""
+    def refusal(self, error: Refused, *, handshake: bool) -> HttpBody:
+        """Write an error as text, which pages show; for a WebSocket in the relay's own format."""
+        if handshake:
+            return super().refusal(error, handshake=handshake)
+        return _UNKNOWN if error.code == "unknown_session" else HttpBody(error.text.encode(), status=error.status)
+
+    async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin a session over a WebSocket."""
         sessions: V09Sessions = scope["state"][STATE]
-        try:
-            if scope.get("method") != "OPTIONS":
-                check_origin(scope)
-            if scope["type"] == "websocket":
-                await self._serve_socket(scope, receive, send, sessions)
-            else:
-                await self._serve_request(self._exchange(scope, receive, send), sessions)
-        except Refused as error:
-            sessions.worker.metrics.of(V09_NAME).refused(error.code)
-            if scope["type"] == "websocket":
-                body = msgspec.json.encode(error.body)
-                await deny(scope, receive, send, body, error.status)
-            else:
-                refusal = HttpBody(error.text.encode(), status=error.status)
-                if error.code == "unknown_session":
-                    refusal = _UNKNOWN
-                await self._exchange(scope, receive, send).respond(refusal)
-
-    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
-        return HttpExchange(scope, receive, send, self._responses)
-
-    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send, sessions: V09Sessions) -> None:
         parameters = dict(read_query(scope))
         path = _PATH.fullmatch(scope["path"])
         if path is None or path[1] != "websocket":
@@ -112,12 +96,11 @@ class V09Gateway:
         handler = partial(V09Client, self._version, parameters)
         return SessionProfile(_WRITER, handler)
 
-    async def _serve_request(self, exchange: HttpExchange, sessions: V09Sessions) -> None:
+    async def serve_request(self, exchange: HttpExchange) -> None:
+        """Answer a handshake, or serve a request of a session that polls."""
+        sessions: V09Sessions = exchange.scope["state"][STATE]
         parameters = dict(read_query(exchange.scope))
         path = _PATH.fullmatch(exchange.scope["path"])
-        if exchange.method == "OPTIONS":
-            await exchange.respond(HttpBody(b"", status=204))
-            return
         if path is None:
             await self._handshake(exchange, sessions, parameters)
         elif "disconnect" in parameters:

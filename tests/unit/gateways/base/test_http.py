@@ -44,6 +44,21 @@ async def test_every_response_is_kept_out_of_caches_and_guesses() -> None:
     }
 
 
+@pytest.mark.parametrize(("status", "wait"), [(429, "2"), (503, "2"), (403, None)])
+async def test_a_client_that_may_try_again_is_asked_to_wait(status: int, wait: str | None) -> None:
+    request = Request()
+    await exchange(request).respond(HttpBody(b"", status=status))
+    assert request.response.headers.get("retry-after") == wait
+
+
+async def test_without_a_header_for_it_no_response_names_the_session() -> None:
+    request = Request()
+    await HttpExchange(scope("GET", "/", {}), request.receive, request.send, GatewayResponses(SETTINGS)).respond(
+        HttpBody(b""), session_id="abc"
+    )
+    assert "abc" not in request.response.headers.values()
+
+
 @pytest.mark.parametrize(
     ("value", "media_type"),
     [("", b""), ("text/plain", b"text/plain"), ("Application/JSON ; charset=utf-8", b"application/json")],
