@@ -36,6 +36,28 @@ def room_in(scope: Scope) -> str:
     return escape_room(scope["path_params"]["room"])
 
 
+class PathPrefixes:
+    """Paths that begin with one of these prefixes; `{NAME}` in a prefix stands for any one segment."""
+
+    def __init__(self, prefixes: Sequence[str]) -> None:
+        fixed = [prefix for prefix in prefixes if "{" not in prefix]
+        self._exact = frozenset(fixed)
+        self._below = tuple(f"{prefix}/" for prefix in fixed)
+        self._patterns = [
+            re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(prefix)) + "(?:/|\\Z)")
+            for prefix in prefixes
+            if "{" in prefix
+        ]
+
+    def match(self, scope: Scope) -> bool:
+        """Return whether the path of a request begins with a prefix."""
+        path: str = scope["path"]
+        if path in self._exact or path.startswith(self._below):
+            return True
+        # Split as the client wrote it: a segment may have an encoded slash.
+        return bool(self._patterns) and any(pattern.match(raw_path(scope)) for pattern in self._patterns)
+
+
 class RoomRoute(Route):
     """The route of `/rooms/NAME`, or of a path `below` it, which begins with a slash and may have parameters.
 

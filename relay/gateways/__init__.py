@@ -88,4 +88,4 @@ def reserved_words() -> frozenset[str]:
     among them, so that the same rooms are legal on all workers and at all times.
     """
     declared = (prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes)
-    return CORE_WORDS.union(_PLANNED, declared)
+    return CORE_WORDS.union(_PLANNED, (word for word in declared if not word.startswith("{")))

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from relay.http.responses import ErrorResponse
 from relay.model.errors import Refused
+from relay.paths import PathPrefixes
 
 _KEPT_HEADERS = ("vary", "access-control-allow-origin", "access-control-allow-methods", "access-control-allow-headers")
 
@@ -29,12 +30,11 @@ class Cors(CORSMiddleware):
             expose_headers=("Retry-After",),
             max_age=7200,
         )
-        self._exact = frozenset(gateway_prefixes)
-        self._below = tuple(f"{prefix}/" for prefix in gateway_prefixes)
+        self._of_gateways = PathPrefixes(gateway_prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass requests to gateways on, and treat all others as Starlette does."""
-        if scope["type"] == "http" and (scope["path"] in self._exact or scope["path"].startswith(self._below)):
+        if scope["type"] == "http" and self._of_gateways.match(scope):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

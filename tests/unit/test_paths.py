@@ -1,12 +1,13 @@
 """Routes below /rooms/ split the path before they decode it."""
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.routing import Match
 
 from relay.model.errors import Refused
-from relay.paths import RoomRoute, RoomWebSocketRoute, raw_path, room_in
+from relay.paths import PathPrefixes, RoomRoute, RoomWebSocketRoute, raw_path, room_in
 
 
 def scope_of(raw: bytes | None, path: str = "", kind: str = "http", **more: Any) -> dict[str, Any]:
@@ -113,3 +114,33 @@ def test_text_that_another_server_could_not_decode_names_no_room(path: str) -> N
 def test_the_root_path_is_taken_off(raw: bytes) -> None:
     assert raw_path(scope_of(raw, "/base/rooms/a", root_path="/base")) == "/rooms/a"
     assert raw_path(scope_of(b"/baser/x", root_path="/base")) == "/baser/x"
+
+
+@pytest.mark.parametrize(
+    ("raw", "below"),
+    [
+        ("/chat", True),
+        ("/chat/", True),
+        ("/chat/a", True),
+        ("/chatter", False),
+        ("/a/chat", False),
+        ("/rooms/a/chat", True),
+        ("/rooms/a/chat/b", True),
+        ("/rooms/a%2Fb/chat", True),
+        ("/rooms/a/b/chat", False),
+        ("/rooms/a%2Fchat", False),
+        ("/rooms/a/chatter", False),
+        ("/rooms//chat", False),
+        ("/rooms/chat", False),
+        ("/v1.0/chat", True),
+        ("/v1x0/chat", False),
+        ("/other/ends/here", False),
+    ],
+)
+def test_a_prefix_may_have_any_segment(raw: str, below: bool) -> None:
+    prefixes = PathPrefixes(["/chat", "/rooms/{room}/chat", "/v1.0/{version}"])
+    assert prefixes.match(scope_of(raw.encode(), unquote(raw))) is below
+
+
+def test_without_prefixes_no_path_matches() -> None:
+    assert not PathPrefixes([]).match(scope_of(b"/a", "/a"))

@@ -31,8 +31,9 @@ class Gateway:
     """One gateway. `name` is its package, and its value in the setting `gateways`.
 
     `title` is its heading in help and documentation, `protocols` are its values of the label `protocol` in metrics. It
-    alone serves the requests below the paths `prefixes`, and writes their CORS headers. `websockets` are the paths of
-    its plain WebSockets, for which clients need no library. `settings` declares its own settings, `old_names` their
+    alone serves the HTTP requests below the paths `prefixes`, and writes their CORS headers; `{NAME}` stands for any
+    one segment, as in `/rooms/{room}/NAME`. `websockets` are the paths of its plain WebSockets, for which clients need
+    no library. `settings` declares its own settings, `old_names` their
     names in earlier versions. `errors` are the error codes that no other gateway uses.
     """
 
