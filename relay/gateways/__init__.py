@@ -84,8 +84,8 @@ def error_codes(settings: Settings) -> Mapping[str, Sequence[str]]:
 def reserved_words() -> frozenset[str]:
     """Return the words that no room, and no key or prefix of a gateway, may be: first segments of the relay's paths.
 
-    Some protocols have the name of a room in the place of such a word. The words of gateways that are switched off are
-    among them, so that the same rooms are legal on all workers and at all times.
+    In the paths of some protocols, the name of a room is where such a word could be. The words of gateways that are
+    switched off are among them, so that the same rooms are legal on all workers and at all times.
     """
     declared = (prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes)
     return CORE_WORDS.union(_PLANNED, (word for word in declared if not word.startswith("{")))

@@ -175,7 +175,7 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
   private constructor();
   /** The room's name as text, as it was given to `join`. */
   readonly name: string;
-  /** This client's peer id in the room ("" for an observer), in the escaped form that all peer ids of events, `members` and `to` have. */
+  /** This client's peer id in the room, "" for an observer; escaped, as all peer ids in events, `members` and `to`. */
   readonly peer: string;
   /** The members, connected or held, including this client. Of a large room, as many as the relay lists. */
   readonly members: string[];
@@ -291,7 +291,10 @@ export class Relay {
    * gets an `error` (`messages_lost`).
    */
   observe(room: string, options?: ObserveOptions): Room;
-  /** The members of a room, without joining it; all names in the answer are escaped. To decide which client opens a session, join, and look at `first`. */
+  /**
+   * The members of a room, without joining it; all names in the answer are escaped. To decide which client opens a session,
+   * join, and look at `first`.
+   */
   presence(room: string): Promise<Presence>;
   /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room. */
   iceServers(): Promise<RTCIceServer[]>;

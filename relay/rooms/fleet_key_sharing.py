@@ -54,12 +54,12 @@ class FleetKeySharing:
             replaced = key.agree(await self._keys.agree(key.records, key.suggestion))
             self._health.note("fleet key", None)
         except RelayError as error:
-            log.debug("sharing the fleet key failed: %s", error)
+            log.debug("sharing the fleet key failed: %s; retrying", error)
             self._health.note("fleet key", error)
             return
         if replaced:
             self._metrics.fleet_key_changes.inc()
             log.warning(
                 "this worker changed to an older fleet key, which another worker restored after Redis had lost it; "
-                "sessions under the other key stay valid on workers that have seen that key"
+                "sessions under the newer key stay valid on workers that have seen it"
             )

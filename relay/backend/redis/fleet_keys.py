@@ -34,5 +34,5 @@ class RedisFleetKeys:
             # Sharing the key again does no harm, so this counts as a refusal.
             raise Unavailable(_FAILED) from None
         if not isinstance(reply, bytes) or not _RECORDS.fullmatch(reply):
-            raise Unavailable(_FAILED)
+            raise Unavailable("the answer of Redis is no fleet key")
         return reply.decode().split(" ")

@@ -32,5 +32,5 @@ def unpack(packed: bytes) -> bytes:
             return info
     except ValueError:
         pass
-    log.error("the info of a member in Redis is no JSON object that a relay wrote, and is left out: %r", info[:100])
+    log.error("the info of a member in Redis is no JSON object that a relay wrote; it is left out: %r", info[:100])
     return b""

@@ -10,8 +10,8 @@ const MAX_QUERY = 1500;
 
 /**
  * `name` is the text of the room's name, and `escaped` its form in frames; both are null for the relay's default room, until
- * the welcome names it. With `observe`, the client watches the room without being a member. `report(event, details)` is called for each event
- * of the room.
+ * the welcome names it. With `observe`, the client watches the room without being a member. `report(event,
+ * details)` is called for each event of the room.
  */
 export class Membership {
   constructor(

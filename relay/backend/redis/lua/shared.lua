@@ -15,9 +15,9 @@
 -- The membership version is at least as high as every generation in the room, and rises whenever some member's claim may
 -- have ended.
 --
--- An error in the middle of a script does not undo the writes before it. So scripts read every key before their first write, since a key of the
--- wrong type shows then; they append to the history first of all writes, as a stream can refuse an entry; and they publish
--- last, but for remembering a key. "history" in ARGV is "most-entries TTL" (ms), "0 0" for none. Infos of members come from
+-- An error in the middle of a script does not undo the writes before it. So scripts read every key before their first write,
+-- since a key of the wrong type shows then; they append to the history first of all writes, as a stream can refuse an entry;
+-- and they publish last, but for remembering a key. "history" in ARGV is "most-entries TTL" (ms), "0 0" for none. Infos of members come from
 -- the worker without spaces (see infos.py), "" for none.
 
 local call = redis.call
