@@ -5,8 +5,9 @@ import { escapeName, unescapeName } from './names.js';
 import { Outbox } from './outbox.js';
 import { Position } from './position.js';
 
-// Characters of channel names that go into the address; more are sent as a command after the welcome.
-const MAX_QUERY = 1500;
+// Encoded characters of channels that go into the address; more are sent as a command after the welcome. The relay takes
+// lines of 8,192 bytes, and room, peer id and info may have 7,200 of them.
+const MAX_QUERY = 900;
 
 /**
  * `name` is the text of the room's name, and `escaped` its form in frames; both are null for the relay's default room, until
@@ -112,6 +113,7 @@ export class Membership {
   }
 
   #queryChannels() {
-    return this.channels && [...this.channels].join('').length <= MAX_QUERY ? this.channels : null;
+    const query = new URLSearchParams([...(this.channels ?? [])].map((channel) => ['channel', channel]));
+    return String(query).length <= MAX_QUERY ? this.channels : null;
   }
 }

@@ -82,6 +82,16 @@ test('channels that do not fit in an address are subscribed to after the welcome
   assert.equal(FakeSocket.last.frames('subscribe')[0].channels.length, 100);
 });
 
+test('an address with the longest names, info and channels is one that the relay takes', () => {
+  const name = '漢'.repeat(227);
+  const info = { a: '漢'.repeat(338) };
+  for (const channels of [['ж'.repeat(255)], ['a'.repeat(255), 'b'.repeat(255), 'c'.repeat(255)]]) {
+    client(undefined, { peer: name }).join(name, { channels, echo: true, info });
+    const { url } = FakeSocket.last;
+    assert(`GET ${url.pathname}${url.search}&since=1795893918612-1000000 HTTP/1.1\r\n`.length <= 8192);
+  }
+});
+
 test('beyond the limit of channels the relay sends all, and the client drops the others', async () => {
   const relay = client();
   const heard = [];
