@@ -94,9 +94,7 @@ class JoinedRooms:
         room = check_room(command.room)
         if self._has(room):
             raise Refused("already_joined", room=room)
-        limit = self._worker.settings.rooms_per_connection
-        if len(self) >= limit:
-            raise Refused("too_many_rooms", f"at most {limit} rooms", room=room)
+        self._check_limit(room)
         try:
             since = MessageId.parse(command.since) if command.since else None
         except ValueError:
@@ -113,7 +111,9 @@ class JoinedRooms:
         if self._has(room):
             raise Refused("already_joined", room=room)
         join = Join(room, key=command.key, can_resume=command.can_resume, tracking=command.tracking)
-        if left is not None:
+        if left is None:
+            self._check_limit(room)
+        else:
             join = replace(join, info=left.info, can_resume=left.can_resume)
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
         self._own = await self._join(join, None, self.codecs.own, moved_from=left)
@@ -208,7 +208,7 @@ class JoinedRooms:
 
     async def list_members(self, command: AskPresence) -> None:
         """Answer with a room's members: by name if the client is one of them, else only how many there are."""
-        room = check_room(command.room) if command.room else self.own_room
+        room = check_room(command.room or self.own_room)
         roster = await self._worker.roster(room, command.limit if self._has(room) else 0)
         self._send(PresenceList(room, roster, command.key))
 
@@ -226,6 +226,11 @@ class JoinedRooms:
 
     def _has(self, room: str) -> bool:
         return self._own is not None if room == self.own_room else room in (self._others or ())
+
+    def _check_limit(self, room: str) -> None:
+        limit = self._worker.settings.rooms_per_connection
+        if len(self) >= limit:
+            raise Refused("too_many_rooms", f"at most {limit} rooms", room=room)
 
     def _checked_channels(self, channels: Sequence[str]) -> set[str]:
         limit = self._worker.settings.channels_per_room

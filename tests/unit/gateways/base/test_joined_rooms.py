@@ -200,8 +200,12 @@ async def test_a_client_may_begin_in_no_room_and_join_several(worker: Worker) ->
     assert [(event["room"], event["peer"]) for event in visitor.heard] == [("one", "p"), ("two", "q")]
     with pytest.raises(Refused, match="already_joined"):
         await visitor.rooms.move(Move("one"))
+    with pytest.raises(Refused, match="too_many_rooms"):
+        await visitor.rooms.move(Move("three"))
     with pytest.raises(Refused, match="not_joined"):
         visitor.rooms.member("")
+    with pytest.raises(Refused, match="bad_room"):
+        await visitor.rooms.list_members(AskPresence())
 
 
 async def test_moving_to_the_own_room_changes_nothing(visitor: Visitor) -> None:
