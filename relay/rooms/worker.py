@@ -271,9 +271,10 @@ class Worker:
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """The members of a room, up to `limit` of them by name (None: as many as `presence-list-limit`).
 
-        Fewer are named if their names and infos are more than a quarter of `send-buffer`. Raises `Unavailable` or
-        `OutcomeUnknown`.
+        Fewer are named if their names and infos are more than a quarter of `send-buffer`. Raises `Refused` (`bad_room`)
+        for a reserved word, `Unavailable` or `OutcomeUnknown`.
         """
+        self._check_unreserved(room)
         return await self._parts.directory.roster(room, limit)
 
     async def detect(self, name: str, room: str) -> bool:

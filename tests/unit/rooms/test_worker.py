@@ -34,6 +34,7 @@ async def test_no_room_has_a_reserved_word_as_its_name() -> None:
     async with Worker(Settings(), reserved_words={"health"}) as worker:
         for room, code in (("health", "bad_room"), ("healthy", ""), ("Health", "")):
             assert await code_of(worker.publish_from_server(room, b"{}")) == code
+            assert await code_of(worker.roster(room)) == code
             member = Member(FakeConnection(), NativeCodec(), room, "ann")
             assert await code_of(worker.join(member, offered="", since=None)) == code
 
