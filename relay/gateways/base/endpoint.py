@@ -23,7 +23,7 @@ class GatewayEndpoint(ABC):
         self, settings: Settings, protocol: str, *, session_header: str = "", methods: bytes = b"GET, POST"
     ) -> None:
         self._protocol = protocol
-        self._responses = GatewayResponses(settings, session_header=session_header, methods=methods)
+        self.responses = GatewayResponses(settings, session_header=session_header, methods=methods)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one WebSocket."""
@@ -36,7 +36,7 @@ class GatewayEndpoint(ABC):
                 refusal = self.refusal(error, handshake=True)
                 await deny(scope, receive, send, refusal.data, refusal.status)
             return
-        exchange = HttpExchange(scope, receive, send, self._responses)
+        exchange = self.exchange(scope, receive, send)
         if exchange.method == "OPTIONS":
             await exchange.respond(HttpBody(b"", status=204))
             return
@@ -46,6 +46,10 @@ class GatewayEndpoint(ABC):
         except Refused as error:
             self._count(scope, error)
             await exchange.respond(self.refusal(error, handshake=False))
+
+    def exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
+        """Make the exchange of a request; a gateway whose requests or responses have another form has its own class."""
+        return HttpExchange(scope, receive, send, self.responses)
 
     @abstractmethod
     async def serve_request(self, exchange: HttpExchange) -> None:

@@ -9,7 +9,7 @@ Engine.IO, has its own `PolledSession`.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.join_request import CodecPair
@@ -94,7 +94,7 @@ class HttpSessions(Generic[Polled]):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._sessions: dict[str, Polled] = {}
-        self._last_words: dict[str, HttpBody] = {}
+        self._last_words: dict[str, tuple[AnswerWriter, PollAnswer]] = {}
 
     def __len__(self) -> int:
         """Return how many sessions there are."""
@@ -108,16 +108,18 @@ class HttpSessions(Generic[Polled]):
         """Return the session with this id, if it is on this worker."""
         return self._sessions.get(session_id)
 
-    async def find(self, exchange: HttpExchange, session_id: str, *, polls: bool, limit: int) -> Polled | None:
+    async def find(
+        self, exchange: HttpExchange, session_id: str, *, polls: bool, limit: int, token: str = ""
+    ) -> Polled | None:
         """Return the session that a request names; None if the response was sent in its stead.
 
-        A request that `polls` gets the last answer of a session that has ended. The worker that has the session answers
-        a request for one that is not here, whose body has at most `limit` bytes.
+        A request that `polls`, with this `token`, gets the last answer of a session that has ended. The worker that has
+        the session answers a request for one that is not here, whose body has at most `limit` bytes.
         Raises `Refused`: `unknown_session`, or as `Forwarder.forward` does.
         """
         session = self._sessions.get(session_id)
         if session is None:
-            last_words = self.take_last_words(session_id) if polls else None
+            last_words = self.take_last_words(session_id, token) if polls else None
             if last_words is not None:
                 await exchange.respond(last_words)
             elif not await exchange.forward(session_id, limit=limit):
@@ -137,25 +139,30 @@ class HttpSessions(Generic[Polled]):
 
     def keep_last_words(self, session: Polled, final: PollAnswer) -> None:
         """Keep the end of a session for a client that is between two polls, for a few seconds."""
-        self._last_words[session.id] = session.writer.answer(final)
+        self._last_words[session.id] = session.writer, final
         asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._last_words.pop, session.id, None)
 
-    def take_last_words(self, session_id: str) -> HttpBody | None:
-        """Return the last answer of a session that has ended, once."""
-        return self._last_words.pop(session_id, None)
+    def take_last_words(self, session_id: str, token: str = "") -> HttpBody | None:
+        """Write the last answer of a session that has ended, to a poll with this token; None if it was taken before."""
+        kept = self._last_words.pop(session_id, None)
+        if kept is None:
+            return None
+        writer, final = kept
+        return writer.answer(final._replace(token=token))
 
 
 class HttpSession(Session[In]):
     """The session of a client with one membership that uses HTTP requests alone.
 
-    Begins registered and without a poll; a client that never polls is lost as `PollingRules.lost_after` says.
+    `sessions` are those of its own class. Begins registered and without a poll; a client that never polls is lost as
+    `PollingRules.lost_after` says.
     """
 
     __slots__ = ("_dialect", "_polling", "_sessions", "id", "ticket")
 
     def __init__(
         self,
-        sessions: "HttpSessions[HttpSession[In]]",
+        sessions: HttpSessions[Any],
         codecs: CodecPair[In],
         ticket: Ticket,
         *,

@@ -48,12 +48,14 @@ class PollAnswer(NamedTuple):
     """The content of an answer to a poll; without frames it only tells the client to poll again.
 
     `closed` is set in the last answer of a session that the relay closes. A `superseded` answer goes to a poll or
-    stream that a newer request of the same session replaces, or whose session has ended.
+    stream that a newer request of the same session replaces, or whose session has ended. `token` is that of the poll,
+    for protocols whose answers repeat it.
     """
 
     frames: Sequence[Frame]
     closed: CloseReason | None = None
     superseded: bool = False
+    token: str = ""
 
 
 class PollingOwner(Protocol):
@@ -312,7 +314,7 @@ class PollingConnection(BufferedConnection):
         # In most cases the answer has all frames that count.
         all_sent = not self._frames and not self._answered
         size = self._bytes if all_sent else sum([len(frame.data) for frame in frames])
-        answer = PollAnswer(frames, self.reason)
+        answer = PollAnswer(frames, self.reason, token=poll.token)
         if frames and poll.token and self._rules.repeated_answers:
             # These bytes count until the client acknowledges them.
             self._answered[poll.token] = answer
@@ -350,7 +352,7 @@ class PollingConnection(BufferedConnection):
         self._stream = None
         poll, self._poll = self._poll, None
         if poll is not None:
-            poll.give(PollAnswer((), superseded=True))
+            poll.give(PollAnswer((), superseded=True, token=poll.token))
 
     def _report_close(self, reason: CloseReason) -> None:
         if self._owner is not None:

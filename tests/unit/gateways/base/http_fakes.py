@@ -163,7 +163,7 @@ class Gateway:
         self.sessions: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self._responses = GatewayResponses(worker.settings, session_header="x-session", methods=b"GET, POST, DELETE")
         self._codecs: CodecPair[Frame] = CodecPair(Codec(), Codec())
-        self._dialect = Dialect()
+        self.dialect = Dialect()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = HttpExchange(scope, receive, send, self._responses)
@@ -180,7 +180,9 @@ class Gateway:
             await exchange.respond(HttpBody(session.id.encode()), session_id=session.id)
             return
         path = exchange.scope["path"]
-        found = await self.sessions.find(exchange, query.get("id", ""), polls=path == "/poll", limit=1000)
+        found = await self.sessions.find(
+            exchange, query.get("id", ""), polls=path == "/poll", limit=1000, token=query.get("cursor", "")
+        )
         if found is None:
             return
         if path == "/poll":
@@ -188,7 +190,7 @@ class Gateway:
             await answer_poll(exchange, found, found.polling, query.get("cursor", ""), hold=hold)
         elif path == "/stream":
             keepalive = float(query.get("keepalive", 60))
-            await answer_stream(exchange, found, found.polling, self._dialect.events, keepalive=keepalive)
+            await answer_stream(exchange, found, found.polling, self.dialect.events, keepalive=keepalive)
         elif path == "/end":
             found.leave()
             await exchange.respond(HttpBody(b""))
@@ -196,7 +198,7 @@ class Gateway:
             await answer_post(exchange, found, found.polling, 1000)
 
     def _begin(self, ticket: Any) -> HttpSession[Frame]:
-        return HttpSession(self.sessions, self._codecs, ticket, dialect=self._dialect, rules=self.rules)
+        return HttpSession(self.sessions, self._codecs, ticket, dialect=self.dialect, rules=self.rules)
 
     # Requests.
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from relay.gateways.base.http import HttpBody
 from relay.gateways.base.polling import Overlap, PollAnswer
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, SLOW
 from tests.unit.gateways.base.fakes import until, until_members
-from tests.unit.gateways.base.http_fakes import RULES, Gateway, Request, gateway
+from tests.unit.gateways.base.http_fakes import RULES, Dialect, Gateway, Request, gateway
 
 
 async def welcomed(one: Gateway, peer: str = "") -> tuple[str, Callable[[str], str]]:
@@ -59,6 +60,34 @@ async def test_the_last_words_of_a_session_wait_for_its_next_poll_once() -> None
         await until(lambda: not one.sessions)
         assert (await one.ask("GET", with_id("/poll"))).lines == [{"closed": "going_away"}]
         assert (await one.ask("GET", with_id("/poll"))).status == 400
+
+
+class Marking(Dialect):
+    """Answers repeat the client's mark of the poll."""
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        return HttpBody(answer.token.encode())
+
+
+async def test_an_answer_may_repeat_the_token_of_its_poll() -> None:
+    async with gateway() as one:
+        one.dialect = Marking()
+        session_id, session = await one.begin()
+        assert (await one.ask("GET", f"/poll?id={session_id}&cursor=0")).body == b"0"
+        older = one.start("GET", f"/poll?id={session_id}&cursor=1", first := Request())
+        await until(lambda: not session.polling.idle)
+        assert (await one.ask("GET", f"/poll?id={session_id}&cursor=2&wait=0")).body == b"2"
+        await older
+        assert first.response.body == b"1"
+
+
+async def test_the_last_words_of_a_session_have_the_token_of_the_poll_that_takes_them() -> None:
+    async with gateway() as one:
+        one.dialect = Marking()
+        session_id, session = await one.begin("ann")
+        session.close_gracefully(GOING_AWAY)
+        await until(lambda: not one.sessions)
+        assert (await one.ask("GET", f"/poll?id={session_id}&cursor=7")).body == b"7"
 
 
 async def test_a_client_that_cannot_join_hears_why() -> None:
@@ -280,4 +309,4 @@ async def test_a_client_that_reads_its_stream_too_slowly_is_closed() -> None:
 
 
 def test_an_answer_without_frames_is_empty() -> None:
-    assert PollAnswer(()) == ((), None, False)
+    assert PollAnswer(()) == ((), None, False, "")

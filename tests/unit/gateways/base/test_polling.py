@@ -149,7 +149,7 @@ async def test_a_second_poll_releases_the_older_one_and_gets_its_frames(owner: O
     older = one.poll("1")
     one.write(A)
     newer = one.poll("2")
-    assert older.result() == PollAnswer((), superseded=True)
+    assert older.result() == PollAnswer((), superseded=True, token="1")
     assert data(await newer) == [b"a"]
 
 
@@ -176,7 +176,7 @@ async def test_an_empty_answer_is_not_repeated_at_once(owner: Owner) -> None:
     first = one.poll("1")
     assert one.repeats("1")
     one.release_poll()
-    assert first.result() == PollAnswer([])
+    assert first.result() == PollAnswer([], token="1")
     again = one.poll("1")
     assert not again.done()
     one.write(A)
