@@ -2,17 +2,21 @@
 
 import hmac
 
-
-def bearer_matches(authorization: str, token: str) -> bool:
-    """Return whether an `Authorization` header has the bearer token `token`; never, if `token` is ""."""
-    scheme, _, credentials = authorization.partition(" ")
-    same = secrets_match(credentials.strip(), token)
-    return bool(token) and scheme.lower() == "bearer" and same
+from relay.model.errors import Refused
 
 
-def secrets_match(offered: str, secret: str) -> bool:
-    """Return whether a client offers this secret; takes the same time for every wrong one.
+def has_admin_token(admin_token: str, authorization: str | None, *, otherwise: str | None = None) -> bool:
+    """Return whether a request has the admin token; raise `Refused` (`unauthorized`) if it has another one.
 
-    So the time does not reveal how many characters are right.
+    The token comes in the header `Authorization: Bearer TOKEN`; `otherwise` is one that the request has in another
+    part, and counts without such a header. Credentials of other schemes are ignored, because a proxy may need them.
+    False if no admin token is set.
     """
-    return hmac.compare_digest(offered.encode(), secret.encode())
+    scheme, space, credentials = (authorization or "").partition(" ")
+    offered = credentials.strip() if space and scheme.lower() == "bearer" else otherwise
+    if not admin_token or offered is None:
+        return False
+    # In the same time for every wrong token: it does not reveal how many characters are right.
+    if not hmac.compare_digest(offered.encode(), admin_token.encode()):
+        raise Refused("unauthorized", "this is not the admin token")
+    return True

@@ -5,7 +5,7 @@ from starlette.types import Scope
 
 from relay import http_request
 from relay.config import Settings
-from relay.identity import bearer_matches
+from relay.identity import has_admin_token
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
@@ -52,16 +52,8 @@ async def read_json(request: Request, limit: int) -> bytes:
 
 
 def has_token(request: Request, settings: Settings) -> bool:
-    """Whether the request has the admin token; raises `unauthorized` if it has a different bearer token.
-
-    False if no admin token is set. Credentials of other schemes are ignored: a proxy may need them.
-    """
-    authorization = request.headers.get("authorization", "")
-    if not settings.admin_token or authorization[:7].lower() != "bearer ":
-        return False
-    if not bearer_matches(authorization, settings.admin_token):
-        raise Refused("unauthorized")
-    return True
+    """Return whether the request has the admin token; see `has_admin_token`."""
+    return has_admin_token(settings.admin_token, request.headers.get("authorization"))
 
 
 def require_token(request: Request, settings: Settings, feature: str) -> None:

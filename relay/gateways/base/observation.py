@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 from relay.gateways.base.join_request import ObserveRequest
 from relay.http_request import header
-from relay.identity import bearer_matches, secrets_match
+from relay.identity import has_admin_token
 from relay.model.errors import Refused
 from relay.rooms.observer import Sight
 from relay.rooms.worker import Worker
@@ -44,13 +44,7 @@ def sight_of(scope: Scope) -> Sight:
     (`unauthorized`) if it is wrong. Without an admin token in the settings, tokens are ignored.
     """
     worker: Worker = scope["state"]["worker"]
-    token = worker.settings.admin_token
-    authorization = header(scope, b"authorization") or ""
-    offered = [name.removeprefix(CREDENTIALS) for name in scope.get("subprotocols", ()) if name.startswith(CREDENTIALS)]
-    bears = authorization[:7].lower() == "bearer "
-    if not token or not (bears or offered):
-        return Sight.COUNTS
-    matches = bearer_matches(authorization, token) if bears else secrets_match(offered[0], token)
-    if not matches:
-        raise Refused("unauthorized", "this is not the admin token")
-    return Sight.EVERYTHING
+    offered = (name.removeprefix(CREDENTIALS) for name in scope.get("subprotocols", ()) if name.startswith(CREDENTIALS))
+    authorization = header(scope, b"authorization")
+    known = has_admin_token(worker.settings.admin_token, authorization, otherwise=next(offered, None))
+    return Sight.EVERYTHING if known else Sight.COUNTS
