@@ -254,8 +254,7 @@ async def answer_post(
             connection.request_dropped()
             return
         session.posted(body, exchange.media_type, replies)
-        if connection.paused:
-            await connection.until_resumed()
+        await replies.until_resumed()
         frames: Sequence[Frame] = ()
         if replies.expected:
             complete = await exchange.unless_dropped(replies.complete())

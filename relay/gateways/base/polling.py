@@ -95,8 +95,6 @@ class _OpenPoll:
 class PollingConnection(BufferedConnection):
     """The connection of one HTTP session: `limit` is the most bytes that wait for its client.
 
-    `paused` says whether reading is paused.
-
     Frames written in one turn of the event loop leave together. They answer the open poll, or wait for the next one.
     The owner is called once at the end, in a later turn, because the hub may be going through a room's members.
     """
@@ -108,12 +106,10 @@ class PollingConnection(BufferedConnection):
         "_idle_timer",
         "_owner",
         "_poll",
-        "_posts",
-        "_resumed",
         "_rules",
         "_said_closed",
         "_stream",
-        "paused",
+        "posts",
     )  # fmt: skip
 
     def __init__(self, rules: PollingRules, *, limit: int, metrics: ProtocolMetrics, owner: PollingOwner) -> None:
@@ -126,9 +122,7 @@ class PollingConnection(BufferedConnection):
         self._answer_scheduled = False
         self._said_closed = False
         self._answered: dict[str, PollAnswer] = {}
-        self._posts = OpenPosts()
-        self.paused = False
-        self._resumed: asyncio.Event | None = None
+        self.posts = OpenPosts()
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._start_idle()
@@ -137,14 +131,12 @@ class PollingConnection(BufferedConnection):
 
     def write(self, frame: Frame) -> None:
         """Keep a frame for the open poll, or for the next one; a `Reply` goes to the post that waits for it."""
-        if self.reason is None and not self._posts.take(frame):
+        if self.reason is None and not self.posts.take(frame):
             super().write(frame)
 
     def pause_reading(self, *, paused: bool) -> None:
-        """Delay the responses to posts until resumed: a client sends the next post only after the answer to this."""
-        self.paused = paused
-        if not paused and self._resumed is not None:
-            self._resumed.set()
+        """Delay the responses to posts; see `OpenPosts.pause`."""
+        self.posts.pause(paused=paused)
 
     def _filled(self) -> None:
         if self._poll is not None and not self._answer_scheduled:
@@ -154,7 +146,7 @@ class PollingConnection(BufferedConnection):
     def _closed(self, reason: CloseReason) -> None:
         self._answered.clear()
         self._answer()
-        self._end_posts()
+        self.posts.end()
         asyncio.get_running_loop().call_soon(self._report_close, reason)
 
     # Polls.
@@ -244,29 +236,16 @@ class PollingConnection(BufferedConnection):
         self.release_poll()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        self._end_posts()
+        self.posts.end()
         return unsent
 
     # Posts.
 
     def posting(self) -> PostReplies:
         """Open a post, for a `with` statement. Raises `Refused` (`poll_overlap`) if too many are open."""
-        if self._posts.count >= self._rules.posts:
+        if self.posts.count >= self._rules.posts:
             self._refuse_overlap()
-        return PostReplies(self._posts, self.write)
-
-    async def until_resumed(self) -> None:
-        """Wait while reading is paused and the connection has not ended."""
-        if self.paused and not self._posts.ended:
-            if self._resumed is None:
-                self._resumed = asyncio.Event()
-            self._resumed.clear()
-            await self._resumed.wait()
-
-    def _end_posts(self) -> None:
-        self._posts.end()
-        if self._resumed is not None:
-            self._resumed.set()
+        return PostReplies(self.posts, self.write)
 
     # Internal.
 

@@ -82,16 +82,40 @@ class PostReplies:
         """Note that the response has the replies."""
         self._frames.clear()
 
+    async def until_resumed(self) -> None:
+        """Wait while the responses to posts are delayed; see `OpenPosts.pause`."""
+        if self._posts.paused:
+            await self._posts.until_resumed()
+
 
 class OpenPosts:
-    """The open posts of one connection, by the keys of the commands whose replies they wait for."""
+    """The open posts of one connection, by the keys of the commands whose replies they wait for.
 
-    __slots__ = ("_waiting", "count", "ended")
+    `paused` says whether their responses are delayed, and `ended` whether the connection has ended.
+    """
+
+    __slots__ = ("_resumed", "_waiting", "count", "ended", "paused")
 
     def __init__(self) -> None:
         self._waiting: dict[str, PostReplies] | None = None
+        self._resumed: asyncio.Event | None = None
         self.count = 0
+        self.paused = False
         self.ended = False
+
+    def pause(self, *, paused: bool) -> None:
+        """Delay the responses to posts until resumed: a client sends the next post only after the answer to this."""
+        self.paused = paused
+        if not paused and self._resumed is not None:
+            self._resumed.set()
+
+    async def until_resumed(self) -> None:
+        """Wait while responses are delayed and the connection has not ended."""
+        if self.paused and not self.ended:
+            if self._resumed is None:
+                self._resumed = asyncio.Event()
+            self._resumed.clear()
+            await self._resumed.wait()
 
     def add(self, key: str, post: PostReplies) -> bool:
         """Have the reply to this command go to a post; False if another command of this key waits for its own."""
@@ -120,6 +144,8 @@ class OpenPosts:
     def end(self) -> None:
         """Finish all posts that wait: the connection ends."""
         self.ended = True
+        if self._resumed is not None:
+            self._resumed.set()
         waiting, self._waiting = self._waiting, None
         for post in set((waiting or {}).values()):
             post.finish()

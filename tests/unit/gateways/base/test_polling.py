@@ -426,12 +426,12 @@ async def test_replies_that_a_dropped_post_has_not_delivered_go_to_the_poll(owne
 
 async def test_posts_wait_while_reading_is_paused_until_the_connection_ends(owner: Owner) -> None:
     one = polling(owner)
-    await one.until_resumed()
+    await one.posts.until_resumed()
     for resume in (lambda: one.pause_reading(paused=False), one.end):
         one.pause_reading(paused=True)
-        waiting = asyncio.create_task(one.until_resumed())
+        waiting = asyncio.create_task(one.posts.until_resumed())
         await asyncio.sleep(0)
         assert not waiting.done()
         resume()
         await waiting
-    await one.until_resumed()
+    await one.posts.until_resumed()

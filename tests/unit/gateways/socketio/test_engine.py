@@ -194,15 +194,15 @@ async def test_a_post_is_answered_when_reading_goes_on() -> None:
     async with engine() as one:
         session = one.polling()
         assert session.polling is not None
-        await session.polling.until_resumed()
+        await session.polling.posts.until_resumed()
         session.pause_reading(paused=True)
-        waiting = asyncio.create_task(session.polling.until_resumed())
+        waiting = asyncio.create_task(session.polling.posts.until_resumed())
         await asyncio.sleep(0)
         assert not waiting.done()
         session.pause_reading(paused=False)
         await waiting
         session.pause_reading(paused=True)
-        waiting = asyncio.create_task(session.polling.until_resumed())
+        waiting = asyncio.create_task(session.polling.posts.until_resumed())
         await asyncio.sleep(0)
         session.disconnected(1006, None)
         await waiting
@@ -214,7 +214,7 @@ async def test_an_upgrade_keeps_the_order_and_the_pause() -> None:
         session.connection.write(Frame(b"4first"))
         session.pause_reading(paused=True)
         assert session.polling is not None
-        waiting = asyncio.create_task(session.polling.until_resumed())
+        waiting = asyncio.create_task(session.polling.posts.until_resumed())
         await asyncio.sleep(0)
         connection, _ = one.socket()
         session.upgraded(connection)
