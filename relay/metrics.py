@@ -179,9 +179,11 @@ class Metrics:
         self._protocols: dict[str, ProtocolMetrics] = {}
         self.declarations: Sequence[Declaration] = declare.declarations
         self._declare_clients(declare)
+        self._declare_rooms(declare)
         self._declare_errors(declare, protocols)
         self._declare_messages(declare)
         self._declare_backend(declare)
+        self._declare_forwarding(declare)
         self._declare_workers(declare)
         for protocol in protocols:
             self.of(protocol)
@@ -225,6 +227,8 @@ class Metrics:
             labels=("reason",),
             values=[(reason.name,) for reason in CLOSE_REASONS],
         )
+
+    def _declare_rooms(self, declare: _Declarer) -> None:
         self.rooms = declare.gauge(
             "relay_rooms",
             "Rooms with members or observers on this worker.",
@@ -324,7 +328,7 @@ class Metrics:
             "It rises each third of room-state-ttl while the worker has members; if it does not, see the log.",
         )
 
-    def _declare_workers(self, declare: _Declarer) -> None:
+    def _declare_forwarding(self, declare: _Declarer) -> None:
         self.forwarded = declare.counters(
             "relay_forwarded_requests_total",
             "Requests for a session of another worker, by outcome; answered ones were forwarded to it.",
@@ -347,6 +351,8 @@ class Metrics:
                 strict=True,
             ),
         )  # fmt: skip
+
+    def _declare_workers(self, declare: _Declarer) -> None:
         self.ready = declare.gauge(
             "relay_ready",
             "Whether this worker is ready for clients (1) or not (0).",

@@ -61,22 +61,26 @@ class WorkerParts:
     positions: PositionTracker
 
 
-def compose(
-    settings: Settings,
-    worker: str,
-    *,
-    local: LocalWorkers,
-    fleet_key: FleetKey,
-    metrics: Metrics,
-    random: ids.IdGenerator,
-    clock: Clock,
-    on_deaf: Callable[[], None],
-) -> WorkerParts:
-    """Make the parts of the worker of this name; nothing is opened or started yet.
+@dataclass(frozen=True, slots=True)
+class WorkerBasis:
+    """The values from which all parts of one worker are made; `name` is the worker's."""
+
+    settings: Settings
+    name: str
+    local: LocalWorkers
+    fleet_key: FleetKey
+    metrics: Metrics
+    random: ids.IdGenerator
+    clock: Clock
+
+
+def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
+    """Make the parts of a worker; nothing is opened or started yet.
 
     `on_deaf` is called when the worker does not receive its own messages any more: its clients should go to other
     workers.
     """
+    settings, metrics, clock = basis.settings, basis.metrics, basis.clock
     tasks, interval = BackgroundTasks(), beat_interval(settings.worker_lease)
     rooms = LocalRooms(metrics)
     notices = PresenceNotices(rooms, lambda flush: asyncio.get_running_loop().call_later(_NOTICE_DELAY, flush))
@@ -90,17 +94,7 @@ def compose(
         on_count=lambda name: counts.note(name),
         on_new_epoch=lambda name: gaps.begin_epoch(name),
     )
-    backend = build_backend(
-        backend_settings(
-            settings,
-            heartbeat_interval=interval,
-            forward=ForwardAddress(str(local.owner), local.forward_address) if local.forward_address else None,
-        ),
-        worker=worker,
-        sink=hub.deliver,
-        metrics=metrics,
-        clock=clock,
-    )
+    backend = _backend(basis, hub, interval)
     bus, presence, leases = backend.bus, backend.presence, backend.leases
     gaps = GapRecovery(hub, bus, presence, tasks, lease=settings.worker_lease)
     counts = CountNotices(rooms, presence, tasks)
@@ -111,7 +105,7 @@ def compose(
     announcer = Announcer(hub, presence)
     health = HealthMonitor(
         bus,
-        fleet_key,
+        basis.fleet_key,
         uses_redis=bool(settings.redis_url),
         deaf_limit=settings.probe_timeout * _DEAF_PROBES,
         on_deaf=on_deaf,
@@ -126,7 +120,9 @@ def compose(
         tasks=tasks,
         hub=hub,
         notices=notices,
-        membership=Membership(hub, bus, presence, subscriptions, departures, announcer, metrics=metrics, random=random),
+        membership=Membership(
+            hub, bus, presence, subscriptions, departures, announcer, metrics=metrics, random=basis.random
+        ),
         observation=Observation(hub, presence, subscriptions, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, clock=clock, metrics=metrics),
         directory=Directory(rooms, bus, presence, backend.list_rooms),
@@ -135,9 +131,22 @@ def compose(
         heartbeat=Heartbeat(leases, announcer, takeover, health, timing, clock=clock, metrics=metrics),
         upkeep=Upkeep(departures, subscriptions, renewal, health, interval=interval, clock=clock),
         fleet_key_sharing=FleetKeySharing(
-            fleet_key, backend.fleet_keys, health, interval=interval, clock=clock, metrics=metrics
+            basis.fleet_key, backend.fleet_keys, health, interval=interval, clock=clock, metrics=metrics
         ),
         positions=PositionTracker(
             backend.positions, notices, tasks, ttl=settings.room_state_ttl, clock=clock, metrics=metrics
         ),
+    )
+
+
+def _backend(basis: WorkerBasis, hub: Hub, interval: float) -> Backend:
+    """Make the backend, which delivers to the hub; `interval` is that of the heartbeat."""
+    local = basis.local
+    forward = ForwardAddress(str(local.owner), local.forward_address) if local.forward_address else None
+    return build_backend(
+        backend_settings(basis.settings, heartbeat_interval=interval, forward=forward),
+        worker=basis.name,
+        sink=hub.deliver,
+        metrics=basis.metrics,
+        clock=basis.clock,
     )

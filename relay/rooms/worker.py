@@ -25,7 +25,7 @@ from relay.model.workers import LocalWorkers
 from relay.rooms.admissions import Admissions, Ticket
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.clients import Clients
-from relay.rooms.composition import compose
+from relay.rooms.composition import WorkerBasis, compose
 from relay.rooms.health import Health
 from relay.rooms.member import Listener, Member
 from relay.rooms.observer import Observer
@@ -73,16 +73,10 @@ class Worker:
         self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
         self.fleet_key = FleetKey(settings.fleet_secret.split())
         self.session_ids = SessionIds(self.fleet_key, self.local.owner, self.random)
-        self._parts = compose(
-            settings,
-            self.id,
-            local=self.local,
-            fleet_key=self.fleet_key,
-            metrics=self.metrics,
-            random=self.random,
-            clock=self.clock,
-            on_deaf=lambda: self.clients.close_all(GOING_AWAY),
+        basis = WorkerBasis(
+            settings, self.id, self.local, self.fleet_key, self.metrics, random=self.random, clock=self.clock
         )
+        self._parts = compose(basis, on_deaf=lambda: self.clients.close_all(GOING_AWAY))
         # Called for each message: bound here, and not wrapped in methods, they cost no further call.
         self.publish: Callable[[Member, Publish, Published], None] = self._parts.publisher.publish
         self.when_delivered: Callable[[str, MessageId, Callable[[], None]], None] = self._parts.hub.when_delivered
