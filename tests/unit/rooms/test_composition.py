@@ -9,22 +9,15 @@ from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.events import Gap
 from relay.model.workers import LocalWorkers
-from relay.rooms.composition import WorkerParts, compose
+from relay.rooms.composition import WorkerBasis, WorkerParts, compose
 from relay.rooms.member import Member
 from tests.unit.rooms.world import FakeConnection
 
 
 def parts_of(**settings) -> WorkerParts:
-    return compose(
-        Settings(**settings),
-        "w",
-        local=LocalWorkers(),
-        fleet_key=FleetKey(),
-        metrics=Metrics(),
-        random=IdGenerator(),
-        clock=asyncio.get_running_loop().time,
-        on_deaf=lambda: None,
-    )
+    clock = asyncio.get_running_loop().time
+    basis = WorkerBasis(Settings(**settings), "w", LocalWorkers(), FleetKey(), Metrics(), IdGenerator(), clock)
+    return compose(basis, on_deaf=lambda: None)
 
 
 async def test_what_the_bus_delivers_reaches_the_hub_and_presence_is_sent_soon() -> None:

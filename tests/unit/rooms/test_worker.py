@@ -205,9 +205,9 @@ async def test_a_lease_that_cannot_be_ended_is_logged(
 async def test_clients_are_sent_elsewhere_by_a_worker_that_stays_deaf(monkeypatch) -> None:
     made = {}
 
-    def noted(settings, name, *, on_deaf, **more):
+    def noted(basis, *, on_deaf):
         made["on_deaf"] = on_deaf
-        return compose(settings, name, on_deaf=on_deaf, **more)
+        return compose(basis, on_deaf=on_deaf)
 
     from relay.rooms.composition import compose
 
