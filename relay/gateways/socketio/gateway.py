@@ -76,7 +76,7 @@ class SocketIOGateway(GatewayEndpoint):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, NAME, session_header=SID_HEADER)
         self._versions: Mapping[Revision, ProtocolVersion] = {
-            3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3)),
+            3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3), ascii_names=True),
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=settings.history_size > 0),
         }
 

@@ -44,13 +44,21 @@ MakeJoinRequest = Callable[[str], JoinRequest]
 class ProtocolVersion:
     """The common parts of all clients of one protocol version: its name, its encoders, its applications, its codecs.
 
-    With `offsets`, messages carry their position, and clients can recover their membership.
+    With `offsets`, messages carry their position, and clients can recover their membership. With `ascii_names`, packets
+    cannot carry a namespace that is not ASCII.
     """
 
     def __init__(
-        self, settings: Settings, name: str, encoder: Callable[[str], PacketEncoder], *, offsets: bool = False
+        self,
+        settings: Settings,
+        name: str,
+        encoder: Callable[[str], PacketEncoder],
+        *,
+        offsets: bool = False,
+        ascii_names: bool = False,
     ) -> None:
         self.offsets = offsets
+        self.ascii_names = ascii_names
         self.encoder = encoder
         self._settings = settings
         self._name = name
@@ -179,6 +187,8 @@ class Namespaces:
         return self._bucket
 
     def _room_of(self, name: str) -> str:
+        if self._version.ascii_names and not name.isascii():
+            raise SocketIORefused("bad_namespace", "a namespace that is not ASCII is percent-encoded")
         if name == "/" and self._room is not None:
             return escape_room(self._room)
         return room_of(name, self._shared.worker.settings)

@@ -73,7 +73,7 @@ class V09Gateway(GatewayEndpoint):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, V09_NAME, session_header=SID_HEADER)
         self._settings = settings
-        self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder)
+        self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder, ascii_names=True)
 
     def refusal(self, error: Refused, *, handshake: bool) -> HttpBody:
         """Write an error as text, which pages show; for a WebSocket in the relay's own format."""

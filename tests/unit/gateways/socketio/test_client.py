@@ -56,7 +56,7 @@ class Clients:
         self._worker = worker
         self._settings = settings
         self._versions = {
-            3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3)),
+            3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3), ascii_names=True),
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=True),
         }
 

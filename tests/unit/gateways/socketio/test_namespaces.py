@@ -11,8 +11,9 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.socketio.codec import incoming_event
-from relay.gateways.socketio.encoders import ModernEncoder
+from relay.gateways.socketio.encoders import ModernEncoder, PacketEncoder
 from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion, room_of
+from relay.gateways.socketio.v09.packets import V09Encoder
 from relay.model.errors import GOING_AWAY, INTERNAL, REPLACED, TOO_FAST, Refused
 from relay.rooms.worker import Worker
 from tests.unit.gateways.socketio.clients import FakeConnection
@@ -39,9 +40,9 @@ class Shared:
 
 
 class Client:
-    def __init__(self, worker: Worker, room: str | None = None) -> None:
+    def __init__(self, worker: Worker, room: str | None = None, version: ProtocolVersion | None = None) -> None:
         self.shared = Shared(worker)
-        version = ProtocolVersion(worker.settings, "test", partial(ModernEncoder, 4))
+        version = version or ProtocolVersion(worker.settings, "test", partial(ModernEncoder, 4))
         self.namespaces = Namespaces(self.shared, {} if room is None else {"room": room}, version)
         self.peer = worker.random.peer_id()
 
@@ -115,6 +116,19 @@ async def test_the_handshakes_room_is_that_of_the_first_namespace_alone() -> Non
     async with client("there") as one:
         await one.enter("/", "/rooms/a")
         assert [room for room, _ in await one.shared.worker.rooms()] == ["a", "there"]
+
+
+@pytest.mark.parametrize(("encoder", "refused"), [(partial(ModernEncoder, 3), '44"'), (V09Encoder, "7::/rooms/é:2")])
+async def test_a_namespace_that_packets_cannot_carry_is_refused(
+    encoder: Callable[[str], PacketEncoder], refused: str
+) -> None:
+    async with Worker(Settings()) as worker:
+        one = Client(worker, version=ProtocolVersion(worker.settings, "test", encoder, ascii_names=True))
+        await one.enter("/rooms/é", "/rooms/%C3%A9")
+        first, second = one.shared.written
+        assert first.startswith(refused)
+        assert "/rooms/%C3%A9" in second
+        assert await worker.rooms() == [("%C3%A9", 1)]
 
 
 # Limits.
