@@ -25,8 +25,9 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.leases import RedisLeases, RegisteredRooms
 from relay.backend.redis.positions import RedisDeliveredPositions
-from relay.backend.redis.presence import RedisLeases, RedisPresence, RegisteredRooms
+from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import (
     BackendSettings,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from relay.backend.factory import backend_settings, build_backend
 from relay.backend.presence import ADOPTION_BATCH, JoinAttempt
-from relay.backend.redis.presence import RedisLeases
+from relay.backend.redis.leases import RedisLeases
 from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.gateways.native.gateway import NativeCodec

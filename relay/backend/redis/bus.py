@@ -17,7 +17,7 @@ from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.replies import is_noscript
-from relay.backend.redis.scripts import REPLAY
+from relay.backend.redis.scripts import REPLAY, milliseconds
 from relay.backend.redis.subscriber import Arrival, Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
@@ -72,7 +72,7 @@ class RedisBus:
         self._clock = clock
         self._probe_timeout = settings.probe_timeout
         self._history = rooms.history
-        self._state_ttl = round(rooms.state_ttl * 1000)
+        self._state_ttl = milliseconds(rooms.state_ttl)
         self._commands = PublishCommands(keys, rooms, clock)
         self._rooms: dict[bytes, str] = {}
         self._probe_channel = keys.probe(worker)

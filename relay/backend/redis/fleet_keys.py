@@ -8,7 +8,7 @@ from relay.backend.fleet_keys import MOST_RECORDS
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.replies import ScriptFailed
-from relay.backend.redis.scripts import FLEET_KEY
+from relay.backend.redis.scripts import FLEET_KEY, milliseconds
 from relay.model.errors import Unavailable
 
 _RECORDS: Final = re.compile(rb"\d{17}-[0-9a-f]{64}(?: \d{17}-[0-9a-f]{64}){0,%d}" % (MOST_RECORDS - 1))
@@ -22,7 +22,7 @@ class RedisFleetKeys:
     def __init__(self, client: RedisClient, keys: Keys, *, ttl: float) -> None:
         self._client = client
         self._keys = keys
-        self._ttl = round(ttl * 1000)
+        self._ttl = milliseconds(ttl)
 
     async def agree(self, known: Sequence[str], suggestion: str) -> Sequence[str]:
         """Call fleet_key.lua, which does everything in one step: workers that begin together make one key."""

@@ -8,7 +8,7 @@ from relay.backend.positions import DeliveredPosition
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.replies import ScriptFailed
-from relay.backend.redis.scripts import NOTE
+from relay.backend.redis.scripts import NOTE, milliseconds
 from relay.model.envelope import MessageId, read_id
 
 log = logging.getLogger("relay.backend.redis")
@@ -23,7 +23,7 @@ class RedisDeliveredPositions:
     def __init__(self, client: RedisClient, keys: Keys, *, ttl: float) -> None:
         self._client = client
         self._keys = keys
-        self._ttl = round(ttl * 1000)
+        self._ttl = milliseconds(ttl)
 
     async def note(self, positions: Sequence[DeliveredPosition]) -> None:
         """Call note.lua for each room, or several times for a room with many positions."""

@@ -1,35 +1,29 @@
-"""Presence and leases in Redis: a hash per room, a sorted set of leases, and a set of rooms per lease."""
+"""Presence in Redis: a hash per room."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from relay.backend.presence import (
-    ADOPTION_BATCH,
-    HeldMember,
     JoinAttempt,
     JoinResult,
     LeaseName,
-    LeaseStatus,
     PresenceEntry,
 )
 from relay.backend.redis import infos
-from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.client import RedisClient, ignore
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.leases import RegisteredRooms
 from relay.backend.redis.replies import ScriptFailed
-from relay.backend.redis.scripts import ADOPT, ANNOUNCE, CHANGE, HEARTBEAT, JOIN, LEAVE, ROSTER
-from relay.backend.settings import BackendSettings, RoomSettings
+from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, milliseconds
+from relay.backend.settings import RoomSettings
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
-from relay.model.errors import Refused, RelayError, Unavailable
+from relay.model.errors import Refused, Unavailable
 from relay.model.events import Present, Roster
 
 log = logging.getLogger("relay.backend.redis")
-
-_PAGE = 500
-"""Members of one page of a room that is adopted."""
 
 _NONE = "-"
 """The argument of a script that stands for no fingerprint."""
@@ -38,30 +32,6 @@ _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua and change.lua."""
 
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
-_NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
-_LAPSED = "this worker's own lease lapsed while it took members over"
-
-
-class RegisteredRooms:
-    """The rooms that are known to be in the Redis set of this worker's rooms, under its present lease."""
-
-    def __init__(self) -> None:
-        self._lease = ""
-        self._rooms: set[str] = set()
-
-    def has(self, lease: str, room: str) -> bool:
-        """Tell whether Redis has this room."""
-        return lease == self._lease and room in self._rooms
-
-    def add(self, lease: str, room: str) -> None:
-        """Note that Redis has this room; a new lease begins with an empty set."""
-        if lease != self._lease:
-            self._lease, self._rooms = lease, set()
-        self._rooms.add(room)
-
-    def forget(self, rooms: Iterable[str] | None = None) -> None:
-        """Note that Redis does not have these rooms any more, or perhaps none at all."""
-        self._rooms.difference_update(self._rooms.copy() if rooms is None else rooms)
 
 
 class RedisPresence:
@@ -74,9 +44,9 @@ class RedisPresence:
         self._keys = keys
         self._lease = lease
         self._settings = settings
-        self._state_ttl = _ms(settings.state_ttl)
+        self._state_ttl = milliseconds(settings.state_ttl)
         # In the form in which the scripts take it; see shared.lua.
-        self._history = f"{settings.history.size} {_ms(settings.history.ttl)}"
+        self._history = f"{settings.history.size} {milliseconds(settings.history.ttl)}"
         self._registered = registered
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
@@ -166,7 +136,7 @@ class RedisPresence:
             str(self._lease),
             entry.generation,
             entry.current or _NONE,
-            _ms(hold),
+            milliseconds(hold),
             self._state_ttl,
             self._history,
             *entry.seen,
@@ -232,169 +202,6 @@ class RedisPresence:
         own = self._keys.worker_rooms(str(self._lease))
         self._client.send(pack("SADD", own, *rooms), ignore)
         self._client.send(pack("PEXPIRE", own, self._state_ttl), ignore)
-
-
-class RedisLeases:
-    """Leases in one sorted set, by deadline."""
-
-    def __init__(
-        self,
-        client: RedisClient,
-        keys: Keys,
-        lease: LeaseName,
-        settings: BackendSettings,
-        registered: RegisteredRooms,
-        addresses: RedisAddresses | None = None,
-    ) -> None:
-        self._client = client
-        self._keys = keys
-        self._lease = lease
-        self._settings = settings.lease
-        self._addresses = addresses
-        self._state_ttl = _ms(settings.rooms.state_ttl)
-        self._registered = registered
-        self._begun = False
-        self._lapsed = False
-        self._deadlines: dict[str, float] = {}
-        self._adopting: Collection[str] = ()
-        # By dead lease: its deadline, and rooms whose adoption failed. Their members may be held under this worker's
-        # lease without its knowledge, and another survivor may have forgotten the dead lease by the next heartbeat.
-        self._unconfirmed: dict[str, tuple[float, set[str]]] = {}
-
-    async def beat(self) -> LeaseStatus:
-        """Call heartbeat.lua; twice if the lease had lapsed, to begin another one.
-
-        A lease whose adoption failed counts as dead until it is forgotten here, also if another survivor forgot it.
-        """
-        lapsed, flat = await self._beat(begin=not self._begun)
-        if lapsed:
-            self._registered.forget()
-            self._lease.renew()
-            # The workers that take the old lease over find all members that are held under it.
-            self._unconfirmed.clear()
-            # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the lapse.
-            self._lapsed = True
-            _, flat = await self._beat(begin=True)
-        self._begun = True
-        self._deadlines = {name: deadline for name, (deadline, _) in self._unconfirmed.items()}
-        self._deadlines |= {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
-        lapsed, self._lapsed = self._lapsed, False
-        retired = {name for name, deadline in self._deadlines.items() if deadline % 1}
-        return LeaseStatus(lapsed, list(self._deadlines), retired)
-
-    async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
-        """Call adopt.lua for a batch of rooms at the same time, and page by page.
-
-        A room in which the script fails is left out: no worker can read its members, and the other rooms must not
-        wait for it. Raises `Unavailable` when this worker's own lease lapses meanwhile: the rooms are registered under
-        it, and members under another one would not be found there.
-        """
-        deadline, own = self._deadlines.get(lease), str(self._lease)
-        if deadline is None:
-            return
-        # The dead worker renewed its lease at `deadline - duration`, and lived for less than an interval after that.
-        settings = self._settings
-        held_until = int(deadline) + _ms(settings.interval + settings.grace - settings.duration)
-        registered = await self._client.call("SMEMBERS", self._keys.worker_rooms(lease))
-        _, unconfirmed = self._unconfirmed.get(lease, (deadline, set[str]()))
-        rooms = sorted(unconfirmed.union(room.decode() for room in registered))
-        for start in range(0, len(rooms), ADOPTION_BATCH):
-            batch = rooms[start : start + ADOPTION_BATCH]
-            # Upkeep runs at the same time. It must not unregister a room whose members are on their way to this worker.
-            self._adopting = frozenset(batch)
-            try:
-                # Registered first, so that another survivor finds the rooms if this worker dies in between.
-                await self._client.call("SADD", self._keys.worker_rooms(own), *batch)
-                cursors = dict.fromkeys(batch, b"0")
-                while cursors:
-                    if str(self._lease) != own:
-                        raise Unavailable(_LAPSED)
-                    # One page of each room, however large some are: the caller may have to stop in between.
-                    pages = await asyncio.gather(
-                        *[self._adopt(room, cursor, lease, own, held_until) for room, cursor in cursors.items()]
-                    )
-                    cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
-                    yield [member for _, members in pages for member in members]
-            except RelayError:
-                self._unconfirmed[lease] = deadline, unconfirmed.union(batch)
-                raise
-            finally:
-                self._adopting = ()
-
-    async def forget(self, lease: str) -> None:
-        """Delete the lease and the set of its rooms, unless the last heartbeat did not report it as dead.
-
-        `adopt` found nothing then: another survivor forgot the lease, or so many are dead that this one is not among
-        the first of them any more. Its rooms would be forgotten with their members in them.
-        """
-        if lease not in self._deadlines:
-            return
-        await asyncio.gather(
-            self._client.call("DEL", self._keys.worker_rooms(lease)),
-            self._client.call("ZREM", self._keys.workers, lease),
-        )
-        self._unconfirmed.pop(lease, None)
-
-    async def retire(self) -> None:
-        """Set the lease's deadline to the past, and withdraw the worker's address."""
-        if self._addresses is not None:
-            self._addresses.withdraw()
-        # By Redis's clock, as all deadlines are.
-        seconds, _ = await self._client.call("TIME")
-        # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
-        await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
-
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
-        """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
-        left = [room for room in left if room not in self._adopting]
-        own = self._keys.worker_rooms(str(self._lease))
-        calls = [self._client.call("PEXPIRE", own, self._state_ttl)] if rooms else []
-        if left:
-            self._registered.forget(left)
-            calls.append(self._client.call("SREM", own, *left))
-        for room in rooms:
-            meta, presence, _, _, options = self._keys.of_room(room)
-            calls.append(self._client.call("PEXPIRE", presence, self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
-        await asyncio.gather(*calls)
-
-    async def _adopt(
-        self, room: str, cursor: bytes, lease: str, own: str, held_until: int
-    ) -> tuple[bytes, list[HeldMember]]:
-        """Adopt one page of a room; returns the cursor of the next one, `0` after the last."""
-        try:
-            cursor, page = await self._client.run(
-                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _PAGE
-            )
-        except ScriptFailed:
-            log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
-                      room, lease)  # fmt: skip
-            return b"0", []
-        return cursor, [
-            HeldMember(room, peer.decode(), int(generation), int(ms) / 1000) for peer, generation, ms in page
-        ]
-
-    async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
-        duration = _ms(self._settings.duration)
-        ttl = max(self._state_ttl, 2 * duration)
-        asked = self._client.clock.time
-        try:
-            lapsed, flat, now = await self._client.run(
-                HEARTBEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(begin)
-            )
-        except ScriptFailed:
-            # A worker without a lease is of no use, so this counts as a refusal; renewing again does no harm.
-            raise Unavailable(_NO_LEASE) from None
-        # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
-        self._client.clock.learn(now, asked)
-        if self._addresses is not None and not lapsed:
-            self._addresses.announce(duration)
-        return lapsed, flat
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 def _roster(listed: Sequence[Any], current: MessageId) -> Roster:

@@ -8,7 +8,7 @@ import msgspec
 
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import PUBLISH
+from relay.backend.redis.scripts import PUBLISH, milliseconds
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.envelope import MembershipVersion, Publication, splice
@@ -63,10 +63,10 @@ class PublishCommands:
         self._keys = keys
         self._clock = clock
         history = rooms.history
-        history_ttl = round(history.ttl * 1000 * (1 + 1 / _RENEWALS))
+        history_ttl = milliseconds(history.ttl * (1 + 1 / _RENEWALS))
         # Constant parts of the arguments 6 to 8.
         self._limits = b"%d %d %d %d" % (
-            round(rooms.state_ttl * 1000), history_ttl, history.repeat_keys, history.ttl * 1000
+            milliseconds(rooms.state_ttl), history_ttl, history.repeat_keys, history.ttl * 1000
         )  # fmt: skip
         self._history = _packed_parts(history.size, 0)
         self._history_renewed = _packed_parts(history.size, history_ttl)

@@ -37,3 +37,8 @@ HEARTBEAT = _script("heartbeat")
 FLEET_KEY = _script("fleet_key")
 
 ALL = (PUBLISH, JOIN, ANNOUNCE, CHANGE, LEAVE, ADOPT, ROSTER, REPLAY, NOTE, HEARTBEAT, FLEET_KEY)
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as the scripts take it, and the commands of Redis that set a time to live."""
+    return round(seconds * 1000)

@@ -10,7 +10,8 @@ from relay.backend.memory.bus import MemoryBus
 from relay.backend.presence import JoinAttempt
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.presence import RedisLeases, RedisPresence
+from relay.backend.redis.leases import RedisLeases
+from relay.backend.redis.presence import RedisPresence
 from relay.backend.settings import BackendSettings, RedisSettings
 from relay.config import Settings
 from relay.metrics import Metrics

@@ -6,6 +6,15 @@ from collections.abc import AsyncIterator, Callable
 import hiredis
 import pytest
 
+from relay.backend.presence import LeaseName
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.leases import RedisLeases, RegisteredRooms
+from relay.backend.redis.presence import RedisPresence
+from relay.backend.redis.scripts import Script
+from relay.backend.settings import BackendSettings, LeaseSettings, RoomSettings
+
 Answer = Callable[[list[bytes]], bytes | None]
 
 
@@ -76,3 +85,48 @@ async def server() -> AsyncIterator[ScriptedRedis]:
     await server.start()
     yield server
     await server.stop()
+
+
+Replies = dict[Script, Callable[[list[bytes]], bytes]]
+
+
+class World:
+    """Presence and leases of one worker over a `ScriptedRedis`."""
+
+    def __init__(self, client: RedisClient, server: ScriptedRedis) -> None:
+        self.server = server
+        self.lease, self.registered = LeaseName("w"), RegisteredRooms()
+        keys = Keys("relay")
+        settings = BackendSettings(RoomSettings(), LeaseSettings(duration=10, interval=0.5, grace=15))
+        self.presence = RedisPresence(client, keys, self.lease, settings.rooms, self.registered)
+        self.leases = RedisLeases(client, keys, self.lease, settings, self.registered)
+
+    def answer(self, replies: Replies, **others: bytes) -> None:
+        """Answer scripts by `replies`, other commands by their names, and all else with OK."""
+        by_sha = {script.sha.encode(): reply for script, reply in replies.items()}
+
+        def answer(command: list[bytes]) -> bytes:
+            if command[0] == b"EVALSHA":
+                return by_sha[command[1]](command)
+            return others.get(command[0].decode(), b"+OK\r\n")
+
+        self.server.answer = answer
+
+    def sent(self, name: bytes) -> list[list[bytes]]:
+        return [command for command in self.server.commands if command[0] == name]
+
+
+@pytest.fixture
+async def world(server: ScriptedRedis) -> AsyncIterator[World]:
+    dialer = Dialer(server.url, timeout=5, name="test")
+    async with RedisClient(dialer, timeout=5, waiting=1000, on_reconnect=lambda: None) as client:
+        yield World(client, server)
+
+
+def array(*items: bytes) -> bytes:
+    return b"*%d\r\n" % len(items) + b"".join(b"$%d\r\n%b\r\n" % (len(item), item) for item in items)
+
+
+def dead(name: bytes, deadline: bytes) -> Callable[[list[bytes]], bytes]:
+    """The reply to a heartbeat that finds one dead lease."""
+    return lambda command: b"*3\r\n:0\r\n" + array(name, deadline) + b":1700000000000\r\n"

@@ -1,0 +1,126 @@
+"""Leases in Redis, and the rooms that are registered under one."""
+
+import asyncio
+
+import pytest
+
+from relay.backend.presence import ADOPTION_BATCH
+from relay.backend.redis.leases import RegisteredRooms
+from relay.backend.redis.scripts import ADOPT, HEARTBEAT
+from relay.model.errors import OutcomeUnknown, Unavailable
+from tests.unit.backend.redis.conftest import World, array, dead
+
+
+def test_registered_rooms_belong_to_one_lease() -> None:
+    rooms = RegisteredRooms()
+    rooms.add("w/1", "a")
+    rooms.add("w/1", "b")
+    assert rooms.has("w/1", "a")
+    assert not rooms.has("w/2", "a")
+    rooms.forget(["a"])
+    assert [rooms.has("w/1", room) for room in "ab"] == [False, True]
+    rooms.add("w/2", "c")
+    assert [rooms.has("w/2", room) for room in "bc"] == [False, True]
+    rooms.forget()
+    assert not rooms.has("w/2", "c")
+
+
+async def test_a_heartbeat_that_fails_inside_redis_is_a_refusal(world: World) -> None:
+    world.answer({HEARTBEAT: lambda command: b"-WRONGTYPE x script: 5f, on @user_script:1.\r\n"})
+    with pytest.raises(Unavailable, match="cannot renew this worker's lease"):
+        await world.leases.beat()
+
+
+async def test_a_retired_lease_is_distinguished_from_one_that_ran_out(world: World) -> None:
+    for deadline, retired in ((b"1699999990000", set()), (b"1699999989999.5", {"x/1"})):
+        world.answer({HEARTBEAT: dead(b"x/1", deadline)})
+        status = await world.leases.beat()
+        assert (list(status.dead), set(status.retired)) == (["x/1"], retired)
+
+
+async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> None:
+    rooms = [b"room%04d" % number for number in range(ADOPTION_BATCH + 1)]
+
+    def page(command: list[bytes]) -> bytes:
+        cursor = b"0" if command[-2] == b"7" else b"7"
+        member = b"*3\r\n$4\r\np" + command[-2].rjust(3, b"0") + b"\r\n$1\r\n5\r\n$4\r\n1500\r\n"
+        return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n" + member
+
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: page}, SMEMBERS=array(*rooms))
+    assert [batch async for batch in world.leases.adopt("x/1")] == []
+    await world.leases.beat()
+    batches = [batch async for batch in world.leases.adopt("x/1")]
+    assert [len(batch) for batch in batches] == [ADOPTION_BATCH, ADOPTION_BATCH, 1, 1]
+    last = [(held.peer, held.generation, held.seconds) for batch in batches[2:] for held in batch]
+    assert last == [("p000", 5, 1.5), ("p007", 5, 1.5)]
+    assert [len(command) - 2 for command in world.sent(b"SADD")] == [ADOPTION_BATCH, 1]
+    held_until = world.sent(b"EVALSHA")[-1][-3]
+    assert held_until == b"%d" % (1699999990000 - 10_000 + 500 + 15_000)
+
+
+def pages_of_two(command: list[bytes]) -> bytes:
+    """The reply to an adoption of a room with two pages, and one member in each."""
+    cursor = b"0" if command[-2] == b"7" else b"7"
+    return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n*3\r\n$1\r\np\r\n$1\r\n5\r\n$4\r\n1500\r\n"
+
+
+async def test_an_adoption_stops_when_the_own_lease_has_lapsed(world: World) -> None:
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
+    await world.leases.beat()
+    own = str(world.lease).encode()
+    adopting = world.leases.adopt("x/1")
+    assert len(await anext(adopting)) == 1
+    world.lease.renew()
+    with pytest.raises(Unavailable, match="lapsed"):
+        await anext(adopting)
+    pages = [command for command in world.sent(b"EVALSHA") if command[1] == ADOPT.sha.encode()]
+    assert [command[-4] for command in pages] == [own]
+    assert world.sent(b"SADD")[0][1] == b"relay:worker:%b:rooms" % own
+
+
+async def test_a_room_that_is_being_adopted_stays_registered(world: World) -> None:
+    """This worker's last own member of the room may have left in the moment before."""
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
+    await world.leases.beat()
+    async for _ in world.leases.adopt("x/1"):  # two pages
+        await world.leases.touch([], ["room"])
+        await world.leases.touch([], ["room", "other"])
+    await world.leases.touch([], ["room"])
+    assert [command[2:] for command in world.sent(b"SREM")] == [[b"other"], [b"other"], [b"room"]]
+
+
+async def test_only_a_lease_that_the_last_heartbeat_reported_is_forgotten(world: World) -> None:
+    """Redis reports a hundred dead leases at most, and those that are dead for longest first."""
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")})
+    await world.leases.beat()
+    await world.leases.forget("x/2")
+    assert world.sent(b"ZREM") == world.sent(b"DEL") == []
+    await world.leases.forget("x/1")
+    assert world.sent(b"ZREM") == [[b"ZREM", b"relay:workers", b"x/1"]]
+
+
+async def test_an_adoption_whose_reply_is_lost_is_an_error_and_not_an_empty_room(world: World) -> None:
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")}, SMEMBERS=array(b"room"))
+    await world.leases.beat()
+
+    def hang_up(command: list[bytes]) -> bytes:
+        asyncio.get_running_loop().call_soon(world.server.hang_up)
+        return b""
+
+    world.answer({ADOPT: hang_up}, SMEMBERS=array(b"room"))
+    with pytest.raises(OutcomeUnknown):
+        [batch async for batch in world.leases.adopt("x/1")]
+
+
+async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -> None:
+    await world.leases.touch(["room"], ["left"])
+    own = b"relay:worker:%b:rooms" % str(world.lease).encode()
+    assert {command[1] for command in world.sent(b"PEXPIRE")} == {
+        own,
+        b"relay:{room}:meta",
+        b"relay:{room}:presence",
+        b"relay:{room}:options",
+    }
+    assert world.sent(b"SREM") == [[b"SREM", own, b"left"]]
+    await world.leases.touch([])
+    assert len(world.sent(b"PEXPIRE")) == 4
