@@ -49,7 +49,8 @@ class SocketIOCodec:
 
     def __init__(self, encoder: PacketEncoder, key: str, application: Application, *, home: str, offsets: bool) -> None:
         self.encoder = encoder
-        self.key = key + "+" * offsets + application.key
+        # No namespace of a room has a line break, so that no two namespaces and applications have the same key.
+        self.key = f"{key}\n{'+' * offsets}{application.key}"
         self._packets = application.packets
         self._home = home
         self._offsets = offsets

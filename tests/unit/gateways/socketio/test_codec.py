@@ -194,6 +194,17 @@ def test_codecs_that_write_different_packets_have_different_keys() -> None:
     assert codec().key == codec().key
 
 
+def test_the_end_of_a_namespace_is_no_key_of_an_application() -> None:
+    class Other(RelayApplication):
+        key = "x"
+
+    def key(namespace: str, kind: type[RelayApplication]) -> str:
+        application = kind(allowed={"*"}, max_size=1000, offsets=False)
+        return SocketIOCodec(ModernEncoder(4, namespace), namespace, application, home="r", offsets=False).key
+
+    assert key("/rooms/ax", RelayApplication) != key("/rooms/a", Other)
+
+
 def test_welcomes() -> None:
     fresh = events.Welcome("r", "ann", ID, "secret")
     assert json.loads(codec().encode(fresh).data[2:]) == {"sid": "ann", "pid": "ann.secret.5-6"}
