@@ -14,7 +14,7 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.workers import LocalWorkers
-from relay.rooms.composition import WorkerParts, compose
+from relay.rooms.composition import WorkerBasis, WorkerParts, compose
 from relay.rooms.heartbeat import beat_interval
 from relay.rooms.member import Member
 from tests.unit.rooms.world import FakeConnection
@@ -43,16 +43,8 @@ async def leave_members_of_a_dead_worker(settings: Settings) -> None:
 
 @asynccontextmanager
 async def survivor(settings: Settings, metrics: Metrics) -> AsyncIterator[WorkerParts]:
-    parts = compose(
-        settings,
-        "survivor",
-        fleet_key=FleetKey(),
-        local=LocalWorkers(),
-        metrics=metrics,
-        random=IdGenerator(),
-        clock=time.monotonic,
-        on_deaf=lambda: None,
-    )
+    basis = WorkerBasis(settings, "survivor", LocalWorkers(), FleetKey(), metrics, IdGenerator(), time.monotonic)
+    parts = compose(basis, on_deaf=lambda: None)
     async with parts.backend:
         parts.tasks.spawn(parts.heartbeat.run(), "heartbeat")
         parts.tasks.spawn(parts.upkeep.run(), "upkeep")
