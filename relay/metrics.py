@@ -200,7 +200,7 @@ class Metrics:
             self._protocols,
             connections=(
                 "relay_connections",
-                "Open connections: WebSockets and polling sessions.",
+                "Open connections: WebSockets and HTTP sessions.",
                 "Add a worker before the sum comes near relay_connection_limit.",
             ),
             sessions=(
@@ -210,7 +210,7 @@ class Metrics:
             ),
             handshakes=(
                 "relay_handshakes_total",
-                "Accepted handshakes of WebSockets and polling sessions.",
+                "Accepted handshakes of WebSockets and HTTP sessions.",
                 "A steep rise follows the loss of a worker or load balancer. A lasting one means that clients "
                 "reconnect repeatedly: see relay_closed_connections_total.",
             ),

@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
         on_stranger: Callable[[], None] = _ignore,
         supervisor_pipe: int | None = None,
     ) -> None:
-        super().__init__(_configuration(app, settings))
+        super().__init__(_configuration(app))
         self._limits = WireLimits(
             max_size=16 * settings.max_message,
             high_water=min(settings.send_buffer, _CONGESTED),
@@ -270,7 +270,7 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
     return sock
 
 
-def _configuration(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def _configuration(app: ASGIApp) -> uvicorn.Config:
     # Off are those parts of uvicorn that the relay does itself: WebSockets (`HttpProtocol` upgrades them), the log, and
     # proxy headers (a middleware of the application, which checks whether the proxy is trusted).
     return uvicorn.Config(

@@ -22,7 +22,7 @@ from relay.rooms.admissions import Ticket
 from relay.rooms.clients import Client
 from relay.rooms.worker import Worker
 
-_LAST_WORDS_SECONDS: Final = 5.0
+_LAST_ANSWER_SECONDS: Final = 5.0
 """How long the last answer of a session waits for the client's next poll."""
 
 _EVENT_STREAM_KEEPALIVE: Final = 15.0
@@ -94,7 +94,7 @@ class HttpSessions(Generic[Polled]):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._sessions: dict[str, Polled] = {}
-        self._last_words: dict[str, tuple[AnswerWriter, PollAnswer]] = {}
+        self._last_answers: dict[str, tuple[AnswerWriter, PollAnswer]] = {}
 
     def __len__(self) -> int:
         """Return how many sessions there are."""
@@ -119,9 +119,9 @@ class HttpSessions(Generic[Polled]):
         """
         session = self._sessions.get(session_id)
         if session is None:
-            last_words = self.take_last_words(session_id, token) if polls else None
-            if last_words is not None:
-                await exchange.respond(last_words)
+            last_answer = self.take_last_answer(session_id, token) if polls else None
+            if last_answer is not None:
+                await exchange.respond(last_answer)
             elif not await exchange.forward(session_id, limit=limit):
                 raise Refused("unknown_session")
         return session
@@ -137,14 +137,14 @@ class HttpSessions(Generic[Polled]):
         self.worker.clients.remove(session)
         session.ticket.release()
 
-    def keep_last_words(self, session: Polled, final: PollAnswer) -> None:
+    def keep_last_answer(self, session: Polled, final: PollAnswer) -> None:
         """Keep the end of a session for a client that is between two polls, for a few seconds."""
-        self._last_words[session.id] = session.writer, final
-        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._last_words.pop, session.id, None)
+        self._last_answers[session.id] = session.writer, final
+        asyncio.get_running_loop().call_later(_LAST_ANSWER_SECONDS, self._last_answers.pop, session.id, None)
 
-    def take_last_words(self, session_id: str, token: str = "") -> HttpBody | None:
+    def take_last_answer(self, session_id: str, token: str = "") -> HttpBody | None:
         """Write the last answer of a session that has ended, to a poll with this token; None if it was taken before."""
-        kept = self._last_words.pop(session_id, None)
+        kept = self._last_answers.pop(session_id, None)
         if kept is None:
             return None
         writer, final = kept
@@ -204,7 +204,7 @@ class HttpSession(Session[In]):
     def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
         """End the session after the relay has closed it; the final answer waits for the next poll."""
         if final is not None:
-            self._sessions.keep_last_words(self, final)
+            self._sessions.keep_last_answer(self, final)
         self._end_client(goodbye=False)
 
     def lost(self) -> None:

@@ -33,7 +33,6 @@ A `misdirected` one is valid, but for another worker: one that had this address 
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-_VERSION: Final = b"1"
 _PURPOSE: Final = "forwarding"
 _EMPTY: Final = hashlib.sha256().hexdigest().encode()
 _FIELDS: Final = re.compile(

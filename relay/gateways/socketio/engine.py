@@ -247,7 +247,7 @@ class EngineSession:
     def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
         """End the session after the relay has closed polling; the final payload waits for the next poll."""
         if final is not None:
-            self._sessions.keep_last_words(self, final)
+            self._sessions.keep_last_answer(self, final)
         self.disconnected(NORMAL.code, reason.name)
 
     def lost(self) -> None:

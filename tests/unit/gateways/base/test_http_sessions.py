@@ -51,7 +51,7 @@ async def test_a_client_that_says_goodbye_leaves_and_one_that_is_lost_is_held() 
         assert (closed.labels("client")._value.get(), closed.labels("lost")._value.get()) == (1, 1)
 
 
-async def test_the_last_words_of_a_session_wait_for_its_next_poll_once() -> None:
+async def test_the_last_answer_of_a_session_waits_for_its_next_poll_once() -> None:
     async with gateway() as one:
         session_id, with_id = await welcomed(one)
         session = one.sessions.get(session_id)
@@ -81,7 +81,7 @@ async def test_an_answer_may_repeat_the_token_of_its_poll() -> None:
         assert first.response.body == b"1"
 
 
-async def test_the_last_words_of_a_session_have_the_token_of_the_poll_that_takes_them() -> None:
+async def test_the_last_answer_of_a_session_has_the_token_of_the_poll_that_takes_it() -> None:
     async with gateway() as one:
         one.dialect = Marking()
         session_id, session = await one.begin("ann")
@@ -104,7 +104,7 @@ async def test_a_request_for_a_session_elsewhere_is_forwarded() -> None:
         assert (await one.ask("GET", "/poll?id=nowhere")).status == 400
 
 
-async def test_only_a_poll_gets_the_last_words() -> None:
+async def test_only_a_poll_gets_the_last_answer() -> None:
     async with gateway() as one:
         session_id, with_id = await welcomed(one)
         session = one.sessions.get(session_id)

@@ -149,8 +149,8 @@ async def test_what_polling_was_closed_with_waits_for_the_next_poll_once() -> No
         assert one.sessions.get(session.id) is session
         await asyncio.sleep(0)
         assert one.sessions.get(session.id) is None
-        assert one.sessions.take_last_words(session.id) == HttpBody(b"4last\x1e1")
-        assert one.sessions.take_last_words(session.id) is None
+        assert one.sessions.take_last_answer(session.id) == HttpBody(b"4last\x1e1")
+        assert one.sessions.take_last_answer(session.id) is None
 
 
 async def test_only_a_dropped_request_of_the_present_transport_ends_a_session() -> None:
@@ -276,7 +276,7 @@ async def test_a_client_that_does_not_poll_is_closed_with_its_final_payload_kept
     async with engine(ping_interval=0.02, ping_timeout=0.02) as one:
         session = one.polling(version)
         async with asyncio.timeout(5):
-            while (final := one.sessions.take_last_words(session.id)) is None:
+            while (final := one.sessions.take_last_answer(session.id)) is None:
                 await asyncio.sleep(0.01)
         assert final.data.endswith(b"1")
         assert one.handlers[0].ended == [False]

@@ -96,7 +96,7 @@ async def test_a_bad_packet_is_answered_in_text_and_ends_the_session() -> None:
         answer = await one.post(url, b"nonsense")
         assert (answer.status, answer.headers["content-type"]) == (400, "text/plain; charset=UTF-8")
         await asyncio.sleep(0)  # the session ends in the next turn
-        assert (await one.post(url, b"2::")).body == b"7:::1+0"  # the last words are for a poll
+        assert (await one.post(url, b"2::")).body == b"7:::1+0"  # the last answer is for a poll
         assert (await one.get(url)).body == b"0::"
         assert (await one.get(url)).body == b"7:::1+0"
 
