@@ -9,6 +9,7 @@ between two events of a room, and a task per message or receiver would cost more
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.metrics import Metrics
@@ -203,6 +204,8 @@ class Hub:
         if local is None or message_id <= local.last:
             callback()
         else:
+            if local.on_delivered is None:
+                local.on_delivered = deque()
             local.on_delivered.append((message_id, callback))
 
     # Members and observers that come, and members that are replaced.
@@ -259,9 +262,9 @@ class Hub:
                 self.close_replaced(member)
 
     def _deliver_backlog(self, room: LocalRoom, member: Listener) -> None:
-        backlog, member.backlog = member.backlog, []
+        backlog, member.backlog = member.backlog, None
         newest = member.since
-        for event in backlog:
+        for event in backlog or ():
             # The replay and the welcome cover older events. After a gap, the backlog may have an event twice.
             if event.id > newest:
                 self._deliver_past(member, event)

@@ -14,7 +14,7 @@ class Listener:
     """A connection to which the events of one room are delivered: a `Member` or an `Observer`.
 
     `peer` is the member's peer id, "" for an observer. `channels` are those it subscribed to, None for all. `since` is
-    the room's id when it was welcomed. `backlog` keeps the events that arrive before the welcome is sent.
+    the room's id when it was welcomed. `backlog` has the events that arrived before the welcome was sent, if any.
     """
 
     __slots__ = ("backlog", "channels", "codec", "connection", "echo", "peer", "presence", "room", "since")
@@ -37,12 +37,19 @@ class Listener:
         self.presence = presence
         self.channels: set[str] | None = None
         self.since = BEFORE_ALL
-        self.backlog: list[RoomEvent] = []
+        # Made for the first event: most members get none before their welcome, and all have none after it.
+        self.backlog: list[RoomEvent] | None = None
 
     @property
     def welcomed(self) -> bool:
         """Whether the welcome was sent, so that `since` is known."""
         raise NotImplementedError
+
+    def keep(self, event: RoomEvent) -> None:
+        """Keep an event that arrives before the welcome is sent."""
+        if self.backlog is None:
+            self.backlog = []
+        self.backlog.append(event)
 
     def send(self, event: Event) -> None:
         """Write one event to this connection alone."""

@@ -93,5 +93,5 @@ class LocalRooms:
             self._metrics.rooms.set(len(self))
             # No further event is delivered here, so the callbacks would wait for ever. An early acknowledgement can
             # mislead no member, as none is left.
-            for _, callback in room.on_delivered:
+            for _, callback in room.on_delivered or ():
                 callback()

@@ -56,14 +56,16 @@ class MemoryPresence:
         self._rooms.emit(
             TakenOver(room, message_id, peer, generation) if before else MemberJoined(room, message_id, peer)
         )
+        newest = message_id
         if info != old_info:
-            self._rooms.emit(MemberChanged(room, state.next_id(), peer, info))
+            newest = state.next_id()
+            self._rooms.emit(MemberChanged(room, newest, peer, info))
         # A client that offers the previous key again did not receive the reply to its last attempt.
         repeated = before is not None and offered == before.previous
         alone = len(state.members) == 1
         return JoinResult(
             generation=generation,
-            id=state.id,
+            id=newest,
             resumed=before is not None,
             roster=self._roster(state, self._settings.roster) if attempt.roster else None,
             began=began,

@@ -169,7 +169,8 @@ class RedisPresence:
             id=current,
             resumed=status == b"resumed",
             roster=_roster(listed, current) if attempt.roster else None,
-            began=read_id(began),
+            # Most members begin with this join: then one object serves for both, for as long as they are connected.
+            began=current if began == message_id else read_id(began),
             first=bool(first),
             info=infos.unpack(info),
         )
