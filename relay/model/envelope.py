@@ -44,6 +44,10 @@ class MessageId(NamedTuple):
     def __str__(self) -> str:
         return f"{self.epoch}-{self.seq}"
 
+    def encode(self) -> bytes:
+        """Return the text as bytes; faster than by way of `str`."""
+        return b"%d-%d" % self
+
 
 BEFORE_ALL = MessageId(0, 0)
 """Less than every id of an event."""

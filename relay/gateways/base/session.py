@@ -156,7 +156,11 @@ class Session(Generic[In]):
         else:
             if not allowed or size > self._worker.settings.max_message:
                 request = self._over_limit(request, size, allowed=allowed)
-        self.execute(request)
+        # As `execute` does, in one call less.
+        if self._inbox.must_wait():
+            self._inbox.put(request)
+        else:
+            self._serve(request)
 
     def execute(self, request: Request) -> None:
         """Serve a decoded request in its turn; for gateways whose frames have several commands, or none of a codec."""

@@ -18,7 +18,7 @@ from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
 from relay.model.codec import NOTHING, Bundle, Frame
 from relay.model.commands import Command
-from relay.model.envelope import MAX_CHANNEL, Channel, MessageId
+from relay.model.envelope import MAX_CHANNEL, Channel
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 
 _MESSAGE: Final = b'2["message",{'
@@ -75,7 +75,9 @@ class SocketIOCodec:
     def _write(self, packet: OutgoingPacket) -> Frame:
         if isinstance(packet, OutgoingEvent):
             if self._offsets and packet.position is not None:
-                packet.arguments.append(self._offset(*packet.position))
+                room, position = packet.position
+                elsewhere = b"" if room == self._home else b"@" + room.encode("ascii")
+                packet.arguments.append(b'"%b%b"' % (position.encode(), elsewhere))
             return self.encoder.event(packet)
         return self.encoder.ack(packet.number, *packet.values)
 
@@ -86,10 +88,6 @@ class SocketIOCodec:
         if event.recovered:
             return self.encoder.connect(event.peer, event.key)
         return self.encoder.connect(event.peer, f"{event.peer}.{event.resume}.{event.id}")
-
-    def _offset(self, room: str, position: MessageId) -> bytes:
-        text = str(position) if room == self._home else f"{position}@{room}"
-        return b'"%b"' % text.encode("ascii")
 
 
 def _envelope_channel(data: bytes) -> str | None:

@@ -27,6 +27,7 @@ from relay.gateways.socketio.parser import (
 )
 from relay.model import events
 from relay.model.commands import Command, Detect, Move, Publish
+from relay.model.envelope import MessageId
 from relay.model.errors import BadFrame, Refused
 from relay.model.json_text import MAX_NESTING, nests_deeper
 from relay.model.names import escape_room, unescape
@@ -76,7 +77,6 @@ class RelayApplication:
             "presence": _detect,
         }
         self._packets: Mapping[type[events.Event], Callable[[Any], Sequence[OutgoingPacket]]] = {
-            events.Message: _message,
             events.Welcome: self._welcome,
             events.Ack: _ack,
             events.Detected: _detected,
@@ -91,6 +91,11 @@ class RelayApplication:
 
     def packets(self, event: events.Event) -> Sequence[OutgoingPacket]:
         """Write a message, an answer or an error; there are no packets for presence changes and the like."""
+        # First, and in one call less than the others: nearly all events are messages.
+        if isinstance(event, events.Message):
+            envelope, position = event.envelope, (event.room, event.id)
+            wrapped = _read_event(envelope, position) if b'"event"' in envelope else None
+            return (wrapped or OutgoingEvent(b'"message"', [envelope], position=position),)
         write = self._packets.get(type(event))
         return write(event) if write is not None else ()
 
@@ -164,16 +169,7 @@ def _too_deep(key: str) -> BadFrame:
 # Out.
 
 
-def _message(message: events.Message) -> Sequence[OutgoingPacket]:
-    envelope = message.envelope
-    event = _read_event(envelope) if b'"event"' in envelope else None
-    if event is None:
-        event = OutgoingEvent(b'"message"', [envelope])
-    event.position = message.room, message.id
-    return (event,)
-
-
-def _read_event(envelope: bytes) -> OutgoingEvent | None:
+def _read_event(envelope: bytes, position: tuple[str, MessageId]) -> OutgoingEvent | None:
     """Read the event that an envelope wraps; None for any other envelope, and for events that would break a client.
 
     Messages on the bus are within the bound on nesting, so that no parser here meets its own.
@@ -186,7 +182,7 @@ def _read_event(envelope: bytes) -> OutgoingEvent | None:
         attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
-        return OutgoingEvent(_json.encode(event.event), arguments, attachments)
+        return OutgoingEvent(_json.encode(event.event), arguments, attachments, position)
     except (msgspec.MsgspecError, ValueError, BadPacket):
         return None
 
