@@ -16,13 +16,14 @@ from relay.gateways.base.http_sessions import HttpSessions
 from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
-from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket, Framing
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket
 from relay.gateways.socketio.payload_writer import PayloadWriter
+from relay.gateways.socketio.text_connection import TextConnection
 from relay.metrics import ProtocolMetrics
-from relay.model.codec import Batch, Frame
+from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
-from relay.rooms.connection import Connection, Receiver, Transfer
+from relay.rooms.connection import Connection, Receiver
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.worker import Worker
 
@@ -376,42 +377,3 @@ class EngineSession:
                 self.disconnected(1005, None)
             else:
                 self.connection.close(NORMAL)
-
-
-class TextConnection:
-    """A `Connection` over a WebSocket for a client that cannot read binary frames."""
-
-    def __init__(self, inner: Connection, framing: Framing) -> None:
-        self._inner = inner
-        self._framing = framing
-
-    @property
-    def reason(self) -> CloseReason | None:
-        """Why the relay closes the connection; None while it does not."""
-        return self._inner.reason
-
-    @reason.setter
-    def reason(self, reason: CloseReason | None) -> None:
-        self._inner.reason = reason
-
-    def write(self, frame: Frame) -> None:
-        """Write each part of the frame as text."""
-        for part in frame.parts:
-            self._inner.write(self._framing.as_text(part))
-
-    def write_batch(self, batch: Batch) -> None:
-        """Write the frames one by one."""
-        for frame in batch.frames:
-            self.write(frame)
-
-    def close(self, reason: CloseReason) -> None:
-        """Close the connection."""
-        self._inner.close(reason)
-
-    def pause_reading(self, *, paused: bool) -> None:
-        """Pause reading from the connection."""
-        self._inner.pause_reading(paused=paused)
-
-    def transfer(self) -> Transfer | None:
-        """Ask the connection."""
-        return self._inner.transfer()
