@@ -1,10 +1,11 @@
 """The application of one worker: its routes, its middleware, and the lifespan that opens the worker."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import gateways, http, pages
@@ -32,29 +33,44 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
             with forwarding_state(worker) as forwarding:
                 yield {"worker": worker, **forwarding, **composition.state(worker)}
 
-    enabled = gateways.enabled(settings)
-    local_workers = local.sockets if local else ()
-    middleware = list(http.middleware(settings, [prefix for gateway in enabled for prefix in gateway.prefixes]))
-    # Outermost, so that everything else sees the address of the client and not that of the load balancer.
-    if settings.trusted_proxies:
-        middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
-    # Outside of that, as a forwarded request has its client's address in its seal.
-    middleware.insert(0, Middleware(ForwardedRequests))
-    about = ServiceDescription(
-        [path for gateway in enabled for path in gateway.websockets],
-        gateways.error_tables(),
-        "".join([gateway.snippets for gateway in enabled]),
-    )
     app = Starlette(
-        routes=[
-            *composition.routes(settings),
-            *pages.routes(settings, about),
-            *http.routes(settings, local_workers, about),
-        ],
-        middleware=middleware,
+        routes=_routes(settings, local.sockets if local else ()),
+        middleware=_middleware(settings),
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,
     )
     # Starlette would redirect /path/ to /path on the host that the request names, which may be any host.
     app.router.redirect_slashes = False
     return app
+
+
+def _routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+    enabled = gateways.enabled(settings)
+    about = ServiceDescription(
+        [path for gateway in enabled for path in gateway.websockets],
+        gateways.error_tables(),
+        "".join([gateway.snippets for gateway in enabled]),
+    )
+    routes = [
+        *composition.routes(settings),
+        *pages.routes(settings, about),
+        *http.routes(settings, local_workers, about),
+    ]
+    return fixed_first(routes)
+
+
+def fixed_first(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
+    """Return routes in their order, but those that begin with a parameter last: they match paths of others as well."""
+    return sorted(routes, key=lambda route: getattr(route, "path", "").startswith("/{"))
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    prefixes = [prefix for gateway in gateways.enabled(settings) for prefix in gateway.prefixes]
+    # Outermost is that for forwarded requests, which have their client's address in their seal. Then comes that for
+    # proxies, so that everything else sees the address of the client and not that of the load balancer.
+    proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))]
+    return [
+        Middleware(ForwardedRequests),
+        *(proxies if settings.trusted_proxies else []),
+        *http.middleware(settings, prefixes),
+    ]

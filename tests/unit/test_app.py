@@ -7,9 +7,11 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Route
 
-from relay.app import create_app
+from relay.app import create_app, fixed_first
 from relay.config import Settings
+from relay.paths import RoomRoute
 from relay.rooms.worker import Worker
 
 
@@ -55,3 +57,11 @@ async def test_only_trusted_proxies_are_believed(proxies: tuple[str, ...], schem
     async with opened(trusted_proxies=proxies) as (_, client):
         page = await client.get("/", headers={"Accept": "text/html", "X-Forwarded-Proto": "https"})
         assert f"{'wss' if scheme == 'https' else 'ws'}://relay:8888" in page.text
+
+
+def test_a_route_of_a_gateway_that_begins_with_a_parameter_takes_no_path_of_others() -> None:
+    async def endpoint(request: Any) -> Any:
+        raise AssertionError
+
+    routes = [Route("/{key}/id", endpoint), Route("/a", endpoint), Route("/{path:path}", endpoint), RoomRoute(endpoint)]
+    assert [route.path for route in fixed_first(routes)] == ["/a", "/rooms/{room}", "/{key}/id", "/{path:path}"]
