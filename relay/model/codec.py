@@ -132,5 +132,8 @@ class Codec(Encoder, Protocol[In]):
     """Translates between one client protocol and commands and events; does no I/O."""
 
     def decode(self, incoming: In) -> Command:
-        """Decode a request of the client; raise `errors.BadFrame` if that is not possible."""
+        """Decode a request of the client; raise `errors.BadFrame` if that is not possible.
+
+        Any other `errors.Refused`, such as that of `escape_peer`, counts as a `BadFrame` without name and key.
+        """
         ...

@@ -37,6 +37,7 @@ from relay.model.errors import (
     TOO_FAST,
     BadFrame,
     CloseReason,
+    Refused,
     RelayError,
 )
 from relay.model.events import Failure
@@ -146,10 +147,11 @@ class Session(Generic[In]):
         request: Request
         try:
             request = self._codec.decode(incoming)
-        except BadFrame as error:
+        except Refused as error:
             # The tracebacks of the error and of its cause refer to the frame of this call, which refers to the error.
             error.__traceback__ = error.__context__ = None
-            request = error
+            # A name that the client gave, for instance, is refused without the command in which it was.
+            request = error if isinstance(error, BadFrame) else BadFrame(error.code, error.text)
         except Exception:
             self._close_after_fault()
             return

@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from relay.model.errors import (
     RelayError,
     Replaced,
 )
+from relay.model.names import escape_room
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until, until_members
@@ -500,3 +502,16 @@ async def test_what_a_client_does_is_counted_for_its_protocol() -> None:
         client.session.end(goodbye=True)
         assert (here.connections, here.sessions) == (0, 0)
         assert (other.connections, other.sessions, other.messages_in) == (0, 0, 0)
+
+
+async def test_a_name_that_a_codec_refuses_is_an_error_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(incoming: Frame) -> Command:
+        return Ping(escape_room(incoming.text))
+
+    async with visiting() as client:
+        monkeypatch.setattr(client.session, "_codec", SimpleNamespace(decode=decode, encode=CODECS.own.encode))
+        client.session.received(Frame(b".."))
+        assert client.connection.events[-1]["code"] == "bad_room"
+        assert client.connection.reason is None
+        client.session.received(Frame(b"room"))
+        assert client.connection.events[-1]["type"] == "pong"
