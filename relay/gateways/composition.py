@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+import msgspec
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from relay import gateways
 from relay.config import Settings
 from relay.gateways.base.gateway import Gateway
-from relay.gateways.base.websocket import refuse
+from relay.gateways.base.websocket import deny
 from relay.metrics import API
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
@@ -37,7 +38,9 @@ class UnknownWebSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the handshake with 404 `not_found`."""
-        await refuse(scope, receive, send, Refused("not_found"), protocol=API)
+        error, worker = Refused("not_found"), scope["state"]["worker"]
+        worker.metrics.errors.labels(API, error.code).inc()
+        await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
 
 
 def _routes_module(gateway: Gateway) -> Any:

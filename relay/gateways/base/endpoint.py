@@ -1,6 +1,4 @@
-"""The ASGI application of a gateway whose clients use HTTP requests, with or without WebSockets beside them."""
-
-from abc import ABC, abstractmethod
+"""The ASGI application of a gateway: its WebSockets, its HTTP requests, and the refusals of both."""
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -13,7 +11,7 @@ from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
 
-class GatewayEndpoint(ABC):
+class GatewayEndpoint:
     """Checks the origin of every request, answers preflight requests, and counts and writes refusals.
 
     `protocol` is the label of the refusals in metrics. The other arguments are those of `GatewayResponses`.
@@ -51,9 +49,9 @@ class GatewayEndpoint(ABC):
         """Make the exchange of a request; a gateway whose requests or responses have another form has its own class."""
         return HttpExchange(scope, receive, send, self.responses)
 
-    @abstractmethod
     async def serve_request(self, exchange: HttpExchange) -> None:
         """Serve an HTTP request from a page of an allowed origin; raises `Refused` before the response begins."""
+        raise Refused("not_found")
 
     async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket from a page of an allowed origin; raises `Refused` before it is accepted."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -18,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from relay.gateways.base.admission import admit
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
-from relay.model.errors import STATUS_HEADERS, CloseReason, Refused
+from relay.model.errors import STATUS_HEADERS, CloseReason
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import (
     CLOSE_TIMEOUT,
@@ -49,16 +48,11 @@ async def serve(
     subprotocol: str | None,
     keepalive: bool = True,
 ) -> None:
-    """Admit a client, and serve its WebSocket as `accept` does; or refuse the handshake.
+    """Admit a client, and serve its WebSocket as `accept` does.
 
-    `protocol` is the name of the gateway.
+    `protocol` is the name of the gateway. Raises `Refused`, as `admit` does, before the WebSocket is accepted.
     """
-    try:
-        ticket = admit(scope, protocol)
-    except Refused as error:
-        await refuse(scope, receive, send, error, protocol=protocol)
-        return
-    with ticket:
+    with admit(scope, protocol) as ticket:
         await accept(
             scope,
             receive,
@@ -101,12 +95,6 @@ async def accept(
     # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
     wire.attach(receiver, keepalive=keepalive)
     await greeting
-
-
-async def refuse(scope: Scope, receive: Receive, send: Send, error: Refused, *, protocol: str) -> None:
-    """Refuse a handshake with an error in the relay's own format, and count the error."""
-    scope["state"]["worker"].metrics.errors.labels(protocol, error.code).inc()
-    await deny(scope, receive, send, msgspec.json.encode(error.body), error.status)
 
 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:

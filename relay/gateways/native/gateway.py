@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
+from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.observation import CREDENTIALS, read_observe_request
 from relay.gateways.base.websocket import serve
@@ -35,15 +36,16 @@ _OF_MEMBERS = ("peer", "since", "echo", "presence", "info")
 """Query parameters that only a client that joins may send."""
 
 
-class NativeGateway:
+class NativeGateway(GatewayEndpoint):
     """The ASGI application of both endpoints: it reads the request, and a session does the rest."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, NAME)
         self._default_room = settings.default_room
         ice_servers = parse_ice_servers(settings.ice_servers)
         self._codecs = CodecPair(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
         subprotocol = choose_subprotocol(scope["subprotocols"])
         opening = partial(self._open, scope)

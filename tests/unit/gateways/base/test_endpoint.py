@@ -1,4 +1,4 @@
-"""What every gateway over HTTP does with a request, whatever its protocol is."""
+"""What every gateway does with a request, whatever its protocol is."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

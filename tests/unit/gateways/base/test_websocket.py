@@ -3,12 +3,14 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from relay.config import Settings
 from relay.gateways.base import websocket
+from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.websocket import serve
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, INTERNAL
@@ -61,22 +63,16 @@ class FakeWire:
 
 
 class Served:
-    """A call of `serve` as a task."""
+    """A request to an endpoint that calls `serve`, as a task."""
 
     def __init__(self, client: AsgiClient, subprotocol: str | None = None, *, keepalive: bool = True) -> None:
         self.client = client
         self.echo: Echo | None = None
-        self.task = asyncio.create_task(
-            serve(
-                client.scope,
-                client.receive,
-                client.send,
-                protocol="test",
-                opening=self._open,
-                subprotocol=subprotocol,
-                keepalive=keepalive,
-            )
+        endpoint = GatewayEndpoint(Settings(), "test")
+        endpoint.serve_socket = partial(  # type: ignore[method-assign]
+            serve, protocol="test", opening=self._open, subprotocol=subprotocol, keepalive=keepalive
         )
+        self.task = asyncio.create_task(endpoint(client.scope, client.receive, client.send))
 
     def _open(self, connection: Connection, ticket: Ticket) -> Any:
         self.echo = Echo(connection, ticket)
