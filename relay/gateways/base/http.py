@@ -10,6 +10,7 @@ from relay.config import Settings
 from relay.gateways.base.forwarding import FORWARDER, Forwarder
 from relay.http_request import header, read_body
 from relay.model.errors import STATUS_HEADERS
+from relay.model.workers import LISTENER
 
 TEXT: Final = b"text/plain; charset=UTF-8"
 HTML: Final = b"text/html"
@@ -134,7 +135,7 @@ class HttpExchange:
             *_NOT_STORED,
             *_OF_STATUS.get(body.status, ()),
             *self._responses.cors(self.scope),
-            *self._responses.of_session(session_id),
+            *self._of_session(session_id),
         ]
         await self._send({"type": "http.response.start", "status": body.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body.data})
@@ -149,12 +150,21 @@ class HttpExchange:
 
     async def start_stream(self, session_id: str) -> None:
         """Send the head of an event stream."""
-        headers = [*_NOT_BUFFERED, *self._responses.cors(self.scope), *self._responses.of_session(session_id)]
+        headers = [*_NOT_BUFFERED, *self._responses.cors(self.scope), *self._of_session(session_id)]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def send_chunk(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of an event stream; waits while the client reads too slowly."""
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def _of_session(self, session_id: str) -> Headers:
+        """Return the header with the session's id; none through a replica that does not have the session.
+
+        A load balancer would learn from the header that the session is there, and forget where it is.
+        """
+        if self.scope["state"].get(LISTENER) == "forwarding":
+            return ()
+        return self._responses.of_session(session_id)
 
     async def until_dropped(self) -> None:
         """Wait until the client drops the request; call it only once the body has been read, if there is one."""

@@ -7,6 +7,7 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
+from relay.model.workers import LISTENER
 from tests.unit.gateways.base.http_fakes import Request, scope
 
 SETTINGS = Settings(allowed_origins=("https://good.example",))
@@ -49,6 +50,16 @@ async def test_a_client_that_may_try_again_is_asked_to_wait(status: int, wait: s
     request = Request()
     await exchange(request).respond(HttpBody(b"", status=status))
     assert request.response.headers.get("retry-after") == wait
+
+
+async def test_a_response_through_another_replica_does_not_name_the_session() -> None:
+    """A load balancer would learn that the session is on the replica that has forwarded the request."""
+    for listener, named in (("public", True), ("local", True), ("forwarding", False)):
+        request = Request()
+        one = exchange(request)
+        one.scope["state"] = {LISTENER: listener}
+        await one.respond(HttpBody(b""), session_id="abc")
+        assert ("x-session" in request.response.headers) == named
 
 
 async def test_without_a_header_for_it_no_response_names_the_session() -> None:
