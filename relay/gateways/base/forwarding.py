@@ -32,6 +32,8 @@ log = logging.getLogger("relay.forwarding")
 FORWARDER: Final = "forwarder"
 """The key under which `scope["state"]` has the worker's `Forwarder`."""
 
+_LOG_INTERVAL: Final = 60.0
+
 _MOST_OF_SESSION: Final = 16
 """Requests of one session that one worker forwards at the same time.
 
@@ -78,6 +80,7 @@ class Forwarder:
         self._requests = _OpenRequests(most)
         self._patience = patience
         self._client = HttpClient()
+        self._log_at = 0.0
         self._sealers: dict[Owner, Sealer] = {}
 
     async def forward(
@@ -157,14 +160,22 @@ class Forwarder:
             self._targets.forget(owner)
             if started:
                 # The server sees that the response is not complete, and closes the client's connection.
-                log.warning(
-                    "worker %s ended in the middle of a response (%s); its client is disconnected", owner, error
-                )
+                self._warn_of_cut(owner, error)
                 return "cut"
             return "gone" if isinstance(error, HttpError) else "unreachable"
         finally:
             watcher.remove_done_callback(on_disconnect)
             watcher.cancel()
+
+    def _warn_of_cut(self, owner: Owner, error: Exception) -> None:
+        """Log one in a minute: a worker that ends has a response in progress for each stream."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._log_at:
+            self._log_at = now + _LOG_INTERVAL
+            log.warning(
+                "worker %s ended in the middle of a response (%s); its client is disconnected, as are those of other "
+                "responses of that worker", owner, error,
+            )  # fmt: skip
 
     def _request(self, scope: Scope, owner: Owner, head: RequestHead, body: bytes) -> bytes:
         seal = self._sealer(owner).seal(head, address=client_address(scope), scheme=scope["scheme"], body=body)

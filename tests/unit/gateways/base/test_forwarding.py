@@ -347,8 +347,10 @@ async def test_a_worker_that_ends_within_its_response(tmp_path: Path, caplog: py
         # The response has begun, so there is no other answer: the server closes the connection.
         assert await one.forward(client)
         assert client.sent[-1]["more_body"]
-        assert one.count("cut") == 1
-    assert "in the middle of a response" in caplog.text
+        assert await one.forward(Client(one.sid))
+        assert one.count("cut") == 2
+    # One line in a minute: a worker that ends may have thousands of responses in progress.
+    assert caplog.text.count("in the middle of a response") == 1
 
 
 async def test_a_worker_that_does_not_answer_in_time(tmp_path: Path) -> None:
