@@ -24,9 +24,13 @@ _ABSENT: Final = 0.25
 """Seconds for which a worker without an address is not looked up again: less than the time between its heartbeats."""
 
 _STALE: Final = 15.0
-"""Seconds for which an address is used while Redis does not answer, or has lost its data.
+"""Seconds for which an address is used while Redis does not answer."""
 
-A worker that has ended refuses the connection, and one that has its address now refuses the request.
+_LOST: Final = 3.0
+"""Seconds for which an address is used that Redis has no more: if it lost its data, heartbeats soon restore it.
+
+A worker that has ended refuses the connection, and one that has its address now refuses the request. But to a machine
+that is gone, the connection takes long to fail.
 """
 
 _MAX_KNOWN: Final = 4096
@@ -132,7 +136,7 @@ class ForwardTargets:
         if address:
             known = _KnownAddress(address, now + _FRESH, now + _STALE)
         elif now < known.valid_until:
-            known = known._replace(asked_again=now + _ABSENT)
+            known = known._replace(asked_again=now + _ABSENT, valid_until=min(known.valid_until, now + _LOST))
         else:
             known = _KnownAddress(asked_again=now + _ABSENT)
         self._known[owner] = known
