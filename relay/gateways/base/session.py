@@ -102,6 +102,11 @@ class Session(Generic[In]):
         self._goodbye = False
         self._closing: CloseReason | None = None
 
+    @property
+    def connection(self) -> Connection:
+        """The client's connection."""
+        return self._connection
+
     async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
         """Join the client's own room, or observe a room; to be called once. Requests that arrive meanwhile wait.
 

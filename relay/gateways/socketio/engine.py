@@ -223,7 +223,11 @@ class EngineSession:
         Clients mark requests against caches, and most give each request another mark. Some give the time in whole
         seconds, and some give all requests the same mark, that of the handshake included.
         """
-        return "" if mark.isdecimal() or mark == self._mark else mark
+        if mark.isdecimal() or mark == self._mark:
+            return ""
+        # The client's marks differ, so the first of them has served its purpose.
+        self._mark = ""
+        return mark
 
     def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
         """Handle the body of a post; raises `Refused`. The replies to its packets are sent like all other packets."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair, JoinRequest
@@ -67,13 +67,14 @@ class ProtocolVersion:
             RelayApplication(allowed=allowed, max_size=settings.max_message, offsets=offsets)
         )
         # Only for namespaces that clients may enter, whose names are short. Others may be as long as a message.
-        self.codec = lru_cache(maxsize=1024)(self._make_codec)
+        self.codecs = lru_cache(maxsize=1024)(self._make_codecs)
 
-    def _make_codec(self, namespace: str, application: Application) -> SocketIOCodec:
+    def _make_codecs(self, namespace: str, application: Application) -> CodecPair[IncomingEvent]:
         home = room_of(namespace, self._settings)
-        return SocketIOCodec(
+        codec = SocketIOCodec(
             self.encoder(namespace), self._name + namespace, application, home=home, offsets=self.offsets
         )
+        return CodecPair(codec, codec)
 
 
 class SharedConnection(Protocol):
@@ -96,13 +97,6 @@ class SharedConnection(Protocol):
         ...
 
 
-class _Entered(NamedTuple):
-    """A namespace that the client is in, or is about to enter."""
-
-    connection: "NamespaceConnection"
-    session: Session[IncomingEvent]
-
-
 class Namespaces:
     """The namespaces of one client; `room`, a text, replaces the default room as the room of `/`.
 
@@ -118,12 +112,15 @@ class Namespaces:
         self._version = version
         self._choose: ChooseApplication = version.applications.choose(query)
         self._bucket: TokenBucket | None = None
-        self._entered: dict[str, _Entered] = {}
+        self._entered: dict[str, Session[IncomingEvent]] = {}
 
     def session(self, name: str) -> Session[IncomingEvent] | None:
         """Return the session of a namespace that the client is in, or is about to enter."""
-        entered = self._entered.get(name)
-        return None if entered is None else entered.session
+        return self._entered.get(name)
+
+    def encoder(self, name: str) -> PacketEncoder:
+        """Return the encoder of packets about a namespace."""
+        return self._version.encoder(name)
 
     def enter(self, name: str, make_join_request: MakeJoinRequest) -> None:
         """Begin a session for a namespace, or send the client the error."""
@@ -137,34 +134,34 @@ class Namespaces:
                 raise Refused("too_many_rooms")
         except Refused as error:
             self._shared.metrics.refused(error.code)
-            self._shared.connection.write(self._version.encoder(name).connect_error(error.code, error.text))
+            self._shared.connection.write(self.encoder(name).connect_error(error.code, error.text))
             if bucket.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
-        codec = self._version.codec(name, self._choose(name))
-        connection = NamespaceConnection(self, self._shared, name, codec)
-        session = Session(connection, worker, CodecPair(codec, codec), self._shared.metrics, bucket=bucket)
-        self._entered[name] = _Entered(connection, session)
+        codecs = self._version.codecs(name, self._choose(name))
+        connection = NamespaceConnection(self, self._shared, name)
+        session = Session(connection, worker, codecs, self._shared.metrics, bucket=bucket)
+        self._entered[name] = session
         worker.spawn(session.enter(partial(make_join_request, room)))
 
     def leave(self, name: str) -> None:
         """End the session of a namespace at the client's wish; the connection stays."""
-        connection, session = self._entered.pop(name)
-        connection.pause_reading(paused=False)
+        session = self._entered.pop(name)
+        session.connection.pause_reading(paused=False)
         session.end(goodbye=True)
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
         """Close each session when its frames are served, or `now`; the last one closes the connection."""
         if not self._entered:
             self._shared.connection.close(reason)
-        for entered in list(self._entered.values()):
-            entered.session.close_gracefully(reason, now=now)
+        for session in list(self._entered.values()):
+            session.close_gracefully(reason, now=now)
 
     def disconnected(self, *, goodbye: bool) -> None:
         """End all sessions, as the connection has ended."""
         ended, self._entered = self._entered, {}
-        for entered in ended.values():
-            entered.session.end(goodbye=goodbye)
+        for session in ended.values():
+            session.end(goodbye=goodbye)
 
     def closed(self, connection: "NamespaceConnection", reason: CloseReason) -> None:
         """End the session of a namespace that the relay has closed, and the shared connection if the reason says so.
@@ -172,10 +169,10 @@ class Namespaces:
         A worker that stops lets each namespace finish. The last of them closes the shared connection.
         """
         if reason.code in _NAMESPACE_ONLY:
-            entered = self._entered.get(connection.name)
-            if entered is not None and entered.connection is connection:
+            session = self._entered.get(connection.name)
+            if session is not None and session.connection is connection:
                 del self._entered[connection.name]
-                entered.session.end(goodbye=False)
+                session.end(goodbye=False)
         elif reason is not GOING_AWAY or all(one.connection.reason is not None for one in self._entered.values()):
             self._shared.connection.close(reason)
 
@@ -197,12 +194,11 @@ class Namespaces:
 class NamespaceConnection:
     """The `Connection` of one namespace's session: writes to the shared connection while the namespace is open."""
 
-    __slots__ = ("_codec", "_namespaces", "_paused", "_shared", "name", "reason")
+    __slots__ = ("_namespaces", "_paused", "_shared", "name", "reason")
 
-    def __init__(self, namespaces: Namespaces, shared: SharedConnection, name: str, codec: SocketIOCodec) -> None:
+    def __init__(self, namespaces: Namespaces, shared: SharedConnection, name: str) -> None:
         self._namespaces = namespaces
         self._shared = shared
-        self._codec = codec
         self._paused = False
         self.name = name
         self.reason: CloseReason | None = None
@@ -221,7 +217,7 @@ class NamespaceConnection:
         """Close the namespace; only a replaced one gets a DISCONNECT packet, which keeps the client from returning."""
         if self.reason is None:
             if reason is REPLACED:
-                self.write(self._codec.encoder.disconnect())
+                self.write(self._namespaces.encoder(self.name).disconnect())
             self.reason = reason
             self.pause_reading(paused=False)
             self._namespaces.closed(self, reason)

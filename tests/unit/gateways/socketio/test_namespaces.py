@@ -108,8 +108,8 @@ async def test_the_handshakes_room_is_text() -> None:
 def test_a_codec_is_made_once_for_a_version_a_namespace_and_an_application() -> None:
     version = ProtocolVersion(Settings(), "test", partial(ModernEncoder, 4))
     app = version.applications.choose({})("/")
-    assert version.codec("/rooms/a", app) is version.codec("/rooms/a", app)
-    assert version.codec("/rooms/a", app).key != version.codec("/rooms/b", app).key
+    assert version.codecs("/rooms/a", app) is version.codecs("/rooms/a", app)
+    assert version.codecs("/rooms/a", app).own.key != version.codecs("/rooms/b", app).own.key
 
 
 async def test_the_handshakes_room_is_that_of_the_first_namespace_alone() -> None:
