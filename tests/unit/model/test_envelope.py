@@ -134,6 +134,7 @@ def test_ids_compare_by_epoch_then_sequence() -> None:
     assert MessageId(1, 10) < MessageId(2, 1) < MessageId(2, 10)
     assert MessageId.parse("12-34") == MessageId(12, 34)
     assert str(MessageId(12, 34)) == "12-34"
+    assert MessageId(12, 34).encode() == b"12-34"
 
 
 @pytest.mark.parametrize("text", ["", "1", "-", "1-", "-1", "a-b", "1-2-3", "1 -2", "٣-1", "1" * 30 + "-" + "1" * 30])
