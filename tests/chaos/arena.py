@@ -70,6 +70,9 @@ class Arena(Crowd):
         wrong = []
         for room, post in itertools.product(rooms, self.posts):
             answer = (await post.relay.get(f"/rooms/{room}")).json()
+            if "error" in answer:
+                wrong.append(f"a worker answers {answer['error']['code']} about {room}")
+                continue
             listed = {(one["peer"], one.get("held", False)) for one in answer["members"]}
             if listed != {(name, False) for name in self.expected[room]}:
                 wrong.append(f"a worker lists {sorted(listed)} in {room}")
