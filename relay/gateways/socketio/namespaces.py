@@ -184,11 +184,12 @@ class Namespaces:
         return self._bucket
 
     def _room_of(self, name: str) -> str:
-        if self._version.ascii_names and not name.isascii():
-            raise SocketIORefused("bad_namespace", "a namespace that is not ASCII is percent-encoded")
         if name == "/" and self._room is not None:
             return escape_room(self._room)
-        return room_of(name, self._shared.worker.settings)
+        room = room_of(name, self._shared.worker.settings)
+        if self._version.ascii_names and not name.isascii():
+            raise SocketIORefused("bad_namespace", "a namespace that is not ASCII is percent-encoded")
+        return room
 
 
 class NamespaceConnection:
