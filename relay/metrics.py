@@ -59,7 +59,7 @@ class Latency(Collector):
 
 
 class ProtocolMetrics:
-    """What the clients of one protocol do: plain integers that the hot path adds to, by one thread, without locks.
+    """Counts of one protocol's clients: plain integers that the hot path adds to, by one thread, without locks.
 
     Each connection and session refers to the object of its protocol. `closed` is the counter of all protocols.
     """

@@ -56,7 +56,7 @@ class Watching:
 
 
 def gist(observer: Observer) -> list[object]:
-    """What an observer was sent after its welcome: numbers of messages, peers that joined and left, and codes."""
+    """The events of an observer after its welcome: numbers of messages, peers that joined and left, and codes."""
     sent = observer.connection.sent[1:]
     return [event.get("n", event.get("joined") or event.get("left") or event.get("code")) for event in sent]
 

@@ -1,4 +1,4 @@
-"""What a worker keeps to forward requests and to accept forwarded ones; routes and middleware find it in the state."""
+"""The state with which a worker forwards requests and accepts forwarded ones; routes and middleware find it by name."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -162,7 +162,7 @@ class Session(Generic[In]):
             return
         else:
             if not allowed or size > self._worker.settings.max_message:
-                request = self._over_limit(request, size, allowed=allowed)
+                request = self._over_limit(request, size)
         # As `execute` does, in one call less.
         if self._inbox.must_wait():
             self._inbox.put(request)
@@ -255,7 +255,8 @@ class Session(Generic[In]):
             self._connection.close(TOO_FAST)
         return False
 
-    def _over_limit(self, command: Command, size: int, *, allowed: bool) -> BadFrame:
+    def _over_limit(self, command: Command, size: int) -> BadFrame:
+        """Return the error about a command that is too large, or else came too fast."""
         most = self._worker.settings.max_message
         if size > most:
             text = f"{size} bytes; at most {most} are relayed"

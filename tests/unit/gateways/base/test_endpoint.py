@@ -1,4 +1,4 @@
-"""What every gateway does with a request, whatever its protocol is."""
+"""Requests to any gateway: origins, preflights, and refusals."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
