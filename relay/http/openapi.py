@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from relay import __version__
 from relay.http.rooms import DEFAULT_LIMIT, MAX_LIMIT
-from relay.model.envelope import MAX_ADDRESSEES, MAX_CHANNEL, MAX_KEY
+from relay.model.channels import MAX_LABEL
+from relay.model.envelope import MAX_ADDRESSEES, MAX_KEY
 from relay.model.errors import ERRORS, ErrorTable
 from relay.model.member_info import MAX_INFO
 from relay.model.names import MAX_ESCAPED, MAX_NAME
@@ -211,7 +212,11 @@ _ROOMS: Final[dict[str, Json]] = {
         "",
         {
             "sender": {"description": "Any name that the sender gives itself."},
-            "channel": {"type": ["string", "integer", "null"], "maxLength": MAX_CHANNEL},
+            "channel": {
+                "description": "Receivers can ask for some channels only. An object or an array names no channel.",
+                "type": ["string", "number", "boolean", "object", "array", "null"],
+                "maxLength": MAX_LABEL,
+            },
             "message": {"description": "Anything."},
             "to": {
                 "description": "The peer ids of the receivers; without it, all members.",

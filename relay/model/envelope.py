@@ -5,22 +5,22 @@ closing brace: `from` when it is published (`splice`), `id` when its position in
 where a codec wants it. So `{"a":1}` becomes `{"a":1,"from":"alice","id":"17-4"}`.
 """
 
+from contextlib import suppress
 from typing import Annotated, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from relay.model.channels import Label, label
 from relay.model.commands import Publish
 from relay.model.errors import BadFrame, Refused
 from relay.model.json_text import FRAME_NESTING, SHALLOW_BYTES, check_nesting, nests_deeper, too_deep
 from relay.model.names import check_peer
 
 MAX_ADDRESSEES = 100
-MAX_CHANNEL = 255
 MAX_KEY = 64
 
 Key = Annotated[str, Meta(max_length=MAX_KEY)]
-Channel = Annotated[str, Meta(max_length=MAX_CHANNEL)]
 
 
 class MessageId(NamedTuple):
@@ -144,15 +144,25 @@ class _Head(Struct):
     id: Raw | UnsetType = UNSET
     room: Raw | UnsetType = UNSET
     to: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_ADDRESSEES)] | None = None
-    channel: Channel | int | None = None
     key: Key | None = None
+
+
+class _Labelled(_Head):
+    channel: Label | None = None
+
+
+class _Unlabelled(_Head, kw_only=True):
+    """The fields of an envelope whose channel is an object or an array, which is no label."""
+
+    channel: dict[str, Raw] | list[Raw]
 
 
 class _Typed(Struct):
     type: Raw | UnsetType = UNSET
 
 
-_heads = msgspec.json.Decoder(_Head)
+_heads = msgspec.json.Decoder(_Labelled)
+_unlabelled = msgspec.json.Decoder(_Unlabelled)
 _typed = msgspec.json.Decoder(_Typed)
 
 
@@ -200,23 +210,26 @@ def _is_command(text: bytes) -> bool:
         return False
 
 
-def _decode(text: bytes) -> _Head:
+def _decode(text: bytes) -> _Labelled | _Unlabelled:
     try:
         return _heads.decode(text)
     except msgspec.ValidationError as error:
+        with suppress(msgspec.ValidationError):
+            return _unlabelled.decode(text)
         raise BadFrame("bad_envelope", str(error), about="envelope") from None
     except msgspec.DecodeError as error:
         raise BadFrame("bad_json", str(error), about="envelope") from None
 
 
-def _publish(head: _Head, text: bytes) -> Publish:
+def _publish(head: _Labelled | _Unlabelled, text: bytes) -> Publish:
     key = head.key or ""
     if not (head.type is UNSET and head.sender is UNSET and head.id is UNSET and head.room is UNSET):
         raise BadFrame("reserved_field", about="envelope", key=key)
     to = () if head.to is None else _addressees(head.to, key)
-    channel = "" if head.channel is None else str(head.channel)
-    if len(channel) > MAX_CHANNEL:
-        raise BadFrame("bad_envelope", f"channel has at most {MAX_CHANNEL} digits", about="envelope", key=key)
+    try:
+        channel = label(head.channel) if isinstance(head, _Labelled) else ""
+    except Refused as error:
+        raise BadFrame(error.code, error.text, about="envelope", key=key) from None
     return Publish(text, to, channel, key)
 
 

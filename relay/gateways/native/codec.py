@@ -19,6 +19,7 @@ from relay.gateways.native.topics import (
     publication,
 )
 from relay.model import events
+from relay.model.channels import Label, labels
 from relay.model.codec import Frame
 from relay.model.commands import (
     MAX_LISTED,
@@ -32,13 +33,13 @@ from relay.model.commands import (
     Subscribe,
     Unsubscribe,
 )
-from relay.model.envelope import Channel, Key, read_envelope, read_frame
+from relay.model.envelope import Key, read_envelope, read_frame
 from relay.model.errors import BadFrame, Refused
 from relay.model.ice import IceServer
 from relay.model.json_text import check_nesting, read_leniently
 from relay.model.member_info import read_info
 
-Channels = Annotated[list[Channel], Meta(max_length=1000)]
+Channels = Annotated[list[Label], Meta(max_length=1000)]
 Topics = Annotated[list[str], Meta(max_length=MAX_TOPICS)]
 
 
@@ -145,9 +146,8 @@ def _decode_command(data: bytes) -> Command:
     match command:
         case _Join():
             info = _read_info(bytes(command.info), "join", key)
-            return Join(
-                room, command.resume, command.since, command.echo, command.presence, command.channels, key, info
-            )
+            channels = _labels(command.channels, "join", key)
+            return Join(room, command.resume, command.since, command.echo, command.presence, channels, key, info)
         case _Leave():
             return Leave(room, key)
         case _Publish():
@@ -155,8 +155,9 @@ def _decode_command(data: bytes) -> Command:
         case _Subscribe():
             return _decode_subscribe(command)
         case _Unsubscribe():
-            topics = command.topics
-            return Unsubscribe(command.channels, room, key) if topics is None else UnsubscribeTopics(topics, key)
+            if command.topics is not None:
+                return UnsubscribeTopics(command.topics, key)
+            return Unsubscribe(_labels(command.channels, "unsubscribe", key), room, key)
         case _Info():
             return SetInfo(_read_info(bytes(command.info), "info", key), room, key)
         case _Presence():
@@ -180,9 +181,17 @@ def _decode_publish(command: _Publish) -> Publish:
 def _decode_subscribe(command: _Subscribe) -> Command:
     if command.topics is not None:
         return SubscribeTopics(command.topics, command.key)
-    if command.channels is None:
+    channels = _labels(command.channels, "subscribe", command.key)
+    if channels is None:
         raise BadFrame("bad_command", "subscribe needs channels, or topics", about="subscribe", key=command.key)
-    return Subscribe(command.channels, command.room, command.key)
+    return Subscribe(channels, command.room, command.key)
+
+
+def _labels(channels: Channels | None, about: str, key: str) -> list[str] | None:
+    try:
+        return None if channels is None else labels(channels)
+    except Refused as error:
+        raise BadFrame("bad_command", error.text, about=about, key=key) from None
 
 
 def _decode_publication(command: _Publish) -> PublishTopic:

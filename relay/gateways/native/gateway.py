@@ -4,7 +4,6 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
@@ -13,10 +12,11 @@ from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.observation import CREDENTIALS, read_observe_request
 from relay.gateways.base.websocket import serve
-from relay.gateways.native.codec import Channels, NativeCodec
+from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.declaration import NAME
 from relay.gateways.native.session import NativeSession
 from relay.http_request import header, read_query
+from relay.model.channels import labels
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
@@ -123,6 +123,6 @@ def _flag(query: QueryParams, name: str) -> bool:
 def _channels(query: QueryParams) -> Sequence[str] | None:
     names = query.getlist("channel")
     try:
-        return msgspec.convert(names, Channels) if names else None
-    except msgspec.ValidationError as error:
-        raise Refused("bad_query", f"channel: {error}") from None
+        return labels(names) if names else None
+    except Refused as error:
+        raise Refused("bad_query", error.text) from None

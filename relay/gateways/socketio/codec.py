@@ -5,6 +5,7 @@ see `apps`.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -16,9 +17,10 @@ from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
+from relay.model.channels import Label, label
 from relay.model.codec import NOTHING, Bundle, Frame
 from relay.model.commands import Command
-from relay.model.envelope import MAX_CHANNEL, Channel
+from relay.model.errors import Refused
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 
 _MESSAGE: Final = b'2["message",{'
@@ -34,7 +36,7 @@ class _Envelope(Struct):
     to: Raw | UnsetType = UNSET
     key: Raw | UnsetType = UNSET
     event: Raw | UnsetType = UNSET
-    channel: Channel | int | None = None
+    channel: Label | dict[str, Raw] | list[Raw] | None = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -107,8 +109,11 @@ def _envelope_channel(data: bytes) -> str | None:
         and head.key is UNSET
         and head.event is UNSET
     ):
-        channel = "" if head.channel is None else str(head.channel)
-        return channel if len(channel) <= MAX_CHANNEL else None
+        if isinstance(head.channel, dict | list):
+            return ""
+        with suppress(Refused):
+            # A channel that is too long for an envelope still reaches other Socket.IO clients, in a wrapped event.
+            return label(head.channel)
     return None
 
 

@@ -26,6 +26,7 @@ from relay.gateways.socketio.parser import (
     check_placeholders,
 )
 from relay.model import events
+from relay.model.channels import Label, label
 from relay.model.commands import Command, Detect, Move, Publish
 from relay.model.envelope import MessageId
 from relay.model.errors import BadFrame, Refused
@@ -55,7 +56,7 @@ class _Event(Struct):
 
 
 _event = msgspec.json.Decoder(_Event)
-_name = msgspec.json.Decoder(str | int)
+_name = msgspec.json.Decoder(Label)
 _json = msgspec.json.Encoder()
 
 
@@ -150,10 +151,10 @@ def _detect(event: IncomingEvent) -> Detect:
 
 
 def _only_name(event: IncomingEvent) -> str:
-    """Return the one argument of `join` or `presence`: a name, as text or number."""
+    """Return the one argument of `join` or `presence`: a name, as text, number or boolean."""
     try:
-        return str(_name.decode(event.data))
-    except msgspec.MsgspecError:
+        return label(_name.decode(event.data))
+    except (msgspec.MsgspecError, Refused):
         raise BadEvent("bad_event", f"{event.name} takes one name", about="event", key=_key(event)) from None
 
 

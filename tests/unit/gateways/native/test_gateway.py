@@ -161,7 +161,7 @@ async def test_the_query_says_what_the_client_wants_to_hear(
     assert (member.echo, member.presence, member.channels) == expected
 
 
-@pytest.mark.parametrize("query", ["echo=yes", "presence=2", "since=5", "channel=" + "x" * 256])
+@pytest.mark.parametrize("query", ["echo=yes", "presence=2", "since=5", "channel=" + "x" * 2049])
 async def test_a_query_that_cannot_be_read_is_an_error_event(worker: Worker, query: str) -> None:
     error = await Visit(worker, f"/rooms/r?{query}").first()
     assert (error["code"], error["about"]) == ("bad_query", "join")
