@@ -10,7 +10,7 @@ from relay.backend.redis.keys import Keys
 from relay.cli import main
 from relay.cli.options import every_old_name, every_setting
 from relay.gateways import reserved_words
-from relay.model import envelope, json_text, names
+from relay.model import channels, envelope, json_text, names
 from tests.documentation import (
     DEPLOYMENT,
     ELSEWHERE,
@@ -200,7 +200,7 @@ def test_the_protocol_states_the_bounds_of_the_code() -> None:
     assert f"at most {names.MAX_ESCAPED:,} bytes" in text
     words = ", ".join(f"`{word}`" for word in sorted(reserved_words()))
     assert f"of today or planned: {words}." in text
-    assert f"text of at most {envelope.MAX_CHANNEL} characters" in text
+    assert f"a label: text of at most {channels.MAX_LABEL:,} bytes" in text
     assert f"text of at most {envelope.MAX_KEY} characters: asks for" in text
     assert f"a list of at most {envelope.MAX_ADDRESSEES}" in text
 
