@@ -190,7 +190,10 @@ class PresenceChange:
 
 @dataclass(frozen=True, slots=True)
 class PresenceList:
-    """A room's members: the answer to `AskPresence`, or the state after events were lost."""
+    """A room's members: the answer to `AskPresence`, or the state after events were lost.
+
+    A client that listens to the room has been sent all events up to the roster's id, which is `BEFORE_ALL` otherwise.
+    """
 
     room: str
     roster: Roster

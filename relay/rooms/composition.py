@@ -23,6 +23,7 @@ from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
 from relay.rooms.hub import Hub
 from relay.rooms.infos import MemberInfos
+from relay.rooms.member_lists import MemberLists
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observation import Observation
@@ -53,6 +54,7 @@ class WorkerParts:
     observation: Observation
     publisher: Publisher
     directory: Directory
+    lists: MemberLists
     infos: MemberInfos
     health: HealthMonitor
     heartbeat: Heartbeat
@@ -96,7 +98,8 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     )
     backend = _backend(basis, hub, interval)
     bus, presence, leases = backend.bus, backend.presence, backend.leases
-    gaps = GapRecovery(hub, bus, presence, tasks, lease=settings.worker_lease)
+    lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
+    gaps = GapRecovery(hub, bus, presence, lists, tasks, lease=settings.worker_lease)
     counts = CountNotices(rooms, presence, tasks)
     subscriptions = RoomSubscriptions(rooms, bus)
     departures = Departures(
@@ -126,6 +129,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         observation=Observation(hub, presence, subscriptions, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, clock=clock, metrics=metrics),
         directory=Directory(rooms, bus, presence, backend.list_rooms),
+        lists=lists,
         infos=MemberInfos(rooms, presence, announcer, clock),
         health=health,
         heartbeat=Heartbeat(leases, announcer, takeover, health, timing, clock=clock, metrics=metrics),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from relay.backend.presence import Presence
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
 from relay.model.events import PresenceList, Roster
 from relay.rooms.background import BackgroundTasks
@@ -55,7 +56,12 @@ class CountNotices:
             log.debug("the members of %s cannot be counted (%s); retrying", name, error)
             self._changed[name] = None
             return
-        send_to_all(self._counting(name), PresenceList(name, Roster(roster.count, (), roster.id)))
+        # The roster may be ahead of the events on their way here, and no id may stand for those.
+        send_to_all(self._counting(name), PresenceList(name, Roster(roster.count, (), self._heard(name, roster.id))))
+
+    def _heard(self, name: str, message_id: MessageId) -> MessageId:
+        last = self._rooms.last(name)
+        return min(message_id, last) if last.epoch else BEFORE_ALL
 
     def _counting(self, name: str) -> list[Observer]:
         room = self._rooms.get(name)

@@ -17,9 +17,10 @@ from relay.backend.bus import Bus
 from relay.backend.presence import Presence
 from relay.model.envelope import MessageId
 from relay.model.errors import RelayError
-from relay.model.events import Loss, Replay, Roster
+from relay.model.events import Loss, Replay
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.hub import Hub
+from relay.rooms.member_lists import MemberLists
 from relay.rooms.room import NOT_BEGUN
 
 log = logging.getLogger("relay.rooms.gaps")
@@ -43,15 +44,19 @@ class GapRecovery:
     `lease` is how long, in seconds, other workers may need to announce their members when Redis has lost its data.
     """
 
-    def __init__(self, hub: Hub, bus: Bus, presence: Presence, tasks: BackgroundTasks, *, lease: float) -> None:
+    def __init__(
+        self, hub: Hub, bus: Bus, presence: Presence, lists: MemberLists, tasks: BackgroundTasks, *, lease: float
+    ) -> None:
         self._hub = hub
         self._bus = bus
         self._presence = presence
+        self._lists = lists
         self._tasks = tasks
         self._lease = lease
         self._recovering: set[str] = set()
         self._losses: dict[Loss, list[str]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._lists_slots = asyncio.Semaphore(_CONCURRENT)
 
     def begin(self, rooms: Sequence[str]) -> None:
         """Recover these rooms, whose events the hub buffers until then."""
@@ -62,7 +67,7 @@ class GapRecovery:
 
     def begin_epoch(self, room: str) -> None:
         """Send the watchers of a room the list of its members, once all workers have announced them."""
-        self._tasks.spawn(self._send_roster_later(room), f"roster of {room}")
+        self._send_list(room, delay=self._lease)
 
     async def _recover(self, room: str) -> None:
         try:
@@ -70,7 +75,7 @@ class GapRecovery:
                 # `recover` ends the recovery, or begins the next one after further gaps: then this loop goes on.
                 while (after := self._hub.begin_reading(room)) is not None:
                     try:
-                        replay, roster = await self._read(room, after)
+                        replay = await self._read(room, after)
                     except RelayError as error:
                         log.debug("the history of %s cannot be read (%s); retrying", room, error)
                         await asyncio.sleep(_RETRY)
@@ -78,44 +83,49 @@ class GapRecovery:
                     except Exception:
                         # A fault of the relay. Without an end of the recovery, the room would buffer events for good.
                         log.exception("the history of %s was not read; its members are sent messages_lost", room)
-                        replay, roster = Replay(after, lost="internal"), None
+                        replay = Replay(after, lost="internal")
                     if replay.lost:
                         self._note_loss(replay.lost, room)
-                    self._hub.recover(room, replay, roster)
+                    self._hub.recover(room, replay)
                     if replay.lost == "epoch":
                         self.begin_epoch(room)
+                    elif replay.lost:
+                        self._send_list(room)
         finally:
             self._recovering.discard(room)
 
-    async def _read(self, room: str, after: MessageId) -> tuple[Replay, Roster | None]:
-        """Read the events after an id; if some are lost, also the roster, which the watchers of the room need then."""
+    async def _read(self, room: str, after: MessageId) -> Replay:
+        """Read the events after an id."""
         if after == NOT_BEGUN:
             # Without a look first, `Bus.replay` would begin an epoch of a room that does not exist.
             epoch = (await self._presence.roster(room, 0)).id.epoch
             if not epoch:
-                return Replay(after), None
+                return Replay(after)
             after = MessageId(epoch, 0)
-        replay, roster = await self._bus.replay(room, after), None
+        replay = await self._bus.replay(room, after)
         if replay.lost == "epoch":
-            # The events since the room lost its state are in the history, from the new epoch's beginning on. The roster
-            # follows later, when all workers have announced their members.
+            # The events since the room lost its state are in the history, from the new epoch's beginning on.
             begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
             replay = Replay(begun.id, begun.events, replay.lost)
-        elif replay.lost:
-            roster = await self._presence.roster(room)
-        if replay.lost == "off":
+        elif replay.lost == "off":
             # Without a history, the events themselves must show whether one is missing.
             await asyncio.sleep(_ARRIVAL)
-        return replay, roster
+        return replay
 
-    async def _send_roster_later(self, room: str) -> None:
-        """Send the roster when every worker has had the time to announce its members: a missing member has not left."""
+    def _send_list(self, room: str, *, delay: float = 0) -> None:
+        """Send the watchers of a room its member list, after a delay.
+
+        After a new epoch, every worker needs the time of a lease to announce its members: a missing one has not left.
+        """
+        self._tasks.spawn(self._send_list_later(room, delay), f"member list of {room}")
+
+    async def _send_list_later(self, room: str, delay: float) -> None:
         level = logging.WARNING
-        await asyncio.sleep(self._lease)
+        await asyncio.sleep(delay)
         while self._hub.rooms.get(room) is not None:
             try:
-                async with self._slots:
-                    roster = await self._presence.roster(room)
+                async with self._lists_slots:
+                    roster = await self._lists.read(room)
             except RelayError as error:
                 log.log(level, "the members of %s cannot be listed (%s); its watchers have an old list; retrying",
                         room, error)  # fmt: skip

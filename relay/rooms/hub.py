@@ -9,7 +9,6 @@ between two events of a room, and a task per message or receiver would cost more
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.metrics import Metrics
@@ -127,6 +126,7 @@ class Hub:
         elif isinstance(event, TakenOver):
             self._displace(room, event.peer, event.generation)
         else:
+            room.changed = event.id
             self._notices.add(room, event)
             if not isinstance(event, MemberChanged):
                 self._count(room)
@@ -204,9 +204,7 @@ class Hub:
         if local is None or message_id <= local.last:
             callback()
         else:
-            if local.on_delivered is None:
-                local.on_delivered = deque()
-            local.on_delivered.append((message_id, callback))
+            local.wait_for(message_id, callback)
 
     # Members and observers that come, and members that are replaced.
 
@@ -306,17 +304,17 @@ class Hub:
         local = self.rooms.get(room)
         return None if local is None else local.begin_reading()
 
-    def recover(self, room: str, replay: Replay, roster: Roster | None) -> None:
+    def recover(self, room: str, replay: Replay) -> None:
         """End a gap: deliver the events that the history had, and those that were buffered meanwhile.
 
-        If events are lost, the members are sent an error, and the watchers of the room the `roster`.
+        If events are lost, the members are sent an error. The watchers of the room need a new list then.
         """
         local = self.rooms.get(room)
         if local is None or not local.recovering:
             return
         recovery = local.end_recovery(replay)
         if recovery.lost:
-            self._send_lost(local, recovery.resume_at, recovery.lost, roster)
+            self._send_lost(local, recovery.resume_at, recovery.lost)
         elif recovery.replayed:
             self._metrics.gap_recoveries.inc()
         for event in recovery.events:
@@ -354,16 +352,15 @@ class Hub:
         if room.buffer(*events):
             self._on_gap([room.name])
 
-    def _send_lost(self, room: LocalRoom, resume_at: MessageId, reason: Loss, roster: Roster | None) -> None:
+    def _send_lost(self, room: LocalRoom, resume_at: MessageId, reason: Loss) -> None:
         """Report to the members from before this id that events are lost, and go on from it."""
         self._notices.flush(room)
         failure = self._loss(room.name, resume_at, reason)
         for member in list(room.welcomed()):
             if member.since < resume_at:
                 member.send(failure)
-                if member.presence and roster is not None:
-                    member.send(PresenceList(room.name, roster))
-        room.last = max(room.last, resume_at)
+        # The lost events may have changed the members.
+        room.last = room.changed = max(room.last, resume_at)
         self._count(room)
 
     def _loss(self, room: str, message_id: MessageId, reason: Loss) -> Failure:

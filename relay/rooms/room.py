@@ -50,11 +50,12 @@ class LocalRoom:
     is not, or the bus reports a gap, a *gap recovery* reads the missing events from the history. Until that is done,
     events are `buffered` (None: no recovery is under way); `gap_suspected` means that the bus reported a gap since the
     history was last read, so that it has to be read once more. Events up to `replayed_to` were read from the history,
-    and may arrive over the bus as well.
+    and may arrive over the bus as well. `changed` is the newest id at which members or infos changed.
     """
 
     __slots__ = (
         "buffered",
+        "changed",
         "gap_suspected",
         "joining",
         "last",
@@ -74,13 +75,14 @@ class LocalRoom:
         self.watchers: dict[Listener, None] = {}
         self.observers: RoomObservers | None = None
         self.last = BEFORE_ALL
+        self.changed = BEFORE_ALL
         self.replayed_to = BEFORE_ALL
         self.buffered: list[RoomEvent] | None = None
         self.gap_suspected = False
         # Presence that the watchers were not sent yet.
         self.unsent: PresenceBatch | None = None
-        # Callbacks that wait for an id to be delivered. Redis answers publishes in the order of their ids, so these are
-        # in that order, too. An empty deque takes 700 bytes, and most rooms are idle: it is made on first use.
+        # Callbacks that wait for an id to be delivered, in the order of these ids. An empty deque takes 700 bytes, and
+        # most rooms are idle: it is made on first use.
         self.on_delivered: deque[tuple[MessageId, Callable[[], None]]] | None = None
 
     # Members and observers.
@@ -168,6 +170,17 @@ class LocalRoom:
         return [listener for listener in self.joining if listener.welcomed and self.last >= listener.since]
 
     # Order.
+
+    def wait_for(self, message_id: MessageId, callback: Callable[[], None]) -> None:
+        """Note a callback that waits until the events up to this id are delivered."""
+        if self.on_delivered is None:
+            self.on_delivered = deque()
+        waiting = self.on_delivered
+        # Redis answers in the order of ids, so that nearly all are added at the end.
+        at = len(waiting)
+        while at and waiting[at - 1][0] > message_id:
+            at -= 1
+        waiting.insert(at, (message_id, callback))
 
     def begin_at(self, message_id: MessageId) -> None:
         """Begin at the id of the first welcome here: events up to it that still arrive are for no listener here.

@@ -271,6 +271,16 @@ class Worker:
         self._check_unreserved(room)
         return await self._parts.directory.roster(room, limit)
 
+    async def list_members(self, listener: Listener, limit: int | None = None) -> Roster:
+        """The members of a listener's room, once it has been sent all events that the list knows of.
+
+        `limit` is as in `roster`. Presence that waits to be sent together is sent first. Raises `Unavailable` or
+        `OutcomeUnknown`.
+        """
+        roster = await self._parts.lists.read(listener.room, limit)
+        self._parts.notices.newest_id(listener)
+        return roster
+
     async def detect(self, name: str, room: str) -> bool:
         """Whether a name is in use as a room, or as a channel of `room`; raises `Unavailable` or `OutcomeUnknown`."""
         return await self._parts.directory.detect(name, room)

@@ -14,6 +14,7 @@ from relay.rooms.background import BackgroundTasks
 from relay.rooms.counts import CountNotices
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
+from relay.rooms.member_lists import MemberLists
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observation import Observation
 from relay.rooms.observer import Observer, Sight
@@ -40,7 +41,14 @@ class Watching:
             on_count=lambda name: self.counts.note(name),
             on_new_epoch=lambda name: self.gaps.begin_epoch(name),
         )
-        self.gaps = GapRecovery(self.hub, worker.bus, worker.presence, self.tasks, lease=0.05)
+        self.gaps = GapRecovery(
+            self.hub,
+            worker.bus,
+            worker.presence,
+            MemberLists(self.hub, worker.presence, timeout=3),
+            self.tasks,
+            lease=0.05,
+        )
         self.counts = CountNotices(rooms, worker.presence, self.tasks)
         self.subscriptions = RoomSubscriptions(rooms, worker.bus)
         self.observation = Observation(self.hub, worker.presence, self.subscriptions, limit=10)

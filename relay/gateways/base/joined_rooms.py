@@ -8,7 +8,7 @@ from typing import Any
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ResumeClaim
 from relay.model.codec import Encoder
 from relay.model.commands import AskPresence, Detect, Join, Leave, Move, Ping, SetInfo, Subscribe, Unsubscribe
-from relay.model.envelope import MessageId
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused
 from relay.model.events import (
     Detected,
@@ -22,7 +22,7 @@ from relay.model.events import (
 )
 from relay.model.names import check_room
 from relay.rooms.connection import Connection
-from relay.rooms.member import Member, UnheldMember
+from relay.rooms.member import Listener, Member, UnheldMember
 from relay.rooms.worker import Worker
 
 _NOT_RESUMABLE = frozenset({"not_joined", "peer_taken"})
@@ -207,9 +207,16 @@ class JoinedRooms:
         self._send(Pong(member.room, self._worker.newest_id(member), command.key))
 
     async def list_members(self, command: AskPresence) -> None:
-        """Answer with a room's members: by name if the client is one of them, else only how many there are."""
+        """Answer with a room's members: by name if the client is one of them, else only how many there are.
+
+        Only a listener of the room gets its id, when it has been sent all events up to that id.
+        """
         room = check_room(command.room or self.own_room)
-        roster = await self._worker.roster(room, command.limit if self._has(room) else 0)
+        listener = self._listener(room)
+        if listener is None:
+            roster = replace(await self._worker.roster(room, 0), id=BEFORE_ALL)
+        else:
+            roster = await self._worker.list_members(listener, command.limit if self._has(room) else 0)
         self._send(PresenceList(room, roster, command.key))
 
     async def detect(self, command: Detect) -> None:
@@ -223,6 +230,10 @@ class JoinedRooms:
     def __len__(self) -> int:
         """Return the number of rooms that the client is in."""
         return (self._own is not None) + len(self._others or ())
+
+    def _listener(self, room: str) -> Listener | None:
+        """Return the membership of a room, or the observation of it, None if there is none."""
+        return self._own if room == self.own_room else (self._others or {}).get(room)
 
     def _has(self, room: str) -> bool:
         return self._own is not None if room == self.own_room else room in (self._others or ())

@@ -9,6 +9,7 @@ from relay.model.commands import Join, Move, Ping
 from relay.model.errors import Refused
 from relay.model.events import Pong
 from relay.rooms.connection import Connection
+from relay.rooms.member import Listener
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.worker import Worker
 
@@ -65,6 +66,9 @@ class ObservedRoom(JoinedRooms):
         if self._observer is not None:
             self._worker.stop_observing(self._observer)
             self._observer = None
+
+    def _listener(self, room: str) -> Listener | None:
+        return self._observer if self._observer is not None and room == self._observer.room else None
 
     def _has(self, room: str) -> bool:
         observer = self._observer

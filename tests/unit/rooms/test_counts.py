@@ -60,3 +60,14 @@ async def test_without_counting_observers_nothing_is_counted(world: World) -> No
     await world.join("a")
     await asyncio.sleep(0)
     assert (len(world.tasks), world.presence.calls.count("roster")) == (0, asked)
+
+
+async def test_no_id_of_a_notice_is_ahead_of_the_events(world: World) -> None:
+    observer = await world.observe(Sight.COUNTS)
+    await world.join("a")
+    await asyncio.sleep(0)
+    reached = world.rooms.last("room")
+    world.deaf = True
+    await world.join("b")
+    await until(lambda: len(observer.connection.sent) == 2)
+    assert (observer.connection.sent[1]["count"], observer.connection.sent[1]["id"]) == (2, str(reached))

@@ -23,6 +23,7 @@ from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
 from relay.rooms.infos import MemberInfos
 from relay.rooms.member import Member
+from relay.rooms.member_lists import MemberLists
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observation import Observation
@@ -110,7 +111,8 @@ class World:
         )
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
-        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.tasks, lease=0.01)
+        self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
+        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.lists, self.tasks, lease=0.01)
         self.counts = CountNotices(self.rooms, self.presence, self.tasks)
         self.subscriptions = RoomSubscriptions(self.rooms, self.bus)
         self.departures = Departures(

@@ -15,6 +15,7 @@ from relay.model.commands import (
     Leave,
     Move,
     Ping,
+    Publish,
     SetInfo,
     Subscribe,
     Tracking,
@@ -248,6 +249,24 @@ async def test_only_members_see_the_names_of_members(visitor: Visitor, worker: W
     own, theirs = visitor.heard
     assert (own["members"], own["count"], own["key"]) == ([{"peer": "p"}], 1, "k")
     assert (theirs["members"], theirs["count"], theirs["room"]) == ([], 1, "theirs")
+
+
+async def test_a_list_follows_the_events_that_its_id_stands_for(visitor: Visitor, worker: Worker) -> None:
+    other = Visitor(worker)
+    await other.rooms.enter(JoinRequest("own", "q"))
+    # In memory, events are delivered in the next turn of the loop: the list is ahead of them.
+    worker.publish(other.rooms.member("own"), Publish(b'{"n":1}'), lambda _: None)
+    await visitor.rooms.list_members(AskPresence("own"))
+    message, listed = visitor.heard
+    assert (message["n"], listed["id"]) == (1, message["id"])
+
+
+async def test_only_listeners_of_a_room_get_its_id_with_its_members(visitor: Visitor, worker: Worker) -> None:
+    other = Visitor(worker)
+    await other.rooms.enter(JoinRequest("theirs", "q"))
+    await visitor.rooms.list_members(AskPresence("theirs"))
+    (listed,) = visitor.heard
+    assert listed["id"] == "0-0"
 
 
 async def test_a_name_in_use_is_detected(visitor: Visitor, worker: Worker) -> None:

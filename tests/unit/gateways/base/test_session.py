@@ -323,10 +323,10 @@ async def test_a_fault_in_a_command_closes_the_connection_and_is_logged(caplog: 
 async def test_a_fault_in_a_command_that_waits_for_redis_closes_the_connection() -> None:
     async with visiting() as client:
 
-        async def fail(room: str) -> None:
+        async def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        client.worker.roster = fail  # type: ignore[method-assign, assignment]
+        client.worker.list_members = fail  # type: ignore[method-assign, assignment]
         logging.getLogger("relay.session").disabled = True
         try:
             client.send(type="presence")
