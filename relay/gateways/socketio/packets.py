@@ -9,11 +9,11 @@ Source: https://github.com/socketio/engine.io-protocol, whose branch `v3` has re
 """
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
+from relay.model.base64_text import read_base64
 from relay.model.codec import Frame
 
 Revision = Literal[3, 4]
@@ -199,10 +199,7 @@ def _read_base64(text: bytes, revision: Revision) -> EnginePacket:
         if text[1:2] != b"4":
             raise BadPacket("a binary packet of another type than message")
         start = 2
-    try:
-        return EnginePacket(MESSAGE, base64.b64decode(text[start:], validate=True), binary=True)
-    except binascii.Error:
-        raise BadPacket("not Base64") from None
+    return EnginePacket(MESSAGE, read_base64(text[start:]), binary=True)
 
 
 def _read_binary(data: bytes) -> EnginePacket:

@@ -36,7 +36,8 @@ INHERITED_NAMES: Final = frozenset(
 )  # fmt: skip
 """Properties of every JavaScript object. Old clients look an event's handlers up in one, and would call these."""
 
-_HEAD: Final = re.compile(rb"([0-6])(?:(\d{1,9})-)?(?:(/[^,]*)(?:,|$))?(\d{1,15})?", re.DOTALL)
+_HEAD: Final = re.compile(rb"([0-6])(?:(\d{0,9})-)?(?:(/[^,]*)(?:,|$))?(\d{1,15})?", re.DOTALL)
+_WHITE_SPACE: Final = b" \t\r\n"
 _INTEGER: Final = re.compile(rb"-?\d+")
 _array = msgspec.json.Decoder(list[Raw])
 _name = msgspec.json.Decoder(str | int)
@@ -121,9 +122,10 @@ class PacketReader:
             if head[2] is not None:
                 raise BadPacket("attachments of a packet type that has none")
             return packet
-        if head[2] is None or int(head[2]) > MAX_ATTACHMENTS:
+        # The reference implementation reads a number that is left out as 0.
+        if head[2] is None or int(head[2] or 0) > MAX_ATTACHMENTS:
             raise BadPacket(f"more than {MAX_ATTACHMENTS} attachments, or no number of them")
-        self._expected = int(head[2])
+        self._expected = int(head[2] or 0)
         if not packet.too_deep:
             check_placeholders(packet.values, self._expected)
         if not self._expected:
@@ -198,9 +200,9 @@ def _read_packet(kind: int, namespace: str, number: str, json: bytes) -> SocketP
                 return SocketPacket(kind, namespace, number, [json], too_deep=True)
             return SocketPacket(kind, namespace, number, [bytes(value) for value in _array.decode(json)])
         if kind == CONNECT and not too_deep:
-            auth = _object.decode(json) if json else {}
+            auth = _object.decode(json) if json.strip(_WHITE_SPACE) else {}
             return SocketPacket(kind, namespace, auth={name: bytes(value) for name, value in auth.items()})
-        if kind == DISCONNECT and not json:
+        if kind == DISCONNECT and not json.strip(_WHITE_SPACE):
             return SocketPacket(kind, namespace)
     except msgspec.MsgspecError:
         # Most often the JSON is sound but for half a character in a string, see `json_text`.

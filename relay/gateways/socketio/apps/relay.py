@@ -26,6 +26,7 @@ from relay.gateways.socketio.parser import (
     check_placeholders,
 )
 from relay.model import events
+from relay.model.base64_text import read_base64
 from relay.model.channels import Label, label
 from relay.model.commands import Command, Detect, Move, Publish
 from relay.model.envelope import MessageId
@@ -47,12 +48,16 @@ _JOIN: Final = "join"
 """The requests that reply keys name."""
 
 
+_Base64 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/_=\s-]*$")]
+"""As `read_base64` reads it, but only characters of Base64 and white space; any other text is no attachment."""
+
+
 class _Event(Struct):
     """An event in an envelope."""
 
     event: Annotated[str, Meta(max_length=MAX_NAME)] | int
     args: list[Raw]
-    attachments: Annotated[list[str], Meta(max_length=MAX_ATTACHMENTS)] = msgspec.field(default_factory=list)
+    attachments: Annotated[list[_Base64], Meta(max_length=MAX_ATTACHMENTS)] = msgspec.field(default_factory=list)
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -180,11 +185,11 @@ def _read_event(envelope: bytes, position: tuple[str, MessageId]) -> OutgoingEve
         if event.event in _NOT_DELIVERED:
             return None
         arguments = [bytes(value) for value in event.args]
-        attachments = [base64.b64decode(data, validate=True) for data in event.attachments]
+        attachments = [read_base64(data.encode()) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
         return OutgoingEvent(_json.encode(event.event), arguments, attachments, position)
-    except (msgspec.MsgspecError, ValueError, BadPacket):
+    except (msgspec.MsgspecError, BadPacket):
         return None
 
 

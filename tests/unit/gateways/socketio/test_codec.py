@@ -99,6 +99,13 @@ def test_attachments_become_base64_and_the_same_bytes_again() -> None:
         assert frame.wire == text.wire + binary.wire
 
 
+@pytest.mark.parametrize("base64", ["_-8BAg==\n", "_-8\r\nBAg==", "_-8BAg", "/+8BAg==", " /+8B\tAg == "])
+def test_attachments_in_every_form_of_base64(base64: str) -> None:
+    envelope = {"event": "e", "args": [{"_placeholder": True, "num": 0}], "attachments": [base64]}
+    frame = codec().encode(message(json.dumps(envelope)))
+    assert [part.data for part in frame.parts[1:]] == [b"\xff\xef\x01\x02"]
+
+
 def test_attachments_count_against_the_size_of_a_message() -> None:
     with pytest.raises(BadFrame, match="too_large"):
         codec().decode(call("blob", {"_placeholder": True, "num": 0}, attachments=(bytes(1000),)))

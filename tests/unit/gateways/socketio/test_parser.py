@@ -45,6 +45,11 @@ def read(*messages: str | bytes, limit: int = 100) -> list[SocketPacket]:
         ("3/rooms/x,12[]", SocketPacket(ACK, "/rooms/x", "12", [])),
         ('30["ok"]', SocketPacket(ACK, "/", "0", [b'"ok"'])),
         ('50-["a"]', SocketPacket(BINARY_EVENT, "/", values=[b'"a"'])),
+        ('5-["a"]', SocketPacket(BINARY_EVENT, "/", values=[b'"a"'])),
+        ("0 \n", SocketPacket(CONNECT, "/", auth={})),
+        ('0/rooms/x, {"a" : 1}\n', SocketPacket(CONNECT, "/rooms/x", auth={"a": b"1"})),
+        ("1\n", SocketPacket(DISCONNECT, "/")),
+        ('27 [ "a" ,\t1 ]\r\n', SocketPacket(EVENT, "/", "7", [b'"a"', b"1"])),
         (r'2["cut \ud83d","\\ud83d"]', SocketPacket(EVENT, "/", values=[rb'"cut \ufffd"', rb'"\\ud83d"'])),
         (r'0{"name":"\ud83d"}', SocketPacket(CONNECT, "/", auth={"name": rb'"\ufffd"'})),
     ],
@@ -58,6 +63,7 @@ def test_a_packet_waits_for_its_attachments() -> None:
     [packet] = read(text, b"\1", b"\2\3")
     assert (packet.kind, packet.namespace, packet.id) == (BINARY_EVENT, "/x", "7")
     assert packet.attachments == [b"\1", b"\2\3"]
+    assert read(text.replace("52-", "5002-"), b"\1", b"\2\3") == [packet]
     assert read('61-3[{"_placeholder":true,"num":0}]', b"", "1") == [
         SocketPacket(BINARY_ACK, "/", "3", [b'{"_placeholder":true,"num":0}'], attachments=[b""]),
         SocketPacket(DISCONNECT, "/"),
