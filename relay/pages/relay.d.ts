@@ -5,8 +5,13 @@
 export type MessageId = string;
 
 export interface Options {
-  /** The peer id in rooms, as text; random without it. */
+  /** The peer id in rooms, as text; random without it. A page that is reloaded keeps an id that it gives here, or in `join`. */
   peer?: string;
+  /**
+   * Where the resume keys of such peer ids are, for the next page of the tab (`sessionStorage`); null for nowhere. A storage
+   * that cannot be used does no harm.
+   */
+  storage?: Storage | null;
   /** A token for the relay; sent as an offered subprotocol, never in an address. */
   token?: string;
   /** How many envelopes of one room may wait for their acknowledgement (1,000); more fail with `queue_full`. */
@@ -107,7 +112,10 @@ export interface OpenEvent extends RelayEvent {
   readonly first: boolean;
 }
 
-/** The connection is lost; the next attempt follows after `delay`. Messages that are sent meanwhile wait. */
+/**
+ * The connection is lost, or the peer id is not free yet (`peer_taken`); the next attempt follows after `delay`. Messages that
+ * are sent meanwhile wait. Code `hidden`: the page went into the back/forward cache, and connects when it is shown again.
+ */
 export interface ReconnectingEvent extends RelayEvent {
   readonly code: string;
   readonly text: string;

@@ -164,13 +164,15 @@ async def test_a_call_that_all_begin_at_once_and_one_leaves_and_comes_back(
         await tabs[name].until("mesh.connections.size === 1")
 
 
-async def test_a_client_with_a_peer_id_that_is_in_use_gets_the_error_and_does_not_reconnect(
+async def test_a_client_with_a_peer_id_that_stays_in_use_gets_the_error_and_gives_up(
     open_tab: OpenTab, site: str, fleet: Fleet
 ) -> None:
     a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws], strict=False) for relay in fleet]
     await a.run("come('taken', 'ann')")
     assert await b.run("come('taken', 'ann').catch(({ code }) => code)") == "peer_taken"
-    assert await b.run("told") == [["close", "peer_taken"]]
+    *before, last = await b.run("told")
+    assert last == ["close", "peer_taken"]
+    assert before == [["reconnecting", "peer_taken"]] * len(before)
     assert await b.run("room.send('x').catch(({ code }) => code)") == "peer_taken"
 
 

@@ -42,10 +42,14 @@ export class Connection {
   #pauseTimer = 0;
   #attempt = 0;
   #refusal = null; // the error that refused the own room, until the close arrives
+  #away = false; // the page is in the back/forward cache
   #check = () => this.check();
+  #hidden = ({ persisted }) => persisted && this.#leaveWithPage();
+  #shown = ({ persisted }) => persisted && this.#restoreAll();
 
-  constructor({ urls, peer, token = '', WebSocket = globalThis.WebSocket, random = Math.random, ...options }) {
+  constructor({ urls, peer, token = '', keys, WebSocket = globalThis.WebSocket, random = Math.random, ...options }) {
     this.urls = urls;
+    this.keys = keys;
     this.peer = peer;
     this.token = token;
     this.WebSocket = WebSocket;
@@ -69,8 +73,8 @@ export class Connection {
   /** Add a room; connect if there is no connection. */
   enter(membership) {
     this.#memberships.push(membership);
-    if (this.#ready) this.#join(membership);
-    else if (!this.#socket && !this.#reconnectTimer) this.#connect();
+    this.#restore(membership);
+    this.#enter(membership);
   }
 
   /** Send this client's new info, and the envelopes in a room's outbox. */
@@ -125,10 +129,33 @@ export class Connection {
     return this.#socket?.readyState === OPEN && this.#welcomed;
   }
 
+  #enter(membership) {
+    if (this.#ready) this.#join(membership);
+    else if (!this.#socket && !this.#reconnectTimer) this.#connect();
+  }
+
+  /** Take the key that the page before this one has stored. Until it is known, the room is not joined. */
+  #restore(membership) {
+    const { slot, position } = membership;
+    if (!slot) return;
+    const found = this.keys.take(slot, () => position.resume);
+    membership.restoring = typeof found !== 'string';
+    if (!membership.restoring) {
+      membership.restore(found);
+      return;
+    }
+    found.then((key) => {
+      membership.restore(key);
+      if (this.#memberships.includes(membership)) this.#enter(membership);
+    });
+  }
+
   #connect() {
     clearTimeout(this.#reconnectTimer);
     this.#reconnectTimer = 0;
-    const own = (this.#own = this.#memberships[0]);
+    const own = this.#memberships.find((membership) => !membership.restoring);
+    if (!own || this.#away) return;
+    this.#own = own;
     const url = this.urls[this.#urlIndex++ % this.urls.length] + own.path;
     const protocols = ['relay.v1', `resume.${own.position.resume}`, ...(this.token && [`token.${this.token}`])];
     let socket;
@@ -150,6 +177,7 @@ export class Connection {
   }
 
   #join(membership) {
+    if (membership.restoring) return;
     const key = `join-${this.#keys++}`;
     this.#joins.set(key, membership);
     // A room that was left and is joined again: frames of the relay will not name it, as it is in the address.
@@ -169,9 +197,20 @@ export class Connection {
     const begins = !this.#welcomed;
     // Join the other rooms first: a listener of the welcome may close the connection.
     if (begins) this.#begin(membership);
-    membership.welcome(frame);
+    const succeeds = membership.succeeds(frame);
+    if (!succeeds) membership.welcome(frame);
+    if (membership.slot) this.keys.changed(membership.slot);
+    if (succeeds) {
+      this.#joinAnew(membership);
+      return;
+    }
     if (begins) for (const command of membership.afterwards()) this.request(membership, command);
     this.wake(membership);
+  }
+
+  async #joinAnew(membership) {
+    await this.request(membership, { type: 'leave' });
+    if (this.#ready && this.#memberships.includes(membership)) this.#join(membership);
   }
 
   #begin(membership) {
@@ -211,7 +250,7 @@ export class Connection {
     } else if (frame.type === 'error') {
       this.#failed(membership, frame);
     }
-    membership.receive(frame);
+    if (membership.joined) membership.receive(frame);
     this.wake(membership);
   }
 
@@ -242,14 +281,14 @@ export class Connection {
     return owner || (this.#memberships.includes(this.#own) ? this.#own : undefined);
   }
 
-  #failed(membership, { code, text, key, about }) {
-    if (about === 'join' && membership === this.#own) {
+  #failed(membership, { code, text, key, about, held }) {
+    if (about === 'join' && membership === this.#own && !this.#welcomed) {
       // The relay closes the connection next; the close decides whether to try again.
-      this.#refusal = { code, text };
+      this.#refusal = { code, text, held };
     } else if (about === 'join') {
       this.#joins.delete(key);
       membership.joining = false;
-      if (JOIN_AGAIN.has(code)) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
+      if (JOIN_AGAIN.has(code) || membership.mayBecomeFree({ code, held })) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
       else this.#end(membership, new RelayError(code, text));
     } else if (membership.info.has(key)) {
       if (membership.info.refused(key, code, text)) setTimeout(() => this.#infoAgain(membership), this.retryBackoff.next(250));
@@ -309,10 +348,11 @@ export class Connection {
     // `filter` and not `some`: each membership has to forget its unanswered attempt.
     const reclaimed = end.replaced && this.#memberships.filter((membership) => membership.position.reclaim()).length > 0;
     this.#attempt += 1;
-    const delay = end.elsewhere || reclaimed ? this.backoff.soon() : this.backoff.next();
+    const waits = refusal !== null && own.mayBecomeFree(refusal);
+    const delay = waits ? this.retryBackoff.next(250) : end.elsewhere || reclaimed ? this.backoff.soon() : this.backoff.next();
     // Before any listener runs: a listener that joins a room must wait for this attempt instead of making its own.
     this.#reconnectTimer = setTimeout(() => this.#connect(), delay);
-    if (end.final && !reclaimed) {
+    if (end.final && !reclaimed && !waits) {
       const error = new RelayError(reason.code, reason.text);
       if (refusal) this.#end(own, error);
       else this.#endAll(error);
@@ -352,12 +392,26 @@ export class Connection {
 
   #endAll(error) {
     const memberships = this.#memberships;
-    this.#memberships = [];
+    for (const membership of memberships) this.#drop(membership);
     this.#stop(1000);
     for (const membership of memberships) membership.end(error);
   }
 
+  /** The page goes into the back/forward cache, where it can have no connection: to the others, it leaves. */
+  #leaveWithPage() {
+    this.#away = true;
+    if (this.#socket) this.#disconnected({ ...endOf(1000, ''), code: 'hidden', final: false }, 1000);
+  }
+
+  /** The page is back. Another page of the tab may have used its keys meanwhile, and stored new ones. */
+  #restoreAll() {
+    this.#away = false;
+    for (const membership of this.#memberships) this.#restore(membership);
+    if (!this.#socket) this.#connect();
+  }
+
   #drop(membership) {
+    if (membership.slot) this.keys.drop(membership.slot);
     this.#memberships = this.#memberships.filter((one) => one !== membership);
   }
 
@@ -374,8 +428,10 @@ export class Connection {
 
   /** Timers may be late in a page that was hidden or asleep: these events say when to check. */
   #listen(method) {
+    globalThis[method]?.('pagehide', this.#hidden);
+    globalThis[method]?.('pageshow', this.#shown);
     for (const [target, events] of [
-      [globalThis, ['online', 'pageshow']],
+      [globalThis, ['online']],
       [globalThis.document, ['visibilitychange', 'resume']],
     ]) {
       for (const event of events) target?.[method]?.(event, this.#check);

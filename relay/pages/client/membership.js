@@ -5,6 +5,10 @@ import { escapeName, unescapeName } from './names.js';
 import { Outbox } from './outbox.js';
 import { Position } from './position.js';
 
+// A client that is refused because of a connected member tries again for this time: the goodbye of that member, such as the
+// page before a reload, may be on its way.
+const GOODBYE_TIME = 1500;
+
 // Encoded characters of channels that go into the address; more are sent as a command after the welcome. The relay takes
 // lines of 8,192 bytes, and room, peer id and info may have 7,200 of them.
 const MAX_QUERY = 900;
@@ -15,6 +19,8 @@ const MAX_QUERY = 900;
  * details)` is called for each event of the room.
  */
 export class Membership {
+  #refusedSince;
+
   constructor(
     name, { presence = true, echo = false, channels = null, observe = '', info, outgoing, window } = {}, report = () => {},
   ) {
@@ -33,6 +39,38 @@ export class Membership {
     this.joined = false;
     this.joining = false;
     this.closed = undefined;
+    this.slot = ''; // where its resume key is stored for the next page; '' if it is not
+    this.restoring = false; // waits for the stored key
+    this.restored = false; // has the key of the page before this one
+    this.#refusedSince = 0;
+  }
+
+  /** Use a key that an earlier page has stored; '' for none. */
+  restore(key) {
+    this.restoring = false;
+    if (!key) return;
+    this.position.resume = key;
+    this.restored = !this.position.known;
+  }
+
+  /**
+   * Whether a welcome gives this page the membership of the page before it, which has left with its scripts.
+   *
+   * The others must see that: this page knows nothing of what was agreed with them.
+   */
+  succeeds({ resumed, resume }) {
+    const succeeds = this.restored && resumed;
+    this.restored = false;
+    if (succeeds) this.position.resume = resume;
+    return succeeds;
+  }
+
+  /** Whether a peer id that is taken may become free soon: its member is held, or may be on its way out. */
+  mayBecomeFree({ code, held }) {
+    if (code !== 'peer_taken') return false;
+    const now = Date.now();
+    if (held || !this.#refusedSince) this.#refusedSince = now;
+    return now - this.#refusedSince < GOODBYE_TIME;
   }
 
   get path() {
@@ -83,6 +121,7 @@ export class Membership {
     this.iceServers = frame.iceServers ?? [];
     this.joined = true;
     this.joining = false;
+    this.#refusedSince = 0;
     this.outbox.rewind();
     this.info.welcomed();
     this.#reportAll(this.position.welcome(frame));

@@ -26,6 +26,11 @@ export class Position {
     this.duplicates = 0;
   }
 
+  /** Whether this client was welcomed before. */
+  get known() {
+    return this.#welcomed;
+  }
+
   /** The relay accepted this client. */
   welcome(frame) {
     const returning = this.#welcomed;

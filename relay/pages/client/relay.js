@@ -4,6 +4,7 @@ import { Channels } from './channels.js';
 import { Connection, DEFAULTS } from './connection.js';
 import { RelayError } from './errors.js';
 import { randomText } from './ids.js';
+import { StoredKeys } from './keys.js';
 import { Membership } from './membership.js';
 import { Mesh } from './mesh.js';
 import { escapeName, unescapeName } from './names.js';
@@ -31,10 +32,15 @@ export class Relay {
   #connections = new Map();
   #rooms = new Set();
   #channels;
+  #keys;
+  #randomPeer;
 
-  constructor(url = globalThis.location?.origin, options = {}) {
-    this.#options = { ...DEFAULTS, peer: randomText(12), token: '', ...options };
+  constructor(url = globalThis.location?.origin, { storage, ...options } = {}) {
+    // The next page will have another random peer id: no key is stored for one.
+    this.#randomPeer = randomText(12);
+    this.#options = { ...DEFAULTS, token: '', ...options, peer: options.peer ?? this.#randomPeer };
     this.#addresses = [url].flat().map(addressOf);
+    this.#keys = new StoredKeys(storage);
     this.#channels = new Channels((channels) => this.#signaling(channels));
     const channelsOf = this.#channels;
     // A plain function, because libraries call it as a method: `this.channel` is the library's channel.
@@ -51,7 +57,9 @@ export class Relay {
     if ([...this.#rooms].some((room) => room.name === name && room.peer === escapeName(peer))) {
       throw new RelayError('already_joined', `this client is in ${name} as ${peer} already`);
     }
-    return this.#join(this.#connectionOf(peer, token), new Membership(name, { ...this.#options, ...options }), peer);
+    const membership = new Membership(name, { ...this.#options, ...options });
+    if (peer !== this.#randomPeer) membership.slot = JSON.stringify([this.#urls.sort(), name, peer]);
+    return this.#join(this.#connectionOf(peer, token), membership, peer);
   }
 
   observe(name, { presence = true, messages = true, channels = null, token = this.#options.token } = {}) {
@@ -60,7 +68,7 @@ export class Relay {
     if (!presence && !messages) throw new RelayError('bad_query', 'presence, messages or both can be observed');
     const observe = presence && messages ? 'all' : presence ? 'presence' : 'messages';
     // A connection of its own: one that observes a room can join none.
-    const connection = new Connection({ ...this.#options, urls: this.#addresses.map((address) => address.base), peer: '', token });
+    const connection = new Connection({ ...this.#options, urls: this.#urls, peer: '', token });
     return this.#join(connection, new Membership(name, { ...this.#options, channels, observe }), '');
   }
 
@@ -92,6 +100,10 @@ export class Relay {
     return new Mesh(typeof room === 'string' ? this.join(room) : room, options);
   }
 
+  get #urls() {
+    return this.#addresses.map((address) => address.base);
+  }
+
   get rooms() {
     return [...this.#rooms];
   }
@@ -119,14 +131,14 @@ export class Relay {
     const name = `${peer} ${token}`;
     const existing = this.#connections.get(name);
     if (existing && !existing.empty) return existing;
-    const connection = new Connection({ ...this.#options, urls: this.#addresses.map((address) => address.base), peer, token });
+    const connection = new Connection({ ...this.#options, urls: this.#urls, peer, token, keys: this.#keys });
     this.#connections.set(name, connection);
     return connection;
   }
 
   /** The room of the channels has its own connection: if it is the default room, only the relay knows its name. */
   #signaling(channels) {
-    const options = { ...this.#options, urls: this.#addresses.map((address) => address.base) };
+    const options = { ...this.#options, urls: this.#urls };
     const connection = new Connection({ ...options, peer: randomText(12) });
     const membership = new Membership(this.#addresses[0].room, { ...options, presence: false, channels });
     const room = this.#join(connection, membership, connection.peer);

@@ -4,6 +4,12 @@ import { afterEach, beforeEach, test } from 'node:test';
 
 import { FakeSocket, begin, client, end, listen, pass, settle } from './relay.mjs';
 
+/** The relay refuses the own room of the newest connection, and closes it. */
+function refuse(error, code) {
+  FakeSocket.last.say({ type: 'error', about: 'join', text: '', ...error });
+  FakeSocket.last.end(code, error.code);
+}
+
 beforeEach(begin);
 afterEach(end);
 
@@ -85,9 +91,8 @@ for (const [code, name] of [[4500, 'replaced'], [4502, 'bad_request'], [1009, 't
 
 test('a refused join has the reason of the error, and the close code decides whether it is final', async () => {
   const room = client().join('r');
-  FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'r' });
-  FakeSocket.last.end(4501, 'peer_taken');
-  await assert.rejects(room.ready, { code: 'peer_taken', text: 'in use' });
+  refuse({ code: 'bad_room', text: 'no such name' }, 4502);
+  await assert.rejects(room.ready, { code: 'bad_room', text: 'no such name' });
   const other = client().join('r');
   const events = listen(other);
   FakeSocket.last.say({ type: 'error', code: 'room_full', text: 'full', about: 'join', room: 'r' });
@@ -96,6 +101,44 @@ test('a refused join has the reason of the error, and the close code decides whe
   pass(250);
   FakeSocket.last.welcome();
   assert.deepEqual(events.at(-1), ['open', true]);
+});
+
+test('a peer id of a connected member is refused for good after a short time: its goodbye may be on its way', async () => {
+  const room = client().join('r');
+  const events = listen(room);
+  refuse({ code: 'peer_taken' }, 4501);
+  assert.deepEqual(events, [['reconnecting', 'peer_taken']]);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    pass(1000);
+    refuse({ code: 'peer_taken' }, 4501);
+  }
+  assert.deepEqual([room.closed.code, FakeSocket.made.length], ['peer_taken', 3]);
+});
+
+test('a client waits as long as the member with its peer id is held, and then for a short time', async () => {
+  const room = client().join('r');
+  for (let attempt = 0; attempt < 60; attempt++) {
+    refuse({ code: 'peer_taken', held: true }, 4501);
+    pass(1250);
+    assert.equal(FakeSocket.made.length, attempt + 2);
+  }
+  refuse({ code: 'peer_taken' }, 4501);
+  pass(1250);
+  FakeSocket.last.welcome();
+  assert.equal(room.connected, true);
+});
+
+test('a further room whose peer id is held is joined when it is free', async () => {
+  const relay = client();
+  const [one, two] = [relay.join('one'), relay.join('two')];
+  FakeSocket.last.welcome();
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const { key } = FakeSocket.last.frames('join').at(-1);
+    FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: '', about: 'join', key, held: true });
+    pass(2000);
+    assert.equal(FakeSocket.last.frames('join').length, attempt + 2);
+  }
+  assert.deepEqual([one.connected, two.closed, FakeSocket.made.length], [true, undefined, 1]);
 });
 
 test('a membership that a late attempt of the same client took over is reclaimed with the key of that attempt', () => {
@@ -213,8 +256,8 @@ test('a room that cannot be joined does not affect the others', async () => {
   const [one, two] = [relay.join('one'), relay.join('two')];
   FakeSocket.last.welcome();
   const [{ key }] = FakeSocket.last.frames('join');
-  FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'two', key });
-  await assert.rejects(two.ready, { code: 'peer_taken' });
+  FakeSocket.last.say({ type: 'error', code: 'bad_room', text: 'no', about: 'join', room: 'two', key });
+  await assert.rejects(two.ready, { code: 'bad_room' });
   const three = relay.join('three');
   const busy = FakeSocket.last.frames('join').at(-1);
   FakeSocket.last.say({ type: 'error', code: 'unavailable', text: 'later', about: 'join', key: busy.key });
@@ -227,9 +270,8 @@ test('a room that cannot be joined does not affect the others', async () => {
 test('a connection whose own room is refused goes on with the other rooms', async () => {
   const relay = client();
   const [one, two] = [relay.join('one'), relay.join('two')];
-  FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'one' });
-  FakeSocket.last.end(4501, 'peer_taken');
-  await assert.rejects(one.ready, { code: 'peer_taken' });
+  refuse({ code: 'bad_room' }, 4502);
+  await assert.rejects(one.ready, { code: 'bad_room' });
   pass(250);
   assert.equal(FakeSocket.last.url.pathname, '/rooms/two');
   FakeSocket.last.welcome();
@@ -278,8 +320,7 @@ test('a room that is joined while another is refused waits for the one next conn
   const relay = client();
   const [one] = [relay.join('one'), relay.join('two')];
   one.on('close', () => relay.join('three'));
-  FakeSocket.last.say({ type: 'error', code: 'peer_taken', text: 'in use', about: 'join', room: 'one' });
-  FakeSocket.last.end(4501, 'peer_taken');
+  refuse({ code: 'bad_room' }, 4502);
   pass(250);
   assert.equal(FakeSocket.made.length, 2);
   FakeSocket.last.welcome();

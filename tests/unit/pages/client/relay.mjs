@@ -65,7 +65,7 @@ export function client(url = 'ws://relay', options = {}) {
 
 export function begin() {
   FakeSocket.made = [];
-  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1e12 });
 }
 
 export function end() {
