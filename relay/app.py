@@ -33,24 +33,29 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
             with forwarding_state(worker) as forwarding:
                 yield {"worker": worker, **forwarding, **composition.state(worker)}
 
+    about = _about(settings)
     app = Starlette(
-        routes=_routes(settings, local.sockets if local else ()),
+        routes=_routes(settings, local.sockets if local else (), about),
         middleware=_middleware(settings),
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,
     )
     # Starlette would redirect /path/ to /path on the host that the request names, which may be any host.
     app.router.redirect_slashes = False
+    app.router.default = http.NotFound(about.websockets)
     return app
 
 
-def _routes(settings: Settings, local_workers: Sequence[str]) -> list[BaseRoute]:
+def _about(settings: Settings) -> ServiceDescription:
     enabled = gateways.enabled(settings)
-    about = ServiceDescription(
+    return ServiceDescription(
         [path for gateway in enabled for path in gateway.websockets],
         gateways.error_tables(),
         "".join([gateway.snippets for gateway in enabled]),
     )
+
+
+def _routes(settings: Settings, local_workers: Sequence[str], about: ServiceDescription) -> list[BaseRoute]:
     routes = [
         *composition.routes(settings),
         *pages.routes(settings, about),

@@ -1,12 +1,12 @@
 """Reads the query, the origin and the body of an HTTP request, within one set of bounds for all edges."""
 
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
 from relay.model.errors import Refused
+from relay.origins import AllowedOrigins
 
 MAX_QUERY: Final = 32_768
 """Bytes of a query, escaped as in the URL."""
@@ -41,14 +41,10 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def check_origin(scope: Scope, allowed: Sequence[str]) -> None:
-    """Raise `Refused` (`bad_origin`) for a request from a page of an origin that is not in `allowed`; `*` allows all.
-
-    Browsers send an `Origin` header; other clients send none, and are not restricted by it.
-    """
-    origin = header(scope, b"origin")
-    if origin is not None and "*" not in allowed and origin not in allowed:
-        raise Refused("bad_origin")
+def check_origin(scope: Scope, allowed: AllowedOrigins) -> None:
+    """Raise `Refused` (`bad_origin`) for a request from a page of an origin that is not allowed."""
+    if not allowed.all:
+        allowed.check(header(scope, b"origin"))
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | None:

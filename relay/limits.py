@@ -1,12 +1,32 @@
 """Rate limits and connection limits, per client and per address."""
 
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network
 
 Clock = Callable[[], float]
 """Returns seconds that only grow, like `time.monotonic`."""
 
 _MAX_DENIED = 100
 """Events in a row that may be denied before `overrun`."""
+
+
+def counted_address(address: str) -> str:
+    """Return the name under which a client's address is counted: the address, of IPv6 the network of 64 bits.
+
+    A network of 64 bits is the least that one customer has, and any of its addresses is free to use (RFC 6177). One
+    address in two spellings has one name. The text may come from a header of a trusted proxy, with a port; text that is
+    no address is its own name.
+    """
+    if ":" not in address:
+        return address
+    host = address.partition(":")[0]
+    if "." in host and address.count(":") == 1:
+        return host
+    try:
+        ip = IPv6Address(address[1:].partition("]")[0] if address.startswith("[") else address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ip.ipv4_mapped or IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
 class TokenBucket:

@@ -23,7 +23,9 @@ GROUPS: Final[Mapping[str, str]] = {
         "max_message message_rate send_buffer max_inflight_publishes rooms_per_connection channels_per_room "
         "ping_interval ping_timeout"
     ),
-    "Limits of one worker": "max_connections connections_per_address handshake_rate handshake_timeout",
+    "Limits of one worker": (
+        "max_connections connections_per_address handshake_rate handshake_timeout keep_alive_timeout"
+    ),
     "Gateways": " ".join(one.name for one in settings_of(GatewaySettings)),
     **{
         gateway.title: " ".join(one.name for one in settings_of(gateway.settings))

@@ -9,10 +9,14 @@ from typing import Any, Final, NamedTuple, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from relay.model.errors import NotAllowed
+
 VARIABLE_PREFIX: Final = "RELAY_"
 
 Check = Callable[[str], object]
-"""Raises ValueError for a text that is not allowed."""
+"""Raises ValueError for a text that is not allowed, or `NotAllowed` with the reason."""
+
+_MOST_ITEMS: Final = 1000
 
 
 def to_flag(name: str) -> str:
@@ -32,14 +36,22 @@ def setting(
     secret: bool = False,
     allowed: str = "",
     check: Check | None = None,
+    normalize: Callable[[str], str] | None = None,
     **bounds: Any,
 ) -> Meta:
     """Describe a setting.
 
     `consequence` says what happens when a limit is exceeded, `allowed` what `bounds` and `check` mean. `check` gets the
-    text of the setting, or each item of a list.
+    text of the setting, or each item of a list; so does `normalize`, which returns the text to use instead, and raises
+    what `check` may raise.
     """
-    extra = {"consequence": consequence, "secret": secret, "allowed": allowed, "check": check}
+    extra = {
+        "consequence": consequence,
+        "secret": secret,
+        "allowed": allowed,
+        "check": check,
+        "normalize": normalize,
+    }
     return Meta(description=text, extra=extra, **bounds)
 
 
@@ -59,7 +71,7 @@ def size(text: str, *, ge: int, le: int, consequence: str) -> Meta:
 
 
 class Setting(NamedTuple):
-    """One declaration, as text for help, error messages and docs; `kind` and `check` are for reading its value."""
+    """One declaration, as text for help, error messages and docs; the last three are for reading its value."""
 
     name: str
     default: Any
@@ -69,6 +81,7 @@ class Setting(NamedTuple):
     secret: bool
     kind: Any
     check: Check | None
+    normalize: Callable[[str], str] | None
 
     @property
     def flag(self) -> str:
@@ -86,14 +99,33 @@ class Setting(NamedTuple):
         return f"{self.variable}_FILE" if self.secret else ""
 
     def read(self, text: str) -> Any:
-        """Return the value that the text of a flag or variable means; raises ValueError."""
+        """Return the value that the text of a flag or variable means; raises ValueError, or `NotAllowed`."""
         is_list = self.kind.__origin__ == tuple[str, ...]
-        items = tuple(item.strip() for item in text.split(",") if item.strip()) if is_list else (text,)
+        items = _items(text) if is_list else (text,)
         if self.check:
             for item in items:
                 self.check(item)
+        if self.normalize:
+            items = tuple(map(self.normalize, items))
+            text = items[0] if not is_list else text
         # Not strict: flags and variables are text, from which msgspec reads numbers.
         return msgspec.convert(items if is_list else text, self.kind, strict=False)
+
+
+def _items(text: str) -> tuple[str, ...]:
+    """Return the items of a list: a JSON array of texts, or text with commas between."""
+    if text.lstrip().startswith("["):
+        try:
+            found = msgspec.json.decode(text, type=tuple[str, ...])
+        except msgspec.MsgspecError:
+            # The items may be IPv6 addresses in brackets.
+            found = tuple(text.split(","))
+    else:
+        found = tuple(text.split(","))
+    items = tuple(item.strip() for item in found if item.strip())
+    if len(items) > _MOST_ITEMS:
+        raise NotAllowed(f"a list has at most {_MOST_ITEMS} items")
+    return items
 
 
 def settings_of(declaring: type[Struct]) -> Iterator[Setting]:
@@ -113,4 +145,5 @@ def settings_of(declaring: type[Struct]) -> Iterator[Setting]:
             secret=meta.extra["secret"],
             kind=hints[field.name],
             check=meta.extra["check"],
+            normalize=meta.extra["normalize"],
         )

@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from relay.config.declaring import VARIABLE_PREFIX, Setting, settings_of, to_flag, to_variable
 from relay.config.old_names import OLD_NAMES, OldName, merge
+from relay.config.service_variables import without_service_variables
 from relay.config.settings import Settings, declared
+from relay.model.errors import NotAllowed
 
 ReadSecret = Callable[[str], str]
 """Returns the secret in a file. Raises OSError, or a ValueError whose text continues a sentence about the file."""
@@ -54,6 +56,7 @@ def load(
     `extensions` are further settings, which `Settings.of` returns. Old names are accepted in flags and variables.
     Raises `SettingsError`, which lists every problem and not only the first.
     """
+    environ = without_service_variables(environ)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     warnings: list[str] = []
@@ -188,6 +191,8 @@ def _convert(setting: Setting, found: _Found) -> Any:
     """Return the value of a setting's text."""
     try:
         return setting.read(found.text)
+    except NotAllowed as error:
+        raise _ProblemError(f"{setting.name} (from {found.source}): {error}; allowed: {setting.allowed}") from None
     except ValueError:  # also msgspec's error
         shown = "***" if setting.secret else repr(found.text)
         raise _ProblemError(

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
 from relay.model.ice import parse_ice_servers
+from relay.origins import parse_origin
 
 _Declaring = TypeVar("_Declaring", bound=Struct)
 
@@ -59,7 +60,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # Where the relay listens.
 
-    host: Annotated[str, setting("Address to listen on; 0.0.0.0 listens on all")] = "127.0.0.1"
+    host: Annotated[
+        str, setting("Address to listen on; 0.0.0.0 listens on all IPv4 addresses, :: on all of IPv4 and IPv6")
+    ] = "127.0.0.1"
     port: Annotated[int, count("Port to listen on; 0 picks a free one", ge=0, le=65_535)] = 8888
     workers: Annotated[int, count("Number of worker processes behind the port", le=256)] = 1
     tls_cert: Annotated[str, setting("Certificate file (PEM), for wss:// and https://")] = ""
@@ -204,8 +207,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[str, ...],
         setting(
             "Origins whose pages may connect, comma-separated; * for all",
-            allowed="a list of origins",
+            allowed="a list of origins, such as https://example.com, https://*.example.com, http://localhost:* or null",
             consequence="HTTP 403 bad_origin",
+            normalize=parse_origin,
+            min_length=1,
         ),
     ] = ("*",)
     pages: Annotated[Literal["on", "off"], setting("Whether the relay serves a page at / and a demo at /demo")] = "on"
@@ -329,6 +334,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         seconds("Time within which the head of a request must arrive", consequence="the relay drops the connection"),
     ] = 10.0
+    keep_alive_timeout: Annotated[
+        float,
+        seconds(
+            "Time for which an HTTP connection stays open without a request; longer than in the load balancer, which "
+            "would otherwise send requests into connections that the relay is closing",
+            ge=1,
+            le=3600,
+        ),
+    ] = 75.0
 
     # Settings that other packages declare: name → value. `of` returns them as the Struct that declares them.
     extensions: dict[str, Any] = {}

@@ -10,12 +10,13 @@ from relay.http.about import ServiceDescription
 from relay.http.cors import Cors
 from relay.http.health import HealthEndpoint, live
 from relay.http.metrics import MetricsEndpoint
+from relay.http.not_found import NotFound
 from relay.http.ports import AdminPort
 from relay.http.responses import exception_handlers
 from relay.http.rooms import RoomEndpoint, RoomsEndpoint
 from relay.paths import RoomRoute
 
-__all__ = ["exception_handlers", "middleware", "routes"]
+__all__ = ["NotFound", "exception_handlers", "middleware", "routes"]
 
 
 def routes(settings: Settings, local_workers: Sequence[str], about: ServiceDescription) -> list[BaseRoute]:

@@ -49,6 +49,10 @@ async def _on_relay_error(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     if request.scope["type"] != "http" or not isinstance(error, HTTPException):
         raise error
+    if error.status_code == 405 and request.method == "OPTIONS":
+        # RFC 9110, 9.3.7. HAProxy, among others, checks a server by `OPTIONS /` unless it is told otherwise.
+        allowed = f"{(error.headers or {}).get('Allow', 'GET')}, OPTIONS"
+        return Response(status_code=204, headers={**COMMON_HEADERS, "Allow": allowed})
     return ErrorResponse(Refused(_STATUS_CODES.get(error.status_code, "internal")), error.headers)
 
 

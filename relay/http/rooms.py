@@ -70,7 +70,7 @@ class RoomEndpoint:
     async def _publish(self, request: Request) -> Response:
         # A page cannot send the token without a preflight request, which is refused as well; but other programs of a
         # browser can, such as extensions.
-        check_origin(request.scope, self._settings.allowed_origins)
+        check_origin(request.scope, worker_of(request.scope).origins)
         require_token(request, self._settings, "publishing over HTTP")
         read_query(request)
         room = _room(request)

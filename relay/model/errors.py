@@ -144,6 +144,10 @@ GOODBYE_CODES: Final = frozenset({1000, 1001, 1005})
 """
 
 
+class NotAllowed(ValueError):
+    """The value of a setting is not allowed; the text is the reason, without any part of a secret."""
+
+
 class RelayError(Exception):
     """A failure with a code; `text` explains it to people, `detail` has more JSON fields for the client.
 

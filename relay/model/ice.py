@@ -1,48 +1,106 @@
 """STUN and TURN servers that the relay sends to clients, in the form of W3C WebRTC's RTCIceServer."""
 
 import re
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-MAX_SERVERS = 16
+from relay.model.errors import NotAllowed
 
-# RFC 7064 (stun) and RFC 7065 (turn), without percent-encoding in the host.
-_HOST = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+MAX_SERVERS: Final = 16
+_MAX_URLS: Final = 8
+_MAX_TEXT: Final = 512
+
+# RFC 7064 (stun) and RFC 7065 (turn), in lower case and without percent-encoding in the host.
+_HOST = r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])"
 _PORT = r"(?::[0-9]{1,5})?"
-_URL = re.compile(rf"stuns?:{_HOST}{_PORT}|turns?:{_HOST}{_PORT}(?:\?transport=(?:udp|tcp))?")
+_STUN = re.compile(rf"stuns?:{_HOST}{_PORT}")
+_TURN = re.compile(rf"turns?:{_HOST}{_PORT}(?:\?transport=(?:udp|tcp))?")
 
-_Url = Annotated[str, Meta(max_length=512)]
 
-
-class IceServer(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class IceServer(Struct, frozen=True, omit_defaults=True):
     """One server, or several that share their credentials."""
 
-    urls: _Url | Annotated[tuple[_Url, ...], Meta(min_length=1, max_length=8)]
-    username: Annotated[str, Meta(max_length=512)] = ""
-    credential: Annotated[str, Meta(max_length=512)] = ""
-
-
-_Servers = Annotated[tuple[IceServer, ...], Meta(max_length=MAX_SERVERS)]
+    urls: str | tuple[str, ...]
+    username: str = ""
+    credential: str = ""
 
 
 def parse_ice_servers(text: str) -> Sequence[IceServer]:
-    """Parse the setting: a JSON list of RTCIceServer, or comma-separated URLs of STUN servers; "" for none.
+    """Parse the setting: JSON, or comma-separated URLs of STUN servers; "" for none.
 
-    Raises ValueError or `msgspec.ValidationError` for anything else, and for a TURN server without credentials, which a
-    browser would refuse.
+    The JSON is a list of RTCIceServer, one of them, or an object with such a list as `iceServers`. As the interfaces of
+    TURN services return them, a server may have `url` beside or instead of `urls`, and capitals in its URLs; fields
+    that browsers do not use are left out.
+
+    Raises `NotAllowed` for anything else, and for a TURN server without credentials, which a browser would refuse. The
+    reason names no value, since each may contain a secret.
     """
-    if text.lstrip().startswith("["):
-        servers = msgspec.json.decode(text, type=_Servers)
-    else:
-        urls = tuple(url.strip() for url in text.split(",") if url.strip())
-        servers = msgspec.convert([{"urls": url} for url in urls], _Servers)
-    for server in servers:
-        for url in (server.urls,) if isinstance(server.urls, str) else server.urls:
-            if not _URL.fullmatch(url):
-                raise ValueError("a URL begins with stun:, stuns:, turn: or turns:")
-            if url.startswith("turn") and not (server.username and server.credential):
-                raise ValueError("a TURN server needs username and credential")
-    return servers
+    if not text.lstrip().startswith(("[", "{")):
+        urls = [url.strip() for url in text.split(",") if url.strip()]
+        return _servers([{"urls": url} for url in urls])
+    try:
+        decoded = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise NotAllowed(f"it is not JSON ({str(error) or 'nested too deeply'})") from None
+    if isinstance(decoded, dict):
+        decoded = decoded.get("iceServers", decoded)
+    return _servers(decoded if isinstance(decoded, list) else [decoded])
+
+
+def _servers(items: Sequence[Any]) -> Sequence[IceServer]:
+    if len(items) > MAX_SERVERS:
+        raise NotAllowed(f"a list has at most {MAX_SERVERS} servers")
+    return tuple(_Reader(f"server {number}").read(item) for number, item in enumerate(items, 1))
+
+
+class _Reader:
+    """Reads one server of the list; `name` stands for it in the reason of a refusal."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def read(self, item: Any) -> IceServer:
+        if not isinstance(item, dict):
+            raise self._refusal('is not an object such as {"urls": "stun:stun.example.com"}')
+        if item.get("credentialType") not in (None, "", "password"):
+            raise self._refusal("has a credentialType that is not password; browsers have no other")
+        urls = self._urls(item)
+        server = IceServer(urls, self._text(item, "username"), self._text(item, "credential"))
+        turn = any(url.startswith("turn") for url in ((urls,) if isinstance(urls, str) else urls))
+        if turn and not (server.username and server.credential):
+            raise self._refusal("is a TURN server, which needs username and credential")
+        return server
+
+    def _urls(self, item: Mapping[str, Any]) -> str | tuple[str, ...]:
+        given = item.get("urls") or item.get("url")
+        if isinstance(given, str):
+            return self._url(given, "its URL")
+        if not isinstance(given, list) or not given or len(given) > _MAX_URLS:
+            raise self._refusal(f"needs urls: a text, or a list of 1 to {_MAX_URLS} texts")
+        return tuple(self._url(url, f"URL {number}") for number, url in enumerate(given, 1))
+
+    def _url(self, given: Any, which: str) -> str:
+        url = given.strip().lower() if isinstance(given, str) else ""
+        if _STUN.fullmatch(url) or _TURN.fullmatch(url):
+            return url
+        if re.match(r"(?:stun|turn)s?://", url):
+            raise self._refusal(f"has // behind the colon in {which}; write stun:HOST or turn:HOST")
+        if re.match(r"stuns?:.*\?", url):
+            raise self._refusal(f"has a query in {which}; browsers allow ?transport= in turn: URLs alone")
+        raise self._refusal(
+            f"needs stun:HOST:PORT or turn:HOST:PORT?transport=udp in {which}; stuns:, turns: and tcp are allowed, too"
+        )
+
+    def _text(self, item: Mapping[str, Any], field: str) -> str:
+        given = item.get(field)
+        if given is None:
+            return ""
+        if not isinstance(given, str) or len(given) > _MAX_TEXT:
+            raise self._refusal(f"needs a {field} that is text of at most {_MAX_TEXT} characters")
+        return given
+
+    def _refusal(self, reason: str) -> NotAllowed:
+        return NotAllowed(f"{self._name} {reason}")

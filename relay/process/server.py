@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
+import shlex
 import signal
 import socket
 import ssl
@@ -27,8 +29,6 @@ from relay.wire.websocket import WebSocketProtocol, WireLimits
 log = logging.getLogger("relay.process.server")
 
 _BACKLOG = 2048
-_KEEP_ALIVE = 5
-"""Seconds for which an HTTP connection without a request stays open."""
 _TICK = 0.02
 _CONGESTED = 65_536
 """Bytes in a connection's buffer from which writing to it counts as paused; see `WireLimits`."""
@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
         on_stranger: Callable[[], None] = _ignore,
         supervisor_pipe: int | None = None,
     ) -> None:
-        super().__init__(_configuration(app))
+        super().__init__(_configuration(app, settings.keep_alive_timeout))
         self._limits = WireLimits(
             max_size=16 * settings.max_message,
             high_water=min(settings.send_buffer, _CONGESTED),
@@ -198,7 +198,10 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Listen on the same port of every address of `host`; raise `CannotListen` if none can be listened on."""
+    """Listen on the same port of every address of `host`; raise `CannotListen` if none can be listened on.
+
+    `::` stands for all addresses of both families.
+    """
     sockets: list[socket.socket] = []
     problem: OSError | None = None
     try:
@@ -210,7 +213,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         # is an error only if all fail: `localhost` often has an IPv6 address on machines without IPv6.
         chosen = sockets[0].getsockname()[1] if sockets else port
         try:
-            sockets.append(_bound(family, (address[0], chosen, *address[2:])))
+            sockets.append(_bound(family, (address[0], chosen, *address[2:]), both=host == "::"))
         except OSError as error:
             problem = error
     if not sockets and problem is not None:
@@ -232,20 +235,48 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for name, path in (("tls_cert", settings.tls_cert), ("tls_key", settings.tls_key)):
-        try:
-            Path(path).read_bytes()
-        except OSError as error:
-            raise BadCertificate(f"{name}: {path!r} cannot be read: {error.strerror}") from None
+    _check_pem("tls_cert", settings.tls_cert, b"CERTIFICATE")
+    _check_pem("tls_key", settings.tls_key, b"PRIVATE KEY")
+    encrypted = False
+
+    def no_password() -> str:
+        # Without this function, OpenSSL would ask for the password on the terminal.
+        nonlocal encrypted
+        encrypted = True
+        return ""
+
     try:
-        # The empty password keeps OpenSSL from asking for one on the terminal when the key is encrypted.
-        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=no_password)
     except ssl.SSLError as error:
-        text = error.reason or "not in PEM format"
+        if encrypted:
+            raise BadCertificate(
+                f"tls_key: {settings.tls_key!r} is encrypted, and the relay has no setting for its password; decrypt "
+                f"it with: openssl pkey -in {shlex.quote(settings.tls_key)} -out NEW_FILE"
+            ) from None
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise BadCertificate(
+                f"tls_cert, tls_key: {settings.tls_key!r} is not the key of the first certificate in "
+                f"{settings.tls_cert!r}; the relay's own certificate comes first there, and those that issued it follow"
+            ) from None
         raise BadCertificate(
-            f"tls_cert, tls_key: {settings.tls_cert!r} and {settings.tls_key!r} are no certificate and its key: {text}"
+            f"tls_cert, tls_key: {settings.tls_cert!r} and {settings.tls_key!r} are no certificate and its key: "
+            f"{error.reason or 'damaged'}"
         ) from None
     return context
+
+
+def _check_pem(name: str, path: str, kind: bytes) -> None:
+    """Raise `BadCertificate` for a file that cannot be read, or that has no PEM block of this kind (RFC 7468)."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadCertificate(f"{name}: {path!r} cannot be read: {error.strerror}") from None
+    blocks = re.findall(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----", data)
+    if not blocks:
+        raise BadCertificate(f"{name}: {path!r} is not in PEM format, which begins with -----BEGIN")
+    if not any(block.endswith(kind) for block in blocks):
+        found = ", ".join(dict.fromkeys(block.decode("ascii") for block in blocks[:10]))
+        raise BadCertificate(f"{name}: {path!r} has no {kind.decode('ascii')}, but: {found}")
 
 
 def run(server: Server) -> None:
@@ -254,13 +285,13 @@ def run(server: Server) -> None:
         runner.run(server.serve())
 
 
-def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
+def _bound(family: int, address: tuple[object, ...], *, both: bool) -> socket.socket:
     sock = socket.socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Without this, `::` would also take the IPv4 address, and binding that one as well would fail.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Whether `::` takes IPv4 addresses as well would otherwise depend on the system.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
         sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
@@ -270,7 +301,7 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
     return sock
 
 
-def _configuration(app: ASGIApp) -> uvicorn.Config:
+def _configuration(app: ASGIApp, keep_alive: float) -> uvicorn.Config:
     # Off are those parts of uvicorn that the relay does itself: WebSockets (`HttpProtocol` upgrades them), the log, and
     # proxy headers (a middleware of the application, which checks whether the proxy is trusted).
     return uvicorn.Config(
@@ -284,6 +315,7 @@ def _configuration(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE,
+        # Declared as a whole number; it only becomes the delay of a timer.
+        timeout_keep_alive=keep_alive,  # type: ignore[arg-type]
         timeout_graceful_shutdown=2,
     )

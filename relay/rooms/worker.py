@@ -22,6 +22,7 @@ from relay.model.errors import GOING_AWAY, Refused, RelayError
 from relay.model.events import Roster
 from relay.model.json_text import read_leniently
 from relay.model.workers import LocalWorkers
+from relay.origins import AllowedOrigins
 from relay.rooms.admissions import Admissions, Ticket
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.clients import Clients
@@ -70,6 +71,7 @@ class Worker:
         self.disconnects = Throttle()
         addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
         self.admissions = Admissions(addresses, most=settings.max_connections, metrics=self.metrics)
+        self.origins = AllowedOrigins(settings.allowed_origins)
         self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
         self.fleet_key = FleetKey(settings.fleet_secret.split())
         self.session_ids = SessionIds(self.fleet_key, self.local.owner, self.random)

@@ -22,18 +22,18 @@ from websockets.server import ServerProtocol
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a subprotocol (RFC 7230, 3.2.6)."""
-_SMALL_HEAD: Final = 4096
 _FEW_HEADERS: Final = 64
 
-MAX_LINE: Final = 8192
-"""Bytes of one line of a handshake, its end included; the library's own limit depends on its environment."""
+_MAX_VALUE: Final = 8000
+"""Bytes of a header that the library checks; it refuses lines above 8,192 itself."""
 
-MAX_HEADERS: Final = 128
-"""Headers of a handshake."""
+_CHECKED: Final = frozenset({b"connection", b"host", b"sec-websocket-key", b"sec-websocket-version", b"upgrade"})
+"""Headers that the library checks; the relay reads all others itself."""
 
 _UNREADABLE: Final = "the handshake cannot be read"
-_LONG_URL: Final = f"the request line of a handshake has at most {MAX_LINE} bytes"
-_LARGE_HEAD: Final = f"a handshake has at most {MAX_HEADERS} headers of at most {MAX_LINE} bytes each"
+_LARGE_HEAD: Final = (
+    f"the headers {', '.join(sorted(name.decode() for name in _CHECKED))} have at most {_MAX_VALUE} bytes each"
+)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -46,21 +46,20 @@ class BadHandshake(Exception):
         self.answer = answer
 
 
-def read_key(method: bytes, url: bytes, headers: Headers) -> bytes:
+def read_key(method: bytes, headers: Headers) -> bytes:
     """Check a handshake and return its key; raise `BadHandshake`. The names in `headers` are in lower case."""
     found = dict(headers)
     key = found.get(b"sec-websocket-key", b"")
     if (
         method == b"GET"
-        and len(found) == len(headers) <= _FEW_HEADERS
-        and len(url) + sum(len(name) + len(value) for name, value in headers) < _SMALL_HEAD
+        and len(found) == len(headers)
         and found.get(b"connection", b"").lower() == b"upgrade"
         and found.get(b"upgrade", b"").lower() == b"websocket"
         and found.get(b"sec-websocket-version") == b"13"
         and _is_key(key)
     ):
         return key
-    return _read_key_slowly(method, url, headers)
+    return _read_key_slowly(method, headers)
 
 
 def accept_value(key: bytes) -> bytes:
@@ -107,13 +106,14 @@ def _is_key(key: bytes) -> bool:
         return False
 
 
-def _read_key_slowly(method: bytes, url: bytes, headers: Headers) -> bytes:
-    if len(b"%b %b HTTP/1.1\r\n" % (method, url)) > MAX_LINE:
-        raise BadHandshake(_refusal(b"414 Request-URI Too Long", _LONG_URL))
-    if len(headers) > MAX_HEADERS or any(len(b"%b: %b\r\n" % header) > MAX_LINE for header in headers):
+def _read_key_slowly(method: bytes, headers: Headers) -> bytes:
+    # The library limits each line, and their number, by an environment variable. `HttpProtocol` has limited the head as
+    # a whole, so the library gets those headers alone that it checks, and any path.
+    own = [header for header in headers if header[0] in _CHECKED]
+    if len(own) > _FEW_HEADERS or any(len(value) > _MAX_VALUE for _, value in own):
         raise BadHandshake(_refusal(b"431 Request Header Fields Too Large", _LARGE_HEAD))
     library = ServerProtocol()
-    library.receive_data(response(b"", headers).replace(b"HTTP/1.1 ", b"%b %b HTTP/1.1" % (method, url), 1))
+    library.receive_data(response(b"", own).replace(b"HTTP/1.1 ", b"%b / HTTP/1.1" % method, 1))
     for event in library.events_received():
         if isinstance(event, Request):
             answer = library.accept(event)

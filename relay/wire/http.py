@@ -195,7 +195,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(b"400 Bad Request", _BAD_REQUEST)
             return
         try:
-            key = read_key(self.parser.get_method(), self.url, self.headers)
+            key = read_key(self.parser.get_method(), self.headers)
         except BadHandshake as error:
             self._write_last(error.answer)
             return
@@ -266,4 +266,7 @@ class HttpProtocol(HttpToolsProtocol):
 def _address(transport: asyncio.Transport, end: str) -> tuple[str, int] | None:
     """Return host and port of one end of a connection; None on a unix socket, which has neither."""
     address = transport.get_extra_info(end)
-    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
+    if not isinstance(address, tuple):
+        return None
+    # A socket for both families gives an IPv4 address in this form.
+    return str(address[0]).removeprefix("::ffff:"), int(address[1])

@@ -99,9 +99,10 @@ async def running(
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """Serve on a free port for as long as the context lasts."""
-    listeners = [ListenSocket(sock, tls) for sock in bind("127.0.0.1", 0)]
+    declared = Settings(**settings)
+    listeners = [ListenSocket(sock, tls) for sock in bind(declared.host, 0)]
     port = listeners[0].socket.getsockname()[1]
-    server = Server(app, Settings(**settings), listeners, drain=drain, supervisor_pipe=supervisor_pipe)
+    server = Server(app, declared, listeners, drain=drain, supervisor_pipe=supervisor_pipe)
     task = asyncio.create_task(server.serve())
     try:
         yield Running(server, port, task)

@@ -1,11 +1,13 @@
 """Queries and bodies of requests, and their bounds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY, check_origin, header, read_body, read_query
 from relay.model.errors import Refused
+from relay.origins import AllowedOrigins
 
 
 def query(text: bytes) -> list[tuple[str, str]]:
@@ -87,10 +89,10 @@ def test_headers() -> None:
         (b"https://b.example", [], True),
     ],
 )
-def test_pages_of_other_origins_are_refused(origin: bytes | None, allowed: list[str], refused: bool) -> None:
+def test_pages_of_other_origins_are_refused(origin: bytes | None, allowed: Sequence[str], refused: bool) -> None:
     scope = {"headers": [] if origin is None else [(b"origin", origin)]}
     if not refused:
-        check_origin(scope, allowed)
+        check_origin(scope, AllowedOrigins(allowed))
         return
     with pytest.raises(Refused, match="bad_origin"):
-        check_origin(scope, allowed)
+        check_origin(scope, AllowedOrigins(allowed))

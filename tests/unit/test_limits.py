@@ -1,4 +1,6 @@
-from relay.limits import AddressLimits, TokenBucket
+import pytest
+
+from relay.limits import AddressLimits, TokenBucket, counted_address
 
 
 class Clock:
@@ -48,3 +50,27 @@ def test_idle_addresses_are_forgotten() -> None:
         limits.release(str(number))
     assert len(limits._buckets) <= 2100
     assert limits._open == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("", ""),
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7:5678", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::FFFF:c000:207", "192.0.2.7"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:0DB8:0000:0001:0000:0000:0000:0007", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::1", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("[2001:db8:0:1::7]:5678", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("unknown", "unknown"),
+        ("a:b", "a:b"),
+        ("[::1", "::/64"),
+    ],
+)
+def test_one_client_has_one_address(address: str, counted: str) -> None:
+    assert counted_address(address) == counted

@@ -3,6 +3,7 @@
 from starlette.types import Scope
 
 from relay import http_request
+from relay.limits import counted_address
 from relay.rooms.admissions import Ticket
 from relay.rooms.worker import Worker
 
@@ -15,7 +16,7 @@ def admit(scope: Scope, protocol: str) -> Ticket:
     """
     worker: Worker = scope["state"]["worker"]
     check_origin(scope)
-    return worker.admit(client_address(scope), protocol)
+    return worker.admit(counted_address(client_address(scope)), protocol)
 
 
 def check_origin(scope: Scope) -> None:
@@ -24,10 +25,10 @@ def check_origin(scope: Scope) -> None:
     A gateway calls it for each request: not only the first, because a session's later ones may come from another page.
     """
     worker: Worker = scope["state"]["worker"]
-    http_request.check_origin(scope, worker.settings.allowed_origins)
+    http_request.check_origin(scope, worker.origins)
 
 
 def client_address(scope: Scope) -> str:
-    """Return the address by which a client's connections are counted; "" if the server does not know it."""
+    """Return the address of a client; "" if the server does not know it."""
     client = scope.get("client")
     return client[0] if client else ""

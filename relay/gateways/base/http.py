@@ -11,6 +11,7 @@ from relay.gateways.base.forwarding import FORWARDER, Forwarder
 from relay.http_request import header, read_body
 from relay.model.errors import STATUS_HEADERS
 from relay.model.workers import LISTENER
+from relay.origins import AllowedOrigins
 
 TEXT: Final = b"text/plain; charset=UTF-8"
 HTML: Final = b"text/html"
@@ -52,7 +53,7 @@ class GatewayResponses:
     """
 
     def __init__(self, settings: Settings, *, session_header: str = "", methods: bytes = b"GET, POST") -> None:
-        self._origins = settings.allowed_origins
+        self._origins = AllowedOrigins(settings.allowed_origins)
         self._session_header = session_header.encode("ascii")
         self._methods = methods
 
@@ -67,8 +68,7 @@ class GatewayResponses:
         The relay reads no cookies.
         """
         origin = header(scope, b"origin")
-        allowed = self._origins
-        if origin is None or ("*" not in allowed and origin not in allowed):
+        if origin is None or not self._origins.allows(origin):
             return []
         headers = [
             (b"access-control-allow-origin", origin.encode("latin-1")),

@@ -19,7 +19,7 @@ def check_callback(scope: Scope, callback: str) -> str:
     name that is not 1 to 64 letters, digits, underscores and dots, because it becomes part of the script.
     """
     worker: Worker = scope["state"]["worker"]
-    if "*" not in worker.settings.allowed_origins:
+    if not worker.origins.all:
         raise Refused("jsonp_forbidden")
     if not _CALLBACK.fullmatch(callback):
         raise Refused("bad_callback")

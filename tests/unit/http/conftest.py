@@ -19,6 +19,7 @@ from relay.http.about import ServiceDescription
 from relay.metrics import Metrics
 from relay.model.envelope import Receipt
 from relay.model.events import Roster
+from relay.origins import AllowedOrigins
 from relay.rooms.health import Check, Health
 
 READY = Health(
@@ -60,6 +61,7 @@ class FakeWorker:
     limits: list[int | None] = field(default_factory=list)
     published: list[tuple[str, bytes]] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
+    origins: AllowedOrigins = field(default_factory=lambda: AllowedOrigins(["*"]))
 
     def health(self) -> Health:
         return self.state
@@ -92,11 +94,13 @@ class Site:
 
     def __init__(self, settings: Settings, worker: FakeWorker, local_workers: Sequence[str]) -> None:
         self.worker = worker
+        worker.origins = AllowedOrigins(settings.allowed_origins)
         self._app = Starlette(
             routes=[*pages.routes(settings, ABOUT), *http.routes(settings, local_workers, ABOUT)],
             middleware=http.middleware(settings, GATEWAY_PREFIXES),
             exception_handlers=http.exception_handlers,
         )
+        self._app.router.default = http.NotFound(WEBSOCKETS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app({**scope, "state": {"worker": self.worker}}, receive, send)

@@ -22,7 +22,6 @@ async def test_unknown_path(site: MakeSite) -> None:
         ("POST", "/health", "GET, HEAD"),
         ("DELETE", "/rooms/a", "GET, HEAD, POST"),
         ("POST", "/rooms", "GET, HEAD"),
-        ("OPTIONS", "/", "GET, HEAD"),
         ("BREW", "/metrics", "GET, HEAD"),
     ],
 )
@@ -30,6 +29,19 @@ async def test_a_wrong_method_gets_the_allowed_ones(site: MakeSite, method: str,
     answer = await site().request(method, path)
     assert error_of(answer) == (405, "bad_method")
     assert sorted(answer.headers["allow"].split(", ")) == allowed.split(", ")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/", "GET, HEAD"), ("/health", "GET, HEAD"), ("/rooms/a", "GET, HEAD, POST")]
+)
+async def test_options_are_answered(site: MakeSite, path: str, allowed: str) -> None:
+    answer = await site().request("OPTIONS", path)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert sorted(answer.headers["allow"].split(", ")) == sorted([*allowed.split(", "), "OPTIONS"])
+
+
+async def test_options_of_a_path_at_which_there_is_nothing(site: MakeSite) -> None:
+    assert error_of(await site().request("OPTIONS", "/nothing")) == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/metrics", "/rooms/a", "/openapi.json"])

@@ -10,7 +10,8 @@ from relay.model import events
 from relay.model.envelope import MessageId
 from relay.model.ice import IceServer, parse_ice_servers
 
-TURN = {"urls": ["turn:turn.example:3478?transport=udp", "turns:[2001:db8::1]"], "username": "u", "credential": "c"}
+CREDENTIALS = {"username": "u", "credential": "c"}
+TURN = {"urls": ["turn:turn.example:3478?transport=udp", "turns:[2001:db8::1]"], **CREDENTIALS}
 
 
 def test_urls_of_stun_servers() -> None:
@@ -26,30 +27,81 @@ def test_json_as_a_browser_takes_it() -> None:
     assert servers == (IceServer("stun:a.example"), IceServer(tuple(TURN["urls"]), "u", "c"))
 
 
+STUN = IceServer("stun:stun.example:3478")
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("given", "servers"),
     [
-        "https://a.example",
-        "stun:",
-        "stun:a b",
-        "stun://a.example",
-        "turn:a.example",
-        "[{",
-        "[1]",
-        '[{"urls": []}]',
-        '[{"urls": "stun:a.example?transport=udp"}]',
-        '[{"urls": "turn:a.example?transport=sctp", "username": "u", "credential": "c"}]',
-        '[{"urls": "turn:a.example", "username": "u"}]',
-        '[{"url": "stun:a.example"}]',
-        json.dumps([{"urls": "stun:a.example"}] * 17),
-        '[{"urls": "stun:a.example"}] x',
+        ([{"url": "stun:stun.example:3478"}], [STUN]),
+        ([{"url": "stun:old.example", "urls": "stun:stun.example:3478"}], [STUN]),
+        ([{"urls": "STUN:Stun.Example:3478", "credentialType": "password", "username": None}], [STUN]),
+        ([{"urls": " stun:stun.example:3478 ", "ttl": 86400, "label": ["x"]}], [STUN]),
+        ({"urls": "stun:stun.example:3478"}, [STUN]),
+        ({"iceServers": [{"urls": "stun:stun.example:3478"}], "iceTransportPolicy": "all"}, [STUN]),
+        ({"iceServers": {"urls": ["stun:stun.example:3478"]}}, [IceServer(("stun:stun.example:3478",))]),
+        (
+            [{"url": "turn:t.example?transport=UDP", "urls": "TURN:t.example?transport=UDP", **CREDENTIALS}],
+            [IceServer("turn:t.example?transport=udp", "u", "c")],
+        ),
+        ([], []),
+    ],
+    ids=["url", "url beside urls", "capitals", "more fields", "one", "configuration", "one inside", "turn", "none"],
+)
+def test_json_as_turn_services_return_it(given: object, servers: list[IceServer]) -> None:
+    assert list(parse_ice_servers(json.dumps(given))) == servers
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("https://a.example", "server 1 needs stun:HOST:PORT"),
+        ("stun:", "server 1 needs stun:HOST:PORT"),
+        ("stun:a b", "server 1 needs stun:HOST:PORT"),
+        ("stun:a.example,stun://b.example", "server 2 has // behind the colon in its URL; write stun:HOST"),
+        ("turn:a.example", "server 1 is a TURN server, which needs username and credential"),
+        ("[{", "it is not JSON"),
+        ('[{"urls": "stun:a.example"}] x', "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("[1]", "server 1 is not an object"),
+        ('["stun:a.example"]', "server 1 is not an object"),
+        ('[{"urls": []}]', "server 1 needs urls: a text, or a list of 1 to 8 texts"),
+        ('{"servers": []}', "server 1 needs urls"),
+        (json.dumps([{"urls": ["stun:a.example"] * 9}]), "server 1 needs urls"),
+        ('[{"urls": ["stun:a.example", 1]}]', "server 1 needs stun:HOST:PORT or turn:HOST:PORT"),
+        ('[{"urls": "stun:a.example?transport=udp"}]', "server 1 has a query in its URL; browsers allow"),
+        (
+            '[{"urls": "turn:a.example?transport=sctp", "username": "u", "credential": "c"}]',
+            "server 1 needs stun:HOST:PORT or turn:HOST:PORT?transport=udp",
+        ),
+        ('[{"urls": "turn:a.example", "username": "u"}]', "server 1 is a TURN server"),
+        ('[{"urls": "turn:a.example", "username": 7, "credential": "c"}]', "server 1 needs a username that is text"),
+        ('[{"urls": "turn:a.example", "username": "u", "credential": {}}]', "server 1 needs a credential that is text"),
+        ('[{"urls": "stun:a.example", "credentialType": "oauth"}]', "server 1 has a credentialType that is not"),
+        (json.dumps([{"urls": "stun:a.example"}] * 17), "a list has at most 16 servers"),
     ],
 )
-def test_other_values_are_refused(text: str) -> None:
+def test_other_values_are_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(SettingsError) as error:
         load({}, {"RELAY_ICE_SERVERS": text})
     (line,) = error.value.lines
-    assert line.startswith("ice_servers (from RELAY_ICE_SERVERS): *** is not allowed; allowed: a JSON list")
+    assert line.startswith(f"ice_servers (from RELAY_ICE_SERVERS): {reason}")
+    assert "allowed: a JSON list" in line
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "user:hunter2@turn.example"])
+def test_a_reason_shows_no_value(secret: str) -> None:
+    servers = [
+        {"urls": f"turn:{secret}"},
+        {"urls": "turn:a.example", "username": secret},
+        {"urls": "turn:a.example", "username": "u", "credential": [secret]},
+        {"urls": "stun:a.example", "credentialType": secret},
+    ]
+    texts = [json.dumps([server]) for server in servers] + [f"stun://{secret}", f'[{{"credential":"{secret}}}']
+    for text in texts:
+        with pytest.raises(SettingsError) as error:
+            load({}, {"RELAY_ICE_SERVERS": text})
+        assert "hunter2" not in str(error.value)
 
 
 def test_credentials_are_not_shown() -> None:

@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -33,6 +39,17 @@ def test_bind_takes_the_same_port_on_every_address() -> None:
     finally:
         for sock in sockets:
             sock.close()
+
+
+async def test_bind_to_the_unspecified_ipv6_address_takes_both_families() -> None:
+    app = Recorder()
+    async with running(app, host="::") as served:
+        for host in ("127.0.0.1", "::1"):
+            reader, writer = await asyncio.open_connection(host, served.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            writer.close()
+    assert [scope["client"][0] for scope in app.scopes] == ["127.0.0.1", "::1"]
 
 
 def test_bind_names_the_port_in_use() -> None:
@@ -75,15 +92,44 @@ def test_missing_certificate_is_named(certificate: tuple[Path, Path]) -> None:
         tls_context(Settings(tls_cert="nothing.pem", tls_key=str(key)))
 
 
-@pytest.mark.parametrize("spoil", ["cert", "key", "other"])
-def test_certificate_that_does_not_fit_is_named(certificate: tuple[Path, Path], spoil: str) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("other key", r"tls_cert, tls_key: '.*key\.pem' is not the key of the first certificate in '.*cert\.pem'"),
+        ("no PEM cert", r"tls_cert: '.*' is not in PEM format"),
+        ("no PEM key", r"tls_key: '.*' is not in PEM format"),
+        ("key as cert", r"tls_cert: '.*' has no CERTIFICATE, but: (EC |RSA )?PRIVATE KEY"),
+        ("cert as key", r"tls_key: '.*' has no PRIVATE KEY, but: CERTIFICATE"),
+        ("damaged", r"tls_cert, tls_key: '.*' and '.*' are no certificate and its key: "),
+        ("encrypted", r"tls_key: '.*' is encrypted.*; decrypt it with: openssl pkey -in \S+ -out NEW_FILE"),
+        ("encrypted as of old", r"tls_key: '.*' is encrypted"),
+    ],
+)
+def test_certificate_that_does_not_fit_is_named(certificate: tuple[Path, Path], spoil: str, reason: str) -> None:
     cert, key = certificate
-    if spoil == "other":
+    if spoil == "other key":
         key.write_bytes(trustme.CA().issue_cert("localhost").private_key_pem.bytes())
+    elif spoil == "key as cert":
+        cert.write_bytes(key.read_bytes())
+    elif spoil == "cert as key":
+        key.write_bytes(cert.read_bytes())
+    elif spoil == "damaged":
+        key.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    elif spoil.startswith("encrypted"):
+        form = PrivateFormat.PKCS8 if spoil == "encrypted" else PrivateFormat.TraditionalOpenSSL
+        loaded = load_pem_private_key(key.read_bytes(), None)
+        key.write_bytes(loaded.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))
     else:
-        (cert if spoil == "cert" else key).write_text("not PEM")
-    with pytest.raises(BadCertificate, match=r"tls_cert, tls_key: .* are no certificate and its key"):
+        (cert if "cert" in spoil else key).write_text("not PEM")
+    with pytest.raises(BadCertificate, match=reason):
         tls_context(Settings(tls_cert=str(cert), tls_key=str(key)))
+
+
+async def test_a_connection_without_a_request_stays_open_for_its_time() -> None:
+    async with running(Recorder(), keep_alive_timeout=33) as served:
+        assert served.server.config.timeout_keep_alive == 33
+    # Load balancers keep connections for a minute, unless they are told otherwise.
+    assert Settings().keep_alive_timeout > 60
 
 
 # Stopping.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.wire.handshake import MAX_HEADERS, MAX_LINE, BadHandshake, accept_value, read_key, websocket_scope
+from relay.wire.handshake import BadHandshake, accept_value, read_key, websocket_scope
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 GOOD = {
@@ -30,14 +30,15 @@ def test_the_answer_to_a_key_is_that_of_the_rfc() -> None:
         headers(),
         headers(connection=b"upgrade", upgrade=b"WebSocket"),
         headers(connection=b"keep-alive, Upgrade"),
-        headers(cookie=b"x" * 5000),
+        headers(cookie=b"x" * 60_000),
+        headers(connection=b"close, upgrade", cookie=b"x" * 60_000, sec_websocket_protocol=b"y" * 60_000),
         [*headers(), (b"x", b"1"), (b"x", b"2")],
-        [*headers(), *[(b"x%d" % number, b"") for number in range(100)]],
+        [*headers(connection=b"close, upgrade"), *[(b"x%d" % number, b"") for number in range(1000)]],
     ],
-    ids=["plain", "cases", "a list", "large", "a header twice", "many headers"],
+    ids=["plain", "cases", "a list", "large", "large, a list", "a header twice", "many headers"],
 )
 def test_good_requests_are_accepted(asked: list[tuple[bytes, bytes]]) -> None:
-    assert read_key(b"GET", b"/room?x=1", asked) == KEY
+    assert read_key(b"GET", asked) == KEY
 
 
 @pytest.mark.parametrize(
@@ -51,41 +52,21 @@ def test_good_requests_are_accepted(asked: list[tuple[bytes, bytes]]) -> None:
         (b"GET", headers(sec_websocket_key=b"!" * 24), b"400"),
         (b"GET", headers(upgrade=b"h2c"), b"426"),
         (b"GET", [*headers(), (b"sec-websocket-key", KEY)], b"400"),
-        (b"GET", headers(cookie=b"x" * 20_000), b"431"),
+        (b"GET", headers(connection=b"upgrade," * 2000), b"431"),
+        (b"GET", [*headers(), *[(b"host", b"x")] * 100], b"431"),
     ],
 )
 def test_bad_requests_are_refused_with_the_right_status(
     method: bytes, asked: list[tuple[bytes, bytes]], status: bytes
 ) -> None:
     with pytest.raises(BadHandshake) as refused:
-        read_key(method, b"/", asked)
+        read_key(method, asked)
     assert refused.value.answer.startswith(b"HTTP/1.1 " + status), refused.value.answer
-
-
-@pytest.mark.parametrize(
-    ("url", "asked", "status"),
-    [
-        (b"/" + b"x" * (MAX_LINE - 15), headers(), b"414"),
-        (b"/", headers(cookie=b"x" * (MAX_LINE - 9)), b"431"),
-        (b"/", [*headers(), *[(b"x%d" % number, b"") for number in range(MAX_HEADERS - 4)]], b"431"),
-    ],
-    ids=["URL", "header", "headers"],
-)
-def test_the_limits_are_the_relays_own(
-    url: bytes, asked: list[tuple[bytes, bytes]], status: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("websockets.http11.MAX_LINE_LENGTH", 2**20)
-    monkeypatch.setattr("websockets.http11.MAX_NUM_HEADERS", 2**20)
-    with pytest.raises(BadHandshake) as refused:
-        read_key(b"GET", url, asked)
-    assert refused.value.answer.startswith(b"HTTP/1.1 " + status)
-    largest = [(name, value[:-1] if len(value) > 100 else value) for name, value in asked]
-    assert read_key(b"GET", url[:-1] or b"/", largest[:MAX_HEADERS]) == KEY
 
 
 def test_a_head_that_the_library_cannot_read_is_a_bad_request() -> None:
     with pytest.raises(BadHandshake) as refused:
-        read_key(b"GET", b"/", [*headers(connection=b"close, upgrade"), (b"bad name", b"x")])
+        read_key(b"GET", headers(connection=b"close, upgrade\x00"))
     assert refused.value.answer.startswith(b"HTTP/1.1 400 ")
 
 

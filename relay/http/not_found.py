@@ -1,0 +1,38 @@
+"""The answer to requests and WebSockets to a path at which there is nothing."""
+
+from collections.abc import Sequence
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from relay.http.responses import COMMON_HEADERS, ErrorResponse
+from relay.model.errors import Refused
+
+
+class NotFound:
+    """Refuses a WebSocket with 404, like any other request, where Starlette would refuse it with an empty 403.
+
+    `websockets` are the paths that plain WebSocket clients may use.
+    """
+
+    def __init__(self, websockets: Sequence[str]) -> None:
+        paths = " or ".join(websockets)
+        hint = f"; a WebSocket client connects to {paths}" if paths else ""
+        self._text = f"there is nothing at this path{hint}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse one request or handshake; `OPTIONS *` asks about the server as a whole, and gets an answer."""
+        if scope["type"] == "websocket":
+            await self._refuse_socket(WebSocket(scope, receive, send))
+        elif scope["method"] == "OPTIONS" and scope["path"] == "*":
+            await Response(status_code=204, headers=COMMON_HEADERS)(scope, receive, send)
+        else:
+            raise HTTPException(404)
+
+    async def _refuse_socket(self, websocket: WebSocket) -> None:
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            await websocket.send_denial_response(ErrorResponse(Refused("not_found", self._text)))
+        else:
+            await websocket.close()
