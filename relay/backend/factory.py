@@ -37,6 +37,7 @@ from relay.backend.settings import (
     RedisSettings,
     RoomSettings,
 )
+from relay.backend.stamps import Stamp, StampOf
 from relay.config import Settings
 from relay.limits import Clock
 from relay.metrics import Metrics
@@ -59,6 +60,7 @@ class Backend:
     fleet_keys: FleetKeys
     addresses: Addresses
     positions: DeliveredPositions
+    stamp: StampOf
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -126,6 +128,7 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
+            lambda arrived: str(Stamp.exact(arrived)),
             (bus,),
         )
     return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
@@ -169,5 +172,6 @@ def _over_redis(
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,
         RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
+        lambda arrived: str(client.clock.stamp(arrived) or ""),
         (client, bus),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.errors import Refused
 from relay.model.events import Roster
 
 ListRooms = Callable[[], Awaitable[Sequence[tuple[str, int]]]]
@@ -45,16 +46,21 @@ class LeaseName:
 class JoinAttempt:
     """One attempt of a client to become a member of a room.
 
-    `offered` is the fingerprint of the resume key that the client came with ("" for none), `fresh` that of the key it
-    will get. With `roster`, the result has a roster. `seen` is the newest id that the worker has seen in the room.
-    With `resume_only` the attempt only succeeds if the peer is a member, connected or held. `info` is the new member
-    info; with b"", a member that resumes keeps the one that it has.
+    `offered` is the fingerprint of the resume key that the client came with ("" for none). `fresh` is that of the key
+    that it gets with a new membership, `derived` that of the key for a membership that exists ("": the same). `stamp`
+    says when its request arrived (`relay.backend.stamps`; "" if unknown). Without `insists`, it does not take an entry
+    from a connected member whose connection another attempt has. With `roster`, the result has a roster. `seen` is the
+    newest id that the worker has seen in the room. With `resume_only` the attempt only succeeds if the peer is a
+    member, connected or held. `info` is the new member info; with b"", a member that resumes keeps the one it has.
     """
 
     room: str
     peer: str
     offered: str
     fresh: str
+    derived: str = ""
+    stamp: str = ""
+    insists: bool = True
     roster: bool = False
     seen: MessageId = BEFORE_ALL
     resume_only: bool = False
@@ -67,8 +73,9 @@ class JoinResult:
 
     `began` is the id of the event with which the membership began, before any resumption: earlier messages are not for
     this peer. `first` if the room has no other member, connected or held: of several clients that join at once,
-    exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again: it is
-    first if no other membership began earlier. `info` is the member's info, as the entry has it now.
+    exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again.
+    `info` is the member's info, as the entry has it now. `previous` is the offered key's fingerprint with the stamp, as
+    `PresenceEntry` has it.
     """
 
     generation: int
@@ -78,6 +85,7 @@ class JoinResult:
     began: MessageId = BEFORE_ALL
     first: bool = False
     info: bytes = b""
+    previous: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +93,11 @@ class PresenceEntry:
     """A member of this worker, as the backend is to record it.
 
     `generation` is 0 where the reply to a join was lost. `current` and `previous` are the fingerprints of the newest
-    resume key and of the one before it. `seen` is the newest id that the worker has seen in the room: a backend whose
-    room is older was restored from a snapshot, and begins a new epoch. `began` and `info` are as in `JoinResult`. A
-    `tracked` member may have a delivered position, which ends with the entry.
+    resume key and of the one before it; the stamp of the attempt that has the entry follows the previous one
+    (`relay.backend.stamps`). `stamp` is the one of an attempt whose generation is unknown. `seen` is the newest id that
+    the worker has seen in the room: a backend whose room is older was restored from a snapshot, and begins a new epoch.
+    `began` and `info` are as in `JoinResult`. A `tracked` member may have a delivered position, which ends with the
+    entry.
     """
 
     room: str
@@ -99,6 +109,7 @@ class PresenceEntry:
     began: MessageId = BEFORE_ALL
     info: bytes = b""
     tracked: bool = False
+    stamp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,26 @@ class LeaseStatus:
     retired: Collection[str] = ()
 
 
+def taken(room: str, peer: str, *, held: bool) -> Refused:
+    """Return the error for an attempt whose peer id another client has, as far as the relay can tell."""
+    if held:
+        text = f"{peer} is held in {room}: its connection was lost, and it may come back"
+        return Refused("peer_taken", text, peer=peer, room=room, held=True)
+    return Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+
+
+class Contested(Refused):
+    """The entry that an attempt would take is that of another attempt of the same client, and connected.
+
+    Which connection the client still has shows in a moment: that of the other attempt is closed, and its entry held, or
+    this attempt's own is. `newer` if this one arrived later, so that it may insist.
+    """
+
+    def __init__(self, room: str, peer: str, *, newer: bool) -> None:
+        super().__init__("superseded", peer=peer, room=room)
+        self.newer = newer
+
+
 class Presence(Protocol):
     """The members of all rooms. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
@@ -134,8 +165,12 @@ class Presence(Protocol):
         gives the peer another info, a `MemberChanged` follows at once. A new entry can be resumed with `offered`, too,
         in case the reply is lost on its way to the client.
 
-        Raises `Refused`: `peer_taken`, `room_full`, or `not_joined` if the attempt is `resume_only` and the peer is no
-        member.
+        Attempts that offer the same key are of one client, and the newest of them has the membership: one that offers
+        the previous key, and arrived earlier than the attempt that has the entry, is refused (`superseded`). While the
+        member is connected, an attempt that does not insist, or whose order is unclear, raises `Contested`.
+
+        Raises `Refused`: `superseded`, `peer_taken` (with `held` in its detail if the member is held), `room_full`, or
+        `not_joined` if the attempt is `resume_only` and the peer is no member.
         """
         ...
 
@@ -160,7 +195,7 @@ class Presence(Protocol):
 
         When this returns, the request is sent, ahead of all later ones; the future gets its outcome. False means that
         nothing was done: the entry is gone, is another lease's, or has another generation, for instance since the
-        client resumed it. An entry whose generation is 0 is identified by its current fingerprint instead.
+        client resumed it. An entry whose generation is 0 is identified by its stamp, else by its current fingerprint.
         """
         ...
 

@@ -48,9 +48,13 @@ ERRORS: Final[ErrorTable] = {
     "bad_method": (405, "this path does not allow this method; the Allow header lists those it allows"),
     "not_joined": (409, "this connection is not in that room; join it first"),
     "replaced": (409, "a newer connection of the same client has taken over this membership"),
+    "superseded": (409, "another attempt of the same client has this membership; try again if this is the newest one"),
     "already_joined": (409, "this connection is in that room already"),
     "out_of_order": (409, "the envelope named in after was not sent, so this one was not either; send both again"),
-    "peer_taken": (409, "this peer id is in use, and the resume key does not match; choose another"),
+    "peer_taken": (
+        409,
+        "this peer id is in use, and the resume key does not match; choose another, or wait if held",
+    ),
     "room_full": (409, "the room has as many members as it may have"),
     "too_many_observers": (409, "the room has as many observers on this worker as it may have"),
     "observing": (409, "this connection observes the room and is no member of it; join it over another connection"),
@@ -105,6 +109,9 @@ PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answe
 TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after a hundred too_fast errors in a row")
 UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")
 ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members, or observers, as it may have")
+SUPERSEDED = CloseReason(
+    4005, "superseded", True, "another attempt of the same client has the membership; the newest attempt may try again"
+)
 REPLACED = CloseReason(4500, "replaced", False, "a newer connection of the same client has taken over its membership")
 PEER_TAKEN = CloseReason(4501, "peer_taken", False, "another client uses this peer id; choose another")
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
@@ -122,6 +129,7 @@ CLOSE_REASONS: Final = (
     TOO_FAST,
     UNAVAILABLE,
     ROOM_FULL,
+    SUPERSEDED,
     REPLACED,
     PEER_TAKEN,
     BAD_REQUEST,
@@ -130,6 +138,7 @@ CLOSE_REASONS: Final = (
 
 JOIN_CLOSES: Final[dict[str, CloseReason]] = {
     "peer_taken": PEER_TAKEN,
+    "superseded": SUPERSEDED,
     "room_full": ROOM_FULL,
     "too_many_observers": ROOM_FULL,
     "unavailable": UNAVAILABLE,

@@ -42,6 +42,7 @@ from relay.backend.settings import (
     RedisSettings,
     RoomSettings,
 )
+from relay.backend.stamps import Stamp
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import Publication
@@ -89,6 +90,11 @@ class FakeWorker:
     keys: Keys | None = None
     addresses: Addresses = field(default_factory=lambda: MemoryAddresses(time.time))
 
+    def stamp(self, ago: float = 0, *, within: float = 0) -> str:
+        """The stamp of a request that arrived so many seconds ago, known to within so many seconds."""
+        now = (time.monotonic() if self.client is None else time.time()) - ago
+        return str(Stamp(round((now - within) * 1e6), round((now + within) * 1e6)))
+
     async def publish(self, room: str, text: bytes = b'{"x":1}', sender: str = "$server", **more: Any) -> Any:
         """Publish an envelope, and return its receipt; `more` are fields of the command or of the publication."""
         command = Publish(text, **{name: more.pop(name) for name in Publish.__struct_fields__ if name in more})
@@ -108,17 +114,19 @@ async def join(
     fresh: str = "f1",
     roster: bool = False,
     info: bytes = b"",
+    **more: Any,
 ) -> tuple[PresenceEntry, JoinResult]:
     """Join the room `room`; returns the entry as the worker would announce it, and the result."""
+    more.setdefault("stamp", worker.stamp())
     joined = await worker.presence.join(
-        JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster, info=info)
+        JoinAttempt(room="room", peer=peer, offered=offered, fresh=fresh, roster=roster, info=info, **more)
     )
     return PresenceEntry(
         "room",
         peer,
         joined.generation,
         fresh,
-        offered if joined.resumed else "",
+        joined.previous,
         began=joined.began,
         info=joined.info,
     ), joined

@@ -8,14 +8,17 @@ from operator import attrgetter
 from relay.backend.memory.state import MemoryEntry, MemoryRoom, MemoryRooms
 from relay.backend.presence import (
     ADOPTION_BATCH,
+    Contested,
     HeldMember,
     JoinAttempt,
     JoinResult,
     LeaseName,
     LeaseStatus,
     PresenceEntry,
+    taken,
 )
 from relay.backend.settings import LeaseSettings, RoomSettings
+from relay.backend.stamps import Order, Stamp, join_previous, order, split_previous
 from relay.model.errors import Refused
 from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Present, Roster, TakenOver
 
@@ -36,8 +39,7 @@ class MemoryPresence:
             raise Refused("not_joined", room=room)
         state = self._rooms.room(room)
         before = state.members.get(peer)
-        if before and not (offered and offered in {before.current, before.previous}):
-            raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+        repeated = self._check_key(before, attempt) if before else False
         if not before and len(state.members) >= self._settings.members:
             raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
         generation = self._rooms.next_generation()
@@ -45,11 +47,15 @@ class MemoryPresence:
         began = before.began if before else message_id
         old_info = before.info if before else b""
         info = attempt.info or old_info
+        # A client that offers its previous key again did not receive the last reply: it gets the same answer.
+        was_first = before is not None and repeated and split_previous(before.previous)[2]
+        first = was_first or len(state.members) == (before is not None)
+        previous = join_previous(offered, attempt.stamp, first=first)
         state.members[peer] = MemoryEntry(
             generation=generation,
             lease=str(self._lease),
-            current=attempt.fresh,
-            previous=offered,
+            current=(attempt.derived if before else "") or attempt.fresh,
+            previous=previous,
             began=began,
             info=info,
         )
@@ -60,17 +66,15 @@ class MemoryPresence:
         if info != old_info:
             newest = state.next_id()
             self._rooms.emit(MemberChanged(room, newest, peer, info))
-        # A client that offers the previous key again did not receive the reply to its last attempt.
-        repeated = before is not None and offered == before.previous
-        alone = len(state.members) == 1
         return JoinResult(
             generation=generation,
             id=newest,
             resumed=before is not None,
             roster=self._roster(state, self._settings.roster) if attempt.roster else None,
             began=began,
-            first=alone or (repeated and began == min(entry.began for entry in state.members.values())),
+            first=first,
             info=info,
+            previous=previous,
         )
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
@@ -99,16 +103,38 @@ class MemoryPresence:
         state = self._rooms.peek(room)
         return self._roster(state, self._settings.roster if limit is None else limit) if state else Roster(0)
 
+    def _check_key(self, before: MemoryEntry, attempt: JoinAttempt) -> bool:
+        """Check the offered key, and the order of the attempts; return whether it is the previous key."""
+        room, peer, offered = attempt.room, attempt.peer, attempt.offered
+        if offered and offered == before.current:
+            return False
+        fingerprint, stamp, _ = split_previous(before.previous)
+        if not offered or offered != fingerprint:
+            raise taken(room, peer, held=bool(before.held))
+        its = order(
+            Stamp.parse(attempt.stamp),
+            Stamp.parse(stamp),
+            round(self._rooms.clock() * 1_000_000),
+            same_worker=before.lease == str(self._lease),
+        )
+        if its is Order.OLDER:
+            raise Refused("superseded", peer=peer, room=room)
+        if not before.held and not (its is Order.NEWER and attempt.insists):
+            raise Contested(room, peer, newer=its is Order.NEWER)
+        return True
+
     def _leave(self, entry: PresenceEntry, hold: float) -> bool:
         state = self._rooms.peek(entry.room)
         recorded = state and state.members.get(entry.peer)
         if not state or not recorded or recorded.lease != str(self._lease):
             return False
-        # The generation of a member whose join got no reply is unknown (0). Then the fingerprint of its new resume key
-        # identifies the entry.
+        # The generation of a member whose join got no reply is unknown (0). Then its stamp identifies the entry, or the
+        # fingerprint of its new resume key.
         if entry.generation and recorded.generation != entry.generation:
             return False
-        if not entry.generation and recorded.current != entry.current:
+        if not entry.generation and entry.stamp and split_previous(recorded.previous)[1] != entry.stamp:
+            return False
+        if not entry.generation and not entry.stamp and recorded.current != entry.current:
             return False
         if hold > 0:
             recorded.held = self._rooms.clock() + hold

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -56,7 +57,8 @@ class RedisClient:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self.clock = RedisClock(self._loop.time, self._timeout)
+        # Not the time of the event loop, which stands still within one turn.
+        self.clock = RedisClock(time.monotonic, self._timeout)
         self._task = asyncio.create_task(self._reconnector.run(), name="redis commands")
         return self
 
@@ -137,6 +139,11 @@ class RedisClient:
         self.send(pack(*arguments), partial(self._resolve, future, False))
         return future
 
+    def bound_clock(self) -> None:
+        """Ask Redis for its time, for the stamps of attempts."""
+        asked = self.clock.time
+        self.send(pack("TIME"), lambda reply: self._bound_clock(reply, asked))
+
     def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> asyncio.Future[Any]:
         """Run a script; the future gets its result, or the error."""
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -165,6 +172,9 @@ class RedisClient:
         try:
             # Within a time limit: a stopped Redis accepts connections, and does not answer.
             async with asyncio.timeout(self._timeout):
+                asked = self.clock.time
+                connection.send(pack("TIME"))
+                pending.add(0, lambda reply: self._bound_clock(reply, asked))
                 loaded: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in ALL]
                 for script, future in zip(ALL, loaded, strict=True):
                     connection.send(pack("SCRIPT", "LOAD", script.source))
@@ -182,6 +192,10 @@ class RedisClient:
             raise
         self._connection, self._pending = connection, pending
         self._send_waiting(connection, pending)
+
+    def _bound_clock(self, reply: Any, asked: float) -> None:
+        if isinstance(reply, list) and len(reply) == 2:
+            self.clock.bound(int(reply[0]) * 1_000_000 + int(reply[1]), asked)
 
     def _check_loaded(self, reply: Any) -> None:
         """Raise `RedisUnreachable` if Redis did not load a script: none of the relay's commands would work."""

@@ -188,6 +188,7 @@ class RedisLeases:
     async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
         duration = milliseconds(self._settings.duration)
         ttl = max(self._state_ttl, 2 * duration)
+        self._client.bound_clock()
         asked = self._client.clock.time
         try:
             lapsed, flat, now = await self._client.run(

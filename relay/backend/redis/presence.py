@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.backend.presence import (
+    Contested,
     JoinAttempt,
     JoinResult,
     LeaseName,
     PresenceEntry,
+    taken,
 )
 from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient, ignore
@@ -19,6 +21,7 @@ from relay.backend.redis.leases import RegisteredRooms
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, milliseconds
 from relay.backend.settings import RoomSettings
+from relay.backend.stamps import join_previous
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
 from relay.model.errors import Refused, Unavailable
 from relay.model.events import Present, Roster
@@ -73,6 +76,9 @@ class RedisPresence:
             *attempt.seen,
             infos.pack(attempt.info),
             self._client.clock.deadline,
+            attempt.stamp,
+            int(attempt.insists),
+            attempt.derived or attempt.fresh or _NONE,
         )
         if not registered:
             # Noted only after the reply: without one, the registration may be lost as well. Repeating it is harmless.
@@ -140,6 +146,7 @@ class RedisPresence:
             self._state_ttl,
             self._history,
             *entry.seen,
+            entry.stamp,
         )
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
@@ -156,8 +163,12 @@ class RedisPresence:
         match reply:
             case [b"late"]:
                 raise Unavailable(_LATE)
-            case [b"taken"]:
-                raise Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
+            case [b"taken", held]:
+                raise taken(room, peer, held=bool(held))
+            case [b"superseded"]:
+                raise Refused("superseded", peer=peer, room=room)
+            case [b"contested", newer]:
+                raise Contested(room, peer, newer=bool(newer))
             case [b"full"] if attempt.resume_only:
                 raise Refused("not_joined", room=room)
             case [b"full"]:
@@ -173,6 +184,7 @@ class RedisPresence:
             began=current if began == message_id else read_id(began),
             first=bool(first),
             info=infos.unpack(info),
+            previous=join_previous(attempt.offered, attempt.stamp, first=bool(first)),
         )
 
     def _announce(self, entry: PresenceEntry) -> asyncio.Future[int]:

@@ -2,9 +2,9 @@
 -- Cost: O(1).
 --
 -- KEYS: see shared.lua.
--- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation, 5 current and 6 previous fingerprint, 7 presence TTL, 8 state TTL
--- (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership began, 13 info, 14 time at which
--- the worker gives up (ms).
+-- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation, 5 current fingerprint, 6 previous one with the attempt's stamp,
+-- 7 presence TTL, 8 state TTL (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership
+-- began, 13 info, 14 time at which the worker gives up (ms).
 -- Returns 1, 0 if there is an entry of a newer generation, or 2 if the time is over.
 if expired(ARGV[14]) then return 2 end
 local peer, generation = ARGV[2], tonumber(ARGV[4])
@@ -31,7 +31,7 @@ if ARGV[13] ~= (before and before.info or '') then
   add(id, changed(id, peer, ARGV[13]))
 end
 write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6],
-  info = ARGV[13], began = ARGV[12] })
+  attempt = '', info = ARGV[13], began = ARGV[12] })
 call('PEXPIRE', KEYS[2], ARGV[7])
 save(state, ARGV[8])
 for _, text in ipairs(texts) do call('PUBLISH', ARGV[1], text) end

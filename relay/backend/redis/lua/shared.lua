@@ -4,10 +4,12 @@
 -- 1 meta: a hash of exactly two fields. "e" is the epoch. The other field is named by the membership version, and its value
 --   is the sequence number of the newest id. That name lets publish_fast.lua check a claim and count in one step.
 --   Nothing else may be stored here; rules of a room belong into the options.
--- 2 presence: a hash, peer id -> "generation lease held-until current previous[info] began". held-until is 0 while the
---   member is connected, else the end of its hold (ms). current and previous are fingerprints of resume keys, or "-". began
---   is the id with which the membership began. info, if any, follows the previous fingerprint without a space: workers of
---   an earlier version take both for the fingerprint, and write them back as they are. It begins with "{".
+-- 2 presence: a hash, peer id -> "generation lease held-until current previous[attempt][info] began". held-until is 0 while
+--   the member is connected, else the end of its hold (ms). current and previous are fingerprints of resume keys, or "-".
+--   began is the id with which the membership began. attempt and info, if any, follow the previous fingerprint without a
+--   space: workers of an earlier version take them for a part of it, and write them back as they are. attempt is the stamp
+--   of the attempt that has the entry, "@earliest+width" (us), and "!" if it was the first member of the room. info begins
+--   with "{".
 -- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
 -- 4 history: a stream of what was published, under its id.
 -- 5 options: a hash, reserved for rules of the room. No script reads or writes it yet, and publishing does not get it.
@@ -94,10 +96,10 @@ end
 local function changed(id, peer, info) return 'm ' .. id .. ' ' .. peer .. ' $info\n""\n' .. info end
 
 local function parse_entry(text)
-  local generation, lease, held, current, previous, info, began =
-    string.match(text, '^(%S+) (%S+) (%S+) (%S+) ([^ {]+)([^ ]*) (%S+)$')
+  local generation, lease, held, current, previous, attempt, info, began =
+    string.match(text, '^(%S+) (%S+) (%S+) (%S+) ([^ {@]+)([^ {]*)([^ ]*) (%S+)$')
   return { generation = tonumber(generation), lease = lease, held = tonumber(held),
-    current = current, previous = previous, info = info, began = began }
+    current = current, previous = previous, attempt = attempt, info = info, began = began }
 end
 
 local function read_entry(peer)
@@ -107,8 +109,8 @@ end
 
 local function write_entry(peer, entry)
   local text = table.concat(
-    { integer(entry.generation), entry.lease, integer(entry.held), entry.current, entry.previous .. entry.info,
-      entry.began }, ' ')
+    { integer(entry.generation), entry.lease, integer(entry.held), entry.current,
+      entry.previous .. entry.attempt .. entry.info, entry.began }, ' ')
   call('HSET', KEYS[2], peer, text)
 end
 

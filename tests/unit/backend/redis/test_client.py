@@ -20,7 +20,7 @@ async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis
     async with client_of(server) as client:
         assert await client.call("PING") == b"OK"
     commands = [command[0] for command in server.commands if command[0] != b"CLIENT"]
-    assert commands == [b"SCRIPT"] * len(ALL) + [b"PING"]
+    assert commands == [b"TIME"] + [b"SCRIPT"] * len(ALL) + [b"PING"]
 
 
 async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
@@ -71,7 +71,7 @@ async def test_a_command_that_waited_long_does_not_end_the_new_connection(server
         began = asyncio.get_running_loop().time()
         waiting = asyncio.ensure_future(client.call("GET", 1))
         await asyncio.sleep(0.7)
-        server.answer = lambda command: b"+OK\r\n" if command[0] in {b"CLIENT", b"SCRIPT"} else None
+        server.answer = lambda command: b"+OK\r\n" if command[0] in {b"CLIENT", b"SCRIPT", b"TIME"} else None
         await server.start()
         async with asyncio.timeout(5):
             while [b"GET", b"1"] not in server.commands:
