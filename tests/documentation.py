@@ -46,6 +46,7 @@ SNIPPETS = {
     "y-webrtc": "tests/browser/test_y_webrtc.py",
     "python": "tests/integration/test_readme.py",
     "program": "tests/integration/test_readme.py",
+    "restart": "tests/integration/test_readme.py",
     "transcript": "tests/integration/test_readme.py",
     "infos": "tests/integration/test_readme.py",
 }

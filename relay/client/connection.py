@@ -34,7 +34,7 @@ class ConnectionEnd:
     """The reason why a connection ended or could not be made, and the next step.
 
     `final`: the client does not reconnect. `elsewhere`: it reconnects soon, as another worker answers. `retry_after`:
-    seconds that the relay asked to wait.
+    seconds that the relay asked to wait. `held`: the peer id is that of a held member.
     """
 
     code: str
@@ -42,6 +42,7 @@ class ConnectionEnd:
     final: bool = False
     elsewhere: bool = False
     retry_after: float = 0.0
+    held: bool = False
 
 
 class RelayConnection:
@@ -206,7 +207,7 @@ class RelayConnection:
         key, code, text = (str(frame.get(name, "")) for name in ("key", "code", "text"))
         if frame.get("about") == "join":
             # The close that follows has a code for the class of errors; this one is exact.
-            self._join_error = ConnectionEnd(code, text)
+            self._join_error = ConnectionEnd(code, text, held=frame.get("held") is True)
         elif self._info.has(key):
             if self._info.refused(key, code, text):
                 self._info_delay = self._info_delays.next(at_least=0.25)
@@ -279,6 +280,7 @@ class RelayConnection:
             self._join_error.text or reason.text,
             final=not reason.reconnect,
             elsewhere=reason is GOING_AWAY,
+            held=self._join_error.held,
         )
 
 

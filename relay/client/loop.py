@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from relay.client.backoff import Backoff
 from relay.client.connection import ConnectionEnd, RelayConnection
@@ -15,6 +16,9 @@ from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
 
 log = logging.getLogger("relay.client")
+
+_GOODBYE_TIME: Final = 1.5
+"""Seconds for which a client that is refused because of a connected member tries again: that may be on its way out."""
 
 
 class ConnectionLoop:
@@ -42,6 +46,8 @@ class ConnectionLoop:
         self._info = info
         self._deliver = deliver
         self._backoff = Backoff(draw=options.draw)
+        self._taken_backoff = Backoff(cap=1.0, draw=options.draw)
+        self._taken_since: float | None = None
         self._connection: RelayConnection | None = None
         self._stopped = False
         self.joined = asyncio.Event()
@@ -51,6 +57,7 @@ class ConnectionLoop:
 
     async def run(self) -> Closed | None:
         """Connect until the relay closes for good, and return why; None after `close`."""
+        self._store_key()
         while True:
             self._connection = RelayConnection(
                 self._request,
@@ -65,11 +72,13 @@ class ConnectionLoop:
             was_connected, self.connected = self.connected, False
             if self._stopped:
                 return None
-            if end.final:
+            taken = self._may_become_free(end)
+            if end.final and not taken:
                 return Closed(end.code, end.text)
             if was_connected:
                 await self._deliver(Interrupted(end.code, end.text))
-            delay = self._backoff.soon() if end.elsewhere else self._backoff.next(at_least=end.retry_after)
+            backoff = self._taken_backoff if taken else self._backoff
+            delay = backoff.soon() if end.elsewhere else backoff.next(at_least=end.retry_after)
             log.info("%s: %s (%s); reconnecting in %.2f s", self._request.room, end.text, end.code, delay)
             await asyncio.sleep(delay)
 
@@ -89,8 +98,32 @@ class ConnectionLoop:
         if self._connection is not None:
             await self._connection.close()
 
+    def _may_become_free(self, end: ConnectionEnd) -> bool:
+        """Return whether the peer id is in use and may become free soon: its member is held, or may be leaving."""
+        if end.code != "peer_taken":
+            return False
+        now = asyncio.get_running_loop().time()
+        if end.held or self._taken_since is None:
+            self._taken_since = now
+        return now - self._taken_since < _GOODBYE_TIME
+
+    def _store_key(self) -> None:
+        """Hand the present resume key to the program, which may store it for a restart."""
+        if self._request.store_key is None:
+            return
+        try:
+            self._request.store_key(self._position.resume)
+        except Exception:
+            log.exception(
+                "%s: the program failed to store the resume key; it cannot resume this membership after a restart",
+                self._request.room,
+            )
+
     def _welcomed(self) -> None:
         self._backoff.reset()
+        self._taken_backoff.reset()
+        self._taken_since = None
+        self._store_key()
         self.connected = True
         self.reconnects += 1
         self.joined.set()

@@ -1,6 +1,7 @@
 """Options of a client, and the URL that it connects to."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,7 @@ from relay.client.position import RoomPosition
 from relay.model.names import unescape
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
+_RESUME_KEY: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """The room that a client joins, and how; see `join` for the fields, and `observe` for the last two.
+    """The room that a client joins, and how; see `join` for the fields, and `observe` for `observe` and `token`.
 
     `room` and `peer` are text.
     """
@@ -61,6 +63,12 @@ class RoomRequest:
     channels: tuple[str, ...] = ()
     observe: str = ""
     token: str = field(default="", repr=False)
+    resume: str = field(default="", repr=False)
+    store_key: Callable[[str], object] | None = None
+
+    def __post_init__(self) -> None:
+        if not _RESUME_KEY.fullmatch(self.resume):
+            raise ValueError("resume is a resume key: at most 64 letters, digits, - and _")
 
     def url(self, base: str, position: RoomPosition, info: str = "") -> str:
         """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`.

@@ -13,13 +13,14 @@ class RoomPosition:
     """Turns the relay's frames into events, and keeps the state that they change.
 
     `id` is the newest id received, `resume` the key to resume with. The client draws the first key itself: so it can
-    resume even if the first welcome is lost, because the relay accepts the key that a client offered when it joined.
+    resume even if the first welcome is lost, because the relay accepts the key that a client offered when it joined. A
+    program that was restarted gives the last key of its membership.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resume: str = "") -> None:
         self.peer = ""
         self.id = BEFORE_ALL
-        self.resume = secrets.token_urlsafe(16)
+        self.resume = resume or secrets.token_urlsafe(16)
         self._joined_with = ""
         self._unanswered = ""
         self.members: set[str] = set()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -30,6 +30,8 @@ def join(
     echo: bool = False,
     channels: Sequence[str] = (),
     info: Mapping[str, Any] | None = None,
+    resume: str = "",
+    store_key: Callable[[str], object] | None = None,
     options: Options = _DEFAULTS,
 ) -> "Room":
     """Return a room, which is joined by `async with`.
@@ -38,9 +40,15 @@ def join(
     are any text; `peer` is the wanted peer id, and without it the relay chooses one. With `presence`, the client
     receives `Joined` and `Left`, and keeps `Room.members`. With `echo`, it receives its own envelopes. `channels`
     restrict the envelopes that it receives to these channels. `info` is its member info: a JSON object of at
-    most 1 KB that the other members see. Raises ValueError for a URL of another kind, or an info that is too large.
+    most 1 KB that the other members see.
+
+    `store_key` is called with the membership's resume key, before the first attempt and for each new key. With the last
+    key as `resume`, a program that was restarted gets the membership back, and the others see neither a leave nor a
+    join; the key of a membership that has ended does no harm.
+
+    Raises ValueError for a URL of another kind, an info that is too large, or a `resume` that is no key.
     """
-    request = RoomRequest(room, peer, presence, echo, tuple(channels))
+    request = RoomRequest(room, peer, presence, echo, tuple(channels), resume=resume, store_key=store_key)
     return Room(base_urls(url), request, options, OwnInfo(info))
 
 
@@ -78,7 +86,7 @@ class Room:
     def __init__(self, urls: Sequence[str], request: RoomRequest, options: Options, info: OwnInfo) -> None:
         self._request = request
         self._options = options
-        self._position = RoomPosition()
+        self._position = RoomPosition(request.resume)
         self._outbox = Outbox(size=options.outgoing, window=options.window)
         self._info = info
         self._events = EventQueue(options.incoming)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -97,12 +98,13 @@ async def run(command: str, **variables: str) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def running(program: str, relay: Relay) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python program of a page, against this relay."""
+async def running(program: str, relay: Relay, folder: Path = ROOT) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A Python program of a page, against this relay, in a folder."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         program.replace("ws://localhost:8888", relay.ws),
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -143,6 +145,20 @@ async def test_the_python_program_of_its_page(start: MakeRelay, enter: MakeClien
         assert (await bob.next())["joined"] == ["dave"]
         process.send_signal(signal.SIGINT)
         assert (await bob.next())["left"] == ["carol"]
+
+
+async def test_the_python_program_that_is_killed_and_started_again(
+    start: MakeRelay, enter: MakeClient, tmp_path: Path
+) -> None:
+    relay = await start(reconnect_grace=15)
+    bob = await enter(relay, "/rooms/demo?peer=bob&presence=1")
+    program = snippet("restart")
+    async with running(program, relay, tmp_path):
+        assert (await bob.next())["joined"] == ["carol"]
+        assert (await bob.next())["message"] == "here"
+    for _ in range(3):
+        async with running(program, relay, tmp_path):
+            assert (await bob.next())["message"] == "here again"
 
 
 async def test_every_curl_command_works(start: MakeRelay, enter: MakeClient) -> None:

@@ -1,6 +1,7 @@
 """Connecting and reconnecting."""
 
 import asyncio
+import functools
 
 import pytest
 from websockets.asyncio.server import ServerConnection
@@ -12,7 +13,7 @@ from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
 from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
-from tests.unit.client.script import Script, silent, welcome
+from tests.unit.client.script import Script, send, silent, welcome
 
 
 class Looping:
@@ -81,3 +82,35 @@ async def test_dropping_makes_a_new_connection(script: Script) -> None:
     looping.loop.drop()
     assert await running is not None
     assert looping.loop.reconnects == 1
+
+
+async def refuse(socket: ServerConnection, **detail: bool) -> None:
+    await send(socket, type="error", about="join", code="peer_taken", text="in use", **detail)
+    await socket.close(4501)
+
+
+async def test_a_peer_id_of_a_held_member_is_waited_for(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.client.loop._GOODBYE_TIME", 1e-9)
+    held = functools.partial(refuse, held=True)
+    script.parts = [held, held, held, held, silent]
+    looping = Looping(script.url)
+    running = asyncio.create_task(looping.loop.run())
+    await looping.loop.joined.wait()
+    assert len(script.requests) == 5
+    assert looping.events == []
+    await looping.loop.close()
+    assert await running is None
+
+
+async def test_a_peer_id_of_a_connected_member_is_refused_for_good_after_a_short_time(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.client.loop._GOODBYE_TIME", 0.2)
+    script.parts = [refuse] * 10_000
+    looping = Looping(script.url)
+    started = asyncio.get_running_loop().time()
+    closed = await looping.loop.run()
+    assert isinstance(closed, Closed)
+    assert closed.code == "peer_taken"
+    assert asyncio.get_running_loop().time() - started >= 0.2
+    assert len(script.requests) > 1

@@ -162,13 +162,50 @@ async def test_a_final_close_code_ends_everything(script: Script, code: int, nam
 
 async def test_a_refused_join_says_why(script: Script) -> None:
     async def only(socket: ServerConnection) -> None:
-        await send(socket, type="error", about="join", code="peer_taken", text="bob is in use in r")
-        await socket.close(4501)
+        await send(socket, type="error", about="join", code="bad_room", text="no such name")
+        await socket.close(4502)
 
     script.parts = [only]
-    with pytest.raises(Closed, match="peer_taken: bob is in use in r"):
+    with pytest.raises(Closed, match="bad_room: no such name"):
         async with room_of(script, peer="bob"):
             pass
+
+
+async def test_the_resume_key_is_handed_over_before_the_first_attempt_and_with_each_welcome(script: Script) -> None:
+    async def lost(socket: ServerConnection) -> None:
+        await welcome(socket)
+        socket.transport.abort()
+
+    async def second(socket: ServerConnection) -> None:
+        await welcome(socket, "1-2", recovered=True)
+        await socket.wait_closed()
+
+    script.parts = [lost, second]
+    keys: list[str] = []
+    async with room_of(script, resume="from-before", store_key=keys.append) as room:
+        assert isinstance(await anext(room), Interrupted)
+        while len(keys) < 3:
+            await asyncio.sleep(0.01)
+    assert keys == ["from-before", "key-1-1", "key-1-2"]
+    assert script.keys == ["from-before", "key-1-1"]
+
+
+async def test_a_key_that_cannot_be_stored_is_logged_and_the_client_goes_on(
+    script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: str) -> None:
+        raise OSError("no space left")
+
+    script.parts = [silent]
+    async with room_of(script, store_key=fail) as room:
+        assert room.connected
+    assert "no space left" in caplog.text
+
+
+def test_a_resume_key_that_no_subprotocol_can_carry_is_refused() -> None:
+    for key in ("with space", "a,b", "x" * 65, "é"):
+        with pytest.raises(ValueError, match="resume key"):
+            join("ws://localhost", "r", resume=key)
 
 
 async def test_an_unreachable_relay_is_reported_after_the_timeout() -> None:
