@@ -79,20 +79,47 @@ class Bus(Protocol):
         ...
 
 
-def replay_of(after: MessageId, newest: MessageId, events: Sequence[RoomEvent], history: HistorySettings) -> Replay:
-    """Return the replay of the history's events after an id: all events that there were, or none and the reason.
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Where a room's order certainly has no message: from the first to the last sequence number of each stretch.
+
+    Not all such stretches are known. `changed` is the sequence number of the newest join, leave or changed info.
+    """
+
+    known: Sequence[tuple[int, int]] = ()
+    changed: int = 0
+
+    def cover(self, first: int, last: int) -> bool:
+        """Whether none of these events is a message."""
+        return any(start <= first and last <= end for start, end in self.known)
+
+
+def replay_of(
+    after: MessageId,
+    newest: MessageId,
+    events: Sequence[RoomEvent],
+    stretches: Stretches,
+    history: HistorySettings,
+) -> Replay:
+    """Return the replay of the history's events after an id: all messages that there were, or none and the reason.
 
     `newest` is the room's newest id. Ids have no holes, so the events are complete exactly if there are as many of them
-    as ids in between.
+    as ids in between. The history may have dropped the oldest of them. If none of those is a message, no message is
+    lost, and the replay skips them.
     """
+    first = events[0].id.seq if events else newest.seq + 1
     lost: Loss = ""
     if newest.epoch != after.epoch:
         lost = "epoch"
     elif envelope_bytes(events) > history.replay_bytes:
         lost = "too_much"
-    elif newest.seq - after.seq != len(events):
-        lost = "trimmed" if history.size else "off"
-    return Replay(newest, () if lost else events, lost)
+    elif newest.seq - first + 1 == len(events):
+        if first == after.seq + 1:
+            return Replay(newest, events)
+        if stretches.cover(after.seq + 1, first - 1):
+            skipped = MessageId(newest.epoch, first - 1)
+            return Replay(newest, events, skipped=skipped, changed=stretches.changed > after.seq)
+    return Replay(newest, lost=lost or ("trimmed" if history.size else "off"))
 
 
 def envelope_bytes(events: Sequence[RoomEvent]) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from relay.model.envelope import MessageId, unseal
+from relay.model.envelope import BEFORE_ALL, MessageId, unseal
 
 # Events of a room, and gaps, which a bus delivers.
 
@@ -88,8 +88,8 @@ Delivery = RoomEvent | Gap
 Loss = Literal["", "epoch", "trimmed", "too_much", "off", "not_resumed", "internal"]
 """Why events cannot be replayed; "" if they can.
 
-`epoch`: the room's state was lost, or is older than the id that the client has seen. `trimmed`: the history does not
-reach back that far. `too_much`: the events are larger than one replay may be. `off`: there is no history.
+`epoch`: the room's state was lost, or may be older than what clients have seen. `trimmed`: the history does not reach
+back that far, and messages may be missing. `too_much`: the events are larger than one replay may be. `off`: there is no history.
 `not_resumed`: the client was not a member all the time. `internal`: the relay failed to encode one of the events.
 """
 
@@ -97,12 +97,15 @@ reach back that far. `too_much`: the events are larger than one replay may be. `
 class Replay(Struct, frozen=True):
     """The events after an id, up to the newest id of the room (`id`).
 
-    If `lost`, some cannot be replayed; `events` are those after the loss.
+    If `lost`, some cannot be replayed; `events` are those after the loss. The history may have dropped the events up to
+    `skipped`: none of them was a message. `changed` tells whether members or infos may have changed in that part.
     """
 
     id: MessageId
     events: Sequence[RoomEvent] = ()
     lost: Loss = ""
+    skipped: MessageId = BEFORE_ALL
+    changed: bool = False
 
 
 # Events that a session sends to its client.

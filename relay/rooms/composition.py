@@ -98,14 +98,14 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     )
     backend = _backend(basis, hub, interval)
     bus, presence, leases = backend.bus, backend.presence, backend.leases
+    announcer = Announcer(hub, presence)
     lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
-    gaps = GapRecovery(hub, bus, presence, lists, tasks, lease=settings.worker_lease)
+    gaps = GapRecovery(hub, bus, presence, announcer, lists, tasks, lease=settings.worker_lease)
     counts = CountNotices(rooms, presence, tasks)
     subscriptions = RoomSubscriptions(rooms, bus)
     departures = Departures(
         presence, grace=settings.reconnect_grace, clock=clock, metrics=metrics, on_settled=subscriptions.note_idle
     )
-    announcer = Announcer(hub, presence)
     health = HealthMonitor(
         bus,
         basis.fleet_key,

@@ -18,6 +18,7 @@ from relay.backend.presence import Presence
 from relay.model.envelope import MessageId
 from relay.model.errors import RelayError
 from relay.model.events import Loss, Replay
+from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.hub import Hub
 from relay.rooms.member_lists import MemberLists
@@ -45,9 +46,18 @@ class GapRecovery:
     """
 
     def __init__(
-        self, hub: Hub, bus: Bus, presence: Presence, lists: MemberLists, tasks: BackgroundTasks, *, lease: float
+        self,
+        hub: Hub,
+        bus: Bus,
+        presence: Presence,
+        announcer: Announcer,
+        lists: MemberLists,
+        tasks: BackgroundTasks,
+        *,
+        lease: float,
     ) -> None:
         self._hub = hub
+        self._announcer = announcer
         self._bus = bus
         self._presence = presence
         self._lists = lists
@@ -56,7 +66,7 @@ class GapRecovery:
         self._recovering: set[str] = set()
         self._losses: dict[Loss, list[str]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
-        self._lists_slots = asyncio.Semaphore(_CONCURRENT)
+        self._check_slots = asyncio.Semaphore(_CONCURRENT)
 
     def begin(self, rooms: Sequence[str]) -> None:
         """Recover these rooms, whose events the hub buffers until then."""
@@ -89,7 +99,8 @@ class GapRecovery:
                     self._hub.recover(room, replay)
                     if replay.lost == "epoch":
                         self.begin_epoch(room)
-                    elif replay.lost:
+                    elif replay.lost or replay.skipped > after:
+                        self._tasks.spawn(self._check_members(room), f"check of the members of {room}")
                         self._send_list(room)
         finally:
             self._recovering.discard(room)
@@ -112,6 +123,18 @@ class GapRecovery:
             await asyncio.sleep(_ARRIVAL)
         return replay
 
+    async def _check_members(self, room: str) -> None:
+        """Close the members here that were taken over: the events that said so may be among the missing ones."""
+        while (local := self._hub.rooms.get(room)) is not None:
+            try:
+                async with self._check_slots:
+                    await self._announcer.announce(list(local.welcomed_members()))
+            except RelayError as error:
+                log.debug("the members of %s cannot be checked (%s); retrying", room, error)
+                await asyncio.sleep(self._lease)
+            else:
+                return
+
     def _send_list(self, room: str, *, delay: float = 0) -> None:
         """Send the watchers of a room its member list, after a delay.
 
@@ -124,7 +147,7 @@ class GapRecovery:
         await asyncio.sleep(delay)
         while self._hub.rooms.get(room) is not None:
             try:
-                async with self._lists_slots:
+                async with self._check_slots:
                     roster = await self._lists.read(room)
             except RelayError as error:
                 log.log(level, "the members of %s cannot be listed (%s); its watchers have an old list; retrying",

@@ -239,6 +239,9 @@ class Hub:
         if replay is not None:
             replayed = sum(self._deliver_past(listener, event) for event in replay.events)
             listener.send(Recovered(room.name, newest, replayed))
+            if replay.changed and welcome.roster is not None:
+                # The history does not have all changes any more: the list has their result.
+                listener.send(PresenceList(room.name, welcome.roster))
         self._deliver_backlog(room, listener)
         if room.last == BEFORE_ALL:
             room.begin_at(newest)
@@ -307,7 +310,8 @@ class Hub:
     def recover(self, room: str, replay: Replay) -> None:
         """End a gap: deliver the events that the history had, and those that were buffered meanwhile.
 
-        If events are lost, the members are sent an error. The watchers of the room need a new list then.
+        If messages are lost, the members are sent an error. If the history has skipped other events, nothing is sent. In
+        both cases the watchers of the room need a new list, and takeovers may have been missed.
         """
         local = self.rooms.get(room)
         if local is None or not local.recovering:
@@ -317,6 +321,8 @@ class Hub:
             self._send_lost(local, recovery.resume_at, recovery.lost)
         elif recovery.replayed:
             self._metrics.gap_recoveries.inc()
+        if replay.skipped > local.last and not recovery.lost:
+            local.last = local.changed = replay.skipped
         for event in recovery.events:
             # Events of the history may be buffered as well. A hole among these events begins the next recovery; then
             # all that follows is buffered again.

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+from msgspec import structs
+
 from relay import ids
 from relay.backend.bus import Bus
 from relay.backend.presence import JoinAttempt, JoinResult, Presence, PresenceEntry
@@ -134,7 +136,8 @@ class Membership:
             replay = Replay(result.id, lost=lost)
         else:
             replay = await self._bus.replay(room, since)
-            replay = Replay(result.id, [event for event in replay.events if event.id <= result.id], replay.lost)
+            events = [event for event in replay.events if event.id <= result.id]
+            replay = structs.replace(replay, id=result.id, events=events)
         self._metrics.resumes.labels(replay.lost or "recovered").inc()
         return replay
 

@@ -226,7 +226,7 @@ def redis_parts() -> None:
         for _ in range(REPEATS):
             for name, packed in commands(rooms).items():
                 for room in rooms:
-                    meta, _, _, log, _ = KEYS.of_room(room)
+                    meta, _, _, log, *_ = KEYS.of_room(room)
                     client.ask(
                         pack("DEL", meta, log) + pack("HSET", meta, "e", FENCE.epoch, FENCE.number, PLACE.seq), 2
                     )

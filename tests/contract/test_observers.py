@@ -10,6 +10,7 @@ from relay.gateways.native.codec import NativeCodec
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL
 from relay.model.events import Gap, MemberLeft, Message
+from relay.rooms.announcer import Announcer
 from relay.rooms.background import BackgroundTasks
 from relay.rooms.counts import CountNotices
 from relay.rooms.gaps import GapRecovery
@@ -45,6 +46,7 @@ class Watching:
             self.hub,
             worker.bus,
             worker.presence,
+            Announcer(self.hub, worker.presence),
             MemberLists(self.hub, worker.presence, timeout=3),
             self.tasks,
             lease=0.05,

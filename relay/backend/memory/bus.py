@@ -52,8 +52,8 @@ class MemoryBus:
 
     async def replay(self, room: str, after: MessageId) -> Replay:
         """Read the history of the room."""
-        newest, events = self._rooms.since(room, after)
-        return replay_of(after, newest, events, self._history)
+        newest, events, stretches = self._rooms.since(room, after)
+        return replay_of(after, newest, events, stretches, self._history)
 
     def health(self) -> BusHealth:
         """Return that all is well: there is nothing that can fail."""

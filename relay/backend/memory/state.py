@@ -8,10 +8,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from relay.backend.bus import Stretches
 from relay.backend.settings import HistorySettings
 from relay.limits import Clock
 from relay.model.envelope import MessageId
-from relay.model.events import RoomEvent
+from relay.model.events import Message, RoomEvent, TakenOver
 
 _IDLE_ROOMS = 10_000
 _SWEEPS = 16
@@ -38,7 +39,8 @@ class MemoryRoom:
     """The state of one room.
 
     `repeats` maps a sender and its key to the id under which the message was published, `keyed` is when the last one
-    was added. `history` has the events with the times of their publication.
+    was added. `history` has the events with the times of their publication; `forgotten` is the sequence number of the
+    newest message that it has no more, and `changed` that of the newest join, leave or changed info.
     """
 
     epoch: int
@@ -47,6 +49,8 @@ class MemoryRoom:
     repeats: OrderedDict[tuple[str, str], MessageId] = field(default_factory=OrderedDict)
     keyed: float = 0.0
     history: deque[tuple[float, RoomEvent]] = field(default_factory=deque)
+    forgotten: int = 0
+    changed: int = 0
 
     @property
     def id(self) -> MessageId:
@@ -57,6 +61,18 @@ class MemoryRoom:
         """Assign the next id."""
         self.seq += 1
         return self.id
+
+    def record(self, event: RoomEvent, now: float) -> None:
+        """Add an event to the history."""
+        self.history.append((now, event))
+        if not isinstance(event, Message | TakenOver):
+            self.changed = event.id.seq
+
+    def forget_oldest(self) -> None:
+        """Drop the oldest event of the history."""
+        _, event = self.history.popleft()
+        if isinstance(event, Message):
+            self.forgotten = event.id.seq
 
 
 class MemoryRooms:
@@ -157,8 +173,8 @@ class MemoryRooms:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(event)
 
-    def since(self, room: str, after: MessageId) -> tuple[MessageId, list[RoomEvent]]:
-        """Return a room's newest id and the events of its history after an id.
+    def since(self, room: str, after: MessageId) -> tuple[MessageId, list[RoomEvent], Stretches]:
+        """Return a room's newest id, the events of its history after an id, and where no message was published.
 
         A room whose newest id is older than `after` has lost its state, and begins a new epoch.
         """
@@ -167,19 +183,22 @@ class MemoryRooms:
             state.epoch, state.seq = max(int(self._wall_clock() * 1000), state.epoch + 1, after.epoch + 1), 0
             state.history.clear()
             state.repeats.clear()
+            state.forgotten = state.changed = 0
         self._forget_expired(state)
-        return state.id, [event for _, event in state.history if event.id > after]
+        # After the newest message that is forgotten, the history has every message: the rest of it is one stretch.
+        stretches = Stretches([(state.forgotten + 1, state.seq)], state.changed)
+        return state.id, [event for _, event in state.history if event.id > after], stretches
 
     def _record(self, state: MemoryRoom, event: RoomEvent) -> None:
-        state.history.append((self.clock(), event))
+        state.record(event, self.clock())
         if len(state.history) > self._settings.size:
-            state.history.popleft()
+            state.forget_oldest()
         self._forget_expired(state)
 
     def _forget_expired(self, state: MemoryRoom) -> None:
         oldest = self.clock() - self._settings.ttl
         while state.history and state.history[0][0] < oldest:
-            state.history.popleft()
+            state.forget_oldest()
         if state.keyed < oldest:
             state.repeats.clear()
 

@@ -18,6 +18,7 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.replies import is_noscript
 from relay.backend.redis.scripts import REPLAY, milliseconds
+from relay.backend.redis.stretches import read_stretches
 from relay.backend.redis.subscriber import Arrival, Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
@@ -133,13 +134,13 @@ class RedisBus:
         events, last = list[RoomEvent](), after
         while True:
             # The room goes on meanwhile, so each page comes with the id that is the newest by then.
-            newest_id, page = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
+            newest_id, page, quiet = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
             # The relay's entries have one field; one with more, from another program, is not understood below.
             for _, (_, payload, *_) in page:
                 self._decode(room, payload, events)
             newest, last = read_id(newest_id), read_id(page[-1][0]) if page else last
             if not page or last >= newest or envelope_bytes(events) > most:
-                return replay_of(after, newest, events, self._history)
+                return replay_of(after, newest, events, read_stretches(quiet, newest.epoch), self._history)
 
     def health(self) -> BusHealth:
         """Return the state: ready while the last own probe is not too long ago, and all tasks run."""

@@ -18,10 +18,10 @@ class Keys:
         """Return the room whose Redis channel this is."""
         return channel[self._room_at : -1].decode("ascii")
 
-    def of_room(self, room: str) -> tuple[str, str, str, str, str]:
-        """Return the keys of a room, as every script takes them: meta, presence, repeats, history and options.
+    def of_room(self, room: str) -> tuple[str, str, str, str, str, str]:
+        """Return the keys of a room, as every script takes them: meta, presence, repeats, history, options and quiet.
 
-        shared.lua says what they hold. The last one is reserved.
+        shared.lua says what they hold. The options are reserved.
         """
         channel = self.channel(room)
         return (
@@ -30,6 +30,7 @@ class Keys:
             f"{channel}:repeats",
             f"{channel}:log",
             f"{channel}:options",
+            f"{channel}:quiet",
         )
 
     def positions(self, room: str) -> str:

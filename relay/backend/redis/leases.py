@@ -163,10 +163,11 @@ class RedisLeases:
             self._registered.forget(left)
             calls.append(self._client.call("SREM", own, *left))
         for room in rooms:
-            meta, presence, _, _, options = self._keys.of_room(room)
+            meta, presence, _, _, options, quiet = self._keys.of_room(room)
             calls.append(self._client.call("PEXPIRE", presence, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
         await asyncio.gather(*calls)
 
     async def _adopt(

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from relay.model.errors import Unavailable
-from relay.model.events import Gap
+from relay.model.errors import REPLACED, Unavailable
+from relay.model.events import Gap, TakenOver
 from tests.unit.rooms.world import World
 
 
@@ -50,7 +50,9 @@ async def test_a_room_is_recovered_by_one_task_however_often_it_is_asked_for(wor
 async def test_lost_events_are_reported_and_watchers_get_a_new_roster(world: World, caplog) -> None:
     watcher = await world.join("a", presence=True)
     await asyncio.sleep(0)
-    world.backend.room("room").seq += 5
+    state = world.backend.room("room")
+    state.seq += 5
+    state.forgotten = state.seq
     world.hub.deliver([Gap(["room"])])
     await until(lambda: len(watcher.connection.sent) == 3)
     assert [event["type"] for event in watcher.connection.sent] == ["welcome", "error", "presence"]
@@ -115,3 +117,62 @@ async def test_a_room_that_is_left_meanwhile_is_recovered_no_further(world: Worl
     await world.membership.leave(a, hold=False)
     await until(lambda: not len(world.tasks))
     assert world.bus.calls.count("replay") == 1
+
+
+def forget_history(world: World) -> None:
+    """Let the history of the room expire."""
+    state = world.backend.room("room")
+    while state.history:
+        state.forget_oldest()
+
+
+async def test_where_no_message_is_missing_no_member_is_told_of_a_loss(world: World) -> None:
+    plain, watcher = await world.join("a"), await world.join("w", presence=True)
+    await asyncio.sleep(0)
+    world.deaf = True
+    await world.join("b")
+    await asyncio.sleep(0)
+    world.deaf = False
+    forget_history(world)
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: len(watcher.connection.sent) == 2)
+    await until(lambda: not len(world.tasks))
+    listed = watcher.connection.sent[1]
+    assert [one["peer"] for one in listed["members"]] == ["a", "b", "w"]
+    assert listed["id"] == str(world.rooms.last("room"))
+    assert len(plain.connection.sent) == 1
+    assert world.metric("relay_message_losses_total", reason="trimmed") in (0, None)
+    await world.publish(plain)
+    await until(lambda: bool(watcher.connection.ids))
+
+
+async def test_a_takeover_among_the_skipped_events_closes_the_older_connection(world: World) -> None:
+    older = await world.join("a", offered="key")
+    await asyncio.sleep(0)
+    world.deaf = True
+    elsewhere = world.entries()["a"]
+    elsewhere.generation += 1
+    world.backend.emit(TakenOver("room", world.backend.room("room").next_id(), "a", elsewhere.generation))
+    await asyncio.sleep(0)
+    world.deaf = False
+    forget_history(world)
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: older.connection.reason is REPLACED)
+    assert world.metric("relay_message_losses_total", reason="trimmed") in (0, None)
+
+
+async def test_events_after_the_skipped_ones_are_delivered(world: World) -> None:
+    listener, other = await world.join("a"), await world.join("b")
+    await asyncio.sleep(0)
+    world.deaf = True
+    await world.join("c")
+    forget_history(world)
+    await world.publish(other, b'{"n":1}')
+    await asyncio.sleep(0)
+    world.deaf = False
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: len(listener.connection.sent) == 2)
+    assert listener.connection.sent[1]["n"] == 1
+    await until(lambda: not len(world.tasks))
+    await world.publish(other, b'{"n":2}')
+    await until(lambda: len(listener.connection.sent) == 3)

@@ -19,7 +19,7 @@ async def test_a_list_waits_for_the_events_up_to_its_id(world: World) -> None:
     await asyncio.sleep(0.02)
     assert not reading.done()
     world.deaf = False
-    newest, missed = world.backend.since("room", world.rooms.last("room"))
+    newest, missed, _ = world.backend.since("room", world.rooms.last("room"))
     world.hub.deliver(missed)
     roster = await reading
     assert (roster.id, roster.count) == (newest, 2)

@@ -228,3 +228,40 @@ async def test_a_cancelled_join_is_undone(world: World) -> None:
     assert len(world.departures) == 1
     await world.pass_time(0)
     assert len(world.departures) == 0
+
+
+@pytest.mark.parametrize("presence", [False, True])
+async def test_a_member_that_missed_no_message_is_recovered_and_gets_a_list_of_the_changes(
+    world: World, presence: bool
+) -> None:
+    before = await world.join("a", offered="key", presence=presence)
+    await world.join("b")
+    await asyncio.sleep(0)
+    position = world.rooms.last("room")
+    await world.membership.leave(before, hold=True)
+    await world.join("c")
+    state = world.backend.room("room")
+    while state.history:
+        state.forget_oldest()
+    after = await world.join("a", offered="key", since=position, presence=presence)
+    welcome, recovered, *lists = after.connection.sent
+    assert (welcome["recovered"], welcome["id"], recovered["replayed"]) == (True, str(position), 0)
+    assert recovered["id"] == str(world.backend.room("room").id)
+    names = [[one["peer"] for one in listed["members"]] for listed in lists]
+    assert names == ([["a", "b", "c"]] if presence else [])
+    assert [listed["id"] for listed in lists] == [recovered["id"]] * presence
+
+
+async def test_a_member_that_missed_only_returns_gets_no_list(world: World) -> None:
+    before = await world.join("a", offered="key", presence=True)
+    await world.join("b", offered="theirs")
+    await asyncio.sleep(0)
+    position = world.rooms.last("room")
+    await world.membership.leave(before, hold=True)
+    await world.join("b", offered="theirs")
+    state = world.backend.room("room")
+    while state.history:
+        state.forget_oldest()
+    after = await world.join("a", offered="key", since=position, presence=True)
+    assert [frame["type"] for frame in after.connection.sent] == ["welcome", "recovered"]
+    assert after.connection.sent[0]["recovered"] is True

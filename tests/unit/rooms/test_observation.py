@@ -305,7 +305,9 @@ async def test_lost_messages_are_reported_to_observers_that_may_see_messages(wor
     await world.join("a")
     listening, counting = await world.observe(), await world.observe(Sight.COUNTS)
     await asyncio.sleep(0)
-    world.backend.room("room").seq += 5
+    state = world.backend.room("room")
+    state.seq += 5
+    state.forgotten = state.seq
     world.hub.deliver([Gap(["room"])])
     await until(lambda: len(listening.connection.sent) == 3)
     assert kinds(listening) == ["welcome", "error", "presence"]

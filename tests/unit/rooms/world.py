@@ -111,8 +111,9 @@ class World:
         )
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
+        self.announcer = Announcer(self.hub, self.presence)
         self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
-        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.lists, self.tasks, lease=0.01)
+        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.announcer, self.lists, self.tasks, lease=0.01)
         self.counts = CountNotices(self.rooms, self.presence, self.tasks)
         self.subscriptions = RoomSubscriptions(self.rooms, self.bus)
         self.departures = Departures(
@@ -122,7 +123,6 @@ class World:
             metrics=self.metrics,
             on_settled=self.subscriptions.note_idle,
         )
-        self.announcer = Announcer(self.hub, self.presence)
         self.membership = Membership(
             self.hub,
             self.bus,

@@ -19,15 +19,15 @@ local function add(id, text)
   texts[#texts + 1] = text
 end
 if not before then
-  local id = next_id(state)
+  local id = next_quiet_id(state, true)
   add(id, 'j ' .. id .. ' ' .. peer)
 elseif before.generation < generation then
   raise_version(state)
-  local id = next_id(state)
+  local id = next_quiet_id(state, false)
   add(id, 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation))
 end
 if ARGV[13] ~= (before and before.info or '') then
-  local id = next_id(state)
+  local id = next_quiet_id(state, true)
   add(id, changed(id, peer, ARGV[13]))
 end
 write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6],

@@ -12,7 +12,7 @@ if not entry or entry.lease ~= ARGV[3] or entry.generation ~= tonumber(ARGV[4]) 
 if entry.info == info then return 1 end
 
 local state = state_of(tonumber(ARGV[8]), tonumber(ARGV[9]))
-local id = next_id(state)
+local id = next_quiet_id(state, true)
 local text = changed(id, peer, info)
 append(id, text, ARGV[7])
 entry.info = info

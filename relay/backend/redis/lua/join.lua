@@ -47,7 +47,7 @@ if not before and count >= tonumber(ARGV[6]) then return { 'full' } end
 local state = state_of(tonumber(ARGV[12]), tonumber(ARGV[13]))
 raise_version(state)
 if before then state.version = math.max(state.version, before.generation + 1) end
-local generation, id = state.version, next_id(state)
+local generation, id = state.version, next_quiet_id(state, not before)
 local began = before and before.began or id
 local text = before and 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation) or 'j ' .. id .. ' ' .. peer
 append(id, text, ARGV[11])
@@ -57,7 +57,7 @@ local known = before and before.info or ''
 local info = ARGV[14] ~= '' and ARGV[14] or known
 local change
 if info ~= known then
-  id = next_id(state)
+  id = next_quiet_id(state, true)
   change = changed(id, peer, info)
   append(id, change, ARGV[11])
 end

@@ -1,7 +1,7 @@
 -- Remove a member, or hold it for a time.
 -- Cost: O(1).
 --
--- KEYS: 1 to 5 see shared.lua; 6 delivered positions (see note.lua), if the member may have one.
+-- KEYS: 1 to 6 see shared.lua; 7 delivered positions (see note.lua), if the member may have one.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation (0: unknown), 5 current fingerprint, which identifies an entry of
 -- unknown generation, 6 length of the hold (ms, 0: remove the member), 7 state TTL (ms), 8 history, 9 and 10 newest id the
 -- worker has seen, 11 stamp of the attempt, which identifies the entry instead of the fingerprint, as attempts that offer
@@ -21,12 +21,12 @@ if hold > 0 then
 else
   local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]))
   raise_version(state)
-  local id = next_id(state)
+  local id = next_quiet_id(state, true)
   local text = 'l ' .. id .. ' ' .. peer
   append(id, text, ARGV[8])
   call('HDEL', KEYS[2], peer)
   -- Does not fail: a key of another type must not keep the leave from being published.
-  if KEYS[6] then redis.pcall('HDEL', KEYS[6], peer) end
+  if KEYS[7] then redis.pcall('HDEL', KEYS[7], peer) end
   save(state, ARGV[7])
   call('PUBLISH', ARGV[1], text)
 end

@@ -4,8 +4,8 @@
 -- KEYS: see shared.lua.
 -- ARGV: 1 and 2 epoch and sequence number of the last event known, 3 most entries of the page, 4 state TTL (ms), 5 most bytes
 -- of the page.
--- Returns {newest id of the room, entries}. There are entries only if that id is of the same epoch. The last entries may
--- exceed the bytes: so the caller sees that there is too much.
+-- Returns {newest id of the room, entries, quiet or ''}. There are entries only if that id is of the same epoch. The last
+-- entries may exceed the bytes: so the caller sees that there is too much.
 local epoch, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 local state = state_of(epoch, seq)
 local entries = {}
@@ -23,4 +23,5 @@ elseif state.seq > seq then
     from = #few > 0 and '(' .. few[#few][1]
   until #few < 16 or #entries >= most or bytes_left < 0
 end
-return { id_of(state), entries }
+local quiet = redis.pcall('GET', KEYS[6])
+return { id_of(state), entries, type(quiet) == 'string' and quiet or '' }

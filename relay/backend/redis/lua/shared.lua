@@ -13,6 +13,9 @@
 -- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
 -- 4 history: a stream of what was published, under its id.
 -- 5 options: a hash, reserved for rules of the room. No script reads or writes it yet, and publishing does not get it.
+-- 6 quiet: a string "epoch changed first-last first-last …", with the sequence numbers of that epoch. Each pair is a stretch
+--   of events none of which is a message, the newest stretch first, at most 400 bytes of them after the first one. changed is
+--   the newest join, leave or changed info. Only scripts that add such events write it; publishing does not get it.
 --
 -- The membership version is at least as high as every generation in the room, and rises whenever some member's claim may
 -- have ended.
@@ -61,7 +64,27 @@ local function state_of(seen_epoch, seen_seq)
   return state
 end
 
+-- Notes the events of this script, of which none is a message. A key of another type counts as empty, and is replaced.
+local function note_quiet(state, ttl)
+  local stored, first, older, changed = redis.pcall('GET', KEYS[6]), state.quiet_from, '', state.changed
+  if type(stored) == 'string' then
+    local epoch, before, from, to, rest = string.match(stored, '^(%d+) (%d+) (%d+)%-(%d+)(.*)$')
+    if tonumber(epoch) == state.epoch then
+      changed, older = changed or tonumber(before), rest
+      if tonumber(to) == first - 1 then
+        first = tonumber(from)
+      else
+        older = ' ' .. from .. '-' .. to .. rest
+        if #older > 400 then older = string.match(string.sub(older, 1, 400), '^(.*) ') end
+      end
+    end
+  end
+  call('SET', KEYS[6], table.concat({ integer(state.epoch), ' ', integer(changed or 0), ' ', integer(first), '-',
+    integer(state.seq), older }), 'PX', ttl)
+end
+
 local function save(state, ttl)
+  if state.quiet_from then note_quiet(state, ttl) end
   local counter = integer(state.version)
   if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end
   call('HSET', KEYS[1], 'e', integer(state.epoch), counter, integer(state.seq))
@@ -73,6 +96,14 @@ local function id_of(state) return integer(state.epoch) .. '-' .. integer(state.
 local function next_id(state)
   state.seq = state.seq + 1
   return id_of(state)
+end
+
+-- The next id, for an event that is no message; changes tells whether it is a join, a leave or a changed info.
+local function next_quiet_id(state, changes)
+  local id = next_id(state)
+  state.quiet_from = state.quiet_from or state.seq
+  if changes then state.changed = state.seq end
+  return id
 end
 
 -- Adds an event to the history, ahead of all other writes.

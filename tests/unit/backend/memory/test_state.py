@@ -102,8 +102,8 @@ async def test_a_room_that_lacks_an_id_that_was_seen_begins_a_new_epoch() -> Non
     rooms = rooms_of(Clock(), size=2)
     for _ in range(3):
         last = emit(rooms)
-    newest, events = rooms.since("room", MessageId(last.id.epoch, 1))
+    newest, events, _ = rooms.since("room", MessageId(last.id.epoch, 1))
     assert (newest, [event.id.seq for event in events]) == (last.id, [2, 3])
     ahead = MessageId(last.id.epoch, 4)
-    newest, events = rooms.since("room", ahead)
+    newest, events, _ = rooms.since("room", ahead)
     assert (newest > ahead, newest.seq, events) == (True, 0, [])

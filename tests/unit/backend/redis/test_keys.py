@@ -3,13 +3,14 @@ from relay.backend.redis.keys import Keys
 KEYS = Keys("relay")
 
 
-def test_a_room_has_five_keys_in_one_slot_of_a_cluster() -> None:
+def test_a_room_has_six_keys_in_one_slot_of_a_cluster() -> None:
     assert KEYS.of_room("a.b") == (
         "relay:{a.b}:meta",
         "relay:{a.b}:presence",
         "relay:{a.b}:repeats",
         "relay:{a.b}:log",
         "relay:{a.b}:options",
+        "relay:{a.b}:quiet",
     )
 
 
