@@ -310,7 +310,7 @@ class Hub:
     def recover(self, room: str, replay: Replay) -> None:
         """End a gap: deliver the events that the history had, and those that were buffered meanwhile.
 
-        If messages are lost, the members are sent an error. If the history has skipped other events, nothing is sent. In
+        If messages are lost, the members are sent an error; nothing is sent about other events that the replay skips. In
         both cases the watchers of the room need a new list, and takeovers may have been missed.
         """
         local = self.rooms.get(room)
