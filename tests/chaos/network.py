@@ -1,11 +1,38 @@
-"""A network in front of a port that can reset, block, delay and throttle connections."""
+"""A network in front of a port that can reset, block, delay, throttle, lose and double connections."""
 
 import asyncio
 import contextlib
-from typing import Self
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Self
 
 _CHUNK = 65_536
 _NARROW = 1024
+
+
+@dataclass(frozen=True)
+class Doom:
+    """The end of one connection: a reset of its near side at the first data that contains `mark`.
+
+    Data to the far side (`up`) still arrives there, data to the near side does not. The far side is reset `linger`
+    seconds later: until then it believes in the connection.
+    """
+
+    mark: bytes
+    up: bool = False
+    linger: float = 0.0
+
+
+@dataclass(frozen=True)
+class Double:
+    """A second copy of what the near side sends first, to another port: sent `ahead` seconds before the original.
+
+    A negative `ahead` sends it later. No answer to the copy arrives anywhere; its connection is reset after `linger`.
+    """
+
+    port: int
+    ahead: float
+    linger: float
 
 
 class Network:
@@ -13,6 +40,9 @@ class Network:
 
     `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction. `touched`
     counts the connections and data that were ended, refused or delayed, which proves that a fault had an effect.
+
+    `doom` and `double` return what happens to a new connection, or None. `stalled` keeps back what arrives for a near
+    side that has subscribed (Redis), while its other connections go on.
     """
 
     def __init__(self, target: int) -> None:
@@ -21,7 +51,11 @@ class Network:
         self.delay = 0.0
         self.rate = 0.0
         self.refusing = False
+        self.doom: Callable[[], Doom | None] = lambda: None
+        self.double: Callable[[], Double | None] = lambda: None
         self.touched = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._black = False
         self._paths: set[Path] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -38,6 +72,7 @@ class Network:
         while self._serving:
             self.reset()
             self.lighten()
+            self.flow()
             await asyncio.wait(self._serving, timeout=0.1)
         await self._server.wait_closed()
 
@@ -46,6 +81,20 @@ class Network:
         self.touched += len(self._paths)
         for path in list(self._paths):
             path.reset()
+
+    def stall(self) -> None:
+        """Deliver nothing to near sides that have subscribed, on current connections and on new ones."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """End `stall`: what was kept back is delivered."""
+        self._flowing.set()
+
+    async def flows(self) -> None:
+        """Return when the network is not stalled."""
+        if not self._flowing.is_set():
+            self.touched += 1
+            await self._flowing.wait()
 
     def blacken(self, *, later: bool = True) -> None:
         """Let nothing through, without ending connections: on current ones, and with `later` on new ones, too."""
@@ -60,7 +109,11 @@ class Network:
             path.open.set()
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
+        self.follow(self._serve(reader, writer))
+
+    def follow(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` as a task that ends with this network at the latest."""
+        task = asyncio.create_task(work)
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
@@ -86,6 +139,10 @@ class Path:
     def __init__(self, network: Network, near: asyncio.StreamWriter) -> None:
         self._network = network
         self._ends = [near]
+        self._doom = network.doom()
+        self._double = network.double()
+        self._linger = 0.0
+        self._subscribed = False
         self.open = asyncio.Event()
         self.open.set()
 
@@ -100,13 +157,17 @@ class Path:
         with contextlib.suppress(OSError):
             far, writer = await asyncio.open_connection("127.0.0.1", self._network.target)
             self._ends.append(writer)
-            ways = [asyncio.create_task(self._carry(*way)) for way in ((near, writer), (far, self._ends[0]))]
+            ways = [
+                asyncio.create_task(self._carry(near, writer, up=True)),
+                asyncio.create_task(self._carry(far, self._ends[0], up=False)),
+            ]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            await asyncio.sleep(self._linger)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         with contextlib.suppress(OSError):
             while True:
                 await self.open.wait()
@@ -115,11 +176,44 @@ class Path:
                     return
                 self._network.touched += not self.open.is_set()
                 await self.open.wait()
+                if up:
+                    self._subscribed = self._subscribed or b"SUBSCRIBE" in data
+                elif self._subscribed:
+                    await self._network.flows()
                 if self._network.delay:
                     # Data that arrives meanwhile waits in socket buffers and then goes in one piece.
                     self._network.touched += 1
                     await asyncio.sleep(self._network.delay)
+                if up and self._double:
+                    data = await self._send_twice(data, self._double)
+                if self._doom and self._doom.up == up and self._doom.mark in data:
+                    self._end(data if up else b"", self._doom)
+                    return
                 await self._let_through(data, writer)
+
+    async def _send_twice(self, data: bytes, double: Double) -> bytes:
+        """Send a copy of the first data elsewhere; return the data when the original is due."""
+        self._double = None
+        self._network.touched += 1
+        self._network.follow(self._copy(data, double))
+        await asyncio.sleep(max(0.0, double.ahead))
+        return data
+
+    async def _copy(self, data: bytes, double: Double) -> None:
+        await asyncio.sleep(max(0.0, -double.ahead))
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", double.port)
+            writer.write(data)
+            await asyncio.sleep(double.linger)
+            writer.transport.abort()
+
+    def _end(self, last: bytes, doom: Doom) -> None:
+        """Reset the near side; the far side gets its last data, and is reset later."""
+        near, far = self._ends
+        self._network.touched += 1
+        self._linger = doom.linger
+        near.transport.abort()
+        far.write(last)
 
     async def _let_through(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         """Write in small pieces while there is a rate, so that a change of the rate takes effect at once."""

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
-from tests.chaos.network import Network
+from tests.chaos.network import Doom, Double, Network
 
 
 @pytest.fixture
@@ -114,3 +115,71 @@ async def test_what_fits_is_not_touched(network: Network, dial: Dial) -> None:
     network.rate = 5000
     assert await line.echoes(b"x" * 100)
     assert network.touched == 0
+
+
+async def test_a_doomed_connection_is_reset_for_the_near_side_alone_and_later_for_the_far_side() -> None:
+    got: list[tuple[bytes, float]] = []
+    ended = asyncio.Event()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            while data := await reader.read(65_536):
+                got.append((data, clock()))
+                writer.write(b"answer to " + data)
+        except ConnectionError:
+            pass
+        got.append((b"", clock()))
+        writer.transport.abort()
+        ended.set()
+
+    async with (
+        await asyncio.start_server(take, "127.0.0.1", 0) as server,
+        Network(server.sockets[0].getsockname()[1]) as network,
+    ):
+        for doom, heard in ((Doom(b"bad", up=True, linger=0.2), [b"good", b"bad"]), (Doom(b"bad"), [b"good", b"bad"])):
+            got.clear()
+            ended.clear()
+            network.doom = lambda doom=doom: doom
+            reader, writer = await asyncio.open_connection("127.0.0.1", network.port)
+            writer.write(b"good")
+            assert await reader.readexactly(14) == b"answer to good"
+            writer.write(b"bad")
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            async with asyncio.timeout(5):
+                await ended.wait()
+            assert [data for data, _ in got] == [*heard, b""]
+            assert got[-1][1] - got[-2][1] >= doom.linger * 0.9
+            writer.transport.abort()
+
+
+async def test_a_doubled_connection_sends_its_first_data_to_another_port_as_well(network: Network, dial: Dial) -> None:
+    copies: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            copies.put_nowait(await reader.read(65_536))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for ahead in (0.05, -0.05):
+            network.double = lambda ahead=ahead: Double(port, ahead, 0.0)
+            line = await dial()
+            assert await line.echoes(b"first")
+            assert await line.echoes(b"second")
+            async with asyncio.timeout(5):
+                assert await copies.get() == b"first"
+        assert copies.empty()
+
+
+async def test_a_stall_keeps_back_what_a_subscriber_should_get(network: Network, dial: Dial) -> None:
+    subscriber, other = await dial(), await dial()
+    assert await subscriber.echoes(b"SUBSCRIBE room")
+    network.stall()
+    assert not await subscriber.echoes(b"a", timeout=0.1)
+    assert await other.echoes(b"b")
+    assert network.touched == 1
+    network.flow()
+    assert await subscriber.reader.readexactly(1) == b"a"
