@@ -108,12 +108,45 @@ class RedisServer:
         shutil.rmtree(self._directory)
         Path(self._directory).mkdir()
 
+    def remember(self) -> None:
+        """Keep a copy of the data of a persistent server as it is now, for `go_back`."""
+        with self.client as client:
+            client.bgrewriteaof()
+            while client.info("persistence")["aof_rewrite_in_progress"]:
+                time.sleep(0.01)
+        shutil.rmtree(self._directory + "-older", ignore_errors=True)
+        shutil.copytree(self._directory, self._directory + "-older")
+
+    def go_back(self) -> None:
+        """Replace the data by the copy; call it only while the process does not run."""
+        self.forget()
+        shutil.copytree(self._directory + "-older", self._directory, dirs_exist_ok=True)
+
+    def follow(self, other: Self) -> None:
+        """Become a replica of another server, and return when it has its data."""
+        with self.client as client:
+            client.replicaof("127.0.0.1", other.port)
+            while client.info("replication")["master_link_status"] != "up":
+                time.sleep(0.01)
+
+    def lead(self) -> None:
+        """Stop to follow: keep what was received until now."""
+        with self.client as client:
+            client.replicaof("NO", "ONE")
+
+    def replace(self, other: Self) -> None:
+        """Be `other` from now on; the own process must have ended."""
+        self.close()
+        self.port, self.url = other.port, other.url
+        self._directory, self._process = other._directory, other._process
+
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         release_port(self.port)
         shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self._directory + "-older", ignore_errors=True)
 
 
 class Relay:

@@ -1,4 +1,4 @@
-"""The tables in docs/ that repeat declarations of the code: `python -m tests.tables` (`make docs`) writes them anew.
+"""The tables and programs in docs/ that repeat other files: `python -m tests.tables` (`make docs`) writes them anew.
 
 Each table stands in its page between two comments, `<!-- NAME -->` and `<!-- /NAME -->`.
 tests/unit/test_docs_tables.py checks that no table is out of date.
@@ -93,6 +93,18 @@ def protocols() -> Iterator[str]:
     yield from table("Protocol, Gateway", [*rows, [code(API), "none: the HTTP interface of the relay; errors alone"]])
 
 
+def shown(file: str, name: str, language: str) -> Callable[[], Iterator[str]]:
+    """A file of docs/ as a snippet of a page."""
+
+    def lines() -> Iterator[str]:
+        yield f"<!-- snippet: {name} -->"
+        yield f"```{language}"
+        yield from (DOCS / file).read_text().splitlines()
+        yield "```"
+
+    return lines
+
+
 TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("settings.md", "settings"): settings,
     ("settings.md", "old-settings"): old_settings,
@@ -100,6 +112,8 @@ TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("errors.md", "closes"): closes,
     ("metrics.md", "metrics"): metrics,
     ("metrics.md", "protocols"): protocols,
+    ("your-own-client.md", "python"): shown("clients/client.py", "reference-python", "python"),
+    ("your-own-client.md", "javascript"): shown("clients/client.mjs", "reference-javascript", "js"),
 }
 """(Page, name of the table) → its lines."""
 

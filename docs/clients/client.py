@@ -9,7 +9,7 @@ import secrets
 from urllib.parse import quote
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 SEND_AGAIN = {"unavailable", "too_fast", "outcome_unknown", "internal", "out_of_order", "not_joined", "replaced"}
 FINAL = {1000, 1002, 1007, 1009, *range(4500, 5000)}
@@ -72,8 +72,6 @@ class Client:
             return 1000
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else 1006
-        except InvalidStatus as refused:
-            return 1006 if refused.response.status_code in {429, 500, 502, 503, 504} else 4502
         except (OSError, TimeoutError, InvalidHandshake):
             return 1006
         finally:

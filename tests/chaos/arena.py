@@ -1,9 +1,10 @@
 """Three workers, a Redis that keeps its data, networks that can be made to fail, and rooms full of clients."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from tests.chaos.crowd import MEMBERS, Crowd
@@ -29,21 +30,27 @@ class Post:
 
     back: Network
     front: Network
-    relay: Relay
+    relay: Relay = field(init=False)
     environment: dict[str, str] = field(default_factory=dict)
+
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def launch(self, port: int = 0) -> None:
+        """Start the worker, on the same port as before if that is given."""
+        url = f"redis://127.0.0.1:{self.back.port}"
+        self.relay = Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
 
     async def start(self) -> None:
         """Start the worker again on the same port."""
         self.relay.close()
-        port = self.relay.port
-        self.relay = Relay(
-            redis_url=f"redis://127.0.0.1:{self.back.port}", port=port, environment=self.environment, **SETTINGS
-        )
+        self.launch(self.relay.port)
         await self.relay.ready()
 
 
 class Arena(Crowd):
     """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first."""
+
+    kinds = ("relay.client", "python", "javascript")
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
@@ -69,29 +76,57 @@ class Arena(Crowd):
         """Ask every worker over HTTP, not through the network that fails."""
         wrong = []
         for room, post in itertools.product(rooms, self.posts):
-            answer = (await post.relay.get(f"/rooms/{room}")).json()
-            if "error" in answer:
-                wrong.append(f"a worker answers {answer['error']['code']} about {room}")
-                continue
-            listed = {(one["peer"], one.get("held", False)) for one in answer["members"]}
-            if listed != {(name, False) for name in self.expected[room]}:
+            listed = await self._list(room, post)
+            if isinstance(listed, str):
+                wrong.append(f"a worker answers {listed} about {room}")
+            elif listed != {(name, False) for name in self.expected[room]}:
                 wrong.append(f"a worker lists {sorted(listed)} in {room}")
         return wrong
 
+    async def ghosts(self) -> set[tuple[str, str]]:
+        """See `Crowd`; the workers' own lists of all rooms count, too."""
+        ghosts = await super().ghosts()
+        for room in self.expected:
+            for post in self.posts:
+                listed = await self._list(room, post)
+                if not isinstance(listed, str):
+                    ghosts |= {(room, peer) for peer, _ in listed if peer not in self.expected[room]}
+        return ghosts
+
+    @staticmethod
+    async def _list(room: str, post: Post) -> set[tuple[str, bool]] | str:
+        """The members that a worker lists, and whether it holds them; the code of its error, if it answers one."""
+        answer = (await post.relay.get(f"/rooms/{room}")).json()
+        if "error" in answer:
+            return str(answer["error"]["code"])
+        return {(one["peer"], one.get("held", False)) for one in answer["members"]}
+
 
 @asynccontextmanager
-async def arena(*, seed: int, rooms: int, fake_time: dict[str, str] | None = None) -> AsyncIterator[Arena]:
-    """An arena with all members joined; the last worker runs with `fake_time` in its environment."""
+async def arena(
+    *,
+    seed: int,
+    rooms: int,
+    fake_time: dict[str, str] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    kinds: Sequence[str] = (),
+) -> AsyncIterator[Arena]:
+    """An arena with all members joined; the last worker runs with `fake_time` in its environment.
+
+    `settings` are those that differ from `SETTINGS`, `kinds` the clients of a room, if they are not those of `Arena`.
+    """
     field_ = Arena(seed)
+    field_.kinds = kinds or field_.kinds
     async with AsyncExitStack() as stack:
         stack.callback(field_.redis.close)
         field_.redis.start()
         for number in range(WORKERS):
             environment = (fake_time or {}) if number == WORKERS - 1 else {}
             back = await stack.enter_async_context(Network(field_.redis.port))
-            relay = Relay(redis_url=f"redis://127.0.0.1:{back.port}", environment=environment, **SETTINGS)
-            front = await stack.enter_async_context(Network(relay.port))
-            post = Post(back, front, relay, environment)
+            front = await stack.enter_async_context(Network(0))
+            post = Post(back, front, environment=environment, settings={**SETTINGS, **settings})
+            post.launch()
+            front.target = post.relay.port
             field_.posts.append(post)
             stack.callback(lambda post=post: post.relay.close())
         for post in field_.posts:

@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from relay.client import Closed, Envelope, Left, Lost, NotAcknowledged, Options, Room, join
+from relay.client import Closed, Envelope, Event, Interrupted, Left, Lost, NotAcknowledged
 from tests.chaos.ledger import Ledger, Verdict
+from tests.chaos.members import NO_ID, Member, Node, SocketIo, make
 from tests.fleet import eventually
 
 MEMBERS = 3
 """Members of each room."""
-CLIENT = Options(ping_interval=1.0, ping_timeout=1.0, close_timeout=1.0, connect_timeout=15)
 SHOWN = 5.0
 """Seconds within which the effect of a fault must be visible."""
 SETTLED = 20.0
@@ -29,15 +29,22 @@ class Crowd(ABC):
     `expected` holds the members that each room really has. `false_leaves` are leave events about members still
     expected. `unproven` are effects that a fault should have had but did not show: then the round proves nothing.
     `ended` is the time when a fault stopped doing harm, even if its effects were visible for longer. `excused` are the
-    members that may be told of a loss.
+    members that may be told of a loss. `locked_out` are members that the relay refused, or whose connection it closed
+    in favour of another one, although each has no other. Members of `silent_rooms` send nothing. `kinds` are the
+    clients of a room, by turns.
     """
+
+    kinds: Sequence[str] = ("relay.client",)
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
-        self.members: dict[tuple[str, str], Room] = {}
-        self.watchers: dict[tuple[str, str], Room] = {}
+        self.node = Node()
+        self.members: dict[tuple[str, str], Member] = {}
+        self.watchers: dict[tuple[str, str], Member] = {}
         self.expected: dict[str, set[str]] = {}
         self.false_leaves: list[str] = []
+        self.locked_out: list[str] = []
+        self.silent_rooms: set[str] = set()
         self.unproven: list[str] = []
         self.patience = SETTLED
         self.excused: set[tuple[str, str]] = set()
@@ -61,11 +68,13 @@ class Crowd(ABC):
         """Let members join one after the other, each beginning with another address."""
         names = {f"{name}{number}": [f"p{member}" for member in range(MEMBERS)] for number in range(rooms)}
         self.ledger = Ledger({room: iter(peers) for room, peers in names.items()})
+        if set(self.kinds) - {"relay.client", "python"}:
+            await stack.enter_async_context(self.node)
         for (room, peers), turn in zip(names.items(), itertools.count()):
             for number, peer in enumerate(peers):
                 start = (number + turn) % len(self.addresses)
                 urls = [*self.addresses[start:], *self.addresses[:start]]
-                client = join(urls, room, peer=peer, presence=True, options=CLIENT)
+                client = make(self.kinds[number % len(self.kinds)], self.node, urls, room, peer)
                 self.members[room, peer] = await stack.enter_async_context(client)
                 self.enter((room, peer), client)
         await eventually(lambda: not self.disagreements())
@@ -86,12 +95,12 @@ class Crowd(ABC):
             await eventually(lambda: not self.ledger.missing(), SETTLED)
 
     async def _talk(self, interval: float) -> None:
-        places = list(self.members)
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            room, member = self.draw.choice(places)
-            self.say(room, member)
+            room, member = self.draw.choice(list(self.members))
+            if room not in self.silent_rooms:
+                self.say(room, member)
             due += interval
             await asyncio.sleep(max(0.0, due - loop.time()))
 
@@ -105,9 +114,13 @@ class Crowd(ABC):
         self.ledger.said(room, member, number, asyncio.get_running_loop().time())
         with contextlib.suppress(NotAcknowledged, Closed):
             message_id = await self.members[room, member].send(
-                {"number": number, "pad": "x" * size}, timeout=self.patience
+                {"number": number, "by": member, "pad": "x" * size}, timeout=self.patience
             )
             self.ledger.acknowledged(room, member, number, message_id)
+
+    def silence(self, rooms: Iterable[str]) -> None:
+        """Let members of these rooms say nothing from now on, and those of all others speak."""
+        self.silent_rooms = set(rooms)
 
     def over(self) -> None:
         """The fault does no more harm from now on."""
@@ -122,9 +135,14 @@ class Crowd(ABC):
 
     # Members, and the events that they receive.
 
-    def enter(self, place: tuple[str, str], room: Room) -> None:
+    def enter(self, place: tuple[str, str], room: Member) -> None:
         """Add a member, which follows its room from now on."""
-        self.expected.setdefault(place[0], set()).add(place[1])
+        expected = self.expected.setdefault(place[0], set())
+        if isinstance(room, SocketIo):
+            expected.add(room.peer)
+            room.on_rename = lambda old, new: (expected.discard(old), expected.add(new))
+        else:
+            expected.add(place[1])
         self.watchers[place] = room
         self._following[place] = asyncio.create_task(self._follow(place, room))
 
@@ -140,23 +158,34 @@ class Crowd(ABC):
             task.cancel()
         await asyncio.gather(*self._following.values(), return_exceptions=True)
 
-    async def _follow(self, place: tuple[str, str], room: Room) -> None:
-        clock = asyncio.get_running_loop().time
-        name, member = place
-        with contextlib.suppress(Closed):
+    async def _follow(self, place: tuple[str, str], room: Member) -> None:
+        try:
             async for event in room:
-                if isinstance(event, Left) and event.peer in self.expected[name]:
-                    self.false_leaves.append(f"{member} in {name} was told that {event.peer} had left")
-                if place not in self.members:
-                    continue
-                if isinstance(event, Envelope):
-                    self.ledger.heard(name, member, event.sender, event.data["number"], event.id, clock())
-                elif isinstance(event, Lost):
-                    self.ledger.told(name, member, clock())
+                self._take(place, event)
+        except Closed as closed:
+            if place in self.watchers:
+                self.locked_out.append(f"{place[1]} in {place[0]} was closed for good: {closed.code}")
+
+    def _take(self, place: tuple[str, str], event: Event) -> None:
+        now = asyncio.get_running_loop().time()
+        name, member = place
+        if isinstance(event, Left) and event.peer in self.expected[name]:
+            self.false_leaves.append(f"{member} in {name} was told that {event.peer} had left")
+        if isinstance(event, Interrupted) and event.code == "replaced":
+            self.locked_out.append(f"{member} in {name} lost its connection to an attempt of its own")
+        if place not in self.members:
+            return
+        if isinstance(event, Envelope):
+            if "number" in event.data:
+                self.ledger.heard(
+                    name, member, event.data["by"], event.data["number"], None if event.id == NO_ID else event.id, now
+                )
+        elif isinstance(event, Lost):
+            self.ledger.told(name, member, now)
 
     def verdict(self, fault_ended: float) -> Verdict:
         """Count all messages; those that a client got twice under one id, and dropped, count as repeated."""
-        verdict = self.ledger.verdict(fault_ended)
+        verdict = self.ledger.verdict(fault_ended, self.excused)
         return replace(verdict, repeated=verdict.repeated + sum(room.duplicates for room in self.members.values()))
 
     # Presence.
@@ -164,7 +193,15 @@ class Crowd(ABC):
     def disagreements(self) -> list[str]:
         """Members whose lists differ from the members that are in their room."""
         return [
-            f"{member} in {room} sees {sorted(watcher.members)}"
+            f"{member} in {room} sees {sorted(watcher.members)}, not {sorted(self.expected[room])}"
             for (room, member), watcher in self.watchers.items()
-            if watcher.members != self.expected[room]
+            if watcher.members is not None and watcher.members != self.expected[room]
         ]
+
+    async def ghosts(self) -> set[tuple[str, str]]:
+        """The members that somebody still sees in a room, although they are not there: room and peer id."""
+        return {
+            (room, peer)
+            for (room, _), watcher in self.watchers.items()
+            for peer in (watcher.members or set()) - self.expected[room]
+        }

@@ -1,49 +1,30 @@
-"""Every fault, from its beginning to its end; the ledger judges what happens meanwhile.
-
-A fault without an effect proves nothing. So each waits for an effect of its own, unless the effect is certain.
-"""
+"""Faults of workers, of Redis and of the networks between; `FAULTS` lists these and all others."""
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from tests.chaos.arena import SETTINGS, Arena, Post
-from tests.chaos.network import Network
+from tests.chaos.attempt_faults import (
+    double_attempts,
+    lose_acknowledgements,
+    lose_attempts,
+    park_at_redis,
+    park_at_worker,
+)
+from tests.chaos.fault import LONG, SHORT, Fault, counted, touched, wait
+from tests.chaos.redis_faults import (
+    fall_back_to_replica,
+    flush_with_churn,
+    restart_older,
+    restart_older_with_all_workers,
+    stay_quiet,
+)
 from tests.fleet import Client
 
-Strike = Callable[[Arena], Awaitable[None]]
-SHORT, LONG = (0.3, 1.5), (2.0, 4.0)
 _SLOW = 5000
-
-
-@dataclass(frozen=True)
-class Fault:
-    """`strike` calls `over` when the fault ends, and returns when its effect was visible.
-
-    If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
-    and are `excused` for that.
-    """
-
-    name: str
-    strike: Strike
-    forgets: bool = False
-    fakes_time: bool = False
-
-
-async def _wait(arena: Arena, span: tuple[float, float]) -> None:
-    await asyncio.sleep(arena.draw.uniform(*span))
-
-
-async def _counted(post: Post, name: str, **labels: str) -> bool:
-    """Whether a counter of this worker, which starts at zero, has grown."""
-    return await post.relay.metric(name, **labels) > 0
-
-
-async def _touched(arena: Arena, network: Network) -> None:
-    await arena.show("the network let everything through unharmed", lambda: network.touched)
 
 
 async def kill_worker(arena: Arena) -> None:
@@ -51,7 +32,7 @@ async def kill_worker(arena: Arena) -> None:
     post = arena.post
     post.relay.signal(signal.SIGKILL)
     arena.over()
-    await _wait(arena, SHORT)
+    await wait(arena, SHORT)
     await post.start()
 
 
@@ -71,13 +52,13 @@ async def pause_worker(arena: Arena) -> None:
     await asyncio.sleep(SETTINGS["worker_lease"] + arena.draw.uniform(0.5, 2))
     post.relay.signal(signal.SIGCONT)
     arena.over()
-    await arena.show("no lease lapsed", lambda: _counted(post, "relay_lease_lapses_total"))
+    await arena.show("no lease lapsed", lambda: counted(post, "relay_lease_lapses_total"))
 
 
 async def restart_redis(arena: Arena) -> None:
     """kill -9 of Redis, which starts again with its data."""
     arena.redis.kill()
-    await _wait(arena, SHORT)
+    await wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
     arena.over()
 
@@ -87,7 +68,7 @@ async def empty_redis(arena: Arena) -> None:
     arena.redis.kill()
     arena.redis.forget()
     arena.excused |= arena.members.keys()
-    await _wait(arena, SHORT)
+    await wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
     arena.over()
 
@@ -116,7 +97,7 @@ async def kill_subscribers(arena: Arena) -> None:
         if await asyncio.to_thread(client.client_kill_filter, _type="pubsub") < len(arena.posts):
             arena.unproven.append("a worker had no subscription to kill")
         arena.over()
-        await _wait(arena, SHORT)
+        await wait(arena, SHORT)
 
 
 async def cut(arena: Arena) -> None:
@@ -124,40 +105,40 @@ async def cut(arena: Arena) -> None:
     back = arena.post.back
     back.refusing = True
     back.reset()
-    await _wait(arena, LONG)
+    await wait(arena, LONG)
     back.refusing = False
     arena.over()
-    await _touched(arena, back)
+    await touched(arena, back)
 
 
 async def black_hole(arena: Arena) -> None:
     """The network drops all packets between a worker and Redis."""
     back = arena.post.back
     back.blacken()
-    await _wait(arena, LONG)
+    await wait(arena, LONG)
     back.lighten()
     arena.over()
-    await _touched(arena, back)
+    await touched(arena, back)
 
 
 async def slow(arena: Arena) -> None:
     """200 ms more each way between a worker and Redis."""
     back = arena.post.back
     back.delay = 0.2
-    await _wait(arena, LONG)
+    await wait(arena, LONG)
     back.delay = 0.0
     arena.over()
-    await _touched(arena, back)
+    await touched(arena, back)
 
 
 async def narrow(arena: Arena) -> None:
     """No more than 5 KB a second between a worker and Redis, which is less than is said."""
     back = arena.post.back
     back.rate = _SLOW
-    await _wait(arena, LONG)
+    await wait(arena, LONG)
     back.rate = 0.0
     arena.over()
-    await _touched(arena, back)
+    await touched(arena, back)
 
 
 async def reset_clients(arena: Arena) -> None:
@@ -166,7 +147,7 @@ async def reset_clients(arena: Arena) -> None:
         for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 3):
             member.drop()
         arena.over()
-        await _wait(arena, SHORT)
+        await wait(arena, SHORT)
     await arena.show("nobody came back", lambda: any(room.reconnects for room in arena.members.values()))
 
 
@@ -174,7 +155,7 @@ async def half_open(arena: Arena) -> None:
     """Clients of one worker hear nothing more of it, nor it of them; both have to notice by themselves."""
     post = arena.post
     post.front.blacken(later=False)
-    await _wait(arena, LONG)
+    await wait(arena, LONG)
     post.front.reset()
     post.front.lighten()
     arena.over()
@@ -210,9 +191,9 @@ async def stuck_readers(arena: Arena) -> None:
     post.front.blacken(later=False)
     arena.excused |= {place for place, home in arena.homes.items() if home is post}
     await _speak_past(arena, post, [(room, speaker)], times=110, size=60_000)
-    slow = partial(_counted, post, "relay_closed_connections_total", reason="slow")
+    slow = partial(counted, post, "relay_closed_connections_total", reason="slow")
     await arena.show("nobody was too slow for the relay", slow)
-    await _wait(arena, SHORT)
+    await wait(arena, SHORT)
     post.front.lighten()
     arena.over()
     asleep.lose()
@@ -224,10 +205,10 @@ async def slow_readers(arena: Arena) -> None:
     post.front.rate = _SLOW
     speakers = arena.draw.sample(sorted(_elsewhere(arena, post)), 4)
     await _speak_past(arena, post, speakers, times=40, size=1500)
-    await _wait(arena, LONG)
+    await wait(arena, LONG)
     post.front.rate = 0.0
     arena.over()
-    await _touched(arena, post.front)
+    await touched(arena, post.front)
 
 
 async def full_redis(arena: Arena) -> None:
@@ -239,7 +220,7 @@ async def full_redis(arena: Arena) -> None:
 
     await asyncio.to_thread(client.config_set, "maxmemory-policy", "noeviction")
     await asyncio.to_thread(client.config_set, "maxmemory", "1mb")
-    await _wait(arena, SHORT)
+    await wait(arena, SHORT)
     await arena.show("Redis refused nothing", refused)
     await asyncio.to_thread(client.config_set, "maxmemory", "0")
     arena.over()
@@ -254,7 +235,20 @@ async def jump_clock(arena: Arena) -> None:
     for offset in ("+1h", "-1h", "+0"):
         await asyncio.to_thread(file.write_text, offset)
         arena.over()
-        await _wait(arena, SHORT)
+        await wait(arena, SHORT)
+
+
+async def stall_subscription(arena: Arena) -> None:
+    """The subscription of one worker delivers nothing for a while; its commands work. Clients come back meanwhile."""
+    post = arena.post
+    post.back.stall()
+    for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 3):
+        await asyncio.sleep(arena.draw.uniform(0.0, 0.1))
+        member.drop()
+    await wait(arena, LONG)
+    post.back.flow()
+    arena.over()
+    await touched(arena, post.back)
 
 
 FAULTS = (
@@ -275,4 +269,15 @@ FAULTS = (
     Fault("stuck readers", stuck_readers),
     Fault("Redis out of memory", full_redis),
     Fault("clock jumps by an hour", jump_clock, fakes_time=True),
+    Fault("subscription stalled", stall_subscription, kinds=("relay.client", "asker", "javascript"), pending=True),
+    Fault("attempts parked at Redis", park_at_redis, pending=True),
+    Fault("attempts parked at a worker", park_at_worker, pending=True),
+    Fault("attempts lost", lose_attempts, pending=True),
+    Fault("attempts doubled", double_attempts, pending=True),
+    Fault("Redis replaced by a lagging replica", fall_back_to_replica, forgets=True, pending=True),
+    Fault("Redis restarted with older data", restart_older, forgets=True, pending=True),
+    Fault("all workers and Redis killed, older data", restart_older_with_all_workers, forgets=True, pending=True),
+    Fault("FLUSHALL with churn", flush_with_churn, forgets=True, pending=True),
+    Fault("Socket.IO retries", lose_acknowledgements, kinds=("relay.client", "socketio", "python"), pending=True),
+    Fault("quiet room past history-ttl", stay_quiet, settings={"history_ttl": 2.0}, pending=True),
 )

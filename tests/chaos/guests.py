@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from relay.client import Closed, Room, join
-from tests.chaos.crowd import CLIENT, Crowd
+from tests.chaos.crowd import Crowd
+from tests.chaos.members import OPTIONS
 
 _SPAN = 1.0
 """Seconds from the beginning of a fault within which guests join and leave."""
@@ -46,7 +47,7 @@ class Guests:
     def _room(self, name: str) -> Room:
         urls = list(self._field.addresses)
         self._field.draw.shuffle(urls)
-        return join(urls, name, peer="guest", presence=True, options=CLIENT)
+        return join(urls, name, peer="guest", presence=True, options=OPTIONS)
 
     @property
     def rooms(self) -> list[str]:

@@ -22,14 +22,22 @@ class Message:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The counts over all messages."""
+    """The counts over all messages.
+
+    `lost` are deliveries that the relay owed and never made: of a message that it acknowledged, or that another member
+    got, to a member that the fault does not excuse. `silent` are those, and excused ones, of which the member was not
+    told. `across` are messages that their senders had to send again because Redis forgot that it had them: they came
+    again under an id of the new epoch.
+    """
 
     sent: int
     acknowledged: int
     delivered: int
     lost: int
+    silent: int
     repeated: int
     disordered: int
+    across: int
     told: int
     """Members that were told of missed messages."""
     whole_after: float
@@ -47,34 +55,42 @@ class Ledger:
         self._told: dict[tuple[str, str], float] = {}
         self.repeated = 0
         self.disordered = 0
+        self.across = 0
 
     def said(self, room: str, sender: str, number: int, now: float) -> None:
         """A member began to send a message."""
         self._messages[room, sender, number] = Message(now)
 
-    def acknowledged(self, room: str, sender: str, number: int, id_: MessageId) -> None:
-        """The relay has the message, at this position of the room."""
+    def acknowledged(self, room: str, sender: str, number: int, id_: MessageId | None) -> None:
+        """The relay has the message, at this position of the room; None if the sender is not shown it."""
         message = self._messages[room, sender, number]
         message.acknowledged = True
-        self._in_place(message, id_)
+        if id_ is not None:
+            self._in_place(message, id_)
 
-    def heard(self, room: str, member: str, sender: str, number: int, id_: MessageId, now: float) -> None:
+    def heard(self, room: str, member: str, sender: str, number: int, id_: MessageId | None, now: float) -> None:
         """A member received a message: out of order if it is older than the last, or has another id for others."""
         message = self._messages[room, sender, number]
+        again = id_ is not None and message.id is not None and id_.epoch != message.id.epoch
         if member in message.heard:
-            self.repeated += 1
+            self.across += again
+            self.repeated += not again
             return
         message.heard[member] = now
-        if number < self._newest[room, member, sender] or id_ < self._places[room, member]:
+        late = id_ is not None and id_ < self._places[room, member]
+        if late or (number < self._newest[room, member, sender] and not again):
             self.disordered += 1
-        else:
+        elif id_ is not None:
             self._in_place(message, id_)
         self._newest[room, member, sender] = max(number, self._newest[room, member, sender])
-        self._places[room, member] = max(id_, self._places[room, member])
+        self._places[room, member] = max(id_ or BEFORE_ALL, self._places[room, member])
 
     def _in_place(self, message: Message, id_: MessageId) -> None:
         if message.id is None:
             message.id = id_
+        elif message.id.epoch != id_.epoch:
+            message.id = max(message.id, id_)
+            self.across += 1
         elif message.id != id_:
             self.disordered += 1
 
@@ -88,13 +104,20 @@ class Ledger:
         return set(self._told)
 
     def missing(self) -> list[tuple[str, str, int, str]]:
-        """The acknowledged messages that a member did not get, although it got no later report of a loss."""
+        """The owed messages that a member did not get, although it got no later report of a loss."""
+        return [
+            (room, sender, number, member)
+            for room, sender, number, member in self.undelivered()
+            if self._messages[room, sender, number].said > self._told.get((room, member), -1.0)
+        ]
+
+    def undelivered(self) -> list[tuple[str, str, int, str]]:
+        """The messages that the relay acknowledged, or delivered to others, and that a member did not get."""
         return [
             (room, sender, number, member)
             for (room, sender, number), message in self._messages.items()
-            if message.acknowledged
+            if message.acknowledged or message.heard
             for member in self._rooms[room] - {sender} - message.heard.keys()
-            if message.said > self._told.get((room, member), -1.0)
         ]
 
     def everybody_heard(self, members: Container[tuple[str, str]], since: float) -> bool:
@@ -111,15 +134,17 @@ class Ledger:
         """How many messages are on their way, or were given up."""
         return sum(not message.acknowledged for message in self._messages.values())
 
-    def verdict(self, fault_ended: float) -> Verdict:
-        """Count everything."""
+    def verdict(self, fault_ended: float, excused: Container[tuple[str, str]] = ()) -> Verdict:
+        """Count everything; `excused` are members that cannot get all messages, as room and name."""
         return Verdict(
             sent=len(self._messages),
             acknowledged=len(self._messages) - self.unacknowledged,
             delivered=sum(len(message.heard) for message in self._messages.values()),
-            lost=len(self.missing()),
+            lost=sum((room, member) not in excused for room, _, _, member in self.undelivered()),
+            silent=len(self.missing()),
             repeated=self.repeated,
             disordered=self.disordered,
+            across=self.across,
             told=len(self._told),
             whole_after=max(0.0, self._whole() - fault_ended),
         )

@@ -2,10 +2,11 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Self
 
 from tests.chaos.arena import LONGER, arena
 from tests.chaos.crowd import Crowd
@@ -31,6 +32,9 @@ class Outcome:
 
     `false_leaves` are leave events about members that had not left. `needlessly_told` are members that were told of a
     loss although the fault does not excuse one. `unproven` are effects that the fault should have had but did not have.
+    `ghosts` are listed although they are gone for longer than the stated bound, `locked_out` members were refused or
+    closed although they were the only ones of their name. `lag` is the longest time (s) for which the machine was too
+    busy to run the clients.
     """
 
     fault: Fault
@@ -42,24 +46,46 @@ class Outcome:
     needlessly_told: set[tuple[str, str]]
     missing: list[tuple[str, str, int, str]]
     unproven: list[str]
+    ghosts: set[tuple[str, str]]
+    locked_out: list[str]
+    lag: float
+
+    @classmethod
+    def of(
+        cls,
+        fault: Fault,
+        seed: int,
+        crowd: Crowd,
+        presence: float | None,
+        wrong: list[str],
+        ghosts: set[tuple[str, str]],
+        *,
+        lag: float = 0.0,
+    ) -> Self:
+        """Count what the crowd has seen."""
+        return cls(
+            fault, seed, crowd.verdict(crowd.ended), presence, wrong, list(crowd.false_leaves),
+            crowd.ledger.members_told - crowd.excused, crowd.ledger.missing(), list(crowd.unproven),
+            ghosts, list(crowd.locked_out), lag,
+        )  # fmt: skip
 
     def faults(self, *, in_time: bool = True) -> list[str]:
         """The broken promises as text; where losses are unavoidable, telling members of them is correct.
 
-        A Redis that lost its data gets presence back from one worker after the other; meanwhile, members of the others
-        seem to have left. Without `in_time`, recovery may take any time: for machines that are busy with other work.
+        Without `in_time`, recovery may take any time: for machines that are busy with other work.
         """
         verdict = self.verdict
         wrong = {
-            f"{verdict.lost} lost in silence, such as {self.missing[:3]}": verdict.lost,
+            f"{verdict.lost} lost": verdict.lost,
+            f"{verdict.silent} lost in silence, such as {self.missing[:3]}": verdict.silent,
+            f"{len(self.ghosts)} ghosts, such as {sorted(self.ghosts)[:3]}": len(self.ghosts),
+            f"{len(self.locked_out)} locked out, such as {self.locked_out[:3]}": len(self.locked_out),
             f"{verdict.repeated} repeated": verdict.repeated,
             f"{verdict.disordered} out of order": verdict.disordered,
             f"{verdict.sent - verdict.acknowledged} not acknowledged": verdict.sent - verdict.acknowledged,
             f"{len(self.needlessly_told)} members were told of losses": len(self.needlessly_told),
             f"presence stayed wrong: {self.wrong_presence[:3]}": self.presence_after is None,
-            f"{len(self.false_leaves)} false leaves, such as {self.false_leaves[:3]}": 0
-            if self.fault.forgets
-            else len(self.false_leaves),
+            f"{len(self.false_leaves)} false leaves, such as {self.false_leaves[:3]}": len(self.false_leaves),
             f"it did not strike: {self.unproven}": len(self.unproven),
         }
         if in_time:
@@ -74,7 +100,8 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
     """Run one round in an arena of its own."""
     with fake_time(fault) as environment:
         async with (
-            arena(seed=seed, rooms=rooms, fake_time=environment) as field,
+            Lag() as lag,
+            arena(seed=seed, rooms=rooms, fake_time=environment, settings=fault.settings, kinds=fault.kinds) as field,
             Guests(field, number=max(6, rooms // 5)) as guests,
         ):
             field.talk(rate)
@@ -82,30 +109,54 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             guests.go()
             await fault.strike(field)
             # Guests may be lost after the fault, and these are held for the grace time, too.
-            presence, wrong = await presence_after(field, max(field.ended, guests.gone), guests)
+            presence, wrong, ghosts = await presence_after(field, max(field.ended, guests.gone), guests)
             await field.hush()
-            return Outcome(
-                fault, seed, field.verdict(field.ended), presence, wrong, list(field.false_leaves),
-                field.ledger.members_told - field.excused, field.ledger.missing(), list(field.unproven),
-            )  # fmt: skip
+            return Outcome.of(fault, seed, field, presence, wrong, ghosts, lag=lag.longest)
+
+
+class Lag:
+    """Watches for how long at most this process does not get to run its tasks."""
+
+    _EVERY = 0.05
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._watching.cancel()
+
+    async def _watch(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            await asyncio.sleep(self._EVERY)
+            self.longest = max(self.longest, clock() - began - self._EVERY)
 
 
 async def presence_after(
     field: Crowd, ended: float, guests: Guests | None = None, *, within: float = PRESENCE_WITHIN
-) -> tuple[float | None, list[str]]:
-    """Seconds from the end of the fault until presence was exact, and what was wrong at the end.
+) -> tuple[float | None, list[str], set[tuple[str, str]]]:
+    """Seconds from the end of the fault until presence was exact, what was wrong at the end, and the ghosts.
 
-    It is watched for the whole time allowed: presence that is exact early may become wrong again.
+    It is watched for the whole time allowed: presence that is exact early may become wrong again. Then ghosts are
+    counted, and wrong presence gets more time to become exact.
     """
     loop = asyncio.get_running_loop()
     exact: float | None = None
+    ghosts: set[tuple[str, str]] | None = None
     while True:
         now = loop.time()
         wrong = field.disagreements() + (guests.unfinished() if guests else [])
         wrong = wrong or await field.disagreeing_lists(guests.rooms[:_LISTED] if guests else list(field.expected)[:1])
         exact = None if wrong else now if exact is None else exact
+        if now >= ended + within and ghosts is None:
+            ghosts = await field.ghosts()
         if now >= ended + (within if exact else within + PATIENCE):
-            return (max(0.0, exact - ended) if exact else None), wrong
+            return (max(0.0, exact - ended) if exact else None), wrong, ghosts or set()
         await asyncio.sleep(0.1)
 
 
@@ -129,23 +180,33 @@ def fake_time(fault: Fault) -> Iterator[dict[str, str]]:
         }
 
 
+COLUMNS: Final[dict[str, Callable[[Outcome], int]]] = {
+    "sent": lambda one: one.verdict.sent,
+    "delivered": lambda one: one.verdict.delivered,
+    "lost": lambda one: one.verdict.lost,
+    "repeated": lambda one: one.verdict.repeated,
+    "out of order": lambda one: one.verdict.disordered,
+    "silent": lambda one: one.verdict.silent,
+    "told of a loss": lambda one: one.verdict.told,
+    "told needlessly": lambda one: len(one.needlessly_told),
+    "ghosts": lambda one: len(one.ghosts),
+    "false leaves": lambda one: len(one.false_leaves),
+    "locked out": lambda one: len(one.locked_out),
+}
+"""The counts of a round, each by the name of its column."""
+
+
 def table(outcomes: Iterable[Outcome]) -> str:
     """The sums over all rounds of each fault, as a Markdown table."""
-    head = ("Fault", "rounds", "sent", "delivered", "lost", "repeated", "out of order", "told of a loss",
-            "false leaves", "whole again after, s", "presence exact after, s")  # fmt: skip
+    head = ("Fault", "rounds", *COLUMNS, "whole again after, s", "presence exact after, s")
     by_fault: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_fault.setdefault(outcome.fault.name, []).append(outcome)
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for fault, rounds in by_fault.items():
-        verdicts = [outcome.verdict for outcome in rounds]
-        sums = [
-            sum(getattr(verdict, name) for verdict in verdicts)
-            for name in ("sent", "delivered", "lost", "repeated", "disordered", "told")
-        ]
-        sums.append(sum(len(outcome.false_leaves) for outcome in rounds))
+        sums = [sum(count(outcome) for outcome in rounds) for count in COLUMNS.values()]
         presences = [outcome.presence_after for outcome in rounds]
         exact = "never" if None in presences else f"{max(p for p in presences if p is not None):.1f}"
-        whole = f"{max(verdict.whole_after for verdict in verdicts):.1f}"
+        whole = f"{max(outcome.verdict.whole_after for outcome in rounds):.1f}"
         lines.append("| " + " | ".join([fault, str(len(rounds)), *(f"{one:,}" for one in sums), whole, exact]) + " |")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from statistics import median
 from relay.client import Closed, join
 from tests.chaos import faults
 from tests.chaos.arena import Arena, arena
-from tests.chaos.crowd import CLIENT
+from tests.chaos.members import OPTIONS
 from tests.chaos.rounds import presence_after
 
 _EVERY, _BETWEEN = 5.0, 8.0
@@ -80,7 +80,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
             for number in range(_VISITORS):
                 group.create_task(_visit(here, number, end))
         ended = asyncio.get_running_loop().time()
-        presence, _ = await presence_after(here, ended)
+        presence, _, _ = await presence_after(here, ended)
         await here.hush()
         verdict = here.verdict(ended)
     grows = any(track.grows for track in tracks.values())
@@ -107,7 +107,7 @@ async def _visit(here: Arena, number: int, end: float) -> None:
         turn += 1
         urls = [here.url(post) for post in here.posts]
         with contextlib.suppress(Closed):
-            async with join(urls[number % len(urls) :] + urls, f"visit{number}-{turn % 50}", options=CLIENT) as room:
+            async with join(urls[number % len(urls) :] + urls, f"visit{number}-{turn % 50}", options=OPTIONS) as room:
                 room.post({"turn": turn})
                 await asyncio.sleep(here.draw.random() * _STAY)
                 if turn % 3 == 0:

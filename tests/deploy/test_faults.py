@@ -177,11 +177,8 @@ async def test_nothing_is_lost(fault: Fault, compose: Compose, record: Callable[
         guests.go()
         await fault.strike(crowd)  # type: ignore[arg-type]
         crowd.over()
-        presence, wrong = await presence_after(crowd, max(crowd.ended, guests.gone), guests, within=LONGER + 1)
+        presence, wrong, ghosts = await presence_after(crowd, max(crowd.ended, guests.gone), guests, within=LONGER + 1)
         await crowd.hush()
-        outcome = Outcome(
-            fault, seed, crowd.verdict(crowd.ended), presence, wrong, list(crowd.false_leaves),
-            crowd.ledger.members_told - crowd.excused, crowd.ledger.missing(), list(crowd.unproven),
-        )  # fmt: skip
+        outcome = Outcome.of(fault, seed, crowd, presence, wrong, ghosts)
     record(outcome)
     assert outcome.faults(in_time=False) == []

@@ -30,14 +30,42 @@ def test_messages_that_all_members_received_are_well(ledger: Ledger) -> None:
     assert (verdict.lost, verdict.repeated, verdict.disordered, verdict.told, verdict.whole_after) == (0, 0, 0, 0, 0)
 
 
-def test_an_acknowledged_message_is_lost_once_for_each_member_without_it_and_without_a_report(ledger: Ledger) -> None:
+def test_a_message_that_was_acknowledged_or_delivered_to_another_is_lost_for_each_member_without_it(
+    ledger: Ledger,
+) -> None:
     say(ledger, 0)
     say(ledger, 1, "b", acknowledged=False)
-    assert ledger.verdict(0).lost == 2
-    assert sorted(ledger.missing()) == [("r", "a", 0, "b"), ("r", "a", 0, "c")]
+    assert (ledger.verdict(0).lost, ledger.verdict(0).silent) == (3, 3)
+    assert sorted(ledger.missing()) == [("r", "a", 0, "b"), ("r", "a", 0, "c"), ("r", "a", 1, "c")]
     ledger.told("r", "b", 0.5)
-    assert ledger.missing() == [("r", "a", 0, "c")]
+    assert ledger.missing() == [("r", "a", 0, "c"), ("r", "a", 1, "c")]
+    assert (ledger.verdict(0).lost, ledger.verdict(0).silent) == (3, 2)
+    assert ledger.verdict(0, {("r", "c")}).lost == 1
     assert (ledger.unacknowledged, ledger.verdict(0).told) == (1, 1)
+
+
+def test_a_message_that_nobody_got_and_nobody_acknowledged_is_not_lost(ledger: Ledger) -> None:
+    say(ledger, 0, acknowledged=False)
+    assert ledger.verdict(0).lost == 0
+
+
+def test_a_message_that_is_sent_again_in_a_new_epoch_is_no_repeat(ledger: Ledger) -> None:
+    say(ledger, 0, "b", acknowledged=False)
+    newer = MessageId(2, 1)
+    for hearer in ("b", "c"):
+        ledger.heard("r", hearer, "a", 0, newer, 2.0)
+    ledger.acknowledged("r", "a", 0, newer)
+    verdict = ledger.verdict(0)
+    assert (verdict.repeated, verdict.disordered, verdict.lost) == (0, 0, 0)
+    assert verdict.across == 2
+
+
+def test_a_member_that_is_shown_no_ids_is_judged_by_the_numbers(ledger: Ledger) -> None:
+    say(ledger, 0)
+    say(ledger, 1)
+    for number in (1, 0, 1):
+        ledger.heard("r", "b", "a", number, None, 1.0)
+    assert (ledger.verdict(0).repeated, ledger.verdict(0).disordered) == (1, 1)
 
 
 def test_repeats_and_disorder_are_counted_for_each_receiver(ledger: Ledger) -> None:

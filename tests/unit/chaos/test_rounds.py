@@ -9,15 +9,30 @@ from tests.chaos.__main__ import chosen, read_options
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import Verdict
 from tests.chaos.rounds import PRESENCE_WITHIN, Outcome, table
+from tests.chaos.side_by_side import Plan, as_json
 
 PLAIN = next(fault for fault in FAULTS if not fault.forgets)
 FORGETS = next(fault for fault in FAULTS if fault.forgets)
-WELL = Verdict(sent=10, acknowledged=10, delivered=20, lost=0, repeated=0, disordered=0, told=0, whole_after=0.1)
+WELL = Verdict(
+    sent=10,
+    acknowledged=10,
+    delivered=20,
+    lost=0,
+    silent=0,
+    repeated=0,
+    disordered=0,
+    across=0,
+    told=0,
+    whole_after=0.1,
+)
 
 
 def outcome(fault: Fault = PLAIN, **changes: Any) -> Outcome:
     counted = {name: changes.pop(name) for name in list(changes) if hasattr(WELL, name)}
-    well = Outcome(fault, 1, WELL, 0.5, [], false_leaves=[], needlessly_told=set(), missing=[], unproven=[])
+    well = Outcome(
+        fault, 1, WELL, 0.5, [], false_leaves=[], needlessly_told=set(), missing=[], unproven=[], ghosts=set(),
+        locked_out=[], lag=0.0,
+    )  # fmt: skip
     return replace(well, verdict=replace(WELL, **counted), **changes)
 
 
@@ -29,6 +44,9 @@ def test_a_round_as_it_should_be() -> None:
     "changes",
     [
         {"lost": 1},
+        {"silent": 1},
+        {"ghosts": {("room", "b")}},
+        {"locked_out": ["a was closed for good: 4500"]},
         {"repeated": 1},
         {"disordered": 1},
         {"needlessly_told": {("room", "a")}},
@@ -44,8 +62,8 @@ def test_each_count_that_should_be_zero(changes: dict[str, Any]) -> None:
 
 
 def test_where_redis_loses_data_every_loss_is_reported() -> None:
-    assert outcome(FORGETS, told=5, false_leaves=["a was told that b had left"]).faults() == []
-    assert len(outcome(FORGETS, lost=1).faults()) == 1
+    assert outcome(FORGETS, told=5, across=1).faults() == []
+    assert len(outcome(FORGETS, silent=1).faults()) == 1
 
 
 def test_times_are_judged_where_they_are_asked_for() -> None:
@@ -56,8 +74,20 @@ def test_times_are_judged_where_they_are_asked_for() -> None:
 
 def test_the_table_sums_up_and_shows_the_worst() -> None:
     rounds = [outcome(whole_after=0.2), outcome(whole_after=0.9, lost=1, presence_after=1.5, false_leaves=["a"])]
-    assert f"| {PLAIN.name} | 2 | 20 | 40 | 1 | 0 | 0 | 0 | 1 | 0.9 | 1.5 |" in table(rounds)
+    assert f"| {PLAIN.name} | 2 | 20 | 40 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0.9 | 1.5 |" in table(rounds)
     assert "| never |" in table([outcome(presence_after=None)])
+
+
+def test_each_fault_is_played_as_often_as_the_others_and_each_round_has_a_seed_of_its_own() -> None:
+    rounds = Plan([PLAIN, FORGETS], 5, seed=7, rooms=1, rate=1).rounds
+    assert [seed for _, seed in rounds] == [7, 8, 9, 10, 11]
+    assert [fault for fault, _ in rounds] == [PLAIN, FORGETS, PLAIN, FORGETS, PLAIN]
+
+
+def test_the_record_has_every_count_of_every_round() -> None:
+    first, second = as_json([replace(outcome(lost=1), seed=4), replace(outcome(), seed=3)])
+    assert (first["seed"], first["lost"], first["broken"]) == (3, 0, [])
+    assert (second["seed"], second["lost"], len(second["broken"])) == (4, 1, 1)  # type: ignore[arg-type]
 
 
 def test_faults_are_chosen_by_words_of_their_names() -> None:

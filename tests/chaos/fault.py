@@ -1,0 +1,50 @@
+"""A fault, and what all of them need.
+
+A fault without an effect proves nothing. So each waits for an effect of its own, unless the effect is certain.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.arena import Arena, Post
+from tests.chaos.network import Network
+
+Strike = Callable[[Arena], Awaitable[None]]
+SHORT, LONG = (0.3, 1.5), (2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`strike` calls `over` when the fault ends, and returns when its effect was visible.
+
+    If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
+    and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Rounds
+    of a `pending` fault are known to break promises; they run in `make chaos` alone.
+    """
+
+    name: str
+    strike: Strike
+    forgets: bool = False
+    fakes_time: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    kinds: Sequence[str] = ()
+    pending: bool = False
+
+
+async def wait(arena: Arena, span: tuple[float, float]) -> None:
+    """Wait for a random time of this span."""
+    await asyncio.sleep(arena.draw.uniform(*span))
+
+
+async def counted(post: Post, name: str, **labels: str) -> bool:
+    """Whether a counter of this worker, which starts at zero, has grown."""
+    return await post.relay.metric(name, **labels) > 0
+
+
+async def touched(arena: Arena, *networks: Network) -> None:
+    """Wait until one of these networks has harmed a connection."""
+    await arena.show(
+        "the network let everything through unharmed", lambda: any(network.touched for network in networks)
+    )
