@@ -25,9 +25,10 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.leases import RedisLeases, RegisteredRooms
+from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
+from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import (
     BackendSettings,
@@ -162,12 +163,12 @@ def _over_redis(
         metrics=metrics,
         clock=clock,
     )
-    registered = RegisteredRooms()
+    registration = Registration(client, keys, lease, settings)
     addresses = RedisAddresses(client, keys, lease, settings.forward)
     return Backend(
         bus,
-        RedisPresence(client, keys, lease, settings.rooms, registered),
-        RedisLeases(client, keys, lease, settings, registered, addresses),
+        RedisPresence(client, keys, lease, settings.rooms, registration),
+        RedisLeases(client, keys, lease, settings, registration, addresses),
         partial(occupied_rooms, client, keys),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,

@@ -10,7 +10,7 @@ import secrets
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused
@@ -23,23 +23,37 @@ ADOPTION_BATCH = 100
 """Rooms in which `Leases.adopt` takes members over between two of its results."""
 
 
+_EARLIER_LEASES = 7
+"""Earlier leases of a worker that it still takes for its own; of older ones, other workers take the members over."""
+
+LeaseEnd = Literal["", "lapsed", "lost", "older"]
+"""Why a lease ended: it had run out, Redis had lost it, or Redis has older data than this worker wrote; "" if not."""
+
+
 @dataclass(slots=True)
 class LeaseName:
     """The name of this worker's lease, `worker/incarnation`.
 
-    A worker that was cut off for longer than its lease begins a new incarnation. Another worker may be taking over the
-    members of the old one, and must be able to distinguish them from members of the new one.
+    A worker that was cut off for longer than its lease begins a new incarnation, and so does a worker whose lease Redis
+    has lost. Another worker may be taking over the members of the old one, and must be able to distinguish them from
+    members of the new one. `own` are the present name and the last earlier ones, the newest first: an entry that names
+    an earlier one is still this worker's until another worker has taken it over.
     """
 
     worker: str
     incarnation: str = field(default_factory=lambda: secrets.token_hex(6))
+    own: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own = (f"{self.worker}/{self.incarnation}",)
 
     def __str__(self) -> str:
-        return f"{self.worker}/{self.incarnation}"
+        return self.own[0]
 
     def renew(self) -> None:
         """Begin a new incarnation."""
         self.incarnation = secrets.token_hex(6)
+        self.own = (f"{self.worker}/{self.incarnation}", *self.own[:_EARLIER_LEASES])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,14 +138,19 @@ class HeldMember:
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatus:
-    """The result of a heartbeat: whether the worker's own lease had lapsed, and which other leases are dead.
+    """The result of a heartbeat: whether and why the worker's own lease `ended`, and which other leases are dead.
 
     Of the `dead` leases, the `retired` ones were ended by workers that stopped; the others ran out.
     """
 
-    lapsed: bool
+    ended: LeaseEnd = ""
     dead: Sequence[str] = ()
     retired: Collection[str] = ()
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the worker has another lease than before."""
+        return bool(self.ended)
 
 
 def taken(room: str, peer: str, *, held: bool) -> Refused:
@@ -194,7 +213,7 @@ class Presence(Protocol):
         """Remove a member (publishes a `MemberLeft`), or hold it for `hold` seconds.
 
         When this returns, the request is sent, ahead of all later ones; the future gets its outcome. False means that
-        nothing was done: the entry is gone, is another lease's, or has another generation, for instance since the
+        nothing was done: the entry is gone, is another worker's, or has another generation, for instance since the
         client resumed it. An entry whose generation is 0 is identified by its stamp, else by its current fingerprint.
         """
         ...
@@ -212,7 +231,11 @@ class Leases(Protocol):
     """The leases of all workers. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
     async def beat(self) -> LeaseStatus:
-        """Renew this worker's lease. After a lapse, the worker gets a lease of another name, without members."""
+        """Renew this worker's lease. If it has ended, the worker gets a lease of another name, without members.
+
+        The members that are left under the old one, since the worker does not announce them, are taken over like those
+        of a dead worker.
+        """
         ...
 
     def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from relay.backend.presence import Leases, LeaseStatus
+from relay.backend.presence import LeaseEnd, Leases, LeaseStatus
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.errors import RelayError
@@ -13,6 +14,12 @@ from relay.rooms.health import HealthMonitor
 from relay.rooms.takeover import Takeover
 
 log = logging.getLogger("relay.rooms.heartbeat")
+
+_REASONS: Mapping[LeaseEnd, str] = {
+    "lapsed": "this worker's lease had lapsed (cut off from Redis, or blocked)",
+    "lost": "Redis has lost this worker's lease (emptied, restarted without its data, or evicting keys)",
+    "older": "Redis has older data than this worker wrote (a replica became the master, or a snapshot was restored)",
+}
 
 
 def beat_interval(lease: float) -> float:
@@ -86,13 +93,13 @@ class Heartbeat:
         status = await self._leases.beat()
         now, last = self._clock(), self._last_beat
         self._last_beat = now
-        if status.lapsed or (last is not None and now - last >= self._timing.lease - self._timing.interval):
+        if status.ended or (last is not None and now - last >= self._timing.lease - self._timing.interval):
             # A worker that beat one interval before this one may have been cut off together with it.
             self._take_over_from = now + self._timing.lease
             self._takeover.abandon()
-        if status.lapsed:
+        if status.ended:
             self._metrics.lease_lapses.inc()
-            log.warning("this worker's lease had lapsed (cut off from Redis, or blocked); announcing its members again")
+            log.warning("%s; announcing its members again", _REASONS[status.ended])
             # Remembered until it succeeds: Redis may go away in the middle.
             self._must_announce = True
         return status

@@ -30,9 +30,10 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.leases import RedisLeases, RegisteredRooms
+from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
+from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.settings import (
     BackendSettings,
@@ -178,18 +179,19 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 positions = MemoryDeliveredPositions(state)
                 return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys, positions)
             redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
-            registered = RegisteredRooms()
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
             client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None)
             await stack.enter_async_context(client)
+            settings = BackendSettings(rooms, its_lease, redis)
+            registration = Registration(client, keys, lease, settings)
             bus = RedisBus(received, client, dialer, redis, rooms, worker=name, metrics=Metrics(), clock=time.monotonic)
             await stack.enter_async_context(bus)
             forward = ForwardAddress(f"owner-{name}", "10.0.0.1:8890")
             addresses = RedisAddresses(client, keys, lease, forward)
             return FakeWorker(
                 bus,
-                RedisPresence(client, keys, lease, rooms, registered),
-                RedisLeases(client, keys, lease, BackendSettings(rooms, its_lease, redis), registered, addresses),
+                RedisPresence(client, keys, lease, rooms, registration),
+                RedisLeases(client, keys, lease, settings, registration, addresses),
                 partial(occupied_rooms, client, keys),
                 lease,
                 received,

@@ -12,6 +12,7 @@ from relay.backend.presence import (
     HeldMember,
     JoinAttempt,
     JoinResult,
+    LeaseEnd,
     LeaseName,
     LeaseStatus,
     PresenceEntry,
@@ -126,7 +127,7 @@ class MemoryPresence:
     def _leave(self, entry: PresenceEntry, hold: float) -> bool:
         state = self._rooms.peek(entry.room)
         recorded = state and state.members.get(entry.peer)
-        if not state or not recorded or recorded.lease != str(self._lease):
+        if not state or not recorded or recorded.lease not in self._lease.own:
             return False
         # The generation of a member whose join got no reply is unknown (0). Then its stamp identifies the entry, or the
         # fingerprint of its new resume key.
@@ -190,13 +191,13 @@ class MemoryLeases:
         """Renew the lease, and drop expired events of all rooms."""
         self._rooms.forget_expired()
         now, leases = self._rooms.clock(), self._rooms.leases
-        lapsed = self._begun and leases.get(str(self._lease), 0) < now
-        if lapsed:
+        ended: LeaseEnd = "lapsed" if self._begun and leases.get(str(self._lease), 0) < now else ""
+        if ended:
             self._lease.renew()
         leases[str(self._lease)] = now + self._settings.duration
         self._begun = True
         dead = [name for name, deadline in leases.items() if deadline < now]
-        return LeaseStatus(lapsed, dead, self._rooms.retired.intersection(dead))
+        return LeaseStatus(ended, dead, self._rooms.retired.intersection(dead))
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
         """Look through all rooms, as no index tells in which of them a lease has members."""

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseName, LeaseStatus
+from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseEnd, LeaseName, LeaseStatus
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.registration import LOST, RETIRED, Registration
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import ADOPT, HEARTBEAT, milliseconds
 from relay.backend.settings import BackendSettings
 from relay.model.errors import RelayError, Unavailable
 
 log = logging.getLogger("relay.backend.redis")
+
+_MOST_LEASES = 1000
+"""Leases that a worker knows, to register them again when Redis has lost them."""
 
 _PAGE = 500
 """Members of one page of a room that is adopted."""
@@ -22,26 +26,8 @@ _NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
 _LAPSED = "this worker's own lease lapsed while it took members over"
 
 
-class RegisteredRooms:
-    """The rooms that are known to be in the Redis set of this worker's rooms, under its present lease."""
-
-    def __init__(self) -> None:
-        self._lease = ""
-        self._rooms: set[str] = set()
-
-    def has(self, lease: str, room: str) -> bool:
-        """Tell whether Redis has this room."""
-        return lease == self._lease and room in self._rooms
-
-    def add(self, lease: str, room: str) -> None:
-        """Note that Redis has this room; a new lease begins with an empty set."""
-        if lease != self._lease:
-            self._lease, self._rooms = lease, set()
-        self._rooms.add(room)
-
-    def forget(self, rooms: Iterable[str] | None = None) -> None:
-        """Note that Redis does not have these rooms any more, or perhaps none at all."""
-        self._rooms.difference_update(self._rooms.copy() if rooms is None else rooms)
+_ENDS: Mapping[int, LeaseEnd] = {0: "", 1: "lapsed", 2: "lost", 3: "older"}
+"""Results of heartbeat.lua."""
 
 
 class RedisLeases:
@@ -53,7 +39,7 @@ class RedisLeases:
         keys: Keys,
         lease: LeaseName,
         settings: BackendSettings,
-        registered: RegisteredRooms,
+        registration: Registration,
         addresses: RedisAddresses | None = None,
     ) -> None:
         self._client = client
@@ -62,9 +48,11 @@ class RedisLeases:
         self._settings = settings.lease
         self._addresses = addresses
         self._state_ttl = milliseconds(settings.rooms.state_ttl)
-        self._registered = registered
-        self._begun = False
-        self._lapsed = False
+        self._registration = registration
+        self._ended: LeaseEnd = ""
+        # The leases of all workers, as they were read last, and when they are to be read again.
+        self._all: Sequence[bytes] = ()
+        self._read_at = 0.0
         self._deadlines: dict[str, float] = {}
         self._adopting: Collection[str] = ()
         # By dead lease: its deadline, and rooms whose adoption failed. Their members may be held under this worker's
@@ -72,25 +60,28 @@ class RedisLeases:
         self._unconfirmed: dict[str, tuple[float, set[str]]] = {}
 
     async def beat(self) -> LeaseStatus:
-        """Call heartbeat.lua; twice if the lease had lapsed, to begin another one.
+        """Call heartbeat.lua; twice if the lease has ended, to begin another one.
 
         A lease whose adoption failed counts as dead until it is forgotten here, also if another survivor forgot it.
         """
-        lapsed, flat = await self._beat(begin=not self._begun)
-        if lapsed:
-            self._registered.forget()
-            self._lease.renew()
+        rooms_lost, (ended, flat) = await asyncio.gather(self._rooms_are_lost(), self._beat())
+        if rooms_lost:
+            ended = ended or "lost"
+        if ended == "lost" and not rooms_lost:
+            await self._restore()
+        if ended:
+            self._registration.begin_anew()
             # The workers that take the old lease over find all members that are held under it.
             self._unconfirmed.clear()
-            # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the lapse.
-            self._lapsed = True
-            _, flat = await self._beat(begin=True)
-        self._begun = True
+            # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the end.
+            self._ended = ended
+            _, flat = await self._beat()
+        await self._read()
         self._deadlines = {name: deadline for name, (deadline, _) in self._unconfirmed.items()}
         self._deadlines |= {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
-        lapsed, self._lapsed = self._lapsed, False
-        retired = {name for name, deadline in self._deadlines.items() if deadline % 1}
-        return LeaseStatus(lapsed, list(self._deadlines), retired)
+        ended, self._ended = self._ended, ""
+        retired = {name for name, deadline in self._deadlines.items() if deadline % 1 == RETIRED}
+        return LeaseStatus(ended, list(self._deadlines), retired)
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.
@@ -115,10 +106,12 @@ class RedisLeases:
             try:
                 # Registered first, so that another survivor finds the rooms if this worker dies in between.
                 await self._client.call("SADD", self._keys.worker_rooms(own), *batch)
+                self._registration.note(own, batch)
                 cursors = dict.fromkeys(batch, b"0")
                 while cursors:
                     if str(self._lease) != own:
                         raise Unavailable(_LAPSED)
+                    self._registration.register_lease()
                     # One page of each room, however large some are: the caller may have to stop in between.
                     pages = await asyncio.gather(
                         *[self._adopt(room, cursor, lease, own, held_until) for room, cursor in cursors.items()]
@@ -152,7 +145,7 @@ class RedisLeases:
         # By Redis's clock, as all deadlines are.
         seconds, _ = await self._client.call("TIME")
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
-        await self._client.call("ZADD", self._keys.workers, "XX", int(seconds) * 1000 - 0.5, str(self._lease))
+        await self._client.call("ZADD", self._keys.workers, int(seconds) * 1000 - RETIRED, str(self._lease))
 
     async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
         """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
@@ -160,7 +153,7 @@ class RedisLeases:
         own = self._keys.worker_rooms(str(self._lease))
         calls = [self._client.call("PEXPIRE", own, self._state_ttl)] if rooms else []
         if left:
-            self._registered.forget(left)
+            self._registration.forget(left)
             calls.append(self._client.call("SREM", own, *left))
         for room in rooms:
             meta, presence, _, _, options, quiet = self._keys.of_room(room)
@@ -175,31 +168,70 @@ class RedisLeases:
     ) -> tuple[bytes, list[HeldMember]]:
         """Adopt one page of a room; returns the cursor of the next one, `0` after the last."""
         try:
-            cursor, page = await self._client.run(
-                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _PAGE
+            reply = await self._client.run(
+                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _PAGE, self._registration.deadline
             )
         except ScriptFailed:
             log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
                       room, lease)  # fmt: skip
             return b"0", []
+        if not reply:
+            raise Unavailable(_LAPSED)
+        cursor, page = reply
         return cursor, [
             HeldMember(room, peer.decode(), int(generation), int(ms) / 1000) for peer, generation, ms in page
         ]
 
-    async def _beat(self, *, begin: bool) -> tuple[int, Sequence[bytes]]:
-        duration = milliseconds(self._settings.duration)
+    async def _rooms_are_lost(self) -> bool:
+        """Tell whether Redis has lost the set of this worker's rooms, or a part of it."""
+        known = self._registration.rooms
+        if not known:
+            return False
+        try:
+            return bool(await self._client.call("SCARD", self._keys.worker_rooms(str(self._lease))) < known)
+        except Unavailable:
+            # Of another type; or Redis is away, and the heartbeat fails as well.
+            return True
+
+    async def _read(self) -> None:
+        """Read the leases of all workers from time to time, in case Redis loses them."""
+        if self._client.clock.time >= self._read_at:
+            self._all = await self._client.call("ZRANGE", self._keys.workers, 0, _MOST_LEASES - 1)
+            self._read_at = self._client.clock.time + self._settings.duration / 2
+
+    async def _restore(self) -> None:
+        """Register the leases that Redis has lost, as lost: one of them may be of a worker that has died since.
+
+        The others begin another lease with their next heartbeats, as this worker does.
+        """
+        if self._all:
+            deadline = self._client.clock.now + milliseconds(self._settings.duration) + LOST
+            flat = [argument for name in self._all for argument in (deadline, name)]
+            await self._client.call("ZADD", self._keys.workers, "NX", *flat)
+
+    async def _beat(self) -> tuple[LeaseEnd, Sequence[bytes]]:
+        duration, settings = milliseconds(self._settings.duration), self._settings
         ttl = max(self._state_ttl, 2 * duration)
         self._client.bound_clock()
         asked = self._client.clock.time
         try:
-            lapsed, flat, now = await self._client.run(
-                HEARTBEAT, (self._keys.workers,), str(self._lease), duration, ttl, int(begin)
+            ended, flat, now = await self._client.run(
+                HEARTBEAT,
+                (self._keys.workers,),
+                str(self._lease),
+                duration,
+                ttl,
+                self._registration.written,
+                # As long as the lease of a worker that died with the last heartbeat but one.
+                milliseconds(settings.duration - 2 * settings.interval),
             )
         except ScriptFailed:
             # A worker without a lease is of no use, so this counts as a refusal; renewing again does no harm.
             raise Unavailable(_NO_LEASE) from None
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
         self._client.clock.learn(now, asked)
-        if self._addresses is not None and not lapsed:
-            self._addresses.announce(duration)
-        return lapsed, flat
+        if not ended:
+            self._registration.renewed(now + duration)
+            if self._addresses is not None:
+                self._addresses.announce(duration)
+        return _ENDS[ended], flat

@@ -14,10 +14,9 @@ from relay.backend.presence import (
     taken,
 )
 from relay.backend.redis import infos
-from relay.backend.redis.client import RedisClient, ignore
-from relay.backend.redis.connection import pack
+from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.leases import RegisteredRooms
+from relay.backend.redis.registration import Registration
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, milliseconds
 from relay.backend.settings import RoomSettings
@@ -41,7 +40,7 @@ class RedisPresence:
     """Presence in Redis: each method calls one script, whose comments say what it does."""
 
     def __init__(
-        self, client: RedisClient, keys: Keys, lease: LeaseName, settings: RoomSettings, registered: RegisteredRooms
+        self, client: RedisClient, keys: Keys, lease: LeaseName, settings: RoomSettings, registration: Registration
     ) -> None:
         self._client = client
         self._keys = keys
@@ -50,14 +49,12 @@ class RedisPresence:
         self._state_ttl = milliseconds(settings.state_ttl)
         # In the form in which the scripts take it; see shared.lua.
         self._history = f"{settings.history.size} {milliseconds(settings.history.ttl)}"
-        self._registered = registered
+        self._registration = registration
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
-        """Register the room under this worker's lease if need be, and call join.lua."""
+        """Register the room under this worker's lease, and call join.lua."""
         room, lease = attempt.room, str(self._lease)
-        registered = self._registered.has(lease, room)
-        if not registered:
-            self._register([room])
+        self._registration.register([room])
         reply = await self._client.run(
             JOIN,
             self._keys.of_room(room),
@@ -75,14 +72,13 @@ class RedisPresence:
             self._history,
             *attempt.seen,
             infos.pack(attempt.info),
-            self._client.clock.deadline,
+            self._registration.deadline,
             attempt.stamp,
             int(attempt.insists),
             attempt.derived or attempt.fresh or _NONE,
         )
-        if not registered:
-            # Noted only after the reply: without one, the registration may be lost as well. Repeating it is harmless.
-            self._registered.add(lease, room)
+        # Noted only after the reply: without one, the registration may be lost as well.
+        self._registration.note(lease, [room])
         return self._joined(attempt, reply)
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
@@ -92,10 +88,12 @@ class RedisPresence:
         announcement. A room in which the script fails does not keep the other rooms from theirs.
         """
         # Redis may have lost the set of rooms together with the entries.
-        self._registered.forget()
-        if entries:
-            self._register(list({entry.room for entry in entries}))
+        self._registration.forget()
+        rooms, lease = list({entry.room for entry in entries}), str(self._lease)
+        if rooms:
+            self._registration.register(rooms)
         replies = await asyncio.gather(*[self._announce(entry) for entry in entries], return_exceptions=True)
+        self._registration.note(lease, rooms)
         newer: list[PresenceEntry] = []
         failed: list[PresenceEntry] = []
         for entry, reply in zip(entries, replies, strict=True):
@@ -139,7 +137,7 @@ class RedisPresence:
             (*keys, self._keys.positions(entry.room)) if entry.tracked else keys,
             self._keys.channel(entry.room),
             entry.peer,
-            str(self._lease),
+            " ".join(self._lease.own),
             entry.generation,
             entry.current or _NONE,
             milliseconds(hold),
@@ -203,18 +201,8 @@ class RedisPresence:
             *entry.seen,
             str(entry.began),
             infos.pack(entry.info),
-            self._client.clock.deadline,
+            self._registration.deadline,
         )
-
-    def _register(self, rooms: Sequence[str]) -> None:
-        """Add rooms to the set of this worker's rooms, ahead of the script that makes a member.
-
-        So a survivor finds the room if this worker dies in between. It relies on the commands of one connection
-        being executed in order. The replies are ignored: if Redis cannot take these commands, the script fails as well.
-        """
-        own = self._keys.worker_rooms(str(self._lease))
-        self._client.send(pack("SADD", own, *rooms), ignore)
-        self._client.send(pack("PEXPIRE", own, self._state_ttl), ignore)
 
 
 def _roster(listed: Sequence[Any], current: MessageId) -> Roster:

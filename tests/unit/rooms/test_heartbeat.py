@@ -13,8 +13,8 @@ from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
 
-ALIVE = LeaseStatus(lapsed=False)
-LAPSED = LeaseStatus(lapsed=True)
+ALIVE = LeaseStatus()
+LAPSED = LeaseStatus("lapsed")
 
 
 class FakeAnnouncer:
@@ -97,7 +97,7 @@ class World:
 
 
 def dead(*leases: str, lapsed: bool = False, retired: set[str] | None = None) -> LeaseStatus:
-    return LeaseStatus(lapsed, leases, retired or set())
+    return LeaseStatus("lapsed" if lapsed else "", leases, retired or set())
 
 
 @pytest.fixture

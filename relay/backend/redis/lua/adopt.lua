@@ -3,9 +3,11 @@
 --
 -- KEYS: see shared.lua.
 -- ARGV: 1 dead lease, 2 own lease, 3 end of the hold of connected members (ms), 4 cursor ("0" to begin), 5 size of
--- the page.
+-- the page, 6 end of the own lease (ms, 0 for unknown).
 -- Returns {cursor of the next page or "0", list of {peer, generation, milliseconds left}}. The list also has members that
--- are held under the own lease already: the reply to an earlier attempt may have been lost.
+-- are held under the own lease already: the reply to an earlier attempt may have been lost. Returns {} if the own lease has run out:
+-- another worker may be taking its members over, and would not find those that this script adds.
+if expired(ARGV[6]) then return {} end
 local dead, own, ends = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now, adopted = now_ms(), {}
 local scan = call('HSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[5])

@@ -1,19 +1,36 @@
 -- Renew a worker's lease, and look for those that have run out.
 -- Cost: O(log(workers)); at most 100 leases are returned.
 --
--- KEYS: 1 the leases: a sorted set, lease -> deadline in Redis's own time (ms). A worker that stops sets its deadline to a
--- time in the past with half a millisecond in it; the deadlines of all others are whole numbers.
--- ARGV: 1 own lease, 2 its duration (ms), 3 TTL of the set (ms), 4 "1" for a lease that begins.
--- Returns {1 if the own lease had lapsed, else 0, {dead lease, its deadline, …}, Redis's time (ms)}. A lease that has lapsed
--- is not renewed: other workers may be taking its members over, so its worker must begin another one.
+-- KEYS: 1 the leases: a sorted set, lease -> deadline in Redis's own time (ms). The deadline of a lease that its worker
+-- renews is a whole number. A worker that stops sets its deadline to a time in the past with half a millisecond in it. A
+-- quarter of a millisecond marks a lease that was lost: its worker ends it with the next heartbeat.
+-- ARGV: 1 own lease, 2 its duration (ms), 3 TTL of the set (ms), 4 the deadline that the last heartbeat wrote (0: the lease
+-- begins), 5 how long a lease that ends here stays before other workers may take its members over (ms).
+-- Returns {0 if the lease was renewed, or the reason why it ended: 1 it had lapsed, 2 Redis had lost it, 3 Redis has an older
+-- deadline than the last heartbeat wrote, {dead lease, its deadline, …}, Redis's time (ms)}. A lease that has ended is not
+-- renewed: its worker must begin another one, and other workers take over the members that are left under it.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local deadline = redis.call('ZSCORE', KEYS[1], ARGV[1])
-local lapsed = 0
-if ARGV[4] ~= '1' and (not deadline or tonumber(deadline) < now) then
-  lapsed = 1
-else
+local known = tonumber(ARGV[4])
+local deadline = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or nil)
+local ended = 0
+if known == 0 then
+  if deadline and deadline < now then ended = 1 end
+elseif not deadline then
+  -- Other workers forget a lease when its members are taken over, but only after its deadline.
+  ended = known < now and 1 or 2
+elseif deadline < known then
+  ended = 3
+elseif deadline < now then
+  ended = 1
+elseif deadline % 1 == 0.25 then
+  ended = 2
+end
+if ended == 0 then
   redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+elseif ended > 1 then
+  -- Members may be left under it: those that are held, and those that its worker does not have.
+  redis.call('ZADD', KEYS[1], string.format('%.2f', now + tonumber(ARGV[5]) + 0.25), ARGV[1])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return { lapsed, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, 100), now }
+return { ended, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, 100), now }

@@ -2,14 +2,14 @@
 -- Cost: O(1).
 --
 -- KEYS: 1 to 6 see shared.lua; 7 delivered positions (see note.lua), if the member may have one.
--- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation (0: unknown), 5 current fingerprint, which identifies an entry of
--- unknown generation, 6 length of the hold (ms, 0: remove the member), 7 state TTL (ms), 8 history, 9 and 10 newest id the
--- worker has seen, 11 stamp of the attempt, which identifies the entry instead of the fingerprint, as attempts that offer
--- the same key get the same next one ("": none).
--- Returns 1, or 0 if the entry is gone, or is not this lease's and generation's any more.
+-- ARGV: 1 Redis channel, 2 peer id, 3 the worker's present and earlier leases, with spaces between, 4 generation (0:
+-- unknown), 5 current fingerprint, which identifies an entry of unknown generation, 6 length of the hold (ms, 0: remove the
+-- member), 7 state TTL (ms), 8 history, 9 and 10 newest id the worker has seen, 11 stamp of the attempt, which identifies
+-- the entry instead of the fingerprint, as attempts that offer the same key get the same next one ("": none).
+-- Returns 1, or 0 if the entry is gone, or is not of these leases and this generation any more.
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local entry = read_entry(peer)
-if not entry or entry.lease ~= ARGV[3] then return 0 end
+if not entry or not string.find(' ' .. ARGV[3] .. ' ', ' ' .. entry.lease .. ' ', 1, true) then return 0 end
 if generation > 0 and entry.generation ~= generation then return 0 end
 if generation == 0 and ARGV[11] ~= '' and string.gsub(entry.attempt, '!$', '') ~= ARGV[11] then return 0 end
 if generation == 0 and ARGV[11] == '' and entry.current ~= ARGV[5] then return 0 end

@@ -10,8 +10,9 @@ from relay.backend.presence import LeaseName
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.leases import RedisLeases, RegisteredRooms
+from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.presence import RedisPresence
+from relay.backend.redis.registration import Registration
 from relay.backend.redis.scripts import Script
 from relay.backend.settings import BackendSettings, LeaseSettings, RoomSettings
 
@@ -95,14 +96,19 @@ class World:
 
     def __init__(self, client: RedisClient, server: ScriptedRedis) -> None:
         self.server = server
-        self.lease, self.registered = LeaseName("w"), RegisteredRooms()
+        self.lease = LeaseName("w")
         keys = Keys("relay")
         settings = BackendSettings(RoomSettings(), LeaseSettings(duration=10, interval=0.5, grace=15))
-        self.presence = RedisPresence(client, keys, self.lease, settings.rooms, self.registered)
-        self.leases = RedisLeases(client, keys, self.lease, settings, self.registered)
+        self.registration = Registration(client, keys, self.lease, settings)
+        self.presence = RedisPresence(client, keys, self.lease, settings.rooms, self.registration)
+        self.leases = RedisLeases(client, keys, self.lease, settings, self.registration)
 
     def answer(self, replies: Replies, **others: bytes) -> None:
-        """Answer scripts by `replies`, other commands by their names, and all else with OK."""
+        """Answer scripts by `replies`, other commands by their names, and all else with OK.
+
+        The set of rooms has all that are registered, and there are no other leases, unless `others` say so.
+        """
+        others = {"SCARD": b":1000000\r\n", "ZRANGE": b"*0\r\n"} | others
         by_sha = {script.sha.encode(): reply for script, reply in replies.items()}
 
         def answer(command: list[bytes]) -> bytes:

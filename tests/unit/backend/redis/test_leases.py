@@ -5,24 +5,9 @@ import asyncio
 import pytest
 
 from relay.backend.presence import ADOPTION_BATCH
-from relay.backend.redis.leases import RegisteredRooms
 from relay.backend.redis.scripts import ADOPT, HEARTBEAT
 from relay.model.errors import OutcomeUnknown, Unavailable
 from tests.unit.backend.redis.conftest import World, array, dead
-
-
-def test_registered_rooms_belong_to_one_lease() -> None:
-    rooms = RegisteredRooms()
-    rooms.add("w/1", "a")
-    rooms.add("w/1", "b")
-    assert rooms.has("w/1", "a")
-    assert not rooms.has("w/2", "a")
-    rooms.forget(["a"])
-    assert [rooms.has("w/1", room) for room in "ab"] == [False, True]
-    rooms.add("w/2", "c")
-    assert [rooms.has("w/2", room) for room in "bc"] == [False, True]
-    rooms.forget()
-    assert not rooms.has("w/2", "c")
 
 
 async def test_a_heartbeat_that_fails_inside_redis_is_a_refusal(world: World) -> None:
@@ -42,8 +27,8 @@ async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> N
     rooms = [b"room%04d" % number for number in range(ADOPTION_BATCH + 1)]
 
     def page(command: list[bytes]) -> bytes:
-        cursor = b"0" if command[-2] == b"7" else b"7"
-        member = b"*3\r\n$4\r\np" + command[-2].rjust(3, b"0") + b"\r\n$1\r\n5\r\n$4\r\n1500\r\n"
+        cursor = b"0" if command[-3] == b"7" else b"7"
+        member = b"*3\r\n$4\r\np" + command[-3].rjust(3, b"0") + b"\r\n$1\r\n5\r\n$4\r\n1500\r\n"
         return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n" + member
 
     world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: page}, SMEMBERS=array(*rooms))
@@ -54,13 +39,13 @@ async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> N
     last = [(held.peer, held.generation, held.seconds) for batch in batches[2:] for held in batch]
     assert last == [("p000", 5, 1.5), ("p007", 5, 1.5)]
     assert [len(command) - 2 for command in world.sent(b"SADD")] == [ADOPTION_BATCH, 1]
-    held_until = world.sent(b"EVALSHA")[-1][-3]
+    held_until = world.sent(b"EVALSHA")[-1][-4]
     assert held_until == b"%d" % (1699999990000 - 10_000 + 500 + 15_000)
 
 
 def pages_of_two(command: list[bytes]) -> bytes:
     """The reply to an adoption of a room with two pages, and one member in each."""
-    cursor = b"0" if command[-2] == b"7" else b"7"
+    cursor = b"0" if command[-3] == b"7" else b"7"
     return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n*3\r\n$1\r\np\r\n$1\r\n5\r\n$4\r\n1500\r\n"
 
 
@@ -74,7 +59,7 @@ async def test_an_adoption_stops_when_the_own_lease_has_lapsed(world: World) -> 
     with pytest.raises(Unavailable, match="lapsed"):
         await anext(adopting)
     pages = [command for command in world.sent(b"EVALSHA") if command[1] == ADOPT.sha.encode()]
-    assert [command[-4] for command in pages] == [own]
+    assert [command[-5] for command in pages] == [own]
     assert world.sent(b"SADD")[0][1] == b"relay:worker:%b:rooms" % own
 
 

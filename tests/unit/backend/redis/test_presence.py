@@ -10,14 +10,14 @@ from tests.unit.backend.redis.conftest import World, array, dead
 ATTEMPT = JoinAttempt(room="room", peer="peer", offered="", fresh="f")
 
 
-async def test_a_room_is_registered_once_ahead_of_its_first_member(world: World) -> None:
+async def test_the_lease_and_the_room_are_registered_ahead_of_each_member(world: World) -> None:
     joined = b"*7\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n"
     world.answer({JOIN: lambda command: joined})
     for _ in range(2):
         result = await world.presence.join(ATTEMPT)
     assert (result.generation, result.resumed, result.first, result.roster) == (7, False, True, None)
     names = [command[0] for command in world.server.commands if command[0] not in {b"CLIENT", b"SCRIPT", b"TIME"}]
-    assert names == [b"SADD", b"PEXPIRE", b"EVALSHA", b"EVALSHA"]
+    assert names == [b"ZADD", b"SADD", b"PEXPIRE", b"EVALSHA", b"ZADD", b"SADD", b"EVALSHA"]
 
 
 async def test_a_join_that_came_too_late_is_unavailable(world: World) -> None:

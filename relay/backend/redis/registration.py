@@ -1,0 +1,92 @@
+"""The registration of a worker in Redis: its lease, and the rooms with members under it."""
+
+from collections.abc import Iterable, Sequence
+
+from relay.backend.presence import LeaseName
+from relay.backend.redis.client import RedisClient, ignore
+from relay.backend.redis.connection import pack
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.scripts import milliseconds
+from relay.backend.settings import BackendSettings
+
+LOST = 0.25
+"""The fraction of a millisecond that marks the deadline of a lease that Redis had lost; see heartbeat.lua."""
+
+RETIRED = 0.5
+"""The fraction that marks the deadline of a lease whose worker has stopped."""
+
+
+class Registration:
+    """Registers this worker's lease and rooms, ahead of each script that may write a presence entry.
+
+    Workers find the members of a dead worker by its lease and by the set of its rooms. Redis may have lost both since
+    the last heartbeat, and an entry that no worker finds would stay for ever. So each such script follows commands that
+    add what is missing; the commands of one connection are executed in order. A lease that is missing is added as lost:
+    the next heartbeat begins another one, and other workers take over the members that are left under it.
+    """
+
+    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, settings: BackendSettings) -> None:
+        self._client = client
+        self._keys = keys
+        self._lease = lease
+        self._duration = milliseconds(settings.lease.duration)
+        self._state_ttl = milliseconds(settings.rooms.state_ttl)
+        # Rooms that Redis is known to have in the set, and the lease under which it has them.
+        self._rooms: set[str] = set()
+        self._rooms_of = ""
+        self._deadline = 0
+        self.written = 0
+        """The deadline (ms) that the last heartbeat wrote; 0 for a lease that begins."""
+
+    def renewed(self, deadline: int) -> None:
+        """Note that a heartbeat has set the lease's deadline (ms)."""
+        self._deadline = self.written = deadline
+
+    def begin_anew(self) -> None:
+        """Begin another lease, which the next heartbeat writes."""
+        self._lease.renew()
+        self._rooms.clear()
+        self._deadline, self.written = self._client.clock.now + self._duration, 0
+
+    @property
+    def deadline(self) -> int:
+        """Until when a script may write an entry, by Redis's clock (ms); 0 if that clock is not known.
+
+        A lease is taken over only after its deadline. The worker that takes it over would not find an entry that is
+        written under it later.
+        """
+        deadline = self._client.clock.deadline
+        return min(deadline, self._deadline) if self._deadline else deadline
+
+    @property
+    def rooms(self) -> int:
+        """In how many rooms Redis is known to have registered this worker."""
+        return len(self._rooms) if self._rooms_of == str(self._lease) else 0
+
+    def register_lease(self) -> None:
+        """Register the lease, unless Redis has it. The reply is ignored: if this fails, the script fails as well."""
+        deadline = self._deadline or self._client.clock.now + self._duration
+        self._client.send(pack("ZADD", self._keys.workers, "NX", deadline + LOST, str(self._lease)), ignore)
+
+    def register(self, rooms: Sequence[str]) -> None:
+        """Register the lease and these rooms; the script that may write entries must follow in the same turn."""
+        self.register_lease()
+        own = self._keys.worker_rooms(str(self._lease))
+        self._client.send(pack("SADD", own, *rooms), ignore)
+        if not all(map(self.has, rooms)):
+            self._client.send(pack("PEXPIRE", own, self._state_ttl), ignore)
+
+    def has(self, room: str) -> bool:
+        """Tell whether Redis is known to have registered this room under the present lease."""
+        return self._rooms_of == str(self._lease) and room in self._rooms
+
+    def note(self, lease: str, rooms: Iterable[str]) -> None:
+        """Note that Redis has registered these rooms under a lease."""
+        if lease == str(self._lease):
+            if lease != self._rooms_of:
+                self._rooms_of, self._rooms = lease, set()
+            self._rooms.update(rooms)
+
+    def forget(self, rooms: Iterable[str] | None = None) -> None:
+        """Note that Redis does not have these rooms any more, or perhaps none at all."""
+        self._rooms.difference_update(self._rooms.copy() if rooms is None else rooms)

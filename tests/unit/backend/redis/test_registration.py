@@ -1,0 +1,52 @@
+"""The registration of a worker's lease and rooms; tests/contract/test_lost_leases.py has what follows from it."""
+
+from relay.backend.redis.registration import LOST
+from relay.backend.redis.scripts import HEARTBEAT
+from tests.unit.backend.redis.conftest import World, dead
+
+
+def test_rooms_belong_to_one_lease(world: World) -> None:
+    registration, first = world.registration, str(world.lease)
+    registration.note(first, ["a", "b"])
+    assert [registration.has("a"), registration.has("c"), registration.rooms] == [True, False, 2]
+    registration.forget(["a"])
+    assert [registration.has(room) for room in "ab"] == [False, True]
+    registration.begin_anew()
+    assert str(world.lease) != first
+    assert (registration.has("b"), registration.rooms) == (False, 0)
+    # The reply to a registration under the old lease comes late.
+    registration.note(first, ["b"])
+    assert not registration.has("b")
+    registration.note(str(world.lease), ["c"])
+    registration.forget()
+    assert registration.rooms == 0
+
+
+async def test_the_time_to_live_of_the_set_is_renewed_with_a_new_room(world: World) -> None:
+    world.registration.register(["a"])
+    world.registration.note(str(world.lease), ["a"])
+    world.registration.register(["a"])
+    world.registration.register(["a", "b"])
+    await world.leases.touch([], ["left"])
+    assert len(world.sent(b"SADD")) == 3
+    assert len(world.sent(b"PEXPIRE")) == 2
+
+
+async def test_a_lease_that_is_missing_is_added_as_lost_with_the_deadline_that_it_had(world: World) -> None:
+    world.answer({HEARTBEAT: dead(b"x/1", b"1")})
+    await world.leases.beat()
+    world.registration.register_lease()
+    await world.leases.touch([], ["left"])
+    name = str(world.lease).encode()
+    deadline = 1700000000000 + 10_000
+    assert world.sent(b"ZADD")[-1] == [b"ZADD", b"relay:workers", b"NX", b"%.2f" % (deadline + LOST), name]
+
+
+async def test_no_entry_is_written_after_the_end_of_the_lease(world: World) -> None:
+    assert world.registration.deadline == 0
+    world.answer({HEARTBEAT: dead(b"x/1", b"1")})
+    await world.leases.beat()
+    # The time limit of a command (5 s) ends before the lease (10 s).
+    assert 0 <= world.registration.deadline - (1700000000000 + 5000) < 3000
+    world.registration.renewed(1700000000000 + 2000)
+    assert world.registration.deadline == 1700000000000 + 2000
