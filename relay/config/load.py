@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
 from relay.config.declaring import VARIABLE_PREFIX, Setting, settings_of, to_flag, to_variable
 from relay.config.old_names import OLD_NAMES, OldName, merge
+from relay.config.redis_url import parse_redis_url
 from relay.config.service_variables import without_service_variables
 from relay.config.settings import Settings, declared
 from relay.model.errors import NotAllowed
@@ -125,7 +125,13 @@ class _Reader:
             return _Found(self._read_secret(path), file_variable)
         except (OSError, ValueError) as error:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-            raise _ProblemError(f"{name} (from {file_variable}): the file {path!r} {reason}") from None
+            # Only a text that looks like a path is shown: some write the secret itself into this variable.
+            file = f"the file {path!r}" if _is_path(path) else "the file (its path has no /; is it the secret itself?)"
+            raise _ProblemError(f"{name} (from {file_variable}): {file} {reason}") from None
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~/")) and "@" not in text
 
 
 def _read_old_names(
@@ -208,7 +214,8 @@ def _contradictions(settings: Settings) -> list[str]:
             f"workers: {settings.workers} is not allowed without Redis: workers exchange messages only through Redis; "
             "set --redis-url redis://localhost:6379 (or RELAY_REDIS_URL), or --workers 1"
         )
-    if settings.redis_password and _has_password(settings.redis_url):
+    redis = parse_redis_url(settings.redis_url)
+    if settings.redis_password and redis is not None and redis.password:
         problems.append("redis_password: the Redis URL has a password already; leave one out")
     if settings.fleet_secret and settings.admin_token in settings.fleet_secret.split():
         problems.append("fleet_secret: is the admin token as well; make another secret for one of them")
@@ -252,11 +259,3 @@ def _forwarding_problems(settings: Settings) -> list[str]:
         if port in ports:
             problems.append(f"forward_listen: port {port} is not allowed: setting {name} uses it")
     return problems
-
-
-def _has_password(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.password is not None or "password" in parse_qs(parts.query)
-    except ValueError:
-        return False

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
+from relay.config.redis_url import REDACTED, REDIS_URL_FORM, parse_redis_url, shown_url
 from relay.model.ice import parse_ice_servers
 from relay.origins import parse_origin
 
@@ -105,8 +106,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         setting(
             "URL of the Redis server through which workers exchange messages; empty for a single process without Redis",
             secret=True,
-            pattern=r"^$|^(redis|rediss|unix)://.+",
-            allowed="empty, or a URL that begins with redis://, rediss:// or unix://",
+            allowed=REDIS_URL_FORM,
+            check=parse_redis_url,
         ),
     ] = ""
     redis_password: Annotated[str, setting("Password for Redis, if its URL has none", secret=True)] = ""
@@ -380,13 +381,8 @@ def declared(*more: type[Struct]) -> Iterator[Setting]:
 
 
 def masked(setting: Setting, value: object) -> str:
-    """A value as it may be shown; of a Redis URL, only the user, the password and the query are hidden."""
+    """A value as it may be shown; of a valid Redis URL, only the user, the password and the options are hidden."""
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     if not setting.secret or not text:
         return text
-    if setting.name != "redis_url":
-        return "***"
-    scheme, _, rest = text.partition("://")
-    rest, query, _ = rest.partition("?")
-    credentials, at, address = rest.rpartition("@")
-    return f"{scheme}://{'***@' if at else ''}{address if at else credentials or address}{'?***' if query else ''}"
+    return shown_url(text) if setting.name == "redis_url" else REDACTED

@@ -203,9 +203,18 @@ class BadFrame(Refused):
 
 
 class Unavailable(RelayError):
-    """Redis did not accept the call in time, or refused it; nothing happened, so a retry is safe."""
+    """Redis did not accept the call in time, or refused it; nothing happened, so a retry is safe.
+
+    `report` is its text for operators, which no client gets: it may have Redis's own words.
+    """
 
     code = "unavailable"
+    report = ""
+
+    def because(self, report: str) -> "Unavailable":
+        """Set the report, and return the error."""
+        self.report = report
+        return self
 
 
 class OutcomeUnknown(RelayError):

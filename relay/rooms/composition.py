@@ -13,7 +13,6 @@ from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.workers import LocalWorkers
 from relay.rooms.announcer import Announcer
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.directory import Directory
@@ -34,6 +33,7 @@ from relay.rooms.renewal import RoomRenewal
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
+from relay.tasks import BackgroundTasks
 
 _NOTICE_DELAY = 0.02
 """Seconds for which joins and leaves are gathered before they are sent."""

@@ -7,10 +7,10 @@ from relay.backend.presence import Presence
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
 from relay.model.events import PresenceList, Roster
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.member import send_to_all
 from relay.rooms.observer import Observer
 from relay.rooms.registry import LocalRooms
+from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.counts")
 

@@ -19,10 +19,10 @@ from relay.model.envelope import MessageId
 from relay.model.errors import RelayError
 from relay.model.events import Loss, Replay
 from relay.rooms.announcer import Announcer
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.hub import Hub
 from relay.rooms.member_lists import MemberLists
 from relay.rooms.room import NOT_BEGUN
+from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.gaps")
 

@@ -1,6 +1,5 @@
 """The health of one worker: its checks, and whether clients may be sent to it."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.errors import RelayError, Unavailable
+from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.rooms.health")
 
@@ -63,7 +63,7 @@ class HealthMonitor:
         self._on_deaf = on_deaf
         self._clock = clock
         self._metrics = metrics
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops: list[KeptLoop] = []
         self._refusals: dict[str, str] = {}
         self._deaf_since: float | None = None
 
@@ -82,8 +82,8 @@ class HealthMonitor:
             return False
         return not self._uses_redis or (self._fleet_key.agreed and self._bus.health().ready)
 
-    def supervise(self, *loops: asyncio.Task[None]) -> None:
-        """Count the worker as broken when one of these tasks ends."""
+    def supervise(self, *loops: KeptLoop) -> None:
+        """Count the worker as broken while one of these loops is dead."""
         self._loops.extend(loops)
 
     def note(self, source: str, error: RelayError | None) -> None:
@@ -93,7 +93,7 @@ class HealthMonitor:
         """
         before = self.refusal
         if isinstance(error, Unavailable) and self._bus.health().reachable:
-            self._refusals[source] = error.text
+            self._refusals[source] = error.report or error.text
         else:
             self._refusals.pop(source, None)
         if self._refusals and not before:
@@ -132,8 +132,9 @@ class HealthMonitor:
             if self._uses_redis
             else {"bus": Check(ok=True, text="in this process; no Redis is configured")}
         )
+        dead = [f"{loop.name} {loop.problem}" for loop in self._loops if loop.problem]
         runs = self._loops_run
-        checks["heartbeat"] = Check(runs, "runs" if runs else "the task has died; restart this worker")
+        checks["heartbeat"] = Check(runs, "runs" if runs else "; ".join(dead) or "does not run yet")
         checks["draining"] = Check(not draining, "is stopping" if draining else "no")
         return checks
 
@@ -154,4 +155,4 @@ class HealthMonitor:
 
     @property
     def _loops_run(self) -> bool:
-        return bool(self._loops) and not any(loop.done() for loop in self._loops)
+        return bool(self._loops) and not any(loop.problem for loop in self._loops)

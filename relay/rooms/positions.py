@@ -11,9 +11,9 @@ from relay.metrics import Metrics
 from relay.model.commands import Tracking
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.member import Member
 from relay.rooms.notices import PresenceNotices
+from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.positions")
 

@@ -11,9 +11,9 @@ from relay.model.envelope import Publication, Receipt
 from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
 from relay.model.names import SERVER
 from relay.rooms.announcer import Announcer
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
+from relay.tasks import BackgroundTasks
 
 _SAMPLED = 16
 """One message in so many is timed, from the publish to its delivery to this worker's members."""

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from relay.backend.presence import Leases
 from relay.metrics import Metrics
 from relay.model.errors import RelayError
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.departures import Departures
+from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.takeover")
 

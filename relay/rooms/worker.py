@@ -24,7 +24,6 @@ from relay.model.json_text import read_leniently
 from relay.model.workers import LocalWorkers
 from relay.origins import AllowedOrigins
 from relay.rooms.admissions import Admissions, Ticket
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.clients import Clients
 from relay.rooms.composition import WorkerBasis, compose
 from relay.rooms.health import Health
@@ -32,6 +31,7 @@ from relay.rooms.member import Listener, Member
 from relay.rooms.observer import Observer
 from relay.rooms.throttle import Throttle
 from relay.session_ids import SessionIds
+from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.worker")
 
@@ -92,9 +92,9 @@ class Worker:
         parts = self._parts
         await self._stack.enter_async_context(parts.backend)
         parts.health.supervise(
-            parts.tasks.spawn(parts.heartbeat.run(), "heartbeat"),
-            parts.tasks.spawn(parts.upkeep.run(), "upkeep"),
-            parts.tasks.spawn(parts.fleet_key_sharing.run(), "fleet key"),
+            parts.tasks.keep(parts.heartbeat.run, "heartbeat"),
+            parts.tasks.keep(parts.upkeep.run, "upkeep"),
+            parts.tasks.keep(parts.fleet_key_sharing.run, "fleet key"),
         )
         return self
 

@@ -11,7 +11,6 @@ from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL
 from relay.model.events import Gap, MemberLeft, Message
 from relay.rooms.announcer import Announcer
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.counts import CountNotices
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
@@ -21,6 +20,7 @@ from relay.rooms.observation import Observation
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.registry import LocalRooms
 from relay.rooms.subscriptions import RoomSubscriptions
+from relay.tasks import BackgroundTasks
 from tests.contract.conftest import FakeWorker, MakeWorker, join
 from tests.unit.rooms.world import FakeConnection
 

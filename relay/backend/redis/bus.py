@@ -13,7 +13,7 @@ import msgspec
 from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
 from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer
+from relay.backend.redis.connection import Dialer, RedisUnreachable
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.replies import is_noscript
@@ -24,7 +24,7 @@ from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
-from relay.model.errors import NotMember, Refused, RelayError, Replaced
+from relay.model.errors import NotMember, Refused, RelayError, Replaced, Unavailable
 from relay.model.events import (
     Delivery,
     Gap,
@@ -38,6 +38,7 @@ from relay.model.events import (
 )
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 from relay.model.names import NO_MEMBER
+from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -82,7 +83,9 @@ class RedisBus:
         # When the subscription was last given up: the next one has a whole probe timeout before it is given up as well.
         self._rebuilt = clock()
         self._stack = AsyncExitStack()
-        self._prober: asyncio.Task[None] | None = None
+        self._prober: KeptLoop | None = None
+        # Why Redis refused the last probe, in its own words; "" if it took the probe, or is away.
+        self._refusal = ""
         self._subscriber = Subscriber(
             dialer,
             timeout=settings.timeout,
@@ -92,15 +95,14 @@ class RedisBus:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._subscriber)
-        self._prober = asyncio.create_task(self._probe(), name="bus probe")
+        self._prober = KeptLoop(self._probe, "bus probe")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.wait([self._prober])
+            await self._prober.stop()
         await self._stack.aclose()
 
     def publish(self, publication: Publication, done: Published) -> None:
@@ -145,17 +147,22 @@ class RedisBus:
     def health(self) -> BusHealth:
         """Return the state: ready while the last own probe is not too long ago, and all tasks run."""
         heard = None if self._heard is None else self._clock() - self._heard
-        dead = [task.get_name() for task in self._tasks() if task.done()]
+        dead = [f"{loop.name} {loop.problem}" for loop in self._loops() if loop.problem]
         if dead:
-            return BusHealth(False, self._client.reachable, heard, f"{', '.join(dead)}: the task has died")
+            return BusHealth(False, self._client.reachable, heard, "; ".join(dead))
         if heard is not None and heard <= self._probe_timeout:
-            return BusHealth(True, self._client.reachable, heard)
+            return BusHealth(True, self._client.reachable, heard, self._client.report)
         since = "yet" if heard is None else f"for {heard:.1f} s"
-        cause = self._client.problem or self._subscriber.problem or "connected, but nothing arrives; connecting again"
+        cause = (
+            self._client.report
+            or self._subscriber.report
+            or self._refusal
+            or "connected, but nothing arrives; connecting again"
+        )
         return BusHealth(False, self._client.reachable, heard, f"own probe not heard {since}: {cause}")
 
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [task for task in (self._prober, self._subscriber.task, self._client.task) if task is not None]
+    def _loops(self) -> list[KeptLoop]:
+        return [loop for loop in (self._prober, self._subscriber.loop, self._client.loop) if loop is not None]
 
     # Publishing: the hot path, where each line runs once per message.
 
@@ -229,19 +236,23 @@ class RedisBus:
             try:
                 async with asyncio.timeout(self._probe_timeout):
                     await self._client.call("PUBLISH", self._probe_channel, b"")
-            except (RelayError, TimeoutError):
+                self._refusal = ""
+            except (RelayError, TimeoutError) as error:
+                self._refusal = error.report if isinstance(error, Unavailable) else ""
                 log.debug("the probe could not be published")
             # Also right after Redis has come back: the subscription may have died without a sign in the meantime.
             self._rebuild_if_deaf()
             await asyncio.sleep(self._probe_timeout / 3)
 
     def _rebuild_if_deaf(self) -> None:
-        # If commands fail as well, Redis is away, and another connection would not help.
+        # If commands fail as well, Redis is away, and another connection would not help; nor does it if Redis refuses
+        # the probe, or if there is no subscription.
         last = max(self._heard or 0, self._rebuilt)
-        if self._client.reachable and self._clock() - last > self._probe_timeout:
-            log.warning("subscription deaf: own probe not heard for %.1f s; connecting again", self._clock() - last)
+        usable = self._client.reachable and not self._refusal
+        if usable and self._clock() - last > self._probe_timeout:
             self._rebuilt = self._clock()
-            self._subscriber.rebuild()
+            text = f"own probe not heard for {self._probe_timeout:g} s"
+            self._subscriber.rebuild(RedisUnreachable(f"subscription deaf: {text}", text))
 
 
 def decode(room: str, payload: bytes) -> RoomEvent:

@@ -10,11 +10,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from relay.backend.redis.clock import RedisClock
-from relay.backend.redis.connection import Argument, Dialer, Done, Pending, RedisConnection, RedisUnreachable, pack
+from relay.backend.redis.connection import (
+    Argument,
+    Dialer,
+    Done,
+    Pending,
+    RedisConnection,
+    RedisUnreachable,
+    pack,
+    refused,
+)
 from relay.backend.redis.reconnect import Reconnector
-from relay.backend.redis.replies import ErrorReplies, is_noscript, meaning_of
+from relay.backend.redis.replies import ErrorReplies, is_noscript
 from relay.backend.redis.scripts import ALL, Script
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
+from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -53,21 +63,20 @@ class RedisClient:
         self._resending: deque[tuple[bytes, Done]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reconnector = Reconnector("commands", self._connect, on_reconnect)
-        self._task: asyncio.Task[None] | None = None
+        self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         # Not the time of the event loop, which stands still within one turn.
         self.clock = RedisClock(time.monotonic, self._timeout)
-        self._task = asyncio.create_task(self._reconnector.run(), name="redis commands")
+        self._kept = KeptLoop(self._reconnector.run, "redis commands")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._kept is not None:
+            await self._kept.stop()
         if self._timer is not None:
             self._timer.cancel()
         if self._connection is not None:
@@ -84,9 +93,14 @@ class RedisClient:
         return self._reconnector.problem
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task that keeps the connection open; if it has ended, a lost connection stays lost."""
-        return self._task
+    def report(self) -> str:
+        """As `problem`, with Redis's own words, for operators."""
+        return self._reconnector.report
+
+    @property
+    def loop(self) -> KeptLoop | None:
+        """The loop that keeps the connection open; None before the client is opened."""
+        return self._kept
 
     # Sending.
 
@@ -191,6 +205,7 @@ class RedisClient:
                 raise RedisUnreachable(text, text) from None
             raise
         self._connection, self._pending = connection, pending
+        self._reconnector.confirmed()
         self._send_waiting(connection, pending)
 
     def _bound_clock(self, reply: Any, asked: float) -> None:
@@ -204,7 +219,7 @@ class RedisClient:
         if isinstance(reply, Exception):
             # The Reconnector logs it, once; ErrorReplies would log it again and again.
             self._on_error()
-            raise RedisUnreachable(str(reply), meaning_of(str(reply)))
+            raise refused(str(reply))
 
     def _send_waiting(self, connection: RedisConnection, pending: Pending) -> None:
         """Send all that waited, with a whole timeout for each: a long wait is no sign that Redis is gone again."""

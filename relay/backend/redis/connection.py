@@ -15,14 +15,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from relay.backend.redis.replies import REFUSALS
+from relay.backend.redis.replies import REFUSALS, meaning_of, report_of
+from relay.config.redis_url import parse_redis_url, redact, secrets_of
+from relay.model.errors import NotAllowed
 
 log = logging.getLogger("relay.backend.redis")
+
+_CAUSE_CHARACTERS = 300
+"""Characters of a cause that are logged: the texts of servers may have any length."""
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
 """Value of SO_LINGER: closing the socket drops all unsent bytes."""
@@ -44,12 +49,14 @@ def pack(*arguments: Argument) -> bytes:
 class RedisUnreachable(Exception):
     """Redis could not be reached, or refused the connection.
 
-    `str()` of it is the cause, with addresses and Redis's text, for the log; `text` says it in words of the relay.
+    `str()` of it is the cause, with addresses and Redis's text, for the log; `text` says it in words of the relay, and
+    is for clients. `report` is for operators: `text`, and what Redis itself said.
     """
 
-    def __init__(self, cause: str, text: str) -> None:
+    def __init__(self, cause: str, text: str, report: str = "") -> None:
         super().__init__(cause)
         self.text = text
+        self.report = report or text
 
 
 class RedisConnection(asyncio.Protocol):
@@ -110,13 +117,16 @@ class RedisConnection(asyncio.Protocol):
 
 
 class Dialer:
-    """Opens connections to one Redis; `password` is for a URL that has none."""
+    """Opens connections to one Redis; `password` is for a URL that has none.
+
+    Raises ValueError (`NotAllowed`) for a URL that is not valid.
+    """
 
     def __init__(self, url: str, *, timeout: float, name: str, password: str = "") -> None:
         self._timeout = timeout
-        self._pool = ConnectionPool.from_url(
-            url,
-            password=password or None,
+        self._secrets = secrets_of(url, password)
+        self._pool = ConnectionPool(
+            **_options_of(url, password),
             # In RESP 3, messages would come as a type of their own, and every reply would have to be checked for it.
             protocol=2,
             # The `Reconnector` repeats attempts; with retries by redis-py, one could exceed its timeout.
@@ -129,16 +139,29 @@ class Dialer:
 
     async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> RedisConnection:
         """Connect within the timeout; raise `RedisUnreachable` if that fails."""
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection: AbstractConnection | None = None
         try:
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             async with asyncio.timeout(self._timeout):
                 await self._look_up()
-                await connection.connect()  # type: ignore[no-untyped-call]
-        except (OSError, RedisError, TimeoutError) as error:
-            await connection.disconnect(nowait=True)
-            text = self._reason(error)
-            raise RedisUnreachable(str(error) or text, text) from error
+                await connection.connect()
+        # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use.
+        except Exception as error:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            raise self._unreachable(error) from None
         return RedisConnection(connection, on_replies, on_lost)
+
+    def _unreachable(self, error: Exception) -> RedisUnreachable:
+        """Return the error for the owner of the connection; servers repeat passwords in some of their errors."""
+        if isinstance(error, RedisError) and (reply := _reply_in(error)):
+            return refused(redact(reply, self._secrets))
+        text = self._reason(error)
+        if isinstance(error, OSError | RedisError | TimeoutError):
+            cause = str(error) or text
+        else:
+            cause = f"{type(error).__name__}: {error}"
+        return RedisUnreachable(redact(cause, self._secrets)[:_CAUSE_CHARACTERS], text)
 
     async def _look_up(self) -> None:
         """Resolve the host's name, by one lookup at a time: an attempt that is given up leaves it to the next attempt.
@@ -170,7 +193,39 @@ class Dialer:
                 return "connection refused"
             if isinstance(cause, AuthenticationError):
                 return REFUSALS["WRONGPASS"]
+            if isinstance(cause, UnicodeError):
+                return "its host name is not valid"
         return "the connection failed"
+
+
+def _options_of(url: str, password: str) -> dict[str, Any]:
+    """Return the parts of a URL in redis-py's words; its own parser would take a broken URL for another server."""
+    parsed = parse_redis_url(url)
+    if parsed is None:
+        raise NotAllowed("there is no URL of Redis")
+    options: dict[str, Any] = {
+        "db": parsed.database,
+        "username": parsed.username or None,
+        "password": parsed.password or password or None,
+    }
+    if parsed.path:
+        return options | {"connection_class": UnixDomainSocketConnection, "path": parsed.path}
+    if parsed.scheme == "rediss":
+        options["connection_class"] = SSLConnection
+    return {**options, "host": parsed.host, "port": parsed.port, **parsed.tls}
+
+
+def refused(reply: str) -> RedisUnreachable:
+    """Return the error for an error reply with which Redis refuses a connection, or what it is for."""
+    return RedisUnreachable(reply[:_CAUSE_CHARACTERS], meaning_of(reply), report_of(reply))
+
+
+def _reply_in(error: RedisError) -> str:
+    """Return the error reply that redis-py made this error of, "" for another cause; redis-py cuts known codes off."""
+    code = getattr(error, "status_code", None)
+    if isinstance(code, str):
+        return f"{code} {error}"
+    return str(error) if isinstance(error, ResponseError) else ""
 
 
 def _ignore_failure(lookup: asyncio.Future[Any]) -> None:

@@ -22,12 +22,14 @@ _LOG_INTERVAL = 10.0
 
 _LOGGED_CODES = 100
 _LOGGED_CHARACTERS = 300
+_REPORTED_CHARACTERS = 200
 
 REFUSALS = {
     "OOM": "Redis has no memory left",
     "READONLY": "this Redis is a replica, which takes no writes",
     "MISCONF": "Redis cannot save to its disk, and takes no writes",
     "NOREPLICAS": "Redis has too few replicas, and takes no writes",
+    "DENIED": "this Redis is in protected mode",
     "MASTERDOWN": "this Redis is a replica that has lost its master",
     "LOADING": "Redis is still loading its data",
     "BUSY": "Redis is busy with a script",
@@ -70,6 +72,13 @@ def meaning_of(text: str) -> str:
     return f"{REFUSALS[code]} ({code})" if code in REFUSALS else "Redis answered with an error; the log has its text"
 
 
+def report_of(text: str) -> str:
+    """Return an error reply for operators: Redis's own words, escaped and bounded, after their meaning if known."""
+    words = escape(text[:_REPORTED_CHARACTERS])
+    code = code_of(text)
+    return f"{REFUSALS[code]} ({words})" if code in REFUSALS else f"Redis answers: {words}"
+
+
 class ErrorReplies:
     """Makes errors of error replies; calls `on_error` for each, and logs one in ten seconds of each code."""
 
@@ -92,7 +101,7 @@ class ErrorReplies:
         self._record(text)
         if script and not _refused(text):
             return ScriptFailed()
-        return Unavailable(meaning_of(text))
+        return Unavailable(meaning_of(text)).because(report_of(text))
 
     def unexpected(self, reply: Any) -> RelayError:
         """Return the error for a reply that is none of those that a script gives."""

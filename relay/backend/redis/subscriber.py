@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from relay.backend.redis.connection import Dialer, RedisConnection, pack
+import hiredis
+
+from relay.backend.redis.connection import Dialer, RedisConnection, RedisUnreachable, pack, refused
 from relay.backend.redis.reconnect import Reconnector
-from relay.logs import escape
 from relay.model.errors import Unavailable
+from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")
 
 _BATCH = 512
 """Channels of one SUBSCRIBE command: so no single command keeps Redis from others for long."""
 
-_LOGGED_CHARACTERS = 200
+_LOGGED_CHARACTERS = 100
 
 Arrival = tuple[bytes, bytes | None]
 """A Redis channel and a payload published there; None if payloads may have been missed before this point."""
@@ -45,30 +47,29 @@ class Subscriber:
         self._confirming: dict[bytes, asyncio.Future[None]] = {}
         self._connection: RedisConnection | None = None
         self._reconnector = Reconnector("subscription", self._connect, on_reconnect)
-        self._task: asyncio.Task[None] | None = None
+        self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._reconnector.run(), name="redis subscription")
+        self._kept = KeptLoop(self._reconnector.run, "redis subscription")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._kept is not None:
+            await self._kept.stop()
         if self._connection is not None:
             self._connection.abort()
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The task that keeps the connection open; if it has ended, a lost connection stays lost."""
-        return self._task
+    def loop(self) -> KeptLoop | None:
+        """The loop that keeps the connection open; None before the subscriber is opened."""
+        return self._kept
 
     @property
-    def problem(self) -> str:
-        """Why there is no connection; "" if there is one."""
-        return self._reconnector.problem
+    def report(self) -> str:
+        """Why no subscription is confirmed, for operators; "" if one is."""
+        return self._reconnector.report
 
     def add(self, channel: str) -> None:
         """Subscribe to a channel, now or as soon as there is a connection, without waiting for the confirmation."""
@@ -103,12 +104,12 @@ class Subscriber:
         if self._connection is not None and channels:
             self._connection.send(pack("UNSUBSCRIBE", *channels))
 
-    def rebuild(self) -> None:
-        """Give the connection up, as it may be dead without a sign, and open another one."""
+    def rebuild(self, cause: RedisUnreachable) -> None:
+        """Give the connection up for this cause, such as that it may be dead without a sign, and open another one."""
         if self._connection is not None:
             connection = self._connection
             connection.abort()
-            self._lost(connection)
+            self._lost(connection, cause)
 
     async def _connect(self) -> None:
         connection = await self._dialer.open(self._receive, lambda: self._lost(connection))
@@ -120,11 +121,11 @@ class Subscriber:
             for start in range(0, len(channels), _BATCH):
                 self._connection.send(pack("SUBSCRIBE", *channels[start : start + _BATCH]))
 
-    def _lost(self, connection: RedisConnection) -> None:
+    def _lost(self, connection: RedisConnection, cause: RedisUnreachable | None = None) -> None:
         # An aborted connection may report its loss late, when the next one is open already.
         if self._connection is connection:
             self._connection = None
-            self._reconnector.disconnected()
+            self._reconnector.disconnected(cause)
 
     def _receive(self, replies: Sequence[Any]) -> None:
         arrivals: list[Arrival] = []
@@ -141,6 +142,7 @@ class Subscriber:
         """Handle a reply that is no message: mostly a confirmation."""
         match reply:
             case [b"subscribe", channel, _]:
+                self._reconnector.confirmed()
                 # Confirmed twice: the connection was lost in between, and messages with it. The None stands ahead of
                 # all messages that arrive over the new one.
                 if channel in self._confirmed:
@@ -151,8 +153,18 @@ class Subscriber:
                     confirmation.set_result(None)
             case [b"unsubscribe", _, _]:
                 pass
+            case hiredis.ReplyError():
+                self._refuse(refused(str(reply)))
             case _:
-                # After such a reply the worker does not know which channels are subscribed.
-                log.error("unexpected reply on the subscription: %s; connecting again",
-                          escape(repr(reply)[:_LOGGED_CHARACTERS]))  # fmt: skip
-                self.rebuild()
+                text = "Redis sent an unexpected reply"
+                self._refuse(RedisUnreachable(f"{text}: {reply!r:.{_LOGGED_CHARACTERS}}", text))
+
+    def _refuse(self, cause: RedisUnreachable) -> None:
+        """Connect again: after such a reply the worker does not know which channels are subscribed."""
+        confirming, self._confirming = self._confirming, {}
+        for confirmation in confirming.values():
+            if not confirmation.done():
+                confirmation.set_exception(Unavailable(cause.text).because(cause.report))
+                # A caller that waits for several confirmations sees only the first error.
+                confirmation.exception()
+        self.rebuild(cause)

@@ -60,8 +60,6 @@ FORWARD = {"forward_listen": "8890", "forward_networks": "127.0.0.0/8", "redis_u
         ("port", "-1"),
         ("workers", "0"),
         ("workers", "1.5"),
-        ("redis_url", "http://localhost"),
-        ("redis_url", "redis://"),
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("reconnect_grace", "soon"),

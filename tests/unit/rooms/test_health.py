@@ -10,6 +10,7 @@ from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.rooms.health import Check, HealthMonitor
+from relay.tasks import KeptLoop
 
 READY = BusHealth(ready=True, reachable=True, heard=0.5)
 DEAF = BusHealth(ready=False, reachable=True, heard=5.0, problem="not heard for 5 s")
@@ -30,7 +31,7 @@ class World:
             clock=lambda: self.now,
             metrics=self.metrics,
         )
-        self.loop = asyncio.ensure_future(asyncio.Event().wait())
+        self.loop = KeptLoop(self._run, "upkeep")
         self.monitor.supervise(self.loop)
 
     def health(self) -> BusHealth:
@@ -45,9 +46,11 @@ class World:
             self.now += 1
             self.monitor.watch()
 
+    async def _run(self) -> None:
+        await asyncio.Event().wait()
+
     async def end_loop(self) -> None:
-        self.loop.cancel()
-        await asyncio.wait([self.loop])
+        await self.loop.stop()
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ async def test_a_worker_works_while_it_hears_itself_and_its_loops_run(world: Wor
     await world.end_loop()
     assert not world.monitor.works
     check = world.monitor.checks(draining=False)["heartbeat"]
-    assert (check.ok, check.text) == (False, "the task has died; restart this worker")
+    assert (check.ok, check.text) == (False, "upkeep has ended")
 
 
 async def test_a_worker_works_only_with_the_fleet_key(world: World) -> None:
@@ -121,6 +124,12 @@ async def test_a_refusal_counts_until_every_loop_that_met_one_has_succeeded(worl
     world.monitor.note("upkeep", OutcomeUnknown("late"))
     assert (world.monitor.refusal, world.monitor.works) == ("", True)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_a_refusal_is_reported_in_the_words_of_redis(world: World, caplog) -> None:
+    world.monitor.note("heartbeat", Unavailable("a permission is missing").because("NOPERM can't run 'evalsha'"))
+    assert world.monitor.checks(draining=False)["redis"].text == "refuses: NOPERM can't run 'evalsha'"
+    assert "NOPERM can't run 'evalsha'" in caplog.text
 
 
 async def test_an_absent_redis_is_no_refusal(world: World) -> None:

@@ -12,10 +12,10 @@ from relay.model.commands import Tracking
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Unavailable
 from relay.rooms import positions as module
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.connection import Transfer
 from relay.rooms.member import Member
 from relay.rooms.positions import PositionTracker
+from relay.tasks import BackgroundTasks
 
 
 def at(number: int) -> MessageId:

@@ -8,7 +8,6 @@ from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import Unavailable
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.departures import Departures
 from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming
@@ -17,6 +16,7 @@ from relay.rooms.renewal import RoomRenewal
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
+from relay.tasks import BackgroundTasks
 from tests.unit.rooms.test_departures import FakePresence
 from tests.unit.rooms.test_heartbeat import FakeAnnouncer, FakeBus
 

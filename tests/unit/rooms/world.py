@@ -16,7 +16,6 @@ from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.commands import Publish
 from relay.rooms.announcer import Announcer
-from relay.rooms.background import BackgroundTasks
 from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.gaps import GapRecovery
@@ -31,6 +30,7 @@ from relay.rooms.observer import Observer, Sight
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.subscriptions import RoomSubscriptions
+from relay.tasks import BackgroundTasks
 
 
 class FakeConnection:

@@ -181,7 +181,22 @@ async def test_a_bus_is_ready_only_while_its_own_probe_comes_back_and_its_tasks_
         task = next(task for task in asyncio.all_tasks() if task.get_name() == "bus probe")
         task.cancel()
         await asyncio.wait([task])
-        assert (bus.health().ready, bus.health().problem) == (False, "bus probe: the task has died")
+        assert (bus.health().ready, bus.health().problem) == (False, "bus probe has ended")
+
+
+async def test_a_probe_that_redis_refuses_is_reported_and_the_subscription_is_left_alone(server: ScriptedRedis) -> None:
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] == b"SUBSCRIBE":
+            return confirm(command)
+        return b"-NOPERM No permissions to access a channel\r\n" if command[0] == b"PUBLISH" else b":1\r\n"
+
+    server.answer = answer
+    async with bus_over(server, timeout=5, clock=time.monotonic, probe_timeout=0.3) as bus:
+        await asyncio.sleep(1)
+        assert len(server.subscribers()) == 1
+        assert bus.health().problem == (
+            "own probe not heard yet: the Redis user lacks a permission (NOPERM No permissions to access a channel)"
+        )
 
 
 async def test_a_probe_that_cannot_be_published_is_tried_again(server: ScriptedRedis) -> None:

@@ -224,8 +224,8 @@ async def test_a_client_can_be_closed_at_any_moment_of_connecting(server: Script
     async with asyncio.timeout(5), client_of(server) as client:
         for _ in range(turns):
             await asyncio.sleep(0)
-    assert client.task is not None
-    assert client.task.done()
+    assert client.loop is not None
+    assert client.loop.task.done()
 
 
 async def test_a_script_is_sent_again_over_the_next_connection_if_this_one_is_lost(server: ScriptedRedis) -> None:

@@ -101,4 +101,28 @@ async def test_an_unexpected_reply_ends_the_connection_and_not_the_subscriber(
         server.clients[0].write(reply)
         await ear.until(1)
         assert ear.batches == [[(b"a", None)]]
-        assert not ear.subscriber.task.done()
+        assert not ear.subscriber.loop.problem
+
+
+async def test_a_refused_subscription_fails_at_once_and_is_asked_for_ever_less_often(
+    server: ScriptedRedis, caplog
+) -> None:
+    server.answer = lambda command: b"-NOPERM No permissions to access a channel\r\n"
+    ear = Ear(server)
+    async with ear.subscriber:
+        ear.subscriber.add("probe")
+        with pytest.raises(Unavailable) as raised:
+            await ear.subscriber.subscribe(["a", "b"])
+        assert raised.value.text == "the Redis user lacks a permission (NOPERM)"
+        await asyncio.sleep(2)
+        assert ear.subscriber.report == (
+            "the Redis user lacks a permission (NOPERM No permissions to access a channel)"
+        )
+        assert len(server.subscribers()) <= 10
+        assert len(caplog.records) == 1
+        assert "NOPERM No permissions" in caplog.text
+        server.answer = confirm
+        async with asyncio.timeout(5):
+            while ear.subscriber.report:
+                await asyncio.sleep(0.01)
+    assert ear.reconnects == []
