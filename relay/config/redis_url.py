@@ -91,6 +91,14 @@ def parse_redis_url(text: str) -> RedisUrl | None:
     return RedisUrl(scheme, host, port, "", database, username, password, _tls(options), shown)
 
 
+def check_redis_url(text: str) -> None:
+    """Check the text of a setting; raises `NotAllowed` in the words of all settings with a secret."""
+    try:
+        parse_redis_url(text)
+    except NotAllowed as error:
+        raise NotAllowed(f"{REDACTED} is not allowed: {error}") from None
+
+
 def secrets_of(url: str, password: str = "") -> tuple[str, ...]:
     """Return the secrets in a URL, as they are written and as they are meant, and `password`, longest first.
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
-from relay.config.redis_url import REDACTED, REDIS_URL_FORM, parse_redis_url, shown_url
+from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, shown_url
 from relay.model.ice import parse_ice_servers
 from relay.origins import parse_origin
 
@@ -107,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "URL of the Redis server through which workers exchange messages; empty for a single process without Redis",
             secret=True,
             allowed=REDIS_URL_FORM,
-            check=parse_redis_url,
+            check=check_redis_url,
         ),
     ] = ""
     redis_password: Annotated[str, setting("Password for Redis, if its URL has none", secret=True)] = ""
