@@ -49,6 +49,7 @@ SNIPPETS = {
     "restart": "tests/integration/test_readme.py",
     "transcript": "tests/integration/test_readme.py",
     "infos": "tests/integration/test_readme.py",
+    "order": "tests/integration/test_readme.py",
     "reference-python": "tests/integration/test_reference_clients.py",
     "reference-javascript": "tests/integration/test_reference_clients.py",
     "own-python": "tests/integration/test_reference_clients.py",

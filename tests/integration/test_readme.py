@@ -44,7 +44,7 @@ def same(received: Any, shown: Any, where: str = "") -> None:
         assert received == shown, where
 
 
-@pytest.mark.parametrize("session", ["transcript", "infos"])
+@pytest.mark.parametrize("session", ["transcript", "infos", "order"])
 @pytest.mark.parametrize("workers", ["one in memory", "two over Redis"])
 async def test_the_sessions_of_the_protocol_page(
     workers: str, session: str, start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
@@ -60,7 +60,9 @@ async def test_the_sessions_of_the_protocol_page(
     for line in snippet(session).strip().splitlines():
         name, direction, text = re.fullmatch(r"(\w+) +([<>]) (.*)", line).groups()  # type: ignore[union-attr]
         if name not in clients:
-            clients[name] = await enter(relays[name], f"/rooms/demo?{queries[name]}", welcome=False)
+            # A session that shows no welcome begins after it.
+            path = f"/rooms/demo?{queries[name]}"
+            clients[name] = await enter(relays[name], path, welcome='"welcome"' not in text)
         if direction == ">":
             await clients[name].send(text)
         else:

@@ -175,6 +175,9 @@ def _decode_publish(command: _Publish) -> Publish:
         # The client may be waiting for an answer under the command's key, where the envelope has none that can be read.
         error.key = error.key or command.key
         raise
+    if command.key and inner.key and command.key != inner.key:
+        text = "the command and its envelope have different keys; one is enough"
+        raise BadFrame("bad_command", text, about="publish", key=command.key)
     return Publish(inner.envelope, inner.to, inner.channel, inner.key or command.key, command.room, command.after)
 
 
