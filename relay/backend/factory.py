@@ -17,6 +17,7 @@ from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
+from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.positions import DeliveredPositions
 from relay.backend.presence import LeaseName, Leases, ListRooms, Presence
 from relay.backend.redis.addresses import RedisAddresses
@@ -30,6 +31,7 @@ from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import occupied_rooms
+from relay.backend.redis.watches import RedisWatchedRooms
 from relay.backend.settings import (
     BackendSettings,
     ForwardAddress,
@@ -39,6 +41,7 @@ from relay.backend.settings import (
     RoomSettings,
 )
 from relay.backend.stamps import Stamp, StampOf
+from relay.backend.watches import WatchedRooms
 from relay.config import Settings
 from relay.limits import Clock
 from relay.metrics import Metrics
@@ -61,6 +64,7 @@ class Backend:
     fleet_keys: FleetKeys
     addresses: Addresses
     positions: DeliveredPositions
+    watched: WatchedRooms
     stamp: StampOf
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -129,6 +133,7 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
+            MemoryWatchedRooms(),
             lambda arrived: str(Stamp.exact(arrived)),
             (bus,),
         )
@@ -173,6 +178,7 @@ def _over_redis(
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,
         RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
+        RedisWatchedRooms(client, keys, ttl=settings.rooms.state_ttl),
         lambda arrived: str(client.clock.stamp(arrived) or ""),
         (client, bus),
     )

@@ -21,7 +21,7 @@ GROUPS: Final[Mapping[str, str]] = {
     ),
     "Limits of one connection": (
         "max_message message_rate send_buffer max_inflight_publishes rooms_per_connection channels_per_room "
-        "ping_interval ping_timeout"
+        "ping_interval watched_ping_interval ping_timeout"
     ),
     "Limits of one worker": (
         "max_connections connections_per_address handshake_rate handshake_timeout keep_alive_timeout"

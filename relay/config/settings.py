@@ -318,6 +318,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         count("Channels to which one connection may subscribe in a room", consequence="error too_many_channels"),
     ] = 128
     ping_interval: Annotated[float, seconds("Time between two pings to a client")] = 25.0
+    watched_ping_interval: Annotated[
+        float,
+        seconds(
+            "The same for a client in a room whose presence a client watches, if it is shorter; the client must also "
+            "answer within this time then"
+        ),
+    ] = 8.0
     ping_timeout: Annotated[
         float, seconds("Time within which a client must answer a ping", consequence="close 4001")
     ] = 20.0

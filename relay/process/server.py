@@ -21,7 +21,7 @@ from uvicorn.config import STARTUP_FAILURE
 from relay.config import Settings
 from relay.model.workers import LISTENER, Listener
 from relay.rooms.connection import CLOSE_TIMEOUT
-from relay.rooms.keepalive import Keepalive
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.throttle import Throttle
 from relay.wire.http import HttpProtocol, Networks, PeerGuard
 from relay.wire.websocket import WebSocketProtocol, WireLimits
@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
         self._limits = WireLimits(
             max_size=16 * settings.max_message,
             high_water=min(settings.send_buffer, _CONGESTED),
-            keepalive=Keepalive(settings.ping_interval, settings.ping_timeout),
+            keepalive=Keepalive(KeepaliveTiming.of(settings)),
             throttle=Throttle(),
             connections=self.server_state.connections,
         )

@@ -33,6 +33,7 @@ from relay.rooms.renewal import RoomRenewal
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
+from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
 
 _NOTICE_DELAY = 0.02
@@ -95,6 +96,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         on_gap=lambda names: gaps.begin(names),
         on_count=lambda name: counts.note(name),
         on_new_epoch=lambda name: gaps.begin_epoch(name),
+        on_joined=lambda name: watches.look(name),
     )
     backend = _backend(basis, hub, interval)
     bus, presence, leases = backend.bus, backend.presence, backend.leases
@@ -102,7 +104,8 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
     gaps = GapRecovery(hub, bus, presence, announcer, lists, tasks, lease=settings.worker_lease)
     counts = CountNotices(rooms, presence, tasks)
-    subscriptions = RoomSubscriptions(rooms, bus)
+    watches = Watches(rooms, backend.watched)
+    subscriptions = RoomSubscriptions(rooms, bus, watches)
     departures = Departures(
         presence, grace=settings.reconnect_grace, clock=clock, metrics=metrics, on_settled=subscriptions.note_idle
     )

@@ -36,6 +36,11 @@ class Transfer(NamedTuple):
 class Receiver(Protocol):
     """Takes the messages that a connection receives; in most cases a session."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched, so that its loss must be noticed soon."""
+        ...
+
     def received(self, frame: Frame) -> None:
         """Take a message; an exception closes the connection with 1011."""
         ...

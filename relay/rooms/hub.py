@@ -21,6 +21,7 @@ from relay.model.events import (
     Gap,
     Loss,
     MemberChanged,
+    MemberJoined,
     Message,
     Observing,
     PresenceList,
@@ -47,6 +48,7 @@ class Hub:
     `on_gap` is called with rooms that may have missed events; their events are buffered until `recover`. `on_count` is
     called with a room whose number of members may have changed, if it has observers that are sent this number.
     `on_new_epoch` is called with a room that only has observers here, and of which Redis has or may have lost members.
+    `on_joined` is called with a room that has a new member, and that is not known to be watched.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Hub:
         on_gap: Callable[[Sequence[str]], None],
         on_count: Callable[[str], None],
         on_new_epoch: Callable[[str], None],
+        on_joined: Callable[[str], None],
     ) -> None:
         self.rooms = rooms
         self._notices = notices
@@ -65,6 +68,7 @@ class Hub:
         self._on_gap = on_gap
         self._on_count = on_count
         self._on_new_epoch = on_new_epoch
+        self._on_joined = on_joined
 
     # Events from the bus.
 
@@ -130,6 +134,8 @@ class Hub:
             self._notices.add(room, event)
             if not isinstance(event, MemberChanged):
                 self._count(room)
+            if isinstance(event, MemberJoined) and not room.watched:
+                self._on_joined(room.name)
         if room.joining or room.on_delivered:
             self._advance(room)
 
@@ -310,8 +316,8 @@ class Hub:
     def recover(self, room: str, replay: Replay) -> None:
         """End a gap: deliver the events that the history had, and those that were buffered meanwhile.
 
-        If messages are lost, the members are sent an error; nothing is sent about other events that the replay skips. In
-        both cases the watchers of the room need a new list, and takeovers may have been missed.
+        If messages are lost, the members are sent an error; nothing is sent about other events that the replay skips.
+        In both cases the watchers of the room need a new list, and takeovers may have been missed.
         """
         local = self.rooms.get(room)
         if local is None or not local.recovering:

@@ -2,7 +2,9 @@
 
 import asyncio
 import math
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
+
+from relay.config import Settings
 
 _TICKS = 8
 """Ticks in the shorter of interval and timeout, at least: how evenly the pings are spread."""
@@ -11,10 +13,28 @@ _LONGEST_TICK = 1.0
 """Seconds."""
 
 
+class KeepaliveTiming(NamedTuple):
+    """Seconds between two pings, in which a client must answer one, and between two pings of a watched connection."""
+
+    interval: float
+    timeout: float
+    watched: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the timing that the settings say."""
+        return cls(settings.ping_interval, settings.ping_timeout, settings.watched_ping_interval)
+
+
 class Pinged(Protocol):
     """A connection that is pinged; `keepalive_slot` is the keepalive's own."""
 
     keepalive_slot: int
+
+    @property
+    def watched(self) -> bool:
+        """Whether others watch the presence of this client, so that it must be missed sooner."""
+        ...
 
     def ping(self) -> None:
         """Send the client a ping."""
@@ -28,14 +48,24 @@ class Pinged(Protocol):
 class Keepalive:
     """Pings every connection once in `interval` seconds, and checks the answer `timeout` seconds later.
 
+    Watched connections are pinged so often that no more than `watched` seconds are between two pings; each answer is
+    checked before the next ping.
+
     Two wheels turn with one timer. A connection stays in one slot of the first wheel, and is pinged when its slot comes
-    round. The connections pinged in a tick go into the slot of the second wheel that comes round after the timeout.
+    round; a watched one also at regular times in between. The connections pinged in a tick go into the slot of the
+    second wheel that comes round after their timeout.
     """
 
-    def __init__(self, interval: float, timeout: float) -> None:
-        self._tick = min(_LONGEST_TICK, min(interval, timeout) / _TICKS)
+    def __init__(self, timing: KeepaliveTiming) -> None:
+        interval, timeout, watched = timing
+        rounds = math.ceil(interval / watched)
+        soon = min(timeout, interval / rounds)
+        self._tick = min(_LONGEST_TICK, min(interval, soon) / _TICKS)
         self._slots: list[set[Pinged]] = [set() for _ in range(max(1, round(interval / self._tick)))]
         self._checks: list[list[Pinged]] = [[] for _ in range(math.ceil(timeout / self._tick) + 1)]
+        self._check_soon = min(round(soon / self._tick), len(self._checks) - 1)
+        # How far the slots of watched connections are from the present one.
+        self._between = [len(self._slots) * number // rounds for number in range(1, rounds)]
         self._turn = 0
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -57,15 +87,26 @@ class Keepalive:
 
     def _advance(self) -> None:
         self._turn += 1
-        due, self._checks[self._turn % len(self._checks)] = self._checks[self._turn % len(self._checks)], []
+        due = self._take_checks()
         for connection in due:
             # A connection that was removed since its ping is in no slot any more.
             if connection in self._slots[connection.keepalive_slot]:
                 connection.check()
-        pinged = list(self._slots[self._turn % len(self._slots)])
-        for connection in pinged:
+        pinged, soon = list[Pinged](), list[Pinged]()
+        for connection in self._slots[self._turn % len(self._slots)]:
+            (soon if connection.watched else pinged).append(connection)
+        for distance in self._between:
+            slot = self._slots[(self._turn + distance) % len(self._slots)]
+            soon += [connection for connection in slot if connection.watched]
+        for connection in (*pinged, *soon):
             connection.ping()
         # The slot before the present one comes round last: after the whole timeout.
-        self._checks[(self._turn - 1) % len(self._checks)] = pinged
+        self._checks[(self._turn - 1) % len(self._checks)] += pinged
+        self._checks[(self._turn + self._check_soon) % len(self._checks)] += soon
         busy = self._count or any(self._checks)
         self._timer = asyncio.get_running_loop().call_later(self._tick, self._advance) if busy else None
+
+    def _take_checks(self) -> list[Pinged]:
+        at = self._turn % len(self._checks)
+        due, self._checks[at] = self._checks[at], []
+        return due

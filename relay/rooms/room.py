@@ -44,6 +44,7 @@ class LocalRoom:
 
     Both are `joining` until the room has reached the id of their welcome: before their welcome, events are kept in
     their backlog; after it, events up to that id are not for them. `watchers` are those that asked for presence.
+    `watched` tells whether there are any, here or on another worker.
     `observers` is None for a room without observers here.
 
     `last` is the newest id that was delivered. Ids have no holes, so the next event has to be the one after it. When it
@@ -65,6 +66,7 @@ class LocalRoom:
         "on_delivered",
         "replayed_to",
         "unsent",
+        "watched",
         "watchers",
     )
 
@@ -73,6 +75,7 @@ class LocalRoom:
         self.members: dict[str, Member] = {}
         self.joining: dict[Listener, None] = {}
         self.watchers: dict[Listener, None] = {}
+        self.watched = False
         self.observers: RoomObservers | None = None
         self.last = BEFORE_ALL
         self.changed = BEFORE_ALL

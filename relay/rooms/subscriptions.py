@@ -5,6 +5,7 @@ import asyncio
 from relay.backend.bus import Bus
 from relay.rooms.member import Listener
 from relay.rooms.registry import LocalRooms
+from relay.rooms.watches import Watches
 
 _LOCKS = 256
 """Rooms share so many locks, by hash: a lock of its own for each room would have to be counted and forgotten."""
@@ -22,9 +23,10 @@ class RoomSubscriptions:
     that empty fill again soon, when their only member reconnects.
     """
 
-    def __init__(self, rooms: LocalRooms, bus: Bus) -> None:
+    def __init__(self, rooms: LocalRooms, bus: Bus, watches: Watches) -> None:
         self._rooms = rooms
         self._bus = bus
+        self._watches = watches
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
         self._subscribed: set[str] = set()
         self._idle: dict[str, None] = {}
@@ -36,9 +38,12 @@ class RoomSubscriptions:
         """
         async with self._lock(listener.room):
             self._rooms.stage(listener)
+            self._watches.begin(listener)
             if listener.room not in self._subscribed:
                 await self._bus.subscribe([listener.room])
                 self._subscribed.add(listener.room)
+                # Watchers on other workers that come from now on are seen to join.
+                self._watches.look(listener.room)
 
     def note_idle(self, room: str) -> None:
         """A listener left, or is no longer held: if the room has no members here, look at it in the next round."""

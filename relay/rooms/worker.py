@@ -283,6 +283,11 @@ class Worker:
         self._parts.notices.newest_id(listener)
         return roster
 
+    def is_watched(self, room: str) -> bool:
+        """Whether a client of any worker watches the presence of a room that has members here, as far as is known."""
+        local = self._parts.hub.rooms.get(room)
+        return local is not None and local.watched
+
     async def detect(self, name: str, room: str) -> bool:
         """Whether a name is in use as a room, or as a channel of `room`; raises `Unavailable` or `OutcomeUnknown`."""
         return await self._parts.directory.detect(name, room)

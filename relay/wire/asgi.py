@@ -58,6 +58,11 @@ class AsgiWebSocket:
 
     # Events of the connection.
 
+    @property
+    def watched(self) -> bool:
+        """False: an application that never takes over has no rooms."""
+        return False
+
     def received(self, frame: Frame) -> None:
         """Queue a message for the application; stop reading when too many wait."""
         message: AsgiMessage = {"type": "websocket.receive"}

@@ -214,6 +214,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # Keepalive.
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched."""
+        return self._receiver is not None and self._receiver.watched
+
     def ping(self) -> None:
         """Send a ping frame, unless the connection is closing."""
         self._received = False

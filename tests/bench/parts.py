@@ -30,7 +30,7 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.events import Replay, Welcome
 from relay.rooms.connection import WireConnection
-from relay.rooms.keepalive import Keepalive
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.member import Member
 from relay.rooms.throttle import Throttle
 from relay.rooms.worker import Worker
@@ -85,7 +85,7 @@ class Stage:
         self.link = RedisConnection(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
         self.client._connection = self.link
         self.ear = RedisConnection(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
-        limits = WireLimits(1 << 20, 1 << 16, Keepalive(1000, 1000), Throttle(), set())
+        limits = WireLimits(1 << 20, 1 << 16, Keepalive(KeepaliveTiming(1000, 1000, 1000)), Throttle(), set())
         self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
         self.seq = {member.room: PLACE.seq for member, _ in self.members}
 

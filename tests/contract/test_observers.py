@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.presence import PresenceEntry
 from relay.gateways.native.codec import NativeCodec
 from relay.metrics import Metrics
@@ -20,6 +21,7 @@ from relay.rooms.observation import Observation
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.registry import LocalRooms
 from relay.rooms.subscriptions import RoomSubscriptions
+from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
 from tests.contract.conftest import FakeWorker, MakeWorker, join
 from tests.unit.rooms.world import FakeConnection
@@ -41,6 +43,7 @@ class Watching:
             on_gap=lambda names: self.gaps.begin(names),
             on_count=lambda name: self.counts.note(name),
             on_new_epoch=lambda name: self.gaps.begin_epoch(name),
+            on_joined=lambda name: None,
         )
         self.gaps = GapRecovery(
             self.hub,
@@ -52,7 +55,7 @@ class Watching:
             lease=0.05,
         )
         self.counts = CountNotices(rooms, worker.presence, self.tasks)
-        self.subscriptions = RoomSubscriptions(rooms, worker.bus)
+        self.subscriptions = RoomSubscriptions(rooms, worker.bus, Watches(rooms, MemoryWatchedRooms()))
         self.observation = Observation(self.hub, worker.presence, self.subscriptions, limit=10)
         self.hear()
 

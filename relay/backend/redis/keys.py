@@ -37,6 +37,10 @@ class Keys:
         """Return the key of the delivered positions of a room's members."""
         return f"{self.channel(room)}:positions"
 
+    def watched(self, room: str) -> str:
+        """Return the key that a room has while it is watched."""
+        return f"{self.channel(room)}:watched"
+
     def of_positions(self, room: str) -> tuple[str, str]:
         """Return the keys of a room's presence and of its delivered positions."""
         return self.of_room(room)[1], self.positions(room)

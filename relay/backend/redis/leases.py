@@ -161,6 +161,7 @@ class RedisLeases:
             calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", self._keys.watched(room), self._state_ttl))
         await asyncio.gather(*calls)
 
     async def _adopt(

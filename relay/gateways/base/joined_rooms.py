@@ -178,6 +178,13 @@ class JoinedRooms:
         )
         return member
 
+    @property
+    def watched(self) -> bool:
+        """Whether one of the client's rooms is watched."""
+        if self._own is not None and self._worker.is_watched(self._own.room):
+            return True
+        return bool(self._others) and any(map(self._worker.is_watched, self._others or ()))
+
     # Within a room.
 
     def subscribe(self, command: Subscribe) -> None:

@@ -107,6 +107,11 @@ class Session(Generic[In]):
         """The client's connection."""
         return self._connection
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched."""
+        return self._rooms.watched
+
     async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
         """Join the client's own room, or observe a room; to be called once. Requests that arrive meanwhile wait.
 

@@ -60,6 +60,11 @@ class SocketIOClient:
             timeout = engine_session.worker.settings.handshake_timeout
             self._enter_timer = asyncio.get_running_loop().call_later(timeout, self._close_idle)
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched."""
+        return self._namespaces.watched
+
     def message(self, data: bytes, *, binary: bool) -> None:
         """Handle a message: part of a packet, or a whole one."""
         event = None if binary or self._reader.awaits_attachments else read_message_event(data)

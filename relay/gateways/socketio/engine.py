@@ -24,7 +24,7 @@ from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
-from relay.rooms.keepalive import Keepalive
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.socketio")
@@ -50,6 +50,11 @@ class EngineHandler(Protocol):
 
     async def opened(self) -> None:
         """Greet the client; called once, when the session begins."""
+        ...
+
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched."""
         ...
 
     def message(self, data: bytes, *, binary: bool) -> None:
@@ -96,7 +101,7 @@ class EngineSessions(HttpSessions["EngineSession"]):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         settings = worker.settings
-        self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout)
+        self.keepalive = Keepalive(KeepaliveTiming.of(settings))
         self.heartbeat_timeout = settings.ping_interval + settings.ping_timeout
         self.max_payload = _PAYLOAD_MESSAGES * settings.max_message
 
@@ -313,6 +318,11 @@ class EngineSession:
             self._sessions.keepalive.add(self)
         else:
             self._check_silence_in(self._sessions.heartbeat_timeout)
+
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched."""
+        return self._handler is not None and self._handler.watched
 
     def ping(self) -> None:
         """Send a ping; any packet of the client answers it."""

@@ -157,6 +157,11 @@ class Namespaces:
         for session in list(self._entered.values()):
             session.close_gracefully(reason, now=now)
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of one of the namespaces is watched."""
+        return any([session.watched for session in self._entered.values()])
+
     def disconnected(self, *, goodbye: bool) -> None:
         """End all sessions, as the connection has ended."""
         ended, self._entered = self._entered, {}

@@ -51,6 +51,11 @@ class Upgrade:
         else:
             self._connection.close(BAD_PACKET)
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched; the session pings it, and not the WebSocket."""
+        return self._session.watched
+
     def disconnected(self, code: int, relay_closed: str | None) -> None:
         """End the session if it is on this WebSocket; otherwise it goes on polling."""
         if self._upgraded:

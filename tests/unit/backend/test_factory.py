@@ -129,6 +129,7 @@ def backend_of(*parts: Part) -> Backend:
         memory.fleet_keys,
         memory.addresses,
         memory.positions,
+        memory.watched,
         memory.stamp,
         parts,
     )

@@ -44,6 +44,7 @@ class World:
         self.notices = PresenceNotices(self.rooms, self.later.append)
         self.counts = []
         self.epochs = []
+        self.joined = []
         self.hub = Hub(
             self.rooms,
             self.notices,
@@ -51,6 +52,7 @@ class World:
             on_gap=self.gaps.append,
             on_count=self.counts.append,
             on_new_epoch=self.epochs.append,
+            on_joined=self.joined.append,
         )
 
     def stage(self, peer: str, **options) -> Member:

@@ -2,12 +2,15 @@
 
 import asyncio
 
-from relay.rooms.keepalive import Keepalive
+import pytest
+
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 
 
 class Client:
     def __init__(self) -> None:
         self.keepalive_slot = 0
+        self.watched = False
         self.calls: asyncio.Queue[str] = asyncio.Queue()
 
     def ping(self) -> None:
@@ -22,14 +25,14 @@ class Client:
 
 
 async def test_every_ping_is_followed_by_a_check_again_and_again() -> None:
-    keepalive, client = Keepalive(0.04, 0.02), Client()
+    keepalive, client = Keepalive(KeepaliveTiming(0.04, 0.02, 0.04)), Client()
     keepalive.add(client)
     assert [await client.next() for _ in range(5)] == ["ping", "check", "ping", "check", "ping"]
     keepalive.remove(client)
 
 
 async def test_a_timeout_longer_than_the_interval_is_waited_for() -> None:
-    keepalive, client = Keepalive(0.02, 0.1), Client()
+    keepalive, client = Keepalive(KeepaliveTiming(0.02, 0.1, 0.02)), Client()
     keepalive.add(client)
     calls = [await client.next() for _ in range(12)]
     assert calls[:3] == ["ping"] * 3
@@ -39,7 +42,7 @@ async def test_a_timeout_longer_than_the_interval_is_waited_for() -> None:
 
 async def test_the_first_ping_comes_after_a_whole_interval() -> None:
     loop = asyncio.get_running_loop()
-    keepalive, client = Keepalive(0.2, 0.2), Client()
+    keepalive, client = Keepalive(KeepaliveTiming(0.2, 0.2, 0.2)), Client()
     begun = loop.time()
     keepalive.add(client)
     assert await client.next() == "ping"
@@ -48,7 +51,7 @@ async def test_the_first_ping_comes_after_a_whole_interval() -> None:
 
 
 async def test_a_removed_connection_is_neither_pinged_nor_checked_and_the_timer_rests() -> None:
-    keepalive, gone, here = Keepalive(0.02, 0.02), Client(), Client()
+    keepalive, gone, here = Keepalive(KeepaliveTiming(0.02, 0.02, 0.02)), Client(), Client()
     keepalive.add(gone)
     keepalive.add(here)
     assert await gone.next() == "ping"
@@ -63,3 +66,34 @@ async def test_a_removed_connection_is_neither_pinged_nor_checked_and_the_timer_
     keepalive.add(here)
     assert await here.next() == "ping"
     keepalive.remove(here)
+
+
+async def test_a_watched_connection_is_pinged_in_between_and_checked_before_each_ping() -> None:
+    keepalive = Keepalive(KeepaliveTiming(0.6, 0.5, 0.15))
+    watched, other = Client(), Client()
+    watched.watched = True
+    keepalive.add(watched)
+    keepalive.add(other)
+    assert await other.next() == "ping"
+    calls = [watched.calls.get_nowait() for _ in range(watched.calls.qsize())]
+    # Four pings in the interval of the other one; the last may be of the same tick.
+    assert len(calls) in {6, 7, 8}
+    assert calls == ["ping", "check"] * (len(calls) // 2) + ["ping"] * (len(calls) % 2)
+    keepalive.remove(watched)
+    keepalive.remove(other)
+
+
+async def test_a_connection_that_comes_to_be_watched_is_pinged_soon() -> None:
+    loop = asyncio.get_running_loop()
+    keepalive, client = Keepalive(KeepaliveTiming(60, 60, 0.1)), Client()
+    keepalive.add(client)
+    client.watched = True
+    begun = loop.time()
+    assert [await client.next() for _ in range(3)] == ["ping", "check", "ping"]
+    assert loop.time() - begun < 30
+    keepalive.remove(client)
+
+
+@pytest.mark.parametrize("timing", [(25, 20, 8), (25, 20, 60), (5, 60, 1), (0.05, 0.05, 0.05), (86_400, 1, 0.05)])
+def test_any_settings_make_a_keepalive(timing: tuple[float, float, float]) -> None:
+    Keepalive(KeepaliveTiming(*timing))

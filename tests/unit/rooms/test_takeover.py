@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
@@ -16,6 +17,7 @@ from relay.rooms.renewal import RoomRenewal
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
+from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
 from tests.unit.rooms.test_departures import FakePresence
 from tests.unit.rooms.test_heartbeat import FakeAnnouncer, FakeBus
@@ -183,7 +185,7 @@ class BusyWorld(World):
         )
         self.upkeep = Upkeep(
             self.departures,
-            RoomSubscriptions(rooms, FakeBus()),
+            RoomSubscriptions(rooms, FakeBus(), Watches(rooms, MemoryWatchedRooms())),
             RoomRenewal(rooms, self.departures, self.leases, rounds=60, metrics=self.metrics),
             health,
             interval=0.5,

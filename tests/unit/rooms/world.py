@@ -8,6 +8,7 @@ from typing import Any
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.presence import MemoryPresence
 from relay.backend.memory.state import MemoryEntry, MemoryRooms
+from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.presence import LeaseName
 from relay.backend.settings import HistorySettings, RoomSettings
 from relay.gateways.native.gateway import NativeCodec
@@ -30,6 +31,7 @@ from relay.rooms.observer import Observer, Sight
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.subscriptions import RoomSubscriptions
+from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
 
 
@@ -108,6 +110,7 @@ class World:
             on_gap=lambda names: self.gaps.begin(names),
             on_count=lambda name: self.counts.note(name),
             on_new_epoch=lambda name: self.gaps.begin_epoch(name),
+            on_joined=lambda name: self.watches.look(name),
         )
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
@@ -115,7 +118,8 @@ class World:
         self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
         self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.announcer, self.lists, self.tasks, lease=0.01)
         self.counts = CountNotices(self.rooms, self.presence, self.tasks)
-        self.subscriptions = RoomSubscriptions(self.rooms, self.bus)
+        self.watches = Watches(self.rooms, MemoryWatchedRooms())
+        self.subscriptions = RoomSubscriptions(self.rooms, self.bus, self.watches)
         self.departures = Departures(
             self.presence,
             grace=grace,

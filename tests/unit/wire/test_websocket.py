@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from relay.model.codec import Frame
-from relay.rooms.keepalive import Keepalive
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.wire.websocket import WebSocketProtocol, WireLimits, _Parser, half_close
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
@@ -73,6 +73,8 @@ class FakeTransport(asyncio.Transport):
 class FailingReceiver:
     """A session with a bug."""
 
+    watched = False
+
     def received(self, frame: Frame) -> None:
         raise ZeroDivisionError
 
@@ -81,6 +83,8 @@ class FailingReceiver:
 
 
 class FakeReceiver:
+    watched = False
+
     def __init__(self) -> None:
         self.texts: list[bytes] = []
         self.ended: list[int] = []
@@ -94,7 +98,9 @@ class FakeReceiver:
 
 def protocol_of(transport: FakeTransport, receiver: FakeReceiver | FailingReceiver) -> WebSocketProtocol:
     throttle: Any = None
-    return WebSocketProtocol(transport, WireLimits(2000, 1000, Keepalive(25, 20), throttle, set()), receiver)
+    return WebSocketProtocol(
+        transport, WireLimits(2000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set()), receiver
+    )
 
 
 def masked(first: int, data: bytes) -> bytes:
@@ -373,7 +379,7 @@ async def test_client_with_pongs_stays(app: Recorder) -> None:
 
 async def test_a_receiver_with_a_heartbeat_of_its_own_gets_no_websocket_pings() -> None:
     throttle: Any = None
-    limits = WireLimits(2000, 1000, Keepalive(0.02, 5), throttle, set())
+    limits = WireLimits(2000, 1000, Keepalive(KeepaliveTiming(0.02, 5, 0.02)), throttle, set())
     pinged, quiet = FakeTransport(), FakeTransport()
     for transport, keepalive in ((pinged, True), (quiet, False)):
         protocol = WebSocketProtocol(transport, limits, FakeReceiver())

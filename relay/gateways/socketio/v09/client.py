@@ -32,6 +32,11 @@ class V09Client:
         """Accept the client in `/`; the connect packet greets it."""
         self._namespaces.enter("/", self._join_request)
 
+    @property
+    def watched(self) -> bool:
+        """Whether a room of the client is watched."""
+        return self._namespaces.watched
+
     def message(self, data: bytes, *, binary: bool) -> None:
         """Handle one packet."""
         packet = read_packet(data)

@@ -106,7 +106,8 @@ async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -
         b"relay:{room}:presence",
         b"relay:{room}:options",
         b"relay:{room}:quiet",
+        b"relay:{room}:watched",
     }
     assert world.sent(b"SREM") == [[b"SREM", own, b"left"]]
     await world.leases.touch([])
-    assert len(world.sent(b"PEXPIRE")) == 5
+    assert len(world.sent(b"PEXPIRE")) == 6

@@ -62,6 +62,8 @@ class FakeConnection:
 class FakeHandler:
     """An `EngineHandler` that keeps what it is given; a message `bad` is no packet to it."""
 
+    watched = False
+
     def __init__(self, session: EngineSession) -> None:
         self.session = session
         self.messages: list[bytes] = []
