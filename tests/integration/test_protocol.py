@@ -127,6 +127,53 @@ async def test_a_position_that_the_room_has_not_reached_changes_nothing(relays: 
     assert (stranger.welcome["recovered"], stranger.welcome["id"]) == (False, f"{epoch}-{int(number) + 2}")
 
 
+async def test_with_previous_each_frame_names_the_position_before_it(relays: Pair, enter: MakeClient) -> None:
+    query = "peer=a&presence=1&previous=1"
+    a = await enter(relays[0], f"/rooms/r?{query}")
+    b = await enter(relays[1], "/rooms/r?peer=b&channel=c")
+    position = a.welcome["id"]
+    assert "previous" not in a.welcome
+
+    def follow(frames: list[Json]) -> None:
+        nonlocal position
+        for frame in frames:
+            if "id" in frame:
+                assert frame["previous"] == position, frame
+                position = frame["id"]
+
+    follow([await a.next()])
+    await b.ask({"message": "not for a", "to": "b"})
+    await b.ask({"message": 1, "previous": "mine"})
+    await a.send({"message": 2, "key": "k"})
+    await a.send({"type": "ping", "key": "p"})
+    await a.send({"type": "presence", "key": "l"})
+    frames = [await a.next() for _ in range(4)]
+    assert {frame.get("type") for frame in frames} == {None, "ack", "pong", "presence"}
+    follow(frames)
+    # Another room has a position of its own.
+    welcome = await a.ask({"type": "join", "room": "s"})
+    assert "previous" not in welcome
+    answer = await a.ask({"type": "publish", "room": "s", "envelope": {"message": 3}, "key": "s"})
+    assert answer["previous"] == welcome["id"]
+    await lost(a)
+    await b.ask({"message": "meanwhile"})
+    a = await enter(relays[1], f"/rooms/r?{query}&since={position}", resume=a.welcome["resume"])
+    assert a.welcome["id"] == position
+    follow(await a.until(lambda frame: frame.get("type") == "recovered"))
+    await b.send({"message": "live"})
+    follow([await a.next()])
+    # Others share frames without the field.
+    await a.send({"message": "to b", "channel": "c"})
+    assert "previous" not in await b.next()
+
+
+async def test_previous_is_a_flag(relays: Pair, enter: MakeClient) -> None:
+    refused = await enter(relays[0], "/rooms/r?previous=5", welcome=False)
+    assert (await refused.next())["code"] == "bad_query"
+    off = await enter(relays[0], "/rooms/r?previous=0")
+    assert "previous" not in await off.ask({"type": "ping"})
+
+
 # Acknowledgements.
 
 

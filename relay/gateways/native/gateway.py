@@ -14,6 +14,7 @@ from relay.gateways.base.observation import CREDENTIALS, read_observe_request
 from relay.gateways.base.websocket import serve
 from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.declaration import NAME
+from relay.gateways.native.previous import MarkingCodec, PreviousConnection
 from relay.gateways.native.session import NativeSession
 from relay.http_request import header, read_query
 from relay.model.channels import labels
@@ -44,6 +45,7 @@ class NativeGateway(GatewayEndpoint):
         self._default_room = settings.default_room
         ice_servers = parse_ice_servers(settings.ice_servers)
         self._codecs = CodecPair(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
+        self._marking_codecs = CodecPair(MarkingCodec(ice_servers), MarkingCodec(ice_servers, tagged=True))
 
     async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
@@ -52,13 +54,18 @@ class NativeGateway(GatewayEndpoint):
         await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol)
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        session = NativeSession(connection, scope["state"]["worker"], self._codecs, ticket)
+        worker = scope["state"]["worker"]
+        if _wants_previous(scope):
+            session = NativeSession(PreviousConnection(connection), worker, self._marking_codecs, ticket)
+        else:
+            session = NativeSession(connection, worker, self._codecs, ticket)
         return session, session.enter(partial(self._request, scope))
 
     def _request(self, scope: Scope) -> JoinRequest | ObserveRequest:
         # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
         room = room_in(scope) if "room" in scope["path_params"] else self._default_room
         query = QueryParams(read_query(scope))
+        _flag(query, "previous")
         if "observe" in query:
             return _observe_request(scope, room, query)
         peer = query.get("peer", "")
@@ -93,6 +100,17 @@ def parse_since(text: str) -> MessageId | None:
         return MessageId.parse(text) if text else None
     except ValueError:
         raise Refused("bad_query", "since is an id as the relay gave it: epoch-seq") from None
+
+
+def _wants_previous(scope: Scope) -> bool:
+    """Return whether the client wants the field `previous`; False as well for a query that is refused later."""
+    # Nearly all clients do without it, and their query is not read twice.
+    if b"previous=" not in scope["query_string"]:
+        return False
+    try:
+        return _flag(QueryParams(read_query(scope)), "previous")
+    except Refused:
+        return False
 
 
 def choose_subprotocol(offered: Sequence[str]) -> str | None:

@@ -46,4 +46,4 @@ export const SEND_AGAIN = new Set([
 ]);
 
 /** Errors after which the client joins a room again. */
-export const JOIN_AGAIN = new Set(['unavailable', 'outcome_unknown', 'too_fast', 'room_full', 'internal']);
+export const JOIN_AGAIN = new Set(['unavailable', 'outcome_unknown', 'too_fast', 'room_full', 'superseded', 'internal']);
