@@ -7,7 +7,7 @@ Rooms and peers have their escaped names. `room` is "" for the connection's own 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -15,11 +15,24 @@ MAX_LISTED: Final = 1000
 """Members that one list may name, where a client asks for so many."""
 
 
+class Identity(NamedTuple):
+    """What makes an envelope a repeat: its sender has sent one with this `key`, after the id `after` if there is one.
+
+    Without a key, nothing does.
+    """
+
+    key: str = ""
+    after: tuple[int, int] | None = None
+
+
+NO_IDENTITY: Final = Identity()
+
+
 class Publish(Struct, frozen=True):
     """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`.
 
-    With `after`, only if the envelope with that key was sent. With `once`, an envelope whose key was used before is not
-    sent again; without, the key only marks the answer.
+    With `after`, only if the envelope with that key was sent. An envelope whose `key` was used before is not sent
+    again; with an `identity`, that decides, and the key only marks the answer.
     """
 
     envelope: bytes
@@ -28,7 +41,7 @@ class Publish(Struct, frozen=True):
     key: str = ""
     room: str = ""
     after: str = ""
-    once: bool = True
+    identity: Identity | None = None
 
 
 class Tracking(Enum):

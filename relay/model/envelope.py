@@ -83,7 +83,15 @@ class Publication(Struct, frozen=True):
     @property
     def key(self) -> str:
         """The key under which the envelope is published at most once; "" if it may be published again."""
-        return self.command.key if self.command.once else ""
+        identity = self.command.identity
+        return self.command.key if identity is None else identity.key
+
+    def is_repeat_of(self, earlier: MessageId, epoch: int) -> bool:
+        """Whether this repeats an earlier envelope of its sender with the same key, in a room with this epoch."""
+        identity = self.command.identity
+        if identity is None or identity.after is None:
+            return True
+        return identity.after[0] == epoch and earlier.seq > identity.after[1]
 
 
 class Receipt(Struct, frozen=True):

@@ -87,8 +87,10 @@ class Guest:
                 self.acknowledged.append(int(number))
         elif head == f"42{self._space}":
             event = json.loads(rest)
-            if event[0] == "n":
-                _, sender, number, self._claim["offset"] = event
+            if event[0] == "relay:position":
+                self._claim["offset"] = event[1]
+            elif event[0] == "n":
+                _, sender, number = event
                 self.heard.setdefault(sender, []).append(number)
         elif packet.startswith("1"):
             raise ConnectionResetError

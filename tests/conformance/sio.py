@@ -92,12 +92,13 @@ class SocketIO:
         self.joined: list[str] = []
 
     async def next(self) -> dict[str, Any]:
-        """Return the next event; a `relay:joined` event only adds to `joined`."""
+        """Return the next event, but no `relay:position`; a `relay:joined` event only adds to `joined`."""
         while True:
             event = await self._node.next(self.name)
-            if event["what"] != "event" or event["name"] != "relay:joined":
+            if event["what"] != "event" or event["name"] not in {"relay:joined", "relay:position"}:
                 return event
-            self.joined.append(event["args"][0]["room"])
+            if event["name"] == "relay:joined":
+                self.joined.append(event["args"][0]["room"])
 
     async def until(self, what: str) -> dict[str, Any]:
         """Return the next event of this kind; only upgrades and reconnections may come before it."""
@@ -108,12 +109,9 @@ class SocketIO:
             assert event["what"] in {"upgrade", "disconnect", "connect_error"}, event
 
     async def event(self) -> tuple[str, list[Any]]:
-        """Return the next Socket.IO event, without the offset that clients 3 and 4 get as the last argument."""
+        """Return the next Socket.IO event."""
         event = await self.until("event")
-        args = event["args"]
-        if self.version in {"3", "4"} and event["name"] not in {"presence", "error"}:
-            args = args[:-1]
-        return event["name"], args
+        return event["name"], event["args"]
 
     def emit(self, *args: Any) -> None:
         self._node.send({"do": "emit", "client": self.name, "args": args})

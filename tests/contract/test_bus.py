@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from relay.backend.presence import JoinAttempt, PresenceEntry
+from relay.model.commands import NO_IDENTITY, Identity
 from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.errors import NotMember, Refused, Replaced
 from relay.model.events import Message
@@ -105,6 +106,27 @@ async def test_a_repeat_is_acknowledged_again_and_not_delivered(make_worker: Mak
     last = await a.publish("room")
     await a.received.until(lambda events: events and events[-1].id == last.id)
     assert [event.id.seq - first.id.seq for event in a.received.events] == [0, 1, 2]
+
+
+async def test_only_a_use_of_the_key_after_an_id_makes_a_repeat(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+
+    async def publish(after: tuple[int, int] | None) -> Any:
+        return await worker.publish("room", key="the answer's", identity=Identity("k", after))
+
+    first = await publish(None)
+    before = (first.id.epoch, first.id.seq - 1)
+    assert (await publish(before)).id == first.id
+    assert (await publish(None)).id == first.id
+    second = await publish(tuple(first.id))
+    assert (second.id.seq, second.repeat) == (first.id.seq + 1, False)
+    # The key stands for the newest message that has it.
+    for after in (None, before, tuple(first.id)):
+        assert (await publish(after)).id == second.id
+    # An id of another epoch says nothing of this one's messages.
+    third = await publish((first.id.epoch + 1, 0))
+    assert (third.id.seq, third.repeat) == (second.id.seq + 1, False)
+    assert not (await worker.publish("room", key="k", identity=NO_IDENTITY)).repeat
 
 
 async def test_a_repeat_is_recognised_although_its_receiver_has_left(make_worker: MakeWorker) -> None:

@@ -28,6 +28,8 @@ class Packets:
             packet = await self.raw()
             if packet == "2":
                 await self.send("3")
+            elif isinstance(packet, str) and packet.startswith(f'42{self.prefix}["relay:position"'):
+                [_, self.offset] = self._read(packet, "42")
             elif packet != "6":
                 return packet
 
@@ -46,9 +48,12 @@ class Packets:
         return answer
 
     async def event(self) -> list[Any]:
-        """Return the next event: its name, arguments and offset."""
+        """Return the next event: its name, its arguments, and the offset that follows it, if it has one."""
         event: list[Any] = self._read(await self.next(), "42")
-        return event
+        if event[0] in {"presence", "error"}:
+            return event
+        [_, self.offset] = self._read(await self.raw(), "42")
+        return [*event, self.offset]
 
     def _read(self, packet: Any, head: str, prefix: str | None = None) -> Any:
         head += self.prefix if prefix is None else prefix

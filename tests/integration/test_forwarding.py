@@ -129,7 +129,7 @@ class Poller:
         assert (await self.request("POST", content=b"42" + json.dumps(event).encode())).text == "ok"
 
     async def events(self, count: int) -> list[Any]:
-        """Poll until so many events have come; the offset behind their arguments is left out."""
+        """Poll until so many events have come; offsets are left out."""
         found: list[Any] = []
         while len(found) < count:
             response = await self.request("GET")
@@ -138,7 +138,8 @@ class Poller:
                 if packet == "2":
                     await self.request("POST", content=b"3")
                 elif packet.startswith("42"):
-                    found.append(json.loads(packet[2:])[:2])
+                    event = json.loads(packet[2:])
+                    found += [event] if event[0] != "relay:position" else []
         return found
 
 

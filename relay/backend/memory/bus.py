@@ -71,7 +71,7 @@ class MemoryBus:
             if entry.generation > publication.generation:
                 raise Replaced()
         first = self._rooms.known(room, sender, publication.key) if publication.key else None
-        if first:
+        if first and publication.is_repeat_of(first, room.epoch):
             return Receipt(str(first).encode(), repeat=True)
         if command.after and not self._rooms.known(room, sender, command.after):
             raise Refused("out_of_order")

@@ -139,6 +139,7 @@ class MemoryRooms:
     def remember(self, room: MemoryRoom, sender: str, key: str, message_id: MessageId) -> None:
         """Remember the id that a sender's key was used for; the oldest key goes when there are too many."""
         room.repeats[sender, key] = message_id
+        room.repeats.move_to_end((sender, key))
         room.keyed = self.clock()
         if len(room.repeats) > self._settings.repeat_keys:
             room.repeats.popitem(last=False)

@@ -85,7 +85,8 @@ class PublishCommands:
         """Return the command for a publication."""
         command, seen, version = publication.command, publication.seen, publication.version
         # As `Publication.key`, without the call.
-        to, key = command.to, command.key if command.once else ""
+        to, identity = command.to, command.identity
+        key, repeats_after = (command.key, None) if identity is None else identity
         text = b"%b %b\n%b\n%b" % (
             publication.sender.encode("ascii"),
             ",".join(to).encode("ascii"),
@@ -100,7 +101,12 @@ class PublishCommands:
         else:
             packed_version = template.packed_version(version)
         seq = b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, _packed_keys(key, command.after))
+        rest = b"%d %d %b %b" % (
+            publication.generation,
+            seen.epoch,
+            self._limits,
+            _packed_keys(key, command.after, repeats_after),
+        )
         history = self._history
         now = self._clock()
         if now >= template.renew_at:
@@ -116,10 +122,11 @@ class PublishCommands:
         return packed[packed.index(b"\n") + 1 :]
 
 
-def _packed_keys(key: str, after: str) -> bytes:
+def _packed_keys(key: str, after: str, repeats_after: tuple[int, int] | None) -> bytes:
     """Return the last parts of argument 8: a message's own key, and the key of the message that it must come after."""
     if not key and not after:
         return b"0 "
     encoded = key.encode()
     # A key is any text, so that only the length shows where the first one ends.
-    return b"%d %b%b" % (len(encoded), encoded, after.encode())
+    since = b">%d-%d" % repeats_after if repeats_after else b""
+    return b"%d%b %b%b" % (len(encoded), since, encoded, after.encode())

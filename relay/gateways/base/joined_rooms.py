@@ -58,6 +58,10 @@ class JoinedRooms:
             raise Refused("not_joined", room=room or self.own_room)
         return member
 
+    def newest_id(self) -> MessageId | None:
+        """Return the newest id that the worker knows of the client's own room; None while it is in none."""
+        return None if self._own is None else self._worker.newest_id(self._own)
+
     def add(self, member: Member) -> None:
         """Record a membership that the worker has made."""
         if member.room == self.own_room:

@@ -28,7 +28,7 @@ from relay.model.commands import (
     Subscribe,
     Unsubscribe,
 )
-from relay.model.envelope import Receipt
+from relay.model.envelope import MessageId, Receipt
 from relay.model.errors import (
     BAD_REQUEST,
     GOODBYE_CODES,
@@ -111,6 +111,10 @@ class Session(Generic[In]):
     def watched(self) -> bool:
         """Whether a room of the client is watched."""
         return self._rooms.watched
+
+    def newest_id(self) -> MessageId | None:
+        """Return the newest id that the worker knows of the client's own room; None while it is in none."""
+        return self._rooms.newest_id()
 
     async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
         """Join the client's own room, or observe a room; to be called once. Requests that arrive meanwhile wait.

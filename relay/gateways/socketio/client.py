@@ -11,6 +11,7 @@ from relay.gateways.base.join_request import JoinRequest, ResumeClaim
 from relay.gateways.socketio.codec import incoming_event, read_message_event
 from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion, room_of
+from relay.gateways.socketio.offsets import Offset
 from relay.gateways.socketio.packets import BadPacket, Revision
 from relay.gateways.socketio.parser import (
     ACK,
@@ -20,13 +21,14 @@ from relay.gateways.socketio.parser import (
     CONNECT_ERROR,
     DISCONNECT,
     EVENT,
+    IncomingEvent,
     PacketReader,
     SocketPacket,
 )
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import BAD_REQUEST, CloseReason, Refused
-from relay.model.names import check_peer, check_room
+from relay.model.names import check_peer
 
 _MAX_PRIVATE_ID = 256
 _text = msgspec.json.Decoder(str)
@@ -35,17 +37,18 @@ _text = msgspec.json.Decoder(str)
 class SocketIOClient:
     """The `EngineHandler` of a client of versions 1 to 4."""
 
-    __slots__ = ("_engine_session", "_enter_timer", "_namespaces", "_reader", "_recovers", "_revision")
+    __slots__ = ("_acknowledged", "_engine_session", "_enter_timer", "_namespaces", "_reader", "_revision")
 
     def __init__(
         self, version: ProtocolVersion, revision: Revision, query: Mapping[str, str], engine_session: EngineSession
     ) -> None:
         self._engine_session = engine_session
         self._revision: Revision = revision
-        self._recovers = version.offsets
         self._reader = PacketReader()
         self._namespaces = Namespaces(engine_session, query, version)
         self._enter_timer: asyncio.TimerHandle | None = None
+        # By namespace, of clients that recover: the id up to which they have acknowledgements of their messages.
+        self._acknowledged: dict[str, MessageId] | None = None
 
     async def opened(self) -> None:
         """Send the open packet. A client of revision 3 is in `/` from the beginning.
@@ -79,11 +82,22 @@ class SocketIOClient:
         if session is None:
             self._handle_outside(packet)
         elif packet.kind in (EVENT, BINARY_EVENT):
-            session.received(incoming_event(packet.values, packet.id, packet.attachments, too_deep=packet.too_deep))
+            event = incoming_event(packet.values, packet.id, packet.attachments, too_deep=packet.too_deep)
+            if event.id and event.key is None and self._namespaces.recovers:
+                self._identify(packet.namespace, event)
+            session.received(event)
         elif packet.kind == DISCONNECT:
             self._namespaces.leave(packet.namespace)
         elif packet.kind == CONNECT_ERROR or (packet.kind == CONNECT and self._revision == 4):
             raise BadPacket("a packet that a client in a namespace does not send")
+
+    def _identify(self, name: str, event: IncomingEvent) -> None:
+        """Give an event that wants an acknowledgement the key by which it is recognised when it is emitted again."""
+        acknowledged = self._acknowledged.pop(name, None) if self._acknowledged else None
+        resends = self._namespaces.resends(name, acknowledged)
+        if resends is not None:
+            content = b"\0".join([str(event.name).encode(), event.data, *event.attachments])
+            event.key = resends.emitted(event.id, content)
 
     def close_gracefully(self, reason: CloseReason, *, now: bool) -> None:
         """Close all namespaces, and with the last one the connection."""
@@ -110,16 +124,20 @@ class SocketIOClient:
 
     def _join_request(self, name: str, auth: Mapping[str, bytes], room: str) -> JoinRequest:
         """Make the request to join; a client without a valid claim gets a new peer id."""
-        worker = self._engine_session.worker
+        worker, recovers = self._engine_session.worker, self._namespaces.recovers
         peer = worker.random.peer_id()
-        claim = read_claim(auth, room_of(name, worker.settings)) if self._recovers else None
+        claim = read_claim(auth, room_of(name, worker.settings)) if recovers else None
         if claim is None:
-            return JoinRequest(room, peer, can_resume=self._recovers)
-        resume = ResumeClaim(room, claim.peer, claim.resume, claim.joined_at)
-        if claim.offset is not None:
-            since = max(claim.joined_at, claim.offset) if claim.room == room else claim.offset
-            resume = ResumeClaim(claim.room, claim.peer, claim.resume, since)
-        return JoinRequest(room, peer, key=claim.private_id, claim=resume)
+            return JoinRequest(room, peer, can_resume=recovers)
+        since, offset = claim.joined_at, claim.offset
+        resumed = room if offset is None else offset.room
+        if offset is not None:
+            since = max(since, offset.position) if resumed == room else offset.position
+        self._acknowledged = self._acknowledged or {}
+        self._acknowledged[name] = (offset and offset.acknowledged) or since
+        return JoinRequest(
+            room, peer, key=claim.private_id, claim=ResumeClaim(resumed, claim.peer, claim.resume, since)
+        )
 
     def _close_idle(self) -> None:
         self._engine_session.connection.close(BAD_REQUEST)
@@ -131,36 +149,33 @@ class SocketIOClient:
 
 
 class RecoveryClaim(NamedTuple):
-    """The data that a client sends to recover: its private id, taken apart, and the offset of the last message it got.
+    """The data that a client sends to recover: its private id, taken apart, and the last offset that it got.
 
-    `joined_at` is the position of the room when the private id was issued; `offset` is a position in `room`.
+    `joined_at` is the position of the room when the private id was issued.
     """
 
     private_id: str
     peer: str
     resume: str
     joined_at: MessageId
-    offset: MessageId | None
-    room: str
+    offset: Offset | None
 
 
 def read_claim(auth: Mapping[str, bytes], home: str) -> RecoveryClaim | None:
     """Read `pid` and `offset` of a CONNECT packet; None unless the relay may have issued them.
 
-    The private id is `PEER.RESUME-KEY.POSITION`, and an offset is `POSITION` in the room `home` or `POSITION@ROOM`.
-    `SocketIOCodec` writes both.
+    The private id is `PEER.RESUME-KEY.POSITION`; `SocketIOCodec` writes it. `home` is the room of an offset that names
+    none.
     """
-    private_id, offset = _read_text(auth.get("pid")), _read_text(auth.get("offset"))
+    private_id, text = _read_text(auth.get("pid")), _read_text(auth.get("offset"))
     if private_id is None or private_id.count(".") != 2 or len(private_id) > _MAX_PRIVATE_ID:
         return None
     peer, resume, position = private_id.split(".")
     try:
-        joined_at = MessageId.parse(position)
-        if offset is None:
-            return RecoveryClaim(private_id, check_peer(peer), resume, joined_at, None, home)
-        newest, _, room = offset.partition("@")
-        last = MessageId.parse(newest)
-        return RecoveryClaim(private_id, check_peer(peer), resume, joined_at, last, check_room(room or home))
+        joined_at, offset = MessageId.parse(position), None if text is None else Offset.parse(text)
+        if offset is not None and not offset.room:
+            offset = offset._replace(room=home)
+        return RecoveryClaim(private_id, check_peer(peer), resume, joined_at, offset)
     except (ValueError, Refused):
         return None
 

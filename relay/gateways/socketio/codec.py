@@ -1,7 +1,7 @@
 """Translates between the packets of one namespace, and commands and events, as an application understands them.
 
-The codec accepts and refuses clients in their namespace, and adds offsets. The meaning of events is the application's;
-see `apps`.
+The codec accepts and refuses clients in their namespace, and adds offsets (see `offsets`). The meaning of events is the
+application's; see `apps`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +13,15 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from relay.gateways.socketio.apps.application import Application, OutgoingPacket, reply_to
 from relay.gateways.socketio.apps.relay import RETRYABLE
-from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
+from relay.gateways.socketio.encoders import EventWriter, OutgoingEvent, PacketEncoder, PacketSequence
+from relay.gateways.socketio.offsets import Offset, OffsetForm
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
 from relay.model.channels import Label, label
-from relay.model.codec import NOTHING, Bundle, Frame
+from relay.model.codec import NOTHING, Frame
 from relay.model.commands import Command
+from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 
@@ -39,23 +41,32 @@ class _Envelope(Struct):
     channel: Label | dict[str, Raw] | list[Raw] | None = None
 
 
+class _Key(Struct, forbid_unknown_fields=True):
+    """The last argument of an event with a key."""
+
+    key: Raw = msgspec.field(name="relay:key")
+
+
 _envelope = msgspec.json.Decoder(_Envelope)
+_key = msgspec.json.Decoder(_Key)
 
 
 class SocketIOCodec:
     """The `Codec` of one version, one namespace and one application; `encoder` writes its packets.
 
-    With `offsets`, each message has its position as the last argument, with which a client recovers (Socket.IO 4.6):
-    the message id, followed by `@` and the escaped name of the room in another one than `home`, the namespace's own.
+    Clients get offsets in this `form`. `home` is the room of the namespace.
     """
 
-    def __init__(self, encoder: PacketEncoder, key: str, application: Application, *, home: str, offsets: bool) -> None:
+    def __init__(
+        self, encoder: PacketEncoder, key: str, application: Application, *, home: str, form: OffsetForm
+    ) -> None:
         self.encoder = encoder
         # No namespace of a room has a line break, so that no two namespaces and applications have the same key.
-        self.key = f"{key}\n{'+' * offsets}{application.key}"
+        self.key = f"{key}\n{form.value}\n{application.key}"
         self._packets = application.packets
         self._home = home
-        self._offsets = offsets
+        self._form = form
+        self._writer = EventWriter(encoder, form)
         # An attribute and not a method: one call less for every message.
         self.decode: Callable[[IncomingEvent], Command] = application.command
 
@@ -63,28 +74,31 @@ class SocketIOCodec:
         """Write the packets of the application, after those with which a client enters its namespace."""
         packets = self._packets(event)
         if isinstance(event, events.Message) and len(packets) == 1:
-            return self._write(packets[0])
+            return self._write(packets[0], event)
         if isinstance(event, events.Failure) and event.about == "join" and not event.key:
             # After a CONNECT_ERROR, a client stays away. Without one, its connection is closed, and it comes back.
             return NOTHING if event.code in RETRYABLE else self.encoder.connect_error(event.code, event.text)
-        frames = [self._write(packet) for packet in packets]
+        frames = [self._write(packet, event) for packet in packets]
         if isinstance(event, events.Welcome) and reply_to(event.key) is None:
             frames.insert(0, self._connect(event))
         if len(frames) == 1:
             return frames[0]
-        return Bundle([part for frame in frames for part in frame.parts]) if frames else NOTHING
+        return PacketSequence(frames) if frames else NOTHING
 
-    def _write(self, packet: OutgoingPacket) -> Frame:
+    def _write(self, packet: OutgoingPacket, event: events.Event) -> Frame:
         if isinstance(packet, OutgoingEvent):
-            if self._offsets and packet.position is not None:
-                room, position = packet.position
-                elsewhere = b"" if room == self._home else b"@" + room.encode("ascii")
-                packet.arguments.append(b'"%b%b"' % (position.encode(), elsewhere))
-            return self.encoder.event(packet)
-        return self.encoder.ack(packet.number, *packet.values)
+            if packet.position is None:
+                return self.encoder.event(packet)
+            room, position = packet.position
+            return self._writer.event(packet, self._offset(position, room))
+        acknowledged = self._offset(event.id, event.room) if isinstance(event, events.Ack) else None
+        return self._writer.ack(packet.number, packet.values, acknowledged)
+
+    def _offset(self, position: MessageId, room: str) -> Offset:
+        return Offset(position, "" if room == self._home else room)
 
     def _connect(self, event: events.Welcome) -> Frame:
-        if not self._offsets:
+        if self._form is OffsetForm.NONE:
             return self.encoder.connect(event.peer, "")
         # A client considers itself recovered exactly if the private id is the one that it has sent.
         if event.recovered:
@@ -125,10 +139,21 @@ def incoming_event(
         return IncomingEvent("", values, number, too_deep=True)
     if not values:
         raise BadPacket("an event without a name")
-    name, arguments = read_name(values[0]), values[1:]
+    name, arguments, key = read_name(values[0]), values[1:], None
+    if arguments and b'"relay:key"' in arguments[-1]:
+        key = _read_key(arguments[-1])
+        arguments = arguments if key is None else arguments[:-1]
     may_be_envelope = name == "message" and len(arguments) == 1 and not attachments
     channel = _envelope_channel(arguments[0]) if may_be_envelope else None
-    return IncomingEvent(name, arguments, number, attachments, channel)
+    return IncomingEvent(name, arguments, number, attachments, channel, key=key)
+
+
+def _read_key(argument: bytes) -> bytes | None:
+    """Return the JSON of the key in an argument that is an object with the one field `relay:key`; None for others."""
+    try:
+        return bytes(_key.decode(argument).key)
+    except msgspec.MsgspecError:
+        return None
 
 
 def read_message_event(data: bytes) -> IncomingEvent | None:

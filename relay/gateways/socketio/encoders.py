@@ -1,16 +1,18 @@
 """Writes Socket.IO packets for clients: revisions 5 and 4 of the protocol here, version 0.9 in `v09.packets`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from relay.gateways.socketio.offsets import POSITION_EVENT, Offset, OffsetForm
 from relay.gateways.socketio.packets import Revision, attachment
 from relay.model.codec import Bundle, Frame
 from relay.model.envelope import MessageId
 
 _json = msgspec.json.Encoder()
+_POSITION_NAME: Final = b'"%b"' % POSITION_EVENT.encode("ascii")
 
 
 class OutgoingEvent(Struct):
@@ -47,6 +49,78 @@ class PacketEncoder(Protocol):
     def disconnect(self) -> Frame:
         """Remove the client from the namespace; it does not connect to it again by itself."""
         ...
+
+
+class EventWriter:
+    """Writes events with offsets in one `form`; `encoder` writes their packets."""
+
+    __slots__ = ("_encoder", "_form")
+
+    def __init__(self, encoder: PacketEncoder, form: OffsetForm) -> None:
+        self._encoder = encoder
+        self._form = form
+
+    def event(self, event: OutgoingEvent, offset: Offset) -> Frame:
+        """Write an event, and the offset of a client that has got it."""
+        if self._form is OffsetForm.NONE:
+            return self._encoder.event(event)
+        if self._form is OffsetForm.EVENT:
+            parts = [*self._encoder.event(event).parts, self.position(offset)]
+        else:
+            arguments = [*event.arguments, b'"%b"' % offset.encode()]
+            parts = [*self._encoder.event(OutgoingEvent(event.name, arguments, event.attachments)).parts]
+        return PositionedFrame(parts, offset, event, self)
+
+    def position(self, offset: Offset) -> Frame:
+        """Write the event that only carries an offset."""
+        return self._encoder.event(OutgoingEvent(_POSITION_NAME, [b'"%b"' % offset.encode()]))
+
+    def ack(self, number: str, values: Sequence[object], offset: Offset | None) -> Frame:
+        """Write an acknowledgement; `offset` has the id of the acknowledged message, if it is one."""
+        frame = self._encoder.ack(number, *values)
+        return frame if self._form is OffsetForm.NONE else AckFrame(frame.data, number, offset, self)
+
+
+class PositionedFrame(Bundle):
+    """An event with the offset of a client that has got it."""
+
+    __slots__ = ("_event", "_writer", "offset")
+
+    def __init__(self, parts: Sequence[Frame], offset: Offset, event: OutgoingEvent, writer: EventWriter) -> None:
+        super().__init__(parts)
+        self.offset = offset
+        self._event = event
+        self._writer = writer
+
+    def with_offset(self, offset: Offset) -> Frame:
+        """Return the event with another offset."""
+        return self._writer.event(self._event, offset)
+
+
+class AckFrame(Frame):
+    """An acknowledgement; `number` is that of the client's packet, and `offset` has the id of the message, if any."""
+
+    __slots__ = ("_writer", "number", "offset")
+
+    def __init__(self, data: bytes, number: str, offset: Offset | None, writer: EventWriter) -> None:
+        super().__init__(data)
+        self.number = number
+        self.offset = offset
+        self._writer = writer
+
+    def position_frame(self, offset: Offset) -> Frame:
+        """Return the event that only carries an offset, for the same client."""
+        return self._writer.position(offset)
+
+
+class PacketSequence(Bundle):
+    """Several packets that are written together; `packets` are their frames, of which each may have parts."""
+
+    __slots__ = ("packets",)
+
+    def __init__(self, packets: Sequence[Frame]) -> None:
+        super().__init__([part for packet in packets for part in packet.parts])
+        self.packets = packets
 
 
 class ModernEncoder:

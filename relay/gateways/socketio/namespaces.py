@@ -11,13 +11,16 @@ from relay.gateways.socketio.apps.application import Application
 from relay.gateways.socketio.apps.choice import Applications, ChooseApplication
 from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.codec import SocketIOCodec
-from relay.gateways.socketio.encoders import PacketEncoder
+from relay.gateways.socketio.encoders import PacketEncoder, PacketSequence
 from relay.gateways.socketio.errors import SocketIORefused
+from relay.gateways.socketio.offsets import OffsetForm, offset_form
 from relay.gateways.socketio.parser import IncomingEvent
+from relay.gateways.socketio.resends import Resends
 from relay.gateways.socketio.settings import SocketIOSettings
 from relay.limits import TokenBucket
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
+from relay.model.envelope import MessageId
 from relay.model.errors import (
     BAD_REQUEST,
     GOING_AWAY,
@@ -44,8 +47,8 @@ MakeJoinRequest = Callable[[str], JoinRequest]
 class ProtocolVersion:
     """The common parts of all clients of one protocol version: its name, its encoders, its applications, its codecs.
 
-    With `offsets`, messages carry their position, and clients can recover their membership. With `ascii_names`, packets
-    cannot carry a namespace that is not ASCII.
+    With `offsets`, clients get offsets and can recover their membership, unless they ask for none. With `ascii_names`,
+    packets cannot carry a namespace that is not ASCII.
     """
 
     def __init__(
@@ -69,11 +72,9 @@ class ProtocolVersion:
         # Only for namespaces that clients may enter, whose names are short. Others may be as long as a message.
         self.codecs = lru_cache(maxsize=1024)(self._make_codecs)
 
-    def _make_codecs(self, namespace: str, application: Application) -> CodecPair[IncomingEvent]:
+    def _make_codecs(self, namespace: str, application: Application, form: OffsetForm) -> CodecPair[IncomingEvent]:
         home = room_of(namespace, self._settings)
-        codec = SocketIOCodec(
-            self.encoder(namespace), self._name + namespace, application, home=home, offsets=self.offsets
-        )
+        codec = SocketIOCodec(self.encoder(namespace), self._name + namespace, application, home=home, form=form)
         return CodecPair(codec, codec)
 
 
@@ -104,19 +105,39 @@ class Namespaces:
     that has ended is free as soon as its entry is removed.
     """
 
-    __slots__ = ("_bucket", "_choose", "_entered", "_room", "_shared", "_version")
+    __slots__ = ("_bucket", "_choose", "_entered", "_form", "_room", "_shared", "_version")
 
     def __init__(self, shared: SharedConnection, query: Mapping[str, str], version: ProtocolVersion) -> None:
         self._shared = shared
         self._room = query.get("room")
         self._version = version
         self._choose: ChooseApplication = version.applications.choose(query)
+        self._form = offset_form(query) if version.offsets else OffsetForm.NONE
         self._bucket: TokenBucket | None = None
         self._entered: dict[str, Session[IncomingEvent]] = {}
 
     def session(self, name: str) -> Session[IncomingEvent] | None:
         """Return the session of a namespace that the client is in, or is about to enter."""
         return self._entered.get(name)
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the client gets offsets, and so can recover its memberships."""
+        return self._form is not OffsetForm.NONE
+
+    def resends(self, name: str, acknowledged: MessageId | None) -> Resends | None:
+        """Return the events of a namespace that wait for an acknowledgement; None before the client is in its room.
+
+        At first, the client has acknowledgements of its messages up to `acknowledged`, by default the newest id.
+        """
+        session = self._entered[name]
+        connection = session.connection
+        if isinstance(connection, NamespaceConnection) and connection.resends is None:
+            first = session.newest_id() if acknowledged is None else acknowledged
+            if first is None:
+                return None
+            connection.resends = Resends(first, self._shared.worker.clock)
+        return connection.resends if isinstance(connection, NamespaceConnection) else None
 
     def encoder(self, name: str) -> PacketEncoder:
         """Return the encoder of packets about a namespace."""
@@ -138,7 +159,7 @@ class Namespaces:
             if bucket.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
-        codecs = self._version.codecs(name, self._choose(name))
+        codecs = self._version.codecs(name, self._choose(name), self._form)
         connection = NamespaceConnection(self, self._shared, name)
         session = Session(connection, worker, codecs, self._shared.metrics, bucket=bucket)
         self._entered[name] = session
@@ -198,9 +219,12 @@ class Namespaces:
 
 
 class NamespaceConnection:
-    """The `Connection` of one namespace's session: writes to the shared connection while the namespace is open."""
+    """The `Connection` of one namespace's session: writes to the shared connection while the namespace is open.
 
-    __slots__ = ("_namespaces", "_paused", "_shared", "name", "reason")
+    `resends` are the client's events that wait for an acknowledgement; None until the first one.
+    """
+
+    __slots__ = ("_namespaces", "_paused", "_shared", "name", "reason", "resends")
 
     def __init__(self, namespaces: Namespaces, shared: SharedConnection, name: str) -> None:
         self._namespaces = namespaces
@@ -208,15 +232,22 @@ class NamespaceConnection:
         self._paused = False
         self.name = name
         self.reason: CloseReason | None = None
+        self.resends: Resends | None = None
 
     def write(self, frame: Frame) -> None:
         """Write a frame, but not an empty one (`codec.NOTHING`)."""
         if self.reason is None and frame.data:
-            self._shared.connection.write(frame)
+            if self.resends is None:
+                self._shared.connection.write(frame)
+            elif frames := self.resends.outgoing(frame):
+                # In one write: a connection that is cut must not end between an event and its offset.
+                self._shared.connection.write(frames[0] if len(frames) == 1 else PacketSequence(frames))
 
     def write_batch(self, batch: Batch) -> None:
         """Write several frames at once."""
         if self.reason is None:
+            if self.resends is not None:
+                batch = Batch([one for frame in batch.frames for one in self.resends.outgoing(frame)])
             self._shared.connection.write_batch(batch)
 
     def close(self, reason: CloseReason) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from relay.gateways.socketio.packets import BadPacket
+from relay.model.envelope import MessageId
 from relay.model.json_text import FRAME_NESTING, nests_deeper, without_lone_surrogates
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
@@ -61,14 +62,25 @@ class SocketPacket(NamedTuple):
     too_deep: bool = False
 
 
+class EmitKey(NamedTuple):
+    """A key that the gateway has made for an event; an earlier use of it makes the event a repeat.
+
+    Only a use after the id `repeats_after` counts.
+    """
+
+    key: str
+    repeats_after: MessageId
+
+
 class IncomingEvent:
     """An event as a session receives it; `data` is the JSON of its arguments, separated by commas.
 
     `channel` is that of a `message` whose one argument can be relayed as an envelope without change; None for all
-    other events, which are wrapped in an envelope. An event that is `too_deep` has no name, and was not read.
+    other events, which are wrapped in an envelope. An event that is `too_deep` has no name, and was not read. `key` is
+    the key that the client gave, as JSON, or one that the gateway has made; None for neither.
     """
 
-    __slots__ = ("attachments", "channel", "data", "id", "name", "too_deep")
+    __slots__ = ("attachments", "channel", "data", "id", "key", "name", "too_deep")
 
     def __init__(
         self,
@@ -78,6 +90,7 @@ class IncomingEvent:
         attachments: Sequence[bytes] = (),
         channel: str | None = None,
         *,
+        key: bytes | EmitKey | None = None,
         too_deep: bool = False,
     ) -> None:
         self.data = arguments[0] if len(arguments) == 1 else b",".join(arguments)
@@ -85,6 +98,7 @@ class IncomingEvent:
         self.name = name
         self.id = id
         self.attachments = attachments
+        self.key = key
         self.too_deep = too_deep
 
 

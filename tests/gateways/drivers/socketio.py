@@ -66,9 +66,11 @@ class SocketIODriver:
             except Ended:
                 return Closed()
             assert packet.startswith("42"), packet
-            name, data, *offset = json.loads(packet[2:])
-            if self._version == 4 and offset:
-                self._claim["offset"] = offset[0]
+            name, data = json.loads(packet[2:])
+            if name == "relay:position":
+                if self._version == 4:
+                    self._claim["offset"] = data
+                continue
             if name == "error":
                 return Refused(data["code"])
             if name == "message":

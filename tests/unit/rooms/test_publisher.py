@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.model.commands import Publish
+from relay.model.commands import NO_IDENTITY, Identity, Publish
 from relay.model.errors import REPLACED, RelayError, Replaced, Unavailable
 from tests.unit.rooms.world import World
 
@@ -66,9 +66,9 @@ async def test_one_message_in_sixteen_is_measured(world: World) -> None:
 async def test_a_key_is_remembered_only_of_messages_that_are_to_be_sent_once(world: World) -> None:
     member = await world.join("a")
     receipts = []
-    for once in (True, True, False, False):
-        world.publisher.publish(member, Publish(b"{}", key="k", once=once), receipts.append)
-    assert [receipt.repeat for receipt in receipts] == [False, True, False, False]
+    for identity in (None, None, NO_IDENTITY, NO_IDENTITY, Identity("k"), Identity("other")):
+        world.publisher.publish(member, Publish(b"{}", key="k", identity=identity), receipts.append)
+    assert [receipt.repeat for receipt in receipts] == [False, True, False, False, True, False]
 
 
 async def test_a_server_gets_the_receipt_or_the_error(world: World) -> None:

@@ -2,7 +2,8 @@
 local sender = string.match(ARGV[2], '^%S+')
 local generation, seen_epoch, ttl, history_ttl, most_keys, repeat_ttl, length, keys =
   string.match(ARGV[8], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
-local key, after = string.sub(keys, 1, tonumber(length)), string.sub(keys, tonumber(length) + 1)
+local size, since_epoch, since_seq = string.match(length, '^(%d+)>?(%d*)%-?(%d*)$')
+local key, after = string.sub(keys, 1, tonumber(size)), string.sub(keys, tonumber(size) + 1)
 generation = tonumber(generation)
 if generation > 0 then
   local entry = call('HGET', KEYS[2], sender)
@@ -15,7 +16,9 @@ local state = state_of(tonumber(seen_epoch), tonumber(ARGV[5]))
 local repeat_key = sender .. ' ' .. key
 if key ~= '' then
   local seq = call('ZSCORE', KEYS[3], repeat_key)
-  if seq then return { 'repeat', integer(state.epoch) .. '-' .. seq } end
+  -- A message after which nothing repeats, or that is of another epoch, may have the key once more.
+  local counts = since_epoch == '' or (since_epoch == integer(state.epoch) and tonumber(seq or 0) > tonumber(since_seq))
+  if seq and counts then return { 'repeat', integer(state.epoch) .. '-' .. seq } end
 end
 if after ~= '' and not call('ZSCORE', KEYS[3], sender .. ' ' .. after) then return { 'early' } end
 

@@ -7,8 +7,8 @@
 -- ARGV: 1 Redis channel, 2 the published text after the id (it begins with the sender), 3 and 4 the sender's membership
 -- version and its epoch (0 and 0: take the slow path), 5 sequence number of the newest id that the worker has seen in that
 -- epoch, 6 most entries of the history (0: none), 7 its TTL (ms; 0: do not renew it now), 8 "generation newest-epoch-seen
--- state-TTL history-TTL most-repeat-keys repeat-TTL length-of-key key" (ms), followed by the key of the message that must
--- have been sent before, 9… addressees.
+-- state-TTL history-TTL most-repeat-keys repeat-TTL length-of-key[>id] key" (ms), followed by the key of the message that
+-- must have been sent before, 9… addressees. With an id, only a use of the key after it makes the message a repeat.
 -- Returns an id, {'sent', id, version}, {'repeat', id}, {'early'}, {'absent', peers}, {'unknown'} or {'replaced'}.
 
 -- The room's counter is a field that is named by the membership version. If the sender's version is current, its claim is

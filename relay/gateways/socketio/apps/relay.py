@@ -16,20 +16,22 @@ from msgspec import Meta, Raw, Struct
 from relay.gateways.socketio.apps.application import Acknowledgement, OutgoingPacket, ReplyTo, reply_to
 from relay.gateways.socketio.encoders import OutgoingEvent
 from relay.gateways.socketio.errors import BadEvent
+from relay.gateways.socketio.offsets import POSITION_EVENT
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import (
     INHERITED_NAMES,
     MAX_ATTACHMENTS,
     MAX_NAME,
     RESERVED_EVENTS,
+    EmitKey,
     IncomingEvent,
     check_placeholders,
 )
 from relay.model import events
 from relay.model.base64_text import read_base64
 from relay.model.channels import Label, label
-from relay.model.commands import Command, Detect, Move, Publish
-from relay.model.envelope import MessageId
+from relay.model.commands import NO_IDENTITY, Command, Detect, Identity, Move, Publish
+from relay.model.envelope import MAX_KEY, MessageId
 from relay.model.errors import BadFrame, Refused
 from relay.model.json_text import MAX_NESTING, nests_deeper
 from relay.model.names import escape_room, unescape
@@ -38,7 +40,7 @@ RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
 """Errors that are sent as an `error` event and not as the acknowledgement, so that a client with `retries` retries."""
 
 _JOINED: Final = "relay:joined"
-_RELAY_EVENTS: Final = frozenset({"error", _JOINED})
+_RELAY_EVENTS: Final = frozenset({"error", _JOINED, POSITION_EVENT})
 """Events that only the relay emits."""
 _NOT_DELIVERED: Final = RESERVED_EVENTS | INHERITED_NAMES | _RELAY_EVENTS | {"presence"}
 """Event names in envelopes that are delivered as `message`: as events, they would deceive or break a client."""
@@ -62,6 +64,7 @@ class _Event(Struct):
 
 _event = msgspec.json.Decoder(_Event)
 _name = msgspec.json.Decoder(Label)
+_given_key = msgspec.json.Decoder(Annotated[str, Meta(min_length=1, max_length=MAX_KEY)] | int)
 _json = msgspec.json.Encoder()
 
 
@@ -113,7 +116,7 @@ class RelayApplication:
         if "*" not in self._allowed and str(name) not in self._allowed:
             raise BadEvent("event_not_allowed", about="event", key=key)
         if event.channel is not None:
-            return Publish(event.data, (), event.channel, key, once=False)
+            return Publish(event.data, (), event.channel, key, identity=_identity(event))
         attachments = b""
         if event.attachments:
             texts = [base64.b64encode(data).decode("ascii") for data in event.attachments]
@@ -124,7 +127,7 @@ class RelayApplication:
         if attachments and len(envelope) > self._max_size:
             # The session has checked the size of the text, but attachments grow by a third in Base64.
             raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=key)
-        return Publish(envelope, key=key, once=False)
+        return Publish(envelope, key=key, identity=_identity(event))
 
     def _welcome(self, welcome: events.Welcome) -> Sequence[OutgoingPacket]:
         """Acknowledge a `join`, and send the client its new position, so that it does not recover from an older one."""
@@ -166,6 +169,19 @@ def _only_name(event: IncomingEvent) -> str:
 def _key(event: IncomingEvent) -> str:
     """Return the key of a command whose answer is the acknowledgement of the event; "" without a number."""
     return ReplyTo(_MESSAGE, event.id).key if event.id else ""
+
+
+def _identity(event: IncomingEvent) -> Identity:
+    """Return the identity of an event: the key that the client gave, or that the gateway has made; "" for none."""
+    if event.key is None:
+        return NO_IDENTITY
+    if isinstance(event.key, EmitKey):
+        return Identity(*event.key)
+    try:
+        return Identity(str(_given_key.decode(event.key)))
+    except msgspec.MsgspecError:
+        text = f"relay:key is text of 1 to {MAX_KEY} characters, or a whole number"
+        raise BadEvent("bad_event", text, about="event", key=_key(event)) from None
 
 
 def _too_deep(key: str) -> BadFrame:

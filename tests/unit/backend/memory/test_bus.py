@@ -6,7 +6,7 @@ import pytest
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.settings import HistorySettings
-from relay.model.commands import Publish
+from relay.model.commands import NO_IDENTITY, Publish
 from relay.model.envelope import Publication, Receipt
 from relay.model.errors import NotMember, Refused, RelayError
 from relay.model.events import Message
@@ -49,10 +49,10 @@ async def test_a_refused_publication_takes_no_id(command: Publish, more: dict[st
 
 async def test_a_key_counts_only_for_a_command_that_is_sent_once() -> None:
     bus, _, _ = world()
-    assert not publish(bus, Publish(b"{}", key="k", once=False)).repeat
+    assert not publish(bus, Publish(b"{}", key="k", identity=NO_IDENTITY)).repeat
     assert not publish(bus, Publish(b"{}", key="k")).repeat
     assert publish(bus, Publish(b"{}", key="k")).repeat
-    assert not publish(bus, Publish(b"{}", key="k", once=False)).repeat
+    assert not publish(bus, Publish(b"{}", key="k", identity=NO_IDENTITY)).repeat
 
 
 async def test_closing_ends_all_subscriptions() -> None:

@@ -8,7 +8,7 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.scripts import PUBLISH
 from relay.backend.settings import HistorySettings, RoomSettings
-from relay.model.commands import Publish
+from relay.model.commands import NO_IDENTITY, Publish
 from relay.model.envelope import MembershipVersion, MessageId, Publication
 
 ROOMS = RoomSettings(state_ttl=60, history=HistorySettings(size=10, ttl=8, repeat_keys=3))
@@ -73,7 +73,7 @@ def test_addressees_keys_and_another_epoch_take_the_slow_path() -> None:
 
 
 def test_a_key_that_is_only_a_mark_is_not_sent() -> None:
-    got = arguments(publication(Publish(b"{}", key="k", once=False), version=VERSION, seen=SEEN))
+    got = arguments(publication(Publish(b"{}", key="k", identity=NO_IDENTITY), version=VERSION, seen=SEEN))
     assert got[1:3] == [b"9", b"7"]
     assert got[6].endswith(b" 0 ")
 

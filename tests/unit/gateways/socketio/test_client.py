@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from relay.gateways.socketio.client import RecoveryClaim, SocketIOClient, read_c
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSession, EngineSessions, SessionProfile
 from relay.gateways.socketio.namespaces import ProtocolVersion
+from relay.gateways.socketio.offsets import Offset
 from relay.gateways.socketio.packets import FRAMINGS, Version
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.model.codec import Frame
@@ -34,6 +35,7 @@ class Client:
         self.connection = connection
         self.session = session
         self.taken = 1
+        self.offset = ""
 
     def say(self, *messages: str | bytes) -> None:
         for one in messages:
@@ -41,9 +43,14 @@ class Client:
             self.session.received(Frame(one.encode() if isinstance(one, str) else one, is_text=text))
 
     async def next(self) -> str:
-        await self.connection.until(lambda: len(self.connection.written) > self.taken)
-        self.taken += 1
-        return self.connection.written[self.taken - 1].decode()
+        """Return the next packet; one that only carries an offset is kept as `offset`."""
+        while True:
+            await self.connection.until(lambda: len(self.connection.written) > self.taken)
+            self.taken += 1
+            packet = self.connection.written[self.taken - 1].decode()
+            if '["relay:position",' not in packet:
+                return packet
+            self.offset = json.loads(packet[packet.index("[") :])[1]
 
     async def closed(self) -> Any:
         await self.connection.until(lambda: self.connection.reason)
@@ -60,17 +67,21 @@ class Clients:
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=True),
         }
 
-    def profile(self, version: Version = 4, room: str | None = None) -> SessionProfile:
+    def profile(
+        self, version: Version = 4, room: str | None = None, query: Mapping[str, str] | None = None
+    ) -> SessionProfile:
         revision: Any = 4 if version == 4 else 3
-        query = {} if room is None else {"room": room}
+        query = dict(query or {}) | ({} if room is None else {"room": room})
         return SessionProfile(
             PayloadWriter(FRAMINGS[version]), partial(SocketIOClient, self._versions[revision], revision, query)
         )
 
-    async def open(self, version: Version = 4, room: str | None = None) -> Client:
+    async def open(
+        self, version: Version = 4, room: str | None = None, query: Mapping[str, str] | None = None
+    ) -> Client:
         connection = FakeConnection()
         ticket = self._worker.admissions.admit("here", "socketio")
-        session, opened = self.sessions.opening(self.profile(version, room))(connection, ticket)
+        session, opened = self.sessions.opening(self.profile(version, room, query))(connection, ticket)
         await opened
         assert isinstance(session, EngineSession)
         return Client(connection, session)
@@ -129,7 +140,7 @@ async def test_a_client_of_revision_3_is_in_the_first_namespace_from_the_beginni
         old, new = await some.open(3), await some.enter()
         assert await old.next() == "40"
         old.say('42["message",{"n":1}]')
-        assert (await new.next()).startswith('42["message",{"n":1},')
+        assert (await new.next()).startswith('42["message",{"n":1}]')
 
 
 async def test_a_client_of_revision_4_that_enters_nothing_in_time_is_closed() -> None:
@@ -143,7 +154,7 @@ async def test_the_handshakes_room_is_that_of_the_first_namespace() -> None:
     async with clients() as some:
         ann, ben = await some.enter(room="there"), await some.enter("/rooms/there,")
         ann.say('42["message",{"n":1}]')
-        assert (await ben.next()).startswith('42/rooms/there,["message",{"n":1},')
+        assert (await ben.next()).startswith('42/rooms/there,["message",{"n":1}]')
 
 
 # Packets.
@@ -153,7 +164,7 @@ async def test_attachments_are_part_of_their_event() -> None:
     async with clients() as some:
         ann, ben = await some.enter(), await some.enter()
         ann.say('451-["blob",{"_placeholder":true,"num":0}]', b"\1\2")
-        assert (await ben.next()).startswith('451-["blob",{"_placeholder":true,"num":0},')
+        assert (await ben.next()).startswith('451-["blob",{"_placeholder":true,"num":0}]')
         assert await ben.next() == "\1\2"
 
 
@@ -213,8 +224,8 @@ async def test_an_envelope_nests_as_deep_as_in_the_relays_own_protocol_and_an_ev
     async with clients() as some:
         ann, ben = await some.enter(), await some.enter()
         ann.say(f'42["message",{nested(256)}]', f'42["offer",{nested(254)}]')
-        assert (await ben.next()).startswith(f'42["message",{nested(256)},')
-        assert (await ben.next()).startswith(f'42["offer",{nested(254)},')
+        assert (await ben.next()).startswith(f'42["message",{nested(256)}]')
+        assert (await ben.next()).startswith(f'42["offer",{nested(254)}]')
 
 
 @pytest.mark.parametrize(
@@ -236,7 +247,7 @@ async def test_what_nests_deeper_is_answered_and_the_connection_goes_on(packet: 
         error = json.loads((await ann.next()).removeprefix("437"))[0]["error"]
         assert error == {"code": "bad_json", "text": "nested more than 256 levels deep as an envelope"}
         ann.say('42["message",{"n":1}]')
-        assert (await ben.next()).startswith('42["message",{"n":1},')
+        assert (await ben.next()).startswith('42["message",{"n":1}]')
 
 
 async def test_a_connect_packet_that_nests_too_deep_is_bad() -> None:
@@ -252,7 +263,7 @@ async def test_numbers_of_any_size_are_relayed_as_they_were_written() -> None:
         ann.say('40{"n":1e999,"pid":%s}' % ("9" * 5000))
         assert (await ann.next()).startswith("40{")
         ann.say(f'42["offer",{"9" * 5000},-1e999]')
-        assert (await ben.next()).startswith(f'42["offer",{"9" * 5000},-1e999,')
+        assert (await ben.next()).startswith(f'42["offer",{"9" * 5000},-1e999]')
         ann.say(f"427[{'9' * 5000}]")
         assert json.loads((await ann.next()).removeprefix("437"))[0]["error"]["code"] == "bad_event"
 
@@ -283,14 +294,126 @@ async def test_a_client_that_is_lost_is_recovered_with_what_it_missed() -> None:
         ann.say("40")
         entered = json.loads((await ann.next()).removeprefix("40"))
         ben.say('42["message",{"n":1}]')
-        offset = json.loads((await ann.next()).removeprefix("42"))[-1]
+        assert json.loads((await ann.next()).removeprefix("42")) == ["message", {"n": 1}]
+        ben.say('421["message",{"n":"after"}]')
+        await ann.next()
         ann.session.disconnected(1006, None)
         ben.say('42["message",{"n":2}]')
         await asyncio.sleep(0.05)
         back = await some.open()
-        back.say("40" + json.dumps({"pid": entered["pid"], "offset": offset}))
+        back.say("40" + json.dumps({"pid": entered["pid"], "offset": ann.offset}))
         assert json.loads((await back.next()).removeprefix("40")) == entered
-        assert (await back.next()).startswith('42["message",{"n":2},')
+        assert await back.next() == '42["message",{"n":"after"}]'
+        assert await back.next() == '42["message",{"n":2}]'
+
+
+# Events that are emitted again.
+
+
+async def entered_for_good(some: Clients, ann: Client, pid: str = "") -> str:
+    """Enter the namespace, or recover; returns the private id."""
+    ann.say("40" + (json.dumps({"pid": pid} | ({"offset": ann.offset} if ann.offset else {})) if pid else ""))
+    return str(json.loads((await ann.next()).removeprefix("40"))["pid"])
+
+
+def offset_after(packets: list[str]) -> str:
+    """Return the offset of a client that has got these packets; "" for none."""
+    positions = [packet for packet in packets if '["relay:position",' in packet]
+    return json.loads(positions[-1][2:])[1] if positions else ""
+
+
+@pytest.mark.parametrize("others", [0, 1, 3])
+async def test_wherever_a_connection_is_cut_an_event_that_is_emitted_again_is_heard_once(others: int) -> None:
+    async with clients() as some:
+        for cut in range(20):
+            room = f"room-{cut}"
+            ann, ben = await some.open(room=room), await some.enter(room=room)
+            pid = await entered_for_good(some, ann)
+            ann.say('421["n","the same"]')
+            for number in range(others):
+                # Ann gets later messages before or after her own one is acknowledged.
+                ben.say(f'42["other",{number}]')
+            await asyncio.sleep(0.02)
+            packets = [packet.decode() for packet in ann.connection.written[2:]]
+            got, ann.offset = packets[:cut], offset_after(packets[:cut])
+            ann.session.disconnected(1006, None)
+            if cut > len(packets):
+                break
+            if got and got[-1].startswith("43"):
+                continue  # an acknowledgement and its offset leave in one write
+            await asyncio.sleep(0.02)
+            back = await some.open(room=room)
+            back.offset = ann.offset
+            assert await entered_for_good(some, back, pid) == pid
+            # Without an acknowledgement, the client emits the event again; with it, this is another event.
+            back.say('422["n","the same"]')
+            await asyncio.sleep(0.02)
+            replayed = [packet.decode() for packet in back.connection.written[2:]]
+            acknowledged = any(packet.startswith("43") for packet in got)
+            heard = [packet.decode() for packet in ben.connection.written if b'"n"' in packet]
+            assert len(heard) == 1 + acknowledged, (cut, packets)
+            others_heard = [packet for packet in got + replayed if '"other"' in packet]
+            assert sorted(set(others_heard)) == [f'42["other",{number}]' for number in range(others)]
+        assert cut > 2 + 2 * others
+
+
+async def test_two_equal_events_in_a_row_are_both_heard() -> None:
+    async with clients() as some:
+        ann, ben = await some.enter(), await some.enter()
+        ann.say('421["n",1]', '422["n",1]')
+        ids = {(await ann.next()).partition("[")[2] for _ in range(2)}
+        assert len(ids) == 2
+        assert [await ben.next() for _ in range(2)] == ['42["n",1]'] * 2
+
+
+@pytest.mark.parametrize("version", [4, 3])
+async def test_a_client_may_give_a_key(version: Version) -> None:
+    async with clients() as some:
+        ann, ben = await some.open(version), await some.enter()
+        if version == 4:
+            await entered_for_good(some, ann)
+        else:
+            assert await ann.next() == "40"
+        answers = []
+        for number, key in enumerate(["a", "b", "a", 7, "7"]):
+            ann.say(f'42{number}["message",{{"n":{number}}},{{"relay:key":{json.dumps(key)}}}]')
+            answers.append((await ann.next()).partition("[")[2])
+        assert answers[2] == answers[0]
+        assert answers[4] == answers[3]
+        for number in (0, 1, 3):
+            assert await ben.next() == f'42["message",{{"n":{number}}}]'
+        ann.say('429["only",{"relay:key":"c"}]', '42["two",{"relay:key":"d","more":1}]')
+        assert [await ben.next() for _ in range(2)] == ['42["only"]', '42["two",{"relay:key":"d","more":1}]']
+
+
+@pytest.mark.parametrize("key", ['""', "null", "[]", "1.5", '"' + 65 * "x" + '"'])
+async def test_a_key_is_short_text(key: str) -> None:
+    async with clients() as some:
+        ann = await some.enter()
+        ann.say(f'427["e",1,{{"relay:key":{key}}}]')
+        answer = await ann.next()
+        assert answer.startswith("437[")
+        assert "relay:key" in answer
+
+
+async def test_a_client_without_offsets_gets_none_and_cannot_recover() -> None:
+    async with clients() as some:
+        ann, ben = await some.open(query={"offsets": "none"}), await some.enter()
+        ann.say("40")
+        assert set(json.loads((await ann.next()).removeprefix("40"))) == {"sid"}
+        ben.say('42["e"]', '42["f"]')
+        assert [await ann.next() for _ in range(2)] == ['42["e"]', '42["f"]']
+        assert ann.offset == ""
+
+
+async def test_a_client_that_asks_for_it_gets_the_offset_as_an_argument() -> None:
+    async with clients() as some:
+        ann, ben = await some.open(query={"offsets": "argument"}), await some.enter()
+        await entered_for_good(some, ann)
+        ben.say('42["e",1]')
+        name, argument, offset = json.loads((await ann.next()).removeprefix("42"))
+        assert (name, argument) == ("e", 1)
+        assert MessageId.parse(offset).seq > 0
 
 
 # Claims.
@@ -301,19 +424,21 @@ def encoded(auth: dict[str, Any]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("offset", "read", "room"),
+    ("offset", "read"),
     [
-        ({}, None, "home"),
-        ({"offset": None}, None, "home"),
-        ({"offset": 7}, None, "home"),
-        ({"offset": "7-8"}, MessageId(7, 8), "home"),
-        ({"offset": "7-8@there"}, MessageId(7, 8), "there"),
-        ({"offset": "7-8@a@b"}, MessageId(7, 8), "a@b"),
+        ({}, None),
+        ({"offset": None}, None),
+        ({"offset": 7}, None),
+        ({"offset": "7-8"}, Offset(MessageId(7, 8), "home")),
+        ({"offset": "7-8@there"}, Offset(MessageId(7, 8), "there")),
+        ({"offset": "7-8@a@b"}, Offset(MessageId(7, 8), "a@b")),
+        ({"offset": "7-8~7-5"}, Offset(MessageId(7, 8), "home", MessageId(7, 5))),
+        ({"offset": "7-8~7-5@a~b"}, Offset(MessageId(7, 8), "a~b", MessageId(7, 5))),
     ],
 )
-def test_claims(offset: dict[str, Any], read: MessageId | None, room: str) -> None:
+def test_claims(offset: dict[str, Any], read: Offset | None) -> None:
     claim = read_claim(encoded({"pid": "ann.secret.5-6"} | offset), "home")
-    assert claim == RecoveryClaim("ann.secret.5-6", "ann", "secret", MessageId(5, 6), read, room)
+    assert claim == RecoveryClaim("ann.secret.5-6", "ann", "secret", MessageId(5, 6), read)
 
 
 @pytest.mark.parametrize(
@@ -327,6 +452,8 @@ def test_claims(offset: dict[str, Any], read: MessageId | None, room: str) -> No
         {"pid": "ann.secret.5-6" + "6" * 300},
         {"pid": "ann.secret.5-6", "offset": "7"},
         {"pid": "ann.secret.5-6", "offset": "there"},
+        {"pid": "ann.secret.5-6", "offset": "7-8~"},
+        {"pid": "ann.secret.5-6", "offset": "7-8~7"},
         {"pid": "ann.secret.5-6", "offset": "7-8@{}"},
         {"pid": "ann.secret.5-6", "offset": "7-8@" + "x" * 256},
     ],

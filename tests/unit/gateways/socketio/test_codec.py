@@ -6,11 +6,12 @@ import pytest
 from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.codec import SocketIOCodec, incoming_event, read_message_event
 from relay.gateways.socketio.encoders import ModernEncoder
+from relay.gateways.socketio.offsets import OffsetForm
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model import events
 from relay.model.codec import NOTHING, Bundle
-from relay.model.commands import Detect, Move, Publish
+from relay.model.commands import NO_IDENTITY, Detect, Move, Publish
 from relay.model.envelope import MessageId, read_frame, seal, splice
 from relay.model.errors import ERRORS, BadFrame
 
@@ -18,11 +19,13 @@ ID = MessageId(5, 6)
 
 
 def codec(revision: int = 4, namespace: str = "/", **options: Any) -> SocketIOCodec:
-    options = {"home": "r", "offsets": revision == 4, "allowed": {"*"}, "max_size": 1000} | options
-    home, offsets = options.pop("home"), options["offsets"]
+    options = {"home": "r", "form": OffsetForm.ARGUMENT, "allowed": {"*"}, "max_size": 1000} | options
+    home, form = options.pop("home"), options.pop("form")
+    form = form if revision == 4 else OffsetForm.NONE
+    options["offsets"] = form is not OffsetForm.NONE
     application = RelayApplication(**options)
     key = f"{revision}{namespace}"
-    return SocketIOCodec(ModernEncoder(revision, namespace), key, application, home=home, offsets=offsets)
+    return SocketIOCodec(ModernEncoder(revision, namespace), key, application, home=home, form=form)
 
 
 def call(*values: Any, number: str = "", attachments: tuple[bytes, ...] = ()) -> IncomingEvent:
@@ -77,7 +80,7 @@ def test_an_event_becomes_an_envelope_and_the_same_event_again(values, envelope,
     command = codec().decode(call(*values, number="3"))
     assert isinstance(command, Publish)
     assert command == Publish(
-        (envelope or json.dumps(values[1])).encode(), (), channel, "ack:3", once=False
+        (envelope or json.dumps(values[1])).encode(), (), channel, "ack:3", identity=NO_IDENTITY
     )  # an acknowledgement's number says nothing of repeats
     assert read_frame(command.envelope) is not None, "no envelope, by the relay's own rules"
     frame = codec().encode(message(command.envelope.decode()))
@@ -200,7 +203,8 @@ def test_packets_name_their_namespace() -> None:
 
 
 def test_codecs_that_write_different_packets_have_different_keys() -> None:
-    keys = [codec(4), codec(3), codec(4, "/rooms/x"), codec(3, "/rooms/x"), codec(4, offsets=False)]
+    forms = [codec(4, form=form) for form in OffsetForm]
+    keys = [*forms, codec(3), codec(4, "/rooms/x"), codec(3, "/rooms/x")]
     assert len({one.key for one in keys}) == len(keys)
     assert codec().key == codec().key
 
@@ -211,7 +215,7 @@ def test_the_end_of_a_namespace_is_no_key_of_an_application() -> None:
 
     def key(namespace: str, kind: type[RelayApplication]) -> str:
         application = kind(allowed={"*"}, max_size=1000, offsets=False)
-        return SocketIOCodec(ModernEncoder(4, namespace), namespace, application, home="r", offsets=False).key
+        return SocketIOCodec(ModernEncoder(4, namespace), namespace, application, home="r", form=OffsetForm.NONE).key
 
     assert key("/rooms/ax", RelayApplication) != key("/rooms/a", Other)
 
@@ -219,7 +223,7 @@ def test_the_end_of_a_namespace_is_no_key_of_an_application() -> None:
 def test_welcomes() -> None:
     fresh = events.Welcome("r", "ann", ID, "secret")
     assert json.loads(codec().encode(fresh).data[2:]) == {"sid": "ann", "pid": "ann.secret.5-6"}
-    assert json.loads(codec(offsets=False).encode(fresh).data[2:]) == {"sid": "ann"}
+    assert json.loads(codec(form=OffsetForm.NONE).encode(fresh).data[2:]) == {"sid": "ann"}
     assert codec(3).encode(fresh).data == b"40"
     back = events.Welcome("r", "ann", ID, "next", resumed=True, recovered=True, key="ann.secret.5-1")
     assert json.loads(codec().encode(back).data[2:]) == {"sid": "ann", "pid": "ann.secret.5-1"}

@@ -13,6 +13,7 @@ from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.socketio.codec import incoming_event
 from relay.gateways.socketio.encoders import ModernEncoder, PacketEncoder
 from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion, room_of
+from relay.gateways.socketio.offsets import OffsetForm
 from relay.gateways.socketio.v09.packets import V09Encoder
 from relay.model.errors import GOING_AWAY, INTERNAL, REPLACED, TOO_FAST, Refused
 from relay.rooms.worker import Worker
@@ -107,9 +108,9 @@ async def test_the_handshakes_room_is_text() -> None:
 
 def test_a_codec_is_made_once_for_a_version_a_namespace_and_an_application() -> None:
     version = ProtocolVersion(Settings(), "test", partial(ModernEncoder, 4))
-    app = version.applications.choose({})("/")
-    assert version.codecs("/rooms/a", app) is version.codecs("/rooms/a", app)
-    assert version.codecs("/rooms/a", app).own.key != version.codecs("/rooms/b", app).own.key
+    app, form = version.applications.choose({})("/"), OffsetForm.EVENT
+    assert version.codecs("/rooms/a", app, form) is version.codecs("/rooms/a", app, form)
+    assert version.codecs("/rooms/a", app, form).own.key != version.codecs("/rooms/b", app, form).own.key
 
 
 async def test_the_handshakes_room_is_that_of_the_first_namespace_alone() -> None:

@@ -10,6 +10,7 @@ import pytest
 from relay.gateways.socketio.apps.application import Acknowledgement, OutgoingPacket, ReplyTo, reply_to
 from relay.gateways.socketio.codec import SocketIOCodec, incoming_event
 from relay.gateways.socketio.encoders import ModernEncoder, OutgoingEvent
+from relay.gateways.socketio.offsets import OffsetForm
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model import events
 from relay.model.codec import NOTHING, Frame
@@ -69,7 +70,7 @@ class SignalMaster:
         return OutgoingEvent(msgspec.json.encode(name), [msgspec.json.encode(value) for value in values])
 
 
-CODEC = SocketIOCodec(ModernEncoder(3, "/"), "3", SignalMaster(), home="r", offsets=False)
+CODEC = SocketIOCodec(ModernEncoder(3, "/"), "3", SignalMaster(), home="r", form=OffsetForm.NONE)
 
 
 def texts(frame: Frame) -> list[str]:

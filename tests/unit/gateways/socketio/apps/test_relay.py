@@ -10,7 +10,7 @@ from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.codec import incoming_event
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model import events
-from relay.model.commands import Detect, Move, Publish
+from relay.model.commands import NO_IDENTITY, Detect, Move, Publish
 from relay.model.envelope import MessageId, seal, splice
 from relay.model.errors import BadFrame
 
@@ -35,8 +35,8 @@ def message(envelope: bytes) -> events.Message:
         (["join", "a b"], "7", Move("a%20b", "join:7")),
         (["join", 42], "", Move("42", "join:")),
         (["presence", "a b"], "7", Detect("a b", key="ack:7")),
-        (["message", {"channel": "c"}], "", Publish(b'{"channel": "c"}', (), "c", once=False)),
-        (["offer", 1], "7", Publish(b'{"event":"offer","args":[1]}', key="ack:7", once=False)),
+        (["message", {"channel": "c"}], "", Publish(b'{"channel": "c"}', (), "c", identity=NO_IDENTITY)),
+        (["offer", 1], "7", Publish(b'{"event":"offer","args":[1]}', key="ack:7", identity=NO_IDENTITY)),
     ],
 )
 def test_events_in(values: list[Any], number: str, command: object) -> None:

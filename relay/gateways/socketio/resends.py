@@ -1,0 +1,120 @@
+"""Recognises the events that a client emits again because it got no acknowledgement.
+
+A client with the option `retries` emits an event until it is acknowledged: again after `ackTimeout`, and again when it
+has reconnected. Only version 4.6.0 uses the same packet number for that. So an event is recognised by its content, and
+counts as emitted again only while an event with the same content has no acknowledgement. After a reconnection, the
+client's offset tells which of its messages have one (`Offset.acknowledged`).
+
+A client that emits two equal events before the first one is acknowledged means two events. Those come within moments,
+so that only an event that waits for `RESEND_AFTER` counts as emitted again on the same connection.
+"""
+
+import base64
+import hashlib
+from typing import Final
+
+from relay.gateways.socketio.encoders import AckFrame, PacketSequence, PositionedFrame
+from relay.gateways.socketio.offsets import Offset
+from relay.gateways.socketio.parser import EmitKey
+from relay.limits import Clock
+from relay.model.codec import Frame
+from relay.model.envelope import BEFORE_ALL, MessageId
+
+RESEND_AFTER: Final = 0.25
+"""Seconds without an acknowledgement after which an equal event is the same one, emitted again."""
+
+MOST_PENDING: Final = 128
+"""Events of one client that wait for an acknowledgement and are remembered; beyond them, the oldest is forgotten."""
+
+
+class _Pending:
+    """An event without an acknowledgement."""
+
+    __slots__ = ("arrived", "digest", "key", "superseded")
+
+    def __init__(self, digest: str, key: EmitKey, arrived: float) -> None:
+        self.digest = digest
+        self.key = key
+        self.arrived = arrived
+        self.superseded = False
+
+
+class Resends:
+    """The events of one client in one namespace that wait for an acknowledgement.
+
+    All frames for the client pass `outgoing`, which tells the client's offset how far its messages are acknowledged.
+    `acknowledged` is the id up to which that is so at first; the client's room is the one of the newest position.
+    """
+
+    __slots__ = ("_acknowledged", "_clock", "_pending", "_position", "_room")
+
+    def __init__(self, acknowledged: MessageId, clock: Clock) -> None:
+        self._acknowledged = acknowledged
+        self._clock = clock
+        self._pending: dict[str, _Pending] = {}
+        self._position = BEFORE_ALL
+        self._room: str | None = None
+
+    def __len__(self) -> int:
+        """Return how many events wait for an acknowledgement."""
+        return len(self._pending)
+
+    def emitted(self, number: str, content: bytes) -> EmitKey:
+        """Return the key for an event with this packet number: that of an earlier one that it repeats, or a new one."""
+        digest = base64.b64encode(hashlib.blake2b(content, digest_size=18).digest()).decode("ascii")
+        now = self._clock()
+        same = [one for one in self._pending.values() if one.digest == digest and not one.superseded]
+        # The oldest of them: clients emit events again in their order.
+        if same and now - same[0].arrived >= RESEND_AFTER:
+            same[0].superseded = True
+            key = same[0].key
+        else:
+            taken = {one.key.key for one in self._pending.values() if one.digest == digest}
+            ordinal = next(n for n in range(len(taken) + 1) if f"~{digest}{n}" not in taken)
+            key = EmitKey(f"~{digest}{ordinal}", self._acknowledged)
+        self._pending.pop(number, None)
+        self._pending[number] = _Pending(digest, key, now)
+        if len(self._pending) > MOST_PENDING:
+            del self._pending[next(iter(self._pending))]
+        return key
+
+    def outgoing(self, frame: Frame) -> list[Frame]:
+        """Return the frames to write in place of this one."""
+        if isinstance(frame, PositionedFrame):
+            return [self._positioned(frame)]
+        if isinstance(frame, AckFrame):
+            return self._answered(frame)
+        if isinstance(frame, PacketSequence):
+            return [one for packet in frame.packets for one in self.outgoing(packet)]
+        return [frame]
+
+    def _positioned(self, frame: PositionedFrame) -> Frame:
+        position, room = frame.offset.position, frame.offset.room
+        if room != self._room:
+            if self._room is not None:
+                # The client has moved to another room, with ids of its own.
+                self._acknowledged = position
+                self._pending.clear()
+            self._room = room
+            self._position = position
+        elif position > self._position:
+            self._position = position
+        return frame.with_offset(self._offset(frame.offset.position)) if self._pending else frame
+
+    def _answered(self, frame: AckFrame) -> list[Frame]:
+        pending = self._pending.pop(frame.number, None)
+        if frame.offset is None:
+            return [frame]
+        if pending is not None and pending.superseded:
+            # The client waits for the acknowledgement of the same event under its new number.
+            return []
+        position, room = frame.offset.position, frame.offset.room
+        if self._room is None:
+            self._room = room
+        if room == self._room:
+            self._acknowledged = max(self._acknowledged, position)
+            self._position = max(self._position, position)
+        return [frame, frame.position_frame(self._offset(self._position))]
+
+    def _offset(self, position: MessageId) -> Offset:
+        return Offset(position, self._room or "", self._acknowledged if self._pending else None)

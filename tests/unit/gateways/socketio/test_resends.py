@@ -1,0 +1,142 @@
+"""Which events count as emitted again, and what the client's offset says meanwhile."""
+
+import json
+from typing import Any
+
+import pytest
+
+from relay.gateways.socketio.encoders import EventWriter, ModernEncoder, OutgoingEvent, PacketSequence
+from relay.gateways.socketio.offsets import Offset, OffsetForm
+from relay.gateways.socketio.resends import MOST_PENDING, RESEND_AFTER, Resends
+from relay.model.envelope import MessageId
+
+WRITER = EventWriter(ModernEncoder(4, "/"), OffsetForm.EVENT)
+
+
+def at(seq: int) -> MessageId:
+    return MessageId(5, seq)
+
+
+class Emitter:
+    """A client that has acknowledgements of its messages up to 5-10; `offset` is the last one that it got."""
+
+    def __init__(self, acknowledged: int = 10) -> None:
+        self.now = 0.0
+        self.resends = Resends(at(acknowledged), lambda: self.now)
+        self.offset = ""
+
+    def emit(self, number: int, content: bytes = b"x") -> tuple[str, int]:
+        key = self.resends.emitted(str(number), content)
+        return key.key, key.repeats_after.seq
+
+    def event(self, seq: int, room: str = "") -> None:
+        self._take(WRITER.event(OutgoingEvent(b'"e"', [b"1"]), Offset(at(seq), room)))
+
+    def acknowledge(self, number: int, seq: int) -> bool:
+        return "43" in self._take(WRITER.ack(str(number), [1], Offset(at(seq))))
+
+    def refuse(self, number: int) -> bool:
+        return "43" in self._take(WRITER.ack(str(number), [{"error": {}}], None))
+
+    def _take(self, frame: Any) -> list[str]:
+        packets = [part.data.decode() for one in self.resends.outgoing(frame) for part in one.parts]
+        for packet in packets:
+            if '"relay:position"' in packet:
+                self.offset = json.loads(packet[2:])[1]
+        return [packet[:2] for packet in packets]
+
+
+@pytest.fixture
+def emitter() -> Emitter:
+    return Emitter()
+
+
+def test_equal_events_in_a_row_are_different_messages(emitter: Emitter) -> None:
+    first, after = emitter.emit(1)
+    assert after == 10
+    emitter.acknowledge(1, 12)
+    # The key is free again: only a use of it after 12 is a repeat.
+    assert emitter.emit(2) == (first, 12)
+    assert emitter.emit(3)[0] != first
+    assert emitter.emit(4, b"y")[0] != first
+
+
+def test_an_event_that_waits_for_long_is_the_same_one_again(emitter: Emitter) -> None:
+    first = emitter.emit(1)
+    emitter.now = RESEND_AFTER
+    assert emitter.emit(2) == first
+    # Its first number has no acknowledgement any more: otherwise two emits would be acknowledged for one message.
+    assert not emitter.acknowledge(1, 12)
+    assert emitter.acknowledge(2, 12)
+    assert emitter.offset == "5-12"
+    assert emitter.emit(3) == (first[0], 12)
+
+
+def test_client_4_6_0_emits_again_under_the_same_number(emitter: Emitter) -> None:
+    first = emitter.emit(1)
+    emitter.now = RESEND_AFTER
+    assert emitter.emit(1) == first
+    assert len(emitter.resends) == 1
+    assert emitter.acknowledge(1, 12)
+
+
+def test_a_new_connection_recognises_the_event_by_the_offset_alone(emitter: Emitter) -> None:
+    key, after = emitter.emit(7)
+    emitter.event(13)
+    # Somebody's event, although message 12 of the client itself has no acknowledgement yet.
+    assert emitter.offset == "5-13~5-10"
+    back = Emitter(acknowledged=10)
+    assert back.emit(8) == (key, after)
+
+
+def test_the_offset_says_what_is_acknowledged(emitter: Emitter) -> None:
+    emitter.event(11)
+    assert emitter.offset == "5-11"
+    emitter.emit(1)
+    emitter.emit(2, b"y")
+    emitter.event(14)
+    assert emitter.offset == "5-14~5-10"
+    emitter.acknowledge(1, 12)
+    assert emitter.offset == "5-14~5-12", "it does not go back"
+    emitter.acknowledge(2, 13)
+    assert emitter.offset == "5-14"
+    emitter.emit(3)
+    emitter.acknowledge(3, 15)
+    assert emitter.offset == "5-15"
+
+
+def test_a_refused_event_is_settled_too(emitter: Emitter) -> None:
+    emitter.emit(1)
+    assert emitter.refuse(1)
+    assert len(emitter.resends) == 0
+    emitter.event(12)
+    assert emitter.offset == "5-12"
+
+
+def test_another_room_has_ids_of_its_own(emitter: Emitter) -> None:
+    emitter.event(11)
+    emitter.emit(1)
+    emitter.event(3, room="there")
+    assert emitter.offset == "5-3@there"
+    assert emitter.emit(2)[1] == 3
+
+
+def test_packets_that_are_written_together(emitter: Emitter) -> None:
+    emitter.emit(1)
+    event = WRITER.event(OutgoingEvent(b'"e"', [b"1"]), Offset(at(11)))
+    emitter._take(PacketSequence([WRITER.ack("1", [1], None), event]))
+    assert (len(emitter.resends), emitter.offset) == (0, "5-11")
+
+
+def test_the_events_that_are_remembered_are_bounded(emitter: Emitter) -> None:
+    for number in range(2 * MOST_PENDING):
+        emitter.emit(number)
+    assert len(emitter.resends) == MOST_PENDING
+
+
+def test_an_offset_in_an_argument_says_the_same() -> None:
+    resends = Resends(at(10), lambda: 0)
+    resends.emitted("1", b"x")
+    writer = EventWriter(ModernEncoder(4, "/"), OffsetForm.ARGUMENT)
+    [frame] = resends.outgoing(writer.event(OutgoingEvent(b'"e"', [b"1"]), Offset(at(11))))
+    assert frame.data == b'42["e",1,"5-11~5-10"]'
