@@ -16,6 +16,7 @@ from tests.chaos.attempt_faults import (
 )
 from tests.chaos.fault import LONG, SHORT, Fault, counted, touched, wait
 from tests.chaos.redis_faults import (
+    QUIET,
     fall_back_to_replica,
     flush_with_churn,
     restart_older,
@@ -279,5 +280,5 @@ FAULTS = (
     Fault("all workers and Redis killed, older data", restart_older_with_all_workers, forgets=True, pending=True),
     Fault("FLUSHALL with churn", flush_with_churn, forgets=True, pending=True),
     Fault("Socket.IO retries", lose_acknowledgements, kinds=("relay.client", "socketio", "python"), pending=True),
-    Fault("quiet room past history-ttl", stay_quiet, settings={"history_ttl": 2.0}, pending=True),
+    Fault("quiet room past history-ttl", stay_quiet, settings=QUIET, pending=True),
 )

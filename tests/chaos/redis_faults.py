@@ -3,10 +3,15 @@
 import asyncio
 import signal
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
 
 from tests.chaos.arena import Arena
 from tests.chaos.fault import SHORT, wait
 from tests.fleet import Client, RedisServer
+
+QUIET = {"history_ttl": 2.0, "reconnect_grace": 2.0}
+"""Settings with which the history of a quiet room ends soon."""
 
 _OLDER = (0.4, 1.2)
 """Seconds that a Redis which goes back in time has lost."""
@@ -89,12 +94,53 @@ async def stay_quiet(arena: Arena) -> None:
     quiet = list(arena.expected)[::2]
     arena.silence(quiet)
     await asyncio.sleep(0.5)
-    for wave in range(2):
+    sleepers = await asyncio.gather(*[_Sleeper.join(arena, room) for room in quiet])
+    for number in range(2):
+        await asyncio.sleep(QUIET["history_ttl"] * 0.7)
         for room in quiet:
-            arena.members[room, f"p{wave}"].drop()
-        await asyncio.sleep(3.2)
+            arena.members[room, f"p{number}"].drop()
+    await asyncio.sleep(QUIET["history_ttl"] + 0.5)
     for room in quiet:
         arena.members[room, "p2"].drop()
+    await asyncio.gather(*[sleeper.come_back() for sleeper in sleepers])
     arena.over()
     await arena.show("nobody came back", lambda: all(arena.members[room, "p2"].reconnects for room in quiet))
+    for sleeper in sleepers:
+        await sleeper.leave()
     arena.silence([])
+
+
+@dataclass
+class _Sleeper:
+    """A member that knows only what it is sent unasked: it sends no ping, whose answer would have a newer id."""
+
+    arena: Arena
+    room: str
+    client: Client
+
+    @classmethod
+    async def join(cls, arena: Arena, room: str) -> Self:
+        arena.expected[room].add("sleeper")
+        return cls(arena, room, await cls._open(arena, room))
+
+    @staticmethod
+    async def _open(arena: Arena, room: str, since: str = "", resume: str = "") -> Client:
+        query = f"?peer=sleeper&presence=1{since}"
+        return await Client.open(f"{arena.url(arena.post)}/rooms/{room}{query}", resume=resume)
+
+    async def come_back(self) -> None:
+        """Lose the connection and resume, which must be without a loss."""
+        position = self.client.welcome["id"]
+        with suppress(TimeoutError):
+            while True:
+                position = (await self.client.next(0.05)).get("id", position)
+        key = self.client.welcome["resume"]
+        self.client.lose()
+        self.client = await self._open(self.arena, self.room, f"&since={position}", key)
+        if not self.client.welcome.get("recovered"):
+            self.arena.ledger.told(self.room, "sleeper", self.arena.ended)
+
+    async def leave(self) -> None:
+        """Leave the room."""
+        self.arena.expected[self.room].discard("sleeper")
+        await self.client.close()
