@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.chaos.crowd import MEMBERS, Crowd
 from tests.chaos.network import Network
-from tests.fleet import RedisServer, Relay
+from tests.fleet import RedisServer, Relay, eventually
 
 WORKERS = MEMBERS
 SETTINGS: dict[str, Any] = {
@@ -22,6 +22,10 @@ SETTINGS: dict[str, Any] = {
     "message_rate": 2000,
 }
 LONGER = max(SETTINGS["worker_lease"], SETTINGS["reconnect_grace"])
+
+
+STARTED = 40.0
+"""Seconds within which workers start, even while others start on the same machine."""
 
 
 @dataclass
@@ -130,7 +134,7 @@ async def arena(
             field_.posts.append(post)
             stack.callback(lambda post=post: post.relay.close())
         for post in field_.posts:
-            await post.relay.ready()
+            await eventually(post.relay.healthy, STARTED)
         await field_.fill(stack, rooms)
         for room, turn in zip(field_.expected, itertools.count()):
             for number in range(MEMBERS):

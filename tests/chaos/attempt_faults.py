@@ -67,17 +67,29 @@ async def lose_attempts(arena: Arena) -> None:
 
 
 async def double_attempts(arena: Arena) -> None:
-    """A copy of each attempt reaches another worker, a little earlier or later."""
+    """A copy of each attempt reaches another worker a little earlier, and hangs there for a while."""
 
     def double(port: int) -> Double | None:
-        others = [post.relay.port for post in arena.posts if post.relay.port != port]
-        return Double(arena.draw.choice(others), arena.draw.uniform(-0.1, 0.1), arena.draw.uniform(0.0, 1.0))
+        return Double(_another(arena, port), arena.draw.uniform(0.0, 0.1), arena.draw.uniform(0.0, 1.0))
 
     await _strike_attempts(arena, lambda post: setattr(post.front, "double", lambda: double(post.relay.port)))
     for post in arena.posts:
         post.front.double = lambda: None
     arena.over()
     await touched(arena, *(post.front for post in arena.posts))
+
+
+async def race_attempts(arena: Arena) -> None:
+    """Each attempt asks two workers at once; the client takes the first answer, and the other connection is reset."""
+    await _strike_attempts(arena, lambda post: setattr(post.front, "rival", lambda: _another(arena, post.relay.port)))
+    for post in arena.posts:
+        post.front.rival = lambda: None
+    arena.over()
+    await touched(arena, *(post.front for post in arena.posts))
+
+
+def _another(arena: Arena, port: int) -> int:
+    return arena.draw.choice([post.relay.port for post in arena.posts if post.relay.port != port])
 
 
 async def _strike_attempts(arena: Arena, begin) -> None:

@@ -13,6 +13,7 @@ from tests.chaos.attempt_faults import (
     lose_attempts,
     park_at_redis,
     park_at_worker,
+    race_attempts,
 )
 from tests.chaos.fault import LONG, SHORT, Fault, counted, touched, wait
 from tests.chaos.redis_faults import (
@@ -275,6 +276,7 @@ FAULTS = (
     Fault("attempts parked at a worker", park_at_worker, pending=True),
     Fault("attempts lost", lose_attempts, pending=True),
     Fault("attempts doubled", double_attempts, pending=True),
+    Fault("two workers asked at once", race_attempts, pending=True),
     Fault("Redis replaced by a lagging replica", fall_back_to_replica, forgets=True, pending=True),
     Fault("Redis restarted with older data", restart_older, forgets=True, pending=True),
     Fault("all workers and Redis killed, older data", restart_older_with_all_workers, forgets=True, pending=True),

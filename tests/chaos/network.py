@@ -8,6 +8,9 @@ from typing import Any, Self
 
 _CHUNK = 65_536
 _NARROW = 1024
+_ANSWER = b'"type":"welcome"'
+_RACE = 3.0
+"""Seconds after which a race without a winner ends."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Doom:
 class Double:
     """A second copy of what the near side sends first, to another port: sent `ahead` seconds before the original.
 
-    A negative `ahead` sends it later. No answer to the copy arrives anywhere; its connection is reset after `linger`.
+    No answer to the copy arrives anywhere; its connection is reset after `linger`.
     """
 
     port: int
@@ -41,8 +44,9 @@ class Network:
     `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction. `touched`
     counts the connections and data that were ended, refused or delayed, which proves that a fault had an effect.
 
-    `doom` and `double` return what happens to a new connection, or None. `stalled` keeps back what arrives for a near
-    side that has subscribed (Redis), while its other connections go on.
+    `doom`, `double` and `rival` return what happens to a new connection, or None. A `rival` is another port: both get
+    what the near side sends first, and it hears only the one that answers first with _ANSWER. `stall` keeps back what
+    arrives for a near side that has subscribed (Redis), while its other connections go on.
     """
 
     def __init__(self, target: int) -> None:
@@ -53,6 +57,7 @@ class Network:
         self.refusing = False
         self.doom: Callable[[], Doom | None] = lambda: None
         self.double: Callable[[], Double | None] = lambda: None
+        self.rival: Callable[[], int | None] = lambda: None
         self.touched = 0
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -141,6 +146,7 @@ class Path:
         self._ends = [near]
         self._doom = network.doom()
         self._double = network.double()
+        self._rival = network.rival()
         self._linger = 0.0
         self._subscribed = False
         self.open = asyncio.Event()
@@ -155,7 +161,7 @@ class Path:
         """Copy bytes in both directions until one side ends."""
         await self.open.wait()
         with contextlib.suppress(OSError):
-            far, writer = await asyncio.open_connection("127.0.0.1", self._network.target)
+            far, writer = await self._reach(near)
             self._ends.append(writer)
             ways = [
                 asyncio.create_task(self._carry(near, writer, up=True)),
@@ -166,6 +172,56 @@ class Path:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             await asyncio.sleep(self._linger)
+
+    async def _reach(self, near: asyncio.StreamReader) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open the connection to the far side; the faster one, if there is a rival."""
+        if self._rival is None:
+            return await asyncio.open_connection("127.0.0.1", self._network.target)
+        self._network.touched += 1
+        racers = {await asyncio.open_connection("127.0.0.1", port) for port in (self._network.target, self._rival)}
+        first = await near.read(_CHUNK)
+        try:
+            async with asyncio.timeout(_RACE):
+                for _, writer in racers:
+                    writer.write(first)
+                won, answer = await self._race(racers)
+        except TimeoutError:
+            won, answer = None, b""
+        for racer in racers - {won}:
+            racer[1].transport.abort()
+        if won is None:
+            raise ConnectionResetError("none of the two has answered")
+        self._ends[0].write(answer)
+        return won
+
+    @staticmethod
+    async def _race(
+        racers: set[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+    ) -> tuple[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None, bytes]:
+        """The first that answers, and its answer; None if all end without."""
+
+        async def answer_of(reader: asyncio.StreamReader) -> bytes:
+            data = b""
+            while _ANSWER not in data:
+                more = await reader.read(_CHUNK)
+                if not more:
+                    return b""
+                data += more
+            return data
+
+        running = {asyncio.create_task(answer_of(racer[0])): racer for racer in racers}
+        try:
+            while running:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    racer = running.pop(task)
+                    if task.exception() is None and (data := task.result()):
+                        return racer, data
+            return None, b""
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         with contextlib.suppress(OSError):
@@ -196,11 +252,10 @@ class Path:
         self._double = None
         self._network.touched += 1
         self._network.follow(self._copy(data, double))
-        await asyncio.sleep(max(0.0, double.ahead))
+        await asyncio.sleep(double.ahead)
         return data
 
     async def _copy(self, data: bytes, double: Double) -> None:
-        await asyncio.sleep(max(0.0, -double.ahead))
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", double.port)
             writer.write(data)

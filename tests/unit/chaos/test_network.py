@@ -164,14 +164,33 @@ async def test_a_doubled_connection_sends_its_first_data_to_another_port_as_well
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        for ahead in (0.05, -0.05):
-            network.double = lambda ahead=ahead: Double(port, ahead, 0.0)
-            line = await dial()
-            assert await line.echoes(b"first")
-            assert await line.echoes(b"second")
-            async with asyncio.timeout(5):
-                assert await copies.get() == b"first"
+        network.double = lambda: Double(port, 0.05, 0.0)
+        line = await dial()
+        assert await line.echoes(b"first")
+        assert await line.echoes(b"second")
+        async with asyncio.timeout(5):
+            assert await copies.get() == b"first"
         assert copies.empty()
+
+
+async def test_of_two_that_are_asked_at_once_the_first_that_answers_is_heard(network: Network, dial: Dial) -> None:
+    lost: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                lost.put_nowait(data)
+        lost.put_nowait(b"")
+        writer.transport.abort()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        network.rival = lambda: port
+        line = await dial()
+        assert await line.echoes(b'{"type":"welcome"}')
+        assert await line.echoes(b"second")
+        async with asyncio.timeout(5):
+            assert [await lost.get(), await lost.get()] == [b'{"type":"welcome"}', b""]
 
 
 async def test_a_stall_keeps_back_what_a_subscriber_should_get(network: Network, dial: Dial) -> None:
