@@ -14,7 +14,7 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 from tests.fleet import eventually, require
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
-SLOW = 1.5
+SLOW = 1.0
 """Seconds after which a member gives up an attempt, or a silent connection."""
 OPTIONS = Options(ping_interval=SLOW / 2, ping_timeout=SLOW / 2, close_timeout=1.0, connect_timeout=15)
 
