@@ -84,10 +84,12 @@ class Client:
 
     async def _write(self):
         """Write the frames in `outgoing`, and a ping when there is none for a while."""
+        outgoing = self.outgoing
         with contextlib.suppress(ConnectionClosed):
             while True:
                 try:
-                    frame = await asyncio.wait_for(self.outgoing.get(), self.slow / 3)
+                    async with asyncio.timeout(self.slow / 3):
+                        frame = await outgoing.get()
                 except TimeoutError:
                     frame = {"type": "ping"}
                 await self.socket.send(json.dumps(frame))

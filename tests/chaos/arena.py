@@ -48,7 +48,11 @@ class Post:
         """Start the worker again on the same port."""
         self.relay.close()
         self.launch(self.relay.port)
-        await self.relay.ready()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until the worker is ready."""
+        await eventually(self.relay.healthy, STARTED)
 
 
 class Arena(Crowd):
@@ -134,7 +138,7 @@ async def arena(
             field_.posts.append(post)
             stack.callback(lambda post=post: post.relay.close())
         for post in field_.posts:
-            await eventually(post.relay.healthy, STARTED)
+            await post.ready()
         await field_.fill(stack, rooms)
         for room, turn in zip(field_.expected, itertools.count()):
             for number in range(MEMBERS):

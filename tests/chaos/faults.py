@@ -20,6 +20,7 @@ from tests.chaos.redis_faults import (
     QUIET,
     fall_back_to_replica,
     flush_with_churn,
+    forget_scripts,
     restart_older,
     restart_older_with_all_workers,
     stay_quiet,
@@ -165,6 +166,28 @@ async def half_open(arena: Arena) -> None:
     await arena.show("somebody stayed on a dead connection", lambda: all(room.reconnects for room in here))
 
 
+async def kill_two_workers(arena: Arena) -> None:
+    """kill -9 of two of the three workers at once; the last one takes over all members."""
+    struck = arena.draw.sample(arena.posts, 2)
+    for post in struck:
+        post.relay.signal(signal.SIGKILL)
+    arena.over()
+    await wait(arena, LONG)
+    for post in struck:
+        await post.start()
+
+
+async def mute_worker(arena: Arena) -> None:
+    """What a worker sends does not arrive at its clients, while it receives everything that they send."""
+    post = arena.post
+    post.front.mute = True
+    await wait(arena, LONG)
+    post.front.mute = False
+    post.front.reset()
+    arena.over()
+    await touched(arena, post.front)
+
+
 def _elsewhere(arena: Arena, struck: Post) -> set[tuple[str, str]]:
     """Members who came to other workers."""
     return {place for place, home in arena.homes.items() if home is not struck}
@@ -255,6 +278,7 @@ async def stall_subscription(arena: Arena) -> None:
 
 FAULTS = (
     Fault("worker killed", kill_worker),
+    Fault("two of three workers killed", kill_two_workers),
     Fault("rolling restart", rolling_restart),
     Fault("worker paused past its lease", pause_worker),
     Fault("Redis killed, data kept", restart_redis),
@@ -267,6 +291,7 @@ FAULTS = (
     Fault("5 KB/s to Redis", narrow),
     Fault("client sockets reset", reset_clients),
     Fault("client sockets half open", half_open),
+    Fault("clients hear nothing, but are heard", mute_worker),
     Fault("slow readers", slow_readers),
     Fault("stuck readers", stuck_readers),
     Fault("Redis out of memory", full_redis),
@@ -280,6 +305,7 @@ FAULTS = (
     Fault("Redis replaced by a lagging replica", fall_back_to_replica, forgets=True, pending=True),
     Fault("Redis restarted with older data", restart_older, forgets=True, pending=True),
     Fault("all workers and Redis killed, older data", restart_older_with_all_workers, forgets=True, pending=True),
+    Fault("Redis forgets its scripts", forget_scripts),
     Fault("FLUSHALL with churn", flush_with_churn, forgets=True, pending=True),
     Fault("Socket.IO retries", lose_acknowledgements, kinds=("relay.client", "socketio", "python"), pending=True),
     Fault("quiet room past history-ttl", stay_quiet, settings=QUIET, pending=True),

@@ -44,6 +44,8 @@ class Network:
     `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction. `touched`
     counts the connections and data that were ended, refused or delayed, which proves that a fault had an effect.
 
+    With `mute`, nothing arrives at the near side any more, while what it sends still arrives at the far side.
+
     `doom`, `double` and `rival` return what happens to a new connection, or None. A `rival` is another port: both get
     what the near side sends first, and it hears only the one that answers first with _ANSWER. `stall` keeps back what
     arrives for a near side that has subscribed (Redis), while its other connections go on.
@@ -55,6 +57,7 @@ class Network:
         self.delay = 0.0
         self.rate = 0.0
         self.refusing = False
+        self.mute = False
         self.doom: Callable[[], Doom | None] = lambda: None
         self.double: Callable[[], Double | None] = lambda: None
         self.rival: Callable[[], int | None] = lambda: None
@@ -236,6 +239,9 @@ class Path:
                     self._subscribed = self._subscribed or b"SUBSCRIBE" in data
                 elif self._subscribed:
                     await self._network.flows()
+                if self._network.mute and not up:
+                    self._network.touched += 1
+                    continue
                 if self._network.delay:
                     # Data that arrives meanwhile waits in socket buffers and then goes in one piece.
                     self._network.touched += 1

@@ -48,7 +48,7 @@ async def restart_older_with_all_workers(arena: Arena) -> None:
         post.relay.close()
         post.launch(post.relay.port)
     for post in arena.posts:
-        await post.relay.ready()
+        await post.ready()
     arena.over()
 
 
@@ -63,6 +63,16 @@ async def _go_back(arena: Arena, *, workers: bool = False) -> None:
     await asyncio.to_thread(arena.redis.go_back)
     await wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
+
+
+async def forget_scripts(arena: Arena) -> None:
+    """SCRIPT FLUSH, again and again while members come back."""
+    for _ in range(3):
+        await asyncio.to_thread(arena.redis.client.script_flush)
+        for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 4):
+            member.drop()
+        arena.over()
+        await wait(arena, SHORT)
 
 
 async def flush_with_churn(arena: Arena) -> None:
