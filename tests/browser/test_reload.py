@@ -2,15 +2,17 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import pytest
 from playwright.async_api import CDPSession, Error, Frame, async_playwright
 
-from tests.browser.conftest import OpenTab, Tab, launch, tabs_of
-from tests.fleet import Client, Relay, eventually
+from tests.browser.conftest import PATIENT, OpenTab, Tab, launch, tabs_of
+from tests.chaos.network import Network
+from tests.fleet import Client, RedisServer, Relay, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -110,20 +112,44 @@ async def test_a_duplicated_tab_is_refused_and_does_not_displace_the_first(
 async def test_a_crashed_tab_gets_its_peer_id_back_at_once(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
     room = new_room()
     watcher = await Watcher.open(fleet[1], room)
-    tab = await open_tab(address(site, room), relay=[relay.ws for relay in fleet], strict=False)
-    assert await outcome(tab) == ["open"]
-    await watcher.sees("ann joined")
-    await tab.until("sessionStorage.length")
-    async with of_crashed(tab) as session:
-        assert await in_session(session, "outcome") == ["open"]
-        # The membership was held, or the worker had not noticed. The others see that this is another page.
-        await watcher.sees("ann left", "ann joined")
-        assert not await in_session(session, "told.filter(([type]) => type === 'reconnecting')")
+    async with Network(fleet[0].port) as network:
+        tab = await open_tab(address(site, room), relay=[f"ws://127.0.0.1:{network.port}"], strict=False)
+        assert await outcome(tab) == ["open"]
+        await watcher.sees("ann joined")
+        await tab.until("sessionStorage.length")
+        # The relay does not notice that the connection has ended.
+        network.blacken(later=False)
+        async with of_crashed(tab) as session:
+            assert await in_session(session, "outcome") == ["open"]
+            # The others see that this is another page.
+            await watcher.sees("ann left", "ann joined")
+            assert not await in_session(session, "told.filter(([type]) => type === 'reconnecting')")
     await watcher.close()
 
 
+async def test_a_crashed_tab_without_locks_waits_until_its_former_membership_has_ended(
+    open_tab: OpenTab, site: str, redis_server: RedisServer
+) -> None:
+    relay = Relay(redis_url=redis_server.url, redis_prefix=f"crashed{os.getpid()}", **PATIENT | {"reconnect_grace": 3})
+    try:
+        await relay.ready()
+        async with Network(relay.port) as network:
+            tab = await open_tab(f"{site}/pages/blank.html", relay=[f"ws://127.0.0.1:{network.port}"], strict=False)
+            await tab.context.add_init_script(NO_LOCKS)
+            await tab.page.goto(address(site, new_room()))
+            assert await outcome(tab) == ["open"]
+            network.blacken(later=False)
+            async with of_crashed(tab, network.reset) as session:
+                assert await in_session(session, "outcome") == ["open"]
+                told = await in_session(session, "told")
+                assert told == [*[["reconnecting", "peer_taken"]] * (len(told) - 1), ["open", None]]
+                assert len(told) > 1
+    finally:
+        relay.close()
+
+
 @asynccontextmanager
-async def of_crashed(tab: Tab) -> AsyncIterator[CDPSession]:
+async def of_crashed(tab: Tab, afterwards: Callable[[], object] = lambda: None) -> AsyncIterator[CDPSession]:
     """Crash a tab and reload it; playwright gives up a page that crashed, and the session goes on."""
     session = await tab.context.new_cdp_session(tab.page)
     crashed = asyncio.Event()
@@ -131,6 +157,7 @@ async def of_crashed(tab: Tab) -> AsyncIterator[CDPSession]:
     crash = asyncio.ensure_future(session.send("Page.crash"))
     await crashed.wait()
     crash.cancel()
+    afterwards()
     await session.send("Page.reload")
     yield session
 

@@ -1,6 +1,7 @@
 """What docs/protocol.md says to authors of clients, statement by statement."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -296,3 +297,17 @@ async def test_an_attempt_is_given_up_without_leaving(relays: Pair, enter: MakeC
             assert again.welcome["resumed"]
             await again.socket.close(1000)
         assert (await watcher.next())["left"] == ["a"]
+
+
+# Socket.IO.
+
+
+async def test_a_socketio_listener_gets_the_envelope_as_it_was_sent(relays: Pair, enter: MakeClient) -> None:
+    listener = await enter(relays[0], "/socket.io/?EIO=4&transport=websocket&room=r", welcome=False)
+    assert (await listener.raw()).startswith("0{")
+    await listener.send("40")
+    assert (await listener.raw()).startswith("40{")
+    a = await enter(relays[1], "/rooms/r?peer=a")
+    await a.send({"message": "hello", "to": None})
+    name, envelope, *_ = json.loads((await listener.raw()).removeprefix("42"))
+    assert (name, envelope) == ("message", {"message": "hello", "to": None})
