@@ -143,7 +143,7 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
 def _over_redis(
     settings: BackendSettings, redis: RedisSettings, lease: LeaseName, sink: Sink, metrics: Metrics, clock: Clock
 ) -> Backend:
-    keys = Keys(redis.prefix)
+    keys = Keys(redis.prefix, redis.database)
     dialer = Dialer(
         redis.url,
         password=redis.password,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from relay.config.redis_url import parse_redis_url
+
 
 @dataclass(frozen=True, slots=True)
 class HistorySettings:
@@ -62,12 +64,18 @@ class RedisSettings:
     own probe did not come back for `probe_timeout` is not ready. `password` is for a URL that has none.
     """
 
-    url: str
-    password: str = ""
+    url: str = field(repr=False)
+    password: str = field(default="", repr=False)
     prefix: str = "relay"
     timeout: float = 5.0
     queue: int = 1000
     probe_timeout: float = 3.0
+
+    @property
+    def database(self) -> int:
+        """The number of the database, which the URL names; raises ValueError for a URL that is not valid."""
+        parsed = parse_redis_url(self.url)
+        return parsed.database if parsed else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class RedisBus:
     ) -> None:
         self._sink = sink
         self._client = client
-        self._keys = keys = Keys(settings.prefix)
+        self._keys = keys = Keys(settings.prefix, settings.database)
         self._clock = clock
         self._probe_timeout = settings.probe_timeout
         self._history = rooms.history

@@ -1,18 +1,24 @@
-"""The names of keys and Redis channels. A room's keys share the hash tag `{ROOM}`, and so one slot of a cluster."""
+"""The names of keys and Redis channels. A room's keys share the hash tag `{ROOM}`, and so one slot of a cluster.
+
+Keys are separate in each database of Redis; Redis channels are not, so their names have the number of the database. In
+database 0 they have none, as in versions that did not know of this.
+"""
 
 
 class Keys:
-    """The names under one prefix."""
+    """The names under one prefix, in one database of Redis."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, database: int = 0) -> None:
         self._prefix = prefix
-        self._room_at = len(prefix) + 2
+        # No prefix has an @, so that no other prefix leads to the same names.
+        self._channel_prefix = f"{prefix}:@{database}" if database else prefix
+        self._room_at = len(self._channel_prefix) + 2
         self.workers = f"{prefix}:workers"
         self.fleet_key = f"{prefix}:fleet-key"
 
     def channel(self, room: str) -> str:
         """Return the Redis channel of a room."""
-        return f"{self._prefix}:{{{room}}}"
+        return f"{self._channel_prefix}:{{{room}}}"
 
     def room_of(self, channel: bytes) -> str:
         """Return the room whose Redis channel this is."""
@@ -23,19 +29,19 @@ class Keys:
 
         shared.lua says what they hold. The options are reserved.
         """
-        channel = self.channel(room)
+        name = self._room(room)
         return (
-            f"{channel}:meta",
-            f"{channel}:presence",
-            f"{channel}:repeats",
-            f"{channel}:log",
-            f"{channel}:options",
-            f"{channel}:quiet",
+            f"{name}:meta",
+            f"{name}:presence",
+            f"{name}:repeats",
+            f"{name}:log",
+            f"{name}:options",
+            f"{name}:quiet",
         )
 
     def positions(self, room: str) -> str:
         """Return the key of the delivered positions of a room's members."""
-        return f"{self.channel(room)}:positions"
+        return f"{self._room(room)}:positions"
 
     def watched(self, room: str) -> str:
         """Return the key that a room has while it is watched."""
@@ -47,7 +53,7 @@ class Keys:
 
     def probe(self, worker: str) -> str:
         """Return the Redis channel to which a worker publishes its own probe."""
-        return f"{self._prefix}:worker:{worker}:probe"
+        return f"{self._channel_prefix}:worker:{worker}:probe"
 
     def address(self, owner: str) -> str:
         """Return the key of the address at which a worker takes requests that other replicas forward."""
@@ -56,3 +62,6 @@ class Keys:
     def worker_rooms(self, lease: str) -> str:
         """Return the key of the set of rooms in which a lease has members."""
         return f"{self._prefix}:worker:{lease}:rooms"
+
+    def _room(self, room: str) -> str:
+        return f"{self._prefix}:{{{room}}}"

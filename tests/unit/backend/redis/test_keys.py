@@ -24,6 +24,16 @@ def test_the_redis_channel_of_a_room_and_back() -> None:
     assert KEYS.room_of(KEYS.channel("a.b").encode()) == "a.b"
 
 
+def test_the_database_is_a_part_of_the_names_of_channels_only() -> None:
+    keys = Keys("relay", 3)
+    assert keys.channel("a.b") == "relay:@3:{a.b}"
+    assert keys.room_of(keys.channel("a.b").encode()) == "a.b"
+    assert keys.probe("w") == "relay:@3:worker:w:probe"
+    assert keys.of_room("a.b") == KEYS.of_room("a.b")
+    assert (keys.positions("a"), keys.workers) == (KEYS.positions("a"), KEYS.workers)
+    assert Keys("relay", 0).channel("a") == KEYS.channel("a")
+
+
 def test_keys_without_a_room() -> None:
     assert (KEYS.workers, KEYS.fleet_key, KEYS.probe("w"), KEYS.worker_rooms("w/1")) == (
         "relay:workers",
