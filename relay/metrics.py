@@ -309,6 +309,11 @@ class Metrics:
             "Rooms in which this worker may have missed events, because a subscription broke.",
             "For information: the worker reads the missing events from the history.",
         )
+        self.foreign_epochs = declare.counter(
+            "relay_foreign_epochs_total",
+            "Epochs of another fleet whose events arrived in a room of this worker, and were ignored.",
+            "Give each fleet a redis-prefix of its own, and all fleets in one Redis this version; see the log.",
+        )
         self.gap_recoveries = declare.counter(
             "relay_gap_recoveries_total",
             "Rooms whose missing events this worker read from the history.",

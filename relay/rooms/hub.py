@@ -9,6 +9,7 @@ between two events of a room, and a task per message or receiver would cost more
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from relay.metrics import Metrics
@@ -32,6 +33,7 @@ from relay.model.events import (
     TakenOver,
     Welcome,
 )
+from relay.rooms.foreign import ForeignEvents
 from relay.rooms.member import Listener, Member, send_to_all
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observer import Observer, Sight
@@ -65,6 +67,7 @@ class Hub:
         self.rooms = rooms
         self._notices = notices
         self._metrics = metrics
+        self._foreign = ForeignEvents(metrics, time.monotonic)
         self._on_gap = on_gap
         self._on_count = on_count
         self._on_new_epoch = on_new_epoch
@@ -116,7 +119,7 @@ class Hub:
         # A hole in the ids means that an event is missing. The later ones wait in the buffer: if they were delivered
         # now, they would overtake it. Events up to `replayed_to` were read from the history, and need no buffer.
         if room.buffered is not None or not (room.is_next(event) or self._begins_anew(room, event)):
-            if event.id > room.replayed_to:
+            if event.id > room.replayed_to and event.id.epoch not in room.foreign:
                 self._buffer(room, event)
             return
         if room.joining:
@@ -240,6 +243,12 @@ class Hub:
         self, listener: Listener, welcome: Welcome | Observing, replay: Replay | None, newest: MessageId
     ) -> None:
         room = self.rooms[listener.room]
+        if newest > BEFORE_ALL and room.last.epoch != newest.epoch and room.is_unheard(listener):
+            # An event of another epoch arrived ahead of the first welcome: the epoch has begun since, or it is another
+            # fleet's. The history shows which.
+            listener.backlog = [event for event in listener.backlog or () if event.id.epoch == newest.epoch]
+            room.begin_at(newest)
+            room.suspect_gap()
         listener.since = newest
         listener.send(welcome)
         if replay is not None:
@@ -323,6 +332,8 @@ class Hub:
         if local is None or not local.recovering:
             return
         recovery = local.end_recovery(replay)
+        if recovery.foreign:
+            self._foreign.note(room, recovery.foreign)
         if recovery.lost:
             self._send_lost(local, recovery.resume_at, recovery.lost)
         elif recovery.replayed:

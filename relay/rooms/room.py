@@ -4,7 +4,7 @@ Pure state: nothing here writes to a connection or waits for Redis. The hub acts
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,9 @@ _FEW = 4
 _MOST_BUFFERED = 5000
 """Events of a room that are buffered while a gap is recovered."""
 
+_MOST_FOREIGN = 4
+"""Epochs of other fleets that are remembered; events of one that is not remembered cost a look into the history."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -37,6 +40,8 @@ class Recovery:
     newest: MessageId
     lost: Loss
     resume_at: MessageId
+    foreign: Collection[int] = ()
+    """Epochs of other fleets, whose events were buffered as well; they are not among `events`."""
 
 
 class LocalRoom:
@@ -57,6 +62,7 @@ class LocalRoom:
     __slots__ = (
         "buffered",
         "changed",
+        "foreign",
         "gap_suspected",
         "joining",
         "last",
@@ -64,6 +70,7 @@ class LocalRoom:
         "name",
         "observers",
         "on_delivered",
+        "read_with",
         "replayed_to",
         "unsent",
         "watched",
@@ -82,6 +89,9 @@ class LocalRoom:
         self.replayed_to = BEFORE_ALL
         self.buffered: list[RoomEvent] | None = None
         self.gap_suspected = False
+        # Epochs of other fleets on this room's Redis channel, and how many events were buffered when reading began.
+        self.foreign: tuple[int, ...] = ()
+        self.read_with = 0
         # Presence that the watchers were not sent yet.
         self.unsent: PresenceBatch | None = None
         # Callbacks that wait for an id to be delivered, in the order of these ids. An empty deque takes 700 bytes, and
@@ -201,7 +211,21 @@ class LocalRoom:
             return True
         # Events arrive in order: none of those that were replayed can follow any more.
         self.replayed_to = BEFORE_ALL
-        return self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1))
+        if self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1)):
+            return True
+        # The first welcome here tells which of two epochs is the room's; until then, none of them has a hole.
+        return event.id.epoch != self.last.epoch and self.is_unheard()
+
+    def is_unheard(self, welcoming: Listener | None = None) -> bool:
+        """Whether events arrived for listeners none of which has been welcomed yet, but for one that is right now."""
+        return (
+            bool(self.joining)
+            and self.last > BEFORE_ALL
+            and self.last != NOT_BEGUN
+            and not self.members
+            and self.observers is None
+            and not any(one.welcomed for one in self.joining if one is not welcoming)
+        )
 
     def begins_anew(self, event: RoomEvent) -> bool:
         """Whether nothing is missing before this event since it is the first of a new epoch, and no member is here.
@@ -251,6 +275,7 @@ class LocalRoom:
         if len(self.buffered) > _MOST_BUFFERED:
             # They are in the history as well, which has to be read again then.
             self.buffered.clear()
+            self.read_with = 0
             self.gap_suspected = True
         return begins
 
@@ -270,6 +295,7 @@ class LocalRoom:
             return None
         # Reset ahead of the reading: a gap that is reported meanwhile may not be covered by it.
         self.gap_suspected = False
+        self.read_with = len(self.buffered)
         if self.last == NOT_BEGUN and self.buffered:
             # The room has begun meanwhile, with the epoch of these events.
             return MessageId(self.buffered[0].id.epoch, 0)
@@ -279,6 +305,10 @@ class LocalRoom:
         """Put the events of the history and the buffered ones together, and decide whether any are lost."""
         buffered, self.buffered = self.buffered or [], None
         lost, newest, replayed = replay.lost, replay.id, replay.events
+        foreign = self._foreign_in(buffered, replay)
+        if foreign:
+            self.foreign = (*self.foreign, *foreign)[-_MOST_FOREIGN:]
+            buffered = [event for event in buffered if event.id.epoch not in foreign]
         if buffered and buffered[0].id <= self.last:
             # An event after the last one has an older id: the room's state in Redis went back, and forward again since.
             lost = lost or "epoch"
@@ -289,7 +319,16 @@ class LocalRoom:
                 lost, newest = "", self.last
         events = [*replayed, *buffered]
         resume_at = self._resume_at(events, newest) if lost else self.last
-        return Recovery(events, len(replayed), newest, lost, resume_at)
+        return Recovery(events, len(replayed), newest, lost, resume_at, foreign)
+
+    def _foreign_in(self, buffered: Sequence[RoomEvent], replay: Replay) -> Collection[int]:
+        """Return the epochs of events that had arrived when the history was read, and that Redis does not know.
+
+        If the room had begun such an epoch, or had been in it, its epoch would not be the one of the last event here.
+        """
+        if replay.lost == "internal" or replay.id.epoch != self.last.epoch:
+            return ()
+        return {event.id.epoch for event in buffered[: self.read_with]} - {self.last.epoch}
 
     def _is_followed_by(self, events: Sequence[RoomEvent], newest: MessageId) -> bool:
         """Whether these events are all there are after the last, up to `newest` at least."""
