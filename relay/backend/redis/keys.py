@@ -45,7 +45,7 @@ class Keys:
 
     def watched(self, room: str) -> str:
         """Return the key that a room has while it is watched."""
-        return f"{self.channel(room)}:watched"
+        return f"{self._room(room)}:watched"
 
     def of_positions(self, room: str) -> tuple[str, str]:
         """Return the keys of a room's presence and of its delivered positions."""
