@@ -302,12 +302,16 @@ async def test_an_attempt_is_given_up_without_leaving(relays: Pair, enter: MakeC
 # Socket.IO.
 
 
-async def test_a_socketio_listener_gets_the_envelope_as_it_was_sent(relays: Pair, enter: MakeClient) -> None:
-    listener = await enter(relays[0], "/socket.io/?EIO=4&transport=websocket&room=r", welcome=False)
+async def test_a_socketio_listener_gets_the_envelope_as_it_was_sent_and_an_offset_that_names_the_room(
+    relays: Pair, enter: MakeClient
+) -> None:
+    listener = await enter(relays[0], "/socket.io/?EIO=4&transport=websocket&room=main%20hall%2F2", welcome=False)
     assert (await listener.raw()).startswith("0{")
     await listener.send("40")
     assert (await listener.raw()).startswith("40{")
-    a = await enter(relays[1], "/rooms/r?peer=a")
+    a = await enter(relays[1], "/rooms/main%20hall%2F2?peer=a&echo=1")
     await a.send({"message": "hello", "to": None})
-    name, envelope, *_ = json.loads((await listener.raw()).removeprefix("42"))
-    assert (name, envelope) == ("message", {"message": "hello", "to": None})
+    message = await a.next()
+    assert json.loads((await listener.raw()).removeprefix("42")) == ["message", {"message": "hello", "to": None}]
+    offset = json.loads((await listener.raw()).removeprefix("42"))
+    assert offset == ["relay:position", f"{message['id']}@main%20hall%2F2"]
