@@ -50,7 +50,10 @@ ERRORS: Final[ErrorTable] = {
     "replaced": (409, "a newer connection of the same client has taken over this membership"),
     "superseded": (409, "another attempt of the same client has this membership; try again if this is the newest one"),
     "already_joined": (409, "this connection is in that room already"),
-    "out_of_order": (409, "the envelope named in after was not sent, so this one was not either; send both again"),
+    "out_of_order": (
+        409,
+        "the envelope that after names was not sent, so this one was not either; send all that wait again, in order",
+    ),
     "peer_taken": (
         409,
         "this peer id is in use, and the resume key does not match; choose another, or wait if held",

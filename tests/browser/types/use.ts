@@ -1,7 +1,7 @@
 // What a page in TypeScript does with relay.js; it is checked, not run.
 import Default, { Relay, RelayError, type Room } from '../../../relay/pages/relay';
 
-const relay: Relay = new Relay(['wss://one', 'wss://two'], { peer: 'me', pingInterval: 1000 });
+const relay: Relay = new Relay(['wss://one', 'wss://two'], { peer: 'me', pingInterval: 1000, storage: null });
 const room: Room = relay.join('room', { presence: false, channels: ['a'], info: { name: 'me' } });
 
 async function talk(): Promise<void> {
