@@ -18,7 +18,7 @@ from relay.gateways.native.previous import MarkingCodec, PreviousConnection
 from relay.gateways.native.session import NativeSession
 from relay.http_request import header, read_query
 from relay.model.channels import labels
-from relay.model.envelope import MessageId
+from relay.model.envelope import MAX_KEY, MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
 from relay.model.member_info import read_info
@@ -124,11 +124,18 @@ def choose_subprotocol(offered: Sequence[str]) -> str | None:
 
 
 def read_resume_key(authorization: str, offered: Sequence[str]) -> str:
-    """Return the resume key of `Authorization: Resume KEY`, else that of a subprotocol `resume.KEY`, else ""."""
+    """Return the resume key of `Authorization: Resume KEY`, else that of a subprotocol `resume.KEY`, else "".
+
+    Raises `Refused` (`bad_query`) for one that is too long for the command `join` as well.
+    """
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() == "resume":
-        return key.strip()
-    return next((name.removeprefix(_RESUME) for name in offered if name.startswith(_RESUME)), "")
+        key = key.strip()
+    else:
+        key = next((name.removeprefix(_RESUME) for name in offered if name.startswith(_RESUME)), "")
+    if len(key) > MAX_KEY:
+        raise Refused("bad_query", f"a resume key has at most {MAX_KEY} characters")
+    return key
 
 
 def _flag(query: QueryParams, name: str) -> bool:

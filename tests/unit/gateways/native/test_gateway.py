@@ -221,6 +221,10 @@ def test_a_resume_key_comes_as_header_or_as_subprotocol() -> None:
     assert read_resume_key("resume  abc ", ["resume.other"]) == "abc"
     assert read_resume_key("", ["relay.v1", "resume.abc"]) == "abc"
     assert read_resume_key("Bearer abc", ["token.x"]) == ""
+    assert read_resume_key("", ["resume." + "x" * 64]) == "x" * 64
+    for authorization, offered in (("Resume " + "x" * 65, []), ("", ["resume." + "x" * 65])):
+        with pytest.raises(Refused, match="64 characters"):
+            read_resume_key(authorization, offered)
 
 
 def test_the_last_id_that_a_client_has_seen() -> None:
