@@ -93,7 +93,7 @@ export class Client {
 
   #receive(frame) {
     const { type, code, key } = frame;
-    const id = frame.id?.split('-').map(Number);
+    const id = (frame.id ?? '0-0').split('-').map(Number);
     if (!type) {
       this.#hear(frame, id); // an envelope, whose other fields are the sender's
     } else if (type === 'welcome') {
@@ -115,9 +115,7 @@ export class Client {
       type === 'ack' ? resolve(frame.id) : reject(new Error(code));
       this.#send();
     }
-    if (['ack', 'pong', 'recovered'].includes(type) || (type === 'presence' && frame.joined)) {
-      if (compare(id, this.position) > 0) this.position = id;
-    }
+    if (this.position && compare(id, this.position) > 0) this.position = id;
     if (['welcome', 'presence'].includes(type)) {
       const listed = frame.members?.map(({ peer }) => peer) ?? this.members;
       this.members = new Set([...listed].filter((peer) => !frame.left?.includes(peer)).concat(frame.joined ?? []));
@@ -127,11 +125,7 @@ export class Client {
 
   /** Pass a message on, unless it is a duplicate. */
   #hear(envelope, id) {
-    if (compare(id, this.position) <= 0) {
-      this.duplicates += 1;
-    } else {
-      this.position = id;
-      this.onEvent('message', envelope);
-    }
+    if (compare(id, this.position) > 0) this.onEvent('message', envelope);
+    else this.duplicates += 1;
   }
 }

@@ -106,7 +106,7 @@ class Client:
 
     def _receive(self, frame):
         kind, code, key = frame.get("type"), frame.get("code"), frame.get("key")
-        id_ = tuple(map(int, frame["id"].split("-"))) if "id" in frame else None
+        id_ = tuple(map(int, frame["id"].split("-"))) if "id" in frame else (0, 0)
         if kind is None:  # an envelope, whose other fields are the sender's
             self._hear(frame, id_)
         elif kind == "welcome":
@@ -129,8 +129,7 @@ class Client:
             if not future.done():  # the caller may have stopped waiting for it
                 future.set_result(id_) if kind == "ack" else future.set_exception(RuntimeError(code))
             self._send()
-        if kind in {"ack", "pong", "recovered"} or (kind == "presence" and "joined" in frame):
-            self.position = max(self.position, id_)
+        self.position = self.position and max(self.position, id_)
         if kind in {"welcome", "presence"}:
             listed = {member["peer"] for member in frame["members"]} if "members" in frame else self.members
             self.members = listed - set(frame.get("left", ())) | set(frame.get("joined", ()))
@@ -138,8 +137,7 @@ class Client:
 
     def _hear(self, envelope, id_):
         """Pass a message on, unless it is a duplicate."""
-        if id_ <= self.position:
-            self.duplicates += 1
-        else:
-            self.position = id_
+        if id_ > self.position:
             self.on_event("message", envelope)
+        else:
+            self.duplicates += 1

@@ -40,7 +40,9 @@ class SocketIo {
   constructor(number, { urls, room }) {
     const url = urls[0].replace('ws:', 'http:');
     const manager = new Manager(url, {
-      transports: ['websocket'], reconnectionDelay: 50, reconnectionDelayMax: 500, timeout: 1500,
+      // With the offset in the event itself, no event comes twice.
+      query: { offsets: 'argument' }, transports: ['websocket'], reconnectionDelay: 50, reconnectionDelayMax: 500,
+      timeout: 1500,
     });
     this.socket = manager.socket(`/rooms/${encodeURIComponent(room)}`, { retries: 1000, ackTimeout: 1500 });
     let welcomes = 0;

@@ -96,7 +96,7 @@ class Reference:
 
 
 class _AsksForLists:
-    """Asks for the member list all the time; the id of each answer is its position."""
+    """Asks for the member list all the time."""
 
     _EVERY = 0.2
 
@@ -112,11 +112,6 @@ class _AsksForLists:
         while True:
             outgoing.put_nowait({"type": "presence"})
             await asyncio.sleep(self._EVERY)
-
-    def _receive(self: Any, frame: dict[str, Any]) -> None:
-        super()._receive(frame)  # type: ignore[misc]
-        if frame.get("type") == "presence" and "present" in frame:
-            self.position = max(self.position, MessageId.parse(frame["id"]))
 
 
 def _load() -> Any:

@@ -157,6 +157,11 @@ async def test_a_slow_attempt_is_given_up_and_a_close_below_4500_is_not_the_end(
     second = await scene.next()
     await second.socket.close(4005)
     third = await scene.next()
+    assert "since" not in third.query
+    await third.say(type="error", code="unavailable", text="", about="join")
+    await third.socket.close(4003)
+    third = await scene.next()
+    assert "since" not in third.query
     await third.socket.close(4500)
     with pytest.raises(Exception, match="4500"):
         await scene.event()
@@ -168,6 +173,7 @@ async def test_the_position_counts_what_the_relay_said_and_moves_backwards_only_
     await relay.say(**{"from": "a", "id": "5-11", "n": 1})
     await relay.say(type="presence", joined=["b"], left=[], id="5-13")
     await relay.say(type="ack", id="5-2", key="of a repeated message")
+    await relay.say(type="presence", present=False, count=0, id="0-0", room="another")
     await relay.say(**{"from": "a", "id": "5-11", "n": "a duplicate"})
     # All fields but `from` and `id` of an envelope are its sender's own.
     await relay.say(
