@@ -368,6 +368,15 @@ class Metrics:
             "Times that the lease of this worker expired before the worker renewed it.",
             "The worker was blocked or cut off from Redis for longer than worker-lease: check CPU and network.",
         )
+        self.redis_losses = declare.counters(
+            "relay_redis_losses_total",
+            "Times that Redis had lost this worker's lease or its set of rooms (lost), or was another process or older "
+            "than what this worker wrote (older).",
+            "One after a restart or a failover of Redis is normal; more mean that Redis loses keys (maxmemory-policy "
+            "must be noeviction).",
+            labels=("reason",),
+            values=[("lost",), ("older",)],
+        )
         self.noted_positions = declare.counter(
             "relay_noted_positions_total",
             "Delivered positions of members that this worker noted in Redis, for protocols without a cursor.",

@@ -111,7 +111,7 @@ class PresenceEntry:
     (`relay.backend.stamps`). `stamp` is the one of an attempt whose generation is unknown. `seen` is the newest id that
     the worker has seen in the room: a backend whose room is older was restored from a snapshot, and begins a new epoch.
     `began` and `info` are as in `JoinResult`. A `tracked` member may have a delivered position, which ends with the
-    entry.
+    entry. `hold` is for how long (seconds) a member that is announced is held; 0 if it is connected.
     """
 
     room: str
@@ -124,6 +124,7 @@ class PresenceEntry:
     info: bytes = b""
     tracked: bool = False
     stamp: str = ""
+    hold: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class Presence(Protocol):
         ...
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
-        """Record these members anew, as connected and under this worker's lease.
+        """Record these members anew, as connected or held, and under this worker's lease.
 
         A member without an entry publishes a `MemberJoined`, and one whose entry has another info a `MemberChanged`.
         Returns the entries that were not recorded because a newer generation exists.
@@ -255,6 +256,9 @@ class Leases(Protocol):
         """End this worker's own lease now: other workers need not wait until it runs out."""
         ...
 
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
-        """Renew the time to live of these rooms; in the rooms of `left`, this worker has no members any more."""
+    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> Sequence[str]:
+        """Renew the time to live of these rooms; in the rooms of `left`, this worker has no members any more.
+
+        Returns those of the rooms of which the backend has no members: it has lost them.
+        """
         ...

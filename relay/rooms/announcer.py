@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from relay.backend.presence import Presence, PresenceEntry
+from relay.backend.presence import LeaseEnd, Presence, PresenceEntry
+from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
 
@@ -14,20 +15,27 @@ class Announcer:
     """Announces this worker's members, and closes those whose peer has a newer connection by now.
 
     `rounds` counts the rounds in which all members were announced. `needed` asks the heartbeat for one more round: the
-    entry of a member that joined during a round may name the old lease, while no batch had the member.
+    entry of a member that joined during a round may name the old lease, while no batch had the member. `on_loss` is
+    called when Redis may have lost what this worker has written, after all members were announced.
     """
 
-    def __init__(self, hub: Hub, presence: Presence) -> None:
+    def __init__(
+        self, hub: Hub, presence: Presence, departures: Departures, on_loss: Callable[[], None] = lambda: None
+    ) -> None:
         self._hub = hub
         self._rooms = hub.rooms
         self._presence = presence
+        self._departures = departures
+        self._on_loss = on_loss
         self.rounds = 0
         self.needed = False
 
-    async def announce_all(self, between: Callable[[], Awaitable[None]]) -> None:
+    async def announce_all(self, between: Callable[[], Awaitable[None]], ended: LeaseEnd = "lapsed") -> None:
         """Announce every member of this worker; `between` is awaited after each batch, as there may be many batches.
 
-        In a room that only has observers here, no announcement shows them that members are gone: they get a new list.
+        `ended` says why. If Redis has lost data, the held members are announced, too. If it has older data, all rooms
+        are compared with it: it may use ids again that were delivered here. In a room that only has observers here, no
+        announcement shows them that members are gone: they get a new list.
         """
         self.rounds += 1
         self.needed = False
@@ -35,6 +43,11 @@ class Announcer:
         for start in range(0, len(members), _BATCH):
             await self.announce(members[start : start + _BATCH])
             await between()
+        if ended in {"lost", "older"}:
+            await self._departures.announce(between)
+            self._on_loss()
+        if ended == "older":
+            self._hub.doubt_all()
         self._hub.doubt_observed()
 
     async def announce(self, members: Sequence[Member]) -> None:

@@ -100,15 +100,18 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     )
     backend = _backend(basis, hub, interval)
     bus, presence, leases = backend.bus, backend.presence, backend.leases
-    announcer = Announcer(hub, presence)
-    lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
-    gaps = GapRecovery(hub, bus, presence, announcer, lists, tasks, lease=settings.worker_lease)
-    counts = CountNotices(rooms, presence, tasks)
     watches = Watches(rooms, backend.watched)
     subscriptions = RoomSubscriptions(rooms, bus, watches)
     departures = Departures(
         presence, grace=settings.reconnect_grace, clock=clock, metrics=metrics, on_settled=subscriptions.note_idle
     )
+    positions = PositionTracker(
+        backend.positions, notices, tasks, ttl=settings.room_state_ttl, clock=clock, metrics=metrics
+    )
+    announcer = Announcer(hub, presence, departures, on_loss=positions.note_again)
+    lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
+    gaps = GapRecovery(hub, bus, presence, announcer, lists, tasks, lease=settings.worker_lease)
+    counts = CountNotices(rooms, presence, tasks)
     health = HealthMonitor(
         bus,
         basis.fleet_key,
@@ -120,7 +123,14 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     )
     takeover = Takeover(leases, departures, tasks, metrics)
     timing = HeartbeatTiming(settings.worker_lease, interval)
-    renewal = RoomRenewal(rooms, departures, leases, rounds=settings.room_state_ttl / interval, metrics=metrics)
+    renewal = RoomRenewal(
+        rooms,
+        departures,
+        leases,
+        rounds=settings.room_state_ttl / interval,
+        metrics=metrics,
+        on_lost=gaps.check_members,
+    )
     return WorkerParts(
         backend=backend,
         tasks=tasks,
@@ -140,9 +150,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         fleet_key_sharing=FleetKeySharing(
             basis.fleet_key, backend.fleet_keys, health, interval=interval, clock=clock, metrics=metrics
         ),
-        positions=PositionTracker(
-            backend.positions, notices, tasks, ttl=settings.room_state_ttl, clock=clock, metrics=metrics
-        ),
+        positions=positions,
     )
 
 

@@ -3,14 +3,15 @@
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 
 from relay.backend.presence import HeldMember, Presence, PresenceEntry
 from relay.limits import Clock
 from relay.metrics import Metrics
+from relay.model.envelope import BEFORE_ALL
 
 log = logging.getLogger("relay.rooms.departures")
 
@@ -19,6 +20,9 @@ _BATCH = 500
 
 _RETRY = 0.5
 """Seconds until a departure that Redis did not take is sent again."""
+
+_ABOUT_TO_END = 0.25
+"""Seconds: a hold that is shorter than this is not announced."""
 
 _FEW = 64
 """Outdated heap items that are not worth a cleaning."""
@@ -96,6 +100,27 @@ class Departures:
                 added += 1
         self._metrics.adopted.inc(added)
         return added
+
+    async def announce(self, between: Callable[[], Awaitable[None]]) -> None:
+        """Record this worker's held members anew, after Redis may have lost them; `between` as in `Announcer`.
+
+        A hold that is about to end is left to its end, so that no leave is published twice. Members of dead workers are
+        left out, as their keys are not known here.
+        """
+        departures = [departure for room in self._by_room.values() for departure in room.values()]
+        for start in range(0, len(departures), _BATCH):
+            now = self._clock()
+            # `Presence.announce` sends before it waits: an end of the hold that is sent later follows it.
+            entries = [
+                replace(departure.entry, hold=departure.due - now)
+                for departure in departures[start : start + _BATCH]
+                if departure.entry.began != BEFORE_ALL
+                and departure.due - now > _ABOUT_TO_END
+                and self._is_current(departure)
+            ]
+            if entries:
+                await self._presence.announce(entries)
+            await between()
 
     async def settle_due(self) -> None:
         """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection."""

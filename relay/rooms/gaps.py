@@ -79,6 +79,10 @@ class GapRecovery:
         """Send the watchers of a room the list of its members, once all workers have announced them."""
         self._send_list(room, delay=self._lease)
 
+    def check_members(self, room: str) -> None:
+        """Announce the members here, of which Redis may have no entries, or newer ones."""
+        self._tasks.spawn(self._check_members(room), f"check of the members of {room}")
+
     async def _recover(self, room: str) -> None:
         try:
             async with self._slots:
@@ -98,9 +102,11 @@ class GapRecovery:
                         self._note_loss(replay.lost, room)
                     self._hub.recover(room, replay)
                     if replay.lost == "epoch":
+                        # Redis may have lost this room alone: then no heartbeat shows that its members are missing.
+                        self.check_members(room)
                         self.begin_epoch(room)
                     elif replay.lost or replay.skipped > after:
-                        self._tasks.spawn(self._check_members(room), f"check of the members of {room}")
+                        self.check_members(room)
                         self._send_list(room)
         finally:
             self._recovering.discard(room)
@@ -124,7 +130,7 @@ class GapRecovery:
         return replay
 
     async def _check_members(self, room: str) -> None:
-        """Close the members here that were taken over: the events that said so may be among the missing ones."""
+        """Announce the members here, and close those that were taken over: an event that said so may be missing."""
         while (local := self._hub.rooms.get(room)) is not None:
             try:
                 async with self._check_slots:

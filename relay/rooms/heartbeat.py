@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.backend.presence import LeaseEnd, Leases, LeaseStatus
@@ -15,10 +15,15 @@ from relay.rooms.takeover import Takeover
 
 log = logging.getLogger("relay.rooms.heartbeat")
 
+_SEVERITY: Sequence[LeaseEnd] = ("", "lapsed", "lost", "older")
+"""What a worker does about one end of its lease includes what it does about those before."""
+
 _REASONS: Mapping[LeaseEnd, str] = {
-    "lapsed": "this worker's lease had lapsed (cut off from Redis, or blocked)",
-    "lost": "Redis has lost this worker's lease (emptied, restarted without its data, or evicting keys)",
-    "older": "Redis has older data than this worker wrote (a replica became the master, or a snapshot was restored)",
+    "lapsed": "this worker's lease had lapsed (cut off from Redis, or blocked); announcing its members again",
+    "lost": "Redis has lost data: this worker's lease or its set of rooms is gone (emptied, restarted without its "
+    "data, or evicting keys?); announcing the members of this worker again",
+    "older": "Redis was replaced or restarted, or has older data than this worker wrote (a replica became the master, "
+    "or a snapshot was restored?); announcing the members of this worker again",
 }
 
 
@@ -64,7 +69,7 @@ class Heartbeat:
         # for the time of a lease, in which those come back, before it takes members over.
         self._take_over_from = clock() + timing.lease
         self._last_beat: float | None = None
-        self._must_announce = False
+        self._must_announce: LeaseEnd = ""
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -78,8 +83,7 @@ class Heartbeat:
         """Renew the lease; announce members and begin takeovers if need be. Failures are noted, and never raised."""
         try:
             status = await self._renew()
-            self._must_announce |= self._announcer.needed
-            if self._must_announce:
+            if self._must_announce or self._announcer.needed:
                 await self._announce()
             if self._clock() >= self._take_over_from:
                 self._takeover.begin(status.dead, status.retired)
@@ -93,15 +97,18 @@ class Heartbeat:
         status = await self._leases.beat()
         now, last = self._clock(), self._last_beat
         self._last_beat = now
-        if status.ended or (last is not None and now - last >= self._timing.lease - self._timing.interval):
+        if status.ended in {"lost", "older"}:
+            # As long as the members that are left under the old lease have it: see `Leases.beat`.
+            self._take_over_from = now + self._timing.lease - 2 * self._timing.interval
+            self._takeover.abandon()
+        elif status.ended or (last is not None and now - last >= self._timing.lease - self._timing.interval):
             # A worker that beat one interval before this one may have been cut off together with it.
             self._take_over_from = now + self._timing.lease
             self._takeover.abandon()
         if status.ended:
-            self._metrics.lease_lapses.inc()
-            log.warning("%s; announcing its members again", _REASONS[status.ended])
+            self._count(status.ended)
             # Remembered until it succeeds: Redis may go away in the middle.
-            self._must_announce = True
+            self._must_announce = max(self._must_announce, status.ended, key=_SEVERITY.index)
         return status
 
     async def _renew_if_due(self) -> None:
@@ -109,10 +116,17 @@ class Heartbeat:
             await self._renew()
 
     async def _announce(self) -> None:
-        # Reset first: the lease may lapse again while members are announced, which asks for another round.
-        self._must_announce = False
+        # Reset first: the lease may end again while members are announced, which asks for another round.
+        ended, self._must_announce = self._must_announce or "lapsed", ""
         try:
-            await self._announcer.announce_all(self._renew_if_due)
+            await self._announcer.announce_all(self._renew_if_due, ended)
         except BaseException:
-            self._must_announce = True
+            self._must_announce = max(self._must_announce, ended, key=_SEVERITY.index)
             raise
+
+    def _count(self, ended: LeaseEnd) -> None:
+        if ended == "lapsed":
+            self._metrics.lease_lapses.inc()
+        else:
+            self._metrics.redis_losses.labels(ended).inc()
+        log.warning(_REASONS[ended])

@@ -126,6 +126,11 @@ class PositionTracker:
         """Stop tracking a member; the record stays until the membership ends. Returns whether it was tracked."""
         return bool(self._tracked) and self._tracked.pop(member, None) is not None
 
+    def note_again(self) -> None:
+        """Note all positions anew with the next round: Redis may have lost some, or gone back to older ones."""
+        for tracked in self._tracked.values():
+            tracked.noted = BEFORE_ALL
+
     async def round(self) -> None:
         """One round: mark the written positions, wait for their bytes, and note those that arrived. Never fails."""
         # A copy: writing to a member may end the membership of another one.

@@ -1,6 +1,7 @@
 """Observers over every backend: a hub, and what is needed to observe, on the lower floors of one worker."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from relay.model.envelope import BEFORE_ALL
 from relay.model.events import Gap, MemberLeft, Message
 from relay.rooms.announcer import Announcer
 from relay.rooms.counts import CountNotices
+from relay.rooms.departures import Departures
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
 from relay.rooms.member_lists import MemberLists
@@ -45,17 +47,20 @@ class Watching:
             on_new_epoch=lambda name: self.gaps.begin_epoch(name),
             on_joined=lambda name: None,
         )
+        self.subscriptions = RoomSubscriptions(rooms, worker.bus, Watches(rooms, MemoryWatchedRooms()))
+        departures = Departures(
+            worker.presence, grace=1, clock=time.monotonic, metrics=metrics, on_settled=self.subscriptions.note_idle
+        )
         self.gaps = GapRecovery(
             self.hub,
             worker.bus,
             worker.presence,
-            Announcer(self.hub, worker.presence),
+            Announcer(self.hub, worker.presence, departures),
             MemberLists(self.hub, worker.presence, timeout=3),
             self.tasks,
             lease=0.05,
         )
         self.counts = CountNotices(rooms, worker.presence, self.tasks)
-        self.subscriptions = RoomSubscriptions(rooms, worker.bus, Watches(rooms, MemoryWatchedRooms()))
         self.observation = Observation(self.hub, worker.presence, self.subscriptions, limit=10)
         self.hear()
 

@@ -1,6 +1,7 @@
 """The contracts of `Presence` and `Leases`, for every backend."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -228,6 +229,18 @@ async def test_an_announcement_restores_an_entry_unless_a_newer_one_exists(make_
     assert list(await b.presence.announce([new])) == []
 
 
+async def test_a_held_member_is_announced_as_held(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    entry, _ = await join(worker)
+    assert list(await worker.presence.announce([replace(entry, hold=30)])) == []
+    assert [member.held for member in (await worker.presence.roster("room")).members] == [True]
+    await worker.presence.leave(entry)
+    assert list(await worker.presence.announce([replace(entry, hold=30)])) == []
+    assert [member.held for member in (await worker.presence.roster("room")).members] == [True]
+    assert list(await worker.presence.announce([entry])) == []
+    assert [member.held for member in (await worker.presence.roster("room")).members] == [False]
+
+
 async def test_generations_grow_even_after_a_peer_has_left(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first, _ = await join(worker)
@@ -333,7 +346,8 @@ async def test_touching_renews_rooms_and_unregisters_those_left(make_worker: Mak
     await worker.leases.beat()
     await join(worker)
     rooms = worker.keys.worker_rooms(str(worker.lease))
-    await worker.leases.touch(["room"])
+    assert list(await worker.leases.touch(["room"])) == []
+    assert list(await worker.leases.touch(["lost", "room"])) == ["lost"]
     assert await worker.client.call("SMEMBERS", rooms) == [b"room"]
     await worker.leases.touch([], ["room"])
     assert await worker.client.call("SMEMBERS", rooms) == []

@@ -158,6 +158,7 @@ class MemoryPresence:
             current=entry.current,
             previous=entry.previous,
             began=entry.began,
+            held=self._rooms.clock() + entry.hold if entry.hold else 0,
             info=entry.info,
         )
         if not before:
@@ -220,8 +221,9 @@ class MemoryLeases:
             self._rooms.leases[str(self._lease)] = self._rooms.clock() - 1
             self._rooms.retired.add(str(self._lease))
 
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
+    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> Sequence[str]:
         """Do nothing: rooms in memory have no time to live, and only idle ones are forgotten."""
+        return ()
 
     def _adopt_room(self, name: str, lease: str, deadline: float) -> list[HeldMember]:
         state, now = self._rooms.peek(name), self._rooms.clock()

@@ -147,7 +147,7 @@ class RedisLeases:
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, int(seconds) * 1000 - RETIRED, str(self._lease))
 
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> None:
+    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> Sequence[str]:
         """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
         left = [room for room in left if room not in self._adopting]
         own = self._keys.worker_rooms(str(self._lease))
@@ -155,14 +155,16 @@ class RedisLeases:
         if left:
             self._registration.forget(left)
             calls.append(self._client.call("SREM", own, *left))
+        members = []
         for room in rooms:
             meta, presence, _, _, options, quiet = self._keys.of_room(room)
-            calls.append(self._client.call("PEXPIRE", presence, self._state_ttl))
+            members.append(self._client.call("PEXPIRE", presence, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.watched(room), self._state_ttl))
-        await asyncio.gather(*calls)
+        _, *found = await asyncio.gather(asyncio.gather(*calls), *members)
+        return [room for room, one in zip(rooms, found, strict=True) if not one]
 
     async def _adopt(
         self, room: str, cursor: bytes, lease: str, own: str, held_until: int

@@ -202,6 +202,7 @@ class RedisPresence:
             str(entry.began),
             infos.pack(entry.info),
             self._registration.deadline,
+            milliseconds(entry.hold),
         )
 
 

@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import tracemalloc
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from relay.backend.presence import HeldMember, PresenceEntry
 from relay.metrics import Metrics
+from relay.model.envelope import MessageId
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.rooms.departures import Departures
 from tests.unit.rooms.world import World
@@ -19,6 +22,11 @@ class FakePresence:
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
         self.answers: list[bool | Exception] = []
+        self.announced: list[tuple[str, float]] = []
+
+    async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
+        self.announced += [(entry.peer, entry.hold) for entry in entries]
+        return []
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         self.asked.append((entry.peer, hold))
@@ -238,3 +246,30 @@ async def test_a_request_that_the_closing_backend_cancels_counts_as_failed() -> 
     reply.cancel()
     await attempted
     assert len(desk.departures) == 1
+
+
+async def test_held_members_are_announced_with_the_rest_of_their_hold(monkeypatch) -> None:
+    monkeypatch.setattr("relay.rooms.departures._BATCH", 2)
+    desk, calls = Desk(), []
+
+    async def between() -> None:
+        calls.append(len(desk.presence.announced))
+        if len(calls) == 1:
+            # A hold that ends while others are announced is over.
+            await desk.at(110)
+
+    def known(peer: str) -> PresenceEntry:
+        return replace(entry(peer), began=MessageId(1, 1))
+
+    await desk.departures.begin(known("ends soon"), hold=True)
+    desk.now = 104.0
+    for peer in ("a", "b"):
+        await desk.departures.begin(known(peer), hold=True)
+    desk.presence.answers = [Unavailable()]
+    await desk.departures.begin(known("leaves"), hold=False)
+    # Of this one, the keys are not known.
+    desk.departures.take_over([HeldMember("room", "adopted", 1, 9.0)])
+    desk.now = 109.9
+    await desk.departures.announce(between)
+    assert [(peer, round(hold, 1)) for peer, hold in desk.presence.announced] == [("a", 4.1), ("b", 4.0)]
+    assert calls == [1, 2, 2]

@@ -176,3 +176,12 @@ async def test_events_after_the_skipped_ones_are_delivered(world: World) -> None
     await until(lambda: not len(world.tasks))
     await world.publish(other, b'{"n":2}')
     await until(lambda: len(listener.connection.sent) == 3)
+
+
+async def test_members_of_a_room_that_redis_lost_alone_are_announced(world: World) -> None:
+    await world.join("a")
+    await asyncio.sleep(0)
+    world.entries().clear()
+    world.backend.room("room").epoch += 5
+    world.hub.deliver([Gap(["room"])])
+    await until(lambda: "a" in world.entries())

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from relay.backend.bus import BusHealth
-from relay.backend.presence import LeaseStatus
+from relay.backend.presence import LeaseEnd, LeaseStatus
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
@@ -21,13 +21,15 @@ class FakeAnnouncer:
     def __init__(self) -> None:
         self.rounds = 0
         self.needed = False
+        self.reasons: list[LeaseEnd] = []
         self.failures: list[Exception] = []
         self.meanwhile: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] | None = None
 
-    async def announce_all(self, between: Callable[[], Awaitable[None]]) -> None:
+    async def announce_all(self, between: Callable[[], Awaitable[None]], ended: LeaseEnd) -> None:
         if self.failures:
             raise self.failures.pop()
         self.rounds += 1
+        self.reasons.append(ended)
         self.needed = False
         if self.meanwhile:
             await self.meanwhile(between)
@@ -118,6 +120,29 @@ async def test_after_a_lapse_all_members_are_announced_until_that_succeeds(world
     await world.beat_at(1)
     assert world.announcer.rounds == 1
     assert world.metrics.registry.get_sample_value("relay_lease_lapses_total") == 1
+
+
+@pytest.mark.parametrize("ended", ["lost", "older"])
+async def test_after_a_loss_members_are_announced_as_after_a_loss_until_that_succeeds(world: World, ended) -> None:
+    world.announcer.failures = [Unavailable(), Unavailable()]
+    await world.beat_at(0, LeaseStatus(ended))
+    await world.beat_at(0.5, LAPSED)
+    await world.beat_at(1)
+    await world.beat_at(1.5)
+    assert world.announcer.reasons == [ended]
+    assert world.metrics.registry.get_sample_value("relay_redis_losses_total", {"reason": ended}) == 1
+    assert world.metrics.registry.get_sample_value("relay_lease_lapses_total") == 1
+
+
+async def test_after_a_loss_members_are_taken_over_as_soon_as_the_lost_leases_end(world: World) -> None:
+    await world.beat_at(20, dead("w8"))
+    await world.beat_at(60, LeaseStatus("older", ["w9"]))
+    assert world.takeover.abandoned == 1
+    for now in (65, 68.9):
+        await world.beat_at(now, dead("w9"))
+    assert len(world.takeover.begun) == 1
+    await world.beat_at(69, dead("w9"))
+    assert world.takeover.begun[1:] == [(["w9"], set())]
 
 
 async def test_members_are_announced_when_the_announcer_asks_for_it(world: World) -> None:

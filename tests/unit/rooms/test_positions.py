@@ -234,3 +234,15 @@ async def test_the_task_runs_while_there_are_members_and_survives_a_bug(
         while "q" not in world.records:
             await asyncio.sleep(0)
     await world.tasks.cancel()
+
+
+async def test_after_a_loss_all_positions_are_noted_again(world: World) -> None:
+    member = world.begin("p", noted=True)
+    world.write(member)
+    await world.tracker.round()
+    world.records.clear()
+    await world.tracker.round()
+    assert world.records == {}
+    world.tracker.note_again()
+    await world.tracker.round()
+    assert world.records == {"p": at(1)}

@@ -9,15 +9,35 @@ class FakeLeases:
     def __init__(self) -> None:
         self.touched: list[tuple[list[str], list[str]]] = []
         self.failures: list[Exception] = []
+        self.lost: set[str] = set()
+        self.reported: list[str] = []
 
-    async def touch(self, rooms, left=()) -> None:
+    async def touch(self, rooms, left=()) -> list[str]:
         if self.failures:
             raise self.failures.pop()
         self.touched.append((list(rooms), list(left)))
+        return [room for room in rooms if room in self.lost]
 
 
 def renewal_of(world: World, leases: FakeLeases, rounds: float) -> RoomRenewal:
-    return RoomRenewal(world.rooms, world.departures, leases, rounds=rounds, metrics=world.metrics)
+    return RoomRenewal(
+        world.rooms,
+        world.departures,
+        leases,
+        rounds=rounds,
+        metrics=world.metrics,
+        on_lost=leases.reported.append,
+    )
+
+
+async def test_a_room_whose_members_the_backend_has_lost_is_reported(world: World) -> None:
+    leases = FakeLeases()
+    for room in ("lost", "whole"):
+        world.rooms.stage(world.member(room=room))
+    world.departures.take_over([HeldMember("departing", "p", 1, 1.0)])
+    leases.lost = {"lost", "departing"}
+    await renewal_of(world, leases, 3).renew([])
+    assert leases.reported == ["lost"]
 
 
 async def test_every_room_is_renewed_once_in_a_third_of_its_time_evenly(world: World) -> None:

@@ -151,8 +151,8 @@ class SlowLeases(FakeLeases):
             await self._world.pass_time(0.1)
             yield batch
 
-    async def touch(self, rooms, left=()) -> None:
-        pass
+    async def touch(self, rooms, left=()) -> list[str]:
+        return []
 
 
 class BusyWorld(World):

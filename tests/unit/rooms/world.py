@@ -9,7 +9,7 @@ from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.presence import MemoryPresence
 from relay.backend.memory.state import MemoryEntry, MemoryRooms
 from relay.backend.memory.watches import MemoryWatchedRooms
-from relay.backend.presence import LeaseName
+from relay.backend.presence import LeaseEnd, LeaseName
 from relay.backend.settings import HistorySettings, RoomSettings
 from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
@@ -97,6 +97,7 @@ class World:
     def __init__(self, *, grace: float = 15, history: int = 10) -> None:
         self.now = 1000.0
         self.deaf = False
+        self.losses: list[str] = []
         kept = HistorySettings(size=history)
         self.backend = MemoryRooms(lambda: self.now, time.time, kept)
         self.metrics = Metrics()
@@ -114,10 +115,6 @@ class World:
         )
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
-        self.announcer = Announcer(self.hub, self.presence)
-        self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
-        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.announcer, self.lists, self.tasks, lease=0.01)
-        self.counts = CountNotices(self.rooms, self.presence, self.tasks)
         self.watches = Watches(self.rooms, MemoryWatchedRooms())
         self.subscriptions = RoomSubscriptions(self.rooms, self.bus, self.watches)
         self.departures = Departures(
@@ -127,6 +124,10 @@ class World:
             metrics=self.metrics,
             on_settled=self.subscriptions.note_idle,
         )
+        self.announcer = Announcer(self.hub, self.presence, self.departures, on_loss=lambda: self.losses.append("loss"))
+        self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
+        self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.announcer, self.lists, self.tasks, lease=0.01)
+        self.counts = CountNotices(self.rooms, self.presence, self.tasks)
         self.membership = Membership(
             self.hub,
             self.bus,
@@ -165,11 +166,11 @@ class World:
         self.publisher.publish(member, Publish(envelope, to), outcome.set_result)
         return await outcome
 
-    async def announce(self) -> None:
+    async def announce(self, ended: LeaseEnd = "lapsed") -> None:
         async def between() -> None:
             pass
 
-        await self.announcer.announce_all(between)
+        await self.announcer.announce_all(between, ended)
 
     async def pass_time(self, seconds: float = 0.5) -> None:
         """Let time pass, and then settle the departures that are due."""

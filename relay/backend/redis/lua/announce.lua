@@ -4,7 +4,7 @@
 -- KEYS: see shared.lua.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation, 5 current fingerprint, 6 previous one with the attempt's stamp,
 -- 7 presence TTL, 8 state TTL (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership
--- began, 13 info, 14 time at which the worker gives up (ms).
+-- began, 13 info, 14 time at which the worker gives up (ms), 15 length of the hold (ms, 0: the member is connected).
 -- Returns 1, 0 if there is an entry of a newer generation, or 2 if the time is over.
 if expired(ARGV[14]) then return 2 end
 local peer, generation = ARGV[2], tonumber(ARGV[4])
@@ -30,7 +30,8 @@ if ARGV[13] ~= (before and before.info or '') then
   local id = next_quiet_id(state, true)
   add(id, changed(id, peer, ARGV[13]))
 end
-write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current = ARGV[5], previous = ARGV[6],
+local hold = tonumber(ARGV[15])
+write_entry(peer, { generation = generation, lease = ARGV[3], held = hold > 0 and now_ms() + hold or 0, current = ARGV[5], previous = ARGV[6],
   attempt = '', info = ARGV[13], began = ARGV[12] })
 call('PEXPIRE', KEYS[2], ARGV[7])
 save(state, ARGV[8])
