@@ -1,13 +1,23 @@
 """Rate limits and connection limits, per client and per address."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
+from typing import Final
 
 Clock = Callable[[], float]
 """Returns seconds that only grow, like `time.monotonic`."""
 
-_MAX_DENIED = 100
-"""Events in a row that may be denied before `overrun`."""
+_MAX_REFUSED: Final = 100
+"""Messages above twice the rate that may be refused before `Pace.overrun`."""
+
+_QUIET: Final = 1.0
+"""Seconds without a message above the rate after which a client has slowed down."""
+
+_SHARE: Final = 65_536
+"""Bytes that a client takes from the budget of its address at a time, so that most messages do not look there."""
+
+_SHORTEST_WAIT: Final = 0.01
 
 
 def counted_address(address: str) -> str:
@@ -35,32 +45,42 @@ class TokenBucket:
     The bucket holds up to `burst` tokens and gains `rate` per second; an allowed event takes one.
     """
 
-    __slots__ = ("_burst", "_clock", "_denied", "_rate", "_tokens", "_updated")
+    __slots__ = ("_burst", "_clock", "_rate", "_tokens", "_updated")
 
     def __init__(self, rate: float, burst: float, clock: Clock) -> None:
         self._rate = rate
         self._burst = burst
         self._clock = clock
         self._tokens = burst
-        self._denied = 0
         self._updated = clock()
 
-    def take(self) -> bool:
-        """Return whether one more event is allowed now; if so, take a token."""
+    def take(self, cost: float = 1) -> bool:
+        """Return whether one more event is allowed now; if so, take its tokens.
+
+        An event that costs more than one token may leave the bucket in debt, which later events wait for. So an event
+        may cost more than the bucket holds.
+        """
         now = self._clock()
         tokens = self._tokens + (now - self._updated) * self._rate
         if tokens > self._burst:
             tokens = self._burst
         self._updated = now
         allowed = tokens >= 1
-        self._tokens = tokens - 1 if allowed else tokens
-        self._denied = 0 if allowed else self._denied + 1
+        self._tokens = tokens - cost if allowed else tokens
         return allowed
 
+    def owe(self) -> bool:
+        """Take a token that may not be there; False if as many tokens are owed as the bucket can hold."""
+        self.take(0)
+        if self._tokens <= -self._burst:
+            return False
+        self._tokens -= 1
+        return True
+
     @property
-    def overrun(self) -> bool:
-        """Whether more than a hundred events in a row were denied: this client ignores its errors."""
-        return self._denied > _MAX_DENIED
+    def wait(self) -> float:
+        """Seconds until an event is allowed."""
+        return max(0.0, (1 - self._tokens) / self._rate - (self._clock() - self._updated))
 
     @property
     def full(self) -> bool:
@@ -68,43 +88,154 @@ class TokenBucket:
         return self._tokens + (self._clock() - self._updated) * self._rate >= self._burst
 
 
+@dataclass(frozen=True, slots=True)
+class PaceLimits:
+    """How fast one client may send: `rate` messages a second, `burst` at once, and `byte_rate` bytes a second.
+
+    `patience` is for how many seconds in a row messages above the rate are delayed, before they are refused.
+    """
+
+    rate: float
+    burst: float
+    byte_rate: float
+    patience: float
+
+
+class Pace(TokenBucket):
+    """The rate of one client's messages: says which are served now, which wait, and which are refused.
+
+    A message above the rate waits; the caller stops reading from the client meanwhile. A client that has been above its
+    rate for longer than `patience`, without a pause of a second, has further messages refused. A message that is large
+    enough to use up the bytes of several messages counts as so many. The bytes also count against the budget of the
+    client's address: where that is used up, messages wait and are not refused, as other clients may have used it.
+    """
+
+    __slots__ = ("_address", "_behind_since", "_denied_at", "_due", "_patience", "_refused", "_share", "_unit")
+
+    def __init__(self, limits: PaceLimits, address: TokenBucket, clock: Clock) -> None:
+        super().__init__(limits.rate, limits.burst, clock)
+        self._patience = limits.patience
+        self._unit = limits.byte_rate / limits.rate
+        self._address = address
+        self._share = 0
+        self._behind_since = self._denied_at = self._due = float("-inf")
+        self._refused = 0.0
+
+    def admits(self, size: int) -> bool:
+        """Return whether a message of so many bytes is served now; if so, count it."""
+        # As `take`, without its call: this runs for every message.
+        now = self._clock()
+        tokens = self._tokens + (now - self._updated) * self._rate
+        if tokens > self._burst:
+            tokens = self._burst
+        self._tokens = tokens
+        self._updated = now
+        if tokens < 1 or (self._share < size and not self._draw(size)):
+            return False
+        self._share -= size
+        self._tokens = tokens - (1 if size <= self._unit else size / self._unit)
+        return True
+
+    def charge(self) -> bool:
+        """Count a request that cannot wait, which later messages then do; False if too many came: it is refused."""
+        if self.owe():
+            return True
+        self._count_refusal(self._clock())
+        return False
+
+    def delay(self) -> float | None:
+        """Return the seconds after which to try a message again that was not admitted; None to refuse it."""
+        if self._address.wait:
+            return max(_SHORTEST_WAIT, self._address.wait)
+        now, until_due = self._clock(), self.wait
+        if now > self._due + _QUIET:
+            self._behind_since, self._refused = now, 0.0
+        self._due = now + until_due
+        patience_left = self._behind_since + self._patience - now
+        if patience_left > 0:
+            return max(_SHORTEST_WAIT, min(patience_left, until_due))
+        self._count_refusal(now)
+        return None
+
+    @property
+    def overrun(self) -> bool:
+        """Whether the client goes on at more than twice its rate, although a hundred messages were refused."""
+        return self._refused > _MAX_REFUSED
+
+    def _draw(self, size: int) -> bool:
+        """Take bytes from the budget of the address; False if it is used up."""
+        drawn = max(size, _SHARE)
+        if not self._address.take(drawn):
+            return False
+        self._share += drawn
+        return True
+
+    def _count_refusal(self, now: float) -> None:
+        self._refused = max(0.0, self._refused - (now - self._denied_at) * self._rate) + 1
+        self._denied_at = now
+
+
+class _Address:
+    """The open connections and the budgets of one address."""
+
+    __slots__ = ("bytes", "handshakes", "open")
+
+    def __init__(self, handshakes: TokenBucket, bytes_: TokenBucket) -> None:
+        self.open = 0
+        self.handshakes = handshakes
+        self.bytes = bytes_
+
+    @property
+    def idle(self) -> bool:
+        return not self.open and self.handshakes.full and self.bytes.full
+
+
 class AddressLimits:
-    """Limits open connections, and handshakes per second, of each address; forgets idle addresses."""
+    """Limits open connections, handshakes and bytes per second of each address; forgets idle addresses.
+
+    Addresses are texts, as `counted_address` returns them.
+    """
 
     _SWEEP = 1024
 
-    def __init__(self, connections: int, handshakes: int, clock: Clock) -> None:
+    def __init__(self, connections: int, handshakes: int, byte_rate: float, clock: Clock) -> None:
         self._connections = connections
         self._handshakes = handshakes
+        self._byte_rate = byte_rate
         self._clock = clock
-        self._open: dict[str, int] = {}
-        self._buckets: dict[str, TokenBucket] = {}
+        self._known: dict[str, _Address] = {}
         self._sweep_at = self._SWEEP
 
     def admit(self, address: str) -> str:
         """Admit a connection from `address` and return "", or return the error code; admitted ones end in `release`."""
-        bucket = self._buckets.get(address)
-        if bucket is None:
-            self._sweep()
-            bucket = self._buckets[address] = TokenBucket(self._handshakes, self._handshakes, self._clock)
-        if not bucket.take():
+        known = self._of(address)
+        if not known.handshakes.take():
             return "too_many_handshakes"
-        if self._open.get(address, 0) >= self._connections:
+        if known.open >= self._connections:
             return "too_many_connections"
-        self._open[address] = self._open.get(address, 0) + 1
+        known.open += 1
         return ""
 
     def release(self, address: str) -> None:
         """Count the end of an admitted connection."""
-        left = self._open[address] - 1
-        if left:
-            self._open[address] = left
-        else:
-            del self._open[address]
+        self._of(address).open -= 1
+
+    def byte_budget(self, address: str) -> TokenBucket:
+        """Return the budget of bytes that all connections of an address share; for a connection that is admitted."""
+        return self._of(address).bytes
+
+    def _of(self, address: str) -> _Address:
+        known = self._known.get(address)
+        if known is None:
+            self._sweep()
+            handshakes = TokenBucket(self._handshakes, self._handshakes, self._clock)
+            known = _Address(handshakes, TokenBucket(self._byte_rate, 2 * self._byte_rate, self._clock))
+            self._known[address] = known
+        return known
 
     def _sweep(self) -> None:
         """Forget idle addresses, whenever the number of addresses has doubled: that is O(1) per connection."""
-        if len(self._buckets) < self._sweep_at:
+        if len(self._known) < self._sweep_at:
             return
-        self._buckets = {address: bucket for address, bucket in self._buckets.items() if not bucket.full}
-        self._sweep_at = max(self._SWEEP, 2 * len(self._buckets))
+        self._known = {name: known for name, known in self._known.items() if not known.idle}
+        self._sweep_at = max(self._SWEEP, 2 * len(self._known))

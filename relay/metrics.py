@@ -70,6 +70,7 @@ class ProtocolMetrics:
         "bytes_out",
         "closed",
         "connections",
+        "delays",
         "handshakes",
         "messages_in",
         "messages_out",
@@ -83,6 +84,7 @@ class ProtocolMetrics:
         self.connections = 0
         self.sessions = 0
         self.handshakes = 0
+        self.delays = 0
         self.messages_in = 0
         self.bytes_in = 0
         self.messages_out = 0
@@ -213,6 +215,13 @@ class Metrics:
                 "Accepted handshakes of WebSockets and HTTP sessions.",
                 "A steep rise follows the loss of a worker or load balancer. A lasting one means that clients "
                 "reconnect repeatedly: see relay_closed_connections_total.",
+            ),
+            delays=(
+                "relay_delayed_reads_total",
+                "Times that the relay stopped reading from a client above message-rate, byte-rate or "
+                "address-byte-rate.",
+                "For information: nothing is lost. If relay_errors_total has too_fast as well, raise these settings, "
+                "or find the client that floods.",
             ),
         )
         self.connection_limit = declare.gauge(

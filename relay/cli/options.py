@@ -20,11 +20,11 @@ GROUPS: Final[Mapping[str, str]] = {
         "default_room members_per_room observers_per_room presence_list_limit reconnect_grace history_size history_ttl"
     ),
     "Limits of one connection": (
-        "max_message message_rate send_buffer max_inflight_publishes rooms_per_connection channels_per_room "
-        "ping_interval watched_ping_interval ping_timeout"
+        "max_message message_rate byte_rate message_delay send_buffer max_inflight_publishes rooms_per_connection "
+        "channels_per_room ping_interval watched_ping_interval ping_timeout"
     ),
     "Limits of one worker": (
-        "max_connections connections_per_address handshake_rate handshake_timeout keep_alive_timeout"
+        "max_connections connections_per_address address_byte_rate handshake_rate handshake_timeout keep_alive_timeout"
     ),
     "Gateways": " ".join(one.name for one in settings_of(GatewaySettings)),
     **{

@@ -225,6 +225,11 @@ def _contradictions(settings: Settings) -> list[str]:
     admin = settings.admin_address
     if admin and admin.port == settings.port:
         problems.append(f"admin_listen: port {admin.port} is not allowed: clients use it (setting port)")
+    if settings.send_buffer < 2 * settings.max_message:
+        problems.append(
+            f"send_buffer: {settings.send_buffer} is not allowed with a max_message of {settings.max_message}: it must "
+            "be at least twice as large, so that a client can be sent the largest message, also in a replay"
+        )
     problems += _forwarding_problems(settings)
     if settings.room_state_ttl <= max(settings.worker_lease, settings.reconnect_grace):
         problems.append(

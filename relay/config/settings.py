@@ -25,6 +25,10 @@ _Declaring = TypeVar("_Declaring", bound=Struct)
 _LEAST_BURST: Final = 10
 """Messages that a connection may always send at once: a client that joins sends several commands in a row."""
 
+_REQUEST_MESSAGES: Final = 16
+_REQUEST_EXCESS: Final = 1_048_576
+"""How many times as large as the largest message a request may be, or by how many bytes larger; the smaller counts."""
+
 _LISTEN: Final = re.compile(r"(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):)?([0-9]{1,5})")
 
 
@@ -284,29 +288,53 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Size of one message",
             ge=256,
             le=16_777_216,
-            consequence="error too_large; beyond 16 times the limit, close 1009",
+            consequence="error too_large; beyond 16 times the limit, or 1 MB more than the limit, close 1009",
         ),
-    ] = 65_536
+    ] = 1_572_864
     message_rate: Annotated[
         float,
         setting(
             "Messages a second from one connection, on average; it may send twice as many (at least 10) at once",
             ge=0.1,
             le=1e6,
-            consequence="error too_fast, then close 4002",
+            consequence="the relay stops reading from the connection for a while; after message-delay, error too_fast, "
+            "then close 4002",
             allowed="a number, 0.1 to 1000000",
         ),
     ] = 200
+    byte_rate: Annotated[
+        int,
+        size(
+            "Bytes a second from one connection, on average; it may send twice as many at once. A message of more than "
+            "byte-rate / message-rate counts as several messages",
+            ge=1024,
+            le=1_073_741_824,
+            consequence="as of message-rate",
+        ),
+    ] = 2_097_152
+    message_delay: Annotated[
+        float,
+        seconds(
+            "Time for which the messages of a connection that is above its message-rate or byte-rate are delayed; 0 "
+            "delays none",
+            ge=0,
+            le=60,
+            consequence="error too_fast, then close 4002",
+        ),
+    ] = 5.0
     send_buffer: Annotated[
         int,
         size(
-            "Size of the data that waits to be sent to one client", ge=1024, le=1_073_741_824, consequence="close 4000"
+            "Size of the data that waits to be sent to one client; at least twice max-message",
+            ge=1024,
+            le=1_073_741_824,
+            consequence="close 4000",
         ),
-    ] = 1_048_576
+    ] = 4_194_304
     max_inflight_publishes: Annotated[
         int,
         count(
-            "Messages from one connection that wait for Redis to take them",
+            "Messages from one connection that wait for Redis to take them; a larger one counts once for each 16 KB",
             consequence="the relay stops reading from the connection for a while",
         ),
     ] = 64
@@ -335,6 +363,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connections_per_address: Annotated[
         int, count("Connections of one worker from one address", consequence="HTTP 429 too_many_connections")
     ] = 2000
+    address_byte_rate: Annotated[
+        int,
+        size(
+            "Size of the messages a second from one address to one worker; twice as much at once",
+            ge=65_536,
+            le=1_099_511_627_776,
+            consequence="the relay stops reading from the connections of the address for a while",
+        ),
+    ] = 67_108_864
     handshake_rate: Annotated[
         int, count("Handshakes a second from one address", consequence="HTTP 429 too_many_handshakes")
     ] = 500
@@ -363,6 +400,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def value(self, one: Setting) -> Any:
         """Return the value of a setting, also of another package."""
         return getattr(self, one.name) if hasattr(self, one.name) else self.extensions.get(one.name, one.default)
+
+    @property
+    def max_request(self) -> int:
+        """Bytes that a client may send at once: a WebSocket message, or a body with several messages.
+
+        More than `max_message`, so that a message that is a little too large gets an answer, and not a close.
+        """
+        return min(_REQUEST_MESSAGES * self.max_message, self.max_message + _REQUEST_EXCESS)
 
     @property
     def message_burst(self) -> float:

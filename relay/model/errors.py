@@ -103,7 +103,7 @@ GOING_AWAY = CloseReason(
 )
 PROTOCOL_ERROR = CloseReason(1002, "protocol_error", False, "the client broke the WebSocket protocol (RFC 6455)")
 NOT_UTF8 = CloseReason(1007, "not_utf8", False, "a text frame is not UTF-8")
-TOO_LARGE = CloseReason(1009, "too_large", False, "a message is larger than sixteen times max-message")
+TOO_LARGE = CloseReason(1009, "too_large", False, "a message is far larger than max-message")
 INTERNAL = CloseReason(
     1011, "internal", True, "the relay failed on this connection, which is a bug; its log has the traceback"
 )

@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
     ) -> None:
         super().__init__(_configuration(app, settings.keep_alive_timeout))
         self._limits = WireLimits(
-            max_size=16 * settings.max_message,
+            max_size=settings.max_request,
             high_water=min(settings.send_buffer, _CONGESTED),
             keepalive=Keepalive(KeepaliveTiming.of(settings)),
             throttle=Throttle(),

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from relay.limits import AddressLimits
+from relay.limits import AddressLimits, Clock, Pace, PaceLimits
 from relay.metrics import Metrics, ProtocolMetrics
 from relay.model.errors import Refused
 
@@ -11,22 +11,31 @@ class Ticket:
     """The admission of one client, which counts against its address until it is released.
 
     `metrics` are those of the client's protocol. A session keeps one ticket for its whole life, also when it changes
-    its transport.
+    its transport. Several sessions of one client share its ticket.
     """
 
     # A worker has one ticket for each idle connection: no `__dict__`.
-    __slots__ = ("_admissions", "address", "metrics")
+    __slots__ = ("_admissions", "_pace", "_released", "address", "metrics")
 
     def __init__(self, admissions: "Admissions", address: str, metrics: ProtocolMetrics) -> None:
-        self._admissions: Admissions | None = admissions
+        self._admissions = admissions
+        self._released = False
+        # Made with the first message: a worker has tens of thousands of idle clients.
+        self._pace: Pace | None = None
         self.address = address
         self.metrics = metrics
 
+    def pace(self) -> Pace:
+        """Return the rate of the client's messages; also for those that are served after its end."""
+        if self._pace is None:
+            self._pace = self._admissions.pace_of(self)
+        return self._pace
+
     def release(self) -> None:
         """Count the end of the client; later calls do nothing."""
-        admissions, self._admissions = self._admissions, None
-        if admissions is not None:
-            admissions.release(self)
+        if not self._released:
+            self._released = True
+            self._admissions.release(self)
 
     def __enter__(self) -> Self:
         return self
@@ -40,8 +49,12 @@ class Ticket:
 class Admissions:
     """Admits clients of one worker: `most` at a time, and each address within its own limits."""
 
-    def __init__(self, addresses: AddressLimits, *, most: int, metrics: Metrics) -> None:
+    def __init__(
+        self, addresses: AddressLimits, pace: PaceLimits, *, most: int, metrics: Metrics, clock: Clock
+    ) -> None:
         self._addresses = addresses
+        self._pace = pace
+        self._clock = clock
         self._most = most
         self._metrics = metrics
         self._count = 0
@@ -62,6 +75,10 @@ class Admissions:
         metrics = self._metrics.of(protocol)
         metrics.connections += 1
         return Ticket(self, address, metrics)
+
+    def pace_of(self, ticket: Ticket) -> Pace:
+        """Make the rate of an admitted client; its address shares a budget of bytes."""
+        return Pace(self._pace, self._addresses.byte_budget(ticket.address), self._clock)
 
     def release(self, ticket: Ticket) -> None:
         """Count the end of an admitted client; called by its ticket, once."""

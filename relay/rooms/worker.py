@@ -14,7 +14,7 @@ from relay import __version__, ids
 from relay.backend.bus import Published
 from relay.config import Settings
 from relay.fleet_key import FleetKey
-from relay.limits import AddressLimits
+from relay.limits import AddressLimits, Clock, PaceLimits
 from relay.metrics import Metrics
 from relay.model.commands import Publish, Tracking
 from relay.model.envelope import MessageId, Receipt, read_envelope
@@ -69,8 +69,7 @@ class Worker:
         self.clock = time.monotonic
         self.random = ids.IdGenerator()
         self.disconnects = Throttle()
-        addresses = AddressLimits(settings.connections_per_address, settings.handshake_rate, self.clock)
-        self.admissions = Admissions(addresses, most=settings.max_connections, metrics=self.metrics)
+        self.admissions = _admissions(settings, self.metrics, self.clock)
         self.origins = AllowedOrigins(settings.allowed_origins)
         self.clients = Clients(rate=_DRAIN_RATE, timeout=settings.drain_timeout)
         self.fleet_key = FleetKey(settings.fleet_secret.split())
@@ -309,3 +308,11 @@ class Worker:
     def _check_unreserved(self, room: str) -> None:
         if room in self._reserved_words:
             raise Refused("bad_room", f"no room may be named {room}: paths of the relay itself begin with it")
+
+
+def _admissions(settings: Settings, metrics: Metrics, clock: Clock) -> Admissions:
+    addresses = AddressLimits(
+        settings.connections_per_address, settings.handshake_rate, settings.address_byte_rate, clock
+    )
+    pace = PaceLimits(settings.message_rate, settings.message_burst, settings.byte_rate, settings.message_delay)
+    return Admissions(addresses, pace, most=settings.max_connections, metrics=metrics, clock=clock)

@@ -77,7 +77,7 @@ class Stage:
     """A worker with all members joined, without real sockets or Redis connections."""
 
     def __init__(self) -> None:
-        self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6))
+        self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6, byte_rate=1_000_000_000))
         bus = self.worker._parts.backend.bus
         assert isinstance(bus, RedisBus)
         self.bus, self.client = bus, bus._client

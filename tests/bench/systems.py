@@ -19,6 +19,7 @@ __all__ = ["QUICK", "SYSTEMS", "Place", "System"]
 RELAY = ROOT / ".venv" / "bin" / "relay"
 # All limits stay on; these are raised, since the whole load comes from one address.
 RAISED = ("handshake-rate", "connections-per-address", "message-rate")
+RAISED_BYTES = ("byte-rate", "address-byte-rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list
 
     def command(place: Place) -> list[str]:
         raised = [word for name in RAISED for word in (f"--{name}", "1000000")]
+        raised += [word for name in RAISED_BYTES for word in (f"--{name}", "1000000000")]
         redis = ["--redis-url", place.url] if bus else []
         kept = ["--history-size", str(log)]
         return [

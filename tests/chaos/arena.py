@@ -18,6 +18,7 @@ SETTINGS: dict[str, Any] = {
     "probe_timeout": 1.0,
     "publish_timeout": 2.0,
     "drain_timeout": 3.0,
+    "max_message": 65_536,
     "send_buffer": 262_144,
     "message_rate": 2000,
 }

@@ -25,6 +25,7 @@ SETTINGS: dict[str, Any] = {
     "redis_prefix": "behaviours",
     "max_message": 1024,
     "message_rate": 1,
+    "message_delay": 0,
     # A lost client whose leave is seen within a test was not held.
     "reconnect_grace": 60.0,
 }

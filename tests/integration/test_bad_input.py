@@ -270,7 +270,7 @@ async def test_forwarded_addresses_are_believed_only_from_proxies(start: MakeRel
 async def test_too_fast_is_an_error_for_each_message_and_then_ends_the_connection(
     start: MakeRelay, enter: MakeClient
 ) -> None:
-    relay = await start(message_rate=0.1)
+    relay = await start(message_rate=0.1, message_delay=0)
     hasty, neighbour = await enter(relay), await enter(relay)
     for number in range(13):
         await hasty.send({"key": f"k{number}"})
@@ -289,7 +289,7 @@ async def test_too_fast_is_an_error_for_each_message_and_then_ends_the_connectio
 async def test_a_slow_reader_is_closed_and_no_member_waits_for_it(
     start: MakeRelay, enter: MakeClient, redis_url, prefix
 ) -> None:
-    quick = {"message_rate": 100_000}
+    quick = {"message_rate": 100_000, "byte_rate": 10**9, "max_message": 65_536}
     relay = await start(redis_url=redis_url, redis_prefix=prefix, send_buffer=200_000, **quick)
     slow, reader, sender = await enter(relay, "/rooms/room?peer=slow"), await enter(relay), await enter(relay)
     slow.socket.transport.pause_reading()
@@ -368,7 +368,7 @@ async def test_nothing_from_a_client_reaches_the_log(start: MakeRelay, redis_url
 async def test_what_cannot_be_relayed_has_the_same_rate(
     start: MakeRelay, enter: MakeClient, frame: str | bytes
 ) -> None:
-    relay = await start(message_rate=0.1, max_message=1000)
+    relay = await start(message_rate=0.1, message_delay=0, max_message=1000)
     hasty = await enter(relay)
     with contextlib.suppress(OSError):
         for _ in range(200):

@@ -110,7 +110,7 @@ async def test_a_worker_that_stops_sends_its_observers_away(start: MakeRelay, en
 async def test_an_observer_that_reads_too_slowly_is_closed_and_delays_nobody(
     start: MakeRelay, enter: MakeClient
 ) -> None:
-    relay = await start(send_buffer=200_000, admin_token="s3cret")
+    relay = await start(send_buffer=200_000, max_message=65_536, admin_token="s3cret")
     slow = await enter(relay, "/rooms/room?observe=all", **TOKEN)
     ann, bob = await enter(relay, "/rooms/room?peer=ann"), await enter(relay, "/rooms/room?peer=bob")
     slow.socket.transport.pause_reading()

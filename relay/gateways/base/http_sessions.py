@@ -158,7 +158,7 @@ class HttpSession(Session[In]):
     `PollingRules.lost_after` says.
     """
 
-    __slots__ = ("_dialect", "_polling", "_sessions", "id", "ticket")
+    __slots__ = ("_dialect", "_polling", "_sessions", "id")
 
     def __init__(
         self,
@@ -171,11 +171,10 @@ class HttpSession(Session[In]):
     ) -> None:
         worker = sessions.worker
         self._polling = PollingConnection(rules, limit=worker.settings.send_buffer, metrics=ticket.metrics, owner=self)
-        super().__init__(self._polling, worker, codecs, ticket.metrics)
+        super().__init__(self._polling, worker, codecs, ticket)
         self._sessions = sessions
         self._dialect = dialect
         self.id = sessions.new_id()
-        self.ticket = ticket
         sessions.add(self)
 
     @property

@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any, Generic
 
 from relay.gateways.base.acknowledgements import Acknowledgements
-from relay.gateways.base.inbox import Inbox, Request
+from relay.gateways.base.inbox import LARGE, Inbox, Request, weight
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.observed_room import ObservedRoom
-from relay.limits import TokenBucket
-from relay.metrics import ProtocolMetrics
+from relay.limits import Pace
 from relay.model.codec import Encoder, Frame, In
 from relay.model.commands import (
     AskPresence,
@@ -59,14 +58,16 @@ class Session(Generic[In]):
     Redis and must be answered before the next one is served (join, move, info, presence) run as a task; requests that
     arrive meanwhile wait in the inbox.
 
+    A request above the client's rate waits in the inbox, and reading pauses. Only a client that stays above its rate
+    has requests refused, and is closed when it goes on (see `Pace`).
+
     The owner of the connection calls `end` when it is lost or closed. Several sessions may share one connection, as the
-    namespaces of Socket.IO do; their owner gives all of them one `bucket`, so that they share one message rate.
+    namespaces of Socket.IO do; they share the client's ticket, and with it one message rate.
     """
 
-    # No `__dict__`: a worker has tens of thousands of idle sessions. Bucket and acknowledgements are made on first use.
+    # No `__dict__`: a worker has tens of thousands of idle sessions. Pace and acknowledgements are made on first use.
     __slots__ = (
         "_acknowledgements",
-        "_bucket",
         "_closing",
         "_codec",
         "_connection",
@@ -74,8 +75,11 @@ class Session(Generic[In]):
         "_goodbye",
         "_inbox",
         "_metrics",
+        "_pace",
         "_rooms",
+        "_wake_timer",
         "_worker",
+        "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -83,16 +87,16 @@ class Session(Generic[In]):
         connection: Connection,
         worker: Worker,
         codecs: CodecPair[In],
-        metrics: ProtocolMetrics,
-        *,
-        bucket: TokenBucket | None = None,
+        ticket: Ticket,
     ) -> None:
         self._connection = connection
         self._worker = worker
-        self._metrics = metrics
-        metrics.sessions += 1
+        self.ticket = ticket
+        self._metrics = ticket.metrics
+        self._metrics.sessions += 1
         self._codec = codecs.own
-        self._bucket = bucket
+        self._pace: Pace | None = None
+        self._wake_timer: asyncio.TimerHandle | None = None
         self._rooms = JoinedRooms(connection, worker, codecs)
         self._acknowledgements: Acknowledgements | None = None
         self._inbox = Inbox(connection, worker.settings.max_inflight_publishes)
@@ -156,7 +160,6 @@ class Session(Generic[In]):
         metrics = self._metrics
         metrics.messages_in += 1
         metrics.bytes_in += size
-        allowed = self._allowed()
         # A request over a limit is decoded all the same: the client may wait for an answer with its key.
         request: Request
         try:
@@ -170,20 +173,20 @@ class Session(Generic[In]):
             self._close_after_fault()
             return
         else:
-            if not allowed or size > self._worker.settings.max_message:
-                request = self._over_limit(request, size)
+            if size > self._worker.settings.max_message:
+                request = self._too_large(request, size)
         # As `execute` does, in one call less.
-        if self._inbox.must_wait():
-            self._inbox.put(request)
-        else:
+        if not self._inbox.must_wait() and (self._pace or self._make_pace()).admits(size):
             self._serve(request)
+        else:
+            self._queue(request, size)
 
-    def execute(self, request: Request) -> None:
+    def execute(self, request: Request, size: int = 0) -> None:
         """Serve a decoded request in its turn; for gateways whose frames have several commands, or none of a codec."""
-        if self._inbox.must_wait():
-            self._inbox.put(request)
-        else:
+        if not self._inbox.must_wait() and (self._pace or self._make_pace()).admits(size):
             self._serve(request)
+        else:
+            self._queue(request, size)
 
     def end(self, *, goodbye: bool) -> None:
         """End the session when all requests are served, so that a message just before a close is published.
@@ -218,10 +221,30 @@ class Session(Generic[In]):
 
     # In turn.
 
+    def _queue(self, request: Request, size: int) -> None:
+        """Have a request wait for its turn, or for its client's rate."""
+        served = not self._inbox.must_wait()
+        self._inbox.put(request, size)
+        if served:
+            self._drain_inbox()
+
+    def _make_pace(self) -> Pace:
+        self._pace = self.ticket.pace()
+        return self._pace
+
     def _drain_inbox(self) -> None:
         """Serve the requests that can be served now; then read on, or finish a close or an end that waited for them."""
         inbox = self._inbox
-        while self._connection.reason is None and (request := inbox.take()) is not None:
+        while self._connection.reason is None and (found := inbox.peek()) is not None:
+            request, size = found
+            pace = self._pace or self._make_pace()
+            if not pace.admits(size):
+                seconds = pace.delay()
+                if seconds is not None:
+                    self._drain_in(seconds)
+                    break
+                request = self._too_fast(request)
+            inbox.drop()
             self._serve(request)
         if not self._ended:
             inbox.resume_reading()
@@ -230,6 +253,15 @@ class Session(Generic[In]):
             # Publishes may still be on their way; Redis takes them ahead of the leave, over the same connection.
             inbox.clear()
             self._rooms.leave_all(hold=not self._goodbye)
+
+    def _drain_in(self, seconds: float) -> None:
+        if self._wake_timer is None:
+            self._metrics.delays += 1
+            self._wake_timer = asyncio.get_running_loop().call_later(seconds, self._wake)
+
+    def _wake(self) -> None:
+        self._wake_timer = None
+        self._drain_inbox()
 
     def _run_exclusive(self, work: Coroutine[Any, Any, None], command: Command) -> None:
         """Run a command as a task; no other is served until it is done."""
@@ -252,25 +284,18 @@ class Session(Generic[In]):
 
     # Commands.
 
-    def _allowed(self) -> bool:
-        """Return whether the rate limit allows one more request; close a client that has ignored a hundred errors."""
-        bucket = self._bucket
-        if bucket is None:
-            settings = self._worker.settings
-            bucket = self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._worker.clock)
-        if bucket.take():
-            return True
-        if bucket.overrun:
-            self._connection.close(TOO_FAST)
-        return False
-
-    def _over_limit(self, command: Command, size: int) -> BadFrame:
-        """Return the error about a command that is too large, or else came too fast."""
+    def _too_large(self, command: Command, size: int) -> BadFrame:
         most = self._worker.settings.max_message
-        if size > most:
-            text = f"{size} bytes; at most {most} are relayed"
-            return BadFrame("too_large", text, about=_name(command), key=command.key)
-        return BadFrame("too_fast", about=_name(command), key=command.key)
+        text = f"{size} bytes; at most {most} are relayed"
+        return BadFrame("too_large", text, about=_name(command), key=command.key)
+
+    def _too_fast(self, request: Request) -> BadFrame:
+        """Return the error about a request of a client that stays above its rate; close one that ignores the errors."""
+        if self._pace is not None and self._pace.overrun:
+            self._connection.close(TOO_FAST)
+        if isinstance(request, BadFrame):
+            return BadFrame("too_fast", about=request.about, key=request.key)
+        return BadFrame("too_fast", about=_name(request), key=request.key)
 
     def _serve(self, request: Request) -> None:
         if isinstance(request, BadFrame):
@@ -313,33 +338,36 @@ class Session(Generic[In]):
 
     def _publish(self, command: Publish) -> None:
         member = self._rooms.member(command.room)
-        self._inbox.in_flight += 1
-        self._worker.publish(member, command, partial(self._published, member, command.key))
+        size = len(command.envelope)
+        units = 1 if size < LARGE else weight(size)
+        self._inbox.in_flight += units
+        self._worker.publish(member, command, partial(self._published, member, command.key, units))
 
-    def _published(self, member: Member, key: str, outcome: Receipt | RelayError) -> None:
+    def _published(self, member: Member, key: str, units: int, outcome: Receipt | RelayError) -> None:
         if isinstance(outcome, RelayError):
-            self._publish_failed(member, key, outcome)
+            self._publish_failed(member, key, units, outcome)
         elif key:
             if self._acknowledgements is None:
                 timeout = self._worker.settings.publish_timeout
                 self._acknowledgements = Acknowledgements(self._worker.when_delivered, timeout)
             # The message counts as in flight until it is acknowledged. That bounds the acks that wait.
-            self._acknowledgements.add(member, outcome.id, key, self._answered)
+            answered = self._answered if units == 1 else partial(self._answered, units=units)
+            self._acknowledgements.add(member, outcome.id, key, answered)
         else:
-            self._end_publish()
+            self._end_publish(units)
 
-    def _answered(self, member: Member, key: str, error: RelayError | None) -> None:
+    def _answered(self, member: Member, key: str, error: RelayError | None, units: int = 1) -> None:
         if error is None:
-            self._end_publish()
+            self._end_publish(units)
         else:
-            self._publish_failed(member, key, error)
+            self._publish_failed(member, key, units, error)
 
-    def _publish_failed(self, member: Member, key: str, error: RelayError) -> None:
+    def _publish_failed(self, member: Member, key: str, units: int, error: RelayError) -> None:
         self._send_error(error, about="envelope", key=key, codec=member.codec, room=member.room)
-        self._end_publish()
+        self._end_publish(units)
 
-    def _end_publish(self) -> None:
-        self._inbox.in_flight -= 1
+    def _end_publish(self, units: int) -> None:
+        self._inbox.in_flight -= units
         if self._inbox.waiting or self._closing:
             # In the next turn of the event loop: the hub may be in the middle of delivering events, and a request that
             # is served now could change the very room that it is going through.
@@ -367,11 +395,10 @@ class WebSocketSession(Session[Frame]):
     Holds the client's ticket, and releases it when the connection has ended.
     """
 
-    __slots__ = ("_ticket",)
+    __slots__ = ()
 
     def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket) -> None:
-        super().__init__(connection, worker, codecs, ticket.metrics)
-        self._ticket = ticket
+        super().__init__(connection, worker, codecs, ticket)
         worker.clients.add(self)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
@@ -382,7 +409,7 @@ class WebSocketSession(Session[Frame]):
             reason = relay_closed or ("client" if goodbye else "lost")
             self._metrics.closed.labels(reason).inc()
         self._worker.clients.remove(self)
-        self._ticket.release()
+        self.ticket.release()
         self.end(goodbye=goodbye)
 
 

@@ -29,9 +29,6 @@ from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.socketio")
 
-_PAYLOAD_MESSAGES: Final = 16
-"""A payload, or a message with all its attachments, may be this many times as large as the largest message."""
-
 _LEAVING: Final = frozenset({1000, 1001})
 """Close codes of a page that leaves. A library that drops its connection to come back closes without a code (1005)."""
 
@@ -103,7 +100,7 @@ class EngineSessions(HttpSessions["EngineSession"]):
         settings = worker.settings
         self.keepalive = Keepalive(KeepaliveTiming.of(settings))
         self.heartbeat_timeout = settings.ping_interval + settings.ping_timeout
-        self.max_payload = _PAYLOAD_MESSAGES * settings.max_message
+        self.max_payload = settings.max_request
 
     def begin(self, profile: SessionProfile, ticket: Ticket, *, sid: str = "") -> "EngineSession":
         """Begin a session that polls."""

@@ -17,8 +17,6 @@ from relay.gateways.socketio.offsets import OffsetForm, offset_form
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.gateways.socketio.resends import Resends
 from relay.gateways.socketio.settings import SocketIOSettings
-from relay.limits import TokenBucket
-from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import (
@@ -32,6 +30,7 @@ from relay.model.errors import (
     Refused,
 )
 from relay.model.names import escape_room, percent_decoded
+from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Transfer
 from relay.rooms.worker import Worker
 
@@ -89,8 +88,8 @@ class SharedConnection(Protocol):
         ...
 
     @property
-    def metrics(self) -> ProtocolMetrics:
-        """The metrics of the client's protocol."""
+    def ticket(self) -> Ticket:
+        """The admission of the client, with its message rate."""
         ...
 
     def pause_reading(self, *, paused: bool) -> None:
@@ -105,7 +104,7 @@ class Namespaces:
     that has ended is free as soon as its entry is removed.
     """
 
-    __slots__ = ("_bucket", "_choose", "_entered", "_form", "_room", "_shared", "_version")
+    __slots__ = ("_choose", "_entered", "_form", "_room", "_shared", "_version")
 
     def __init__(self, shared: SharedConnection, query: Mapping[str, str], version: ProtocolVersion) -> None:
         self._shared = shared
@@ -113,7 +112,6 @@ class Namespaces:
         self._version = version
         self._choose: ChooseApplication = version.applications.choose(query)
         self._form = offset_form(query) if version.offsets else OffsetForm.NONE
-        self._bucket: TokenBucket | None = None
         self._entered: dict[str, Session[IncomingEvent]] = {}
 
     def session(self, name: str) -> Session[IncomingEvent] | None:
@@ -145,23 +143,23 @@ class Namespaces:
 
     def enter(self, name: str, make_join_request: MakeJoinRequest) -> None:
         """Begin a session for a namespace, or send the client the error."""
-        worker = self._shared.worker
-        bucket = self._shared_bucket()
+        worker, ticket = self._shared.worker, self._shared.ticket
+        pace = ticket.pace()
         try:
-            if not bucket.take():
+            if not pace.charge():
                 raise Refused("too_fast")
             room = self._room_of(name)
             if len(self._entered) >= worker.settings.rooms_per_connection:
                 raise Refused("too_many_rooms")
         except Refused as error:
-            self._shared.metrics.refused(error.code)
+            ticket.metrics.refused(error.code)
             self._shared.connection.write(self.encoder(name).connect_error(error.code, error.text))
-            if bucket.overrun:
+            if pace.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
         codecs = self._version.codecs(name, self._choose(name), self._form)
         connection = NamespaceConnection(self, self._shared, name)
-        session = Session(connection, worker, codecs, self._shared.metrics, bucket=bucket)
+        session = Session(connection, worker, codecs, ticket)
         self._entered[name] = session
         worker.spawn(session.enter(partial(make_join_request, room)))
 
@@ -201,13 +199,6 @@ class Namespaces:
                 session.end(goodbye=False)
         elif reason is not GOING_AWAY or all(one.connection.reason is not None for one in self._entered.values()):
             self._shared.connection.close(reason)
-
-    def _shared_bucket(self) -> TokenBucket:
-        """Return the bucket that limits the rate of messages and of joins, over all namespaces of the client."""
-        if self._bucket is None:
-            settings = self._shared.worker.settings
-            self._bucket = TokenBucket(settings.message_rate, settings.message_burst, self._shared.worker.clock)
-        return self._bucket
 
     def _room_of(self, name: str) -> str:
         if name == "/" and self._room is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.limits import AddressLimits
+from relay.limits import AddressLimits, PaceLimits
 from relay.metrics import Metrics
 from relay.model.errors import Refused
 from relay.rooms.admissions import Admissions
@@ -11,8 +11,9 @@ from relay.rooms.admissions import Admissions
 class World:
     def __init__(self, *, most: int = 3, connections: int = 2, handshakes: int = 4) -> None:
         self.metrics = Metrics()
-        limits = AddressLimits(connections, handshakes, lambda: 0.0)
-        self.admissions = Admissions(limits, most=most, metrics=self.metrics)
+        limits = AddressLimits(connections, handshakes, 100_000, lambda: 0.0)
+        pace = PaceLimits(rate=1, burst=10, byte_rate=1_000_000, patience=5)
+        self.admissions = Admissions(limits, pace, most=most, metrics=self.metrics, clock=lambda: 0.0)
 
     def code(self, address: str) -> str:
         with pytest.raises(Refused) as refused:
@@ -79,3 +80,20 @@ def test_connections_are_counted_by_protocol() -> None:
     assert [value("relay_connections", {"protocol": name}) for name in ("native", "other")] == [0, 1]
     other.release()
     assert value("relay_connections", {"protocol": "other"}) == 0
+
+
+def test_a_client_has_one_pace_and_shares_the_bytes_of_its_address() -> None:
+    world = World()
+    first, second, third = (world.admissions.admit(address, "native") for address in "aab")
+    assert first.pace() is first.pace()
+    assert first.pace() is not second.pace()
+    assert first.pace().admits(150_000)
+    assert second.pace().admits(150_000)  # the budget of the address is in debt now
+    assert not second.pace().admits(1)
+    assert third.pace().admits(1)
+
+
+def test_messages_that_are_served_after_the_end_still_have_a_pace() -> None:
+    ticket = World().admissions.admit("a", "native")
+    ticket.release()
+    assert ticket.pace().admits(1)

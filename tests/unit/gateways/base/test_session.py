@@ -17,7 +17,6 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.session import Session, WebSocketSession
 from relay.gateways.native.codec import NativeCodec
-from relay.limits import TokenBucket
 from relay.model.codec import Frame
 from relay.model.commands import Command, Detect, Move, Ping
 from relay.model.envelope import MessageId
@@ -228,7 +227,8 @@ class OtherProtocol(NativeCodec):
 async def test_a_protocol_may_have_commands_that_the_native_one_has_not() -> None:
     async with visiting() as neighbour:
         connection, codec = FakeConnection(), OtherProtocol()
-        session = Session(connection, neighbour.worker, CodecPair(codec, codec), neighbour.worker.metrics.of("other"))
+        ticket = neighbour.worker.admit("here", "other")
+        session = Session(connection, neighbour.worker, CodecPair(codec, codec), ticket)
         await session.enter(lambda: JoinRequest("first", "q"))
         session.received(Frame(b"move"))
         session.received(Frame(b"detect"))
@@ -245,7 +245,7 @@ async def test_a_protocol_may_have_commands_that_the_native_one_has_not() -> Non
 
 
 async def test_errors_about_frames_over_a_limit_repeat_their_key() -> None:
-    async with visiting(max_message=1024, message_rate=1e-3) as client:
+    async with visiting(max_message=1024, message_rate=1e-3, message_delay=0) as client:
         for _ in range(8):
             client.send(type="ping")  # eight of the ten messages that may come at once
         client.send(key="a", text="x" * 1024)
@@ -264,8 +264,8 @@ async def test_errors_about_frames_over_a_limit_repeat_their_key() -> None:
         assert client.connection.reason is TOO_FAST
 
 
-async def test_a_request_that_waits_is_checked_against_the_limits_when_it_arrives() -> None:
-    async with visiting(message_rate=1e-3) as client:
+async def test_a_request_that_waits_is_checked_against_the_rate_when_it_is_served() -> None:
+    async with visiting(message_rate=1e-3, message_delay=0) as client:
         client.send(type="presence", key="a")
         for number in range(12):
             client.send(type="ping", key=str(number))
@@ -276,8 +276,66 @@ async def test_a_request_that_waits_is_checked_against_the_limits_when_it_arrive
             ("too_fast", "9"),
             ("too_fast", "10"),
             ("too_fast", "11"),
-            ("unknown_command", "z"),
+            ("too_fast", "z"),
         ]
+
+
+async def test_a_burst_above_the_rate_is_delayed_and_loses_nothing() -> None:
+    async with visiting(message_rate=100) as client:  # of which two hundred may come at once
+        for number in range(230):
+            client.send(n=number, key=str(number))
+        client.send(type="ping", key="end")
+        assert client.paused[-1] is True
+        await until(lambda: len(client.answers) == 231)
+        acks = [answer for answer in client.answers if answer != "pong end"]
+        assert acks == [f"ack {number}" for number in range(230)]
+        assert client.paused[-1] is False
+        assert client.worker.metrics.of("native").delays > 0
+
+
+async def test_bytes_above_the_rate_are_delayed_too() -> None:
+    async with visiting(message_rate=1000, byte_rate=1_000_000) as client:
+        for number in range(23):
+            client.send(text="x" * 100_000, key=str(number))
+        assert client.paused[-1] is True
+        await until(lambda: len(client.answers) == 23)
+        assert client.answers == [f"ack {number}" for number in range(23)]
+
+
+async def test_a_client_that_stays_above_the_rate_is_refused_and_then_closed() -> None:
+    async with visiting(message_rate=20, message_delay=0.2) as client:
+        for number in range(60):
+            client.send(type="ping", key=str(number))
+        await until(lambda: len(client.answers) == 60)
+        errors = [answer for answer in client.answers if answer.startswith("error")]
+        # Forty at once, and four in the time for which the others were delayed.
+        assert 10 <= len(errors) <= 17
+        assert client.paused[-1] is False
+        for number in range(200):
+            client.send(type="ping", key=str(number))
+        assert client.connection.reason is TOO_FAST
+
+
+async def test_messages_of_a_client_that_left_are_served_at_its_rate() -> None:
+    async with Worker(Settings(message_rate=100)) as worker:
+        witness, client = Client(worker), Client(worker)
+        await witness.session.enter(lambda: JoinRequest("room", "w"))
+        await client.session.enter(lambda: JoinRequest("room", "p"))
+        for number in range(220):
+            client.send(n=number)
+        client.session.disconnected(1000, None)
+        await until(lambda: len(witness.connection.events) == 221)
+        await until_members(worker, "room", {"w": False})
+
+
+async def test_large_messages_count_as_several_in_flight() -> None:
+    async with visiting(max_inflight_publishes=4) as client:
+        client.send(text="x" * 65_536, key="a")
+        client.send(type="ping", key="b")
+        assert client.answers == []
+        assert client.paused == [True]
+        await until(lambda: len(client.answers) == 2)
+        assert client.answers == ["ack a", "pong b"]
 
 
 async def test_a_gateway_may_pass_commands_that_no_codec_decoded() -> None:
@@ -290,20 +348,17 @@ async def test_a_gateway_may_pass_commands_that_no_codec_decoded() -> None:
 
 
 async def test_sessions_of_one_connection_share_a_message_rate_and_leave_the_accounting_to_its_owner() -> None:
-    async with Worker(Settings()) as worker:
-        bucket = TokenBucket(1e-3, 3, worker.clock)
+    async with Worker(Settings(message_rate=1e-3, message_delay=0)) as worker:
+        ticket = worker.admissions.admit("here", "native")
         connections = [FakeConnection(), FakeConnection()]
-        sessions = [
-            Session(connection, worker, CODECS, worker.metrics.of("native"), bucket=bucket)
-            for connection in connections
-        ]
+        sessions = [Session(connection, worker, CODECS, ticket) for connection in connections]
         for number, session in enumerate(sessions):
             await session.enter(lambda number=number: JoinRequest("room", f"p{number}"))
         assert len(worker.clients) == 0
-        for session in sessions * 2:
+        for session in sessions * 6:
             session.received(Frame(b'{"type":"ping"}'))
         types = [[event["type"] for event in connection.events[1:]] for connection in connections]
-        assert types == [["pong", "pong"], ["pong", "error"]]
+        assert types == [["pong"] * 5 + ["error"]] * 2
         for session in sessions:
             session.end(goodbye=True)
 

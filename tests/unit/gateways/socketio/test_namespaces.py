@@ -25,7 +25,7 @@ class Shared:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.metrics = worker.metrics.of("socketio")
+        self.ticket = worker.admissions.admit("here", "socketio")
         self.connection: Any = FakeConnection()
         self.paused: list[bool] = []
 
@@ -151,11 +151,14 @@ async def test_entering_and_messages_share_one_rate_and_a_flood_closes_the_conne
         for number in range(8):
             one.emit("/", str(number))
         await one.shared.until(lambda: len(one.shared.written) == 10)
+        # Entering cannot wait. It is counted, so that the messages after it wait for longer.
         await one.enter("/rooms/b")
-        assert '"too_fast"' in one.shared.written[10]
-        assert "too_fast" not in "".join(one.shared.written[:10])
+        one.emit("/", "9")
+        assert one.shared.paused[-1] is True
+        assert "too_fast" not in "".join(one.shared.written)
         for _ in range(1000):
-            one.namespaces.enter("/rooms/b", one.request)
+            one.namespaces.enter("/chat", one.request)
+        assert '"too_fast"' in one.shared.written[-1]
         assert one.shared.connection.reason is TOO_FAST
 
 
@@ -234,8 +237,8 @@ async def test_a_namespace_that_leaves_resumes_reading() -> None:
 async def test_each_namespace_counts_as_a_session_while_it_is_entered() -> None:
     async with client() as ann:
         await ann.enter("/", "/rooms/a")
-        assert ann.shared.metrics.sessions == 2
+        assert ann.shared.ticket.metrics.sessions == 2
         ann.namespaces.leave("/")
-        assert ann.shared.metrics.sessions == 1
+        assert ann.shared.ticket.metrics.sessions == 1
         ann.namespaces.disconnected(goodbye=True)
-        assert ann.shared.metrics.sessions == 0
+        assert ann.shared.ticket.metrics.sessions == 0
