@@ -37,7 +37,7 @@ _text = msgspec.json.Decoder(str)
 class SocketIOClient:
     """The `EngineHandler` of a client of versions 1 to 4."""
 
-    __slots__ = ("_acknowledged", "_engine_session", "_enter_timer", "_namespaces", "_reader", "_revision")
+    __slots__ = ("_engine_session", "_enter_timer", "_namespaces", "_reader", "_revision")
 
     def __init__(
         self, version: ProtocolVersion, revision: Revision, query: Mapping[str, str], engine_session: EngineSession
@@ -47,8 +47,6 @@ class SocketIOClient:
         self._reader = PacketReader()
         self._namespaces = Namespaces(engine_session, query, version)
         self._enter_timer: asyncio.TimerHandle | None = None
-        # By namespace, of clients that recover: the id up to which they have acknowledgements of their messages.
-        self._acknowledged: dict[str, MessageId] | None = None
 
     async def opened(self) -> None:
         """Send the open packet. A client of revision 3 is in `/` from the beginning.
@@ -93,8 +91,7 @@ class SocketIOClient:
 
     def _identify(self, name: str, event: IncomingEvent) -> None:
         """Give an event that wants an acknowledgement the key by which it is recognised when it is emitted again."""
-        acknowledged = self._acknowledged.pop(name, None) if self._acknowledged else None
-        resends = self._namespaces.resends(name, acknowledged)
+        resends = self._namespaces.resends(name)
         if resends is not None:
             content = b"\0".join([str(event.name).encode(), event.data, *event.attachments])
             event.key = resends.emitted(event.id, content)
@@ -133,8 +130,7 @@ class SocketIOClient:
         resumed = room if offset is None else offset.room
         if offset is not None:
             since = max(since, offset.position) if resumed == room else offset.position
-        self._acknowledged = self._acknowledged or {}
-        self._acknowledged[name] = (offset and offset.acknowledged) or since
+        self._namespaces.recover(name, (offset and offset.acknowledged) or since)
         return JoinRequest(
             room, peer, key=claim.private_id, claim=ResumeClaim(resumed, claim.peer, claim.resume, since)
         )

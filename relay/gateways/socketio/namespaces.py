@@ -123,19 +123,22 @@ class Namespaces:
         """Whether the client gets offsets, and so can recover its memberships."""
         return self._form is not OffsetForm.NONE
 
-    def resends(self, name: str, acknowledged: MessageId | None) -> Resends | None:
-        """Return the events of a namespace that wait for an acknowledgement; None before the client is in its room.
-
-        At first, the client has acknowledgements of its messages up to `acknowledged`, by default the newest id.
-        """
+    def resends(self, name: str) -> Resends | None:
+        """Return the events of a namespace that wait for an acknowledgement; None before the client is in its room."""
         session = self._entered[name]
         connection = session.connection
-        if isinstance(connection, NamespaceConnection) and connection.resends is None:
-            first = session.newest_id() if acknowledged is None else acknowledged
-            if first is None:
-                return None
-            connection.resends = Resends(first, self._shared.worker.clock)
-        return connection.resends if isinstance(connection, NamespaceConnection) else None
+        if not isinstance(connection, NamespaceConnection):
+            return None
+        if connection.resends is None and (newest := session.newest_id()) is not None:
+            # No event waits, so that all that came before is acknowledged.
+            connection.resends = Resends(newest, self._shared.worker.clock)
+        return connection.resends
+
+    def recover(self, name: str, acknowledged: MessageId) -> None:
+        """Note up to which id a client that recovers has acknowledgements of its messages."""
+        session = self._entered.get(name)
+        if session is not None and isinstance(session.connection, NamespaceConnection):
+            session.connection.resends = Resends(acknowledged, self._shared.worker.clock, recovering=True)
 
     def encoder(self, name: str) -> PacketEncoder:
         """Return the encoder of packets about a namespace."""
@@ -212,7 +215,7 @@ class Namespaces:
 class NamespaceConnection:
     """The `Connection` of one namespace's session: writes to the shared connection while the namespace is open.
 
-    `resends` are the client's events that wait for an acknowledgement; None until the first one.
+    `resends` are the client's events that wait for an acknowledgement; None while none does.
     """
 
     __slots__ = ("_namespaces", "_paused", "_shared", "name", "reason", "resends")
@@ -230,9 +233,12 @@ class NamespaceConnection:
         if self.reason is None and frame.data:
             if self.resends is None:
                 self._shared.connection.write(frame)
-            elif frames := self.resends.outgoing(frame):
-                # In one write: a connection that is cut must not end between an event and its offset.
+                return
+            # In one write: a connection that is cut must not end between an event and its offset.
+            if frames := self.resends.outgoing(frame):
                 self._shared.connection.write(frames[0] if len(frames) == 1 else PacketSequence(frames))
+            if self.resends.settled:
+                self.resends = None
 
     def write_batch(self, batch: Batch) -> None:
         """Write several frames at once."""

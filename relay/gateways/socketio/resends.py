@@ -23,6 +23,9 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 RESEND_AFTER: Final = 0.25
 """Seconds without an acknowledgement after which an equal event is the same one, emitted again."""
 
+_SETTLE_SECONDS: Final = 30.0
+"""After a recovery, a client that has an event to emit again does so at once: by then it has arrived."""
+
 MOST_PENDING: Final = 128
 """Events of one client that wait for an acknowledgement and are remembered; beyond them, the oldest is forgotten."""
 
@@ -43,14 +46,17 @@ class Resends:
     """The events of one client in one namespace that wait for an acknowledgement.
 
     All frames for the client pass `outgoing`, which tells the client's offset how far its messages are acknowledged.
-    `acknowledged` is the id up to which that is so at first; the client's room is the one of the newest position.
+    `acknowledged` is the id up to which that is so at first; the client's room is the one of the newest position. With
+    `recovering`, the client has said this id, and may be about to emit an event again: until then, its offset must say
+    the same id, because it may be lost once more.
     """
 
-    __slots__ = ("_acknowledged", "_clock", "_pending", "_position", "_room")
+    __slots__ = ("_acknowledged", "_clock", "_pending", "_position", "_room", "_settles")
 
-    def __init__(self, acknowledged: MessageId, clock: Clock) -> None:
+    def __init__(self, acknowledged: MessageId, clock: Clock, *, recovering: bool = False) -> None:
         self._acknowledged = acknowledged
         self._clock = clock
+        self._settles = clock() + _SETTLE_SECONDS if recovering else 0.0
         self._pending: dict[str, _Pending] = {}
         self._position = BEFORE_ALL
         self._room: str | None = None
@@ -58,6 +64,11 @@ class Resends:
     def __len__(self) -> int:
         """Return how many events wait for an acknowledgement."""
         return len(self._pending)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no event waits, so that this object is not needed until the next one."""
+        return not self._pending and (not self._settles or self._clock() >= self._settles)
 
     def emitted(self, number: str, content: bytes) -> EmitKey:
         """Return the key for an event with this packet number: that of an earlier one that it repeats, or a new one."""
@@ -94,12 +105,13 @@ class Resends:
             if self._room is not None:
                 # The client has moved to another room, with ids of its own.
                 self._acknowledged = position
+                self._settles = 0.0
                 self._pending.clear()
             self._room = room
             self._position = position
         elif position > self._position:
             self._position = position
-        return frame.with_offset(self._offset(frame.offset.position)) if self._pending else frame
+        return frame if self.settled else frame.with_offset(self._offset(frame.offset.position))
 
     def _answered(self, frame: AckFrame) -> list[Frame]:
         pending = self._pending.pop(frame.number, None)
@@ -114,7 +126,9 @@ class Resends:
         if room == self._room:
             self._acknowledged = max(self._acknowledged, position)
             self._position = max(self._position, position)
+            # Clients emit the event again first that has no acknowledgement.
+            self._settles = 0.0
         return [frame, frame.position_frame(self._offset(self._position))]
 
     def _offset(self, position: MessageId) -> Offset:
-        return Offset(position, self._room or "", self._acknowledged if self._pending else None)
+        return Offset(position, self._room or "", None if self.settled else self._acknowledged)

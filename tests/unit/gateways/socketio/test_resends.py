@@ -20,9 +20,9 @@ def at(seq: int) -> MessageId:
 class Emitter:
     """A client that has acknowledgements of its messages up to 5-10; `offset` is the last one that it got."""
 
-    def __init__(self, acknowledged: int = 10) -> None:
+    def __init__(self, acknowledged: int = 10, *, recovering: bool = False) -> None:
         self.now = 0.0
-        self.resends = Resends(at(acknowledged), lambda: self.now)
+        self.resends = Resends(at(acknowledged), lambda: self.now, recovering=recovering)
         self.offset = ""
 
     def emit(self, number: int, content: bytes = b"x") -> tuple[str, int]:
@@ -87,6 +87,24 @@ def test_a_new_connection_recognises_the_event_by_the_offset_alone(emitter: Emit
     assert emitter.offset == "5-13~5-10"
     back = Emitter(acknowledged=10)
     assert back.emit(8) == (key, after)
+
+
+def test_a_client_that_is_lost_twice_before_it_emits_again_is_recognised_too() -> None:
+    back = Emitter(acknowledged=10, recovering=True)
+    back.event(13)
+    assert back.offset == "5-13~5-10"
+    assert back.emit(8)[1] == 10
+    back.acknowledge(8, 12)
+    assert back.offset == "5-13"
+    assert back.resends.settled
+
+
+def test_a_client_that_has_nothing_to_emit_again_is_settled_after_a_while() -> None:
+    back = Emitter(acknowledged=10, recovering=True)
+    back.now = 31
+    assert back.resends.settled
+    back.event(13)
+    assert back.offset == "5-13"
 
 
 def test_the_offset_says_what_is_acknowledged(emitter: Emitter) -> None:
