@@ -53,8 +53,8 @@ class Ledger:
         self._newest: dict[tuple[str, str, str], int] = defaultdict(lambda: -1)
         self._places: dict[tuple[str, str], MessageId] = defaultdict(lambda: BEFORE_ALL)
         self._told: dict[tuple[str, str], float] = {}
-        self.repeated = 0
-        self.disordered = 0
+        self.repeats: list[str] = []
+        self.disorder: list[str] = []
         self.across = 0
 
     def said(self, room: str, sender: str, number: int, now: float) -> None:
@@ -72,14 +72,16 @@ class Ledger:
         """A member received a message: out of order if it is older than the last, or has another id for others."""
         message = self._messages[room, sender, number]
         again = id_ is not None and message.id is not None and id_.epoch != message.id.epoch
+        what = f"{sender} says {number} in {room}: {member} hears it"
         if member in message.heard:
             self.across += again
-            self.repeated += not again
+            if not again:
+                self.repeats.append(f"{what} again after {now - message.heard[member]:.2f} s")
             return
         message.heard[member] = now
         late = id_ is not None and id_ < self._places[room, member]
         if late or (number < self._newest[room, member, sender] and not again):
-            self.disordered += 1
+            self.disorder.append(f"{what} as {id_}, after {self._newest[room, member, sender]}")
         elif id_ is not None:
             self._in_place(message, id_)
         self._newest[room, member, sender] = max(number, self._newest[room, member, sender])
@@ -92,7 +94,7 @@ class Ledger:
             message.id = max(message.id, id_)
             self.across += 1
         elif message.id != id_:
-            self.disordered += 1
+            self.disorder.append(f"a message is both {message.id} and {id_}")
 
     def told(self, room: str, member: str, now: float) -> None:
         """A member got a report of a loss, which covers the messages sent until now, and no later ones."""
@@ -142,8 +144,8 @@ class Ledger:
             delivered=sum(len(message.heard) for message in self._messages.values()),
             lost=sum((room, member) not in excused for room, _, _, member in self.undelivered()),
             silent=len(self.missing()),
-            repeated=self.repeated,
-            disordered=self.disordered,
+            repeated=len(self.repeats),
+            disordered=len(self.disorder),
             across=self.across,
             told=len(self._told),
             whole_after=max(0.0, self._whole() - fault_ended),

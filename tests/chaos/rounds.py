@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -34,7 +34,7 @@ class Outcome:
     loss although the fault does not excuse one. `unproven` are effects that the fault should have had but did not have.
     `ghosts` are listed although they are gone for longer than the stated bound, `locked_out` members were refused or
     closed although they were the only ones of their name. `lag` is the longest time (s) for which the machine was too
-    busy to run the clients.
+    busy to run the clients. `examples` are messages that were repeated or out of order.
     """
 
     fault: Fault
@@ -49,6 +49,7 @@ class Outcome:
     ghosts: set[tuple[str, str]]
     locked_out: list[str]
     lag: float
+    examples: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -66,7 +67,7 @@ class Outcome:
         return cls(
             fault, seed, crowd.verdict(crowd.ended), presence, wrong, list(crowd.false_leaves),
             crowd.ledger.members_told - crowd.excused, crowd.ledger.missing(), list(crowd.unproven),
-            ghosts, list(crowd.locked_out), lag,
+            ghosts, list(crowd.locked_out), lag, crowd.ledger.repeats[:2] + crowd.ledger.disorder[:2],
         )  # fmt: skip
 
     def faults(self, *, in_time: bool = True) -> list[str]:
@@ -80,8 +81,8 @@ class Outcome:
             f"{verdict.silent} lost in silence, such as {self.missing[:3]}": verdict.silent,
             f"{len(self.ghosts)} ghosts, such as {sorted(self.ghosts)[:3]}": len(self.ghosts),
             f"{len(self.locked_out)} locked out, such as {self.locked_out[:3]}": len(self.locked_out),
-            f"{verdict.repeated} repeated": verdict.repeated,
-            f"{verdict.disordered} out of order": verdict.disordered,
+            f"{verdict.repeated} repeated, such as {self.examples[:2]}": verdict.repeated,
+            f"{verdict.disordered} out of order, such as {self.examples[-2:]}": verdict.disordered,
             f"{verdict.sent - verdict.acknowledged} not acknowledged": verdict.sent - verdict.acknowledged,
             f"{len(self.needlessly_told)} members were told of losses": len(self.needlessly_told),
             f"presence stayed wrong: {self.wrong_presence[:3]}": self.presence_after is None,
