@@ -313,6 +313,11 @@ class Metrics:
             "Connections to Redis that were opened again after a failure.",
             "If it keeps rising, Redis or the network to it is unstable; the log has the reason of each.",
         )
+        self.redis_run_changes = declare.counter(
+            "relay_redis_run_changes_total",
+            "Times at which this worker met another run of Redis: it was restarted, or a replica took its part.",
+            "Rooms whose data may be older begin a new epoch: relay_message_losses_total has their losses.",
+        )
         self.room_gaps = declare.counter(
             "relay_room_gaps_total",
             "Rooms in which this worker may have missed events, because a subscription broke.",

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,7 @@ from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import occupied_rooms
+from relay.backend.redis.run import RedisRun
 from relay.backend.redis.watches import RedisWatchedRooms
 from relay.backend.settings import (
     BackendSettings,
@@ -117,8 +119,19 @@ def backend_settings(
     )
 
 
-def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics: Metrics, clock: Clock) -> Backend:
-    """Build the backend of the worker with this name; its bus delivers to `sink` once the backend is opened."""
+def build_backend(
+    settings: BackendSettings,
+    *,
+    worker: str,
+    sink: Sink,
+    metrics: Metrics,
+    clock: Clock,
+    on_new_run: Callable[[], None] = lambda: None,
+) -> Backend:
+    """Build the backend of the worker with this name; its bus delivers to `sink` once the backend is opened.
+
+    `on_new_run` is called when Redis has come back as another run, which may have older data.
+    """
     lease = LeaseName(worker)
     if settings.redis is None:
         rooms = MemoryRooms(clock, time.time, settings.rooms.history)
@@ -137,11 +150,24 @@ def build_backend(settings: BackendSettings, *, worker: str, sink: Sink, metrics
             lambda arrived: str(Stamp.exact(arrived)),
             (bus,),
         )
-    return _over_redis(settings, settings.redis, lease, sink, metrics, clock)
+    keys = Keys(settings.redis.prefix)
+    run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=partial(_note_new_run, metrics, on_new_run))
+    return _over_redis(settings, settings.redis, run, lease, sink, metrics, clock)
+
+
+def _note_new_run(metrics: Metrics, on_new_run: Callable[[], None]) -> None:
+    metrics.redis_run_changes.inc()
+    on_new_run()
 
 
 def _over_redis(
-    settings: BackendSettings, redis: RedisSettings, lease: LeaseName, sink: Sink, metrics: Metrics, clock: Clock
+    settings: BackendSettings,
+    redis: RedisSettings,
+    run: RedisRun,
+    lease: LeaseName,
+    sink: Sink,
+    metrics: Metrics,
+    clock: Clock,
 ) -> Backend:
     keys = Keys(redis.prefix, redis.database)
     dialer = Dialer(
@@ -156,6 +182,7 @@ def _over_redis(
         waiting=redis.queue,
         on_reconnect=metrics.redis_reconnects.inc,
         on_error=metrics.redis_errors.inc,
+        run=run,
     )
     bus = RedisBus(
         sink,

@@ -64,8 +64,9 @@ class JoinAttempt:
     that it gets with a new membership, `derived` that of the key for a membership that exists ("": the same). `stamp`
     says when its request arrived (`relay.backend.stamps`; "" if unknown). Without `insists`, it does not take an entry
     from a connected member whose connection another attempt has. With `roster`, the result has a roster. `seen` is the
-    newest id that the worker has seen in the room. With `resume_only` the attempt only succeeds if the peer is a
-    member, connected or held. `info` is the new member info; with b"", a member that resumes keeps the one it has.
+    newest id that the worker has seen in the room, and `since` the one that the client claims to have seen. With
+    `resume_only` the attempt only succeeds if the peer is a member, connected or held. `info` is the new member info;
+    with b"", a member that resumes keeps the one it has.
     """
 
     room: str
@@ -77,6 +78,7 @@ class JoinAttempt:
     insists: bool = True
     roster: bool = False
     seen: MessageId = BEFORE_ALL
+    since: MessageId = BEFORE_ALL
     resume_only: bool = False
     info: bytes = b""
 

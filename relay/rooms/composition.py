@@ -30,6 +30,7 @@ from relay.rooms.positions import PositionTracker
 from relay.rooms.publisher import Publisher
 from relay.rooms.registry import LocalRooms
 from relay.rooms.renewal import RoomRenewal
+from relay.rooms.state_check import StateCheck
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
@@ -98,7 +99,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         on_new_epoch=lambda name: gaps.begin_epoch(name),
         on_joined=lambda name: watches.look(name),
     )
-    backend = _backend(basis, hub, interval)
+    backend = _backend(basis, hub, interval, on_new_run=lambda: state_check.begin())
     bus, presence, leases = backend.bus, backend.presence, backend.leases
     watches = Watches(rooms, backend.watched)
     subscriptions = RoomSubscriptions(rooms, bus, watches)
@@ -112,6 +113,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
     gaps = GapRecovery(hub, bus, presence, announcer, lists, tasks, lease=settings.worker_lease)
     counts = CountNotices(rooms, presence, tasks)
+    state_check = StateCheck(hub, departures, bus, tasks)
     health = HealthMonitor(
         bus,
         basis.fleet_key,
@@ -154,7 +156,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     )
 
 
-def _backend(basis: WorkerBasis, hub: Hub, interval: float) -> Backend:
+def _backend(basis: WorkerBasis, hub: Hub, interval: float, on_new_run: Callable[[], None]) -> Backend:
     """Make the backend, which delivers to the hub; `interval` is that of the heartbeat."""
     local = basis.local
     forward = ForwardAddress(str(local.owner), local.forward_address) if local.forward_address else None
@@ -162,6 +164,7 @@ def _backend(basis: WorkerBasis, hub: Hub, interval: float) -> Backend:
         backend_settings(basis.settings, heartbeat_interval=interval, forward=forward),
         worker=basis.name,
         sink=hub.deliver,
+        on_new_run=on_new_run,
         metrics=basis.metrics,
         clock=basis.clock,
     )

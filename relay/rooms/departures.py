@@ -11,7 +11,7 @@ from itertools import count
 from relay.backend.presence import HeldMember, Presence, PresenceEntry
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.envelope import BEFORE_ALL
+from relay.model.envelope import BEFORE_ALL, MessageId
 
 log = logging.getLogger("relay.rooms.departures")
 
@@ -74,6 +74,14 @@ class Departures:
     def rooms(self) -> Iterator[str]:
         """The rooms that have departing members in this worker's care."""
         return iter(self._by_room)
+
+    def newest_seen(self) -> dict[str, MessageId]:
+        """The newest id that this worker has seen in each room with departing members, where it has seen any."""
+        newest = {
+            room: max(departure.entry.seen for departure in departures.values())
+            for room, departures in self._by_room.items()
+        }
+        return {room: seen for room, seen in newest.items() if seen != BEFORE_ALL}
 
     def begin(self, entry: PresenceEntry, *, hold: bool) -> asyncio.Future[None]:
         """End a membership: now, or with `hold` after the reconnect grace time.

@@ -370,6 +370,10 @@ class Hub:
 
     def _suspect_gap(self, rooms: Sequence[str]) -> None:
         self._metrics.room_gaps.inc(len(rooms))
+        self.doubt(rooms)
+
+    def doubt(self, rooms: Sequence[str]) -> None:
+        """Read the history of these rooms from the last id on: events may be missing, or Redis's data may be older."""
         for name in rooms:
             room = self.rooms.get(name)
             if room is not None and room.suspect_gap():

@@ -9,7 +9,7 @@ from relay import ids
 from relay.backend.bus import Bus
 from relay.backend.presence import JoinAttempt, JoinResult, Presence, PresenceEntry
 from relay.metrics import Metrics
-from relay.model.envelope import MembershipVersion, MessageId
+from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
 from relay.model.errors import Refused
 from relay.model.events import Loss, Replay, Welcome
 from relay.rooms.announcer import Announcer
@@ -74,6 +74,7 @@ class Membership:
             fresh=fresh,
             roster=member.presence,
             seen=self._rooms.last(member.room),
+            since=since or BEFORE_ALL,
             resume_only=resume_only,
             info=member.info,
         )

@@ -35,6 +35,7 @@ from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import occupied_rooms
+from relay.backend.redis.run import RedisRun
 from relay.backend.settings import (
     BackendSettings,
     ForwardAddress,
@@ -180,7 +181,8 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys, positions)
             redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
             keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
-            client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None)
+            run = RedisRun(keys, ttl=rooms.state_ttl, on_change=lambda: None)
+            client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None, run=run)
             await stack.enter_async_context(client)
             settings = BackendSettings(rooms, its_lease, redis)
             registration = Registration(client, keys, lease, settings)

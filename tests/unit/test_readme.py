@@ -246,6 +246,7 @@ def test_the_redis_keys_are_those_of_the_code() -> None:
         *of_room,
         keys.workers,
         keys.fleet_key,
+        keys.run,
         keys.address("OWNER"),
         keys.worker_rooms("ID"),
         keys.probe("ID"),

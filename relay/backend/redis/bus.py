@@ -136,7 +136,9 @@ class RedisBus:
         events, last = list[RoomEvent](), after
         while True:
             # The room goes on meanwhile, so each page comes with the id that is the newest by then.
-            newest_id, page, quiet = await self._client.run(REPLAY, keys, *last, _PAGE, self._state_ttl, most)
+            newest_id, page, quiet = await self._client.run(
+                REPLAY, keys, *last, _PAGE, self._state_ttl, most, self._client.era
+            )
             # The relay's entries have one field; one with more, from another program, is not understood below.
             for _, (_, payload, *_) in page:
                 self._decode(room, payload, events)

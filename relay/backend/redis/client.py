@@ -22,6 +22,7 @@ from relay.backend.redis.connection import (
 )
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import ErrorReplies, is_noscript
+from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, Script
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
@@ -38,7 +39,7 @@ class RedisClient:
 
     A call fails with `Unavailable` if Redis was not reached in `timeout` seconds, if `waiting` calls wait already, or
     if Redis refused the command; with `OutcomeUnknown` if the command was sent and no reply came, or if a script
-    failed. `on_error` is called for each error reply.
+    failed. `on_error` is called for each error reply. `run` learns the run of Redis on each new connection.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class RedisClient:
         waiting: int,
         on_reconnect: Callable[[], object],
         on_error: Callable[[], object] = _nothing,
+        run: RedisRun | None = None,
     ) -> None:
         self._dialer = dialer
         self._timeout = timeout
         self._max_waiting = waiting
         self._errors = ErrorReplies(on_error)
         self._on_error = on_error
+        self._run = run
         # Commands that wait for a connection, each with the time at which its caller is given an error.
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
         self._connection: RedisConnection | None = None
@@ -96,6 +99,16 @@ class RedisClient:
     def report(self) -> str:
         """As `problem`, with Redis's own words, for operators."""
         return self._reconnector.report
+
+    @property
+    def era(self) -> int:
+        """Since when the fleet knows the present run of Redis (microseconds); 0 if no earlier one is known."""
+        return 0 if self._run is None else self._run.era
+
+    def check_run(self) -> None:
+        """Ask for the run of Redis again: it may change without a lost connection, when a replica takes over."""
+        if self._run is not None:
+            self.send(self._run.command(), self._run.note)
 
     @property
     def loop(self) -> KeptLoop | None:
@@ -197,6 +210,7 @@ class RedisClient:
                     pending.add(0, partial(_set_result, future))
                 for reply in await asyncio.gather(*loaded):
                     self._check_loaded(reply)
+                await self._learn_run(connection, pending)
         except BaseException as error:
             # Also if this task is cancelled: nothing else refers to the connection yet.
             connection.abort()
@@ -211,6 +225,18 @@ class RedisClient:
     def _bound_clock(self, reply: Any, asked: float) -> None:
         if isinstance(reply, list) and len(reply) == 2:
             self.clock.bound(int(reply[0]) * 1_000_000 + int(reply[1]), asked)
+
+    async def _learn_run(self, connection: RedisConnection, pending: Pending) -> None:
+        """Learn the run of Redis ahead of the commands that wait: their arguments depend on it."""
+        if self._run is None:
+            return
+        told: asyncio.Future[Any] = self._loop.create_future()
+        connection.send(self._run.command())
+        pending.add(0, partial(_set_result, told))
+        reply = await told
+        if isinstance(reply, RelayError):
+            raise RedisUnreachable("connection lost while the run id was asked for", "connection lost")
+        self._run.note(reply)
 
     def _check_loaded(self, reply: Any) -> None:
         """Raise `RedisUnreachable` if Redis did not load a script: none of the relay's commands would work."""

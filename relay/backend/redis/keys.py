@@ -15,6 +15,7 @@ class Keys:
         self._room_at = len(self._channel_prefix) + 2
         self.workers = f"{prefix}:workers"
         self.fleet_key = f"{prefix}:fleet-key"
+        self.run = f"{prefix}:run"
 
     def channel(self, room: str) -> str:
         """Return the Redis channel of a room."""

@@ -233,6 +233,7 @@ class RedisLeases:
             raise Unavailable(_NO_LEASE) from None
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
         self._client.clock.learn(now, asked)
+        self._client.check_run()
         if not ended:
             self._registration.renewed(now + duration)
             if self._addresses is not None:

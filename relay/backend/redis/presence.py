@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from relay.backend.presence import (
@@ -33,6 +33,17 @@ _NONE = "-"
 _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua and change.lua."""
 
+_UNCONFIRMED = 2
+"""Result of leave.lua."""
+
+_CONFIRMATION, _CONFIRMATION_STEP = 4.0, 0.1
+"""Seconds since Redis came back in which the workers that know a room compare it with what they have seen, and between
+two looks of a join that waits for that: a worker connects again within about a second."""
+
+_WAITS = (milliseconds(_CONFIRMATION),) * round(_CONFIRMATION / _CONFIRMATION_STEP) + (0,)
+"""For each call of a join, the time in which join.lua leaves an unconfirmed state alone (ms): bounded by the clock of
+Redis, and in case that jumps, by the number of calls."""
+
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 
 
@@ -53,9 +64,21 @@ class RedisPresence:
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Register the room under this worker's lease, and call join.lua."""
-        room, lease = attempt.room, str(self._lease)
+        # Called again while a worker that knows the room may still confirm its state.
+        for wait in _WAITS:
+            lease = str(self._lease)
+            reply = await self._run_join(attempt, lease, wait)
+            if reply != [b"unconfirmed"]:
+                break
+            await asyncio.sleep(_CONFIRMATION_STEP)
+        # Noted only after the reply: without one, the registration may be lost as well.
+        self._registration.note(lease, [attempt.room])
+        return self._joined(attempt, reply)
+
+    def _run_join(self, attempt: JoinAttempt, lease: str, wait: int) -> Awaitable[Any]:
+        room = attempt.room
         self._registration.register([room])
-        reply = await self._client.run(
+        return self._client.run(
             JOIN,
             self._keys.of_room(room),
             self._keys.channel(room),
@@ -76,10 +99,11 @@ class RedisPresence:
             attempt.stamp,
             int(attempt.insists),
             attempt.derived or attempt.fresh or _NONE,
+            self._client.era,
+            wait,
+            # As text: a client may send any number.
+            *map(str, attempt.since),
         )
-        # Noted only after the reply: without one, the registration may be lost as well.
-        self._registration.note(lease, [room])
-        return self._joined(attempt, reply)
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """Register all rooms, and call announce.lua for each entry.
@@ -132,7 +156,7 @@ class RedisPresence:
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Call leave.lua."""
         keys: tuple[str, ...] = self._keys.of_room(entry.room)
-        return self._client.run(
+        left = self._client.run(
             LEAVE,
             (*keys, self._keys.positions(entry.room)) if entry.tracked else keys,
             self._keys.channel(entry.room),
@@ -145,7 +169,11 @@ class RedisPresence:
             self._history,
             *entry.seen,
             entry.stamp,
+            self._client.era,
+            milliseconds(_CONFIRMATION),
         )
+        # A worker that has seen events of the room is never told to wait.
+        return left if entry.seen != BEFORE_ALL else asyncio.ensure_future(_unless_unconfirmed(left))
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """Call roster.lua; of a large room, any members are named."""
@@ -203,7 +231,16 @@ class RedisPresence:
             infos.pack(entry.info),
             self._registration.deadline,
             milliseconds(entry.hold),
+            0 if entry.hold else self._client.era,
         )
+
+
+async def _unless_unconfirmed(left: asyncio.Future[int]) -> bool:
+    """Return the result of leave.lua; raise `Unavailable` if it left an unconfirmed state alone, to be called again."""
+    result = await left
+    if result == _UNCONFIRMED:
+        raise Unavailable("Redis has come back, and no worker has confirmed the room's state yet")
+    return bool(result)
 
 
 def _roster(listed: Sequence[Any], current: MessageId) -> Roster:

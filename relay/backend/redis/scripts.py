@@ -35,8 +35,9 @@ REPLAY = _script("shared", "replay")
 NOTE = _script("note")
 HEARTBEAT = _script("heartbeat")
 FLEET_KEY = _script("fleet_key")
+RUN = _script("run")
 
-ALL = (PUBLISH, JOIN, ANNOUNCE, CHANGE, LEAVE, ADOPT, ROSTER, REPLAY, NOTE, HEARTBEAT, FLEET_KEY)
+ALL = (PUBLISH, JOIN, ANNOUNCE, CHANGE, LEAVE, ADOPT, ROSTER, REPLAY, NOTE, HEARTBEAT, FLEET_KEY, RUN)
 
 
 def milliseconds(seconds: float) -> int:

@@ -4,14 +4,15 @@
 -- KEYS: see shared.lua.
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 generation, 5 current fingerprint, 6 previous one with the attempt's stamp,
 -- 7 presence TTL, 8 state TTL (ms), 9 history, 10 and 11 newest id the worker has seen, 12 id with which the membership
--- began, 13 info, 14 time at which the worker gives up (ms), 15 length of the hold (ms, 0: the member is connected).
+-- began, 13 info, 14 time at which the worker gives up (ms), 15 length of the hold (ms, 0: the member is connected), 16 era
+-- of the run of Redis (us, 0 if unknown; also for a held member, as its worker may not have seen all events).
 -- Returns 1, 0 if there is an entry of a newer generation, or 2 if the time is over.
 if expired(ARGV[14]) then return 2 end
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local before = read_entry(peer)
 if before and before.generation > generation then return 0 end
 
-local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]))
+local state = state_of(tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[16]))
 state.version = math.max(state.version, generation)
 local texts = {}
 local function add(id, text)

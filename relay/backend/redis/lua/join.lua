@@ -6,11 +6,13 @@
 -- none), 6 most members of the room, 7 presence TTL, 8 state TTL (ms), 9 most members that the roster names (0: no roster),
 -- 10 most bytes of the roster, 11 history, 12 and 13 newest id the worker has seen, 14 info ("": a membership that exists
 -- keeps its own), 15 time at which the worker gives up (ms), 16 stamp of the attempt ("" if unknown), 17 "1" if a newer
--- attempt takes the entry from a connected member, 18 fingerprint of the next key for a membership that exists.
+-- attempt takes the entry from a connected member, 18 fingerprint of the next key for a membership that exists, 19 era of
+-- the run of Redis (us, 0 if unknown), 20 time after its beginning in which an unconfirmed state is left alone (ms), 21 and
+-- 22 newest id that the client has seen, as it says.
 -- Returns {'joined' or 'resumed', generation, id, roster or '', id with which the membership began, 1 if this client is the
--- first, else 0, info}, {'taken', 1 if the member is held, else 0}, {'full'}, {'late'}, {'superseded'} if a newer attempt
--- has the entry, or {'contested', 1 if this one is newer, else 0}: the entry is that of another attempt of the same client,
--- whose connection is open as far as is known.
+-- first, else 0, info}, {'taken', 1 if the member is held, else 0}, {'full'}, {'late'}, {'unconfirmed'} if the state was left
+-- alone, {'superseded'} if a newer attempt has the entry, or {'contested', 1 if this one is newer, else 0}: the entry is that
+-- of another attempt of the same client, whose connection is open as far as is known.
 if expired(ARGV[15]) then return { 'late' } end
 local peer, offered, before = ARGV[2], ARGV[4], read_entry(ARGV[2])
 
@@ -44,7 +46,14 @@ end
 local count = call('HLEN', KEYS[2])
 if not before and count >= tonumber(ARGV[6]) then return { 'full' } end
 
-local state = state_of(tonumber(ARGV[12]), tonumber(ARGV[13]))
+-- A client that was a member before the present run of Redis began has proved that by its key, once, as the generation
+-- rises. No room has an epoch in the future.
+local era, claim_epoch, claim_seq = tonumber(ARGV[19]), tonumber(ARGV[21]), tonumber(ARGV[22])
+if not before or before.generation >= era or claim_epoch > now_ms() then claim_epoch, claim_seq = 0, 0 end
+-- A worker that knows the room may be connecting again; in a room without members, there is no such worker.
+local waits = count > 0 and now_us() < era + tonumber(ARGV[20]) * 1000
+local state = state_of(tonumber(ARGV[12]), tonumber(ARGV[13]), era, waits, claim_epoch, claim_seq)
+if not state then return { 'unconfirmed' } end
 raise_version(state)
 if before then state.version = math.max(state.version, before.generation + 1) end
 local generation, id = state.version, next_quiet_id(state, not before)

@@ -5,9 +5,11 @@
 -- ARGV: 1 Redis channel, 2 peer id, 3 the worker's present and earlier leases, with spaces between, 4 generation (0:
 -- unknown), 5 current fingerprint, which identifies an entry of unknown generation, 6 length of the hold (ms, 0: remove the
 -- member), 7 state TTL (ms), 8 history, 9 and 10 newest id the worker has seen, 11 stamp of the attempt, which identifies
--- the entry instead of the fingerprint, as attempts that offer the same key get the same next one ("": none).
--- Returns 1, or 0 if the entry is gone, or is not of these leases and this generation any more.
-local peer, generation = ARGV[2], tonumber(ARGV[4])
+-- the entry instead of the fingerprint, as attempts that offer the same key get the same next one ("": none), 12 era of the
+-- run of Redis (us, 0 if unknown), 13 time after its beginning in which an unconfirmed state is left alone (ms).
+-- Returns 1, 0 if the entry is gone, or is not of these leases and this generation any more, or 2 if the state was left
+-- alone.
+local peer, generation, era = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[12])
 local entry = read_entry(peer)
 if not entry or not string.find(' ' .. ARGV[3] .. ' ', ' ' .. entry.lease .. ' ', 1, true) then return 0 end
 if generation > 0 and entry.generation ~= generation then return 0 end
@@ -19,7 +21,8 @@ if hold > 0 then
   entry.held = now_ms() + hold
   write_entry(peer, entry)
 else
-  local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]))
+  local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]), era, now_us() < era + tonumber(ARGV[13]) * 1000)
+  if not state then return 2 end
   raise_version(state)
   local id = next_quiet_id(state, true)
   local text = 'l ' .. id .. ' ' .. peer

@@ -45,7 +45,13 @@ local function raise_version(state) state.version = math.max(state.version + 1, 
 
 -- Reads the room's epoch, version and sequence number. A state that was lost, or is older than what the caller has seen of
 -- it (restored from a snapshot), begins a new epoch.
-local function state_of(seen_epoch, seen_seq)
+--
+-- With the era of the present run of Redis (see run.lua; 0 if unknown), a state whose version is from before that era is
+-- unconfirmed: it may be older than what members have seen. A caller that has seen events of the room, none of them newer
+-- than the state, confirms it by raising the version. For any other caller, an unconfirmed state begins a new epoch; but
+-- with waits, nothing is done, and nil is returned. A claim is the newest id that a member has seen: it may show that the
+-- state is older, but confirms nothing.
+local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq)
   local meta = call('HGETALL', KEYS[1])
   local state = { epoch = 0, seq = 0, version = 0 }
   for i = 1, #meta, 2 do
@@ -56,11 +62,20 @@ local function state_of(seen_epoch, seen_seq)
       state.counter, state.version, state.seq = meta[i], tonumber(meta[i]), tonumber(meta[i + 1])
     end
   end
-  if state.epoch == 0 or seen_epoch > state.epoch or (seen_epoch == state.epoch and seen_seq > state.seq) then
-    state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1), 0
+  local function is_ahead(epoch, seq) return epoch > state.epoch or (epoch == state.epoch and seq > state.seq) end
+  era, claim_epoch = era or 0, claim_epoch or 0
+  local unconfirmed = state.version < era
+  local older = is_ahead(seen_epoch, seen_seq) or (claim_epoch > 0 and is_ahead(claim_epoch, claim_seq))
+  if state.epoch == 0 or older or (unconfirmed and seen_epoch == 0) then
+    if waits and state.epoch > 0 and not older then return nil end
+    state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1, claim_epoch + 1), 0
     raise_version(state)
     call('DEL', KEYS[3], KEYS[4])
+  elseif unconfirmed then
+    raise_version(state)
+    state.confirmed = true
   end
+  state.version = math.max(state.version, era)
   return state
 end
 

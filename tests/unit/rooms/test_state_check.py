@@ -1,0 +1,73 @@
+"""Comparing this worker's rooms with Redis, after that has come back as another run."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from relay.model.envelope import MessageId
+from relay.model.errors import Unavailable
+from relay.rooms.state_check import StateCheck
+from tests.unit.rooms.world import World
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_LATER", "_RETRY"):
+        monkeypatch.setattr(f"relay.rooms.state_check.{name}", 0.01)
+
+
+def check_of(world: World) -> StateCheck:
+    return StateCheck(world.hub, world.departures, world.bus, world.tasks)
+
+
+async def test_rooms_with_members_are_read_from_the_last_id_on(world: World) -> None:
+    member = await world.join("a")
+    await asyncio.sleep(0)
+    check_of(world).begin()
+    await until(lambda: not len(world.tasks))
+    assert world.bus.calls.count("replay") == 1
+    assert len(member.connection.sent) == 1
+
+
+async def test_members_of_a_room_that_went_back_are_told(world: World) -> None:
+    member = await world.join("a")
+    await world.publish(member)
+    await asyncio.sleep(0)
+    world.backend.room("room").seq = 1
+    check_of(world).begin()
+    await until(lambda: len(member.connection.sent) == 2)
+    assert (member.connection.sent[1]["code"], member.connection.sent[1]["reason"]) == ("messages_lost", "epoch")
+
+
+async def test_a_room_with_held_members_is_compared_with_what_they_have_seen(world: World) -> None:
+    member = await world.join("a")
+    await world.publish(member)
+    await asyncio.sleep(0)
+    epoch = world.backend.room("room").epoch
+    await world.membership.leave(member, hold=True)
+    assert world.departures.newest_seen() == {"room": MessageId(epoch, 2)}
+    world.backend.room("room").seq = 1
+    world.bus.before["replay"] = [Unavailable()]
+    check_of(world).begin()
+    await until(lambda: world.backend.room("room").epoch > epoch)
+    assert world.bus.calls.count("replay") == 2
+
+
+async def test_a_room_whose_held_members_have_gone_meanwhile_is_left_alone(world: World) -> None:
+    member = await world.join("a")
+    await asyncio.sleep(0)
+    await world.membership.leave(member, hold=True)
+    world.bus.before["replay"] = [Unavailable()]
+    check_of(world).begin()
+    await until(lambda: "replay" in world.bus.calls)
+    await world.pass_time(20)
+    await until(lambda: not len(world.tasks))
+    assert world.bus.calls.count("replay") == 1
+    assert world.departures.newest_seen() == {}
