@@ -93,6 +93,12 @@ def protocols() -> Iterator[str]:
     yield from table("Protocol, Gateway", [*rows, [code(API), "none: the HTTP interface of the relay; errors alone"]])
 
 
+def faults() -> Iterator[str]:
+    """The counts of the last run of `make chaos`."""
+    results = (DOCS.parent / "tests" / "chaos" / "results" / "faults.md").read_text()
+    yield from results[results.index("| Fault") :].strip().splitlines()
+
+
 def shown(file: str, name: str, language: str) -> Callable[[], Iterator[str]]:
     """A file of docs/ as a snippet of a page."""
 
@@ -112,6 +118,7 @@ TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("errors.md", "closes"): closes,
     ("metrics.md", "metrics"): metrics,
     ("metrics.md", "protocols"): protocols,
+    ("guarantees.md", "faults"): faults,
     ("your-own-client.md", "python"): shown("clients/client.py", "reference-python", "python"),
     ("your-own-client.md", "javascript"): shown("clients/client.mjs", "reference-javascript", "js"),
 }

@@ -160,11 +160,6 @@ def test_the_changelog_has_the_new_names_of_metrics_and_settings() -> None:
 # Tables that repeat what is measured elsewhere.
 
 
-def test_the_table_of_faults_is_that_of_the_last_run() -> None:
-    results = read("tests/chaos/results/faults.md")
-    assert marked("docs/guarantees.md", "faults") == results[results.index("| Fault") :].strip()
-
-
 def two_digits(number: str) -> str:
     """A measured share as the pages write it: two significant digits."""
     value = float(number)
