@@ -6,6 +6,7 @@ or change the terminal of an operator who reads it.
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import TextIO
@@ -20,6 +21,11 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 def escape(text: str) -> str:
     """Return `text` with every control character and lone surrogate escaped."""
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
+
+
+def without_password(url: str) -> str:
+    """Return a URL that may be logged and shown: all up to its last @ may be a user and a password."""
+    return re.sub("(//|^).*@", r"\1", url, count=1, flags=re.DOTALL)
 
 
 def configure(level: str, form: str, *, worker: str = "", stream: TextIO | None = None) -> None:

@@ -33,6 +33,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a subcommand, None for an unknown name."""
         if cmd_name not in _COMMANDS:
+            if not (cmd_name.isascii() and cmd_name.isalpha()):
+                # Click would repeat it, and it may be a URL with a password.
+                raise click.UsageError("The first argument is not a command.", ctx=ctx)
             return None
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)

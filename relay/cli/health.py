@@ -47,7 +47,7 @@ def health(url: str, live: bool, timeout: float, **flags: str | None) -> None:
         reply = _read_reply(*_request(url, "/health/live" if live else "/health", timeout))
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = str(error) or type(error).__name__
-        fail([f"no answer from {url}: {reason}; is a relay running there?"], status=1)
+        fail([f"no answer from {logs.without_password(url)}: {reason}; is a relay running there?"], status=1)
     if not reply.good:
         fail(reply.lines, status=1)
     click.echo("\n".join(map(logs.escape, reply.lines)))
@@ -62,14 +62,19 @@ def _request(url: str, path: str, timeout: float) -> tuple[int, bytes]:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("the URL must begin with http:// or https://")
+    try:
+        port = parts.port
+    except ValueError:
+        # Its text has what follows the colon, which may be a password.
+        raise ValueError("the port of the URL is not a number from 0 to 65535") from None
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         # No verification: the request holds no secret, and the certificate is rarely made out to `localhost`.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
+        connection = http.client.HTTPSConnection(parts.hostname, port, timeout=timeout, context=context)
     else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+        connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         response = connection.getresponse()

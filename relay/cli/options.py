@@ -1,5 +1,6 @@
 """The options of a command, made from the declared settings, and their groups in the help."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from relay.cli.text import plain
 from relay.config import OLD_NAMES, OldName, Setting, declared
 from relay.config.declaring import settings_of
 from relay.gateways import EXTENSIONS, GATEWAYS, GatewaySettings
+
+_PLAIN: Final = re.compile("-{0,2}[A-Za-z][A-Za-z_-]{0,40}", re.ASCII)
 
 GROUPS: Final[Mapping[str, str]] = {
     "Listening": "host port workers tls_cert tls_key trusted_proxies",
@@ -49,17 +52,34 @@ def every_old_name() -> list[OldName]:
 _Command = Callable[..., None]
 
 
+def is_plain(word: str) -> bool:
+    """Whether an argument may be repeated in an error: it is a word or an option, and no URL or the rest of one."""
+    return _PLAIN.fullmatch(word) is not None
+
+
 class GroupedCommand(click.Command):
-    """A command whose help shows the options under the titles of `GROUPS`, and which suggests no hidden one."""
+    """A command whose help shows the options under the titles of `GROUPS`, and which suggests no hidden one.
+
+    Its errors do not repeat arguments that may be the rest of a secret, such as one with a space that was not quoted.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; for a misspelt option, Click suggests similar ones, also hidden ones."""
+        allows_extra, ctx.allow_extra_args = ctx.allow_extra_args, True
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
+            if not is_plain(error.option_name):
+                raise click.UsageError("There is an option that the command does not have.", ctx=error.ctx) from None
             hidden = {name for param in self.params if getattr(param, "hidden", False) for name in param.opts}
             shown = [name for name in error.possibilities or () if name not in hidden]
             raise click.NoSuchOption(error.option_name, possibilities=shown, ctx=error.ctx) from None
+        if ctx.args and not allows_extra and not ctx.resilient_parsing:
+            raise click.UsageError(
+                f"The command does not take {len(ctx.args)} of these arguments; write a value with spaces in quotes.",
+                ctx=ctx,
+            )
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group that has options, and one for the options that are not settings."""

@@ -68,7 +68,7 @@ def watch_room(room: str, url: str, peer: str, as_json: bool, **flags: str | Non
             watched = join(url, room, peer=peer, presence=True, options=options)
     except ValueError as error:
         fail([f"--url: {error}"], status=2)
-    note(f"connecting to {logs.escape(url)} (for at most {options.connect_timeout:g} s)")
+    note(f"connecting to {logs.escape(logs.without_password(url))} (for at most {options.connect_timeout:g} s)")
     try:
         asyncio.run(until_stopped(watch(watched, as_json=as_json, out=click.echo, note=note)))
     except Closed as closed:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -18,6 +17,7 @@ from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
 from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
+from relay.logs import without_password
 from relay.model.envelope import MessageId
 from relay.model.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
 
@@ -90,7 +90,7 @@ class RelayConnection:
             return _end_of_refusal(refused)
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
             self._position.note_unanswered()
-            return ConnectionEnd("unreachable", f"{_without_password(base)}: {error or type(error).__name__}")
+            return ConnectionEnd("unreachable", f"{without_password(base)}: {error or type(error).__name__}")
         socket = self._socket
         tasks = [
             asyncio.create_task(_run_or_abort(work, socket)) for work in (self._write, self._write_info, self._watch)
@@ -100,7 +100,7 @@ class RelayConnection:
         except ConnectionClosed as closed:
             return self._end_of(closed)
         except UnreadableFrame as error:
-            text = f"{_without_password(base)} does not speak the relay's protocol: {error}"
+            text = f"{without_password(base)} does not speak the relay's protocol: {error}"
             # A client that was in the room before has the right URL; the answer from there may be a proxy's mistake.
             return ConnectionEnd("protocol_error", text, final=not self._position.known)
         finally:
@@ -312,8 +312,3 @@ def _end_of_refusal(refused: InvalidStatus) -> ConnectionEnd:
         final=response.status_code not in _RETRYABLE_STATUSES,
         retry_after=min(float(wait), _MAX_RETRY_AFTER) if wait.isascii() and wait.isdigit() else 0.0,
     )
-
-
-def _without_password(url: str) -> str:
-    """Return a URL that may be logged and shown."""
-    return re.sub("//[^/@]*@", "//", url)

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from relay.client.position import RoomPosition
+from relay.logs import without_password
 from relay.model.names import unescape
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
@@ -109,7 +110,7 @@ def base_url(url: str) -> str:
     try:
         parse_uri(base)
     except (InvalidURI, ValueError):
-        raise ValueError(f"{url!r} is not a URL that begins with ws:// or wss://") from None
+        raise ValueError(f"{without_password(url)!r} is not a URL that begins with ws:// or wss://") from None
     if "?" in url:
-        raise ValueError(f"{url!r} has a query, which the relay would not see")
+        raise ValueError(f"{without_password(url)!r} has a query, which the relay would not see")
     return base

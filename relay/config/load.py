@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from relay.config.declaring import VARIABLE_PREFIX, Setting, settings_of, to_flag, to_variable
 from relay.config.old_names import OLD_NAMES, OldName, merge
-from relay.config.redis_url import parse_redis_url
+from relay.config.redis_url import has_credentials, parse_redis_url
 from relay.config.service_variables import without_service_variables
 from relay.config.settings import Settings, declared
 from relay.model.errors import NotAllowed
@@ -126,7 +126,8 @@ class _Reader:
         except (OSError, ValueError) as error:
             reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
             # Only a text that looks like a path is shown: some write the secret itself into this variable.
-            file = f"the file {path!r}" if _is_path(path) else "the file (its path has no /; is it the secret itself?)"
+            hidden = "the file that it names (it takes the path of a file, and not the secret itself)"
+            file = f"the file {path!r}" if _is_path(path) else hidden
             raise _ProblemError(f"{name} (from {file_variable}): {file} {reason}") from None
 
 
@@ -200,7 +201,7 @@ def _convert(setting: Setting, found: _Found) -> Any:
     except NotAllowed as error:
         raise _ProblemError(f"{setting.name} (from {found.source}): {error}; allowed: {setting.allowed}") from None
     except ValueError:  # also msgspec's error
-        shown = "***" if setting.secret else repr(found.text)
+        shown = "***" if setting.secret or has_credentials(found.text) else repr(found.text)
         raise _ProblemError(
             f"{setting.name} (from {found.source}): {shown} is not allowed; allowed: {setting.allowed}"
         ) from None

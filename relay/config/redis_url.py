@@ -112,6 +112,11 @@ def secrets_of(url: str, password: str = "") -> tuple[str, ...]:
     return tuple(sorted(found - {""}, key=len, reverse=True))
 
 
+def has_credentials(text: str) -> bool:
+    """Whether a text may be a URL with a password, which an operator has given to another setting."""
+    return "://" in text and "@" in text
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return a text with each of these secrets replaced; longer secrets must come first.
 

@@ -392,6 +392,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Settings that other packages declare: name → value. `of` returns them as the Struct that declares them.
     extensions: dict[str, Any] = {}
 
+    def __repr__(self) -> str:
+        """Return the names of the settings that are not at their defaults, and not their values: some are secrets."""
+        changed = [one.name for one in settings_of(Settings) if getattr(self, one.name) != one.default]
+        return f"Settings({', '.join(changed)})"
+
     def of(self, declaring: type[_Declaring]) -> _Declaring:
         """Return the settings that a Struct of another package declares, with its default for each that is not set."""
         names = {field.name for field in msgspec.structs.fields(declaring)}

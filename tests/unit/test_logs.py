@@ -34,6 +34,12 @@ def written(form: str, level: str = "info", worker: str = "") -> io.StringIO:
     return stream
 
 
+def test_a_url_is_shown_without_user_and_password() -> None:
+    assert logs.without_password("ws://user:a/b?c#d@e@host/x") == "ws://host/x"
+    assert logs.without_password("user:a@host/x") == "host/x"
+    assert logs.without_password("ws://host/x") == "ws://host/x"
+
+
 def test_text_names_time_level_area_and_message() -> None:
     stream = written("text")
     logging.getLogger("relay.area").warning("%d things", 3)

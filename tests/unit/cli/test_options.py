@@ -49,3 +49,49 @@ def test_the_value_of_an_option_is_named_by_its_kind() -> None:
     output = run("serve", "--help").output
     for text in ("--port NUMBER", "--worker-lease SECONDS", "--pages on|off", "--host TEXT", "--allowed-origins LIST"):
         assert text in output
+
+
+SECRET = "Secret1"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["config", f"redis://:{SECRET}@h"],
+        ["config", "--redis-url", "redis://:my", SECRET, "password@h"],
+        ["config", "--redis-url", f"redis://:{SECRET}", "rest@h"],
+        ["config", f"--redis://:{SECRET}@h"],
+        ["config", f"--redis_url:{SECRET}"],
+        ["config", "--worker-id", f"redis://:{SECRET}@h"],
+        ["config", "--redis-password", SECRET, "--redis-url", f"redis://:{SECRET}2@h"],
+        [f"redis://:{SECRET}@h"],
+        ["serve", "--redis", f"redis://:{SECRET}?rest@h"],
+        ["rooms", "--redis-url", f"redis://user:{SECRET}#rest@h"],
+        ["watch", "room", "--url", f"redis://user:{SECRET}@h"],
+        ["watch", "room", "--url", f"ws://user:{SECRET}/x@h"],
+    ],
+)
+def test_no_error_about_arguments_repeats_a_part_of_a_secret(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stderr
+    assert SECRET not in done.output
+
+
+@pytest.mark.parametrize("url", [f"http://user:{SECRET}@127.0.0.1:1", f"http://u:{SECRET}/@h", f"user:{SECRET}@h"])
+def test_health_does_not_repeat_a_password_in_its_url(url: str) -> None:
+    done = run("health", "--url", url)
+    assert done.exit_code == 1
+    assert SECRET not in done.output
+
+
+@pytest.mark.parametrize("text", [f"redis://:{SECRET}@h", SECRET, f"secret/{SECRET}", f"/run/x:{SECRET}@h"])
+def test_a_secret_in_place_of_the_path_of_its_file_is_not_repeated(text: str) -> None:
+    done = run("config", variables={"RELAY_REDIS_URL_FILE": text})
+    assert done.exit_code == 2
+    assert "cannot be read" in done.stderr
+    assert SECRET not in done.output
+
+
+def test_a_misspelt_command_is_named() -> None:
+    assert "No such command 'confg'" in run("confg").stderr
