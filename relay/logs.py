@@ -6,7 +6,6 @@ or change the terminal of an operator who reads it.
 
 import json
 import logging
-import re
 import sys
 import time
 from typing import TextIO
@@ -25,7 +24,11 @@ def escape(text: str) -> str:
 
 def without_password(url: str) -> str:
     """Return a URL that may be logged and shown: all up to its last @ may be a user and a password."""
-    return re.sub("(//|^).*@", r"\1", url, count=1, flags=re.DOTALL)
+    head, separator, rest = url.rpartition("@")
+    if not separator:
+        return url
+    scheme, slashes, _ = head.partition("//")
+    return scheme + slashes + rest if slashes else rest
 
 
 def configure(level: str, form: str, *, worker: str = "", stream: TextIO | None = None) -> None:
