@@ -61,12 +61,13 @@ class PathPrefixes:
 class RoomRoute(Route):
     """The route of `/rooms/NAME`, or of a path `below` it, which begins with a slash and may have parameters.
 
-    The name may be empty, so that `room_in` refuses it. Parameters are the text of one segment each.
+    The name may be empty, so that `room_in` refuses it. A slash at the end counts for nothing. Parameters are the text
+    of one segment each.
     """
 
     def __init__(self, endpoint: Callable[..., Any], below: str = "", *, methods: Sequence[str] | None = None) -> None:
         super().__init__(_ROOM + below, endpoint, methods=methods)
-        _allow_empty_name(self)
+        _loosen(self)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
@@ -79,7 +80,7 @@ class RoomWebSocketRoute(WebSocketRoute):
 
     def __init__(self, endpoint: Callable[..., Any], below: str = "") -> None:
         super().__init__(_ROOM + below, endpoint)
-        _allow_empty_name(self)
+        _loosen(self)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
@@ -87,8 +88,10 @@ class RoomWebSocketRoute(WebSocketRoute):
         return _NOTHING if raw is None else _decoded(super().matches(raw))
 
 
-def _allow_empty_name(route: Route | WebSocketRoute) -> None:
-    route.path_regex = re.compile(route.path_regex.pattern.replace("[^/]+", "[^/]*", 1))
+def _loosen(route: Route | WebSocketRoute) -> None:
+    """Let the name be empty, and a slash follow the path."""
+    pattern = route.path_regex.pattern.replace("[^/]+", "[^/]*", 1)
+    route.path_regex = re.compile(pattern.removesuffix("$") + "/?$")
 
 
 def _raw_scope(scope: Scope) -> Scope | None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
@@ -15,6 +15,7 @@ from relay.logs import without_password
 from relay.model.names import unescape
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
+_ROOM_PATH: Final = re.compile(r"(.*)/rooms/([^/]+)")
 _RESUME_KEY: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
@@ -95,12 +96,25 @@ class RoomRequest:
         return query
 
 
-def base_urls(url: str | Sequence[str]) -> list[str]:
-    """Return the base URLs of one or several relays; raise ValueError as `base_url`, or if there is none."""
+def base_urls(url: str | Sequence[str], room: str) -> list[str]:
+    """Return the base URLs of one or several relays; raise ValueError as `base_url`, or if there is none.
+
+    A URL that ends with the path of the room is taken without it; one with the path of another room is an error.
+    """
     urls = [url] if isinstance(url, str) else list(url)
     if not urls:
         raise ValueError("at least one URL is needed")
-    return [base_url(one) for one in urls]
+    return [_without_room(base_url(one), room) for one in urls]
+
+
+def _without_room(base: str, room: str) -> str:
+    found = _ROOM_PATH.fullmatch(base)
+    if found is None:
+        return base
+    named = unquote(found[2])
+    if named != room:
+        raise ValueError(f"the URL names the room {named!r}, and the call {room!r}; write {found[1]}, without the room")
+    return found[1]
 
 
 def base_url(url: str) -> str:

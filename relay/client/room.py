@@ -49,7 +49,7 @@ def join(
     Raises ValueError for a URL of another kind, an info that is too large, or a `resume` that is no key.
     """
     request = RoomRequest(room, peer, presence, echo, tuple(channels), resume=resume, store_key=store_key)
-    return Room(base_urls(url), request, options, OwnInfo(info))
+    return Room(base_urls(url, room), request, options, OwnInfo(info))
 
 
 def observe(
@@ -73,7 +73,7 @@ def observe(
         raise ValueError("presence, messages or both can be observed")
     observed = "all" if presence and messages else "presence" if presence else "messages"
     request = RoomRequest(room, channels=tuple(channels), observe=observed, token=token)
-    return Room(base_urls(url), request, options, OwnInfo())
+    return Room(base_urls(url, room), request, options, OwnInfo())
 
 
 class Room:

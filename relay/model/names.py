@@ -46,8 +46,6 @@ _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffd]")
 """Control characters, half surrogate pairs, and the replacement character: it stands for text that was not UTF-8."""
 
-_TEXT: Final = f"has 1 to {MAX_NAME} characters, no control character, and at most {MAX_ESCAPED} bytes when escaped"
-
 
 def escape_room(text: str) -> str:
     """Return the escaped name of the room that `text` names; raise `Refused` (`bad_room`) if no room may be so named.
@@ -60,7 +58,7 @@ def escape_room(text: str) -> str:
         return text
     escaped = _escape(text)
     if escaped is None or text in {".", ".."}:
-        raise Refused("bad_room", f"a room name {_TEXT}; not . or ..")
+        raise Refused("bad_room", f"the room name {_problem(text)}")
     return escaped
 
 
@@ -73,7 +71,7 @@ def escape_peer(text: str) -> str:
         return text
     escaped = _escape(text)
     if escaped is None or text == SERVER:
-        raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}")
+        raise Refused("bad_peer", f"the peer id {_problem(text)}")
     return escaped
 
 
@@ -88,7 +86,7 @@ def check_room(name: str) -> str:
         return name
     text = _text_of(name)
     if text is None or text in {".", ".."}:
-        raise Refused("bad_room", f"a room name {_TEXT}; not . or ..; in JSON, all but {ALPHABET} is percent-encoded")
+        raise Refused("bad_room", f"the room name {_problem_in_json(name)}")
     return name
 
 
@@ -98,7 +96,7 @@ def check_peer(name: str) -> str:
         return name
     text = _text_of(name)
     if text is None or text == SERVER:
-        raise Refused("bad_peer", f"a peer id {_TEXT}; not {SERVER}; in JSON, all but {ALPHABET} is percent-encoded")
+        raise Refused("bad_peer", f"the peer id {_problem_in_json(name)}")
     return name
 
 
@@ -125,3 +123,33 @@ def _text_of(name: str) -> str | None:
         return None
     text = unescape(name)
     return text if _escape(text) == name else None
+
+
+def _problem(text: str) -> str:
+    """Say why a text is no name, and what to write instead."""
+    found = _FORBIDDEN.search(text)
+    if not text:
+        return "is empty; write a name, or leave it out"
+    if text in {".", "..", SERVER}:
+        return f"is {text}, which no client may use; choose another"
+    if len(text) > MAX_NAME:
+        return f"has {len(text)} characters, and at most {MAX_NAME} are allowed; choose a shorter one"
+    if found is None:
+        return f"has more than {MAX_ESCAPED} bytes when it is percent-encoded; choose a shorter one"
+    code, position = f"U+{ord(found[0]):04X}", found.start() + 1
+    if found[0] == "\ufffd":
+        return (
+            f"has {code} as character {position}, which stands for bytes that are not UTF-8, or for a % without two "
+            "hexadecimal digits; encode the name with encodeURIComponent, and write %25 for a %"
+        )
+    kind = "half a surrogate pair" if "\ud800" <= found[0] <= "\udfff" else "a control character"
+    return f"has {code}, {kind}, as character {position}; take it out"
+
+
+def _problem_in_json(name: str) -> str:
+    """Say why a text is no escaped name, and what to write instead."""
+    text = unescape(name)
+    escaped = _escape(text)
+    if escaped is None or text in {".", "..", SERVER}:
+        return _problem(text)
+    return f"is not in the form that JSON has: all but {ALPHABET} is percent-encoded; write {escaped}"

@@ -307,7 +307,10 @@ class Worker:
 
     def _check_unreserved(self, room: str) -> None:
         if room in self._reserved_words:
-            raise Refused("bad_room", f"no room may be named {room}: paths of the relay itself begin with it")
+            raise Refused(
+                "bad_room",
+                f"no room may be named {room}: paths of the relay begin with it; choose another, such as {room}-1",
+            )
 
 
 def _admissions(settings: Settings, metrics: Metrics, clock: Clock) -> Admissions:

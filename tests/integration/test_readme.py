@@ -139,10 +139,13 @@ async def test_the_python_program_of_its_page(start: MakeRelay, enter: MakeClien
         assert process.stdout is not None
         assert (await bob.next())["joined"] == ["carol"]
         assert (await bob.next())["message"] == "who is there?"
-        await bob.send({"message": "me"})
+        await bob.send({"sdp": {"type": "offer"}})
+        await bob.send({"event": "hello", "args": [], "message": {"who": 1}})
+        await bob.send({"message": "who is there?"})
         assert (await bob.next())["message"] == "hello"
         await enter(relay, "/rooms/demo?peer=dave")
-        for line in (b"bob: me\n", b"members: bob carol dave\n"):
+        heard = (b"bob: None\n", b"bob: {'who': 1}\n", b"bob: who is there?\n")
+        for line in (*heard, b"members: bob carol dave\n"):
             assert await process.stdout.readline() == line
         assert (await bob.next())["joined"] == ["dave"]
         process.send_signal(signal.SIGINT)

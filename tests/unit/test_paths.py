@@ -58,7 +58,7 @@ def test_a_slash_begins_what_is_below_the_room(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"/rooms/a/b", b"/rooms/a/", b"/rooms/../health", b"/rooms", b"/rooms%2Fa", b"//rooms/a"]
+    "raw", [b"/rooms/a/b", b"/rooms/a//", b"/rooms/../health", b"/rooms", b"/rooms%2Fa", b"//rooms/a"]
 )
 def test_other_paths(raw: bytes) -> None:
     for kind in ("http", "websocket"):
@@ -144,3 +144,10 @@ def test_a_prefix_may_have_any_segment(raw: str, below: bool) -> None:
 
 def test_without_prefixes_no_path_matches() -> None:
     assert not PathPrefixes([]).match(scope_of(b"/a", "/a"))
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_slash_at_the_end_counts_for_nothing(kind: str) -> None:
+    match, child = ROUTES[kind].matches(scope_of(b"/rooms/a%2Fb/", "/rooms/x", kind))
+    assert match is Match.FULL
+    assert room_in(child) == "a%2Fb"

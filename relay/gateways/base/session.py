@@ -338,12 +338,16 @@ class Session(Generic[In]):
 
     def _publish(self, command: Publish) -> None:
         member = self._rooms.member(command.room)
-        size = len(command.envelope)
-        units = 1 if size < LARGE else weight(size)
-        self._inbox.in_flight += units
-        self._worker.publish(member, command, partial(self._published, member, command.key, units))
+        if len(command.envelope) < LARGE:
+            self._inbox.in_flight += 1
+            published = partial(self._published, member, command.key)
+        else:
+            units = weight(len(command.envelope))
+            self._inbox.in_flight += units
+            published = partial(self._published, member, command.key, units=units)
+        self._worker.publish(member, command, published)
 
-    def _published(self, member: Member, key: str, units: int, outcome: Receipt | RelayError) -> None:
+    def _published(self, member: Member, key: str, outcome: Receipt | RelayError, units: int = 1) -> None:
         if isinstance(outcome, RelayError):
             self._publish_failed(member, key, units, outcome)
         elif key:

@@ -6,7 +6,7 @@ a plain server that echoes envelopes pick messages by their channel, and so neve
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -90,6 +90,10 @@ class _Ping(_Command, tag="ping"):
     pass
 
 
+class _CommandType(Struct):
+    type: str = ""
+
+
 class _CommandHead(Struct):
     """The fields of a command which an error about it repeats."""
 
@@ -100,7 +104,9 @@ class _CommandHead(Struct):
 _AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Info | _Presence | _Ping
 _command_decoder = msgspec.json.Decoder(_AnyCommand)
 _head_decoder = msgspec.json.Decoder(_CommandHead)
+_type_decoder = msgspec.json.Decoder(_CommandType)
 _encoder = msgspec.json.Encoder()
+_SHOWN_TYPE: Final = 40
 _COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "info", "presence", "ping"})
 
 
@@ -221,12 +227,24 @@ def _bad_command(data: bytes, text: str) -> BadFrame:
     try:
         head = _head_decoder.decode(data)
     except msgspec.ValidationError:
-        return BadFrame("bad_command", text)
+        # The key is too long, or no text; or the type is no text, and so no command.
+        try:
+            head = _CommandHead(_type_decoder.decode(data).type)
+        except msgspec.ValidationError:
+            return BadFrame("unknown_command", _unknown("this type"))
+        if head.type in _COMMANDS:
+            return BadFrame("bad_command", text, about=head.type)
     if head.type not in _COMMANDS:
-        return BadFrame(
-            "unknown_command", f"no such type; the commands are {', '.join(sorted(_COMMANDS))}", key=head.key
-        )
+        shown = head.type if len(head.type) <= _SHOWN_TYPE else f"{head.type[:_SHOWN_TYPE]}…"
+        return BadFrame("unknown_command", _unknown(f'the type "{shown}"'), key=head.key)
     return BadFrame("bad_command", text, about=head.type, key=head.key)
+
+
+def _unknown(named: str) -> str:
+    return (
+        f"the relay has no command of {named}; the commands are {', '.join(sorted(_COMMANDS))}. To send an object with "
+        'a type of your own to the room, wrap it in an envelope: {"message":{"type":"offer",…}}'
+    )
 
 
 def _as_json(event: events.ServerEvent, *, tagged: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from relay.model.envelope import MAX_KEY, MessageId
 from relay.model.errors import Refused
 from relay.model.ice import parse_ice_servers
 from relay.model.member_info import read_info
-from relay.model.names import escape_peer
+from relay.model.names import escape_peer, escape_room
 from relay.paths import room_in
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
@@ -61,10 +61,19 @@ class NativeGateway(GatewayEndpoint):
             session = NativeSession(connection, worker, self._codecs, ticket)
         return session, session.enter(partial(self._request, scope))
 
+    def _room(self, scope: Scope, named: str) -> str:
+        """Return the room of the path; `/?room=NAME` is `/rooms/NAME`, and an empty name the default room."""
+        if "room" not in scope["path_params"]:
+            return escape_room(named) if named else self._default_room
+        room = room_in(scope)
+        if named and escape_room(named) != room:
+            raise Refused("bad_query", f"the path names the room {room}, and the parameter room another; leave it out")
+        return room
+
     def _request(self, scope: Scope) -> JoinRequest | ObserveRequest:
         # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
-        room = room_in(scope) if "room" in scope["path_params"] else self._default_room
         query = QueryParams(read_query(scope))
+        room = self._room(scope, query.get("room", ""))
         _flag(query, "previous")
         if "observe" in query:
             return _observe_request(scope, room, query)

@@ -108,7 +108,8 @@ class Namespaces:
 
     def __init__(self, shared: SharedConnection, query: Mapping[str, str], version: ProtocolVersion) -> None:
         self._shared = shared
-        self._room = query.get("room")
+        # An empty parameter is as good as none: pages write `?room=` where they have no room yet.
+        self._room = query.get("room") or None
         self._version = version
         self._choose: ChooseApplication = version.applications.choose(query)
         self._form = offset_form(query) if version.offsets else OffsetForm.NONE

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay.client import Closed, Options, join, observe
-from relay.client.options import RoomRequest, base_url
+from relay.client.options import RoomRequest, base_url, base_urls
 from relay.client.position import RoomPosition
 
 
@@ -65,3 +65,11 @@ def test_the_url_of_an_observer_has_nothing_of_a_member_and_no_token() -> None:
 def test_an_observer_selects_something() -> None:
     with pytest.raises(ValueError, match="presence, messages or both"):
         observe("ws://h", "r", presence=False, messages=False)
+
+
+def test_a_url_may_end_with_the_path_of_the_room_that_is_joined() -> None:
+    for url in ("ws://host/rooms/a%20b", "ws://host/rooms/a%20b/", "ws://host"):
+        assert base_urls(url, "a b") == ["ws://host"]
+    assert base_urls("ws://host/relay/rooms/a", "a") == ["ws://host/relay"]
+    with pytest.raises(ValueError, match="names the room 'a', and the call 'b'; write ws://host, without the room"):
+        base_urls(["ws://host", "ws://host/rooms/a"], "b")

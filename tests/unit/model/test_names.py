@@ -159,3 +159,37 @@ def test_each_text_has_one_escaped_name(name: str) -> None:
         return
     assert escape_room(unescape(name)) == name
     assert len(unescape(name)) <= MAX_NAME
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty; write a name"),
+        ("..", "is .., which no client may use"),
+        ("a\nb", "has U.000A, a control character, as character 2; take it out"),
+        ("ab\ud83d", "has U.D83D, half a surrogate pair, as character 3"),
+        ("50\ufffd", "has U.FFFD as character 3.* write %25 for a %"),
+        ("x" * 256, "has 256 characters, and at most 255 are allowed"),
+        ("😀" * 200, "has more than 2048 bytes"),
+    ],
+)
+def test_the_error_says_which_character_is_wrong_and_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(Refused, match=f"bad_room: the room name {words}"):
+        escape_room(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a b", "write a%20b"),
+        ("a/b", "write a%2Fb"),
+        ("%41", "write A"),
+        ("%c3%a9", "write %C3%A9"),
+        ("", "is empty"),
+        ("%0A", "U.000A"),
+    ],
+)
+def test_the_error_about_a_name_in_json_has_its_escaped_form(name: str, words: str) -> None:
+    for check, what in ((check_room, "the room name"), (check_peer, "the peer id")):
+        with pytest.raises(Refused, match=f"{what}.*{words}"):
+            check(name)

@@ -66,8 +66,8 @@ def test_frames_are_decoded_to_commands(text: str, command: object) -> None:
     ("text", "code", "about", "key"),
     [
         ('{"type":"dance","key":"k"}', "unknown_command", "", "k"),
-        ('{"type":5}', "bad_command", "", ""),
-        ('{"type":null}', "bad_command", "", ""),
+        ('{"type":5}', "unknown_command", "", ""),
+        ('{"type":null}', "unknown_command", "", ""),
         ('{"type":"join","room":5,"key":"k"}', "bad_command", "join", "k"),
         ('{"type":"join","room":"r","echo":"yes"}', "bad_command", "join", ""),
         ('{"type":"subscribe","channels":"a"}', "bad_command", "subscribe", ""),
@@ -77,7 +77,7 @@ def test_frames_are_decoded_to_commands(text: str, command: object) -> None:
         ('{"type":"subscribe","topics":[' + ",".join(['"t"'] * 101) + "]}", "bad_command", "subscribe", ""),
         ('{"type":"publish","topic":"t","key":"k"}', "bad_command", "publish", "k"),
         ('{"type":"publish","topic":"t","data":' + "[" * 256 + "]" * 256 + "}", "bad_json", "envelope", ""),
-        ('{"type":"ping","key":{}}', "bad_command", "", ""),
+        ('{"type":"ping","key":{}}', "bad_command", "ping", ""),
         ('{"type":"publish"}', "bad_command", "publish", ""),
         ('{"type":"publish","envelope":[]}', "bad_envelope", "envelope", ""),
         ('{"type":"publish","envelope":{"from":1}}', "reserved_field", "envelope", ""),
@@ -206,3 +206,22 @@ def test_messages_are_their_envelope_with_the_room_where_it_is_not_the_own() -> 
     assert PLAIN.encode(message).data == b'{"a":1,"from":"p","id":"5-6"}'
     assert TAGGED.encode(message).data == b'{"a":1,"from":"p","id":"5-6","room":"r"}'
     assert PLAIN.key != TAGGED.key
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"type":"offer","sdp":"v=0"}', 'the type "offer"'),
+        ('{"type":"answer","key":"k"}', 'the type "answer"'),
+        ('{"type":"offer","key":5}', 'the type "offer"'),
+        ('{"type":"%s"}' % ("x" * 100), 'the type "%s…"' % ("x" * 40)),
+        ('{"type":7}', "this type"),
+        ('{"type":{}}', "this type"),
+    ],
+)
+def test_the_error_about_an_object_of_the_page_says_how_to_wrap_it(text: str, shown: str) -> None:
+    with pytest.raises(BadFrame) as refused:
+        PLAIN.decode(Frame(text.encode()))
+    assert refused.value.code == "unknown_command"
+    assert shown in refused.value.text
+    assert '{"message":{"type":"offer",…}}' in refused.value.text

@@ -167,6 +167,25 @@ async def test_a_query_that_cannot_be_read_is_an_error_event(worker: Worker, que
     assert (error["code"], error["about"]) == ("bad_query", "join")
 
 
+@pytest.mark.parametrize(
+    ("address", "room"),
+    [
+        ("/?room=", "lobby"),
+        ("/?room=a%20b", "a%20b"),
+        ("/rooms/a%20b?room=a%20b", "a%20b"),
+        ("/rooms/a?room=", "a"),
+    ],
+)
+async def test_the_room_may_be_a_parameter(worker: Worker, address: str, room: str) -> None:
+    assert (await Visit(worker, address).first())["room"] == room
+
+
+async def test_two_rooms_in_one_address_are_an_error(worker: Worker) -> None:
+    error = await Visit(worker, "/rooms/a?room=b").first()
+    assert error["code"] == "bad_query"
+    assert "leave it out" in error["text"]
+
+
 async def test_a_client_enters_with_its_info(worker: Worker) -> None:
     welcome = await Visit(worker, "/rooms/r?peer=p&presence=1&info=%7B%22name%22%3A+%22Zo%C3%AB%22%7D").first()
     assert welcome["members"] == [{"peer": "p", "info": {"name": "Zoë"}}]

@@ -100,6 +100,12 @@ def test_names_that_no_room_has(namespace: str) -> None:
         room_of(namespace, Settings())
 
 
+async def test_an_empty_room_in_the_handshake_is_the_default_room() -> None:
+    async with client("") as one:
+        await one.enter("/")
+        assert [room for room, _ in await one.shared.worker.rooms()] == ["default"]
+
+
 async def test_the_handshakes_room_is_text() -> None:
     async with client("a/b %20") as one:
         await one.enter("/")
