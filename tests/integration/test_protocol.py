@@ -1,27 +1,43 @@
 """What docs/protocol.md says to authors of clients, statement by statement."""
 
 import asyncio
+import itertools
 import json
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 from tests.conftest import MakeClient, MakeRelay
-from tests.fleet import Client, Relay
+from tests.fleet import Client, RedisServer, Relay
 
 Json = dict[str, Any]
 Pair = tuple[Relay, Relay]
 
 
-@pytest.fixture(params=["one in memory", "two over Redis"])
-async def relays(request: pytest.FixtureRequest, start: MakeRelay, redis_url: str, prefix: str) -> Pair:
-    """Two relays that a client may come to: one in memory, or two workers over Redis."""
-    if request.param == "one in memory":
-        only = await start(reconnect_grace=10)
-        return only, only
-    common = {"redis_url": redis_url, "redis_prefix": prefix, "reconnect_grace": 10, "worker_lease": 5}
-    return await start(**common), await start(**common)
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", params=["one in memory", "two over Redis"])
+def relays(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Pair]:
+    """Two relays that a client may come to: one in memory, or two workers over Redis; no test stops or changes them."""
+    settings: Json = {"reconnect_grace": 10, "worker_lease": 5}
+    if request.param == "two over Redis":
+        settings |= {"redis_url": redis_server.url, "redis_prefix": f"protocol{os.getpid()}"}
+    running = [Relay(**settings) for _ in range(2 if "redis_url" in settings else 1)]
+    for relay in running:
+        asyncio.run(relay.ready())
+    yield running[0], running[-1]
+    for relay in running:
+        relay.close()
+
+
+@pytest.fixture
+def room() -> str:
+    """The path of a new room."""
+    return f"/rooms/room-{next(_numbers)}"
 
 
 def seq(frame: Json) -> int:
@@ -38,14 +54,14 @@ async def lost(client: Client) -> None:
 
 
 async def test_a_key_of_ones_own_proves_who_joined_when_the_first_welcome_was_lost(
-    relays: Pair, enter: MakeClient
+    relays: Pair, enter: MakeClient, room: str
 ) -> None:
-    first = await enter(relays[0], "/rooms/r?peer=a", resume="own-key_0123456789abcd")
+    first = await enter(relays[0], f"{room}?peer=a", resume="own-key_0123456789abcd")
     assert (first.welcome["resumed"], first.welcome["first"]) == (False, True)
     await lost(first)
-    bob = await enter(relays[0], "/rooms/r?peer=bob")
+    bob = await enter(relays[0], f"{room}?peer=bob")
     await bob.ask({"message": "meanwhile"})
-    again = await enter(relays[1], "/rooms/r?peer=a", resume="own-key_0123456789abcd")
+    again = await enter(relays[1], f"{room}?peer=a", resume="own-key_0123456789abcd")
     assert again.welcome["resumed"]
     # Without `since`, the client begins at its welcome.
     assert "recovered" not in again.welcome
@@ -54,13 +70,13 @@ async def test_a_key_of_ones_own_proves_who_joined_when_the_first_welcome_was_lo
 
 
 async def test_a_peer_id_in_use_is_refused_and_the_error_says_whether_it_is_held(
-    relays: Pair, enter: MakeClient
+    relays: Pair, enter: MakeClient, room: str
 ) -> None:
-    first = await enter(relays[0], "/rooms/r?peer=a")
-    other = await enter(relays[1], "/rooms/r?peer=a", resume="of-someone-else", welcome=False)
+    first = await enter(relays[0], f"{room}?peer=a")
+    other = await enter(relays[1], f"{room}?peer=a", resume="of-someone-else", welcome=False)
     error = await other.next()
     assert (error["code"], error["about"], error.get("held", False)) == ("peer_taken", "join", False)
-    watcher = await enter(relays[1], "/rooms/r?peer=w&presence=1")
+    watcher = await enter(relays[1], f"{room}?peer=w&presence=1")
     await lost(first)
 
     async def is_held() -> bool:
@@ -68,13 +84,15 @@ async def test_a_peer_id_in_use_is_refused_and_the_error_says_whether_it_is_held
 
     while not await is_held():
         await asyncio.sleep(0.02)
-    other = await enter(relays[1], "/rooms/r?peer=a", welcome=False)
+    other = await enter(relays[1], f"{room}?peer=a", welcome=False)
     error = await other.next()
     assert (error["code"], error["held"]) == ("peer_taken", True)
 
 
-async def test_frames_that_are_sent_before_the_welcome_are_served_after_it(relays: Pair, enter: MakeClient) -> None:
-    client = await enter(relays[0], "/rooms/r?peer=a", welcome=False)
+async def test_frames_that_are_sent_before_the_welcome_are_served_after_it(
+    relays: Pair, enter: MakeClient, room: str
+) -> None:
+    client = await enter(relays[0], f"{room}?peer=a", welcome=False)
     await client.send({"message": 1, "key": "one"})
     await client.send({"type": "join", "room": "other"})
     await client.send({"type": "publish", "room": "other", "envelope": {"message": 2}, "key": "two"})
@@ -86,18 +104,18 @@ async def test_frames_that_are_sent_before_the_welcome_are_served_after_it(relay
 # Ids.
 
 
-async def test_the_ids_that_one_client_does_not_see(relays: Pair, enter: MakeClient) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a&channel=mine")
-    b = await enter(relays[1], "/rooms/r?peer=b&presence=1")
+async def test_the_ids_that_one_client_does_not_see(relays: Pair, enter: MakeClient, room: str) -> None:
+    a = await enter(relays[0], f"{room}?peer=a&channel=mine")
+    b = await enter(relays[1], f"{room}?peer=b&presence=1")
     for number, message in enumerate(
         ({"message": 1, "channel": "other"}, {"message": 2, "to": "b", "channel": "mine"}, {"message": 3}), start=1
     ):
         await a.send(message)
         assert seq(await b.next()) == seq(b.welcome) + number
-    c = await enter(relays[0], "/rooms/r?peer=c")
+    c = await enter(relays[0], f"{room}?peer=c")
     assert (await b.next())["joined"] == ["c"]
     await lost(c)
-    await enter(relays[1], "/rooms/r?peer=c", resume=c.welcome["resume"])
+    await enter(relays[1], f"{room}?peer=c", resume=c.welcome["resume"])
     assert (await b.ask({"type": "info", "info": {"name": "Ben"}}))["type"] == "info"
     answer = await b.ask({"message": "seen", "channel": "mine"})
     # Three messages, a join, a return, an info, and this message, which is all that a gets.
@@ -105,8 +123,10 @@ async def test_the_ids_that_one_client_does_not_see(relays: Pair, enter: MakeCli
     assert (await a.next())["id"] == answer["id"]
 
 
-async def test_the_ack_of_a_repeat_has_the_first_id_and_a_list_elsewhere_none(relays: Pair, enter: MakeClient) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a")
+async def test_the_ack_of_a_repeat_has_the_first_id_and_a_list_elsewhere_none(
+    relays: Pair, enter: MakeClient, room: str
+) -> None:
+    a = await enter(relays[0], f"{room}?peer=a")
     first = await a.ask({"message": 1, "key": "k"})
     second = await a.ask({"message": 2})
     again = await a.ask({"message": 1, "key": "k"})
@@ -116,22 +136,26 @@ async def test_the_ack_of_a_repeat_has_the_first_id_and_a_list_elsewhere_none(re
     assert (elsewhere["id"], elsewhere["present"], elsewhere["members"]) == ("0-0", False, [])
 
 
-async def test_a_position_that_the_room_has_not_reached_changes_nothing(relays: Pair, enter: MakeClient) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a")
+async def test_a_position_that_the_room_has_not_reached_changes_nothing(
+    relays: Pair, enter: MakeClient, room: str
+) -> None:
+    a = await enter(relays[0], f"{room}?peer=a")
     epoch, number = a.welcome["id"].split("-")
     await lost(a)
     ahead = f"{epoch}-{int(number) + 1000}"
-    again = await enter(relays[1], f"/rooms/r?peer=a&since={ahead}", resume=a.welcome["resume"])
+    again = await enter(relays[1], f"{room}?peer=a&since={ahead}", resume=a.welcome["resume"])
     assert (again.welcome["recovered"], again.welcome["reason"]) == (False, "epoch")
     assert again.welcome["id"] == f"{epoch}-{int(number) + 1}"
-    stranger = await enter(relays[0], f"/rooms/r?peer=s&since={ahead}")
+    stranger = await enter(relays[0], f"{room}?peer=s&since={ahead}")
     assert (stranger.welcome["recovered"], stranger.welcome["id"]) == (False, f"{epoch}-{int(number) + 2}")
 
 
-async def test_with_previous_each_frame_names_the_position_before_it(relays: Pair, enter: MakeClient) -> None:
+async def test_with_previous_each_frame_names_the_position_before_it(
+    relays: Pair, enter: MakeClient, room: str
+) -> None:
     query = "peer=a&presence=1&previous=1"
-    a = await enter(relays[0], f"/rooms/r?{query}")
-    b = await enter(relays[1], "/rooms/r?peer=b&channel=c")
+    a = await enter(relays[0], f"{room}?{query}")
+    b = await enter(relays[1], f"{room}?peer=b&channel=c")
     position = a.welcome["id"]
     assert "previous" not in a.welcome
 
@@ -158,7 +182,7 @@ async def test_with_previous_each_frame_names_the_position_before_it(relays: Pai
     assert answer["previous"] == welcome["id"]
     await lost(a)
     await b.ask({"message": "meanwhile"})
-    a = await enter(relays[1], f"/rooms/r?{query}&since={position}", resume=a.welcome["resume"])
+    a = await enter(relays[1], f"{room}?{query}&since={position}", resume=a.welcome["resume"])
     assert a.welcome["id"] == position
     follow(await a.until(lambda frame: frame.get("type") == "recovered"))
     await b.send({"message": "live"})
@@ -168,18 +192,18 @@ async def test_with_previous_each_frame_names_the_position_before_it(relays: Pai
     assert "previous" not in await b.next()
 
 
-async def test_previous_is_a_flag(relays: Pair, enter: MakeClient) -> None:
-    refused = await enter(relays[0], "/rooms/r?previous=5", welcome=False)
+async def test_previous_is_a_flag(relays: Pair, enter: MakeClient, room: str) -> None:
+    refused = await enter(relays[0], f"{room}?previous=5", welcome=False)
     assert (await refused.next())["code"] == "bad_query"
-    off = await enter(relays[0], "/rooms/r?previous=0")
+    off = await enter(relays[0], f"{room}?previous=0")
     assert "previous" not in await off.ask({"type": "ping"})
 
 
 # Acknowledgements.
 
 
-async def test_the_key_of_a_publish_is_beside_the_envelope_or_in_it(relays: Pair, enter: MakeClient) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a")
+async def test_the_key_of_a_publish_is_beside_the_envelope_or_in_it(relays: Pair, enter: MakeClient, room: str) -> None:
+    a = await enter(relays[0], f"{room}?peer=a")
     for command in (
         {"type": "publish", "key": "beside", "envelope": {"message": 1}},
         {"type": "publish", "envelope": {"message": 1, "key": "inside"}},
@@ -193,8 +217,10 @@ async def test_the_key_of_a_publish_is_beside_the_envelope_or_in_it(relays: Pair
     assert (answer["code"], answer["key"]) == ("bad_command", "one")
 
 
-async def test_a_key_that_is_no_text_is_refused_and_cannot_be_repeated(relays: Pair, enter: MakeClient) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a")
+async def test_a_key_that_is_no_text_is_refused_and_cannot_be_repeated(
+    relays: Pair, enter: MakeClient, room: str
+) -> None:
+    a = await enter(relays[0], f"{room}?peer=a")
     for frame, code in (
         ({"message": 1, "key": 5}, "bad_envelope"),
         ({"type": "publish", "envelope": {"key": 5}}, "bad_envelope"),
@@ -210,9 +236,9 @@ async def test_a_key_that_is_no_text_is_refused_and_cannot_be_repeated(relays: P
     assert (await a.next())["type"] == "pong"
 
 
-async def test_after_in_an_envelope_is_the_clients_own(relays: Pair, enter: MakeClient) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a")
-    b = await enter(relays[1], "/rooms/r?peer=b")
+async def test_after_in_an_envelope_is_the_clients_own(relays: Pair, enter: MakeClient, room: str) -> None:
+    a = await enter(relays[0], f"{room}?peer=a")
+    b = await enter(relays[1], f"{room}?peer=b")
     assert (await a.ask({"message": 1, "after": "unknown", "key": "k"}))["type"] == "ack"
     assert (await b.next())["after"] == "unknown"
     command = {"type": "publish", "envelope": {"message": 2, "after": "unknown"}, "key": "l", "after": "k"}
@@ -244,11 +270,11 @@ async def test_keys_are_forgotten_in_a_new_epoch(
 
 
 async def test_a_list_and_a_change_are_told_apart_and_a_client_is_in_lists_alone(
-    relays: Pair, enter: MakeClient
+    relays: Pair, enter: MakeClient, room: str
 ) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a&presence=1")
+    a = await enter(relays[0], f"{room}?peer=a&presence=1")
     assert a.welcome["members"] == [{"peer": "a"}]
-    b = await enter(relays[1], "/rooms/r?peer=b&presence=1")
+    b = await enter(relays[1], f"{room}?peer=b&presence=1")
     change = await a.next()
     assert change["joined"] == ["b"]
     assert "members" not in change
@@ -260,19 +286,19 @@ async def test_a_list_and_a_change_are_told_apart_and_a_client_is_in_lists_alone
 
 
 async def test_the_members_of_a_recovered_welcome_are_newer_than_the_events_that_follow(
-    relays: Pair, enter: MakeClient
+    relays: Pair, enter: MakeClient, room: str
 ) -> None:
-    a = await enter(relays[0], "/rooms/r?peer=a&presence=1")
-    b = await enter(relays[1], "/rooms/r?peer=b")
+    a = await enter(relays[0], f"{room}?peer=a&presence=1")
+    b = await enter(relays[1], f"{room}?peer=b")
     since = (await a.next())["id"]
     await lost(a)
     assert (await b.ask({"type": "leave"}))["type"] == "left"
     for peer in ("c", "d"):
-        client = await enter(relays[1], f"/rooms/r?peer={peer}")
+        client = await enter(relays[1], f"{room}?peer={peer}")
         await client.ask({"message": peer})
         if peer == "c":
             assert (await client.ask({"type": "leave"}))["type"] == "left"
-    a = await enter(relays[1], f"/rooms/r?peer=a&presence=1&since={since}", resume=a.welcome["resume"])
+    a = await enter(relays[1], f"{room}?peer=a&presence=1&since={since}", resume=a.welcome["resume"])
     assert (a.welcome["recovered"], a.welcome["id"]) == (True, since)
     listed = {member["peer"] for member in a.welcome["members"]}
     assert listed == {"a", "d"}
@@ -286,14 +312,14 @@ async def test_the_members_of_a_recovered_welcome_are_newer_than_the_events_that
         assert known == {"a", "d"}
 
 
-async def test_an_attempt_is_given_up_without_leaving(relays: Pair, enter: MakeClient) -> None:
-    watcher = await enter(relays[0], "/rooms/r?peer=w&presence=1")
+async def test_an_attempt_is_given_up_without_leaving(relays: Pair, enter: MakeClient, room: str) -> None:
+    watcher = await enter(relays[0], f"{room}?peer=w&presence=1")
     for code, held in ((4000, True), (3000, True), (1000, False), (1001, False)):
-        client = await enter(relays[1], "/rooms/r?peer=a")
+        client = await enter(relays[1], f"{room}?peer=a")
         assert (await watcher.next())["joined"] == ["a"]
         await client.socket.close(code)
         if held:
-            again = await enter(relays[0], "/rooms/r?peer=a", resume=client.welcome["resume"])
+            again = await enter(relays[0], f"{room}?peer=a", resume=client.welcome["resume"])
             assert again.welcome["resumed"]
             await again.socket.close(1000)
         assert (await watcher.next())["left"] == ["a"]
