@@ -22,7 +22,6 @@ SETTINGS: dict[str, Any] = {
     "send_buffer": 262_144,
     "message_rate": 2000,
 }
-LONGER = max(SETTINGS["worker_lease"], SETTINGS["reconnect_grace"])
 
 
 STARTED = 40.0

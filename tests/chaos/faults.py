@@ -276,9 +276,12 @@ async def stall_subscription(arena: Arena) -> None:
     await touched(arena, post.back)
 
 
+_PATIENT = {"reconnect_grace": 8.0}
+"""Time for clients whose attempts fail for seconds, and that wait longer after each."""
+
 FAULTS = (
     Fault("worker killed", kill_worker),
-    Fault("two of three workers killed", kill_two_workers),
+    Fault("two of three workers killed", kill_two_workers, pauses=2),
     Fault("rolling restart", rolling_restart),
     Fault("worker paused past its lease", pause_worker),
     Fault("Redis killed, data kept", restart_redis),
@@ -297,16 +300,30 @@ FAULTS = (
     Fault("Redis out of memory", full_redis),
     Fault("clock jumps by an hour", jump_clock, fakes_time=True),
     Fault("subscription stalled", stall_subscription, kinds=("relay.client", "asker", "javascript"), pending=True),
-    Fault("attempts parked at Redis", park_at_redis, pending=True),
-    Fault("attempts parked at a worker", park_at_worker, pending=True),
-    Fault("attempts lost", lose_attempts, pending=True),
-    Fault("attempts doubled", double_attempts, pending=True),
-    Fault("two workers asked at once", race_attempts, pending=True),
+    Fault("attempts parked at Redis", park_at_redis, settings=_PATIENT, pauses=2, pending=True),
+    Fault("attempts parked at a worker", park_at_worker, settings=_PATIENT, pauses=2, pending=True),
+    Fault("attempts lost", lose_attempts, settings=_PATIENT, pauses=2, pending=True),
+    Fault("attempts doubled", double_attempts, settings=_PATIENT, pauses=2, pending=True),
+    Fault("two workers asked at once", race_attempts, settings=_PATIENT, pauses=2, pending=True),
     Fault("Redis replaced by a lagging replica", fall_back_to_replica, forgets=True, pending=True),
     Fault("Redis restarted with older data", restart_older, forgets=True, pending=True),
-    Fault("all workers and Redis killed, older data", restart_older_with_all_workers, forgets=True, pending=True),
+    Fault(
+        "all workers and Redis killed, older data",
+        restart_older_with_all_workers,
+        forgets=True,
+        settings=_PATIENT,
+        pauses=6,
+        pending=True,
+    ),
     Fault("Redis forgets its scripts", forget_scripts),
     Fault("FLUSHALL with churn", flush_with_churn, forgets=True, pending=True),
-    Fault("Socket.IO retries", lose_acknowledgements, kinds=("relay.client", "socketio", "python"), pending=True),
+    Fault(
+        "Socket.IO retries",
+        lose_acknowledgements,
+        kinds=("relay.client", "socketio", "python"),
+        settings=_PATIENT,
+        pauses=2,
+        pending=True,
+    ),
     Fault("quiet room past history-ttl", stay_quiet, settings=QUIET, pending=True),
 )

@@ -2,22 +2,31 @@
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from types import MappingProxyType
+from typing import Any, Final, Self
 
-from tests.chaos.arena import LONGER, arena
+from tests.chaos.arena import SETTINGS, arena
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
 from tests.chaos.guests import Guests
 from tests.chaos.ledger import Verdict
 
-WHOLE_WITHIN, PRESENCE_WITHIN = 2.0, LONGER + 1
-"""Seconds from the end of a fault within which delivery and presence must be correct again."""
+WHOLE_WITHIN = 2.0
+"""Seconds from the end of a fault within which delivery must be correct again."""
 PATIENCE = 10.0
 """Additional seconds, after which wrong presence counts as permanent."""
+
+
+def presence_within(settings: Mapping[str, Any] = MappingProxyType({})) -> float:
+    """Seconds from the end of a fault within which presence must be correct again, with these settings of workers."""
+    both = {**SETTINGS, **settings}
+    return max(both["worker_lease"], both["reconnect_grace"]) + 1
+
+
 _LISTED = 3
 _LIBRARY = "faketime/libfaketime.so.1"
 
@@ -90,10 +99,10 @@ class Outcome:
             f"it did not strike: {self.unproven}": len(self.unproven),
         }
         if in_time:
-            wrong[f"whole again after {verdict.whole_after:.1f} s"] = verdict.whole_after > WHOLE_WITHIN
-            wrong[f"presence exact after {self.presence_after or 0:.1f} s"] = (
-                self.presence_after or 0
-            ) > PRESENCE_WITHIN
+            late = verdict.whole_after > WHOLE_WITHIN + self.fault.pauses
+            wrong[f"whole again after {verdict.whole_after:.1f} s"] = late
+            late = (self.presence_after or 0) > presence_within(self.fault.settings)
+            wrong[f"presence exact after {self.presence_after or 0:.1f} s"] = late
         return [text for text, count in wrong.items() if count]
 
 
@@ -110,7 +119,9 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             guests.go()
             await fault.strike(field)
             # Guests may be lost after the fault, and these are held for the grace time, too.
-            presence, wrong, ghosts = await presence_after(field, max(field.ended, guests.gone), guests)
+            presence, wrong, ghosts = await presence_after(
+                field, max(field.ended, guests.gone), guests, within=presence_within(fault.settings)
+            )
             await field.hush()
             return Outcome.of(fault, seed, field, presence, wrong, ghosts, lag=lag.longest)
 
@@ -139,7 +150,7 @@ class Lag:
 
 
 async def presence_after(
-    field: Crowd, ended: float, guests: Guests | None = None, *, within: float = PRESENCE_WITHIN
+    field: Crowd, ended: float, guests: Guests | None = None, *, within: float
 ) -> tuple[float | None, list[str], set[tuple[str, str]]]:
     """Seconds from the end of the fault until presence was exact, what was wrong at the end, and the ghosts.
 

@@ -12,7 +12,7 @@ from relay.client import Closed, join
 from tests.chaos import faults
 from tests.chaos.arena import Arena, arena
 from tests.chaos.members import OPTIONS
-from tests.chaos.rounds import presence_after
+from tests.chaos.rounds import presence_after, presence_within
 
 _EVERY, _BETWEEN = 5.0, 8.0
 _VISITORS, _STAY = 20, 6.0
@@ -80,7 +80,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
             for number in range(_VISITORS):
                 group.create_task(_visit(here, number, end))
         ended = asyncio.get_running_loop().time()
-        presence, _, _ = await presence_after(here, ended)
+        presence, _, _ = await presence_after(here, ended, within=presence_within())
         await here.hush()
         verdict = here.verdict(ended)
     grows = any(track.grows for track in tracks.values())

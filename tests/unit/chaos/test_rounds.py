@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.__main__ import chosen, read_options
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import Verdict
-from tests.chaos.rounds import PRESENCE_WITHIN, Outcome, table
+from tests.chaos.rounds import Outcome, presence_within, table
 from tests.chaos.side_by_side import Plan, as_json
 
 PLAIN = next(fault for fault in FAULTS if not fault.forgets)
@@ -67,7 +67,7 @@ def test_where_redis_loses_data_every_loss_is_reported() -> None:
 
 
 def test_times_are_judged_where_they_are_asked_for() -> None:
-    late = outcome(whole_after=2.5, presence_after=PRESENCE_WITHIN + 1)
+    late = outcome(whole_after=2.5, presence_after=presence_within() + 1)
     assert len(late.faults()) == 2
     assert late.faults(in_time=False) == []
 
