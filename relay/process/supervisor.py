@@ -19,6 +19,7 @@ from relay.http.local_workers import NoReply, ask
 from relay.model.workers import new_group
 from relay.process.server import SIGNALS
 from relay.process.workers import OpenSockets, WorkerSpec
+from relay.tasks import log_death
 
 log = logging.getLogger("relay.process.supervisor")
 
@@ -100,7 +101,8 @@ class Supervisor:
             # A task that fails by a defect ends the others, and with them this process: a service manager restarts it.
             async with asyncio.TaskGroup() as group:
                 for index in range(self._settings.workers):
-                    group.create_task(self._keep_running(index))
+                    task = group.create_task(self._keep_running(index), name=f"supervision of worker {index}")
+                    task.add_done_callback(log_death)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

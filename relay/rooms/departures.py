@@ -12,11 +12,15 @@ from relay.backend.presence import HeldMember, Presence, PresenceEntry
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.errors import RelayError
 
 log = logging.getLogger("relay.rooms.departures")
 
 _BATCH = 500
 """Departures that are sent to Redis together before the replies are awaited."""
+
+_LOG_INTERVAL = 10.0
+"""Seconds between two log lines about defects."""
 
 _RETRY = 0.5
 """Seconds until a departure that Redis did not take is sent again."""
@@ -55,6 +59,7 @@ class Departures:
         self._presence = presence
         self._grace = grace
         self._clock = clock
+        self._log_at = clock()
         self._metrics = metrics
         self._on_settled = on_settled
         self._by_room: dict[str, dict[_Key, _Departure]] = {}
@@ -192,7 +197,7 @@ class Departures:
         error = asyncio.CancelledError() if reply.cancelled() else reply.exception()
         if self._is_current(departure):
             if error is not None:
-                log.debug("leaving %s as %s failed (%s); retrying", departure.entry.room, departure.entry.peer, error)
+                self._log_failure(departure, error)
                 self._push(departure, self._clock() + _RETRY)
             elif held and reply.result():
                 departure.hold_unsent = False
@@ -203,6 +208,15 @@ class Departures:
                 self._on_settled(departure.entry.room)
         if not attempted.done():
             attempted.set_result(None)
+
+    def _log_failure(self, departure: _Departure, error: BaseException) -> None:
+        room, peer = departure.entry.room, departure.entry.peer
+        if isinstance(error, RelayError | asyncio.CancelledError):
+            log.debug("leaving %s as %s failed (%s); retrying", room, peer, error)
+        elif self._clock() >= self._log_at:
+            # A defect, which thousands of departures may meet at once.
+            self._log_at = self._clock() + _LOG_INTERVAL
+            log.error("leaving %s as %s failed; retrying; please report it", room, peer, exc_info=error)
 
 
 def _key(entry: PresenceEntry) -> _Key:

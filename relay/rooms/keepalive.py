@@ -5,6 +5,7 @@ import math
 from typing import NamedTuple, Protocol, Self
 
 from relay.config import Settings
+from relay.tasks import guarded
 
 _TICKS = 8
 """Ticks in the shorter of interval and timeout, at least: how evenly the pings are spread."""
@@ -91,7 +92,7 @@ class Keepalive:
         for connection in due:
             # A connection that was removed since its ping is in no slot any more.
             if connection in self._slots[connection.keepalive_slot]:
-                connection.check()
+                guarded(connection.check, "the check of a ping")
         pinged, soon = list[Pinged](), list[Pinged]()
         for connection in self._slots[self._turn % len(self._slots)]:
             (soon if connection.watched else pinged).append(connection)
@@ -99,7 +100,7 @@ class Keepalive:
             slot = self._slots[(self._turn + distance) % len(self._slots)]
             soon += [connection for connection in slot if connection.watched]
         for connection in (*pinged, *soon):
-            connection.ping()
+            guarded(connection.ping, "a ping")
         # The slot before the present one comes round last: after the whole timeout.
         self._checks[(self._turn - 1) % len(self._checks)] += pinged
         self._checks[(self._turn + self._check_soon) % len(self._checks)] += soon

@@ -1,12 +1,14 @@
 """Presence notices: joins, leaves and new infos are gathered for a moment, and sent to a room's watchers together."""
 
 from collections.abc import Callable
+from functools import partial
 
 from relay.model.envelope import MessageId
 from relay.rooms.member import Listener, send_to_all
 from relay.rooms.presence_batch import PresenceBatch, PresenceEvent
 from relay.rooms.registry import LocalRooms
 from relay.rooms.room import LocalRoom
+from relay.tasks import guarded
 
 
 class PresenceNotices:
@@ -60,4 +62,4 @@ class PresenceNotices:
         for name in unsent:
             room = self._rooms.get(name)
             if room is not None:
-                self.flush(room)
+                guarded(partial(self.flush, room), f"the presence of room {name}")

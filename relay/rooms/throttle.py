@@ -4,8 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from relay.tasks import guarded
+
 _BATCH = 8
 """Callbacks in one turn of the event loop: few enough that a message behind them is not delayed noticeably."""
+
+
+_NAME = "a handshake, or the end of a connection,"
 
 
 class Throttle:
@@ -27,10 +32,11 @@ class Throttle:
     def finish(self) -> None:
         """Call back all that wait now: the event loop is about to end."""
         while self._waiting:
-            self._waiting.popleft()()
+            guarded(self._waiting.popleft(), _NAME)
 
     def _turn(self) -> None:
         for _ in range(min(_BATCH, len(self._waiting))):
-            self._waiting.popleft()()
+            # The others behind it are other clients.
+            guarded(self._waiting.popleft(), _NAME)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._turn)

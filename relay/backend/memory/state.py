@@ -7,12 +7,14 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from relay.backend.bus import Stretches
 from relay.backend.settings import HistorySettings
 from relay.limits import Clock
 from relay.model.envelope import MessageId
 from relay.model.events import Message, RoomEvent, TakenOver
+from relay.tasks import guarded
 
 _IDLE_ROOMS = 10_000
 _SWEEPS = 16
@@ -211,4 +213,4 @@ class MemoryRooms:
                 batches.setdefault(listener, []).append(event)
         # Batches are made first: a listener may subscribe or leave while it is called, which does not affect this turn.
         for listener, batch in batches.items():
-            listener(batch)
+            guarded(partial(listener, batch), "the delivery of events")

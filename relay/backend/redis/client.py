@@ -17,6 +17,7 @@ from relay.backend.redis.connection import (
     Pending,
     RedisConnection,
     RedisUnreachable,
+    call,
     pack,
     refused,
 )
@@ -272,7 +273,8 @@ class RedisClient:
         now = self._loop.time()
         while self._waiting and self._waiting[0][0] <= now:
             _, _, done = self._waiting.popleft()
-            done(Unavailable(f"Redis could not be reached for {self._timeout:g} s: {self.problem}"))
+            # Guarded: an error of one caller must not end the timer, on which the deadlines of all others depend.
+            call(done, Unavailable(f"Redis could not be reached for {self._timeout:g} s: {self.problem}"))
         deadline = self._pending.deadline
         if deadline is not None and deadline <= now:
             # A Redis that is this late counts as away: all commands that wait fail now, and a new connection is

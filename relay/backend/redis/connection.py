@@ -253,16 +253,17 @@ class Pending:
         """Hand each reply to its callback."""
         waiting = self._waiting
         for reply in replies:
-            _call(waiting.popleft()[1], reply)
+            call(waiting.popleft()[1], reply)
 
     def fail(self, error: Exception) -> None:
         """Hand the error to all callbacks: no reply will come."""
         waiting, self._waiting = self._waiting, deque()
         for _, done in waiting:
-            _call(done, error)
+            call(done, error)
 
 
-def _call(done: Done, reply: Any) -> None:
+def call(done: Done, reply: Any) -> None:
+    """Hand a reply to its callback; an error of the callback is logged, and not raised."""
     try:
         done(reply)
     except Exception:

@@ -30,6 +30,7 @@ from relay.rooms.connection import (
     WireConnection,
 )
 from relay.rooms.worker import Worker
+from relay.tasks import log_death
 
 Opening = Callable[[Connection], tuple[Receiver, Coroutine[Any, Any, None]]]
 """Makes the receiver of a connection's frames, and a coroutine that greets the client."""
@@ -133,7 +134,8 @@ class _AsgiConnection:
         After the relay has closed it, the client has `CLOSE_TIMEOUT` seconds to take what was written. ASGI has no way
         to drop a client that reads nothing, so the connection is left to the server then.
         """
-        writer = asyncio.create_task(self._connection.run_writer())
+        writer = asyncio.create_task(self._connection.run_writer(), name="writer of a connection")
+        writer.add_done_callback(self._writer_ended)
         code, relay_closed = 1006, None
         try:
             with suppress(TimeoutError):
@@ -148,6 +150,12 @@ class _AsgiConnection:
             # The connection refers to this object by its callbacks, and the receiver to the connection. Without these,
             # no cycle keeps a closed session in memory until the garbage collector runs.
             del self._connection, self._receiver, self._greeting
+
+    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
+        log_death(writer)
+        if not self._ended and not writer.cancelled() and writer.exception() is not None:
+            # A connection to which nothing is written any more is of no use.
+            self._deadline.reschedule(asyncio.get_running_loop().time())
 
     async def _read(self) -> tuple[int, str | None]:
         """Hand every message to the receiver; returns the close code, and why the server closed, if it did."""

@@ -97,3 +97,19 @@ async def test_a_connection_that_comes_to_be_watched_is_pinged_soon() -> None:
 @pytest.mark.parametrize("timing", [(25, 20, 8), (25, 20, 60), (5, 60, 1), (0.05, 0.05, 0.05), (86_400, 1, 0.05)])
 def test_any_settings_make_a_keepalive(timing: tuple[float, float, float]) -> None:
     Keepalive(KeepaliveTiming(*timing))
+
+
+async def test_a_connection_whose_ping_fails_does_not_stop_the_pings_of_others(caplog) -> None:
+    class Broken(Client):
+        def ping(self) -> None:
+            raise ZeroDivisionError
+
+        check = ping
+
+    keepalive, client, broken = Keepalive(KeepaliveTiming(0.04, 0.02, 0.04)), Client(), Broken()
+    keepalive.add(broken)
+    keepalive.add(client)
+    assert [await client.next() for _ in range(5)] == ["ping", "check", "ping", "check", "ping"]
+    assert "a ping failed" in caplog.text
+    keepalive.remove(client)
+    keepalive.remove(broken)

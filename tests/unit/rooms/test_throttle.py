@@ -32,3 +32,23 @@ async def test_finishing_calls_back_all_that_wait_at_once() -> None:
     assert called == list(range(20))
     await asyncio.sleep(0)
     assert len(called) == 20
+
+
+async def test_a_callback_that_fails_does_not_keep_the_others_waiting(caplog) -> None:
+    throttle, called = Throttle(), []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    for number in range(20):
+        throttle.add(fail if number in {3, 19} else lambda number=number: called.append(number))
+    throttle.add(lambda: called.append("last"))
+    async with asyncio.timeout(5):
+        while "last" not in called:
+            await asyncio.sleep(0)
+    assert len(called) == 19
+    assert len(caplog.records) == 2
+    throttle.add(fail)
+    throttle.add(lambda: called.append("after"))
+    throttle.finish()
+    assert called[-1] == "after"

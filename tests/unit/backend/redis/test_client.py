@@ -261,3 +261,13 @@ async def test_a_cancelled_caller_affects_no_other_caller(server: ScriptedRedis)
         await asyncio.sleep(0)
         call.cancel()
         assert await client.call("GET", 2) == b"OK"
+
+
+async def test_a_callback_that_fails_does_not_end_the_deadlines_of_others(server: ScriptedRedis, caplog) -> None:
+    await server.stop()
+    async with client_of(server, timeout=0.2) as client:
+        client.send(pack("GET", 1), lambda reply: 1 / 0)
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable):
+            await client.call("GET", 2)
+    assert "could not be handled" in caplog.text

@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer, Pending, RedisUnreachable, pack
+from relay.model.errors import Unavailable
 from tests.unit.backend.redis.conftest import ScriptedRedis
 
 
@@ -113,3 +114,62 @@ def test_pending_callbacks_get_replies_in_order_and_the_rest_an_error() -> None:
     pending.fail(TimeoutError("late"))
     assert [(number, str(reply)) for number, reply in got] == [(0, "b'a'"), (1, "late"), (2, "late")]
     assert pending.deadline is None
+
+
+@pytest.mark.parametrize("cause", [TypeError("no option x"), UnicodeError("label too long"), KeyError("x")])
+async def test_an_unexpected_error_of_the_library_is_a_failed_attempt_and_no_death(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, caplog
+) -> None:
+    dialer = Dialer("redis://127.0.0.1:1", timeout=0.5, name="test")
+    attempts = []
+
+    def fail() -> None:
+        attempts.append(1)
+        raise cause
+
+    monkeypatch.setattr(dialer._pool, "make_connection", fail)
+    async with RedisClient(dialer, timeout=0.3, waiting=9, on_reconnect=lambda: None) as client:
+        with pytest.raises(Unavailable):
+            await client.call("PING")
+        assert client.loop is not None
+        assert not client.loop.problem
+    assert len(attempts) > 1
+    assert caplog.text.count(type(cause).__name__) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "report"),
+    [
+        (b"-NOAUTH Authentication required.", "Redis asks for a password (NOAUTH Authentication required.)"),
+        (b"-WRONGPASS bad", "Redis does not accept the user or the password (WRONGPASS bad)"),
+        (b"-ERR max number of clients reached", "Redis answers: ERR max number of clients reached"),
+        (
+            b"-DENIED Redis is in protected mode.",
+            "this Redis is in protected mode (DENIED Redis is in protected mode.)",
+        ),
+        (b"-LOADING Redis is loading", "Redis is still loading its data (LOADING Redis is loading)"),
+        (b"-ERR a\x1b[2Jb", "Redis answers: a\\x1b[2Jb"),
+        (b"-ERR " + 1000 * b"x", "Redis answers: ERR " + 196 * "x"),
+        (
+            b"-ERR unknown command 'AUTH', with args beginning with: 'x' 'Secret1' ",
+            "Redis answers: ERR unknown command 'AUTH', with args beginning with: 'x' '***' ",
+        ),
+    ],
+)
+async def test_a_refused_connection_is_reported_in_the_words_of_redis_without_the_password(
+    server: ScriptedRedis, reply: bytes, report: str
+) -> None:
+    server.answer = lambda command: reply + b"\r\n"
+    dialer = Dialer(server.url.replace("://", "://x:Secret1@"), timeout=1, name="test")
+    with pytest.raises(RedisUnreachable) as raised:
+        await dialer.open(lambda _: None, lambda: None)
+    assert raised.value.report.replace("ERR ", "") == report.replace("ERR ", "")
+    assert "Secret1" not in str(raised.value)
+    assert "Redis answers" not in raised.value.text
+    assert len(str(raised.value)) <= 300
+
+
+@pytest.mark.parametrize("url", ["", "redis://:Secret1?rest@h", "redis://h/prod", "redis://h?family=0"])
+def test_a_url_that_is_not_valid_is_refused_before_anything_is_opened(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^S]*$"):
+        Dialer(url, timeout=1, name="test")
