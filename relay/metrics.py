@@ -261,7 +261,7 @@ class Metrics:
         self.resumes = declare.counters(
             "relay_resumes_total",
             "Members that reconnected with the id of the last message they saw, by outcome.",
-            "If trimmed is frequent, raise history-size or history-ttl.",
+            "If trimmed is frequent, raise history-size, history-bytes or history-ttl.",
             labels=("outcome",),
             values=[("recovered",), *((loss,) for loss in get_args(Loss) if loss)],
         )
@@ -336,8 +336,8 @@ class Metrics:
         self.message_losses = declare.counters(
             "relay_message_losses_total",
             "Losses of messages in a room that this worker reported to the members, by reason.",
-            "trimmed: raise history-size or history-ttl; epoch: Redis lost its data, see its log; too_much: raise "
-            "send-buffer; internal is a defect of the relay.",
+            "trimmed: raise history-size, history-bytes or history-ttl; epoch: Redis lost its data, see its log; "
+            "too_much: raise send-buffer; internal is a defect of the relay.",
             labels=("reason",),
             values=[(loss,) for loss in get_args(Loss) if loss],
         )

@@ -107,6 +107,7 @@ def backend_settings(
             history=HistorySettings(
                 size=settings.history_size,
                 ttl=settings.history_ttl,
+                bytes=settings.history_bytes,
                 # A replay goes into the connection's send buffer, and leaves half of it for live events.
                 replay_bytes=settings.send_buffer // 2,
             ),

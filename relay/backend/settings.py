@@ -1,23 +1,33 @@
 """The settings of a backend, in the parts in which its modules take them. Times are in seconds."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from relay.config.redis_url import parse_redis_url
+
+_LEAST_LARGE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class HistorySettings:
     """How much of a room is remembered for clients that reconnect or send an envelope again.
 
-    The history has at most `size` events (0: there is no history), for `ttl` seconds after the last one. One replay
-    sends at most `replay_bytes` of envelopes. At most `repeat_keys` keys of published envelopes are remembered, also
-    for `ttl` seconds.
+    The history has at most `size` events (0: there is no history), for `ttl` seconds after the last one. Of messages
+    that are `large`, it has at most `bytes` bytes, but always the newest one; the others need no more than that. One
+    replay sends at most `replay_bytes` of envelopes. At most `repeat_keys` keys of published envelopes are remembered,
+    also for `ttl` seconds.
     """
 
     size: int = 1000
     ttl: float = 120.0
     replay_bytes: int = 524_288
     repeat_keys: int = 10_000
+    bytes: int = 4_194_304
+
+    @property
+    def large(self) -> int:
+        """The bytes from which on a message counts as large: a history full of smaller ones is within its bytes."""
+        return max(_LEAST_LARGE, self.bytes // max(1, self.size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ GROUPS: Final[Mapping[str, str]] = {
     "Operation": "admin_listen admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout",
     "Pages and browsers": "allowed_origins pages public_url ice_servers",
     "Rooms": (
-        "default_room members_per_room observers_per_room presence_list_limit reconnect_grace history_size history_ttl"
+        "default_room members_per_room observers_per_room presence_list_limit reconnect_grace history_size "
+        "history_bytes history_ttl"
     ),
     "Limits of one connection": (
         "max_message message_rate byte_rate message_delay send_buffer max_inflight_publishes rooms_per_connection "

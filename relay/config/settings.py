@@ -271,6 +271,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             consequence="recovered: false, reason trimmed",
         ),
     ] = 1000
+    history_bytes: Annotated[
+        int,
+        size(
+            "Size of the messages of one room that are stored for clients that reconnect: of those larger than "
+            "history-bytes / history-size together, and of all others together",
+            ge=65_536,
+            le=1_073_741_824,
+            consequence="recovered: false, reason trimmed",
+        ),
+    ] = 4_194_304
     history_ttl: Annotated[
         float,
         seconds(

@@ -63,6 +63,61 @@ async def test_a_history_that_was_trimmed_is_reported_as_such(make_worker: MakeW
     assert len((await worker.bus.replay("room", recent)).events) == LOG.size // 2
 
 
+LARGE = HistorySettings(size=50, ttl=30, replay_bytes=10_000_000, bytes=200_000)
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+async def test_the_bytes_of_large_messages_are_bounded(make_worker: MakeWorker, key: str) -> None:
+    worker = await make_worker("a", history=LARGE)
+    ids = []
+    for number in range(12):
+        await worker.publish("room")
+        receipt = await worker.publish("room", b'{"x":"%s"}' % (b"x" * 60_000), key=key and f"{key}{number}")
+        ids.append(receipt.id)
+    last = await worker.publish("room")
+    # Three of them are within the bound. All events after the newest one that was dropped are still there.
+    kept = await worker.bus.replay("room", ids[-4])
+    assert [event.id.seq for event in kept.events] == list(range(ids[-4].seq + 1, last.id.seq + 1))
+    dropped = await worker.bus.replay("room", MessageId(ids[-4].epoch, ids[-4].seq - 1))
+    assert (dropped.events, dropped.lost) == ((), "trimmed")
+
+
+async def test_the_newest_message_is_kept_however_large_it_is(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", history=LARGE)
+    before = await worker.publish("room")
+    for _ in range(3):
+        last = await worker.publish("room", b'{"x":"%s"}' % (b"x" * 400_000))
+    replay = await worker.bus.replay("room", MessageId(last.id.epoch, last.id.seq - 1))
+    assert [event.id for event in replay.events] == [last.id]
+    assert (await worker.bus.replay("room", before.id)).lost == "trimmed"
+
+
+async def test_small_messages_drop_nothing_but_by_their_number(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", history=LARGE)
+    first = await worker.publish("room")
+    for _ in range(40):
+        await worker.publish("room", b'{"x":"%s"}' % (b"x" * 3000))
+    assert len((await worker.bus.replay("room", first.id)).events) == 40
+
+
+@over_redis
+async def test_large_messages_of_a_lost_epoch_drop_nothing(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a", history=LARGE)
+    for _ in range(3):
+        await worker.publish("room", b'{"x":"%s"}' % (b"x" * 60_000))
+    assert worker.client is not None
+    assert worker.keys is not None
+    await worker.client.call("DEL", *worker.keys.of_room("room")[:4])
+    first = await worker.publish("room", b'{"x":1}')
+    for _ in range(3):
+        last = await worker.publish("room", b'{"x":"%s"}' % (b"x" * 60_000))
+    replay = await worker.bus.replay("room", first.id)
+    assert [event.id.seq for event in replay.events] == [2, 3, 4]
+    assert await worker.client.call("LLEN", worker.keys.large("room")) == 3
+    assert await worker.client.call("PTTL", worker.keys.large("room")) > 0
+    assert last.id.seq == 4
+
+
 async def test_a_history_longer_than_a_page_is_read_to_its_end(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", history=HistorySettings(size=2000))
     first = await worker.publish("room")

@@ -236,7 +236,13 @@ def test_every_file_that_is_named_exists(page: str) -> None:
 def test_the_redis_keys_are_those_of_the_code() -> None:
     keys = Keys("relay")
     named = {cells[0].strip("`") for cells in rows(marked("docs/architecture.md", "keys"))}
-    of_room = {keys.channel("ROOM"), *keys.of_room("ROOM"), keys.positions("ROOM"), keys.watched("ROOM")}
+    of_room = {
+        keys.channel("ROOM"),
+        *keys.of_room("ROOM"),
+        keys.positions("ROOM"),
+        keys.watched("ROOM"),
+        keys.large("ROOM"),
+    }
     assert named == {
         *of_room,
         keys.workers,

@@ -42,7 +42,8 @@ class MemoryRoom:
 
     `repeats` maps a sender and its key to the id under which the message was published, `keyed` is when the last one
     was added. `history` has the events with the times of their publication; `forgotten` is the sequence number of the
-    newest message that it has no more, and `changed` that of the newest join, leave or changed info.
+    newest message that it has no more, and `changed` that of the newest join, leave or changed info. `large_bytes` is
+    the size of the large messages in the history.
     """
 
     epoch: int
@@ -53,6 +54,7 @@ class MemoryRoom:
     history: deque[tuple[float, RoomEvent]] = field(default_factory=deque)
     forgotten: int = 0
     changed: int = 0
+    large_bytes: int = 0
 
     @property
     def id(self) -> MessageId:
@@ -64,17 +66,21 @@ class MemoryRoom:
         self.seq += 1
         return self.id
 
-    def record(self, event: RoomEvent, now: float) -> None:
-        """Add an event to the history."""
+    def record(self, event: RoomEvent, now: float, large: int) -> None:
+        """Add an event to the history; messages of more than `large` bytes are counted."""
         self.history.append((now, event))
+        if isinstance(event, Message) and len(event.body) > large:
+            self.large_bytes += len(event.body)
         if not isinstance(event, Message | TakenOver):
             self.changed = event.id.seq
 
-    def forget_oldest(self) -> None:
-        """Drop the oldest event of the history."""
+    def forget_oldest(self, large: int) -> None:
+        """Drop the oldest event of the history; `large` is as in `record`."""
         _, event = self.history.popleft()
         if isinstance(event, Message):
             self.forgotten = event.id.seq
+            if len(event.body) > large:
+                self.large_bytes -= len(event.body)
 
 
 class MemoryRooms:
@@ -185,6 +191,7 @@ class MemoryRooms:
         if after > state.id:
             state.epoch, state.seq = max(int(self._wall_clock() * 1000), state.epoch + 1, after.epoch + 1), 0
             state.history.clear()
+            state.large_bytes = 0
             state.repeats.clear()
             state.forgotten = state.changed = 0
         self._forget_expired(state)
@@ -193,15 +200,18 @@ class MemoryRooms:
         return state.id, [event for _, event in state.history if event.id > after], stretches
 
     def _record(self, state: MemoryRoom, event: RoomEvent) -> None:
-        state.record(event, self.clock())
-        if len(state.history) > self._settings.size:
-            state.forget_oldest()
+        settings = self._settings
+        state.record(event, self.clock(), settings.large)
+        if len(state.history) > settings.size:
+            state.forget_oldest(settings.large)
+        while state.large_bytes > settings.bytes and len(state.history) > 1:
+            state.forget_oldest(settings.large)
         self._forget_expired(state)
 
     def _forget_expired(self, state: MemoryRoom) -> None:
         oldest = self.clock() - self._settings.ttl
         while state.history and state.history[0][0] < oldest:
-            state.forget_oldest()
+            state.forget_oldest(self._settings.large)
         if state.keyed < oldest:
             state.repeats.clear()
 

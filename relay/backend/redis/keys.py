@@ -44,6 +44,10 @@ class Keys:
         """Return the key of the delivered positions of a room's members."""
         return f"{self._room(room)}:positions"
 
+    def large(self, room: str) -> str:
+        """Return the key of the list of large messages in a room's history."""
+        return f"{self._room(room)}:large"
+
     def watched(self, room: str) -> str:
         """Return the key that a room has while it is watched."""
         return f"{self._room(room)}:watched"

@@ -163,6 +163,7 @@ class RedisLeases:
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.watched(room), self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", self._keys.large(room), self._state_ttl))
         _, *found = await asyncio.gather(asyncio.gather(*calls), *members)
         return [room for room, one in zip(rooms, found, strict=True) if not one]
 

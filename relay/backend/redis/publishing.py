@@ -4,6 +4,8 @@ This is the hot path: packing a command argument by argument costs four times as
 in common is packed once.
 """
 
+import sys
+
 import msgspec
 
 from relay.backend.redis.connection import pack
@@ -70,6 +72,8 @@ class PublishCommands:
         )  # fmt: skip
         self._history = _packed_parts(history.size, 0)
         self._history_renewed = _packed_parts(history.size, history_ttl)
+        self._history_bytes = _packed_parts(history.size, history.bytes)
+        self._large = history.large if history.size else sys.maxsize
         self._renewal = history.ttl / _RENEWALS
         self._templates: dict[str, _Template] = {}
 
@@ -95,8 +99,9 @@ class PublishCommands:
         )
         # A server may publish to a room in which this worker has no members, and which was not added.
         template = self._templates.get(publication.room) or _Template(self._head(publication.room))
-        # The fast path knows no addressees and no keys, and compares ids of one epoch only.
-        if to or key or command.after or seen.epoch != version.epoch:
+        large = len(text) > self._large
+        # The fast path knows no addressees, no keys and no large messages, and compares ids of one epoch only.
+        if to or key or command.after or large or seen.epoch != version.epoch:
             packed_version = _NO_VERSION
         else:
             packed_version = template.packed_version(version)
@@ -113,12 +118,19 @@ class PublishCommands:
             template.renew_at = now + self._renewal
             history = self._history_renewed
         first = (_PARTS + len(to), template.head, len(text), text, packed_version)
+        if large:
+            history = self._history_bytes
+            first = (_PARTS + 1 + len(to), self._head(publication.room, large=True), *first[2:])
         return _COMMAND % (*first, len(seq), seq, history, len(rest), rest, _packed_parts(*to) if to else b"")
 
-    def _head(self, room: str) -> bytes:
-        """Return the parts with which each command of a room begins: script, keys and Redis channel."""
+    def _head(self, room: str, *, large: bool = False) -> bytes:
+        """Return the parts with which each command of a room begins: script, keys and Redis channel.
+
+        Those about a `large` message have one more key.
+        """
+        keys = self._keys.of_room(room)[:4] + ((self._keys.large(room),) if large else ())
         # Packed as a command of its own, less the first line, which has the number of its parts.
-        packed = pack("EVALSHA", PUBLISH.sha, 4, *self._keys.of_room(room)[:4], self._keys.channel(room))
+        packed = pack("EVALSHA", PUBLISH.sha, len(keys), *keys, self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
 
 

@@ -22,6 +22,24 @@ if key ~= '' then
 end
 if after ~= '' and not call('ZSCORE', KEYS[3], sender .. ' ' .. after) then return { 'early' } end
 
+local newest_large = KEYS[5] and call('LINDEX', KEYS[5], -1)
+
+-- Drops the oldest large messages, and all events before them, until those that are left have no more than so many bytes.
+-- The newest one stays. Ids of an earlier epoch may be in the list; nothing is dropped for them.
+local function drop_large(id, size, most)
+  local total = size + (newest_large and tonumber(string.match(newest_large, ' (%d+)$')) or 0)
+  call('RPUSH', KEYS[5], id .. ' ' .. integer(size) .. ' ' .. integer(total))
+  call('PEXPIRE', KEYS[5], ttl)
+  local last_dropped
+  while true do
+    local epoch, seq, oldest, upto = string.match(call('LINDEX', KEYS[5], 0), '^(%d+)-(%d+) (%d+) (%d+)$')
+    if epoch .. '-' .. seq == id or total - tonumber(upto) + tonumber(oldest) <= most then break end
+    call('LPOP', KEYS[5])
+    last_dropped = epoch .. '-' .. integer(tonumber(seq) + 1)
+  end
+  if last_dropped then call('XTRIM', KEYS[4], 'MINID', last_dropped) end
+end
+
 local absent = {}
 for i = 9, #ARGV do
   if call('HEXISTS', KEYS[2], ARGV[i]) == 0 then absent[#absent + 1] = ARGV[i] end
@@ -31,6 +49,7 @@ if #absent > 0 then return { 'absent', absent } end
 local id = next_id(state)
 local text = 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"'
 append(id, text, ARGV[6] .. ' ' .. history_ttl)
+if KEYS[5] then drop_large(id, #text, tonumber(ARGV[7])) end
 save(state, ttl)
 call('PUBLISH', ARGV[1], text)
 -- The key is remembered once the message is out. In the other order, an error in between would lose the message: a client

@@ -1,12 +1,15 @@
 -- Publish a message: the fast path, for a member whose membership version is the room's, and a message that has neither
 -- addressees nor keys. Everything else falls through to shared.lua and publish.lua, which are parts of the same script;
 -- this part stands ahead of them because making their functions takes time.
--- Cost: O(addressees), of which there are at most 100; the fast path is O(1).
+-- Cost: O(addressees), of which there are at most 100; the fast path is O(1). A large message drops older ones, each once:
+-- O(entries of the history) at worst, and O(1) on average.
 --
--- KEYS: 1 to 4 of those in shared.lua. The options are left out, as each key costs 2 % of a message.
+-- KEYS: 1 to 4 of those in shared.lua. The options are left out, as each key costs 2 % of a message. Of a large message, 5
+-- is the list of large messages in the history: "id size total", where total counts the bytes of this and all before it.
 -- ARGV: 1 Redis channel, 2 the published text after the id (it begins with the sender), 3 and 4 the sender's membership
 -- version and its epoch (0 and 0: take the slow path), 5 sequence number of the newest id that the worker has seen in that
--- epoch, 6 most entries of the history (0: none), 7 its TTL (ms; 0: do not renew it now), 8 "generation newest-epoch-seen
+-- epoch, 6 most entries of the history (0: none), 7 its TTL (ms; 0: do not renew it now), or of a large
+-- message the most bytes that the history has of those, 8 "generation newest-epoch-seen
 -- state-TTL history-TTL most-repeat-keys repeat-TTL length-of-key[>id] key" (ms), followed by the key of the message that
 -- must have been sent before, 9… addressees. With an id, only a use of the key after it makes the message a repeat.
 -- Returns an id, {'sent', id, version}, {'repeat', id}, {'early'}, {'absent', peers}, {'unknown'} or {'replaced'}.

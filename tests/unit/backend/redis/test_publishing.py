@@ -107,3 +107,22 @@ def test_members_of_different_versions_alternate() -> None:
     for number in (9, 10, 9, 9):
         version = MembershipVersion(number, 7)
         assert arguments(publication(Publish(b"{}"), version=version, seen=SEEN), writer)[1] == b"%d" % number
+
+
+def test_a_large_message_takes_the_slow_path_with_one_more_key_and_the_bound_of_bytes() -> None:
+    rooms = RoomSettings(history=HistorySettings(size=1000, bytes=4_096_000))
+    writer = PublishCommands(KEYS, rooms, Clock())
+    small, large = b'{"n":"%s"}' % (b"x" * 3900), b'{"n":"%s"}' % (b"x" * 4200)
+    claim = {"generation": 5, "version": VERSION, "seen": SEEN}
+    assert arguments(publication(Publish(small), **claim), writer)[1:3] == [b"9", b"7"]
+    parts = parsed(writer.write(publication(Publish(large, ("q",)), **claim)))
+    keys = [*map(str.encode, KEYS.of_room("room")[:4]), b"relay:{room}:large"]
+    assert parts[:9] == [b"EVALSHA", PUBLISH.sha.encode(), b"5", *keys, b"relay:{room}"]
+    assert parts[10:15] == [b"0", b"0", b"8", b"1000", b"4096000"]
+    assert parts[-1] == b"q"
+
+
+def test_without_a_history_no_message_is_large() -> None:
+    writer = PublishCommands(KEYS, RoomSettings(history=HistorySettings(size=0)), Clock())
+    got = arguments(publication(Publish(b'{"n":"%s"}' % (b"x" * 100_000)), version=VERSION, seen=SEEN), writer)
+    assert got[1:3] == [b"9", b"7"]
