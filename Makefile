@@ -9,6 +9,8 @@ CONFORMANCE := tests/conformance
 BROWSER := tests/browser
 BENCH := tests/bench
 BENCH_VENV := build/bench/venv
+# Virtual environments with clients that nobody here wrote.
+PYTHON_CLIENTS := build/clients/python-5 build/clients/python-4
 
 # What the tests need from the system, as command:package.
 TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy
@@ -35,7 +37,7 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
 	$(PYTEST) -m "not gateways or smoke" $(ARGS)
 
-test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests with real clients and browsers; `make test` has one case of each.
+test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
 
 test-container: ## Run .ci/run in a new container of IMAGE (debian:trixie), on what is committed.
@@ -99,6 +101,9 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 		--group build --group test --group lint --output-file tests/requirements.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
 		--output-file $(BENCH)/peers/requirements.lock $(BENCH)/peers/requirements.in
+	for version in 5 4; do build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
+		--output-file $(CONFORMANCE)/python/requirements-$$version.lock \
+		$(CONFORMANCE)/python/requirements-$$version.in || exit; done
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
@@ -138,6 +143,12 @@ $(BENCH_VENV)/.installed: $(BENCH)/peers/requirements.lock | $(VENV)/.made
 	@mkdir -p build/bench
 	$(PYTHON) -m venv --clear $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<
+	@touch $@
+
+build/clients/python-%/.installed: $(CONFORMANCE)/python/requirements-%.lock | $(VENV)/.made
+	@mkdir -p build/clients
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<
 	@touch $@
 
 # Programs and packages that are not Python.

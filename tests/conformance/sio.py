@@ -1,16 +1,13 @@
 """Socket.IO clients of all versions in one Node process, which tests control by lines of JSON."""
 
-import asyncio
 import itertools
-import json
 import os
-from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from tests.conformance.programs import ClientProgram
 from tests.fleet import require
 
 HERE = Path(__file__).parent
@@ -26,58 +23,24 @@ def require_packages(*names: str) -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
-class Node:
+class Node(ClientProgram):
     """A process that runs `socketio_clients.mjs`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = defaultdict(asyncio.Queue)
-        self._reader = asyncio.create_task(self._read())
-        self._names = itertools.count()
 
     @classmethod
     async def start(cls) -> Self:
         require_packages("socket.io-client-4")
-        pipe = asyncio.subprocess.PIPE
-        command = [require("node"), str(HERE / "socketio_clients.mjs")]
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=2**24))
-
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            event = json.loads(line)
-            self._queues[event.pop("client")].put_nowait(event)
-
-    def send(self, command: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command).encode() + b"\n")
-
-    async def next(self, client: str) -> dict[str, Any]:
-        async with asyncio.timeout(15):
-            return await self._queues[client].get()
-
-    def heard(self, client: str) -> list[dict[str, Any]]:
-        """Return all events that have arrived and were not read."""
-        queue = self._queues[client]
-        return [queue.get_nowait() for _ in range(queue.qsize())]
+        return await cls.run([require("node"), str(HERE / "socketio_clients.mjs")])
 
     async def open(self, version: str, url: str, /, connect: bool = True, **options: Any) -> "SocketIO":
         """Open a client; version 0.9 has other names for transports, and takes the query in the address."""
         if version == "0.9":
             options["transports"] = [{"polling": "xhr-polling"}.get(name, name) for name in options["transports"]]
             url += f"?{options.pop('query')}" if "query" in options else ""
-        client = SocketIO(self, f"client{next(self._names)}", version)
+        client = SocketIO(self, self.new_name(), version)
         self.send({"do": "open", "client": client.name, "version": version, "url": url, "options": options})
         if connect:
             client.connected = await client.until("connect")
         return client
-
-    async def close(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
 
 
 class SocketIO:

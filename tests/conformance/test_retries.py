@@ -147,7 +147,7 @@ async def test_events_that_are_emitted_again_are_heard_once_and_in_order(
 ) -> None:
     room, ports = (
         f"retries-{event}-{options['transports'][0]}",
-        [int(relay.http.rpartition(":")[2]) for relay in workers],
+        [relay.port for relay in workers],
     )
     listeners = [await Client.open(f"{relay.ws}/rooms/{room}") for relay in workers]
     other = await Client.open(f"{workers[0].ws}/rooms/{room}")
