@@ -21,8 +21,8 @@ class Fault:
 
     If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
     and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Rounds
-    of a `pending` fault are known to break promises; they run in `make chaos` alone. `pauses` are the seconds for which a
-    client may wait between two attempts when the fault ends, because many before them have failed.
+    of a `pending` fault are known to break promises; they run in `make chaos` alone. `pauses` are the seconds for which
+    a client may wait between two attempts when the fault ends, because many before them have failed.
     """
 
     name: str
