@@ -12,7 +12,7 @@ from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.state_check")
 
-_LATER = 1.0
+_LATER = 0.5
 """Seconds for which rooms that only have held members here are left to workers with connected ones, which know more."""
 
 _RETRY = 0.1

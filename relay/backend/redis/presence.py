@@ -36,7 +36,7 @@ _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 _UNCONFIRMED = 2
 """Result of leave.lua."""
 
-_CONFIRMATION, _CONFIRMATION_STEP = 4.0, 0.1
+_CONFIRMATION, _CONFIRMATION_STEP = 2.0, 0.1
 """Seconds since Redis came back in which the workers that know a room compare it with what they have seen, and between
 two looks of a join that waits for that: a worker connects again within about a second."""
 
