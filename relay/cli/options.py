@@ -28,7 +28,8 @@ GROUPS: Final[Mapping[str, str]] = {
         "channels_per_room ping_interval watched_ping_interval ping_timeout"
     ),
     "Limits of one worker": (
-        "max_connections connections_per_address address_byte_rate handshake_rate handshake_timeout keep_alive_timeout"
+        "max_connections connections_per_address address_byte_rate unfinished_bytes handshake_rate handshake_timeout "
+        "keep_alive_timeout"
     ),
     "Gateways": " ".join(one.name for one in settings_of(GatewaySettings)),
     **{

@@ -382,6 +382,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             consequence="the relay stops reading from the connections of the address for a while",
         ),
     ] = 67_108_864
+    unfinished_bytes: Annotated[
+        int,
+        size(
+            "Size of all WebSocket messages that have begun to arrive at one worker",
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            consequence="the relay reads from one of their connections after the other; close 4006 of those that take "
+            "longer than handshake-timeout",
+        ),
+    ] = 268_435_456
     handshake_rate: Annotated[
         int, count("Handshakes a second from one address", consequence="HTTP 429 too_many_handshakes")
     ] = 500

@@ -139,6 +139,12 @@ PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answe
 TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after a hundred too_fast errors in a row")
 UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")
 ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members, or observers, as it may have")
+UNFINISHED = CloseReason(
+    4006,
+    "unfinished",
+    True,
+    "the client took too long to complete a message, while this worker was short of room for them",
+)
 SUPERSEDED = CloseReason(
     4005, "superseded", True, "another attempt of the same client has the membership; the newest attempt may try again"
 )
@@ -160,6 +166,7 @@ CLOSE_REASONS: Final = (
     UNAVAILABLE,
     ROOM_FULL,
     SUPERSEDED,
+    UNFINISHED,
     REPLACED,
     PEER_TAKEN,
     BAD_REQUEST,

@@ -24,6 +24,7 @@ from relay.rooms.connection import CLOSE_TIMEOUT
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.throttle import Throttle
 from relay.wire.http import HttpProtocol, Networks, PeerGuard
+from relay.wire.unfinished import UnfinishedMessages
 from relay.wire.websocket import WebSocketProtocol, WireLimits
 
 log = logging.getLogger("relay.process.server")
@@ -89,6 +90,7 @@ class Server(uvicorn.Server):
             keepalive=Keepalive(KeepaliveTiming.of(settings)),
             throttle=Throttle(),
             connections=self.server_state.connections,
+            unfinished=UnfinishedMessages(settings.unfinished_bytes, settings.handshake_timeout),
         )
         self._on_timeout = on_timeout
         self._on_stranger = on_stranger

@@ -16,7 +16,7 @@ half-closes the stream, so that the client can still read why.
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from websockets.frames import Frame as WireFrame
@@ -26,11 +26,12 @@ from websockets.protocol import Side, State
 from websockets.streams import StreamReader
 
 from relay.model.codec import Frame
-from relay.model.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT
+from relay.model.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT, UNFINISHED
 from relay.rooms.connection import CLOSE_TIMEOUT, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.throttle import Throttle
 from relay.wire.transfer import transfer_of
+from relay.wire.unfinished import UnfinishedMessages
 
 try:
     from websockets.speedups import apply_mask
@@ -61,7 +62,8 @@ class WireLimits:
     """The common state of all WebSocket connections of a server; sizes are in bytes.
 
     `max_size` bounds a message. Beyond `high_water` bytes that the client has not taken, writing counts as paused.
-    `throttle` spreads handshakes over turns of the event loop. `connections` holds every open connection.
+    `throttle` spreads handshakes over turns of the event loop. `connections` holds every open connection. `unfinished`
+    bounds the bytes of messages that have begun to arrive.
     """
 
     max_size: int
@@ -69,6 +71,7 @@ class WireLimits:
     keepalive: Keepalive
     throttle: Throttle
     connections: set[Any]
+    unfinished: UnfinishedMessages = field(default_factory=UnfinishedMessages)
 
 
 class _Parser(FrameProtocol):
@@ -106,7 +109,8 @@ class _Parser(FrameProtocol):
 class WebSocketProtocol(asyncio.Protocol):
     """The protocol of one connection; implements `connection.Wire` and `keepalive.Pinged`.
 
-    `_reading` is False while the receiver has paused it. `_lost` is set when TCP has ended: frames may still be unread
+    `_reading` is False while the receiver has paused it, and `_held_back` True while the worker is short of room for
+    messages that are not complete. `_lost` is set when TCP has ended: frames may still be unread
     then. `_closing` is set once a close frame was sent or the connection was aborted. `_reported` is set once the
     receiver knows that the connection has ended.
     """
@@ -114,6 +118,7 @@ class WebSocketProtocol(asyncio.Protocol):
     __slots__ = (
         "_abort_timer",
         "_closing",
+        "_held_back",
         "_late_pong",
         "_limits",
         "_lost",
@@ -143,6 +148,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._lost = False
         self._received = True
         self._reading = True
+        self._held_back = False
         self._closing = False
         self._reported = False
         self.write_paused = False
@@ -228,10 +234,23 @@ class WebSocketProtocol(asyncio.Protocol):
     def check(self) -> None:
         """Close with 4001 if nothing was received since the ping."""
         # While reading is paused, a pong may wait unread: that is not the client's fault.
-        if not self._received and self._reading and not self._closing:
+        if not self._received and self._reading and not self._held_back and not self._closing:
             parser = self._get_parser()
             parser.fail(PONG_TIMEOUT.code)
             self._fail(parser)
+
+    # Unfinished messages.
+
+    def hold_back(self, *, paused: bool) -> None:
+        """Stop reading while the worker is short of room, or read on."""
+        self._held_back = paused
+        self._update_reading()
+
+    def give_up(self) -> None:
+        """Close a connection whose message takes too long."""
+        parser = self._get_parser()
+        parser.fail(UNFINISHED.code)
+        self._fail(parser)
 
     # Callbacks of the transport.
 
@@ -275,7 +294,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._next_turn = asyncio.get_running_loop().call_soon(self._continue_reading)
         if self._transport.is_closing():
             return
-        if self._reading and not self._unread:
+        if self._reading and not self._unread and not self._held_back:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
@@ -354,6 +373,9 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._fail(parser)
         elif parser.idle and self._parser is parser:
             self._parser = None
+            self._limits.unfinished.release(self)
+        elif not self._closing:
+            self._limits.unfinished.add(self, len(data))
         return len(frames)
 
     def _add_fragment(self, parser: _Parser, opcode: Opcode, data: bytes, *, fin: bool) -> None:
@@ -363,6 +385,7 @@ class WebSocketProtocol(asyncio.Protocol):
             parser.fragments.append(data)
         if fin:
             message, parser.fragments = b"".join(parser.fragments), []
+            self._limits.unfinished.release(self)
             if parser.is_text:
                 self._deliver_text(message)
             else:
@@ -417,6 +440,7 @@ class WebSocketProtocol(asyncio.Protocol):
         half_close(self._transport)
         # Reading goes on until the client closes or the timer fires; the bytes are dropped.
         self._closing = True
+        self._limits.unfinished.release(self)
         self._report_end(code, _CLOSE_NAMES.get(code, "protocol_error"))
         self.pause_reading(paused=False)
         self._abort_later()
@@ -424,6 +448,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _end(self) -> None:
         """Report the end and drop all references: TCP has ended, and all frames were read."""
         self._closing = True
+        self._limits.unfinished.release(self)
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         self._unread = b""

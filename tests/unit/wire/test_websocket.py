@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.wire.unfinished import UnfinishedMessages
 from relay.wire.websocket import WebSocketProtocol, WireLimits, _Parser, half_close
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
@@ -101,6 +102,51 @@ def protocol_of(transport: FakeTransport, receiver: FakeReceiver | FailingReceiv
     return WebSocketProtocol(
         transport, WireLimits(2000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set()), receiver
     )
+
+
+def large_frame(size: int) -> bytes:
+    """A masked text frame of more than 64 KB."""
+    return b"\x81\xff" + size.to_bytes(8, "big") + bytes(4) + b"x" * size
+
+
+async def test_connections_are_held_back_while_a_worker_is_short_of_room_for_messages() -> None:
+    unfinished, throttle = UnfinishedMessages(limit=150_000, patience=60), cast(Any, None)
+    limits = WireLimits(200_000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set(), unfinished)
+    transports, receivers = [FakeTransport(), FakeTransport()], [FakeReceiver(), FakeReceiver()]
+    first, second = (WebSocketProtocol(transports[i], limits, receivers[i]) for i in range(2))
+    frame = large_frame(100_000)
+    first.data_received(frame[:90_000])
+    assert unfinished.total == 90_000
+    second.data_received(frame[:90_000])
+    assert [transport.reading for transport in transports] == [True, False]
+    second.pause_reading(paused=True)
+    second.pause_reading(paused=False)
+    assert not transports[1].reading
+    first.data_received(frame[90_000:])
+    assert receivers[0].texts == [b"x" * 100_000]
+    assert transports[1].reading
+    second.data_received(frame[90_000:] + masked(0x81, b"more"))
+    assert receivers[1].texts == [b"x" * 100_000, b"more"]
+    assert unfinished.total == 0
+
+
+async def test_the_bytes_of_a_lost_connection_and_of_one_that_is_given_up_are_free_again() -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    unfinished = protocol._limits.unfinished
+    protocol.data_received(masked(0x81, b"x" * 100)[:50])
+    assert unfinished.total == 50
+    protocol.connection_lost(None)
+    assert unfinished.total == 0
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(masked(0x01, b"x" * 100))
+    protocol.give_up()
+    assert protocol._limits.unfinished.total == 0
+    assert receiver.ended == [1006, 4006]
+    assert transport.written.endswith(b"unfinished")
+    protocol.data_received(b"x" * 1000)
+    assert protocol._limits.unfinished.total == 0
+    protocol.connection_lost(None)
 
 
 def masked(first: int, data: bytes) -> bytes:
