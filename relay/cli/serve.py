@@ -9,7 +9,7 @@ from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import greeting
 from relay.config import Settings
-from relay.process.server import BadCertificate, CannotListen
+from relay.process.server import BadCertificate, CannotListen, ignore_hangup
 from relay.process.supervisor import supervise
 from relay.process.workers import OpenSockets, open_sockets, run_single_worker, run_supervised_worker
 
@@ -28,6 +28,7 @@ def serve(**flags: str | None) -> None:
     logs.configure(settings.log_level, settings.log_format)
     for warning in warnings:
         log.warning(warning)
+    ignore_hangup()
     try:
         sockets = open_sockets(settings)
     except BadCertificate as error:
@@ -39,7 +40,10 @@ def serve(**flags: str | None) -> None:
         click.echo(greeting_text)
     else:
         log.info(" ".join(greeting_text.split()))
-    _serve(settings, sockets)
+    try:
+        _serve(settings, sockets)
+    except CannotListen as error:
+        fail([f"cannot listen on {error}"], status=1)
 
 
 @click.command(hidden=True)

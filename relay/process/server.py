@@ -69,7 +69,8 @@ class Server(uvicorn.Server):
     are closed first, as other processes accept connections there. A second signal ends the server at once.
     `supervisor_pipe` is a pipe whose other end the supervisor holds open: its end of file means that the supervisor is
     dead, and stops the server too. `on_timeout` is called for each request that took too long to arrive, `on_stranger`
-    for each connection from outside a listener's networks.
+    for each connection from outside a listener's networks. `on_reload` is called on SIGHUP, which stops the server
+    without it.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Server(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         on_timeout: Callable[[], None] = _ignore,
         on_stranger: Callable[[], None] = _ignore,
+        on_reload: Callable[[], object] | None = None,
         supervisor_pipe: int | None = None,
     ) -> None:
         super().__init__(_configuration(app, settings.keep_alive_timeout))
@@ -94,6 +96,7 @@ class Server(uvicorn.Server):
         )
         self._on_timeout = on_timeout
         self._on_stranger = on_stranger
+        self._on_reload = on_reload or self.stop
         self._listeners = listeners
         self._drain = drain
         self._supervisor_pipe = supervisor_pipe
@@ -138,12 +141,13 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         if self._supervisor_pipe is not None:
             loop.add_reader(self._supervisor_pipe, self._on_supervisor_pipe, loop, self._supervisor_pipe)
         try:
             yield
         finally:
-            for number in SIGNALS:
+            for number in (*SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def _on_supervisor_pipe(self, loop: asyncio.AbstractEventLoop, pipe: int) -> None:
@@ -229,6 +233,18 @@ def bind_path(path: str) -> socket.socket:
     sock.bind(path)
     sock.listen(_BACKLOG)
     return sock
+
+
+def ignore_hangup() -> None:
+    """Ignore SIGHUP until the server handles it: a process that has just begun would end by it without a word."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def has_terminal() -> bool:
+    """Whether the process runs in a terminal: then SIGHUP means that the terminal is gone, and not a reload."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.isatty(0)
+    return False
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

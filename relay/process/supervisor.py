@@ -7,7 +7,6 @@ import logging
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +16,9 @@ import msgspec
 from relay.config import Settings
 from relay.http.local_workers import NoReply, ask
 from relay.model.workers import new_group
-from relay.process.server import SIGNALS
+from relay.process.certificate import reload_certificate
+from relay.process.server import SIGNALS, has_terminal
+from relay.process.socket_folder import make_socket_folder
 from relay.process.workers import OpenSockets, WorkerSpec
 from relay.tasks import log_death
 
@@ -80,6 +81,7 @@ class Supervisor:
         self._forced = asyncio.Event()
         self._local_workers: Sequence[str] = ()
         self._group = new_group()
+        self._reloads = 0
 
     def stop(self) -> None:
         """Stop all workers gracefully; a second call kills them."""
@@ -89,13 +91,19 @@ class Supervisor:
         # The workers close their copies when they drain; once all copies are closed, the system refuses connections.
         self._sockets.close()
 
+    def reload(self) -> None:
+        """Have each worker read the certificate again, if it can be used; those that start later read it anyway."""
+        if not self._stopping.is_set() and reload_certificate(self._sockets.tls):
+            self._reloads += 1
+
     async def run(self) -> None:
         """Run the workers until they are stopped."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.stop if has_terminal() else self.reload)
         # Only this user may enter the folder, so only processes of this user reach the workers' unix sockets.
-        directory = tempfile.mkdtemp(prefix="relay-")
+        directory = make_socket_folder(self._settings.workers)
         self._local_workers = [f"{directory}/{index}.sock" for index in range(self._settings.workers)]
         try:
             # A task that fails by a defect ends the others, and with them this process: a service manager restarts it.
@@ -176,13 +184,13 @@ class Supervisor:
 
     async def _watch(self, index: int, process: asyncio.subprocess.Process) -> RestartDecision | None:
         """Wait until a worker ends by itself or all workers stop (None), or until it must be replaced."""
-        health = asyncio.ensure_future(self._check_health(self._local_workers[index]))
+        health = asyncio.ensure_future(self._check_health(self._local_workers[index], process))
         await _first(health, process.wait(), self._stopping.wait())
         return None if health.cancelled() else health.result()
 
-    async def _check_health(self, path: str) -> RestartDecision:
-        """Ask a worker for its health until it must be replaced."""
-        now, timeouts = asyncio.get_running_loop().time, self._timeouts
+    async def _check_health(self, path: str, process: asyncio.subprocess.Process) -> RestartDecision:
+        """Ask a worker for its health until it must be replaced, and pass a reload on to it."""
+        now, timeouts, reloads = asyncio.get_running_loop().time, self._timeouts, self._reloads
         reply_due = healthy_due = now() + timeouts.start
         while True:
             await asyncio.sleep(timeouts.poll_interval)
@@ -193,6 +201,10 @@ class Supervisor:
                     return RestartDecision(f"does not answer ({reply.text})", graceful=False)
                 continue
             reply_due = now() + timeouts.reply
+            if reloads != self._reloads:
+                # Only now that it answers: a process that has just begun would end by the signal.
+                reloads = self._reloads
+                process.send_signal(signal.SIGHUP)
             failed = failed_checks(reply.body)
             if not failed:
                 healthy_due = now() + timeouts.unhealthy

@@ -5,10 +5,10 @@ import logging
 import os
 import resource
 import socket
-import ssl
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from relay.app import create_app
 from relay.config import Settings
 from relay.config.settings import ListenAddress
 from relay.model.workers import LocalWorkers, Owner
+from relay.process.certificate import Certificate, certificate_of, reload_certificate
 from relay.process.own_address import forward_address
-from relay.process.server import CannotListen, ListenSocket, Server, bind, bind_path, run, tls_context
+from relay.process.server import CannotListen, ListenSocket, Server, bind, bind_path, has_terminal, ignore_hangup, run
 
 log = logging.getLogger("relay.process.workers")
 
@@ -34,7 +35,7 @@ class OpenSockets:
 
     public: Sequence[socket.socket]
     admin: Sequence[socket.socket]
-    tls: ssl.SSLContext | None
+    tls: Certificate | None
     forward: ListenAddress | None = None
     """Where the first worker listens for requests of other replicas."""
 
@@ -69,7 +70,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
 def open_sockets(settings: Settings) -> OpenSockets:
     """Read the certificate and bind the ports; raise `BadCertificate` or `CannotListen`."""
-    tls = tls_context(settings)
+    tls = certificate_of(settings)
     forward = forward_address(settings)
     public = bind(settings.host, settings.port)
     try:
@@ -88,15 +89,18 @@ def run_single_worker(settings: Settings, sockets: OpenSockets) -> None:
     """Serve in this process until a signal comes."""
     settings = within_open_files(settings)
     listeners = [
-        *(ListenSocket(sock, sockets.tls) for sock in sockets.public),
+        *(ListenSocket(sock, sockets.tls.context if sockets.tls else None) for sock in sockets.public),
         *map(ListenSocket, sockets.admin),
         *_forward_listeners(settings, sockets.forward, 0),
     ]
-    run(_server(settings, listeners, LocalWorkers(forward_address=_address_of(sockets.forward, 0))))
+    local = LocalWorkers(forward_address=_address_of(sockets.forward, 0))
+    on_reload = None if has_terminal() else partial(reload_certificate, sockets.tls)
+    run(_server(settings, listeners, local, on_reload=on_reload))
 
 
 def run_supervised_worker() -> None:
     """Serve as one of several workers: read a `WorkerSpec` from standard input, and serve until a signal comes."""
+    ignore_hangup()
     supervisor = os.getppid()
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSpec)
     settings = spec.settings
@@ -104,14 +108,14 @@ def run_supervised_worker() -> None:
         settings = msgspec.structs.replace(settings, worker_id=f"{settings.worker_id}-{spec.index}")
     logs.configure(settings.log_level, settings.log_format, worker=settings.worker_id or f"pid {os.getpid()}")
     settings = within_open_files(settings)
-    tls = tls_context(settings)
+    tls = certificate_of(settings)
     path = Path(spec.local_workers[spec.index])
     check_private(path.parent)
     path.unlink(missing_ok=True)  # a worker that was killed has left its socket behind
     # All workers accept on the same sockets, and the kernel wakes one of them for each connection. The unix socket is
     # this worker's own: through it, the supervisor and the other workers reach exactly this one.
     listeners = [
-        *(ListenSocket(socket.socket(fileno=fd), tls, shared=True) for fd in spec.public),
+        *(ListenSocket(socket.socket(fileno=fd), tls.context if tls else None, shared=True) for fd in spec.public),
         *(ListenSocket(socket.socket(fileno=fd), shared=True) for fd in spec.admin),
         ListenSocket(bind_path(str(path)), kind="local"),
         *_forward_listeners(settings, spec.forward, spec.index),
@@ -121,7 +125,8 @@ def run_supervised_worker() -> None:
     )
     try:
         # The supervisor holds the other end of standard input open: end of file means that it is dead.
-        run(_server(settings, listeners, local, supervisor_pipe=sys.stdin.fileno()))
+        on_reload = partial(reload_certificate, tls)
+        run(_server(settings, listeners, local, on_reload=on_reload, supervisor_pipe=sys.stdin.fileno()))
     finally:
         _remove_socket(path, orphaned=os.getppid() != supervisor)
 
@@ -167,6 +172,7 @@ def _server(
     listeners: Sequence[ListenSocket],
     local: LocalWorkers,
     *,
+    on_reload: Callable[[], object] | None,
     supervisor_pipe: int | None = None,
 ) -> Server:
     app = create_app(settings, local)
@@ -188,6 +194,7 @@ def _server(
         drain=drain,
         on_timeout=on_timeout,
         on_stranger=on_stranger,
+        on_reload=on_reload,
         supervisor_pipe=supervisor_pipe,
     )
 
