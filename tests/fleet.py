@@ -326,6 +326,11 @@ class Proxy:
             if pair.subscribed or not subscriptions_only:
                 pair.cut()
 
+    def lead_to(self, port: int) -> None:
+        """End all connections, and lead the next ones to another port."""
+        self._target = port
+        self.cut()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
             writer.transport.abort()
