@@ -47,7 +47,7 @@ class Announcer:
             await self._departures.announce(between)
             self._on_loss()
         if ended == "older":
-            self._hub.doubt_all()
+            self._hub.doubt(self._rooms.names())
         self._hub.doubt_observed()
 
     async def announce(self, members: Sequence[Member]) -> None:

@@ -350,10 +350,6 @@ class Hub:
         if local.needs_recovery:
             self._buffer(local)
 
-    def doubt_all(self) -> None:
-        """Note that Redis may be older than what was delivered here: each room's history is read, and shows it."""
-        self._suspect_gap(self.rooms.names())
-
     def doubt_observed(self) -> None:
         """Note that Redis may have lost members of the rooms that only have observers here, without an event."""
         for name in self.rooms.names():

@@ -106,6 +106,11 @@ class RedisClient:
         """Since when the fleet knows the present run of Redis (microseconds); 0 if no earlier one is known."""
         return 0 if self._run is None else self._run.era
 
+    @property
+    def run_changes(self) -> int:
+        """How often another run of Redis took the part of the one before, as far as this worker has noticed."""
+        return 0 if self._run is None else self._run.changes
+
     def check_run(self) -> None:
         """Ask for the run of Redis again: it may change without a lost connection, when a replica takes over."""
         if self._run is not None:

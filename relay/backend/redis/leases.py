@@ -16,6 +16,9 @@ from relay.model.errors import RelayError, Unavailable
 
 log = logging.getLogger("relay.backend.redis")
 
+_AFTER_ALL = 2**52
+"""A deadline (ms) after all others: the lease ends."""
+
 _MOST_LEASES = 1000
 """Leases that a worker knows, to register them again when Redis has lost them."""
 
@@ -52,6 +55,8 @@ class RedisLeases:
         self._ended: LeaseEnd = ""
         # The leases of all workers, as they were read last, and when they are to be read again.
         self._all: Sequence[bytes] = ()
+        # The changes of the run of Redis before the last heartbeat.
+        self._run_changes = 0
         self._read_at = 0.0
         self._deadlines: dict[str, float] = {}
         self._adopting: Collection[str] = ()
@@ -217,7 +222,10 @@ class RedisLeases:
         duration, settings = milliseconds(self._settings.duration), self._settings
         ttl = max(self._state_ttl, 2 * duration)
         self._client.bound_clock()
-        asked = self._client.clock.time
+        asked, changes, written = self._client.clock.time, self._client.run_changes, self._registration.written
+        if written and changes != self._run_changes:
+            # Another run of Redis may lack what was written last, also if the last heartbeat is older than that.
+            written = _AFTER_ALL
         try:
             ended, flat, now = await self._client.run(
                 HEARTBEAT,
@@ -225,7 +233,7 @@ class RedisLeases:
                 str(self._lease),
                 duration,
                 ttl,
-                self._registration.written,
+                written,
                 # As long as the lease of a worker that died with the last heartbeat but one.
                 milliseconds(settings.duration - 2 * settings.interval),
             )
@@ -235,6 +243,7 @@ class RedisLeases:
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
         self._client.clock.learn(now, asked)
         self._client.check_run()
+        self._run_changes = changes
         if not ended:
             self._registration.renewed(now + duration)
             if self._addresses is not None:
