@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from relay.backend.presence import ADOPTION_BATCH
+from relay.backend.redis.client import RedisClient
 from relay.backend.redis.scripts import ADOPT, HEARTBEAT
 from relay.model.errors import OutcomeUnknown, Unavailable
 from tests.unit.backend.redis.conftest import World, array, dead
@@ -111,3 +112,35 @@ async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -
     assert world.sent(b"SREM") == [[b"SREM", own, b"left"]]
     await world.leases.touch([])
     assert len(world.sent(b"PEXPIRE")) == 6
+
+
+async def test_another_run_of_redis_ends_the_lease_once(world: World, monkeypatch) -> None:
+    """What was lost may be shorter than the time between two heartbeats: the deadline alone does not show it."""
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")})
+
+    async def known() -> int:
+        await world.leases.beat()
+        beats = [command for command in world.sent(b"EVALSHA") if command[1] == HEARTBEAT.sha.encode()]
+        return int(beats[-1][-2])
+
+    deadline = 1700000000000 + 10_000
+    assert [await known(), await known()] == [0, deadline]
+    monkeypatch.setattr(RedisClient, "run_changes", 1)
+    assert await known() > 10 * deadline
+    assert await known() == deadline
+
+
+async def test_the_loss_of_all_leases_brings_those_back_that_the_worker_knows(world: World) -> None:
+    replies = iter([0, 2, 0])
+
+    def beat(command: list[bytes]) -> bytes:
+        return b"*3\r\n:%d\r\n*0\r\n:1700000000000\r\n" % next(replies)
+
+    world.answer({HEARTBEAT: beat}, ZRANGE=array(b"x/1", b"y/1"))
+    await world.leases.beat()
+    status = await world.leases.beat()
+    assert status.ended == "lost"
+    (restored,) = world.sent(b"ZADD")
+    assert restored[:3] == [b"ZADD", b"relay:workers", b"NX"]
+    assert restored[4::2] == [b"x/1", b"y/1"]
+    assert all(score.endswith(b".25") for score in restored[3::2])
