@@ -45,10 +45,14 @@ class Post:
         self.relay = Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
 
     async def start(self) -> None:
+        """Start the worker again on the same port, and wait until it is ready."""
+        self.relaunch()
+        await self.ready()
+
+    def relaunch(self) -> None:
         """Start the worker again on the same port."""
         self.relay.close()
         self.launch(self.relay.port)
-        await self.ready()
 
     async def ready(self) -> None:
         """Wait until the worker is ready."""

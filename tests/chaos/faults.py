@@ -311,7 +311,7 @@ FAULTS = (
         "all workers and Redis killed, older data",
         restart_older_with_all_workers,
         forgets=True,
-        settings=_PATIENT,
+        settings={"reconnect_grace": 12.0},
         pauses=6,
         pending=True,
     ),

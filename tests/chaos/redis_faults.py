@@ -42,11 +42,10 @@ async def restart_older(arena: Arena) -> None:
 
 
 async def restart_older_with_all_workers(arena: Arena) -> None:
-    """kill -9 of Redis and of all workers; Redis starts again with the data of a moment ago."""
+    """kill -9 of Redis and of all workers; Redis starts again with the data of a moment ago, and so do workers."""
     await _go_back(arena, workers=True)
     for post in arena.posts:
-        # One after the other: the first is ready sooner, and clients wait longer after each attempt that fails.
-        await post.start()
+        await post.ready()
     arena.over()
 
 
@@ -58,6 +57,10 @@ async def _go_back(arena: Arena, *, workers: bool = False) -> None:
         for post in arena.posts:
             post.relay.signal(signal.SIGKILL)
     arena.redis.kill()
+    if workers:
+        for post in arena.posts:
+            # They wait for Redis.
+            post.relaunch()
     await asyncio.to_thread(arena.redis.go_back)
     await wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
