@@ -26,7 +26,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-gateways test-container test-deploy coverage chaos bench bench-quick bench-parts bench-compare lint docs format lock tools clean
+.PHONY: help run test test-gateways test-clients test-container test-deploy coverage chaos bench bench-quick bench-parts bench-compare lint docs format lock tools clean
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -39,6 +39,14 @@ test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k n
 
 test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
+
+test-clients: $(VENV)/.installed-dev tools ## Run the tests with clients in Go, Java, Rust and Python; the first run builds them, for some minutes.
+	@# A header is no command, so the check of `tools` does not see it.
+	@test -e /usr/include/openssl/ssl.h || $(MAKE) --no-print-directory tools TOOLS=header:libssl-dev
+	$(BIN)/python -m pytest tests/clients $(ARGS)
+
+# Compilers and package managers of other languages, each with its registry.
+test-clients: TOOLS := redis-server:redis-server go:golang-go cargo:cargo cc:build-essential pkg-config:pkg-config mvn:maven javac:default-jdk-headless
 
 test-container: ## Run .ci/run in a new container of IMAGE (debian:trixie), on what is committed.
 	git archive HEAD | $(ENGINE) run --rm --interactive --shm-size=1g $(CONTAINER) $(IMAGE) sh -euc '$(IN_CONTAINER)'
@@ -104,6 +112,8 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 	for version in 5 4; do build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
 		--output-file $(CONFORMANCE)/python/requirements-$$version.lock \
 		$(CONFORMANCE)/python/requirements-$$version.in || exit; done
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
+		--output-file tests/clients/python/requirements.lock tests/clients/python/requirements.in
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
