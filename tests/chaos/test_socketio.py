@@ -76,6 +76,8 @@ class Guest:
             while True:
                 self._take(str(await client.next()))
         finally:
+            if client.offset:
+                self._claim["offset"] = client.offset
             self.client = client
             await self.lose()
 
@@ -87,9 +89,7 @@ class Guest:
                 self.acknowledged.append(int(number))
         elif head == f"42{self._space}":
             event = json.loads(rest)
-            if event[0] == "relay:position":
-                self._claim["offset"] = event[1]
-            elif event[0] == "n":
+            if event[0] == "n":
                 _, sender, number = event
                 self.heard.setdefault(sender, []).append(number)
         elif packet.startswith("1"):

@@ -123,6 +123,7 @@ SOCKETIO = CaseTable(
         "should change socket.id upon reconnection": (
             "a client is recovered also before its first event, and keeps its id"
         ),
+        "should prepend listener (onAny)": "a listener for all events hears `relay:position` as well",
         "should work with acks": (
             "its server asks the client for an acknowledgement; what is passed on by a relay asks for none"
         ),

@@ -16,6 +16,7 @@ class Packets:
     def __init__(self, namespace: str = "") -> None:
         self.prefix = namespace + "," if namespace else ""
         self.entered: dict[str, Any] = {}
+        self.offset = ""
 
     async def send(self, packet: str | bytes) -> None:
         raise NotImplementedError

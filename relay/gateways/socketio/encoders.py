@@ -54,26 +54,29 @@ class PacketEncoder(Protocol):
 class EventWriter:
     """Writes events with offsets in one `form`; `encoder` writes their packets."""
 
-    __slots__ = ("_encoder", "_form")
+    __slots__ = ("_encoder", "_form", "_position_head")
 
     def __init__(self, encoder: PacketEncoder, form: OffsetForm) -> None:
         self._encoder = encoder
         self._form = form
+        # The packet up to its argument.
+        self._position_head = encoder.event(OutgoingEvent(_POSITION_NAME, [b""])).data[:-1]
 
     def event(self, event: OutgoingEvent, offset: Offset) -> Frame:
         """Write an event, and the offset of a client that has got it."""
         if self._form is OffsetForm.NONE:
             return self._encoder.event(event)
         if self._form is OffsetForm.EVENT:
-            parts = [*self._encoder.event(event).parts, self.position(offset)]
-        else:
-            arguments = [*event.arguments, b'"%b"' % offset.encode()]
-            parts = [*self._encoder.event(OutgoingEvent(event.name, arguments, event.attachments)).parts]
-        return PositionedFrame(parts, offset, event, self)
+            # Each message comes this way: from here on, only what is needed is made.
+            position = b'%b"%b"]' % (self._position_head, offset.encode())
+            return PositionedFrame(self._encoder.event(event), position, offset, event, self)
+        arguments = [*event.arguments, b'"%b"' % offset.encode()]
+        packet = self._encoder.event(OutgoingEvent(event.name, arguments, event.attachments))
+        return PositionedFrame(packet, b"", offset, event, self)
 
     def position(self, offset: Offset) -> Frame:
         """Write the event that only carries an offset."""
-        return self._encoder.event(OutgoingEvent(_POSITION_NAME, [b'"%b"' % offset.encode()]))
+        return Frame(b'%b"%b"]' % (self._position_head, offset.encode()))
 
     def ack(self, number: str, values: Sequence[object], offset: Offset | None) -> Frame:
         """Write an acknowledgement; `offset` has the id of the acknowledged message, if it is one."""
@@ -81,16 +84,32 @@ class EventWriter:
         return frame if self._form is OffsetForm.NONE else AckFrame(frame.data, number, offset, self)
 
 
-class PositionedFrame(Bundle):
-    """An event with the offset of a client that has got it."""
+class PositionedFrame(Frame):
+    """An event with the offset of a client that has got it; `position` is the packet with the offset, b"" for none."""
 
-    __slots__ = ("_event", "_writer", "offset")
+    __slots__ = ("_event", "_packet", "_position", "_writer", "offset")
 
-    def __init__(self, parts: Sequence[Frame], offset: Offset, event: OutgoingEvent, writer: EventWriter) -> None:
-        super().__init__(parts)
+    def __init__(
+        self, packet: Frame, position: bytes, offset: Offset, event: OutgoingEvent, writer: EventWriter
+    ) -> None:
+        super().__init__(packet.data, is_text=packet.is_text)
+        self._packet = packet
+        self._position = position
         self.offset = offset
         self._event = event
         self._writer = writer
+
+    @property
+    def parts(self) -> Sequence[Frame]:
+        """The frames of the event, and that of its offset."""
+        return (*self._packet.parts, Frame(self._position)) if self._position else self._packet.parts
+
+    @property
+    def wire(self) -> bytes:
+        """The bytes of all frames; made on first use."""
+        if self._wire is None:
+            self._wire = self._packet.wire + Frame(self._position).wire if self._position else self._packet.wire
+        return self._wire
 
     def with_offset(self, offset: Offset) -> Frame:
         """Return the event with another offset."""

@@ -115,8 +115,9 @@ class RelayApplication:
             raise BadEvent("reserved_event" if reserved else "bad_event", about="event", key=key)
         if "*" not in self._allowed and str(name) not in self._allowed:
             raise BadEvent("event_not_allowed", about="event", key=key)
+        identity = NO_IDENTITY if event.key is None else _identity(event.key, key)
         if event.channel is not None:
-            return Publish(event.data, (), event.channel, key, identity=_identity(event))
+            return Publish(event.data, (), event.channel, key, identity=identity)
         attachments = b""
         if event.attachments:
             texts = [base64.b64encode(data).decode("ascii") for data in event.attachments]
@@ -127,7 +128,7 @@ class RelayApplication:
         if attachments and len(envelope) > self._max_size:
             # The session has checked the size of the text, but attachments grow by a third in Base64.
             raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=key)
-        return Publish(envelope, key=key, identity=_identity(event))
+        return Publish(envelope, key=key, identity=identity)
 
     def _welcome(self, welcome: events.Welcome) -> Sequence[OutgoingPacket]:
         """Acknowledge a `join`, and send the client its new position, so that it does not recover from an older one."""
@@ -171,17 +172,15 @@ def _key(event: IncomingEvent) -> str:
     return ReplyTo(_MESSAGE, event.id).key if event.id else ""
 
 
-def _identity(event: IncomingEvent) -> Identity:
-    """Return the identity of an event: the key that the client gave, or that the gateway has made; "" for none."""
-    if event.key is None:
-        return NO_IDENTITY
-    if isinstance(event.key, EmitKey):
-        return Identity(*event.key)
+def _identity(given: bytes | EmitKey, key: str) -> Identity:
+    """Return the identity of an event with a key: one that the gateway has made, or the JSON that the client gave."""
+    if isinstance(given, EmitKey):
+        return Identity(*given)
     try:
-        return Identity(str(_given_key.decode(event.key)))
+        return Identity(str(_given_key.decode(given)))
     except msgspec.MsgspecError:
         text = f"relay:key is text of 1 to {MAX_KEY} characters, or a whole number"
-        raise BadEvent("bad_event", text, about="event", key=_key(event)) from None
+        raise BadEvent("bad_event", text, about="event", key=key) from None
 
 
 def _too_deep(key: str) -> BadFrame:
