@@ -55,6 +55,7 @@ const echoed = (socket, count) => new Promise((resolve, reject) => {
   const values = [];
   socket.on('message', (data) => {
     if (typeof data !== 'string') values.push(data);
+    else if (data.startsWith('2["relay:position"')) return; // Follows each event.
     else if (data.startsWith('2[')) values.push(JSON.parse(data.slice(1))[1]);
     else if (!data.startsWith('51-["echo"')) reject(new Error(data));
     if (values.length === count) resolve(values);
