@@ -67,15 +67,20 @@ class SocketIODriver:
                 return Closed()
             assert packet.startswith("42"), packet
             name, data = json.loads(packet[2:])
-            if name == "relay:position":
-                if self._version == 4:
-                    self._claim["offset"] = data
-                continue
             if name == "error":
                 return Refused(data["code"])
+            if self._version > 2:
+                await self._take_offset()
             if name == "message":
                 return Heard(data["message"])
             assert name == "relay:joined", packet
+
+    async def _take_offset(self) -> None:
+        """Read the event that follows each event of the room; only version 4 sends its argument back."""
+        name, offset = json.loads((await self._packet()).removeprefix("42"))
+        assert name == "relay:position", name
+        if self._version == 4:
+            self._claim["offset"] = offset
 
     async def close(self) -> None:
         if self._wire is not None:
