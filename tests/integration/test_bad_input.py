@@ -69,7 +69,7 @@ async def unharmed(sender: Client, neighbour: Client) -> None:
         ('{"room":"r"}', "reserved_field", "envelope"),
         ('{"from":1,"from":2}', "reserved_field", "envelope"),
         ('{"type":"dance"}', "unknown_command", None),
-        ('{"type":7}', "bad_command", None),
+        ('{"type":7}', "unknown_command", None),
         ('{"type":"welcome"}', "unknown_command", None),
         ('{"type":"join"}', "bad_room", "join"),
         ('{"type":"join","room":"a/b"}', "bad_room", "join"),

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import (
@@ -29,6 +29,10 @@ from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")
+
+
+_MAX_WAITING_BYTES: Final = 67_108_864
+"""Bytes of commands beyond which no further one waits while Redis is away."""
 
 
 def _nothing() -> None:
@@ -56,6 +60,7 @@ class RedisClient:
         self._dialer = dialer
         self._timeout = timeout
         self._max_waiting = waiting
+        self._waiting_bytes = 0
         self._errors = ErrorReplies(on_error)
         self._on_error = on_error
         self._run = run
@@ -129,12 +134,13 @@ class RedisClient:
         if self._connection is not None and self._resending is None:
             self._connection.send(command)
             self._pending.add(deadline, done)
-        elif len(self._waiting) < self._max_waiting:
+        elif len(self._waiting) < self._max_waiting and self._waiting_bytes < _MAX_WAITING_BYTES:
             # Also while scripts are loaded again: a command that was sent now would overtake those that got NOSCRIPT,
             # and with them the order of a client's messages.
             self._waiting.append((deadline, command, done))
+            self._waiting_bytes += len(command)
         else:
-            done(Unavailable(f"Redis is away, and {self._max_waiting} requests of this worker wait for it already"))
+            done(Unavailable(f"Redis is away, and {len(self._waiting)} requests of this worker wait for it already"))
             return
         # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:
@@ -255,7 +261,7 @@ class RedisClient:
 
     def _send_waiting(self, connection: RedisConnection, pending: Pending) -> None:
         """Send all that waited, with a whole timeout for each: a long wait is no sign that Redis is gone again."""
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
         deadline = self._loop.time() + self._timeout
         for _, command, done in waiting:
             connection.send(command)
@@ -270,6 +276,7 @@ class RedisClient:
         deadline = self._loop.time() + self._timeout
         # Ahead of the commands that waited meanwhile, and in their own order.
         self._waiting.extendleft((deadline, command, done) for command, done in reversed(resending))
+        self._waiting_bytes += sum(len(command) for command, _ in resending)
         if self._connection is not None:
             self._send_waiting(self._connection, self._pending)
 
@@ -277,7 +284,8 @@ class RedisClient:
         """Fail all commands whose time is over; one timer, set for the next deadline, serves all."""
         now = self._loop.time()
         while self._waiting and self._waiting[0][0] <= now:
-            _, _, done = self._waiting.popleft()
+            _, command, done = self._waiting.popleft()
+            self._waiting_bytes -= len(command)
             # Guarded: an error of one caller must not end the timer, on which the deadlines of all others depend.
             call(done, Unavailable(f"Redis could not be reached for {self._timeout:g} s: {self.problem}"))
         deadline = self._pending.deadline

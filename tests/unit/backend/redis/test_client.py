@@ -40,6 +40,17 @@ async def test_waiting_for_an_absent_redis_is_bounded_in_time_and_number(server:
         assert client.problem
 
 
+async def test_waiting_for_an_absent_redis_is_bounded_in_bytes(server: ScriptedRedis) -> None:
+    await server.stop()
+    async with client_of(server, timeout=0.2, waiting=1000) as client:
+        for _ in range(2):
+            calls = [client.call("SET", "k", "x" * 10_000_000) for _ in range(9)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(result, Unavailable) for result in results)
+            # Two of them come when 70 MB wait; those that had waited are no longer counted in the second round.
+            assert sum("wait for it already" in str(result) for result in results) == 2
+
+
 async def test_waiting_commands_are_sent_in_order_when_redis_comes_back(server: ScriptedRedis) -> None:
     await server.stop()
     async with client_of(server, timeout=5) as client:
