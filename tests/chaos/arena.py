@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.chaos.crowd import MEMBERS, Crowd
+from tests.chaos.members import SLOW
 from tests.chaos.network import Network
 from tests.fleet import RedisServer, Relay, eventually
 
@@ -122,13 +123,16 @@ async def arena(
     fake_time: dict[str, str] | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
     kinds: Sequence[str] = (),
+    slow: float = SLOW,
 ) -> AsyncIterator[Arena]:
     """An arena with all members joined; the last worker runs with `fake_time` in its environment.
 
-    `settings` are those that differ from `SETTINGS`, `kinds` the clients of a room, if they are not those of `Arena`.
+    `settings` are those that differ from `SETTINGS`, `kinds` the clients of a room, if they are not those of `Arena`;
+    each gives an attempt up after `slow` seconds.
     """
     field_ = Arena(seed)
     field_.kinds = kinds or field_.kinds
+    field_.slow = slow
     async with AsyncExitStack() as stack:
         stack.callback(field_.redis.close)
         field_.redis.start()

@@ -5,7 +5,6 @@ import signal
 
 from tests.chaos.arena import Arena
 from tests.chaos.fault import SHORT, touched, wait
-from tests.chaos.members import SLOW
 from tests.chaos.network import Doom, Double
 
 _MOMENTS = (
@@ -29,7 +28,7 @@ async def park_at_redis(arena: Arena) -> None:
     await asyncio.sleep(arena.draw.uniform(0.0, 0.4))
     arena.redis.signal(signal.SIGSTOP)
     for _ in range(2):
-        await asyncio.sleep(arena.draw.uniform(0.7, 1.0) * SLOW)
+        await asyncio.sleep(arena.draw.uniform(0.7, 1.0) * arena.slow)
         # Some give up earlier than others, at whatever moment they are.
         for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 4):
             member.drop()
@@ -43,7 +42,7 @@ async def park_at_worker(arena: Arena) -> None:
     for post in arena.draw.sample(arena.posts, 2):
         post.relay.signal(signal.SIGSTOP)
         _drop_all(arena)
-        await asyncio.sleep(SLOW + arena.draw.uniform(0.1, 0.6))
+        await asyncio.sleep(arena.slow + arena.draw.uniform(0.1, 0.6))
         post.relay.signal(signal.SIGCONT)
         arena.over()
         await wait(arena, SHORT)

@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.client import Closed, Envelope, Event, Interrupted, Left, Lost, NotAcknowledged
 from tests.chaos.ledger import Ledger, Verdict
-from tests.chaos.members import NO_ID, Member, Node, SocketIo, make
+from tests.chaos.members import NO_ID, SLOW, Member, Node, SocketIo, make
 from tests.fleet import eventually
 
 MEMBERS = 3
@@ -31,10 +31,11 @@ class Crowd(ABC):
     `ended` is the time when a fault stopped doing harm, even if its effects were visible for longer. `excused` are the
     members that may be told of a loss. `locked_out` are members that the relay refused, or whose connection it closed
     in favour of another one, although each has no other. Members of `silent_rooms` send nothing. `kinds` are the
-    clients of a room, by turns.
+    clients of a room, by turns; each gives an attempt up after `slow` seconds.
     """
 
     kinds: Sequence[str] = ("relay.client",)
+    slow: float = SLOW
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
@@ -74,7 +75,7 @@ class Crowd(ABC):
             for number, peer in enumerate(peers):
                 start = (number + turn) % len(self.addresses)
                 urls = [*self.addresses[start:], *self.addresses[:start]]
-                client = make(self.kinds[number % len(self.kinds)], self.node, urls, room, peer)
+                client = make(self.kinds[number % len(self.kinds)], self.node, urls, room, peer, slow=self.slow)
                 self.members[room, peer] = await stack.enter_async_context(client)
                 self.enter((room, peer), client)
         await eventually(lambda: not self.disagreements())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.arena import Arena, Post
+from tests.chaos.members import SLOW
 from tests.chaos.network import Network
 
 Strike = Callable[[Arena], Awaitable[None]]
@@ -22,7 +23,8 @@ class Fault:
     If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
     and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Rounds
     of a `pending` fault are known to break promises; they run in `make chaos` alone. `pauses` are the seconds for which
-    a client may wait between two attempts when the fault ends, because many before them have failed.
+    a client may wait between two attempts when the fault ends, because many before them have failed. Clients give an
+    attempt up after `slow` seconds.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Fault:
     kinds: Sequence[str] = ()
     pending: bool = False
     pauses: float = 0.0
+    slow: float = SLOW
 
 
 async def wait(arena: Arena, span: tuple[float, float]) -> None:

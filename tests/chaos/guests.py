@@ -9,7 +9,7 @@ from typing import Self
 
 from relay.client import Closed, Room, join
 from tests.chaos.crowd import Crowd
-from tests.chaos.members import OPTIONS
+from tests.chaos.members import options
 
 _SPAN = 1.0
 """Seconds from the beginning of a fault within which guests join and leave."""
@@ -47,7 +47,7 @@ class Guests:
     def _room(self, name: str) -> Room:
         urls = list(self._field.addresses)
         self._field.draw.shuffle(urls)
-        return join(urls, name, peer="guest", presence=True, options=OPTIONS)
+        return join(urls, name, peer="guest", presence=True, options=options(self._field.slow))
 
     @property
     def rooms(self) -> list[str]:

@@ -14,9 +14,15 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 from tests.fleet import eventually, require
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
-SLOW = 1.0
-"""Seconds after which a member gives up an attempt, or a silent connection."""
-OPTIONS = Options(ping_interval=SLOW / 2, ping_timeout=SLOW / 2, close_timeout=1.0, connect_timeout=15)
+SLOW = 2.5
+"""Seconds after which a member gives up an attempt, or a silent connection: longer than the relay lets a join wait."""
+CLOSE_TIMEOUT = 1.0
+
+
+def options(slow: float = SLOW) -> Options:
+    """The options of `relay.client` for a member that gives up after `slow` seconds."""
+    return Options(ping_interval=slow / 2, ping_timeout=slow / 2, close_timeout=CLOSE_TIMEOUT, connect_timeout=15)
+
 
 NO_ID = BEFORE_ALL
 """The id of a message of which the client does not show any."""
@@ -126,9 +132,9 @@ def _load() -> Any:
 class PythonReference(Reference):
     """docs/clients/client.py."""
 
-    def __init__(self, urls: Sequence[str], room: str, peer: str, *, asks: bool = False) -> None:
+    def __init__(self, urls: Sequence[str], room: str, peer: str, *, slow: float = SLOW, asks: bool = False) -> None:
         super().__init__()
-        self._client = (_Asker if asks else _module.Client)(urls, room, peer, self.on_event, slow=SLOW)
+        self._client = (_Asker if asks else _module.Client)(urls, room, peer, self.on_event, slow=slow)
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -162,7 +168,7 @@ class PythonReference(Reference):
 
     async def leave(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._client.leave(), OPTIONS.close_timeout)
+            await asyncio.wait_for(self._client.leave(), CLOSE_TIMEOUT)
 
 
 class Node:
@@ -214,14 +220,14 @@ class JavaScriptReference(Reference):
 
     kind = "reference"
 
-    def __init__(self, node: Node, urls: Sequence[str], room: str, peer: str) -> None:
+    def __init__(self, node: Node, urls: Sequence[str], room: str, peer: str, *, slow: float = SLOW) -> None:
         super().__init__()
         self._node = node
         self._number = node.add(self._take)
         self._sent: dict[int, asyncio.Future[MessageId | None]] = {}
         self._numbers = itertools.count()
         self._left = False
-        self._join = {"kind": self.kind, "urls": list(urls), "room": room, "peer": peer, "slow": SLOW * 1000}
+        self._join = {"kind": self.kind, "urls": list(urls), "room": room, "peer": peer, "slow": slow * 1000}
 
     async def __aenter__(self) -> Self:
         self._node.ask(self._number, "join", **self._join)
@@ -276,8 +282,8 @@ class SocketIo(JavaScriptReference):
 
     kind = "socketio"
 
-    def __init__(self, node: Node, urls: Sequence[str], room: str, peer: str) -> None:
-        super().__init__(node, urls, room, peer)
+    def __init__(self, node: Node, urls: Sequence[str], room: str, peer: str, *, slow: float = SLOW) -> None:
+        super().__init__(node, urls, room, peer, slow=slow)
         self.members = None
         self.peer = ""
         self.on_rename: Callable[[str, str], None] = lambda _old, _new: None
@@ -292,13 +298,13 @@ class SocketIo(JavaScriptReference):
             self._events.put_nowait(Envelope(NO_ID, "", value))
 
 
-def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str) -> Any:
+def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, slow: float = SLOW) -> Any:
     """A member of a kind, as an asynchronous context manager."""
     if kind == "relay.client":
-        return join(list(urls), room, peer=peer, presence=True, options=OPTIONS)
+        return join(list(urls), room, peer=peer, presence=True, options=options(slow))
     if kind in {"python", "asker"}:
-        return PythonReference(urls, room, peer, asks=kind == "asker")
-    return (SocketIo if kind == "socketio" else JavaScriptReference)(node, urls, room, peer)
+        return PythonReference(urls, room, peer, slow=slow, asks=kind == "asker")
+    return (SocketIo if kind == "socketio" else JavaScriptReference)(node, urls, room, peer, slow=slow)
 
 
 _module = _load()

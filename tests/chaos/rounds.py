@@ -111,7 +111,14 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
     with fake_time(fault) as environment:
         async with (
             Lag() as lag,
-            arena(seed=seed, rooms=rooms, fake_time=environment, settings=fault.settings, kinds=fault.kinds) as field,
+            arena(
+                seed=seed,
+                rooms=rooms,
+                fake_time=environment,
+                settings=fault.settings,
+                kinds=fault.kinds,
+                slow=fault.slow,
+            ) as field,
             Guests(field, number=max(6, rooms // 5)) as guests,
         ):
             field.talk(rate)

@@ -11,7 +11,7 @@ from statistics import median
 from relay.client import Closed, join
 from tests.chaos import faults
 from tests.chaos.arena import Arena, arena
-from tests.chaos.members import OPTIONS
+from tests.chaos.members import options
 from tests.chaos.rounds import presence_after, presence_within
 
 _EVERY, _BETWEEN = 5.0, 8.0
@@ -107,7 +107,7 @@ async def _visit(here: Arena, number: int, end: float) -> None:
         turn += 1
         urls = [here.url(post) for post in here.posts]
         with contextlib.suppress(Closed):
-            async with join(urls[number % len(urls) :] + urls, f"visit{number}-{turn % 50}", options=OPTIONS) as room:
+            async with join(urls[number % len(urls) :] + urls, f"visit{number}-{turn % 50}", options=options()) as room:
                 room.post({"turn": turn})
                 await asyncio.sleep(here.draw.random() * _STAY)
                 if turn % 3 == 0:
