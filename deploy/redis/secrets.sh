@@ -35,6 +35,6 @@ random | keep admin_token 0400 "$RELAY:$RELAY"
 # Last: this file marks that the passwords of Redis exist.
 keep redis.acl 0400 "$REDIS:$REDIS" <<END
 user default off resetpass ~* &* +@all
-user relay on #$(hash "$password") ~relay:* &relay:* +@all -@dangerous -@admin
+user relay on #$(hash "$password") ~relay:* &relay:* +@all -@dangerous -@admin +info
 user operator on #$(hash "$operator") ~* &* +@all
 END

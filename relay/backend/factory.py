@@ -20,7 +20,7 @@ from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.positions import DeliveredPositions
-from relay.backend.presence import LeaseName, Leases, ListRooms, Presence
+from relay.backend.presence import HasLivingWorkers, LeaseName, Leases, ListRooms, Presence
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
@@ -33,6 +33,8 @@ from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import occupied_rooms
 from relay.backend.redis.run import RedisRun
+from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.vouching import has_living_workers
 from relay.backend.redis.watches import RedisWatchedRooms
 from relay.backend.settings import (
     BackendSettings,
@@ -63,6 +65,7 @@ class Backend:
     presence: Presence
     leases: Leases
     list_rooms: ListRooms
+    has_living_workers: HasLivingWorkers
     fleet_keys: FleetKeys
     addresses: Addresses
     positions: DeliveredPositions
@@ -144,6 +147,7 @@ def build_backend(
             presence,
             leases,
             rooms.list_rooms,
+            _has_living_workers,
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
@@ -159,6 +163,11 @@ def build_backend(
 def _note_new_run(metrics: Metrics, on_new_run: Callable[[], None]) -> None:
     metrics.redis_run_changes.inc()
     on_new_run()
+
+
+async def _has_living_workers(_: str) -> bool:
+    """In memory, there is one worker."""
+    return True
 
 
 def _over_redis(
@@ -203,6 +212,7 @@ def _over_redis(
         RedisPresence(client, keys, lease, settings.rooms, registration),
         RedisLeases(client, keys, lease, settings, registration, addresses),
         partial(occupied_rooms, client, keys),
+        partial(has_living_workers, client, keys, milliseconds(settings.lease.duration)),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,
         RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),

@@ -113,7 +113,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     lists = MemberLists(hub, presence, timeout=settings.publish_timeout)
     gaps = GapRecovery(hub, bus, presence, announcer, lists, tasks, lease=settings.worker_lease)
     counts = CountNotices(rooms, presence, tasks)
-    state_check = StateCheck(hub, departures, bus, tasks)
+    state_check = StateCheck(hub, departures, bus, backend.has_living_workers, tasks)
     health = HealthMonitor(
         bus,
         basis.fleet_key,

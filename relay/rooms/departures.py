@@ -80,13 +80,13 @@ class Departures:
         """The rooms that have departing members in this worker's care."""
         return iter(self._by_room)
 
-    def newest_seen(self) -> dict[str, MessageId]:
-        """The newest id that this worker has seen in each room with departing members, where it has seen any."""
-        newest = {
-            room: max(departure.entry.seen for departure in departures.values())
-            for room, departures in self._by_room.items()
-        }
-        return {room: seen for room, seen in newest.items() if seen != BEFORE_ALL}
+    def newest_seen(self, room: str) -> MessageId:
+        """The newest id that this worker has seen in a room with departing members.
+
+        It is `BEFORE_ALL` if the worker has taken some of them over, as it does not know what these have seen.
+        """
+        seen = [departure.entry.seen for departure in self._by_room.get(room, {}).values()]
+        return max(seen) if seen and min(seen) != BEFORE_ALL else BEFORE_ALL
 
     def begin(self, entry: PresenceEntry, *, hold: bool) -> asyncio.Future[None]:
         """End a membership: now, or with `hold` after the reconnect grace time.

@@ -4,7 +4,8 @@ import asyncio
 import logging
 
 from relay.backend.bus import Bus
-from relay.model.envelope import MessageId
+from relay.backend.presence import HasLivingWorkers
+from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
@@ -15,10 +16,10 @@ log = logging.getLogger("relay.rooms.state_check")
 _LATER = 0.5
 """Seconds for which rooms that only have held members here are left to workers with connected ones, which know more."""
 
-_RETRY = 0.1
-"""Seconds between attempts to compare a room."""
+_RETRY, _ATTEMPTS = 0.2, 50
+"""Seconds between attempts to compare a room, and how many there are: workers renew their leases within a second."""
 
-_BATCH = 100
+_CONCURRENT = 100
 """Rooms that are compared at the same time."""
 
 
@@ -26,14 +27,19 @@ class StateCheck:
     """Confirms that the data of this worker's rooms is no older than what it has seen of them.
 
     A room whose data is older begins a new epoch, and its members are told of a loss. Rooms with listeners are compared
-    by gap recovery. In a room of which this worker only holds members, it has seen all that these members have got.
+    by gap recovery. Of a room in which this worker only holds members, it has seen all that these members have got, but
+    not what others have: so it confirms the room only if all workers with members there are alive, and do the same.
     """
 
-    def __init__(self, hub: Hub, departures: Departures, bus: Bus, tasks: BackgroundTasks) -> None:
+    def __init__(
+        self, hub: Hub, departures: Departures, bus: Bus, has_living_workers: HasLivingWorkers, tasks: BackgroundTasks
+    ) -> None:
         self._hub = hub
         self._departures = departures
         self._bus = bus
+        self._has_living_workers = has_living_workers
         self._tasks = tasks
+        self._slots = asyncio.Semaphore(_CONCURRENT)
 
     def begin(self) -> None:
         """Compare all rooms; called ahead of every other command to the new run of Redis."""
@@ -42,16 +48,20 @@ class StateCheck:
 
     async def _compare_held(self) -> None:
         await asyncio.sleep(_LATER)
-        seen = list(self._departures.newest_seen().items())
-        for start in range(0, len(seen), _BATCH):
-            await asyncio.gather(*[self._compare(room, newest) for room, newest in seen[start : start + _BATCH]])
+        await asyncio.gather(*map(self._compare, list(self._departures.rooms())))
 
-    async def _compare(self, room: str, newest: MessageId) -> None:
-        while self._hub.rooms.get(room) is None and room in self._departures:
+    async def _compare(self, room: str) -> None:
+        # Without an end, the room begins a new epoch at the next join: too much is told, and not too little.
+        for _ in range(_ATTEMPTS):
+            # Also while this waits, the worker may get listeners of the room, or take members of it over.
+            newest = self._departures.newest_seen(room)
+            if self._hub.rooms.get(room) is not None or newest == BEFORE_ALL:
+                return
             try:
-                await self._bus.replay(room, newest)
+                async with self._slots:
+                    if await self._has_living_workers(room) and newest == self._departures.newest_seen(room):
+                        await self._bus.replay(room, newest)
+                        return
             except RelayError as error:
                 log.debug("room %s cannot be compared with Redis (%s); retrying", room, error)
-                await asyncio.sleep(_RETRY)
-            else:
-                return
+            await asyncio.sleep(_RETRY)

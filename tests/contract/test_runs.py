@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from relay.backend.presence import JoinAttempt, JoinResult, PresenceEntry
+from relay.backend.redis.vouching import has_living_workers
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Unavailable
-from tests.contract.conftest import FakeWorker, MakeWorker, join
+from tests.contract.conftest import LEASE, FakeWorker, MakeWorker, join
 
 real_redis = pytest.mark.parametrize("backend", ["redis"], indirect=True)
 over_fakeredis = pytest.mark.parametrize("backend", ["fakeredis"], indirect=True)
@@ -199,3 +200,32 @@ async def test_a_leave_by_a_worker_that_does_not_know_the_room_waits(make_worker
     await a.bus.replay("room", newest)
     assert await a.presence.leave(entry)
     assert (await a.presence.roster("room")).id == newest._replace(seq=newest.seq + 1)
+
+
+@real_redis
+async def test_a_room_has_living_workers_once_all_have_renewed_their_leases(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    for worker in (a, b):
+        await worker.leases.beat()
+        await worker.presence.join(JoinAttempt(room="room", peer=f"of-{worker.lease.worker}", offered="", fresh="f"))
+    duration = round(LEASE.duration * 1000)
+
+    async def living() -> bool:
+        return await has_living_workers(a.client, a.keys, duration, "room")
+
+    assert await living()
+    await asyncio.sleep(0.01)
+    await pretend_another_run(a)
+    await learn(a)
+    await a.leases.beat()
+    assert not await living()
+    await b.leases.beat()
+    assert await living()
+    await b.client.call("ZREM", b.keys.workers, str(b.lease))
+    assert not await living()
+    await a.client.call("DEL", a.keys.of_room("room")[1])
+    assert await living()
+    await a.client.call(
+        "HSET", a.keys.of_room("room")[1], *[part for n in range(65) for part in (f"p{n}", "1 l 0 - - 1-1")]
+    )
+    assert not await living()

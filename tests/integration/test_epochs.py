@@ -126,6 +126,25 @@ async def test_a_room_with_held_members_only_is_compared_as_well(
     assert loss_of(await resume(enter, new, "b", b, overtaken)) == (False, "epoch")
 
 
+async def test_a_worker_that_only_holds_members_does_not_vouch_for_those_of_a_dead_one(
+    start: MakeRelay, enter: MakeClient, disk: RedisServer
+) -> None:
+    alive, dead = await start(redis_url=disk.url, **SETTINGS), await start(redis_url=disk.url, **SETTINGS)
+    a, b = await enter(alive, "/rooms/room?peer=a"), await enter(dead, "/rooms/room?peer=b")
+    await heard(b, await say(a, 3))
+    a.lose()
+    other = await enter(dead, "/rooms/room?peer=d")
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(disk.remember)
+    overtaken = await heard(b, await say(other, 3))
+    await die(dead)
+    await restart(disk, older=True)
+    new = await start(redis_url=disk.url, **SETTINGS)
+    c = await enter(new, "/rooms/room?peer=c")
+    await say(c, 20)
+    assert loss_of(await resume(enter, new, "b", b, overtaken)) == (False, "epoch")
+
+
 async def test_a_member_that_has_seen_more_than_redis_shows_that_redis_went_back(
     start: MakeRelay, enter: MakeClient, disk: RedisServer
 ) -> None:

@@ -126,6 +126,7 @@ def backend_of(*parts: Part) -> Backend:
         memory.presence,
         memory.leases,
         memory.list_rooms,
+        memory.has_living_workers,
         memory.fleet_keys,
         memory.addresses,
         memory.positions,

@@ -1,0 +1,24 @@
+"""Whether all workers that have members in a room have renewed their leases since Redis came back."""
+
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.keys import Keys
+
+_MOST = 64
+"""Members of a room up to which their leases are read: a larger room counts as one that nobody can vouch for."""
+
+
+async def has_living_workers(client: RedisClient, keys: Keys, lease: int, room: str) -> bool:
+    """Tell whether each member of a room is in the care of a worker that lived on into the present run of Redis.
+
+    `lease` is the duration of a lease (ms). Reads nothing from larger rooms, and returns False for them.
+    """
+    presence = keys.of_room(room)[1]
+    if await client.call("HLEN", presence) > _MOST:
+        return False
+    # An entry is "generation lease held-until …"; see shared.lua.
+    leases = {entry.split(b" ", 2)[1] for entry in await client.call("HVALS", presence)}
+    if not leases:
+        return True
+    deadlines = await client.call("ZMSCORE", keys.workers, *leases)
+    era = client.era // 1000
+    return all(deadline is not None and float(deadline) - lease >= era for deadline in deadlines)
