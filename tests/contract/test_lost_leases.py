@@ -66,6 +66,22 @@ async def test_a_lease_that_a_worker_has_seen_is_found_after_the_loss_of_all_lea
     assert [member.peer for member in await taken_over(b, str(a.lease))] == ["peer"]
 
 
+async def test_members_of_a_worker_whose_set_of_rooms_was_lost_are_found_in_the_rooms_of_the_survivors(
+    make_worker: MakeWorker,
+) -> None:
+    a, b, c = [await make_worker(name) for name in "abc"]
+    for worker in (a, b, c):
+        await worker.leases.beat()
+    for room, others in (("one", [b]), ("two", [c])):
+        for worker in (a, *others):
+            attempt = JoinAttempt(room=room, peer=str(worker.lease).partition("/")[0], offered="", fresh="f")
+            await worker.presence.join(attempt)
+    lease = str(a.lease)
+    await lose_rooms(a)
+    found = await asyncio.gather(taken_over(b, lease), taken_over(c, lease))
+    assert [[(member.room, member.peer) for member in members] for members in found] == [[("one", "a")], [("two", "a")]]
+
+
 @pytest.mark.parametrize(
     ("lose", "reason"), [(lose_all, "lost"), (lose_leases, "lost"), (lose_rooms, "lost"), (go_back, "older")]
 )

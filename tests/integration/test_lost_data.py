@@ -106,7 +106,11 @@ async def test_members_that_come_and_vanish_after_a_loss_leave(
         await until_exact(relays, {}, f"other{number}")
 
 
-@pytest.mark.parametrize("lose", [flush, lose_leases])
+async def lose_rooms(redis: RedisServer) -> None:
+    redis.client.delete(*redis.client.keys("relay:worker:*:rooms"))
+
+
+@pytest.mark.parametrize("lose", [flush, lose_leases, lose_rooms])
 async def test_members_of_a_worker_that_dies_right_after_a_loss_leave(
     relays, own_redis: RedisServer, enter: MakeClient, lose: Loss
 ) -> None:
@@ -268,3 +272,32 @@ async def test_a_redis_that_goes_back_in_time_brings_no_member_back(
         await one.until(set(expected), bound=max(LEASE, GRACE) + 1)
         assert not set(expected) & set(one.left), one.left
         assert len(one.left) == len(set(one.left)), one.left
+
+
+async def test_members_that_were_taken_over_in_the_lost_time_leave_again(
+    past: Past, start: MakeRelay, enter: MakeClient
+) -> None:
+    """A worker dies before or after the state that comes back; its members and those of the others are told apart."""
+    settings = {"worker_lease": 1.0, "reconnect_grace": 1.0}
+    relays = list(await asyncio.gather(*[start(redis_url=past.url, **settings) for _ in range(3)]))
+    watching = await watch(enter, relays[0], "w")
+    for peer in ("dies", "returns"):
+        client = await enter(relays[2], f"/rooms/room?peer={peer}")
+    await enter(relays[1], "/rooms/room?peer=stays")
+    await past.remember()
+    relays[2].process.kill()
+    await enter(relays[1], "/rooms/room?peer=returns", resume=client.welcome["resume"])
+    expected = {"w": False, "stays": False, "returns": False}
+    await until_exact(relays[:2], expected, bound=3)
+    await watching.until(set(expected))
+    watching.left.clear()
+    await past.bring_back()
+    await eventually(lambda: _lists(relays[0], "dies"))
+    await until_exact(relays[:2], expected, bound=2)
+    await watching.until(set(expected), bound=2)
+    assert set(watching.left) <= {"dies"}, watching.left
+    assert len(watching.left) <= 1
+
+
+async def _lists(relay: Relay, peer: str) -> bool:
+    return peer in await members(relay)

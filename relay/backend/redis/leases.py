@@ -70,8 +70,9 @@ class RedisLeases:
         A lease whose adoption failed counts as dead until it is forgotten here, also if another survivor forgot it.
         """
         rooms_lost, (ended, flat) = await asyncio.gather(self._rooms_are_lost(), self._beat())
-        if rooms_lost:
-            ended = ended or "lost"
+        if rooms_lost and not ended:
+            ended, left = "lost", self._registration.written - 2 * milliseconds(self._settings.interval)
+            await self._client.call("ZADD", self._keys.workers, left + LOST, str(self._lease))
         if ended == "lost" and not rooms_lost:
             await self._restore()
         if ended:
@@ -104,6 +105,11 @@ class RedisLeases:
         registered = await self._client.call("SMEMBERS", self._keys.worker_rooms(lease))
         _, unconfirmed = self._unconfirmed.get(lease, (deadline, set[str]()))
         rooms = sorted(unconfirmed.union(room.decode() for room in registered))
+        if not rooms and not deadline % 1:
+            # If Redis has lost the set, the worker had members nevertheless. Each survivor looks into the rooms that it
+            # has itself, and before one of them forgets the lease, all have learned of it.
+            await asyncio.sleep(2 * settings.interval)
+            rooms = self._registration.names()
         for start in range(0, len(rooms), ADOPTION_BATCH):
             batch = rooms[start : start + ADOPTION_BATCH]
             # Upkeep runs at the same time. It must not unregister a room whose members are on their way to this worker.

@@ -63,6 +63,10 @@ class Registration:
         """In how many rooms Redis is known to have registered this worker."""
         return len(self._rooms) if self._rooms_of == str(self._lease) else 0
 
+    def names(self) -> list[str]:
+        """Return those rooms."""
+        return sorted(self._rooms) if self.rooms else []
+
     def register_lease(self) -> None:
         """Register the lease, unless Redis has it. The reply is ignored: if this fails, the script fails as well."""
         deadline = self._deadline or self._client.clock.now + self._duration
