@@ -7,8 +7,10 @@ other worker. Every event must be heard once and in order.
 import asyncio
 import contextlib
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any, Self
 
 import pytest
@@ -183,3 +185,29 @@ async def test_events_that_are_emitted_again_are_heard_once_and_in_order(
 
 def ann_emits(node: Node, name: str, event: str, number: int) -> None:
     node.send({"do": "emit", "client": name, "args": [event] + [number] * (event == "n"), "ack": number + 1})
+
+
+async def test_events_that_are_emitted_again_while_redis_stands_still_are_heard_once(node: Node) -> None:
+    redis, stalls = RedisServer().start(), 8
+    settings = {"redis_url": redis.url, "publish_timeout": 1.0, "worker_lease": 30.0}
+    with closing(redis), closing(Relay(**settings)) as relay:
+        await relay.ready()
+        listener = await Client.open(f"{relay.ws}/rooms/still")
+        options = {**WEBSOCKET, "retries": 1000, "ackTimeout": 400}
+        ann = await node.open("4", f"{relay.http}/rooms/still", **options)
+        for number in range(stalls):
+            # Shorter and longer than the client waits for an acknowledgement, and than the worker waits for Redis.
+            redis.signal(signal.SIGSTOP)
+            for part in range(5):
+                ann_emits(node, ann.name, "n", 5 * number + part)
+            await asyncio.sleep((0.2, 0.6, 0.9, 1.5)[number % 4])
+            redis.signal(signal.SIGCONT)
+            acknowledged = 0
+            while acknowledged < 5:
+                acknowledged += (await node.next(ann.name))["what"] == "ack"
+        echo = await Client.open(f"{relay.ws}/rooms/still")
+        await echo.send({"event": "n", "args": ["last"]})
+        assert await hear(listener, 5 * stalls + 1) == [[number] for number in range(5 * stalls)] + [["last"]]
+        ann.do("disconnect")
+        await listener.close()
+        await echo.close()
