@@ -17,12 +17,14 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from relay.config import Settings
 from tests.fleet import Relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INTERVAL, TIMEOUT = 0.3, 0.2
 QUERY = "/socket.io/?EIO=4&transport="
+MAX_PAYLOAD = Settings().max_request * 15 // 16
 KEYS = {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
 BINARY = '452-["blob",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
 
@@ -108,7 +110,7 @@ async def test_polling_successfully_opens_a_session(http: httpx.AsyncClient) -> 
     opened = json.loads(answer.text[1:])
     assert set(opened) == KEYS
     assert opened["upgrades"] == ["websocket"]
-    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, 15 * 65_536)
+    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, MAX_PAYLOAD)
     assert answer.headers["x-engine-sid"] == opened["sid"]
 
 
@@ -140,7 +142,7 @@ async def test_websocket_successfully_opens_a_session(dial: Dial) -> None:
     opened = json.loads(data[1:])
     assert set(opened) == KEYS
     assert opened["upgrades"] == []
-    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, 15 * 65_536)
+    assert (opened["pingInterval"], opened["pingTimeout"], opened["maxPayload"]) == (300, 200, MAX_PAYLOAD)
 
 
 @pytest.mark.parametrize(
