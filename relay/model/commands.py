@@ -4,8 +4,9 @@ Rooms and peers have their escaped names. `room` is "" for the connection's own 
 `key` marks a command: its answer has the same key.
 """
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import ClassVar, Final, NamedTuple
 
@@ -63,6 +64,7 @@ class Join:
 
     Without `info`, a member that resumes keeps the one that it has. Without `can_resume`, the membership is not held
     when the connection is lost. With `tracking`, a resumed membership goes on from its delivered position.
+    `arrived` is the time at which the command was read.
     """
 
     room: str
@@ -76,6 +78,7 @@ class Join:
     peer: str = ""
     can_resume: bool = True
     tracking: Tracking = Tracking.NONE
+    arrived: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Move:
     key: str = ""
     can_resume: bool = True
     tracking: Tracking = Tracking.NONE
+    arrived: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

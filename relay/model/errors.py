@@ -5,6 +5,7 @@
     │   └── BadFrame   a codec cannot read a frame
     ├── Unavailable    Redis did not accept the call in time; nothing happened, a retry is safe
     ├── OutcomeUnknown Redis was called and did not answer in time; it may have happened
+    ├── ClientGone     the connection was lost before the join was done
     ├── Replaced       the membership belongs to a newer connection
     └── NotMember      Redis has no presence entry of this member
 
@@ -258,6 +259,12 @@ class OutcomeUnknown(RelayError):
     """Redis was called and did not answer in time, or failed midway; the call may have taken effect."""
 
     code = "outcome_unknown"
+
+
+class ClientGone(RelayError):
+    """The client's connection was lost before it had joined: it is in no room, and no answer can reach it."""
+
+    code = "superseded"
 
 
 class Replaced(RelayError):

@@ -13,6 +13,7 @@ from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.workers import LocalWorkers
 from relay.rooms.announcer import Announcer
+from relay.rooms.attempts import Attempts
 from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.directory import Directory
@@ -139,7 +140,13 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         hub=hub,
         notices=notices,
         membership=Membership(
-            hub, bus, presence, subscriptions, departures, announcer, metrics=metrics, random=basis.random
+            hub,
+            bus,
+            subscriptions,
+            departures,
+            announcer,
+            Attempts(presence, backend.stamp, basis.fleet_key, basis.random),
+            metrics=metrics,
         ),
         observation=Observation(hub, presence, subscriptions, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, clock=clock, metrics=metrics),

@@ -16,6 +16,9 @@ from relay.model.errors import SLOW, CloseReason
 WIRE_EXTENSION: Final = "relay.wire"
 """The key of the connection's `Wire` in a WebSocket scope's `extensions`; only the relay's own server has it."""
 
+ARRIVED_EXTENSION: Final = "relay.arrived"
+"""The key of the time (of `time.monotonic`) at which the request arrived, in a WebSocket scope's `extensions`."""
+
 CLOSED_EXTENSION: Final = "relay.closed"
 """The key of the reason in a `websocket.disconnect` message, if the server, and not the client, has closed."""
 
@@ -45,10 +48,11 @@ class Receiver(Protocol):
         """Take a message; an exception closes the connection with 1011."""
         ...
 
-    def disconnected(self, code: int, relay_closed: str | None) -> None:
+    def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
         """Take note that the connection has ended; called once.
 
-        `code` is the close code, `relay_closed` the reason if the relay closed the connection, and not the client.
+        `code` is the close code, `relay_closed` the reason if the relay closed the connection, and not the client. If a
+        future is returned, the answer to the client's close frame waits for it, for `CLOSE_TIMEOUT` seconds at most.
         """
         ...
 
@@ -59,6 +63,11 @@ class Wire(Protocol):
     An ASGI call is a task with queues, which an idle client would keep for hours. A connection that is handed over has
     none. Nothing is sent or received by ASGI then.
     """
+
+    @property
+    def lost(self) -> bool:
+        """Whether the other end is gone without a close frame. Asks the system, so before the event loop finds out."""
+        ...
 
     def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
         """Deliver all further messages, and the end of the connection, to `receiver`; call it after the accept.
@@ -94,6 +103,11 @@ class Connection(Protocol):
 
     reason: CloseReason | None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone without a close frame, as far as the system knows at this moment."""
+        ...
+
     def write(self, frame: Frame) -> None:
         """Send a frame; ignored when the connection is closing."""
         ...
@@ -125,6 +139,11 @@ class WireConnection:
         self._limit = limit
         self._metrics = metrics
         self.reason: CloseReason | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone without a close frame."""
+        return self._wire.lost
 
     def write(self, frame: Frame) -> None:
         """Write a frame; close a client for which more than the limit waits then."""
@@ -174,6 +193,11 @@ class BufferedConnection:
         self._frames = frames
         self._bytes = 0
         self.reason: CloseReason | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Return False: where frames wait for a task or a poll, only the session knows the end of the connection."""
+        return False
 
     def write(self, frame: Frame) -> None:
         """Keep a frame until it can be sent; above the limit, drop all frames and close the client."""

@@ -223,6 +223,6 @@ def _key(entry: PresenceEntry) -> _Key:
     """The key of a departure among those of its room.
 
     While the generation is unknown (0), the join it belongs to may never have reached Redis. It must not replace the
-    departure of an entry that exists, so it is known by its resume key's fingerprint as well.
+    departure of an entry that exists, so it is known by its stamp or its resume key's fingerprint as well.
     """
-    return entry.peer, "" if entry.generation else entry.current
+    return entry.peer, "" if entry.generation else entry.stamp or entry.current

@@ -1,8 +1,11 @@
 """A connection that gets the events of one room, and the case that it is a member of the room."""
 
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from relay.backend.stamps import split_previous
 from relay.limits import TokenBucket
 from relay.model.codec import Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
@@ -82,8 +85,9 @@ class Member(Listener):
     `version` is the membership version that its next message is published with. `info` is its member info (see
     `member_info`); `info_bucket` limits how often that changes, and is made on first use.
 
-    `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before. So is
-    `stable_resume`, for clients that keep one key for as long as they are recovered (Socket.IO).
+    `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before; the stamp of the
+    attempt follows the previous one. `keeps_key` if a client that keeps one key for as long as it is recovered
+    (Socket.IO) still has the previous one.
     """
 
     __slots__ = (
@@ -91,9 +95,9 @@ class Member(Listener):
         "generation",
         "info",
         "info_bucket",
+        "keeps_key",
         "previous_resume",
         "resume",
-        "stable_resume",
         "version",
     )
 
@@ -118,8 +122,13 @@ class Member(Listener):
         self.version = MembershipVersion()
         self.resume = ""
         self.previous_resume = ""
-        self.stable_resume = ""
+        self.keeps_key = False
         self.began = BEFORE_ALL
+
+    @property
+    def stable_resume(self) -> str:
+        """The fingerprint of the key of a client that keeps one key for as long as it is recovered (Socket.IO)."""
+        return split_previous(self.previous_resume)[0] if self.keeps_key else self.resume
 
     @property
     def welcomed(self) -> bool:
@@ -133,3 +142,18 @@ class UnheldMember(Member):
     __slots__ = ()
 
     can_resume = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a client claims when it comes.
+
+    `offered` is its resume key ("" for none), `arrived` the time at which its request arrived, on the worker's clock.
+    `moved_from` is the membership that it leaves for this one; its resume key stays valid. With `resume_only`, an
+    existing membership is resumed and no new one made.
+    """
+
+    offered: str = ""
+    moved_from: Member | None = None
+    resume_only: bool = False
+    arrived: float = field(default_factory=time.monotonic)

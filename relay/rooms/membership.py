@@ -5,17 +5,17 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from relay import ids
 from relay.backend.bus import Bus
-from relay.backend.presence import JoinAttempt, JoinResult, Presence, PresenceEntry
+from relay.backend.presence import JoinAttempt, JoinResult, PresenceEntry
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
-from relay.model.errors import Refused
+from relay.model.errors import ClientGone, Refused
 from relay.model.events import Loss, Replay, Welcome
 from relay.rooms.announcer import Announcer
+from relay.rooms.attempts import Attempts
 from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from relay.rooms.subscriptions import RoomSubscriptions
 
 
@@ -31,62 +31,46 @@ class Membership:
         self,
         hub: Hub,
         bus: Bus,
-        presence: Presence,
         subscriptions: RoomSubscriptions,
         departures: Departures,
         announcer: Announcer,
+        attempts: Attempts,
         *,
         metrics: Metrics,
-        random: ids.IdGenerator,
     ) -> None:
         self._hub = hub
         self._rooms = hub.rooms
         self._bus = bus
-        self._presence = presence
         self._subscriptions = subscriptions
         self._departures = departures
         self._announcer = announcer
         self._metrics = metrics
-        self._random = random
+        self._attempts = attempts
 
     async def join(
         self,
         member: Member,
+        claim: Claim,
         *,
-        offered: str,
         since: MessageId | None,
         key: str = "",
-        moved_from: Member | None = None,
-        resume_only: bool = False,
     ) -> MessageId:
-        """Write the member's presence entry, and welcome it; arguments and errors are those of `Worker.join`.
+        """Write the member's presence entry, and welcome it; errors are those of `Worker.join`.
 
         Returns the id of the welcome, from which the client goes on: `since` if the client is recovered.
         """
-        resume = self._random.resume_key()
-        fresh = ids.fingerprint(resume)
-        # A client that moves keeps its key: so the old membership's key resumes the new membership as well.
-        previous = moved_from.stable_resume if moved_from else ids.fingerprint(offered)
-        attempt = JoinAttempt(
-            room=member.room,
-            peer=member.peer,
-            offered=previous,
-            fresh=fresh,
-            roster=member.presence,
-            seen=self._rooms.last(member.room),
-            since=since or BEFORE_ALL,
-            resume_only=resume_only,
-            info=member.info,
-        )
+        keyed = self._attempts.make(member, claim, seen=self._rooms.last(member.room), since=since or BEFORE_ALL)
+        attempt = keyed.attempt
         rounds = self._announcer.rounds
-        result = await self._join(member, attempt, since, hold=bool(offered))
+        result = await self._join(member, attempt, since, hold=bool(claim.offered))
+        resume, fingerprint = keyed.key(result)
         try:
             replay = Replay(result.id) if since is None else await self._missed(member.room, since, result)
             recovered = None if since is None else not replay.lost
             member.version = MembershipVersion(result.generation, result.id.epoch)
-            member.began, member.resume, member.previous_resume = result.began, fresh, previous
+            member.began, member.resume, member.previous_resume = result.began, fingerprint, result.previous
             member.info = result.info
-            member.stable_resume = previous if moved_from or recovered else fresh
+            member.keeps_key = bool(claim.moved_from or recovered)
             welcome = Welcome(
                 room=member.room,
                 peer=member.peer,
@@ -112,8 +96,8 @@ class Membership:
         """Subscribe, and write the presence entry; if that fails, an entry that may have been written is removed."""
         try:
             await self._subscriptions.stage(member)
-            return await self._presence.join(attempt)
-        except Refused as error:
+            result = await self._attempts.join(attempt, member.connection)
+        except (Refused, ClientGone) as error:
             self._remove(member)
             if since is not None and error.code == "not_joined":
                 self._metrics.resumes.labels("not_resumed").inc()
@@ -122,6 +106,12 @@ class Membership:
             # The entry may have been written. A client that came with a resume key has it still, and may come back.
             self._undo(member, self._entry(attempt), hold=hold)
             raise
+        if member.connection.lost:
+            # At once: the client's next attempt may wait until the entry is held. It can offer the same key again.
+            self._remove(member)
+            self._departures.begin(self._entry(attempt, result), hold=hold)
+            raise ClientGone()
+        return result
 
     async def _missed(self, room: str, since: MessageId, result: JoinResult) -> Replay:
         """Read the events that a returning member missed, up to its entry's id; later ones it receives live."""
@@ -168,5 +158,6 @@ class Membership:
     def _entry(attempt: JoinAttempt, result: JoinResult | None = None) -> PresenceEntry:
         """The entry that a join wrote; without a result, the one that it may have written."""
         if result is None:
-            return PresenceEntry(attempt.room, attempt.peer, 0, attempt.fresh, seen=attempt.seen)
-        return PresenceEntry(attempt.room, attempt.peer, result.generation, attempt.fresh, seen=result.id)
+            stamp = attempt.stamp if attempt.offered else ""
+            return PresenceEntry(attempt.room, attempt.peer, 0, attempt.fresh, seen=attempt.seen, stamp=stamp)
+        return PresenceEntry(attempt.room, attempt.peer, result.generation, seen=result.id)

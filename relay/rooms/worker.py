@@ -27,7 +27,7 @@ from relay.rooms.admissions import Admissions, Ticket
 from relay.rooms.clients import Clients
 from relay.rooms.composition import WorkerBasis, compose
 from relay.rooms.health import Health
-from relay.rooms.member import Listener, Member
+from relay.rooms.member import Claim, Listener, Member
 from relay.rooms.observer import Observer
 from relay.rooms.throttle import Throttle
 from relay.session_ids import SessionIds
@@ -188,31 +188,25 @@ class Worker:
     async def join(
         self,
         member: Member,
+        claim: Claim,
         *,
-        offered: str,
-        since: MessageId | None,
+        since: MessageId | None = None,
         key: str = "",
-        moved_from: Member | None = None,
-        resume_only: bool = False,
         tracking: Tracking = Tracking.NONE,
     ) -> None:
         """Let a member into its room, and send it the welcome.
 
-        `offered` is the resume key that the client sent ("" for none), `since` the last id that it claims to have seen:
-        if it was a member since then, the events that it missed follow the welcome. `moved_from` is the membership that
-        the client leaves for this one; its resume key stays valid. With `resume_only`, an existing membership is
-        resumed and no new one made. With `tracking`, the relay notes which events the client has got, and a client that
-        resumes without `since` goes on from there. Raises `Refused` (`bad_room`, `peer_taken`, `room_full`,
-        `not_joined`), `Unavailable` or `OutcomeUnknown`; the member is in no room then.
+        `since` is the last id that the client claims to have seen: if it was a member since then, the events that it
+        missed follow the welcome. With `tracking`, the relay notes which events the client has got, and a client that
+        resumes without `since` goes on from there. Raises `Refused` (`bad_room`, `superseded`, `peer_taken`,
+        `room_full`, `not_joined`), `ClientGone`, `Unavailable` or `OutcomeUnknown`; the member is in no room then.
         """
         self._check_unreserved(member.room)
         tracked, positions = tracking is not Tracking.NONE, self._parts.positions
-        from_noted = tracked and since is None and bool(offered)
+        from_noted = tracked and since is None and bool(claim.offered)
         if from_noted:
             since = await positions.noted(member.room, member.peer)
-        position = await self._parts.membership.join(
-            member, offered=offered, since=since, key=key, moved_from=moved_from, resume_only=resume_only
-        )
+        position = await self._parts.membership.join(member, claim, since=since, key=key)
         if tracked:
             positions.begin(member, tracking, position=position, noted=from_noted and position == since)
 

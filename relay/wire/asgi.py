@@ -16,7 +16,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from relay.model.codec import Frame
 from relay.model.errors import INTERNAL, NORMAL
-from relay.rooms.connection import CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
+from relay.rooms.connection import ARRIVED_EXTENSION, CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
 from relay.wire.handshake import Headers, accept_value, response, websocket_scope
 from relay.wire.websocket import WebSocketProtocol, WireLimits, half_close
 
@@ -31,7 +31,13 @@ class AsgiWebSocket:
     """One call of the application for one connection; the connection's `Receiver` until another is attached."""
 
     def __init__(
-        self, transport: asyncio.Transport, limits: WireLimits, request: Scope, url: bytes, key: bytes
+        self,
+        transport: asyncio.Transport,
+        limits: WireLimits,
+        request: Scope,
+        url: bytes,
+        key: bytes,
+        arrived: float,
     ) -> None:
         self._transport = transport
         self._key = key
@@ -41,7 +47,11 @@ class AsgiWebSocket:
         self._refusing = False
         self._ended = False
         self.protocol = WebSocketProtocol(transport, limits, self)
-        extensions = {"websocket.http.response": {}, WIRE_EXTENSION: self.protocol}
+        extensions = {
+            "websocket.http.response": {},
+            WIRE_EXTENSION: self.protocol,
+            ARRIVED_EXTENSION: arrived,
+        }
         self._scope = websocket_scope(request, url, extensions)
 
     async def run(self, app: ASGIApp) -> None:

@@ -8,6 +8,7 @@ a test checks that each of these methods still exists.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -200,16 +201,16 @@ class HttpProtocol(HttpToolsProtocol):
             self._write_last(error.answer)
             return
         self._upgraded = True
-        self._limits.throttle.add(partial(self._begin_websocket, key))
+        self._limits.throttle.add(partial(self._begin_websocket, key, time.monotonic()))
 
-    def _begin_websocket(self, key: bytes) -> None:
+    def _begin_websocket(self, key: bytes, arrived: float) -> None:
         if self.transport.is_closing():
             return
         self.connections.discard(self)
         # The parser refers to this object, so both would stay in memory until the garbage collector runs. At the end of
         # a connection over HTTP, uvicorn does the same.
         self.parser = None  # type: ignore[assignment]
-        call = AsgiWebSocket(self.transport, self._limits, cast(Scope, self.scope), self.url, key)
+        call = AsgiWebSocket(self.transport, self._limits, cast(Scope, self.scope), self.url, key, arrived)
         self.transport.set_protocol(call.protocol)
         task = self.loop.create_task(call.run(self.app))
         self.tasks.add(task)

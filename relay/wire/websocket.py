@@ -17,6 +17,7 @@ half-closes the stream, so that the client can still read why.
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from websockets.frames import Frame as WireFrame
@@ -30,7 +31,7 @@ from relay.model.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT, 
 from relay.rooms.connection import CLOSE_TIMEOUT, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.throttle import Throttle
-from relay.wire.transfer import transfer_of
+from relay.wire.transfer import is_open, transfer_of
 from relay.wire.unfinished import UnfinishedMessages
 
 try:
@@ -110,14 +111,15 @@ class WebSocketProtocol(asyncio.Protocol):
     """The protocol of one connection; implements `connection.Wire` and `keepalive.Pinged`.
 
     `_reading` is False while the receiver has paused it, and `_held_back` True while the worker is short of room for
-    messages that are not complete. `_lost` is set when TCP has ended: frames may still be unread
-    then. `_closing` is set once a close frame was sent or the connection was aborted. `_reported` is set once the
-    receiver knows that the connection has ended.
+    messages that are not complete. `_lost` is set when TCP has ended: frames may still be unread then; `_dropped` also,
+    if there was no close frame. `_closing` is set once a close frame was sent or the connection was aborted.
+    `_reported` is set once the receiver knows that the connection has ended.
     """
 
     __slots__ = (
         "_abort_timer",
         "_closing",
+        "_dropped",
         "_held_back",
         "_late_pong",
         "_limits",
@@ -150,6 +152,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reading = True
         self._held_back = False
         self._closing = False
+        self._dropped = False
         self._reported = False
         self.write_paused = False
         self.keepalive_slot = 0
@@ -165,6 +168,11 @@ class WebSocketProtocol(asyncio.Protocol):
         return self._receiver is receiver
 
     # Wire.
+
+    @property
+    def lost(self) -> bool:
+        """Whether TCP has ended, or is ending, without a close frame of either side."""
+        return self._dropped or not (self._closing or self._lost or is_open(self._transport))
 
     def attach(self, receiver: Receiver, *, keepalive: bool = True) -> None:
         """Deliver messages and the end to `receiver` from now on; without `keepalive`, stop pinging."""
@@ -278,7 +286,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Read the frames that arrived before the end, then report the end (1006 without a close frame)."""
-        self._lost = True
+        self._lost, self._dropped = True, not self._closing
         self._limits.keepalive.remove(self)
         self._limits.connections.discard(self)
         if self._unread and not self._closing:
@@ -357,8 +365,7 @@ class WebSocketProtocol(asyncio.Protocol):
             assert isinstance(frame, WireFrame)  # noqa: S101  # other events belong to the handshake, which is over
             match frame.opcode:
                 case Opcode.CLOSE:
-                    self._flush(parser)
-                    self._finish_close(parser)
+                    self._received_close(parser)
                 case Opcode.PING if self.write_paused:
                     # The pongs of a client that reads nothing would pile up. It gets one when it reads again, for the
                     # latest ping (RFC 6455, 5.5.3, allows that).
@@ -425,12 +432,26 @@ class WebSocketProtocol(asyncio.Protocol):
         if out and not self._transport.is_closing():
             self._transport.write(out)
 
+    def _received_close(self, parser: _Parser) -> None:
+        """Report the end; then answer the close frame, if it is the first of both, and close TCP.
+
+        The answer waits for the receiver, so that a client whose close was answered has left its rooms.
+        """
+        self._closing, self._dropped = True, False
+        ended = self._report_end(parser.close_rcvd.code if parser.close_rcvd else 1005, None)
+        if ended is None or ended.done():
+            self._finish_close(parser)
+            return
+        finish = partial(self._finish_close, parser)
+        ended.add_done_callback(lambda _: finish())
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, finish)
+
     def _finish_close(self, parser: _Parser) -> None:
         """Close TCP: both close frames have been sent."""
-        self._closing = True
-        self._transport.close()
-        self._abort_later()
-        self._report_end(parser.close_rcvd.code if parser.close_rcvd else 1005, None)
+        if not self._transport.is_closing():
+            self._flush(parser)
+            self._transport.close()
+            self._abort_later()
 
     def _fail(self, parser: _Parser) -> None:
         """Send the parser's close frame for a violation, and give the client a moment to read it."""
@@ -457,14 +478,16 @@ class WebSocketProtocol(asyncio.Protocol):
             self._writable.set()
         self._parser = self._receiver = None
 
-    def _report_end(self, code: int, relay_closed: str | None) -> None:
+    def _report_end(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
+        """Report the end, once; returns what `Receiver.disconnected` returns."""
         if self._reported or self._receiver is None:
-            return
+            return None
         self._reported = True
         try:
-            self._receiver.disconnected(code, relay_closed)
+            return self._receiver.disconnected(code, relay_closed)
         except Exception:
             log.exception("a session failed while it ended, which is a bug; its member may stay in its room")
+            return None
 
     def _abort_later(self) -> None:
         if self._abort_timer is None:

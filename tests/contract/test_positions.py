@@ -13,7 +13,7 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.model.commands import Publish, Tracking
 from relay.model.envelope import MessageId
 from relay.rooms.connection import Transfer
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from relay.rooms.worker import Worker
 from tests.contract.conftest import FakeWorker, MakeWorker
 from tests.fleet import RedisServer
@@ -126,7 +126,7 @@ async def kill(worker: Worker) -> None:
 
 async def enter(worker: Worker, peer: str, *, offered: str = "", tracking: Tracking = Tracking.NONE) -> Member:
     member = Member(Client(), NativeCodec(), "room", peer)
-    await worker.join(member, offered=offered, since=None, tracking=tracking)
+    await worker.join(member, Claim(offered), since=None, tracking=tracking)
     return member
 
 

@@ -16,7 +16,7 @@ from relay.metrics import Metrics
 from relay.model.workers import LocalWorkers
 from relay.rooms.composition import WorkerBasis, WorkerParts, compose
 from relay.rooms.heartbeat import beat_interval
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from tests.unit.rooms.world import FakeConnection
 
 ROOMS = 500
@@ -78,7 +78,7 @@ async def test_own_departures_and_the_lease_do_not_wait_for_a_takeover(redis_url
             adopted += len(members)
             beats_before, name = beats, f"lost after {adopted}".replace(" ", "-")
             lost = Member(FakeConnection(), NativeCodec(), "own", name)
-            await parts.membership.join(lost, offered="", since=None)
+            await parts.membership.join(lost, Claim(), since=None)
             await parts.membership.leave(lost, hold=True)
             while beats < beats_before + 2 or name not in left(watcher):
                 await asyncio.sleep(0.01)
@@ -86,7 +86,7 @@ async def test_own_departures_and_the_lease_do_not_wait_for_a_takeover(redis_url
     monkeypatch.setattr(RedisLeases, "beat", counted_beat)
     monkeypatch.setattr(RedisLeases, "adopt", waiting_adopt)
     async with survivor(settings, metrics) as parts, asyncio.timeout(50):
-        await parts.membership.join(watcher, offered="", since=None)
+        await parts.membership.join(watcher, Claim(), since=None)
         while adopted < ROOMS or len(left(watcher)) < ROOMS // ADOPTION_BATCH:
             await asyncio.sleep(0.05)
     assert metrics.registry.get_sample_value("relay_lease_lapses_total") == 0

@@ -1,7 +1,8 @@
 """The values with which a gateway describes its client to a session."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic
 
 from relay.model.codec import Codec, In
@@ -34,7 +35,8 @@ class JoinRequest:
     that has no way to resume sets `can_resume` to False: its membership is not held when its connection is lost. If the
     membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at. `tracking` is
     for a protocol whose clients cannot name the last event that they have seen: with `resume` and without `since`, the
-    client goes on from its delivered position.
+    client goes on from its delivered position. `arrived` is the time at which the request arrived, on the worker's
+    clock.
     """
 
     room: str
@@ -49,6 +51,7 @@ class JoinRequest:
     info: bytes = b""
     claim: ResumeClaim | None = None
     tracking: Tracking = Tracking.NONE
+    arrived: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The rooms that one client has joined, and the commands that concern them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,10 +23,10 @@ from relay.model.events import (
 )
 from relay.model.names import check_room
 from relay.rooms.connection import Connection
-from relay.rooms.member import Listener, Member, UnheldMember
+from relay.rooms.member import Claim, Listener, Member, UnheldMember
 from relay.rooms.worker import Worker
 
-_NOT_RESUMABLE = frozenset({"not_joined", "peer_taken"})
+_NOT_RESUMABLE = frozenset({"not_joined", "peer_taken", "superseded"})
 """Error codes which say that the membership a client wants to resume is no longer its own."""
 
 
@@ -88,6 +89,7 @@ class JoinedRooms:
             info=request.info,
             can_resume=request.can_resume,
             tracking=request.tracking,
+            arrived=request.arrived,
         )
         if request.claim is None or not await self._resume(join, request.claim):
             self.own_room, self._peer = request.room, request.peer
@@ -114,7 +116,13 @@ class JoinedRooms:
             return
         if self._has(room):
             raise Refused("already_joined", room=room)
-        join = Join(room, key=command.key, can_resume=command.can_resume, tracking=command.tracking)
+        join = Join(
+            room,
+            key=command.key,
+            can_resume=command.can_resume,
+            tracking=command.tracking,
+            arrived=command.arrived,
+        )
         if left is None:
             self._check_limit(room)
         else:
@@ -135,16 +143,21 @@ class JoinedRooms:
         left = LeftRoom(member.room, command.key)
         self._worker.leave(member, hold=False).add_done_callback(lambda _: self._send(left))
 
-    def leave_all(self, *, hold: bool) -> None:
-        """End all memberships: at once, or with `hold` after the reconnect grace time those that can be resumed."""
+    def leave_all(self, *, hold: bool) -> Sequence[asyncio.Future[None]]:
+        """End all memberships: at once, or with `hold` after the reconnect grace time those that can be resumed.
+
+        The futures are those of `Worker.leave`, for the memberships that end at once.
+        """
         members = [*([self._own] if self._own else ()), *(self._others or {}).values()]
         self._own = self._others = None
+        leaving: list[asyncio.Future[None]] = []
         for member in members:
             if hold and member.can_resume:
                 # Thousands of connections may be lost in one moment. No caller waits for a hold, so they take turns.
                 self._worker.disconnects.add(partial(self._worker.leave, member, hold=True))
             else:
-                self._worker.leave(member, hold=False)
+                leaving.append(self._worker.leave(member, hold=False))
+        return leaving
 
     async def _resume(self, join: Join, claim: ResumeClaim) -> bool:
         """Resume a membership; returns False where it does not exist any more."""
@@ -171,15 +184,8 @@ class JoinedRooms:
         member = kind(self._connection, codec, join.room, peer, echo=join.echo, presence=join.presence, info=join.info)
         if join.channels is not None:
             member.channels = self._checked_channels(join.channels)
-        await self._worker.join(
-            member,
-            offered=join.resume,
-            since=since,
-            key=join.key,
-            moved_from=moved_from,
-            resume_only=resume_only,
-            tracking=join.tracking,
-        )
+        claim = Claim(join.resume, moved_from, resume_only, join.arrived)
+        await self._worker.join(member, claim, since=since, key=join.key, tracking=join.tracking)
         return member
 
     @property

@@ -1,5 +1,7 @@
 """The room of a client that observes; other clients have joined rooms instead."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from relay.gateways.base.join_request import CodecPair, ObserveRequest
@@ -61,11 +63,12 @@ class ObservedRoom(JoinedRooms):
             raise Refused("not_joined", room=command.room)
         self._send(Pong(observer.room, self._worker.newest_id(observer), command.key))
 
-    def leave_all(self, *, hold: bool) -> None:
-        """End the observation; there is nothing to hold."""
+    def leave_all(self, *, hold: bool) -> Sequence[asyncio.Future[None]]:
+        """End the observation; there is nothing to hold, and nothing to wait for."""
         if self._observer is not None:
             self._worker.stop_observing(self._observer)
             self._observer = None
+        return ()
 
     def _listener(self, room: str) -> Listener | None:
         return self._observer if self._observer is not None and room == self._observer.room else None

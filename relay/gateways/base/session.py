@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Generic
 
@@ -35,6 +35,7 @@ from relay.model.errors import (
     JOIN_CLOSES,
     TOO_FAST,
     BadFrame,
+    ClientGone,
     CloseReason,
     Refused,
     RelayError,
@@ -74,6 +75,7 @@ class Session(Generic[In]):
         "_ended",
         "_goodbye",
         "_inbox",
+        "_left",
         "_metrics",
         "_pace",
         "_rooms",
@@ -104,6 +106,7 @@ class Session(Generic[In]):
         self._inbox.exclusive = True
         self._ended = False
         self._goodbye = False
+        self._left: asyncio.Future[None] | None = None
         self._closing: CloseReason | None = None
 
     @property
@@ -133,6 +136,11 @@ class Session(Generic[In]):
                 await observed.observe(request)
             else:
                 await self._rooms.enter(request)
+                if self._ended and (request.resume or request.claim):
+                    # It gave the attempt up before it could know of its success: no goodbye to the membership it had.
+                    self._goodbye = False
+        except ClientGone:
+            pass  # The connection reports its end itself.
         except RelayError as error:
             self._send_error(error, about="join")
             self._connection.close(JOIN_CLOSES.get(error.code, BAD_REQUEST))
@@ -188,9 +196,11 @@ class Session(Generic[In]):
         else:
             self._queue(request, size)
 
-    def end(self, *, goodbye: bool) -> None:
+    def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
         """End the session when all requests are served, so that a message just before a close is published.
 
+        Returns a future that is done when the relay has tried to let the client leave its rooms; None without a
+        goodbye.
         With `goodbye`, the client then leaves its rooms. Without, its memberships are held for the reconnect grace
         time: its connection was lost. They are held, too, if the relay has closed the connection: it expects the client
         to reconnect.
@@ -199,7 +209,10 @@ class Session(Generic[In]):
         if not self._ended:
             self._metrics.sessions -= 1
         self._ended = True
+        if self._goodbye:
+            self._left = asyncio.get_running_loop().create_future()
         self._drain_inbox()
+        return self._left
 
     # Client.
 
@@ -252,7 +265,9 @@ class Session(Generic[In]):
         elif not inbox.exclusive and (not inbox.waiting or self._connection.reason is not None):
             # Publishes may still be on their way; Redis takes them ahead of the leave, over the same connection.
             inbox.clear()
-            self._rooms.leave_all(hold=not self._goodbye)
+            leaving = self._rooms.leave_all(hold=not self._goodbye)
+            if self._left is not None:
+                _resolve_after(self._left, leaving)
 
     def _drain_in(self, seconds: float) -> None:
         if self._wake_timer is None:
@@ -271,6 +286,8 @@ class Session(Generic[In]):
     async def _finish(self, work: Coroutine[Any, Any, None], command: Command) -> None:
         try:
             await work
+        except ClientGone:
+            pass
         except RelayError as error:
             self._send_error(error, about=_name(command), key=command.key)
         except Exception:
@@ -405,7 +422,7 @@ class WebSocketSession(Session[Frame]):
         super().__init__(connection, worker, codecs, ticket)
         worker.clients.add(self)
 
-    def disconnected(self, code: int, relay_closed: str | None) -> None:
+    def disconnected(self, code: int, relay_closed: str | None) -> asyncio.Future[None] | None:
         """End the session; a client that closed on purpose (`GOODBYE_CODES`) leaves its rooms at once."""
         goodbye = relay_closed is None and code in GOODBYE_CODES
         if self._connection.reason is None:
@@ -414,7 +431,15 @@ class WebSocketSession(Session[Frame]):
             self._metrics.closed.labels(reason).inc()
         self._worker.clients.remove(self)
         self.ticket.release()
-        self.end(goodbye=goodbye)
+        return self.end(goodbye=goodbye)
+
+
+def _resolve_after(left: asyncio.Future[None], leaving: Sequence[asyncio.Future[None]]) -> None:
+    """Resolve `left` when all of `leaving` are done, which do not fail."""
+    if leaving:
+        asyncio.gather(*leaving).add_done_callback(lambda _: _resolve_after(left, ()))
+    elif not left.done():
+        left.set_result(None)
 
 
 def _name(command: Command) -> str:

@@ -6,6 +6,7 @@ one task reads and another writes for as long as the client is connected.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,7 @@ from relay.model.codec import Frame
 from relay.model.errors import STATUS_HEADERS, CloseReason
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import (
+    ARRIVED_EXTENSION,
     CLOSE_TIMEOUT,
     CLOSED_EXTENSION,
     WIRE_EXTENSION,
@@ -96,6 +98,12 @@ async def accept(
     # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
     wire.attach(receiver, keepalive=keepalive)
     await greeting
+
+
+def arrival(scope: Scope) -> float:
+    """Return when the request of a WebSocket arrived, on the worker's clock; now, if the server does not say."""
+    arrived = scope.get("extensions", {}).get(ARRIVED_EXTENSION)
+    return time.monotonic() if arrived is None else float(arrived)
 
 
 async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: int) -> None:

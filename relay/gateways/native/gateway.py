@@ -11,7 +11,7 @@ from relay.config import Settings
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.observation import CREDENTIALS, read_observe_request
-from relay.gateways.base.websocket import serve
+from relay.gateways.base.websocket import arrival, serve
 from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.declaration import NAME
 from relay.gateways.native.previous import MarkingCodec, PreviousConnection
@@ -87,6 +87,7 @@ class NativeGateway(GatewayEndpoint):
             presence=_flag(query, "presence"),
             channels=_channels(query),
             info=read_info(query["info"].encode()) if "info" in query else b"",
+            arrived=arrival(scope),
         )
 
 

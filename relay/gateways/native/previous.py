@@ -63,6 +63,11 @@ class PreviousConnection:
     def reason(self, reason: CloseReason | None) -> None:
         self._inner.reason = reason
 
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone."""
+        return self._inner.lost
+
     def write(self, frame: Frame) -> None:
         """Write a frame; one that is marked is written with its `previous`."""
         self._inner.write(self._completed(frame) if isinstance(frame, MarkedFrame) else frame)

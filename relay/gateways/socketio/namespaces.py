@@ -229,6 +229,11 @@ class NamespaceConnection:
         self.reason: CloseReason | None = None
         self.resends: Resends | None = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone."""
+        return self._shared.connection.lost
+
     def write(self, frame: Frame) -> None:
         """Write a frame, but not an empty one (`codec.NOTHING`)."""
         if self.reason is None and frame.data:

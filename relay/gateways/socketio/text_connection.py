@@ -22,6 +22,11 @@ class TextConnection:
     def reason(self, reason: CloseReason | None) -> None:
         self._inner.reason = reason
 
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone."""
+        return self._inner.lost
+
     def write(self, frame: Frame) -> None:
         """Write each part of the frame as text."""
         for part in frame.parts:

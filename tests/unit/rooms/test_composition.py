@@ -10,7 +10,7 @@ from relay.metrics import Metrics
 from relay.model.events import Gap
 from relay.model.workers import LocalWorkers
 from relay.rooms.composition import WorkerBasis, WorkerParts, compose
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from tests.unit.rooms.world import FakeConnection
 
 
@@ -24,8 +24,8 @@ async def test_what_the_bus_delivers_reaches_the_hub_and_presence_is_sent_soon()
     parts = parts_of()
     async with parts.backend:
         watcher = Member(FakeConnection(), NativeCodec(), "room", "a", presence=True)
-        await parts.membership.join(watcher, offered="", since=None)
-        await parts.membership.join(Member(FakeConnection(), NativeCodec(), "room", "b"), offered="", since=None)
+        await parts.membership.join(watcher, Claim(), since=None)
+        await parts.membership.join(Member(FakeConnection(), NativeCodec(), "room", "b"), Claim(), since=None)
         async with asyncio.timeout(5):
             while len(watcher.connection.sent) < 2:
                 await asyncio.sleep(0.005)
@@ -36,7 +36,7 @@ async def test_a_gap_that_the_hub_finds_is_recovered() -> None:
     parts = parts_of()
     async with parts.backend:
         member = Member(FakeConnection(), NativeCodec(), "room", "a")
-        await parts.membership.join(member, offered="", since=None)
+        await parts.membership.join(member, Claim(), since=None)
         await asyncio.sleep(0)
         parts.hub.deliver([Gap(["room"])])
         assert parts.hub.rooms["room"].recovering
@@ -54,7 +54,7 @@ async def test_a_departure_that_ends_leaves_a_room_to_be_unsubscribed() -> None:
     parts = parts_of(reconnect_grace=0)
     async with parts.backend:
         member = Member(FakeConnection(), NativeCodec(), "room", "a")
-        await parts.membership.join(member, offered="", since=None)
+        await parts.membership.join(member, Claim(), since=None)
         await parts.membership.leave(member, hold=True)
         await parts.upkeep.work()
         assert (await parts.directory.roster("room")).count == 0

@@ -6,6 +6,7 @@ import pytest
 
 from relay.model.envelope import MessageId
 from relay.model.errors import OutcomeUnknown, Refused, Unavailable
+from relay.rooms.member import Claim
 from tests.unit.rooms.world import World
 
 
@@ -176,7 +177,7 @@ async def test_a_member_that_cannot_be_welcomed_leaves(world: World, monkeypatch
     broken = world.member("broken")
     monkeypatch.setattr(broken.connection, "write", None)
     with pytest.raises(TypeError):
-        await world.membership.join(broken, offered="", since=None)
+        await world.membership.join(broken, Claim(), since=None)
     assert not world.rooms.has(broken)
     await world.pass_time(0)
     assert await world.roster() == [("broken", True), ("other", False)]
@@ -188,14 +189,14 @@ async def test_a_moved_client_keeps_its_key_and_a_resume_only_join_makes_no_new_
     here = await world.join("p")
     key = here.connection.sent[0]["resume"]
     there = world.member("p", "there")
-    await world.membership.join(there, offered="", since=None, moved_from=here)
+    await world.membership.join(there, Claim(moved_from=here), since=None)
     await world.membership.leave(there, hold=True)
     back = world.member("p", "there")
-    await world.membership.join(back, offered=key, since=None, resume_only=True)
+    await world.membership.join(back, Claim(key, resume_only=True), since=None)
     assert back.connection.sent[0]["resumed"]
     stranger = world.member("q", "there")
     with pytest.raises(Refused) as refused:
-        await world.membership.join(stranger, offered=key, since=MessageId(1, 1), resume_only=True)
+        await world.membership.join(stranger, Claim(key, resume_only=True), since=MessageId(1, 1))
     assert refused.value.code == "not_joined"
     assert await world.roster("there") == [("p", False)]
     assert world.metric("relay_resumes_total", outcome="not_resumed") == 1
@@ -205,14 +206,14 @@ async def test_a_move_that_is_repeated_keeps_the_membership_of_the_first_attempt
     here = await world.join("p")
     world.presence.after["join"] = [OutcomeUnknown()]
     with pytest.raises(OutcomeUnknown):
-        await world.membership.join(world.member("p", "there"), offered="", since=None, moved_from=here)
+        await world.membership.join(world.member("p", "there"), Claim(moved_from=here), since=None)
     again = world.member("p", "there")
-    await world.membership.join(again, offered="", since=None, moved_from=here)
+    await world.membership.join(again, Claim(moved_from=here), since=None)
     await world.pass_time(0)
     assert await world.roster("there") == [("p", False)]
     await world.membership.leave(again, hold=True)
     back = world.member("p", "there")
-    await world.membership.join(back, offered=here.connection.sent[0]["resume"], since=None, resume_only=True)
+    await world.membership.join(back, Claim(here.connection.sent[0]["resume"], resume_only=True), since=None)
     assert back.connection.sent[0]["resumed"]
 
 

@@ -12,7 +12,7 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import BadFrame, CloseReason, Refused, RelayError, Unavailable
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.worker import Worker
 from tests.unit.rooms.world import FakeConnection
@@ -36,7 +36,7 @@ async def test_no_room_has_a_reserved_word_as_its_name() -> None:
             assert await code_of(worker.publish_from_server(room, b"{}")) == code
             assert await code_of(worker.roster(room)) == code
             member = Member(FakeConnection(), NativeCodec(), room, "ann")
-            assert await code_of(worker.join(member, offered="", since=None)) == code
+            assert await code_of(worker.join(member, Claim(), since=None)) == code
 
 
 async def code_of(work: Awaitable[object]) -> str:
@@ -49,7 +49,7 @@ async def code_of(work: Awaitable[object]) -> str:
 
 async def join(worker: Worker, peer: str, *, room: str = "room", **options) -> Member:
     member = Member(FakeConnection(), NativeCodec(), room, peer, **options)
-    await worker.join(member, offered="", since=None)
+    await worker.join(member, Claim(), since=None)
     return member
 
 
@@ -218,7 +218,8 @@ async def test_clients_are_sent_elsewhere_by_a_worker_that_stays_deaf(monkeypatc
     assert [reason.name for reason in client.closed] == ["going_away"]
 
 
-async def test_a_hundred_members_that_left_are_freed_by_reference_counts_alone() -> None:
+async def test_a_hundred_members_that_left_are_freed_by_reference_counts_alone(monkeypatch) -> None:
+    monkeypatch.setattr("relay.rooms.attempts._DELAYS", (0,))  # a refused join waits for a goodbye
     kinds = (Member, FakeConnection)
 
     def alive() -> int:

@@ -1,6 +1,7 @@
 """One worker's rooms over the memory backend, with a clock of their own, and failures put in."""
 
 import asyncio
+import itertools
 import json
 import time
 from typing import Any
@@ -11,18 +12,21 @@ from relay.backend.memory.state import MemoryEntry, MemoryRooms
 from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.presence import LeaseEnd, LeaseName
 from relay.backend.settings import HistorySettings, RoomSettings
+from relay.backend.stamps import Stamp
+from relay.fleet_key import FleetKey
 from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.commands import Publish
 from relay.rooms.announcer import Announcer
+from relay.rooms.attempts import Attempts
 from relay.rooms.counts import CountNotices
 from relay.rooms.departures import Departures
 from relay.rooms.gaps import GapRecovery
 from relay.rooms.hub import Hub
 from relay.rooms.infos import MemberInfos
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from relay.rooms.member_lists import MemberLists
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
@@ -42,6 +46,7 @@ class FakeConnection:
         self.frames: list[Frame] = []
         self.batches = 0
         self.reason = None
+        self.lost = False
 
     def write(self, frame: Frame) -> None:
         self.frames.append(frame)
@@ -98,6 +103,11 @@ class World:
         self.now = 1000.0
         self.deaf = False
         self.losses: list[str] = []
+        # No two requests arrive at the same time.
+        self._moments = itertools.count(0, 1e-6)
+        self.late = 0.0
+        """How many seconds before its join each client's request arrives."""
+        self.between = lambda: asyncio.sleep(0)
         kept = HistorySettings(size=history)
         self.backend = MemoryRooms(lambda: self.now, time.time, kept)
         self.metrics = Metrics()
@@ -128,21 +138,32 @@ class World:
         self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
         self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.announcer, self.lists, self.tasks, lease=0.01)
         self.counts = CountNotices(self.rooms, self.presence, self.tasks)
+        self.waits: list[float] = []
+        self.attempts = Attempts(
+            self.presence,
+            lambda arrived: str(Stamp.exact(self.now - 0.001 - self.late + next(self._moments))),
+            FleetKey(["secret"]),
+            IdGenerator(),
+            sleep=self._sleep,
+        )
         self.membership = Membership(
             self.hub,
             self.bus,
-            self.presence,
             self.subscriptions,
             self.departures,
             self.announcer,
+            self.attempts,
             metrics=self.metrics,
-            random=IdGenerator(),
         )
         self.observation = Observation(self.hub, self.presence, self.subscriptions, limit=2)
         self.infos = MemberInfos(self.rooms, self.presence, self.announcer, lambda: self.now)
         self.publisher = Publisher(
             self.hub, self.bus, self.announcer, self.tasks, clock=lambda: self.now, metrics=self.metrics
         )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        await self.between()
 
     def _deliver(self, batch) -> None:
         if not self.deaf:
@@ -153,7 +174,7 @@ class World:
 
     async def join(self, peer: str = "p", *, offered: str = "", since=None, **options) -> Member:
         member = self.member(peer, **options)
-        await self.membership.join(member, offered=offered, since=since)
+        await self.membership.join(member, Claim(offered), since=since)
         return member
 
     async def observe(self, sight: Sight = Sight.MEMBER, *, room: str = "room", **options) -> Observer:

@@ -18,6 +18,8 @@ CODECS = CodecPair(NativeCodec(), NativeCodec(tagged=True))
 class FakeConnection:
     """Keeps the events that were written to it, and whether reading was to pause or to go on."""
 
+    lost = False
+
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.paused: list[bool] = []

@@ -18,7 +18,7 @@ from relay.gateways.native.session import NativeSession
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.rooms.connection import WireConnection
-from relay.rooms.member import Member
+from relay.rooms.member import Claim, Member
 from relay.rooms.worker import Worker
 from relay.wire.websocket import WebSocketProtocol
 from tests.unit.gateways.base.fakes import AsgiClient, until, until_members
@@ -151,9 +151,9 @@ async def test_the_query_says_what_the_client_wants_to_hear(
     joined: list[Member] = []
     join = worker.join
 
-    async def note(member: Member, **arguments: Any) -> None:
+    async def note(member: Member, claim: Claim, **arguments: Any) -> None:
         joined.append(member)
-        await join(member, **arguments)
+        await join(member, claim, **arguments)
 
     worker.join = note  # type: ignore[method-assign]
     await Visit(worker, f"/rooms/r?{query}").first()

@@ -27,6 +27,8 @@ from relay.rooms.worker import Worker
 class FakeConnection:
     """A WebSocket connection that keeps what is written."""
 
+    lost = False
+
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.texts: list[bool] = []
