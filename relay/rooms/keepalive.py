@@ -10,6 +10,9 @@ from relay.tasks import guarded
 _TICKS = 8
 """Ticks in the shorter of interval and timeout, at least: how evenly the pings are spread."""
 
+_MOST_SLOTS = 10_000
+"""Slots of a wheel; with an extreme interval, pings are less exact instead."""
+
 _LONGEST_TICK = 1.0
 """Seconds."""
 
@@ -60,8 +63,9 @@ class Keepalive:
     def __init__(self, timing: KeepaliveTiming) -> None:
         interval, timeout, watched = timing
         rounds = math.ceil(interval / watched)
-        soon = min(timeout, interval / rounds)
-        self._tick = min(_LONGEST_TICK, min(interval, soon) / _TICKS)
+        # An answer is checked before the next ping, which would wait for an answer of its own.
+        soon = min(timeout, watched if rounds == 1 else interval / rounds)
+        self._tick = max(min(_LONGEST_TICK, min(interval, soon) / _TICKS), interval / _MOST_SLOTS)
         self._slots: list[set[Pinged]] = [set() for _ in range(max(1, round(interval / self._tick)))]
         self._checks: list[list[Pinged]] = [[] for _ in range(math.ceil(timeout / self._tick) + 1)]
         self._check_soon = min(round(soon / self._tick), len(self._checks) - 1)

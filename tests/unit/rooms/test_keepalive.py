@@ -94,6 +94,14 @@ async def test_a_connection_that_comes_to_be_watched_is_pinged_soon() -> None:
     keepalive.remove(client)
 
 
+async def test_a_shorter_interval_leaves_watched_connections_their_time_to_answer() -> None:
+    keepalive, client = Keepalive(KeepaliveTiming(0.05, 60, 60)), Client()
+    client.watched = True
+    keepalive.add(client)
+    assert [await client.next() for _ in range(5)] == ["ping"] * 5
+    keepalive.remove(client)
+
+
 @pytest.mark.parametrize("timing", [(25, 20, 8), (25, 20, 60), (5, 60, 1), (0.05, 0.05, 0.05), (86_400, 1, 0.05)])
 def test_any_settings_make_a_keepalive(timing: tuple[float, float, float]) -> None:
     Keepalive(KeepaliveTiming(*timing))
