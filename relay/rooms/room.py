@@ -308,7 +308,8 @@ class LocalRoom:
         foreign = self._foreign_in(buffered, replay)
         if foreign:
             self.foreign = (*self.foreign, *foreign)[-_MOST_FOREIGN:]
-            buffered = [event for event in buffered if event.id.epoch not in foreign]
+            # An event of the history may have been buffered again behind a foreign one: that is no step back in time.
+            buffered = [event for event in buffered if event.id.epoch not in foreign and event.id > self.last]
         if buffered and buffered[0].id <= self.last:
             # An event after the last one has an older id: the room's state in Redis went back, and forward again since.
             lost = lost or "epoch"

@@ -319,3 +319,20 @@ def test_a_room_that_has_not_begun_is_read_from_the_beginning_of_the_epoch_that_
     assert room.begin_reading() == NOT_BEGUN
     room.buffer(message(3, epoch=7))
     assert room.begin_reading() == at(0, epoch=7)
+
+
+def test_events_of_an_epoch_that_redis_does_not_know_are_left_out_and_remembered(room: LocalRoom) -> None:
+    room.buffer(message(9, epoch=7), message(5))
+    assert room.begin_reading() == at(5)
+    # The event that the history covers, too, is no step back in time, although it comes after a foreign one.
+    recovery = room.end_recovery(Replay(at(5)))
+    assert (list(recovery.events), recovery.lost, set(recovery.foreign)) == ([], "", {7})
+    assert room.foreign == (7,)
+
+
+def test_an_event_that_arrived_after_the_history_was_read_may_be_of_a_new_epoch(room: LocalRoom) -> None:
+    room.buffer()
+    assert room.begin_reading() == at(5)
+    room.buffer(message(1, epoch=7))
+    recovery = room.end_recovery(Replay(at(5)))
+    assert (len(recovery.events), set(recovery.foreign)) == (1, set())
