@@ -62,7 +62,7 @@ async def test_a_key_of_ones_own_proves_who_joined_when_the_first_welcome_was_lo
     bob = await enter(relays[0], f"{room}?peer=bob")
     await bob.ask({"message": "meanwhile"})
     again = await enter(relays[1], f"{room}?peer=a", resume="own-key_0123456789abcd")
-    assert again.welcome["resumed"]
+    assert (again.welcome["resumed"], again.welcome["first"]) == (True, True)
     # Without `since`, the client begins at its welcome.
     assert "recovered" not in again.welcome
     await bob.ask({"message": "now"})
