@@ -45,6 +45,8 @@ class Echo:
 class FakeWire:
     """The server's end of a connection that is handed over."""
 
+    lost = False
+
     def __init__(self) -> None:
         self.receiver: Receiver | None = None
         self.keepalive = True

@@ -227,6 +227,8 @@ class Site:
 class FakeWire:
     """A `Wire` that keeps what is written, frames and all."""
 
+    lost = False
+
     def __init__(self) -> None:
         self.receiver: Receiver | None = None
         self.keepalive = True
