@@ -123,7 +123,7 @@ def forget_history(world: World) -> None:
     """Let the history of the room expire."""
     state = world.backend.room("room")
     while state.history:
-        state.forget_oldest()
+        state.forget_oldest(large=1_000_000)
 
 
 async def test_where_no_message_is_missing_no_member_is_told_of_a_loss(world: World) -> None:
