@@ -60,6 +60,10 @@ class LeaseName:
         self.own = (f"{self.worker}/{self.incarnation}", *self.own[:_EARLIER_LEASES])
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinAttempt:
     """One attempt of a client to become a member of a room.
@@ -70,7 +74,8 @@ class JoinAttempt:
     from a connected member whose connection another attempt has. With `roster`, the result has a roster. `seen` is the
     newest id that the worker has seen in the room, and `since` the one that the client claims to have seen. With
     `resume_only` the attempt only succeeds if the peer is a member, connected or held. `info` is the new member info;
-    with b"", a member that resumes keeps the one it has.
+    with b"", a member that resumes keeps the one it has. An attempt that must wait is given up once `is_lost` says
+    that its client is gone.
     """
 
     room: str
@@ -85,6 +90,7 @@ class JoinAttempt:
     since: MessageId = BEFORE_ALL
     resume_only: bool = False
     info: bytes = b""
+    is_lost: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

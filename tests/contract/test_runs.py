@@ -8,7 +8,7 @@ import pytest
 from relay.backend.presence import JoinAttempt, JoinResult, PresenceEntry
 from relay.backend.redis.vouching import has_living_workers
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.errors import Unavailable
+from relay.model.errors import ClientGone, Unavailable
 from tests.contract.conftest import LEASE, FakeWorker, MakeWorker, join
 
 real_redis = pytest.mark.parametrize("backend", ["redis"], indirect=True)
@@ -229,3 +229,12 @@ async def test_a_room_has_living_workers_once_all_have_renewed_their_leases(make
         "HSET", a.keys.of_room("room")[1], *[part for n in range(65) for part in (f"p{n}", "1 l 0 - - 1-1")]
     )
     assert not await living()
+
+
+@real_redis
+async def test_a_join_whose_client_is_gone_does_not_wait(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    newest = await older_room(a)
+    with pytest.raises(ClientGone):
+        await join_as(a, "q", is_lost=lambda: True)
+    assert (await a.presence.roster("room")).id == newest

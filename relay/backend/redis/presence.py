@@ -22,7 +22,7 @@ from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, m
 from relay.backend.settings import RoomSettings
 from relay.backend.stamps import join_previous
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
-from relay.model.errors import Refused, Unavailable
+from relay.model.errors import ClientGone, Refused, Unavailable
 from relay.model.events import Present, Roster
 
 log = logging.getLogger("relay.backend.redis")
@@ -71,6 +71,8 @@ class RedisPresence:
             if reply != [b"unconfirmed"]:
                 break
             await asyncio.sleep(_CONFIRMATION_STEP)
+            if attempt.is_lost():
+                raise ClientGone()
         # Noted only after the reply: without one, the registration may be lost as well.
         self._registration.note(lease, [attempt.room])
         return self._joined(attempt, reply)

@@ -243,7 +243,7 @@ async def test_a_member_that_missed_no_message_is_recovered_and_gets_a_list_of_t
     await world.join("c")
     state = world.backend.room("room")
     while state.history:
-        state.forget_oldest()
+        state.forget_oldest(large=10**6)
     after = await world.join("a", offered="key", since=position, presence=presence)
     welcome, recovered, *lists = after.connection.sent
     assert (welcome["recovered"], welcome["id"], recovered["replayed"]) == (True, str(position), 0)
@@ -262,7 +262,7 @@ async def test_a_member_that_missed_only_returns_gets_no_list(world: World) -> N
     await world.join("b", offered="theirs")
     state = world.backend.room("room")
     while state.history:
-        state.forget_oldest()
+        state.forget_oldest(large=10**6)
     after = await world.join("a", offered="key", since=position, presence=True)
     assert [frame["type"] for frame in after.connection.sent] == ["welcome", "recovered"]
     assert after.connection.sent[0]["recovered"] is True
