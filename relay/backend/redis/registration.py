@@ -35,17 +35,21 @@ class Registration:
         self._rooms: set[str] = set()
         self._rooms_of = ""
         self._deadline = 0
+        # The packed command that registers the lease, made once for each deadline.
+        self._command = b""
         self.written = 0
         """The deadline (ms) that the last heartbeat wrote; 0 for a lease that begins."""
 
     def renewed(self, deadline: int) -> None:
         """Note that a heartbeat has set the lease's deadline (ms)."""
         self._deadline = self.written = deadline
+        self._command = b""
 
     def begin_anew(self) -> None:
         """Begin another lease, which the next heartbeat writes."""
         self._lease.renew()
         self._rooms.clear()
+        self._command = b""
         self._deadline, self.written = self._client.clock.now + self._duration, 0
 
     @property
@@ -69,8 +73,10 @@ class Registration:
 
     def register_lease(self) -> None:
         """Register the lease, unless Redis has it. The reply is ignored: if this fails, the script fails as well."""
-        deadline = self._deadline or self._client.clock.now + self._duration
-        self._client.send(pack("ZADD", self._keys.workers, "NX", deadline + LOST, str(self._lease)), ignore)
+        if not self._command or not self._deadline:
+            deadline = self._deadline or self._client.clock.now + self._duration
+            self._command = pack("ZADD", self._keys.workers, "NX", deadline + LOST, str(self._lease))
+        self._client.send(self._command, ignore)
 
     def register(self, rooms: Sequence[str]) -> None:
         """Register the lease and these rooms; the script that may write entries must follow in the same turn."""
