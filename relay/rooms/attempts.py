@@ -20,7 +20,7 @@ _KEY_SIZE = 16
 _DELAYS = (0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.3)
 """Seconds between two looks at an entry that another connection has. They also bound the wait for a goodbye."""
 
-_INSISTS_AFTER = 4
+_INSISTS_AFTER = 5
 """Looks after which a newer attempt takes the membership from a connection that is still open, as far as is known."""
 
 _MOST_WAITING = 500

@@ -74,11 +74,12 @@ class Attempt:
         return 1006
 
     def reset(self) -> None:
-        """Send RST."""
+        """Send RST. May be called again."""
         sock = self.writer.get_extra_info("socket")
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
+        self.writer.close()
 
 
 @dataclass

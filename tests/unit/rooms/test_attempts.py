@@ -94,7 +94,7 @@ async def test_a_newer_attempt_insists_after_a_moment_and_one_of_the_same_moment
     key = welcome(await world.join("a"))["resume"]
     await other_attempt(world, key, ago=1)
     assert welcome(await world.join("a", offered=key))["resumed"]
-    assert sum(world.waits) == pytest.approx(0.2)
+    assert sum(world.waits) == pytest.approx(0.4)
     world.waits.clear()
     world.now += 1
     await other_attempt(world, key, within=0.1)
