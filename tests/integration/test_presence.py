@@ -284,3 +284,18 @@ async def test_other_origins_are_refused_where_some_are_named(start: MakeRelay, 
     with pytest.raises(InvalidStatus) as refused:
         await enter(relay, additional_headers={"Origin": "https://evil.example"})
     assert refused.value.response.status_code == 403
+
+
+async def test_after_a_close_that_was_answered_the_peer_id_is_free(pair, enter: MakeClient) -> None:
+    for turn in range(20):
+        client = await enter(pair[turn % 2], "/rooms/room?peer=p")
+        assert client.welcome["type"] == "welcome"
+        await client.socket.close(1000)
+
+
+async def test_a_join_waits_for_the_goodbye_of_a_page_that_is_reloaded(pair, enter: MakeClient) -> None:
+    page = await enter(pair[0], "/rooms/room?peer=p")
+    for turn in range(10):
+        reloaded, _ = await asyncio.gather(enter(pair[1 - turn % 2], "/rooms/room?peer=p"), page.socket.close(1001))
+        assert (reloaded.welcome["type"], reloaded.welcome.get("resumed")) == ("welcome", False)
+        page = reloaded
