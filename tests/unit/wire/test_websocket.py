@@ -518,3 +518,42 @@ async def test_extensions_offer_no_compression(served: Running) -> None:
         assert websocket.response is not None
         assert "Sec-WebSocket-Extensions" not in websocket.response.headers
         assert "server" not in websocket.response.headers
+
+
+class LeavingReceiver(FakeReceiver):
+    """A receiver whose client has left its rooms when `left` is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def disconnected(self, code: int, relay_closed: str | None) -> Any:
+        super().disconnected(code, relay_closed)
+        return self.left
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_close_is_answered_when_the_client_has_left_its_rooms_or_the_time_is_over(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.wire.websocket.CLOSE_TIMEOUT", 0.05 if late else 60)
+    transport, receiver = FakeTransport(), LeavingReceiver()
+    protocol = protocol_of(transport, receiver)
+    protocol.data_received(b"\x88\x82" + bytes(4) + b"\x03\xe8")
+    assert (receiver.ended, transport.written, transport.closing) == ([1000], b"", False)
+    if not late:
+        receiver.left.set_result(None)
+    async with asyncio.timeout(5):
+        await transport.wrote.wait()
+    assert (transport.written, transport.closing) == (b"\x88\x02\x03\xe8", True)
+    protocol.connection_lost(None)
+    assert not protocol.lost
+
+
+async def test_a_connection_that_ends_without_a_close_frame_is_lost() -> None:
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    assert not protocol.lost
+    transport.closing = True
+    protocol.connection_lost(None)
+    assert protocol.lost
