@@ -1,5 +1,6 @@
 """Three workers, a Redis that keeps its data, networks that can be made to fail, and rooms full of clients."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,21 +40,41 @@ class Post:
     environment: dict[str, str] = field(default_factory=dict)
 
     settings: dict[str, Any] = field(default_factory=dict)
+    spare: tuple[Network, Relay] | None = None
 
     def launch(self, port: int = 0) -> None:
         """Start the worker, on the same port as before if that is given."""
-        url = f"redis://127.0.0.1:{self.back.port}"
-        self.relay = Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
+        self.relay = self._new(self.back, port)
+
+    def _new(self, back: Network, port: int = 0) -> Relay:
+        url = f"redis://127.0.0.1:{back.port}"
+        return Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
+
+    async def prepare(self, back: Network) -> None:
+        """Start another worker, which does not reach Redis yet; `replace` needs it."""
+        back.refusing = True
+        self.spare = back, self._new(back)
+        await eventually(lambda: self.spare and self.spare[1].healthy(503), STARTED)
+
+    def replace(self) -> None:
+        """Put the prepared worker at the place of this one, which has ended. It reaches Redis from now on."""
+        assert self.spare is not None
+        self.relay.close()
+        (self.back, self.relay), self.spare = self.spare, None
+        self.front.target = self.relay.port
+        self.back.refusing = False
+
+    def close(self) -> None:
+        """End all processes."""
+        self.relay.close()
+        if self.spare is not None:
+            self.spare[1].close()
 
     async def start(self) -> None:
         """Start the worker again on the same port, and wait until it is ready."""
-        self.relaunch()
-        await self.ready()
-
-    def relaunch(self) -> None:
-        """Start the worker again on the same port."""
         self.relay.close()
         self.launch(self.relay.port)
+        await self.ready()
 
     async def ready(self) -> None:
         """Wait until the worker is ready."""
@@ -61,15 +82,24 @@ class Post:
 
 
 class Arena(Crowd):
-    """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first."""
+    """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first.
+
+    What enters `stack` ends with the arena.
+    """
 
     kinds = ("relay.client", "python", "javascript")
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.redis = RedisServer(persistent=True)
+        self.stack = AsyncExitStack()
         self.posts: list[Post] = []
         self.homes: dict[tuple[str, str], Post] = {}
+
+    async def prepare_workers(self) -> None:
+        """Start workers with which the present ones can be replaced without the time of a start."""
+        networks = [await self.stack.enter_async_context(Network(self.redis.port)) for _ in self.posts]
+        await asyncio.gather(*map(Post.prepare, self.posts, networks))
 
     @property
     def post(self) -> Post:
@@ -133,7 +163,7 @@ async def arena(
     field_ = Arena(seed)
     field_.kinds = kinds or field_.kinds
     field_.slow = slow
-    async with AsyncExitStack() as stack:
+    async with field_.stack as stack:
         stack.callback(field_.redis.close)
         field_.redis.start()
         for number in range(WORKERS):
@@ -144,7 +174,7 @@ async def arena(
             post.launch()
             front.target = post.relay.port
             field_.posts.append(post)
-            stack.callback(lambda post=post: post.relay.close())
+            stack.callback(post.close)
         for post in field_.posts:
             await post.ready()
         await field_.fill(stack, rooms)

@@ -42,7 +42,8 @@ async def restart_older(arena: Arena) -> None:
 
 
 async def restart_older_with_all_workers(arena: Arena) -> None:
-    """kill -9 of Redis and of all workers; Redis starts again with the data of a moment ago, and so do workers."""
+    """kill -9 of Redis and of all workers; Redis starts again with the data of a moment ago, with new workers."""
+    await arena.prepare_workers()
     await _go_back(arena, workers=True)
     for post in arena.posts:
         await post.ready()
@@ -59,8 +60,7 @@ async def _go_back(arena: Arena, *, workers: bool = False) -> None:
     arena.redis.kill()
     if workers:
         for post in arena.posts:
-            # They wait for Redis.
-            post.relaunch()
+            post.replace()
     await asyncio.to_thread(arena.redis.go_back)
     await wait(arena, SHORT)
     await asyncio.to_thread(arena.redis.start)
