@@ -83,7 +83,7 @@ bench-compare: $(VENV)/.installed tools ## Compare the speed with that of BASE (
 # The peers install themselves; a peer whose tools are missing is left out of the results.
 bench bench-quick bench-compare: TOOLS := redis-server:redis-server cc:build-essential
 
-chaos: $(VENV)/.installed-dev tools ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
+chaos: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, the direction of imports, and the rules of tests/checks.

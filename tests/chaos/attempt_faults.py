@@ -69,7 +69,7 @@ async def double_attempts(arena: Arena) -> None:
     """A copy of each attempt reaches another worker a little earlier, and hangs there for a while."""
 
     def double(port: int) -> Double | None:
-        return Double(_another(arena, port), arena.draw.uniform(0.0, 0.1), arena.draw.uniform(0.0, 1.0))
+        return Double(_another(arena, port), arena.draw.uniform(0.02, 0.1), arena.draw.uniform(0.0, 1.0))
 
     await _strike_attempts(arena, lambda post: setattr(post.front, "double", lambda: double(post.relay.port)))
     for post in arena.posts:

@@ -21,10 +21,9 @@ class Fault:
     """`strike` calls `over` when the fault ends, and returns when its effect was visible.
 
     If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
-    and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Rounds
-    of a `pending` fault are known to break promises; they run in `make chaos` alone. `pauses` are the seconds for which
-    a client may wait between two attempts when the fault ends, because many before them have failed. Clients give an
-    attempt up after `slow` seconds.
+    and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Clients
+    give an attempt up after `slow` seconds. `pauses` are the seconds for which a client may wait between two attempts
+    when the fault ends, because many before them have failed.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Fault:
     fakes_time: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     kinds: Sequence[str] = ()
-    pending: bool = False
     pauses: float = 0.0
     slow: float = SLOW
 

@@ -303,8 +303,8 @@ FAULTS = (
     Fault("attempts parked at Redis", park_at_redis, settings=_PATIENT, pauses=2, slow=1.0),
     Fault("attempts parked at a worker", park_at_worker, settings=_PATIENT, pauses=2, slow=1.0),
     Fault("attempts lost", lose_attempts, settings=_PATIENT, pauses=2, slow=1.0),
-    Fault("attempts doubled", double_attempts, settings=_PATIENT, pauses=2, slow=1.0, pending=True),
-    Fault("two workers asked at once", race_attempts, settings=_PATIENT, pauses=2, slow=1.0, pending=True),
+    Fault("attempts doubled", double_attempts, settings=_PATIENT, pauses=2, slow=1.0),
+    Fault("two workers asked at once", race_attempts, settings=_PATIENT, pauses=2, slow=1.0),
     Fault("Redis replaced by a lagging replica", fall_back_to_replica, forgets=True),
     Fault("Redis restarted with older data", restart_older, forgets=True),
     Fault(

@@ -256,17 +256,18 @@ class Path:
     async def _send_twice(self, data: bytes, double: Double) -> bytes:
         """Send a copy of the first data elsewhere; return the data when the original is due."""
         self._double = None
-        self._network.touched += 1
-        self._network.follow(self._copy(data, double))
-        await asyncio.sleep(double.ahead)
-        return data
-
-    async def _copy(self, data: bytes, double: Double) -> None:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", double.port)
             writer.write(data)
-            await asyncio.sleep(double.linger)
-            writer.transport.abort()
+            self._network.touched += 1
+            self._network.follow(self._reset_later(writer, double.linger))
+            await asyncio.sleep(double.ahead)
+        return data
+
+    @staticmethod
+    async def _reset_later(writer: asyncio.StreamWriter, linger: float) -> None:
+        await asyncio.sleep(linger)
+        writer.transport.abort()
 
     def _end(self, last: bytes, doom: Doom) -> None:
         """Reset the near side; the far side gets its last data, and is reset later."""
