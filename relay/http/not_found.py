@@ -1,14 +1,16 @@
 """The answer to requests and WebSockets to a path at which there is nothing."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from relay.http.responses import COMMON_HEADERS, ErrorResponse
 from relay.model.errors import Refused
+
+_DOUBLED: Final = "there is nothing at this path, which has two slashes in a row; write one"
 
 
 class NotFound:
@@ -19,20 +21,21 @@ class NotFound:
 
     def __init__(self, websockets: Sequence[str]) -> None:
         paths = " or ".join(websockets)
-        hint = f"; a WebSocket client connects to {paths}" if paths else ""
-        self._text = f"there is nothing at this path{hint}"
+        self._hint = f"; a WebSocket client connects to {paths}" if paths else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse one request or handshake; `OPTIONS *` asks about the server as a whole, and gets an answer."""
+        error = Refused("not_found", _DOUBLED) if "//" in scope["path"] else Refused("not_found")
         if scope["type"] == "websocket":
-            await self._refuse_socket(WebSocket(scope, receive, send))
+            error.text += self._hint
+            await self._refuse_socket(WebSocket(scope, receive, send), error)
         elif scope["method"] == "OPTIONS" and scope["path"] == "*":
             await Response(status_code=204, headers=COMMON_HEADERS)(scope, receive, send)
         else:
-            raise HTTPException(404)
+            raise error
 
-    async def _refuse_socket(self, websocket: WebSocket) -> None:
+    async def _refuse_socket(self, websocket: WebSocket, error: Refused) -> None:
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
-            await websocket.send_denial_response(ErrorResponse(Refused("not_found", self._text)))
+            await websocket.send_denial_response(ErrorResponse(error))
         else:
             await websocket.close()

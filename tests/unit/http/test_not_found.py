@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+from relay.app import create_app
+from relay.config import Settings
+from relay.model.errors import Refused
 from tests.unit.http.conftest import MakeSite
 
 
@@ -27,7 +30,7 @@ async def test_a_websocket_to_an_unknown_path_gets_404_with_an_error(site: MakeS
     error = json.loads(body["body"])["error"]
     assert error == {
         "code": "not_found",
-        "text": "there is nothing at this path; a WebSocket client connects to / or /rooms/{room}",
+        "text": f"{Refused('not_found').text}; a WebSocket client connects to / or /rooms/{{room}}",
     }
     assert here.worker.refused("not_found") == 1
 
@@ -44,3 +47,25 @@ async def test_a_websocket_to_a_path_of_http_alone_gets_404(site: MakeSite) -> N
 async def test_options_about_the_server_as_a_whole_are_answered(site: MakeSite) -> None:
     start, _ = await replies(site(), type="http", method="OPTIONS", path="*", raw_path=b"*")
     assert start["status"] == 204
+
+
+async def test_the_whole_application_answers_so_and_names_a_doubled_slash() -> None:
+    app = create_app(Settings())
+    async with app.router.lifespan_context(app) as state:
+
+        async def site(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": state}, receive, send)
+
+        for path in ("//rooms/x", "/rooms//x", "/nothing", "/a\nb"):
+            start, body = await replies(
+                site, path=path, raw_path=path.encode(), extensions={"websocket.http.response": {}}
+            )
+            text = json.loads(body["body"])["error"]["text"]
+            assert start["status"] == 404
+            assert text.endswith("; a WebSocket client connects to / or /rooms/{room}")
+            assert ("two slashes in a row" in text) == ("//" in path)
+
+
+async def test_a_request_to_a_path_with_a_doubled_slash_gets_the_reason(site: MakeSite) -> None:
+    reply = await site().get_path("//rooms/x")
+    assert "two slashes in a row" in reply.json()["error"]["text"]
