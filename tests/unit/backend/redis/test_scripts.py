@@ -37,7 +37,8 @@ def test_a_script_states_its_cost_its_keys_and_its_result(script: Script) -> Non
     assert "Returns " in comment
 
 
-@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
+# The fifth key of publishing is the list of large messages.
+@pytest.mark.parametrize("script", [script for script in ALL if script is not PUBLISH], ids=lambda script: script.name)
 def test_no_script_touches_the_options(script: Script) -> None:
     assert "KEYS[5]" not in script.source
 
