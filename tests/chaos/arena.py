@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import httpx2 as httpx
+
 from tests.chaos.crowd import MEMBERS, Crowd
 from tests.chaos.members import SLOW
 from tests.chaos.network import Network
@@ -93,8 +95,13 @@ class Arena(Crowd):
         super().__init__(seed)
         self.redis = RedisServer(persistent=True)
         self.stack = AsyncExitStack()
+        self._http = httpx.AsyncClient(timeout=5)
         self.posts: list[Post] = []
         self.homes: dict[tuple[str, str], Post] = {}
+
+    async def close_http(self) -> None:
+        """Close the connections over which workers were asked for lists."""
+        await self._http.aclose()
 
     async def prepare_workers(self) -> None:
         """Start workers with which the present ones can be replaced without the time of a start."""
@@ -136,10 +143,9 @@ class Arena(Crowd):
                     ghosts |= {(room, peer) for peer, _ in listed if peer not in self.expected[room]}
         return ghosts
 
-    @staticmethod
-    async def _list(room: str, post: Post) -> set[tuple[str, bool]] | str:
+    async def _list(self, room: str, post: Post) -> set[tuple[str, bool]] | str:
         """The members that a worker lists, and whether it holds them; the code of its error, if it answers one."""
-        answer = (await post.relay.get(f"/rooms/{room}")).json()
+        answer = (await self._http.get(f"{post.relay.http}/rooms/{room}")).json()
         if "error" in answer:
             return str(answer["error"]["code"])
         return {(one["peer"], one.get("held", False)) for one in answer["members"]}
@@ -165,6 +171,7 @@ async def arena(
     field_.slow = slow
     async with field_.stack as stack:
         stack.callback(field_.redis.close)
+        stack.push_async_callback(field_.close_http)
         field_.redis.start()
         for number in range(WORKERS):
             environment = (fake_time or {}) if number == WORKERS - 1 else {}

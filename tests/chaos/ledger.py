@@ -50,7 +50,8 @@ class Ledger:
     def __init__(self, rooms: dict[str, Iterable[str]]) -> None:
         self._rooms = {room: frozenset(members) for room, members in rooms.items()}
         self._messages: dict[tuple[str, str, int], Message] = {}
-        self._newest: dict[tuple[str, str, str], int] = defaultdict(lambda: -1)
+        # The newest number of a sender that a member heard, and the epoch in which it heard it.
+        self._newest: dict[tuple[str, str, str], tuple[int, int]] = defaultdict(lambda: (0, -1))
         self._places: dict[tuple[str, str], MessageId] = defaultdict(lambda: BEFORE_ALL)
         self._told: dict[tuple[str, str], float] = {}
         self.repeats: list[str] = []
@@ -69,7 +70,10 @@ class Ledger:
             self._in_place(message, id_)
 
     def heard(self, room: str, member: str, sender: str, number: int, id_: MessageId | None, now: float) -> None:
-        """A member received a message: out of order if it is older than the last, or has another id for others."""
+        """A member received a message: out of order if it is older than the last, or has another id for others.
+
+        After a new epoch, senders may send again what they have no acknowledgement of, older messages among them.
+        """
         message = self._messages[room, sender, number]
         again = id_ is not None and message.id is not None and id_.epoch != message.id.epoch
         what = f"{sender} says {number} in {room}: {member} hears it"
@@ -79,12 +83,17 @@ class Ledger:
                 self.repeats.append(f"{what} again after {now - message.heard[member]:.2f} s")
             return
         message.heard[member] = now
+        epoch, newest = self._newest[room, member, sender]
+        in_this_epoch = id_ is None or id_.epoch == epoch
         late = id_ is not None and id_ < self._places[room, member]
-        if late or (number < self._newest[room, member, sender] and not again):
-            self.disorder.append(f"{what} as {id_}, after {self._newest[room, member, sender]}")
+        if late or (in_this_epoch and number < newest and not again):
+            self.disorder.append(f"{what} as {id_}, after {newest}")
         elif id_ is not None:
             self._in_place(message, id_)
-        self._newest[room, member, sender] = max(number, self._newest[room, member, sender])
+        self._newest[room, member, sender] = (
+            id_.epoch if id_ else epoch,
+            max(number, newest) if in_this_epoch else number,
+        )
         self._places[room, member] = max(id_ or BEFORE_ALL, self._places[room, member])
 
     def _in_place(self, message: Message, id_: MessageId) -> None:

@@ -28,6 +28,7 @@ def presence_within(settings: Mapping[str, Any] = MappingProxyType({})) -> float
 
 
 _LISTED = 3
+_EVERY = 0.2
 _LIBRARY = "faketime/libfaketime.so.1"
 
 
@@ -176,7 +177,7 @@ async def presence_after(
             ghosts = await field.ghosts()
         if now >= ended + (within if exact else within + PATIENCE):
             return (max(0.0, exact - ended) if exact else None), wrong, ghosts or set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_EVERY)
 
 
 @contextmanager

@@ -60,6 +60,17 @@ def test_a_message_that_is_sent_again_in_a_new_epoch_is_no_repeat(ledger: Ledger
     assert verdict.across == 2
 
 
+def test_an_older_message_in_a_new_epoch_is_no_disorder_but_in_the_same_one_it_is(ledger: Ledger) -> None:
+    say(ledger, 0, acknowledged=False)
+    say(ledger, 1, "b")
+    ledger.heard("r", "b", "a", 0, MessageId(2, 1), 2.0)
+    assert ledger.verdict(0).disordered == 0
+    for number, place in ((3, 2), (2, 3)):
+        ledger.said("r", "a", number, 3.0)
+        ledger.heard("r", "b", "a", number, MessageId(2, place), 3.0)
+    assert ledger.verdict(0).disordered == 1
+
+
 def test_a_member_that_is_shown_no_ids_is_judged_by_the_numbers(ledger: Ledger) -> None:
     say(ledger, 0)
     say(ledger, 1)
