@@ -28,7 +28,7 @@ def read_query(scope: Scope) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise Refused("bad_query", f"a query is UTF-8, with at most {MAX_PARAMETERS} parameters") from None
+        raise Refused("bad_query", f"the query is not UTF-8, or has more than {MAX_PARAMETERS} parameters") from None
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -298,7 +298,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Size of one message",
             ge=256,
             le=16_777_216,
-            consequence="error too_large; beyond 16 times the limit, or 1 MB more than the limit, close 1009",
+            consequence="error too_large; close 1009 if it is 1 MB larger, or more than 16 times as large",
         ),
     ] = 1_572_864
     message_rate: Annotated[
@@ -388,8 +388,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Size of all WebSocket messages that have begun to arrive at one worker",
             ge=1_048_576,
             le=1_099_511_627_776,
-            consequence="the relay reads from one of their connections after the other; close 4006 of those that take "
-            "longer than handshake-timeout",
+            consequence="the relay reads from one of their connections after the other, and closes those that take "
+            "longer than handshake-timeout (close 4006)",
         ),
     ] = 268_435_456
     handshake_rate: Annotated[

@@ -24,7 +24,7 @@ Key = Annotated[str, Meta(max_length=MAX_KEY)]
 
 
 class MessageId(NamedTuple):
-    """A position in a room's order, written `epoch-seq`; later ids compare greater.
+    """A position in a room's order, written `epoch-sequence`; later ids compare greater.
 
     A new epoch begins when the room's state was lost. Between ids of different epochs, any number of events may be
     missing.
@@ -35,7 +35,7 @@ class MessageId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `epoch-seq`; raise ValueError for anything else."""
+        """Read `epoch-sequence`; raise ValueError for anything else."""
         epoch, dash, seq = text.partition("-")
         if not (dash and epoch.isascii() and seq.isascii() and epoch.isdigit() and seq.isdigit() and len(text) <= 40):
             raise ValueError(f"not a message id: {text!r}")
@@ -95,7 +95,7 @@ class Publication(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """The id of a publication (`text` is `epoch-seq`).
+    """The id of a publication (`text` is `epoch-sequence`).
 
     `repeat`: it was delivered under this id before, and not again. `version`, if any, belongs into the sender's next
     publication.

@@ -27,7 +27,7 @@ ERRORS: Final[ErrorTable] = {
     ),
     "bad_envelope": (
         400,
-        "an envelope is a JSON object; in it, to is a peer id or a list of them, channel and key are text; the error "
+        "an envelope is a JSON object; in it, to is a peer id or a list of them, channel a label, and key text; the error "
         "names the field",
     ),
     "reserved_field": (
@@ -137,20 +137,24 @@ INTERNAL = CloseReason(
 )
 SLOW = CloseReason(4000, "slow", True, "the client reads too slowly: more bytes than send-buffer wait for it")
 PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answer a ping in time")
-TOO_FAST = CloseReason(4002, "too_fast", True, "the client kept sending after a hundred too_fast errors in a row")
+TOO_FAST = CloseReason(
+    4002, "too_fast", True, "after a hundred too_fast errors, the client kept sending at more than twice its rate"
+)
 UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")
 ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members, or observers, as it may have")
+SUPERSEDED = CloseReason(
+    4005, "superseded", True, "another attempt of the same client has the membership; the newest attempt may try again"
+)
 UNFINISHED = CloseReason(
     4006,
     "unfinished",
     True,
-    "the client took too long to complete a message, while this worker was short of room for them",
-)
-SUPERSEDED = CloseReason(
-    4005, "superseded", True, "another attempt of the same client has the membership; the newest attempt may try again"
+    "the client took too long to complete a message, while this worker was short of room for such messages",
 )
 REPLACED = CloseReason(4500, "replaced", False, "a newer connection of the same client has taken over its membership")
-PEER_TAKEN = CloseReason(4501, "peer_taken", False, "another client uses this peer id; choose another")
+PEER_TAKEN = CloseReason(
+    4501, "peer_taken", False, "another client uses this peer id; choose another, or wait if the error has held"
+)
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
 BAD_PACKET = CloseReason(4503, "bad_packet", False, "the client sent no valid packet of its protocol")
 

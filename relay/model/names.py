@@ -152,4 +152,4 @@ def _problem_in_json(name: str) -> str:
     escaped = _escape(text)
     if escaped is None or text in {".", "..", SERVER}:
         return _problem(text)
-    return f"is not in the form that JSON has: all but {ALPHABET} is percent-encoded; write {escaped}"
+    return f"is not in its escaped form: in JSON, all but {ALPHABET} is percent-encoded; write {escaped}"

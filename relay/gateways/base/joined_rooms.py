@@ -104,7 +104,7 @@ class JoinedRooms:
         try:
             since = MessageId.parse(command.since) if command.since else None
         except ValueError:
-            raise Refused("bad_command", "since is an id as the relay gave it: epoch-seq") from None
+            raise Refused("bad_command", "since is not an id as the relay sends it: epoch-sequence") from None
         self.add(await self._join(command, since, encoder or self._codec_for(room)))
 
     async def move(self, command: Move) -> None:

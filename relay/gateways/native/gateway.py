@@ -109,7 +109,7 @@ def parse_since(text: str) -> MessageId | None:
     try:
         return MessageId.parse(text) if text else None
     except ValueError:
-        raise Refused("bad_query", "since is an id as the relay gave it: epoch-seq") from None
+        raise Refused("bad_query", "since is not an id as the relay sends it: epoch-sequence") from None
 
 
 def _wants_previous(scope: Scope) -> bool:
