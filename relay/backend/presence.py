@@ -20,8 +20,10 @@ ListRooms = Callable[[], Awaitable[Sequence[tuple[str, int]]]]
 """Returns every room that has members, with their number, sorted by name; raises `Unavailable` or `OutcomeUnknown`."""
 
 HasLivingWorkers = Callable[[str], Awaitable[bool]]
-"""Tells whether each member of a room is in the care of a worker that lived on when Redis came back; raises
-`Unavailable` or `OutcomeUnknown`."""
+"""Tells whether every member of a room is under the lease of a worker that is alive since Redis came back.
+
+Raises `Unavailable` or `OutcomeUnknown`.
+"""
 
 ADOPTION_BATCH = 100
 """Rooms in which `Leases.adopt` takes members over between two of its results."""

@@ -55,7 +55,7 @@ _Command = Callable[..., None]
 
 
 def is_plain(word: str) -> bool:
-    """Whether an argument may be repeated in an error: it is a word or an option, and no URL or the rest of one."""
+    """Whether an argument may be repeated in an error: it is a word or an option, and not (a part of) a URL."""
     return _PLAIN.fullmatch(word) is not None
 
 

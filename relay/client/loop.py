@@ -18,7 +18,7 @@ from relay.client.position import RoomPosition
 log = logging.getLogger("relay.client")
 
 _GOODBYE_TIME: Final = 1.5
-"""Seconds for which a client that is refused because of a connected member tries again: that may be on its way out."""
+"""Seconds for which a client tries again while its peer id is that of a connected member, which may be leaving."""
 
 
 class ConnectionLoop:

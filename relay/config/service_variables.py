@@ -23,5 +23,5 @@ def without_service_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_of_service(name: str, value: str) -> bool:
-    # No number of a port looks like the second value, so RELAY_PORT stays a setting for everybody else.
+    # No number of a port looks like the second value, so any other RELAY_PORT stays a setting.
     return bool(_NAME.fullmatch(name) or (_PORT_NAME.fullmatch(name) and _PORT_VALUE.fullmatch(value)))

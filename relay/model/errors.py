@@ -27,8 +27,8 @@ ERRORS: Final[ErrorTable] = {
     ),
     "bad_envelope": (
         400,
-        "an envelope is a JSON object; in it, to is a peer id or a list of them, channel a label, and key text; the error "
-        "names the field",
+        "an envelope is a JSON object; in it, to is a peer id or a list of them, channel a label, and key text; the "
+        "error names the field",
     ),
     "reserved_field": (
         400,

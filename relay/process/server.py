@@ -236,7 +236,7 @@ def bind_path(path: str) -> socket.socket:
 
 
 def ignore_hangup() -> None:
-    """Ignore SIGHUP until the server handles it: a process that has just begun would end by it without a word."""
+    """Ignore SIGHUP until the server handles it: the signal would end a starting process without a log line."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 

@@ -80,7 +80,7 @@ class GapRecovery:
         self._send_list(room, delay=self._lease)
 
     def check_members(self, room: str) -> None:
-        """Announce the members here, of which Redis may have no entries, or newer ones."""
+        """Announce this worker's members of a room: Redis may have lost their entries, or have newer ones."""
         self._tasks.spawn(self._check_members(room), f"check of the members of {room}")
 
     async def _recover(self, room: str) -> None:
@@ -130,7 +130,7 @@ class GapRecovery:
         return replay
 
     async def _check_members(self, room: str) -> None:
-        """Announce the members here, and close those that were taken over: an event that said so may be missing."""
+        """Announce this worker's members, and close those that were taken over: the event about it may be missing."""
         while (local := self._hub.rooms.get(room)) is not None:
             try:
                 async with self._check_slots:
@@ -144,7 +144,8 @@ class GapRecovery:
     def _send_list(self, room: str, *, delay: float = 0) -> None:
         """Send the watchers of a room its member list, after a delay.
 
-        After a new epoch, every worker needs the time of a lease to announce its members: a missing one has not left.
+        After a new epoch, every worker needs the time of a lease to announce its members. Until then, a member that is
+        missing in the list has not left.
         """
         self._tasks.spawn(self._send_list_later(room, delay), f"member list of {room}")
 

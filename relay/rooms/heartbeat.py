@@ -16,7 +16,7 @@ from relay.rooms.takeover import Takeover
 log = logging.getLogger("relay.rooms.heartbeat")
 
 _SEVERITY: Sequence[LeaseEnd] = ("", "lapsed", "lost", "older")
-"""What a worker does about one end of its lease includes what it does about those before."""
+"""Why leases end. The work that follows one of these ends includes the work that follows the ones before it."""
 
 _REASONS: Mapping[LeaseEnd, str] = {
     "lapsed": "this worker's lease had lapsed (cut off from Redis, or blocked); announcing its members again",
@@ -98,7 +98,7 @@ class Heartbeat:
         now, last = self._clock(), self._last_beat
         self._last_beat = now
         if status.ended in {"lost", "older"}:
-            # As long as the members that are left under the old lease have it: see `Leases.beat`.
+            # Other workers take over the rest of the old lease at this time, too: see `Leases.beat`.
             self._take_over_from = now + self._timing.lease - 2 * self._timing.interval
             self._takeover.abandon()
         elif status.ended or (last is not None and now - last >= self._timing.lease - self._timing.interval):

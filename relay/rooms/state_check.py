@@ -14,7 +14,7 @@ from relay.tasks import BackgroundTasks
 log = logging.getLogger("relay.rooms.state_check")
 
 _LATER = 0.5
-"""Seconds for which rooms that only have held members here are left to workers with connected ones, which know more."""
+"""Seconds in which workers with connected members of a room confirm it first, as they have seen more of it."""
 
 _RETRY, _ATTEMPTS = 0.2, 50
 """Seconds between attempts to compare a room, and how many there are: workers renew their leases within a second."""
@@ -24,7 +24,7 @@ _CONCURRENT = 100
 
 
 class StateCheck:
-    """Confirms that the data of this worker's rooms is no older than what it has seen of them.
+    """Confirms this worker's rooms: that Redis has all events that the worker has seen in them.
 
     A room whose data is older begins a new epoch, and its members are told of a loss. Rooms with listeners are compared
     by gap recovery. Of a room in which this worker only holds members, it has seen all that these members have got, but
@@ -51,9 +51,9 @@ class StateCheck:
         await asyncio.gather(*map(self._compare, list(self._departures.rooms())))
 
     async def _compare(self, room: str) -> None:
-        # Without an end, the room begins a new epoch at the next join: too much is told, and not too little.
+        # If all attempts fail, the room begins a new epoch at the next join: a needless report is better than none.
         for _ in range(_ATTEMPTS):
-            # Also while this waits, the worker may get listeners of the room, or take members of it over.
+            # While this waits, the worker may get listeners of the room, or take over members of it.
             newest = self._departures.newest_seen(room)
             if self._hub.rooms.get(room) is not None or newest == BEFORE_ALL:
                 return

@@ -42,7 +42,7 @@ class RoomSubscriptions:
             if listener.room not in self._subscribed:
                 await self._bus.subscribe([listener.room])
                 self._subscribed.add(listener.room)
-                # Watchers on other workers that come from now on are seen to join.
+                # A watcher that joins on another worker from now on is noticed by its join.
                 self._watches.look(listener.room)
 
     def note_idle(self, room: str) -> None:

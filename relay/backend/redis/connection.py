@@ -216,7 +216,7 @@ def _options_of(url: str, password: str) -> dict[str, Any]:
 
 
 def refused(reply: str) -> RedisUnreachable:
-    """Return the error for an error reply with which Redis refuses a connection, or what it is for."""
+    """Return the error for an error reply with which Redis refuses a connection, or the commands that it is for."""
     return RedisUnreachable(reply[:_CAUSE_CHARACTERS], meaning_of(reply), report_of(reply))
 
 

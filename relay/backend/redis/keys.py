@@ -28,7 +28,7 @@ class Keys:
     def of_room(self, room: str) -> tuple[str, str, str, str, str, str]:
         """Return the keys of a room, as every script takes them: meta, presence, repeats, history, options and quiet.
 
-        shared.lua says what they hold. The options are reserved.
+        shared.lua describes them. The options are reserved.
         """
         name = self._room(room)
         return (

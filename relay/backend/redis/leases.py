@@ -106,8 +106,8 @@ class RedisLeases:
         _, unconfirmed = self._unconfirmed.get(lease, (deadline, set[str]()))
         rooms = sorted(unconfirmed.union(room.decode() for room in registered))
         if not rooms and not deadline % 1:
-            # If Redis has lost the set, the worker had members nevertheless. Each survivor looks into the rooms that it
-            # has itself, and before one of them forgets the lease, all have learned of it.
+            # Redis may have lost the set, and the dead worker may have had members. So each survivor looks for them in
+            # its own rooms, after a pause in which all survivors learn of the dead lease.
             await asyncio.sleep(2 * settings.interval)
             rooms = self._registration.names()
         for start in range(0, len(rooms), ADOPTION_BATCH):

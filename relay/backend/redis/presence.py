@@ -37,12 +37,16 @@ _UNCONFIRMED = 2
 """Result of leave.lua."""
 
 _CONFIRMATION, _CONFIRMATION_STEP = 2.0, 0.1
-"""Seconds since Redis came back in which the workers that know a room compare it with what they have seen, and between
-two looks of a join that waits for that: a worker connects again within about a second."""
+"""Seconds after Redis came back in which workers confirm rooms, and between two calls of a join that waits for that.
+
+A worker connects again within about a second.
+"""
 
 _WAITS = (milliseconds(_CONFIRMATION),) * round(_CONFIRMATION / _CONFIRMATION_STEP) + (0,)
-"""For each call of a join, the time in which join.lua leaves an unconfirmed state alone (ms): bounded by the clock of
-Redis, and in case that jumps, by the number of calls."""
+"""For each call of a join, the time since Redis came back in which join.lua leaves an unconfirmed state alone (ms).
+
+Redis's clock may jump, so the number of calls bounds the wait as well.
+"""
 
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 

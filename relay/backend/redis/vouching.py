@@ -4,11 +4,11 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 
 _MOST = 64
-"""Members of a room up to which their leases are read: a larger room counts as one that nobody can vouch for."""
+"""Members up to which the leases of a room are read; a larger room is not confirmed this way."""
 
 
 async def has_living_workers(client: RedisClient, keys: Keys, lease: int, room: str) -> bool:
-    """Tell whether each member of a room is in the care of a worker that lived on into the present run of Redis.
+    """Tell whether every member of a room is under the lease of a worker that is alive in the present run of Redis.
 
     `lease` is the duration of a lease (ms). Reads nothing from larger rooms, and returns False for them.
     """

@@ -137,7 +137,7 @@ class Session(Generic[In]):
             else:
                 await self._rooms.enter(request)
                 if self._ended and (request.resume or request.claim):
-                    # It gave the attempt up before it could know of its success: no goodbye to the membership it had.
+                    # The client gave the attempt up without its welcome: its close does not end the membership.
                     self._goodbye = False
         except ClientGone:
             pass  # The connection reports its end itself.

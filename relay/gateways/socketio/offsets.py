@@ -1,4 +1,4 @@
-"""Offsets: the text with which a Socket.IO client from 4.6 on says what it has got, when it recovers its connection.
+"""Offsets: the text by which a Socket.IO client from 4.6 on recovers its connection; it names the events that it has.
 
 Such a client keeps the last argument of the last event that it got, if that is text, and sends it back as `offset`. The
 reference implementation appends the text to every event. Listeners in JavaScript do not notice, but handlers of many

@@ -126,7 +126,7 @@ class Resends:
         if room == self._room:
             self._acknowledged = max(self._acknowledged, position)
             self._position = max(self._position, position)
-            # Clients emit the event again first that has no acknowledgement.
+            # A client that recovers emits its waiting events first: an acknowledgement shows that it has done so.
             self._settles = 0.0
         return [frame, frame.position_frame(self._offset(self._position))]
 
