@@ -107,8 +107,9 @@ export class Client {
       this.onEvent('lost', frame.reason);
     } else if (code === 'not_joined') {
       this.reconnect(); // the next connection joins again
-    } else if (SEND_AGAIN.includes(code) && this.sent.delete(key)) {
-      setTimeout(() => this.#send({ again: true }), 100 + Math.random() * 400);
+    } else if (SEND_AGAIN.includes(code)) {
+      // Else this is an error about an earlier copy.
+      if (this.sent.delete(key)) setTimeout(() => this.#send({ again: true }), 100 + Math.random() * 400);
     } else if (['ack', 'error'].includes(type) && this.waiting.has(key)) {
       const { resolve, reject } = this.waiting.get(key);
       this.waiting.delete(key);

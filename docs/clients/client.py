@@ -121,9 +121,10 @@ class Client:
             self.on_event("lost", frame["reason"])
         elif code == "not_joined":
             self.socket.transport.abort()  # the next connection joins again
-        elif code in SEND_AGAIN and key in self.sent:
-            self.sent.discard(key)
-            asyncio.get_running_loop().call_later(random.uniform(0.1, 0.5), lambda: self._send(again=True))
+        elif code in SEND_AGAIN:
+            if key in self.sent:  # else this is an error about an earlier copy
+                self.sent.discard(key)
+                asyncio.get_running_loop().call_later(random.uniform(0.1, 0.5), lambda: self._send(again=True))
         elif kind in {"ack", "error"} and key in self.waiting:
             _, future = self.waiting.pop(key)
             if not future.done():  # the caller may have stopped waiting for it

@@ -205,7 +205,8 @@ async def test_messages_are_sent_again_in_order_until_they_are_acknowledged(scen
     assert [frame.get("after") for frame in frames] == [None, *keys[:2]]
     await relay.say(type="ack", key=keys[0], id="5-2")
     await relay.say(type="error", code="unavailable", text="", about="publish", key=keys[1])
-    await relay.say(type="error", code="out_of_order", text="", about="publish", key=keys[2])
+    for _ in range(2):
+        await relay.say(type="error", code="out_of_order", text="", about="publish", key=keys[2])
     again = [await relay.asked() for _ in range(2)]
     assert [(frame["key"], frame.get("after")) for frame in again] == [(keys[1], None), (keys[2], keys[1])]
     relay.socket.transport.abort()
