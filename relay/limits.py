@@ -128,6 +128,16 @@ class Pace(TokenBucket):
         tokens = self._tokens + (now - self._updated) * self._rate
         if tokens > self._burst:
             tokens = self._burst
+        share = self._share - size
+        if tokens < 1 or share < 0 or size > self._unit:
+            return self._admits_otherwise(now, tokens, size)
+        self._tokens = tokens - 1
+        self._updated = now
+        self._share = share
+        return True
+
+    def _admits_otherwise(self, now: float, tokens: float, size: int) -> bool:
+        """As `admits`, for a message that waits, counts as several, or takes bytes from the budget of the address."""
         self._tokens = tokens
         self._updated = now
         if tokens < 1 or (self._share < size and not self._draw(size)):

@@ -18,6 +18,9 @@ Label = str | int | float | bool
 MAX_LABEL: Final = 2048
 """Bytes of a label in UTF-8."""
 
+SHORT_LABEL: Final = MAX_LABEL // 4
+"""Characters of text that is certainly short enough, as none has more than four bytes."""
+
 _SMALL: Final = 1e-6
 _LARGE: Final = 1e21
 """JavaScript writes numbers between these two without an exponent."""
@@ -25,8 +28,8 @@ _LARGE: Final = 1e21
 
 def label(value: Label | None) -> str:
     """Return the channel that a value names, "" for None; raise `Refused` (`bad_envelope`) if it is too long."""
-    # First, and without a call: nearly all channels are short text, of which no character has more than four bytes.
-    if type(value) is str and len(value) <= MAX_LABEL // 4:
+    # First, and without a call: nearly all channels are short text.
+    if type(value) is str and len(value) <= SHORT_LABEL:
         return value
     text = "" if value is None else _text(value)
     size = len(text.encode())

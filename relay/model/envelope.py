@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple, Self
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from relay.model.channels import Label, label
+from relay.model.channels import SHORT_LABEL, Label, label
 from relay.model.commands import Publish
 from relay.model.errors import BadFrame, Refused
 from relay.model.json_text import FRAME_NESTING, SHALLOW_BYTES, check_nesting, nests_deeper, too_deep
@@ -234,11 +234,18 @@ def _publish(head: _Labelled | _Unlabelled, text: bytes) -> Publish:
     if not (head.type is UNSET and head.sender is UNSET and head.id is UNSET and head.room is UNSET):
         raise BadFrame("reserved_field", about="envelope", key=key)
     to = () if head.to is None else _addressees(head.to, key)
+    channel = head.channel
+    # Nearly all channels are short text, which is its own label.
+    if type(channel) is not str or len(channel) > SHORT_LABEL:
+        channel = _label(head, key)
+    return Publish(text, to, channel, key)
+
+
+def _label(head: _Labelled | _Unlabelled, key: str) -> str:
     try:
-        channel = label(head.channel) if isinstance(head, _Labelled) else ""
+        return label(head.channel) if isinstance(head, _Labelled) else ""
     except Refused as error:
         raise BadFrame(error.code, error.text, about="envelope", key=key) from None
-    return Publish(text, to, channel, key)
 
 
 def _addressees(to: str | list[str], key: str) -> tuple[str, ...]:

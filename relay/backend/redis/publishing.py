@@ -13,6 +13,7 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import PUBLISH, milliseconds
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
+from relay.model.commands import Identity
 from relay.model.envelope import MembershipVersion, Publication, splice
 
 _COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
@@ -35,6 +36,9 @@ def _packed_parts(*parts: str | int) -> bytes:
 
 _NO_VERSION = _packed_parts(0, 0)
 """The argument for an unknown membership version: the script takes the slow path."""
+
+_NO_KEYS = b"0 "
+"""The last parts of argument 8 for a message without keys."""
 
 
 class _Template:
@@ -89,8 +93,9 @@ class PublishCommands:
         """Return the command for a publication."""
         command, seen, version = publication.command, publication.seen, publication.version
         # As `Publication.key`, without the call.
-        to, identity = command.to, command.identity
-        key, repeats_after = (command.key, None) if identity is None else identity
+        to, key, identity = command.to, command.key, command.identity
+        if identity is not None:
+            key = identity.key
         text = b"%b %b\n%b\n%b" % (
             publication.sender.encode("ascii"),
             ",".join(to).encode("ascii"),
@@ -99,29 +104,28 @@ class PublishCommands:
         )
         # A server may publish to a room in which this worker has no members, and which was not added.
         template = self._templates.get(publication.room) or _Template(self._head(publication.room))
-        large = len(text) > self._large
+        size = len(text)
+        large = size > self._large
         # The fast path knows no addressees, no keys and no large messages, and compares ids of one epoch only.
         if to or key or command.after or large or seen.epoch != version.epoch:
             packed_version = _NO_VERSION
         else:
             packed_version = template.packed_version(version)
         seq = b"%d" % seen.seq
-        rest = b"%d %d %b %b" % (
-            publication.generation,
-            seen.epoch,
-            self._limits,
-            _packed_keys(key, command.after, repeats_after),
-        )
+        keys = _packed_keys(key, command.after, identity) if key or command.after else _NO_KEYS
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, keys)
         history = self._history
         now = self._clock()
         if now >= template.renew_at:
             template.renew_at = now + self._renewal
             history = self._history_renewed
-        first = (_PARTS + len(to), template.head, len(text), text, packed_version)
+        parts, head = _PARTS + len(to), template.head
         if large:
-            history = self._history_bytes
-            first = (_PARTS + 1 + len(to), self._head(publication.room, large=True), *first[2:])
-        return _COMMAND % (*first, len(seq), seq, history, len(rest), rest, _packed_parts(*to) if to else b"")
+            history, parts, head = self._history_bytes, parts + 1, self._head(publication.room, large=True)
+        return _COMMAND % (
+            parts, head, size, text, packed_version, len(seq), seq, history, len(rest), rest,
+            _packed_parts(*to) if to else b"",
+        )  # fmt: skip
 
     def _head(self, room: str, *, large: bool = False) -> bytes:
         """Return the parts with which each command of a room begins: script, keys and Redis channel.
@@ -134,11 +138,9 @@ class PublishCommands:
         return packed[packed.index(b"\n") + 1 :]
 
 
-def _packed_keys(key: str, after: str, repeats_after: tuple[int, int] | None) -> bytes:
+def _packed_keys(key: str, after: str, identity: Identity | None) -> bytes:
     """Return the last parts of argument 8: a message's own key, and the key of the message that it must come after."""
-    if not key and not after:
-        return b"0 "
     encoded = key.encode()
     # A key is any text, so that only the length shows where the first one ends.
-    since = b">%d-%d" % repeats_after if repeats_after else b""
+    since = b">%d-%d" % identity.after if identity is not None and identity.after else b""
     return b"%d%b %b%b" % (len(encoded), since, encoded, after.encode())
