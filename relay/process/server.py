@@ -31,6 +31,8 @@ log = logging.getLogger("relay.process.server")
 
 _BACKLOG = 2048
 _TICK = 0.02
+_OTHER_KEY = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+"""OpenSSL's reasons for a key of another certificate; the last is for a key of another kind, such as EC and RSA."""
 _CONGESTED = 65_536
 """Bytes in a connection's buffer from which writing to it counts as paused; see `WireLimits`."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -271,16 +273,25 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
                 f"tls_key: {settings.tls_key!r} is encrypted, and the relay has no setting for its password; decrypt "
                 f"it with: openssl pkey -in {shlex.quote(settings.tls_key)} -out NEW_FILE"
             ) from None
-        if error.reason == "KEY_VALUES_MISMATCH":
+        if error.reason in _OTHER_KEY:
             raise BadCertificate(
                 f"tls_cert, tls_key: {settings.tls_key!r} is not the key of the first certificate in "
                 f"{settings.tls_cert!r}; the relay's own certificate comes first there, and those that issued it follow"
             ) from None
-        raise BadCertificate(
-            f"tls_cert, tls_key: {settings.tls_cert!r} and {settings.tls_key!r} are no certificate and its key: "
-            f"{error.reason or 'damaged'}"
-        ) from None
+        of_key = not error.reason and _is_certificate(settings.tls_cert)
+        name, path = ("tls_key", settings.tls_key) if of_key else ("tls_cert", settings.tls_cert)
+        reason = error.reason.replace("_", " ").lower() if error.reason else "it is damaged"
+        raise BadCertificate(f"{name}: OpenSSL does not accept {path!r}: {reason}") from None
     return context
+
+
+def _is_certificate(path: str) -> bool:
+    """Return whether OpenSSL can read a certificate by itself, without its key."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        return False
+    return True
 
 
 def _check_pem(name: str, path: str, kind: bytes) -> None:

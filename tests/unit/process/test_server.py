@@ -100,7 +100,9 @@ def test_missing_certificate_is_named(certificate: tuple[Path, Path]) -> None:
         ("no PEM key", r"tls_key: '.*' is not in PEM format"),
         ("key as cert", r"tls_cert: '.*' has no CERTIFICATE, but: (EC |RSA )?PRIVATE KEY"),
         ("cert as key", r"tls_key: '.*' has no PRIVATE KEY, but: CERTIFICATE"),
-        ("damaged", r"tls_cert, tls_key: '.*' and '.*' are no certificate and its key: "),
+        ("other kind of key", r"tls_cert, tls_key: '.*key\.pem' is not the key of the first certificate in '.*cert\.pem'"),
+        ("damaged", r"tls_key: OpenSSL does not accept '.*key\.pem': it is damaged"),
+        ("cert cut off", r"tls_cert: OpenSSL does not accept '.*cert\.pem': it is damaged"),
         ("encrypted", r"tls_key: '.*' is encrypted.*; decrypt it with: openssl pkey -in \S+ -out NEW_FILE"),
         ("encrypted as of old", r"tls_key: '.*' is encrypted"),
     ],
@@ -109,6 +111,11 @@ def test_certificate_that_does_not_fit_is_named(certificate: tuple[Path, Path], 
     cert, key = certificate
     if spoil == "other key":
         key.write_bytes(trustme.CA().issue_cert("localhost").private_key_pem.bytes())
+    elif spoil == "other kind of key":
+        unlike = trustme.CA(key_type=trustme.KeyType.RSA).issue_cert("localhost", key_type=trustme.KeyType.RSA)
+        key.write_bytes(unlike.private_key_pem.bytes())
+    elif spoil == "cert cut off":
+        cert.write_bytes(cert.read_bytes()[:300])
     elif spoil == "key as cert":
         cert.write_bytes(key.read_bytes())
     elif spoil == "cert as key":
