@@ -100,7 +100,7 @@ def test_missing_certificate_is_named(certificate: tuple[Path, Path]) -> None:
         ("no PEM key", r"tls_key: '.*' is not in PEM format"),
         ("key as cert", r"tls_cert: '.*' has no CERTIFICATE, but: (EC |RSA )?PRIVATE KEY"),
         ("cert as key", r"tls_key: '.*' has no PRIVATE KEY, but: CERTIFICATE"),
-        ("other kind of key", r"tls_cert, tls_key: '.*key\.pem' is not the key of the first certificate in '.*cert\.pem'"),
+        ("other kind of key", r"tls_cert, tls_key: '.*' is not the key of the first certificate in '.*cert\.pem'"),
         ("damaged", r"tls_key: OpenSSL does not accept '.*key\.pem': it is damaged"),
         ("cert cut off", r"tls_cert: OpenSSL does not accept '.*cert\.pem': it is damaged"),
         ("encrypted", r"tls_key: '.*' is encrypted.*; decrypt it with: openssl pkey -in \S+ -out NEW_FILE"),
