@@ -4,6 +4,7 @@ Each subcommand is imported only when it is used: `relay health` runs every few 
 """
 
 import io
+import signal
 import sys
 from importlib import import_module
 from typing import Final
@@ -21,6 +22,8 @@ _COMMANDS: Final = {
     "worker": "relay.cli.serve:worker",
 }
 """Subcommand → module and function."""
+
+_SERVERS: Final = ("serve", "worker")
 
 
 class _Commands(click.Group):
@@ -40,6 +43,18 @@ class _Commands(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand of these arguments.
+
+        Ahead of the import of a server, which takes a while, SIGHUP is ignored until the server handles it: a process
+        that has just begun would end by it without a word.
+        """
+        if args and args[0] in _SERVERS:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -9,7 +9,7 @@ from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import greeting
 from relay.config import Settings
-from relay.process.server import BadCertificate, CannotListen, ignore_hangup
+from relay.process.server import BadCertificate, CannotListen
 from relay.process.supervisor import supervise
 from relay.process.workers import OpenSockets, open_sockets, run_single_worker, run_supervised_worker
 
@@ -28,7 +28,6 @@ def serve(**flags: str | None) -> None:
     logs.configure(settings.log_level, settings.log_format)
     for warning in warnings:
         log.warning(warning)
-    ignore_hangup()
     try:
         sockets = open_sockets(settings)
     except BadCertificate as error:

@@ -237,11 +237,6 @@ def bind_path(path: str) -> socket.socket:
     return sock
 
 
-def ignore_hangup() -> None:
-    """Ignore SIGHUP until the server handles it: the signal would end a starting process without a log line."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
 def has_terminal() -> bool:
     """Whether the process runs in a terminal: then SIGHUP means that the terminal is gone, and not a reload."""
     with contextlib.suppress(OSError, ValueError):

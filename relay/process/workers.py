@@ -21,7 +21,7 @@ from relay.config.settings import ListenAddress
 from relay.model.workers import LocalWorkers, Owner
 from relay.process.certificate import Certificate, certificate_of, reload_certificate
 from relay.process.own_address import forward_address
-from relay.process.server import CannotListen, ListenSocket, Server, bind, bind_path, has_terminal, ignore_hangup, run
+from relay.process.server import CannotListen, ListenSocket, Server, bind, bind_path, has_terminal, run
 
 log = logging.getLogger("relay.process.workers")
 
@@ -100,7 +100,6 @@ def run_single_worker(settings: Settings, sockets: OpenSockets) -> None:
 
 def run_supervised_worker() -> None:
     """Serve as one of several workers: read a `WorkerSpec` from standard input, and serve until a signal comes."""
-    ignore_hangup()
     supervisor = os.getppid()
     spec = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSpec)
     settings = spec.settings

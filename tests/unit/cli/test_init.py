@@ -1,10 +1,13 @@
 """The command `relay` and its subcommands."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -36,3 +39,24 @@ def test_every_command_has_a_help_text() -> None:
     names = cli.main.list_commands(context)
     commands = [cli.main.get_command(context, name) for name in names]
     assert all(command and command.help for command in commands), names
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"), [("serve", signal.SIG_IGN), ("worker", signal.SIG_IGN), ("rooms", signal.SIG_DFL)]
+)
+def test_a_server_ignores_sighup_before_it_is_imported(
+    command: str, expected: signal.Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def importing(name: str) -> ModuleType:
+        seen.append(signal.getsignal(signal.SIGHUP))
+        return import_module(name)
+
+    monkeypatch.setattr(cli, "import_module", importing)
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        run(command, "--help")
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert seen == [expected]
