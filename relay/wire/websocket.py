@@ -22,15 +22,14 @@ from typing import Any, Final
 
 from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
-from websockets.protocol import Protocol as FrameProtocol
-from websockets.protocol import Side, State
-from websockets.streams import StreamReader
+from websockets.protocol import State
 
 from relay.model.codec import Frame
-from relay.model.errors import CLOSE_REASONS, INTERNAL, NOT_UTF8, PONG_TIMEOUT, UNFINISHED
+from relay.model.errors import INTERNAL, NOT_UTF8, PONG_TIMEOUT, UNFINISHED
 from relay.rooms.connection import CLOSE_TIMEOUT, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive
 from relay.rooms.throttle import Throttle
+from relay.wire.parser import CLOSE_NAMES, FrameParser
 from relay.wire.transfer import is_open, transfer_of
 from relay.wire.unfinished import UnfinishedMessages
 
@@ -40,12 +39,6 @@ except ImportError:  # a build of the library without its C extension
     from websockets.utils import apply_mask
 
 log = logging.getLogger("relay.wire")
-_parser_log = logging.getLogger("relay.wire.parser")
-_parser_log.setLevel(logging.WARNING)  # below, the library logs what clients send
-
-_CLOSE_NAMES: Final = {reason.code: reason.name for reason in CLOSE_REASONS}
-_BETWEEN_FRAMES: Final = StreamReader.at_eof.__code__
-"""The code in which the library's parser, a generator, is suspended between two frames."""
 
 _PING: Final = b"\x89\x04ping"
 _FIN_TEXT: Final = 0x81
@@ -73,38 +66,6 @@ class WireLimits:
     throttle: Throttle
     connections: set[Any]
     unfinished: UnfinishedMessages = field(default_factory=UnfinishedMessages)
-
-
-class _Parser(FrameProtocol):
-    """The library's parser of frames, and the fragments received so far of the message that it is reading."""
-
-    def __init__(self, max_size: int) -> None:
-        super().__init__(Side.SERVER, state=State.OPEN, max_size=max_size, logger=_parser_log)
-        self.fragments: list[bytes] = []
-        self.is_text = False
-
-    def recv_frame(self, frame: WireFrame) -> None:
-        """Handle one frame; a close frame may cut a fragmented message off."""
-        # The library takes that for a violation. RFC 6455, 5.4, allows control frames between fragments: the client
-        # just leaves.
-        if frame.opcode is Opcode.CLOSE:
-            self.current_size = None
-        super().recv_frame(frame)
-
-    def fail(self, code: int, reason: str = "") -> None:
-        """Fail the connection; the close frame's reason is the name of the code, not the library's text."""
-        super().fail(code, _CLOSE_NAMES.get(code, reason))
-
-    @property
-    def idle(self) -> bool:
-        """Whether no frame and no message is begun, so that the parser can be dropped."""
-        # The library does not say so itself; the generator shows where it is suspended. A test watches for changes.
-        waits_in = getattr(self.parser, "gi_yieldfrom", None)
-        return (
-            getattr(waits_in, "gi_code", None) is _BETWEEN_FRAMES
-            and self.current_size is None
-            and self.state is State.OPEN
-        )
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -141,7 +102,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport = transport
         self._limits = limits
         self._receiver: Receiver | None = receiver
-        self._parser: _Parser | None = None
+        self._parser: FrameParser | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Event | None = None
         self._next_turn: asyncio.Handle | None = None
@@ -385,7 +346,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._limits.unfinished.add(self, len(data))
         return len(frames)
 
-    def _add_fragment(self, parser: _Parser, opcode: Opcode, data: bytes, *, fin: bool) -> None:
+    def _add_fragment(self, parser: FrameParser, opcode: Opcode, data: bytes, *, fin: bool) -> None:
         if opcode is not Opcode.CONT:
             parser.is_text = opcode is Opcode.TEXT
         if data:
@@ -420,19 +381,19 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # Ending.
 
-    def _get_parser(self) -> _Parser:
+    def _get_parser(self) -> FrameParser:
         if self._parser is None:
-            self._parser = _Parser(self._limits.max_size)
+            self._parser = FrameParser(self._limits.max_size)
         return self._parser
 
-    def _flush(self, parser: _Parser, *, frames: int | None = None) -> None:
+    def _flush(self, parser: FrameParser, *, frames: int | None = None) -> None:
         """Write the parser's answers: all, or only the first frames, so that each answer keeps its order."""
         out = b"".join(parser.writes[:frames])
         del parser.writes[:frames]
         if out and not self._transport.is_closing():
             self._transport.write(out)
 
-    def _received_close(self, parser: _Parser) -> None:
+    def _received_close(self, parser: FrameParser) -> None:
         """Report the end; then answer the close frame, if it is the first of both, and close TCP.
 
         The answer waits for the receiver, so that a client whose close was answered has left its rooms.
@@ -446,14 +407,14 @@ class WebSocketProtocol(asyncio.Protocol):
         ended.add_done_callback(lambda _: finish())
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, finish)
 
-    def _finish_close(self, parser: _Parser) -> None:
+    def _finish_close(self, parser: FrameParser) -> None:
         """Close TCP: both close frames have been sent."""
         if not self._transport.is_closing():
             self._flush(parser)
             self._transport.close()
             self._abort_later()
 
-    def _fail(self, parser: _Parser) -> None:
+    def _fail(self, parser: FrameParser) -> None:
         """Send the parser's close frame for a violation, and give the client a moment to read it."""
         sent = parser.close_sent
         code = sent.code if sent else 1006  # 1006: there was no close frame to send
@@ -462,7 +423,7 @@ class WebSocketProtocol(asyncio.Protocol):
         # Reading goes on until the client closes or the timer fires; the bytes are dropped.
         self._closing = True
         self._limits.unfinished.release(self)
-        self._report_end(code, _CLOSE_NAMES.get(code, "protocol_error"))
+        self._report_end(code, CLOSE_NAMES.get(code, "protocol_error"))
         self.pause_reading(paused=False)
         self._abort_later()
 

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.wire.unfinished import UnfinishedMessages
-from relay.wire.websocket import WebSocketProtocol, WireLimits, _Parser, half_close
+from relay.wire.websocket import WebSocketProtocol, WireLimits, half_close
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
 
@@ -151,18 +151,6 @@ async def test_the_bytes_of_a_lost_connection_and_of_one_that_is_given_up_are_fr
 
 def masked(first: int, data: bytes) -> bytes:
     return bytes([first, 0x80 | len(data), 0, 0, 0, 0]) + data
-
-
-def test_the_parser_still_shows_whether_it_is_idle() -> None:
-    parser = _Parser(1000)
-    assert parser.idle
-    for byte in b"\x81\x82\x00\x00\x00\x00h":
-        parser.receive_data(bytes([byte]))
-        assert not parser.idle
-    parser.receive_data(b"i")
-    assert parser.idle
-    parser.receive_data(b"\x01\x80\x00\x00\x00\x00")
-    assert not parser.idle, "a message is begun"
 
 
 async def test_a_burst_over_tls_is_read_to_its_end_after_the_client_has_left(app: Recorder) -> None:
