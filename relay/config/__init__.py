@@ -5,9 +5,10 @@
 """
 
 from relay.config.declaring import VARIABLE_PREFIX, Setting
+from relay.config.listen import ListenAddress
 from relay.config.load import Extension, Loaded, ReadSecret, SettingsError, load
 from relay.config.old_names import OLD_NAMES, OldName
-from relay.config.settings import ListenAddress, Settings, declared, masked
+from relay.config.settings import Settings, declared, masked
 
 __all__ = [
     "OLD_NAMES",

@@ -7,15 +7,15 @@ To add a setting: add a field here, and its name to a group in `relay/cli/option
 help and the table in docs/settings.md follow from the declaration. The settings of a gateway are in its own package.
 """
 
-import re
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
+from relay.config.listen import ListenAddress, parse_ip_listen, parse_listen
 from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, shown_url
 from relay.model.ice import parse_ice_servers
 from relay.origins import parse_origin
@@ -28,36 +28,6 @@ _LEAST_BURST: Final = 10
 _REQUEST_MESSAGES: Final = 16
 _REQUEST_EXCESS: Final = 1_048_576
 """How many times as large as the largest message a request may be, or by how many bytes larger; the smaller counts."""
-
-_LISTEN: Final = re.compile(r"(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):)?([0-9]{1,5})")
-
-
-class ListenAddress(NamedTuple):
-    """Where to listen."""
-
-    host: str
-    port: int
-
-
-def parse_listen(text: str) -> ListenAddress | None:
-    """Read `PORT`, `HOST:PORT` or `[IPV6]:PORT`; the host is 127.0.0.1 if left out. None for an empty text.
-
-    Raises ValueError for anything else.
-    """
-    if not text:
-        return None
-    found = _LISTEN.fullmatch(text)
-    if not found or not 1 <= int(found[3]) <= 65_535:
-        raise ValueError("not an address to listen on")
-    return ListenAddress(found[1] or found[2] or "127.0.0.1", int(found[3]))
-
-
-def parse_ip_listen(text: str) -> ListenAddress | None:
-    """Read an address to listen on whose host is an IP address; as `parse_listen`."""
-    address = parse_listen(text)
-    if address is not None:
-        ip_address(address.host)
-    return address
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from relay.config import Settings
-from relay.config.settings import ListenAddress
+from relay.config import ListenAddress, Settings
 from relay.process.server import CannotListen
 
 _ANY_PORT = 9

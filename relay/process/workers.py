@@ -16,8 +16,7 @@ import msgspec
 
 from relay import logs
 from relay.app import create_app
-from relay.config import Settings
-from relay.config.settings import ListenAddress
+from relay.config import ListenAddress, Settings
 from relay.model.workers import LocalWorkers, Owner
 from relay.process.certificate import Certificate, certificate_of, reload_certificate
 from relay.process.own_address import forward_address

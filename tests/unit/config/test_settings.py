@@ -2,8 +2,7 @@
 
 import pytest
 
-from relay.config import ListenAddress, Setting, Settings, declared, masked
-from relay.config.settings import parse_listen
+from relay.config import Setting, Settings, declared, masked
 
 SETTINGS = {setting.name: setting for setting in declared()}
 
@@ -40,27 +39,6 @@ def test_a_setting_has_a_description_and_names(setting: Setting) -> None:
     assert setting.variable == "RELAY_" + setting.name.upper()
     assert setting.file_variable == (f"{setting.variable}_FILE" if setting.secret else "")
     assert not setting.secret or setting.default == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("", None),
-        ("9090", ListenAddress("127.0.0.1", 9090)),
-        ("0.0.0.0:9090", ListenAddress("0.0.0.0", 9090)),
-        ("relay.example:1", ListenAddress("relay.example", 1)),
-        ("[::1]:65535", ListenAddress("::1", 65535)),
-    ],
-)
-def test_an_address_to_listen_on_is_read(text: str, address: ListenAddress | None) -> None:
-    assert parse_listen(text) == address
-    assert Settings(admin_listen=text).admin_address == address
-
-
-@pytest.mark.parametrize("text", ["0", "65536", "host", ":9090", "::1:9090", "[::1]", "a b:1", "1:2:3", "-1", "٣"])
-def test_an_address_to_listen_on_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_listen(text)
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(200, 400), (6.5, 13), (5, 10), (0.1, 10)])

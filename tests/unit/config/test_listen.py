@@ -1,0 +1,34 @@
+"""Addresses to listen on."""
+
+import pytest
+
+from relay.config import ListenAddress, Settings
+from relay.config.listen import parse_ip_listen, parse_listen
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", None),
+        ("9090", ListenAddress("127.0.0.1", 9090)),
+        ("0.0.0.0:9090", ListenAddress("0.0.0.0", 9090)),
+        ("relay.example:1", ListenAddress("relay.example", 1)),
+        ("[::1]:65535", ListenAddress("::1", 65535)),
+    ],
+)
+def test_an_address_to_listen_on_is_read(text: str, address: ListenAddress | None) -> None:
+    assert parse_listen(text) == address
+    assert Settings(admin_listen=text).admin_address == address
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "host", ":9090", "::1:9090", "[::1]", "a b:1", "1:2:3", "-1", "٣"])
+def test_an_address_to_listen_on_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_listen(text)
+
+
+def test_a_host_name_is_refused_where_an_ip_address_is_needed() -> None:
+    assert parse_ip_listen("10.0.0.1:1") == ListenAddress("10.0.0.1", 1)
+    assert parse_ip_listen("") is None
+    with pytest.raises(ValueError):
+        parse_ip_listen("relay.example:1")
