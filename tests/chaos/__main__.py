@@ -22,8 +22,8 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
         prog="make chaos ARGS=", description="Count what faults lose, repeat and disorder."
     )
     parser.add_argument("--rounds", type=int, help="in all, each fault as often as the others (default: 5 of each)")
-    parser.add_argument("--rooms", type=int, default=20, help="of three members each (default: 20)")
-    parser.add_argument("--rate", type=float, default=60, help="messages a second, in all rooms together (default: 60)")
+    parser.add_argument("--rooms", type=int, default=12, help="of three members each (default: 12)")
+    parser.add_argument("--rate", type=float, default=40, help="messages a second, in all rooms together (default: 40)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="to repeat a run; printed with each")
     parser.add_argument(
         "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="rounds at a time (default: 2 a core)"
