@@ -86,6 +86,11 @@ class Batch:
         return self._wire
 
 
+def text_wire(data: bytes) -> bytes:
+    """Return what a server sends for a text message, as `Frame.wire` does."""
+    return _head(0x81, len(data)) + data
+
+
 def _head(first: int, length: int) -> bytes:
     # Lengths of 126 and more do not fit into the seven bits of the second byte (RFC 6455, 5.2).
     if length < 126:

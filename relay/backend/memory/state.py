@@ -69,9 +69,10 @@ class MemoryRoom:
     def record(self, event: RoomEvent, now: float, large: int) -> None:
         """Add an event to the history; messages of more than `large` bytes are counted."""
         self.history.append((now, event))
-        if isinstance(event, Message) and len(event.body) > large:
-            self.large_bytes += len(event.body)
-        if not isinstance(event, Message | TakenOver):
+        if isinstance(event, Message):
+            if len(event.body) > large:
+                self.large_bytes += len(event.body)
+        elif not isinstance(event, TakenOver):
             self.changed = event.id.seq
 
     def forget_oldest(self, large: int) -> None:
@@ -93,6 +94,7 @@ class MemoryRooms:
         # Delivered positions, by room and peer id.
         self.positions: dict[tuple[str, str], MessageId] = {}
         self._settings = history
+        self._large = history.large
         self._wall_clock = wall_clock
         self._rooms: dict[str, MemoryRoom] = {}
         # In the order in which the rooms became idle, the one that has been so for longest first.
@@ -201,17 +203,17 @@ class MemoryRooms:
 
     def _record(self, state: MemoryRoom, event: RoomEvent) -> None:
         settings = self._settings
-        state.record(event, self.clock(), settings.large)
+        state.record(event, self.clock(), self._large)
         if len(state.history) > settings.size:
-            state.forget_oldest(settings.large)
+            state.forget_oldest(self._large)
         while state.large_bytes > settings.bytes and len(state.history) > 1:
-            state.forget_oldest(settings.large)
+            state.forget_oldest(self._large)
         self._forget_expired(state)
 
     def _forget_expired(self, state: MemoryRoom) -> None:
         oldest = self.clock() - self._settings.ttl
         while state.history and state.history[0][0] < oldest:
-            state.forget_oldest(self._settings.large)
+            state.forget_oldest(self._large)
         if state.keyed < oldest:
             state.repeats.clear()
 

@@ -5,7 +5,6 @@ application's; see `apps`.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -18,7 +17,7 @@ from relay.gateways.socketio.offsets import Offset, OffsetForm
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
-from relay.model.channels import Label, label
+from relay.model.channels import SHORT_LABEL, Label, label
 from relay.model.codec import NOTHING, Frame
 from relay.model.commands import Command
 from relay.model.envelope import MessageId
@@ -123,12 +122,21 @@ def _envelope_channel(data: bytes) -> str | None:
         and head.key is UNSET
         and head.event is UNSET
     ):
-        if isinstance(head.channel, dict | list):
-            return ""
-        with suppress(Refused):
-            # A channel that is too long for an envelope still reaches other Socket.IO clients, in a wrapped event.
-            return label(head.channel)
+        # Nearly all channels are short text, which is its own label.
+        if type(head.channel) is str and len(head.channel) <= SHORT_LABEL:
+            return head.channel
+        return _label(head.channel)
     return None
+
+
+def _label(channel: Label | dict[str, Raw] | list[Raw] | None) -> str | None:
+    if isinstance(channel, dict | list):
+        return ""
+    try:
+        return label(channel)
+    except Refused:
+        # A channel that is too long for an envelope still reaches other Socket.IO clients, in a wrapped event.
+        return None
 
 
 def incoming_event(

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from relay.gateways.socketio.offsets import POSITION_EVENT, Offset, OffsetForm
 from relay.gateways.socketio.packets import Revision, attachment
-from relay.model.codec import Bundle, Frame
+from relay.model.codec import Bundle, Frame, text_wire
 from relay.model.envelope import MessageId
 
 _json = msgspec.json.Encoder()
@@ -64,12 +64,13 @@ class EventWriter:
 
     def event(self, event: OutgoingEvent, offset: Offset) -> Frame:
         """Write an event, and the offset of a client that has got it."""
-        if self._form is OffsetForm.NONE:
-            return self._encoder.event(event)
-        if self._form is OffsetForm.EVENT:
-            # Each message comes this way: from here on, only what is needed is made.
+        form = self._form
+        if form is OffsetForm.EVENT:
+            # Nearly all messages come this way.
             position = b'%b"%b"]' % (self._position_head, offset.encode())
             return PositionedFrame(self._encoder.event(event), position, offset, event, self)
+        if form is OffsetForm.NONE:
+            return self._encoder.event(event)
         arguments = [*event.arguments, b'"%b"' % offset.encode()]
         packet = self._encoder.event(OutgoingEvent(event.name, arguments, event.attachments))
         return PositionedFrame(packet, b"", offset, event, self)
@@ -92,7 +93,8 @@ class PositionedFrame(Frame):
     def __init__(
         self, packet: Frame, position: bytes, offset: Offset, event: OutgoingEvent, writer: EventWriter
     ) -> None:
-        super().__init__(packet.data, is_text=packet.is_text)
+        # As the base class does, without its call: this runs for nearly every message.
+        self.data, self.is_text, self._text, self._wire = packet.data, packet.is_text, None, None
         self._packet = packet
         self._position = position
         self.offset = offset
@@ -108,7 +110,8 @@ class PositionedFrame(Frame):
     def wire(self) -> bytes:
         """The bytes of all frames; made on first use."""
         if self._wire is None:
-            self._wire = self._packet.wire + Frame(self._position).wire if self._position else self._packet.wire
+            wire, position = self._packet.wire, self._position
+            self._wire = wire + text_wire(position) if position else wire
         return self._wire
 
     def with_offset(self, offset: Offset) -> Frame:

@@ -56,9 +56,11 @@ class Offset(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the text as bytes; it needs no escapes in JSON."""
-        waits = b"~" + self.acknowledged.encode() if self.acknowledged else b""
-        elsewhere = b"@" + self.room.encode("ascii") if self.room else b""
-        return self.position.encode() + waits + elsewhere
+        position, room, acknowledged = self
+        text = position.encode()
+        if acknowledged:
+            text += b"~" + acknowledged.encode()
+        return text + b"@" + room.encode("ascii") if room else text
 
 
 def offset_form(query: Mapping[str, str]) -> OffsetForm:
