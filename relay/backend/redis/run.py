@@ -45,8 +45,8 @@ class RedisRun:
             if not is_noscript(reply) and not self._untold and not self._known:
                 self._untold = True
                 log.warning(
-                    "Redis does not tell its run id (%s); a restart of all workers together with a Redis that lost its "
-                    "newest data is not noticed; allow INFO in scripts", escape(repr(reply)[:200]),
+                    "Redis does not tell its run id (%s); if all workers restart together with Redis, older data is "
+                    "not noticed; give the relay's user +info", escape(repr(reply)[:200]) if reply else "INFO failed",
                 )  # fmt: skip
             return
         old, self._known, self.era = self._known.partition(" ")[0], f"{run} {era}", int(era)
