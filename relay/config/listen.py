@@ -1,7 +1,7 @@
 """Addresses to listen on, as settings write them."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 _LISTEN: Final = re.compile(r"(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):)?([0-9]{1,5})")
@@ -12,6 +12,17 @@ class ListenAddress(NamedTuple):
 
     host: str
     port: int
+
+
+def parse_host(text: str) -> str:
+    """Return a host in one form: an IP address as RFC 5952 writes it, without brackets, and "" for `*`."""
+    if text == "*":
+        return ""
+    try:
+        ip = ip_address(text[1:-1] if text[:1] + text[-1:] == "[]" else text)
+    except ValueError:
+        return text
+    return str((ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip)
 
 
 def parse_listen(text: str) -> ListenAddress | None:

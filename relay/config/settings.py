@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
-from relay.config.listen import ListenAddress, parse_ip_listen, parse_listen
+from relay.config.listen import ListenAddress, parse_host, parse_ip_listen, parse_listen
 from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, shown_url
 from relay.model.ice import parse_ice_servers
 from relay.origins import parse_origin
@@ -36,7 +36,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Where the relay listens.
 
     host: Annotated[
-        str, setting("Address to listen on; 0.0.0.0 listens on all IPv4 addresses, :: on all of IPv4 and IPv6")
+        str,
+        setting(
+            "Address to listen on; 0.0.0.0 listens on all IPv4 addresses, :: on all of IPv4 and IPv6",
+            normalize=parse_host,
+        ),
     ] = "127.0.0.1"
     port: Annotated[int, count("Port to listen on; 0 picks a free one", ge=0, le=65_535)] = 8888
     workers: Annotated[int, count("Number of worker processes behind the port", le=256)] = 1

@@ -2,8 +2,8 @@
 
 import pytest
 
-from relay.config import ListenAddress, Settings
-from relay.config.listen import parse_ip_listen, parse_listen
+from relay.config import ListenAddress, Settings, load
+from relay.config.listen import parse_host, parse_ip_listen, parse_listen
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,26 @@ def test_a_host_name_is_refused_where_an_ip_address_is_needed() -> None:
     assert parse_ip_listen("") is None
     with pytest.raises(ValueError):
         parse_ip_listen("relay.example:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("::", "::"),
+        ("[::]", "::"),
+        ("::0", "::"),
+        ("0:0:0:0:0:0:0:0", "::"),
+        ("[::1]", "::1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("*", ""),
+        ("", ""),
+        ("0.0.0.0", "0.0.0.0"),
+        ("localhost", "localhost"),
+        ("[", "["),
+    ],
+)
+def test_a_host_is_read_in_each_of_its_spellings(text: str, host: str) -> None:
+    assert parse_host(text) == host
+    assert load({"host": text}, {})[0].host == host
