@@ -155,12 +155,14 @@ class HeldMember:
 class LeaseStatus:
     """The result of a heartbeat: whether and why the worker's own lease `ended`, and which other leases are dead.
 
-    Of the `dead` leases, the `retired` ones were ended by workers that stopped; the others ran out.
+    Of the `dead` leases, the `retired` ones were ended by workers that stopped. Redis had lost the `lost` ones, whose
+    workers mostly go on under another lease. The others ran out.
     """
 
     ended: LeaseEnd = ""
     dead: Sequence[str] = ()
     retired: Collection[str] = ()
+    lost: Collection[str] = ()
 
     @property
     def lapsed(self) -> bool:

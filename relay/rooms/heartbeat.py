@@ -86,7 +86,7 @@ class Heartbeat:
             if self._must_announce or self._announcer.needed:
                 await self._announce()
             if self._clock() >= self._take_over_from:
-                self._takeover.begin(status.dead, status.retired)
+                self._takeover.begin(status)
             self._health.note("heartbeat", None)
         except RelayError as error:
             log.debug("heartbeat failed: %s", error)

@@ -2,15 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
+from typing import Final, Literal
 
-from relay.backend.presence import Leases
+from relay.backend.presence import Leases, LeaseStatus
 from relay.metrics import Metrics
 from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
 from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.takeover")
+
+_End = Literal["died", "stopped", "lost"]
+
+_LOGGED: Final[Mapping[_End, str]] = {
+    "died": "worker %s died without ending its lease; this worker took over %d of its members and holds them",
+    "stopped": "worker %s has stopped; this worker took over %d of its members and holds them",
+    "lost": "Redis had lost the lease of worker %s, which has another one if it lives; this worker took over %d "
+    "members that were left under it, and holds them",
+}
 
 
 class Takeover:
@@ -25,20 +35,21 @@ class Takeover:
         self._departures = departures
         self._tasks = tasks
         self._metrics = metrics
-        # By lease, whether its worker had stopped by itself.
-        self._pending: dict[str, bool] = {}
+        # By lease, how it ended.
+        self._pending: dict[str, _End] = {}
         self._finished: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, dead: Sequence[str], retired: Collection[str]) -> None:
-        """Take over the members of these leases, unless that is under way; `retired` are those of workers that stopped.
+    def begin(self, status: LeaseStatus) -> None:
+        """Take over the members of dead leases, unless that is under way.
 
         Called with each heartbeat, so that a failed takeover, or a task that has died, begins again.
         """
         # A heartbeat that was on its way while a takeover finished still reports that lease. It is ignored once.
-        for lease in dead:
+        for lease in status.dead:
             if lease not in self._finished:
-                self._pending[lease] = lease in retired
+                end: _End = "stopped" if lease in status.retired else "lost" if lease in status.lost else "died"
+                self._pending[lease] = end
         self._finished.clear()
         if self._pending and (self._task is None or self._task.done()):
             self._task = self._tasks.spawn(self._run(), "takeover")
@@ -58,7 +69,7 @@ class Takeover:
                 self._pending.pop(lease, None)
 
     async def _take_over(self, lease: str) -> None:
-        retired, adopted = self._pending[lease], 0
+        end, adopted = self._pending[lease], 0
         async for members in self._leases.adopt(lease):
             adopted += self._departures.take_over(members)
             # `abandon` was called: the members of this batch are in this worker's care, and the lease stays, so that
@@ -68,12 +79,6 @@ class Takeover:
         # Last: if this worker dies before, the lease is still there, and another worker finishes the takeover.
         await self._leases.forget(lease)
         self._finished.add(lease)
-        if retired:
-            log.info("worker %s has stopped; this worker took over %d of its members and holds them", lease, adopted)
-        else:
+        if end == "died":
             self._metrics.dead_workers.inc()
-            log.warning(
-                "worker %s died without ending its lease; this worker took over %d of its members and holds them",
-                lease,
-                adopted,
-            )
+        log.log(logging.WARNING if end == "died" else logging.INFO, _LOGGED[end], lease, adopted)

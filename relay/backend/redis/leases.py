@@ -87,7 +87,8 @@ class RedisLeases:
         self._deadlines |= {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
         ended, self._ended = self._ended, ""
         retired = {name for name, deadline in self._deadlines.items() if deadline % 1 == RETIRED}
-        return LeaseStatus(ended, list(self._deadlines), retired)
+        lost = {name for name, deadline in self._deadlines.items() if deadline % 1 == LOST}
+        return LeaseStatus(ended, list(self._deadlines), retired, lost)
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.

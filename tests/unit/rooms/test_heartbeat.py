@@ -40,9 +40,9 @@ class FakeTakeover:
         self.begun: list[tuple[list[str], set[str]]] = []
         self.abandoned = 0
 
-    def begin(self, dead, retired) -> None:
-        if dead:
-            self.begun.append((list(dead), set(retired)))
+    def begin(self, status: LeaseStatus) -> None:
+        if status.dead:
+            self.begun.append((list(status.dead), set(status.retired)))
 
     def abandon(self) -> None:
         self.abandoned += 1

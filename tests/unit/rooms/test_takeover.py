@@ -67,7 +67,7 @@ TWO = ([HeldMember("r1", "a", 1, 3.0)], [HeldMember("r2", "b", 1, 3.0)])
 
 async def test_members_are_held_batch_by_batch_and_then_the_lease_is_forgotten() -> None:
     world = World(*TWO)
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert sorted(world.departures.rooms()) == ["r1", "r2"]
     assert world.leases.forgotten == ["w9"]
@@ -75,9 +75,9 @@ async def test_members_are_held_batch_by_batch_and_then_the_lease_is_forgotten()
 
 async def test_only_workers_that_died_without_a_word_are_counted_and_warned_of(caplog) -> None:
     world = World(*TWO)
-    world.takeover.begin(["w8", "w9"], {"w8"})
+    world.takeover.begin(LeaseStatus(dead=["w7", "w8", "w9"], retired={"w8"}, lost={"w7"}))
     await world.finish()
-    assert world.leases.forgotten == ["w8", "w9"]
+    assert world.leases.forgotten == ["w7", "w8", "w9"]
     assert world.metrics.registry.get_sample_value("relay_dead_workers_total") == 1
     assert [record.args[0] for record in caplog.records if record.levelname == "WARNING"] == ["w9"]
 
@@ -86,16 +86,16 @@ async def test_a_lease_is_taken_over_once_though_every_heartbeat_reports_it(capl
     world = World(*TWO)
     world.leases.released.clear()
     for _ in range(3):
-        world.takeover.begin(["w9"], set())
+        world.takeover.begin(LeaseStatus(dead=["w9"]))
         await asyncio.sleep(0)
     world.leases.released.set()
     await world.finish()
     # This heartbeat was on its way to Redis before the lease was forgotten.
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert world.leases.forgotten == ["w9"]
     # Redis was restored from a snapshot, and has the lease again.
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert world.leases.forgotten == ["w9", "w9"]
 
@@ -103,10 +103,10 @@ async def test_a_lease_is_taken_over_once_though_every_heartbeat_reports_it(capl
 async def test_a_takeover_that_failed_is_begun_again_by_the_next_heartbeat() -> None:
     world = World(*TWO)
     world.leases.failures = [Unavailable()]
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert world.leases.forgotten == []
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert world.leases.forgotten == ["w9"]
 
@@ -114,10 +114,10 @@ async def test_a_takeover_that_failed_is_begun_again_by_the_next_heartbeat() -> 
 async def test_a_takeover_that_died_is_logged_and_begun_again(caplog) -> None:
     world = World(*TWO)
     world.leases.failures = [ZeroDivisionError()]
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert "background task takeover died" in caplog.text
-    world.takeover.begin(["w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w9"]))
     await world.finish()
     assert world.leases.forgotten == ["w9"]
 
@@ -125,7 +125,7 @@ async def test_a_takeover_that_died_is_logged_and_begun_again(caplog) -> None:
 async def test_an_abandoned_takeover_stops_after_its_batch() -> None:
     world = World(*TWO)
     world.leases.released.clear()
-    world.takeover.begin(["w8", "w9"], set())
+    world.takeover.begin(LeaseStatus(dead=["w8", "w9"]))
     await asyncio.sleep(0)
     world.takeover.abandon()
     world.leases.released.set()
