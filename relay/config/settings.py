@@ -248,8 +248,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history_bytes: Annotated[
         int,
         size(
-            "Size of the messages of one room that are stored for clients that reconnect: of those larger than "
-            "history-bytes / history-size together, and of all others together",
+            "Size of the large messages of one room that are stored for clients that reconnect, and also of all its "
+            "other messages; a message is large if it has more than history-bytes / history-size bytes",
             ge=65_536,
             le=1_073_741_824,
             consequence="recovered: false, reason trimmed",
@@ -333,8 +333,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     watched_ping_interval: Annotated[
         float,
         seconds(
-            "The same for a client in a room whose presence a client watches, if it is shorter; the client must also "
-            "answer within this time then"
+            "Longest time between two pings to a client in a room whose presence a client watches, and to answer one; "
+            "ping-interval and ping-timeout count where they are shorter"
         ),
     ] = 8.0
     ping_timeout: Annotated[
@@ -350,7 +350,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address_byte_rate: Annotated[
         int,
         size(
-            "Size of the messages a second from one address to one worker; twice as much at once",
+            "Bytes of messages a second from one address to one worker, on average; twice as many at once",
             ge=65_536,
             le=1_099_511_627_776,
             consequence="the relay stops reading from the connections of the address for a while",
@@ -376,8 +376,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keep_alive_timeout: Annotated[
         float,
         seconds(
-            "Time for which an HTTP connection stays open without a request; longer than in the load balancer, which "
-            "would otherwise send requests into connections that the relay is closing",
+            "Time for which an HTTP connection stays open without a request. It must be longer than the same time of the "
+            "load balancer, which would otherwise send requests into connections that the relay is closing",
             ge=1,
             le=3600,
         ),

@@ -18,7 +18,7 @@ _LONGEST_TICK = 1.0
 
 
 class KeepaliveTiming(NamedTuple):
-    """Seconds between two pings, in which a client must answer one, and between two pings of a watched connection."""
+    """Seconds between two pings, for the answer to one, and at most between two pings to a watched connection."""
 
     interval: float
     timeout: float
@@ -37,7 +37,7 @@ class Pinged(Protocol):
 
     @property
     def watched(self) -> bool:
-        """Whether others watch the presence of this client, so that it must be missed sooner."""
+        """Whether a client watches the presence of this one, whose loss must then be noticed sooner."""
         ...
 
     def ping(self) -> None:
