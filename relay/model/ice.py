@@ -13,9 +13,12 @@ MAX_SERVERS: Final = 16
 _MAX_URLS: Final = 8
 _MAX_TEXT: Final = 512
 
+_LISTS: Final = ("iceServers", "ice_servers")
+_WRAPPERS: Final = ("v", "d")
+
 # RFC 7064 (stun) and RFC 7065 (turn), in lower case and without percent-encoding in the host.
 _HOST = r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])"
-_PORT = r"(?::[0-9]{1,5})?"
+_PORT = r"(?::(?P<port>[0-9]{1,5}))?"
 _STUN = re.compile(rf"stuns?:{_HOST}{_PORT}")
 _TURN = re.compile(rf"turns?:{_HOST}{_PORT}(?:\?transport=(?:udp|tcp))?")
 
@@ -31,9 +34,9 @@ class IceServer(Struct, frozen=True, omit_defaults=True):
 def parse_ice_servers(text: str) -> Sequence[IceServer]:
     """Parse the setting: JSON, or comma-separated URLs of STUN servers; "" for none.
 
-    The JSON is a list of RTCIceServer, one of them, or an object with such a list as `iceServers`. As the interfaces of
-    TURN services return them, a server may have `url` beside or instead of `urls`, and capitals in its URLs; fields
-    that browsers do not use are left out.
+    The JSON is a list of RTCIceServer, one of them, or an object with such a list as `iceServers`, or a whole answer of
+    Twilio (`ice_servers`) or Xirsys (`v`, `d`). As the interfaces of TURN services return them, a server may have `url`
+    beside or instead of `urls`, and capitals in its URLs; fields that browsers do not use are left out.
 
     Raises `NotAllowed` for anything else, and for a TURN server without credentials, which a browser would refuse. The
     reason names no value, since each may contain a secret.
@@ -45,9 +48,18 @@ def parse_ice_servers(text: str) -> Sequence[IceServer]:
         decoded = msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise NotAllowed(f"it is not JSON ({str(error) or 'nested too deeply'})") from None
-    if isinstance(decoded, dict):
-        decoded = decoded.get("iceServers", decoded)
+    decoded = _list_in(decoded)
     return _servers(decoded if isinstance(decoded, list) else [decoded])
+
+
+def _list_in(decoded: Any) -> Any:
+    """Return the servers in an object that has them under a name of `_LISTS`, and anything else as it is."""
+    if not isinstance(decoded, dict):
+        return decoded
+    for name in _WRAPPERS:
+        if isinstance(decoded.get(name), dict):
+            decoded = decoded[name]
+    return next((decoded[name] for name in _LISTS if name in decoded), decoded)
 
 
 def _servers(items: Sequence[Any]) -> Sequence[IceServer]:
@@ -84,7 +96,9 @@ class _Reader:
 
     def _url(self, given: Any, which: str) -> str:
         url = given.strip().lower() if isinstance(given, str) else ""
-        if _STUN.fullmatch(url) or _TURN.fullmatch(url):
+        if found := _STUN.fullmatch(url) or _TURN.fullmatch(url):
+            if not 1 <= int(found["port"] or 1) <= 65_535:
+                raise self._refusal(f"has a port that is not a number from 1 to 65535 in {which}")
             return url
         if re.match(r"(?:stun|turn)s?://", url):
             raise self._refusal(f"has // behind the colon in {which}; write stun:HOST or turn:HOST")

@@ -44,9 +44,25 @@ STUN = IceServer("stun:stun.example:3478")
             [{"url": "turn:t.example?transport=UDP", "urls": "TURN:t.example?transport=UDP", **CREDENTIALS}],
             [IceServer("turn:t.example?transport=udp", "u", "c")],
         ),
+        ({"username": "x", "ice_servers": [{"url": "stun:stun.example:3478"}], "ttl": "86400", "sid": "AC"}, [STUN]),
+        ({"v": {"iceServers": {"urls": "stun:stun.example:3478"}}, "s": "ok"}, [STUN]),
+        ({"s": 200, "d": {"iceServers": [{"url": "stun:stun.example:3478"}]}, "p": "/ice", "e": None}, [STUN]),
         ([], []),
     ],
-    ids=["url", "url beside urls", "capitals", "more fields", "one", "configuration", "one inside", "turn", "none"],
+    ids=[
+        "url",
+        "url beside urls",
+        "capitals",
+        "more fields",
+        "one",
+        "configuration",
+        "one inside",
+        "turn",
+        "Twilio",
+        "Xirsys 3",
+        "Xirsys 2",
+        "none",
+    ],
 )
 def test_json_as_turn_services_return_it(given: object, servers: list[IceServer]) -> None:
     assert list(parse_ice_servers(json.dumps(given))) == servers
@@ -57,6 +73,8 @@ def test_json_as_turn_services_return_it(given: object, servers: list[IceServer]
     [
         ("https://a.example", "server 1 needs stun:HOST:PORT"),
         ("stun:", "server 1 needs stun:HOST:PORT"),
+        ("stun:a.example:0", "server 1 has a port that is not a number from 1 to 65535 in its URL"),
+        ("stun:a.example,stun:b.example:99999", "server 2 has a port that is not a number from 1 to 65535 in its URL"),
         ("stun:a b", "server 1 needs stun:HOST:PORT"),
         ("stun:a.example,stun://b.example", "server 2 has // behind the colon in its URL; write stun:HOST"),
         ("turn:a.example", "server 1 is a TURN server, which needs username and credential"),
