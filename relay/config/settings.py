@@ -376,7 +376,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keep_alive_timeout: Annotated[
         float,
         seconds(
-            "Time for which an HTTP connection stays open without a request. It must be longer than the same time of the "
+            "Time for which an HTTP connection stays open without a request. It must be longer than that of the "
             "load balancer, which would otherwise send requests into connections that the relay is closing",
             ge=1,
             le=3600,
