@@ -45,7 +45,10 @@ class KeptLoop:
         """The cause of the last death, until the loop has run for a second; "" if it runs."""
         if self.task.done():
             return "has ended"
-        return "" if self._running and self._clock() - self._began >= _STEADY else self._cause
+        # First, as nearly all loops have never died: each join asks for this.
+        if not self._cause or (self._running and self._clock() - self._began >= _STEADY):
+            return ""
+        return self._cause
 
     async def stop(self) -> None:
         """Cancel the loop, and wait until it has ended."""

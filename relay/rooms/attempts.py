@@ -88,6 +88,7 @@ class Attempts:
             since=since,
             resume_only=claim.resume_only,
             info=member.info,
+            is_lost=lambda: member.connection.lost,
         )
         return KeyedAttempt(attempt, fresh, derived)
 
@@ -98,7 +99,6 @@ class Attempts:
         entry of the other attempt is held in a moment, or this connection is lost. A goodbye may be on its way as well:
         then the peer id is free in a moment. Raises `ClientGone`, and the errors of `Presence.join`.
         """
-        attempt = replace(attempt, is_lost=lambda: connection.lost)
         for looks, delay in enumerate(_DELAYS):
             if connection.lost:
                 raise ClientGone()

@@ -436,7 +436,9 @@ class WebSocketSession(Session[Frame]):
 
 def _resolve_after(left: asyncio.Future[None], leaving: Sequence[asyncio.Future[None]]) -> None:
     """Resolve `left` when all of `leaving` are done, which do not fail."""
-    if leaving:
+    if len(leaving) == 1:
+        leaving[0].add_done_callback(lambda _: _resolve_after(left, ()))
+    elif leaving:
         asyncio.gather(*leaving).add_done_callback(lambda _: _resolve_after(left, ()))
     elif not left.done():
         left.set_result(None)

@@ -30,9 +30,14 @@ local call = redis.call
 -- Lua would write a large number as 1.7e+15.
 local function integer(n) return string.format('%.0f', n) end
 
+-- The time at which the script runs, which is asked for once.
+local script_time
 local function now_us()
-  local time = call('TIME')
-  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+  if not script_time then
+    local time = call('TIME')
+    script_time = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  end
+  return script_time
 end
 
 local function now_ms() return math.floor(now_us() / 1000) end
