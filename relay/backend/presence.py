@@ -8,7 +8,7 @@ lease lets it leave.
 
 import secrets
 from asyncio import Future
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -125,7 +125,8 @@ class PresenceEntry:
     (`relay.backend.stamps`). `stamp` is the one of an attempt whose generation is unknown. `seen` is the newest id that
     the worker has seen in the room: a backend whose room is older was restored from a snapshot, and begins a new epoch.
     `began` and `info` are as in `JoinResult`. A `tracked` member may have a delivered position, which ends with the
-    entry. `hold` is for how long (seconds) a member that is announced is held; 0 if it is connected.
+    entry. `hold` is for how long (seconds) a member that is announced is held; 0 if it is connected. `connected` tells
+    that the member was connected here until now: `Presence.leave` then knows that a missing entry was lost.
     """
 
     room: str
@@ -139,6 +140,7 @@ class PresenceEntry:
     tracked: bool = False
     stamp: str = ""
     hold: float = 0
+    connected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ class Presence(Protocol):
         When this returns, the request is sent, ahead of all later ones; the future gets its outcome. False means that
         nothing was done: the entry is gone, is another worker's, or has another generation, for instance since the
         client resumed it. An entry whose generation is 0 is identified by its stamp, else by its current fingerprint.
+        If the entry of a `connected` member is gone, it was lost: a `MemberLeft` is published at once all the same.
         """
         ...
 
@@ -272,9 +275,10 @@ class Leases(Protocol):
         """End this worker's own lease now: other workers need not wait until it runs out."""
         ...
 
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> Sequence[str]:
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
         """Renew the time to live of these rooms; in the rooms of `left`, this worker has no members any more.
 
-        Returns those of the rooms of which the backend has no members: it has lost them.
+        Each room comes with one of its members here, or "". Returns the rooms of which the backend does not have that
+        member: it has lost the members of the room, or some of them.
         """
         ...

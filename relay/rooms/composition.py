@@ -132,7 +132,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         leases,
         rounds=settings.room_state_ttl / interval,
         metrics=metrics,
-        on_lost=gaps.check_members,
+        on_lost=gaps.renew_epoch,
     )
     return WorkerParts(
         backend=backend,

@@ -41,6 +41,8 @@ class _Departure:
     entry: PresenceEntry
     due: float
     hold_unsent: bool = False
+    connected: bool = False
+    """Whether the member was connected until now, and no attempt was made yet."""
 
 
 class Departures:
@@ -93,7 +95,9 @@ class Departures:
 
         The future is done after the first attempt. An attempt that failed is repeated.
         """
-        return self._attempt(self._add(entry, hold=hold))
+        departure = self._add(entry, hold=hold)
+        departure.connected = True
+        return self._attempt(departure)
 
     def schedule(self, entry: PresenceEntry, *, hold: bool) -> None:
         """End a membership like `begin`, but first try in the next round: Redis has just failed to answer."""
@@ -185,8 +189,11 @@ class Departures:
     def _attempt(self, departure: _Departure) -> asyncio.Future[None]:
         hold = max(0.0, departure.due - self._clock()) if departure.hold_unsent else 0.0
         attempted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Not when an attempt is repeated: the one before may have succeeded without a reply.
+        entry = replace(departure.entry, connected=True) if departure.connected else departure.entry
+        departure.connected = False
         # The request is sent when `leave` returns. Later requests, such as a join of the same peer, follow it.
-        reply = asyncio.ensure_future(self._presence.leave(departure.entry, hold=hold))
+        reply = asyncio.ensure_future(self._presence.leave(entry, hold=hold))
         reply.add_done_callback(partial(self._attempted, departure, hold > 0, attempted))
         return attempted
 

@@ -35,6 +35,9 @@ _RETRY = 0.1
 _LOG_DELAY = 1.0
 """Seconds for which losses are gathered before they are logged, as a fault that hits one room hits many."""
 
+_AHEAD = 2**32
+"""Events that a room does not have within the time of one request."""
+
 _ARRIVAL = 1.0
 """Seconds after which an event that was published before has arrived over the bus, if it ever will."""
 
@@ -78,6 +81,13 @@ class GapRecovery:
     def begin_epoch(self, room: str) -> None:
         """Send the watchers of a room the list of its members, once all workers have announced them."""
         self._send_list(room, delay=self._lease)
+
+    def renew_epoch(self, room: str) -> None:
+        """Have a room begin a new epoch, as Redis has lost members of it without an event.
+
+        The other workers learn of it by the first event of that epoch, and announce their members as well.
+        """
+        self._tasks.spawn(self._renew_epoch(room), f"new epoch of {room}")
 
     def check_members(self, room: str) -> None:
         """Announce this worker's members of a room: Redis may have lost their entries, or have newer ones."""
@@ -128,6 +138,18 @@ class GapRecovery:
             # Without a history, the events themselves must show whether one is missing.
             await asyncio.sleep(_ARRIVAL)
         return replay
+
+    async def _renew_epoch(self, room: str) -> None:
+        log.warning("Redis has lost members of room %s (deleted, or evicted keys?); it begins a new epoch", room)
+        last = self._hub.rooms.last(room)
+        try:
+            # Redis takes a state that is older than what a worker has seen for lost.
+            await self._bus.replay(room, MessageId(last.epoch, last.seq + _AHEAD))
+        except RelayError as error:
+            # The next look at the room finds its members missing again.
+            log.debug("room %s did not begin a new epoch (%s)", room, error)
+        else:
+            await self._check_members(room)
 
     async def _check_members(self, room: str) -> None:
         """Announce this worker's members, and close those that were taken over: the event about it may be missing."""

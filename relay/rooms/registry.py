@@ -39,6 +39,11 @@ class LocalRooms:
         room = self.get(name)
         return room is not None and room.has_members
 
+    def first_member(self, name: str) -> Member | None:
+        """The member of a room here that was welcomed first, and that the room's events have reached since."""
+        room = self.get(name)
+        return None if room is None else next(iter(room.members.values()), None)
+
     def members(self) -> Iterator[Member]:
         """Every welcomed member of every room."""
         for room in self._by_name.values():

@@ -2,18 +2,33 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from relay.backend.presence import Leases
 from relay.metrics import Metrics
 from relay.rooms.departures import Departures
+from relay.rooms.member import Member
 from relay.rooms.registry import LocalRooms
+
+_LOOKS = 3
+"""Rounds one after the other in which the entry of a connected member must be missing: in between, a heartbeat may find
+that the worker's lease had lapsed, and announce the member, or the event may arrive that the member has moved."""
+
+
+@dataclass(slots=True)
+class _Missing:
+    """A member whose entry was missing in so many rounds."""
+
+    member: Member
+    looks: int = 0
 
 
 class RoomRenewal:
     """Renews a share of the rooms each round, so that no round has thousands of them to renew.
 
     `rounds` is the number of rounds in a room's time to live, in which it is renewed three times: one may fail.
-    `on_lost` is called with a room that has members here, and of which the backend has lost all.
+    `on_lost` is called with a room of which the backend has lost the entry of a member that is connected here. Only the
+    member that was welcomed first is looked for: its entry is the one that no later join can have written again.
     """
 
     def __init__(
@@ -34,17 +49,32 @@ class RoomRenewal:
         self._on_lost = on_lost
         self._to_renew: deque[str] = deque()
         self._owed = 0.0
+        self._missing: dict[str, _Missing] = {}
 
     async def renew(self, idle: list[str]) -> None:
         """One round; `idle` are the rooms that may have lost their last member here."""
-        rooms = self._next()
+        rooms = dict.fromkeys([*self._next(), *self._missing])
         left = [room for room in idle if not self._rooms.has_members(room) and room not in self._departures]
         if rooms or left:
-            lost = await self._leases.touch(rooms, left)
+            members = {room: self._rooms.first_member(room) for room in rooms}
+            peers = {room: member.peer if member else "" for room, member in members.items()}
+            lost = set(await self._leases.touch(peers, left))
             self._metrics.room_ttl_renewals.inc(len(rooms))
-            for room in lost:
-                if self._rooms.has_members(room):
-                    self._on_lost(room)
+            for room, member in members.items():
+                self._note(room, member, lost=room in lost)
+
+    def _note(self, room: str, member: Member | None, *, lost: bool) -> None:
+        """Note whether the backend lacked the entry of a member that was connected when it was asked."""
+        missing = self._missing.pop(room, None)
+        if member is None or not lost or not self._rooms.has(member):
+            return
+        if missing is None or missing.member is not member:
+            missing = _Missing(member)
+        missing.looks += 1
+        if missing.looks < _LOOKS:
+            self._missing[room] = missing
+        else:
+            self._on_lost(room)
 
     def _next(self) -> list[str]:
         # A room that only has observers is not renewed: they must not keep its state in Redis for ever.

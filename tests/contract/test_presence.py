@@ -44,6 +44,33 @@ async def test_a_leave_is_published_once_and_has_the_next_id(make_worker: MakeWo
     assert list(await a.list_rooms()) == []
 
 
+@pytest.mark.parametrize("hold", [0, 30])
+async def test_a_connected_member_whose_entry_was_lost_leaves_all_the_same(
+    make_worker: MakeWorker, hold: float
+) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    entry, _ = await join(worker)
+    await join(worker, "other")
+    assert await worker.presence.leave(entry)
+    lost = replace(entry, connected=True)
+    assert not await worker.presence.leave(lost, hold=hold)
+    assert not await worker.presence.leave(replace(lost, generation=0))
+    await worker.received.until(lambda events: len(events) == 4)
+    assert [type(event) for event in worker.received.events[2:]] == [MemberLeft] * 2
+    assert worker.received.events[3].peer == "peer"
+    # An entry of another generation is that of the client's next connection.
+    await join(worker)
+    assert not await worker.presence.leave(lost)
+    assert (await worker.presence.roster("room")).count == 2
+
+
+async def test_a_leave_from_a_room_that_was_lost_as_a_whole_begins_none(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    assert not await worker.presence.leave(PresenceEntry("room", "peer", 1, connected=True))
+    assert not (await worker.presence.roster("room")).id.epoch
+
+
 async def test_of_clients_that_join_at_once_exactly_one_is_first(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     joins = [join(worker, f"peer-{number}") for number in range(5) for worker in (a, b) if number % 2 == (worker is b)]
@@ -346,10 +373,11 @@ async def test_touching_renews_rooms_and_unregisters_those_left(make_worker: Mak
     await worker.leases.beat()
     await join(worker)
     rooms = worker.keys.worker_rooms(str(worker.lease))
-    assert list(await worker.leases.touch(["room"])) == []
-    assert list(await worker.leases.touch(["lost", "room"])) == ["lost"]
+    assert list(await worker.leases.touch({"room": "peer"})) == []
+    assert list(await worker.leases.touch({"lost": "peer", "held": "", "room": "peer"})) == ["lost"]
+    assert list(await worker.leases.touch({"room": "lost"})) == ["room"]
     assert await worker.client.call("SMEMBERS", rooms) == [b"room"]
-    await worker.leases.touch([], ["room"])
+    await worker.leases.touch({}, ["room"])
     assert await worker.client.call("SMEMBERS", rooms) == []
 
 

@@ -154,7 +154,7 @@ async def test_the_stretches_live_as_long_as_the_room(make_worker: MakeWorker) -
     await join(worker, "p")
     quiet = worker.keys.of_room("room")[5]
     await worker.client.call("PEXPIRE", quiet, 1000)
-    await worker.leases.touch(["room"])
+    await worker.leases.touch({"room": ""})
     assert await worker.client.call("PTTL", quiet) > 50_000
 
 

@@ -301,3 +301,29 @@ async def test_members_that_were_taken_over_in_the_lost_time_leave_again(
 
 async def _lists(relay: Relay, peer: str) -> bool:
     return peer in await members(relay)
+
+
+async def lose_members(redis: RedisServer) -> None:
+    redis.client.delete("relay:{room}:presence")
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_members_of_a_room_whose_entries_alone_were_lost_are_exact_again(
+    start: MakeRelay, own_redis: RedisServer, enter: MakeClient, others: int
+) -> None:
+    # A third of this time is the longest until a worker looks for its members in a room.
+    relays = [await start(redis_url=own_redis.url, room_state_ttl=3) for _ in range(2)]
+    watches = [await watch(enter, relay, f"w{number}") for number, relay in enumerate(relays)]
+    clients = {peer: await enter(relays[1], f"/rooms/room?peer={peer}") for peer in ("held", "bye", "lost", "silent")}
+    clients["held"].lose()
+    await lose_members(own_redis)
+    # Members that join write some of the entries, so that the lost ones show less.
+    for number in range(others):
+        await enter(relays[number % 2], f"/rooms/room?peer=p{number}")
+    await clients["bye"].close()
+    clients["lost"].lose()
+    present = {"w0", "w1", "silent", *[f"p{number}" for number in range(others)]}
+    await until_exact(relays, dict.fromkeys(present, False), bound=BOUND + 4)
+    for one in watches:
+        await one.until(present, bound=BOUND + 4)
+        assert not present & set(one.left)

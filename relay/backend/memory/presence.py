@@ -1,7 +1,7 @@
 """Presence and leases of a single process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 
@@ -127,6 +127,8 @@ class MemoryPresence:
     def _leave(self, entry: PresenceEntry, hold: float) -> bool:
         state = self._rooms.peek(entry.room)
         recorded = state and state.members.get(entry.peer)
+        if state and not recorded and entry.connected and entry.generation:
+            self._rooms.emit(MemberLeft(entry.room, state.next_id(), entry.peer))
         if not state or not recorded or recorded.lease not in self._lease.own:
             return False
         # The generation of a member whose join got no reply is unknown (0). Then its stamp identifies the entry, or the
@@ -221,7 +223,7 @@ class MemoryLeases:
             self._rooms.leases[str(self._lease)] = self._rooms.clock() - 1
             self._rooms.retired.add(str(self._lease))
 
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> Sequence[str]:
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
         """Do nothing: rooms in memory have no time to live, and only idle ones are forgotten."""
         return ()
 

@@ -159,7 +159,7 @@ class RedisLeases:
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, int(seconds) * 1000 - RETIRED, str(self._lease))
 
-    async def touch(self, rooms: Sequence[str], left: Sequence[str] = ()) -> Sequence[str]:
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
         """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
         left = [room for room in left if room not in self._adopting]
         own = self._keys.worker_rooms(str(self._lease))
@@ -168,16 +168,21 @@ class RedisLeases:
             self._registration.forget(left)
             calls.append(self._client.call("SREM", own, *left))
         members = []
-        for room in rooms:
+        for room, peer in rooms.items():
             meta, presence, _, _, options, quiet = self._keys.of_room(room)
-            members.append(self._client.call("PEXPIRE", presence, self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", presence, self._state_ttl))
+            if peer:
+                members.append(self._client.call("HEXISTS", presence, peer))
             calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.watched(room), self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.large(room), self._state_ttl))
-        _, *found = await asyncio.gather(asyncio.gather(*calls), *members)
-        return [room for room, one in zip(rooms, found, strict=True) if not one]
+        # A key of another type is no sign of a loss, and the other rooms must be renewed all the same.
+        asked = asyncio.gather(*members, return_exceptions=True)
+        await asyncio.gather(*calls)
+        found = zip([room for room, peer in rooms.items() if peer], await asked, strict=True)
+        return [room for room, one in found if one == 0]
 
     async def _adopt(
         self, room: str, cursor: bytes, lease: str, own: str, held_until: int

@@ -177,6 +177,7 @@ class RedisPresence:
             entry.stamp,
             self._client.era,
             milliseconds(_CONFIRMATION),
+            int(entry.connected),
         )
         # A worker that has seen events of the room is never told to wait.
         return left if entry.seen != BEFORE_ALL else asyncio.ensure_future(_unless_unconfirmed(left))

@@ -21,6 +21,7 @@ class FakePresence:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
+        self.connected: list[bool] = []
         self.answers: list[bool | Exception] = []
         self.announced: list[tuple[str, float]] = []
 
@@ -30,6 +31,7 @@ class FakePresence:
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         self.asked.append((entry.peer, hold))
+        self.connected.append(entry.connected)
         reply: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         answer = self.answers.pop(0) if self.answers else True
         if isinstance(answer, Exception):
@@ -273,3 +275,14 @@ async def test_held_members_are_announced_with_the_rest_of_their_hold(monkeypatc
     await desk.departures.announce(between)
     assert [(peer, round(hold, 1)) for peer, hold in desk.presence.announced] == [("a", 4.1), ("b", 4.0)]
     assert calls == [1, 2, 2]
+
+
+async def test_only_the_first_attempt_vouches_for_a_member_that_was_connected() -> None:
+    desk = Desk()
+    desk.presence.answers = [OutcomeUnknown()]
+    await desk.departures.begin(entry("a"), hold=True)
+    await desk.at(100.5)
+    await desk.at(110)
+    desk.departures.schedule(entry("b"), hold=False)
+    await desk.at(111)
+    assert desk.presence.connected == [True, False, False, False]

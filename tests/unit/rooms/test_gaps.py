@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from relay.model.envelope import MessageId
 from relay.model.errors import REPLACED, Unavailable
 from relay.model.events import Gap, TakenOver
 from tests.unit.rooms.world import World
@@ -185,3 +186,30 @@ async def test_members_of_a_room_that_redis_lost_alone_are_announced(world: Worl
     world.backend.room("room").epoch += 5
     world.hub.deliver([Gap(["room"])])
     await until(lambda: "a" in world.entries())
+
+
+async def test_a_room_that_lost_members_without_an_event_begins_a_new_epoch(world: World, caplog) -> None:
+    member, watcher = await world.join("a"), await world.join("w", presence=True)
+    await asyncio.sleep(0)
+    epoch = world.rooms.last("room").epoch
+    world.entries().pop("a")
+    world.gaps.renew_epoch("room")
+    await until(lambda: "a" in world.entries())
+    await until(lambda: world.rooms.last("room").epoch > epoch)
+    for one in (member, watcher):
+        await until(lambda one=one: any(frame.get("code") == "messages_lost" for frame in one.connection.sent))
+    await until(lambda: "members" in watcher.connection.sent[-1])
+    assert [one["peer"] for one in watcher.connection.sent[-1]["members"]] == ["a", "w"]
+    assert "has lost members of room room" in caplog.text
+
+
+async def test_a_new_epoch_that_redis_does_not_begin_is_left_to_the_next_look(world: World, monkeypatch) -> None:
+    async def fail(room: str, after: MessageId) -> None:
+        raise Unavailable()
+
+    await world.join("a")
+    await asyncio.sleep(0)
+    monkeypatch.setattr(world.bus, "replay", fail)
+    world.gaps.renew_epoch("room")
+    await until(lambda: not len(world.tasks))
+    assert world.metric("relay_message_losses_total", reason="epoch") in (0, None)

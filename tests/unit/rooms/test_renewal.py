@@ -1,5 +1,7 @@
 """Renewing the rooms' time to live, a share each round."""
 
+import asyncio
+
 from relay.backend.presence import HeldMember
 from relay.rooms.renewal import RoomRenewal
 from tests.unit.rooms.world import World
@@ -30,14 +32,40 @@ def renewal_of(world: World, leases: FakeLeases, rounds: float) -> RoomRenewal:
     )
 
 
-async def test_a_room_whose_members_the_backend_has_lost_is_reported(world: World) -> None:
+async def test_a_room_that_has_lost_the_entry_of_a_connected_member_for_some_rounds_is_reported(world: World) -> None:
     leases = FakeLeases()
     for room in ("lost", "whole"):
-        world.rooms.stage(world.member(room=room))
+        await world.join(room=room)
+    world.rooms.stage(world.member(room="joining"))
     world.departures.take_over([HeldMember("departing", "p", 1, 1.0)])
-    leases.lost = {"lost", "departing"}
-    await renewal_of(world, leases, 3).renew([])
-    assert leases.reported == ["lost"]
+    await asyncio.sleep(0)
+    leases.lost = {"lost", "departing", "joining"}
+    renewal = renewal_of(world, leases, 12)
+    await renewal.renew([])
+    for _ in range(3):
+        await renewal.renew([])
+    rounds = [number for number in range(9) if not await renewal.renew([]) and leases.reported]
+    assert (leases.reported[:1], set(leases.reported)) == (["lost"], {"lost"})
+    assert rounds[0] < 6
+
+
+async def test_a_member_that_left_or_was_announced_meanwhile_was_not_lost(world: World) -> None:
+    leases, later = FakeLeases(), {}
+    for room in ("left", "announced", "again"):
+        later[room] = await world.join(room=room)
+    await asyncio.sleep(0)
+    leases.lost = set(later)
+    renewal = renewal_of(world, leases, 3)
+    await renewal.renew([])
+    await renewal.renew([])
+    leases.lost.remove("announced")
+    await world.membership.leave(later["left"], hold=False)
+    await world.membership.leave(later["again"], hold=False)
+    await world.join(room="again")
+    await renewal.renew([])
+    leases.lost = {"announced"}
+    await renewal.renew([])
+    assert leases.reported == []
 
 
 async def test_every_room_is_renewed_once_in_a_third_of_its_time_evenly(world: World) -> None:

@@ -84,7 +84,7 @@ async def test_an_unknown_lease_has_nothing_to_adopt_and_forgetting_it_does_no_h
     await presence.join(attempt())
     assert [batch async for batch in leases.adopt("unknown")] == []
     await leases.forget("unknown")
-    await leases.touch(["room"], ["other"])
+    await leases.touch({"room": ""}, ["other"])
 
 
 async def test_a_lease_that_never_began_cannot_be_retired() -> None:

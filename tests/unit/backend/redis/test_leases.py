@@ -69,9 +69,9 @@ async def test_a_room_that_is_being_adopted_stays_registered(world: World) -> No
     world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
     await world.leases.beat()
     async for _ in world.leases.adopt("x/1"):  # two pages
-        await world.leases.touch([], ["room"])
-        await world.leases.touch([], ["room", "other"])
-    await world.leases.touch([], ["room"])
+        await world.leases.touch({}, ["room"])
+        await world.leases.touch({}, ["room", "other"])
+    await world.leases.touch({}, ["room"])
     assert [command[2:] for command in world.sent(b"SREM")] == [[b"other"], [b"other"], [b"room"]]
 
 
@@ -99,7 +99,7 @@ async def test_an_adoption_whose_reply_is_lost_is_an_error_and_not_an_empty_room
 
 
 async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -> None:
-    await world.leases.touch(["room"], ["left"])
+    await world.leases.touch({"room": "peer"}, ["left"])
     own = b"relay:worker:%b:rooms" % str(world.lease).encode()
     assert {command[1] for command in world.sent(b"PEXPIRE")} == {
         own,
@@ -111,7 +111,7 @@ async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -
         b"relay:{room}:large",
     }
     assert world.sent(b"SREM") == [[b"SREM", own, b"left"]]
-    await world.leases.touch([])
+    await world.leases.touch({})
     assert len(world.sent(b"PEXPIRE")) == 7
 
 
@@ -145,3 +145,8 @@ async def test_the_loss_of_all_leases_brings_those_back_that_the_worker_knows(wo
     assert restored[:3] == [b"ZADD", b"relay:workers", b"NX"]
     assert restored[4::2] == [b"x/1", b"y/1"]
     assert all(score.endswith(b".25") for score in restored[3::2])
+
+
+async def test_a_room_whose_members_cannot_be_read_is_not_lost(world: World) -> None:
+    world.answer({}, HEXISTS=b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n")
+    assert list(await world.leases.touch({"room": "peer"})) == []

@@ -27,7 +27,7 @@ async def test_the_time_to_live_of_the_set_is_renewed_with_a_new_room(world: Wor
     world.registration.note(str(world.lease), ["a"])
     world.registration.register(["a"])
     world.registration.register(["a", "b"])
-    await world.leases.touch([], ["left"])
+    await world.leases.touch({}, ["left"])
     assert len(world.sent(b"SADD")) == 3
     assert len(world.sent(b"PEXPIRE")) == 2
 
@@ -36,7 +36,7 @@ async def test_a_lease_that_is_missing_is_added_as_lost_with_the_deadline_that_i
     world.answer({HEARTBEAT: dead(b"x/1", b"1")})
     await world.leases.beat()
     world.registration.register_lease()
-    await world.leases.touch([], ["left"])
+    await world.leases.touch({}, ["left"])
     name = str(world.lease).encode()
     deadline = 1700000000000 + 10_000
     assert world.sent(b"ZADD")[-1] == [b"ZADD", b"relay:workers", b"NX", b"%.2f" % (deadline + LOST), name]
