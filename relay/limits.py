@@ -185,19 +185,22 @@ class Pace(TokenBucket):
         self._denied_at = now
 
 
-class _Address:
-    """The open connections and the budgets of one address."""
+class _Address(TokenBucket):
+    """One address: the rate of its handshakes, its open connections, and its budget of bytes (None: not used yet).
 
-    __slots__ = ("bytes", "handshakes", "open")
+    A worker has one for each idle client, so the handshakes have no object of their own.
+    """
 
-    def __init__(self, handshakes: TokenBucket, bytes_: TokenBucket) -> None:
+    __slots__ = ("bytes", "open")
+
+    def __init__(self, handshakes: float, clock: Clock) -> None:
+        super().__init__(handshakes, handshakes, clock)
         self.open = 0
-        self.handshakes = handshakes
-        self.bytes = bytes_
+        self.bytes: TokenBucket | None = None
 
     @property
     def idle(self) -> bool:
-        return not self.open and self.handshakes.full and self.bytes.full
+        return not self.open and self.full and (self.bytes is None or self.bytes.full)
 
 
 class AddressLimits:
@@ -219,7 +222,7 @@ class AddressLimits:
     def admit(self, address: str) -> str:
         """Admit a connection from `address` and return "", or return the error code; admitted ones end in `release`."""
         known = self._of(address)
-        if not known.handshakes.take():
+        if not known.take():
             return "too_many_handshakes"
         if known.open >= self._connections:
             return "too_many_connections"
@@ -232,15 +235,16 @@ class AddressLimits:
 
     def byte_budget(self, address: str) -> TokenBucket:
         """Return the budget of bytes that all connections of an address share; for a connection that is admitted."""
-        return self._of(address).bytes
+        known = self._of(address)
+        if known.bytes is None:
+            known.bytes = TokenBucket(self._byte_rate, 2 * self._byte_rate, self._clock)
+        return known.bytes
 
     def _of(self, address: str) -> _Address:
         known = self._known.get(address)
         if known is None:
             self._sweep()
-            handshakes = TokenBucket(self._handshakes, self._handshakes, self._clock)
-            known = _Address(handshakes, TokenBucket(self._byte_rate, 2 * self._byte_rate, self._clock))
-            self._known[address] = known
+            known = self._known[address] = _Address(self._handshakes, self._clock)
         return known
 
     def _sweep(self) -> None:

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused
 from relay.model.events import Roster
@@ -66,8 +68,7 @@ def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinAttempt:
+class JoinAttempt(Struct, frozen=True, kw_only=True):
     """One attempt of a client to become a member of a room.
 
     `offered` is the fingerprint of the resume key that the client came with ("" for none). `fresh` is that of the key

@@ -3,7 +3,8 @@
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct, structs
 
 from relay import ids
 from relay.backend.presence import Contested, JoinAttempt, JoinResult, Presence
@@ -27,8 +28,7 @@ _MOST_WAITING = 500
 """Joins that wait on one worker; any further one is decided at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedAttempt:
+class KeyedAttempt(Struct, frozen=True):
     """An attempt, and the keys whose fingerprints it has."""
 
     attempt: JoinAttempt
@@ -104,7 +104,7 @@ class Attempts:
                 raise ClientGone()
             insists = looks >= _INSISTS_AFTER or self._waiting >= _MOST_WAITING
             try:
-                return await self._presence.join(replace(attempt, insists=True) if insists else attempt)
+                return await self._presence.join(structs.replace(attempt, insists=True) if insists else attempt)
             except Refused as error:
                 if not _may_change(error, attempt) or self._waiting >= _MOST_WAITING:
                     raise
@@ -115,7 +115,7 @@ class Attempts:
                 self._waiting -= 1
         if connection.lost:
             raise ClientGone()
-        return await self._presence.join(replace(attempt, insists=True))
+        return await self._presence.join(structs.replace(attempt, insists=True))
 
     def _derive(self, member: Member, offered: str) -> str:
         # Names are escaped: they have no space.

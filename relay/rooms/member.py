@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import ClassVar
+
+from msgspec import Struct, field
 
 from relay.backend.stamps import split_previous
 from relay.limits import TokenBucket
@@ -144,8 +145,7 @@ class UnheldMember(Member):
     can_resume = False
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What a client claims when it comes.
 
     `offered` is its resume key ("" for none), `arrived` the time at which its request arrived, on the worker's clock.
