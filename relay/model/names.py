@@ -129,7 +129,7 @@ def _problem(text: str) -> str:
     """Say why a text is no name, and what to write instead."""
     found = _FORBIDDEN.search(text)
     if not text:
-        return "is empty; write a name, or leave it out"
+        return "is empty; write a name"
     if text in {".", "..", SERVER}:
         return f"is {text}, which no client may use; choose another"
     if len(text) > MAX_NAME:
