@@ -2,9 +2,11 @@
 
 import asyncio
 import math
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol, Self
 
 from relay.config import Settings
+from relay.rooms.connection import Transfer
 from relay.tasks import guarded
 
 _TICKS = 8
@@ -15,6 +17,12 @@ _MOST_SLOTS = 10_000
 
 _LONGEST_TICK = 1.0
 """Seconds."""
+
+_BEHIND: Final = 4096
+"""Bytes that wait for a client, from which its ping counts as stuck behind them."""
+
+_LOOK_AGAIN: Final = 1.0
+"""Seconds in which such a client must have taken some of them."""
 
 
 class KeepaliveTiming(NamedTuple):
@@ -47,6 +55,33 @@ class Pinged(Protocol):
     def check(self) -> None:
         """Close the connection, unless the client has answered the last ping."""
         ...
+
+
+def close_unless_busy(
+    transfer: Callable[[], Transfer | None], alive: Callable[[], bool], close: Callable[[], None]
+) -> None:
+    """Close the connection of a client that has not answered a ping, but not while large messages are on their way.
+
+    The ping waits behind them, and on a slow link a message of a megabyte takes longer than the answer may. So as long
+    as the client takes bytes each second, it has time. `alive` tells whether it has answered since, or has ended.
+    """
+    now = transfer()
+    if now is None or now.written - now.received <= _BEHIND:
+        close()
+    else:
+        asyncio.get_running_loop().call_later(_LOOK_AGAIN, _look_again, transfer, alive, close, now.received)
+
+
+def _look_again(
+    transfer: Callable[[], Transfer | None], alive: Callable[[], bool], close: Callable[[], None], received: int
+) -> None:
+    if alive():
+        return
+    now = transfer()
+    if now is None or now.received <= received:
+        close()
+    else:
+        asyncio.get_running_loop().call_later(_LOOK_AGAIN, _look_again, transfer, alive, close, now.received)
 
 
 class Keepalive:

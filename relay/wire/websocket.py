@@ -27,7 +27,7 @@ from websockets.protocol import State
 from relay.model.codec import Frame
 from relay.model.errors import INTERNAL, NOT_UTF8, PONG_TIMEOUT, UNFINISHED
 from relay.rooms.connection import CLOSE_TIMEOUT, Receiver, Transfer
-from relay.rooms.keepalive import Keepalive
+from relay.rooms.keepalive import Keepalive, close_unless_busy
 from relay.rooms.throttle import Throttle
 from relay.wire.parser import CLOSE_NAMES, FrameParser
 from relay.wire.transfer import is_open, transfer_of
@@ -202,11 +202,17 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def check(self) -> None:
         """Close with 4001 if nothing was received since the ping."""
+        if not self._is_alive():
+            close_unless_busy(self.transfer, self._is_alive, self._time_out)
+
+    def _is_alive(self) -> bool:
         # While reading is paused, a pong may wait unread: that is not the client's fault.
-        if not self._received and self._reading and not self._held_back and not self._closing:
-            parser = self._get_parser()
-            parser.fail(PONG_TIMEOUT.code)
-            self._fail(parser)
+        return self._received or not self._reading or self._held_back or self._closing or self._lost
+
+    def _time_out(self) -> None:
+        parser = self._get_parser()
+        parser.fail(PONG_TIMEOUT.code)
+        self._fail(parser)
 
     # Unfinished messages.
 

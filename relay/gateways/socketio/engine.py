@@ -24,7 +24,7 @@ from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
-from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming, close_unless_busy
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.socketio")
@@ -330,8 +330,11 @@ class EngineSession:
 
     def check(self) -> None:
         """Close the session if the client has sent nothing since the ping, unless the relay has paused reading."""
-        if not self._last_heard and not self._paused:
-            self._time_out()
+        if not self._is_alive():
+            close_unless_busy(lambda: self.connection.transfer(), self._is_alive, self._time_out)
+
+    def _is_alive(self) -> bool:
+        return bool(self._last_heard or self._paused or self._ended or self.closing)
 
     def _check_silence(self) -> None:
         """Close the session of a client whose ping is overdue; else set the timer for the time at which it will be."""

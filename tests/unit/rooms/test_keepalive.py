@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.rooms import keepalive as keepalives
+from relay.rooms.connection import Transfer
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming, close_unless_busy
 
 
 class Client:
@@ -121,3 +123,55 @@ async def test_a_connection_whose_ping_fails_does_not_stop_the_pings_of_others(c
     assert "a ping failed" in caplog.text
     keepalive.remove(client)
     keepalive.remove(broken)
+
+
+# Clients behind large messages.
+
+
+class Download:
+    """A client that takes `steps` bytes between two looks, and `alive` is whether it has answered."""
+
+    def __init__(self, waiting: int, steps: list[int]) -> None:
+        self.received = 0
+        self.written = waiting
+        self.alive = False
+        self.closed = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.looks = 0
+        self._steps = steps
+
+    def transfer(self) -> Transfer | None:
+        if self.looks:
+            self.received += self._steps.pop(0)
+        self.looks += 1
+        return Transfer(self.written, self.received)
+
+    def is_alive(self) -> bool:
+        self.asked.set()
+        return self.alive
+
+
+@pytest.mark.parametrize("transfer", [None, Transfer(100_000, 100_000), Transfer(100_000, 99_000), Transfer(1, 0)])
+def test_a_client_that_little_waits_for_is_closed_at_once(transfer: Transfer | None) -> None:
+    closed: list[bool] = []
+    close_unless_busy(lambda: transfer, lambda: False, lambda: closed.append(True))
+    assert closed
+
+
+async def test_a_client_that_takes_a_large_message_has_time_until_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalives, "_LOOK_AGAIN", 0.001)
+    client = Download(1_500_000, [500_000, 900_000, 100_000, 0])
+    close_unless_busy(client.transfer, client.is_alive, client.closed.set)
+    assert not client.closed.is_set()
+    await asyncio.wait_for(client.closed.wait(), 5)
+    assert client.looks == 5
+
+
+async def test_a_client_that_answers_behind_a_large_message_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepalives, "_LOOK_AGAIN", 0.001)
+    client = Download(1_500_000, [0])
+    close_unless_busy(client.transfer, client.is_alive, client.closed.set)
+    client.alive = True
+    await asyncio.wait_for(client.asked.wait(), 5)
+    assert not client.closed.is_set()
+    assert client.looks == 1

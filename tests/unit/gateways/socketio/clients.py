@@ -20,7 +20,7 @@ from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.v09.gateway import V09Gateway
 from relay.model.codec import Batch, Frame
 from relay.model.errors import CloseReason
-from relay.rooms.connection import WIRE_EXTENSION, Receiver
+from relay.rooms.connection import WIRE_EXTENSION, Receiver, Transfer
 from relay.rooms.worker import Worker
 
 
@@ -35,6 +35,9 @@ class FakeConnection:
         self.paused: list[bool] = []
         self.reason: CloseReason | None = None
         self.changed = asyncio.Event()
+
+    def transfer(self) -> Transfer | None:
+        return None
 
     def write(self, frame: Frame) -> None:
         for part in frame.parts:
