@@ -53,12 +53,17 @@ class MemberLeft(Struct, frozen=True):
 
 
 class TakenOver(Struct, frozen=True):
-    """`peer`'s membership of `room` now has this generation: a connection with a lower one has lost it."""
+    """`peer`'s membership of `room` now has this generation: a connection with a lower one has lost it.
+
+    `repeated` says that the new connection offered the same key as the one before it. So they are two attempts of one
+    client, which may go on with either of them.
+    """
 
     room: str
     id: MessageId
     peer: str
     generation: int
+    repeated: bool = False
 
 
 class MemberChanged(Struct, frozen=True):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.errors import ERRORS, REPLACED
+from relay.model.errors import ERRORS, REPLACED, SUPERSEDED
 from relay.model.events import (
     Delivery,
     Failure,
@@ -131,7 +131,7 @@ class Hub:
         if isinstance(event, Message):
             self._deliver_message(room, event)
         elif isinstance(event, TakenOver):
-            self._displace(room, event.peer, event.generation)
+            self._displace(room, event)
         else:
             room.changed = event.id
             self._notices.add(room, event)
@@ -223,7 +223,7 @@ class Hub:
         If the welcome says that the member `recovered`, the events of `replay` follow it: those it missed. Then come
         the events that arrived since it was staged, and from then on all the room's events.
         """
-        self._displace(self.rooms[member.room], member.peer, generation)
+        self._displace_local(member, generation)
         self._metrics.members.inc()
         member.generation = generation
         self._welcome(member, welcome, replay if welcome.recovered else None, replay.id)
@@ -266,16 +266,28 @@ class Hub:
         if room.needs_recovery:
             self._buffer(room)
 
-    def close_replaced(self, member: Member) -> None:
-        """Close the connection of a member whose peer has a newer connection."""
-        if self.rooms.remove(member):
-            member.connection.close(REPLACED)
+    def close_replaced(self, member: Member, *, repeated: bool = False) -> None:
+        """Close the connection of a member whose peer has a newer connection.
 
-    def _displace(self, room: LocalRoom, peer: str, generation: int) -> None:
-        """Close the peer's connections that are older than this generation."""
-        for member in [room.members.get(peer), *room.joining]:
-            if isinstance(member, Member) and member.peer == peer and 0 < member.generation < generation:
-                self.close_replaced(member)
+        With `repeated`, see `TakenOver`, the client may try again: if it goes on with this connection and not with the
+        newer one, it has the key with which it gets its membership back.
+        """
+        if self.rooms.remove(member):
+            member.connection.close(SUPERSEDED if repeated else REPLACED)
+
+    def _displace(self, room: LocalRoom, event: TakenOver) -> None:
+        """Close the peer's connections that are older than its membership."""
+        for member in room.of_peer(event.peer):
+            if 0 < member.generation < event.generation:
+                self.close_replaced(member, repeated=event.repeated)
+
+    def _displace_local(self, newer: Member, generation: int) -> None:
+        """The same for connections on this worker, when their client's newer one is admitted here."""
+        for member in self.rooms[newer.room].of_peer(newer.peer):
+            if 0 < member.generation < generation:
+                # The next key is derived from the offered one, so equal keys were offered for equal next keys.
+                repeated = bool(newer.resume) and member.resume == newer.resume
+                self.close_replaced(member, repeated=repeated)
 
     def _deliver_backlog(self, room: LocalRoom, member: Listener) -> None:
         backlog, member.backlog = member.backlog, None
@@ -286,7 +298,7 @@ class Hub:
                 self._deliver_past(member, event)
                 newest = event.id
             if isinstance(event, TakenOver) and event.peer == member.peer:
-                self._displace(room, event.peer, event.generation)
+                self._displace(room, event)
 
     def _deliver_past(self, member: Listener, event: RoomEvent) -> bool:
         """Send one listener an event that the room delivered before; returns whether it was a message for it."""

@@ -122,6 +122,12 @@ class LocalRoom:
         yield from self.members.values()
         yield from (listener for listener in self.joining if isinstance(listener, Member) and listener.welcomed)
 
+    def of_peer(self, peer: str) -> list[Member]:
+        """The members with this peer id, joining ones included: more than one while a newer connection takes over."""
+        joining = [one for one in self.joining if isinstance(one, Member) and one.peer == peer]
+        member = self.members.get(peer)
+        return joining if member is None else [member, *joining]
+
     def has(self, member: Member) -> bool:
         """Whether the member was welcomed, and has neither left nor been replaced since."""
         return self.members.get(member.peer) is member or (member in self.joining and member.welcomed)

@@ -5,7 +5,7 @@ import pytest
 from relay.backend.presence import Contested, PresenceEntry
 from relay.backend.stamps import split_previous
 from relay.model.errors import Refused
-from relay.model.events import Present
+from relay.model.events import Present, TakenOver
 from tests.contract.conftest import FakeWorker, MakeWorker, join
 
 Workers = tuple[FakeWorker, FakeWorker]
@@ -54,6 +54,17 @@ async def test_attempts_that_offer_the_same_key_get_the_same_next_key(workers: W
     await join(a, offered="f1", fresh="x", derived="f2", stamp=a.stamp(ago=1))
     await join(b, offered="f1", fresh="y", derived="f2")
     assert (await join(a, offered="f2", fresh="z", derived="f3"))[1].resumed
+
+
+async def test_a_takeover_tells_whether_the_key_was_offered_before(workers: Workers) -> None:
+    a, b = workers
+    await a.bus.subscribe(["room"])
+    await join(a, fresh="f1")
+    await join(a, offered="f1", fresh="x", derived="f2", stamp=a.stamp(ago=1))
+    await join(b, offered="f1", fresh="y", derived="f2", insists=True)
+    await join(b, offered="f2", fresh="z", derived="f3")
+    await a.received.until(lambda events: len(events) == 4)
+    assert [event.repeated for event in a.received.events[1:] if isinstance(event, TakenOver)] == [False, True, False]
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -293,3 +293,30 @@ async def test_attempts_that_are_lost(three: list[Relay]) -> None:
 @pytest.mark.timeout(900)
 async def test_attempts_that_are_doubled(three: list[Relay]) -> None:
     assert await in_groups(three, "doubled", doubled) == {"": ATTEMPTS}
+
+
+async def test_a_copy_that_arrives_late_and_stays_open_costs_a_connection_and_no_membership(three: list[Relay]) -> None:
+    visitor = Visitor(three, "copied", "v", turn=0)
+    first = await visitor.settle()
+    assert not isinstance(first, int)
+    visitor.key, visitor.position = first[1]["resume"], first[1]["id"]
+    first[0].reset()
+    second = await visitor.settle()
+    assert not isinstance(second, int)
+    live, welcome = second
+    # The same request once more, to another worker. It looks newer, and nobody closes it.
+    copy = await visitor.begin()
+    async with asyncio.timeout(_PATIENCE):
+        while isinstance(code := await live.next(), dict):
+            pass
+        assert code == 4005
+        visitor.key, visitor.position = welcome["resume"], welcome["id"]
+        third = await visitor.settle()
+        assert not isinstance(third, int)
+        assert third[1]["resumed"]
+        await copy.accepted()
+        while isinstance(code := await copy.next(), dict):
+            pass
+    assert code == 4500
+    for attempt in (live, third[0], copy):
+        attempt.reset()

@@ -61,7 +61,7 @@ class MemoryPresence:
             info=info,
         )
         self._rooms.emit(
-            TakenOver(room, message_id, peer, generation) if before else MemberJoined(room, message_id, peer)
+            TakenOver(room, message_id, peer, generation, repeated) if before else MemberJoined(room, message_id, peer)
         )
         newest = message_id
         if info != old_info:

@@ -262,7 +262,8 @@ def decode(room: str, payload: bytes) -> RoomEvent:
 
     A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace.
     With `$info` as its receiver it is the event that a member's info changed: its sender is the member, its body the
-    info, packed. Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over).
+    info, packed. Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over;
+    a plus sign before the number marks a repeated key).
     """
     kind = payload[:2]
     if kind == b"m ":
@@ -292,5 +293,5 @@ def decode(room: str, payload: bytes) -> RoomEvent:
         case b"l ", []:
             return MemberLeft(room, event_id, peer)
         case b"t ", [generation]:
-            return TakenOver(room, event_id, peer, int(generation))
+            return TakenOver(room, event_id, peer, int(generation), repeated=generation[0] == "+")
     raise ValueError(f"unknown kind {kind!r}")

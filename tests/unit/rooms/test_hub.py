@@ -6,7 +6,7 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.metrics import Metrics
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
-from relay.model.errors import REPLACED
+from relay.model.errors import REPLACED, SUPERSEDED, CloseReason
 from relay.model.events import (
     Gap,
     Loss,
@@ -212,6 +212,20 @@ def test_a_takeover_closes_the_older_connection_alone(world: World) -> None:
     world.hub.deliver([TakenOver("room", an_id(2), "p", 2)])
     assert old.connection.reason is REPLACED
     assert world.rooms.remove(old) is False
+
+
+def test_a_connection_that_an_attempt_with_the_same_key_replaces_may_try_again(world: World) -> None:
+    old = world.add("p")
+    world.hub.deliver([TakenOver("room", an_id(1), "p", 2, repeated=True)])
+    assert old.connection.reason is SUPERSEDED
+
+
+@pytest.mark.parametrize(("key", "reason"), [("k1", SUPERSEDED), ("k2", REPLACED), ("", REPLACED)])
+def test_the_same_on_one_worker(world: World, key: str, reason: CloseReason) -> None:
+    old, new = world.add("p"), world.stage("p")
+    old.resume, new.resume = key and "k1", key
+    world.admit(new, 0, generation=2)
+    assert old.connection.reason is reason
 
 
 def test_a_resume_on_the_same_worker_replaces_the_old_connection(world: World) -> None:

@@ -58,7 +58,9 @@ raise_version(state)
 if before then state.version = math.max(state.version, before.generation + 1) end
 local generation, id = state.version, next_quiet_id(state, not before)
 local began = before and before.began or id
-local text = before and 't ' .. id .. ' ' .. peer .. ' ' .. integer(generation) or 'j ' .. id .. ' ' .. peer
+-- A plus sign marks a repeated key. Workers of an earlier version read it as a part of the number.
+local sign = repeated and '+' or ''
+local text = before and 't ' .. id .. ' ' .. peer .. ' ' .. sign .. integer(generation) or 'j ' .. id .. ' ' .. peer
 append(id, text, ARGV[11])
 -- A client that offers its previous key again did not receive the reply to its last attempt: it gets the same answer.
 local first = count == (before and 1 or 0) or (repeated and string.sub(before.attempt, -1) == '!')
