@@ -1,100 +1,53 @@
-"""Socket.IO clients in other languages."""
+"""Socket.IO clients in Java, Rust and Go."""
 
-import base64
-import signal
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
-from tests.clients.conftest import OpenDriven
-from tests.clients.driver import SOCKET_IO, Library
-from tests.conftest import MakeRelay
-from tests.fleet import Client, RedisServer, Relay, eventually
-from tests.ports import free_port
+from tests.clients.builds import program
+from tests.conformance import language_cases as cases
+from tests.conformance.language_cases import CASES, Case, Ground, Lack, Library, rows
+from tests.fleet import RedisServer
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     # The first test of a program builds it.
-    pytest.mark.timeout(1200),
-    pytest.mark.parametrize(
-        ("library", "transport"),
-        [(library, transport) for library in SOCKET_IO for transport in library.transports],
-        ids=lambda value: getattr(value, "name", value),
+    pytest.mark.timeout(2400),
+]
+
+GO_POLLING = "over polling, this version sends nothing after its first packet, to the reference server neither"
+
+LIBRARIES = [
+    Library("socket.io-client 2.1 for Java", program("java-2.1", "socketio")),
+    Library("socket.io-client 1.0 for Java", program("java-1.0", "socketio")),
+    Library(
+        "rust_socketio 0.6",
+        program("rust", "socketio"),
+        [
+            Lack(cases.events_without_arguments, "its handlers get such an event as `message`, with the name as data"),
+            Lack(
+                cases.binary_data_of_every_byte,
+                "over WebSocket, it splits binary data at bytes 0x1e, that of the reference server as well",
+                ["websocket"],
+            ),
+            Lack(cases.binary_data_among_other_arguments, "it sends and hears binary data as the only argument"),
+        ],
+    ),
+    Library(
+        "zishang520 socket.io 3 for Go",
+        program("go", "socketio"),
+        [Lack(case, GO_POLLING, ["polling"], asserted=case is cases.emits_are_acknowledged) for case in CASES],
     ),
 ]
 
-ENVELOPE = {
-    "sender": "31337",
-    "channel": "c",
-    "message": {"sdp": "v=0\r\no=-", "snow": "é ☃ \U0001f600", "deep": [[{}]]},
-}
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ground(redis_server: RedisServer) -> AsyncIterator[Ground]:
+    async with Ground(redis_server.url) as ground:
+        yield ground
 
 
-@pytest.fixture
-def room(request: pytest.FixtureRequest) -> str:
-    return f"room-{abs(hash(request.node.name))}"
-
-
-async def until_joined(relay: Relay, room: str, members: int) -> None:
-    """Wait for members: some libraries report that they are connected before they are in the namespace."""
-
-    async def joined() -> bool:
-        return bool((await relay.get(f"/rooms/{room}")).json()["count"] == members)
-
-    await eventually(joined)
-
-
-async def test_a_handler_of_one_argument_hears_a_native_client_on_the_other_worker_and_answers(
-    workers: tuple[Relay, Relay], drive: OpenDriven, room: str, library: Library, transport: str
-) -> None:
-    client = await drive(library, transport, f"{workers[0].http}?room={room}")
-    native = await Client.open(f"{workers[1].ws}/rooms/{room}")
-    await until_joined(workers[1], room, 2)
-    await native.send(ENVELOPE)
-    # One argument and no more: many of these handlers take exactly one.
-    assert await client.until("heard") == [ENVELOPE]
-    client.tell(emit=[ENVELOPE])
-    (*_, heard) = await native.until(lambda event: "type" not in event)
-    assert {name: heard[name] for name in ENVELOPE} == ENVELOPE
-    await native.close()
-
-
-async def test_binary_data_and_acknowledgements(
-    workers: tuple[Relay, Relay], drive: OpenDriven, room: str, library: Library, transport: str
-) -> None:
-    data: list[Any] = [{"base64": base64.b64encode(bytes(range(256)) * 10).decode()}]
-    ann = await drive(library, transport, f"{workers[0].http}?room={room}")
-    ben = await drive(library, transport, f"{workers[1].http}?room={room}")
-    await until_joined(workers[1], room, 2)
-    ann.tell(emit=data)
-    assert await ben.until("heard") == data
-    ben.tell(ask=[{"sender": 1, "message": "asked"}])
-    assert await ben.until("acknowledged")
-    assert await ann.until("heard") == [{"sender": 1, "message": "asked"}]
-
-
-async def test_a_client_connects_again_after_its_worker_was_killed(
-    start: MakeRelay,
-    redis_server: RedisServer,
-    drive: OpenDriven,
-    workers: tuple[Relay, Relay],
-    room: str,
-    library: Library,
-    transport: str,
-) -> None:
-    port = free_port()
-    common = {"redis_url": redis_server.url, "redis_prefix": "clients", "port": port}
-    first = await start(**common)
-    client = await drive(library, transport, f"{first.http}?room={room}")
-    native = await Client.open(f"{workers[1].ws}/rooms/{room}?presence=1")
-    await until_joined(workers[1], room, 2)
-    first.signal(signal.SIGKILL)
-    await eventually(lambda: first.process.poll() is not None)
-    second = await start(**common)
-    await client.until("open")
-    await eventually(lambda: second.metric("relay_sessions", protocol="socketio"))
-    await native.send(ENVELOPE)
-    assert await client.until("heard") == [ENVELOPE]
-    client.tell(emit=[{"message": "back"}])
-    await native.until(lambda event: event.get("message") == "back")
-    await native.close()
+@pytest.mark.parametrize(("library", "transport", "case"), rows(LIBRARIES))
+async def test_case(ground: Ground, library: Library, transport: str, case: Case) -> None:
+    await case(await ground.stage(library, transport, case))

@@ -1,7 +1,5 @@
-// Clients in Go, driven by JSON lines; driver.py says what the lines are.
-//
-//	clients socketio TRANSPORT URL
-//	clients websocket URL
+// Clients in Go, which tests control by lines of JSON: see tests/conformance/programs.py. The first argument is
+// socketio or websocket.
 package main
 
 import (
@@ -18,14 +16,30 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-type line map[string]any
+type command struct {
+	Do         string
+	Client     string
+	URL        string
+	Transports []string
+	Namespace  string
+	Name       string
+	Args       []any
+	Ack        any
+	Text       string
+}
+
+type fields map[string]any
 
 var output sync.Mutex
 
-func say(one line) {
-	text, err := json.Marshal(one)
+func say(client string, what string, more fields) {
+	line := fields{"client": client, "what": what}
+	for name, value := range more {
+		line[name] = value
+	}
+	text, err := json.Marshal(line)
 	if err != nil {
-		text, _ = json.Marshal(line{"error": err.Error()})
+		text, _ = json.Marshal(fields{"client": client, "what": "failed", "error": err.Error()})
 	}
 	output.Lock()
 	defer output.Unlock()
@@ -33,37 +47,55 @@ func say(one line) {
 }
 
 // commands calls a function for each line of standard input, until it ends.
-func commands(run func(line)) {
+func commands(run func(command) error) {
 	scanner := bufio.NewScanner(os.Stdin)
 	scanner.Buffer(nil, 1<<24)
 	for scanner.Scan() {
-		var one line
-		if err := json.Unmarshal(scanner.Bytes(), &one); err != nil {
-			say(line{"error": err.Error()})
-			continue
+		var one command
+		err := json.Unmarshal(scanner.Bytes(), &one)
+		if err == nil {
+			err = run(one)
 		}
-		run(one)
+		if err != nil {
+			say(one.Client, "failed", fields{"error": err.Error()})
+		}
 	}
 }
 
-// plain replaces binary data, which JSON cannot carry, by {"base64": …}.
-func plain(value any) any {
+// packed replaces binary data, which JSON cannot carry, by {"bytes": …}.
+func packed(value any) any {
 	switch data := value.(type) {
 	case []byte:
-		return line{"base64": base64.StdEncoding.EncodeToString(data)}
+		return fields{"bytes": base64.StdEncoding.EncodeToString(data)}
 	case types.BufferInterface:
-		return line{"base64": base64.StdEncoding.EncodeToString(data.Bytes())}
+		return fields{"bytes": base64.StdEncoding.EncodeToString(data.Bytes())}
+	case []any:
+		return each(data, packed)
+	case map[string]any:
+		changed := map[string]any{}
+		for name, value := range data {
+			changed[name] = packed(value)
+		}
+		return changed
 	}
 	return value
 }
 
-// binary is the opposite of plain.
-func binary(value any) any {
-	if fields, ok := value.(map[string]any); ok {
-		if text, ok := fields["base64"].(string); ok {
-			data, _ := base64.StdEncoding.DecodeString(text)
-			return types.NewBytesBuffer(data)
+// unpacked is the opposite of packed.
+func unpacked(value any) any {
+	switch data := value.(type) {
+	case []any:
+		return each(data, unpacked)
+	case map[string]any:
+		if text, ok := data["bytes"].(string); ok {
+			decoded, _ := base64.StdEncoding.DecodeString(text)
+			return types.NewBytesBuffer(decoded)
 		}
+		changed := map[string]any{}
+		for name, value := range data {
+			changed[name] = unpacked(value)
+		}
+		return changed
 	}
 	return value
 }
@@ -76,70 +108,99 @@ func each(values []any, change func(any) any) []any {
 	return changed
 }
 
-func socketIO(transport string, url string) error {
+func open(one command) (*socket.Socket, error) {
 	options := socket.DefaultOptions()
 	kinds := types.NewSet[transports.TransportCtor](transports.Polling)
-	if transport == "websocket" {
+	if one.Transports[0] == "websocket" {
 		kinds = types.NewSet[transports.TransportCtor](transports.WebSocket)
 	}
 	options.SetTransports(kinds)
+	options.SetForceNew(true)
+	options.SetReconnectionDelay(100)
+	options.SetReconnectionDelayMax(300)
+	url := one.URL
+	if one.Namespace != "/" {
+		url += one.Namespace
+	}
 	client, err := socket.Connect(url, options)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	client.On("connect", func(...any) { say(line{"open": true}) })
-	client.On("disconnect", func(...any) { say(line{"closed": true}) })
-	client.On("message", func(values ...any) { say(line{"heard": each(values, plain)}) })
-	commands(func(one line) {
-		if values, ok := one["emit"].([]any); ok {
-			client.Emit("message", each(values, binary)...)
-		} else if values, ok := one["ask"].([]any); ok {
-			client.EmitWithAck("message", each(values, binary)...)(func(values []any, err error) {
-				say(line{"acknowledged": err == nil})
-			})
-		}
-	})
-	client.Disconnect()
-	return nil
+	client.On("connect", func(...any) { say(one.Client, "connect", nil) })
+	client.On("disconnect", func(...any) { say(one.Client, "disconnect", nil) })
+	for _, name := range []string{"message", "none", "one", "two"} {
+		client.On(types.EventName(name), func(values ...any) {
+			say(one.Client, "event", fields{"name": name, "args": each(values, packed)})
+		})
+	}
+	return client, nil
 }
 
-func webSocket(url string) error {
-	client, _, err := websocket.DefaultDialer.Dial(url, nil)
-	if err != nil {
-		return err
-	}
-	say(line{"open": true})
-	go func() {
-		for {
-			_, data, err := client.ReadMessage()
-			if err != nil {
-				code := 1006
-				if end, ok := err.(*websocket.CloseError); ok {
-					code = end.Code
-				}
-				say(line{"closed": code})
-				return
+func socketIO() {
+	clients := map[string]*socket.Socket{}
+	commands(func(one command) (err error) {
+		switch one.Do {
+		case "open":
+			clients[one.Client], err = open(one)
+		case "emit":
+			values := each(one.Args, unpacked)
+			if one.Ack == nil {
+				return clients[one.Client].Emit(one.Name, values...)
 			}
-			say(line{"heard": json.RawMessage(data)})
+			clients[one.Client].EmitWithAck(one.Name, values...)(func(answer []any, err error) {
+				if err != nil {
+					say(one.Client, "failed", fields{"error": err.Error()})
+				} else {
+					say(one.Client, "ack", fields{"mark": one.Ack, "answer": each(answer, packed)})
+				}
+			})
+		default:
+			clients[one.Client].Disconnect()
 		}
-	}()
-	commands(func(one line) {
-		if text, ok := one["send"].(string); ok {
-			client.WriteMessage(websocket.TextMessage, []byte(text))
-		}
+		return err
 	})
-	return client.Close()
+}
+
+func read(name string, client *websocket.Conn) {
+	for {
+		_, data, err := client.ReadMessage()
+		if err != nil {
+			code := 1006
+			if end, ok := err.(*websocket.CloseError); ok {
+				code = end.Code
+			}
+			say(name, "disconnect", fields{"code": code})
+			return
+		}
+		say(name, "text", fields{"text": string(data)})
+	}
+}
+
+func webSocket() {
+	clients := map[string]*websocket.Conn{}
+	commands(func(one command) error {
+		switch one.Do {
+		case "open":
+			client, _, err := websocket.DefaultDialer.Dial(one.URL, nil)
+			if err != nil {
+				return err
+			}
+			clients[one.Client] = client
+			say(one.Client, "connect", nil)
+			go read(one.Client, client)
+			return nil
+		case "send":
+			return clients[one.Client].WriteMessage(websocket.TextMessage, []byte(one.Text))
+		}
+		end := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+		return clients[one.Client].WriteMessage(websocket.CloseMessage, end)
+	})
 }
 
 func main() {
-	var err error
 	if os.Args[1] == "socketio" {
-		err = socketIO(os.Args[2], os.Args[3])
+		socketIO()
 	} else {
-		err = webSocket(os.Args[2])
-	}
-	if err != nil {
-		say(line{"error": err.Error()})
-		os.Exit(1)
+		webSocket()
 	}
 }

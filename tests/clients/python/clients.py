@@ -1,6 +1,6 @@
-"""A client of the package websocket-client, driven by JSON lines; driver.py says what the lines are.
+"""Clients of the package websocket-client, which tests control by lines of JSON: see tests/conformance/programs.py.
 
-Arguments: `websocket URL`. The clients of python-socketio are in tests/conformance.
+The clients of python-socketio are in tests/conformance/python.
 """
 
 import json
@@ -10,28 +10,41 @@ from typing import Any
 
 import websocket
 
+printing = threading.Lock()
 
-def say(**line: Any) -> None:
+
+def say(client: str, what: str, **more: Any) -> None:
     """Write one line."""
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    with printing:
+        sys.stdout.write(json.dumps({"client": client, "what": what, **more}) + "\n")
+        sys.stdout.flush()
 
 
-def main(url: str) -> None:
-    """Serve a client until standard input ends."""
+def opened(name: str, url: str) -> websocket.WebSocketApp:
+    """Return a client that runs in a thread of its own."""
     client = websocket.WebSocketApp(
         url,
-        on_open=lambda app: say(open=True),
-        on_message=lambda app, text: say(heard=json.loads(text)),
-        on_close=lambda app, code, reason: say(closed=code or 1006),
+        on_open=lambda app: say(name, "connect"),
+        on_message=lambda app, text: say(name, "text", text=text),
+        on_close=lambda app, code, reason: say(name, "disconnect", code=code or 1006),
     )
-    reader = threading.Thread(target=client.run_forever)
-    reader.start()
-    for text in sys.stdin:
-        client.send(json.loads(text)["send"])
-    client.close()
-    reader.join()
+    threading.Thread(target=client.run_forever, daemon=True).start()
+    return client
+
+
+def main() -> None:
+    """Serve clients until standard input ends."""
+    clients: dict[str, websocket.WebSocketApp] = {}
+    for line in sys.stdin:
+        command = json.loads(line)
+        name = command["client"]
+        if command["do"] == "open":
+            clients[name] = opened(name, command["url"])
+        elif command["do"] == "send":
+            clients[name].send(command["text"])
+        else:
+            clients[name].close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[2])
+    main()

@@ -26,6 +26,7 @@ from relay.gateways.socketio.parser import (
     EmitKey,
     IncomingEvent,
     check_placeholders,
+    compact_placeholders,
 )
 from relay.model import events
 from relay.model.base64_text import read_base64
@@ -203,6 +204,7 @@ def _read_event(envelope: bytes, position: tuple[str, MessageId]) -> OutgoingEve
         attachments = [read_base64(data.encode()) for data in event.attachments]
         if attachments:
             check_placeholders(arguments, len(attachments))
+            arguments = [compact_placeholders(value) for value in arguments]
         return OutgoingEvent(_json.encode(event.event), arguments, attachments, position)
     except (msgspec.MsgspecError, BadPacket):
         return None

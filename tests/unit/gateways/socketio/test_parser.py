@@ -15,6 +15,7 @@ from relay.gateways.socketio.parser import (
     MAX_ATTACHMENTS,
     PacketReader,
     SocketPacket,
+    compact_placeholders,
     read_name,
 )
 from relay.model.json_text import FRAME_NESTING
@@ -137,3 +138,23 @@ def test_bad_names(value: bytes) -> None:
 def test_no_message_raises_another_error(messages: list[str | bytes]) -> None:
     with contextlib.suppress(BadPacket):
         read(*[one.encode(errors="ignore").decode() if isinstance(one, str) else one for one in messages])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"_placeholder":true,"num":10}',
+        b'{"_placeholder": true, "num": 10}',
+        b'{ "num" : 10 , "_placeholder" :\n true }',
+    ],
+)
+def test_a_placeholder_is_written_as_javascript_does(text: bytes) -> None:
+    assert compact_placeholders(b'{"a": [%b, 1.50]}' % text) == b'{"a": [{"_placeholder":true,"num":10}, 1.50]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [rb'"{\"_placeholder\": true, \"num\": 10}"', b'{"_placeholder": false, "num": 1}', b'{"_placeholder": true}'],
+)
+def test_what_is_no_placeholder_stays_as_it_is(text: bytes) -> None:
+    assert compact_placeholders(text) == text

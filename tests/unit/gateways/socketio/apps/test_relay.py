@@ -64,6 +64,12 @@ def test_a_message_is_an_event_with_its_position() -> None:
     assert (other.name, other.arguments, other.position) == (b'"message"', [b'{"a":1}'], ("r", ID))
 
 
+def test_placeholders_are_written_as_javascript_does() -> None:
+    text = b'{"event":"offer","args":[{"num": 0, "_placeholder": true}],"attachments":["AA=="]}'
+    [event] = application().packets(message(text))
+    assert (event.arguments, event.attachments) == ([b'{"_placeholder":true,"num":0}'], [b"\0"])
+
+
 def test_answers_are_acknowledgements() -> None:
     assert application().packets(events.Ack("r", ID, "ack:7")) == (Acknowledgement("7", [{"id": "5-6"}]),)
     presence, answer = application().packets(events.Detected("r", True, "ack:7"))
