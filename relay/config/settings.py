@@ -371,7 +371,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 500
     handshake_timeout: Annotated[
         float,
-        seconds("Time within which the head of a request must arrive", consequence="the relay drops the connection"),
+        seconds(
+            "Time within which the head of a request must arrive, and each 64 KB of its body",
+            consequence="the relay drops the connection",
+        ),
     ] = 10.0
     keep_alive_timeout: Annotated[
         float,

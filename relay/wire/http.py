@@ -30,6 +30,9 @@ from relay.wire.websocket import WireLimits, half_close
 MAX_HEAD: Final = 65_536
 """Bytes of a request before its body."""
 
+_PROGRESS: Final = 65_536
+"""Bytes of a body or of an answer that a slow client must move in each `request_timeout`."""
+
 MAX_WAITING: Final = 16
 """Requests of one connection that may wait until those before them are answered (pipelining)."""
 
@@ -62,8 +65,8 @@ class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 with limits on a request's head and on the time in which it must arrive.
 
     `request_timeout` is in seconds. It begins when the connection is made, or with the first byte of a later request;
-    when it ends, `on_timeout` is called and the connection aborted. A connection that `guard` does not admit is aborted
-    at once.
+    when it ends, `on_timeout` is called and the connection aborted. It begins again while a large body arrives, or a
+    large answer is taken. A connection that `guard` does not admit is aborted at once.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._guard = guard
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._body_bytes = 0
+        self._unsent = 0
         self._in_head = True
         self._arriving = False
         self._refused = False
@@ -121,6 +126,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             self._start_clock()
+        else:
+            self._body_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -231,9 +238,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         if self._deadline is None:
+            self._body_bytes, self._unsent = 0, self.transport.get_write_buffer_size()
             self._deadline = self.loop.call_later(self._request_timeout, self._time_out)
 
     def _time_out(self) -> None:
+        taken = self._unsent - self.transport.get_write_buffer_size()
+        if max(self._body_bytes, taken) >= _PROGRESS:
+            self._deadline = None
+            self._start_clock()
+            return
         self._on_timeout()
         self.transport.abort()
 

@@ -306,6 +306,54 @@ async def test_a_client_that_reads_on_in_time_is_served_further(impatient: Runni
     writer.close()
 
 
+async def test_a_large_body_that_arrives_slowly_has_more_time_as_long_as_it_arrives(served: Running) -> None:
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    protocol = protocol_of(served)
+    protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    for _ in range(3):
+        protocol.data_received(b"x" * 70_000)
+        protocol._time_out()
+        assert not protocol.transport.is_closing()
+        assert protocol._deadline is not None
+    protocol.data_received(b"x" * 1_000)
+    protocol._time_out()
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(1)
+    writer.close()
+
+
+async def test_a_large_answer_that_is_taken_slowly_has_more_time_as_long_as_it_is_taken(
+    served: Running, monkeypatch: Any
+) -> None:
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"ok")
+    protocol, waiting = protocol_of(served), 1_500_000
+
+    class Slow:
+        def __init__(self, transport: Any) -> None:
+            self._transport = transport
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+        def get_write_buffer_size(self) -> int:
+            return waiting
+
+    monkeypatch.setattr(protocol, "transport", Slow(protocol.transport))
+    protocol.pause_writing()
+    for _ in range(3):
+        waiting -= 100_000
+        protocol._time_out()
+        assert not protocol.transport.is_closing()
+    protocol._time_out()
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(1)
+    writer.close()
+
+
 # The port for other workers.
 
 
