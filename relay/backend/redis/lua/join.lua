@@ -48,10 +48,13 @@ if not before and count >= tonumber(ARGV[6]) then return { 'full' } end
 
 -- A client that was a member before the present run of Redis began has proved that by its key, once, as the generation
 -- rises. No room has an epoch in the future.
-local era, claim_epoch, claim_seq = tonumber(ARGV[19]), tonumber(ARGV[21]), tonumber(ARGV[22])
-if not before or before.generation >= era or claim_epoch > now_ms() then claim_epoch, claim_seq = 0, 0 end
+local era, claim_epoch, claim_seq = tonumber(ARGV[19]), 0, 0
+if before and before.generation < era then
+  claim_epoch, claim_seq = tonumber(ARGV[21]), tonumber(ARGV[22])
+  if claim_epoch > now_ms() then claim_epoch, claim_seq = 0, 0 end
+end
 -- A worker that knows the room may be connecting again; in a room without members, there is no such worker.
-local waits = count > 0 and now_us() < era + tonumber(ARGV[20]) * 1000
+local waits = era > 0 and count > 0 and now_us() < era + tonumber(ARGV[20]) * 1000
 local state = state_of(tonumber(ARGV[12]), tonumber(ARGV[13]), era, waits, claim_epoch, claim_seq)
 if not state then return { 'unconfirmed' } end
 raise_version(state)

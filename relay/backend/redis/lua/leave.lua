@@ -23,7 +23,8 @@ if hold > 0 and entry then
   entry.held = now_ms() + hold
   write_entry(peer, entry)
 else
-  local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]), era, now_us() < era + tonumber(ARGV[13]) * 1000)
+  local waits = era > 0 and now_us() < era + tonumber(ARGV[13]) * 1000
+  local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]), era, waits)
   if not state then return 2 end
   raise_version(state)
   local id = next_quiet_id(state, true)

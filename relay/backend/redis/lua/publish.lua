@@ -17,8 +17,8 @@ local repeat_key = sender .. ' ' .. key
 if key ~= '' then
   local seq = call('ZSCORE', KEYS[3], repeat_key)
   -- A message after which nothing repeats, or that is of another epoch, may have the key once more.
-  local counts = since_epoch == '' or (since_epoch == integer(state.epoch) and tonumber(seq or 0) > tonumber(since_seq))
-  if seq and counts then return { 'repeat', integer(state.epoch) .. '-' .. seq } end
+  local counts = since_epoch == '' or (since_epoch == state.epoch_text and tonumber(seq or 0) > tonumber(since_seq))
+  if seq and counts then return { 'repeat', state.epoch_text .. '-' .. seq } end
 end
 if after ~= '' and not call('ZSCORE', KEYS[3], sender .. ' ' .. after) then return { 'early' } end
 

@@ -27,8 +27,15 @@
 
 local call = redis.call
 
--- Lua would write a large number as 1.7e+15.
-local function integer(n) return string.format('%.0f', n) end
+-- Lua would write a large number as 1.7e+15. This format takes long, and versions come several times in a row.
+local last_number, last_text
+local function integer(n)
+  if n ~= last_number then last_number, last_text = n, string.format('%.0f', n) end
+  return last_text
+end
+
+-- A sequence number, for which a faster format is wide enough.
+local function sequence(n) return string.format('%d', n) end
 
 -- The time at which the script runs, which is asked for once.
 local script_time
@@ -61,10 +68,11 @@ local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq
   local state = { epoch = 0, seq = 0, version = 0 }
   for i = 1, #meta, 2 do
     if meta[i] == 'e' then
-      state.epoch = tonumber(meta[i + 1])
-    elseif tonumber(meta[i]) then
+      state.epoch, state.epoch_text = tonumber(meta[i + 1]), meta[i + 1]
+    else
+      local version = tonumber(meta[i])
       -- Any other field was written by another program, and is ignored.
-      state.counter, state.version, state.seq = meta[i], tonumber(meta[i]), tonumber(meta[i + 1])
+      if version then state.counter, state.version, state.seq = meta[i], version, tonumber(meta[i + 1]) end
     end
   end
   local function is_ahead(epoch, seq) return epoch > state.epoch or (epoch == state.epoch and seq > state.seq) end
@@ -74,6 +82,7 @@ local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq
   if state.epoch == 0 or older or (unconfirmed and seen_epoch == 0) then
     if waits and state.epoch > 0 and not older then return nil end
     state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1, claim_epoch + 1), 0
+    state.epoch_text = integer(state.epoch)
     raise_version(state)
     call('DEL', KEYS[3], KEYS[4])
   elseif unconfirmed then
@@ -86,32 +95,33 @@ end
 
 -- Notes the events of this script, of which none is a message. A key of another type counts as empty, and is replaced.
 local function note_quiet(state, ttl)
-  local stored, first, older, changed = redis.pcall('GET', KEYS[6]), state.quiet_from, '', state.changed
+  local stored, first, older = redis.pcall('GET', KEYS[6]), sequence(state.quiet_from), ''
+  local changed = state.changed and sequence(state.changed)
   if type(stored) == 'string' then
     local epoch, before, from, to, rest = string.match(stored, '^(%d+) (%d+) (%d+)%-(%d+)(.*)$')
-    if tonumber(epoch) == state.epoch then
-      changed, older = changed or tonumber(before), rest
-      if tonumber(to) == first - 1 then
-        first = tonumber(from)
+    if epoch == state.epoch_text then
+      changed, older = changed or before, rest
+      if to == sequence(state.quiet_from - 1) then
+        first = from
       else
         older = ' ' .. from .. '-' .. to .. rest
         if #older > 400 then older = string.match(string.sub(older, 1, 400), '^(.*) ') end
       end
     end
   end
-  call('SET', KEYS[6], table.concat({ integer(state.epoch), ' ', integer(changed or 0), ' ', integer(first), '-',
-    integer(state.seq), older }), 'PX', ttl)
+  local text = state.epoch_text .. ' ' .. (changed or '0') .. ' ' .. first .. '-' .. sequence(state.seq) .. older
+  call('SET', KEYS[6], text, 'PX', ttl)
 end
 
 local function save(state, ttl)
   if state.quiet_from then note_quiet(state, ttl) end
   local counter = integer(state.version)
   if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end
-  call('HSET', KEYS[1], 'e', integer(state.epoch), counter, integer(state.seq))
+  call('HSET', KEYS[1], 'e', state.epoch_text, counter, sequence(state.seq))
   call('PEXPIRE', KEYS[1], ttl)
 end
 
-local function id_of(state) return integer(state.epoch) .. '-' .. integer(state.seq) end
+local function id_of(state) return state.epoch_text .. '-' .. sequence(state.seq) end
 
 local function next_id(state)
   state.seq = state.seq + 1

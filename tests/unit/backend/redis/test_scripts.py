@@ -57,5 +57,5 @@ def test_only_the_lines_that_save_an_epoch_and_a_counter_write_to_the_meta_key()
         "call('HINCRBY', KEYS[1], ARGV[3], -1)",
         "call('HDEL', KEYS[1], ARGV[3])",
         "if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end",
-        "call('HSET', KEYS[1], 'e', integer(state.epoch), counter, integer(state.seq))",
+        "call('HSET', KEYS[1], 'e', state.epoch_text, counter, sequence(state.seq))",
     }
