@@ -19,6 +19,8 @@ _SHARE: Final = 65_536
 
 _SHORTEST_WAIT: Final = 0.01
 
+_NEVER: Final = float("-inf")
+
 
 def counted_address(address: str) -> str:
     """Return the name under which a client's address is counted: the address, of IPv6 the network of 64 bits.
@@ -118,7 +120,7 @@ class Pace(TokenBucket):
         self._unit = limits.byte_rate / limits.rate
         self._address = address
         self._share = 0
-        self._behind_since = self._denied_at = self._due = float("-inf")
+        self._behind_since = self._denied_at = self._due = _NEVER
         self._refused = 0.0
 
     def admits(self, size: int) -> bool:
@@ -215,6 +217,7 @@ class AddressLimits:
         self._connections = connections
         self._handshakes = handshakes
         self._byte_rate = byte_rate
+        self._byte_burst = 2 * byte_rate
         self._clock = clock
         self._known: dict[str, _Address] = {}
         self._sweep_at = self._SWEEP
@@ -237,7 +240,7 @@ class AddressLimits:
         """Return the budget of bytes that all connections of an address share; for a connection that is admitted."""
         known = self._of(address)
         if known.bytes is None:
-            known.bytes = TokenBucket(self._byte_rate, 2 * self._byte_rate, self._clock)
+            known.bytes = TokenBucket(self._byte_rate, self._byte_burst, self._clock)
         return known.bytes
 
     def _of(self, address: str) -> _Address:
