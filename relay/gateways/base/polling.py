@@ -59,6 +59,9 @@ class PollAnswer(NamedTuple):
     token: str = ""
 
 
+_LARGE: Final = 16_384
+"""Bytes of an answer from which it may take a client seconds."""
+
 _NO_ANSWERS: Final[Mapping[str, PollAnswer]] = MappingProxyType({})
 """Shared by all idle connections: a dictionary that was used takes 300 bytes, even when it is empty."""
 
@@ -107,6 +110,7 @@ class PollingConnection(BufferedConnection):
     __slots__ = (
         "_answer_scheduled",
         "_answered",
+        "_behind",
         "_idle_since",
         "_idle_timer",
         "_owner",
@@ -127,6 +131,7 @@ class PollingConnection(BufferedConnection):
         self._answer_scheduled = False
         self._said_closed = False
         self._answered = _NO_ANSWERS
+        self._behind = False
         self.posts = OpenPosts()
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -160,6 +165,11 @@ class PollingConnection(BufferedConnection):
     def idle(self) -> bool:
         """Whether the client has neither a poll nor a stream open."""
         return self._poll is None and self._stream is None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the client has not polled since a large answer, which takes a while on a slow link."""
+        return self._behind
 
     def poll(self, token: str = "", *, hold: float | None = None) -> "asyncio.Future[PollAnswer]":
         """Open a poll; the future gets its answer as soon as there are frames. Raises `Refused` (`poll_overlap`).
@@ -274,6 +284,7 @@ class PollingConnection(BufferedConnection):
             return poll.answer
         self._acknowledge()
         self._poll = poll
+        self._behind = False
         seconds = self._rules.hold if hold is None else hold
         if self._frames or self.reason is not None:
             self._answer()
@@ -306,6 +317,7 @@ class PollingConnection(BufferedConnection):
             self._bytes -= size
         self._count_sent(len(frames), size)
         self._said_closed = self.reason is not None
+        self._behind = size > _LARGE
         poll.give(answer)
         self._start_idle()
 

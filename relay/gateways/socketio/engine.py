@@ -318,8 +318,9 @@ class EngineSession:
 
     @property
     def watched(self) -> bool:
-        """Whether a room of the client is watched."""
-        return self._handler is not None and self._handler.watched
+        """Whether a room of the client is watched; not of one that polls, and has a large answer to read first."""
+        behind = self.polling is not None and self.polling.behind
+        return not behind and self._handler is not None and self._handler.watched
 
     def ping(self) -> None:
         """Send a ping; any packet of the client answers it."""

@@ -67,6 +67,18 @@ async def test_a_poll_gets_at_once_what_was_written_before(owner: Owner) -> None
     assert data(one.poll().result()) == [b"a", b"b", b"c", b"\1"]
 
 
+async def test_a_client_is_behind_from_a_large_answer_to_its_next_poll(owner: Owner) -> None:
+    one = polling(owner, limit=100_000)
+    one.write(A)
+    one.poll()
+    assert not one.behind
+    one.write(Frame(b"x" * 20_000))
+    one.poll()
+    assert one.behind
+    one.poll()
+    assert not one.behind
+
+
 async def test_what_is_written_in_one_turn_answers_a_poll_together(owner: Owner) -> None:
     one = polling(owner)
     poll = one.poll()

@@ -271,6 +271,19 @@ async def test_a_client_that_the_relay_does_not_read_is_not_blamed(version: int)
         await connection.until(lambda: connection.reason)
 
 
+async def test_a_client_that_reads_a_large_answer_to_its_poll_has_the_time_of_rooms_that_are_not_watched() -> None:
+    async with engine() as one:
+        session = one.polling()
+        one.handlers[0].watched = True
+        assert session.watched
+        assert session.polling is not None
+        session.connection.write(Frame(b"4" + b"x" * 20_000))
+        session.polling.poll()
+        assert not session.watched
+        session.polling.poll()
+        assert session.watched
+
+
 @pytest.mark.parametrize("version", [3, 4])
 async def test_a_client_that_does_not_poll_is_closed_with_its_final_payload_kept(version: int) -> None:
     async with engine(ping_interval=0.02, ping_timeout=0.02) as one:
