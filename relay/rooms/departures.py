@@ -87,7 +87,9 @@ class Departures:
 
         It is `BEFORE_ALL` if the worker has taken some of them over, as it does not know what these have seen.
         """
-        seen = [departure.entry.seen for departure in self._by_room.get(room, {}).values()]
+        # A client whose join got no reply has seen nothing.
+        departures = self._by_room.get(room, {}).values()
+        seen = [departure.entry.seen for departure in departures if departure.entry.generation]
         return max(seen) if seen and min(seen) != BEFORE_ALL else BEFORE_ALL
 
     def begin(self, entry: PresenceEntry, *, hold: bool) -> asyncio.Future[None]:

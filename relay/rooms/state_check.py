@@ -53,9 +53,10 @@ class StateCheck:
     async def _compare(self, room: str) -> None:
         # If all attempts fail, the room begins a new epoch at the next join: a needless report is better than none.
         for _ in range(_ATTEMPTS):
-            # While this waits, the worker may get listeners of the room, or take over members of it.
+            # While this waits, the worker may get members in the room, or take over members of it. Clients that are
+            # joining do not count: they wait for this comparison.
             newest = self._departures.newest_seen(room)
-            if self._hub.rooms.get(room) is not None or newest == BEFORE_ALL:
+            if self._hub.rooms.first_member(room) is not None or newest == BEFORE_ALL:
                 return
             try:
                 async with self._slots:

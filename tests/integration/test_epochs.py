@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeClient, MakeRelay
-from tests.fleet import Client, RedisServer, Relay
+from tests.fleet import Client, RedisServer, Relay, eventually
 
 SETTINGS = {"reconnect_grace": 30, "worker_lease": 2, "publish_timeout": 3}
 
@@ -182,6 +182,36 @@ async def test_nobody_is_told_when_redis_comes_back_with_all_its_data_under_livi
     assert loss_of(await resume(enter, other, "b", b, newest)) == (True, None)
     assert loss_of(await resume(enter, other, "h", held, position, "held")) == (True, None)
     assert [event for event in await a.all_up_to_now() if event.get("type") == "error"] == []
+
+
+async def test_held_members_that_return_as_soon_as_redis_has_all_its_data_are_recovered(
+    start: MakeRelay, enter: MakeClient, disk: RedisServer
+) -> None:
+    relay = await start(redis_url=disk.url, **SETTINGS)
+    clients = {room: await enter(relay, f"/rooms/{room}?peer=a") for room in ("one", "two", "three")}
+    positions = {room: await say(client, 2) for room, client in clients.items()}
+    for client in clients.values():
+        client.lose()
+    await eventually(lambda: _are_held(relay, len(clients)))
+    await restart(disk, older=False)
+    # They join before the worker has compared the rooms with what it has seen, and wait for that.
+    await eventually(lambda: _is_ready(relay))
+    returned = [
+        await asyncio.gather(
+            enter(relay, f"/rooms/{room}?peer=stranger&since={positions[room]}"),
+            resume(enter, relay, "a", client, positions[room], room),
+        )
+        for room, client in clients.items()
+    ]
+    assert [loss_of(client) for _, client in returned] == [(True, None)] * 3
+
+
+async def _are_held(relay: Relay, number: int) -> bool:
+    return await relay.metric("relay_held_members") == number
+
+
+async def _is_ready(relay: Relay) -> bool:
+    return (await relay.get("/health")).status_code == 200
 
 
 async def test_nobody_is_told_when_a_worker_is_started_again(

@@ -7,7 +7,7 @@ import pytest
 
 from relay.backend.presence import HeldMember
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.errors import Unavailable
+from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.rooms.state_check import StateCheck
 from tests.unit.rooms.world import World
 
@@ -98,3 +98,17 @@ async def test_a_room_with_a_member_that_was_taken_over_is_not_vouched_for(world
     assert world.departures.newest_seen("room") == member.since
     world.departures.take_over([HeldMember("room", "b", 1, 9.0)])
     assert world.departures.newest_seen("room") == BEFORE_ALL
+
+
+async def test_clients_that_wait_for_the_comparison_do_not_keep_a_room_from_it(world: World) -> None:
+    member = await world.join("a")
+    await asyncio.sleep(0)
+    await world.membership.leave(member, hold=True)
+    world.rooms.stage(world.member("b"))
+    world.presence.before["join"] = [OutcomeUnknown()]
+    with pytest.raises(OutcomeUnknown):
+        await world.join("c")
+    assert world.departures.newest_seen("room") == member.since
+    check_of(world).begin()
+    await until(lambda: not len(world.tasks))
+    assert world.bus.calls.count("replay") == 1
