@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -19,6 +20,7 @@ REDIS_URL_FORM: Final = "empty, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABA
 """What is allowed, for help and errors."""
 
 _MOST_DATABASES: Final = 1_000_000
+_PORT_DIGITS: Final = 5
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?", re.ASCII)
@@ -161,9 +163,9 @@ def _address(text: str, path: str) -> tuple[str, int]:
     host, port = found[1] or found[2], found[3]
     if not host:
         raise NotAllowed(_misplaced(path) or "its host is missing; it is written after the @, or after ://")
-    if port and not 1 <= int(port[:6]) <= 65_535:
+    if port and not (len(port) <= _PORT_DIGITS and 1 <= int(port) <= 65_535):
         raise NotAllowed("its port is not a number from 1 to 65535; a password is followed by @HOST")
-    if found[2] and not _is_host(host):
+    if not (_is_host(host) if found[2] else _is_ipv6(host)):
         raise NotAllowed("its host is not a valid host name or IP address")
     return host, int(port or DEFAULT_PORT)
 
@@ -173,6 +175,14 @@ def _is_host(text: str) -> bool:
         return bool(_HOST.fullmatch(text.encode("idna").decode("ascii")))
     except UnicodeError:
         return False
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _database(path: str, options: Mapping[str, str]) -> int:
