@@ -12,8 +12,8 @@ class Observation:
     """Begins and ends the observation of rooms by one worker's observers.
 
     An observer is staged and the room subscribed before its members are read, so that every event after the list
-    reaches the observer. Nothing is written to the backend: an observer does not keep a room alive. At most `limit`
-    observers of one room are accepted.
+    reaches the observer. The backend only notes that the room is watched: an observer does not keep a room alive. At
+    most `limit` observers of one room are accepted.
     """
 
     def __init__(self, hub: Hub, presence: Presence, subscriptions: RoomSubscriptions, *, limit: int) -> None:

@@ -135,14 +135,14 @@ async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRe
     await eventually(lambda: relay.healthy(503))
     check = (await relay.get("/health")).json()["checks"]["redis"]
     assert not check["ok"]
-    assert check["text"] == "refuses: Redis has no memory left (OOM)"
+    assert check["text"].startswith("refuses: Redis has no memory left (OOM command not allowed")
     assert await relay.metric("relay_ready") == 0
     with pytest.raises(InvalidStatus) as refused:
         await Client.open(f"{relay.ws}/rooms/room")
     assert refused.value.response.status_code == 503
     await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "0")
     await relay.ready()
-    assert relay.logged.count("Redis refuses the commands of this worker (Redis has no memory left (OOM))") == 1
+    assert relay.logged.count("Redis refuses the commands of this worker (Redis has no memory left (OOM") == 1
     assert relay.logged.count("Redis accepts the commands of this worker again") == 1
 
 

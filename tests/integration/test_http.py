@@ -197,7 +197,9 @@ def exchange(url: str, request: bytes) -> tuple[int, bytes]:
         with sock.makefile("rb") as answer:
             status = int(answer.readline().split(b" ", 2)[1])
             fields = dict(line.rstrip().lower().split(b": ", 1) for line in iter(answer.readline, b"\r\n"))
-            body = answer.read() if request.startswith(b"HEAD") else answer.read(int(fields[b"content-length"]))
+            body = (
+                answer.read() if request.startswith(b"HEAD") else answer.read(int(fields.get(b"content-length", b"0")))
+            )
     return status, body
 
 

@@ -176,7 +176,7 @@ async def test_observers_keep_no_room_alive_and_see_it_begin_anew(
     relay = await start(redis_url=own_redis.url, redis_prefix="p", room_state_ttl=2, admin_token="s3cret")
     observer = await enter(relay, "/rooms/room?observe=all", **TOKEN)
     redis = own_redis.client
-    assert not redis.keys("p:{room}*")
+    assert redis.keys("p:{room}*") == [b"p:{room}:watched"]
     for _ in range(2):
         client = await enter(relay, "/rooms/room?peer=ann")
         await client.ask({"n": 1})
