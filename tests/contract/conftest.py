@@ -69,7 +69,7 @@ class Recorder:
         self.then(batch)
         self._changed.set()
 
-    async def until(self, condition: Callable[[list[Delivery]], Any], timeout: float = 5) -> None:
+    async def until(self, condition: Callable[[list[Delivery]], Any], timeout: float = 15) -> None:
         async with asyncio.timeout(timeout):
             while not condition(self.events):
                 self._changed.clear()
@@ -159,6 +159,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 _numbers = itertools.count()
 
 
+TIMEOUT = 10
+"""Seconds for an answer of Redis: the imitation of Redis takes some for a thousand scripts on a busy machine."""
+
+
 @pytest.fixture
 async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
@@ -179,10 +183,10 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
                 positions = MemoryDeliveredPositions(state)
                 return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys, positions)
-            redis = RedisSettings(backend, prefix=prefix, timeout=3, queue=2000, probe_timeout=0.6)
-            keys, dialer = Keys(prefix), Dialer(backend, timeout=3, name=name)
+            redis = RedisSettings(backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=0.6)
+            keys, dialer = Keys(prefix), Dialer(backend, timeout=TIMEOUT, name=name)
             run = RedisRun(keys, ttl=rooms.state_ttl, on_change=lambda: None)
-            client = RedisClient(dialer, timeout=3, waiting=2000, on_reconnect=lambda: None, run=run)
+            client = RedisClient(dialer, timeout=TIMEOUT, waiting=2000, on_reconnect=lambda: None, run=run)
             await stack.enter_async_context(client)
             settings = BackendSettings(rooms, its_lease, redis)
             registration = Registration(client, keys, lease, settings)
