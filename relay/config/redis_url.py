@@ -17,7 +17,7 @@ from relay.model.errors import NotAllowed
 DEFAULT_PORT: Final = 6379
 
 REDIS_URL_FORM: Final = "empty, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS; unix:///PATH"
-"""What is allowed, for help and errors."""
+"""The allowed values, for help and errors."""
 
 _MOST_DATABASES: Final = 1_000_000
 _PORT_DIGITS: Final = 5

@@ -17,7 +17,7 @@ MAX_LISTED: Final = 1000
 
 
 class Identity(NamedTuple):
-    """What makes an envelope a repeat: its sender has sent one with this `key`, after the id `after` if there is one.
+    """The mark of a repeated envelope: its sender has sent one with this `key`, after the id `after` if there is one.
 
     Without a key, nothing does.
     """

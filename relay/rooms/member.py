@@ -146,7 +146,7 @@ class UnheldMember(Member):
 
 
 class Claim(Struct, frozen=True):
-    """What a client claims when it comes.
+    """The claim of a client that comes.
 
     `offered` is its resume key ("" for none), `arrived` the time at which its request arrived, on the worker's clock.
     `moved_from` is the membership that it leaves for this one; its resume key stays valid. With `resume_only`, an

@@ -86,7 +86,7 @@ class Post:
 class Arena(Crowd):
     """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first.
 
-    What enters `stack` ends with the arena.
+    Each context that enters `stack` ends with the arena.
     """
 
     kinds = ("relay.client", "python", "javascript")

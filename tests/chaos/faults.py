@@ -178,7 +178,7 @@ async def kill_two_workers(arena: Arena) -> None:
 
 
 async def mute_worker(arena: Arena) -> None:
-    """What a worker sends does not arrive at its clients, while it receives everything that they send."""
+    """The bytes that a worker sends do not arrive at its clients; it receives everything that they send."""
     post = arena.post
     post.front.mute = True
     await wait(arena, LONG)

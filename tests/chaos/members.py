@@ -60,7 +60,7 @@ class Member(Protocol):
 
 
 class Reference:
-    """What the reference clients have in common: their callbacks as events."""
+    """The common part of the reference clients: their callbacks as events."""
 
     def __init__(self) -> None:
         self.members: set[str] | None = set()

@@ -1,6 +1,6 @@
 """The cases that Socket.IO clients of every language must pass. Each is a function of a `Stage`; `CASES` lists them.
 
-A test file lists its libraries, makes one `Ground`, and runs the rows that `rows` returns. What a library lacks is in
+A test file lists its libraries, makes one `Ground`, and runs the rows that `rows` returns. Each lack of a library is in
 its own row of the table, with the reason.
 """
 
@@ -80,7 +80,7 @@ class Stage:
 
 @dataclass
 class Ground:
-    """What the cases of one test file share: two workers over one Redis, and each library's program, once started."""
+    """The common ground of one test file's cases: two workers over one Redis, and the started programs."""
 
     redis_url: str
     workers: Sequence[Relay] = ()

@@ -81,7 +81,7 @@ class Cutter:
     async def _up(self, near: asyncio.StreamReader, far: asyncio.StreamWriter) -> None:
         while data := await near.read(65536):
             far.write(data)
-            # What a client sends is masked over a WebSocket; most of its writes are events.
+            # A client masks its frames over a WebSocket; most of its writes are events.
             if self._way == "event" and len(data) > 30 and not self.resting and self._random.random() < 0.1:
                 await far.drain()
                 self._cut()

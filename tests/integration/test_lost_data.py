@@ -36,7 +36,7 @@ async def until_exact(
 
 
 class Watch:
-    """What a watcher knows of its room from lists and events, and the leaves that it was sent."""
+    """A watcher's knowledge of its room, from lists and events, and the leaves that it was sent."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -239,7 +239,7 @@ LEASE, GRACE = 4.0, 2.0
 async def test_a_redis_that_goes_back_in_time_brings_no_member_back(
     past: Past, lag: float, start: MakeRelay, enter: MakeClient
 ) -> None:
-    """What was lost is longer than a heartbeat's interval, or shorter. The third worker only has observers."""
+    """The lost time is longer than a heartbeat's interval, or shorter. The third worker only has observers."""
     if not lag and isinstance(past, RestoredKeys):
         pytest.skip("without a new run of Redis, only lost heartbeats show that it went back")
     settings = {"worker_lease": LEASE, "reconnect_grace": GRACE, "admin_token": "s3cret"}

@@ -1,4 +1,4 @@
-"""What docs/protocol.md says to authors of clients, statement by statement."""
+"""The statements of docs/protocol.md to authors of clients, one by one."""
 
 import asyncio
 import itertools

@@ -1,6 +1,6 @@
 """The option `previous`: each frame names the id before it, so that a client can check that it has missed none.
 
-What comes before a frame differs for each client. So the codec, which makes one frame for many clients, only marks the
+The id before a frame differs for each client. So the codec, which makes one frame for many clients, only marks the
 frame with its id, and the client's connection adds the field. Clients without the option share other frames.
 """
 

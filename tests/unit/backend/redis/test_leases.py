@@ -116,7 +116,7 @@ async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -
 
 
 async def test_another_run_of_redis_ends_the_lease_once(world: World, monkeypatch) -> None:
-    """What was lost may be shorter than the time between two heartbeats: the deadline alone does not show it."""
+    """The lost time may be shorter than that between two heartbeats: the deadline alone does not show it."""
     world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")})
 
     async def known() -> int:

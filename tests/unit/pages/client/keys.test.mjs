@@ -22,7 +22,7 @@ class FakeStorage {
     delete this[name];
   }
 
-  /** What a new tab gets when this one is duplicated. */
+  /** The storage of a new tab that duplicates this one. */
   copy() {
     return new FakeStorage(this);
   }
