@@ -13,7 +13,7 @@ BENCH_VENV := build/bench/venv
 PYTHON_CLIENTS := build/clients/python-5 build/clients/python-4
 
 # What the tests need from the system, as command:package.
-TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy
+TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy php:php-cli curl:curl nginx:nginx cc:build-essential
 # Debian installs haproxy here, which is not in the PATH of every user.
 export PATH := $(PATH):/usr/sbin
 # Processes that run tests side by side; tests mostly wait.
@@ -26,7 +26,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-gateways test-clients test-container test-deploy coverage chaos bench bench-quick bench-parts bench-compare lint docs format lock tools clean
+.PHONY: help run test test-gateways test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare lint docs format lock tools clean audit pin
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -39,6 +39,8 @@ test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k n
 
 test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
+
+test-gateways: TOOLS += turnserver:coturn
 
 test-clients: $(VENV)/.installed-dev ## Run the tests with clients in Go, Java, Rust and Python; the first run builds them, for some minutes.
 	@# Where a tool cannot be installed, pytest skips the clients that need it, and says so.
@@ -88,6 +90,9 @@ bench bench-quick bench-compare: TOOLS := redis-server:redis-server cc:build-ess
 chaos: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+abuse: $(VENV)/.installed-dev tools ## Run every attack for a minute and measure what it does to others; ARGS="--attack flood --seconds 5" for one.
+	$(BIN)/python -m tests.abuse $(ARGS)
+
 lint: $(VENV)/.installed-dev ## Check style, types, the direction of imports, and the rules of tests/checks.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -116,8 +121,24 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 		$(CONFORMANCE)/python/requirements-$$version.in || exit; done
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
 		--output-file tests/clients/python/requirements.lock tests/clients/python/requirements.in
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
+		--output-file tests/audit/requirements.lock tests/audit/requirements.in
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+
+audit: build/audit/.installed $(VENV)/.installed-dev tools ## Look up the known vulnerabilities of all locked packages; needs a network.
+	$(BIN)/python -m tests.audit $(CURDIR)/build/audit/bin/pip-audit
+
+audit: TOOLS := npm:npm
+
+build/audit/.installed: tests/audit/requirements.lock | $(VENV)/.made
+	@mkdir -p build
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes --requirement $<
+	@touch $@
+
+pin: ## Write the digests of the base images into the Dockerfile and the compose files; needs their registries.
+	@sh deploy/pin.sh
 
 clean: ## Remove everything that these commands have made.
 	rm -rf .venv .venv-* build dist $(CONFORMANCE)/node_modules $(BROWSER)/node_modules $(BENCH)/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -165,6 +186,11 @@ build/clients/python-%/.installed: $(CONFORMANCE)/python/requirements-%.lock | $
 
 # Programs and packages that are not Python.
 
+# Tests run these programs themselves: a package that is installed for them starts no service (invoke-rc.d asks this file).
+POLICY := /usr/sbin/policy-rc.d
+NO_SERVICES = test -e $(POLICY) || { trap 'rm -f $(POLICY)' EXIT; \
+	printf '\#!/bin/sh\nexit 101\n' >$(POLICY); chmod 755 $(POLICY); };
+
 tools:
 	@missing=; for tool in $(TOOLS); do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
@@ -172,6 +198,7 @@ tools:
 	test -z "$$missing" && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive; \
+		$(NO_SERVICES) \
 		apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends $$missing; \
 	else \
 		echo "Programs are missing here. On Debian and Ubuntu, as root:" >&2; \

@@ -8,6 +8,22 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# Compose keeps a network that exists, also where its files give the network another address range. New workers would then take
+# the load balancer's address for that of all clients, or not reach each other.
+docker compose config | awk '
+    /^[^ ]/ { networks = $1 == "networks:" }
+    networks && /^  [^ ]/ { sub(":", "", $1); network = $1 }
+    networks && $1 == "-" && $2 == "subnet:" { range[network] = $3 }
+    networks && $1 == "name:" { names[network] = $2 }
+    END { for (network in range) print network, names[network], range[network] }
+' | while read -r network name range; do
+    there=$(docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}} {{end}}' "$name" 2>/dev/null) || continue
+    case " $there" in *" $range "*) continue ;; esac
+    echo "upgrade: the network $name has the address range ${there% } instead of $range, and nothing was replaced. Put" \
+        "RELAY_$(printf %s "$network" | tr '[:lower:]' '[:upper:]')_SUBNET=${there% } into .env and run this again" >&2
+    exit 1
+done
+
 # Remove workers that have ended or keep restarting: compose would start them again with their old image.
 all=$(docker compose ps --all --quiet worker)
 for worker in $all; do
@@ -19,8 +35,10 @@ done
 old=$(docker compose ps --quiet worker)
 count=$(printf '%s\n' "$old" | grep -c .) || { echo "upgrade: no worker is running; start some with docker compose up" >&2; exit 1; }
 
-# The new version may need a secret that the old one did not have. Those that exist stay as they are.
+# The new version may need a secret that the old one did not have, and may send Redis other commands. Secrets that exist stay
+# as they are. Redis may drop the workers' connections when it loads the rules; they connect again at once.
 docker compose run --rm --no-deps secrets >/dev/null
+docker compose exec -T redis sh -c 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator acl load' >/dev/null
 
 scale() { # NUMBER
     docker compose up --detach --no-deps --no-recreate --scale "worker=$1" worker

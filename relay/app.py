@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from relay import gateways, http, pages
 from relay.config import Settings
@@ -14,6 +13,7 @@ from relay.gateways import composition
 from relay.gateways.base.forwarded import ForwardedRequests
 from relay.gateways.base.forwarding_state import forwarding_state
 from relay.http.about import ServiceDescription
+from relay.http.proxies import TrustedProxies
 from relay.model.workers import LocalWorkers
 from relay.rooms.worker import Worker
 
@@ -33,16 +33,17 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
             with forwarding_state(worker) as forwarding:
                 yield {"worker": worker, **forwarding, **composition.state(worker)}
 
-    about = _about(settings)
+    about, folder = _about(settings), _folder(settings)
     app = Starlette(
-        routes=_routes(settings, local.sockets if local else (), about),
+        routes=_routes(settings, local.sockets if local else (), about, folder),
         middleware=_middleware(settings),
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,
     )
     # Starlette would redirect /path/ to /path on the host that the request names, which may be any host.
     app.router.redirect_slashes = False
-    app.router.default = http.NotFound(about.websockets)
+    not_found = http.NotFound(about.websockets)
+    app.router.default = folder.ahead_of(not_found) if folder else not_found
     return app
 
 
@@ -55,10 +56,22 @@ def _about(settings: Settings) -> ServiceDescription:
     )
 
 
-def _routes(settings: Settings, local_workers: Sequence[str], about: ServiceDescription) -> list[BaseRoute]:
+def _folder(settings: Settings) -> pages.StaticFolder | None:
+    if not settings.static:
+        return None
+    return pages.StaticFolder(settings.static, reserved=gateways.reserved_words(), prefixes=_prefixes(settings))
+
+
+def _prefixes(settings: Settings) -> list[str]:
+    return [prefix for gateway in gateways.enabled(settings) for prefix in gateway.prefixes]
+
+
+def _routes(
+    settings: Settings, local_workers: Sequence[str], about: ServiceDescription, folder: pages.StaticFolder | None
+) -> list[BaseRoute]:
     routes = [
         *composition.routes(settings),
-        *pages.routes(settings, about),
+        *pages.routes(settings, about, folder),
         *http.routes(settings, local_workers, about),
     ]
     return fixed_first(routes)
@@ -70,12 +83,10 @@ def fixed_first(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    prefixes = [prefix for gateway in gateways.enabled(settings) for prefix in gateway.prefixes]
     # Outermost is that for forwarded requests, which have their client's address in their seal. Then comes that for
     # proxies, so that everything else sees the address of the client and not that of the load balancer.
-    proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))]
     return [
         Middleware(ForwardedRequests),
-        *(proxies if settings.trusted_proxies else []),
-        *http.middleware(settings, prefixes),
+        Middleware(TrustedProxies, settings.trusted_proxies),
+        *http.middleware(settings, _prefixes(settings)),
     ]

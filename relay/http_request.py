@@ -1,10 +1,12 @@
-"""Reads the query, the origin and the body of an HTTP request, within one set of bounds for all edges."""
+"""Reads the query, the origin, the address and the body of an HTTP request, within one set of bounds for all edges."""
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
+from relay.addresses import counted_address
 from relay.model.errors import Refused
 from relay.origins import AllowedOrigins
 
@@ -41,24 +43,45 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def bearer(authorization: str) -> str:
+    """Return the token of a header `Authorization: Bearer TOKEN`; "" for a header of any other scheme."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def check_origin(scope: Scope, allowed: AllowedOrigins) -> None:
     """Raise `Refused` (`bad_origin`) for a request from a page of an origin that is not allowed."""
     if not allowed.all:
         allowed.check(header(scope, b"origin"))
 
 
-async def read_body(receive: Receive, limit: int) -> bytes | None:
+def client_address(scope: Scope) -> str:
+    """Return the address of a client; "" if the server does not know it."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def counted_client(scope: Scope) -> str:
+    """Return the name under which the limits by address count a client; see `counted_address`."""
+    return counted_address(client_address(scope))
+
+
+async def read_body(receive: Receive, limit: int, arrived: Callable[[int], None] | None = None) -> bytes | None:
     """Return the whole body of a request; None if the client drops the request.
 
-    Raises `Refused` (`too_large`) as soon as more than `limit` bytes have arrived.
+    `arrived` is called with the number of bytes of each piece. Raises `Refused` (`too_large`) as soon as more than
+    `limit` bytes have arrived.
     """
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
+        piece = message.get("body", b"")
+        body += piece
         if len(body) > limit:
             raise Refused("too_large", f"at most {limit} bytes at once")
+        if arrived is not None:
+            arrived(len(piece))
         if not message.get("more_body"):
             return bytes(body)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, Protocol
 
 Clock = Callable[[], float]
 """Returns seconds that only grow, like `time.monotonic`."""
+
+_LEAST_BURST: Final = 10
+"""Messages that a client may always send at once: one that joins sends several commands in a row."""
 
 _MAX_REFUSED: Final = 100
 """Messages above twice the rate that may be refused before `Pace.overrun`."""
@@ -14,31 +16,20 @@ _MAX_REFUSED: Final = 100
 _QUIET: Final = 1.0
 """Seconds without a message above the rate after which a client has slowed down."""
 
-_SHARE: Final = 65_536
+_SHARE: Final = 16_384
 """Bytes that a client takes from the budget of its address at a time, so that most messages do not look there."""
+
+_OVERHEAD: Final = 512
+"""Bytes that a message counts more than it has, in the budgets of its address: as much is stored around a small one."""
 
 _SHORTEST_WAIT: Final = 0.01
 
 _NEVER: Final = float("-inf")
 
 
-def counted_address(address: str) -> str:
-    """Return the name under which a client's address is counted: the address, of IPv6 the network of 64 bits.
-
-    A network of 64 bits is the least that one customer has, and any of its addresses is free to use (RFC 6177). One
-    address in two spellings has one name. The text may come from a header of a trusted proxy, with a port; text that is
-    no address is its own name.
-    """
-    if ":" not in address:
-        return address
-    host = address.partition(":")[0]
-    if "." in host and address.count(":") == 1:
-        return host
-    try:
-        ip = IPv6Address(address[1:].partition("]")[0] if address.startswith("[") else address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ip.ipv4_mapped or IPv6Network((int(ip) >> 64 << 64, 64)))
+def burst_of(rate: float) -> float:
+    """Return how many messages a client may send at once, whose rate is so many a second."""
+    return max(_LEAST_BURST, 2 * rate)
 
 
 class TokenBucket:
@@ -71,10 +62,15 @@ class TokenBucket:
         self._tokens = tokens - cost if allowed else tokens
         return allowed
 
-    def owe(self) -> bool:
-        """Take a token that may not be there; False if as many tokens are owed as the bucket can hold."""
+    def debit(self, cost: float) -> None:
+        """Take tokens that may not be there, for an event whose cost is known only afterwards."""
         self.take(0)
-        if self._tokens <= -self._burst:
+        self._tokens -= cost
+
+    def owe(self, most: float | None = None) -> bool:
+        """Take a token that may not be there; False if `most` are owed, by default as many as the bucket can hold."""
+        self.take(0)
+        if self._tokens <= -(self._burst if most is None else most):
             return False
         self._tokens -= 1
         return True
@@ -103,25 +99,66 @@ class PaceLimits:
     patience: float
 
 
+class Allowance(Protocol):
+    """An amount that an address may use. `open` may stay False for too long; then `is_used_up` tells the truth."""
+
+    open: bool
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing more may be used now."""
+        ...
+
+    def use(self, amount: int) -> None:
+        """Use so much, also beyond the allowance."""
+        ...
+
+
 class Pace(TokenBucket):
     """The rate of one client's messages: says which are served now, which wait, and which are refused.
 
     A message above the rate waits; the caller stops reading from the client meanwhile. A client that has been above its
     rate for longer than `patience`, without a pause of a second, has further messages refused. A message that is large
     enough to use up the bytes of several messages counts as so many. The bytes also count against the budget of the
-    client's address: where that is used up, messages wait and are not refused, as other clients may have used it.
+    client's address: where that is used up, messages wait and are not refused, as other clients may have used it. They
+    count against the `stored` allowance of the address as well, where `find_stored` finds it.
     """
 
-    __slots__ = ("_address", "_behind_since", "_denied_at", "_due", "_patience", "_refused", "_share", "_unit")
+    __slots__ = (
+        "_address",
+        "_behind_since",
+        "_denied_at",
+        "_due",
+        "_find_stored",
+        "_held_until",
+        "_patience",
+        "_refused",
+        "_share",
+        "_uncounted",
+        "_unit",
+        "stored",
+    )
 
-    def __init__(self, limits: PaceLimits, address: TokenBucket, clock: Clock) -> None:
+    def __init__(
+        self, limits: PaceLimits, address: TokenBucket, clock: Clock, find_stored: Callable[[], Allowance]
+    ) -> None:
         super().__init__(limits.rate, limits.burst, clock)
+        self._find_stored = find_stored
+        self.stored = find_stored()
         self._patience = limits.patience
         self._unit = limits.byte_rate / limits.rate
         self._address = address
         self._share = 0
-        self._behind_since = self._denied_at = self._due = _NEVER
+        # Bytes drawn from the budget of the address that are not counted against the stored ones yet.
+        self._uncounted = 0
+        self._behind_since = self._denied_at = self._due = self._held_until = _NEVER
         self._refused = 0.0
+
+    def limit(self, limits: PaceLimits) -> None:
+        """Count by other limits from now on; what was counted before stays counted."""
+        self._rate, self._burst, self._patience = limits.rate, limits.burst, limits.patience
+        self._tokens = min(self._tokens, limits.burst)
+        self._unit = limits.byte_rate / limits.rate
 
     def admits(self, size: int) -> bool:
         """Return whether a message of so many bytes is served now; if so, count it."""
@@ -130,7 +167,7 @@ class Pace(TokenBucket):
         tokens = self._tokens + (now - self._updated) * self._rate
         if tokens > self._burst:
             tokens = self._burst
-        share = self._share - size
+        share = self._share - size - _OVERHEAD
         if tokens < 1 or share < 0 or size > self._unit:
             return self._admits_otherwise(now, tokens, size)
         self._tokens = tokens - 1
@@ -142,11 +179,32 @@ class Pace(TokenBucket):
         """As `admits`, for a message that waits, counts as several, or takes bytes from the budget of the address."""
         self._tokens = tokens
         self._updated = now
-        if tokens < 1 or (self._share < size and not self._draw(size)):
+        cost = size + _OVERHEAD
+        if tokens < 1 or (self._share < cost and not self._draw(cost)):
             return False
-        self._share -= size
+        self._share -= cost
         self._tokens = tokens - (1 if size <= self._unit else size / self._unit)
         return True
+
+    def spend(self, messages: float) -> None:
+        """Count a command that is served as so many more messages, for which later ones wait.
+
+        One command takes at most a quarter of the full bucket: a low rate does not stop a client for long.
+        """
+        if messages:
+            self._tokens -= min(messages, self._burst / 4)
+
+    def count(self, size: int, *, least: float = 1) -> float:
+        """Count a packet of so many bytes that is served in any case; return for how many seconds not to read on.
+
+        It counts as `least` messages, or as more if it is large.
+        """
+        self.take(0)
+        self._tokens -= max(least, size / self._unit)
+        if self._share >= size or self._draw(size):
+            self._share -= size
+            return self.wait
+        return max(self.wait, self._address.wait)
 
     def charge(self) -> bool:
         """Count a request that cannot wait, which later messages then do; False if too many came: it is refused."""
@@ -155,11 +213,18 @@ class Pace(TokenBucket):
         self._count_refusal(self._clock())
         return False
 
+    def hold(self, seconds: float) -> None:
+        """Admit no message for so long, since the client's room is above its rate: they wait, and are not refused."""
+        self._held_until = self._clock() + seconds
+        self._tokens = min(self._tokens, 1 - seconds * self._rate)
+
     def delay(self) -> float | None:
         """Return the seconds after which to try a message again that was not admitted; None to refuse it."""
         if self._address.wait:
             return max(_SHORTEST_WAIT, self._address.wait)
         now, until_due = self._clock(), self.wait
+        if now < self._held_until:
+            return max(_SHORTEST_WAIT, self._held_until - now)
         if now > self._due + _QUIET:
             self._behind_since, self._refused = now, 0.0
         self._due = now + until_due
@@ -168,6 +233,11 @@ class Pace(TokenBucket):
             return max(_SHORTEST_WAIT, min(patience_left, until_due))
         self._count_refusal(now)
         return None
+
+    def end(self) -> None:
+        """Count what the client has sent since the last count: it has gone."""
+        self._find_stored().use(max(0, self._uncounted - self._share))
+        self._uncounted = 0
 
     @property
     def overrun(self) -> bool:
@@ -180,6 +250,11 @@ class Pace(TokenBucket):
         if not self._address.take(drawn):
             return False
         self._share += drawn
+        # An allowance that was not used for long is forgotten, and there may be another one.
+        self.stored = self._find_stored()
+        # Only what was sent counts: of many clients behind one address, most send little.
+        self.stored.use(self._uncounted + (size if size >= _SHARE else 0))
+        self._uncounted = drawn if size < _SHARE else 0
         return True
 
     def _count_refusal(self, now: float) -> None:
@@ -208,7 +283,7 @@ class _Address(TokenBucket):
 class AddressLimits:
     """Limits open connections, handshakes and bytes per second of each address; forgets idle addresses.
 
-    Addresses are texts, as `counted_address` returns them.
+    Addresses are texts, as `relay.addresses.counted_address` returns them.
     """
 
     _SWEEP = 1024
@@ -217,7 +292,7 @@ class AddressLimits:
         self._connections = connections
         self._handshakes = handshakes
         self._byte_rate = byte_rate
-        self._byte_burst = 2 * byte_rate
+        self._byte_burst = byte_rate / 4
         self._clock = clock
         self._known: dict[str, _Address] = {}
         self._sweep_at = self._SWEEP

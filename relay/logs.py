@@ -6,9 +6,11 @@ or change the terminal of an operator who reads it.
 
 import json
 import logging
+import re
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import Final, TextIO
 
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     # Line separators for some programs, and characters that reverse the direction of the text after them.
@@ -17,25 +19,52 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 }
 
 
+_AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.%]{2,60}\]|[^\[\]:]*)(?::[0-9]{0,5})?", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
+_QUERY = re.compile("[?#]")
+_HIDDEN = "***"
+
+_LIBRARIES: Final = (
+    "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio", "websockets", "httpx2", "httpcore2",
+)  # fmt: skip
+
+_MOST_KINDS: Final = 100
+"""Kinds of events that one `LogIntervals` remembers."""
+
+
 def escape(text: str) -> str:
     """Return `text` with every control character and lone surrogate escaped."""
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
 
 
 def without_password(url: str) -> str:
-    """Return a URL that may be logged and shown: all up to its last @ may be a user and a password."""
-    head, separator, rest = url.rpartition("@")
-    if not separator:
-        return url
-    scheme, slashes, _ = head.partition("//")
-    return scheme + slashes + rest if slashes else rest
+    """Return a URL that may be logged and shown.
+
+    All up to its last @ may be a user and a password. Without an @, the text in place of the port may be the password
+    of a URL that was not written to its end. A query may have a token.
+    """
+    head, at, rest = url.rpartition("@")
+    scheme, slashes, after = (head if at else rest).partition("//")
+    if not slashes:
+        return _bounded(rest)
+    return scheme + slashes + _bounded(rest if at else after)
+
+
+def _bounded(address: str) -> str:
+    """Return host, port and path of an address, with *** in place of everything else."""
+    authority = re.split("[/?#]", address, maxsplit=1)[0]
+    if not _AUTHORITY.fullmatch(authority):
+        host = _HOST.match(authority)
+        return f"{host[0] if host else ''}:{_HIDDEN}"
+    rest = _QUERY.search(address)
+    return address if rest is None else f"{address[: rest.end()]}{_HIDDEN}"
 
 
 def configure(level: str, form: str, *, worker: str = "", stream: TextIO | None = None) -> None:
     """Write every log record of this process from `level` on to `stream` (by default standard error).
 
-    `form` is "text" or "json". Each line names `worker`, where several workers write to the same stream. uvicorn,
-    asyncio and websockets log only warnings and errors: their other messages contain URLs, which may contain secrets.
+    `form` is "text" or "json". Each line names `worker`, where several workers write to the same stream. Libraries log
+    only warnings and errors: their other messages contain URLs, which may contain secrets.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(worker) if form == "json" else TextFormatter(worker))
@@ -44,8 +73,38 @@ def configure(level: str, form: str, *, worker: str = "", stream: TextIO | None 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio", "websockets"):
+    for name in _LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class LogIntervals:
+    """Decides which of many like events get a line in the log: of each kind, one in `seconds`.
+
+    Clients, or another server, can cause such events as often as they like, and a log that is full of them hides all
+    else. Events without a line are counted, so that the next line can tell their number.
+    """
+
+    __slots__ = ("_clock", "_next", "_seconds", "_unlogged")
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._unlogged: dict[str, int] = {}
+
+    def due(self, kind: str = "") -> int | None:
+        """Return how many events of a kind had no line since its last one, if this event gets a line; else None."""
+        now = self._clock()
+        if now < self._next.get(kind, float("-inf")):
+            self._unlogged[kind] += 1
+            return None
+        if kind not in self._next and len(self._next) >= _MOST_KINDS:
+            # Kinds may come from another server, and must not fill the memory.
+            self._next.clear()
+            self._unlogged.clear()
+        unlogged = self._unlogged.get(kind, 0)
+        self._next[kind], self._unlogged[kind] = now + self._seconds, 0
+        return unlogged
 
 
 class TextFormatter(logging.Formatter):

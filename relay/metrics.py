@@ -17,12 +17,24 @@ from prometheus_client.registry import Collector
 
 from relay.model.errors import CLOSE_REASONS, ERRORS
 from relay.model.events import Loss
+from relay.webhooks.posted import POST_OUTCOMES
 
 _LATENCY: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 """Upper bounds of the buckets, in seconds."""
 
 API: Final = "api"
 """The protocol of requests to the relay's own HTTP interface, in the metric of errors; no gateway has this name."""
+
+
+WIRE_LIMITS: Final = (
+    "head", "framing", "pipeline", "unread_body", "idle_connections", "http_connections", "descriptors", "small_frames",
+    "unfinished", "unfinished_closed",
+)  # fmt: skip
+"""The limits of `relay.wire.notices`."""
+
+
+TOKEN_CODES: Final = ("token_required", "bad_token", "token_expired", "token_not_yet_valid", "keys_unavailable")
+"""The error codes of refused tokens."""
 
 
 class Declaration(NamedTuple):
@@ -184,8 +196,10 @@ class Metrics:
         self._declare_rooms(declare)
         self._declare_errors(declare, protocols)
         self._declare_messages(declare)
+        self._declare_turn(declare)
         self._declare_backend(declare)
         self._declare_forwarding(declare)
+        self._declare_webhook(declare)
         self._declare_workers(declare)
         for protocol in protocols:
             self.of(protocol)
@@ -229,12 +243,37 @@ class Metrics:
             "Connections that this worker accepts (setting max-connections).",
             "If it is lower than the setting, raise the limit of open files (ulimit -n).",
         )
+        self.buffered = declare.gauge(
+            "relay_buffered_bytes",
+            "Bytes that wait for clients which do not read, and of requests that are not complete.",
+            "If it stays near worker-buffer, find the addresses in the log.",
+        )
+        self.dropped_buffers = declare.counters(
+            "relay_dropped_buffers_total",
+            "Connections and requests closed because too many bytes waited in them, by the bound: address or worker.",
+            "One address: an attack, or many slow clients behind it; raise address-buffer for those. worker: an attack "
+            "from several addresses, or not enough memory; raise worker-buffer, or add a worker.",
+            labels=("scope",),
+            values=[("address",), ("worker",)],
+        )
         self.closed = declare.counters(
             "relay_closed_connections_total",
             "Connections that ended, by close reason.",
             "Look the reason up in errors.md; internal is a defect of the relay, and its log has the cause.",
             labels=("reason",),
             values=[(reason.name,) for reason in CLOSE_REASONS],
+        )
+
+        self.wire_limits = declare.counters(
+            "relay_wire_limits_total",
+            "Times that a limit on what arrives acted, by limit; the relay paused reading from a connection, refused a "
+            "request or closed a connection.",
+            "A client that attacks, or does not work: the log names its address once a minute. descriptors: raise the "
+            "limit of open files (ulimit -n). unfinished: raise address-unfinished-bytes if many clients share one "
+            "address. idle_connections and http_connections: raise http-connections-per-address, or name the load "
+            "balancer in trusted-proxies.",
+            labels=("limit",),
+            values=zip(WIRE_LIMITS, strict=True),
         )
 
     def _declare_rooms(self, declare: _Declarer) -> None:
@@ -276,6 +315,31 @@ class Metrics:
             labels=("protocol", "code"),
             values=[(protocol, code) for protocol, known in codes.items() for code in known],
         )
+        self.refused_tokens = declare.counters(
+            "relay_refused_tokens_total",
+            "Tokens of clients that the relay refused, by error code; token_required counts clients without one.",
+            "bad_token: compare the issuer's key, audience and issuer with the settings auth-*; many from one address, "
+            "which the log names, are guesses. token_expired: clients do not renew their token. keys_unavailable: the "
+            "log says why auth-jwks cannot be fetched.",
+            labels=("code",),
+            values=zip(TOKEN_CODES, strict=True),
+        )
+        self.key_fetches = declare.counters(
+            "relay_key_fetches_total",
+            "Key sets (auth-jwks) that this worker fetched, failed to fetch, or took from another worker (shared).",
+            "failed: the log has the reason; tokens are proven with the last good key set meanwhile.",
+            labels=("outcome",),
+            values=[("fetched",), ("failed",), ("shared",)],
+        )
+
+    def _declare_turn(self, declare: _Declarer) -> None:
+        self.turn_credentials = declare.counters(
+            "relay_turn_credentials_total",
+            "TURN credentials that were made, by the way to their client: welcome, renewal or http.",
+            "For information. The load of the TURN servers is in their own metrics.",
+            labels=("way",),
+            values=[("welcome",), ("renewal",), ("http",)],
+        )
 
     def _declare_messages(self, declare: _Declarer) -> None:
         load = "For information; the load of this worker."
@@ -303,6 +367,16 @@ class Metrics:
             "Time since a probe of this worker last came back through its own subscription in Redis.",
             "Beyond probe-timeout the worker is not ready: check Redis, and the network between it and this worker.",
         )
+        self.memory_share = declare.gauge(
+            "relay_memory_used_ratio",
+            "Share of the memory for rooms that is used: of Redis's maxmemory, or of history-memory without Redis.",
+            "From memory-share on, new rooms are refused: raise maxmemory, or find what uses it. NaN: no known limit.",
+        )
+        self.unstored = declare.counter(
+            "relay_unstored_messages_total",
+            "Messages that were delivered without being stored for clients that reconnect.",
+            "address-history-bytes was used up by one address, or memory is short (relay_memory_used_ratio).",
+        )
         self.redis_errors = declare.counter(
             "relay_redis_errors_total",
             "Error replies of Redis.",
@@ -327,6 +401,40 @@ class Metrics:
             "relay_foreign_epochs_total",
             "Epochs of another fleet whose events arrived in a room of this worker, and were ignored.",
             "Give each fleet a redis-prefix of its own, and all fleets in one Redis this version; see the log.",
+        )
+        self.fan_out_waits = declare.counter(
+            "relay_fan_out_waits_total",
+            "Messages after which their sender had to wait, as their room was above room-delivery-rate.",
+            "Normal for short bursts in large rooms; if it grows all the time, find out who floods the room, or raise "
+            "room-delivery-rate.",
+        )
+        self.rule_changes = declare.counter(
+            "relay_rule_changes_total",
+            "Changes of the rules of rooms by clients and over HTTP.",
+            "For information.",
+        )
+        self.kicks = declare.counter(
+            "relay_kicks_total",
+            "Members that were put out of a room, also those of rooms that were closed.",
+            "For information; if it grows without an operator's doing, see which tokens grant kick and close.",
+        )
+        self.passwords = declare.counters(
+            "relay_room_passwords_total",
+            "Passwords of rooms that clients offered: right, wrong, or unseen, after too many wrong ones.",
+            "Many wrong ones mean that somebody guesses: the log has an address, and a longer password helps.",
+            labels=("outcome",),
+            values=[("right",), ("wrong",), ("unseen",)],
+        )
+        self.replay_waits = declare.counter(
+            "relay_replay_waits_total",
+            "Members that came back and had to wait, as their address was above address-replay-rate.",
+            "Normal after a worker with many clients of one address has stopped; else an address resumes all the time.",
+        )
+        self.presence_delays = declare.counter(
+            "relay_presence_delays_total",
+            "Batches of joins, leaves and new infos that were gathered for longer, as the watchers of their room are "
+            "sent no more than room-presence-rate.",
+            "Normal while many clients of a large room come and go; raise room-presence-rate to show changes sooner.",
         )
         self.gap_recoveries = declare.counter(
             "relay_gap_recoveries_total",
@@ -370,6 +478,37 @@ class Metrics:
                 strict=True,
             ),
         )  # fmt: skip
+
+    def _declare_webhook(self, declare: _Declarer) -> None:
+        self.webhook_requests = declare.counters(
+            "relay_webhook_requests_total",
+            "Requests to the receiver of the webhook, by outcome; accepted ones were answered with a status from 200 "
+            "to 299.",
+            "refused, timeout, unreachable: check the receiver; the log has the cause once a minute. Nothing is lost "
+            "while relay_webhook_queued_events is below webhook-queue.",
+            labels=("outcome",),
+            values=zip(POST_OUTCOMES, strict=True),
+        )
+        self.webhook_events = declare.counter(
+            "relay_webhook_events_total", "Events that the receiver of the webhook has accepted.", "For information."
+        )
+        self.webhook_dropped = declare.counter(
+            "relay_webhook_dropped_events_total",
+            "Events for the webhook that this worker dropped, as the queue was full.",
+            "The receiver was away or too slow, and is told their number: let it compare its state with /rooms. Raise "
+            "webhook-queue, if Redis has the memory.",
+        )
+        self.webhook_queue = declare.gauge(
+            "relay_webhook_queued_events",
+            "Events that wait for the receiver of the webhook; 0 on workers that do not send at the moment.",
+            "If it grows, the receiver is away or too slow: see relay_webhook_requests_total. At webhook-queue, the "
+            "oldest events are dropped.",
+        )
+        self.webhook_age = declare.gauge(
+            "relay_webhook_oldest_event_age_seconds",
+            "Age of the event that waits for the longest time; 0 on workers that do not send at the moment.",
+            "As relay_webhook_queued_events.",
+        )
 
     def _declare_workers(self, declare: _Declarer) -> None:
         self.ready = declare.gauge(

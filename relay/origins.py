@@ -86,14 +86,18 @@ class AllowedOrigins:
     def __init__(self, allowed: Sequence[str]) -> None:
         self.all = "*" in allowed
         self._exact = frozenset(allowed)
-        patterns = [_pattern(one) for one in allowed if "*" in one]
+        patterns = [_pattern(one) for one in allowed if "*" in one and one != "*"]
         self._pattern = re.compile("|".join(patterns)) if patterns else None
         self._logged: set[str] = set()
 
     def allows(self, origin: str) -> bool:
         """Return whether pages of an origin may connect."""
-        if self.all or origin in self._exact:
-            return True
+        return self.all or self.lists(origin)
+
+    def lists(self, origin: str) -> bool:
+        """Return whether the setting names an origin, by itself or by a pattern other than `*`."""
+        if origin in self._exact:
+            return origin != "*"
         return self._pattern is not None and len(origin) <= MAX_ORIGIN and bool(self._pattern.fullmatch(origin))
 
     def check(self, origin: str | None) -> None:

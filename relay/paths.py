@@ -1,4 +1,4 @@
-"""Routes below `/rooms/`: they split the path as the client wrote it, and decode its segments afterwards.
+"""Routes below `/rooms/` and `/subjects/`: they split the path as the client wrote it, and decode its parts afterwards.
 
 So a name may contain a slash: `/rooms/a%2Fevents` is the room "a/events", and `/rooms/a/events` is the resource
 `events` of the room "a". A proxy in front must pass the path on as it came; one that decodes `%2F` makes the second of
@@ -13,10 +13,11 @@ from urllib.parse import quote
 from starlette.routing import Match, Route, WebSocketRoute
 from starlette.types import Scope
 
-from relay.model.names import escape_room, percent_decoded
+from relay.model.names import CORE_WORDS, escape_room, percent_decoded
 
-_BELOW: Final = "/rooms/"
 _ROOM: Final = "/rooms/{room}"
+_SUBJECT: Final = "/subjects/{subject}"
+_NOT_CORE: Final = rf"(?!/(?:{'|'.join(map(re.escape, sorted(CORE_WORDS)))})(?:/|\Z))"
 _NOTHING: Final[tuple[Match, Scope]] = (Match.NONE, {})
 
 
@@ -37,14 +38,22 @@ def room_in(scope: Scope) -> str:
 
 
 class PathPrefixes:
-    """Paths that begin with one of these prefixes; `{NAME}` in a prefix stands for any one segment."""
+    """Paths that begin with one of these prefixes; `{NAME}` in a prefix stands for any one segment.
+
+    As the first segment, it does not stand for one with which paths of the relay itself begin. Behind `/rooms/` it may
+    be empty, as in the routes.
+    """
 
     def __init__(self, prefixes: Sequence[str]) -> None:
         fixed = [prefix for prefix in prefixes if "{" not in prefix]
         self._exact = frozenset(fixed)
         self._below = tuple(f"{prefix}/" for prefix in fixed)
         self._patterns = [
-            re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(prefix)) + "(?:/|\\Z)")
+            re.compile(
+                (_NOT_CORE if prefix.startswith("/{") else "")
+                + re.sub(r"\\{\w+\\}", "[^/]+", re.escape(prefix)).replace("/rooms/[^/]+", "/rooms/[^/]*")
+                + "(?:/|\\Z)"
+            )
             for prefix in prefixes
             if "{" in prefix
         ]
@@ -71,7 +80,7 @@ class RoomRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
-        raw = _raw_scope(scope)
+        raw = _raw_scope(scope, "/rooms/")
         return _NOTHING if raw is None else _decoded(super().matches(raw))
 
 
@@ -84,7 +93,20 @@ class RoomWebSocketRoute(WebSocketRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
-        raw = _raw_scope(scope)
+        raw = _raw_scope(scope, "/rooms/")
+        return _NOTHING if raw is None else _decoded(super().matches(raw))
+
+
+class SubjectRoute(Route):
+    """The route of `/subjects/NAME`; the name is the text of one segment, and may be empty."""
+
+    def __init__(self, endpoint: Callable[..., Any]) -> None:
+        super().__init__(_SUBJECT, endpoint, methods=["GET"])
+        _loosen(self)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path as the client wrote it."""
+        raw = _raw_scope(scope, "/subjects/")
         return _NOTHING if raw is None else _decoded(super().matches(raw))
 
 
@@ -94,10 +116,10 @@ def _loosen(route: Route | WebSocketRoute) -> None:
     route.path_regex = re.compile(pattern.removesuffix("$") + "/?$")
 
 
-def _raw_scope(scope: Scope) -> Scope | None:
-    """Return the scope with the raw path as its path; None for paths that are not below `/rooms/`."""
+def _raw_scope(scope: Scope, above: str) -> Scope | None:
+    """Return the scope with the raw path as its path; None for paths that do not begin with `above`."""
     path = raw_path(scope) if "path" in scope else ""
-    return {**scope, "path": path, "root_path": ""} if path.startswith(_BELOW) else None
+    return {**scope, "path": path, "root_path": ""} if path.startswith(above) else None
 
 
 def _decoded(found: tuple[Match, Scope]) -> tuple[Match, Scope]:

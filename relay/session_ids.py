@@ -7,6 +7,7 @@ issued, before the id decides where a request goes.
 
 import base64
 import re
+from hashlib import sha256
 from typing import Final
 
 from relay.fleet_key import FleetKey
@@ -37,8 +38,15 @@ class SessionIds:
 
     def issue(self) -> str:
         """Return a new id of a session of this worker."""
-        signed = self._random.secret(_RANDOM) + self._name
-        return base64.urlsafe_b64encode(signed + self._key.sign(_PURPOSE, signed, size=_MAC)).decode("ascii")
+        return self._signed(self._random.secret(_RANDOM) + self._name)
+
+    def of_local(self, secret: str, workers: int) -> str:
+        """Return an id that leads all requests of one client to the same one of so many workers behind this port.
+
+        `secret` is a key that the client has made itself. The id is sent to nobody.
+        """
+        digest = sha256(secret.encode()).digest()
+        return self._signed(digest[:_RANDOM] + self._name[:-1] + bytes([digest[-1] % workers]))
 
     def owner(self, session_id: str) -> Owner:
         """Return the worker that has issued an id; raises `BadSessionId`."""
@@ -49,3 +57,6 @@ class SessionIds:
         if not self._key.verify(_PURPOSE, signed, mac, size=_MAC):
             raise BadSessionId("not a session id of this fleet")
         return Owner(signed[_RANDOM:-1], signed[-1])
+
+    def _signed(self, signed: bytes) -> str:
+        return base64.urlsafe_b64encode(signed + self._key.sign(_PURPOSE, signed, size=_MAC)).decode("ascii")

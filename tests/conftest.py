@@ -45,11 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class ByFile(LoadFileScheduling):
     """Runs the tests of one file in one process, and those of some folders one file after the other.
 
-    The chaos tests start many processes and wait for recovery within fixed times. The browser tests encode video in
-    software, which takes a whole core. Two such files at the same time would disturb each other.
+    The chaos tests start many processes and wait for recovery within fixed times, and the abuse tests start several.
+    The browser tests encode video in software, which takes a whole core. Two such files at the same time would disturb
+    each other.
     """
 
-    _ONE_PROCESS = ("tests/browser/", "tests/chaos/")
+    _ONE_PROCESS = ("tests/abuse/", "tests/browser/", "tests/chaos/")
 
     def _split_scope(self, nodeid: str) -> str:
         folder = next((one for one in self._ONE_PROCESS if nodeid.startswith(one)), None)

@@ -19,7 +19,7 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "deploy/README.md",
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
 
 ELSEWHERE = {
@@ -27,10 +27,22 @@ ELSEWHERE = {
     "make test": "the stage that runs this",
     "make lint": ".ci/run",
     "docker compose up --build --scale worker=3": "make test-deploy",
+    "RELAY_TURN_HOST=192.168.1.10 RELAY_TURN_ALLOWED_PEERS=192.168.1.10 docker compose --profile turn up --build":
+        "by hand; tests/browser/test_turn.py has the configuration, tests/unit/test_deployment.py the compose file",
+    "export RELAY_TURN_SECRET=$(openssl rand -hex 32)": "by hand; tests/browser/test_turn.py starts both servers so",
+    "turnserver -n --no-cli --listening-ip 192.168.1.10 --realm relay --use-auth-secret --static-auth-secret"
+    " $RELAY_TURN_SECRET": "by hand",
+    ".venv/bin/relay serve --turn-servers turn:192.168.1.10:3478": "by hand",
+    ".venv/bin/relay serve --static site": "tests/integration/test_same_origin.py",
+    ".venv/bin/relay serve --workers 2 --redis-url redis://localhost:6379 --trusted-proxies 127.0.0.1":
+        "tests/integration/test_same_origin.py",
+    ".venv/bin/relay serve --workers 2 --redis-url redis://localhost:6379 --trusted-proxies 127.0.0.1"
+    " --static /srv/page":
+        "tests/integration/test_same_origin.py",
     "make bench": "by hand, before a release",
     "make bench-quick": "by hand; tests/unit/bench tests the parts",
     "make bench-parts": "by hand; tests/unit/bench tests the parts",
-}
+}  # fmt: skip
 """Commands that tests/integration/test_readme.py does not run, and what runs them."""
 
 DEPLOYMENT = "deploy/README.md"
@@ -43,10 +55,30 @@ SNIPPETS = {
     "join": "tests/browser/test_readme.py",
     "call": "tests/browser/test_readme.py",
     "library": "tests/browser/test_readme.py",
+    "token": "tests/browser/test_tokens.py",
+    "move": "tests/browser/test_tokens.py",
+    "http": "tests/browser/test_plain_http.py",
+    "http-php": "tests/integration/test_http_page.py",
+    "http-sh": "tests/integration/test_http_page.py",
+    "xhr-signaling": "tests/browser/test_xhr_signaling.py",
+    "websocket-over-nodejs": "tests/browser/test_over_nodejs.py",
+    "socketio-over-nodejs": "tests/browser/test_over_nodejs.py",
+    "signalmaster": "tests/browser/test_simplewebrtc.py",
+    "signalmaster-relay": "tests/browser/test_simplewebrtc.py",
+    "signalmaster-return": "tests/browser/test_simplewebrtc.py",
     "y-webrtc": "tests/browser/test_y_webrtc.py",
+    "rtcmulticonnection3": "tests/browser/test_rmc3.py",
+    "rtcmulticonnection3-chat": "tests/browser/test_rmc3.py",
+    "peerjs": "tests/browser/test_peerjs.py",
+    "peerjs-relay": "tests/browser/test_peerjs.py",
+    "same-origin-page": "tests/browser/test_same_origin.py",
+    "same-origin-nginx": "tests/integration/test_same_origin.py",
+    "same-origin-haproxy": "tests/integration/test_same_origin.py",
+    "peerjs-native": "tests/browser/test_peerjs.py",
     "python": "tests/integration/test_readme.py",
     "program": "tests/integration/test_readme.py",
     "restart": "tests/integration/test_readme.py",
+    "token-program": "tests/integration/test_client_tokens.py",
     "transcript": "tests/integration/test_readme.py",
     "infos": "tests/integration/test_readme.py",
     "order": "tests/integration/test_readme.py",
@@ -54,6 +86,14 @@ SNIPPETS = {
     "reference-javascript": "tests/integration/test_reference_clients.py",
     "own-python": "tests/integration/test_reference_clients.py",
     "own-javascript": "tests/integration/test_reference_clients.py",
+    "webhook-body": "tests/integration/test_webhooks.py",
+    "webhook-python": "tests/integration/test_webhooks.py",
+    "webhook-node": "tests/integration/test_webhooks.py",
+    "token-page": "tests/browser/test_readme.py",
+    "token-chat": "tests/integration/test_tokens_page.py",
+    "token-teacher": "tests/integration/test_tokens_page.py",
+    "token-student": "tests/integration/test_tokens_page.py",
+    "token-guest": "tests/integration/test_tokens_page.py",
 }
 
 _FENCE = re.compile(
@@ -102,3 +142,16 @@ def links(page: str) -> list[str]:
 def prose(page: str) -> str:
     """A page without its fenced blocks."""
     return _FENCE.sub("", read(page))
+
+
+def marked(page: str, name: str) -> str:
+    """The part of a page between two comments."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", read(page), re.DOTALL)
+    assert found, f"{page} has no part {name}"
+    return found[1]
+
+
+def rows(table: str) -> list[list[str]]:
+    """The cells of a table, without its head."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import httpx2 as httpx
@@ -23,7 +24,9 @@ import redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests import forks, redis_user
 from tests.ports import free_port, release_port
+from tests.tcp import end_server
 
 # One line for each request would hide the output that explains a failed test.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -38,6 +41,9 @@ QUICK = {
     "drain_timeout": 3.0,
 }
 """Short timings: workers notice a fault and recover from it in a second or two."""
+
+ADMIN_TOKEN = "admin-token-of-the-tests"
+"""The admin token of workers whose test names no other one."""
 
 
 def require(command: str) -> str:
@@ -61,19 +67,28 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
 
 
 class RedisServer:
-    """A redis-server process. A `persistent` one keeps its data when it is killed and started again."""
+    """A redis-server process. A `persistent` one keeps its data when it is killed and started again.
 
-    def __init__(self, *, persistent: bool = False) -> None:
+    `url` is for the relay: its user may send the commands that deployments allow it, and those by which tests look.
+    `client` may do everything.
+    `config` is a configuration file; its port, its folder and its users do not count.
+    """
+
+    def __init__(self, *, persistent: bool = False, config: Path | None = None) -> None:
         self._persistent = persistent
+        self._config = config
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}"
+        self.url = redis_user.url(self.port)
         self._directory = tempfile.mkdtemp(prefix="relay-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        kept = ["--appendonly", "yes", "--appendfsync", "everysec"] if self._persistent else ["--appendonly", "no"]
-        options = ["--port", str(self.port), "--save", "", *kept, "--dir", self._directory]
-        command = [require("redis-server"), "--bind", "127.0.0.1", *options]
+        # With `everysec`, Redis delays a write for up to two seconds while the disk is busy; SIGKILL would lose it.
+        kept = ["--appendonly", "yes", "--appendfsync", "no"] if self._persistent else ["--appendonly", "no"]
+        base = [self._own_config(self._config)] if self._config else ["--save", "", *kept]
+        user = ["--user", redis_user.NAME, *redis_user.rules(*redis_user.OF_TESTS)]
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory]
+        command = [require("redis-server"), *base, *options, *user]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:
@@ -84,6 +99,13 @@ class RedisServer:
             except redis.ConnectionError:  # raised while it loads its data, too
                 assert time.monotonic() < deadline, "redis-server does not answer"
                 time.sleep(0.02)
+
+    def _own_config(self, config: Path) -> str:
+        """Copy a configuration without the places that only its own machine has; return the path of the copy."""
+        foreign = ("dir ", "aclfile ", "bind ", "port ")
+        copy = Path(self._directory) / "redis.conf"
+        copy.write_text("".join(one for one in config.read_text().splitlines(True) if not one.startswith(foreign)))
+        return str(copy)
 
     @property
     def client(self) -> redis.Redis:
@@ -152,22 +174,38 @@ class RedisServer:
 class Relay:
     """`relay serve` in a process. pytest shows its log when a test fails.
 
-    `server` is "own", "other" (hypercorn), or "tracking" (the relay's own, see `tests.tracking_server`).
+    `server` is "own", "other" (hypercorn), or "tracking" (the relay's own, see `tests.tracking_server`). `quick` are
+    settings that differ from the defaults of `relay serve`. `tree` is the folder of another version of the relay, with
+    its virtual environment in `.venv`.
     """
 
-    def __init__(self, *, server: str = "own", environment: dict[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        server: str = "own",
+        environment: dict[str, str] | None = None,
+        quick: Mapping[str, Any] = MappingProxyType(QUICK),
+        tree: Path | None = None,
+        **settings: Any,
+    ) -> None:
         self.port = int(settings.pop("port", 0)) or free_port()
         self.tls = "tls_cert" in settings
         self.log = Path(tempfile.mkstemp(prefix="relay-log-", suffix=".txt")[1])
+        settings = {**quick, "admin_token": ADMIN_TOKEN, **settings}
+        self.authorised = {"Authorization": f"Bearer {settings['admin_token']}"}
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
-        environ |= {f"RELAY_{name.upper()}": str(value) for name, value in (QUICK | settings).items()}
+        environ |= {f"RELAY_{name.upper()}": str(value) for name, value in settings.items()}
         environ["PYTHONUNBUFFERED"] = "1"
         environ |= environment or {}
         module = ["relay", "serve", "--port"] if server == "own" else [f"tests.{server}_server"]
+        self.process: subprocess.Popen[bytes] | forks.Fork
         with self.log.open("wb") as log:
+            if server == "own" and not environment and tree is None:
+                self.process = forks.serve([*module[1:], str(self.port)], environ, log)
+                return
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *module, str(self.port)],
-                env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                [str(tree / ".venv/bin/python") if tree else sys.executable, "-m", *module, str(self.port)],
+                cwd=tree, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
     @property
@@ -182,6 +220,11 @@ class Relay:
         async with httpx.AsyncClient(verify=False, timeout=5) as client:
             return await client.get(self.http + path, **options)
 
+    async def describe(self, room: str) -> Json:
+        """The answer of `/rooms/NAME` with the admin token, which has the names of the members."""
+        answer: Json = (await self.get(f"/rooms/{room}", headers=self.authorised)).json()
+        return answer
+
     async def healthy(self, status: int = 200) -> bool:
         """Whether `/health` returns this status."""
         assert self.process.poll() is None, f"the worker has exited: {self.logged}"
@@ -190,7 +233,7 @@ class Relay:
         return False
 
     async def ready(self) -> Self:
-        await eventually(self.healthy, 20)
+        await eventually(self.healthy, 45)
         return self
 
     async def metric(self, name: str, **labels: str) -> float:
@@ -232,9 +275,10 @@ class Client:
         self._numbers = itertools.count()
 
     @classmethod
-    async def open(cls, url: str, *, resume: str = "", welcome: bool = True, **options: Any) -> Self:
+    async def open(cls, url: str, *, resume: str = "", token: str = "", welcome: bool = True, **options: Any) -> Self:
         """Connect. With `welcome`, read the first frame and keep it as the welcome."""
-        protocols = ["relay.v1", f"resume.{resume}"] if resume else None
+        secrets = [f"{kind}.{secret}" for kind, secret in (("resume", resume), ("token", token)) if secret]
+        protocols = ["relay.v1", *secrets] if secrets else None
         socket_ = await connect(
             url, subprotocols=protocols, compression=None, max_size=2**24, ping_interval=None, proxy=None, **options
         )
@@ -312,13 +356,12 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
-        self.cut()
-        await self._server.wait_closed()
+        self.refusing = True
+        await end_server(self._server, self.cut)
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return redis_user.url(self.port)
 
     def cut(self, *, subscriptions_only: bool = False) -> None:
         """Abort all current connections, or only those that have subscribed."""
@@ -339,6 +382,10 @@ class Proxy:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()
+            return
+        if self.refusing:
+            writer.transport.abort()
+            far_writer.transport.abort()
             return
         pair = Pair(self, writer, far_writer)
         self._pairs.add(pair)

@@ -5,20 +5,56 @@ tests/unit/test_docs_tables.py checks that no table is out of date.
 """
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from relay.backend import waiting
 from relay.cli.options import GROUPS, every_old_name, every_setting
 from relay.cli.text import plain
 from relay.config import Setting
 from relay.config.declaring import to_flag
 from relay.gateways import GATEWAYS, error_tables
+from relay.gateways.native import streams
+from relay.gateways.plainhttp import posts
+from relay.gateways.xhrsignaling import form, readers
 from relay.http.metrics import WORKER_UP
+from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
+from relay.model import channels, commands, envelope, json_text, member_info
 from relay.model.errors import CLOSE_REASONS, ERRORS, ErrorTable
+from relay.model.names import MAX_ESCAPED, MAX_NAME
+from relay.pages.folder import LONGEST_PATH, MOST_OPEN
+from relay.wire import refusals, request_size
+from tests import redis_user
+from tests.abuse.table import compare, load
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
+
+BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
+    ("Bytes of the head of a request", request_size.MAX_HEAD, "HTTP 431, and the connection is closed"),
+    ("Requests of one connection that wait for their answers", refusals.MAX_WAITING, "HTTP 429, and it is closed"),
+    ("Bytes of a query", MAX_QUERY, "HTTP 400 bad_query"),
+    ("Parameters of a query", MAX_PARAMETERS, "HTTP 400 bad_query"),
+    ("Levels of arrays and objects in JSON", json_text.MAX_NESTING, "error bad_json"),
+    ("Characters of the name of a room or peer", MAX_NAME, "error bad_room or bad_peer"),
+    ("Bytes of such a name when it is escaped", MAX_ESCAPED, "error bad_room or bad_peer"),
+    ("Bytes of the label of a channel", channels.MAX_LABEL, "error bad_envelope or bad_command"),
+    ("Characters of the key of a message", envelope.MAX_KEY, "error bad_envelope or bad_command"),
+    ("Receivers of a direct message", envelope.MAX_ADDRESSEES, "error bad_envelope or bad_command"),
+    ("Bytes of a member info", member_info.MAX_INFO, "error bad_info"),
+    ("Envelopes in one post over plain HTTP", posts.MAX_BATCH, "HTTP 400 bad_body"),
+    ("Frames in one post of the native protocol over HTTP", streams.MAX_FRAMES, "HTTP 400 bad_body"),
+    ("Fields of a form of XHR-Signaling", form.MAX_FIELDS, "HTTP 400 bad_body"),
+    ("Polls of one place of XHR-Signaling that wait", readers.MAX_PAGES, "the answer is false, at once"),
+    ("Members in one list", commands.MAX_LISTED, "error bad_command or bad_query"),
+    ("Messages in Redis that wait in a room for absent peers", waiting.MOST_WAITING, "they wait in the worker alone"),
+    ("Bytes of these", waiting.MOST_WAITING_BYTES, "the same"),
+    ("Characters of the path of a file (setting static)", LONGEST_PATH, "HTTP 404 not_found"),
+    ("Such files that a worker has open at the same time", MOST_OPEN, "further ones are read afterwards"),
+)
+"""Bounds that no setting changes: the meaning, the bound, and the consequence."""
 
 
 def table(head: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -50,6 +86,33 @@ def settings() -> Iterator[str]:
 def _setting(one: Setting) -> list[str]:
     names = "<br>".join(code(name) for name in (one.flag, one.variable, one.file_variable) if name)
     return [names, code(plain(one.default)), one.description, one.allowed, one.consequence]
+
+
+def limits() -> Iterator[str]:
+    """The settings that are numbers and say what happens beyond them, in the groups of the help."""
+    by_name = {one.name: one for one in every_setting()}
+    rows = [
+        (title.removeprefix("Limits of ").capitalize(), one)
+        for title, names in GROUPS.items()
+        for one in (by_name[name] for name in names.split())
+        if one.consequence and isinstance(one.default, int | float)
+    ]
+    yield from table("Of, Limit, By default, Bounds, When exceeded", [_limit(of, one) for of, one in rows])
+
+
+def _limit(of: str, one: Setting) -> list[str]:
+    limit = code(to_flag(one.name).removeprefix("--"))
+    return [of, limit, f"{one.default:,}".removesuffix(".0"), one.description, one.consequence]
+
+
+def bounds() -> Iterator[str]:
+    """The bounds that no setting changes."""
+    yield from table("Bound on, At most, When exceeded", [[what, f"{most:,}", then] for what, most, then in BOUNDS])
+
+
+def redis_commands() -> Iterator[str]:
+    """The commands of the relay's user of Redis."""
+    yield from textwrap.wrap("`" + " ".join(redis_user.allowed()) + "`", 120, break_on_hyphens=False)
 
 
 def old_settings() -> Iterator[str]:
@@ -99,6 +162,11 @@ def faults() -> Iterator[str]:
     yield from results[results.index("| Fault") :].strip().splitlines()
 
 
+def attacks() -> Iterator[str]:
+    """The last runs of `make abuse`."""
+    yield from compare(load("before"), load("after"))
+
+
 def shown(file: str, name: str, language: str) -> Callable[[], Iterator[str]]:
     """A file of docs/ as a snippet of a page."""
 
@@ -119,6 +187,10 @@ TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("metrics.md", "metrics"): metrics,
     ("metrics.md", "protocols"): protocols,
     ("guarantees.md", "faults"): faults,
+    ("operations.md", "redis-commands"): redis_commands,
+    ("security.md", "limits"): limits,
+    ("security.md", "bounds"): bounds,
+    ("security.md", "attacks"): attacks,
     ("your-own-client.md", "python"): shown("clients/client.py", "reference-python", "python"),
     ("your-own-client.md", "javascript"): shown("clients/client.mjs", "reference-javascript", "js"),
 }

@@ -6,29 +6,25 @@ come from the environment.
 
 import sys
 from dataclasses import replace
-from typing import Any
 
 from starlette.types import Scope
 
 from relay.cli import main
 from relay.gateways.base.join_request import JoinRequest, ObserveRequest
-from relay.gateways.native.gateway import NativeGateway
+from relay.gateways.native import gateway
 from relay.model.commands import Tracking
 
+_read_request = gateway.read_request
 
-def track(gateway: Any) -> None:
-    """Make a gateway ask for delivered positions for all of its clients."""
-    read = gateway._request
 
-    def request(self: Any, scope: Scope) -> JoinRequest | ObserveRequest:
-        request = read(self, scope)
-        if isinstance(request, JoinRequest):
-            return replace(request, since=None, tracking=Tracking.WRITTEN)
-        return request
-
-    gateway._request = request
+def read_request(scope: Scope, default_room: str) -> JoinRequest | ObserveRequest:
+    """Return the request of a client, which asks for delivered positions."""
+    request = _read_request(scope, default_room)
+    if isinstance(request, JoinRequest):
+        return replace(request, since=None, tracking=Tracking.WRITTEN)
+    return request
 
 
 if __name__ == "__main__":
-    track(NativeGateway)
+    gateway.read_request = read_request
     main(["serve", "--port", sys.argv[1]])

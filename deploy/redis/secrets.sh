@@ -1,14 +1,23 @@
 #!/bin/sh
 # Makes the secrets of docker-compose.yml at the first start, in a volume; each file is readable by those that need it.
-# A later start makes those that a newer version has added, and keeps all others.
+# A later start makes those that a newer version has added, and keeps all others. It writes the rules of Redis anew, with the
+# same passwords, as a newer version may send other commands.
 # With the argument "new" it replaces them; Redis and workers must be restarted then. Grafana stores its own password
 # when it first starts, so that one stays.
 set -eu
 
-REDIS=10002 RELAY=10001 GRAFANA=472
+# All that workers send, by themselves and in scripts; nothing else is allowed to them. The last lines are of workers of the
+# version before, of redis-py, and of the health check. Tests compare this list with the code, and use it.
+COMMANDS="del evalsha exists getrange hdel hexists hget hgetall hincrby hlen hscan hset hvals incrby info \
+lindex llen lpop lrange lset ltrim pexpire publish rpush sadd scard script|load set srem sscan subscribe time unlink unsubscribe \
+xadd xdel xlen xrange xtrim zadd zcard zlexcount zmscore zrange zrangebylex zrangebyscore zrank zrem zremrangebyrank zscore \
+get hrandfield smembers \
+client|setname ping select"
+
+REDIS=10002 RELAY=10001 GRAFANA=472 TURN=10003
 cd /run/relay
 chown "$REDIS:$RELAY" /data
-[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password admin_token fleet_secret
+[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password admin_token fleet_secret turn_secret
 
 random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 hash() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
@@ -22,19 +31,31 @@ keep() { # NAME MODE OWNER < content
 }
 
 [ -e fleet_secret ] || random | keep fleet_secret 0400 "$RELAY:$RELAY"
-[ -e redis.acl ] && exit
-
-password=$(random) operator=$(random)
-printf %s "$password" | keep redis_password 0440 "$REDIS:$RELAY"
-printf %s "$operator" | keep operator_password 0400 "$REDIS:$REDIS"
-random | keep admin_token 0400 "$RELAY:$RELAY"
 [ -e grafana_password ] || random | keep grafana_password 0400 "$GRAFANA:$GRAFANA"
-# The user relay is limited to the relay's keys and channels, and has no administrative commands. The user operator may do
-# everything. The default user is off, so no client can log in as it; but Redis itself acts as that user when it loads its file,
-# and would skip transactions if that user had no rights.
+[ -e admin_token ] || random | keep admin_token 0400 "$RELAY:$RELAY"
+[ -e turn_secret ] || random | keep turn_secret 0440 "$TURN:$RELAY"
+
+# The file with the rules also keeps the hashes of the passwords. It belongs to Redis, so this script takes it to read it.
+hash_of() { # USER
+    sed -n "s/^user $1 on #\([0-9a-f]*\) .*/\1/p" redis.acl
+}
+if [ -e redis.acl ]; then
+    chown 0:0 redis.acl
+    relay=$(hash_of relay) operator=$(hash_of operator)
+    [ "$relay" ] && [ "$operator" ] || { echo "secrets: redis.acl has no user relay or operator; run with: new" >&2; exit 1; }
+else
+    password=$(random)
+    printf %s "$password" | keep redis_password 0440 "$REDIS:$RELAY"
+    relay=$(hash "$password") password=$(random)
+    printf %s "$password" | keep operator_password 0400 "$REDIS:$REDIS"
+    operator=$(hash "$password")
+fi
+# The user relay is limited to the relay's keys, channels and commands. The user operator may do everything. The default user
+# is off, so no client can log in as it; but Redis itself acts as that user when it loads its file, and would skip transactions
+# if that user had no rights.
 # Last: this file marks that the passwords of Redis exist.
 keep redis.acl 0400 "$REDIS:$REDIS" <<END
 user default off resetpass ~* &* +@all
-user relay on #$(hash "$password") ~relay:* &relay:* +@all -@dangerous -@admin +info
-user operator on #$(hash "$operator") ~* &* +@all
+user relay on #$relay ~relay:* &relay:* -@all$(printf ' +%s' $COMMANDS)
+user operator on #$operator ~* &* +@all
 END

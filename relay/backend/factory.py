@@ -10,32 +10,54 @@ from types import TracebackType
 from typing import Self
 
 from relay.backend.addresses import Addresses
+from relay.backend.broadcasts import Broadcasts
 from relay.backend.bus import Bus, Sink
+from relay.backend.channels import RecentChannels
 from relay.backend.fleet_keys import FleetKeys
+from relay.backend.headroom import Headroom
 from relay.backend.memory.addresses import MemoryAddresses
+from relay.backend.memory.broadcasts import MemoryBroadcasts
 from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.channels import MemoryRecentChannels
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
+from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryRooms
+from relay.backend.memory.subjects import MemorySubjects
+from relay.backend.memory.turns import MemoryTurns
+from relay.backend.memory.usage import MemoryAddressUsage
+from relay.backend.memory.waiting import MemoryWaitingMessages
 from relay.backend.memory.watches import MemoryWatchedRooms
+from relay.backend.memory.webhooks import MemoryWebhookQueue
 from relay.backend.positions import DeliveredPositions
 from relay.backend.presence import HasLivingWorkers, LeaseName, Leases, ListRooms, Presence
 from relay.backend.redis.addresses import RedisAddresses
+from relay.backend.redis.broadcasts import RedisBroadcasts
 from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.channels import RedisRecentChannels
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.leases import RedisLeases
+from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
-from relay.backend.redis.room_list import occupied_rooms
+from relay.backend.redis.room_list import RedisRoomList
+from relay.backend.redis.rules import RedisRoomRules
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.subjects import RedisSubjects
+from relay.backend.redis.tags import TagOf, tags_of
+from relay.backend.redis.turns import RedisTurns
+from relay.backend.redis.usage import RedisAddressUsage
 from relay.backend.redis.vouching import has_living_workers
+from relay.backend.redis.waiting import RedisWaitingMessages
 from relay.backend.redis.watches import RedisWatchedRooms
+from relay.backend.redis.webhooks import RedisWebhookQueue
+from relay.backend.rules import RoomControls, RoomRulesStore
 from relay.backend.settings import (
     BackendSettings,
     ForwardAddress,
@@ -43,15 +65,25 @@ from relay.backend.settings import (
     LeaseSettings,
     RedisSettings,
     RoomSettings,
+    WebhookQueueSettings,
 )
 from relay.backend.stamps import Stamp, StampOf
+from relay.backend.subjects import Subjects
+from relay.backend.turns import Turns
+from relay.backend.usage import AddressUsage
+from relay.backend.waiting import WaitingMessages
 from relay.backend.watches import WatchedRooms
+from relay.backend.webhooks import Outboxes, WebhookQueue
 from relay.config import Settings
+from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
 
 _DIAL_TIMEOUT = 1.5
 """Seconds for one attempt to connect to Redis: short, so that after an outage the next attempt comes soon."""
+
+_MOST_CLAIM = 5.0
+"""Seconds after which the sender of the webhook's events is replaced, unless the lease of a worker is shorter."""
 
 _PUBLISH_QUEUE = 1000
 """Publishes of one worker that wait while Redis is away; further ones are refused with `unavailable`."""
@@ -69,8 +101,19 @@ class Backend:
     fleet_keys: FleetKeys
     addresses: Addresses
     positions: DeliveredPositions
+    waiting: WaitingMessages
     watched: WatchedRooms
+    channels: RecentChannels
+    usage: AddressUsage
+    turns: Turns
+    subjects: Subjects
+    broadcasts: Broadcasts
+    headroom: Headroom
+    rules: RoomRulesStore
+    controls: RoomControls
     stamp: StampOf
+    webhook: WebhookQueue | None
+    outboxes: Outboxes
     parts: tuple[AbstractAsyncContextManager[object], ...]
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -103,6 +146,9 @@ def backend_settings(
     return BackendSettings(
         rooms=RoomSettings(
             members=settings.members_per_room,
+            places=settings.places_per_address,
+            rules_ttl=settings.rules_ttl,
+            owners=settings.owner_rules == "on",
             roster=settings.presence_list_limit,
             # A welcome may have a roster and a replay: a quarter of the send buffer is left for live events.
             roster_bytes=settings.send_buffer // 4,
@@ -120,7 +166,17 @@ def backend_settings(
         ),
         redis=redis if settings.redis_url else None,
         forward=forward,
+        memory_share=settings.memory_share,
+        history_memory=settings.history_memory,
+        webhook=WebhookQueueSettings(settings.webhook_queue, claim=webhook_claim(settings))
+        if settings.webhook_url
+        else None,
     )
+
+
+def webhook_claim(settings: Settings) -> float:
+    """Return for how many seconds a worker stays the sender of the webhook's events after it was heard of."""
+    return min(_MOST_CLAIM, settings.worker_lease)
 
 
 def build_backend(
@@ -128,20 +184,27 @@ def build_backend(
     *,
     worker: str,
     sink: Sink,
+    fleet_key: FleetKey,
     metrics: Metrics,
     clock: Clock,
-    on_new_run: Callable[[], None] = lambda: None,
+    on_new_run: Callable[[], object] = lambda: None,
+    on_rules_asked: Callable[[str], None] = lambda room: None,
 ) -> Backend:
     """Build the backend of the worker with this name; its bus delivers to `sink` once the backend is opened.
 
-    `on_new_run` is called when Redis has come back as another run, which may have older data.
+    `on_new_run` is called when Redis has come back as another run, which may have older data. `on_rules_asked` is
+    called with a room whose rules Redis has lost, and that somebody wants to join.
     """
     lease = LeaseName(worker)
     if settings.redis is None:
-        rooms = MemoryRooms(clock, time.time, settings.rooms.history)
+        headroom = Headroom(settings.memory_share, "history-memory", metrics.memory_share.set)
+        rooms = MemoryRooms(clock, time.time, settings.rooms.history, headroom, limit=settings.history_memory)
         bus = MemoryBus(sink, rooms, settings.rooms.history)
+        outboxes = Outboxes()
+        rooms.webhook = _memory_webhook(settings, outboxes, metrics)
         presence = MemoryPresence(rooms, lease, settings.rooms)
         leases = MemoryLeases(rooms, lease, settings.lease)
+        rules = MemoryRoomRules(rooms, settings.rooms)
         return Backend(
             bus,
             presence,
@@ -151,16 +214,33 @@ def build_backend(
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
+            MemoryWaitingMessages(clock),
             MemoryWatchedRooms(),
+            MemoryRecentChannels(ttl=settings.rooms.history.ttl, clock=clock),
+            MemoryAddressUsage(time.time),
+            MemoryTurns(clock),
+            MemorySubjects(),
+            MemoryBroadcasts(rooms),
+            headroom,
+            rules,
+            rules,
             lambda arrived: str(Stamp.exact(arrived)),
+            rooms.webhook,
+            outboxes,
             (bus,),
         )
     keys = Keys(settings.redis.prefix)
     run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=partial(_note_new_run, metrics, on_new_run))
-    return _over_redis(settings, settings.redis, run, lease, sink, metrics, clock)
+    return _over_redis(settings, settings.redis, run, lease, sink, tags_of(fleet_key), on_rules_asked, metrics, clock)
 
 
-def _note_new_run(metrics: Metrics, on_new_run: Callable[[], None]) -> None:
+def _memory_webhook(settings: BackendSettings, noted: Outboxes, metrics: Metrics) -> MemoryWebhookQueue | None:
+    if settings.webhook is None:
+        return None
+    return MemoryWebhookQueue(settings.webhook, time.time, noted, on_dropped=metrics.webhook_dropped.inc)
+
+
+def _note_new_run(metrics: Metrics, on_new_run: Callable[[], object]) -> None:
     metrics.redis_run_changes.inc()
     on_new_run()
 
@@ -176,6 +256,8 @@ def _over_redis(
     run: RedisRun,
     lease: LeaseName,
     sink: Sink,
+    tag_of: TagOf,
+    on_rules_asked: Callable[[str], None],
     metrics: Metrics,
     clock: Clock,
 ) -> Backend:
@@ -193,6 +275,7 @@ def _over_redis(
         on_reconnect=metrics.redis_reconnects.inc,
         on_error=metrics.redis_errors.inc,
         run=run,
+        headroom=Headroom(settings.memory_share, "Redis's maxmemory", metrics.memory_share.set),
     )
     bus = RedisBus(
         sink,
@@ -204,19 +287,36 @@ def _over_redis(
         worker=f"{lease.worker}/{random.getrandbits(48):012x}",
         metrics=metrics,
         clock=clock,
+        on_rules_asked=on_rules_asked,
     )
     registration = Registration(client, keys, lease, settings)
     addresses = RedisAddresses(client, keys, lease, settings.forward)
+    noted, webhook = Outboxes(), None
+    if settings.webhook is not None:
+        webhook = RedisWebhookQueue(client, keys, lease.worker, settings.webhook, metrics.webhook_dropped.inc)
+    outboxes = RedisOutboxes(keys, registration, noted if webhook else None, ttl=milliseconds(settings.rooms.state_ttl))
+    rules = RedisRoomRules(client, keys, bus, settings.rooms, outboxes)
     return Backend(
         bus,
-        RedisPresence(client, keys, lease, settings.rooms, registration),
-        RedisLeases(client, keys, lease, settings, registration, addresses),
-        partial(occupied_rooms, client, keys),
+        RedisPresence(client, keys, lease, settings.rooms, registration, tag_of, outboxes),
+        RedisLeases(client, keys, lease, settings, registration, addresses, outboxes),
+        RedisRoomList(client, keys),
         partial(has_living_workers, client, keys, milliseconds(settings.lease.duration)),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,
         RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
+        RedisWaitingMessages(client, keys),
         RedisWatchedRooms(client, keys, ttl=settings.rooms.state_ttl),
+        RedisRecentChannels(client, keys, ttl=settings.rooms.history.ttl),
+        RedisAddressUsage(client, keys),
+        RedisTurns(client, keys),
+        RedisSubjects(client, keys, lease.worker),
+        RedisBroadcasts(client, keys),
+        client.headroom,
+        rules,
+        rules,
         lambda arrived: str(client.clock.stamp(arrived) or ""),
+        webhook,
+        noted,
         (client, bus),
     )

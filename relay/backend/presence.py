@@ -10,16 +10,24 @@ import secrets
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from relay.backend.rules import StoredRules
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused
 from relay.model.events import Roster
+from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
 
-ListRooms = Callable[[], Awaitable[Sequence[tuple[str, int]]]]
-"""Returns every room that has members, with their number, sorted by name; raises `Unavailable` or `OutcomeUnknown`."""
+
+class ListRooms(Protocol):
+    """Reads a page of the rooms that have members; raises `Unavailable` or `OutcomeUnknown`."""
+
+    async def __call__(self, query: RoomQuery = FIRST_ROOMS) -> RoomPage:
+        """Return the page."""
+        ...
+
 
 HasLivingWorkers = Callable[[str], Awaitable[bool]]
 """Tells whether every member of a room is under the lease of a worker that is alive since Redis came back.
@@ -33,6 +41,9 @@ ADOPTION_BATCH = 100
 
 _EARLIER_LEASES = 7
 """Earlier leases of a worker that it still takes for its own; of older ones, other workers take the members over."""
+
+LeaveReason = Literal["left", "lost", "kicked", "closed"]
+"""Why a membership ends: the client said goodbye, its connection was lost, it was put out, or its room was closed."""
 
 LeaseEnd = Literal["", "lapsed", "lost", "older"]
 """Why a lease ended: it had run out, Redis had lost it, or Redis has older data than this worker wrote; "" if not."""
@@ -68,6 +79,13 @@ def _never() -> bool:
     return False
 
 
+class Renamed(NamedTuple):
+    """A membership that a client gives up for one with another peer id in the same room; without a peer, it is none."""
+
+    peer: str = ""
+    generation: int = 0
+
+
 class JoinAttempt(Struct, frozen=True, kw_only=True):
     """One attempt of a client to become a member of a room.
 
@@ -78,7 +96,15 @@ class JoinAttempt(Struct, frozen=True, kw_only=True):
     newest id that the worker has seen in the room, and `since` the one that the client claims to have seen. With
     `resume_only` the attempt only succeeds if the peer is a member, connected or held. `info` is the new member info;
     with b"", a member that resumes keeps the one it has. An attempt that must wait is given up once `is_lost` says
-    that its client is gone.
+    that its client is gone. `address` is the one under which the client's place in the room is counted; "" if it is not
+    counted. With `barred`, a code of an error, the attempt is refused if the room does not exist.
+
+    `known` is the version of the room's rules that the worker has. `password` is the key derived from the room's
+    password, `subject` the fingerprint of the token's subject; "" for none. A room that is opened gets the rules
+    `opening` (`write_rules`), and these `attributes` (`StoredRules`); with attributes, its first member owns it. An
+    attempt that `opens` is only for a room without members, one that does not (False) only for a room that exists; None
+    for either. `token_subject` is the token's subject as it is, for webhooks. A client whose membership `renamed` is
+    there is in the room already: passwords, locks and numbers of members do not keep it out.
     """
 
     room: str
@@ -94,6 +120,26 @@ class JoinAttempt(Struct, frozen=True, kw_only=True):
     resume_only: bool = False
     info: bytes = b""
     is_lost: Callable[[], bool] = _never
+    address: str = ""
+    barred: str = ""
+    known: int = 0
+    password: str = ""
+    subject: str = ""
+    opening: str = ""
+    opens: bool | None = None
+    attributes: str = ""
+    renamed: Renamed = Renamed()
+
+    def __repr__(self) -> str:
+        # Without fingerprints and derived keys.
+        return f"JoinAttempt(room={self.room!r}, peer={self.peer!r})"
+
+    token_subject: str = ""
+
+    @property
+    def keeps_key(self) -> bool:
+        """Whether the client offers the same key whenever it comes."""
+        return bool(self.offered) and self.offered == self.fresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +150,7 @@ class JoinResult:
     this peer. `first` if the room has no other member, connected or held: of several clients that join at once,
     exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again.
     `info` is the member's info, as the entry has it now. `previous` is the offered key's fingerprint with the stamp, as
-    `PresenceEntry` has it.
+    `PresenceEntry` has it. `created` if the room did not exist before. `rules` are those of the room, None for none.
     """
 
     generation: int
@@ -115,6 +161,8 @@ class JoinResult:
     first: bool = False
     info: bytes = b""
     previous: str = ""
+    created: bool = False
+    rules: StoredRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +175,8 @@ class PresenceEntry:
     the worker has seen in the room: a backend whose room is older was restored from a snapshot, and begins a new epoch.
     `began` and `info` are as in `JoinResult`. A `tracked` member may have a delivered position, which ends with the
     entry. `hold` is for how long (seconds) a member that is announced is held; 0 if it is connected. `connected` tells
-    that the member was connected here until now: `Presence.leave` then knows that a missing entry was lost.
+    that the member was connected here until now: `Presence.leave` then knows that a missing entry was lost. `address`
+    and `subject` are as in `JoinAttempt`. `reason` is why the membership ends, once it does.
     """
 
     room: str
@@ -142,6 +191,9 @@ class PresenceEntry:
     stamp: str = ""
     hold: float = 0
     connected: bool = False
+    address: str = ""
+    reason: LeaveReason = "left"
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +233,11 @@ def taken(room: str, peer: str, *, held: bool) -> Refused:
     return Refused("peer_taken", f"{peer} is in use in {room}", peer=peer, room=room)
 
 
+def too_many_places(room: str, most: int) -> Refused:
+    """Return the error for an attempt whose address has `most` members in the room."""
+    return Refused("too_many_places", f"{room} has {most} members from this address", room=room)
+
+
 class Contested(Refused):
     """The entry that an attempt would take is that of another attempt of the same client, and connected.
 
@@ -206,10 +263,20 @@ class Presence(Protocol):
 
         Attempts that offer the same key are of one client, and the newest of them has the membership: one that offers
         the previous key, and arrived earlier than the attempt that has the entry, is refused (`superseded`). While the
-        member is connected, an attempt that does not insist, or whose order is unclear, raises `Contested`.
+        member is connected, an attempt that does not insist, or whose order is unclear, raises `Contested`. The same
+        holds for a key that its client keeps (`fresh` and `derived` are `offered`), but that it comes again is usual:
+        then an attempt that insists takes the entry unless it is older.
 
-        Raises `Refused`: `superseded`, `peer_taken` (with `held` in its detail if the member is held), `room_full`, or
-        `not_joined` if the attempt is `resume_only` and the peer is no member.
+        The room's rules are checked for a new membership. Raises `RulesLost` if the rules that the backend has are
+        older than `known`, and `Refused`: `banned`, `room_locked`, `PasswordNeeded`, or `no_such_room` while the room
+        is being closed.
+
+        Raises `Refused`: `room_exists` or `no_such_room` for an attempt that `opens` or does not, `superseded`,
+        `peer_taken` (with `held` in its detail if the member is held), `room_full`, the code in `barred` if the room
+        does not exist, `memory_low` for a new membership while the backend's memory is full, `too_many_places` if the
+        members of the attempt's address, held ones included, are as many as `RoomSettings.places`, or `not_joined` if
+        the attempt is `resume_only` and the peer is no member. A member that resumes is not refused: its place moves to
+        the address from which it comes.
         """
         ...
 

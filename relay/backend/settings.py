@@ -7,6 +7,9 @@ from relay.config.redis_url import parse_redis_url
 
 _LEAST_LARGE: Final = 1024
 
+_LAST_TTL: Final = 10.0
+"""Seconds in which a worker that was cut off from Redis for a moment reads what its observers missed."""
+
 
 @dataclass(frozen=True, slots=True)
 class HistorySettings:
@@ -29,21 +32,35 @@ class HistorySettings:
         """The bytes from which on a message counts as large: a history full of smaller ones is within its bytes."""
         return max(_LEAST_LARGE, self.bytes // max(1, self.size))
 
+    @property
+    def last_ttl(self) -> float:
+        """For how many seconds a room has its history after its last member has left."""
+        return min(self.ttl, _LAST_TTL)
+
 
 @dataclass(frozen=True, slots=True)
 class RoomSettings:
     """The bounds of a room, and how long Redis remembers one that no worker renews.
 
-    `members` is the most members of a room, `roster` the most that a roster names unless its reader asks for more or
-    fewer, and `roster_bytes` the most bytes of the names and infos in it. `state_ttl` is the time to live of its
-    presence entries, its epoch and its counter.
+    `members` is the most members of a room, `places` the most of them from one address, `roster` the most that a roster
+    names unless its reader asks for more or fewer, and `roster_bytes` the most bytes of the names and infos in it.
+    `state_ttl` is the time to live of its presence entries, its epoch and its counter. The room's own rules outlive its
+    last member by `rules_ttl` unless they say so themselves. With `owners`, its first member owns it.
     """
 
     members: int = 10_000
+    places: int = 1000
     roster: int = 100
     roster_bytes: int = 262_144
     state_ttl: float = 3600.0
+    rules_ttl: float = 3600.0
+    owners: bool = False
     history: HistorySettings = field(default_factory=HistorySettings)
+
+    @property
+    def idle_ttl(self) -> float:
+        """The time to live of the epoch and the counter of a room whose last member has left."""
+        return min(self.state_ttl, self.history.ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,17 @@ class LeaseSettings:
     duration: float = 10.0
     interval: float = 0.5
     grace: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookQueueSettings:
+    """The queue of the webhook has at most `events`, and as many KB of them.
+
+    A sender that is not heard of for `claim` seconds is replaced.
+    """
+
+    events: int = 20_000
+    claim: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +120,15 @@ class RedisSettings:
 class BackendSettings:
     """Everything that a backend has to know; without `redis`, it is a backend in memory.
 
-    `forward` is registered for other replicas; None if this worker takes no requests that they forward.
+    `forward` is registered for other replicas; None if this worker takes no requests that they forward. `memory_share`
+    is that of `Headroom`, and `history_memory` the most bytes of all histories of a backend in memory. `webhook` is
+    None where no webhook is called.
     """
 
     rooms: RoomSettings = field(default_factory=RoomSettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     redis: RedisSettings | None = None
     forward: ForwardAddress | None = None
+    memory_share: float = 0.8
+    history_memory: int = 100_663_296
+    webhook: WebhookQueueSettings | None = None

@@ -97,6 +97,9 @@ def _read_reply(status: int, body: bytes) -> HealthReply:
 
 
 def _line(report: dict[str, Any]) -> str:
+    if "reasons" in report:
+        # From another machine, and without details.
+        return "ready" if report["ready"] else f"not ready; {', '.join(map(str, report['reasons']))}"
     name = f"{report['worker']}: " if "worker" in report else ""
     if report["ready"]:
         return f"{name}ready; {report['connections']} connections, {report['rooms']} rooms"

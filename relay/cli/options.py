@@ -17,20 +17,29 @@ GROUPS: Final[Mapping[str, str]] = {
     "Listening": "host port workers tls_cert tls_key trusted_proxies",
     "Requests of other replicas": "forward_listen forward_networks",
     "Redis": "redis_url redis_password redis_prefix publish_timeout probe_timeout worker_lease room_state_ttl",
-    "Operation": "admin_listen admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout",
-    "Pages and browsers": "allowed_origins pages public_url ice_servers",
+    "Operation": (
+        "admin_listen public_metrics admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout"
+    ),
+    "Tokens of clients": (
+        "auth auth_secret auth_key auth_jwks auth_audience auth_issuer auth_leeway auth_default_rooms url_tokens"
+    ),
+    "Webhook": "webhook_url webhook_secret webhook_queue webhook_batch webhook_timeout",
+    "Pages and browsers": "allowed_origins pages static public_url ice_servers turn_servers turn_secret turn_ttl",
     "Rooms": (
-        "default_room members_per_room observers_per_room presence_list_limit reconnect_grace history_size "
-        "history_bytes history_ttl"
+        "default_room members_per_room places_per_address observers_per_room presence_list_limit "
+        "room_delivery_rate room_presence_rate reconnect_grace closed_rooms owner_rules rules_ttl "
+        "history_size history_bytes history_ttl"
     ),
     "Limits of one connection": (
         "max_message message_rate byte_rate message_delay send_buffer max_inflight_publishes rooms_per_connection "
-        "channels_per_room ping_interval watched_ping_interval ping_timeout"
+        "channels_per_room subscriptions_per_connection ping_interval watched_ping_interval ping_timeout"
     ),
     "Limits of one worker": (
-        "max_connections connections_per_address address_byte_rate unfinished_bytes handshake_rate handshake_timeout "
-        "keep_alive_timeout"
+        "max_connections connections_per_address address_byte_rate address_replay_rate address_buffer worker_buffer "
+        "unfinished_bytes address_unfinished_bytes message_timeout handshake_rate handshake_timeout "
+        "http_connections_per_address keep_alive_timeout http_rate token_attempts password_attempts"
     ),
+    "Limits of memory": "address_history_bytes new_rooms_per_address memory_share history_memory",
     "Gateways": " ".join(one.name for one in settings_of(GatewaySettings)),
     **{
         gateway.title: " ".join(one.name for one in settings_of(gateway.settings))

@@ -10,7 +10,8 @@ from relay.backend.fleet import live_rooms
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings
 from relay.cli.text import aligned, reachable, shell_word
-from relay.model.errors import RelayError
+from relay.model.errors import Refused, RelayError, Unavailable
+from relay.model.names import escaped_prefix
 
 _NO_REDIS = """\
 this command reads the rooms from Redis, and no Redis is set (--redis-url or RELAY_REDIS_URL)
@@ -20,8 +21,9 @@ only a relay without Redis knows its own rooms; ask it, with the admin token tha
 
 @click.command(cls=GroupedCommand)
 @settings_options("redis_url", "redis_password", "redis_prefix", "publish_timeout")
+@click.option("--name-prefix", default="", help="Only rooms whose names begin with this text.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects with room and members.")
-def rooms(as_json: bool, **flags: str | None) -> None:
+def rooms(name_prefix: str, as_json: bool, **flags: str | None) -> None:
     """List the rooms of a running fleet.
 
     Each line names a room that has members, as `relay watch` takes it, and their number. With --json, a room has its
@@ -30,15 +32,21 @@ def rooms(as_json: bool, **flags: str | None) -> None:
     settings = load_settings(flags).settings
     if not settings.redis_url:
         fail(_NO_REDIS.format(host=reachable(settings.host), port=settings.port).splitlines(), status=2)
+    try:
+        begins = escaped_prefix(name_prefix)
+    except Refused as error:
+        fail([f"--name-prefix: {error.text}"], status=2)
     # The backend would log a failure that the command reports itself.
     logs.configure("error", "text")
     try:
-        found = asyncio.run(live_rooms(settings))
+        found = asyncio.run(live_rooms(settings, begins))
     except RelayError as error:
-        fail([f"the rooms cannot be read: {error.text}"], status=1)
+        # The command runs for an operator.
+        reason = error.report if isinstance(error, Unavailable) and error.report else error.text
+        fail([f"the rooms cannot be read: {reason}"], status=1)
     if as_json:
         click.echo(json.dumps([{"room": room, "members": count} for room, count in found]))
     elif found:
         click.echo(aligned([("room", "members"), *((shell_word(room), str(count)) for room, count in found)]))
     else:
-        click.echo("no room has members", err=True)
+        click.echo("no such room has members" if name_prefix else "no room has members", err=True)

@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 import click
 
 from relay import logs
-from relay.config import Loaded, SettingsError, load
+from relay.config import Loaded, Settings, SettingsError, load
+from relay.config.auth_settings import weakness
 from relay.gateways import EXTENSIONS, reserved_words
 
 _MAX_SECRET: Final = 8192
@@ -48,6 +49,17 @@ def read_secret(path: str) -> str:
     if not secret:
         raise ValueError("is empty")
     return secret
+
+
+def token_warnings(settings: Settings, *, signs: bool = False) -> list[str]:
+    """Return what makes tokens weaker than their operator may believe, or without effect.
+
+    `signs`: the secret is used, whatever the setting `auth` says.
+    """
+    if settings.auth == "off" and not signs:
+        named = [name for name in ("auth_secret", "auth_key", "auth_jwks") if getattr(settings, name)]
+        return [f"{' and '.join(named)}: has no effect, as auth is off: clients need no token"] if named else []
+    return [f"auth_secret: {text}" for one in settings.auth_secret.split() if (text := weakness(one))]
 
 
 def warn(lines: Sequence[str]) -> None:

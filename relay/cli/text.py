@@ -20,18 +20,25 @@ def greeting(settings: Settings, port: int, forward: ListenAddress | None = None
     secure = "s" if settings.tls_cert else ""
     enabled = gateways.enabled(settings)
     sockets = [f"ws{secure}://{address}{path}" for gateway in enabled for path in gateway.websockets]
-    others = [f"http{secure}://{address}{prefix}/" for gateway in enabled for prefix in gateway.prefixes]
+    prefixes = [prefix for gateway in enabled for prefix in gateway.prefixes if "{" not in prefix]
+    others = [f"http{secure}://{address}{prefix}/" for prefix in prefixes]
     redis = next(one for one in declared() if one.name == "redis_url")
     alone = "in memory, for this process alone; no Redis is set (--redis-url)"
     bus = f"Redis at {masked(redis, settings.redis_url)}" if settings.redis_url else alone
     several = f", {settings.workers} workers" if settings.workers > 1 else ""
+    first = f"{_python()} -m websockets {sockets[0]}" if sockets else ""
+    if first and settings.auth == "required":
+        # That program sends no token, and would be refused.
+        demo = f"http{secure}://{address}/demo?room=demo, with a token that `relay token --room demo` prints"
+        first = demo if settings.pages == "on" else ""
     rows = [
         ("serves", " and ".join(sockets or others) + several),
         ("health", f"http{secure}://{address}/health"),
         *([("page", settings.public_url or f"http{secure}://{address}/")] if settings.pages == "on" else []),
+        *([("files", escape(str(Path(settings.static).absolute())))] if settings.static else []),
         ("bus", bus),
         *([("peers", _peers(forward, settings.workers))] if forward else []),
-        *([("try", f"{_python()} -m websockets {sockets[0]}")] if sockets else []),
+        *([("try", first)] if first else []),
     ]
     return f"relay {__version__}\n" + aligned([("", *row) for row in rows])
 
@@ -63,8 +70,8 @@ def plain(value: object) -> str:
 
 
 def shown(setting: Setting, value: object) -> str:
-    """Write the value of a setting as the operator may see it: a secret is masked, `-` stands for an empty value."""
-    return masked(setting, value if setting.secret else plain(value)) or "-"
+    """Write the value of a setting in one line, as the operator may see it: a secret masked, an empty value as `-`."""
+    return escape(masked(setting, value if setting.secret else plain(value))) or "-"
 
 
 def reachable(host: str) -> str:

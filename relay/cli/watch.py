@@ -27,13 +27,20 @@ from relay.client import (
     Joined,
     Left,
     Lost,
+    MemberKicked,
+    MoveAsked,
+    NewRules,
+    NoToken,
     Options,
     Resumed,
     Room,
+    RoomEnded,
     Unreadable,
     join,
     observe,
 )
+from relay.client.events import Notice
+from relay.model.rules import shown_rules
 
 _json = msgspec.json.Encoder()
 _ADDED = frozenset({"from", "id", "sender", "channel"})
@@ -60,12 +67,13 @@ def watch_room(room: str, url: str, peer: str, as_json: bool, **flags: str | Non
     logs.configure("error", "text")
     note = partial(click.echo, err=True)
     options = Options(proxy=True)
-    token = "" if peer else load_settings(flags).settings.admin_token
+    token = load_settings(flags).settings.admin_token
     try:
-        if token:
+        if token and not peer:
             watched = observe(url, room, token=token, options=options)
         else:
-            watched = join(url, room, peer=peer, presence=True, options=options)
+            # Where the relay asks for tokens, the admin token is one.
+            watched = join(url, room, peer=peer, presence=True, token=token, options=options)
     except ValueError as error:
         fail([f"--url: {error}"], status=2)
     note(f"connecting to {logs.escape(logs.without_password(url))} (for at most {options.connect_timeout:g} s)")
@@ -121,8 +129,25 @@ def line(event: Event) -> str:
             return f"… reconnected; nothing was missed, {event.replayed} messages were replayed"
         case Lost():
             return f"! messages were missed and cannot be replayed ({event.reason})"
+        case NoToken():
+            return f"! there is no new token ({event.text})"
         case Unreadable():
             return f"! a frame came that cannot be read ({event.reason})"
+        case NewRules() | MemberKicked() | RoomEnded() | MoveAsked():
+            return _notice(event)
+
+
+def _notice(event: Notice) -> str:
+    match event:
+        case NewRules():
+            by = f" by {shell_word(event.by)}" if event.by else ""
+            return f"* rules changed{by}: {_json.encode(shown_rules(event.rules)).decode()}"
+        case MemberKicked():
+            return "  ".join([f"* {shell_word(event.peer)} is put out", *([event.reason] if event.reason else [])])
+        case RoomEnded():
+            return "  ".join(["* the room is closed", *([event.reason] if event.reason else [])])
+        case MoveAsked():
+            return f"* members are sent to {shell_word(event.to)}"
 
 
 def _content(data: dict[str, Any]) -> str:
@@ -143,6 +168,8 @@ def _as_json(event: Event) -> str:
     fields = {name: getattr(event, name) for name in event.__struct_fields__}
     if isinstance(event, Joined) and event.info is None:
         del fields["info"]
+    if isinstance(event, NewRules):
+        fields["rules"] = shown_rules(event.rules)
     return json.dumps({"type": type(event).__name__.lower(), **fields})
 
 
@@ -153,6 +180,8 @@ def reason(closed: Closed) -> str:
         "peer_taken": "choose another --peer, or leave it out",
         "unauthorized": "the relay has another admin token; with --peer NAME the command joins the room as a member",
         "forbidden": "the relay has no admin token; with --peer NAME the command joins the room as a member",
+        "token_required": "the admin token is one as well; set it (RELAY_ADMIN_TOKEN)",
+        "bad_token": "the relay has another admin token",
     }
     hint = hints.get(closed.code, "")
     return f"{closed.text} ({closed.code})" + (f"; {hint}" if hint else "")

@@ -13,10 +13,27 @@ Events that were missed while it was lost arrive after it is back, once and in o
 """
 
 from relay.client.errors import Closed, NotAcknowledged, QueueFull, Rejected
-from relay.client.events import Changed, Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed, Unreadable
+from relay.client.events import (
+    Changed,
+    Counted,
+    Envelope,
+    Event,
+    Interrupted,
+    Joined,
+    Left,
+    Lost,
+    MemberKicked,
+    MoveAsked,
+    NewRules,
+    NoToken,
+    Resumed,
+    RoomEnded,
+    Unreadable,
+)
 from relay.client.options import Options
 from relay.client.room import Room, join, observe
 from relay.model.names import escape_peer, unescape
+from relay.model.rules import RoomRules, RuleChange
 
 __all__ = [
     "Changed",
@@ -28,12 +45,19 @@ __all__ = [
     "Joined",
     "Left",
     "Lost",
+    "MemberKicked",
+    "MoveAsked",
+    "NewRules",
+    "NoToken",
     "NotAcknowledged",
     "Options",
     "QueueFull",
     "Rejected",
     "Resumed",
     "Room",
+    "RoomEnded",
+    "RoomRules",
+    "RuleChange",
     "Unreadable",
     "escape_peer",
     "join",

@@ -1,25 +1,30 @@
 """One connection to the relay, from the handshake to its end."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from relay.client.backoff import Backoff
-from relay.client.events import Event, Unreadable
+from relay.client.errors import NotAcknowledged, Rejected
+from relay.client.events import Event, NoToken, Unreadable
 from relay.client.frames import FrameFields, UnreadableFrame, decode_frame
 from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
 from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
+from relay.client.requests import Requests
+from relay.client.token import TokenFailed, TokenSource
 from relay.logs import without_password
 from relay.model.envelope import MessageId
-from relay.model.errors import CLOSE_REASONS, GOING_AWAY, REPLACED
+from relay.model.errors import CLOSE_REASONS, GOING_AWAY, KICKED, REPLACED, ROOM_CLOSED, TOKEN_EXPIRED, CloseReason
 
 log = logging.getLogger("relay.client")
 
@@ -81,11 +86,17 @@ class RelayConnection:
         self._delivering = False
         self._unreadable = 0
         self._join_error = ConnectionEnd("", "")
+        self._requests = Requests()
+        self._token = TokenSource(request.token)
+        self._token_expires = asyncio.Event()
+        self._put_out: ConnectionEnd | None = None
 
     async def run(self, base: str) -> ConnectionEnd:
         """Connect to the relay at `base`, and serve the connection until it ends."""
         try:
-            self._socket = await self._open(base)
+            self._socket = await self._open(base, await self._token.ask(self._options.connect_timeout))
+        except TokenFailed as failed:
+            return ConnectionEnd(failed.code, failed.text)
         except InvalidStatus as refused:
             return _end_of_refusal(refused)
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
@@ -93,7 +104,8 @@ class RelayConnection:
             return ConnectionEnd("unreachable", f"{without_password(base)}: {error or type(error).__name__}")
         socket = self._socket
         tasks = [
-            asyncio.create_task(_run_or_abort(work, socket)) for work in (self._write, self._write_info, self._watch)
+            asyncio.create_task(_run_or_abort(work, socket))
+            for work in (self._write, self._write_info, self._watch, self._renew_token)
         ]
         try:
             await self._read(socket)
@@ -104,6 +116,7 @@ class RelayConnection:
             # A client that was in the room before has the right URL; the answer from there may be a proxy's mistake.
             return ConnectionEnd("protocol_error", text, final=not self._position.known)
         finally:
+            self._requests.end()
             for task in tasks:
                 task.cancel()
             socket.transport.abort()
@@ -113,6 +126,17 @@ class RelayConnection:
         """Send the envelopes that were added to the outbox, and the info if it has changed."""
         self._outbox_changed.set()
         self._info_changed.set()
+
+    async def request(self, command: Mapping[str, Any]) -> FrameFields:
+        """Send a command, and return the relay's answer; raise `Rejected` or `NotAcknowledged`."""
+        if self._socket is None or not self._joined.is_set():
+            raise NotAcknowledged(possibly_sent=False)
+        frame, answer = self._requests.begin(command)
+        try:
+            await self._socket.send(frame, text=True)
+        except ConnectionClosed:
+            raise NotAcknowledged(possibly_sent=True) from None
+        return await answer
 
     def drop(self) -> None:
         """Abort the connection without a close frame, as a change of network would."""
@@ -124,13 +148,18 @@ class RelayConnection:
         if self._socket is not None:
             await self._socket.close()
 
-    async def _open(self, base: str) -> ClientConnection:
+    async def _open(self, base: str, token: str) -> ClientConnection:
         options = self._options
+        subprotocols, headers = self._request.subprotocols(self._position), {}
+        if token and parse_uri(base).user_info:
+            # The header has the name and password of the URL, for a proxy.
+            subprotocols.append(Subprotocol(f"token.{token}"))
+        elif token:
+            headers["Authorization"] = f"Bearer {token}"
         return await connect(
             self._request.url(base, self._position, self._info.offer()),
-            # A browser's WebSocket can set no header but this one, so the resume key travels as a subprotocol.
-            subprotocols=[Subprotocol("relay.v1"), Subprotocol(f"resume.{self._position.resume}")],
-            additional_headers={"Authorization": f"Bearer {self._request.token}"} if self._request.token else None,
+            subprotocols=subprotocols,
+            additional_headers=headers,
             compression=None,
             proxy=True if options.proxy is True else options.proxy or None,
             open_timeout=options.ping_timeout,
@@ -154,6 +183,8 @@ class RelayConnection:
                 # While the user was slow, nothing was read; that silence was not the relay's.
                 self._delivering = False
                 self._last_received = loop.time()
+            if self._put_out is not None:
+                await socket.close()
 
     def _events_of(self, data: bytes) -> list[Event]:
         """Return the events of a frame; one that cannot be read is an event too, as it may have been an envelope.
@@ -201,13 +232,23 @@ class RelayConnection:
                 self._info_changed.set()
             case "error":
                 self._handle_error(frame)
+            case "token_expiring":
+                self._token_expires.set()
+            case "closed" if not self._request.observe:
+                self._put_out = _end_of_notice(frame, ROOM_CLOSED)
+            case "kicked" if frame.get("peer") == self._position.peer:
+                self._put_out = _end_of_notice(frame, KICKED)
+        self._requests.received(frame)
         return self._position.receive(frame)
 
     def _handle_error(self, frame: FrameFields) -> None:
         key, code, text = (str(frame.get(name, "")) for name in ("key", "code", "text"))
-        if frame.get("about") == "join":
+        about = frame.get("about")
+        if about == "join" or (about == "refresh" and not key):
             # The close that follows has a code for the class of errors; this one is exact.
             self._join_error = ConnectionEnd(code, text, held=frame.get("held") is True)
+        elif about == "presence" and not key:
+            log.warning("%s: this client does not see who is there: %s (%s)", self._request.room, text[:200], code)
         elif self._info.has(key):
             if self._info.refused(key, code, text):
                 self._info_delay = self._info_delays.next(at_least=0.25)
@@ -240,6 +281,26 @@ class RelayConnection:
                 await socket.send(frame, text=True)
             await self._info_changed.wait()
 
+    async def _renew_token(self, socket: ClientConnection) -> None:
+        """Give the relay a new token when the present one is about to expire. If none can be had, it closes (4009)."""
+        delays = Backoff(base=1.0, draw=self._options.draw)
+        await self._joined.wait()
+        while not self._token.fixed:
+            await self._token_expires.wait()
+            self._token_expires.clear()
+            try:
+                token = await self._token.ask(self._options.connect_timeout)
+                await self.request({"type": "refresh", "token": token})
+                delays.reset()
+            except (TokenFailed, Rejected) as error:
+                await self._deliver(NoToken(error.code, error.text))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delays.next(at_least=1.0)):
+                        await self._token_expires.wait()
+                self._token_expires.set()
+            except NotAcknowledged:
+                return
+
     async def _wait_out_pause(self) -> None:
         loop = asyncio.get_running_loop()
         while (left := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110  # the end of the pause may move
@@ -267,6 +328,8 @@ class RelayConnection:
     # The end.
 
     def _end_of(self, closed: ConnectionClosed) -> ConnectionEnd:
+        if self._put_out is not None:
+            return self._put_out
         reason = _REASONS.get(closed.rcvd.code) if closed.rcvd else None
         if not self._joined.is_set() and closed.rcvd is None:
             self._position.note_unanswered()
@@ -278,7 +341,7 @@ class RelayConnection:
         return ConnectionEnd(
             self._join_error.code or reason.name,
             self._join_error.text or reason.text,
-            final=not reason.reconnect,
+            final=not reason.reconnect or (reason is TOKEN_EXPIRED and self._token.fixed),
             elsewhere=reason is GOING_AWAY,
             held=self._join_error.held,
         )
@@ -293,6 +356,12 @@ async def _run_or_abort(work: Callable[[ClientConnection], Awaitable[None]], soc
     except Exception:
         log.exception("the client failed on this connection, which is a bug; it reconnects")
         socket.transport.abort()
+
+
+def _end_of_notice(frame: FrameFields, reason: CloseReason) -> ConnectionEnd:
+    """Return the end of a connection whose room ended by such a frame, for this client or for all."""
+    said = str(frame.get("reason", ""))
+    return ConnectionEnd(reason.name, f"{reason.text}: {said}" if said else reason.text, final=True)
 
 
 def _end_of_refusal(refused: InvalidStatus) -> ConnectionEnd:

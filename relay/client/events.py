@@ -1,10 +1,14 @@
 """Events of a room, in the order in which every member receives them."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from relay.model.envelope import MessageId
+from relay.model.names import unescape
+from relay.model.rules import RoomRules
 
 
 class Envelope(Struct, frozen=True):
@@ -63,6 +67,42 @@ class Lost(Struct, frozen=True):
     reason: str
 
 
+class NoToken(Struct, frozen=True):
+    """There is no new token: the program's function failed (`token_failed`), or the relay refused what it returned.
+
+    The client asks again, later.
+    """
+
+    code: str
+    text: str
+
+
+class NewRules(Struct, frozen=True):
+    """The room has these rules now; `by` is the peer that changed them, "" for the relay or a server."""
+
+    rules: RoomRules
+    by: str = ""
+
+
+class MemberKicked(Struct, frozen=True):
+    """A peer is put out of the room; `Left` follows. If it is this client, the room is over for it."""
+
+    peer: str
+    reason: str = ""
+
+
+class RoomEnded(Struct, frozen=True):
+    """The room ends, for all its members."""
+
+    reason: str = ""
+
+
+class MoveAsked(Struct, frozen=True):
+    """This client should leave the room, and join the one with the name `to`."""
+
+    to: str
+
+
 class Unreadable(Struct, frozen=True):
     """The relay sent a frame that this client cannot read, and why.
 
@@ -73,4 +113,25 @@ class Unreadable(Struct, frozen=True):
     reason: str
 
 
-Event = Envelope | Joined | Changed | Left | Counted | Interrupted | Resumed | Lost | Unreadable
+Notice = NewRules | MemberKicked | RoomEnded | MoveAsked
+"""Something that the relay, a server or a member did with the room."""
+
+Event = Envelope | Joined | Changed | Left | Counted | Interrupted | Resumed | Lost | NoToken | Notice | Unreadable
+
+
+def notice_in(frame: Mapping[str, Any]) -> Notice:
+    """Read a frame of the type `rules`, `kicked`, `closed` or `move`; raises KeyError, ValueError or TypeError."""
+    match frame["type"]:
+        case "rules":
+            return NewRules(rules_in(frame), str(frame.get("by", "")))
+        case "kicked":
+            return MemberKicked(str(frame["peer"]), str(frame.get("reason", "")))
+        case "closed":
+            return RoomEnded(str(frame.get("reason", "")))
+        case _:
+            return MoveAsked(unescape(str(frame["to"])))
+
+
+def rules_in(frame: Mapping[str, Any]) -> RoomRules:
+    """Read the rules in a frame, in which null stands for the relay's settings; raises as `notice_in`."""
+    return msgspec.convert({name: value for name, value in frame["rules"].items() if value is not None}, RoomRules)

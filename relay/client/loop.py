@@ -3,17 +3,19 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
 from relay.client.backoff import Backoff
 from relay.client.connection import ConnectionEnd, RelayConnection
-from relay.client.errors import Closed
-from relay.client.events import Event, Interrupted
+from relay.client.errors import Closed, NotAcknowledged
+from relay.client.events import Event, Interrupted, NoToken
+from relay.client.frames import FrameFields
 from relay.client.options import Options, RoomRequest
 from relay.client.outbox import Outbox
 from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
+from relay.client.token import TokenFailed
 
 log = logging.getLogger("relay.client")
 
@@ -24,7 +26,7 @@ _GOODBYE_TIME: Final = 1.5
 class ConnectionLoop:
     """Makes one connection after the other; each tries the next of `urls`.
 
-    `deliver` gets the events of all connections, and an `Interrupted` between them.
+    `deliver` gets the events of all connections, an `Interrupted` between them, and `NoToken` while none can be made.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class ConnectionLoop:
                 return Closed(end.code, end.text)
             if was_connected:
                 await self._deliver(Interrupted(end.code, end.text))
+            elif end.code == TokenFailed.code and self.joined.is_set():
+                await self._deliver(NoToken(end.code, end.text))
             backoff = self._taken_backoff if taken else self._backoff
             delay = backoff.soon() if end.elsewhere else backoff.next(at_least=end.retry_after)
             log.info("%s: %s (%s); reconnecting in %.2f s", self._request.room, end.text, end.code, delay)
@@ -86,6 +90,12 @@ class ConnectionLoop:
         """Send the envelopes that were added to the outbox, and a new info; without a connection, the next one does."""
         if self._connection is not None:
             self._connection.wake()
+
+    async def request(self, command: Mapping[str, Any]) -> FrameFields:
+        """Send a command over the present connection, as `RelayConnection.request`."""
+        if self._connection is None:
+            raise NotAcknowledged(possibly_sent=False)
+        return await self._connection.request(command)
 
     def drop(self) -> None:
         """Abort the connection without a close frame."""

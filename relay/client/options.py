@@ -2,15 +2,18 @@
 
 import random
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlencode
 
 from websockets.exceptions import InvalidURI
+from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from relay.client.position import RoomPosition
+from relay.client.token import Token, TokenSource
 from relay.logs import without_password
 from relay.model.names import unescape
 
@@ -29,6 +32,8 @@ class Options:
     `incoming` events may wait for the user; then the client stops reading. The relay buffers what follows, closes the
     connection when its own bound is reached (4000), and keeps the rest in the history. Acknowledgements arrive over the
     same connection: a client that only sends must still read its events, or subscribe to a channel without traffic.
+
+    `connect_timeout` bounds the first join, and each call of a function that returns the token.
 
     A client that receives nothing for `ping_interval` sends a ping, and reconnects after `ping_timeout` without an
     answer; `ping_timeout` also bounds the handshake. `proxy` is as in `websockets`: a URL, or True for the system's.
@@ -53,7 +58,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """The room that a client joins, and how; see `join` for the fields, and `observe` for `observe` and `token`.
+    """The room that a client joins, and how; see `join` for the fields, and `observe` for `observe`.
 
     `room` and `peer` are text.
     """
@@ -64,13 +69,23 @@ class RoomRequest:
     echo: bool = False
     channels: tuple[str, ...] = ()
     observe: str = ""
-    token: str = field(default="", repr=False)
+    token: Token = field(default="", repr=False)
+    password: str = field(default="", repr=False)
     resume: str = field(default="", repr=False)
     store_key: Callable[[str], object] | None = None
 
     def __post_init__(self) -> None:
         if not _RESUME_KEY.fullmatch(self.resume):
             raise ValueError("resume is a resume key: at most 64 letters, digits, - and _")
+        TokenSource(self.token)
+
+    def subprotocols(self, position: RoomPosition) -> list[Subprotocol]:
+        """Return the subprotocols to offer: they carry the resume key and the password, which must not be in a URL."""
+        names = ["relay.v1", f"resume.{position.resume}"]
+        if self.password:
+            encoded = urlsafe_b64encode(self.password.encode("utf-8", "surrogatepass"))
+            names.append(f"password.{encoded.decode('ascii').rstrip('=')}")
+        return [Subprotocol(name) for name in names]
 
     def url(self, base: str, position: RoomPosition, info: str = "") -> str:
         """Return the URL to connect to, which asks for the events after `position`; `base` is from `base_url`.
@@ -113,7 +128,10 @@ def _without_room(base: str, room: str) -> str:
         return base
     named = unquote(found[2])
     if named != room:
-        raise ValueError(f"the URL names the room {named!r}, and the call {room!r}; write {found[1]}, without the room")
+        raise ValueError(
+            f"the URL names the room {named!r}, and the call {room!r}; write "
+            f"{without_password(found[1])}, without the room"
+        )
     return found[1]
 
 

@@ -1,10 +1,10 @@
 """A client's state in its room: the newest id it knows, the members, and the keys to resume with. No I/O."""
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from relay.client.events import Changed, Counted, Envelope, Event, Joined, Left, Lost, Resumed
+from relay.client.events import Changed, Counted, Envelope, Event, Joined, Left, Lost, Resumed, notice_in
 from relay.client.frames import FrameFields
 from relay.model.envelope import BEFORE_ALL, MessageId
 
@@ -30,6 +30,7 @@ class RoomPosition:
         self.infos: dict[str, dict[str, Any]] = {}
         self.first = False
         self.duplicates = 0
+        self.ice_servers: Sequence[Mapping[str, Any]] = ()
 
     @property
     def known(self) -> bool:
@@ -43,6 +44,7 @@ class RoomPosition:
         events: list[Event] = []
         resuming, recovered = self.known, frame.get("recovered")
         self.peer = str(frame["peer"])
+        self.ice_servers = _read_servers(frame)
         self._joined_with, self.resume = self.resume, str(frame["resume"])
         self._welcomed = True
         if not resuming:
@@ -98,6 +100,10 @@ class RoomPosition:
                 return [self._lose(frame)]
             case "ack" | "pong":
                 self._advance(frame["id"])
+            case "ice":
+                self.ice_servers = _read_servers(frame)
+            case "rules" | "kicked" | "closed" | "move" if "key" not in frame:
+                return self._notice(frame)
         return []
 
     def _lose(self, frame: FrameFields) -> Lost:
@@ -115,6 +121,13 @@ class RoomPosition:
             return []
         # Made before the state changes: a frame that cannot be read changes nothing.
         event = Envelope(message_id, str(frame["from"]), dict(frame))
+        self.id = message_id
+        return [event]
+
+    def _notice(self, frame: FrameFields) -> list[Event]:
+        message_id, event = _read_id(frame.get("id")), notice_in(frame)
+        if message_id <= self.id:
+            return []
         self.id = message_id
         return [event]
 
@@ -164,6 +177,12 @@ class RoomPosition:
 def _read_info(info: object) -> dict[str, Any] | None:
     """Read a member's info; anything but an object counts as none."""
     return info if isinstance(info, dict) else None
+
+
+def _read_servers(frame: FrameFields) -> Sequence[Mapping[str, Any]]:
+    """Read the STUN and TURN servers in a frame, if there are any."""
+    servers = frame.get("iceServers")
+    return tuple(servers) if isinstance(servers, list) else ()
 
 
 def _read_id(text: object) -> MessageId:

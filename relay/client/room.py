@@ -9,11 +9,14 @@ from typing import Any, Self
 from relay.client.errors import Closed, NotAcknowledged
 from relay.client.event_queue import EventQueue
 from relay.client.events import Event
+from relay.client.frames import FrameFields
 from relay.client.loop import ConnectionLoop
 from relay.client.options import Options, RoomRequest, base_urls
 from relay.client.outbox import Outbox, OutboxItem
 from relay.client.own_info import OwnInfo
 from relay.client.position import RoomPosition
+from relay.client.room_control import RoomControl
+from relay.client.token import Token
 from relay.model.envelope import MessageId
 
 log = logging.getLogger("relay.client")
@@ -30,6 +33,8 @@ def join(
     echo: bool = False,
     channels: Sequence[str] = (),
     info: Mapping[str, Any] | None = None,
+    token: Token = "",
+    password: str = "",
     resume: str = "",
     store_key: Callable[[str], object] | None = None,
     options: Options = _DEFAULTS,
@@ -42,13 +47,20 @@ def join(
     restrict the envelopes that it receives to these channels. `info` is its member info: a JSON object of at
     most 1 KB that the other members see.
 
+    `token` says who the client is, where the relay asks for it: a text, or a function that returns one, or an awaitable
+    of one. The function is called ahead of each connection, and when the token is about to expire; if it fails, it is
+    called again later. With a text, the room is over (`token_expired`) when it expires. `password` is the room's.
+
     `store_key` is called with the membership's resume key, before the first attempt and for each new key. With the last
     key as `resume`, a program that was restarted gets the membership back, and the others see neither a leave nor a
     join; the key of a membership that has ended does no harm.
 
-    Raises ValueError for a URL of another kind, an info that is too large, or a `resume` that is no key.
+    Raises ValueError for a URL of another kind, an info that is too large, a token that no header can carry, or a
+    `resume` that is no key.
     """
-    request = RoomRequest(room, peer, presence, echo, tuple(channels), resume=resume, store_key=store_key)
+    request = RoomRequest(
+        room, peer, presence, echo, tuple(channels), token=token, password=password, resume=resume, store_key=store_key
+    )
     return Room(base_urls(url, room), request, options, OwnInfo(info))
 
 
@@ -58,16 +70,16 @@ def observe(
     *,
     presence: bool = True,
     messages: bool = True,
-    token: str = "",
+    token: Token = "",
     channels: Sequence[str] = (),
     options: Options = _DEFAULTS,
 ) -> "Room":
     """Return a room that is observed by `async with`: this client is no member, is not listed and cannot send.
 
-    `presence` and `messages` select the events that it receives; messages need the relay's admin `token`. Without the
-    token, it receives `Counted` instead of `Joined`, `Left` and `Changed`. After a lost connection it observes anew,
-    and receives `Lost`. The other arguments are those of `join`. Raises ValueError if it selects nothing, or for a URL
-    of another kind.
+    `presence` and `messages` select the events that it receives; messages need the relay's admin `token`, or one that
+    grants `observe`. Without either, it receives `Counted` instead of `Joined`, `Left` and `Changed`. After a lost
+    connection it observes anew, and receives `Lost`. The other arguments are those of `join`. Raises ValueError if it
+    selects nothing, or for a URL of another kind.
     """
     if not (presence or messages):
         raise ValueError("presence, messages or both can be observed")
@@ -76,7 +88,7 @@ def observe(
     return Room(base_urls(url, room), request, options, OwnInfo())
 
 
-class Room:
+class Room(RoomControl):
     """One client's membership or observation of a room, made by `join` or `observe`.
 
     `async with` joins: it waits for the relay's welcome, and raises `Closed` if the relay refuses or cannot be reached
@@ -165,6 +177,14 @@ class Room:
         return self._position.id
 
     @property
+    def ice_servers(self) -> Sequence[Mapping[str, Any]]:
+        """The relay's STUN and TURN servers, each as W3C WebRTC's RTCIceServer; empty for an observer.
+
+        The relay renews the credentials of TURN servers before they end, so read this anew for each peer connection.
+        """
+        return self._position.ice_servers
+
+    @property
     def connected(self) -> bool:
         """Whether the client is connected and in the room now."""
         return self._loop.connected
@@ -241,6 +261,11 @@ class Room:
                 await done
         except TimeoutError:
             raise NotAcknowledged(possibly_sent=True) from None
+
+    async def _command(self, command: Mapping[str, Any]) -> FrameFields:
+        if self._closed is not None:
+            raise self._closed
+        return await self._loop.request(command)
 
     def _add(self, envelope: Mapping[str, Any], to: str | Sequence[str] | None) -> OutboxItem:
         if self._closed is not None:

@@ -232,6 +232,9 @@ def _contradictions(settings: Settings) -> list[str]:
             "be at least twice as large, so that a client can be sent the largest message, also in a replay"
         )
     problems += _forwarding_problems(settings)
+    problems += _turn_problems(settings)
+    problems += _webhook_problems(settings)
+    problems += _token_problems(settings)
     if settings.room_state_ttl <= max(settings.worker_lease, settings.reconnect_grace):
         problems.append(
             "room_state_ttl: must be longer than worker_lease and reconnect_grace, or Redis forgets live members"
@@ -241,6 +244,41 @@ def _contradictions(settings: Settings) -> list[str]:
             "history_ttl: must not be shorter than reconnect_grace, or a client that returns in time misses messages"
         )
     return problems
+
+
+def _turn_problems(settings: Settings) -> list[str]:
+    # The secret alone is allowed: a deployment may give it to all workers, and name servers only where there are some.
+    if settings.turn_servers and not settings.turn_secret:
+        return ["turn_secret: is missing; without it, the relay cannot make credentials for turn_servers"]
+    # The machine of the TURN server has the secret, and should have no rights here.
+    others = {settings.admin_token, *settings.fleet_secret.split(), *settings.auth_secret.split()}
+    if settings.turn_secret and settings.turn_secret in others:
+        return ["turn_secret: is the admin token, the fleet secret or auth_secret as well; make another one for it"]
+    return []
+
+
+def _token_problems(settings: Settings) -> list[str]:
+    problems = []
+    if settings.auth != "off" and not (settings.auth_secret or settings.auth_key or settings.auth_jwks):
+        problems.append(
+            f"auth: {settings.auth} is not allowed without a key that proves tokens; set --auth-secret, --auth-key or "
+            "--auth-jwks (or RELAY_AUTH_SECRET, RELAY_AUTH_KEY, RELAY_AUTH_JWKS)"
+        )
+    secrets = settings.auth_secret.split()
+    if settings.admin_token in secrets or set(settings.fleet_secret.split()) & set(secrets):
+        problems.append("auth_secret: is the admin token or the fleet secret as well; make another one for it")
+    return problems
+
+
+def _webhook_problems(settings: Settings) -> list[str]:
+    if bool(settings.webhook_url) != bool(settings.webhook_secret):
+        missing = "webhook_secret" if settings.webhook_url else "webhook_url"
+        return [f"{missing}: is missing; webhook_url and webhook_secret go together"]
+    # The receiver has the secret, and should have no rights here.
+    others = {settings.admin_token, settings.turn_secret, *settings.fleet_secret.split(), *settings.auth_secret.split()}
+    if not others.isdisjoint(settings.webhook_secret.split()):
+        return ["webhook_secret: is another secret of the relay as well; make one for the webhook alone"]
+    return []
 
 
 def _forwarding_problems(settings: Settings) -> list[str]:

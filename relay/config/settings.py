@@ -17,20 +17,19 @@ from msgspec import Struct
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
 from relay.config.listen import ListenAddress, parse_host, parse_ip_listen, parse_listen
 from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, shown_url
+from relay.config.webhook_settings import WebhookSettings
+from relay.limits import burst_of
 from relay.model.ice import parse_ice_servers
 from relay.origins import parse_origin
 
 _Declaring = TypeVar("_Declaring", bound=Struct)
-
-_LEAST_BURST: Final = 10
-"""Messages that a connection may always send at once: a client that joins sends several commands in a row."""
 
 _REQUEST_MESSAGES: Final = 16
 _REQUEST_EXCESS: Final = 1_048_576
 """How many times as large as the largest message a request may be, or by how many bytes larger; the smaller counts."""
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one relay process. Durations are in seconds, sizes in bytes."""
 
     # Where the relay listens.
@@ -120,8 +119,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     room_state_ttl: Annotated[
         float,
         seconds(
-            "Redis deletes the state of a room (members, message counter) when no worker has renewed it for this time: "
-            "the room has no members and no messages, or all workers are dead",
+            "Redis deletes the state of a room (members, message counter) when no worker has renewed it for this time, "
+            "as all workers are dead. A room whose last member has left ends after history-ttl, if that is shorter",
             ge=2,
             le=31_536_000,
             consequence="the room begins a new epoch",
@@ -133,18 +132,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_listen: Annotated[
         str,
         setting(
-            "Address for /metrics and /health alone; empty for none. The public port then has no /metrics",
+            "Address for /metrics and /health alone; empty for none. The public port then has no /metrics, unless "
+            "public-metrics is on",
             allowed="empty, PORT, HOST:PORT or [IPV6]:PORT; HOST is 127.0.0.1 if left out",
             check=parse_listen,
-        ),
-    ] = ""
-    admin_token: Annotated[
-        str,
-        setting(
-            "Bearer token for the list of rooms, for publishing over HTTP and for observing rooms",
-            secret=True,
-            pattern=r"^[!-~]*$",
-            allowed="printable ASCII without spaces",
         ),
     ] = ""
     fleet_secret: Annotated[
@@ -193,6 +184,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ("*",)
     pages: Annotated[Literal["on", "off"], setting("Whether the relay serves a page at / and a demo at /demo")] = "on"
+    static: Annotated[
+        str,
+        setting(
+            "Folder whose files the relay serves where it has no route of its own; its index.html replaces the page "
+            "at /. Empty for none",
+            allowed="empty, or the path of a folder",
+        ),
+    ] = ""
     public_url: Annotated[
         str,
         setting(
@@ -222,12 +221,36 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "default"
     members_per_room: Annotated[int, count("Members of one room", consequence="error room_full, close 4004")] = 10_000
+    places_per_address: Annotated[
+        int,
+        count(
+            "Members of one room from one address, with those that are held",
+            consequence="error too_many_places, close 4004",
+        ),
+    ] = 1000
     observers_per_room: Annotated[
         int, count("Observers of one room on one worker", consequence="error too_many_observers, close 4004")
     ] = 1000
     presence_list_limit: Annotated[
         int, count("Members listed by name in a member list", consequence="a shorter list with the exact count")
     ] = 100
+    room_delivery_rate: Annotated[
+        int,
+        count(
+            "Deliveries a second that the messages of one room cause on one worker; rooms of up to 16 members are not "
+            "counted",
+            le=1_000_000_000,
+            consequence="the relay stops reading from the senders in this room for a while",
+        ),
+    ] = 100_000
+    room_presence_rate: Annotated[
+        int,
+        count(
+            "Frames with joins, leaves and new infos that one worker sends a second to all watchers of one room",
+            le=1_000_000,
+            consequence="changes are gathered for up to 2 s; a peer that joins and leaves meanwhile is not reported",
+        ),
+    ] = 5000
     reconnect_grace: Annotated[
         float,
         seconds(
@@ -258,7 +281,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history_ttl: Annotated[
         float,
         seconds(
-            "Time for which the events and message keys of a room are stored after its last message",
+            "Time for which the events and message keys of a room are stored; while messages come, up to a half longer",
             ge=1,
             consequence="recovered: false, reason trimmed",
         ),
@@ -278,7 +301,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message_rate: Annotated[
         float,
         setting(
-            "Messages a second from one connection, on average; it may send twice as many (at least 10) at once",
+            "Messages a second from one connection, on average; it may send twice as many (at least 10) at once. Its "
+            "pings, pongs and fragments below 1 KB together have the same rate, half as many at once",
             ge=0.1,
             le=1e6,
             consequence="the relay stops reading from the connection for a while; after message-delay, error too_fast, "
@@ -305,7 +329,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             le=60,
             consequence="error too_fast, then close 4002",
         ),
-    ] = 5.0
+    ] = 30.0
     send_buffer: Annotated[
         int,
         size(
@@ -329,6 +353,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         count("Channels to which one connection may subscribe in a room", consequence="error too_many_channels"),
     ] = 128
+    subscriptions_per_connection: Annotated[
+        int,
+        count(
+            "Channels to which one connection may subscribe in all its rooms together",
+            consequence="error too_many_channels",
+        ),
+    ] = 512
     ping_interval: Annotated[float, seconds("Time between two pings to a client")] = 25.0
     watched_ping_interval: Annotated[
         float,
@@ -350,22 +381,118 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address_byte_rate: Annotated[
         int,
         size(
-            "Bytes of messages a second from one address to one worker, on average; twice as many at once",
+            "Bytes of messages a second from one address to one worker, on average; a quarter of it at once",
             ge=65_536,
             le=1_099_511_627_776,
             consequence="the relay stops reading from the connections of the address for a while",
         ),
-    ] = 67_108_864
+    ] = 8_388_608
+    address_replay_rate: Annotated[
+        int,
+        count(
+            "Missed events a second that one worker reads for the clients of one address that come back; five times as "
+            "many at once",
+            ge=100,
+            le=1_000_000_000,
+            consequence="further clients of the address wait for their turn",
+        ),
+    ] = 20_000
+    address_history_bytes: Annotated[
+        int,
+        size(
+            "Bytes of messages from one address, to all workers, that are stored in a minute for clients that "
+            "reconnect; each message counts 512 bytes more",
+            ge=65_536,
+            le=1_099_511_627_776,
+            consequence="further messages are delivered, and not stored: recovered: false, reason trimmed",
+        ),
+    ] = 33_554_432
+    new_rooms_per_address: Annotated[
+        int,
+        count(
+            "Rooms a minute that clients of one address may open on all workers; rooms that exist do not count",
+            consequence="error too_many_new_rooms, close 4007, HTTP 429",
+        ),
+    ] = 1000
+    memory_share: Annotated[
+        float,
+        setting(
+            "From this share of Redis's maxmemory on (without Redis, of history-memory), the relay accepts no new "
+            "rooms, and stores no large messages. From half way between this share and the whole on, it accepts no "
+            "new members either, and stores no messages",
+            ge=0.1,
+            le=1,
+            consequence="error memory_low, close 4008; messages are delivered, and not stored",
+            allowed="a number, 0.1 to 1",
+        ),
+    ] = 0.8
+    history_memory: Annotated[
+        int,
+        size(
+            "Size of all events that a process without Redis stores for clients that reconnect",
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            consequence="as of memory-share; recovered: false, reason trimmed",
+        ),
+    ] = 100_663_296
+    address_buffer: Annotated[
+        int,
+        size(
+            "Size of the data that waits on one worker for all clients of one address, and of their HTTP requests that "
+            "are not complete; data that waits for several of them counts once, and less than 64 KB of a connection "
+            "does not count",
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            consequence="the relay closes the connections of the address that have most data (close 4000)",
+        ),
+    ] = 50_331_648
+    worker_buffer: Annotated[
+        int,
+        size(
+            "As address-buffer, for all clients of one worker",
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            consequence="the relay closes connections of the address with most data (close 4000)",
+        ),
+    ] = 100_663_296
     unfinished_bytes: Annotated[
         int,
         size(
-            "Size of all WebSocket messages that have begun to arrive at one worker",
+            "Size of all messages and requests that are not complete, and of frames that wait, on one worker. Above "
+            "it, the relay reads from one connection after the other of each address that has more than its share",
             ge=1_048_576,
             le=1_099_511_627_776,
-            consequence="the relay reads from one of their connections after the other, and closes those that take "
-            "longer than handshake-timeout (close 4006)",
+            consequence="as of address-unfinished-bytes",
         ),
-    ] = 268_435_456
+    ] = 100_663_296
+    address_unfinished_bytes: Annotated[
+        int,
+        size(
+            "As unfinished-bytes, for one address",
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            consequence="the relay reads from one of the address's connections after the other, gives each 64 KB of "
+            "their messages handshake-timeout only, and closes the largest if they still grow by half (close 4006)",
+        ),
+    ] = 50_331_648
+    message_timeout: Annotated[
+        float,
+        seconds(
+            "Time within which a WebSocket message must be complete once it has begun, and each further 64 KB of a "
+            "larger one; the time for which the relay itself does not read does not count",
+            consequence="close 4006",
+        ),
+    ] = 30.0
+    http_connections_per_address: Annotated[
+        int,
+        count(
+            "HTTP connections of one worker from one address on which no request is being answered: they are new or "
+            "idle, or have sent a part of a request. Those of trusted-proxies do not count. In all, one address may "
+            "have so many HTTP connections, and two more for each of connections-per-address",
+            consequence="the relay closes the one that is idle for the longest time; beyond the number in all, it "
+            "closes the new one",
+        ),
+    ] = 1000
     handshake_rate: Annotated[
         int, count("Handshakes a second from one address", consequence="HTTP 429 too_many_handshakes")
     ] = 500
@@ -387,7 +514,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 75.0
 
     # Settings that other packages declare: name → value. `of` returns them as the Struct that declares them.
-    extensions: dict[str, Any] = {}
+    extensions: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies it for each Struct
 
     def __repr__(self) -> str:
         """Return the names of the settings that are not at their defaults, and not their values: some are secrets."""
@@ -414,7 +541,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def message_burst(self) -> float:
         """Messages that one connection may send at once."""
-        return max(_LEAST_BURST, 2 * self.message_rate)
+        return burst_of(self.message_rate)
 
     @property
     def admin_address(self) -> ListenAddress | None:

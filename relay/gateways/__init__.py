@@ -22,12 +22,13 @@ from relay.model.names import CORE_WORDS
 _PACKAGES: Final = (
     "native",
     "socketio",
+    "peerjs",
+    "plainhttp",
+    "xhrsignaling",
 )
 """Every gateway, by the name of its package."""
 
-_PLANNED: Final = frozenset(
-    {"peerjs", "signalr", "http-bind", "xmpp-websocket", "sip", "websync.ashx", "Home", ".ws", ".lp"}
-)
+_PLANNED: Final = frozenset({"signalr", "http-bind", "xmpp-websocket", "sip", "websync.ashx", ".ws", ".lp"})
 """First segments of the paths of gateways to come: no room that is legal today becomes illegal with them."""
 
 GATEWAYS: Final[Mapping[str, Gateway]] = {
@@ -87,5 +88,5 @@ def reserved_words() -> frozenset[str]:
     In the paths of some protocols, the name of a room is where such a word could be. The words of gateways that are
     switched off are among them, so that the same rooms are legal on all workers and at all times.
     """
-    declared = (prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes)
+    declared = (path.split("/")[1] for gateway in GATEWAYS.values() for path in (*gateway.prefixes, *gateway.paths))
     return CORE_WORDS.union(_PLANNED, (word for word in declared if not word.startswith("{")))

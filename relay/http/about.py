@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from relay import __version__
 from relay.http.openapi import document
-from relay.http.responses import ApiResponse
+from relay.http.responses import COMMON_HEADERS, ApiResponse
 from relay.model.errors import ErrorTable
 
 
@@ -21,7 +21,7 @@ class ServiceDescription:
     def __init__(self, websockets: Sequence[str], errors: Mapping[str, ErrorTable], snippets: str = "") -> None:
         self.snippets = snippets
         self.websockets = websockets
-        self._document = document(errors)
+        self._document = ApiResponse(document(errors)).body
 
     async def service(self, request: Request) -> Response:
         """Answer with a short description; browsers get a page instead, see `relay.pages`."""
@@ -37,4 +37,5 @@ class ServiceDescription:
 
     async def api(self, request: Request) -> Response:
         """Answer with the OpenAPI document; every origin may read it, as API explorers run elsewhere."""
-        return ApiResponse(self._document, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"})
+        headers = {**COMMON_HEADERS, "Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=300"}
+        return Response(self._document, 200, headers, "application/json")

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from relay.config import Settings
+from relay.http.access import OperatorAccess
 from relay.http.local_workers import NoReply, WorkerReply, ask_all
-from relay.http.ports import may_see_metrics
-from relay.http.request import read_choice, worker_of
+from relay.http.request import has_admin_token, read_choice, worker_of
 from relay.http.responses import COMMON_HEADERS
 from relay.metrics import Declaration
 from relay.model.errors import Refused
@@ -30,26 +30,43 @@ WORKER_UP: Final = Declaration(
 )
 
 
+_NOT_PUBLIC: Final = (
+    "metrics are served to programs on the relay's machine, to requests with the admin token, and on the admin port "
+    "(setting admin-listen); the setting public-metrics opens them to everybody"
+)
+
+
 class MetricsEndpoint:
     """The metrics of all local workers, or with `?scope=worker` of the one that got the request.
 
-    They are served only on the admin port, where there is one.
+    With the setting `public-metrics`, everybody may read them. If not, where there is an admin port, they are served
+    there alone; else to programs on this machine, and to requests with the admin token.
     """
 
     def __init__(self, settings: Settings, local_workers: Sequence[str]) -> None:
-        self._settings = settings
+        self._public = settings.public_metrics == "on"
+        self._has_admin_port = settings.admin_address is not None
+        self._access = OperatorAccess(settings)
         self._local_workers = local_workers
 
     async def get(self, request: Request) -> Response:
         """Answer with Prometheus text."""
-        if not may_see_metrics(request.scope, self._settings):
-            raise Refused("not_found", "metrics are served on the admin port")
+        self._check_access(request)
         scope = read_choice(request, "scope", "all", "worker")
         if scope == "worker" or not self._local_workers:
             families: Iterable[Metric] = _own_families(worker_of(request.scope))
         else:
             families = labelled(await ask_all(self._local_workers, "/metrics?scope=worker"))
         return Response(generate_latest(_Families(families)), 200, COMMON_HEADERS, CONTENT_TYPE_LATEST)
+
+    def _check_access(self, request: Request) -> None:
+        """Raise `Refused` for a request that may not read metrics, with the settings that would allow it."""
+        if self._public or self._access.is_internal(request.scope):
+            return
+        if self._has_admin_port:
+            raise Refused("not_found", "metrics are served on the admin port")
+        if not self._access.is_local(request.scope) and not has_admin_token(request):
+            raise Refused("forbidden", _NOT_PUBLIC)
 
 
 class _Families(Collector):

@@ -7,7 +7,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from relay.http.request import worker_of
 from relay.http.responses import COMMON_HEADERS, ErrorResponse
+from relay.http_request import counted_client
 from relay.model.errors import Refused
 
 _DOUBLED: Final = "there is nothing at this path, which has two slashes in a row; write one"
@@ -35,6 +37,11 @@ class NotFound:
             raise error
 
     async def _refuse_socket(self, websocket: WebSocket, error: Refused) -> None:
+        try:
+            # No gateway counts it as a handshake.
+            await worker_of(websocket.scope).requests.admit(counted_client(websocket.scope))
+        except Refused as too_many:
+            error = too_many
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(ErrorResponse(error))
         else:

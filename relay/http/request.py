@@ -4,8 +4,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from relay import http_request
-from relay.config import Settings
-from relay.identity import has_admin_token
+from relay.identity.grants import ADMIN, Grants, Right
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
@@ -51,14 +50,60 @@ async def read_json(request: Request, limit: int) -> bytes:
     return body
 
 
-def has_token(request: Request, settings: Settings) -> bool:
-    """Return whether the request has the admin token; see `has_admin_token`."""
-    return has_admin_token(settings.admin_token, request.headers.get("authorization"))
+async def grants_of(request: Request) -> Grants | None:
+    """Return what the sender of a request may do, by its header `Authorization: Bearer TOKEN`.
+
+    The admin token grants everything (`ADMIN`), also where auth is off; otherwise there are no grants then, and the
+    result is None. Where auth is on, the errors are those of `Worker.identify`: `token_required`, for instance, where
+    every request needs a token. Where it is off, a wrong admin token is `unauthorized`, or `too_many_attempts`.
+    """
+    worker, address = worker_of(request.scope), http_request.counted_client(request.scope)
+    authorization = request.headers.get("authorization")
+    if worker.authority.is_off:
+        return ADMIN if worker.admin_token.check(address, authorization) else None
+    return await worker.identify(http_request.bearer(authorization or ""), address)
 
 
-def require_token(request: Request, settings: Settings, feature: str) -> None:
-    """Raise `unauthorized` for a request without the admin token, and `forbidden` if no admin token is set."""
-    if not settings.admin_token:
-        raise Refused("forbidden", f"{feature} is off; the setting admin-token (RELAY_ADMIN_TOKEN) turns it on")
-    if not has_token(request, settings):
+def has_admin_token(request: Request) -> bool:
+    """Return whether the request has the admin token, as health and metrics ask; raises as `AdminToken.check`.
+
+    Clients' tokens are not looked at: that may take a second, or a request to the issuer, and health must be told now.
+    """
+    token = worker_of(request.scope).admin_token
+    return token.check(http_request.counted_client(request.scope), request.headers.get("authorization"))
+
+
+async def require_token(request: Request, feature: str) -> Grants:
+    """Return the grants of a request that has a token: the admin token, or where auth is on that of a client.
+
+    Also where clients need no token, a request does: what clients may do over a connection, which is limited, strangers
+    may not do by requests. Raises `Refused`: `forbidden` if there can be no token, `unauthorized` or `token_required`
+    for a request without one, and those of `grants_of`.
+    """
+    grants, worker = await grants_of(request), worker_of(request.scope)
+    if grants is not None and not grants.anonymous:
+        return grants
+    if not worker.authority.is_off:
+        raise Refused("token_required")
+    if worker.admin_token.is_set:
         raise Refused("unauthorized")
+    raise Refused("forbidden", f"{feature} is off; the setting admin-token (RELAY_ADMIN_TOKEN) turns it on")
+
+
+async def require_admin(request: Request, feature: str) -> None:
+    """Raise `Refused` for a request without the admin token, or a token with the claim `admin`.
+
+    The code is `not_granted` for the token of a client; the others are those of `require_token`.
+    """
+    if not (await require_token(request, feature)).admin:
+        raise Refused("not_granted", f"the token does not grant {feature} (claim admin)")
+
+
+async def require_right(request: Request, right: Right, room: str, feature: str) -> Grants:
+    """Return the grants of a request whose sender has this right in a room; raise `Refused` for any other.
+
+    The code is `not_granted` for a token without it; the others are those of `require_token`.
+    """
+    grants = await require_token(request, feature)
+    grants.require(right, room)
+    return grants

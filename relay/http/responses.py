@@ -38,6 +38,12 @@ class ErrorResponse(ApiResponse):
         await super().__call__(scope, receive, send)
 
 
+def failed(request: Request, error: RelayError) -> dict[str, object]:
+    """Return the error of a part of a request, whose other parts may succeed; it is counted by its code."""
+    worker_of(request.scope).metrics.errors.labels(API, error.code).inc()
+    return error.body
+
+
 async def _on_relay_error(request: Request, error: Exception) -> Response:
     # Starlette calls exception handlers for WebSockets as well, where no HTTP response can be sent any more. The
     # gateways handle errors there; one that arrives here is raised again, so that the server logs it.

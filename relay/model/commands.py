@@ -12,6 +12,8 @@ from typing import ClassVar, Final, NamedTuple
 
 from msgspec import Struct
 
+from relay.model.rules import RuleChange, Terms
+
 MAX_LISTED: Final = 1000
 """Members that one list may name, where a client asks for so many."""
 
@@ -33,7 +35,8 @@ class Publish(Struct, frozen=True):
     """Send an envelope (`envelope` is its JSON text) to the room, or only to the peers in `to`.
 
     With `after`, only if the envelope with that key was sent. An envelope whose `key` was used before is not sent
-    again; with an `identity`, that decides, and the key only marks the answer.
+    again; with an `identity`, that decides, and the key only marks the answer. An envelope that is not `stored` is
+    missing in replays.
     """
 
     envelope: bytes
@@ -43,6 +46,7 @@ class Publish(Struct, frozen=True):
     room: str = ""
     after: str = ""
     identity: Identity | None = None
+    stored: bool = True
 
 
 class Tracking(Enum):
@@ -64,7 +68,12 @@ class Join:
 
     Without `info`, a member that resumes keeps the one that it has. Without `can_resume`, the membership is not held
     when the connection is lost. With `tracking`, a resumed membership goes on from its delivered position.
-    `arrived` is the time at which the command was read.
+    `arrived` is the time at which the command was read. `password` is the one that the room's rules may ask for. With
+    `own_key`, the client has made the resume key itself, and keeps it. One that `opens` is only for a room without
+    members, which gets its `terms`; one that does not (False) only for a room that exists; None for either. With
+    `own_key` and a `next_key`, the client has two keys: the membership can be resumed with `next_key` as well. With
+    `held_only`, a membership that is connected is not taken by the key in `resume`, unless that is its newest. It is
+    found under the name `found_by`, "" for none (`Worker.places`).
     """
 
     room: str
@@ -79,6 +88,13 @@ class Join:
     can_resume: bool = True
     tracking: Tracking = Tracking.NONE
     arrived: float = field(default_factory=time.monotonic, compare=False)
+    password: str = field(default="", repr=False)
+    own_key: bool = False
+    opens: bool | None = None
+    terms: Terms | None = None
+    next_key: str = field(default="", repr=False)
+    held_only: bool = False
+    found_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +159,13 @@ class AskPresence:
 class Detect:
     """Ask whether a room of this name has other members, or a channel of this name was used in `room` lately.
 
-    `name` is text, as channels are not escaped.
+    `name` is text, as channels are not escaped. Without `rooms`, only channels count.
     """
 
     name: str
     room: str = ""
     key: str = ""
+    rooms: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +174,57 @@ class Ping:
 
     room: str = ""
     key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Replace the client's token by a newer one of the same subject, over the same connection."""
+
+    token: str = field(repr=False)
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kick:
+    """Put a peer out of a room, whose members are told the `reason`; for `ban` seconds it may not come back."""
+
+    peer: str
+    reason: str = ""
+    ban: int = 0
+    room: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRules:
+    """Change the rules of a room; without a `change`, ask for them."""
+
+    change: RuleChange | None = None
+    room: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRoom:
+    """Put all members out of a room, and end it; they are told the `reason`."""
+
+    reason: str = ""
+    room: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveMembers:
+    """Send these peers of a room to the room `to`; None for all members."""
+
+    to: str
+    peers: Sequence[str] | None = None
+    room: str = ""
+    key: str = ""
+
+
+RoomControl = Kick | ChangeRules | CloseRoom | MoveMembers
+"""Commands of those who have a say in a room: by their token, or as its owner."""
 
 
 class GatewayCommand:
@@ -171,7 +239,24 @@ class GatewayCommand:
         """The mark of the command; "" for none."""
         return ""
 
+    @property
+    def joins(self) -> int:
+        """How many rooms it may join."""
+        return 0
+
 
 Command = (
-    Publish | Join | Move | Leave | Subscribe | Unsubscribe | SetInfo | AskPresence | Detect | Ping | GatewayCommand
+    Publish
+    | Join
+    | Move
+    | Leave
+    | Subscribe
+    | Unsubscribe
+    | SetInfo
+    | AskPresence
+    | Detect
+    | Ping
+    | Refresh
+    | RoomControl
+    | GatewayCommand
 )

@@ -14,7 +14,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from relay.model.channels import SHORT_LABEL, Label, label
 from relay.model.commands import Publish
 from relay.model.errors import BadFrame, Refused
-from relay.model.json_text import FRAME_NESTING, SHALLOW_BYTES, check_nesting, nests_deeper, too_deep
+from relay.model.explanations import explain, explain_encoding
+from relay.model.json_text import FRAME_NESTING, SHALLOW_BYTES, check_nesting, levels_exceed, nests_deeper, too_deep
 from relay.model.names import check_peer
 
 MAX_ADDRESSEES = 100
@@ -70,7 +71,8 @@ class Publication(Struct, frozen=True):
     `room` is the receiving room (that of the command may be "", for the connection's own). `sender` is the peer id
     that the relay vouches for, `generation` the sender's claim to it (0: not a member, there is no claim to check),
     `version` is from the sender's last `Receipt`, or from its join. `seen` is the newest id that the worker has seen
-    in the room.
+    in the room. A member whose connection may be on another worker claims its peer id by `proof` instead: the
+    fingerprint of its resume key ("" for none).
     """
 
     command: Publish
@@ -79,6 +81,7 @@ class Publication(Struct, frozen=True):
     generation: int = 0
     version: MembershipVersion = MembershipVersion()
     seen: MessageId = BEFORE_ALL
+    proof: str = ""
 
     @property
     def key(self) -> str:
@@ -169,9 +172,24 @@ class _Typed(Struct):
     type: Raw | UnsetType = UNSET
 
 
+class _Fields(_Typed):
+    """The same fields as they are written, unread."""
+
+    sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
+    id: Raw | UnsetType = UNSET
+    room: Raw | UnsetType = UNSET
+    to: Raw | UnsetType = UNSET
+    key: Raw | UnsetType = UNSET
+    channel: Raw | UnsetType = UNSET
+
+
+_LARGE = 4096
+"""Bytes from which on a list in an envelope could have so many parts that reading them takes long."""
+
 _heads = msgspec.json.Decoder(_Labelled)
 _unlabelled = msgspec.json.Decoder(_Unlabelled)
 _typed = msgspec.json.Decoder(_Typed)
+_fields = msgspec.json.Decoder(_Fields)
 
 
 def read_envelope(text: bytes) -> Publish:
@@ -184,7 +202,7 @@ def read_envelope(text: bytes) -> Publish:
         # msgspec does not check the UTF-8 of strings in fields that it skips.
         text.decode()
     except UnicodeDecodeError as error:
-        raise BadFrame("bad_json", str(error), about="envelope") from None
+        raise BadFrame("bad_json", explain_encoding(error), about="envelope") from None
     check_nesting(text)
     return _publish(_decode(text), text)
 
@@ -195,9 +213,9 @@ def read_frame(text: bytes) -> Publish | None:
     Such an object is a command. Nothing else of it was checked.
     """
     deep = len(text) > SHALLOW_BYTES and nests_deeper(text)
-    if deep:
+    if deep and levels_exceed(text, FRAME_NESTING):
         # A command around an envelope may have one level more.
-        check_nesting(text, FRAME_NESTING)
+        raise too_deep()
     try:
         head = _decode(text)
     except BadFrame as error:
@@ -220,13 +238,33 @@ def _is_command(text: bytes) -> bool:
 
 def _decode(text: bytes) -> _Labelled | _Unlabelled:
     try:
+        if len(text) > _LARGE:
+            text = _excerpt(text)
         return _heads.decode(text)
     except msgspec.ValidationError as error:
         with suppress(msgspec.ValidationError):
             return _unlabelled.decode(text)
-        raise BadFrame("bad_envelope", str(error), about="envelope") from None
+        raise BadFrame("bad_envelope", explain(error), about="envelope") from None
     except msgspec.DecodeError as error:
-        raise BadFrame("bad_json", str(error), about="envelope") from None
+        raise BadFrame("bad_json", explain(error), about="envelope") from None
+
+
+def _excerpt(text: bytes) -> bytes:
+    """Return an envelope with those fields alone that `_decode` reads, and without lists that it would refuse."""
+    fields = _fields.decode(text)
+    parts = []
+    for name, field in zip(_fields.type.__struct_encode_fields__, msgspec.structs.astuple(fields), strict=True):
+        if field is UNSET:
+            continue
+        raw = bytes(field)
+        if name == "to" and raw.count(b'"') > 2 * MAX_ADDRESSEES:
+            raise BadFrame("bad_envelope", f"to has more than {MAX_ADDRESSEES} receivers", about="envelope")
+        if name == "channel" and raw.startswith((b"{", b"[")):
+            raw = b"{}"
+        elif name not in {"to", "key", "channel"}:
+            raw = b"0"
+        parts.append(b'"%b":%b' % (name.encode(), raw))
+    return b"{%b}" % b",".join(parts)
 
 
 def _publish(head: _Labelled | _Unlabelled, text: bytes) -> Publish:

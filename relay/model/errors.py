@@ -38,11 +38,26 @@ ERRORS: Final[ErrorTable] = {
     "bad_command": (400, "a field of the command is missing or has the wrong type; the text names it"),
     "unknown_command": (400, 'the relay has no command of this type; wrap objects of your own: {"message":{"type":…}}'),
     "binary_frame": (400, "this protocol sends JSON in text frames; send Base64 in JSON instead of a binary frame"),
+    "bad_body": (400, "a field of the body is missing or has the wrong type; the text names it"),
     "bad_info": (400, "the info of a member is a JSON object of at most 1,024 bytes, nested at most 16 levels deep"),
     "bad_query": (400, "a parameter of the address has a value that is not allowed; the text names it"),
     "bad_room": (400, "the room name is not allowed; the text says which character is wrong, or what to write"),
     "bad_peer": (400, "the peer id is not allowed; the text says which character is wrong, or what to write"),
     "unauthorized": (401, "send the admin token: Authorization: Bearer TOKEN"),
+    "token_required": (401, "the relay asks for a token here (setting auth); your application's server makes one"),
+    "bad_token": (401, "the token is not valid; the text says why: form, signature, key, audience or issuer"),
+    "token_expired": (401, "the token has expired; get a new one from your application's server"),
+    "token_not_yet_valid": (401, "the token is not valid yet; compare the clocks of the relay and its issuer"),
+    "not_granted": (403, "the token does not grant this in this room; the text names the right"),
+    "wrong_peer": (403, "the token is for another peer id (claim sub)"),
+    "keys_unavailable": (503, "the keys that prove tokens cannot be fetched (setting auth-jwks); try again later"),
+    "room_locked": (403, "the room is locked: nobody new comes in"),
+    "password_required": (403, "the room has a password; send it with the join"),
+    "bad_password": (403, "this is not the password of the room"),
+    "no_such_room": (404, "there is no such room, and this client may not open it (setting closed-rooms)"),
+    "room_exists": (409, "the room has members already, and this client only opens a new one"),
+    "banned": (403, "this client was put out of the room, and may not come back yet"),
+    "not_owner": (403, "only the owner of the room, or a client whose token grants it, may do this"),
     "forbidden": (403, "this is not allowed here; the text names the setting that allows it"),
     "bad_origin": (403, "pages of this origin may not connect; the setting allowed-origins lists those that may"),
     "not_found": (404, "there is nothing at this path; rooms are at /rooms/NAME, where a slash in NAME is written %2F"),
@@ -74,6 +89,11 @@ ERRORS: Final[ErrorTable] = {
         "this peer id is in use, and the resume key does not match; choose another, or wait if held",
     ),
     "room_full": (409, "the room has as many members as it may have (setting members-per-room); try again later"),
+    "too_many_places": (
+        409,
+        "the room has as many members from this address, held ones included, as it may have (setting "
+        "places-per-address); try again later",
+    ),
     "too_many_observers": (
         409,
         "the room has as many observers on this worker as it may have; try again, another worker may accept it",
@@ -85,7 +105,7 @@ ERRORS: Final[ErrorTable] = {
         413,
         "the message is larger than the relay accepts (setting max-message); it was not sent: send it in parts",
     ),
-    "bad_content_type": (415, "send one envelope with Content-Type: application/json"),
+    "bad_content_type": (415, "send JSON with Content-Type: application/json"),
     "too_fast": (
         429,
         "messages have come faster than the relay accepts for too long (settings message-rate, byte-rate); this one "
@@ -96,6 +116,25 @@ ERRORS: Final[ErrorTable] = {
         "this address has as many connections as it may have (setting connections-per-address); close some",
     ),
     "too_many_handshakes": (429, "this address opens connections too fast; try again in a few seconds"),
+    "too_many_new_rooms": (
+        429,
+        "this address has opened as many new rooms in this minute as it may (setting new-rooms-per-address); rooms "
+        "that exist can be joined: try again in a minute",
+    ),
+    "memory_low": (
+        503,
+        "the relay is short of memory, and accepts no new rooms for now, and perhaps no new members (setting "
+        "memory-share); try again later",
+    ),
+    "too_many_requests": (
+        429,
+        "this address sends more HTTP requests than it may (setting http-rate); wait for the time in Retry-After",
+    ),
+    "too_many_attempts": (
+        429,
+        "this address has sent as many wrong tokens, or passwords for the room, as it may (settings token-attempts, "
+        "password-attempts); wait a minute, and send the right one",
+    ),
     "worker_full": (503, "this worker has as many connections as it may have; try again, another worker may answer"),
     "unavailable": (503, "Redis is away, or refuses; nothing was sent, try again"),
     "outcome_unknown": (504, "Redis did not answer in time, or failed; the message may have been sent, or not"),
@@ -135,13 +174,25 @@ TOO_LARGE = CloseReason(1009, "too_large", False, "a message is far larger than 
 INTERNAL = CloseReason(
     1011, "internal", True, "the relay failed on this connection, which is a bug; its log has the traceback"
 )
-SLOW = CloseReason(4000, "slow", True, "the client reads too slowly: more bytes than send-buffer wait for it")
+SLOW = CloseReason(
+    4000,
+    "slow",
+    True,
+    "the client reads too slowly: more bytes than send-buffer wait for it, or more than address-buffer or "
+    "worker-buffer for it and others",
+)
 PONG_TIMEOUT = CloseReason(4001, "pong_timeout", True, "the client did not answer a ping in time")
 TOO_FAST = CloseReason(
-    4002, "too_fast", True, "after a hundred too_fast errors, the client kept sending at more than twice its rate"
+    4002,
+    "too_fast",
+    True,
+    "after a hundred too_fast errors, the client kept sending at more than twice its rate; or its address has sent too "
+    "many wrong admin tokens",
 )
 UNAVAILABLE = CloseReason(4003, "unavailable", True, "Redis did not answer while the client was joining")
-ROOM_FULL = CloseReason(4004, "room_full", True, "the room has as many members, or observers, as it may have")
+ROOM_FULL = CloseReason(
+    4004, "room_full", True, "the room has as many members, or observers, as it may have, in all or from one address"
+)
 SUPERSEDED = CloseReason(
     4005, "superseded", True, "another attempt of the same client has the membership; the newest attempt may try again"
 )
@@ -149,14 +200,25 @@ UNFINISHED = CloseReason(
     4006,
     "unfinished",
     True,
-    "the client took too long to complete a message, while this worker was short of room for such messages",
+    "a message of the client took too long to arrive, or unfinished messages of its address held too many bytes",
 )
+TOO_MANY_NEW_ROOMS = CloseReason(
+    4007, "too_many_new_rooms", True, "the client's address has opened too many new rooms in this minute; wait a while"
+)
+MEMORY_LOW = CloseReason(4008, "memory_low", True, "the relay is short of memory, and accepts no new rooms for now")
+TOKEN_EXPIRED = CloseReason(4009, "token_expired", True, "the client's token has expired; connect again with a new one")
 REPLACED = CloseReason(4500, "replaced", False, "a newer connection of the same client has taken over its membership")
 PEER_TAKEN = CloseReason(
     4501, "peer_taken", False, "another client uses this peer id; choose another, or wait if the error has held"
 )
 BAD_REQUEST = CloseReason(4502, "bad_request", False, "the room, the peer id or a query parameter is not allowed")
 BAD_PACKET = CloseReason(4503, "bad_packet", False, "the client sent no valid packet of its protocol")
+TOKEN_REFUSED = CloseReason(4504, "token_refused", False, "the client has no token, or one that is not valid")
+NOT_ADMITTED = CloseReason(
+    4505, "not_admitted", False, "the client may not enter this room (token, lock, password or ban): the error says why"
+)
+KICKED = CloseReason(4506, "kicked", False, "the client was put out of the room, and should not come back")
+ROOM_CLOSED = CloseReason(4507, "room_closed", False, "the room was closed")
 
 CLOSE_REASONS: Final = (
     NORMAL,
@@ -172,19 +234,42 @@ CLOSE_REASONS: Final = (
     ROOM_FULL,
     SUPERSEDED,
     UNFINISHED,
+    TOO_MANY_NEW_ROOMS,
+    MEMORY_LOW,
+    TOKEN_EXPIRED,
     REPLACED,
     PEER_TAKEN,
     BAD_REQUEST,
     BAD_PACKET,
+    TOKEN_REFUSED,
+    NOT_ADMITTED,
+    KICKED,
+    ROOM_CLOSED,
 )
 
 JOIN_CLOSES: Final[dict[str, CloseReason]] = {
     "peer_taken": PEER_TAKEN,
     "superseded": SUPERSEDED,
     "room_full": ROOM_FULL,
+    "too_many_places": ROOM_FULL,
     "too_many_observers": ROOM_FULL,
+    "too_many_new_rooms": TOO_MANY_NEW_ROOMS,
+    "memory_low": MEMORY_LOW,
     "unavailable": UNAVAILABLE,
     "outcome_unknown": UNAVAILABLE,
+    "too_many_attempts": TOO_FAST,
+    "keys_unavailable": UNAVAILABLE,
+    "token_required": TOKEN_REFUSED,
+    "bad_token": TOKEN_REFUSED,
+    "token_expired": TOKEN_REFUSED,
+    "token_not_yet_valid": TOKEN_REFUSED,
+    "not_granted": NOT_ADMITTED,
+    "wrong_peer": NOT_ADMITTED,
+    "room_locked": NOT_ADMITTED,
+    "password_required": NOT_ADMITTED,
+    "bad_password": NOT_ADMITTED,
+    "no_such_room": NOT_ADMITTED,
+    "banned": NOT_ADMITTED,
 }
 """Error code of a failed first join → how the connection is closed; BAD_REQUEST for every other code."""
 

@@ -7,6 +7,8 @@ from typing import Literal
 from msgspec import Struct
 
 from relay.model.envelope import BEFORE_ALL, MessageId, unseal
+from relay.model.ice import IceOffer
+from relay.model.rules import RoomRules
 
 # Events of a room, and gaps, which a bus delivers.
 
@@ -79,13 +81,60 @@ class MemberChanged(Struct, frozen=True):
     info: bytes
 
 
+class RulesChanged(Struct, frozen=True):
+    """`room` has these rules now; `by` is the peer that changed them, "" for the relay or a server.
+
+    `stored` is the form in which the backend has them, for workers.
+    """
+
+    room: str
+    id: MessageId
+    rules: RoomRules
+    by: str = ""
+    stored: str = ""
+
+    def __repr__(self) -> str:
+        # Without the stored form, which has the key that is derived from the password.
+        return f"RulesChanged(room={self.room!r}, id={self.id}, rules={self.rules}, by={self.by!r})"
+
+
+class Kicked(Struct, frozen=True):
+    """`peer` is put out of `room`; that it left follows. A member of a later `generation` is not meant."""
+
+    room: str
+    id: MessageId
+    peer: str
+    reason: str = ""
+    generation: int = 0
+
+
+class RoomClosed(Struct, frozen=True):
+    """`room` ends, and all its members are put out."""
+
+    room: str
+    id: MessageId
+    reason: str = ""
+
+
+class Moved(Struct, frozen=True):
+    """Members of `room` are sent to the room `to`: these `peers`, or all."""
+
+    room: str
+    id: MessageId
+    to: str
+    peers: tuple[str, ...] | None = None
+
+
 class Gap(Struct, frozen=True):
     """The bus may have missed events of these rooms; the hub reads them from the history."""
 
     rooms: Sequence[str]
 
 
-RoomEvent = Message | MemberJoined | MemberLeft | TakenOver | MemberChanged
+RoomNotice = RulesChanged | Kicked | RoomClosed | Moved
+"""An event of a room that has its id, and that its members are told as it is."""
+
+RoomEvent = Message | MemberJoined | MemberLeft | TakenOver | MemberChanged | RoomNotice
 """An event with a position in a room's order. Ids have no holes, and every member receives them in this order."""
 
 Delivery = RoomEvent | Gap
@@ -144,7 +193,7 @@ class Welcome:
 
     If `recovered`, the events after `id` follow, then `Recovered`. Otherwise `id` is the room's newest: `recovered` is
     None if the client asked for no missed events, and False if they cannot be replayed (`reason`). `first`: the room
-    was empty.
+    was empty. `ice` are the client's STUN and TURN servers, None if there are none.
     """
 
     room: str
@@ -157,6 +206,18 @@ class Welcome:
     roster: Roster | None = None
     key: str = ""
     first: bool = False
+    ice: IceOffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IceRenewed:
+    """The client's STUN and TURN servers with new credentials; they replace those of all its rooms.
+
+    `room` is the client's own.
+    """
+
+    room: str
+    ice: IceOffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +305,48 @@ class InfoChanged:
     key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CurrentRules:
+    """The rules of `room`: the answer to `ChangeRules`."""
+
+    room: str
+    rules: RoomRules
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The command `about` was carried out in `room`, for `count` members."""
+
+    room: str
+    about: str
+    count: int
+    key: str = ""
+
+
 class Ack(Struct, frozen=True):
     """The envelope with this `key` was published, under this id."""
 
     room: str
     id: MessageId
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpiring:
+    """The client's token expires in so many seconds; the connection is closed then, unless a newer one comes before."""
+
+    seconds: float
+    room: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The relay has the client's newer token; `expires` is the Unix time of its end, None if it has none."""
+
+    expires: float | None
+    key: str = ""
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +374,9 @@ class Pong:
 
 
 ServerEvent = (
-    Welcome
+    RoomNotice
+    | Welcome
+    | IceRenewed
     | Observing
     | Recovered
     | PresenceChange
@@ -286,6 +385,10 @@ ServerEvent = (
     | LeftRoom
     | Subscriptions
     | InfoChanged
+    | CurrentRules
+    | Done
+    | TokenExpiring
+    | Refreshed
     | Ack
     | Failure
     | Pong

@@ -10,7 +10,7 @@ from msgspec import Struct
 from relay.model.errors import NotAllowed
 
 MAX_SERVERS: Final = 16
-_MAX_URLS: Final = 8
+MAX_URLS: Final = 8
 _MAX_TEXT: Final = 512
 
 _LISTS: Final = ("iceServers", "ice_servers")
@@ -29,6 +29,13 @@ class IceServer(Struct, frozen=True, omit_defaults=True):
     urls: str | tuple[str, ...]
     username: str = ""
     credential: str = ""
+
+
+class IceOffer(Struct, frozen=True):
+    """The servers for one client; its credentials end in `ttl` seconds, or never for 0."""
+
+    servers: Sequence[IceServer]
+    ttl: int = 0
 
 
 def parse_ice_servers(text: str) -> Sequence[IceServer]:
@@ -50,6 +57,20 @@ def parse_ice_servers(text: str) -> Sequence[IceServer]:
         raise NotAllowed(f"it is not JSON ({str(error) or 'nested too deeply'})") from None
     decoded = _list_in(decoded)
     return _servers(decoded if isinstance(decoded, list) else [decoded])
+
+
+def parse_turn_url(text: str) -> str:
+    """Return the URL of a TURN server in lower case; raise `NotAllowed` for anything else.
+
+    The reason names no value: some write a password into a URL.
+    """
+    url = text.strip().lower()
+    found = _TURN.fullmatch(url)
+    if found is None:
+        raise NotAllowed("each item is turn:HOST:PORT or turns:HOST:PORT; ?transport=udp or tcp may follow")
+    if not 1 <= int(found["port"] or 1) <= 65_535:
+        raise NotAllowed("a port is a number from 1 to 65535")
+    return url
 
 
 def _list_in(decoded: Any) -> Any:
@@ -90,8 +111,8 @@ class _Reader:
         given = item.get("urls") or item.get("url")
         if isinstance(given, str):
             return self._url(given, "its URL")
-        if not isinstance(given, list) or not given or len(given) > _MAX_URLS:
-            raise self._refusal(f"needs urls: a text, or a list of 1 to {_MAX_URLS} texts")
+        if not isinstance(given, list) or not given or len(given) > MAX_URLS:
+            raise self._refusal(f"needs urls: a text, or a list of 1 to {MAX_URLS} texts")
         return tuple(self._url(url, f"URL {number}") for number, url in enumerate(given, 1))
 
     def _url(self, given: Any, which: str) -> str:

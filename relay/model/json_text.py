@@ -13,7 +13,8 @@ browser does with text that it sends over a WebSocket (Web IDL, `USVString`).
 
 import re
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, islice
+from operator import add
 from typing import Final, TypeVar
 
 from relay.model.errors import BadFrame
@@ -32,19 +33,30 @@ SHALLOW_BYTES: Final = 2 * MAX_NESTING
 The hot path compares lengths itself: for most messages a call of `nests_deeper` would cost more than its work.
 """
 
-_NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
-_STEPS: Final = [1 if byte in b"[{" else -1 for byte in range(256)]
-"""By how many levels each bracket leads in; only looked up for brackets."""
-_CHUNK: Final = 128
+_BRACKETS: Final = b"[]{}"
+_NOT_MARKS: Final = bytes(sorted(set(range(256)) - set(_BRACKETS + b'"')))
+_AS_BITS: Final = bytes.maketrans(_BRACKETS, b"1010")
+_CHUNK: Final = 8192
+_SLICE: Final = 16_384
+
+
+def _levels_of_eight(bits: int) -> tuple[int, int]:
+    """Return by how many levels eight brackets lead in, and to which level at most; each bit is one, 1 opens."""
+    levels = [*accumulate(1 if bit == "1" else -1 for bit in f"{bits:08b}")]
+    return levels[-1], max(0, *levels)
+
+
+_STEPS: Final = bytes(_levels_of_eight(bits)[0] % 256 for bits in range(256))
+_PEAKS: Final = bytes(_levels_of_eight(bits)[1] for bits in range(256))
 
 _MAX_RUNS: Final = 1000
 
-_HIGH: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_LOW: Final = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_LONE: Final = rb"(?:%b(?!%b)|%b)" % (_HIGH, _LOW, _LOW)
-_OTHER: Final = rb"(?:[^\\]++|%b%b|(?!%b)\\.)" % (_HIGH, _LOW, _LONE)
-_RUN: Final = re.compile(rb"(%b*+)(%b++)" % (_OTHER, _LONE), re.DOTALL)
-"""A run of escapes of lone surrogates, and all text before it."""
+_HEX: Final = rb"[0-9a-fA-F]{2}"
+_HIGH: Final = rb"\\u[dD][89abAB]%b" % _HEX
+_LOW: Final = rb"\\u[dD][c-fC-F]%b" % _HEX
+_LONE: Final = rb"\\u[dD](?:[89abAB]%b(?!%b)|[c-fC-F]%b(?<!%b%b))" % (_HEX, _LOW, _HEX, _HIGH, _LOW)
+_RUN: Final = re.compile(rb"%b(?:%b)*+" % (_LONE, _LONE))
+"""A run of escapes of lone surrogates, in a text without escaped backslashes; `re` looks for its literal beginning."""
 
 
 def nests_deeper(text: bytes, limit: int = MAX_NESTING) -> bool:
@@ -53,13 +65,20 @@ def nests_deeper(text: bytes, limit: int = MAX_NESTING) -> bool:
     Of text that is not JSON, only the part before the first error counts: no parser reads on.
     """
     # Every message comes this way. A level takes two bytes, so that the length alone decides up to 512 bytes. Longer
-    # texts rarely have so many brackets. `replace` counts them by memchr, three times as fast as `bytes.count`.
-    size = len(text)
-    return (
-        size > 2 * limit
-        and 2 * size - len(text.replace(b"{", b"")) - len(text.replace(b"[", b"")) > limit
-        and _nests_deeper(text, limit)
-    )
+    # texts rarely have so many brackets.
+    return len(text) > 2 * limit and _has_more_brackets(text, limit) and levels_exceed(text, limit)
+
+
+def _has_more_brackets(text: bytes, count: int) -> bool:
+    """Return whether text has more opening brackets than `count`."""
+    found = 0
+    for start in range(0, len(text), _SLICE):
+        part = text[start : start + _SLICE]
+        # `replace` finds few brackets by memchr, three times as fast as `bytes.count`. Many end the loop early.
+        found += 2 * len(part) - len(part.replace(b"{", b"")) - len(part.replace(b"[", b""))
+        if found > count:
+            return True
+    return False
 
 
 def check_nesting(text: bytes, limit: int = MAX_NESTING) -> None:
@@ -79,8 +98,9 @@ def without_lone_surrogates(json: bytes) -> bytes:
     Only the first 1,000 runs of such escapes are replaced, to bound the work; no client has a use for more.
     """
     parts, end = list[bytes](), 0
-    while len(parts) < 2 * _MAX_RUNS and (run := _RUN.match(json, end)):
-        parts += run[1], rb"\ufffd" * (len(run[2]) // 6)
+    # Of as many bytes, so that runs are where they are in the text.
+    for run in islice(_RUN.finditer(json.replace(rb"\\", b"__")), _MAX_RUNS):
+        parts += json[end : run.start()], rb"\ufffd" * (len(run[0]) // 6)
         end = run.end()
     return b"".join([*parts, json[end:]])
 
@@ -90,26 +110,32 @@ def read_leniently(read: Callable[[bytes], _T], text: bytes) -> _T:
     try:
         return read(text)
     except BadFrame as error:
+        if error.code != "bad_json" or b"\\u" not in text:
+            raise
         repaired = without_lone_surrogates(text)
-        if error.code != "bad_json" or repaired == text:
+        if repaired == text:
             raise
     return read(repaired)
 
 
-def _nests_deeper(text: bytes, limit: int) -> bool:
-    """Count levels exactly, in linear time and without recursion.
+def levels_exceed(text: bytes, limit: int) -> bool:
+    """As `nests_deeper`, for text of which the number of brackets does not decide.
+
+    Counts levels exactly, in linear time and without recursion: some 15 ns for each byte of the worst texts.
 
     In JSON, backslashes stand in strings alone. Without escaped backslashes and escaped quotes, each quote that is left
-    begins or ends a string, so that every second piece between quotes lies outside of strings.
+    begins or ends a string, so that every second piece between quotes lies outside of strings. Two quotes next to each
+    other change nothing for what follows them.
     """
-    outside = text.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
-    brackets = b"".join(outside).translate(None, _NOT_BRACKETS)
-    depth = 0
+    marks = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NOT_MARKS).replace(b'""', b"")
+    brackets = b"".join(marks.split(b'"')[::2])
+    level = 0
     for start in range(0, len(brackets), _CHUNK):
-        chunk = brackets[start : start + _CHUNK]
-        opening = chunk.count(b"[") + chunk.count(b"{")
-        # Only a chunk that could reach the limit has to be looked at bracket by bracket.
-        if depth + opening > limit and max(accumulate(map(_STEPS.__getitem__, chunk), initial=depth)) > limit:
+        bits = brackets[start : start + _CHUNK].translate(_AS_BITS)
+        bits += b"0" * (-len(bits) % 8)
+        eights = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        levels = [*accumulate(memoryview(eights.translate(_STEPS)).cast("b"), initial=level)]
+        if max(map(add, levels, eights.translate(_PEAKS))) > limit:
             return True
-        depth += 2 * opening - len(chunk)
+        level = levels[-1]
     return False

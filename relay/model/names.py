@@ -30,9 +30,14 @@ SERVER: Final = "$server"
 NO_MEMBER: Final = "$info"
 """The receiver of events in the form of a message that older workers must not deliver: no peer has this name."""
 
+NOTICE: Final = "$room"
+"""The receiver of room notices (`events.RoomNotice`), which have the form of a message for the same reason."""
+
 ALPHABET: Final = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
 
-CORE_WORDS: Final = frozenset({"rooms", "health", "metrics", "openapi.json", ".well-known"})
+CORE_WORDS: Final = frozenset(
+    {"rooms", "subjects", "publish", "health", "metrics", "turn", "openapi.json", ".well-known"}
+)
 """First segments of the paths that the relay serves to every client, with any gateways.
 
 `relay.gateways.reserved_words` adds those of the gateways. The paths of pages are not among them: a room may be called
@@ -60,6 +65,14 @@ def escape_room(text: str) -> str:
     if escaped is None or text in {".", ".."}:
         raise Refused("bad_room", f"the room name {_problem(text)}")
     return escaped
+
+
+def escaped_prefix(text: str) -> str:
+    """Return the text with which the escaped names of all rooms begin whose names begin with this one; "" for all.
+
+    Raises `Refused` (`bad_room`) if no room's name begins so.
+    """
+    return text and (escape_room(text) if text not in {".", ".."} else text)
 
 
 def escape_peer(text: str) -> str:

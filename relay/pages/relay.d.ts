@@ -4,6 +4,16 @@
 /** The id of an event in a room: `epoch-sequence`. */
 export type MessageId = string;
 
+/**
+ * A token that your application's server has signed, or a function that returns one; '' for none. The function is asked ahead
+ * of each connection, and when the token is about to expire. If it fails, it is asked again later. With a text, the rooms end
+ * with `token_expired` when it expires.
+ */
+export type Token = string | (() => string | Promise<string>);
+
+/** How frames get to the relay and back. */
+export type Transport = 'websocket' | 'http';
+
 export interface Options {
   /** The peer id in rooms, as text; random without it. A page that is reloaded keeps an id that it gives here, or in `join`. */
   peer?: string;
@@ -12,13 +22,15 @@ export interface Options {
    * that cannot be used does no harm.
    */
   storage?: Storage | null;
-  /** A token for the relay; sent as an offered subprotocol, never in an address. */
-  token?: string;
+  /** Says who this client is, where the relay asks for it. It is sent as an offered subprotocol or in a body, never in an address. */
+  token?: Token;
+  /** The password of rooms that are joined without one of their own. */
+  password?: string;
   /** How many envelopes of one room may wait for their acknowledgement (1,000); more fail with `queue_full`. */
   outgoing?: number;
   /** How many of these are on their way at a time (32). */
   window?: number;
-  /** The time from opening a connection to the relay's welcome (10,000). */
+  /** The time from opening a connection to the relay's welcome, and for the function that returns the token (10,000). */
   connectTimeout?: number;
   /** Without any frame for this time, the client sends a ping (10,000). */
   pingInterval?: number;
@@ -26,6 +38,13 @@ export interface Options {
   pingTimeout?: number;
   /** `leave` waits this long for the last acknowledgements, and as long for its answer (2,000). */
   closeTimeout?: number;
+  /**
+   * The ways to the relay that may be used (both): a WebSocket, and HTTP where the network lets no WebSocket through. A WebSocket
+   * is always preferred.
+   */
+  transports?: Transport[];
+  /** Over HTTP, the time from one try of a WebSocket to the next (5,000); it doubles with each, up to a minute. */
+  probeInterval?: number;
   /** The source of jitter: returns a number from 0 to 1. */
   random?: () => number;
   /** A WebSocket class for environments without one: Node before 22 needs that of the package `ws`. */
@@ -35,7 +54,10 @@ export interface Options {
 export interface JoinOptions {
   /** A peer id for this room, as text. Rooms with different peer ids have different connections. */
   peer?: string;
-  token?: string;
+  /** A token for this room. Rooms with different tokens, or functions, have different connections. */
+  token?: Token;
+  /** The password of the room, if it has one; never in an address. */
+  password?: string;
   /** Maintain `members`, and report joins and leaves (true). Turn it off for rooms of thousands. */
   presence?: boolean;
   /** Receive this client's own messages (false). */
@@ -56,8 +78,8 @@ export interface ObserveOptions {
   messages?: boolean;
   /** Receive messages of these channels only. */
   channels?: string[];
-  /** The relay's admin token. */
-  token?: string;
+  /** The relay's admin token, or a token that grants `observe`. */
+  token?: Token;
 }
 
 export interface SendOptions {
@@ -113,8 +135,10 @@ export interface OpenEvent extends RelayEvent {
 }
 
 /**
- * The connection is lost, or the peer id is not free yet (`peer_taken`); the next attempt follows after `delay`. Messages that
- * are sent meanwhile wait. Code `hidden`: the page went into the back/forward cache, and connects when it is shown again.
+ * The connection is lost, the peer id is not free yet (`peer_taken`), or the page's function returned no token
+ * (`token_failed`); the next attempt follows after `delay`. Messages that are sent meanwhile wait. Code `hidden`: the page
+ * went into the back/forward cache, and connects when it is shown again. Code `upgrading`: the connection was over HTTP, and
+ * moves to a WebSocket.
  */
 export interface ReconnectingEvent extends RelayEvent {
   readonly code: string;
@@ -129,9 +153,15 @@ export interface ResumedEvent extends RelayEvent {
   readonly recovered: boolean;
 }
 
+/** The relay has renewed the credentials of its TURN servers, ahead of their end; `Room.iceServers` has the new ones. */
+export interface IceEvent extends RelayEvent {
+  readonly iceServers: RTCIceServer[];
+}
+
 /**
  * Something was missed and cannot be replayed (`messages_lost`, with the reason), or a frame could not be read
- * (`unreadable`). Later events are complete again.
+ * (`unreadable`). Later events are complete again. Or the token expires soon and there is no new one yet: the page's function
+ * failed (`token_failed`), or the relay refused what it returned; the client goes on trying.
  */
 export interface ErrorEvent extends RelayEvent {
   readonly code: string;
@@ -139,10 +169,66 @@ export interface ErrorEvent extends RelayEvent {
   readonly reason?: 'epoch' | 'trimmed' | 'too_much' | 'off' | 'not_resumed' | 'internal';
 }
 
-/** The room is over for this client: it left (`left`), or the relay refused it. */
+/**
+ * The room is over for this client: it left (`left`), the relay refused it, or it was put out (`kicked`, `room_closed`); then
+ * `reason` has the words of the one who did that.
+ */
 export interface CloseEvent extends RelayEvent {
   readonly code: string;
   readonly text: string;
+  readonly reason: string;
+}
+
+/** The rules of a room; null where the relay's settings count. */
+export interface RoomRules {
+  /** The most members. */
+  max_members: number | null;
+  /** Nobody new comes in. */
+  locked: boolean;
+  /** Whether a new member needs a password. */
+  password: boolean;
+  /** The seconds for which the rules outlive the last member. */
+  ttl: number | null;
+  /** Whether messages are kept, for members that were away. */
+  history: boolean;
+  /** The peer id of the owner. */
+  owner: string | null;
+}
+
+/**
+ * A change of rules; what it does not have stays as it is. An empty password or owner removes it; with 0 as `max_members` or
+ * `ttl`, the relay's settings count again.
+ */
+export interface RuleChange {
+  max_members?: number;
+  locked?: boolean;
+  password?: string;
+  ttl?: number;
+  history?: boolean;
+  owner?: string;
+}
+
+/** The room has other rules now. */
+export interface RulesEvent extends RelayEvent {
+  readonly rules: RoomRules;
+  /** The peer that changed them; '' for the relay or a server. */
+  readonly by: string;
+}
+
+/** A member is put out of the room. If it is this client, `close` follows, and else `leave`. */
+export interface KickedEvent extends RelayEvent {
+  readonly peer: string;
+  readonly reason: string;
+}
+
+/** The room ends for all its members; `close` follows, but for an observer, which goes on. */
+export interface ClosedEvent extends RelayEvent {
+  readonly reason: string;
+}
+
+/** This client should go to another room: leave this one, and join the room with the name `to`. */
+export interface MoveEvent extends RelayEvent {
+  readonly to: string;
 }
 
 export interface RoomEvents {
@@ -154,7 +240,12 @@ export interface RoomEvents {
   open: OpenEvent;
   reconnecting: ReconnectingEvent;
   resumed: ResumedEvent;
+  ice: IceEvent;
   error: ErrorEvent;
+  rules: RulesEvent;
+  kicked: KickedEvent;
+  closed: ClosedEvent;
+  move: MoveEvent;
   close: CloseEvent;
 }
 
@@ -163,8 +254,10 @@ export class RelayEvent extends Event {
 }
 
 /**
- * A call failed. Beside the protocol's codes there are `not_acknowledged` (not in time), `queue_full`, `left`, `overflow` (a
- * loop over events was too slow), `unreachable`, `protocol_error`, `bad_url`, `bad_token`.
+ * A call failed. Beside the protocol's codes there are `not_acknowledged` (not in time, or not over the present connection),
+ * `queue_full`, `left`, `overflow` (a loop over events was too slow), `unreachable`, `protocol_error`, `bad_url`,
+ * `bad_transport`, `token_failed`. A room of which the relay wants this client to stay away has `closed` with the code that says why:
+ * `token_required`, `room_locked`, `bad_password`, `kicked` and others.
  */
 export class RelayError extends Error {
   readonly code: string;
@@ -194,13 +287,15 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
   /** The room had no other member when this client joined; see `open`. */
   readonly first: boolean;
   readonly connected: boolean;
+  /** How this client is connected now; '' while it is not. */
+  readonly transport: Transport | '';
   /** Resolves when this client has joined; rejects when the relay refuses it. */
   readonly ready: Promise<Room>;
   /** Why the room is over; undefined before. */
   readonly closed: RelayError | undefined;
   /** The newest id that this client received. */
   readonly id: MessageId;
-  /** The relay's STUN and TURN servers. */
+  /** The relay's STUN and TURN servers, with credentials that are valid now: read them for each new connection. */
   readonly iceServers: RTCIceServer[];
   /** How many envelopes wait for their acknowledgement. */
   readonly waiting: number;
@@ -220,6 +315,25 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
    * connection, this client gives the info again.
    */
   setInfo(info: Info | null): Promise<void>;
+  /** The rules of the room. */
+  rules(): Promise<RoomRules>;
+  /**
+   * Change rules, which takes a token that grants `lock`, or the owner where the relay allows that. This call and those below
+   * reject with the relay's refusal (`not_granted`, `not_owner`), and with `not_acknowledged` without a connection.
+   */
+  setRules(change: RuleChange): Promise<RoomRules>;
+  /** Let nobody new in. */
+  lock(): Promise<RoomRules>;
+  unlock(): Promise<RoomRules>;
+  /**
+   * Put a member out, and tell all the `reason`. For `ban` seconds, its token's subject may not come back; without tokens,
+   * its peer id may not, which it can change. Resolves with the number of members that were put out.
+   */
+  kick(peer: string, options?: { reason?: string; ban?: number }): Promise<number>;
+  /** Put all members out, this client included, and end the room. */
+  closeRoom(options?: { reason?: string }): Promise<void>;
+  /** Send members to another room, by its name: these peers, or all. Resolves with their number. See the event `move`. */
+  movePeers(room: string, peers?: string | string[]): Promise<number>;
   on<Name extends keyof RoomEvents>(
     name: Name, listener: (event: RoomEvents[Name]) => void, options?: AddEventListenerOptions,
   ): this;
@@ -304,7 +418,7 @@ export class Relay {
    * join, and look at `first`.
    */
   presence(room: string): Promise<Presence>;
-  /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room. */
+  /** STUN and TURN servers for `new RTCPeerConnection`, once this client has joined a room; see `Room.iceServers`. */
   iceServers(): Promise<RTCIceServer[]>;
   /** A call in a room; a room given by its name is joined. Other options are for RTCPeerConnection. */
   mesh(room: Room | string, options?: { stream?: MediaStream | null } & RTCConfiguration): Mesh;

@@ -18,8 +18,8 @@ from relay import __version__
 from relay.pages.static import StaticFile, read
 
 MODULES: Final = (
-    "ids", "names", "frames", "errors", "backoff", "keys", "outbox", "info", "position", "membership", "connection",
-    "room", "channels", "mesh", "rtcmulticonnection", "relay",
+    "ids", "names", "frames", "errors", "backoff", "token", "keys", "outbox", "info", "position", "membership",
+    "httpsocket", "transports", "connection", "room", "channels", "mesh", "rtcmulticonnection", "relay",
 )  # fmt: skip
 """In the order of their imports: each module is after those that it imports."""
 

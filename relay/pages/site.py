@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import Template
 from typing import Final
 
@@ -15,6 +15,7 @@ from relay.config import Settings
 from relay.http.about import ServiceDescription
 from relay.http.responses import COMMON_HEADERS
 from relay.pages.address import address_of, websocket_of
+from relay.pages.folder import StaticFolder
 from relay.pages.script import compressed_size
 from relay.pages.static import StaticFile, read
 
@@ -26,15 +27,21 @@ _FILES: Final = {
 }
 
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{websocket}; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{others}; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_OF_WEBSOCKETS: Final = re.compile("<!-- websockets -->(.*?)<!-- /websockets -->", re.DOTALL)
+_PART: Final = re.compile(r"<!-- (?P<name>[a-z-]+) -->(?P<text>.*?)<!-- /(?P=name) -->", re.DOTALL)
+"""A part of a page that only some relays show."""
 
 
-def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseRoute]:
-    """Make the routes of both pages, and of the files that they load; the demo needs a plain WebSocket."""
+def site_routes(
+    settings: Settings, about: ServiceDescription, folder: StaticFolder | None = None
+) -> Sequence[BaseRoute]:
+    """Make the routes of both pages, and of the files that they load; the demo needs a plain WebSocket.
+
+    The index of `folder` comes ahead of the page at `/`.
+    """
     home, demo = Page("home.html", settings, about), Page("demo.html", settings, about)
 
     async def root(request: Request) -> Response:
@@ -46,7 +53,7 @@ def site_routes(settings: Settings, about: ServiceDescription) -> Sequence[BaseR
 
     revalidated = {"Cache-Control": "no-cache"}
     return [
-        Route("/", root),
+        Route("/", folder.front(root) if folder else root),
         *([Route("/demo", demo.get)] if about.websockets else []),
         *[
             Route(f"/pages/{name}", StaticFile(read(f"site/{name}").encode(), kind, revalidated).get)
@@ -59,15 +66,22 @@ class Page:
     """A page that shows this relay's address, also in its snippets.
 
     Where no gateway has a plain WebSocket, the page lacks the parts of the file that need one, such as `relay.js`.
+    Where tokens are read, it says so.
     """
 
     def __init__(self, name: str, settings: Settings, about: ServiceDescription) -> None:
-        text = _OF_WEBSOCKETS.sub(r"\1" if about.websockets else "", read(f"site/{name}"))
+        tokens = bool(about.websockets) and settings.auth != "off"
+        shown = {
+            "websockets": bool(about.websockets), "tokens": tokens, "optional-tokens": settings.auth == "optional",
+        }  # fmt: skip
+        text = _with_parts(read(f"site/{name}"), shown)
         text = text.replace("$snippets", about.snippets)
         # JavaScript in the snippets has `${…}` of its own, which is not a field of this template.
         self._template = Template(text.replace("${", "$${"))
         self._settings = settings
         self._websockets = bool(about.websockets)
+        # For browsers, 'self' covers the WebSocket of the same host. No part of a request gets into the policy.
+        self._others = _source(websocket_of(settings.public_url)) if settings.public_url else ""
 
     async def get(self, request: Request) -> Response:
         """Answer with the page, with the address of this request filled in."""
@@ -83,13 +97,18 @@ class Page:
         body = self._template.substitute({name: html.escape(value) for name, value in fields.items()})
         headers = {
             **COMMON_HEADERS,
-            "Content-Security-Policy": _POLICY.format(websocket=_source(websocket)),
+            "Content-Security-Policy": _POLICY.format(others=self._others),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Permissions-Policy": "camera=(self), microphone=(self)",
             "Referrer-Policy": "no-referrer",
             "Vary": "Accept, Host",
         }
         return Response(body, 200, headers, "text/html; charset=utf-8")
+
+
+def _with_parts(text: str, shown: Mapping[str, bool]) -> str:
+    """Return the text of a page with the parts that are shown, and without the others; parts may be nested."""
+    return _PART.sub(lambda part: _with_parts(part["text"], shown) if shown[part["name"]] else "", text)
 
 
 def wants_page(request: Request) -> bool:
@@ -104,6 +123,6 @@ def wants_page(request: Request) -> bool:
 
 
 def _source(url: str) -> str:
-    # A Content-Security-Policy cannot name an IPv6 address. Browsers let 'self' cover the WebSocket of the same host.
+    # A Content-Security-Policy cannot name an IPv6 address.
     origin = "/".join(url.split("/")[:3])
     return "" if "[" in origin else f" {origin}"

@@ -12,6 +12,8 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
 import uvicorn
@@ -20,12 +22,19 @@ from uvicorn.config import STARTUP_FAILURE
 
 from relay.config import Settings
 from relay.model.workers import LISTENER, Listener
+from relay.process.open_files import files_for_clients
 from relay.rooms.connection import CLOSE_TIMEOUT
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.throttle import Throttle
-from relay.wire.http import HttpProtocol, Networks, PeerGuard
+from relay.wire.gate import Gate, PeerGuard
+from relay.wire.http import HttpProtocol
+from relay.wire.http_connections import PER_SESSION, HttpConnections
+from relay.wire.idle_connections import IdleConnections, Networks
+from relay.wire.limits import WireLimits
+from relay.wire.listener import HttpListener
+from relay.wire.notices import LimitNotices
 from relay.wire.unfinished import UnfinishedMessages
-from relay.wire.websocket import WebSocketProtocol, WireLimits
+from relay.wire.websocket import WebSocketProtocol
 
 log = logging.getLogger("relay.process.server")
 
@@ -50,17 +59,19 @@ class BadCertificate(Exception):
 class ListenSocket:
     """A socket to serve on; `shared` if other processes accept connections on it as well.
 
-    With `networks`, connections from addresses outside them are dropped at once.
+    With `networks`, connections from addresses outside them are dropped at once. A `reserved` listener takes
+    connections also while nearly all files that the system allows are open.
     """
 
     socket: socket.socket
     tls: ssl.SSLContext | None = None
     shared: bool = False
     kind: Listener = "public"
+    reserved: bool = False
     networks: Networks = ()
 
 
-def _ignore() -> None:
+def _ignore(*_: object) -> None:
     """Do nothing."""
 
 
@@ -70,9 +81,9 @@ class Server(uvicorn.Server):
     `drain` is awaited while the listeners are still open, so that the health endpoint reports it; only shared listeners
     are closed first, as other processes accept connections there. A second signal ends the server at once.
     `supervisor_pipe` is a pipe whose other end the supervisor holds open: its end of file means that the supervisor is
-    dead, and stops the server too. `on_timeout` is called for each request that took too long to arrive, `on_stranger`
-    for each connection from outside a listener's networks. `on_reload` is called on SIGHUP, which stops the server
-    without it.
+    dead, and stops the server too. `on_timeout` is called for each request that took too long to arrive, `on_limit`
+    with the name of each limit of `relay.wire.notices` that acts, `on_stranger` for each connection from outside a
+    listener's networks. `on_reload` is called on SIGHUP, which stops the server without it.
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class Server(uvicorn.Server):
         *,
         drain: Callable[[], Awaitable[None]],
         on_timeout: Callable[[], None] = _ignore,
+        on_limit: Callable[[str], None] = _ignore,
         on_stranger: Callable[[], None] = _ignore,
         on_reload: Callable[[], object] | None = None,
         supervisor_pipe: int | None = None,
@@ -94,7 +106,21 @@ class Server(uvicorn.Server):
             keepalive=Keepalive(KeepaliveTiming.of(settings)),
             throttle=Throttle(),
             connections=self.server_state.connections,
-            unfinished=UnfinishedMessages(settings.unfinished_bytes, settings.handshake_timeout),
+            unfinished=UnfinishedMessages(
+                settings.unfinished_bytes,
+                settings.handshake_timeout,
+                address_limit=settings.address_unfinished_bytes,
+                message_time=settings.message_timeout,
+                largest=settings.max_request,
+            ),
+            small_frames=settings.message_rate,
+            small_frame_burst=settings.message_burst / 2,
+            notices=LimitNotices(on_limit),
+        )
+        proxies = [ip_network(text) for text in settings.trusted_proxies]
+        self._idle = IdleConnections(settings.http_connections_per_address, proxies)
+        self._http = HttpConnections(
+            settings.http_connections_per_address + PER_SESSION * settings.connections_per_address
         )
         self._on_timeout = on_timeout
         self._on_stranger = on_stranger
@@ -162,26 +188,31 @@ class Server(uvicorn.Server):
 
     async def _listen(self, listener: ListenSocket) -> asyncio.Server:
         state = {**self.lifespan.state, LISTENER: listener.kind}
-        guard = PeerGuard(listener.networks, self._on_stranger) if listener.networks else None
-
-        def protocol() -> HttpProtocol:
-            return HttpProtocol(
-                self.config,
-                self.server_state,
-                state,
-                self._limits,
-                request_timeout=self._handshake_timeout,
-                on_timeout=self._on_timeout,
-                guard=guard,
-            )
-
+        common = HttpListener(
+            self.config,
+            self.server_state,
+            state,
+            self._limits,
+            request_timeout=self._handshake_timeout,
+            on_timeout=self._on_timeout,
+            guard=PeerGuard(listener.networks, self._on_stranger) if listener.networks else None,
+            gate=self._gate_of(listener),
+        )
         return await asyncio.get_running_loop().create_server(
-            protocol,
+            partial(HttpProtocol, common),
             sock=listener.socket,
             ssl=listener.tls,
             ssl_handshake_timeout=self._handshake_timeout if listener.tls else None,
             backlog=_BACKLOG,
         )
+
+    def _gate_of(self, listener: ListenSocket) -> Gate | None:
+        """Make the gate of a listener that clients reach; the others connect workers of the fleet."""
+        if listener.kind != "public":
+            return None
+        if listener.reserved:
+            return Gate(self._idle, None, self._limits.notices, self._limits.connections)
+        return Gate(self._idle, files_for_clients(), self._limits.notices, self._limits.connections, self._http)
 
     async def _until_closed(self) -> None:
         """Wait for the clients' close frames, for at most `CLOSE_TIMEOUT` seconds."""

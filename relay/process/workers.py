@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,13 +18,12 @@ from relay.app import create_app
 from relay.config import ListenAddress, Settings
 from relay.model.workers import LocalWorkers, Owner
 from relay.process.certificate import Certificate, certificate_of, reload_certificate
+from relay.process.memory import exempt_from_collection, return_large_blocks
+from relay.process.open_files import within_open_files
 from relay.process.own_address import forward_address
 from relay.process.server import CannotListen, ListenSocket, Server, bind, bind_path, has_terminal, run
 
 log = logging.getLogger("relay.process.workers")
-
-_OTHER_FILES = 256
-"""Files of a worker beside its clients' connections, at most: listeners, Redis, requests for health and metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def run_single_worker(settings: Settings, sockets: OpenSockets) -> None:
     settings = within_open_files(settings)
     listeners = [
         *(ListenSocket(sock, sockets.tls.context if sockets.tls else None) for sock in sockets.public),
-        *map(ListenSocket, sockets.admin),
+        *(ListenSocket(sock, reserved=True) for sock in sockets.admin),
         *_forward_listeners(settings, sockets.forward, 0),
     ]
     local = LocalWorkers(forward_address=_address_of(sockets.forward, 0))
@@ -114,7 +112,7 @@ def run_supervised_worker() -> None:
     # this worker's own: through it, the supervisor and the other workers reach exactly this one.
     listeners = [
         *(ListenSocket(socket.socket(fileno=fd), tls.context if tls else None, shared=True) for fd in spec.public),
-        *(ListenSocket(socket.socket(fileno=fd), shared=True) for fd in spec.admin),
+        *(ListenSocket(socket.socket(fileno=fd), shared=True, reserved=True) for fd in spec.admin),
         ListenSocket(bind_path(str(path)), kind="local"),
         *_forward_listeners(settings, spec.forward, spec.index),
     ]
@@ -136,35 +134,6 @@ def check_private(folder: Path) -> None:
         raise CannotListen(f"unix sockets in {folder}: other users may enter this folder")
 
 
-def within_open_files(settings: Settings) -> Settings:
-    """Raise the limit of open files so that `max_connections` fit; where that fails, lower `max_connections`.
-
-    The relay then refuses further clients with `worker_full`, so that a load balancer tries another worker. Without
-    this, `accept` would fail and the clients would wait.
-    """
-    # A forwarded request takes one more file on the worker that forwards it, and one on the other worker.
-    forwards = settings.workers > 1 or bool(settings.forward_listen)
-    needed = settings.max_connections * (3 if forwards else 1) + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        needed = min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-            soft = needed
-    if soft == resource.RLIM_INFINITY or soft >= settings.max_connections + _OTHER_FILES:
-        return settings
-    lowered = max(1, soft - _OTHER_FILES)
-    log.warning(
-        "max_connections is lowered from %d to %d: the system allows %d open files; raise that limit (ulimit -n, or "
-        "LimitNOFILE= of systemd) for more connections",
-        settings.max_connections,
-        lowered,
-        soft,
-    )
-    return msgspec.structs.replace(settings, max_connections=lowered)
-
-
 def _server(
     settings: Settings,
     listeners: Sequence[ListenSocket],
@@ -173,7 +142,9 @@ def _server(
     on_reload: Callable[[], object] | None,
     supervisor_pipe: int | None = None,
 ) -> Server:
+    return_large_blocks()
     app = create_app(settings, local)
+    exempt_from_collection()
 
     def drain() -> Awaitable[None]:
         done: Awaitable[None] = app.state.worker.drain()
@@ -181,6 +152,9 @@ def _server(
 
     def on_timeout() -> None:
         app.state.worker.metrics.closed.labels("request_timeout").inc()
+
+    def on_limit(limit: str) -> None:
+        app.state.worker.metrics.wire_limits.labels(limit).inc()
 
     def on_stranger() -> None:
         app.state.worker.metrics.forward_refusals.labels("stranger").inc()
@@ -191,6 +165,7 @@ def _server(
         listeners,
         drain=drain,
         on_timeout=on_timeout,
+        on_limit=on_limit,
         on_stranger=on_stranger,
         on_reload=on_reload,
         supervisor_pipe=supervisor_pipe,

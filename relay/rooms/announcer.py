@@ -6,6 +6,7 @@ from relay.backend.presence import LeaseEnd, Presence, PresenceEntry
 from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
+from relay.rooms.rule_copies import RuleCopies
 
 _BATCH = 500
 """Members that are announced together before the replies are awaited."""
@@ -20,12 +21,18 @@ class Announcer:
     """
 
     def __init__(
-        self, hub: Hub, presence: Presence, departures: Departures, on_loss: Callable[[], None] = lambda: None
+        self,
+        hub: Hub,
+        presence: Presence,
+        departures: Departures,
+        copies: RuleCopies,
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         self._hub = hub
         self._rooms = hub.rooms
         self._presence = presence
         self._departures = departures
+        self._copies = copies
         self._on_loss = on_loss
         self.rounds = 0
         self.needed = False
@@ -39,9 +46,11 @@ class Announcer:
         """
         self.rounds += 1
         self.needed = False
+        # First, so that nobody new finds a room whose rules are not there yet.
+        self._copies.restore_all()
         members = list(self._rooms.members())
         for start in range(0, len(members), _BATCH):
-            await self.announce(members[start : start + _BATCH])
+            await self._announce(members[start : start + _BATCH])
             await between()
         if ended in {"lost", "older"}:
             await self._departures.announce(between)
@@ -52,6 +61,10 @@ class Announcer:
 
     async def announce(self, members: Sequence[Member]) -> None:
         """Announce these members, except those that have left; raises `Unavailable` or `OutcomeUnknown`."""
+        self._copies.refresh({member.room for member in members})
+        await self._announce(members)
+
+    async def _announce(self, members: Sequence[Member]) -> None:
         # `Presence.announce` sends before it waits: a member that leaves from now on leaves after its announcement.
         present = {(member.room, member.peer): member for member in members if self._rooms.has(member)}
         for entry in await self._presence.announce([self.entry_of(member) for member in present.values()]):
@@ -70,4 +83,6 @@ class Announcer:
             max(member.since, self._rooms.last(member.room)),
             member.began,
             member.info,
+            address=member.address,
+            subject=member.subject,
         )

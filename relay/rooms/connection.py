@@ -7,17 +7,22 @@ other ASGI server, it has a queue and a task that writes (`QueuedConnection`).
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableSequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import SLOW, CloseReason
+from relay.rooms.buffers import FREE, Buffer, Buffering
 
 WIRE_EXTENSION: Final = "relay.wire"
 """The key of the connection's `Wire` in a WebSocket scope's `extensions`; only the relay's own server has it."""
 
 ARRIVED_EXTENSION: Final = "relay.arrived"
 """The key of the time (of `time.monotonic`) at which the request arrived, in a WebSocket scope's `extensions`."""
+
+ABORT_EXTENSION: Final = "relay.abort"
+"""The key of a function that ends the connection at once, in an HTTP scope's `extensions`."""
 
 CLOSED_EXTENSION: Final = "relay.closed"
 """The key of the reason in a `websocket.disconnect` message, if the server, and not the client, has closed."""
@@ -84,6 +89,10 @@ class Wire(Protocol):
         """Close when the client has read all written frames, or the close timeout is over."""
         ...
 
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call back once, when the client has taken nearly all that was written, or the connection has ended."""
+        ...
+
     def pause_reading(self, *, paused: bool) -> None:
         """Stop reading, or go on; a few messages that were read before may still be received."""
         ...
@@ -125,19 +134,27 @@ class Connection(Protocol):
         ...
 
     def transfer(self) -> Transfer | None:
-        """Return how much was written and received; None if that is not known, or the connection is closing."""
+        """Return how much was written and received; None if that is not known, or the connection is closing.
+
+        While a lost connection reports its end, `received` is known.
+        """
         ...
 
 
 class WireConnection:
-    """Writes into the buffer of the relay's own server, at once."""
+    """Writes into the buffer of the relay's own server, at once.
 
-    __slots__ = ("_limit", "_metrics", "_wire", "reason")
+    `_buffer` counts what waits there; None while the client reads as fast as it is sent.
+    """
 
-    def __init__(self, wire: Wire, *, limit: int, metrics: ProtocolMetrics) -> None:
+    __slots__ = ("_buffer", "_buffering", "_limit", "_metrics", "_wire", "reason")
+
+    def __init__(self, wire: Wire, *, limit: int, metrics: ProtocolMetrics, buffering: Buffering) -> None:
         self._wire = wire
         self._limit = limit
         self._metrics = metrics
+        self._buffering = buffering
+        self._buffer: Buffer | None = None
         self.reason: CloseReason | None = None
 
     @property
@@ -151,8 +168,10 @@ class WireConnection:
             metrics = self._metrics
             metrics.messages_out += 1
             metrics.bytes_out += len(frame.data)
-            if self._wire.write(frame.wire) > self._limit:
-                self.close(SLOW)
+            data = frame.wire
+            waiting = self._wire.write(data)
+            if waiting:
+                self._keep(data, waiting)
 
     def write_batch(self, batch: Batch) -> None:
         """Write several frames at once; the batch has them in one piece, made once for all members."""
@@ -160,14 +179,17 @@ class WireConnection:
             metrics = self._metrics
             metrics.messages_out += len(batch.frames)
             metrics.bytes_out += batch.size
-            if self._wire.write(batch.wire) > self._limit:
-                self.close(SLOW)
+            data = batch.wire
+            waiting = self._wire.write(data)
+            if waiting:
+                self._keep(data, waiting)
 
     def close(self, reason: CloseReason) -> None:
         """Close through the server, which waits for the client to read all written frames."""
         if self.reason is None:
             self.reason = reason
             self._metrics.closed.labels(reason.name).inc()
+            self._clear()
             self._wire.close(reason.code, reason.name)
 
     def pause_reading(self, *, paused: bool) -> None:
@@ -178,18 +200,40 @@ class WireConnection:
         """Ask the server. Nothing is written any more once the connection is closing, so nothing is known then."""
         return self._wire.transfer() if self.reason is None else None
 
+    def _keep(self, data: bytes, waiting: int) -> None:
+        """Count data that waits behind other data, `waiting` bytes in all."""
+        if waiting > self._limit:
+            self.close(SLOW)
+            return
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = self._buffering.buffer(partial(self.close, SLOW))
+            self._wire.when_drained(self._clear)
+        buffer.keep(data)
+        buffer.trim(waiting)
+
+    def _clear(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            buffer.clear()
+
 
 class BufferedConnection:
     """The common part of connections whose frames wait until they can be sent, up to `limit` bytes.
 
-    A subclass sends `_frames`, which it gives, and subtracts from `_bytes` the size of what it has sent.
+    A subclass sends `_frames`, which it gives, and calls `_subtract` with the size of the frames that it has sent.
+    `_buffer` counts the frames; None while their bytes are few.
     """
 
-    __slots__ = ("_bytes", "_frames", "_limit", "_metrics", "reason")
+    __slots__ = ("_buffer", "_buffering", "_bytes", "_frames", "_limit", "_metrics", "reason")
 
-    def __init__(self, frames: MutableSequence[Frame], *, limit: int, metrics: ProtocolMetrics) -> None:
+    def __init__(
+        self, frames: MutableSequence[Frame], *, limit: int, metrics: ProtocolMetrics, buffering: Buffering
+    ) -> None:
         self._limit = limit
         self._metrics = metrics
+        self._buffering = buffering
+        self._buffer: Buffer | None = None
         self._frames = frames
         self._bytes = 0
         self.reason: CloseReason | None = None
@@ -203,13 +247,18 @@ class BufferedConnection:
         """Keep a frame until it can be sent; above the limit, drop all frames and close the client."""
         if self.reason is not None:
             return
-        self._frames.extend(frame.parts)
-        self._bytes += sum([len(part.data) for part in frame.parts])
+        parts = frame.parts
+        self._frames.extend(parts)
+        self._bytes += sum([len(part.data) for part in parts])
         if self._bytes > self._limit:
-            self._frames.clear()
-            self.close(SLOW)
-        else:
-            self._filled()
+            self._give_up()
+            return
+        if self._buffer is not None:
+            for part in parts:
+                self._buffer.keep(part.data)
+        elif self._bytes > FREE:
+            self._begin_buffer()
+        self._filled()
 
     def write_batch(self, batch: Batch) -> None:
         """Keep the frames one by one; they still leave together."""
@@ -235,9 +284,35 @@ class BufferedConnection:
         """Take note that the relay closes the connection."""
         raise NotImplementedError
 
+    def release(self) -> None:
+        """Count nothing any more: the connection has ended."""
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            buffer.clear()
+
+    def _begin_buffer(self) -> None:
+        buffer = self._buffer = self._buffering.buffer(self._give_up)
+        for frame in self._frames:
+            buffer.keep(frame.data)
+
+    def _give_up(self) -> None:
+        """Drop all frames and close the connection: its client reads too slowly."""
+        self._frames.clear()
+        self._bytes = 0
+        self.release()
+        self.close(SLOW)
+
     def _count_sent(self, frames: int, size: int) -> None:
         self._metrics.messages_out += frames
         self._metrics.bytes_out += size
+
+    def _subtract(self, size: int) -> None:
+        """Count so many bytes less: they were sent, or the client has acknowledged them."""
+        self._bytes -= size
+        if self._buffer is not None:
+            self._buffer.trim(self._bytes)
+            if not self._buffer.size:
+                self._buffer = None
 
 
 class QueuedConnection(BufferedConnection):
@@ -252,8 +327,9 @@ class QueuedConnection(BufferedConnection):
         on_pause: Callable[[bool], None],
         limit: int,
         metrics: ProtocolMetrics,
+        buffering: Buffering,
     ) -> None:
-        super().__init__(deque(), limit=limit, metrics=metrics)
+        super().__init__(deque(), limit=limit, metrics=metrics, buffering=buffering)
         self._send = send
         self._send_close = send_close
         self._on_close = on_close
@@ -287,7 +363,7 @@ class QueuedConnection(BufferedConnection):
                     frame = self._frames[0]
                     del self._frames[0]
                     await self._send(frame)
-                    self._bytes -= len(frame.data)
+                    self._subtract(len(frame.data))
                     self._sent += len(frame.data)
                     self._count_sent(1, len(frame.data))
                 if self.reason is not None:

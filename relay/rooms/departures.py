@@ -10,6 +10,7 @@ from itertools import count
 
 from relay.backend.presence import HeldMember, Presence, PresenceEntry
 from relay.limits import Clock
+from relay.logs import LogIntervals
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
@@ -36,10 +37,14 @@ _Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Departure:
-    """One membership on its way out: it ends at `due`; `hold_unsent` while Redis does not know that it is held."""
+    """One membership on its way out: it ends at `due`, as soon as possible unless it is `held`.
+
+    With `hold_unsent`, Redis does not know yet that it is held until `due`.
+    """
 
     entry: PresenceEntry
     due: float
+    held: bool
     hold_unsent: bool = False
     connected: bool = False
     """Whether the member was connected until now, and no attempt was made yet."""
@@ -52,16 +57,26 @@ class Departures:
     or it is done and forgotten. An attempt before `due` reports the hold; a later one ends the membership. An attempt
     that failed goes back into the heap. So no round searches: it takes the due departures from the top of the heap.
 
+    While Redis `is_away`, no member can return and no round is made; `prolong` adds that time to the holds.
     `on_settled` is called with the room of each departure that is done.
     """
 
     def __init__(
-        self, presence: Presence, *, grace: float, clock: Clock, metrics: Metrics, on_settled: Callable[[str], None]
+        self,
+        presence: Presence,
+        *,
+        grace: float,
+        clock: Clock,
+        metrics: Metrics,
+        on_settled: Callable[[str], None],
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
         self._presence = presence
         self._grace = grace
+        self._is_away = is_away
+        self._back_at = float("-inf")
         self._clock = clock
-        self._log_at = clock()
+        self._lines = LogIntervals(_LOG_INTERVAL, clock)
         self._metrics = metrics
         self._on_settled = on_settled
         self._by_room: dict[str, dict[_Key, _Departure]] = {}
@@ -112,13 +127,30 @@ class Departures:
             known = self._by_room.get(member.room, {}).get((member.peer, ""))
             if known is None or known.entry.generation < member.generation:
                 # Whether the dead worker tracked the member is not known.
-                entry = PresenceEntry(member.room, member.peer, member.generation, tracked=True)
-                departure = _Departure(entry, self._clock() + member.seconds)
+                entry = PresenceEntry(member.room, member.peer, member.generation, tracked=True, reason="lost")
+                now = self._clock()
+                due = max(now + member.seconds, self._back_at + self._grace)
+                departure = _Departure(entry, due, held=True, hold_unsent=due > now + member.seconds)
                 self._remember(departure)
-                self._push(departure, departure.due)
+                self._push(departure, now if departure.hold_unsent else due)
                 added += 1
         self._metrics.adopted.inc(added)
         return added
+
+    def prolong(self, since: float) -> None:
+        """Add to each hold the time for which Redis was away, from `since` until now, or its part since the hold began.
+
+        Members of dead workers that are taken over later are held for the whole grace time from now.
+        """
+        now = self._back_at = self._clock()
+        departures = [departure for room in self._by_room.values() for departure in room.values()]
+        for departure in departures:
+            if departure.held and departure.due > since:
+                due = departure.due + now - max(since, departure.due - self._grace)
+                # A new object, so that the attempts of the old one change nothing.
+                prolonged = replace(departure, due=due, hold_unsent=True)
+                self._remember(prolonged)
+                self._push(prolonged, now)
 
     async def announce(self, between: Callable[[], Awaitable[None]]) -> None:
         """Record this worker's held members anew, after Redis may have lost them; `between` as in `Announcer`.
@@ -143,6 +175,8 @@ class Departures:
 
     async def settle_due(self) -> None:
         """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection."""
+        if self._is_away():
+            return
         # The time of the round's beginning: while Redis refuses, an attempt that failed may be due again before the
         # last one is made, and the round would never end.
         now = self._clock()
@@ -151,8 +185,10 @@ class Departures:
         self._metrics.held.set(self._size)
 
     def _add(self, entry: PresenceEntry, *, hold: bool) -> _Departure:
+        if hold:
+            entry = replace(entry, reason="lost")
         hold = hold and self._grace > 0
-        departure = _Departure(entry, self._clock() + (self._grace if hold else 0), hold)
+        departure = _Departure(entry, self._clock() + (self._grace if hold else 0), hold, hold_unsent=hold)
         self._remember(departure)
         return departure
 
@@ -222,9 +258,8 @@ class Departures:
         room, peer = departure.entry.room, departure.entry.peer
         if isinstance(error, RelayError | asyncio.CancelledError):
             log.debug("leaving %s as %s failed (%s); retrying", room, peer, error)
-        elif self._clock() >= self._log_at:
+        elif self._lines.due() is not None:
             # A defect, which thousands of departures may meet at once.
-            self._log_at = self._clock() + _LOG_INTERVAL
             log.error("leaving %s as %s failed; retrying; please report it", room, peer, exc_info=error)
 
 

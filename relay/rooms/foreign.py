@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection
 
 from relay.limits import Clock
+from relay.logs import LogIntervals
 from relay.metrics import Metrics
 
 log = logging.getLogger("relay.rooms.foreign")
@@ -17,15 +18,13 @@ class ForeignEvents:
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
-        self._clock = clock
-        self._log_at = clock()
+        self._lines = LogIntervals(_LOG_INTERVAL, clock)
 
     def note(self, room: str, epochs: Collection[int]) -> None:
         """Note that events of these epochs arrived in a room."""
         self._metrics.foreign_epochs.inc(len(epochs))
-        if self._clock() < self._log_at:
+        if self._lines.due() is None:
             return
-        self._log_at = self._clock() + _LOG_INTERVAL
         log.error(
             "room %s: events of another fleet are ignored: their epoch %d is not in this database of Redis; "
             "give each fleet its own redis-prefix; fleets of an older version in other databases of this Redis use the "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.backend.bus import Bus
+from relay.backend.headroom import Headroom, Level
 from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
@@ -41,7 +42,8 @@ class HealthMonitor:
     """Collects the findings of a worker's parts, and decides whether the worker works.
 
     `uses_redis` is false for a process without Redis, which has nothing to be cut off from. A worker without the fleet
-    key cannot read the session ids of other workers, and makes ids that they refuse. `deaf_limit` is the number
+    key cannot read the session ids of other workers, and makes ids that they refuse. A low `headroom` shows in the
+    checks, and the worker is ready all the same: it serves its clients. `deaf_limit` is the number
     of seconds after which a worker that does not receive its own messages, although Redis answers, calls `on_deaf`.
     """
 
@@ -50,6 +52,7 @@ class HealthMonitor:
         bus: Bus,
         fleet_key: FleetKey,
         *,
+        headroom: Headroom,
         uses_redis: bool,
         deaf_limit: float,
         on_deaf: Callable[[], None],
@@ -58,6 +61,7 @@ class HealthMonitor:
     ) -> None:
         self._bus = bus
         self._fleet_key = fleet_key
+        self._headroom = headroom
         self._uses_redis = uses_redis
         self._deaf_limit = deaf_limit
         self._on_deaf = on_deaf
@@ -135,6 +139,7 @@ class HealthMonitor:
         dead = [f"{loop.name} {loop.problem}" for loop in self._loops if loop.problem]
         runs = self._loops_run
         checks["heartbeat"] = Check(runs, "runs" if runs else "; ".join(dead) or "does not run yet")
+        checks["memory"] = Check(self._headroom.level is Level.AMPLE, self._headroom.text)
         checks["draining"] = Check(not draining, "is stopping" if draining else "no")
         return checks
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.backend.presence import LeaseEnd, Leases, LeaseStatus
@@ -26,6 +26,9 @@ _REASONS: Mapping[LeaseEnd, str] = {
     "or a snapshot was restored?); announcing the members of this worker again",
 }
 
+_MISSED = 3
+"""Intervals without a successful heartbeat after which Redis counts as away."""
+
 
 def beat_interval(lease: float) -> float:
     """Seconds between heartbeats: several in a lease, and at least two in a second, to find dead leases soon."""
@@ -45,6 +48,8 @@ class Heartbeat:
 
     Nothing that may take long is awaited here, but for announcing all members after a lapse; that renews the lease
     itself in between. Members of dead workers are left to the takeover, which is a task of its own.
+
+    `on_return` is called with the time of the last beat that succeeded, when one succeeds after Redis `is_away`.
     """
 
     def __init__(
@@ -55,10 +60,12 @@ class Heartbeat:
         health: HealthMonitor,
         timing: HeartbeatTiming,
         *,
+        on_return: Callable[[float], None],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._leases = leases
+        self._on_return = on_return
         self._announcer = announcer
         self._takeover = takeover
         self._health = health
@@ -70,6 +77,11 @@ class Heartbeat:
         self._take_over_from = clock() + timing.lease
         self._last_beat: float | None = None
         self._must_announce: LeaseEnd = ""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether several beats in a row are missing: Redis cannot be used, as far as this worker knows."""
+        return self._last_beat is not None and self._clock() - self._last_beat >= _MISSED * self._timing.interval
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -96,6 +108,8 @@ class Heartbeat:
     async def _renew(self) -> LeaseStatus:
         status = await self._leases.beat()
         now, last = self._clock(), self._last_beat
+        if last is not None and self.is_away:
+            self._on_return(last)
         self._last_beat = now
         if status.ended in {"lost", "older"}:
             # Other workers take over the rest of the old lease at this time, too: see `Leases.beat`.

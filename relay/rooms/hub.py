@@ -11,7 +11,9 @@ between two events of a room, and a task per message or receiver would cost more
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
+from relay.backend.stamps import split_previous
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
@@ -20,16 +22,21 @@ from relay.model.events import (
     Delivery,
     Failure,
     Gap,
+    Kicked,
     Loss,
     MemberChanged,
     MemberJoined,
+    MemberLeft,
     Message,
+    Moved,
     Observing,
     PresenceList,
     Recovered,
     Replay,
+    RoomClosed,
     RoomEvent,
     Roster,
+    RulesChanged,
     TakenOver,
     Welcome,
 )
@@ -39,9 +46,13 @@ from relay.rooms.notices import PresenceNotices
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.presence_batch import PresenceBatch
 from relay.rooms.registry import LocalRooms
+from relay.rooms.replayed import ReplayedFrames
 from relay.rooms.room import NOT_BEGUN, LocalRoom
+from relay.rooms.room_notices import RoomNotices, is_for
 
 log = logging.getLogger("relay.rooms.hub")
+
+_PRESENCE: Final = (MemberJoined, MemberLeft, MemberChanged)
 
 
 class Hub:
@@ -50,7 +61,9 @@ class Hub:
     `on_gap` is called with rooms that may have missed events; their events are buffered until `recover`. `on_count` is
     called with a room whose number of members may have changed, if it has observers that are sent this number.
     `on_new_epoch` is called with a room that only has observers here, and of which Redis has or may have lost members.
-    `on_joined` is called with a room that has a new member, and that is not known to be watched.
+    `on_joined` is called with a room that has a new member, and that is not known to be watched. `on_rules` takes the
+    new rules of a room, and returns whether they are news for its members. `on_put_out` is called with a room that has
+    put members out, `on_closed` with one that ends.
     """
 
     def __init__(
@@ -63,6 +76,9 @@ class Hub:
         on_count: Callable[[str], None],
         on_new_epoch: Callable[[str], None],
         on_joined: Callable[[str], None],
+        on_rules: Callable[[RulesChanged], bool] = lambda event: True,
+        on_put_out: Callable[[str], None] = lambda room: None,
+        on_closed: Callable[[str], None] = lambda room: None,
     ) -> None:
         self.rooms = rooms
         self._notices = notices
@@ -72,6 +88,8 @@ class Hub:
         self._on_count = on_count
         self._on_new_epoch = on_new_epoch
         self._on_joined = on_joined
+        self.room_notices = RoomNotices(rooms, notices, on_rules=on_rules, on_put_out=on_put_out, on_closed=on_closed)
+        self._replayed = ReplayedFrames()
 
     # Events from the bus.
 
@@ -132,15 +150,24 @@ class Hub:
             self._deliver_message(room, event)
         elif isinstance(event, TakenOver):
             self._displace(room, event)
-        else:
+        elif isinstance(event, _PRESENCE):
             room.changed = event.id
             self._notices.add(room, event)
             if not isinstance(event, MemberChanged):
                 self._count(room)
-            if isinstance(event, MemberJoined) and not room.watched:
-                self._on_joined(room.name)
+            if isinstance(event, MemberJoined):
+                self._note_arrival(room, event.peer)
+        else:
+            self.room_notices.deliver(room, event)
         if room.joining or room.on_delivered:
             self._advance(room)
+
+    def _note_arrival(self, room: LocalRoom, peer: str) -> None:
+        if not room.watched:
+            self._on_joined(room.name)
+        if room.arrivals is not None:
+            for callback in [*room.arrivals.get(peer, ())]:
+                callback()
 
     def _begins_anew(self, room: LocalRoom, event: RoomEvent) -> bool:
         if not room.begins_anew(event):
@@ -215,6 +242,17 @@ class Hub:
         else:
             local.wait_for(message_id, callback)
 
+    def await_arrival(self, room: str, peer: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back each time that a peer joins a room with members here; returns a function that ends this.
+
+        The callback runs while events are delivered, and must not change any room.
+        """
+        local = self.rooms.get(room)
+        if local is None:
+            return lambda: None
+        local.await_arrival(peer, callback)
+        return lambda: local.forget_arrival(peer, callback)
+
     # Members and observers that come, and members that are replaced.
 
     def admit(self, member: Member, generation: int, welcome: Welcome, replay: Replay) -> None:
@@ -285,8 +323,10 @@ class Hub:
         """The same for connections on this worker, when their client's newer one is admitted here."""
         for member in self.rooms[newer.room].of_peer(newer.peer):
             if 0 < member.generation < generation:
-                # The next key is derived from the offered one, so equal keys were offered for equal next keys.
-                repeated = bool(newer.resume) and member.resume == newer.resume
+                # The next key is derived from the offered one, so equal keys were offered for equal next keys. A client
+                # that keeps its key (`Claim.own_key`) offers it again whenever it comes.
+                kept = split_previous(newer.previous_resume)[0] == newer.resume
+                repeated = bool(newer.resume) and member.resume == newer.resume and not kept
                 self.close_replaced(member, repeated=repeated)
 
     def _deliver_backlog(self, room: LocalRoom, member: Listener) -> None:
@@ -299,24 +339,30 @@ class Hub:
                 newest = event.id
             if isinstance(event, TakenOver) and event.peer == member.peer:
                 self._displace(room, event)
+            elif isinstance(event, Kicked | RoomClosed) and event.id > member.since and isinstance(member, Member):
+                self.room_notices.put_out_if_meant(member, event)
 
     def _deliver_past(self, member: Listener, event: RoomEvent) -> bool:
         """Send one listener an event that the room delivered before; returns whether it was a message for it."""
         if isinstance(event, Message):
             if member.receives(event):
-                member.connection.write(self._encode(member.codec, event))
+                member.connection.write(self._replayed.frame(member.codec, event, self._encode))
                 return True
+        elif isinstance(event, RulesChanged | Kicked | RoomClosed | Moved):
+            if is_for(event, member):
+                member.send(event)
         elif not isinstance(event, TakenOver) and member.presence and event.peer != member.peer:
             batch = PresenceBatch()
             batch.add(event)
-            member.send(batch.as_change(member.room))
+            for change in batch.changes(member.room):
+                member.send(change)
         return False
 
     def _promote(self, room: LocalRoom, members: Sequence[Listener]) -> None:
         for member in members:
-            # The new watcher's member list includes the changes gathered so far: they go to the other watchers first.
+            # The new watcher's member list includes the changes gathered so far.
             if member.presence and room.unsent is not None:
-                self._notices.flush(room)
+                room.unsent.latecomers[member] = room.last
             room.promote(member)
 
     def _advance(self, room: LocalRoom) -> None:

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from msgspec import Struct, field
 
 from relay.backend.stamps import split_previous
+from relay.identity.grants import Grants
 from relay.limits import TokenBucket
 from relay.model.codec import Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
+from relay.model.errors import CloseReason
 from relay.model.events import Event, Message, RoomEvent
+from relay.model.rules import Terms
 from relay.rooms.connection import Connection
 
 
@@ -79,6 +82,18 @@ def send_to_all(listeners: Iterable[Listener], event: Event) -> None:
         listener.connection.write(frame)
 
 
+class Host(Protocol):
+    """Serves the client of a member, which may be in several rooms."""
+
+    def put_out(self, member: "Member", reason: CloseReason) -> None:
+        """End a membership that the room has ended; the member is in no room any more."""
+        ...
+
+    def moved(self, member: "Member", room: str) -> None:
+        """Go on to another room with a member, where that is the relay's part; the client has been told of it."""
+        ...
+
+
 class Member(Listener):
     """A connection's membership of one room.
 
@@ -87,18 +102,22 @@ class Member(Listener):
     `member_info`); `info_bucket` limits how often that changes, and is made on first use.
 
     `resume` and `previous_resume` are fingerprints of the newest resume key and of the one before; the stamp of the
-    attempt follows the previous one. `keeps_key` if a client that keeps one key for as long as it is recovered
-    (Socket.IO) still has the previous one.
+    attempt follows the previous one. `address` is as in `Claim`, and `subject` as in `JoinAttempt`. `host` serves its
+    client, None where only the connection is known. `keeps_key` if a client that keeps one key for as long
+    as it is recovered (Socket.IO) still has the previous one.
     """
 
     __slots__ = (
+        "address",
         "began",
         "generation",
+        "host",
         "info",
         "info_bucket",
         "keeps_key",
         "previous_resume",
         "resume",
+        "subject",
         "version",
     )
 
@@ -118,6 +137,8 @@ class Member(Listener):
     ) -> None:
         super().__init__(connection, codec, room, peer, echo=echo, presence=presence)
         self.generation = 0
+        self.host: Host | None = None
+        self.address = self.subject = ""
         self.info = info
         self.info_bucket: TokenBucket | None = None
         self.version = MembershipVersion()
@@ -136,6 +157,13 @@ class Member(Listener):
         """Whether the presence entry was written, and the welcome sent."""
         return self.generation > 0
 
+    def put_out(self, reason: CloseReason) -> None:
+        """End the membership for the client, after it was taken out of its room."""
+        if self.host is None:
+            self.connection.close(reason)
+        else:
+            self.host.put_out(self, reason)
+
 
 class UnheldMember(Member):
     """A membership of a client that has no way to resume it: it ends at once when its connection is lost."""
@@ -149,11 +177,35 @@ class Claim(Struct, frozen=True):
     """The claim of a client that comes.
 
     `offered` is its resume key ("" for none), `arrived` the time at which its request arrived, on the worker's clock.
-    `moved_from` is the membership that it leaves for this one; its resume key stays valid. With `resume_only`, an
-    existing membership is resumed and no new one made.
+    `moved_from` is the membership that it leaves for this one; its resume key stays valid. `renamed` is the one in the
+    same room that it leaves for this one, with another peer id. With `resume_only`, an
+    existing membership is resumed and no new one made. `address` is the one under which the client is counted, "" for a
+    client that is not counted. `grants` are those of the client's token; None where auth is off. `password` is the one
+    that the client sends for the room. With `own_key`, the client has made the offered key itself and keeps it; so that
+    it is offered does not say that the client was a member before. `opens`, `terms`, `next_key`, `held_only` and
+    `found_by` are as in the command `Join`.
     """
 
     offered: str = ""
     moved_from: Member | None = None
     resume_only: bool = False
     arrived: float = field(default_factory=time.monotonic)
+    address: str = ""
+    grants: Grants | None = None
+    password: str = ""
+    own_key: bool = False
+    opens: bool | None = None
+    terms: Terms | None = None
+    next_key: str = ""
+    held_only: bool = False
+    found_by: str = ""
+    renamed: Member | None = None
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the client has a key that the relay gave it."""
+        return bool(self.offered) and not self.own_key
+
+    def __repr__(self) -> str:
+        # Without the key and the password, which must not get into a log.
+        return f"Claim(arrived={self.arrived}, address={self.address!r})"

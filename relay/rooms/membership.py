@@ -5,17 +5,22 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from relay.backend.bus import Bus
-from relay.backend.presence import JoinAttempt, JoinResult, PresenceEntry
+from relay.backend.presence import JoinAttempt, JoinResult, LeaveReason, PresenceEntry
+from relay.identity.grants import Grants
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
 from relay.model.errors import ClientGone, Refused
 from relay.model.events import Loss, Replay, Welcome
 from relay.rooms.announcer import Announcer
-from relay.rooms.attempts import Attempts
+from relay.rooms.crowding import CrowdingLog
 from relay.rooms.departures import Departures
+from relay.rooms.entrances import Entrances
+from relay.rooms.history_reads import HistoryReads
 from relay.rooms.hub import Hub
+from relay.rooms.ice import IceOffers
 from relay.rooms.member import Claim, Member
+from relay.rooms.openings import Opening, Openings
+from relay.rooms.rules import subject_mark
 from relay.rooms.subscriptions import RoomSubscriptions
 
 
@@ -30,22 +35,28 @@ class Membership:
     def __init__(
         self,
         hub: Hub,
-        bus: Bus,
         subscriptions: RoomSubscriptions,
         departures: Departures,
         announcer: Announcer,
-        attempts: Attempts,
+        entrances: Entrances,
+        crowding: CrowdingLog,
+        openings: Openings,
+        reads: HistoryReads,
+        ice: IceOffers,
         *,
         metrics: Metrics,
     ) -> None:
         self._hub = hub
         self._rooms = hub.rooms
-        self._bus = bus
         self._subscriptions = subscriptions
         self._departures = departures
         self._announcer = announcer
         self._metrics = metrics
-        self._attempts = attempts
+        self._entrances = entrances
+        self._crowding = crowding
+        self._openings = openings
+        self._reads = reads
+        self._ice = ice
 
     async def join(
         self,
@@ -59,13 +70,15 @@ class Membership:
 
         Returns the id of the welcome, from which the client goes on: `since` if the client is recovered.
         """
-        keyed = self._attempts.make(member, claim, seen=self._rooms.last(member.room), since=since or BEFORE_ALL)
+        member.address = claim.address
+        member.subject = subject_mark(claim.grants.subject) if claim.grants is not None else ""
+        keyed = self._entrances.make(member, claim, seen=self._rooms.last(member.room), since=since or BEFORE_ALL)
         attempt = keyed.attempt
         rounds = self._announcer.rounds
-        result = await self._join(member, attempt, since, hold=bool(claim.offered))
+        result = await self._join_in_quota(member, attempt, since, claim)
         resume, fingerprint = keyed.key(result)
         try:
-            replay = Replay(result.id) if since is None else await self._missed(member.room, since, result)
+            replay = Replay(result.id) if since is None else await self._missed(member, since, result)
             recovered = None if since is None else not replay.lost
             member.version = MembershipVersion(result.generation, result.id.epoch)
             member.began, member.resume, member.previous_resume = result.began, fingerprint, result.previous
@@ -82,6 +95,7 @@ class Membership:
                 roster=result.roster,
                 key=key,
                 first=result.first,
+                ice=self._ice.offer(member.peer, "welcome"),
             )
             self._hub.admit(member, result.generation, welcome, replay)
         except BaseException:
@@ -92,13 +106,41 @@ class Membership:
         self._announcer.needed |= rounds != self._announcer.rounds
         return welcome.id
 
-    async def _join(self, member: Member, attempt: JoinAttempt, since: MessageId | None, *, hold: bool) -> JoinResult:
+    async def _join_in_quota(
+        self, member: Member, attempt: JoinAttempt, since: MessageId | None, claim: Claim
+    ) -> JoinResult:
+        """Join, and count a room that did not exist against its quota."""
+        opening = await self.opening(member.room, claim.address, claim.grants, comes_back=claim.comes_back)
+        created = False
+        try:
+            barred = structs.replace(attempt, barred=opening.barred) if opening.barred else attempt
+            result = await self._join(member, barred, since, claim)
+            created = result.created
+        finally:
+            opening.end(created=created)
+        return result
+
+    async def opening(
+        self, room: str, address: str, grants: Grants | None, *, comes_back: bool = False, joins: bool = True
+    ) -> Opening:
+        """Return the right of a client to open a room, as `Openings.begin` does."""
+        may_open = self._entrances.may_open(room, grants)
+        return await self._openings.begin(room, address, may_open=may_open, comes_back=comes_back, joins=joins)
+
+    async def count_room(self, room: str, address: str) -> None:
+        """Count a room for which a client is about to store rules, as `Openings.count` does."""
+        await self._openings.count(room, address)
+
+    async def _join(self, member: Member, attempt: JoinAttempt, since: MessageId | None, claim: Claim) -> JoinResult:
         """Subscribe, and write the presence entry; if that fails, an entry that may have been written is removed."""
+        hold = bool(claim.offered)
         try:
             await self._subscriptions.stage(member)
-            result = await self._attempts.join(attempt, member.connection)
+            result = await self._entrances.join(attempt, claim, member.connection)
         except (Refused, ClientGone) as error:
             self._remove(member)
+            if error.code == "too_many_places":
+                self._crowding.note(member.room, member.address)
             if since is not None and error.code == "not_joined":
                 self._metrics.resumes.labels("not_resumed").inc()
             raise
@@ -113,7 +155,7 @@ class Membership:
             raise ClientGone()
         return result
 
-    async def _missed(self, room: str, since: MessageId, result: JoinResult) -> Replay:
+    async def _missed(self, member: Member, since: MessageId, result: JoinResult) -> Replay:
         """Read the events that a returning member missed, up to its entry's id; later ones it receives live."""
         lost: Loss = ""
         if not result.resumed or (since.epoch == result.id.epoch and since < result.began):
@@ -126,17 +168,20 @@ class Membership:
         if lost:
             replay = Replay(result.id, lost=lost)
         else:
-            replay = await self._bus.replay(room, since)
+            replay = await self._reads.read(member.room, since, member.address)
             events = [event for event in replay.events if event.id <= result.id]
             replay = structs.replace(replay, id=result.id, events=events)
         self._metrics.resumes.labels(replay.lost or "recovered").inc()
         return replay
 
-    def leave(self, member: Member, *, hold: bool, tracked: bool = False) -> asyncio.Future[None]:
+    def leave(
+        self, member: Member, *, hold: bool, tracked: bool = False, reason: LeaveReason = "left"
+    ) -> asyncio.Future[None]:
         """End a membership: at once, or with `hold` after the reconnect grace time.
 
-        A `tracked` member may have a delivered position, which ends with the membership. Never fails: a leave that
-        Redis did not take is retried. The future is done after the first attempt.
+        A `tracked` member may have a delivered position, which ends with the membership. `reason` is as in
+        `Worker.leave`. Never fails: a leave that Redis did not take is retried. The future is done after the first
+        attempt.
         """
         entry = self._announcer.entry_of(member)
         if not self._rooms.remove(member):
@@ -144,7 +189,9 @@ class Membership:
             done.set_result(None)
             return done
         self._subscriptions.note_idle(member.room)
-        return self._departures.begin(replace(entry, tracked=True) if tracked else entry, hold=hold)
+        if tracked or reason != entry.reason:
+            entry = replace(entry, tracked=tracked, reason=reason)
+        return self._departures.begin(entry, hold=hold)
 
     def _undo(self, member: Member, entry: PresenceEntry, *, hold: bool) -> None:
         self._remove(member)

@@ -111,20 +111,29 @@ class PositionTracker:
         if self._task is None or self._task.done():
             self._task = self._tasks.spawn(self._run(), "delivered positions")
 
-    def acknowledge(self, member: Member, position: MessageId) -> None:
+    def acknowledge(self, member: Member, position: MessageId, *, at_once: bool = False) -> None:
         """Take note that the client has acknowledged everything up to a position; from now on, only this counts.
 
-        A position that the room has not reached yet counts as the newest one.
+        A position that the room has not reached yet counts as the newest one. It is noted with the next round, or
+        `at_once`.
         """
         tracked = self._tracked.get(member)
         if tracked is not None:
             tracked.by_bytes = False
             tracked.marks.clear()
             tracked.delivered = max(tracked.delivered, min(position, self._notices.newest_id(member)))
+            if at_once and tracked.delivered > tracked.noted:
+                self._tasks.spawn(self._note([tracked]), "last delivered position")
 
-    def end(self, member: Member) -> bool:
-        """Stop tracking a member; the record stays until the membership ends. Returns whether it was tracked."""
-        return bool(self._tracked) and self._tracked.pop(member, None) is not None
+    def end(self, member: Member, *, hold: bool = False) -> bool:
+        """Stop tracking a member; the record stays until the membership ends. Returns whether it was tracked.
+
+        The position of a member that is held is noted at once, where it is known to be later than the noted one.
+        """
+        tracked = self._tracked.pop(member, None) if self._tracked else None
+        if hold and tracked is not None and tracked.delivered > tracked.noted:
+            self._tasks.spawn(self._note([tracked]), "last delivered position")
+        return tracked is not None
 
     def note_again(self) -> None:
         """Note all positions anew with the next round: Redis may have lost some, or gone back to older ones."""

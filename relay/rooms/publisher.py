@@ -4,13 +4,15 @@ import asyncio
 from functools import partial
 
 from relay.backend.bus import Bus, Published
+from relay.backend.channels import RecentChannels
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import Publication, Receipt
+from relay.model.envelope import BEFORE_ALL, Publication, Receipt
 from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
 from relay.model.names import SERVER
 from relay.rooms.announcer import Announcer
+from relay.rooms.fan_out import SMALL, FanOut
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
 from relay.tasks import BackgroundTasks
@@ -32,6 +34,8 @@ class Publisher:
         bus: Bus,
         announcer: Announcer,
         tasks: BackgroundTasks,
+        channels: RecentChannels,
+        fan_out: FanOut,
         *,
         clock: Clock,
         metrics: Metrics,
@@ -41,32 +45,63 @@ class Publisher:
         self._bus = bus
         self._announcer = announcer
         self._tasks = tasks
+        self._channels = channels
+        self._fan_out = fan_out
         self._clock = clock
         self._metrics = metrics
         self._publications = 0
 
-    def publish(self, member: Member, command: Publish, done: Published) -> None:
-        """Publish a member's envelope; `done` is called with the outcome as by `Bus.publish`."""
+    def publish(self, member: Member, command: Publish, done: Published) -> float:
+        """Publish a member's envelope; `done` is called with the outcome as by `Bus.publish`.
+
+        Returns the seconds for which no further message of the sender should be served, mostly 0; see `FanOut`.
+        """
         room = member.room
-        publication = Publication(command, room, member.peer, member.generation, member.version, self._rooms.last(room))
+        local = self._rooms.get(room)
+        seen = BEFORE_ALL if local is None else local.last
+        publication = Publication(command, room, member.peer, member.generation, member.version, seen)
+        if command.channel and (room, command.channel) not in self._channels.noted:
+            self._channels.note(room, command.channel)
         self._publications += 1
         started = 0.0 if self._publications % _SAMPLED else self._clock()
         self._bus.publish(publication, partial(self._published, member, publication, started, done))
+        return self._fan_out.charge(local, command) if local is not None and len(local.members) > SMALL else 0.0
 
-    async def publish_from_server(self, room: str, command: Publish) -> Receipt:
+    async def publish_from_server(self, room: str, command: Publish, sender: str = SERVER) -> Receipt:
         """Publish an envelope that no member sent; raises the errors that `Bus.publish` passes to its callback."""
-        replied: asyncio.Future[Receipt | RelayError] = asyncio.get_running_loop().create_future()
+        reply = _Reply()
+        self._publish_unattached(Publication(command, room, sender, seen=self._rooms.last(room)), reply)
+        return await reply.receipt()
 
-        def done(outcome: Receipt | RelayError) -> None:
-            # The caller may have been cancelled meanwhile, and its future with it.
-            if not replied.done():
-                replied.set_result(outcome)
+    async def publish_by_key(self, room: str, peer: str, proof: str, command: Publish) -> Receipt:
+        """Publish for a member that has no connection here, or none that it can send over.
 
-        self._bus.publish(Publication(command, room, SERVER, seen=self._rooms.last(room)), done)
-        outcome = await replied
-        if isinstance(outcome, RelayError):
-            raise outcome
-        return outcome
+        `proof` is the fingerprint of its resume key. Calls in one turn of the event loop are published in their order.
+        Raises the errors that `Bus.publish` passes to its callback: `NotMember`, if the room has no such member with
+        this key.
+        """
+        reply = _Reply()
+        local = self._rooms.get(room)
+        member = None if local is None else local.members.get(peer)
+        publication = Publication(command, room, peer, seen=self._rooms.last(room), proof=proof)
+        if member is not None and member.welcomed and member.resume == proof:
+            # It costs less, and records again a member that Redis has lost.
+            self.publish(member, command, partial(self._published_by_member, publication, reply))
+        else:
+            self._publish_unattached(publication, reply)
+        return await reply.receipt()
+
+    def _published_by_member(self, publication: Publication, reply: "_Reply", outcome: Receipt | RelayError) -> None:
+        if isinstance(outcome, Replaced):
+            # A client that keeps its key has it still: its place has moved to another worker.
+            self._publish_unattached(publication, reply)
+        else:
+            reply.done(outcome)
+
+    def _publish_unattached(self, publication: Publication, reply: "_Reply") -> None:
+        if publication.command.channel:
+            self._channels.note(publication.room, publication.command.channel)
+        self._bus.publish(publication, reply.done)
 
     def _published(
         self, member: Member, publication: Publication, started: float, done: Published, outcome: Receipt | RelayError
@@ -105,3 +140,23 @@ class Publisher:
         self._metrics.publish_seconds.observe(self._clock() - started)
         observe = self._metrics.delivery_seconds.observe
         self._hub.when_delivered(room, receipt.id, lambda: observe(self._clock() - started))
+
+
+class _Reply:
+    """The outcome of one publication, for a caller that waits for it."""
+
+    def __init__(self) -> None:
+        self._outcome: asyncio.Future[Receipt | RelayError] = asyncio.get_running_loop().create_future()
+
+    def done(self, outcome: Receipt | RelayError) -> None:
+        """Take the outcome."""
+        # The caller may have been cancelled meanwhile, and its future with it.
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    async def receipt(self) -> Receipt:
+        """Wait for the receipt; raises the error, if the outcome is one."""
+        outcome = await self._outcome
+        if isinstance(outcome, RelayError):
+            raise outcome
+        return outcome

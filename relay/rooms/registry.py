@@ -92,6 +92,13 @@ class LocalRooms:
             self._metrics.observers.dec()
             self._drop_if_empty(room)
 
+    def hide_presence(self, listener: Listener) -> None:
+        """Send a listener no joins and leaves any more."""
+        listener.presence = False
+        room = self.get(listener.room)
+        if room is not None:
+            room.watchers.pop(listener, None)
+
     def _drop_if_empty(self, room: LocalRoom) -> None:
         if room.empty:
             del self._by_name[room.name]

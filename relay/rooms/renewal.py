@@ -1,7 +1,7 @@
 """Renewing the time to live that rooms have in Redis."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from relay.backend.presence import Leases
@@ -27,6 +27,7 @@ class RoomRenewal:
     """Renews a share of the rooms each round, so that no round has thousands of them to renew.
 
     `rounds` is the number of rounds in a room's time to live, in which it is renewed three times: one may fail.
+    A room is not given up while it is one of the `unmoved`: they have events that are not in the webhook's queue yet.
     `on_lost` is called with a room of which the backend has lost the entry of a member that is connected here. Only the
     member that was welcomed first is looked for: its entry is the one that no later join can have written again.
     """
@@ -39,6 +40,7 @@ class RoomRenewal:
         *,
         rounds: float,
         metrics: Metrics,
+        unmoved: Container[str] = (),
         on_lost: Callable[[str], None] = lambda room: None,
     ) -> None:
         self._rooms = rooms
@@ -46,6 +48,7 @@ class RoomRenewal:
         self._leases = leases
         self._share = 3 / rounds
         self._metrics = metrics
+        self._unmoved = unmoved
         self._on_lost = on_lost
         self._to_renew: deque[str] = deque()
         self._owed = 0.0
@@ -54,7 +57,7 @@ class RoomRenewal:
     async def renew(self, idle: list[str]) -> None:
         """One round; `idle` are the rooms that may have lost their last member here."""
         rooms = dict.fromkeys([*self._next(), *self._missing])
-        left = [room for room in idle if not self._rooms.has_members(room) and room not in self._departures]
+        left = [room for room in idle if not self._is_needed(room)]
         if rooms or left:
             members = {room: self._rooms.first_member(room) for room in rooms}
             peers = {room: member.peer if member else "" for room, member in members.items()}
@@ -62,6 +65,9 @@ class RoomRenewal:
             self._metrics.room_ttl_renewals.inc(len(rooms))
             for room, member in members.items():
                 self._note(room, member, lost=room in lost)
+
+    def _is_needed(self, room: str) -> bool:
+        return self._rooms.has_members(room) or room in self._departures or room in self._unmoved
 
     def _note(self, room: str, member: Member | None, *, lost: bool) -> None:
         """Note whether the backend lacked the entry of a member that was connected when it was asked."""

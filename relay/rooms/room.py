@@ -44,6 +44,16 @@ class Recovery:
     """Epochs of other fleets, whose events were buffered as well; they are not among `events`."""
 
 
+class Budget:
+    """How many deliveries of a room are left, negative if some are owed, and when that was so; see `FanOut`."""
+
+    __slots__ = ("left", "updated")
+
+    def __init__(self, left: float, updated: float) -> None:
+        self.left = left
+        self.updated = updated
+
+
 class LocalRoom:
     """One room's members and observers on this worker.
 
@@ -60,6 +70,8 @@ class LocalRoom:
     """
 
     __slots__ = (
+        "arrivals",
+        "budget",
         "buffered",
         "changed",
         "foreign",
@@ -70,6 +82,7 @@ class LocalRoom:
         "name",
         "observers",
         "on_delivered",
+        "presence_due",
         "read_with",
         "replayed_to",
         "unsent",
@@ -94,9 +107,15 @@ class LocalRoom:
         self.read_with = 0
         # Presence that the watchers were not sent yet.
         self.unsent: PresenceBatch | None = None
+        # When they may be sent the next changes, on the worker's clock.
+        self.presence_due = 0.0
+        # The budget of deliveries; None while the room is small.
+        self.budget: Budget | None = None
         # Callbacks that wait for an id to be delivered, in the order of these ids. An empty deque takes 700 bytes, and
         # most rooms are idle: it is made on first use.
         self.on_delivered: deque[tuple[MessageId, Callable[[], None]]] | None = None
+        # Callbacks that wait for peers to join, by peer id; None while there are none.
+        self.arrivals: dict[str, dict[Callable[[], None], None]] | None = None
 
     # Members and observers.
 
@@ -200,6 +219,22 @@ class LocalRoom:
         while at and waiting[at - 1][0] > message_id:
             at -= 1
         waiting.insert(at, (message_id, callback))
+
+    def await_arrival(self, peer: str, callback: Callable[[], None]) -> None:
+        """Note a callback that is called each time that this peer joins, until `forget_arrival`."""
+        if self.arrivals is None:
+            self.arrivals = {}
+        self.arrivals.setdefault(peer, {})[callback] = None
+
+    def forget_arrival(self, peer: str, callback: Callable[[], None]) -> None:
+        """Forget a callback of `await_arrival`."""
+        waiting = (self.arrivals or {}).get(peer)
+        if self.arrivals is not None and waiting is not None:
+            waiting.pop(callback, None)
+            if not waiting:
+                del self.arrivals[peer]
+            if not self.arrivals:
+                self.arrivals = None
 
     def begin_at(self, message_id: MessageId) -> None:
         """Begin at the id of the first welcome here: events up to it that still arrive are for no listener here.

@@ -9,6 +9,7 @@ from relay.backend.presence import Leases, LeaseStatus
 from relay.metrics import Metrics
 from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
+from relay.rooms.rule_copies import RuleCopies
 from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.takeover")
@@ -30,9 +31,12 @@ class Takeover:
     a worker that takes members over must renew its own lease in time, and end the memberships of its own held members.
     """
 
-    def __init__(self, leases: Leases, departures: Departures, tasks: BackgroundTasks, metrics: Metrics) -> None:
+    def __init__(
+        self, leases: Leases, departures: Departures, copies: RuleCopies, tasks: BackgroundTasks, metrics: Metrics
+    ) -> None:
         self._leases = leases
         self._departures = departures
+        self._copies = copies
         self._tasks = tasks
         self._metrics = metrics
         # By lease, how it ended.
@@ -72,6 +76,8 @@ class Takeover:
         end, adopted = self._pending[lease], 0
         async for members in self._leases.adopt(lease):
             adopted += self._departures.take_over(members)
+            # The dead worker may have been the only one that could restore them.
+            await self._copies.fetch(member.room for member in members)
             # `abandon` was called: the members of this batch are in this worker's care, and the lease stays, so that
             # another worker, or a later heartbeat of this one, goes on.
             if lease not in self._pending:

@@ -8,6 +8,7 @@ from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
 from relay.rooms.health import HealthMonitor
 from relay.rooms.renewal import RoomRenewal
+from relay.rooms.rule_copies import RuleCopies
 from relay.rooms.subscriptions import RoomSubscriptions
 
 log = logging.getLogger("relay.rooms.upkeep")
@@ -24,6 +25,7 @@ class Upkeep:
         departures: Departures,
         subscriptions: RoomSubscriptions,
         renewal: RoomRenewal,
+        copies: RuleCopies,
         health: HealthMonitor,
         *,
         interval: float,
@@ -32,6 +34,7 @@ class Upkeep:
         self._departures = departures
         self._subscriptions = subscriptions
         self._renewal = renewal
+        self._copies = copies
         self._health = health
         self._interval = interval
         self._clock = clock
@@ -47,7 +50,9 @@ class Upkeep:
         """One round. A failure is noted, and never raised."""
         try:
             await self._departures.settle_due()
-            await self._renewal.renew(await self._subscriptions.unsubscribe_idle())
+            idle = await self._subscriptions.unsubscribe_idle()
+            self._copies.drop(idle)
+            await self._renewal.renew(idle)
             self._health.note("upkeep", None)
         except RelayError as error:
             log.debug("upkeep of rooms failed: %s", error)

@@ -14,11 +14,14 @@ from typing import Any
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.utils import ClientDisconnected
 
+from relay.addresses import counted_address
 from relay.model.codec import Frame
 from relay.model.errors import INTERNAL, NORMAL
 from relay.rooms.connection import ARRIVED_EXTENSION, CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
+from relay.wire.closing import half_close
 from relay.wire.handshake import Headers, accept_value, response, websocket_scope
-from relay.wire.websocket import WebSocketProtocol, WireLimits, half_close
+from relay.wire.limits import WireLimits
+from relay.wire.websocket import WebSocketProtocol
 
 log = logging.getLogger("relay.wire")
 
@@ -47,6 +50,8 @@ class AsgiWebSocket:
         self._refusing = False
         self._ended = False
         self.protocol = WebSocketProtocol(transport, limits, self)
+        # Until the accept, a client has nothing to send, and the application could only queue it.
+        self.protocol.pause_reading(paused=True)
         extensions = {
             "websocket.http.response": {},
             WIRE_EXTENSION: self.protocol,
@@ -133,7 +138,10 @@ class AsgiWebSocket:
         if subprotocol:
             lines.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
         self._transport.write(response(b"101 Switching Protocols", lines))
-        self.protocol.opened()
+        # The middleware for load balancers has put the client's address into the scope.
+        client: Any = self._scope["client"]
+        self.protocol.opened(counted_address(client[0]) if client else "")
+        self.protocol.pause_reading(paused=False)
 
     def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._refusing = True
@@ -142,6 +150,9 @@ class AsgiWebSocket:
 
     def _end_refusal(self) -> None:
         self._ended = True
+        self._transport.set_protocol(_Refused(self.protocol))
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
         half_close(self._transport)
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
@@ -153,3 +164,14 @@ class AsgiWebSocket:
         else:
             self._refuse(500, [(b"content-length", b"0")])
             self._end_refusal()
+
+
+class _Refused(asyncio.Protocol):
+    """Drops all bytes of a client that was refused, so that it can read why; passes the end of TCP on."""
+
+    def __init__(self, protocol: WebSocketProtocol) -> None:
+        self._protocol = protocol
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection."""
+        self._protocol.connection_lost(exc)

@@ -21,13 +21,47 @@ _BETWEEN_FRAMES: Final = StreamReader.at_eof.__code__
 """The code in which the library's parser, a generator, is suspended between two frames."""
 
 
+SMALL: Final = 1024
+"""Bytes of a fragment below which the work for the frame, and not its payload, is the cost of it."""
+
+
 class FrameParser(FrameProtocol):
-    """The library's parser of frames, and the fragments received so far of the message that it is reading."""
+    """The library's parser of frames, and the beginning of the message whose fragments it is reading."""
 
     def __init__(self, max_size: int) -> None:
         super().__init__(Side.SERVER, state=State.OPEN, max_size=max_size, logger=_log)
-        self.fragments: list[bytes] = []
         self.is_text = False
+        # One buffer: a list of fragments of two bytes would take thirty times their size.
+        self._beginning = bytearray()
+        # A whole message that waits for its turn.
+        self.held = b""
+
+    @property
+    def kept(self) -> int:
+        """Bytes of an unfinished message and an unfinished frame, and of a message that waits."""
+        return len(self.reader.buffer) + len(self._beginning) + len(self.held)
+
+    def assemble(self, frame: WireFrame) -> bytes | None:
+        """Return the message that a data frame completes; keep a fragment, and return None, if more follow.
+
+        `is_text` says which kind of message it is.
+        """
+        if frame.opcode is not Opcode.CONT:
+            self.is_text = frame.opcode is Opcode.TEXT
+        if frame.fin and not self._beginning:
+            return bytes(frame.data)
+        self._beginning += frame.data
+        if not frame.fin:
+            return None
+        message = bytes(self._beginning)
+        self._beginning = bytearray()
+        return message
+
+    def take_answers(self, frames: int | None = None) -> bytes:
+        """Return the frames to send, all or the first ones, and forget them."""
+        answers = b"".join(self.writes[:frames])
+        del self.writes[:frames]
+        return answers
 
     def recv_frame(self, frame: WireFrame) -> None:
         """Handle one frame; a close frame may cut a fragmented message off."""

@@ -17,15 +17,18 @@ _ESTABLISHED: Final = 1
 _TCP_INFO: Final = struct.Struct(f"={_BYTES_ACKED}xQ")
 
 
-def transfer_of(transport: Transport) -> Transfer | None:
+def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None:
     """Return how much was written, and how much of it the other end's TCP has acknowledged; None if that is not known.
 
     The sum of the acknowledged bytes, of those in the system's buffer, and of those in the transport's buffer is
     exactly the number of written bytes. With TLS it is not: the transport counts bytes before they are encrypted. So
     there, all has arrived while nothing waits, and nothing else is known. Costs two system calls.
+
+    With `ended`, the transport reports its end right now: the system still knows what has arrived, but what waited in
+    the transport's buffer does not count as written any more.
     """
     sock = transport.get_extra_info("socket")
-    if sock is None or transport.is_closing() or not sys.platform.startswith("linux"):
+    if sock is None or (transport.is_closing() and not ended) or not sys.platform.startswith("linux"):
         return None
     try:
         waiting = _unacknowledged(sock.fileno())

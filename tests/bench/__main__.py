@@ -82,6 +82,7 @@ def line(system: System, shape: Shape, number: int, entry: dict[str, Any]) -> st
         "load_share",
         "memory",
         "handshakes_per_second",
+        "call_cpu",
         "storm_p99",
     )
     figures = entry["figures"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tests.bench.accounting import cpu_seconds, memory, redis_calls, stolen
 from tests.bench.run import Broken, Load, Server, serving
-from tests.bench.shapes import RATES, Shape
+from tests.bench.shapes import CALL_MESSAGES, RATES, Shape
 from tests.bench.systems import System
 
 __all__ = ["Figures", "Pace", "calm_sample", "sample"]
@@ -137,6 +137,23 @@ def prove_alive(server: Server, load: Load) -> None:
         raise Broken(f"{said['lost']} messages into the idle crowd were lost")
 
 
+def calls(system: System, shape: Shape, pace: Pace) -> Figures:
+    """The cost of whole calls: the handshakes, what a client says to join, and the messages."""
+    with serving(system) as server:
+        # As for idle connections.
+        with Load(server, replace(shape, rooms=1), first=shape.rooms) as load:
+            load.connected()
+        cpu = cpu_seconds(server.roots)
+        with Load(server, shape) as load:
+            load.connected()
+            duration = shape.rooms * CALL_MESSAGES / shape.level
+            said = under_load(server, load, f"steady {shape.level:g}", replace(pace, seconds=duration, warmup=0))
+            cpu = cpu_seconds(server.roots) - cpu
+            return {"call_cpu": cpu / shape.rooms * 1e6} | {
+                name: said[name] for name in ("cpu", "lost", "load_share", "messages_per_second")
+            }
+
+
 def redis_rate(server: Server, seconds: float) -> float:
     """Redis commands a second."""
     if not server.system.redis:
@@ -187,6 +204,7 @@ MEASURES: dict[str, Callable[[System, Shape, Pace], Figures]] = {
     "latency": latency,
     "idle": idle,
     "storm": storm,
+    "calls": calls,
 }
 
 

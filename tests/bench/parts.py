@@ -20,6 +20,7 @@ import hiredis
 import uvloop
 
 from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import RedisConnection, pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import PUBLISH
@@ -34,7 +35,8 @@ from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.member import Member
 from relay.rooms.throttle import Throttle
 from relay.rooms.worker import Worker
-from relay.wire.websocket import WebSocketProtocol, WireLimits
+from relay.wire.limits import WireLimits
+from relay.wire.websocket import WebSocketProtocol
 from tests.bench.accounting import cpu_seconds
 from tests.bench.run import wait_for
 from tests.ports import free_port
@@ -77,11 +79,13 @@ class Stage:
     """A worker with all members joined, without real sockets or Redis connections."""
 
     def __init__(self) -> None:
-        self.worker = Worker(Settings(redis_url="redis://localhost:1", message_rate=1e6, byte_rate=1_000_000_000))
+        rates = {"message_rate": 1e6, "byte_rate": 10**9, "address_byte_rate": 10**9, "address_history_bytes": 10**12}
+        self.worker = Worker(Settings(redis_url="redis://localhost:1", **rates))
         bus = self.worker._parts.backend.bus
         assert isinstance(bus, RedisBus)
         self.bus, self.client = bus, bus._client
         self.client._loop = asyncio.get_running_loop()
+        self.client.clock = RedisClock(self.client._loop.time, timeout=5)
         self.link = RedisConnection(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
         self.client._connection = self.link
         self.ear = RedisConnection(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
@@ -99,8 +103,9 @@ class Stage:
 
     def _member(self, room: str, peer: str, limits: WireLimits) -> tuple[Member, WebSocketProtocol]:
         protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
-        connection = WireConnection(protocol, limit=1 << 20, metrics=self.worker.metrics.of("native"))
-        session = WebSocketSession(connection, self.worker, DIALECT, self.worker.admissions.admit("-", "native"))
+        ticket = self.worker.admissions.admit("-", "native")
+        connection = WireConnection(protocol, limit=1 << 20, metrics=ticket.metrics, buffering=ticket)
+        session = WebSocketSession(connection, self.worker, DIALECT, ticket)
         protocol.attach(session)
         member = Member(connection, DIALECT.own, room, peer)
         member.version = FENCE

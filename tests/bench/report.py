@@ -14,6 +14,17 @@ __all__ = ["machine", "markdown", "table", "verdicts"]
 
 Results = Mapping[str, Any]
 US = "relay"
+BESIDE = {
+    "relay-socketio": "socketio",
+    "relay-peerjs": "peer",
+    "relay-peerjs-memory": "peer",
+    "relay-y-webrtc": "y-webrtc",
+    "relay-y-webrtc-memory": "y-webrtc",
+    "relay-rtcmulticonnection": "rtcmulticonnection",
+    "relay-rtcmulticonnection-memory": "rtcmulticonnection",
+    "relay-http": US,
+}
+"""The system beside which Relay's clients of a protocol are set: their own server, or Relay's own protocol."""
 
 
 def machine() -> dict[str, str]:
@@ -110,6 +121,23 @@ def by_shape(results: Results, found: Medians, name: str, kind: str = "flood", r
     return table(("", *(shape["title"] for shape in shapes)), rows)
 
 
+def beside(results: Results, found: Medians) -> str:
+    """A row for each protocol of clients: what it costs, as a share of the system beside it."""
+    titles = {system["key"]: system["title"] for system in results["systems"]}
+    shapes = [shape for shape in results["shapes"] if shape["kind"] == "flood" and not shape["only"]]
+    figures = {shape["title"]: (shape["key"], "cpu") for shape in shapes}
+    if any(shape["kind"] == "calls" for shape in results["shapes"]):
+        figures["CPU per call"] = ("calls", "call_cpu")
+    figures["memory per idle connection"] = ("idle", "memory")
+    rows = []
+    for ours, theirs in BESIDE.items():
+        pairs = [[found.get((key, *figure)) for key in (ours, theirs)] for figure in figures.values()]
+        ratios = [mine / value if mine and value else None for mine, value in pairs]
+        if any(ratio is not None for ratio in ratios):
+            rows.append((f"{titles[ours]}, of {titles[theirs]}", *map(number, ratios)))
+    return table(("CPU per delivery", *figures), rows)
+
+
 def columns(results: Results, found: Medians, shape: str, figures: Mapping[str, tuple[str, float]]) -> str:
     """One shape: a row for each system, a column for each figure (name, factor)."""
     rows = []
@@ -185,12 +213,15 @@ def markdown(results: Results) -> str:
     found = medians(results["samples"])
     about = [f"{name}: {value}" for name, value in results["machine"].items()]
     about.append(f"{rounds_said(results)}, of {results['seconds']:g} s each, on {results['date']}")
+    call = {"CPU µs per call": ("call_cpu", 1.0)}
     sections = {
         "Targets": targets_table(found),
         "CPU per delivery: Relay over Redis as a share of each": by_shape(results, found, "cpu", relative=True),
+        "Clients of other protocols: Relay as a share of their own server": beside(results, found),
         "CPU µs per delivery, Redis included": by_shape(results, found, "cpu"),
         "Of that in Redis, µs": by_shape(results, found, "cpu_redis"),
         "Deliveries a second at saturation": by_shape(results, found, "deliveries_per_second"),
+        "Calls of two: connect, join, 20 messages": columns(results, found, "calls", call),
         "Latency at a steady rate into rooms of 4": columns(results, found, "latency", LATENCY),
         "10,000 idle connections, and how they came": columns(results, found, "idle", IDLE),
         "10,000 connections drop and come back at once; 25 rooms of 4 talk": columns(results, found, "storm", STORM),

@@ -34,10 +34,11 @@ def spawn(command: Sequence[str], core: int, log: Path, **options: Any) -> subpr
     def prepare() -> None:
         os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
 
-    options.setdefault("stdout", log.open("a"))
-    return subprocess.Popen(
-        command, stderr=log.open("a"), preexec_fn=prepare, start_new_session=True, text=True, **options
-    )
+    with log.open("a") as output:
+        options.setdefault("stdout", output)
+        return subprocess.Popen(
+            command, stderr=output, preexec_fn=prepare, start_new_session=True, text=True, **options
+        )
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -125,7 +126,7 @@ class Load:
             "members": shape.members,
             "size": shape.size,
             "first": first,
-            "connecting": connecting,
+            "connecting": 1 if server.system.dialect.in_turn else connecting,
         }
         command = [str(LOAD), *(f"--{name}={value}" for name, value in options.items())]
         self.process = spawn(
@@ -142,6 +143,9 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         stop(self.process)
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
 
     def say(self, line: str) -> None:
         """Send a command to the load generator."""

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["QUICK", "RATES", "Shape", "shapes"]
+__all__ = ["CALL_MESSAGES", "QUICK", "RATES", "Shape", "shapes"]
 
 # Tried in turn for the latency at a steady rate, until one is below a system's saturation.
 RATES = (2000, 1000, 500, 200, 50)
 CONNECTIONS = 10_000
 SCALING_DELIVERIES = 4000
 SPARE_FILES = 200
+CALL_MESSAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,13 @@ class Shape:
 
     `flood`: closed loop, `level` messages in flight per room. `steady`: open loop, `level` messages a second in all;
     `latency`: the same, at the first of RATES that the system holds. `idle`: connect, then nothing. `storm`: all
-    connections drop and come back at once, beside rooms that talk.
+    connections drop and come back at once, beside rooms that talk. `calls`: connect, join, and CALL_MESSAGES messages
+    in each room, at `level` messages a second in all.
     """
 
     key: str
     title: str
-    kind: Literal["flood", "steady", "latency", "idle", "storm"]
+    kind: Literal["flood", "steady", "latency", "idle", "storm", "calls"]
     rooms: int
     members: int
     level: float = 0
@@ -51,6 +53,7 @@ FLOODS = (
 )
 REST = (
     Shape("latency", "2,000 messages/s, rooms of 4", "latency", 25, 4),
+    Shape("calls", f"250 calls of two, {CALL_MESSAGES} messages each", "calls", 250, 2, 1000),
     Shape("idle", "10,000 connections, rooms of 2", "idle", CONNECTIONS // 2, 2),
     Shape("storm", "10,000 come back at once", "storm", CONNECTIONS // 2, 2),
 )

@@ -2,7 +2,20 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["CENTRIFUGE", "NCHAN", "RELAY", "RELAY_ECHO", "SOCKETIO", "Y_WEBRTC", "Y_WEBRTC_ECHO", "Dialect", "plain"]
+__all__ = [
+    "CENTRIFUGE",
+    "HTTP",
+    "NCHAN",
+    "PEERJS",
+    "RELAY",
+    "RELAY_ECHO",
+    "RTCMULTICONNECTION",
+    "SOCKETIO",
+    "Y_WEBRTC",
+    "Y_WEBRTC_ECHO",
+    "Dialect",
+    "plain",
+]
 
 ENVELOPE = '{"sender":"c{client}","channel":"bench","message":"{mark}{pad}"}'
 
@@ -12,14 +25,18 @@ class Dialect:
     """The frames with which a client joins a room and publishes there.
 
     `script` runs after the upgrade: ("send", text) or ("await", part of a text). `reply` answers a text that arrives.
-    With `echo` the sender hears itself as well, so a message in a room of M makes M deliveries and not M - 1.
+    With `echo` the sender hears itself as well, so a message in a room of M makes M deliveries and not M - 1. With
+    `post`, the client hears over an event stream, and posts its messages to this path. With `in_turn`, a client
+    connects when the one before it has joined: the first member of a room opens it (`{verb}`), and the others join.
     """
 
     path: str
     publish: str = ENVELOPE
     script: tuple[tuple[str, str], ...] = ()
     reply: str = ""
+    post: str = ""
     echo: bool = field(default=False, kw_only=True)
+    in_turn: bool = field(default=False, kw_only=True)
 
     def arguments(self) -> list[str]:
         """The load generator's options for this dialect."""
@@ -28,6 +45,8 @@ class Dialect:
             options += [f"--{verb}", text]
         if self.reply:
             options += ["--reply", self.reply]
+        if self.post:
+            options += ["--post", self.post]
         return options + ["--echo"] * self.echo
 
 
@@ -61,6 +80,50 @@ Y_WEBRTC = Dialect(
 )
 
 Y_WEBRTC_ECHO = Dialect(Y_WEBRTC.path, Y_WEBRTC.publish, Y_WEBRTC.script, echo=True)
+
+# Every message is for the other one of two peers; all peers are in one list of ids.
+PEERJS = Dialect(
+    "/peerjs?key=peerjs&id=c{client}&token=token-of-c{client}&version=1.5.5",
+    publish='{"type":"CANDIDATE","payload":{"candidate":"{mark}{pad}","type":"data","connectionId":"dc_{room}"},'
+    '"dst":"c{next}"}',
+    script=(("await", '"OPEN"'),),
+)
+
+# As a page's `openOrJoin`; afterwards every message is for the other one of two members.
+RTCMULTICONNECTION = Dialect(
+    "/socket.io/?EIO=4&transport=websocket&userid=c{client}&sessionid=bench{room}&msgEvent=RTCMultiConnection-Message"
+    "&socketCustomEvent=RTCMultiConnection-Custom-Message&autoCloseEntireSession=false&maxParticipantsAllowed=1000"
+    "&extra=%7B%7D",
+    publish='42["RTCMultiConnection-Message",{"remoteUserId":"c{next}","message":{"candidate":"{mark}{pad}",'
+    '"sdpMid":"0","sdpMLineIndex":0},"sender":"c{client}"}]',
+    script=(
+        ("await", '"pingInterval"'),
+        ("send", "40"),
+        ("await", '{"sid"'),
+        ("send", '420["check-presence","bench{room}"]'),
+        ("await", "430["),
+        (
+            "send",
+            '421["{verb}-room",{"sessionid":"bench{room}","session":{"data":true},"mediaConstraints":{},'
+            '"sdpConstraints":{},"streams":[],"extra":{},"identifier":"","password":""}]',
+        ),
+        ("await", "431[true"),
+        (
+            "send",
+            '42["RTCMultiConnection-Message",{"remoteUserId":"bench{room}","message":{"newParticipationRequest":true,'
+            '"isOneWay":false,"isDataOnly":true},"sender":"c{client}"}]',
+        ),
+    ),
+    reply="2=3",
+    in_turn=True,
+)
+
+HTTP_PLACE = "peer=c{client}&resume=key-of-the-client-c{client}"
+HTTP = Dialect(
+    "/rooms/bench{room}/events?" + HTTP_PLACE,
+    script=(("await", "event: welcome"),),
+    post="/rooms/bench{room}/messages?" + HTTP_PLACE,
+)
 
 CENTRIFUGE = Dialect(
     "/connection/websocket",

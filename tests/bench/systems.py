@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,8 +18,11 @@ __all__ = ["QUICK", "SYSTEMS", "Place", "System"]
 
 RELAY = ROOT / ".venv" / "bin" / "relay"
 # All limits stay on; these are raised, since the whole load comes from one address.
-RAISED = ("handshake-rate", "connections-per-address", "message-rate")
-RAISED_BYTES = ("byte-rate", "address-byte-rate")
+RAISED = (
+    "handshake-rate", "connections-per-address", "http-connections-per-address", "new-rooms-per-address",
+    "message-rate", "room-delivery-rate", "members-per-room", "places-per-address",
+)  # fmt: skip
+RAISED_BYTES = ("byte-rate", "address-byte-rate", "address-history-bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,21 @@ def have_uwebsockets() -> None:
         raise install.Missing("socketify needs libuv1: apt-get install libuv1")
 
 
+def clients_of(key: str, clients: str, dialect: Dialect, only: tuple[str, ...]) -> tuple[System, System]:
+    """This project with clients of another protocol, over Redis and in memory."""
+    over_redis = System(
+        key=key,
+        title=f"Relay, Redis bus, {clients}",
+        version=relay_version,
+        install=have_relay,
+        command=relay(),
+        dialect=dialect,
+        only=only,
+    )
+    title, command = f"Relay, memory bus, {clients}", relay(bus=False)
+    return over_redis, replace(over_redis, key=f"{key}-memory", title=title, command=command, redis=False)
+
+
 SYSTEMS = (
     System(
         key="relay",
@@ -211,24 +229,17 @@ SYSTEMS = (
         dialect=speak.SOCKETIO,
         only=("50x2", "20x10", "1x200", "idle"),
     ),
+    *clients_of("relay-y-webrtc", "y-webrtc pages", speak.Y_WEBRTC, ("50x2", "20x10", "1x200")),
+    *clients_of("relay-peerjs", "PeerJS clients", speak.PEERJS, ("50x2", "idle")),
+    *clients_of("relay-rtcmulticonnection", "RTCMultiConnection pages", speak.RTCMULTICONNECTION, ("50x2", "calls")),
     System(
-        key="relay-y-webrtc",
-        title="Relay, Redis bus, y-webrtc pages",
+        key="relay-http",
+        title="Relay, Redis bus, plain HTTP",
         version=relay_version,
         install=have_relay,
         command=relay(),
-        dialect=speak.Y_WEBRTC,
-        only=("50x2", "20x10", "1x200"),
-    ),
-    System(
-        key="relay-y-webrtc-memory",
-        title="Relay, memory bus, y-webrtc pages",
-        version=relay_version,
-        install=have_relay,
-        command=relay(bus=False),
-        dialect=speak.Y_WEBRTC,
-        redis=False,
-        only=("50x2", "20x10", "1x200"),
+        dialect=speak.HTTP,
+        only=("50x2", "20x10", "1x200", "idle"),
     ),
     System(
         key="relay-memory",
@@ -330,6 +341,28 @@ SYSTEMS = (
         redis=False,
         floor=True,
         only=("50x2", "20x10", "1x200"),
+    ),
+    System(
+        key="peer",
+        title="PeerServer, no Redis",
+        version=npm("peer", "ws"),
+        install=install.install_npm,
+        command=node("peerserver.js"),
+        dialect=speak.PEERJS,
+        redis=False,
+        floor=True,
+        only=("50x2", "idle"),
+    ),
+    System(
+        key="rtcmulticonnection",
+        title="RTCMultiConnection's own server, no Redis",
+        version=npm("rtcmulticonnection-server", "socket.io"),
+        install=install.install_npm,
+        command=node("rtcmulticonnection.js"),
+        dialect=speak.RTCMULTICONNECTION,
+        redis=False,
+        floor=True,
+        only=("50x2", "calls"),
     ),
     System(
         key="uwebsockets",

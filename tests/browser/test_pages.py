@@ -150,7 +150,9 @@ async def test_the_page_by_keyboard_and_its_snippets(open_tab: OpenTab, site: st
     tab = await open_tab(fleet[0].http)
     await tab.page.focus("[role=tab][aria-selected=true]")
     names = await tab.run("[...document.querySelectorAll('[role=tab]')].map((one) => one.textContent)")
-    assert names == ["relay.js", "Video call", "WebSocket", "RTCMultiConnection", "DataChannel.js", "Yjs", "Socket.IO"]
+    libraries = ["relay.js", "Video call", "WebSocket", "RTCMultiConnection", "DataChannel.js", "Yjs"]
+    applications = ["Socket.IO", "RTCMultiConnection 3", "SimpleWebRTC"]
+    assert names == [*libraries, *applications, "PeerJS", "Plain HTTP", "XHR-Signaling"]
     for name in names:
         shown = "[...document.querySelectorAll('[role=tabpanel]')].filter((one) => !one.hidden).map((one) => one.id)"
         selected = await tab.run("document.activeElement.textContent")
@@ -169,6 +171,7 @@ async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dic
     """Each in a page of its own; they meet in the room that all of them name."""
     libraries = {
         "RTCMultiConnection": "rtcmulticonnection", "DataChannel": "datachannel", "socket.io": "socket.io/client-dist",
+        "simplewebrtc-with-adapter.bundle": "simplewebrtc-3/out",
     }  # fmt: skip
     witness = await Client.open(f"{fleet[1].ws}/rooms/lobby?presence=1&peer=witness")
     said: list[str] = []
@@ -190,6 +193,10 @@ async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dic
     await run("Socket.IO")
     heard = await witness.until(lambda event: event.get("channel") == "chat")
     assert heard[-1]["message"] == "hello from Socket.IO"
+    await run("XHR-Signaling")
+    await witness.until(lambda event: event.get("message") == "hello by XHR")
+    await run("SimpleWebRTC")
+    await witness.until(lambda event: any("simplewebrtc" in info for info in event.get("info", {}).values()), 30)
     multi, *_ = await asyncio.gather(*map(run, ("RTCMultiConnection", "Video call", "DataChannel.js")))
     wanted = {"hello", "roomToken"}
     await witness.until(lambda event: wanted.difference_update(event.get("message") or ()) or not wanted)

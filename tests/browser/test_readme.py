@@ -7,6 +7,7 @@ import pytest
 from tests.browser.conftest import OpenTab, Tab
 from tests.documentation import snippet
 from tests.fleet import Client, Relay, eventually
+from tests.tokens import SECRET, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -79,4 +80,19 @@ async def test_the_snippets_of_the_pages(open_tab: OpenTab, tests_site: str, fle
             await run("library", relay, lines)
         await eventually(lambda: all("over a data channel" in lines for lines in printed), 20)
 
-    await asyncio.gather(page(), websocket(), socketio(), join(), call(), library())
+    async def token_page() -> None:
+        printed: list[str] = []
+        relay = Relay(auth="required", auth_secret=SECRET)
+        try:
+            await relay.ready()
+            tab = await open_tab(f"{tests_site}/browser/pages/blank.html", strict=False)
+            tab.page.on("console", lambda message: printed.append(message.text))
+            made = token(sub="alice", rooms=["demo"])
+            await tab.page.route("**/token", lambda route: route.fulfill(body=made))
+            text = snippet("token-page").replace("localhost:8888", f"127.0.0.1:{relay.port}")
+            await tab.page.set_content(f"<!doctype html><body>{text}</body>")
+            await eventually(lambda: any('"welcome","peer":"alice"' in line for line in printed))
+        finally:
+            relay.close()
+
+    await asyncio.gather(page(), websocket(), socketio(), join(), call(), library(), token_page())

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from tests.browser.conftest import PATIENT, OpenTab
 from tests.fleet import RedisServer, Relay
@@ -53,53 +55,57 @@ async def test_members_show_each_other_their_infos(open_tab: OpenTab, site: str,
     assert await a.until("changes.at(-1)?.[1]?.muted && changes.at(-1)") == ["ben", {"muted": True}]
     await b.run("(relay.drop(), infos.setInfo(null))")
     assert await a.until("changes.at(-1)?.[1] === null && changes.at(-1)") == ["ben", None]
-    assert await a.run("relay.presence('infos').then(({ members }) => members)") == [
-        {"peer": "ann", "info": {"name": "ann é'"}}, {"peer": "ben"},
-    ]  # fmt: skip
+    assert await a.run("[...infos.infos]") == [["ann", {"name": "ann é'"}]]
+    # Names are for members: everybody else gets their number.
+    seen = await a.run("relay.presence('infos')")
+    assert seen.pop("rules")["locked"] is False
+    assert seen == {"room": "infos", "present": True, "count": 2}
     code = "infos.setInfo({ text: 'x'.repeat(2000) }).catch(({ code }) => code)"
     assert await a.run(code) == "bad_info"
 
 
-async def test_a_page_observes_a_room_without_being_noticed(
-    open_tab: OpenTab, site: str, redis_server: RedisServer
-) -> None:
-    common = {"redis_url": redis_server.url, "redis_prefix": "observed", "admin_token": "s3cret", **PATIENT}
+@pytest_asyncio.fixture(loop_scope="session")
+async def guarded(redis_server: RedisServer) -> AsyncIterator[Fleet]:
+    """Two workers with a token of their own; a test requests them before its tabs, which would notice their end."""
+    common = {"redis_url": redis_server.url, "redis_prefix": "observed", **PATIENT}
     relays = Relay(**common), Relay(**common)
     try:
-        for relay in relays:
-            await relay.ready()
-        a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in relays]
-        await a.run("come('first', 'ann')")
-        await b.run("come('elsewhere', 'ben')")
-        await b.run("""async () => {
-            window.seen = { token: [], none: [] };
-            const [token, none] = [{ token: 's3cret' }, { messages: false }];
-            window.rooms = { token: relay.observe('first', token), none: relay.observe('first', none) };
-            for (const [name, room] of Object.entries(rooms)) {
-                for (const type of ['join', 'leave', 'count', 'message', 'error', 'resumed']) {
-                    const what = ({ peer, count, message, reason }) => peer ?? count ?? message ?? reason ?? null;
-                    room.on(type, (event) => seen[name].push([type, what(event)]));
-                }
-                await room.ready;
-            }
-        }""")
-        assert await b.run("Object.values(rooms).map((room) => [room.peer, room.members, room.count])") == [
-            ["", ["ann"], 1], ["", [], 1],
-        ]  # fmt: skip
-        await a.run("relay.join('first', { peer: 'eve' }).ready.then((room) => room.send('hi', { to: 'ann' }))")
-        await b.until("seen.token.length === 2 && seen.none.length === 1")
-        assert await b.run("seen") == {"token": [["join", "eve"], ["message", "hi"]], "none": [["count", 2]]}
-        assert await a.run("room.members.sort()") == ["ann", "eve"]
-        assert await b.run("rooms.token.send('no').catch(({ code }) => code)") == "observing"
-        assert await b.run("relay.observe('first').ready.catch(({ code }) => code)") == "unauthorized"
-        await b.run("rooms.token.drop()")
-        assert await b.until("seen.token.length === 4 && seen.token.slice(2)") == [
-            ["error", "not_resumed"], ["resumed", None],
-        ]  # fmt: skip
-        await b.run("relay.close()")
+        yield await relays[0].ready(), await relays[1].ready()
     finally:
         for relay in relays:
             relay.close()
+
+
+async def test_a_page_observes_a_room_without_being_noticed(guarded: Fleet, open_tab: OpenTab, site: str) -> None:
+    a, b = [await open_tab(f"{site}/pages/talk.html", relay=[relay.ws]) for relay in guarded]
+    await a.run("come('first', 'ann')")
+    await b.run("come('elsewhere', 'ben')")
+    await b.run("""async () => {
+        window.seen = { token: [], none: [] };
+        const [token, none] = [{ token: 'admin-token-of-the-tests' }, { messages: false }];
+        window.rooms = { token: relay.observe('first', token), none: relay.observe('first', none) };
+        for (const [name, room] of Object.entries(rooms)) {
+            for (const type of ['join', 'leave', 'count', 'message', 'error', 'resumed']) {
+                const what = ({ peer, count, message, reason }) => peer ?? count ?? message ?? reason ?? null;
+                room.on(type, (event) => seen[name].push([type, what(event)]));
+            }
+            await room.ready;
+        }
+    }""")
+    assert await b.run("Object.values(rooms).map((room) => [room.peer, room.members, room.count])") == [
+        ["", ["ann"], 1], ["", [], 1],
+    ]  # fmt: skip
+    await a.run("relay.join('first', { peer: 'eve' }).ready.then((room) => room.send('hi', { to: 'ann' }))")
+    await b.until("seen.token.length === 2 && seen.none.length === 1")
+    assert await b.run("seen") == {"token": [["join", "eve"], ["message", "hi"]], "none": [["count", 2]]}
+    assert await a.run("room.members.sort()") == ["ann", "eve"]
+    assert await b.run("rooms.token.send('no').catch(({ code }) => code)") == "observing"
+    assert await b.run("relay.observe('first').ready.catch(({ code }) => code)") == "unauthorized"
+    await b.run("rooms.token.drop()")
+    assert await b.until("seen.token.length === 4 && seen.token.slice(2)") == [
+        ["error", "not_resumed"], ["resumed", None],
+    ]  # fmt: skip
+    await b.run("relay.close()")
 
 
 async def test_names_of_any_text(open_tab: OpenTab, site: str, fleet: Fleet) -> None:

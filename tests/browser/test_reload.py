@@ -99,6 +99,8 @@ async def test_a_duplicated_tab_is_refused_and_does_not_displace_the_first(
         async with first.context.expect_page() as opened:
             await first.run("void window.open(location.href)")
         second = Tab(await opened.value, first.context)
+        # A page is told of before it has loaded anything.
+        await second.page.wait_for_url(first.page.url)
         assert await outcome(second) == ["peer_taken"]
         # The copy of the storage is the second tab's own: when that reloads, the first one still has its key.
         await second.page.reload()

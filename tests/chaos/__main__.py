@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.chaos.calls import calls_table
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.rounds import table
 from tests.chaos.side_by_side import Plan, as_json, run
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     outcomes = list(run(Plan(options.faults, options.rounds, options.seed, options.rooms, options.rate), options.jobs))
     outcomes.sort(key=lambda one: FAULTS.index(one.fault))
-    text = table(outcomes)
+    tables = table(outcomes), calls_table((one.fault.name, one.calls) for one in outcomes if one.calls)
+    text = "\n\n".join(filter(None, tables))
     minutes = (time.monotonic() - began) / 60
     print(f"\n{text}\n\n{len(outcomes)} rounds in {minutes:.1f} minutes")
     if not options.fault:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2 as httpx
 
+from tests import redis_user
 from tests.chaos.crowd import MEMBERS, Crowd
 from tests.chaos.members import SLOW
 from tests.chaos.network import Network
@@ -49,8 +50,7 @@ class Post:
         self.relay = self._new(self.back, port)
 
     def _new(self, back: Network, port: int = 0) -> Relay:
-        url = f"redis://127.0.0.1:{back.port}"
-        return Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
+        return Relay(redis_url=redis_user.url(back.port), port=port, environment=self.environment, **self.settings)
 
     async def prepare(self, back: Network) -> None:
         """Start another worker, which does not reach Redis yet; `replace` needs it."""
@@ -122,6 +122,11 @@ class Arena(Crowd):
         """The addresses of all workers, each behind a network of its own."""
         return [self.url(post) for post in self.posts]
 
+    @property
+    def direct_addresses(self) -> Sequence[str]:
+        """The addresses of all workers, each with no network before it."""
+        return [post.relay.ws for post in self.posts]
+
     async def disagreeing_lists(self, rooms: Iterable[str]) -> list[str]:
         """Ask every worker over HTTP, not through the network that fails."""
         wrong = []
@@ -145,7 +150,7 @@ class Arena(Crowd):
 
     async def _list(self, room: str, post: Post) -> set[tuple[str, bool]] | str:
         """The members that a worker lists, and whether it holds them; the code of its error, if it answers one."""
-        answer = (await self._http.get(f"{post.relay.http}/rooms/{room}")).json()
+        answer = (await self._http.get(f"{post.relay.http}/rooms/{room}", headers=post.relay.authorised)).json()
         if "error" in answer:
             return str(answer["error"]["code"])
         return {(one["peer"], one.get("held", False)) for one in answer["members"]}

@@ -12,7 +12,8 @@ from typing import Any
 
 from relay.client import Closed, Envelope, Event, Interrupted, Left, Lost, NotAcknowledged
 from tests.chaos.ledger import Ledger, Verdict
-from tests.chaos.members import NO_ID, SLOW, Member, Node, SocketIo, make
+from tests.chaos.members import DIRECT, IN_PYTHON, NO_ID, SLOW, Member, Node, SocketIo, make
+from tests.chaos.reference import Reference
 from tests.fleet import eventually
 
 MEMBERS = 3
@@ -30,8 +31,8 @@ class Crowd(ABC):
     expected. `unproven` are effects that a fault should have had but did not show: then the round proves nothing.
     `ended` is the time when a fault stopped doing harm, even if its effects were visible for longer. `excused` are the
     members that may be told of a loss. `locked_out` are members that the relay refused, or whose connection it closed
-    in favour of another one, although each has no other. Members of `silent_rooms` send nothing. `kinds` are the
-    clients of a room, by turns; each gives an attempt up after `slow` seconds.
+    in favour of another one, although each has no other. `intruders` came into locked rooms. Members of `silent_rooms`
+    send nothing. `kinds` are the clients, by turns, room after room; each gives an attempt up after `slow` seconds.
     """
 
     kinds: Sequence[str] = ("relay.client",)
@@ -45,6 +46,7 @@ class Crowd(ABC):
         self.expected: dict[str, set[str]] = {}
         self.false_leaves: list[str] = []
         self.locked_out: list[str] = []
+        self.intruders: list[str] = []
         self.silent_rooms: set[str] = set()
         self.unproven: list[str] = []
         self.patience = SETTLED
@@ -61,6 +63,11 @@ class Crowd(ABC):
     def addresses(self) -> Sequence[str]:
         """The addresses of relays for clients."""
 
+    @property
+    def direct_addresses(self) -> Sequence[str]:
+        """The addresses for clients of which the relay must see what has reached them: without a network between."""
+        return self.addresses
+
     @abstractmethod
     async def disagreeing_lists(self, rooms: Iterable[str]) -> list[str]:
         """The workers whose lists of these rooms differ from `expected`, or show a member as held."""
@@ -69,13 +76,14 @@ class Crowd(ABC):
         """Let members join one after the other, each beginning with another address."""
         names = {f"{name}{number}": [f"p{member}" for member in range(MEMBERS)] for number in range(rooms)}
         self.ledger = Ledger({room: iter(peers) for room, peers in names.items()})
-        if set(self.kinds) - {"relay.client", "python"}:
+        if set(self.kinds) - IN_PYTHON:
             await stack.enter_async_context(self.node)
         for (room, peers), turn in zip(names.items(), itertools.count()):
             for number, peer in enumerate(peers):
                 start = (number + turn) % len(self.addresses)
-                urls = [*self.addresses[start:], *self.addresses[:start]]
-                client = make(self.kinds[number % len(self.kinds)], self.node, urls, room, peer, slow=self.slow)
+                kind = self.kinds[(MEMBERS * turn + number) % len(self.kinds)]
+                known = self.direct_addresses if kind in DIRECT else self.addresses
+                client = make(kind, self.node, [*known[start:], *known[:start]], room, peer, slow=self.slow)
                 self.members[room, peer] = await stack.enter_async_context(client)
                 self.enter((room, peer), client)
         await eventually(lambda: not self.disagreements())
@@ -187,7 +195,12 @@ class Crowd(ABC):
     def verdict(self, fault_ended: float) -> Verdict:
         """Count all messages; those that a client got twice under one id, and dropped, count as repeated."""
         verdict = self.ledger.verdict(fault_ended, self.excused)
-        return replace(verdict, repeated=verdict.repeated + sum(room.duplicates for room in self.members.values()))
+        repeated = verdict.repeated + sum(room.duplicates for room in self.members.values())
+        references = [room for room in self.members.values() if isinstance(room, Reference)]
+        disordered = verdict.disordered + sum(room.disordered for room in references)
+        again = [one for room in references for one in room.again]
+        oldest = max(again, default=0.0)
+        return replace(verdict, repeated=repeated, disordered=disordered, again=len(again), oldest_again=oldest)
 
     # Presence.
 

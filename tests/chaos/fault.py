@@ -14,6 +14,8 @@ from tests.chaos.network import Network
 
 Strike = Callable[[Arena], Awaitable[None]]
 SHORT, LONG = (0.3, 1.5), (2.0, 4.0)
+CUT = (1.7, 2.5)
+"""Longer than a lease; with the time until a worker has connected again, shorter than the grace time."""
 
 
 @dataclass(frozen=True)

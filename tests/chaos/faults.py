@@ -15,7 +15,8 @@ from tests.chaos.attempt_faults import (
     park_at_worker,
     race_attempts,
 )
-from tests.chaos.fault import LONG, SHORT, Fault, counted, touched, wait
+from tests.chaos.fault import CUT, LONG, SHORT, Fault, counted, touched, wait
+from tests.chaos.gateway_faults import COMES_BACK, HTTP, PEERJS, RETRY, RMC3, WAITS, cut_answers, move_clients
 from tests.chaos.redis_faults import (
     QUIET,
     fall_back_to_replica,
@@ -25,6 +26,7 @@ from tests.chaos.redis_faults import (
     restart_older_with_all_workers,
     stay_quiet,
 )
+from tests.chaos.rule_faults import flush_locked_rooms, unlock_by_older_data
 from tests.fleet import Client
 
 _SLOW = 5000
@@ -108,7 +110,7 @@ async def cut(arena: Arena) -> None:
     back = arena.post.back
     back.refusing = True
     back.reset()
-    await wait(arena, LONG)
+    await wait(arena, CUT)
     back.refusing = False
     arena.over()
     await touched(arena, back)
@@ -215,7 +217,7 @@ async def stuck_readers(arena: Arena) -> None:
     asleep = await Client.open(f"{arena.url(post)}/rooms/{room}?peer=asleep")
     post.front.blacken(later=False)
     arena.excused |= {place for place, home in arena.homes.items() if home is post}
-    await _speak_past(arena, post, [(room, speaker)], times=110, size=60_000)
+    await _speak_past(arena, post, [(room, speaker)], times=160, size=60_000)
     slow = partial(counted, post, "relay_closed_connections_total", reason="slow")
     await arena.show("nobody was too slow for the relay", slow)
     await wait(arena, SHORT)
@@ -284,9 +286,9 @@ FAULTS = (
     Fault("two of three workers killed", kill_two_workers, pauses=2),
     Fault("rolling restart", rolling_restart),
     Fault("worker paused past its lease", pause_worker),
-    Fault("Redis killed, data kept", restart_redis),
-    Fault("Redis killed, data lost", empty_redis, forgets=True),
-    Fault("Redis paused for 5 s", pause_redis),
+    Fault("Redis killed, data kept", restart_redis, pauses=1),
+    Fault("Redis killed, data lost", empty_redis, forgets=True, pauses=1),
+    Fault("Redis paused for 5 s", pause_redis, pauses=2),
     Fault("subscriptions killed in bursts", kill_subscribers),
     Fault("worker cut off from Redis", cut),
     Fault("worker and Redis in a black hole", black_hole),
@@ -302,7 +304,7 @@ FAULTS = (
     Fault("subscription stalled", stall_subscription, kinds=("relay.client", "asker", "javascript")),
     Fault("attempts parked at Redis", park_at_redis, settings=_PATIENT, pauses=2, slow=1.0),
     Fault("attempts parked at a worker", park_at_worker, settings=_PATIENT, pauses=2, slow=1.0),
-    Fault("attempts lost", lose_attempts, settings=_PATIENT, pauses=2, slow=1.0),
+    Fault("attempts lost", lose_attempts, settings=_PATIENT, pauses=4, slow=1.0),
     Fault("attempts doubled", double_attempts, settings=_PATIENT, pauses=2, slow=1.0),
     Fault("two workers asked at once", race_attempts, settings=_PATIENT, pauses=2, slow=1.0),
     Fault("Redis replaced by a lagging replica", fall_back_to_replica, forgets=True),
@@ -311,8 +313,8 @@ FAULTS = (
         "all workers and Redis killed, older data",
         restart_older_with_all_workers,
         forgets=True,
-        settings=_PATIENT,
-        pauses=4,
+        settings={"reconnect_grace": 12.0},
+        pauses=8,
     ),
     Fault("Redis forgets its scripts", forget_scripts),
     Fault("FLUSHALL with churn", flush_with_churn, forgets=True),
@@ -324,4 +326,34 @@ FAULTS = (
         pauses=2,
     ),
     Fault("quiet room past history-ttl", stay_quiet, settings=QUIET),
+    Fault("locked rooms, FLUSHALL", flush_locked_rooms, forgets=True, kinds=("relay.client",)),
+    Fault("locked rooms, older data", unlock_by_older_data, forgets=True, kinds=("relay.client",)),
+    *(
+        Fault(f"plain HTTP: {name}", strike, kinds=HTTP, settings=COMES_BACK, pauses=RETRY)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("worker paused past its lease", pause_worker),
+            ("Redis killed, data kept", restart_redis),
+            ("connections reset", reset_clients),
+            ("responses cut", cut_answers),
+            ("clients ask other workers", move_clients),
+        )
+    ),
+    *(
+        Fault(f"PeerJS: {name}", strike, kinds=PEERJS, settings=COMES_BACK, pauses=2)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("worker paused past its lease", pause_worker),
+            ("Redis killed, data kept", restart_redis),
+            ("sockets reset", reset_clients),
+        )
+    ),
+    *(
+        Fault(f"RTCMultiConnection: {name}", strike, kinds=RMC3, settings=COMES_BACK | WAITS, pauses=2)
+        for name, strike in (
+            ("connections reset", reset_clients),
+            ("worker killed", kill_worker),
+            ("Redis killed, data kept", restart_redis),
+        )
+    ),
 )

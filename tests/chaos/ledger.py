@@ -42,6 +42,10 @@ class Verdict:
     """Members that were told of missed messages."""
     whole_after: float
     """Seconds from the end of the fault until no message older than half a second was missing."""
+    again: int = 0
+    """Messages that came again to clients without a cursor, after a loss."""
+    oldest_again: float = 0.0
+    """How many seconds before the loss such a message came at the earliest."""
 
 
 class Ledger:
@@ -144,6 +148,10 @@ class Ledger:
     def unacknowledged(self) -> int:
         """How many messages are on their way, or were given up."""
         return sum(not message.acknowledged for message in self._messages.values())
+
+    def latencies(self) -> list[float]:
+        """The seconds from the beginning of each message to each receipt."""
+        return [at - message.said for message in self._messages.values() for at in message.heard.values()]
 
     def verdict(self, fault_ended: float, excused: Container[tuple[str, str]] = ()) -> Verdict:
         """Count everything; `excused` are members that cannot get all messages, as room and name."""

@@ -9,8 +9,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from relay.client import Closed, Envelope, Event, Left, Lost, NotAcknowledged, Options, join
+from relay.client import Envelope, Event, Lost, NotAcknowledged, Options, join
 from relay.model.envelope import BEFORE_ALL, MessageId
+from tests.chaos.http_members import PollMember, StreamMember
+from tests.chaos.peerjs_members import PeerJsMember
+from tests.chaos.reference import Reference
+from tests.chaos.rmc3_members import RmcMember
 from tests.fleet import eventually, require
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
@@ -57,48 +61,6 @@ class Member(Protocol):
 
     async def leave(self) -> None:
         """Leave the room."""
-
-
-class Reference:
-    """The common part of the reference clients: their callbacks as events."""
-
-    def __init__(self) -> None:
-        self.members: set[str] | None = set()
-        self.duplicates = 0
-        self.welcomes = 0
-        self._events: asyncio.Queue[Event | Closed | None] = asyncio.Queue()
-
-    @property
-    def reconnects(self) -> int:
-        return self.welcomes - 1
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await self._events.get()
-        if event is None:
-            raise StopAsyncIteration
-        if isinstance(event, Closed):
-            raise event
-        return event
-
-    def on_event(self, kind: str, value: Any) -> None:
-        """Take an event of the client."""
-        if kind == "message":
-            self._events.put_nowait(Envelope(MessageId.parse(value["id"]), value["from"], value))
-        elif kind == "lost":
-            self._events.put_nowait(Lost(value))
-        else:
-            for peer in (self.members or set()) - set(value):
-                self._events.put_nowait(Left(peer))
-            self.members = set(value)
-
-    def on_end(self, code: int, *, left: bool) -> None:
-        """Take the end of the client."""
-        self._events.put_nowait(
-            None if left else Closed(str(code), f"the relay closed the reference client with {code}")
-        )
 
 
 class _AsksForLists:
@@ -298,10 +260,27 @@ class SocketIo(JavaScriptReference):
             self._events.put_nowait(Envelope(NO_ID, "", value))
 
 
+OVER_HTTP = {"http-stream": StreamMember, "http-poll": PollMember}
+RMC = {"rmc3": True, "rmc3-old": False}
+"""Pages of RTCMultiConnection, and whether they bring a private id."""
+
+IN_PYTHON = frozenset({"relay.client", "python", "asker", "peerjs", *RMC, *OVER_HTTP})
+"""Kinds that need no Node."""
+
+DIRECT = frozenset({"peerjs", *RMC})
+"""Kinds that have no cursor: the relay must see what has reached them."""
+
+
 def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, slow: float = SLOW) -> Any:
     """A member of a kind, as an asynchronous context manager."""
     if kind == "relay.client":
         return join(list(urls), room, peer=peer, presence=True, options=options(slow))
+    if kind in OVER_HTTP:
+        return OVER_HTTP[kind](urls, room, peer, slow=slow)
+    if kind == "peerjs":
+        return PeerJsMember(urls, room, peer, slow=slow)
+    if kind in RMC:
+        return RmcMember(urls, room, peer, slow=slow, brings_pid=RMC[kind])
     if kind in {"python", "asker"}:
         return PythonReference(urls, room, peer, slow=slow, asks=kind == "asker")
     return (SocketIo if kind == "socketio" else JavaScriptReference)(node, urls, room, peer, slow=slow)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Self
 
+from tests.tcp import end_server
+
 _CHUNK = 65_536
 _NARROW = 1024
 _ANSWER = b'"type":"welcome"'
@@ -18,12 +20,13 @@ class Doom:
     """The end of one connection: a reset of its near side at the first data that contains `mark`.
 
     Data to the far side (`up`) still arrives there, data to the near side does not. The far side is reset `linger`
-    seconds later: until then it believes in the connection.
+    seconds later: until then it believes in the connection. The `part` of the data to the near side arrives.
     """
 
     mark: bytes
     up: bool = False
     linger: float = 0.0
+    part: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Network:
             self.lighten()
             self.flow()
             await asyncio.wait(self._serving, timeout=0.1)
-        await self._server.wait_closed()
+        await end_server(self._server, self.reset)
 
     def reset(self) -> None:
         """End every current connection with a reset."""
@@ -249,7 +252,7 @@ class Path:
                 if up and self._double:
                     data = await self._send_twice(data, self._double)
                 if self._doom and self._doom.up == up and self._doom.mark in data:
-                    self._end(data if up else b"", self._doom)
+                    self._end(data, self._doom)
                     return
                 await self._let_through(data, writer)
 
@@ -274,8 +277,11 @@ class Path:
         near, far = self._ends
         self._network.touched += 1
         self._linger = doom.linger
+        if doom.up:
+            far.write(last)
+        elif doom.part:
+            near.write(last[: round(doom.part * len(last))])
         near.transport.abort()
-        far.write(last)
 
     async def _let_through(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         """Write in small pieces while there is a rate, so that a change of the rate takes effect at once."""

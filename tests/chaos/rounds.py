@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from tests.chaos.arena import SETTINGS, arena
+from tests.chaos.calls import Calls
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import Fault
 from tests.chaos.guests import Guests
@@ -17,6 +18,8 @@ from tests.chaos.ledger import Verdict
 
 WHOLE_WITHIN = 2.0
 """Seconds from the end of a fault within which delivery must be correct again."""
+AGAIN_WITHIN = 2.0
+"""Seconds before a loss of which clients without a cursor may get messages again; the relay states 1.2 s."""
 PATIENCE = 10.0
 """Additional seconds, after which wrong presence counts as permanent."""
 
@@ -37,29 +40,43 @@ class NoFakeTime(Exception):
 
 
 @dataclass(frozen=True)
+class Presence:
+    """How presence became correct after a fault.
+
+    `exact_after` are the seconds until it was exact and stayed so (None: never), `wrong` says what was wrong at the
+    end. `ghosts` were listed when the stated bound was over, `lasting_ghosts` also at the end: room and peer id.
+    """
+
+    exact_after: float | None
+    wrong: list[str]
+    ghosts: set[tuple[str, str]]
+    lasting_ghosts: set[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """The result of a round: the count, and the seconds until presence was exact and stayed so (None: never).
+    """The result of a round: the count of messages, and how presence became correct.
 
     `false_leaves` are leave events about members that had not left. `needlessly_told` are members that were told of a
     loss although the fault does not excuse one. `unproven` are effects that the fault should have had but did not have.
-    `ghosts` are listed although they are gone for longer than the stated bound, `locked_out` members were refused or
-    closed although they were the only ones of their name. `lag` is the longest time (s) for which the machine was too
-    busy to run the clients. `examples` are messages that were repeated or out of order.
+    `locked_out` members were refused or closed although they were the only ones of their name. `lag` is the longest
+    time (s) for which the machine was too busy to run the clients. `examples` are messages that were repeated or out of
+    order. `intruders` are strangers that came into locked rooms. `calls` counts for pages of RTCMultiConnection.
     """
 
     fault: Fault
     seed: int
     verdict: Verdict
-    presence_after: float | None
-    wrong_presence: list[str]
+    presence: Presence
     false_leaves: list[str]
     needlessly_told: set[tuple[str, str]]
     missing: list[tuple[str, str, int, str]]
     unproven: list[str]
-    ghosts: set[tuple[str, str]]
     locked_out: list[str]
     lag: float
     examples: list[str] = field(default_factory=list)
+    intruders: list[str] = field(default_factory=list)
+    calls: Calls | None = None
 
     @classmethod
     def of(
@@ -67,17 +84,17 @@ class Outcome:
         fault: Fault,
         seed: int,
         crowd: Crowd,
-        presence: float | None,
-        wrong: list[str],
-        ghosts: set[tuple[str, str]],
+        presence: Presence,
         *,
         lag: float = 0.0,
+        calls: Calls | None = None,
     ) -> Self:
         """Count what the crowd has seen."""
         return cls(
-            fault, seed, crowd.verdict(crowd.ended), presence, wrong, list(crowd.false_leaves),
+            fault, seed, crowd.verdict(crowd.ended), presence, list(crowd.false_leaves),
             crowd.ledger.members_told - crowd.excused, crowd.ledger.missing(), list(crowd.unproven),
-            ghosts, list(crowd.locked_out), lag, crowd.ledger.repeats[:2] + crowd.ledger.disorder[:2],
+            list(crowd.locked_out), lag, crowd.ledger.repeats[:2] + crowd.ledger.disorder[:2], list(crowd.intruders),
+            calls,
         )  # fmt: skip
 
     def faults(self, *, in_time: bool = True) -> list[str]:
@@ -86,25 +103,31 @@ class Outcome:
         Without `in_time`, recovery may take any time: for machines that are busy with other work.
         """
         verdict = self.verdict
+        ghosts = self.presence.ghosts if in_time else self.presence.lasting_ghosts
         wrong = {
             f"{verdict.lost} lost": verdict.lost,
             f"{verdict.silent} lost in silence, such as {self.missing[:3]}": verdict.silent,
-            f"{len(self.ghosts)} ghosts, such as {sorted(self.ghosts)[:3]}": len(self.ghosts),
+            f"{len(ghosts)} ghosts, such as {sorted(ghosts)[:3]}": len(ghosts),
             f"{len(self.locked_out)} locked out, such as {self.locked_out[:3]}": len(self.locked_out),
+            f"{len(self.intruders)} came into locked rooms, such as {self.intruders[:3]}": len(self.intruders),
             f"{verdict.repeated} repeated, such as {self.examples[:2]}": verdict.repeated,
             f"{verdict.disordered} out of order, such as {self.examples[-2:]}": verdict.disordered,
             f"{verdict.sent - verdict.acknowledged} not acknowledged": verdict.sent - verdict.acknowledged,
             f"{len(self.needlessly_told)} members were told of losses": len(self.needlessly_told),
-            f"presence stayed wrong: {self.wrong_presence[:3]}": self.presence_after is None,
+            f"presence stayed wrong: {self.presence.wrong[:3]}": self.presence.exact_after is None,
             f"{len(self.false_leaves)} false leaves, such as {self.false_leaves[:3]}": len(self.false_leaves),
             f"it did not strike: {self.unproven}": len(self.unproven),
         }
         if in_time:
+            wrong[f"messages of {verdict.oldest_again:.1f} s before a loss came again"] = (
+                verdict.oldest_again > AGAIN_WITHIN
+            )
             late = verdict.whole_after > WHOLE_WITHIN + self.fault.pauses
             wrong[f"whole again after {verdict.whole_after:.1f} s"] = late
-            late = (self.presence_after or 0) > presence_within(self.fault.settings)
-            wrong[f"presence exact after {self.presence_after or 0:.1f} s"] = late
-        return [text for text, count in wrong.items() if count]
+            exact_after = self.presence.exact_after or 0
+            late = exact_after > presence_within(self.fault.settings) + self.fault.pauses
+            wrong[f"presence exact after {exact_after:.1f} s"] = late
+        return [text for text, count in wrong.items() if count] + (self.calls.faults() if self.calls else [])
 
 
 async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
@@ -127,11 +150,12 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
             guests.go()
             await fault.strike(field)
             # Guests may be lost after the fault, and these are held for the grace time, too.
-            presence, wrong, ghosts = await presence_after(
+            presence = await presence_after(
                 field, max(field.ended, guests.gone), guests, within=presence_within(fault.settings)
             )
             await field.hush()
-            return Outcome.of(fault, seed, field, presence, wrong, ghosts, lag=lag.longest)
+            calls = await Calls.count(field.members)
+            return Outcome.of(fault, seed, field, presence, lag=lag.longest, calls=calls)
 
 
 class Lag:
@@ -157,13 +181,11 @@ class Lag:
             self.longest = max(self.longest, clock() - began - self._EVERY)
 
 
-async def presence_after(
-    field: Crowd, ended: float, guests: Guests | None = None, *, within: float
-) -> tuple[float | None, list[str], set[tuple[str, str]]]:
-    """Seconds from the end of the fault until presence was exact, what was wrong at the end, and the ghosts.
+async def presence_after(field: Crowd, ended: float, guests: Guests | None = None, *, within: float) -> Presence:
+    """Watch presence from the end of a fault on, for the whole time allowed (`within`).
 
-    It is watched for the whole time allowed: presence that is exact early may become wrong again. Then ghosts are
-    counted, and wrong presence gets more time to become exact.
+    Presence that is exact early may become wrong again. After that time ghosts are counted, and wrong presence gets
+    `PATIENCE` to become exact.
     """
     loop = asyncio.get_running_loop()
     exact: float | None = None
@@ -176,7 +198,8 @@ async def presence_after(
         if now >= ended + within and ghosts is None:
             ghosts = await field.ghosts()
         if now >= ended + (within if exact else within + PATIENCE):
-            return (max(0.0, exact - ended) if exact else None), wrong, ghosts or set()
+            after = max(0.0, exact - ended) if exact else None
+            return Presence(after, wrong, ghosts or set(), await field.ghosts() if ghosts else set())
         await asyncio.sleep(_EVERY)
 
 
@@ -209,7 +232,7 @@ COLUMNS: Final[dict[str, Callable[[Outcome], int]]] = {
     "silent": lambda one: one.verdict.silent,
     "told of a loss": lambda one: one.verdict.told,
     "told needlessly": lambda one: len(one.needlessly_told),
-    "ghosts": lambda one: len(one.ghosts),
+    "ghosts": lambda one: len(one.presence.ghosts),
     "false leaves": lambda one: len(one.false_leaves),
     "locked out": lambda one: len(one.locked_out),
 }
@@ -225,7 +248,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for fault, rounds in by_fault.items():
         sums = [sum(count(outcome) for outcome in rounds) for count in COLUMNS.values()]
-        presences = [outcome.presence_after for outcome in rounds]
+        presences = [outcome.presence.exact_after for outcome in rounds]
         exact = "never" if None in presences else f"{max(p for p in presences if p is not None):.1f}"
         whole = f"{max(outcome.verdict.whole_after for outcome in rounds):.1f}"
         lines.append("| " + " | ".join([fault, str(len(rounds)), *(f"{one:,}" for one in sums), whole, exact]) + " |")

@@ -8,7 +8,7 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.chaos.fault import Fault
@@ -85,9 +85,12 @@ def as_json(outcomes: list[Outcome]) -> list[dict[str, object]]:
             **{name: count(one) for name, count in COLUMNS.items()},
             "acknowledged": one.verdict.acknowledged,
             "sent again in a new epoch": one.verdict.across,
+            "again after a loss": one.verdict.again,
+            "oldest of these": round(one.verdict.oldest_again, 2),
             "whole again after": round(one.verdict.whole_after, 2),
-            "presence exact after": None if one.presence_after is None else round(one.presence_after, 2),
+            "presence exact after": None if one.presence.exact_after is None else round(one.presence.exact_after, 2),
             "lag": round(one.lag, 2),
+            **({"calls": asdict(one.calls)} if one.calls else {}),
             "broken": one.faults(),
         }
         for one in sorted(outcomes, key=lambda one: one.seed)

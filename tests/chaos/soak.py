@@ -80,7 +80,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
             for number in range(_VISITORS):
                 group.create_task(_visit(here, number, end))
         ended = asyncio.get_running_loop().time()
-        presence, _, _ = await presence_after(here, ended, within=presence_within())
+        presence = (await presence_after(here, ended, within=presence_within())).exact_after
         await here.hush()
         verdict = here.verdict(ended)
     grows = any(track.grows for track in tracks.values())

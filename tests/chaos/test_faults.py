@@ -7,6 +7,7 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests import redis_user
 from tests.chaos.network import Network
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import QUICK, Client, Proxy, RedisServer, Relay, eventually
@@ -21,7 +22,7 @@ end"""
 
 
 async def present(relay: Relay, room: str = "room") -> dict[str, bool]:
-    answer = (await relay.get(f"/rooms/{room}")).json()
+    answer = await relay.describe(room)
     return {member["peer"]: member.get("held", False) for member in answer.get("members", ())}
 
 
@@ -126,24 +127,6 @@ async def test_a_client_that_connects_to_a_starting_worker_waits_for_it(
 
 
 # Redis.
-
-
-async def test_a_redis_that_is_full_is_no_redis_to_send_clients_to(start: MakeRelay, own_redis: RedisServer) -> None:
-    relay = await start(redis_url=own_redis.url)
-    # PUBLISH needs no memory: the worker still receives its own probes.
-    await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "1kb")
-    await eventually(lambda: relay.healthy(503))
-    check = (await relay.get("/health")).json()["checks"]["redis"]
-    assert not check["ok"]
-    assert check["text"].startswith("refuses: Redis has no memory left (OOM command not allowed")
-    assert await relay.metric("relay_ready") == 0
-    with pytest.raises(InvalidStatus) as refused:
-        await Client.open(f"{relay.ws}/rooms/room")
-    assert refused.value.response.status_code == 503
-    await asyncio.to_thread(own_redis.client.config_set, "maxmemory", "0")
-    await relay.ready()
-    assert relay.logged.count("Redis refuses the commands of this worker (Redis has no memory left (OOM") == 1
-    assert relay.logged.count("Redis accepts the commands of this worker again") == 1
 
 
 async def test_redis_killed_and_restarted_empty(start: MakeRelay, enter: MakeClient, own_redis: RedisServer) -> None:
@@ -311,7 +294,7 @@ async def test_what_was_held_up_on_the_way_to_redis_comes_to_nothing_when_it_was
     async with Network(own_redis.port) as network:
         # Long enough that no member is taken over or leaves, however busy the machine is.
         settings = {"worker_lease": 20, "reconnect_grace": 20, "publish_timeout": 1, "probe_timeout": 3}
-        cut_off = await start(redis_url=f"redis://127.0.0.1:{network.port}", **settings)
+        cut_off = await start(redis_url=redis_user.url(network.port), **settings)
         other = await start(redis_url=own_redis.url, **settings)
         watcher = await enter(other, "/rooms/room?peer=w&presence=1")
         # Keeps the worker subscribed to the room: otherwise the join below could already fail at the subscription.

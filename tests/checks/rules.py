@@ -157,7 +157,8 @@ def other_files(root: Path) -> Iterator[Path]:
 
 def names_of(gateway: Gateway) -> re.Pattern[str]:
     """Matches the names of a gateway: in any case at the start of a word, and capitalised within one."""
-    names = [gateway.name, gateway.title, *(prefix.strip("/") for prefix in gateway.prefixes)]
+    fixed = [prefix.strip("/") for prefix in gateway.prefixes if "{" not in prefix]
+    names = [gateway.name, gateway.title, *fixed]
     patterns = []
     for name in names:
         pattern = re.sub(r"[^a-z0-9]+", "[^a-z0-9]?", name.lower())

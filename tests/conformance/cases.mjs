@@ -32,10 +32,10 @@ export class Clock {
   }
 }
 
-async function played({ run, ...one }) {
+async function played({ run, ...one }, ms) {
   if (typeof run !== 'function') return { ...one, outcome: run || 'not run' };
   let timer;
-  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error('took too long')), 8000); });
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error('took too long')), ms); });
   try {
     await Promise.race([run(), late]);
     return { ...one, outcome: 'passed' };
@@ -46,10 +46,10 @@ async function played({ run, ...one }) {
   }
 }
 
-// Play what was described since the last time, some at a time; each is told of.
-export async function play(together, tell) {
+// Play what was described since the last time, some at a time; each is told of, and fails after so many milliseconds.
+export async function play(together, tell, ms = 8000) {
   const waiting = cases.splice(0);
   await Promise.all(Array.from({ length: together }, async () => {
-    while (waiting.length) tell(await played(waiting.shift()));
+    while (waiting.length) tell(await played(waiting.shift(), ms));
   }));
 }

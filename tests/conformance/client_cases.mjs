@@ -11,7 +11,7 @@ import { print, script } from './in_node.mjs';
 
 const require = createRequire(import.meta.url);
 const { io, Manager } = require('socket.io-client-4');
-const [base, redis] = [process.argv[2], Number(process.argv[3])];
+const [base, redis, token] = [process.argv[2], Number(process.argv[3]), process.argv[4]];
 const asked = (socket, ...args) => new Promise((resolve) => socket.emit(...args, (...answer) => resolve(answer)));
 let rooms = 0;
 // Nobody answers there: a time limit of nothing is over first, however fast the relay is.
@@ -263,7 +263,7 @@ describe('connection state recovery', {
 });
 
 async function members(room) {
-  const answer = await fetch(`${base}/rooms/${room}`);
+  const answer = await fetch(`${base}/rooms/${room}`, { headers: { Authorization: `Bearer ${token}` } });
   return (await answer.json()).members.map(({ peer }) => peer);
 }
 

@@ -28,6 +28,9 @@ const commands = {
   open({ client, version, url, options }) {
     const io = require(`socket.io-client-${version}`);
     if (version === '0.9') io.transports.splice(0, 9, ...options.transports);
+    // Asked anew at each connect, as a page asks its server for a token.
+    const { auths } = options;
+    if (auths) options.auth = (give) => give(auths.length > 1 ? auths.shift() : auths[0]);
     const socket = (io.connect || io)(url, { forceNew: true, 'force new connection': true, ...options });
     clients[client] = socket;
     const tell = (what, more = {}) => say({ client, what, ...more });

@@ -20,7 +20,7 @@ LISTENERS = 6
 
 def without_stickiness(text: str) -> str:
     """The configuration without the lines that keep a session with its worker."""
-    for pattern in (r" +stick-table .*\n", r" +stick store-response .*\n", r" +stick match .*\n"):
+    for pattern in (r" +stick-table type string .*\n", r" +stick store-response .*\n", r" +stick match .*\n"):
         text, found = re.subn(pattern, "", text)
         assert found, pattern
     return text

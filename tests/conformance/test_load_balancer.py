@@ -33,7 +33,7 @@ def here(text: str, ports: Sequence[int]) -> str:
     for pattern, put in (
         (r"resolvers docker\n(?:    .*\n)+", ""),
         (r" resolvers docker init-addr none", ""),
-        (r"frontend metrics\n(?:    .*\n?)+", ""),
+        (r"frontend operator\n(?:    .*\n?)+", ""),
         (r"bind :8888.*", f"bind 127.0.0.1:{PORT}"),
         (r"balance leastconn", "balance roundrobin"),
         (r" +server-template .*\n", servers),
@@ -85,6 +85,26 @@ async def test_sessions_that_poll_stay_with_their_worker(balancer: str, pair: tu
                 assert await ben.event() == ("message", [{"n": number}])
         assert [await relay.metric("relay_errors_total", code="unknown_session") for relay in pair] == [0, 0]
         assert min([await relay.metric("relay_connections") for relay in pair]) > len(CASES) / 2
+    finally:
+        await node.close()
+
+
+async def test_pages_of_simplewebrtc_behind_the_load_balancer(balancer: str) -> None:
+    node = await Node.start()
+    try:
+        for transport in ("polling", "upgrade"):
+            options = TRANSPORTS[transport] | {"query": "dialect=signalmaster"}
+            ann, ben = [await node.open("1", balancer, **options) for _ in range(2)]
+            for client in (ann, ben) if transport == "upgrade" else ():
+                await client.until("upgrade")
+            assert await ann.ask("create", transport) == [None, transport]
+            error, described = await ben.ask("join", transport)
+            assert (error, set(described["clients"])) == (None, {ann.connected["id"]})
+            ben.emit("message", {"to": ann.connected["id"], "type": "offer"})
+            name, [message] = await ann.event()
+            assert (name, message["type"], message["from"]) == ("message", "offer", ben.connected["id"])
+            ben.do("disconnect")
+            assert await ann.event() == ("remove", [{"id": ben.connected["id"]}])
     finally:
         await node.close()
 

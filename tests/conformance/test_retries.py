@@ -18,6 +18,7 @@ import pytest_asyncio
 
 from tests.conformance.sio import POLLING, WEBSOCKET, Node
 from tests.fleet import Client, RedisServer, Relay
+from tests.tcp import end_server
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -50,10 +51,13 @@ class Cutter:
         assert self._server is not None
         self._server.close()
         while self._tasks:
-            for near in self._near:
-                near.transport.abort()
+            self._abort()
             await asyncio.wait(self._tasks, timeout=0.1)
-        await self._server.wait_closed()
+        await end_server(self._server, self._abort)
+
+    def _abort(self) -> None:
+        for near in self._near:
+            near.transport.abort()
 
     def _light(self) -> None:
         """Choose after how many acknowledgements the next cut follows, and how it cuts."""
@@ -134,12 +138,28 @@ async def hear(client: Client, count: int) -> list[Any]:
 
 
 async def disturb(client: Client) -> None:
-    """Send to the room all the time, so that the client with retries gets events before its acknowledgements."""
+    """Send to the room all the time, so that the client with retries gets events before its acknowledgements.
+
+    The client also reads: one that reads nothing answers no pings, and is closed after a while.
+    """
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read(client))
+        group.create_task(send(client))
+
+
+async def read(client: Client) -> None:
+    """Read and drop all events."""
+    while True:
+        await client.next(3600)
+
+
+async def send(client: Client) -> None:
+    """Send an event every 20 ms: half of the rate that a client has."""
     number = 0
     while True:
         await client.send({"event": "other", "args": [number]})
         number += 1
-        await asyncio.sleep(0.004)
+        await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("event", ["n", "same"])

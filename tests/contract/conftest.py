@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -15,27 +14,39 @@ from fakeredis import TcpFakeServer
 
 from relay.backend.addresses import Addresses
 from relay.backend.bus import Bus
+from relay.backend.channels import RecentChannels
 from relay.backend.fleet_keys import FleetKeys
 from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.channels import MemoryRecentChannels
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
+from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryRooms
+from relay.backend.memory.waiting import MemoryWaitingMessages
+from relay.backend.memory.webhooks import MemoryWebhookQueue
 from relay.backend.positions import DeliveredPositions
 from relay.backend.presence import JoinAttempt, JoinResult, LeaseName, Leases, ListRooms, Presence, PresenceEntry
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.channels import RedisRecentChannels
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.leases import RedisLeases
+from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
-from relay.backend.redis.room_list import occupied_rooms
+from relay.backend.redis.room_list import RedisRoomList
+from relay.backend.redis.rules import RedisRoomRules
 from relay.backend.redis.run import RedisRun
+from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.tags import tags_of
+from relay.backend.redis.waiting import RedisWaitingMessages
+from relay.backend.redis.webhooks import RedisWebhookQueue
 from relay.backend.settings import (
     BackendSettings,
     ForwardAddress,
@@ -43,8 +54,12 @@ from relay.backend.settings import (
     LeaseSettings,
     RedisSettings,
     RoomSettings,
+    WebhookQueueSettings,
 )
 from relay.backend.stamps import Stamp
+from relay.backend.waiting import WaitingMessages
+from relay.backend.webhooks import Outboxes, WebhookQueue
+from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import Publication
@@ -52,7 +67,11 @@ from relay.model.errors import RelayError
 from relay.model.events import Delivery
 
 LOG = HistorySettings(size=50, ttl=30, replay_bytes=100_000, repeat_keys=200)
-ROOMS = RoomSettings(members=5, roster=3, state_ttl=60, history=LOG)
+ROOMS = RoomSettings(members=5, places=2, roster=3, state_ttl=60, history=LOG)
+FLEET_KEY = FleetKey(["a secret of the fleet in these tests"])
+CLAIM = 0.5
+"""Seconds for which a worker stays the sender of the webhook's events."""
+
 LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
 
 
@@ -88,9 +107,18 @@ class FakeWorker:
     received: Recorder
     fleet_keys: FleetKeys
     positions: DeliveredPositions
+    waiting: WaitingMessages
+    channels: RecentChannels
+    rules: Any
     client: RedisClient | None = None
     keys: Keys | None = None
     addresses: Addresses = field(default_factory=lambda: MemoryAddresses(time.time))
+    asked: list[str] = field(default_factory=list)
+    """Rooms whose rules somebody has asked for."""
+    webhook: WebhookQueue | None = None
+    outboxes: Outboxes = field(default_factory=Outboxes)
+    dropped: list[int] = field(default_factory=list)
+    """Numbers of events for the webhook that were dropped, by any worker of the test."""
 
     def stamp(self, ago: float = 0, *, within: float = 0) -> str:
         """The stamp of a request that arrived so many seconds ago, known to within so many seconds."""
@@ -131,6 +159,7 @@ async def join(
         joined.previous,
         began=joined.began,
         info=joined.info,
+        address=more.get("address", ""),
     ), joined
 
 
@@ -168,44 +197,93 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
     shared: dict[HistorySettings, MemoryRooms] = {}
     shared_keys = MemoryFleetKeys(time.time)
-    prefix = f"contract{next(_numbers)}-{time.time_ns()}"
+    shared_waiting = MemoryWaitingMessages(time.monotonic)
+    shared_channels = MemoryRecentChannels(ttl=LOG.ttl, clock=time.monotonic)
+    prefix, dropped = f"contract{next(_numbers)}-{time.time_ns()}", list[int]()
     async with AsyncExitStack() as stack:
 
         async def make(
-            name: str, history: HistorySettings = LOG, roster_bytes: int = 100_000, **lease_settings: Any
+            name: str,
+            history: HistorySettings = LOG,
+            roster_bytes: int = 100_000,
+            owners: bool = False,
+            webhook: int = 0,
+            **lease_settings: Any,
         ) -> FakeWorker:
             lease, received = LeaseName(name), Recorder()
-            rooms = replace(ROOMS, history=history, roster_bytes=roster_bytes)
+            rooms = replace(ROOMS, history=history, roster_bytes=roster_bytes, owners=owners)
             its_lease = replace(LEASE, **lease_settings)
             if not backend:
                 state = shared.setdefault(history, MemoryRooms(time.monotonic, time.time, history))
+                if webhook and state.webhook is None:
+                    state.webhook = MemoryWebhookQueue(
+                        WebhookQueueSettings(webhook), time.time, Outboxes(), on_dropped=dropped.append
+                    )
                 bus = await stack.enter_async_context(MemoryBus(received, state, history))
                 presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
                 positions = MemoryDeliveredPositions(state)
-                return FakeWorker(bus, presence, leases, state.list_rooms, lease, received, shared_keys, positions)
-            redis = RedisSettings(backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=0.6)
+                rules = MemoryRoomRules(state, rooms)
+                return FakeWorker(
+                    bus,
+                    presence,
+                    leases,
+                    state.list_rooms,
+                    lease,
+                    received,
+                    shared_keys,
+                    positions,
+                    shared_waiting,
+                    shared_channels,
+                    rules,
+                    webhook=state.webhook,
+                    dropped=dropped,
+                )
+            redis = RedisSettings(backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=1.5)
             keys, dialer = Keys(prefix), Dialer(backend, timeout=TIMEOUT, name=name)
             run = RedisRun(keys, ttl=rooms.state_ttl, on_change=lambda: None)
             client = RedisClient(dialer, timeout=TIMEOUT, waiting=2000, on_reconnect=lambda: None, run=run)
             await stack.enter_async_context(client)
             settings = BackendSettings(rooms, its_lease, redis)
             registration = Registration(client, keys, lease, settings)
-            bus = RedisBus(received, client, dialer, redis, rooms, worker=name, metrics=Metrics(), clock=time.monotonic)
+            asked: list[str] = []
+            noted = Outboxes()
+            ttl = milliseconds(rooms.state_ttl)
+            outboxes = RedisOutboxes(keys, registration, noted if webhook else None, ttl=ttl)
+            bus = RedisBus(
+                received,
+                client,
+                dialer,
+                redis,
+                rooms,
+                worker=name,
+                metrics=Metrics(),
+                clock=time.monotonic,
+                on_rules_asked=asked.append,
+            )
             await stack.enter_async_context(bus)
             forward = ForwardAddress(f"owner-{name}", "10.0.0.1:8890")
             addresses = RedisAddresses(client, keys, lease, forward)
             return FakeWorker(
                 bus,
-                RedisPresence(client, keys, lease, rooms, registration),
-                RedisLeases(client, keys, lease, settings, registration, addresses),
-                partial(occupied_rooms, client, keys),
+                RedisPresence(client, keys, lease, rooms, registration, tags_of(FLEET_KEY), outboxes),
+                RedisLeases(client, keys, lease, settings, registration, addresses, outboxes),
+                RedisRoomList(client, keys),
                 lease,
                 received,
                 RedisFleetKeys(client, keys, ttl=rooms.state_ttl),
                 RedisDeliveredPositions(client, keys, ttl=rooms.state_ttl),
+                RedisWaitingMessages(client, keys),
+                RedisRecentChannels(client, keys, ttl=history.ttl),
+                RedisRoomRules(client, keys, bus, rooms, outboxes),
                 client,
                 keys,
                 addresses,
+                asked,
+                webhook=RedisWebhookQueue(
+                    client, keys, name, WebhookQueueSettings(webhook or 100, claim=CLAIM), dropped.append
+                ),
+                outboxes=noted,
+                dropped=dropped,
             )
 
         yield make

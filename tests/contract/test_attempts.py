@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.backend.presence import Contested, PresenceEntry
+from relay.backend.presence import Contested, JoinResult, PresenceEntry
 from relay.backend.stamps import split_previous
 from relay.model.errors import Refused
 from relay.model.events import Present, TakenOver
@@ -178,3 +178,59 @@ async def test_an_entry_of_an_earlier_version_has_no_stamp_and_is_taken_over(wor
     await a.client.call("HSET", a.keys.of_room("room")[1], "peer", text)
     joined = (await join(b, offered="f1", fresh="x", derived="f2"))[1]
     assert (joined.resumed, joined.info) == (True, b"{}")
+
+
+async def kept(worker: FakeWorker, **more: object) -> tuple[PresenceEntry, JoinResult]:
+    """Join with a key that the client keeps."""
+    return await join(worker, offered="own", fresh="own", derived="own", **more)
+
+
+async def kept_refused(worker: FakeWorker, **more: object) -> Refused:
+    return await refused(worker, offered="own", fresh="own", derived="own", **more)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_with_a_kept_key_a_late_attempt_does_not_take_the_membership_either(workers: Workers, held: bool) -> None:
+    a, b = workers
+    await kept(a, stamp=a.stamp(ago=2))
+    late = a.stamp(ago=1)
+    entry, _ = await kept(b)
+    if held:
+        assert await b.presence.leave(entry, hold=30)
+    error = await kept_refused(a, stamp=late)
+    assert (error.code, isinstance(error, Contested)) == ("superseded", False)
+    assert (await kept(a))[1].resumed
+
+
+async def test_with_a_kept_key_a_newer_attempt_waits_until_it_insists(workers: Workers) -> None:
+    a, b = workers
+    entry, _ = await kept(a)
+    error = await kept_refused(b, insists=False)
+    assert isinstance(error, Contested)
+    assert error.newer
+    assert (await kept(b))[1].resumed
+    assert not await a.presence.leave(entry, hold=30)
+    entry, _ = await kept(a)
+    assert await a.presence.leave(entry, hold=30)
+    assert (await kept(b, insists=False))[1].resumed
+
+
+async def test_with_a_kept_key_an_attempt_of_the_same_moment_waits_and_then_insists(workers: Workers) -> None:
+    a, b = workers
+    await kept(a, stamp=a.stamp(within=0.05))
+    same = b.stamp(within=0.05)
+    error = await kept_refused(b, stamp=same, insists=False)
+    assert isinstance(error, Contested)
+    assert not error.newer
+    assert (await kept(b, stamp=same))[1].resumed
+
+
+async def test_a_kept_key_is_no_repeated_attempt(workers: Workers) -> None:
+    a, b = workers
+    await a.bus.subscribe(["room"])
+    assert (await kept(a))[1].first
+    await join(a, "other", fresh="f")
+    # A second answer would tell a client that is not alone that it is first.
+    assert not (await kept(b))[1].first
+    await a.received.until(lambda events: len(events) == 3)
+    assert [event.repeated for event in a.received.events if isinstance(event, TakenOver)] == [False]

@@ -10,7 +10,7 @@ from relay.model.commands import NO_IDENTITY, Identity
 from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.errors import NotMember, Refused, Replaced
 from relay.model.events import Message
-from tests.contract.conftest import LOG, FakeWorker, MakeWorker
+from tests.contract.conftest import LOG, FakeWorker, MakeWorker, join
 
 
 def messages(events):
@@ -151,6 +151,46 @@ async def test_a_message_that_must_follow_another_is_refused_before_it(make_work
     assert (two.id.seq, again.id, last.id.seq) == (one.id.seq + 1, two.id, one.id.seq + 2)
     with pytest.raises(Refused):
         await worker.publish("room", sender="other", key="x", after="one")
+
+
+async def test_a_key_of_an_earlier_holder_of_the_peer_id_silences_no_later_one(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    entry, joined = await join(worker)
+    claimed = await worker.publish("room", sender="peer", key="k", generation=joined.generation)
+    assert await worker.presence.leave(entry)
+    _, later = await join(worker)
+    own = {"sender": "peer", "generation": later.generation}
+    with pytest.raises(Refused) as refused:
+        await worker.publish("room", key="next", after="k", **own)
+    assert refused.value.code == "out_of_order"
+    first = await worker.publish("room", key="k", **own)
+    assert (first.id > claimed.id, first.repeat) == (True, False)
+    again = await worker.publish("room", key="k", **own)
+    assert (again.id, again.repeat) == (first.id, True)
+    assert not (await worker.publish("room", key="next", after="k", **own)).repeat
+
+
+async def test_a_membership_keeps_its_keys_when_it_is_resumed_and_announced(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    entry, joined = await join(a)
+    first = await a.publish("room", sender="peer", key="k", generation=joined.generation)
+    assert await a.presence.leave(entry, hold=30)
+    resumed, result = await join(b, offered="f1", fresh="f2")
+    assert result.resumed
+    assert (await b.publish("room", sender="peer", key="k", generation=result.generation)).id == first.id
+    assert await b.presence.announce([resumed]) == []
+    assert (await b.publish("room", sender="peer", key="k", generation=result.generation)).id == first.id
+
+
+async def test_a_membership_that_is_older_than_the_epoch_has_keys_of_its_own(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    entry, joined = await join(worker)
+    seen = joined.id._replace(seq=joined.id.seq + 100)
+    assert (await worker.bus.replay("room", seen)).lost == "epoch"
+    own = {"sender": "peer", "generation": joined.generation}
+    first = await worker.publish("room", key="k", **own)
+    assert first.id.epoch > entry.began.epoch
+    assert (await worker.publish("room", key="k", **own)).id == first.id
 
 
 async def test_keys_may_be_any_text(make_worker: MakeWorker) -> None:
@@ -303,3 +343,41 @@ async def test_a_bus_is_ready_once_it_has_received_its_own_probe(make_worker: Ma
             await asyncio.sleep(0.01)
     assert worker.bus.health().reachable
     assert worker.bus.health().problem == ""
+
+
+async def test_a_member_proves_its_place_by_its_key_on_any_worker(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await join(a, "alice", fresh="0a" * 32)
+
+    async def publish(worker: FakeWorker, peer: str, proof: str, **more: Any) -> MessageId:
+        return (await worker.publish("room", sender=peer, proof=proof, **more)).id
+
+    first = await publish(b, "alice", "0a" * 32, key="k")
+    # The key of a message is its sender's own.
+    assert await publish(a, "alice", "0a" * 32, key="k") == first
+    assert (await publish(a, "alice", "0a" * 32, after="k")).seq == first.seq + 1
+    for peer, proof in (("alice", "0b" * 32), ("alice", "0a" * 31), ("bob", "0a" * 32)):
+        with pytest.raises(NotMember):
+            await publish(b, peer, proof)
+
+
+async def test_a_held_member_proves_its_place_until_it_is_gone(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    entry, _ = await join(worker, "alice", fresh="0a" * 32)
+    await worker.presence.leave(entry, hold=60)
+    await worker.publish("room", sender="alice", proof="0a" * 32)
+    # Another key, once the client has come back with the first one.
+    await join(worker, "alice", offered="0a" * 32, fresh="0b" * 32, derived="0c" * 32)
+    with pytest.raises(NotMember):
+        await worker.publish("room", sender="alice", proof="0a" * 32)
+    await worker.publish("room", sender="alice", proof="0c" * 32)
+
+
+async def test_a_kept_key_stays_that_of_the_place(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    generations = []
+    for worker in (a, b, a):
+        _, joined = await join(worker, "alice", offered="0a" * 32, fresh="0a" * 32, derived="0a" * 32)
+        generations.append(joined.generation)
+        await worker.publish("room", sender="alice", proof="0a" * 32)
+    assert generations == sorted(set(generations))

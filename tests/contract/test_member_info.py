@@ -154,6 +154,7 @@ async def test_a_roster_has_a_bound_on_its_bytes(make_worker: MakeWorker) -> Non
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_workers_of_the_earlier_version_can_read_what_is_in_redis(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
+    await join(worker, "other")
     entry, joined = await join(worker, info=INFO)
     assert await worker.presence.change(replace(entry, info=OTHER))
     _, presence, _, history, *_ = worker.keys.of_room("room")

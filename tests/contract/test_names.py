@@ -45,4 +45,4 @@ async def test_a_room_and_peers_of_any_text(make_worker: MakeWorker, text: str) 
     replay = await b.bus.replay(room, joined.id)
     assert list(replay.events) == events[1:]
     assert (await b.presence.roster(room)).count == 1
-    assert (room, 1) in await b.list_rooms()
+    assert (room, 1) in (await b.list_rooms()).rooms

@@ -21,14 +21,14 @@ async def test_a_join_is_published_and_shows_in_rosters_of_all_workers(make_work
     await b.received.until(lambda events: events)
     assert b.received.events == [MemberJoined("room", joined.id, "peer")]
     assert await b.presence.roster("room") == joined.roster
-    assert list(await b.list_rooms()) == [("room", 1)]
+    assert (await b.list_rooms()).rooms == [("room", 1)]
 
 
 async def test_a_room_without_members(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     roster = await worker.presence.roster("room")
     assert (roster.count, list(roster.members)) == (0, [])
-    assert list(await worker.list_rooms()) == []
+    assert (await worker.list_rooms()).rooms == []
 
 
 async def test_a_leave_is_published_once_and_has_the_next_id(make_worker: MakeWorker) -> None:
@@ -41,7 +41,7 @@ async def test_a_leave_is_published_once_and_has_the_next_id(make_worker: MakeWo
     assert isinstance(b.received.events[1], MemberLeft)
     assert b.received.events[1].id.seq == joined.id.seq + 1
     assert (await b.presence.roster("room")).count == 0
-    assert list(await a.list_rooms()) == []
+    assert (await a.list_rooms()).rooms == []
 
 
 @pytest.mark.parametrize("hold", [0, 30])
@@ -372,13 +372,15 @@ async def test_touching_renews_rooms_and_unregisters_those_left(make_worker: Mak
     worker = await make_worker("a")
     await worker.leases.beat()
     await join(worker)
-    rooms = worker.keys.worker_rooms(str(worker.lease))
+    rooms, index = worker.keys.worker_rooms(str(worker.lease)), worker.keys.worker_index(str(worker.lease))
     assert list(await worker.leases.touch({"room": "peer"})) == []
     assert list(await worker.leases.touch({"lost": "peer", "held": "", "room": "peer"})) == ["lost"]
     assert list(await worker.leases.touch({"room": "lost"})) == ["room"]
     assert await worker.client.call("SMEMBERS", rooms) == [b"room"]
+    assert await worker.client.call("ZRANGE", index, 0, -1) == [b"room"]
     await worker.leases.touch({}, ["room"])
     assert await worker.client.call("SMEMBERS", rooms) == []
+    assert await worker.client.call("ZRANGE", index, 0, -1) == []
 
 
 async def test_an_attempt_that_may_only_resume_makes_no_new_member(make_worker: MakeWorker) -> None:

@@ -43,6 +43,7 @@ async def test_a_room_in_which_nothing_was_said_loses_nothing_when_its_history_e
 @pytest.mark.parametrize("change", ["join", "leave", "info"])
 async def test_a_skipped_change_of_the_members_is_marked(make_worker: MakeWorker, change: str) -> None:
     worker = await make_worker("a", history=HistorySettings(ttl=0.2))
+    await join(worker, "other")
     entry, _ = await join(worker, "p")
     said = await worker.publish("room")
     match change:

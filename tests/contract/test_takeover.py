@@ -28,6 +28,7 @@ async def leave_members_of_a_dead_worker(settings: Settings) -> None:
         backend_settings(settings, heartbeat_interval=beat_interval(LEASE)),
         worker="dead",
         sink=lambda batch: None,
+        fleet_key=FleetKey(),
         metrics=Metrics(),
         clock=time.monotonic,
     )

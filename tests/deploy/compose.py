@@ -24,10 +24,11 @@ class Compose:
     """`docker compose` on this checkout; a command that fails also fails the test, with its output."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port, self.operator_port = free_port(), free_port()
         self.project = f"relay-test-{self.port}"
         self.environ = os.environ | {
             "RELAY_PORT": str(self.port),
+            "RELAY_OPERATOR_PORT": str(self.operator_port),
             "RELAY_GRAFANA_PORT": str(free_port()),
             "COMPOSE_PROJECT_NAME": self.project,
         }
@@ -87,9 +88,9 @@ class Compose:
         """Whether the page for browsers says where it was reached, the published port included."""
         return f"ws://127.0.0.1:{self.port}".encode() in self.get("/", accept="text/html")[1]
 
-    def get(self, path: str, *, accept: str = "*/*") -> tuple[int, bytes]:
-        """A GET through the load balancer."""
-        request = Request(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept})
+    def get(self, path: str, *, accept: str = "*/*", port: int = 0) -> tuple[int, bytes]:
+        """A GET through the load balancer; the port is that for clients if none is given."""
+        request = Request(f"http://127.0.0.1:{port or self.port}{path}", headers={"Accept": accept})
         try:
             with urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read()
@@ -116,8 +117,8 @@ class Compose:
         }
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = 60) -> float:
-    """Wait until a condition holds; returns the seconds that took."""
+def wait_for(condition: Callable[[], Any], timeout: float = 60, state: Callable[[], str] = str) -> float:
+    """Wait until a condition holds, and return the seconds that took; a failure tells the state."""
     began = time.monotonic()
     while True:
         try:
@@ -125,7 +126,7 @@ def wait_for(condition: Callable[[], Any], timeout: float = 60) -> float:
                 return time.monotonic() - began
         except OSError:
             pass
-        assert time.monotonic() - began < timeout, "it did not come to that in time"
+        assert time.monotonic() - began < timeout, f"it did not come to that in time; {state()}"
         time.sleep(0.1)
 
 

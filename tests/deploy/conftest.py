@@ -53,7 +53,10 @@ def docker() -> None:
 
 @pytest.fixture(scope="session")
 def compose(docker: None) -> Iterator[Compose]:
-    """Redis, three workers and the load balancer; a test that changes something restores it."""
+    """Redis, three workers and the load balancer; a test that changes something restores it.
+
+    Building the image can take minutes, so the time limit of a test does not count its fixtures (`func_only`).
+    """
     compose = Compose()
     try:
         compose("up", "--build", "--detach", "--wait", "--scale", f"worker={WORKERS}", timeout=900)

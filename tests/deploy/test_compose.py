@@ -13,6 +13,8 @@ from tests.deploy.compose import ROOT, WORKERS, Compose, wait_for
 from tests.deploy.conftest import Enter
 from tests.fleet import Client
 
+pytestmark = pytest.mark.timeout(240, func_only=True)
+
 LONG_RUNNING = ("redis", "worker", "lb")
 
 # Looking up a name that does not exist takes time, so all are looked up at once.
@@ -33,6 +35,23 @@ with ThreadPoolExecutor(len(places)) as pool:
 """
 
 
+# Opens many connections without a request, and prints how many of them the load balancer keeps.
+SILENT = """
+import socket, time
+kept = []
+for _ in range(1700):
+    try: kept.append(socket.create_connection(('lb', 8888), 5))
+    except ConnectionError: pass
+time.sleep(1)
+def open_still(one):
+    one.setblocking(False)
+    try: return one.recv(1) != b''
+    except BlockingIOError: return True
+    except OSError: return False
+print(sum(map(open_still, kept)))
+"""
+
+
 async def test_clients_land_on_different_workers_and_meet_in_one_room(compose: Compose, enter: Enter) -> None:
     clients = [await enter(f"/rooms/meet?peer=p{n}&presence=1") for n in range(6)]
     spread = compose.connections()
@@ -47,7 +66,8 @@ async def test_clients_land_on_different_workers_and_meet_in_one_room(compose: C
         heard = [(await client.until(lambda event: "hello" in event))[-1]["from"] for _ in range(5)]
         assert sorted(heard) == sorted({f"p{n}" for n in range(6)} - {client.welcome["peer"]})
     for worker in compose.containers("worker"):
-        assert json.loads(compose.ask(worker, "/rooms/meet")) == {"room": "meet", "present": True, "count": 6}
+        answer = json.loads(compose.ask(worker, "/rooms/meet"))
+        assert (answer["present"], answer["count"]) == (True, 6)
 
 
 async def test_replicas_are_added_and_removed(compose: Compose, enter: Enter) -> None:
@@ -95,6 +115,15 @@ def test_an_upgrade_to_an_image_that_fails_keeps_the_old_workers(compose: Compos
     assert compose("ps", "--all", "--quiet", "worker") == before
 
 
+def test_an_upgrade_notices_a_network_with_another_address_range(compose: Compose) -> None:
+    """Compose would keep the network, and the new workers would not believe the load balancer."""
+    before = compose("ps", "--all", "--quiet", "worker")
+    told = r"the network \S+_front has the address range (\S+) instead of 10\.9\.9\.0/24, .*RELAY_FRONT_SUBNET=\1 "
+    with pytest.raises(AssertionError, match=told):
+        compose.run(str(ROOT / "deploy" / "upgrade.sh"), timeout=100, RELAY_FRONT_SUBNET="10.9.9.0/24")
+    assert compose("ps", "--all", "--quiet", "worker") == before
+
+
 # Addresses that clients reach.
 
 
@@ -108,6 +137,20 @@ def test_clients_cannot_reach_metrics(compose: Compose) -> None:
     assert "relay_connections" in compose.ask(compose.containers("worker")[0], "/metrics", port=9090)
 
 
+def test_silent_connections_of_one_address_are_bounded_and_operators_have_their_own(compose: Compose) -> None:
+    # From the network "public", so that other tests do not share the address.
+    assert int(compose.from_network("public", SILENT)) <= 1500
+    assert compose.get("/health")[0] == 200
+    assert compose.get("/health", port=compose.operator_port)[0] == 200
+    assert compose.get("/rooms/x", port=compose.operator_port)[0] == 404
+
+
+def test_http2_without_tls_is_refused(compose: Compose) -> None:
+    with socket.create_connection(("127.0.0.1", compose.port), 5) as plain:
+        plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+        assert plain.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
 def test_only_the_load_balancer_is_published(compose: Compose) -> None:
     published = {
         service: [container["HostConfig"]["PortBindings"] for container in compose.containers(service)]
@@ -116,7 +159,12 @@ def test_only_the_load_balancer_is_published(compose: Compose) -> None:
     assert published == {
         "redis": [{}],
         "worker": [{}] * WORKERS,
-        "lb": [{"8888/tcp": [{"HostIp": "", "HostPort": str(compose.port)}]}],
+        "lb": [
+            {
+                "8405/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(compose.operator_port)}],
+                "8888/tcp": [{"HostIp": "", "HostPort": str(compose.port)}],
+            }
+        ],
     }
     with socket.create_connection(("127.0.0.1", compose.port), 2):
         pass

@@ -9,6 +9,8 @@ import pytest
 from relay import __version__
 from tests.deploy.compose import Compose, wait_for
 
+pytestmark = pytest.mark.timeout(120, func_only=True)
+
 IMAGE, BASE = "signal-relay", "python:3.13-slim"
 
 

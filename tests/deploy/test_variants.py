@@ -17,7 +17,7 @@ from tests.deploy.conftest import Enter
 from tests.fleet import Client
 from tests.ports import free_port
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240, func_only=True)
 
 
 def overlay(compose: Compose, folder: str, *arguments: str, **environ: str) -> None:

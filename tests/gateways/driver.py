@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from tests.fleet import Relay
+from tests.fleet import Json, Relay
 
 BAD_FRAME: Final = object()
 """Sent in place of data: the driver sends bytes that no client of its protocol sends."""
@@ -17,18 +17,31 @@ class Capabilities:
     """The differences between protocols. Every test of the table asserts both cases: that it can, and that it cannot.
 
     `held`: the relay holds the membership of a lost client. `resume`: the client gets it back, with all that it missed.
-    `direct`: the client sends to one member. `presence`: it gets joins and leaves. `member_info`: it has member info.
-    `survives_bad_frame`: a frame that cannot be read gets an error, and does not end the connection.
-    `channel`: the only channel whose messages such a client gets; "" if it gets all.
+    `direct`: the client sends to one member. `presence`: it gets joins and leaves. `info`: the member info with which
+    it enters; None where its protocol has none. `survives_bad_frame`: a frame that cannot be read gets an error, and
+    does not end the connection. `channel`: the only channel whose messages such a client gets; "" if it gets all.
+    `refusal_named`: a client that may not enter gets the code of the error. `url_token`: its token can only be in the
+    query. `refresh`: it can send a newer token over the connection.
     """
 
     held: bool = False
     resume: bool = False
     direct: bool = False
     presence: bool = False
-    member_info: bool = False
+    info: Json | None = None
     survives_bad_frame: bool = False
     channel: str = ""
+    refusal_named: bool = True
+    url_token: bool = False
+    refresh: bool = False
+
+
+class NotAdmitted(Exception):
+    """The relay does not let the client into the room; `code` is "" where the protocol has no place for it."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -80,13 +93,22 @@ class ClientDriver(Protocol):
     """One client of one protocol, which speaks the wire by itself."""
 
     can: Capabilities
+    token: str
+    """Where the protocol carries one, each connection that is opened has this token; "" for none."""
 
     async def open(self, relay: Relay, room: str) -> Opened:
-        """Connect, and enter a room. After `drop` or `Closed`: come back as this protocol's clients do."""
+        """Connect, and enter a room. After `drop` or `Closed`: come back as this protocol's clients do.
+
+        Raises `NotAdmitted` if the relay refuses the client.
+        """
         ...
 
     async def send(self, data: Any, *, to: str = "") -> None:
         """Send JSON data to the room; with `to`, to one member, as far as the protocol can say so."""
+        ...
+
+    async def refresh(self, token: str) -> None:
+        """Send a newer token over the connection, where `can.refresh`."""
         ...
 
     async def next(self) -> Event:

@@ -6,8 +6,15 @@ from typing import NamedTuple
 
 from tests.gateways.driver import ClientDriver
 from tests.gateways.drivers.native import NativeDriver
+from tests.gateways.drivers.native_http import NativeHttpDriver
+from tests.gateways.drivers.over_nodejs import SocketIOOverNodejsDriver, WebSocketOverNodejsDriver
+from tests.gateways.drivers.peerjs import PeerJSDriver
+from tests.gateways.drivers.plain_http import EventsDriver, PollDriver
+from tests.gateways.drivers.rmc3 import Rmc3Driver
+from tests.gateways.drivers.signalmaster import SignalMasterDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
+from tests.gateways.drivers.xhr_signaling import XhrDriver
 from tests.gateways.drivers.y_webrtc import YWebrtcDriver
 
 
@@ -26,7 +33,9 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("native", "native", NativeDriver),
+    Row("native-http", "native", NativeHttpDriver),
     Row("y-webrtc", "native", YWebrtcDriver),
+    Row("websocket-over-nodejs", "native", WebSocketOverNodejsDriver),
     Row("socketio-4-websocket", "socketio", partial(SocketIODriver, 4, polling=False)),
     Row("socketio-4-polling", "socketio", partial(SocketIODriver, 4, polling=True)),
     Row("socketio-3-websocket", "socketio", partial(SocketIODriver, 3, polling=False), quick=False),
@@ -35,4 +44,12 @@ ROWS = [
     Row("socketio-2-polling", "socketio", partial(SocketIODriver, 2, polling=True), quick=False),
     Row("socketio-0.9-websocket", "socketio-0.9", partial(V09Driver, polling=False), quick=False),
     Row("socketio-0.9-polling", "socketio-0.9", partial(V09Driver, polling=True)),
+    Row("socketio-over-nodejs", "socketio-0.9", SocketIOOverNodejsDriver, quick=False),
+    Row("rtcmulticonnection-3", "socketio", Rmc3Driver),
+    Row("peerjs", "peerjs", PeerJSDriver),
+    Row("signalmaster-websocket", "socketio", SignalMasterDriver),
+    Row("signalmaster-polling", "socketio", partial(SignalMasterDriver, polling=True), quick=False),
+    Row("plainhttp-events", "plainhttp", EventsDriver),
+    Row("plainhttp-polling", "plainhttp", PollDriver),
+    Row("xhr-signaling", "xhrsignaling", XhrDriver),
 ]

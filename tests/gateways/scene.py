@@ -91,7 +91,7 @@ class Scene:
 
     async def members(self) -> dict[str, Json]:
         """Return the presence entries of the room by peer id."""
-        response = (await self.here.get(f"/rooms/{quote(self.room, safe='')}")).json()
+        response = await self.here.describe(quote(self.room, safe=""))
         return {member["peer"]: member for member in response["members"]}
 
     async def seen(self, event: Event) -> None:

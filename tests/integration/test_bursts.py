@@ -88,9 +88,22 @@ async def test_a_mesh_that_joins_within_a_second_loses_no_offer(relay: Relay, en
     heard = await asyncio.gather(*(offers(number) for number in range(MESH)), *(offer(n) for n in range(MESH)))
     print(f"{MESH} members, {MESH * (MESH - 1)} offers in {time.monotonic() - began:.1f} s")
     assert sum(len(one) for one in heard if one is not None) == MESH * (MESH - 1)
+    assert await relay.metric("relay_errors_total") == 0
 
 
-async def test_a_flood_is_closed_and_its_neighbours_stay_quick(relay: Relay, enter: MakeClient) -> None:
+async def test_a_burst_of_several_seconds_is_delivered_whole(start: MakeRelay, enter: MakeClient) -> None:
+    relay = await start(message_rate=300)
+    ann, ben = await enter(relay, "/rooms/long?peer=ann"), await enter(relay, "/rooms/long?peer=ben")
+    sending = asyncio.gather(*(ann.send({"message": number}) for number in range(8 * 300)))
+    assert await received(ben, 8 * 300) == list(range(8 * 300))
+    await sending
+    assert await ann.all_up_to_now() == []
+
+
+async def test_a_flood_is_closed_and_its_neighbours_stay_quick(
+    start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
+) -> None:
+    relay = await start(redis_url=redis_url, redis_prefix=prefix, message_delay=5)
     ann, ben = await enter(relay, "/rooms/quiet?peer=ann"), await enter(relay, "/rooms/quiet?peer=ben")
     times: list[float] = []
     flood = asyncio.create_task(_flood(await enter(relay, "/rooms/flood?peer=flooder")))
@@ -101,7 +114,7 @@ async def test_a_flood_is_closed_and_its_neighbours_stay_quick(relay: Relay, ent
         times.append(time.monotonic() - began)
         await asyncio.sleep(0.02)
     assert flood.result() == 4002
-    assert statistics.median(times) < 0.1
+    assert statistics.median(times) < 0.5
     assert await relay.metric("relay_errors_total", protocol="native", code="too_fast") > 100
 
 

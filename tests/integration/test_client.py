@@ -29,7 +29,7 @@ from relay.client import (
 )
 from relay.model.names import escape_room
 from tests.conftest import MakeClient, MakeFleet, MakeRelay
-from tests.fleet import Client, eventually
+from tests.fleet import ADMIN_TOKEN, Client, eventually
 
 
 async def numbers(room: Room, total: int) -> list[int]:
@@ -250,9 +250,9 @@ async def test_watching_a_room_prints_its_events_and_escapes_them(pair, watching
 
 
 async def test_watching_with_the_admin_token_is_not_noticed(fleet_of: MakeFleet, watching) -> None:
-    first, second = await fleet_of(2, admin_token="s3cret")
+    first, second = await fleet_of(2)
     async with join(first.ws, "room", peer="a", presence=True) as a:
-        watcher = watching("room", "--url", second.ws, "--admin-token", "s3cret")
+        watcher = watching("room", "--url", second.ws, "--admin-token", ADMIN_TOKEN)
         assert "observing room; members: a" in await watcher.noted("members")
         async with join(second.ws, "room", peer="b") as b:
             assert (await watcher.line())[12:] == "  + b"
@@ -264,7 +264,7 @@ async def test_watching_with_the_admin_token_is_not_noticed(fleet_of: MakeFleet,
         while not isinstance(events[-1], Left):
             events.append(await anext(a))
         assert [event.peer for event in events if isinstance(event, Joined | Left)] == ["b", "b"]
-    refused = watching("room", "--url", first.ws, "--admin-token", "wrong")
+    refused = watching("room", "--url", first.ws, "--admin-token", "x" * 16)
     assert "--peer NAME" in await refused.noted("unauthorized")
     assert await refused.ended() == 1
 

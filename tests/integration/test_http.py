@@ -3,6 +3,8 @@
 import json
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.integration.served import served
 from tests.ports import free_port
 
-TOKEN = "a-secret-token"
+TOKEN = "a-secret-token-for-tests"
 AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -66,9 +68,11 @@ def new_room() -> str:
 
 def test_room_and_its_members(url: str) -> None:
     room = new_room()
-    assert httpx.get(f"{url}/rooms/{room}").json() == {"room": room, "present": False, "count": 0}
+    rules = {"max_members": None, "locked": False, "password": False, "ttl": None, "history": True}
+    described = httpx.get(f"{url}/rooms/{room}").json()
+    assert described == {"room": room, "present": False, "count": 0, "rules": rules}
     with member(url, room, "a"), member(url, room, "b"):
-        assert httpx.get(f"{url}/rooms/{room}").json() == {"room": room, "present": True, "count": 2}
+        assert httpx.get(f"{url}/rooms/{room}").json() == described | {"present": True, "count": 2}
         told = httpx.get(f"{url}/rooms/{room}", headers=AUTHORISED).json()
         assert sorted(one["peer"] for one in told["members"]) == ["a", "b"]
         assert {"room": room, "members": 2} in httpx.get(f"{url}/rooms", headers=AUTHORISED).json()["rooms"]
@@ -212,7 +216,7 @@ def get(target: bytes, *headers: bytes) -> bytes:
     ("target", "status", "code"),
     [
         (b"/rooms/a/b", 404, "not_found"),
-        (b"/rooms/a%2Fb/events", 404, "not_found"),
+        (b"/rooms/a%2Fb/nothing", 404, "not_found"),
         (b"/rooms/", 400, "bad_room"),
         (b"/rooms/..", 400, "bad_room"),
         (b"/rooms/%2e%2e", 400, "bad_room"),
@@ -276,8 +280,8 @@ def test_a_segment_of_any_text_names_a_room(plain_url: str, segment: bytes, room
         get(b"http://[/"),
         get(b"*"),
         get(b"/\x00"),
-        get(b"/health", b"Origin: \xff"),
-        get(b"/health", b"Content-Length: 99999999999999999999"),
+        get(b"/health", b"Host: a", b"Origin: \xff"),
+        get(b"/health", b"Host: a", b"Content-Length: 99999999999999999999"),
         b"POST /rooms/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: -1\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         b"BREW /rooms/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -330,11 +334,55 @@ def test_admin_port() -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
 
 
-def test_without_a_token_rooms_tell_and_nothing_else_is_on() -> None:
+def test_without_a_token_rooms_tell_numbers_and_nothing_else_is_on() -> None:
     with served() as url, member(url, "lobby", "a"):
-        assert httpx.get(f"{url}/rooms/lobby").json()["members"] == [{"peer": "a"}]
-        for answer in (httpx.get(f"{url}/rooms"), httpx.post(f"{url}/rooms/lobby", json={})):
+        for headers in ({}, AUTHORISED):
+            told = httpx.get(f"{url}/rooms/lobby", headers=headers).json()
+            assert told.keys() == {"room", "present", "count", "rules"}
+            assert (told["present"], told["count"]) == (True, 1)
+        for answer in (
+            httpx.get(f"{url}/rooms"),
+            httpx.post(f"{url}/rooms/lobby", json={}),
+            httpx.put(f"{url}/rooms/lobby", json={}),
+            httpx.delete(f"{url}/rooms/lobby"),
+            httpx.post(f"{url}/rooms/lobby/kick", json={"peer": "a"}),
+            httpx.post(f"{url}/rooms", json={"rooms": [{"room": "lobby"}]}),
+            httpx.post(f"{url}/publish", json={"rooms": ["lobby"], "envelope": {}}),
+            httpx.get(f"{url}/subjects/ann"),
+        ):
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_strangers_see_no_details() -> None:
+    """A proxy on this machine passes their requests on."""
+    with served("--admin-token", TOKEN) as url:
+        for headers, status in (({"X-Forwarded-For": "203.0.113.9"}, 403), ({"Host": "relay.example"}, 403),
+                                ({"Origin": "https://evil.example"}, 403), ({}, 200)):  # fmt: skip
+            assert httpx.get(f"{url}/metrics", headers=headers).status_code == status
+            health = httpx.get(f"{url}/health", headers=headers)
+            assert health.status_code == 200
+            assert set(health.json()) == {"status", "ready", "reasons"} or status == 200
+        proxied = {"X-Forwarded-For": "203.0.113.9", **AUTHORISED}
+        assert httpx.get(f"{url}/metrics", headers=proxied).status_code == 200
+        assert "worker" in httpx.get(f"{url}/health", headers=proxied).json()
+
+
+def test_an_address_that_guesses_the_token_is_refused() -> None:
+    with served("--admin-token", TOKEN, "--token-attempts", "3") as url:
+        guesses = [httpx.get(f"{url}/rooms", headers={"Authorization": f"Bearer {n}"}) for n in range(5)]
+        assert [guess.status_code for guess in guesses] == [401, 401, 401, 429, 429]
+        assert guesses[-1].json()["error"]["code"] == "too_many_attempts"
+        elsewhere = httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"))
+        with elsewhere:
+            assert elsewhere.get(f"{url}/rooms", headers=AUTHORISED).status_code == 200
+
+
+def test_a_short_token_is_refused_at_the_start() -> None:
+    short = [sys.executable, "-m", "relay", "serve", "--port", "0", "--admin-token", "hunter2hunter2h"]
+    done = subprocess.run(short, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "openssl rand -hex 32" in done.stderr
+    assert "hunter2" not in done.stderr
 
 
 def test_redis_that_is_not_there() -> None:

@@ -1,17 +1,35 @@
-"""An idle connection keeps no task, no parser and no request."""
+"""An idle connection keeps no task, no parser and no request; one whose response is held, one task and no request."""
 
 import asyncio
 import gc
+import socket
+import tracemalloc
+from collections.abc import Sequence
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from relay.app import create_app
 from relay.config import Settings
 from relay.wire.asgi import AsgiWebSocket
+from relay.wire.held import HeldProtocol
 from relay.wire.http import HttpProtocol
 from relay.wire.websocket import WebSocketProtocol
 from tests.fleet import eventually
 from tests.unit.serving import Running, running
 
 CROWD = 50
+PLACE = "peer=p%d&resume=0123456789abcdef0123456789abcdef"
+STREAM = (f"/rooms/r%d/events?{PLACE}",)
+POLLS = (f"/rooms/r%d/messages?{PLACE}&wait=0", f"/rooms/r%d/messages?{PLACE}&wait=60")
+"""Paths for a room and a peer: requests of one client, of which the last one is held."""
+
+MOST_HELD = 14_000
+"""Bytes that a held response may take. It is about 9,000 here, with asyncio's loop and the room in memory; an ASGI call
+that waits takes 24,000.
+"""
+
+BROWSER = "".join(f"{name}: {'x' * size}\r\n" for name, size in {"Accept": 3, "Cookie": 200, "User-Agent": 150}.items())
 
 
 def count(kind: type) -> int:
@@ -52,4 +70,65 @@ async def test_a_storm_of_handshakes_ends_with_as_many_tasks_as_it_began() -> No
             for reader, writer in clients:
                 assert b'"welcome"' in await reader.readuntil(b"}")
                 writer.transport.abort()
+        await eventually(lambda: len(asyncio.all_tasks()) == tasks)
+
+
+# Responses that are held.
+
+
+class Listeners:
+    """Clients whose last response is held; over sockets without streams, which would take memory themselves."""
+
+    def __init__(self, served: Running, paths: Sequence[str]) -> None:
+        self._address = ("127.0.0.1", served.port)
+        self._paths = paths
+        self._sockets: list[socket.socket] = []
+
+    async def more(self, count: int) -> None:
+        first = len(self._sockets)
+        for number in range(first, first + count):
+            connected = socket.create_connection(self._address)
+            connected.setblocking(False)
+            self._sockets.append(connected)
+            for path in self._paths:
+                await self._ask(connected, path % (number // 2, number))
+        await eventually(lambda: count_held() == len(self._sockets))
+
+    def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+
+    async def _ask(self, connected: socket.socket, path: str) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(connected, f"GET {path} HTTP/1.1\r\nHost: relay\r\n{BROWSER}\r\n".encode())
+        if path.endswith("wait=60"):
+            return
+        received = b""
+        async with asyncio.timeout(20):
+            while b'"welcome"' not in received:
+                received += await loop.sock_recv(connected, 4096)
+
+
+def count_held() -> int:
+    return count(HeldProtocol)
+
+
+@pytest.mark.parametrize("paths", [pytest.param(STREAM, id="streams"), pytest.param(POLLS, id="polls")])
+async def test_a_held_response_keeps_one_task_and_little_memory(paths: Sequence[str]) -> None:
+    async with running(create_app(Settings())) as served:
+        tasks = await tasks_of_nobody(served)
+        listeners = Listeners(served, paths)
+        tracemalloc.start()
+        try:
+            await listeners.more(10)  # these load code and fill caches
+            before, _ = tracemalloc.get_traced_memory()
+            await listeners.more(CROWD)
+            taken = (tracemalloc.get_traced_memory()[0] - before) / CROWD
+            assert taken < MOST_HELD
+            assert count(HttpProtocol) == count(RequestResponseCycle) == 0
+            assert len(asyncio.all_tasks()) == tasks + 10 + CROWD
+        finally:
+            tracemalloc.stop()
+            listeners.close()
+        await eventually(lambda: count_held() == 0)
         await eventually(lambda: len(asyncio.all_tasks()) == tasks)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.conftest import MakeClient, MakeRelay
-from tests.fleet import QUICK, Client, Proxy, RedisServer, Relay, eventually
+from tests.fleet import ADMIN_TOKEN, QUICK, Client, Proxy, RedisServer, Relay, eventually
 
-TOKEN = {"additional_headers": {"Authorization": "Bearer s3cret"}}
+TOKEN = {"additional_headers": {"Authorization": f"Bearer {ADMIN_TOKEN}"}}
 
 BOUND = max(QUICK["worker_lease"], QUICK["reconnect_grace"]) + 1
 SLACK = 2.0
@@ -242,7 +242,7 @@ async def test_a_redis_that_goes_back_in_time_brings_no_member_back(
     """The lost time is longer than a heartbeat's interval, or shorter. The third worker only has observers."""
     if not lag and isinstance(past, RestoredKeys):
         pytest.skip("without a new run of Redis, only lost heartbeats show that it went back")
-    settings = {"worker_lease": LEASE, "reconnect_grace": GRACE, "admin_token": "s3cret"}
+    settings = {"worker_lease": LEASE, "reconnect_grace": GRACE}
     relays = list(await asyncio.gather(*[start(redis_url=past.url, **settings) for _ in range(3)]))
     first, second, third = relays
     watches = [await watch(enter, relay, f"w{number}") for number, relay in enumerate(relays[:2])]

@@ -1,64 +1,27 @@
-"""Schemathesis against running workers: the answers to any request are those of the document."""
+"""The answers to any request are those of the OpenAPI document; see openapi_requests.py."""
 
-from collections.abc import Iterator
-from copy import deepcopy
-from typing import Any
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
 
-from relay.gateways import error_tables
 from relay.http.openapi import document
-from tests.integration.served import served
 
-DOCUMENT = document(error_tables())
-TOKEN = "a-secret-token"
-
-
-def without_security() -> dict[str, Any]:
-    """The document as it is where the token does not vary: always given, or none to give."""
-    paths = deepcopy(DOCUMENT["paths"])
-    for item in paths.values():
-        for method in item.keys() & {"get", "post"}:
-            item[method].pop("security", None)
-    return DOCUMENT | {"paths": paths}
+REQUESTS = Path(__file__).with_name("openapi_requests.py")
+CALLERS = 3
+"""Those with the admin token, without it, and where there is none."""
 
 
-api = schemathesis.openapi.from_dict(DOCUMENT)
-api_of_one_caller = schemathesis.openapi.from_dict(without_security())
-thorough = settings(
-    max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@pytest.mark.timeout(300)
+def test_answers_are_those_of_the_document() -> None:
+    """In a process of its own: schemathesis makes most of its requests when tests are collected.
 
-
-@pytest.fixture(scope="module")
-def open_url() -> Iterator[str]:
-    """A relay without an admin token."""
-    with served() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def guarded_url() -> Iterator[str]:
-    """A relay with one."""
-    with served("--admin-token", TOKEN) as url:
-        yield url
-
-
-@api_of_one_caller.parametrize()
-@thorough
-def test_without_a_token_set(case: Any, open_url: str) -> None:
-    case.call_and_validate(base_url=open_url)
-
-
-@api_of_one_caller.parametrize()
-@thorough
-def test_with_the_token(case: Any, guarded_url: str) -> None:
-    case.call_and_validate(base_url=guarded_url, headers={"Authorization": f"Bearer {TOKEN}"})
-
-
-@api.parametrize()
-@thorough
-def test_without_the_token(case: Any, guarded_url: str) -> None:
-    case.call_and_validate(base_url=guarded_url)
+    That takes many seconds and 600 MB, in each of the processes that run tests side by side.
+    """
+    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--strict-config"]
+    command = [sys.executable, "-m", "pytest", *options, str(REQUESTS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    operations = sum(len(item.keys() & {"get", "post", "put", "delete"}) for item in document({})["paths"].values())
+    assert f"{CALLERS * operations} passed" in done.stdout

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis.asyncio
 
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Client, RedisServer, Relay
@@ -248,15 +247,15 @@ async def test_after_in_an_envelope_is_the_clients_own(relays: Pair, enter: Make
 
 
 async def test_keys_are_forgotten_in_a_new_epoch(
-    start: MakeRelay, enter: MakeClient, redis_url: str, prefix: str
+    start: MakeRelay, enter: MakeClient, redis_server: RedisServer, prefix: str
 ) -> None:
-    relay = await start(redis_url=redis_url, redis_prefix=prefix)
+    relay = await start(redis_url=redis_server.url, redis_prefix=prefix)
     a = await enter(relay, "/rooms/r?peer=a")
     b = await enter(relay, "/rooms/r?peer=b")
     first = await a.ask({"message": 1, "key": "k"})
     await b.next()
-    async with redis.asyncio.from_url(redis_url) as client:
-        await client.delete(*[key async for key in client.scan_iter(f"{prefix}:{{r}}:*")])
+    with redis_server.client as client:
+        client.delete(*client.scan_iter(f"{prefix}:{{r}}:*"))
     # Some event makes the worker notice.
     answers = [await a.ask({"message": number, "key": f"n{number}"}) for number in range(2)]
     again = await a.ask({"message": 1, "key": "k"})

@@ -18,15 +18,15 @@ import yaml
 
 from tests.conftest import MakeClient, MakeRelay
 from tests.documentation import DEPLOYMENT, PAGES, ROOT, commands, read, snippet
-from tests.fleet import Relay, eventually, free_port, require
+from tests.fleet import ADMIN_TOKEN, Relay, eventually, free_port, require
 
 SERVE = ".venv/bin/relay serve --redis-url redis://localhost:6379 --workers 2"
 
 
 def runs(command: str) -> bool:
-    """Whether a test in this file runs a command of a page."""
+    """Whether a test in this file, or in test_tokens_page.py, runs a command of a page."""
     prefixes = ("curl ", ".venv/bin/python -m pytest ", ".venv/bin/python -m websockets ")
-    return command.startswith(prefixes) or command == SERVE
+    return command.startswith(prefixes) or command == SERVE or command in commands("docs/tokens.md")
 
 
 def same(received: Any, shown: Any, where: str = "") -> None:
@@ -166,16 +166,24 @@ async def test_the_python_program_that_is_killed_and_started_again(
             assert (await bob.next())["message"] == "here again"
 
 
-async def test_every_curl_command_works(start: MakeRelay, enter: MakeClient) -> None:
+@pytest.fixture
+def header(tmp_path: Path) -> Path:
+    """The file with the header that proves an operator."""
+    path = tmp_path / "header"
+    path.write_text(f"Authorization: Bearer {ADMIN_TOKEN}\n")
+    return path
+
+
+async def test_every_curl_command_works(start: MakeRelay, enter: MakeClient, header: Path) -> None:
     require("curl")
-    relay = await start(admin_token="secret")
+    relay = await start()
     member = await enter(relay, "/rooms/demo")
     shown = [command for page in PAGES if page != DEPLOYMENT for command in commands(page)]
     curls = [command for command in shown if command.startswith("curl ")]
     assert len(curls) >= 6
     for command in curls:
         here = command.replace("http://localhost:8888", relay.http).replace("curl", "curl --silent --fail", 1)
-        status, output = await run(here, RELAY_ADMIN_TOKEN="secret")
+        status, output = await run(here, HEADER=str(header))
         assert status == 0, (command, output)
     assert (await member.next())["message"] == "hi"
 

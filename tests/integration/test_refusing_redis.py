@@ -19,7 +19,7 @@ _MOST = 2 * 14
 def user(server: RedisServer, *rules: str) -> str:
     with server.client as client:
         client.execute_command("ACL", "SETUSER", "x", "reset", "on", ">pw-of-x", "~*", "&*", "+@all", *rules)
-    return server.url.replace("://", "://x:pw-of-x@")
+    return f"redis://x:pw-of-x@127.0.0.1:{server.port}"
 
 
 def received(server: RedisServer) -> int:
@@ -62,7 +62,7 @@ async def test_a_user_without_a_permission(start: MakeRelay, own_redis: RedisSer
 
 async def test_a_password_that_redis_does_not_accept(start: MakeRelay, own_redis: RedisServer) -> None:
     user(own_redis)
-    relay = await start(ready=False, redis_url=own_redis.url.replace("://", "://x:Secret1@"))
+    relay = await start(ready=False, redis_url=f"redis://x:Secret1@127.0.0.1:{own_redis.port}")
     connections, lines = await watched(relay, own_redis)
     assert connections <= _MOST
     assert len(lines) == 2

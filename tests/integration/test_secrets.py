@@ -8,9 +8,13 @@ from tests.conftest import MakeRelay
 from tests.fleet import RedisServer, eventually
 
 SECRETS = {
-    "admin_token": "Secret2-admin",
+    "admin_token": "Secret2-admin-token",
     "fleet_secret": "Secret3-" + 32 * "f",
     "ice_servers": '[{"urls": "turn:turn.example", "username": "u", "credential": "Secret4"}]',
+    "auth": "optional",
+    "auth_secret": "Secret6-of-the-tokens-0123456789abcdef",
+    "turn_servers": "turn:turn.example",
+    "turn_secret": "Secret5-of-the-turn-server",
 }
 
 
@@ -24,7 +28,7 @@ def user(server: RedisServer, password: str) -> None:
 async def test_outputs_have_no_secret(start: MakeRelay, own_redis: RedisServer, password: str, workers: int) -> None:
     user(own_redis, password)
     encoded = "".join(f"%{byte:02X}" for byte in password.encode())
-    url = own_redis.url.replace("://", f"://x:{encoded}@")
+    url = f"redis://x:{encoded}@127.0.0.1:{own_redis.port}"
     settings = SECRETS | {"redis_url": url, "log_level": "debug", "workers": workers}
     relay = await start(**settings)
     # Redis goes away, refuses the password, and has the relay's commands fail; then the relay stops.
@@ -34,7 +38,7 @@ async def test_outputs_have_no_secret(start: MakeRelay, own_redis: RedisServer, 
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     await eventually(lambda: "WRONGPASS" in relay.logged)
     await asyncio.sleep(0.2)
-    bodies = [(await relay.get(path)).text for path in ("/health", "/metrics", "/openapi.json", "/rooms", "/")]
+    bodies = [(await relay.get(path)).text for path in ("/health", "/metrics", "/openapi.json", "/rooms", "/turn", "/")]
     own_redis.kill()
     await relay.terminate()
     texts = relay.logged + "".join(bodies)

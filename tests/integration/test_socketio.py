@@ -324,6 +324,7 @@ async def test_an_old_client_is_not_held_because_it_cannot_recover(
     ben = await enter(relay, space + "?presence=1")
     old = await OverWebSocket.open(relay, query=f"EIO=3&room={space.removeprefix('/rooms/')}")
     assert await old.next() == "40"
+    await ben.until(lambda event: event.get("joined"))
     old.lose()
     await ben.until(lambda event: event.get("left"))  # at once: it is not held
 
@@ -403,6 +404,9 @@ async def test_a_client_that_does_not_poll_loses_no_message_of_others(
     answer = (await relay.get(handshake.format(room))).text
     if "/1/" in handshake:
         await relay.get(f"/socket.io/1/xhr-polling/{answer.partition(':')[0]}?room={room}")
+    else:
+        sid = answer.split('"')[3]
+        await relay.get(f"/socket.io/?EIO=3&transport=polling&sid={sid}")
     ann, *others = [await enter(relay, space) for _ in range(5)]
     for number in range(60):  # in bursts, which leave in one write for each client
         await ann.send({"n": number, "pad": "x" * 900})
@@ -536,18 +540,27 @@ async def test_all_namespaces_of_a_client_share_one_message_rate(start: MakeRela
         for number in range(6):
             await ann.send(f'42/rooms/a,["message",{{"n":{number}}}]')
         await ann.send("41/rooms/a,")
-    received = [str(await ann.next()) for _ in range(6)]
-    assert [text[:2] for text in received] == ["40", "40", "42", "42", "42", "42"]
+    received = [str(await ann.next()) for _ in range(7)]
+    assert [text[:2] for text in received] == ["40", "40", *["42"] * 5]
     assert [text for text in received if "too_fast" in text] == received[2:]
-    assert [event["n"] for event in await ben.all_up_to_now()] == [0, 1, 2, 3, 4, 5, 0, 1]
+    # Whether the first message of the second round finds a token depends on the time that the first one took.
+    assert [event["n"] for event in await ben.all_up_to_now()] in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 0])
     ann.lose()
 
 
-async def test_a_flood_of_connect_packets_closes_the_connection(shared: Relay) -> None:
+async def test_a_flood_of_connect_packets_is_read_no_faster_than_messages(shared: Relay) -> None:
     ann = await OverWebSocket.open(shared)
+    before = await shared.metric("relay_delayed_reads_total", protocol="socketio")
     for number in range(300):
         await ann.send(f"40/{number},")
-    assert await closed(ann) == 4002
+    answers = [str(await ann.next()) for _ in range(30)]
+    assert all(answer.startswith("44/") for answer in answers)
+
+    async def delayed() -> bool:
+        return await shared.metric("relay_delayed_reads_total", protocol="socketio") > before
+
+    await eventually(delayed)
+    ann.lose()
 
 
 async def test_entering_a_namespace_counts_against_the_message_rate(shared: Relay) -> None:

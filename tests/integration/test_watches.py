@@ -66,7 +66,7 @@ async def test_a_client_in_a_room_that_nobody_watches_is_left_alone(start: MakeR
     await watcher.until(left, timeout=SOON)
     assert [await watched.control() for _ in range(2)] == [9, 8]
     # A timer of sixty seconds has not come round in the second that this has taken.
-    listing = (await relay.get("/rooms/other")).json()
+    listing = await relay.describe("other")
     assert listing["members"] == [{"peer": "silent"}]
     for one in (silent, watched):
         one.writer.close()

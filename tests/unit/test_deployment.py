@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, summarize_address_range
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,34 @@ from relay.gateways.base.gateway import Gateway
 from relay.http.local_workers import WorkerReply
 from relay.http.metrics import labelled
 from relay.metrics import Metrics
+from relay.model.errors import ERRORS, STATUS_HEADERS
 from relay.session_ids import LENGTH
+from tests import redis_user
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PAGE = (DEPLOY / "README.md").read_text()
-# With the default of a variable whose value a setting checks.
-COMPOSE = yaml.safe_load(re.sub(r"\$\{RELAY_PEERS_SUBNET:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text()))
+
+
+def compose_file(turn_host: str = "") -> dict[str, Any]:
+    """The compose file with the defaults of variables whose values a setting checks, and a TURN host."""
+    text = re.sub(r"\$\{RELAY_\w+_SUBNET:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
+    # As the engine does: the text behind the plus if the variable is not empty, else nothing.
+    text, count = re.subn(
+        r"\$\{RELAY_TURN_HOST:\+((?:[^{}]|\$\{RELAY_TURN_HOST-\})*)\}",
+        lambda found: found[1].replace("${RELAY_TURN_HOST-}", turn_host) if turn_host else "",
+        text,
+    )
+    assert count == 1
+    parsed: dict[str, Any] = yaml.safe_load(text)
+    return parsed
+
+
+COMPOSE = compose_file()
+HAPROXY = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
+NGINX = (DEPLOY / "nginx" / "nginx.conf").read_text()
+# The values that an operator puts into the ConfigMap of the pods.
+NETWORKS = {"trusted_proxies": "10.244.3.7", "forward_networks": "10.244.0.0/16"}
 ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "relay.json").read_text())
 MANIFESTS = {path.name: yaml.safe_load(path.read_text()) for path in (DEPLOY / "kubernetes").glob("*.yaml")}
@@ -165,6 +187,85 @@ def test_compose_sets_only_settings_of_today() -> None:
     assert not load({}, environment, secret_in).warnings
 
 
+def test_workers_of_compose_believe_the_network_of_the_load_balancer_alone() -> None:
+    settings = load({}, COMPOSE["services"]["worker"]["environment"], secret_in).settings
+    network = COMPOSE["networks"]["front"]
+    assert network == {"internal": True, "ipam": {"config": [{"subnet": settings.trusted_proxies[0]}]}}
+    assert len(settings.trusted_proxies) == 1
+    on_it = [name for name, service in COMPOSE["services"].items() if "front" in service.get("networks", ())]
+    assert on_it == ["worker", "lb"]
+
+
+@pytest.mark.parametrize("folder", ["", "tls", "nginx"])
+def test_one_port_is_published_to_all(folder: str) -> None:
+    text = (DEPLOY / folder / "compose.yml" if folder else ROOT / "docker-compose.yml").read_text()
+    services = yaml.load(text.replace("!override", ""), yaml.SafeLoader)["services"]
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    (public,) = [port for port in published if not port.startswith("127.0.0.1:")]
+    assert public.endswith(":8443" if folder == "tls" else ":8888")
+
+
+def test_workers_reach_other_servers_only_where_the_operator_wants_it() -> None:
+    inside = COMPOSE["services"]["worker"]["networks"]
+    assert all(COMPOSE["networks"][name]["internal"] for name in inside)
+    outbound = yaml.safe_load((DEPLOY / "outbound/compose.yml").read_text())
+    assert outbound["services"] == {"worker": {"networks": {"outbound": {}}}}
+    assert outbound["networks"] == {"outbound": None}
+
+
+CAPABILITIES = {"secrets": ["CHOWN"], "turn": ["NET_BIND_SERVICE"]}
+
+
+def test_every_service_is_restricted() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service.get("cap_add", []) == CAPABILITIES.get(name, []), name
+        if name != "secrets":
+            limits = service["deploy"]["resources"]["limits"]
+            assert {"memory", "pids"} <= set(limits), name
+
+
+# The bounds of the load balancers are those of the workers behind them.
+
+WORKERS = int(re.findall(r"RELAY_WORKERS:-(\d+)", (ROOT / "docker-compose.yml").read_text())[0])
+
+
+def test_haproxy_and_nginx_bound_an_address_as_the_workers_do() -> None:
+    connections = WORKERS * Settings().connections_per_address
+    assert f"{{ sc1_conn_cur gt {connections} }}" in HAPROXY
+    assert f"limit_conn connections {connections};" in NGINX
+    assert f"{{ sc1_gpc0_rate gt {10 * Settings().handshake_rate} }}" in HAPROXY
+    assert f"zone=handshakes:16m rate={Settings().handshake_rate}r/s;" in NGINX
+    assert HAPROXY.count("rate(10s)") == 2
+
+
+@pytest.mark.parametrize("code", ["too_many_connections", "too_many_handshakes"])
+def test_haproxy_and_nginx_refuse_as_the_workers_do(code: str) -> None:
+    # The text of a worker without the names of its settings, which are not those of the load balancer.
+    text = re.sub(r" \(setting [\w-]+\)", "", ERRORS[code][1])
+    body = json.dumps({"error": {"code": code, "text": text}}, separators=(",", ":"))
+    assert body in HAPROXY
+    assert body in NGINX
+    assert f"hdr Retry-After {STATUS_HEADERS[ERRORS[code][0]]['Retry-After']} string" in HAPROXY
+
+
+def test_haproxy_and_nginx_give_a_head_the_time_that_workers_give_it() -> None:
+    seconds = f"{Settings().handshake_timeout:g}s"
+    assert f"timeout http-request {seconds}" in HAPROXY
+    assert f"timeout client-hs {seconds}" in HAPROXY
+    assert f"client_header_timeout {seconds};" in NGINX
+    assert f"client_body_timeout {seconds};" in NGINX
+
+
+def test_haproxy_keeps_connections_free_for_operators() -> None:
+    (files,) = map(int, re.findall(r"fd-hard-limit (\d+)", HAPROXY))
+    (most,) = map(int, re.findall(r"^    maxconn (\d+)", HAPROXY, re.MULTILINE))
+    # Each connection needs two files, and HAProxy some for itself.
+    assert 100 <= (files - 200) / 2 - most <= 1000
+
+
 def test_workers_of_compose_forward_on_a_network_of_their_own() -> None:
     settings = load({}, COMPOSE["services"]["worker"]["environment"], secret_in).settings
     assert settings.forward_listen == "0.0.0.0:8890"
@@ -242,7 +343,9 @@ def test_every_engine_asks_for_readiness_and_liveness() -> None:
 
 # Secrets.
 
-SECRETS = {"redis.acl", "redis_password", "operator_password", "admin_token", "fleet_secret", "grafana_password"}
+SECRETS = {
+    "redis.acl", "redis_password", "operator_password", "admin_token", "fleet_secret", "turn_secret", "grafana_password"
+}  # fmt: skip
 
 
 def make_secrets(folder: Path, *arguments: str) -> dict[str, str]:
@@ -280,6 +383,25 @@ def test_a_volume_of_an_older_version_gets_the_missing_secret_alone(tmp_path: Pa
     assert "docker compose run --rm --no-deps secrets" in (DEPLOY / "upgrade.sh").read_text()
 
 
+def test_a_volume_of_an_older_version_gets_the_rules_of_this_one(tmp_path: Path) -> None:
+    before = make_secrets(tmp_path)
+    acl = tmp_path / "volume" / "redis.acl"
+    acl.chmod(0o600)
+    acl.write_text(re.sub(r"-@all( \+\S+)+", "+@all -@dangerous -@admin +info", before["redis.acl"], count=1))
+    assert make_secrets(tmp_path) == before
+    assert "acl load" in (DEPLOY / "upgrade.sh").read_text()
+    acl.chmod(0o600)
+    acl.write_text("user default on nopass ~* &* +@all\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        make_secrets(tmp_path)
+
+
+def test_redis_allows_the_relay_the_commands_that_its_code_sends() -> None:
+    allowed = redis_user.allowed()
+    assert set(allowed) == redis_user.sent() | redis_user.OF_CONNECTIONS | redis_user.OF_EARLIER
+    assert len(allowed) == len(set(allowed))
+
+
 def test_new_replaces_all_secrets_but_that_of_grafana(tmp_path: Path) -> None:
     before = make_secrets(tmp_path)
     after = make_secrets(tmp_path, "new")
@@ -291,8 +413,105 @@ def test_the_fleet_secret_is_given_to_workers_of_every_kind(tmp_path: Path) -> N
     unit = (DEPLOY / "systemd" / "relay.service").read_text()
     assert {"name": "RELAY_FLEET_SECRET_FILE", "value": "/run/relay/fleet_secret"} in container["env"]
     assert "LoadCredential=fleet_secret:/etc/relay/fleet_secret" in unit
-    assert PAGE.count('fleet_secret="$(openssl rand -hex 32)"') == 1
+    assert PAGE.count("openssl rand -hex 32 >secrets/fleet_secret") == 1
     assert PAGE.count("/dev/stdin /etc/relay/fleet_secret") == 1
+
+
+# TURN.
+
+TURN_CONFIG = (DEPLOY / "turn" / "turnserver.conf").read_text()
+
+
+def test_workers_have_the_turn_server_of_the_profile() -> None:
+    assert COMPOSE["services"]["turn"]["profiles"] == ["turn"]
+    environment = compose_file("turn.example.com")["services"]["worker"]["environment"]
+    settings = load({}, environment, secret_in).settings
+    port = re.findall(r"^listening-port=(\d+)$", TURN_CONFIG, re.MULTILINE)[0]
+    assert settings.turn_servers == tuple(f"turn:turn.example.com:{port}?transport={kind}" for kind in ("udp", "tcp"))
+    assert settings.turn_secret == secret_in("/run/relay/turn_secret")
+    # Without the profile there is a secret, and no server that it is for.
+    assert load({}, COMPOSE["services"]["worker"]["environment"], secret_in).settings.turn_servers == ()
+
+
+def start_turn(folder: Path, **environment: str) -> list[str]:
+    """Run the script of the service with another program; returns the lines of the configuration that it gets."""
+    make_secrets(folder)
+    (folder / "bin" / "turnserver").write_text('#!/bin/sh\n[ "$*" = "-c $CONFIG" ] && cat "$CONFIG"\n')
+    (folder / "bin" / "turnserver").chmod(0o755)
+    (folder / "turnserver.conf").write_text(TURN_CONFIG)
+    config = folder / "tmp.conf"
+    text = (DEPLOY / "turn" / "start.sh").read_text()
+    for path, here in {"/tmp/turnserver.conf": config, "/etc/turn": folder, "/run/relay": folder / "volume"}.items():
+        text = text.replace(path, str(here))
+    environment |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "CONFIG": str(config)}
+    told = subprocess.run(["sh", "-c", text], check=True, env=environment, capture_output=True, text=True).stdout
+    assert oct(config.stat().st_mode)[-3:] == "600"
+    return told.removeprefix(TURN_CONFIG).splitlines()
+
+
+def test_coturn_gets_the_secret_of_the_workers_in_a_file(tmp_path: Path) -> None:
+    lines = start_turn(tmp_path)
+    assert lines == [f"static-auth-secret={(tmp_path / 'volume' / 'turn_secret').read_text()}"]
+    _, external, *peers = start_turn(tmp_path, EXTERNAL_IP="192.0.2.7/10.0.0.5", ALLOWED_PEERS="10.0.0.5 10.0.0.6")
+    assert external == "external-ip=192.0.2.7/10.0.0.5"
+    assert peers == ["allowed-peer-ip=10.0.0.5", "allowed-peer-ip=10.0.0.6"]
+
+
+def test_coturn_reaches_no_address_that_is_not_public() -> None:
+    found = re.findall(r"^denied-peer-ip=(.*)-(.*)$", TURN_CONFIG, re.MULTILINE)
+    networks = [
+        network for first, last in found for network in summarize_address_range(ip_address(first), ip_address(last))
+    ]
+
+    def denied(text: str) -> bool:
+        return any(ip_address(text) in network for network in networks)
+
+    private = [
+        "10.0.0.1", "127.0.0.1", "169.254.169.254", "172.31.255.255", "192.168.1.1", "100.64.0.1", "0.0.0.0", "::1",
+        "::ffff:10.0.0.1", "fd00:ec2::254", "fe80::1", "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1",
+    ]  # fmt: skip
+    assert [one for one in private if not denied(one)] == []
+    assert not [one for one in ("8.8.8.8", "172.32.0.1", "100.128.0.1", "2600::1", "2a00:1450::1") if denied(one)]
+    assert {"no-tcp-relay", "no-cli", "use-auth-secret", "no-multicast-peers"} <= set(TURN_CONFIG.splitlines())
+
+
+# Images.
+
+PINNED = ("Dockerfile", "docker-compose.yml", "deploy/nginx/compose.yml")
+# A `docker buildx imagetools inspect NAME`, in whose answer the digest begins with what DIGEST says.
+REGISTRY = """#!/bin/sh
+[ "$DIGEST" ] || exit 1
+printf 'Name:      %s\\nDigest:    sha256:%s%s\\n' "$4" "$DIGEST" "$(printf %s "$4" | sha256sum | cut -c 1-62)"
+"""
+
+
+def pin(folder: Path, digest: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "DIGEST": digest}
+    command = ["sh", str(folder / "deploy" / "pin.sh")]
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+
+
+def test_all_base_images_are_pinned_and_again(tmp_path: Path) -> None:
+    for name in (*PINNED, "deploy/pin.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").write_text(REGISTRY)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    for digest in ("aa", "bb"):
+        assert pin(tmp_path, digest).returncode == 0
+        for name in PINNED:
+            text = (tmp_path / name).read_text()
+            named = re.findall(r"^(?:FROM| *image:) (?!signal-relay$)(\S+)", text, re.MULTILINE)
+            assert named
+            assert all(re.fullmatch(rf"[\w./-]+:[\w.-]+@sha256:{digest}[0-9a-f]{{62}}", one) for one in named), named
+            # Nothing else has changed.
+            assert re.sub(r"@sha256:\w+", "", text) == (ROOT / name).read_text()
+    before = [(tmp_path / name).read_text() for name in PINNED]
+    refused = pin(tmp_path, "")
+    assert refused.returncode == 1
+    assert "does not tell its digest; nothing was changed" in refused.stderr
+    assert [(tmp_path / name).read_text() for name in PINNED] == before
 
 
 # Kubernetes.
@@ -332,10 +551,20 @@ def test_manifests_fit_together() -> None:
     assert {rule["ports"][0]["port"] for rule in RESOURCES["network.yaml"]["spec"]["ingress"]} == ports
 
 
+def from_map(variable: dict[str, Any]) -> str:
+    reference = variable["valueFrom"]["configMapKeyRef"]
+    assert reference["name"] == "relay"
+    return NETWORKS[reference["key"]]
+
+
+def test_the_page_names_the_networks_of_pods() -> None:
+    assert all(f"--from-literal={key}=" in PAGE for key in NETWORKS)
+
+
 def test_pods_have_settings_time_to_drain_and_few_rights() -> None:
     pod = RESOURCES["deployment.yaml"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    environment = {one["name"]: one["value"] for one in container["env"]}
+    environment = {one["name"]: one.get("value") or from_map(one) for one in container["env"]}
     settings, _, _ = load({}, environment, lambda path: "redis://here" if path.endswith("redis") else secret_in(path))
     assert pod["terminationGracePeriodSeconds"] == stopping(settings) + 10
     readiness = container["readinessProbe"]
@@ -347,3 +576,23 @@ def test_pods_have_settings_time_to_drain_and_few_rights() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+
+
+def test_the_balancers_log_paths_without_their_query() -> None:
+    """A query may have a token. HAProxy's %HP is the path alone; %r, %HU, %HQ and its own formats have the query."""
+    [log_format] = re.findall(r'^\s*# log-format "(.*)"$', HAPROXY, re.MULTILINE)
+    assert "HP" in (names := set(re.findall(r"%(?:\{[^}]*\})?(\w+)", log_format)))
+    assert not names & {"r", "HU", "HQ", "HPO", "hr", "hrl", "hs", "hsl", "CC"}
+    assert not re.search(r"^\s*log\b", HAPROXY, re.MULTILINE)
+    assert "%[" not in log_format
+    assert not re.search(
+        r"^\s*option (httplog|httpslog|tcplog)|^\s*(capture|http-request capture)", HAPROXY, re.MULTILINE
+    )
+    # nginx repeats a whole request in each line of its error log below "crit".
+    assert re.findall(r"^\s*error_log (.*);", NGINX, re.MULTILINE) == ["stderr crit"]
+    [formats] = re.findall(r"log_format failures ([^;]*);", NGINX)
+    assert re.findall(r"^\s*access_log (.*);", NGINX, re.MULTILINE) == ["/dev/stdout failures if=$failed"]
+    variables = set(re.findall(r"\$(\w+)", formats))
+    assert "uri" in variables
+    assert not variables & {"request", "request_uri", "args", "query_string", "http_referer", "http_authorization"}
+    assert not any(name.startswith(("arg_", "http_", "cookie_")) for name in variables)

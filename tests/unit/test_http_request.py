@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from relay.http_request import MAX_PARAMETERS, MAX_QUERY, check_origin, header, read_body, read_query
+from relay.http_request import (
+    MAX_PARAMETERS,
+    MAX_QUERY,
+    check_origin,
+    client_address,
+    counted_client,
+    header,
+    read_body,
+    read_query,
+)
 from relay.model.errors import Refused
 from relay.origins import AllowedOrigins
 
@@ -96,3 +105,9 @@ def test_pages_of_other_origins_are_refused(origin: bytes | None, allowed: Seque
         return
     with pytest.raises(Refused, match="bad_origin"):
         check_origin(scope, AllowedOrigins(allowed))
+
+
+def test_a_client_has_the_address_that_its_server_knows() -> None:
+    assert client_address({"client": ("::1", 5)}) == "::1"
+    assert client_address({"client": None}) == client_address({}) == ""
+    assert counted_client({"client": ("2001:db8::7", 5)}) == "2001:db8::/64"

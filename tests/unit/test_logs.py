@@ -34,10 +34,33 @@ def written(form: str, level: str = "info", worker: str = "") -> io.StringIO:
     return stream
 
 
-def test_a_url_is_shown_without_user_and_password() -> None:
-    assert logs.without_password("ws://user:a/b?c#d@e@host/x") == "ws://host/x"
-    assert logs.without_password("user:a@host/x") == "host/x"
-    assert logs.without_password("ws://host/x") == "ws://host/x"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ws://user:a/b?c#d@e@host/x", "ws://host/x"),
+        ("user:a@host/x", "host/x"),
+        ("ws://host/x", "ws://host/x"),
+        ("ws://host:8888/x", "ws://host:8888/x"),
+        ("http://[::1]:8888", "http://[::1]:8888"),
+        ("http://[::1]", "http://[::1]"),
+        ("localhost:8888", "localhost:8888"),
+        ("nonsense", "nonsense"),
+        ("", ""),
+        ("http://user:Secret", "http://user:***"),
+        ("http://user:Secret/and/more", "http://user:***"),
+        ("http://user:123456789", "http://user:***"),
+        ("user:Secret", "user:***"),
+        ("http://user:1:Secret", "http://user:***"),
+        ("http://:Secret", "http://:***"),
+        ("http://host:Secret@host:Secret", "http://host:***"),
+        ("ws://host/rooms/a?token=Secret", "ws://host/rooms/a?***"),
+        ("ws://host?Secret", "ws://host?***"),
+        ("http://[Secret", "http://:***"),
+        ("ws://host/x#Secret", "ws://host/x#***"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_secret(url: str, shown: str) -> None:
+    assert logs.without_password(url) == shown
 
 
 def test_text_names_time_level_area_and_message() -> None:
@@ -110,3 +133,26 @@ def test_configuring_again_replaces() -> None:
     logging.getLogger("relay").info("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
+
+
+# Intervals.
+
+
+def test_of_each_kind_one_event_in_the_interval_gets_a_line_and_tells_how_many_had_none() -> None:
+    now = [0.0]
+    lines = logs.LogIntervals(10, lambda: now[0])
+    assert [lines.due("a"), lines.due("a"), lines.due("b"), lines.due("a")] == [0, None, 0, None]
+    now[0] = 9.9
+    assert lines.due("a") is None
+    now[0] = 10.0
+    assert [lines.due("a"), lines.due("a"), lines.due("b")] == [3, None, 0]
+    now[0] = 30.0
+    assert [lines.due("a"), lines.due()] == [1, 0]
+
+
+def test_many_kinds_of_events_do_not_fill_the_memory() -> None:
+    lines = logs.LogIntervals(10, lambda: 0.0)
+    for number in range(1000):
+        assert lines.due(str(number)) == 0
+    assert len(lines._next) <= 100
+    assert len(lines._unlogged) <= 100

@@ -7,7 +7,7 @@ import pytest
 from starlette.routing import Match
 
 from relay.model.errors import Refused
-from relay.paths import PathPrefixes, RoomRoute, RoomWebSocketRoute, raw_path, room_in
+from relay.paths import PathPrefixes, RoomRoute, RoomWebSocketRoute, SubjectRoute, raw_path, room_in
 
 
 def scope_of(raw: bytes | None, path: str = "", kind: str = "http", **more: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_the_root_path_is_taken_off(raw: bytes) -> None:
         ("/rooms/a/b/chat", False),
         ("/rooms/a%2Fchat", False),
         ("/rooms/a/chatter", False),
-        ("/rooms//chat", False),
+        ("/rooms//chat", True),
         ("/rooms/chat", False),
         ("/v1.0/chat", True),
         ("/v1x0/chat", False),
@@ -142,6 +142,15 @@ def test_a_prefix_may_have_any_segment(raw: str, below: bool) -> None:
     assert prefixes.match(scope_of(raw.encode(), unquote(raw))) is below
 
 
+@pytest.mark.parametrize(
+    ("raw", "below"),
+    [("/a/id", True), ("/a%2Fb/id", True), ("/a/id/x", True), ("/a/b", False), ("/rooms/id", False),
+     ("/roomsx/id", True), ("/.well-known/id", False), ("/xwell-known/id", True)],
+)  # fmt: skip
+def test_a_prefix_of_any_first_segment_leaves_the_relay_its_own(raw: str, below: bool) -> None:
+    assert PathPrefixes(["/{key}/id"]).match(scope_of(raw.encode(), unquote(raw))) is below
+
+
 def test_without_prefixes_no_path_matches() -> None:
     assert not PathPrefixes([]).match(scope_of(b"/a", "/a"))
 
@@ -151,3 +160,17 @@ def test_a_slash_at_the_end_counts_for_nothing(kind: str) -> None:
     match, child = ROUTES[kind].matches(scope_of(b"/rooms/a%2Fb/", "/rooms/x", kind))
     assert match is Match.FULL
     assert room_in(child) == "a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("raw", "subject"),
+    [(b"/subjects/a", "a"), (b"/subjects/a%2Fb", "a/b"), (b"/subjects/auth0%7C5/", "auth0|5"), (b"/subjects/", "")],
+)
+def test_a_subject_is_the_text_of_one_segment(raw: bytes, subject: str) -> None:
+    match, child = SubjectRoute(endpoint).matches(scope_of(raw))
+    assert (match, child["path_params"]) == (Match.FULL, {"subject": subject})
+
+
+@pytest.mark.parametrize("raw", [b"/subjects", b"/subjects/a/b", b"/rooms/a"])
+def test_other_paths_are_those_of_no_subject(raw: bytes) -> None:
+    assert SubjectRoute(endpoint).matches(scope_of(raw))[0] is Match.NONE

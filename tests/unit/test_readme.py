@@ -10,6 +10,10 @@ from relay.backend.redis.keys import Keys
 from relay.cli import main
 from relay.cli.options import every_old_name, every_setting
 from relay.gateways import reserved_words
+from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS
+from relay.gateways.socketio.apps.rmc3.events import BROADCAST_MESSAGE, FROM_SERVER
+from relay.gateways.socketio.apps.rmc3.requests import NAMES
+from relay.identity.grants import Right
 from relay.model import channels, envelope, json_text, names
 from tests.documentation import (
     DEPLOYMENT,
@@ -21,8 +25,10 @@ from tests.documentation import (
     blocks,
     commands,
     links,
+    marked,
     prose,
     read,
+    rows,
 )
 from tests.integration import test_readme as runner
 
@@ -31,19 +37,6 @@ MAX_GLOSSARY = 50
 
 MAKEFILE = read("Makefile")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-
-
-def marked(page: str, name: str) -> str:
-    """The part of a page between two comments."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", read(page), re.DOTALL)
-    assert found, f"{page} has no part {name}"
-    return found[1]
-
-
-def rows(table: str) -> list[list[str]]:
-    """The cells of a table, without its head."""
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def test_the_readme_is_short() -> None:
@@ -121,7 +114,10 @@ def test_every_setting_exists(page: str) -> None:
         settings |= {one.flag.removeprefix("--") for one in every_old_name()}
     text = prose(page)
     flags = set(re.findall(r"`--([a-z]+(?:-[a-z]+)*)", text))
-    options = {"scale", "volumes", "profile", "no-deps", "live", "workers", "help", "json", "peer"}
+    options = {
+        "ban", "help", "json", "live", "name-prefix", "no-deps", "peer", "profile", "scale", "signing-key", "url",
+        "volumes", "workers",
+    }  # fmt: skip
     assert flags - options <= settings
     variables = {name.removesuffix("_FILE").lower().replace("_", "-") for name in re.findall(r"`RELAY_([A-Z_]+)", text)}
     if page != DEPLOYMENT:
@@ -131,7 +127,9 @@ def test_every_setting_exists(page: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_every_hyphenated_name_is_a_setting(page: str) -> None:
     settings = {one.name.replace("_", "-") for one in every_setting()}
-    known = settings | reserved_words() | {"signal-relay", "epoch-sequence"}
+    known = settings | reserved_words() | set(Right) | {"signal-relay", "epoch-sequence", "rtcmulticonnection-server"}
+    if page == "docs/gateways/rtcmulticonnection.md":
+        known |= NAMES | BROADCAST_EVENTS | FROM_SERVER | {BROADCAST_MESSAGE}
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", prose(page)))
     assert named <= known
 
@@ -241,15 +239,28 @@ def test_the_redis_keys_are_those_of_the_code() -> None:
         *keys.of_room("ROOM"),
         keys.positions("ROOM"),
         keys.watched("ROOM"),
+        keys.channels("ROOM"),
+        keys.broadcast("ROOM"),
+        keys.waiting("ROOM"),
+        keys.places("ROOM"),
         keys.large("ROOM"),
+        keys.outbox("ROOM"),
+        keys.subjects("ROOM"),
+        keys.guards("ROOM"),
     }
     assert named == {
         *of_room,
+        *keys.webhook,
         keys.workers,
         keys.fleet_key,
         keys.run,
         keys.address("OWNER"),
+        keys.usage("KIND", "HASH", 0).removesuffix("0") + "MINUTE",
         keys.worker_rooms("ID"),
+        keys.worker_index("ID"),
+        keys.subject("HASH"),
+        keys.turn("NAME"),
+        keys.shared("NAME"),
         keys.probe("ID"),
     }
 

@@ -34,6 +34,14 @@ def test_ids_are_random() -> None:
     assert len({one.issue()[:21] for _ in range(1000)}) == 1000
 
 
+def test_keys_of_clients_lead_to_the_workers_behind_one_port() -> None:
+    one, other = ids(), ids(owner=Owner(b"group1", 0))
+    owners = [one.owner(other.of_local(f"key {number}", 3)) for number in range(100)]
+    assert owners == [one.owner(one.of_local(f"key {number}", 3)) for number in range(100)]
+    assert {owner.group for owner in owners} == {b"group1"}
+    assert {owner.index for owner in owners} == {0, 1, 2}
+
+
 def test_an_id_of_another_fleet_is_refused() -> None:
     with pytest.raises(BadSessionId):
         ids("t" * 32).owner(ids().issue())

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 
+from relay.backend.headroom import Level
+from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryEntry, MemoryRoom, MemoryRooms
 from relay.backend.presence import (
     ADOPTION_BATCH,
@@ -17,6 +19,7 @@ from relay.backend.presence import (
     LeaseStatus,
     PresenceEntry,
     taken,
+    too_many_places,
 )
 from relay.backend.settings import LeaseSettings, RoomSettings
 from relay.backend.stamps import Order, Stamp, join_previous, order, split_previous
@@ -31,6 +34,15 @@ class MemoryPresence:
         self._rooms = rooms
         self._lease = lease
         self._settings = settings
+        self._rules = MemoryRoomRules(rooms, settings)
+
+    def _exists(self, attempt: JoinAttempt) -> bool:
+        """Whether a room exists; where clients open none, it has members or was made."""
+        state = self._rooms.peek(attempt.room)
+        if attempt.barred != "no_such_room":
+            return state is not None
+        rules = self._rooms.rules_of(attempt.room)
+        return bool(state and state.members) or (rules is not None and rules.keep_room)
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Join as join.lua does."""
@@ -38,11 +50,19 @@ class MemoryPresence:
         known = self._rooms.peek(room)
         if attempt.resume_only and not (known and peer in known.members):
             raise Refused("not_joined", room=room)
+        is_new = known is None
+        if attempt.barred and not self._exists(attempt):
+            raise Refused(attempt.barred, room=room)
+        if self._rooms.headroom.level is Level.FULL and not (known and peer in known.members):
+            raise Refused("memory_low", room=room)
+        if not (known and peer in known.members):
+            self._rules.check(attempt, len(known.members) if known else 0, renamed=_is_renamed(attempt, known))
         state = self._rooms.room(room)
         before = state.members.get(peer)
         repeated = self._check_key(before, attempt) if before else False
-        if not before and len(state.members) >= self._settings.members:
-            raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
+        if not before and not _is_renamed(attempt, state):
+            self._check_places(attempt, state)
+        is_alone = not state.members
         generation = self._rooms.next_generation()
         message_id = state.next_id()
         began = before.began if before else message_id
@@ -52,31 +72,45 @@ class MemoryPresence:
         was_first = before is not None and repeated and split_previous(before.previous)[2]
         first = was_first or len(state.members) == (before is not None)
         previous = join_previous(offered, attempt.stamp, first=first)
-        state.members[peer] = MemoryEntry(
+        entry = MemoryEntry(
             generation=generation,
             lease=str(self._lease),
             current=(attempt.derived if before else "") or attempt.fresh,
             previous=previous,
             began=began,
             info=info,
+            address=attempt.address,
+            subject=attempt.subject or (before.subject if before else ""),
         )
-        self._rooms.emit(
+        state.put(peer, entry)
+        joined = (
             TakenOver(room, message_id, peer, generation, repeated) if before else MemberJoined(room, message_id, peer)
         )
-        newest = message_id
+        self._rooms.emit(joined, stored=not is_alone)
+        if self._rooms.webhook is not None and not before:
+            self._rooms.webhook.add_join(joined, first=is_alone, info=info, subject=attempt.token_subject)
         if info != old_info:
-            newest = state.next_id()
-            self._rooms.emit(MemberChanged(room, newest, peer, info))
+            self._rooms.emit(MemberChanged(room, state.next_id(), peer, info), stored=not is_alone)
+        rules = self._rules.opened(attempt, first=is_alone)
         return JoinResult(
             generation=generation,
-            id=newest,
+            id=state.id,
             resumed=before is not None,
             roster=self._roster(state, self._settings.roster) if attempt.roster else None,
             began=began,
             first=first,
             info=info,
             previous=previous,
+            created=is_new,
+            rules=rules,
         )
+
+    def _check_places(self, attempt: JoinAttempt, state: MemoryRoom) -> None:
+        room = attempt.room
+        if len(state.members) >= self._settings.members:
+            raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
+        if state.places.get(attempt.address, 0) >= self._settings.places:
+            raise too_many_places(room, self._settings.places)
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """Record each entry as announce.lua does."""
@@ -105,11 +139,12 @@ class MemoryPresence:
         return self._roster(state, self._settings.roster if limit is None else limit) if state else Roster(0)
 
     def _check_key(self, before: MemoryEntry, attempt: JoinAttempt) -> bool:
-        """Check the offered key, and the order of the attempts; return whether it is the previous key."""
+        """Check the offered key, and the order of the attempts; return whether the key was replaced by a newer one."""
         room, peer, offered = attempt.room, attempt.peer, attempt.offered
-        if offered and offered == before.current:
-            return False
         fingerprint, stamp, _ = split_previous(before.previous)
+        kept = offered == before.current == fingerprint
+        if offered and offered == before.current and not kept:
+            return False
         if not offered or offered != fingerprint:
             raise taken(room, peer, held=bool(before.held))
         its = order(
@@ -120,15 +155,17 @@ class MemoryPresence:
         )
         if its is Order.OLDER:
             raise Refused("superseded", peer=peer, room=room)
-        if not before.held and not (its is Order.NEWER and attempt.insists):
+        if not before.held and not (attempt.insists and (its is Order.NEWER or kept)):
             raise Contested(room, peer, newer=its is Order.NEWER)
-        return True
+        return not kept
 
     def _leave(self, entry: PresenceEntry, hold: float) -> bool:
         state = self._rooms.peek(entry.room)
         recorded = state and state.members.get(entry.peer)
         if state and not recorded and entry.connected and entry.generation:
-            self._rooms.emit(MemberLeft(entry.room, state.next_id(), entry.peer))
+            lost = MemberLeft(entry.room, state.next_id(), entry.peer)
+            self._rooms.emit(lost)
+            self._rules.report_leave(lost, state, entry.reason)
         if not state or not recorded or recorded.lease not in self._lease.own:
             return False
         # The generation of a member whose join got no reply is unknown (0). Then its stamp identifies the entry, or the
@@ -142,11 +179,7 @@ class MemoryPresence:
         if hold > 0:
             recorded.held = self._rooms.clock() + hold
             return True
-        del state.members[entry.peer]
-        self._rooms.positions.pop((entry.room, entry.peer), None)
-        self._rooms.emit(MemberLeft(entry.room, state.next_id(), entry.peer))
-        if not state.members:
-            self._rooms.mark_idle(entry.room)
+        self._rules.remove(entry.room, state, entry.peer, entry.reason)
         return True
 
     def _announce(self, entry: PresenceEntry) -> bool:
@@ -154,7 +187,10 @@ class MemoryPresence:
         before = state.members.get(entry.peer)
         if before and before.generation > entry.generation:
             return False
-        state.members[entry.peer] = MemoryEntry(
+        rules = self._rooms.rules_of(entry.room)
+        if not before and rules and rules.was_kicked(entry.peer, entry.generation):
+            return False
+        recorded = MemoryEntry(
             generation=entry.generation,
             lease=str(self._lease),
             current=entry.current,
@@ -162,9 +198,16 @@ class MemoryPresence:
             began=entry.began,
             held=self._rooms.clock() + entry.hold if entry.hold else 0,
             info=entry.info,
+            address=entry.address,
+            subject=entry.subject,
         )
+        is_first = not state.members
+        state.put(entry.peer, recorded)
         if not before:
-            self._rooms.emit(MemberJoined(entry.room, state.next_id(), entry.peer))
+            joined = MemberJoined(entry.room, state.next_id(), entry.peer)
+            self._rooms.emit(joined)
+            if self._rooms.webhook is not None:
+                self._rooms.webhook.add_join(joined, first=is_first, info=entry.info, restored=True)
         elif before.generation < entry.generation:
             self._rooms.emit(TakenOver(entry.room, state.next_id(), entry.peer, entry.generation))
         if entry.info != (before.info if before else b""):
@@ -179,6 +222,11 @@ class MemoryPresence:
                 break
             listed.append(Present(peer, bool(entry.held), entry.info))
         return Roster(len(state.members), sorted(listed, key=attrgetter("peer")), state.id)
+
+
+def _is_renamed(attempt: JoinAttempt, state: MemoryRoom | None) -> bool:
+    given_up = state.members.get(attempt.renamed.peer) if state else None
+    return given_up is not None and given_up.generation == attempt.renamed.generation
 
 
 class MemoryLeases:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer, RedisUnreachable
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.notices import read_notice
 from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.replies import is_noscript
 from relay.backend.redis.scripts import REPLAY, milliseconds
@@ -37,7 +39,7 @@ from relay.model.events import (
     TakenOver,
 )
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
-from relay.model.names import NO_MEMBER
+from relay.model.names import NO_MEMBER, NOTICE
 from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")
@@ -45,7 +47,15 @@ log = logging.getLogger("relay.backend.redis")
 _PAGE = 500
 """Entries of one page of the history."""
 
-_NO_MEMBER = NO_MEMBER.encode("ascii")
+_NO_MEMBER, _NOTICE = NO_MEMBER.encode("ascii"), NOTICE.encode("ascii")
+
+_DOLLAR = ord("$")
+
+_GUARDS = b"}:rules"
+"""The end of the Redis channels of those that can restore rules; see `Keys.guards`."""
+
+_ASKS = b"?"
+"""The message of join.lua there."""
 
 _text = msgspec.json.Decoder(str)
 
@@ -67,15 +77,18 @@ class RedisBus:
         worker: str,
         metrics: Metrics,
         clock: Clock,
+        on_rules_asked: Callable[[str], None] = lambda room: None,
     ) -> None:
         self._sink = sink
+        self._on_rules_asked = on_rules_asked
         self._client = client
         self._keys = keys = Keys(settings.prefix, settings.database)
         self._clock = clock
         self._probe_timeout = settings.probe_timeout
         self._history = rooms.history
         self._state_ttl = milliseconds(rooms.state_ttl)
-        self._commands = PublishCommands(keys, rooms, clock)
+        self._commands = PublishCommands(keys, rooms, clock, metrics.unstored.inc)
+        client.headroom.watch(self._commands.set_level)
         self._rooms: dict[bytes, str] = {}
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
@@ -130,6 +143,17 @@ class RedisBus:
             self._rooms.pop(self._keys.channel(room).encode("ascii"), None)
         self._subscriber.unsubscribe([self._keys.channel(room) for room in names])
 
+    def guard(self, room: str, *, guarded: bool, history: bool) -> None:
+        """Listen for those that ask for the rules of a room, or stop it; store its messages if it has a history."""
+        channel = self._keys.guards(room)
+        if guarded:
+            self._rooms[channel.encode("ascii")] = room
+            self._subscriber.add(channel)
+        else:
+            self._rooms.pop(channel.encode("ascii"), None)
+            self._subscriber.unsubscribe([channel])
+        self._commands.set_history(room, on=history)
+
     async def replay(self, room: str, after: MessageId) -> Replay:
         """Read the history by calls of replay.lua, in pages: a single long one would keep Redis from other commands."""
         keys, most = self._keys.of_room(room), self._history.replay_bytes
@@ -144,7 +168,8 @@ class RedisBus:
                 self._decode(room, payload, events)
             newest, last = read_id(newest_id), read_id(page[-1][0]) if page else last
             if not page or last >= newest or envelope_bytes(events) > most:
-                return replay_of(after, newest, events, read_stretches(quiet, newest.epoch), self._history)
+                history = self._history if self._commands.has_history(room) else replace(self._history, size=0)
+                return replay_of(after, newest, events, read_stretches(quiet, newest.epoch), history)
 
     def health(self) -> BusHealth:
         """Return the state: ready while the last own probe is not too long ago, and all tasks run."""
@@ -206,6 +231,9 @@ class RedisBus:
             if channel == self._probe_bytes:
                 self._heard = self._clock()
             elif payload is None:
+                if channel.endswith(_GUARDS):
+                    # A client that needs the rules makes join.lua ask again.
+                    continue
                 # Collected: the loss of a connection concerns all rooms, and one Gap for all of them costs less than
                 # one for each. The Gap must come before the first event that follows it.
                 missed.append(self._keys.room_of(channel))
@@ -225,6 +253,9 @@ class RedisBus:
         try:
             events.append(decode(room, payload))
         except ValueError:
+            if payload == _ASKS:
+                self._on_rules_asked(room)
+                return
             log.error("room %s: an event was not understood, and is lost: %r; let all relays on this redis-prefix have "
                       "the same version", room, payload[:100])  # fmt: skip
 
@@ -260,29 +291,35 @@ class RedisBus:
 def decode(room: str, payload: bytes) -> RoomEvent:
     """Read an event as the scripts publish and store it; raises ValueError for anything else.
 
-    A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace.
+    A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace. A
+    space behind the channel, which JSON allows, says that the sender's worker has counted the envelope's levels.
     With `$info` as its receiver it is the event that a member's info changed: its sender is the member, its body the
-    info, packed. Other events are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over;
-    a plus sign before the number marks a repeated key).
+    info, packed. With `$room`, it is a room notice. Other events are `j ID PEER` (joined), `l ID PEER` (left) and
+    `t ID PEER GENERATION` (taken over; a plus sign before the number marks a repeated key).
     """
     kind = payload[:2]
     if kind == b"m ":
         head, channel, body = payload.split(b"\n", 2)
-        if len(body) > SHALLOW_BYTES and nests_deeper(body):
-            # A worker of an earlier version bounded nesting less strictly; its message would break clients here.
+        if len(body) > SHALLOW_BYTES and not channel.endswith(b" ") and nests_deeper(body):
+            # Its sender has not checked it: that is an earlier version of the relay, or another program. The message
+            # would break clients.
             raise ValueError("a message nested too deep")
         _, message_id, sender, to = head.split(b" ")
         receivers: tuple[str, ...] = ()
         if to:
-            if to == _NO_MEMBER:
-                return MemberChanged(room, read_id(message_id), sender.decode("ascii"), infos.unpack(body))
+            # No peer id has this character.
+            if to[0] == _DOLLAR:
+                if to == _NOTICE:
+                    return read_notice(room, read_id(message_id), body)
+                if to == _NO_MEMBER:
+                    return MemberChanged(room, read_id(message_id), sender.decode("ascii"), infos.unpack(body))
             receivers = tuple(to.decode("ascii").split(","))
         return Message(
             room,
             read_id(message_id),
             sender.decode("ascii"),
             receivers,
-            _text.decode(channel) if channel != b'""' else "",
+            _text.decode(channel) if channel != b'"" ' else "",
             body,
         )
     _, first, peer, *more = payload.decode("ascii").split(" ")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
+from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import (
     Argument,
@@ -44,7 +46,8 @@ class RedisClient:
 
     A call fails with `Unavailable` if Redis was not reached in `timeout` seconds, if `waiting` calls wait already, or
     if Redis refused the command; with `OutcomeUnknown` if the command was sent and no reply came, or if a script
-    failed. `on_error` is called for each error reply. `run` learns the run of Redis on each new connection.
+    failed. `on_error` is called for each error reply. `run` learns the run of Redis on each new connection. `headroom`
+    is that of Redis's memory.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class RedisClient:
         on_reconnect: Callable[[], object],
         on_error: Callable[[], object] = _nothing,
         run: RedisRun | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
+        self.headroom = headroom or Headroom()
         self._dialer = dialer
         self._timeout = timeout
         self._max_waiting = waiting
@@ -97,13 +102,8 @@ class RedisClient:
         return self._connection is not None
 
     @property
-    def problem(self) -> str:
-        """Why Redis is not reachable; "" if it is."""
-        return self._reconnector.problem
-
-    @property
     def report(self) -> str:
-        """As `problem`, with Redis's own words, for operators."""
+        """Why Redis is not reachable, with its own words, for operators; "" if it is."""
         return self._reconnector.report
 
     @property
@@ -115,6 +115,11 @@ class RedisClient:
     def run_changes(self) -> int:
         """How often another run of Redis took the part of the one before, as far as this worker has noticed."""
         return 0 if self._run is None else self._run.changes
+
+    @property
+    def run_age(self) -> float:
+        """Seconds since this worker met another run of Redis; infinite if it has not."""
+        return math.inf if self._run is None else self._run.age
 
     def check_run(self) -> None:
         """Ask for the run of Redis again: it may change without a lost connection, when a replica takes over."""
@@ -287,7 +292,8 @@ class RedisClient:
             _, command, done = self._waiting.popleft()
             self._waiting_bytes -= len(command)
             # Guarded: an error of one caller must not end the timer, on which the deadlines of all others depend.
-            call(done, Unavailable(f"Redis could not be reached for {self._timeout:g} s: {self.problem}"))
+            away = f"Redis could not be reached for {self._timeout:g} s"
+            call(done, Unavailable(away).because(f"{away}: {self.report}"))
         deadline = self._pending.deadline
         if deadline is not None and deadline <= now:
             # A Redis that is this late counts as away: all commands that wait fail now, and a new connection is

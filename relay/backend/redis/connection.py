@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from relay.backend.redis.replies import REFUSALS, meaning_of, report_of
+from relay.backend.redis.replies import REFUSALS, report_of
 from relay.config.redis_url import parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
 
@@ -49,14 +49,13 @@ def pack(*arguments: Argument) -> bytes:
 class RedisUnreachable(Exception):
     """Redis could not be reached, or refused the connection.
 
-    `str()` of it is the cause, with addresses and Redis's text, for the log; `text` says it in words of the relay, and
-    is for clients. `report` is for operators: `text`, and what Redis itself said.
+    `str()` of it is the cause, with addresses and Redis's text, for the log. `report` says it in words of the relay,
+    with those of Redis, for operators.
     """
 
-    def __init__(self, cause: str, text: str, report: str = "") -> None:
+    def __init__(self, cause: str, report: str) -> None:
         super().__init__(cause)
-        self.text = text
-        self.report = report or text
+        self.report = report
 
 
 class RedisConnection(asyncio.Protocol):
@@ -131,6 +130,8 @@ class Dialer:
             protocol=2,
             # The `Reconnector` repeats attempts; with retries by redis-py, one could exceed its timeout.
             client_name=name,
+            # Without CLIENT SETINFO: a user of Redis with few commands need not be allowed it, and Redis 7.0 has none.
+            driver_info=None,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=timeout,
             socket_timeout=timeout,
@@ -217,7 +218,7 @@ def _options_of(url: str, password: str) -> dict[str, Any]:
 
 def refused(reply: str) -> RedisUnreachable:
     """Return the error for an error reply with which Redis refuses a connection, or the commands that it is for."""
-    return RedisUnreachable(reply[:_CAUSE_CHARACTERS], meaning_of(reply), report_of(reply))
+    return RedisUnreachable(reply[:_CAUSE_CHARACTERS], report_of(reply))
 
 
 def _reply_in(error: RedisError) -> str:

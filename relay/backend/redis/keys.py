@@ -16,6 +16,9 @@ class Keys:
         self.workers = f"{prefix}:workers"
         self.fleet_key = f"{prefix}:fleet-key"
         self.run = f"{prefix}:run"
+        # Queue, state and sender, in one slot. No room's key has this form.
+        queue = f"{prefix}:webhook:{{queue}}"
+        self.webhook = (queue, f"{queue}:state", f"{queue}:sender")
 
     def channel(self, room: str) -> str:
         """Return the Redis channel of a room."""
@@ -28,7 +31,7 @@ class Keys:
     def of_room(self, room: str) -> tuple[str, str, str, str, str, str]:
         """Return the keys of a room, as every script takes them: meta, presence, repeats, history, options and quiet.
 
-        shared.lua describes them. The options are reserved.
+        shared.lua describes them. The options are the rules of the room.
         """
         name = self._room(room)
         return (
@@ -44,6 +47,22 @@ class Keys:
         """Return the key of the delivered positions of a room's members."""
         return f"{self._room(room)}:positions"
 
+    def waiting(self, room: str) -> str:
+        """Return the key of the messages that wait for absent members of a room."""
+        return f"{self._room(room)}:waiting"
+
+    def subjects(self, room: str) -> str:
+        """Return the key of the subjects of the tokens with which a room's members came."""
+        return f"{self._room(room)}:subjects"
+
+    def guards(self, room: str) -> str:
+        """Return the Redis channel of the workers that can restore the rules of a room."""
+        return f"{self.channel(room)}:rules"
+
+    def places(self, room: str) -> str:
+        """Return the key of the places of a room's members, by address."""
+        return f"{self._room(room)}:places"
+
     def large(self, room: str) -> str:
         """Return the key of the list of large messages in a room's history."""
         return f"{self._room(room)}:large"
@@ -51,6 +70,18 @@ class Keys:
     def watched(self, room: str) -> str:
         """Return the key that a room has while it is watched."""
         return f"{self._room(room)}:watched"
+
+    def outbox(self, room: str) -> str:
+        """Return the key of a room's events for the webhook that are not in the queue yet."""
+        return f"{self._room(room)}:outbox"
+
+    def broadcast(self, room: str) -> str:
+        """Return the key of the tree of a room's broadcast."""
+        return f"{self._room(room)}:broadcast"
+
+    def channels(self, room: str) -> str:
+        """Return the key of the channels that a room's messages have used lately."""
+        return f"{self._room(room)}:channels"
 
     def of_positions(self, room: str) -> tuple[str, str]:
         """Return the keys of a room's presence and of its delivered positions."""
@@ -64,9 +95,29 @@ class Keys:
         """Return the key of the address at which a worker takes requests that other replicas forward."""
         return f"{self._prefix}:address:{owner}"
 
+    def usage(self, kind: str, address: str, minute: int) -> str:
+        """Return the key of the number that counts the use of an address in a minute."""
+        return f"{self._prefix}:usage:{kind}:{address}:{minute}"
+
+    def turn(self, name: str) -> str:
+        """Return the key that exists while it is some worker's turn, or was a moment ago."""
+        return f"{self._prefix}:turn:{name}"
+
+    def shared(self, name: str) -> str:
+        """Return the key of what the worker whose turn it was has left for the others."""
+        return f"{self._prefix}:shared:{name}"
+
+    def subject(self, subject: str) -> str:
+        """Return the key of the places of a subject, which a hash stands for."""
+        return f"{self._prefix}:subject:{subject}"
+
     def worker_rooms(self, lease: str) -> str:
         """Return the key of the set of rooms in which a lease has members."""
         return f"{self._prefix}:worker:{lease}:rooms"
+
+    def worker_index(self, lease: str) -> str:
+        """Return the key of the same rooms in a sorted set, from which lists of rooms are read."""
+        return f"{self._prefix}:worker:{lease}:index"
 
     def _room(self, room: str) -> str:
         return f"{self._prefix}:{{{room}}}"

@@ -8,8 +8,11 @@ from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseEnd, LeaseNa
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.registration import LOST, RETIRED, Registration
+from relay.backend.redis.memory import RedisMemory
+from relay.backend.redis.outboxes import RedisOutboxes
+from relay.backend.redis.registration import LOST, RETIRED, Registration, scored
 from relay.backend.redis.replies import ScriptFailed
+from relay.backend.redis.room_list import read_set
 from relay.backend.redis.scripts import ADOPT, HEARTBEAT, milliseconds
 from relay.backend.settings import BackendSettings
 from relay.model.errors import RelayError, Unavailable
@@ -22,8 +25,11 @@ _AFTER_ALL = 2**52
 _MOST_LEASES = 1000
 """Leases that a worker knows, to register them again when Redis has lost them."""
 
-_PAGE = 500
+_PAGE = 40
 """Members of one page of a room that is adopted."""
+
+_LEFT = 500
+"""Rooms that one command takes out of the set of the worker's rooms."""
 
 _NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
 _LAPSED = "this worker's own lease lapsed while it took members over"
@@ -44,14 +50,17 @@ class RedisLeases:
         settings: BackendSettings,
         registration: Registration,
         addresses: RedisAddresses | None = None,
+        outboxes: RedisOutboxes | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
         self._settings = settings.lease
         self._addresses = addresses
+        self._outboxes = outboxes
         self._state_ttl = milliseconds(settings.rooms.state_ttl)
         self._registration = registration
+        self._memory = RedisMemory(client, keys)
         self._ended: LeaseEnd = ""
         # The leases of all workers, as they were read last, and when they are to be read again.
         self._all: Sequence[bytes] = ()
@@ -103,9 +112,11 @@ class RedisLeases:
         # The dead worker renewed its lease at `deadline - duration`, and lived for less than an interval after that.
         settings = self._settings
         held_until = int(deadline) + milliseconds(settings.interval + settings.grace - settings.duration)
-        registered = await self._client.call("SMEMBERS", self._keys.worker_rooms(lease))
+        # While Redis was away, no member could return. The era begins when the first worker reaches it again.
+        held_until = max(held_until, self._client.era // 1000 + milliseconds(settings.grace))
+        registered = await read_set(self._client, self._keys.worker_rooms(lease))
         _, unconfirmed = self._unconfirmed.get(lease, (deadline, set[str]()))
-        rooms = sorted(unconfirmed.union(room.decode() for room in registered))
+        rooms = sorted(unconfirmed.union(registered))
         if not rooms and not deadline % 1:
             # Redis may have lost the set, and the dead worker may have had members. So each survivor looks for them in
             # its own rooms, after a pause in which all survivors learn of the dead lease.
@@ -117,7 +128,10 @@ class RedisLeases:
             self._adopting = frozenset(batch)
             try:
                 # Registered first, so that another survivor finds the rooms if this worker dies in between.
-                await self._client.call("SADD", self._keys.worker_rooms(own), *batch)
+                await asyncio.gather(
+                    self._client.call("ZADD", self._keys.worker_index(own), *scored(batch)),
+                    self._client.call("SADD", self._keys.worker_rooms(own), *batch),
+                )
                 self._registration.note(own, batch)
                 cursors = dict.fromkeys(batch, b"0")
                 while cursors:
@@ -130,6 +144,9 @@ class RedisLeases:
                     )
                     cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
                     yield [member for _, members in pages for member in members]
+                if self._outboxes is not None:
+                    # The dead worker may not have moved its last events. From now on it writes no others.
+                    self._outboxes.take_over(batch)
             except RelayError:
                 self._unconfirmed[lease] = deadline, unconfirmed.union(batch)
                 raise
@@ -145,7 +162,7 @@ class RedisLeases:
         if lease not in self._deadlines:
             return
         await asyncio.gather(
-            self._client.call("DEL", self._keys.worker_rooms(lease)),
+            self._client.call("UNLINK", self._keys.worker_rooms(lease), self._keys.worker_index(lease)),
             self._client.call("ZREM", self._keys.workers, lease),
         )
         self._unconfirmed.pop(lease, None)
@@ -162,11 +179,14 @@ class RedisLeases:
     async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
         """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
         left = [room for room in left if room not in self._adopting]
-        own = self._keys.worker_rooms(str(self._lease))
-        calls = [self._client.call("PEXPIRE", own, self._state_ttl)] if rooms else []
+        own, index = self._keys.worker_rooms(str(self._lease)), self._keys.worker_index(str(self._lease))
+        calls = [self._client.call("PEXPIRE", key, self._state_ttl) for key in (own, index)] if rooms else []
         if left:
             self._registration.forget(left)
-            calls.append(self._client.call("SREM", own, *left))
+            for at in range(0, len(left), _LEFT):
+                gone = left[at : at + _LEFT]
+                # From the index last, as it is not read while it has fewer rooms than the set.
+                calls += [self._client.call("SREM", own, *gone), self._client.call("ZREM", index, *gone)]
         members = []
         for room, peer in rooms.items():
             meta, presence, _, _, options, quiet = self._keys.of_room(room)
@@ -178,6 +198,8 @@ class RedisLeases:
             calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.watched(room), self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.large(room), self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", self._keys.places(room), self._state_ttl))
+            calls.append(self._client.call("PEXPIRE", self._keys.subjects(room), self._state_ttl))
         # A key of another type is no sign of a loss, and the other rooms must be renewed all the same.
         asked = asyncio.gather(*members, return_exceptions=True)
         await asyncio.gather(*calls)
@@ -239,7 +261,7 @@ class RedisLeases:
             # Another run of Redis may lack what was written last, also if the last heartbeat is older than that.
             written = _AFTER_ALL
         try:
-            ended, flat, now = await self._client.run(
+            ended, flat, now, used_up = await self._client.run(
                 HEARTBEAT,
                 (self._keys.workers,),
                 str(self._lease),
@@ -255,6 +277,8 @@ class RedisLeases:
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
         self._client.clock.learn(now, asked)
         self._client.check_run()
+        self._client.headroom.report_refusal(refuses=bool(used_up))
+        self._memory.ask()
         self._run_changes = changes
         if not ended:
             self._registration.renewed(now + duration)

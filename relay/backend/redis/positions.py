@@ -13,7 +13,7 @@ from relay.model.envelope import MessageId, read_id
 
 log = logging.getLogger("relay.backend.redis")
 
-_BATCH = 500
+_BATCH = 200
 """Positions of one room that one call notes."""
 
 

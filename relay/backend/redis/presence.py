@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from relay.backend.headroom import Level
 from relay.backend.presence import (
     Contested,
     JoinAttempt,
@@ -12,17 +13,21 @@ from relay.backend.presence import (
     LeaseName,
     PresenceEntry,
     taken,
+    too_many_places,
 )
 from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, milliseconds
+from relay.backend.redis.tags import TagOf
+from relay.backend.rules import PasswordNeeded, RulesLost, read_rules
 from relay.backend.settings import RoomSettings
 from relay.backend.stamps import join_previous
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
-from relay.model.errors import ClientGone, Refused, Unavailable
+from relay.model.errors import ClientGone, Refused, RelayError, Unavailable
 from relay.model.events import Present, Roster
 
 log = logging.getLogger("relay.backend.redis")
@@ -33,8 +38,8 @@ _NONE = "-"
 _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua and change.lua."""
 
-_UNCONFIRMED = 2
-"""Result of leave.lua."""
+_HELD, _UNCONFIRMED = 1, 2
+"""Results of leave.lua; the first one also if a member was removed."""
 
 _CONFIRMATION, _CONFIRMATION_STEP = 2.0, 0.1
 """Seconds after Redis came back in which workers confirm rooms, and between two calls of a join that waits for that.
@@ -48,6 +53,21 @@ _WAITS = (milliseconds(_CONFIRMATION),) * round(_CONFIRMATION / _CONFIRMATION_ST
 Redis's clock may jump, so the number of calls bounds the wait as well.
 """
 
+_RESULTS = 9
+"""Parts of the result of join.lua for a membership; a refusal has fewer."""
+
+_REFUSALS = {
+    b"locked": "room_locked",
+    b"banned": "banned",
+    b"closing": "no_such_room",
+    b"absent": "no_such_room",
+    b"occupied": "room_exists",
+}
+"""Results of join.lua for what the rules of the room do not allow, and their error codes."""
+
+_OPENS = {None: "", True: "open", False: "enter"}
+"""Whether an attempt opens rooms or enters existing ones, as join.lua takes it."""
+
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 
 
@@ -55,24 +75,39 @@ class RedisPresence:
     """Presence in Redis: each method calls one script, whose comments say what it does."""
 
     def __init__(
-        self, client: RedisClient, keys: Keys, lease: LeaseName, settings: RoomSettings, registration: Registration
+        self,
+        client: RedisClient,
+        keys: Keys,
+        lease: LeaseName,
+        settings: RoomSettings,
+        registration: Registration,
+        tag_of: TagOf,
+        outboxes: RedisOutboxes | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
         self._settings = settings
         self._state_ttl = milliseconds(settings.state_ttl)
+        self._idle_ttl = milliseconds(settings.idle_ttl)
         # In the form in which the scripts take it; see shared.lua.
         self._history = f"{settings.history.size} {milliseconds(settings.history.ttl)}"
+        self._last_history = f"{settings.history.size} {milliseconds(settings.history.last_ttl)}"
         self._registration = registration
+        self._tag_of = tag_of
+        self._outboxes = outboxes or RedisOutboxes(keys, registration, None, ttl=self._state_ttl)
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Register the room under this worker's lease, and call join.lua."""
         # Called again while a worker that knows the room may still confirm its state.
         for wait in _WAITS:
+            while not self._client.reachable:
+                # A command that waits for a connection is written before the run of Redis is known. This one could make
+                # a member where the next run does not have the rules yet.
+                await self._client.call("TIME")
             lease = str(self._lease)
             reply = await self._run_join(attempt, lease, wait)
-            if reply != [b"unconfirmed"]:
+            if reply not in ([b"unconfirmed"], [b"unknown"]):
                 break
             await asyncio.sleep(_CONFIRMATION_STEP)
             if attempt.is_lost():
@@ -81,12 +116,13 @@ class RedisPresence:
         self._registration.note(lease, [attempt.room])
         return self._joined(attempt, reply)
 
-    def _run_join(self, attempt: JoinAttempt, lease: str, wait: int) -> Awaitable[Any]:
+    def _run_join(self, attempt: JoinAttempt, lease: str, wait: int) -> asyncio.Future[Any]:
         room = attempt.room
         self._registration.register([room])
-        return self._client.run(
+        keys, hook = self._outboxes.extend(room, self._keys_of_entry(room, attempt.subject), attempt.token_subject)
+        joined = self._client.run(
             JOIN,
-            self._keys.of_room(room),
+            keys,
             self._keys.channel(room),
             attempt.peer,
             lease,
@@ -109,7 +145,35 @@ class RedisPresence:
             wait,
             # As text: a client may send any number.
             *map(str, attempt.since),
+            self._tag_of(room, attempt.address),
+            self._settings.places,
+            self._bar(attempt.barred),
+            attempt.known,
+            attempt.password,
+            attempt.subject,
+            attempt.opening,
+            int(self._settings.owners),
+            self._keys.guards(room),
+            int(bool(wait) and self._client.run_age < _CONFIRMATION),
+            hook,
+            _OPENS[attempt.opens],
+            attempt.attributes,
+            attempt.renamed.peer,
+            attempt.renamed.generation,
         )
+        self._outboxes.watch(room, joined, lambda reply: reply[0] == b"joined")
+        return joined
+
+    def _keys_of_entry(self, room: str, subject: str) -> tuple[str, ...]:
+        """Return the keys of a script that writes a presence entry."""
+        keys = self._keys
+        return (*keys.of_room(room), keys.places(room), *((keys.subjects(room),) if subject else ()))
+
+    def _bar(self, barred: str) -> str:
+        """Return what is barred, as join.lua takes it."""
+        if self._client.headroom.level is Level.FULL:
+            return "member"
+        return "closed" if barred == "no_such_room" else "room" if barred else ""
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """Register all rooms, and call announce.lua for each entry.
@@ -161,11 +225,23 @@ class RedisPresence:
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Call leave.lua."""
-        keys: tuple[str, ...] = self._keys.of_room(entry.room)
+        room = entry.room
+        keys: tuple[str, ...] = (
+            *self._keys.of_room(room),
+            self._keys.places(room),
+            self._keys.large(room),
+            self._keys.watched(room),
+        )
+        if entry.tracked:
+            # Of a member of a dead worker, it is not known what else there is of it.
+            keys = (*keys, self._keys.positions(room), self._keys.subjects(room))
+        elif entry.subject:
+            keys = (*keys, self._keys.subjects(room))
+        extended, hook = self._outboxes.extend(room, keys, entry.reason)
         left = self._client.run(
             LEAVE,
-            (*keys, self._keys.positions(entry.room)) if entry.tracked else keys,
-            self._keys.channel(entry.room),
+            extended,
+            self._keys.channel(room),
             entry.peer,
             " ".join(self._lease.own),
             entry.generation,
@@ -178,7 +254,12 @@ class RedisPresence:
             self._client.era,
             milliseconds(_CONFIRMATION),
             int(entry.connected),
+            self._idle_ttl,
+            self._last_history,
+            milliseconds(self._settings.rules_ttl),
+            hook,
         )
+        self._outboxes.watch(room, left, lambda result: hold == 0 or result != _HELD)
         # A worker that has seen events of the room is never told to wait.
         return left if entry.seen != BEFORE_ALL else asyncio.ensure_future(_unless_unconfirmed(left))
 
@@ -192,21 +273,9 @@ class RedisPresence:
 
     def _joined(self, attempt: JoinAttempt, reply: Sequence[Any]) -> JoinResult:
         """Read the result of join.lua."""
-        room, peer = attempt.room, attempt.peer
-        match reply:
-            case [b"late"]:
-                raise Unavailable(_LATE)
-            case [b"taken", held]:
-                raise taken(room, peer, held=bool(held))
-            case [b"superseded"]:
-                raise Refused("superseded", peer=peer, room=room)
-            case [b"contested", newer]:
-                raise Contested(room, peer, newer=bool(newer))
-            case [b"full"] if attempt.resume_only:
-                raise Refused("not_joined", room=room)
-            case [b"full"]:
-                raise Refused("room_full", f"{room} has {self._settings.members} members", room=room)
-        status, generation, message_id, listed, began, first, info = reply
+        if len(reply) < _RESULTS:
+            raise self._refusal(attempt, reply)
+        status, generation, message_id, listed, began, first, info, created, rules = reply
         current = read_id(message_id)
         return JoinResult(
             generation=int(generation),
@@ -218,12 +287,48 @@ class RedisPresence:
             first=bool(first),
             info=infos.unpack(info),
             previous=join_previous(attempt.offered, attempt.stamp, first=bool(first)),
+            created=bool(created),
+            rules=read_rules(rules.decode()) if rules else None,
         )
 
+    def _refusal(self, attempt: JoinAttempt, reply: Sequence[Any]) -> RelayError:  # noqa: C901 - one line for each
+        """Return the error for a result of join.lua that is no membership."""
+        room, peer = attempt.room, attempt.peer
+        match reply:
+            case [b"late"]:
+                return Unavailable(_LATE)
+            case [b"taken", held]:
+                return taken(room, peer, held=bool(held))
+            case [b"superseded"]:
+                return Refused("superseded", peer=peer, room=room)
+            case [b"contested", newer]:
+                return Contested(room, peer, newer=bool(newer))
+            case [b"full"] if attempt.resume_only:
+                return Refused("not_joined", room=room)
+            case [b"full"]:
+                return Refused("room_full", f"{room} has {self._settings.members} members", room=room)
+            case [b"crowded"]:
+                return too_many_places(room, self._settings.places)
+            case [b"full", most]:
+                return Refused("room_full", f"{room} has {most} members", room=room)
+            case [b"barred"]:
+                return Refused("memory_low" if self._client.headroom.level is Level.FULL else attempt.barred, room=room)
+            case [b"outdated"]:
+                return RulesLost()
+            case [b"unknown" | b"unconfirmed"]:
+                return Unavailable("Redis has lost the rules of this room, and the worker that has them is silent")
+            case [b"password", salt]:
+                return PasswordNeeded(room, salt.decode(), wrong=bool(attempt.password))
+            case [reason] if reason in _REFUSALS:
+                return Refused(_REFUSALS[reason], room=room)
+            case _:
+                return self._client.script_error(reply)
+
     def _announce(self, entry: PresenceEntry) -> asyncio.Future[int]:
-        return self._client.run(
+        keys, hook = self._outboxes.extend(entry.room, self._keys_of_entry(entry.room, entry.subject))
+        announced = self._client.run(
             ANNOUNCE,
-            self._keys.of_room(entry.room),
+            keys,
             self._keys.channel(entry.room),
             entry.peer,
             str(self._lease),
@@ -239,7 +344,12 @@ class RedisPresence:
             self._registration.deadline,
             milliseconds(entry.hold),
             0 if entry.hold else self._client.era,
+            self._tag_of(entry.room, entry.address),
+            entry.subject,
+            hook,
         )
+        self._outboxes.watch(entry.room, announced)
+        return announced
 
 
 async def _unless_unconfirmed(left: asyncio.Future[int]) -> bool:

@@ -5,16 +5,18 @@ in common is packed once.
 """
 
 import sys
+from collections.abc import Callable
 
 import msgspec
 
+from relay.backend.headroom import Level
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import PUBLISH, milliseconds
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.commands import Identity
-from relay.model.envelope import MembershipVersion, Publication, splice
+from relay.model.envelope import MembershipVersion, MessageId, Publication, splice
 
 _COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
 """A command in RESP: the number of its parts, then the parts; some have their length already."""
@@ -37,6 +39,9 @@ def _packed_parts(*parts: str | int) -> bytes:
 _NO_VERSION = _packed_parts(0, 0)
 """The argument for an unknown membership version: the script takes the slow path."""
 
+_UNSTORED_KEYS = 100
+"""Keys of messages that a room remembers, once a client whose messages are not stored has published there."""
+
 _NO_KEYS = b"0 "
 """The last parts of argument 8 for a message without keys."""
 
@@ -47,13 +52,28 @@ class _Template:
     Most members of a room have the same membership version, so the last one is remembered together with its RESP.
     """
 
-    __slots__ = ("head", "packed", "renew_at", "version")
+    __slots__ = ("head", "marks", "packed", "renew_at", "stored", "version")
 
-    def __init__(self, head: bytes) -> None:
+    def __init__(self, head: bytes, *, stored: bool = True) -> None:
         self.head = head
+        # Whether the room has a history.
+        self.stored = stored
         self.renew_at = 0.0
+        # The newest id that was seen at each of the last renewals, with its time.
+        self.marks: list[tuple[float, MessageId]] = []
         self.version = MembershipVersion()
         self.packed = _packed_parts(*self.version)
+
+    def outdated(self, now: float, ttl: float, seen: MessageId) -> MessageId | None:
+        """Note the newest id that was seen by now; return one that was seen more than `ttl` ago, each once.
+
+        All events up to that id are as old.
+        """
+        self.marks.append((now, seen))
+        found = None
+        while self.marks[0][0] <= now - ttl:
+            found = self.marks.pop(0)[1]
+        return found
 
     def packed_version(self, version: MembershipVersion) -> bytes:
         """Return a membership version in RESP."""
@@ -65,29 +85,59 @@ class _Template:
 class PublishCommands:
     """Writes publish commands; see publish_fast.lua for the arguments."""
 
-    def __init__(self, keys: Keys, rooms: RoomSettings, clock: Clock) -> None:
+    def __init__(
+        self, keys: Keys, rooms: RoomSettings, clock: Clock, on_unstored: Callable[[], object] = lambda: None
+    ) -> None:
         self._keys = keys
         self._clock = clock
+        self._on_unstored = on_unstored
         history = rooms.history
         history_ttl = milliseconds(history.ttl * (1 + 1 / _RENEWALS))
         # Constant parts of the arguments 6 to 8.
         self._limits = b"%d %d %d %d" % (
             milliseconds(rooms.state_ttl), history_ttl, history.repeat_keys, history.ttl * 1000
         )  # fmt: skip
+        self._unstored_limits = b"%d %d %d %d" % (
+            milliseconds(rooms.state_ttl), history_ttl, min(history.repeat_keys, _UNSTORED_KEYS), history.ttl * 1000
+        )  # fmt: skip
+        self._unstored = _packed_parts(0, 0)
         self._history = _packed_parts(history.size, 0)
         self._history_renewed = _packed_parts(history.size, history_ttl)
         self._history_bytes = _packed_parts(history.size, history.bytes)
-        self._large = history.large if history.size else sys.maxsize
+        self._size, self._bytes, self._ttl, self._history_ttl = history.size, history.bytes, history.ttl, history_ttl
+        self._usual_large = self._large = history.large if history.size else sys.maxsize
+        self._level = Level.AMPLE
         self._renewal = history.ttl / _RENEWALS
         self._templates: dict[str, _Template] = {}
+        # Rooms that have no history by their rules.
+        self._unrecorded: set[str] = set()
+
+    def set_level(self, level: Level) -> None:
+        """Store no large messages at LOW, and none at FULL, where all of them take the slow path."""
+        self._level = level
+        self._large = -1 if level is Level.FULL else self._usual_large
 
     def add(self, room: str) -> None:
         """Pack the common parts of the commands of this room, and keep them until it is removed."""
-        self._templates[room] = _Template(self._head(room))
+        self._templates[room] = self._template(room)
 
     def remove(self, room: str) -> None:
         """Forget a room."""
         self._templates.pop(room, None)
+
+    def set_history(self, room: str, *, on: bool) -> None:
+        """Store the messages of a room from now on, or none of them."""
+        if on:
+            self._unrecorded.discard(room)
+        else:
+            self._unrecorded.add(room)
+        template = self._templates.get(room)
+        if template is not None:
+            template.stored = on
+
+    def has_history(self, room: str) -> bool:
+        """Whether a room has a history by its rules, as far as this worker knows them."""
+        return room not in self._unrecorded
 
     def write(self, publication: Publication) -> bytes:
         """Return the command for a publication."""
@@ -96,14 +146,15 @@ class PublishCommands:
         to, key, identity = command.to, command.key, command.identity
         if identity is not None:
             key = identity.key
-        text = b"%b %b\n%b\n%b" % (
+        # The space says that the nesting of the envelope was checked; see `decode`.
+        text = b"%b %b\n%b \n%b" % (
             publication.sender.encode("ascii"),
             ",".join(to).encode("ascii"),
             _json.encode(command.channel),
             splice(command.envelope, publication.sender),
         )
         # A server may publish to a room in which this worker has no members, and which was not added.
-        template = self._templates.get(publication.room) or _Template(self._head(publication.room))
+        template = self._templates.get(publication.room) or self._template(publication.room)
         size = len(text)
         large = size > self._large
         # The fast path knows no addressees, no keys and no large messages, and compares ids of one epoch only.
@@ -113,19 +164,42 @@ class PublishCommands:
             packed_version = template.packed_version(version)
         seq = b"%d" % seen.seq
         keys = _packed_keys(key, command.after, identity) if key or command.after else _NO_KEYS
-        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, self._limits, keys)
-        history = self._history
-        now = self._clock()
-        if now >= template.renew_at:
-            template.renew_at = now + self._renewal
-            history = self._history_renewed
+        stored = command.stored
+        limits = self._limits if stored else self._unstored_limits
+        rest = b"%d %d %b %b" % (publication.generation, seen.epoch, limits, keys)
+        if publication.proof:
+            # In front of the generation, 0. Such a publication has no membership version, and so takes the slow path.
+            rest = b"=%b/%b" % (publication.proof.encode("ascii"), rest)
         parts, head = _PARTS + len(to), template.head
-        if large:
-            history, parts, head = self._history_bytes, parts + 1, self._head(publication.room, large=True)
+        if not stored or not template.stored or (large and self._level):
+            if template.stored:
+                self._on_unstored()
+            history = self._unstored
+        else:
+            history = self._history
+            now = self._clock()
+            if now >= template.renew_at:
+                history = self._renewed(template, now, seen, large=large)
+            elif large:
+                history = self._history_bytes
+            if large:
+                parts, head = parts + 1, self._head(publication.room, large=True)
         return _COMMAND % (
             parts, head, size, text, packed_version, len(seq), seq, history, len(rest), rest,
             _packed_parts(*to) if to else b"",
         )  # fmt: skip
+
+    def _template(self, room: str) -> _Template:
+        return _Template(self._head(room), stored=room not in self._unrecorded)
+
+    def _renewed(self, template: _Template, now: float, seen: MessageId, *, large: bool) -> bytes:
+        """Return the arguments 6 and 7 of a message that renews the history's TTL, and drops what is older."""
+        template.renew_at = now + self._renewal
+        outdated = template.outdated(now, self._ttl, seen)
+        if outdated is None:
+            return self._history_bytes if large else self._history_renewed
+        limit = self._bytes if large else self._history_ttl
+        return _packed_parts(self._size, f"{limit} {outdated.epoch}-{outdated.seq + 1}")
 
     def _head(self, room: str, *, large: bool = False) -> bytes:
         """Return the parts with which each command of a room begins: script, keys and Redis channel.

@@ -49,8 +49,8 @@ class Reconnector:
 
     A connection counts only once its owner calls `confirmed`, because Redis has answered over it: servers accept
     connections that they then refuse or drop. Attempts follow each other without a pause only after a confirmed
-    connection that lasted. `problem` says in words of the relay why there is no connection, and `report` also in those
-    of Redis, for operators; both are "" while there is a confirmed one.
+    connection that lasted. `report` says why there is no connection, for operators; it is "" while there is a
+    confirmed one.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Reconnector:
         self._connected_before = False
         self._short_lived = 0
         self._lines = _OutageLines()
-        self.problem = self.report = "not connected yet"
+        self.report = "not connected yet"
 
     def confirmed(self) -> None:
         """Note that Redis has answered over the present connection; further calls do nothing."""
         if self._confirmed_at is not None:
             return
         self._confirmed_at = self._clock()
-        self.problem = self.report = ""
+        self.report = ""
         # While connections do not last, a line would follow each attempt: `_until_lost` logs that one lasts.
         if self._short_lived < 2:
             self._log_connected()
@@ -138,7 +138,7 @@ class Reconnector:
         return lasted
 
     def _note(self, cause: RedisUnreachable, line: str) -> None:
-        self.problem, self.report = cause.text, cause.report
+        self.report = cause.report
         if self._away_since is None:
             self._away_since = self._clock()
         if self._lines.is_new(line, self._clock()):

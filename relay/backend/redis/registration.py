@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
+from relay.backend.headroom import Level
 from relay.backend.presence import LeaseName
 from relay.backend.redis.client import RedisClient, ignore
-from relay.backend.redis.connection import pack
+from relay.backend.redis.connection import Argument, pack
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.scripts import REGISTER, milliseconds
 from relay.backend.settings import BackendSettings
 
 LOST = 0.25
@@ -14,6 +15,11 @@ LOST = 0.25
 
 RETIRED = 0.5
 """The fraction that marks the deadline of a lease whose worker has stopped."""
+
+
+def scored(rooms: Iterable[str]) -> list[Argument]:
+    """Return the arguments that add these rooms to an index, in which all have the score 0."""
+    return [argument for room in rooms for argument in (0, room)]
 
 
 class Registration:
@@ -80,11 +86,28 @@ class Registration:
 
     def register(self, rooms: Sequence[str]) -> None:
         """Register the lease and these rooms; the script that may write entries must follow in the same turn."""
+        if self._client.headroom.level is Level.FULL:
+            self._register_at_any_rate(rooms)
+            return
         self.register_lease()
         own = self._keys.worker_rooms(str(self._lease))
+        known = all(map(self.has, rooms))
+        if not known:
+            # Into the index first, as it is not read while it has fewer rooms than the set.
+            index = self._keys.worker_index(str(self._lease))
+            self._client.send(pack("ZADD", index, *scored(rooms)), ignore)
+            self._client.send(pack("PEXPIRE", index, self._state_ttl), ignore)
         self._client.send(pack("SADD", own, *rooms), ignore)
-        if not all(map(self.has, rooms)):
+        if not known:
             self._client.send(pack("PEXPIRE", own, self._state_ttl), ignore)
+
+    def _register_at_any_rate(self, rooms: Sequence[str]) -> None:
+        """As `register`, by a script: it works although Redis's memory is used up."""
+        deadline = self._deadline or self._client.clock.now + self._duration
+        lease = str(self._lease)
+        keys = self._keys.workers, self._keys.worker_rooms(lease), self._keys.worker_index(lease)
+        arguments: list[str | float] = [deadline + LOST, lease, self._state_ttl, *rooms]
+        self._client.send_script(REGISTER, keys, arguments, ignore)
 
     def has(self, room: str) -> bool:
         """Tell whether Redis is known to have registered this room under the present lease."""

@@ -1,7 +1,7 @@
 """Redis's error replies, and their meaning for the caller.
 
-Redis's own text (with Lua lines and hashes) goes to the operator's log, and never to a client, which gets an error with
-a text of the relay.
+Redis's own text (with Lua lines and hashes) goes to the operator's log, and so does its meaning. A client gets an error
+whose text says only that Redis is away or refuses: the cause would help an attacker alone.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 import hiredis
 
 from relay.limits import Clock
-from relay.logs import escape
+from relay.logs import LogIntervals, escape
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 
 log = logging.getLogger("relay.backend.redis")
@@ -20,7 +20,6 @@ log = logging.getLogger("relay.backend.redis")
 _LOG_INTERVAL = 10.0
 """Seconds between two log lines about errors of the same code: each command of each client may get one."""
 
-_LOGGED_CODES = 100
 _LOGGED_CHARACTERS = 300
 _REPORTED_CHARACTERS = 200
 
@@ -66,12 +65,6 @@ def code_of(text: str) -> str:
     return text.partition(" ")[0]
 
 
-def meaning_of(text: str) -> str:
-    """Return the meaning of an error reply in words of the relay, with its code if that is a known one."""
-    code = code_of(text)
-    return f"{REFUSALS[code]} ({code})" if code in REFUSALS else "Redis answered with an error; the log has its text"
-
-
 def report_of(text: str) -> str:
     """Return an error reply for operators: Redis's own words, escaped and bounded, after their meaning if known."""
     words = escape(text[:_REPORTED_CHARACTERS])
@@ -84,9 +77,7 @@ class ErrorReplies:
 
     def __init__(self, on_error: Callable[[], object], clock: Clock = time.monotonic) -> None:
         self._on_error = on_error
-        self._clock = clock
-        self._logged: dict[str, float] = {}
-        self._unlogged = 0
+        self._lines = LogIntervals(_LOG_INTERVAL, clock)
 
     def error_of(self, reply: Any, *, script: bool) -> RelayError | None:
         """Return the error that a reply is, if it is one: `Unavailable` if the command certainly had no effect.
@@ -101,7 +92,7 @@ class ErrorReplies:
         self._record(text)
         if script and not _refused(text):
             return ScriptFailed()
-        return Unavailable(meaning_of(text)).because(report_of(text))
+        return Unavailable().because(report_of(text))
 
     def unexpected(self, reply: Any) -> RelayError:
         """Return the error for a reply that is none of those that a script gives."""
@@ -110,19 +101,12 @@ class ErrorReplies:
 
     def _record(self, text: str) -> None:
         self._on_error()
-        code, now = code_of(text), self._clock()
-        if now - self._logged.get(code, -_LOG_INTERVAL) < _LOG_INTERVAL:
-            self._unlogged += 1
-            return
-        if len(self._logged) >= _LOGGED_CODES:
-            # A server that makes new codes up is no Redis, but must not fill the memory either.
-            self._logged.clear()
-        self._logged[code] = now
-        unlogged, self._unlogged = self._unlogged, 0
-        log.error(
-            "Redis answered with an error, and the command failed: %s (%d more errors since the last of these lines)",
-            escape(text[:_LOGGED_CHARACTERS]), unlogged,
-        )  # fmt: skip
+        unlogged = self._lines.due(code_of(text))
+        if unlogged is not None:
+            log.error(
+                "Redis answered with an error, and the command failed: %s (%d more such errors since the last of these "
+                "lines)", escape(text[:_LOGGED_CHARACTERS]), unlogged,
+            )  # fmt: skip
 
 
 def is_noscript(reply: Any) -> bool:

@@ -1,14 +1,14 @@
 """The run of Redis: whether this is the Redis that the fleet has known, or one that may have older data."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.replies import is_noscript
+from relay.backend.redis.replies import code_of, is_noscript, report_of
 from relay.backend.redis.scripts import RUN, milliseconds
-from relay.logs import escape
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -25,14 +25,23 @@ class RedisRun:
     command of the worker reaches the new run. Where Redis does not tell its run id, `era` stays 0.
     """
 
-    def __init__(self, keys: Keys, *, ttl: float, on_change: Callable[[], object]) -> None:
+    def __init__(
+        self, keys: Keys, *, ttl: float, on_change: Callable[[], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._key = keys.run
         self._ttl = milliseconds(ttl)
         self._on_change = on_change
         self._known = ""
         self._untold = False
+        self._clock = clock
+        self._changed_at = float("-inf")
         self.era = 0
         self.changes = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since this worker met the present run after an earlier one; infinite if it has not."""
+        return self._clock() - self._changed_at
 
     def command(self) -> bytes:
         """Return the packed command; its reply goes to `note`."""
@@ -44,16 +53,29 @@ class RedisRun:
         if not era.isdecimal():
             if not is_noscript(reply) and not self._untold and not self._known:
                 self._untold = True
-                log.warning(
-                    "Redis does not tell its run id (%s); if all workers restart together with Redis, older data is "
-                    "not noticed; give the relay's user +info", escape(repr(reply)[:200]) if reply else "INFO failed",
-                )  # fmt: skip
+                _warn_of_unknown_run(reply)
             return
         old, self._known, self.era = self._known.partition(" ")[0], f"{run} {era}", int(era)
         if old and old != run:
             self.changes += 1
+            self._changed_at = self._clock()
             log.warning(
                 "Redis was restarted, or another one took its part (run %s, before %s); this worker compares its rooms "
                 "with it, and rooms whose data may be older begin a new epoch", run[:_SHOWN], old[:_SHOWN],
             )  # fmt: skip
             self._on_change()
+
+
+def _warn_of_unknown_run(reply: Any) -> None:
+    """Log why the run is not known: the script has failed, or Redis does not allow it to ask."""
+    if isinstance(reply, Exception):
+        why, advice = report_of(str(reply)), "the relay's script for it has failed, and other scripts may fail as well"
+        if code_of(str(reply)) == "NOPERM":
+            advice = "let the relay's user run scripts on the keys that begin with redis-prefix"
+    else:
+        why, advice = "INFO failed in a script", "give the relay's user +info, and allow INFO in scripts"
+    log.warning(
+        "Redis does not tell its run id (%s); if all workers restart together with Redis, older data is not noticed; "
+        "%s",
+        why, advice,
+    )  # fmt: skip

@@ -24,20 +24,62 @@ def _script(*parts: str) -> Script:
     return Script(parts[-1], source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+_OF_MEMBERS = ("shared", "places", "outbox", "rules")
+"""The parts ahead of the scripts that add and remove members, or may."""
+
 PUBLISH = _script("publish_fast", "shared", "publish")
-JOIN = _script("shared", "join")
-ANNOUNCE = _script("shared", "announce")
+JOIN = _script(*_OF_MEMBERS, "join")
+ANNOUNCE = _script(*_OF_MEMBERS, "announce")
 CHANGE = _script("shared", "change")
-LEAVE = _script("shared", "leave")
+LEAVE = _script(*_OF_MEMBERS, "leave")
+GOVERN = _script(*_OF_MEMBERS, "govern")
+KICK = _script(*_OF_MEMBERS, "kick")
+CLOSE = _script(*_OF_MEMBERS, "close")
+MOVE = _script(*_OF_MEMBERS, "move")
 ADOPT = _script("shared", "adopt")
 ROSTER = _script("shared", "roster")
 REPLAY = _script("shared", "replay")
 NOTE = _script("note")
+WAIT = _script("wait")
+WAITING = _script("waiting")
+WAIT_OVER = _script("wait_over")
+BROADCAST = _script("broadcast")
+REGISTER = _script("register")
 HEARTBEAT = _script("heartbeat")
 FLEET_KEY = _script("fleet_key")
 RUN = _script("run")
+MEMORY = _script("memory")
+OUTBOX_DONE = _script("outbox_done")
+HOOK_ADD = _script("hook_add")
+HOOK_TAKE = _script("hook_take")
 
-ALL = (PUBLISH, JOIN, ANNOUNCE, CHANGE, LEAVE, ADOPT, ROSTER, REPLAY, NOTE, HEARTBEAT, FLEET_KEY, RUN)
+ALL = (
+    PUBLISH,
+    JOIN,
+    ANNOUNCE,
+    CHANGE,
+    LEAVE,
+    GOVERN,
+    KICK,
+    CLOSE,
+    MOVE,
+    ADOPT,
+    ROSTER,
+    REPLAY,
+    NOTE,
+    WAIT,
+    WAITING,
+    WAIT_OVER,
+    BROADCAST,
+    REGISTER,
+    HEARTBEAT,
+    FLEET_KEY,
+    RUN,
+    MEMORY,
+    OUTBOX_DONE,
+    HOOK_ADD,
+    HOOK_TAKE,
+)
 
 
 def milliseconds(seconds: float) -> int:

@@ -164,7 +164,7 @@ class Subscriber:
         confirming, self._confirming = self._confirming, {}
         for confirmation in confirming.values():
             if not confirmation.done():
-                confirmation.set_exception(Unavailable(cause.text).because(cause.report))
+                confirmation.set_exception(Unavailable().because(cause.report))
                 # A caller that waits for several confirmations sees only the first error.
                 confirmation.exception()
         self.rebuild(cause)

@@ -3,7 +3,6 @@
 from starlette.types import Scope
 
 from relay import http_request
-from relay.limits import counted_address
 from relay.rooms.admissions import Ticket
 from relay.rooms.worker import Worker
 
@@ -11,12 +10,13 @@ from relay.rooms.worker import Worker
 def admit(scope: Scope, protocol: str) -> Ticket:
     """Admit the client of a handshake; the ticket counts it against its address until it is released.
 
-    `protocol` is the name of the gateway. Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`,
-    `too_many_connections` or `too_many_handshakes`.
+    `protocol` is the name of the gateway. Clients whose address the server does not know, such as those behind a unix
+    socket, have the address "": limits of one worker count them as one, and those of the fleet do not count them.
+    Raises `Refused`: `bad_origin`, `unavailable`, `worker_full`, `too_many_connections` or `too_many_handshakes`.
     """
     worker: Worker = scope["state"]["worker"]
     check_origin(scope)
-    return worker.admit(counted_address(client_address(scope)), protocol)
+    return worker.admit(http_request.counted_client(scope), protocol)
 
 
 def check_origin(scope: Scope) -> None:
@@ -26,9 +26,3 @@ def check_origin(scope: Scope) -> None:
     """
     worker: Worker = scope["state"]["worker"]
     http_request.check_origin(scope, worker.origins)
-
-
-def client_address(scope: Scope) -> str:
-    """Return the address of a client; "" if the server does not know it."""
-    client = scope.get("client")
-    return client[0] if client else ""

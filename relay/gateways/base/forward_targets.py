@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from relay.http_client import Target
 from relay.limits import Clock
-from relay.logs import escape
+from relay.logs import LogIntervals, escape
 from relay.model.errors import RelayError
 from relay.model.workers import LocalWorkers, Owner
 
@@ -34,6 +34,7 @@ that is gone, the connection takes long to fail.
 """
 
 _MAX_KNOWN: Final = 4096
+_LOG_INTERVAL: Final = 60.0
 _ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})", re.ASCII)
 
 
@@ -81,7 +82,7 @@ class ForwardTargets:
         self._clock = clock
         self._known: dict[Owner, _KnownAddress] = {}
         self._pending: dict[Owner, asyncio.Task[str]] = {}
-        self._log_at = 0.0
+        self._lines = LogIntervals(_LOG_INTERVAL, clock)
 
     async def find(self, owner: Owner) -> Target | None:
         """Return where the owner is; None if it is this worker, or gone.
@@ -143,9 +144,7 @@ class ForwardTargets:
         return known.address
 
     def _warn(self, owner: Owner, address: str, error: ForbiddenTarget) -> None:
-        now = self._clock()
-        if now >= self._log_at:
-            self._log_at = now + 60
+        if self._lines.due() is not None:
             log.warning(
                 "the address of worker %s in Redis is refused (%r: %s); requests for its sessions are not forwarded; "
                 "check forward-networks, and which programs may write to Redis", owner, escape(address[:100]), error,

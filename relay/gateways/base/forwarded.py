@@ -14,9 +14,11 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from relay.addresses import normal_address
 from relay.gateways.base.request_seal import INTERNAL, SEAL, BadSeal, ForwardedClient, RequestHead, SealVerifier
 from relay.http_request import read_body
 from relay.limits import Clock
+from relay.logs import LogIntervals
 from relay.metrics import Metrics
 from relay.model.errors import Refused
 from relay.model.workers import LISTENER
@@ -45,8 +47,7 @@ class ForwardedGate:
         self._verifier = verifier
         self._limit = limit
         self._metrics = metrics
-        self._clock = clock
-        self._log_at: dict[str, float] = {}
+        self._lines = LogIntervals(_LOG_INTERVAL, clock)
 
     async def accept(self, scope: Scope, receive: Receive) -> tuple[ForwardedClient, bytes] | None:
         """Return the client and the whole body of a request; None if it was dropped. Raises `BadSeal`."""
@@ -65,9 +66,7 @@ class ForwardedGate:
         self._metrics.forward_refusals.labels(flaw).inc()
         if flaw == "misdirected":
             return
-        now = self._clock()
-        if now >= self._log_at.get(flaw, 0.0):
-            self._log_at[flaw] = now + _LOG_INTERVAL
+        if self._lines.due(flaw) is not None:
             log.warning(
                 "refused a request on the port for other workers (%s, from %s); it was answered 404; check which "
                 "programs reach this port, and that all workers have the same fleet key", flaw, peer,
@@ -96,7 +95,7 @@ class ForwardedRequests:
         await self._app(scope, receive, send)
 
     async def _accept(self, scope: Scope, receive: Receive, send: Send, gate: ForwardedGate) -> None:
-        peer = scope["client"][0] if scope.get("client") else "a unix socket"
+        peer = normal_address(scope["client"][0]) if scope.get("client") else "a unix socket"
         if scope["type"] == "websocket":
             gate.note_refusal("unsigned", peer)
             await WebSocketClose()(scope, receive, send)

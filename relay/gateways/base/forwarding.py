@@ -16,12 +16,12 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from relay.fleet_key import FleetKey
-from relay.gateways.base.admission import client_address
 from relay.gateways.base.forward_targets import ForbiddenTarget, ForwardTargets
 from relay.gateways.base.forwarded import FORWARDED, MISDIRECTED, target_of
 from relay.gateways.base.request_seal import INTERNAL, SEAL, RequestHead, Sealer
 from relay.http_client import HttpClient, HttpConnection, HttpError, HttpResponse, Target, Unreachable
-from relay.http_request import read_body
+from relay.http_request import client_address, read_body
+from relay.logs import LogIntervals
 from relay.metrics import Metrics
 from relay.model.errors import Refused, RelayError
 from relay.model.workers import Owner
@@ -80,16 +80,25 @@ class Forwarder:
         self._requests = _OpenRequests(most)
         self._patience = patience
         self._client = HttpClient()
-        self._log_at = 0.0
+        self._lines = LogIntervals(_LOG_INTERVAL)
         self._sealers: dict[Owner, Sealer] = {}
 
     async def forward(
-        self, scope: Scope, receive: Receive, send: Send, session_id: str, *, limit: int, body: bytes | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session_id: str,
+        *,
+        limit: int,
+        body: bytes | None = None,
+        arrived: Callable[[int], None] | None = None,
     ) -> bool:
         """Answer as the worker does that has this session; return False if no other worker has it.
 
         The caller then answers with its protocol's "unknown session". `limit` is for the body, which a caller that has
-        read it gives as `body`. A request that another worker has forwarded is never forwarded again.
+        read it gives as `body`; for `arrived`, see `http_request.read_body`. A request that another worker has
+        forwarded is never forwarded again.
         Raises `Refused` (`too_large`, `worker_full`, `too_many_connections`, `unavailable`).
         """
         if scope["state"].get(FORWARDED):
@@ -110,7 +119,7 @@ class Forwarder:
             return False
         with self._requests.one_more(session_id):
             if body is None:
-                body = await read_body(receive, limit)
+                body = await read_body(receive, limit, arrived)
             outcome = "dropped" if body is None else await self._forward(scope, receive, send, owner, target, body)
         self._count(outcome).inc()
         if outcome == "unreachable":
@@ -169,9 +178,7 @@ class Forwarder:
 
     def _warn_of_cut(self, owner: Owner, error: Exception) -> None:
         """Log one in a minute: a worker that ends has a response in progress for each stream."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._log_at:
-            self._log_at = now + _LOG_INTERVAL
+        if self._lines.due() is not None:
             log.warning(
                 "worker %s ended in the middle of a response (%s); its client is disconnected, as are those of other "
                 "responses of that worker", owner, error,
@@ -225,6 +232,9 @@ def _head(scope: Scope, size: int) -> RequestHead:
     headers = _end_to_end(scope["headers"])
     if size or scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
         headers.append((b"content-length", b"%d" % size))
+    if not any(name == b"host" for name, _ in headers):
+        # A client of HTTP/1.0 need not name a host, but the owner gets a request of HTTP/1.1 (RFC 9112, 3.2).
+        headers.append((b"host", b""))
     head = RequestHead(scope["method"].encode("ascii"), target_of(scope), headers)
     if not (_TOKEN.fullmatch(head.method) and _TARGET.fullmatch(head.target)):
         raise Refused("bad_query")

@@ -4,6 +4,7 @@ A declaration imports no server, so that commands such as `relay health`, which 
 routes of a gateway are in its module `routes`, which `relay.gateways.composition` imports.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 
@@ -27,21 +28,42 @@ class Stickiness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFields:
+    """Where the clients of one protocol carry their token; `relay.gateways.base.credentials` reads it.
+
+    `bearer`: in the header `Authorization: Bearer TOKEN`. `subprotocol`: as one of the WebSocket's subprotocols,
+    `token.TOKEN`. `query`: in this parameter of the URL, which is looked at only where the setting `url-tokens` allows
+    it. `body`: in this field of a packet of the protocol itself, which its own gateway reads; the text is for people.
+    """
+
+    bearer: bool = False
+    subprotocol: bool = False
+    query: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """One gateway. `name` is its package, and its value in the setting `gateways`.
 
     `title` is its heading in help and documentation, `protocols` are its values of the label `protocol` in metrics. It
     alone serves the HTTP requests below the paths `prefixes`, and writes their CORS headers; `{NAME}` stands for any
-    one segment, as in `/rooms/{room}/NAME`. `websockets` are the paths of its plain WebSockets, for which clients need
-    no library. `settings` declares its own settings, `old_names` their
-    names in earlier versions. `errors` are the error codes that no other gateway uses.
+    one segment, as in `/rooms/{room}/NAME`. With `credentials`, pages may send these requests with credentials: only
+    for a protocol whose requests prove their session by an id or token in the URL, the headers or the body, and for
+    which cookies mean nothing. `paths` are those of its other HTTP resources, which have the rates and the CORS
+    headers of the relay's own. `websockets` are the paths of its plain WebSockets, for which clients need no library.
+    `tokens` tells for each protocol where its clients carry their token. `settings` declares its own settings,
+    `old_names` their names in earlier versions. `errors` are the error codes that no other gateway uses.
     """
 
     name: str
     title: str
     protocols: tuple[str, ...]
     prefixes: tuple[str, ...] = ()
+    credentials: bool = False
+    paths: tuple[str, ...] = ()
     websockets: tuple[str, ...] = ()
+    tokens: Mapping[str, TokenFields] = field(default_factory=dict)
     settings: type[Struct] | None = None
     old_names: tuple[OldName, ...] = ()
     errors: ErrorTable = field(default_factory=dict)

@@ -9,17 +9,20 @@ Engine.IO, has its own `PolledSession`.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import EventStream, PollAnswer, PollingConnection, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.session import Session
 from relay.model.codec import Frame, In, Incoming
 from relay.model.errors import CloseReason, Refused
 from relay.rooms.admissions import Ticket
+from relay.rooms.buffers import Buffer
 from relay.rooms.clients import Client
+from relay.rooms.large_messages import LARGE
 from relay.rooms.worker import Worker
 
 _LAST_ANSWER_SECONDS: Final = 5.0
@@ -80,7 +83,7 @@ class PolledSession(Client, Protocol):
         """How responses are written."""
         ...
 
-    def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+    async def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
         """Handle the body of a post; raises `Refused`."""
         ...
 
@@ -94,7 +97,7 @@ class HttpSessions(Generic[Polled]):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._sessions: dict[str, Polled] = {}
-        self._last_answers: dict[str, tuple[AnswerWriter, PollAnswer]] = {}
+        self._last_answers: dict[str, tuple[AnswerWriter, PollAnswer, Buffer]] = {}
 
     def __len__(self) -> int:
         """Return how many sessions there are."""
@@ -139,23 +142,32 @@ class HttpSessions(Generic[Polled]):
 
     def keep_last_answer(self, session: Polled, final: PollAnswer) -> None:
         """Keep the end of a session for a client that is between two polls, for a few seconds."""
-        self._last_answers[session.id] = session.writer, final
-        asyncio.get_running_loop().call_later(_LAST_ANSWER_SECONDS, self._last_answers.pop, session.id, None)
+        buffer = session.ticket.buffer(partial(self._forget_last_answer, session.id))
+        self._last_answers[session.id] = session.writer, final, buffer
+        for frame in final.frames:
+            buffer.keep(frame.data)
+        asyncio.get_running_loop().call_later(_LAST_ANSWER_SECONDS, self._forget_last_answer, session.id)
 
     def take_last_answer(self, session_id: str, token: str = "") -> HttpBody | None:
         """Write the last answer of a session that has ended, to a poll with this token; None if it was taken before."""
-        kept = self._last_answers.pop(session_id, None)
+        kept = self._last_answers.get(session_id)
         if kept is None:
             return None
-        writer, final = kept
+        self._forget_last_answer(session_id)
+        writer, final, _ = kept
         return writer.answer(final._replace(token=token))
+
+    def _forget_last_answer(self, session_id: str) -> None:
+        kept = self._last_answers.pop(session_id, None)
+        if kept is not None:
+            kept[2].clear()
 
 
 class HttpSession(Session[In]):
     """The session of a client with one membership that uses HTTP requests alone.
 
-    `sessions` are those of its own class. Begins registered and without a poll; a client that never polls is lost as
-    `PollingRules.lost_after` says.
+    `sessions` are those of its own class, in which it has the `session_id`, "" for a new one. Begins registered and
+    without a poll; a client that never polls is lost as `PollingRules.lost_after` says.
     """
 
     __slots__ = ("_dialect", "_polling", "_sessions", "id")
@@ -168,13 +180,16 @@ class HttpSession(Session[In]):
         *,
         dialect: HttpDialect[In],
         rules: PollingRules,
+        session_id: str = "",
     ) -> None:
         worker = sessions.worker
-        self._polling = PollingConnection(rules, limit=worker.settings.send_buffer, metrics=ticket.metrics, owner=self)
+        self._polling = PollingConnection(
+            rules, limit=worker.settings.send_buffer, metrics=ticket.metrics, buffering=ticket, owner=self
+        )
         super().__init__(self._polling, worker, codecs, ticket)
         self._sessions = sessions
         self._dialect = dialect
-        self.id = sessions.new_id()
+        self.id = session_id or sessions.new_id()
         sessions.add(self)
 
     @property
@@ -187,12 +202,23 @@ class HttpSession(Session[In]):
         """The connection."""
         return self._polling
 
-    def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+    async def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
         """Serve the requests in the body of a post; raises `Refused`."""
         for request in self._dialect.read(body, media_type):
+            if self._ended:
+                return
             if request.reply:
                 replies.expect(request.reply)
-            self.received(request.incoming)
+            if len(request.incoming.data) < LARGE:
+                self.received(request.incoming)
+            else:
+                serve = partial(self._received_in_turn, request.incoming)
+                await self._worker.large_messages.turn(self.ticket.address, serve)
+            await replies.until_resumed()
+
+    def _received_in_turn(self, incoming: In) -> None:
+        if not self._ended:
+            self.received(incoming)
 
     def leave(self) -> None:
         """End the session, because the client has closed it."""
@@ -208,6 +234,7 @@ class HttpSession(Session[In]):
 
     def lost(self) -> None:
         """End the session of a client that no longer polls; its membership is held."""
+        self.polling.note_loss()
         self._end_client(goodbye=False)
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
@@ -233,6 +260,16 @@ async def answer_poll(
 ) -> None:
     """Respond to a poll, once there are frames; see `PollingConnection.poll`. Raises `Refused` (`poll_overlap`)."""
     poll = connection.poll(token, hold=hold)
+    rest = _respond_to_poll(exchange, session, connection, poll)
+    await (rest if poll.done() else exchange.hold(rest))
+
+
+async def _respond_to_poll(
+    exchange: HttpExchange,
+    session: PolledSession,
+    connection: PollingConnection,
+    poll: "asyncio.Future[PollAnswer]",
+) -> None:
     answer = await exchange.unless_dropped(poll)
     if answer is None:
         connection.drop(poll)
@@ -252,7 +289,7 @@ async def answer_post(
         if body is None:
             connection.request_dropped()
             return
-        session.posted(body, exchange.media_type, replies)
+        await session.posted(body, exchange.media_type, replies)
         await replies.until_resumed()
         frames: Sequence[Frame] = ()
         if replies.expected:
@@ -281,21 +318,27 @@ async def answer_stream(
     its limit. Raises `Refused` (`poll_overlap`).
     """
     stream = connection.open_stream()
-    dropped = asyncio.ensure_future(exchange.until_dropped())
+    await exchange.hold(_send_events(exchange, session.id, stream, write, greeting, keepalive))
+
+
+async def _send_events(
+    exchange: HttpExchange,
+    session_id: str,
+    stream: EventStream,
+    write: Callable[[PollAnswer], bytes],
+    greeting: bytes,
+    keepalive: float,
+) -> None:
     try:
-        await exchange.start_stream(session.id)
+        await exchange.start_stream(session_id)
         await exchange.send_chunk(greeting)
         ended = False
         while not ended:
-            events = stream.next(keepalive)
-            if not events.done():
-                await asyncio.wait((events, dropped), return_when=asyncio.FIRST_COMPLETED)
-            if dropped.done():
+            answer = await exchange.unless_dropped(stream.next(keepalive))
+            if answer is None:
                 return
-            answer = events.result()
             ended = answer.superseded or answer.closed is not None
             text = b"" if answer.superseded else write(answer)
             await exchange.send_chunk(text, last=ended)
     finally:
-        dropped.cancel()
         stream.close()

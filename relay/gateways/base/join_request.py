@@ -8,6 +8,7 @@ from typing import Generic
 from relay.model.codec import Codec, In
 from relay.model.commands import Tracking
 from relay.model.envelope import MessageId
+from relay.model.rules import Terms
 from relay.rooms.observer import Sight
 
 
@@ -29,18 +30,22 @@ class ResumeClaim:
 class JoinRequest:
     """How a client enters its own room.
 
-    `peer` is the peer id that it asks for, or that the gateway has chosen; `resume` and `since` are as in `ResumeClaim`
-    ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants to receive.
+    `peer` is the peer id that it asks for, "" for one that the relay chooses; `resume` and `since` are as in
+    `ResumeClaim` ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants
+    to receive.
     `info` is its member info (b"" if it gives none). The welcome repeats the client's `key`. A client of a protocol
     that has no way to resume sets `can_resume` to False: its membership is not held when its connection is lost. If the
     membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at. `tracking` is
     for a protocol whose clients cannot name the last event that they have seen: with `resume` and without `since`, the
     client goes on from its delivered position. `arrived` is the time at which the request arrived, on the worker's
-    clock.
+    clock. `token` is as `credentials.read_token` returns it, "" for none; `password` is the one that the room's rules
+    may ask for. With `own_key`, the client has made the key in `resume` itself and keeps it: it becomes that of a new
+    membership as well. `opens`, `terms`, `next_key`, `held_only` and
+    `found_by` are as in `Join`. With `resume_only`, a claim that is refused is not followed by a join.
     """
 
     room: str
-    peer: str
+    peer: str = ""
     resume: str = ""
     since: MessageId | None = None
     echo: bool = False
@@ -52,14 +57,24 @@ class JoinRequest:
     claim: ResumeClaim | None = None
     tracking: Tracking = Tracking.NONE
     arrived: float = field(default_factory=time.monotonic, compare=False)
+    token: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    own_key: bool = False
+    opens: bool | None = None
+    terms: Terms | None = None
+    next_key: str = field(default="", repr=False)
+    held_only: bool = False
+    found_by: str = ""
+    resume_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ObserveRequest:
     """How a client observes a room instead of joining one.
 
-    `sight` is how much it may see (`relay.gateways.base.observation`). `presence`, `messages` and `channels` select the
-    events that it wants. The welcome repeats the client's `key`.
+    `sight` is how much it may see without its token (`relay.gateways.base.observation`); `Guard` raises it by the
+    rights of the `token`. `presence`, `messages` and `channels` select the events that it wants. The welcome repeats
+    the client's `key`.
     """
 
     room: str
@@ -68,6 +83,7 @@ class ObserveRequest:
     messages: bool = True
     channels: Sequence[str] | None = None
     key: str = ""
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The room of a client that observes; other clients have joined rooms instead."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from relay.gateways.base.join_request import CodecPair, ObserveRequest
@@ -22,11 +22,12 @@ class ObservedRoom(JoinedRooms):
     The commands `ping` and `presence` work. Every other command raises `Refused` (`observing`).
     """
 
-    __slots__ = ("_observer",)
+    __slots__ = ("_observer", "_request")
 
-    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Any]) -> None:
-        super().__init__(connection, worker, codecs)
+    def __init__(self, connection: Connection, worker: Worker, codecs: CodecPair[Any], address: str = "") -> None:
+        super().__init__(connection, worker, codecs, address)
         self._observer: Observer | None = None
+        self._request: ObserveRequest | None = None
 
     async def observe(self, request: ObserveRequest) -> None:
         """Let the client observe a room; raises the errors of `Worker.observe`, and `too_many_channels`."""
@@ -41,8 +42,18 @@ class ObservedRoom(JoinedRooms):
         )
         if request.channels is not None and observer.channels is None:
             observer.channels = self._checked_channels(request.channels)
-        await self._worker.observe(observer, key=request.key)
-        self._observer = observer
+        await self._worker.observe(observer, key=request.key, address=self._address)
+        self._observer, self._request = observer, request
+
+    def may_go_on(self, allowed: Callable[[ObserveRequest], ObserveRequest]) -> bool:
+        """Return whether the client may still have all that it has; `allowed` returns a request as it may have it."""
+        request = self._request
+        if request is None:
+            return True
+        try:
+            return allowed(request) == request
+        except Refused:
+            return False
 
     def member(self, room: str) -> NoReturn:
         """Raise `Refused` (`observing`): the client is no member."""

@@ -11,6 +11,7 @@ from relay.gateways.base.replies import OpenPosts, PostReplies
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, CloseReason, Refused
+from relay.rooms.buffers import Buffering
 from relay.rooms.connection import BufferedConnection
 
 _SHORTEST_WAIT = 0.01
@@ -113,6 +114,7 @@ class PollingConnection(BufferedConnection):
         "_behind",
         "_idle_since",
         "_idle_timer",
+        "_lost",
         "_owner",
         "_poll",
         "_rules",
@@ -121,9 +123,17 @@ class PollingConnection(BufferedConnection):
         "posts",
     )  # fmt: skip
 
-    def __init__(self, rules: PollingRules, *, limit: int, metrics: ProtocolMetrics, owner: PollingOwner) -> None:
+    def __init__(
+        self,
+        rules: PollingRules,
+        *,
+        limit: int,
+        metrics: ProtocolMetrics,
+        buffering: Buffering,
+        owner: PollingOwner,
+    ) -> None:
         # A list: an empty deque takes a kilobyte, and of most lists all frames are taken together.
-        super().__init__([], limit=limit, metrics=metrics)
+        super().__init__([], limit=limit, metrics=metrics, buffering=buffering)
         self._rules = rules
         self._owner: PollingOwner | None = owner
         self._poll: _OpenPoll | None = None
@@ -131,6 +141,7 @@ class PollingConnection(BufferedConnection):
         self._answer_scheduled = False
         self._said_closed = False
         self._answered = _NO_ANSWERS
+        self._lost = False
         self._behind = False
         self.posts = OpenPosts()
         self._idle_since = 0.0
@@ -138,6 +149,18 @@ class PollingConnection(BufferedConnection):
         self._start_idle()
 
     # Connection.
+
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone: one that gives its request up while it joins.
+
+        A connection that has ended is not lost by that: the session may go on over a WebSocket.
+        """
+        return self._lost
+
+    def note_loss(self) -> None:
+        """Note that the client is gone."""
+        self._lost = True
 
     def write(self, frame: Frame) -> None:
         """Keep a frame for the open poll, or for the next one; a `Reply` goes to the post that waits for it."""
@@ -240,6 +263,7 @@ class PollingConnection(BufferedConnection):
         The owner is not called any more, and not referred to, so that connection and session are no cycle.
         """
         self._owner = None
+        self.release()
         unsent: list[Frame] = []
         # The stream takes the last frames of a session that the relay has closed, also when it is behind.
         if self._stream is None or self.reason is None:
@@ -314,7 +338,7 @@ class PollingConnection(BufferedConnection):
             # These bytes count until the client acknowledges them.
             self._answered = {**self._answered, poll.token: answer}
         else:
-            self._bytes -= size
+            self._subtract(size)
         self._count_sent(len(frames), size)
         self._said_closed = self.reason is not None
         self._behind = size > _LARGE
@@ -342,7 +366,7 @@ class PollingConnection(BufferedConnection):
         oldest, *others = self._answered
         frames = self._answered[oldest].frames
         self._answered = {token: self._answered[token] for token in others} if others else _NO_ANSWERS
-        self._bytes -= sum([len(frame.data) for frame in frames])
+        self._subtract(sum([len(frame.data) for frame in frames]))
         if self._owner is not None:
             self._owner.acknowledged(frames)
 

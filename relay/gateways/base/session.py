@@ -3,26 +3,39 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic
 
+from msgspec import structs
+
 from relay.gateways.base.acknowledgements import Acknowledgements
+from relay.gateways.base.costs import extra_cost
+from relay.gateways.base.guard import Guard
 from relay.gateways.base.inbox import LARGE, Inbox, Request, weight
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.gateways.base.newer_token import end_lost_rights, no_presence
 from relay.gateways.base.observed_room import ObservedRoom
+from relay.gateways.base.room_control import control
+from relay.identity.grants import Grants
 from relay.limits import Pace
 from relay.model.codec import Encoder, Frame, In
 from relay.model.commands import (
     AskPresence,
+    ChangeRules,
+    CloseRoom,
     Command,
     Detect,
     GatewayCommand,
     Join,
+    Kick,
     Leave,
     Move,
+    MoveMembers,
     Ping,
     Publish,
+    Refresh,
     SetInfo,
     Subscribe,
     Unsubscribe,
@@ -33,6 +46,8 @@ from relay.model.errors import (
     GOODBYE_CODES,
     INTERNAL,
     JOIN_CLOSES,
+    NOT_ADMITTED,
+    TOKEN_EXPIRED,
     TOO_FAST,
     BadFrame,
     ClientGone,
@@ -40,7 +55,7 @@ from relay.model.errors import (
     Refused,
     RelayError,
 )
-from relay.model.events import Failure
+from relay.model.events import Failure, Refreshed, TokenExpiring
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
 from relay.rooms.member import Member
@@ -62,6 +77,9 @@ class Session(Generic[In]):
     A request above the client's rate waits in the inbox, and reading pauses. Only a client that stays above its rate
     has requests refused, and is closed when it goes on (see `Pace`).
 
+    Where auth is on, the session has a guard from the moment at which it knows the client's token: it checks the rights
+    of each command, and ends the session with the token. Without auth, `_guard` is None.
+
     The owner of the connection calls `end` when it is lost or closed. Several sessions may share one connection, as the
     namespaces of Socket.IO do; they share the client's ticket, and with it one message rate.
     """
@@ -74,6 +92,7 @@ class Session(Generic[In]):
         "_connection",
         "_ended",
         "_goodbye",
+        "_guard",
         "_inbox",
         "_left",
         "_metrics",
@@ -90,6 +109,7 @@ class Session(Generic[In]):
         worker: Worker,
         codecs: CodecPair[In],
         ticket: Ticket,
+        rooms: JoinedRooms | None = None,
     ) -> None:
         self._connection = connection
         self._worker = worker
@@ -99,13 +119,14 @@ class Session(Generic[In]):
         self._codec = codecs.own
         self._pace: Pace | None = None
         self._wake_timer: asyncio.TimerHandle | None = None
-        self._rooms = JoinedRooms(connection, worker, codecs)
+        self._rooms = JoinedRooms(connection, worker, codecs, ticket.address) if rooms is None else rooms
         self._acknowledgements: Acknowledgements | None = None
         self._inbox = Inbox(connection, worker.settings.max_inflight_publishes)
         # No request is served before the client has joined its own room; see `enter`.
         self._inbox.exclusive = True
         self._ended = False
         self._goodbye = False
+        self._guard: Guard | None = None
         self._left: asyncio.Future[None] | None = None
         self._closing: CloseReason | None = None
 
@@ -123,6 +144,10 @@ class Session(Generic[In]):
         """Return the newest id that the worker knows of the client's own room; None while it is in none."""
         return self._rooms.newest_id()
 
+    def is_in(self, room: str) -> bool:
+        """Return whether the client is in a room, or about to be."""
+        return self._rooms.is_in(room)
+
     async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
         """Join the client's own room, or observe a room; to be called once. Requests that arrive meanwhile wait.
 
@@ -131,14 +156,11 @@ class Session(Generic[In]):
         """
         try:
             request = read_request()
+            await self.authenticate(request.token)
             if isinstance(request, ObserveRequest):
-                self._rooms = observed = ObservedRoom(self._connection, self._worker, self._rooms.codecs)
-                await observed.observe(request)
+                await self._observe(request)
             else:
-                await self._rooms.enter(request)
-                if self._ended and (request.resume or request.claim):
-                    # The client gave the attempt up without its welcome: its close does not end the membership.
-                    self._goodbye = False
+                await self._enter(request)
         except ClientGone:
             pass  # The connection reports its end itself.
         except RelayError as error:
@@ -153,10 +175,54 @@ class Session(Generic[In]):
     def begin(self, peer: str) -> None:
         """Serve a client that is in no room until it joins one; to be called once, instead of `enter`.
 
-        `peer` is its id in rooms that it joins without naming another.
+        `peer` is its id in rooms that it joins without naming another, "" for one that the relay chooses. A gateway
+        calls `authenticate` before. Raises `Refused` (`wrong_peer`).
         """
-        self._rooms.begin(peer)
+        if self._guard is None and not self._worker.authority.is_off:
+            raise RuntimeError("a session begins before its client's token was checked")
+        self._rooms.begin(self.peer_id(peer))
         self._end_exclusive()
+
+    async def authenticate(self, token: str) -> None:
+        """Check the client's token, "" for none; from now on, the session allows what it grants. `enter` calls this.
+
+        Raises `Refused`; the errors are those of `Worker.identify`.
+        """
+        grants = await self._worker.identify(token, self.ticket.address)
+        if grants is not None:
+            self._set_grants(grants)
+
+    def peer_id(self, asked: str = "") -> str:
+        """Return a peer id for the client: the one that it asks for, or a new one; the token decides which it may have.
+
+        Raises `Refused` (`wrong_peer`).
+        """
+        generate = self._worker.random.peer_id
+        return (asked or generate()) if self._guard is None else self._guard.grants.peer(asked, generate)
+
+    async def _enter(self, request: JoinRequest) -> None:
+        wanted = request
+        if self._guard is None:
+            request = request if request.peer else replace(request, peer=self._worker.random.peer_id())
+        else:
+            request = self._guard.admit(request, self._worker.random.peer_id)
+        await self._rooms.enter(request)
+        if wanted.presence and not request.presence:
+            self._tell(no_presence(self._rooms.own_room), "presence")
+        if self._ended and (request.resume or request.claim):
+            # The client gave the attempt up without its welcome: its close does not end the membership.
+            self._goodbye = False
+
+    async def _observe(self, request: ObserveRequest) -> None:
+        wanted = request
+        if self._guard is not None:
+            request = self._guard.observe(request)
+            if await self._worker.is_banned(request.room, self._guard.grants):
+                raise Refused("banned", room=request.room)
+        self._rooms = observed = ObservedRoom(self._connection, self._worker, self._rooms.codecs, self.ticket.address)
+        await observed.observe(request)
+        if wanted.presence and not request.presence:
+            self._tell(no_presence(request.room), "presence")
 
     # Requests.
 
@@ -199,20 +265,34 @@ class Session(Generic[In]):
     def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
         """End the session when all requests are served, so that a message just before a close is published.
 
-        Returns a future that is done when the relay has tried to let the client leave its rooms; None without a
-        goodbye.
         With `goodbye`, the client then leaves its rooms. Without, its memberships are held for the reconnect grace
         time: its connection was lost. They are held, too, if the relay has closed the connection: it expects the client
         to reconnect.
+
+        Returns a future that is done when the relay has tried to let the client leave its rooms; None if it does not
+        leave them.
         """
         self._goodbye = goodbye and self._connection.reason is None
         if not self._ended:
             self._metrics.sessions -= 1
+        if self._guard is not None:
+            self._guard.stop()
         self._ended = True
         if self._goodbye:
             self._left = asyncio.get_running_loop().create_future()
         self._drain_inbox()
         return self._left
+
+    # Token holder.
+
+    def token_expiring(self, seconds: float) -> None:
+        """Tell the client that its token ends: it may send a newer one."""
+        self._connection.write(self._codec.encode(TokenExpiring(seconds, self._rooms.own_room)))
+
+    def token_expired(self) -> None:
+        """Close the connection; memberships are held, as the client is asked to come back with a newer token."""
+        self._send_error(Refused("token_expired"))
+        self._connection.close(TOKEN_EXPIRED)
 
     # Client.
 
@@ -265,6 +345,8 @@ class Session(Generic[In]):
         elif not inbox.exclusive and (not inbox.waiting or self._connection.reason is not None):
             # Publishes may still be on their way; Redis takes them ahead of the leave, over the same connection.
             inbox.clear()
+            if self._guard is not None:
+                self.ticket.limit_messages(None, id(self))
             leaving = self._rooms.leave_all(hold=not self._goodbye)
             if self._left is not None:
                 _resolve_after(self._left, leaving)
@@ -281,6 +363,7 @@ class Session(Generic[In]):
     def _run_exclusive(self, work: Coroutine[Any, Any, None], command: Command) -> None:
         """Run a command as a task; no other is served until it is done."""
         self._inbox.exclusive = True
+        (self._pace or self._make_pace()).spend(extra_cost(command))
         self._worker.spawn(self._finish(work, command))
 
     async def _finish(self, work: Coroutine[Any, Any, None], command: Command) -> None:
@@ -331,9 +414,11 @@ class Session(Generic[In]):
 
     def _execute(self, command: Command) -> None:
         rooms = self._rooms
+        if isinstance(command, Join):
+            self._run_exclusive(self._join(command), command)
+            return
+        command = self._allowed(command)
         match command:
-            case Join():
-                self._run_exclusive(rooms.join(command), command)
             case Move():
                 self._run_exclusive(rooms.move(command), command)
             case Leave():
@@ -350,11 +435,68 @@ class Session(Generic[In]):
                 self._run_exclusive(rooms.detect(command), command)
             case Ping():
                 rooms.ping(command)
+            case Refresh():
+                self._run_exclusive(self._refresh(command), command)
+            case Kick() | ChangeRules() | CloseRoom() | MoveMembers():
+                self._run_exclusive(control(command, rooms, self._worker, self._guard, self.ticket.address), command)
+
+    def _allowed(self, command: Command) -> Command:
+        """Return a command as the client may have it; raises `Refused`."""
+        return command if self._guard is None else self._guard.check(command, self._rooms.own_room)
+
+    async def _join(self, command: Join, encoder: Encoder | None = None) -> None:
+        """Join one more room, as far as the client may; every join but the first comes through here."""
+        allowed = command if self._guard is None else self._guard.check_join(command)
+        await self._rooms.join(allowed, encoder)
+        if command.presence and not allowed.presence:
+            self._tell(no_presence(command.room), "presence")
+
+    # The token.
+
+    def _set_grants(self, grants: Grants) -> Guard:
+        """Serve the client with these rights and limits from now on."""
+        if self._guard is not None:
+            self._guard.stop()
+        self._guard = guard = Guard(grants)
+        self._rooms.grants = grants
+        self.ticket.limit_messages(grants.limits.message_rate, id(self))
+        if grants.expires is not None and not self._ended:
+            guard.expiry = self._worker.expiries.add(grants.expires, self)
+        return guard
+
+    async def _refresh(self, command: Refresh) -> None:
+        """Replace the client's token, and answer when it ends."""
+        expires = await self._renew(command.token)
+        if self._connection.reason is None:
+            self._connection.write(self._codec.encode(Refreshed(expires, command.key, self._rooms.own_room)))
+
+    async def _renew(self, token: str) -> float | None:
+        """Replace the client's token, whose end is returned; a right that the newer one does not grant is gone then."""
+        guard = self._guard
+        grants = await self._worker.identify(token, self.ticket.address)
+        if grants is not None and guard is not None:
+            # Nothing of a token counts that is refused.
+            guard.check_successor(grants)
+            self._rooms.check_vouching(grants)
+            guard = self._set_grants(grants)
+            if not end_lost_rights(guard, self._rooms, self._worker, self._tell):
+                self._connection.close(NOT_ADMITTED)
+            else:
+                await self._rooms.vouch()
+        return None if grants is None else grants.expires
+
+    def _tell(self, error: Refused, about: str) -> None:
+        self._send_error(error, about=about)
 
     # Publishing.
 
     def _publish(self, command: Publish) -> None:
+        if self._guard is not None:
+            self._guard.check(command, self._rooms.own_room)
         member = self._rooms.member(command.room)
+        stored = (self._pace or self._make_pace()).stored
+        if not stored.open and stored.is_used_up:
+            command = structs.replace(command, stored=False)
         if len(command.envelope) < LARGE:
             self._inbox.in_flight += 1
             published = partial(self._published, member, command.key)
@@ -362,7 +504,9 @@ class Session(Generic[In]):
             units = weight(len(command.envelope))
             self._inbox.in_flight += units
             published = partial(self._published, member, command.key, units=units)
-        self._worker.publish(member, command, published)
+        held = self._worker.publish(member, command, published)
+        if held:
+            (self._pace or self._make_pace()).hold(held)
 
     def _published(self, member: Member, key: str, outcome: Receipt | RelayError, units: int = 1) -> None:
         if isinstance(outcome, RelayError):
@@ -453,6 +597,12 @@ def _name(command: Command) -> str:
             return "presence"
         case SetInfo():
             return "info"
+        case ChangeRules():
+            return "rules"
+        case CloseRoom():
+            return "close"
+        case MoveMembers():
+            return "move"
         case GatewayCommand():
             return command.about
     return type(command).__name__.lower()

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from relay.gateways.base.admission import admit
-from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import STATUS_HEADERS, CloseReason
 from relay.rooms.admissions import Ticket
@@ -60,7 +59,7 @@ async def serve(
             scope,
             receive,
             send,
-            metrics=ticket.metrics,
+            ticket=ticket,
             opening=lambda connection: opening(connection, ticket),
             subprotocol=subprotocol,
             keepalive=keepalive,
@@ -72,12 +71,12 @@ async def accept(
     receive: Receive,
     send: Send,
     *,
-    metrics: ProtocolMetrics,
+    ticket: Ticket,
     opening: Opening,
     subprotocol: str | None,
     keepalive: bool = True,
 ) -> None:
-    """Accept and serve the WebSocket of a client that was admitted before.
+    """Accept and serve the WebSocket of a client that was admitted before, with this ticket.
 
     Returns when the client has been greeted, if the server lets the session take the connection over, else at the end
     of the connection. Without `keepalive`, the server sends no WebSocket pings: the client protocol has a heartbeat of
@@ -88,13 +87,15 @@ async def accept(
     if wire is None:
         websocket = WebSocket(scope, receive, send)
         await websocket.accept(subprotocol)
-        metrics.handshakes += 1
-        await _AsgiConnection(websocket, worker.settings.send_buffer, metrics, opening).run()
+        ticket.metrics.handshakes += 1
+        await _AsgiConnection(websocket, worker.settings.send_buffer, ticket, opening).run()
         return
     await receive()
     await send({"type": "websocket.accept", "subprotocol": subprotocol})
-    metrics.handshakes += 1
-    receiver, greeting = opening(WireConnection(wire, limit=worker.settings.send_buffer, metrics=metrics))
+    ticket.metrics.handshakes += 1
+    limit = worker.settings.send_buffer
+    connection = WireConnection(wire, limit=limit, metrics=ticket.metrics, buffering=ticket)
+    receiver, greeting = opening(connection)
     # Attached before the greeting: frames that arrive meanwhile are the receiver's, and wait in its inbox.
     wire.attach(receiver, keepalive=keepalive)
     await greeting
@@ -120,7 +121,7 @@ async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: 
 class _AsgiConnection:
     """A connection over plain ASGI: the caller's task reads, and a task of its own writes."""
 
-    def __init__(self, websocket: WebSocket, limit: int, metrics: ProtocolMetrics, opening: Opening) -> None:
+    def __init__(self, websocket: WebSocket, limit: int, ticket: Ticket, opening: Opening) -> None:
         self._websocket = websocket
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -132,7 +133,8 @@ class _AsgiConnection:
             on_close=self._on_close,
             on_pause=self._on_pause,
             limit=limit,
-            metrics=metrics,
+            metrics=ticket.metrics,
+            buffering=ticket,
         )
         self._receiver, self._greeting = opening(self._connection)
 
@@ -155,6 +157,7 @@ class _AsgiConnection:
             self._receiver.disconnected(code, relay_closed)
             writer.cancel()
             await asyncio.wait([writer])
+            self._connection.release()
             # The connection refers to this object by its callbacks, and the receiver to the connection. Without these,
             # no cycle keeps a closed session in memory until the garbage collector runs.
             del self._connection, self._receiver, self._greeting

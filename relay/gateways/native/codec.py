@@ -5,12 +5,13 @@ end. An object with `type` is a command to the relay, or an event from it. No ev
 a plain server that echoes envelopes pick messages by their channel, and so never take an event for a message.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from relay.gateways.base.event_fields import event_fields
+from relay.gateways.native.control import CONTROL_COMMANDS, ControlCommand, read_control
 from relay.gateways.native.topics import (
     MAX_TOPICS,
     PublishTopic,
@@ -29,15 +30,17 @@ from relay.model.commands import (
     Leave,
     Ping,
     Publish,
+    Refresh,
     SetInfo,
     Subscribe,
     Unsubscribe,
 )
 from relay.model.envelope import Key, read_envelope, read_frame
 from relay.model.errors import BadFrame, Refused
-from relay.model.ice import IceServer
+from relay.model.explanations import explain
 from relay.model.json_text import check_nesting, read_leniently
 from relay.model.member_info import read_info
+from relay.model.rules import MAX_PASSWORD
 
 Channels = Annotated[list[Label], Meta(max_length=1000)]
 Topics = Annotated[list[str], Meta(max_length=MAX_TOPICS)]
@@ -55,6 +58,7 @@ class _Join(_Command, tag="join"):
     presence: bool = False
     channels: Channels | None = None
     info: Raw = Raw(b"null")
+    password: Annotated[str, Meta(max_length=MAX_PASSWORD)] = ""
 
 
 class _Leave(_Command, tag="leave"):
@@ -90,6 +94,10 @@ class _Ping(_Command, tag="ping"):
     pass
 
 
+class _Refresh(_Command, tag="refresh", kw_only=True):
+    token: Annotated[str, Meta(min_length=1)]
+
+
 class _CommandType(Struct):
     type: str = ""
 
@@ -101,24 +109,25 @@ class _CommandHead(Struct):
     key: Key = ""
 
 
-_AnyCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Info | _Presence | _Ping
+_OwnCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Info | _Presence | _Ping | _Refresh
+_AnyCommand = _OwnCommand | ControlCommand
 _command_decoder = msgspec.json.Decoder(_AnyCommand)
 _head_decoder = msgspec.json.Decoder(_CommandHead)
 _type_decoder = msgspec.json.Decoder(_CommandType)
 _encoder = msgspec.json.Encoder()
 _SHOWN_TYPE: Final = 40
-_COMMANDS = frozenset({"join", "leave", "publish", "subscribe", "unsubscribe", "info", "presence", "ping"})
+_COMMANDS = CONTROL_COMMANDS | {
+    "join", "leave", "publish", "subscribe", "unsubscribe", "info", "presence", "ping", "refresh",
+}  # fmt: skip
 
 
 class NativeCodec:
     """The `Codec` of the native protocol.
 
-    Frames of a `tagged` codec name their room; it serves the rooms that are not the connection's own. `ice_servers` are
-    added to every `welcome`.
+    Frames of a `tagged` codec name their room; it serves the rooms that are not the connection's own.
     """
 
-    def __init__(self, ice_servers: Sequence[IceServer] = (), *, tagged: bool = False) -> None:
-        self._ice_servers = {"iceServers": ice_servers} if ice_servers else {}
+    def __init__(self, *, tagged: bool = False) -> None:
         self._tagged = tagged
         self.key = "native+room" if tagged else "native"
 
@@ -134,8 +143,7 @@ class NativeCodec:
             # The body is the envelope up to its closing brace; see `envelope.splice`. Nothing is parsed or built anew.
             end = b',"room":"%s"}' % event.room.encode("ascii") if self._tagged else b"}"
             return Frame(event.body + end)
-        fields = _as_json(event, tagged=self._tagged)
-        return Frame(_encoder.encode(fields | self._ice_servers if isinstance(event, events.Welcome) else fields))
+        return Frame(_encoder.encode(event_fields(event, tagged=self._tagged)))
 
 
 def _decode(data: bytes) -> Command:
@@ -147,13 +155,23 @@ def _decode_command(data: bytes) -> Command:
     try:
         command: _AnyCommand = _command_decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise _bad_command(data, str(error)) from None
+        raise _bad_command(data, explain(error)) from None
     room, key = command.room, command.key
     match command:
         case _Join():
             info = _read_info(bytes(command.info), "join", key)
             channels = _labels(command.channels, "join", key)
-            return Join(room, command.resume, command.since, command.echo, command.presence, channels, key, info)
+            return Join(
+                room,
+                command.resume,
+                command.since,
+                command.echo,
+                command.presence,
+                channels,
+                key,
+                info,
+                password=command.password,
+            )
         case _Leave():
             return Leave(room, key)
         case _Publish():
@@ -170,6 +188,10 @@ def _decode_command(data: bytes) -> Command:
             return AskPresence(room, key, command.limit)
         case _Ping():
             return Ping(room, key)
+        case _Refresh():
+            return Refresh(command.token, key)
+        case _:
+            return read_control(command)
 
 
 def _decode_publish(command: _Publish) -> Publish:
@@ -245,87 +267,3 @@ def _unknown(named: str) -> str:
         f"the relay has no command of {named}; the commands are {', '.join(sorted(_COMMANDS))}. To send an object with "
         'a type of your own to the room, wrap it in an envelope: {"message":{"type":"offer",…}}'
     )
-
-
-def _as_json(event: events.ServerEvent, *, tagged: bool) -> dict[str, Any]:
-    fields = _fields(event)
-    if tagged and event.room:
-        fields["room"] = event.room
-    key = getattr(event, "key", "")
-    if key:
-        fields["key"] = key
-    return fields
-
-
-def _fields(event: events.ServerEvent) -> dict[str, Any]:
-    match event:
-        # First, because there is an ack for every message with a key.
-        case events.Ack():
-            return {"type": "ack", "id": str(event.id)}
-        case events.Pong():
-            return {"type": "pong"} | ({} if event.id is None else {"id": str(event.id)})
-        case events.Welcome() | events.Observing():
-            return {"type": "welcome"} | _welcome(event)
-        case events.Recovered():
-            return {"type": "recovered", "id": str(event.id), "replayed": event.replayed}
-        case events.PresenceChange() | events.PresenceList() | events.Detected():
-            return {"type": "presence"} | _presence(event)
-        case events.LeftRoom():
-            return {"type": "left"}
-        case events.Subscriptions():
-            return {"type": "subscribed", "channels": event.channels}
-        case events.InfoChanged():
-            return {"type": "info", "info": _info(event.info)}
-        case events.Failure():
-            about = {"about": event.about} if event.about else {}
-            return {"type": "error", "code": event.code, "text": event.text} | about | event.detail
-
-
-def _welcome(event: events.Welcome | events.Observing) -> dict[str, Any]:
-    if isinstance(event, events.Observing):
-        head = {"observer": True, "room": event.room, "id": str(event.roster.id)}
-        return head | (_members(event.roster) if event.names else {"count": event.roster.count})
-    fields: dict[str, Any] = {
-        "peer": event.peer,
-        "room": event.room,
-        "id": str(event.id),
-        "resumed": event.resumed,
-        "first": event.first,
-        "resume": event.resume,
-    }
-    if event.recovered is not None:
-        fields["recovered"] = event.recovered
-    if event.reason:
-        fields["reason"] = event.reason
-    return fields | (_members(event.roster) if event.roster else {})
-
-
-def _presence(event: events.PresenceChange | events.PresenceList | events.Detected) -> dict[str, Any]:
-    match event:
-        case events.PresenceChange():
-            # Without infos in the room, the frame has the fields that clients of earlier versions know.
-            changed = {"changed": event.changed} if event.changed else {}
-            info = {"info": {peer: _info(text) for peer, text in event.info.items()}} if event.info else {}
-            return {"joined": event.joined, "left": event.left} | changed | info | {"id": str(event.id)}
-        case events.PresenceList():
-            present = {"present": event.roster.count > 0}
-            return present | _members(event.roster) | {"id": str(event.roster.id)}
-        case events.Detected():
-            return {"present": event.present}
-
-
-def _members(roster: events.Roster) -> dict[str, Any]:
-    return {"members": [_member(one) for one in roster.members], "count": roster.count}
-
-
-def _member(present: events.Present) -> dict[str, Any]:
-    member: dict[str, Any] = {"peer": present.peer}
-    if present.held:
-        member["held"] = True
-    if present.info:
-        member["info"] = Raw(present.info)
-    return member
-
-
-def _info(text: bytes) -> Raw | None:
-    return Raw(text) if text else None

@@ -8,19 +8,20 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
+from relay.gateways.base.credentials import PASSWORD_SUBPROTOCOL, TOKEN_SUBPROTOCOL, read_password, read_token
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
-from relay.gateways.base.observation import CREDENTIALS, read_observe_request
+from relay.gateways.base.observation import read_observe_request
+from relay.gateways.base.query import parse_since, read_channels, read_flag
 from relay.gateways.base.websocket import arrival, serve
+from relay.gateways.native.channel_session import OpeningSession
 from relay.gateways.native.codec import NativeCodec
-from relay.gateways.native.declaration import NAME
+from relay.gateways.native.declaration import NAME, TOKENS
 from relay.gateways.native.previous import MarkingCodec, PreviousConnection
 from relay.gateways.native.session import NativeSession
 from relay.http_request import header, read_query
-from relay.model.channels import labels
-from relay.model.envelope import MAX_KEY, MessageId
+from relay.model.envelope import MAX_KEY
 from relay.model.errors import Refused
-from relay.model.ice import parse_ice_servers
 from relay.model.member_info import read_info
 from relay.model.names import escape_peer, escape_room
 from relay.paths import room_in
@@ -29,7 +30,7 @@ from relay.rooms.connection import Connection, Receiver
 
 SUBPROTOCOL = "relay.v1"
 _RESUME = "resume."
-_SECRET = (_RESUME, CREDENTIALS)
+_SECRET = (_RESUME, TOKEN_SUBPROTOCOL, PASSWORD_SUBPROTOCOL)
 """Subprotocols that carry a secret. Browsers can set no header on a WebSocket, but any list of subprotocols."""
 
 _OBSERVABLE = ("presence", "messages", "all")
@@ -43,9 +44,8 @@ class NativeGateway(GatewayEndpoint):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, NAME)
         self._default_room = settings.default_room
-        ice_servers = parse_ice_servers(settings.ice_servers)
-        self._codecs = CodecPair(NativeCodec(ice_servers), NativeCodec(ice_servers, tagged=True))
-        self._marking_codecs = CodecPair(MarkingCodec(ice_servers), MarkingCodec(ice_servers, tagged=True))
+        self._codecs = CodecPair(NativeCodec(), NativeCodec(tagged=True))
+        self._marking_codecs = CodecPair(MarkingCodec(), MarkingCodec(tagged=True))
 
     async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
@@ -55,40 +55,52 @@ class NativeGateway(GatewayEndpoint):
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         worker = scope["state"]["worker"]
-        if _wants_previous(scope):
-            session = NativeSession(PreviousConnection(connection), worker, self._marking_codecs, ticket)
+        # Clients of relay.v1 know the event, and what they have asked for in a room; a plain page knows neither.
+        follows = SUBPROTOCOL not in scope["subprotocols"]
+        if wants_previous(scope):
+            connection, codecs = PreviousConnection(connection), self._marking_codecs
         else:
-            session = NativeSession(connection, worker, self._codecs, ticket)
-        return session, session.enter(partial(self._request, scope))
+            codecs = self._codecs
+        kind = OpeningSession if follows else NativeSession
+        session = kind(connection, worker, codecs, ticket, follows=follows)
+        return session, session.enter(partial(read_request, scope, self._default_room))
 
-    def _room(self, scope: Scope, named: str) -> str:
-        """Return the room of the path; `/?room=NAME` is `/rooms/NAME`, and an empty name the default room."""
-        if "room" not in scope["path_params"]:
-            return escape_room(named) if named else self._default_room
-        room = room_in(scope)
-        if named and escape_room(named) != room:
-            raise Refused("bad_query", f"the path names the room {room}, and the parameter room another; leave it out")
-        return room
 
-    def _request(self, scope: Scope) -> JoinRequest | ObserveRequest:
-        # Read after the upgrade: an error then reaches scripts in browsers, which cannot see the status of a handshake.
-        query = QueryParams(read_query(scope))
-        room = self._room(scope, query.get("room", ""))
-        _flag(query, "previous")
-        if "observe" in query:
-            return _observe_request(scope, room, query)
-        peer = query.get("peer", "")
-        return JoinRequest(
-            room=room,
-            peer=escape_peer(peer) if peer else scope["state"]["worker"].random.peer_id(),
-            resume=read_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
-            since=parse_since(query.get("since", "")),
-            echo=_flag(query, "echo"),
-            presence=_flag(query, "presence"),
-            channels=_channels(query),
-            info=read_info(query["info"].encode()) if "info" in query else b"",
-            arrived=arrival(scope),
-        )
+def read_request(scope: Scope, default_room: str) -> JoinRequest | ObserveRequest:
+    """Return the request of a handshake, from its path, its query, its headers and the offered subprotocols.
+
+    Raises `Refused`. It is called after the upgrade: an error then reaches scripts in browsers, which cannot see the
+    status of a handshake.
+    """
+    query = QueryParams(read_query(scope))
+    room = _room(scope, query.get("room", ""), default_room)
+    read_flag(query, "previous")
+    if "observe" in query:
+        return _observe_request(scope, room, query)
+    peer = query.get("peer", "")
+    return JoinRequest(
+        room=room,
+        peer=escape_peer(peer) if peer else "",
+        resume=read_resume_key(header(scope, b"authorization") or "", scope["subprotocols"]),
+        since=parse_since(query.get("since", "")),
+        echo=read_flag(query, "echo"),
+        presence=read_flag(query, "presence"),
+        channels=read_channels(query),
+        info=read_info(query["info"].encode()) if "info" in query else b"",
+        arrived=arrival(scope),
+        token=read_token(scope, TOKENS),
+        password=read_password(scope),
+    )
+
+
+def _room(scope: Scope, named: str, default_room: str) -> str:
+    """Return the room of the path; `/?room=NAME` is `/rooms/NAME`, and an empty name the default room."""
+    if "room" not in scope["path_params"]:
+        return escape_room(named) if named else default_room
+    room = room_in(scope)
+    if named and escape_room(named) != room:
+        raise Refused("bad_query", f"the path names the room {room}, and the parameter room another; leave it out")
+    return room
 
 
 def _observe_request(scope: Scope, room: str, query: QueryParams) -> ObserveRequest:
@@ -98,27 +110,21 @@ def _observe_request(scope: Scope, room: str, query: QueryParams) -> ObserveRequ
     of_members = [name for name in _OF_MEMBERS if name in query]
     if of_members:
         raise Refused("bad_query", f"observe does not go with {', '.join(of_members)}: only members have these")
-    channels, messages = _channels(query), observed != "presence"
+    channels, messages = read_channels(query), observed != "presence"
     if channels and not messages:
         raise Refused("bad_query", "channel goes with observe=messages or observe=all")
-    return read_observe_request(scope, room, presence=observed != "messages", messages=messages, channels=channels)
+    return read_observe_request(
+        scope, room, TOKENS, presence=observed != "messages", messages=messages, channels=channels
+    )
 
 
-def parse_since(text: str) -> MessageId | None:
-    """Read the last id that a client has seen; None for "". Raises `Refused` (`bad_query`) for a text that is no id."""
-    try:
-        return MessageId.parse(text) if text else None
-    except ValueError:
-        raise Refused("bad_query", "since is not an id as the relay sends it: epoch-sequence") from None
-
-
-def _wants_previous(scope: Scope) -> bool:
+def wants_previous(scope: Scope) -> bool:
     """Return whether the client wants the field `previous`; False as well for a query that is refused later."""
     # Nearly all clients do without it, and their query is not read twice.
     if b"previous=" not in scope["query_string"]:
         return False
     try:
-        return _flag(QueryParams(read_query(scope)), "previous")
+        return read_flag(QueryParams(read_query(scope)), "previous")
     except Refused:
         return False
 
@@ -146,18 +152,3 @@ def read_resume_key(authorization: str, offered: Sequence[str]) -> str:
     if len(key) > MAX_KEY:
         raise Refused("bad_query", f"a resume key has at most {MAX_KEY} characters")
     return key
-
-
-def _flag(query: QueryParams, name: str) -> bool:
-    value = query.get(name, "0")
-    if value not in {"", "0", "1", "false", "true"}:
-        raise Refused("bad_query", f"{name} is 1 or 0")
-    return value in {"1", "true"}
-
-
-def _channels(query: QueryParams) -> Sequence[str] | None:
-    names = query.getlist("channel")
-    try:
-        return labels(names) if names else None
-    except Refused as error:
-        raise Refused("bad_query", error.text) from None

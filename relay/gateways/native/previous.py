@@ -4,15 +4,12 @@ The id before a frame differs for each client. So the codec, which makes one fra
 frame with its id, and the client's connection adds the field. Clients without the option share other frames.
 """
 
-from collections.abc import Sequence
-
+from relay.gateways.base.wrapped_connection import WrappedConnection
 from relay.gateways.native.codec import NativeCodec
 from relay.model import events
-from relay.model.codec import Batch, Frame
+from relay.model.codec import Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.errors import CloseReason
-from relay.model.ice import IceServer
-from relay.rooms.connection import Connection, Transfer
+from relay.rooms.connection import Connection
 
 
 class MarkedFrame(Frame):
@@ -30,8 +27,8 @@ class MarkedFrame(Frame):
 class MarkingCodec(NativeCodec):
     """A `NativeCodec` whose frames are marked with their ids; for a `PreviousConnection`."""
 
-    def __init__(self, ice_servers: Sequence[IceServer] = (), *, tagged: bool = False) -> None:
-        super().__init__(ice_servers, tagged=tagged)
+    def __init__(self, *, tagged: bool = False) -> None:
+        super().__init__(tagged=tagged)
         self.key += "+previous"
 
     def encode(self, event: events.Event) -> Frame:
@@ -44,50 +41,19 @@ class MarkingCodec(NativeCodec):
         return MarkedFrame(frame.data, event.room, message_id, begins=begins)
 
 
-class PreviousConnection:
+class PreviousConnection(WrappedConnection):
     """A `Connection` that adds `previous` to marked frames: the position that the client had before the frame.
 
     A welcome and `messages_lost` get no such field: with them the client's position begins.
     """
 
     def __init__(self, inner: Connection) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._positions: dict[str, MessageId] = {}
-
-    @property
-    def reason(self) -> CloseReason | None:
-        """Why the relay closes the connection; None while it does not."""
-        return self._inner.reason
-
-    @reason.setter
-    def reason(self, reason: CloseReason | None) -> None:
-        self._inner.reason = reason
-
-    @property
-    def lost(self) -> bool:
-        """Whether the client is gone."""
-        return self._inner.lost
 
     def write(self, frame: Frame) -> None:
         """Write a frame; one that is marked is written with its `previous`."""
         self._inner.write(self._completed(frame) if isinstance(frame, MarkedFrame) else frame)
-
-    def write_batch(self, batch: Batch) -> None:
-        """Write the frames one by one."""
-        for frame in batch.frames:
-            self.write(frame)
-
-    def close(self, reason: CloseReason) -> None:
-        """Close the connection."""
-        self._inner.close(reason)
-
-    def pause_reading(self, *, paused: bool) -> None:
-        """Pause reading from the connection."""
-        self._inner.pause_reading(paused=paused)
-
-    def transfer(self) -> Transfer | None:
-        """Ask the connection."""
-        return self._inner.transfer()
 
     def _completed(self, frame: MarkedFrame) -> Frame:
         before = self._positions.get(frame.room)
@@ -104,6 +70,8 @@ def _id_of(event: events.Event) -> MessageId | None:
         case events.Message() | events.PresenceChange() | events.Ack() | events.Pong():
             return event.id
         case events.Welcome() | events.Recovered():
+            return event.id
+        case events.RulesChanged() | events.Kicked() | events.RoomClosed() | events.Moved():
             return event.id
         case events.PresenceList() | events.Observing():
             return event.roster.id

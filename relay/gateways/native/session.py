@@ -1,10 +1,12 @@
 """The session of a native client, which may also subscribe to topics, as the npm package y-webrtc does."""
 
+import asyncio
 from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
+from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.topics import (
@@ -17,8 +19,11 @@ from relay.gateways.native.topics import (
 )
 from relay.model import events
 from relay.model.codec import Frame
-from relay.model.commands import Command, Join, Leave, Ping, Publish
+from relay.model.commands import Command, Join, Leave, Move, Ping, Publish
 from relay.model.errors import BAD_REQUEST, JOIN_CLOSES, Refused, RelayError
+from relay.rooms.admissions import Ticket
+from relay.rooms.connection import Connection
+from relay.rooms.worker import Worker
 
 
 class _Publication(Struct):
@@ -53,10 +58,27 @@ class NativeSession(WebSocketSession):
     """Serves a native client.
 
     With its first `SubscribeTopics`, the client leaves the room of its address, so that thousands of pages do not
-    gather there.
+    gather there. With `follows`, the session moves to another room when its member is sent there; a client that speaks
+    the protocol's subprotocol decides itself.
     """
 
     __slots__ = ()
+
+    def __init__(
+        self,
+        connection: Connection,
+        worker: Worker,
+        codecs: CodecPair[Frame],
+        ticket: Ticket,
+        *,
+        follows: bool = True,
+    ) -> None:
+        super().__init__(connection, worker, codecs, ticket)
+        self._rooms.mover = self if follows else None
+
+    def move(self, room: str) -> None:
+        """Move to a room as by the client's own command, once the hub has delivered what it is delivering."""
+        asyncio.get_running_loop().call_soon(self.execute, Move(room))
 
     def _execute(self, command: Command) -> None:
         match command:
@@ -81,7 +103,7 @@ class NativeSession(WebSocketSession):
         codec = TopicCodec(self._app)
         for topic in command.topics:
             try:
-                await self._rooms.join(self._join(self._room_of(topic), command.key), codec)
+                await self._join(self._join_of(self._room_of(topic), command.key), codec)
             except Refused as error:
                 if error.code != "already_joined":
                     self._send_error(error, about=command.about, key=command.key)
@@ -101,10 +123,9 @@ class NativeSession(WebSocketSession):
             if not isinstance(member.codec, TopicCodec):
                 self._rooms.leave(Leave(key=command.key))
 
-    def _join(self, room: str, key: str) -> Join:
+    def _join_of(self, room: str, key: str) -> Join:
         # The package comes back as a new member: its membership need not be held.
-        peer = self._worker.random.peer_id()
-        return Join(room, channels=[CHANNEL], key=key, peer=peer, can_resume=False)
+        return Join(room, channels=[CHANNEL], key=key, peer=self.peer_id(), can_resume=False)
 
     def _unsubscribe(self, command: UnsubscribeTopics) -> None:
         for topic in command.topics:

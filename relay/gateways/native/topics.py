@@ -25,6 +25,11 @@ class SubscribeTopics(GatewayCommand):
     topics: Sequence[str]
     key: str = ""
 
+    @property
+    def joins(self) -> int:
+        """One for each topic."""
+        return len(self.topics)
+
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeTopics(GatewayCommand):

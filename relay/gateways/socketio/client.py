@@ -10,7 +10,7 @@ import msgspec
 from relay.gateways.base.join_request import JoinRequest, ResumeClaim
 from relay.gateways.socketio.codec import incoming_event, read_message_event
 from relay.gateways.socketio.engine import EngineSession
-from relay.gateways.socketio.namespaces import Namespaces, ProtocolVersion, room_of
+from relay.gateways.socketio.namespaces import Arrival, Namespaces, ProtocolVersion, room_of
 from relay.gateways.socketio.offsets import Offset
 from relay.gateways.socketio.packets import BadPacket, Revision
 from relay.gateways.socketio.parser import (
@@ -29,23 +29,36 @@ from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import BAD_REQUEST, CloseReason, Refused
 from relay.model.names import check_peer
+from relay.model.rules import MAX_PASSWORD
 
 _MAX_PRIVATE_ID = 256
 _text = msgspec.json.Decoder(str)
 
 
 class SocketIOClient:
-    """The `EngineHandler` of a client of versions 1 to 4."""
+    """The `EngineHandler` of a client of versions 1 to 4.
 
-    __slots__ = ("_engine_session", "_enter_timer", "_namespaces", "_reader", "_revision")
+    `token` is the one of its handshake, "" for none; it counts in each namespace that the client enters without one.
+    `origin` is that of its page.
+    """
+
+    __slots__ = ("_engine_session", "_enter_timer", "_namespaces", "_reader", "_revision", "_token")
 
     def __init__(
-        self, version: ProtocolVersion, revision: Revision, query: Mapping[str, str], engine_session: EngineSession
+        self,
+        version: ProtocolVersion,
+        revision: Revision,
+        query: Mapping[str, str],
+        token: str,
+        engine_session: EngineSession,
+        *,
+        origin: str = "",
     ) -> None:
         self._engine_session = engine_session
+        self._token = token
         self._revision: Revision = revision
         self._reader = PacketReader()
-        self._namespaces = Namespaces(engine_session, query, version)
+        self._namespaces = Namespaces(engine_session, query, version, origin=origin)
         self._enter_timer: asyncio.TimerHandle | None = None
 
     async def opened(self) -> None:
@@ -56,7 +69,7 @@ class SocketIOClient:
         engine_session = self._engine_session
         engine_session.connection.write(open_packet(engine_session))
         if self._revision == 3:
-            self._enter("/", {})
+            engine_session.when_polled(partial(self._enter, "/", {}, unasked=True))
         else:
             timeout = engine_session.worker.settings.handshake_timeout
             self._enter_timer = asyncio.get_running_loop().call_later(timeout, self._close_idle)
@@ -74,14 +87,23 @@ class SocketIOClient:
             session.received(event)
             return
         packet = self._reader.read(data, binary=binary, limit=self._engine_session.max_payload)
+        if binary or packet is None:
+            # The event counts as a message; the parts of it only count with their bytes.
+            self._engine_session.count_packet(len(data), least=0)
         if packet is None:
             return
         session = self._namespaces.session(packet.namespace)
+        if session is None or packet.kind not in (EVENT, BINARY_EVENT):
+            # To enter a namespace is counted there.
+            self._engine_session.count_packet(0 if binary else len(data), least=packet.kind != CONNECT)
         if session is None:
             self._handle_outside(packet)
         elif packet.kind in (EVENT, BINARY_EVENT):
             event = incoming_event(packet.values, packet.id, packet.attachments, too_deep=packet.too_deep)
-            if event.id and event.key is None and self._namespaces.recovers:
+            if self._namespaces.opens_channel(packet.namespace, event):
+                self._engine_session.count_packet(len(data))
+                return
+            if event.id and event.key is None and self._namespaces.recovers(packet.namespace):
                 self._identify(packet.namespace, event)
             session.received(event)
         elif packet.kind == DISCONNECT:
@@ -114,25 +136,33 @@ class SocketIOClient:
         elif packet.kind not in (DISCONNECT, ACK, BINARY_ACK):
             raise BadPacket("a packet for a namespace that the client is not in")
 
-    def _enter(self, name: str, auth: Mapping[str, bytes]) -> None:
-        self._namespaces.enter(name, partial(self._join_request, name, auth))
+    def _enter(self, name: str, auth: Mapping[str, bytes], *, unasked: bool = False) -> None:
+        arrival = Arrival(self._token_of(auth), auth)
+        self._namespaces.enter(name, partial(self._join_request, name, auth), unasked=unasked, arrival=arrival)
         if self._namespaces.session(name) is not None:
             self._stop_timer()
 
+    def _token_of(self, auth: Mapping[str, bytes]) -> str:
+        return _read_text(auth.get("token")) or self._token
+
     def _join_request(self, name: str, auth: Mapping[str, bytes], room: str) -> JoinRequest:
         """Make the request to join; a client without a valid claim gets a new peer id."""
-        worker, recovers = self._engine_session.worker, self._namespaces.recovers
-        peer = worker.random.peer_id()
+        worker, recovers = self._engine_session.worker, self._namespaces.recovers(name)
+        token, password = self._token_of(auth), _read_password(auth)
         claim = read_claim(auth, room_of(name, worker.settings)) if recovers else None
         if claim is None:
-            return JoinRequest(room, peer, can_resume=recovers)
+            return JoinRequest(room, can_resume=recovers, token=token, password=password)
         since, offset = claim.joined_at, claim.offset
         resumed = room if offset is None else offset.room
         if offset is not None:
             since = max(since, offset.position) if resumed == room else offset.position
         self._namespaces.recover(name, (offset and offset.acknowledged) or since)
         return JoinRequest(
-            room, peer, key=claim.private_id, claim=ResumeClaim(resumed, claim.peer, claim.resume, since)
+            room,
+            key=claim.private_id,
+            claim=ResumeClaim(resumed, claim.peer, claim.resume, since),
+            token=token,
+            password=password,
         )
 
     def _close_idle(self) -> None:
@@ -182,6 +212,12 @@ def _read_text(json: bytes | None) -> str | None:
         return None if json is None else _text.decode(json)
     except msgspec.MsgspecError:
         return None
+
+
+def _read_password(auth: Mapping[str, bytes]) -> str:
+    """Return the password for a room; one that is too long is cut, and is that of no room."""
+    # Not refused: pages send a field of this name for purposes of their own, and most rooms have no password.
+    return (_read_text(auth.get("password")) or "")[: MAX_PASSWORD + 1]
 
 
 def open_packet(session: EngineSession) -> Frame:

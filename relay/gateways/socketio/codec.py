@@ -10,7 +10,13 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from relay.gateways.socketio.apps.application import Application, OutgoingPacket, reply_to
+from relay.gateways.socketio.apps.application import (
+    Application,
+    OutgoingPacket,
+    ReplyTo,
+    StatefulApplication,
+    reply_to,
+)
 from relay.gateways.socketio.apps.relay import RETRYABLE
 from relay.gateways.socketio.encoders import EventWriter, OutgoingEvent, PacketEncoder, PacketSequence
 from relay.gateways.socketio.offsets import Offset, OffsetForm
@@ -19,12 +25,15 @@ from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
 from relay.model.channels import SHORT_LABEL, Label, label
 from relay.model.codec import NOTHING, Frame
-from relay.model.commands import Command
+from relay.model.commands import Command, GatewayCommand
 from relay.model.envelope import MessageId
-from relay.model.errors import Refused
+from relay.model.errors import BadFrame, Refused
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 
 _MESSAGE: Final = b'2["message",{'
+
+_EMITTED: Final = "ack"
+"""The request that the reply keys of events for a `StatefulApplication` name."""
 
 
 class _Envelope(Struct):
@@ -48,6 +57,72 @@ class _Key(Struct, forbid_unknown_fields=True):
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _key = msgspec.json.Decoder(_Key)
+
+
+class Emitted(GatewayCommand):
+    """An event for the client's `ApplicationClient`; its key is that of an acknowledgement, "" without a callback."""
+
+    __slots__ = ("event",)
+
+    about = "event"
+
+    def __init__(self, event: IncomingEvent) -> None:
+        self.event = event
+
+    @property
+    def key(self) -> str:
+        """The reply key of the event."""
+        return ReplyTo(_EMITTED, self.event.id).key if self.event.id else ""
+
+
+class EventFrame(Frame):
+    """An event of the relay for clients of a `StatefulApplication`, each of which may write it in its own way."""
+
+    __slots__ = ("_packets", "_write", "event")
+
+    def __init__(self, event: events.Event, write: Callable[[events.Event], Frame]) -> None:
+        # The data is never sent: buffers count its size.
+        super().__init__(event.body if isinstance(event, events.Message) else b"")
+        self.event = event
+        self._write = write
+        self._packets: Frame | None = None
+
+    @property
+    def packets(self) -> Frame:
+        """The packets of the application, made once for all clients."""
+        if self._packets is None:
+            self._packets = self._write(self.event)
+        return self._packets
+
+
+class StatefulCodec:
+    """The `Codec` of one version, one namespace and one `StatefulApplication`: leaves events to the client's state."""
+
+    def __init__(self, encoder: PacketEncoder, key: str, application: StatefulApplication) -> None:
+        self.encoder = encoder
+        self.key = f"{key}\n\n{application.key}"
+        self._application = application
+
+    def decode(self, incoming: IncomingEvent) -> Command:
+        """Return the event, as it is."""
+        if incoming.too_deep:
+            raise BadFrame("bad_json", about="event", key=Emitted(incoming).key)
+        return Emitted(incoming)
+
+    def encode(self, event: events.Event) -> Frame:
+        """Return the frame that each client has written."""
+        return EventFrame(event, self._write)
+
+    def _write(self, event: events.Event) -> Frame:
+        frames = [
+            self.encoder.event(packet)
+            if isinstance(packet, OutgoingEvent)
+            else self.encoder.ack(packet.number, *packet.values)
+            for packet in self._application.packets(event)
+        ]
+        if len(frames) == 1:
+            return frames[0]
+        return PacketSequence(frames) if frames else NOTHING
 
 
 class SocketIOCodec:

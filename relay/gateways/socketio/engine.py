@@ -8,23 +8,28 @@ transport, so that reference counting alone frees a session that has ended.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
-from relay.gateways.base.http import OCTETS
+from relay.gateways.base.brake import Brake
+from relay.gateways.base.http import OCTETS, HttpExchange
 from relay.gateways.base.http_sessions import HttpSessions
 from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
+from relay.gateways.socketio.first_poll import FirstPoll
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.text_connection import TextConnection
+from relay.http_request import counted_client
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming, close_unless_busy
+from relay.rooms.large_messages import LARGE
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.socketio")
@@ -32,8 +37,11 @@ log = logging.getLogger("relay.socketio")
 _LEAVING: Final = frozenset({1000, 1001})
 """Close codes of a page that leaves. A library that drops its connection to come back closes without a code (1005)."""
 
+_PACKETS_PER_TURN: Final = 64
+"""Packets of a payload that are handled before other clients get their turn."""
+
 _RULES: Final = PollingRules(lost_with_request=True, repeated_answers=1)
-"""One poll and one post at a time. The heartbeat finds a client that does not poll.
+"""One poll and one post at a time.
 
 A load balancer may send a poll again if its answer was lost, for instance with the worker that forwarded it. It gets
 the same answer then, where the client marks each of its polls.
@@ -100,11 +108,27 @@ class EngineSessions(HttpSessions["EngineSession"]):
         settings = worker.settings
         self.keepalive = Keepalive(KeepaliveTiming.of(settings))
         self.heartbeat_timeout = settings.ping_interval + settings.ping_timeout
+        # A client without a poll can answer no ping.
+        self.rules = replace(_RULES, lost_after=settings.ping_timeout)
         self.max_payload = settings.max_request
 
     def begin(self, profile: SessionProfile, ticket: Ticket, *, sid: str = "") -> "EngineSession":
         """Begin a session that polls."""
         return EngineSession(self, profile, ticket, sid=sid)
+
+    async def find(
+        self, exchange: HttpExchange, session_id: str, *, polls: bool, limit: int, token: str = ""
+    ) -> "EngineSession | None":
+        """Return the session that a request names, if the request may be its client's; else as `HttpSessions.find`."""
+        session = await super().find(exchange, session_id, polls=polls, limit=limit, token=token)
+        if session is not None and not session.accepts(counted_client(exchange.scope)):
+            raise Refused("unknown_session")
+        return session
+
+    def keep_last_answer(self, session: "EngineSession", final: PollAnswer) -> None:
+        """Keep the end of a session for its client, unless others know the id: they could take it."""
+        if not session.announced:
+            super().keep_last_answer(session, final)
 
     def opening(self, profile: SessionProfile) -> AdmittedOpening:
         """Return the function that begins a session on a WebSocket, for `gateways.base.websocket.serve`."""
@@ -125,12 +149,14 @@ class EngineSession:
     """One session: a `Client` of the worker, the `Receiver` of its WebSocket, and `Pinged`.
 
     Frames go to `connection`, which an upgrade replaces. `polling` is the same connection while the client polls, and
-    None once it has a WebSocket.
+    None once it has a WebSocket. Once the `id` was `announced` to other clients, it proves nothing by itself.
     """
 
     __slots__ = (
+        "_brake",
         "_clock",
         "_ended",
+        "_first_poll",
         "_framing",
         "_handler",
         "_last_heard",
@@ -139,6 +165,7 @@ class EngineSession:
         "_sessions",
         "_silence_timer",
         "_text_only",
+        "announced",
         "connection",
         "id",
         "keepalive_slot",
@@ -168,7 +195,10 @@ class EngineSession:
         self._last_heard: float = self._clock()
         self._ended = False
         self._silence_timer: asyncio.TimerHandle | None = None
+        self._brake: Brake | None = None
+        self._first_poll: FirstPoll | None = None
         self.id = sid or sessions.new_id()
+        self.announced = False
         self.ticket = ticket
         self.upgrade: PendingUpgrade | None = None
         self.keepalive_slot = 0
@@ -176,8 +206,10 @@ class EngineSession:
         self.polling: PollingConnection | None = None
         if connection is None:
             self.connection = self.polling = PollingConnection(
-                _RULES, limit=worker.settings.send_buffer, metrics=ticket.metrics, owner=self
+                sessions.rules, limit=worker.settings.send_buffer, metrics=ticket.metrics, buffering=ticket, owner=self
             )
+            patience = worker.settings.handshake_timeout
+            self._first_poll = FirstPoll(patience, self.lost, max_size=sessions.max_payload)
         else:
             self.connection = self._over_socket(connection)
         self._handler: EngineHandler | None = profile.make_handler(self)
@@ -209,6 +241,10 @@ class EngineSession:
         if self._handler is not None:
             await self._handler.opened()
 
+    def accepts(self, address: str) -> bool:
+        """Return whether a request with the id may be the client's: once it was announced, only from its address."""
+        return not self.announced or address == self.ticket.address
+
     def pause_reading(self, *, paused: bool) -> None:
         """Pause reading from the client until each caller that paused it has resumed it.
 
@@ -217,7 +253,30 @@ class EngineSession:
         self._paused += 1 if paused else -1
         self.connection.pause_reading(paused=self._paused > 0)
 
+    def count_packet(self, size: int, *, least: float = 1) -> None:
+        """Count a packet that is no request of a session of a room; see `Brake.count`."""
+        if not self._ended:
+            if self._brake is None:
+                self._brake = Brake(self.ticket, self.pause_reading)
+            self._brake.count(size, least=least)
+
     # Polling.
+
+    def when_polled(self, callback: Callable[[], None]) -> None:
+        """Call back when the client has polled for the first time, or has a WebSocket; at once if that is so."""
+        if self._first_poll is None:
+            callback()
+        else:
+            self._first_poll.call(callback)
+
+    def polled(self) -> None:
+        """Note that the client polls; the packets that it has posted before are handled now."""
+        first, self._first_poll = self._first_poll, None
+        if first is not None:
+            try:
+                first.come(self._handle)
+            except BadPacket as error:
+                self._close_after(error)
 
     def mark_of_poll(self, mark: str) -> str:
         """Return the mark that tells a repeated poll from a new one; "" if the client's marks may not do so.
@@ -231,22 +290,32 @@ class EngineSession:
         self._mark = ""
         return mark
 
-    def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+    async def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
         """Handle the body of a post; raises `Refused`. The replies to its packets are sent like all other packets."""
         try:
-            self.read_payload(body, binary=media_type == OCTETS)
+            await self.read_payload(body, binary=media_type == OCTETS)
         except BadPacket as error:
             raise Refused("bad_packet", str(error)) from None
 
-    def read_payload(self, body: bytes, *, binary: bool) -> None:
-        """Handle the packets that a client posted; a bad packet closes the session, and is raised."""
+    async def read_payload(self, body: bytes, *, binary: bool) -> None:
+        """Handle the packets that a client posted; a bad packet closes the session, and is raised.
+
+        While reading is paused, the packets behind wait, as they would in the buffer of a WebSocket.
+        """
         self._last_heard = self._clock()
         try:
-            for packet in self._framing.read_payload(body, binary=binary):
+            for number, packet in enumerate(self._framing.read_payload(body, binary=binary), 1):
                 # An earlier packet of the payload may have ended the session.
                 if self._ended or self.closing:
                     return
-                self._handle(packet)
+                if self._first_poll is not None and packet.kind != CLOSE:
+                    self._first_poll.keep(packet)
+                else:
+                    await self._handle_in_turn(packet)
+                if self._paused and self.polling is not None:
+                    await self.polling.posts.until_resumed()
+                elif number % _PACKETS_PER_TURN == 0:
+                    await asyncio.sleep(0)
         except BadPacket:
             self.connection.close(BAD_PACKET)
             raise
@@ -274,9 +343,7 @@ class EngineSession:
         try:
             self._handle(self._framing.read(frame))
         except BadPacket as error:
-            log.debug("closed a Socket.IO connection after a bad packet: %s", error)
-            self.ticket.metrics.refused("bad_packet")
-            self.connection.close(BAD_PACKET)
+            self._close_after(error)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
         """End the session: forget it, release the transport, and call the handler; later calls do nothing."""
@@ -289,6 +356,12 @@ class EngineSession:
             self.ticket.metrics.closed.labels(reason).inc()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
+        if self._brake is not None:
+            self._brake.stop()
+            self._brake = None
+        if self._first_poll is not None:
+            self._first_poll.cancel()
+            self._first_poll = None
         self._sessions.remove(self)
         if self.upgrade is not None:
             self.upgrade.abandon()
@@ -373,17 +446,31 @@ class EngineSession:
                 self.connection.write(frame)
         if self._paused:
             connection.pause_reading(paused=True)
+        self.polled()
 
     def _over_socket(self, connection: Connection) -> Connection:
         return TextConnection(connection, self._framing) if self._text_only else connection
 
     # Internal.
 
+    def _close_after(self, error: BadPacket) -> None:
+        log.debug("closed a Socket.IO connection after a bad packet: %s", error)
+        self.ticket.metrics.refused("bad_packet")
+        self.connection.close(BAD_PACKET)
+
+    async def _handle_in_turn(self, packet: EnginePacket) -> None:
+        if len(packet.data) < LARGE:
+            self._handle(packet)
+        else:
+            await self.worker.large_messages.turn(self.ticket.address, partial(self._handle, packet))
+
     def _handle(self, packet: EnginePacket) -> None:
         if packet.kind == MESSAGE:
             if self._handler is not None:
                 self._handler.message(packet.data, binary=packet.binary)
-        elif packet.kind == PING:
+            return
+        self.count_packet(len(packet.data))
+        if packet.kind == PING:
             if self._framing.control.ping is not None:
                 raise BadPacket("a ping, which only the server sends in this revision")
             self.connection.write(Frame(b"3" + packet.data))

@@ -10,12 +10,17 @@ SOCKETIO_ERRORS: Final[ErrorTable] = {
     "bad_handshake": (400, "Engine.IO: a session begins with a GET request"),
     "bad_event": (
         400,
-        "the event's name has more than 255 characters, or its arguments are wrong: join and presence take one name",
+        "the event's name has more than 255 characters, SimpleWebRTC has no such event, or the arguments are wrong: "
+        "join and presence take one name, relay:refresh one token",
     ),
     "reserved_event": (400, "the relay, or every JavaScript object, uses this name; choose another for the event"),
     "event_not_allowed": (403, "clients may not emit this event; the setting socketio-events lists those"),
     "no_client_script": (404, "the relay does not serve this script; load your own, or set socketio-client-url"),
-    "bad_namespace": (404, "the namespaces are / and /rooms/NAME; connect to one of them, and use events for the rest"),
+    "bad_namespace": (
+        404,
+        "the namespaces are /, /rooms/NAME, /simplewebrtc, and those of channels that are open; use events for all "
+        "else",
+    ),
 }
 """Error code → (HTTP status, meaning)."""
 

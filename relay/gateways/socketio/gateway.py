@@ -11,12 +11,13 @@ from starlette.types import Receive, Scope, Send
 from relay import http_request
 from relay.config import Settings
 from relay.gateways.base.admission import admit
+from relay.gateways.base.credentials import read_token
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import JSON, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import accept, serve
 from relay.gateways.socketio.client import SocketIOClient
-from relay.gateways.socketio.declaration import NAME, SID_HEADER
+from relay.gateways.socketio.declaration import CREDENTIALS, NAME, SID_HEADER, TOKENS
 from relay.gateways.socketio.encoders import ModernEncoder
 from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
@@ -74,7 +75,7 @@ class SocketIOGateway(GatewayEndpoint):
     """The ASGI application at `/socket.io/`."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, NAME, session_header=SID_HEADER)
+        super().__init__(settings, NAME, session_header=SID_HEADER, credentials=CREDENTIALS)
         self._versions: Mapping[Revision, ProtocolVersion] = {
             3: ProtocolVersion(settings, "socketio3", partial(ModernEncoder, 3), ascii_names=True),
             4: ProtocolVersion(settings, "socketio4", partial(ModernEncoder, 4), offsets=settings.history_size > 0),
@@ -93,22 +94,24 @@ class SocketIOGateway(GatewayEndpoint):
         subprotocol = next(iter(scope["subprotocols"]), None)
         if query.sid:
             session = sessions.get(query.sid)
-            if session is None:
+            if session is None or not session.accepts(http_request.counted_client(scope)):
                 raise Refused("unknown_session")
             if session.upgrade is not None or session.polling is None:
                 raise Refused("transport_mismatch")
             upgrade = upgrading(session)
             await accept(
-                scope, receive, send, metrics=session.metrics, opening=upgrade, subprotocol=subprotocol, keepalive=False
+                scope, receive, send, ticket=session.ticket, opening=upgrade, subprotocol=subprotocol, keepalive=False
             )
         else:
-            opening = sessions.opening(self._profile(query))
+            opening = sessions.opening(self._profile(scope, query))
             await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
-    def _profile(self, query: Query) -> SessionProfile:
+    def _profile(self, scope: Scope, query: Query) -> SessionProfile:
+        version, token = self._versions[query.revision], read_token(scope, TOKENS)
+        origin = http_request.header(scope, b"origin") or ""
         return SessionProfile(
             _WRITERS[query.text_only][query.version],
-            partial(SocketIOClient, self._versions[query.revision], query.revision, query.parameters),
+            partial(SocketIOClient, version, query.revision, query.parameters, token, origin=origin),
             text_only=query.text_only,
             mark=query.mark,
         )
@@ -130,6 +133,7 @@ class SocketIOGateway(GatewayEndpoint):
         if session.polling is None:
             raise Refused("transport_mismatch")
         if polls:
+            session.polled()
             await answer_poll(exchange, session, session.polling, session.mark_of_poll(query.mark))
         elif exchange.method == "POST":
             await answer_post(exchange, session, session.polling, sessions.max_payload)
@@ -139,7 +143,7 @@ class SocketIOGateway(GatewayEndpoint):
     async def _begin(self, exchange: HttpExchange, sessions: EngineSessions, query: Query) -> None:
         if exchange.method != "GET":
             raise SocketIORefused("bad_handshake")
-        session = sessions.begin(self._profile(query), admit(exchange.scope, NAME))
+        session = sessions.begin(self._profile(exchange.scope, query), admit(exchange.scope, NAME))
         session.metrics.handshakes += 1
         await session.open()
         if session.polling is not None:

@@ -1,46 +1,75 @@
 """The namespaces of one client: each has a session of its own, and all of them share the client's connection."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from relay.config import Settings
-from relay.gateways.base.join_request import CodecPair, JoinRequest
+from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import Session
-from relay.gateways.socketio.apps.application import Application
-from relay.gateways.socketio.apps.choice import Applications, ChooseApplication
+from relay.gateways.socketio.application_session import ApplicationConnection, ApplicationSession
+from relay.gateways.socketio.apps.application import Handshake, StatefulApplication
+from relay.gateways.socketio.apps.channel import ChannelApplication
+from relay.gateways.socketio.apps.choice import (
+    AnyApplication,
+    Applications,
+    ChooseApplication,
+    stateful_applications,
+)
 from relay.gateways.socketio.apps.relay import RelayApplication
-from relay.gateways.socketio.codec import SocketIOCodec
-from relay.gateways.socketio.encoders import PacketEncoder, PacketSequence
+from relay.gateways.socketio.channels import (
+    ChannelUserSession,
+    ClientChannels,
+    MakeJoinRequest,
+    read_new_channel,
+    room_of_channel,
+)
+from relay.gateways.socketio.codec import SocketIOCodec, StatefulCodec
+from relay.gateways.socketio.encoders import PacketEncoder
 from relay.gateways.socketio.errors import SocketIORefused
+from relay.gateways.socketio.namespace_connection import PUT_OUT, NamespaceConnection, SharedConnection
+from relay.gateways.socketio.namespace_rooms import NamespaceRooms
 from relay.gateways.socketio.offsets import OffsetForm, offset_form
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.gateways.socketio.resends import Resends
 from relay.gateways.socketio.settings import SocketIOSettings
-from relay.model.codec import Batch, Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import (
     BAD_REQUEST,
     GOING_AWAY,
+    NOT_ADMITTED,
     PEER_TAKEN,
-    REPLACED,
     ROOM_FULL,
+    TOKEN_REFUSED,
     TOO_FAST,
     CloseReason,
     Refused,
 )
 from relay.model.names import escape_room, percent_decoded
-from relay.rooms.admissions import Ticket
-from relay.rooms.connection import Connection, Transfer
-from relay.rooms.worker import Worker
 
 _ROOMS: Final = "/rooms/"
 
-_NAMESPACE_ONLY: Final = frozenset({REPLACED.code, ROOM_FULL.code, PEER_TAKEN.code, BAD_REQUEST.code})
+_NAMESPACE_ONLY: Final = PUT_OUT | {ROOM_FULL.code, PEER_TAKEN.code, BAD_REQUEST.code, TOKEN_REFUSED.code}
 """Reasons that close one namespace, and leave the client its connection and its other namespaces."""
 
-MakeJoinRequest = Callable[[str], JoinRequest]
-"""Makes the request to join a room."""
+_REFUSED: Final = frozenset({TOKEN_REFUSED.code, NOT_ADMITTED.code})
+"""Those for which a client without another namespace is not kept: it may do nothing here."""
+
+_LONGEST_NAME: Final = 1000
+"""Characters of the name of a namespace in which a `StatefulApplication` serves clients."""
+
+
+class Arrival(NamedTuple):
+    """The data that a client brings into a namespace: its token, "" for none, and the object of its packet CONNECT."""
+
+    token: str = ""
+    auth: Mapping[str, bytes] = MappingProxyType({})
+
+
+_NOTHING: Final = Arrival()
+_NO_QUERY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ProtocolVersion:
@@ -66,69 +95,83 @@ class ProtocolVersion:
         self._name = name
         allowed = settings.of(SocketIOSettings).socketio_events
         self.applications = Applications(
-            RelayApplication(allowed=allowed, max_size=settings.max_message, offsets=offsets)
+            RelayApplication(allowed=allowed, max_size=settings.max_message, offsets=offsets),
+            stateful_applications(settings),
         )
         # Only for namespaces that clients may enter, whose names are short. Others may be as long as a message.
         self.codecs = lru_cache(maxsize=1024)(self._make_codecs)
 
-    def _make_codecs(self, namespace: str, application: Application, form: OffsetForm) -> CodecPair[IncomingEvent]:
-        home = room_of(namespace, self._settings)
+    def _make_codecs(self, namespace: str, application: AnyApplication, form: OffsetForm) -> CodecPair[IncomingEvent]:
+        if isinstance(application, StatefulApplication):
+            stateful = StatefulCodec(self.encoder(namespace), self._name + namespace, application)
+            return CodecPair(stateful, stateful)
+        home = room_of_channel(namespace) if _is_channel(application) else room_of(namespace, self._settings)
         codec = SocketIOCodec(self.encoder(namespace), self._name + namespace, application, home=home, form=form)
         return CodecPair(codec, codec)
 
 
-class SharedConnection(Protocol):
-    """The part of a client's session that its namespaces use; an upgrade replaces `connection`."""
-
-    connection: Connection
-
-    @property
-    def worker(self) -> Worker:
-        """The worker that the client is on."""
-        ...
-
-    @property
-    def ticket(self) -> Ticket:
-        """The admission of the client, with its message rate."""
-        ...
-
-    def pause_reading(self, *, paused: bool) -> None:
-        """Pause reading until each caller that paused it has resumed it."""
-        ...
-
-
 class Namespaces:
-    """The namespaces of one client; `room`, a text, replaces the default room as the room of `/`.
+    """The namespaces of one client, which came with this `query` from a page of this `origin`.
 
-    Only `_entered` refers to the sessions; each session refers to its connection, and that to this object. So a session
-    that has ended is free as soon as its entry is removed.
+    `room` of the query, a text, replaces the default room as the room of `/`.
+
+    The client is in each room once: two namespaces may name one room, as `/rooms/a` and `/rooms/%61` do. Only
+    `_entered` refers to the sessions; each session refers to its connection, and that to this object. So a session that
+    has ended is free as soon as its entry is removed.
     """
 
-    __slots__ = ("_choose", "_entered", "_form", "_room", "_shared", "_version")
+    __slots__ = (
+        "_channels",
+        "_choose",
+        "_entered",
+        "_form",
+        "_origin",
+        "_query",
+        "_refusal_timer",
+        "_room",
+        "_shared",
+        "_unasked",
+        "_version",
+    )
 
-    def __init__(self, shared: SharedConnection, query: Mapping[str, str], version: ProtocolVersion) -> None:
+    def __init__(
+        self, shared: SharedConnection, query: Mapping[str, str], version: ProtocolVersion, *, origin: str = ""
+    ) -> None:
         self._shared = shared
         # An empty parameter is as good as none: pages write `?room=` where they have no room yet.
         self._room = query.get("room") or None
         self._version = version
         self._choose: ChooseApplication = version.applications.choose(query)
+        is_recognised = version.applications.is_recognised(self._choose)
+        # Most clients have no use for it, and a worker has tens of thousands of them.
+        self._query: Mapping[str, str] = query if is_recognised else _NO_QUERY
+        self._origin = origin
         self._form = offset_form(query) if version.offsets else OffsetForm.NONE
         self._entered: dict[str, Session[IncomingEvent]] = {}
+        self._refusal_timer: asyncio.TimerHandle | None = None
+        # The namespace that the client is in without having asked for it, "" for none.
+        self._unasked = ""
+        # Made for the first channel: most clients have none.
+        self._channels: ClientChannels | None = None
 
     def session(self, name: str) -> Session[IncomingEvent] | None:
         """Return the session of a namespace that the client is in, or is about to enter."""
         return self._entered.get(name)
 
-    @property
-    def recovers(self) -> bool:
-        """Whether the client gets offsets, and so can recover its memberships."""
-        return self._form is not OffsetForm.NONE
+    def has_entered(self, name: str) -> bool:
+        """Return whether the client is in the room of a namespace."""
+        session = self._entered.get(name)
+        return session is not None and (isinstance(session, ApplicationSession) or session.newest_id() is not None)
+
+    def recovers(self, name: str) -> bool:
+        """Return whether the client gets offsets in a namespace, and so can recover its membership."""
+        return self._form_in(name) is not OffsetForm.NONE
 
     def resends(self, name: str) -> Resends | None:
         """Return the events of a namespace that wait for an acknowledgement; None before the client is in its room."""
         session = self._entered[name]
         connection = session.connection
-        if not isinstance(connection, NamespaceConnection):
+        if not isinstance(connection, NamespaceConnection) or isinstance(session, ApplicationSession):
             return None
         if connection.resends is None and (newest := session.newest_id()) is not None:
             # No event waits, so that all that came before is acknowledged.
@@ -145,14 +188,30 @@ class Namespaces:
         """Return the encoder of packets about a namespace."""
         return self._version.encoder(name)
 
-    def enter(self, name: str, make_join_request: MakeJoinRequest) -> None:
-        """Begin a session for a namespace, or send the client the error."""
+    def enter(
+        self, name: str, make_join_request: MakeJoinRequest, *, unasked: bool = False, arrival: Arrival = _NOTHING
+    ) -> None:
+        """Begin a session for a namespace, or send the client the error.
+
+        A namespace that the client is in `unasked` is left when the client enters its room by another name, or the
+        namespace of a `StatefulApplication`.
+        """
         worker, ticket = self._shared.worker, self._shared.ticket
-        pace = ticket.pace()
+        pace, room = ticket.pace(), ""
+        application = self._choose(name)
         try:
             if not pace.charge():
                 raise Refused("too_fast")
-            room = self._room_of(name)
+            if not isinstance(application, StatefulApplication):
+                room = self._room_of(name)
+                self._leave_unasked(room)
+                if self._is_in(room):
+                    raise Refused("already_joined", room=room)
+            elif len(name) > _LONGEST_NAME:
+                raise SocketIORefused("bad_namespace", "Invalid namespace")
+            elif self._unasked:
+                # A page of such an application means its namespace alone, and not the default room.
+                self.leave(self._unasked)
             if len(self._entered) >= worker.settings.rooms_per_connection:
                 raise Refused("too_many_rooms")
         except Refused as error:
@@ -161,15 +220,78 @@ class Namespaces:
             if pace.overrun:
                 self._shared.connection.close(TOO_FAST)
             return
-        codecs = self._version.codecs(name, self._choose(name), self._form)
+        if unasked:
+            self._unasked = name
+        if isinstance(application, StatefulApplication):
+            worker.spawn(self._begin_stateful(name, application, arrival).connect(arrival.token))
+            return
+        codecs = self._version.codecs(name, application, self._form_in(name))
         connection = NamespaceConnection(self, self._shared, name)
-        session = Session(connection, worker, codecs, ticket)
+        kind = ChannelUserSession if _is_channel(application) else Session
+        session = kind(connection, worker, codecs, ticket, self._make_rooms(connection, codecs, room))
         self._entered[name] = session
-        worker.spawn(session.enter(partial(make_join_request, room)))
+        if kind is ChannelUserSession:
+            worker.spawn(self._enter_channel(session, name, room, make_join_request))
+        else:
+            worker.spawn(session.enter(partial(make_join_request, room)))
+
+    def _begin_stateful(self, name: str, application: StatefulApplication, arrival: Arrival) -> ApplicationSession:
+        worker, ticket = self._shared.worker, self._shared.ticket
+        codecs = self._version.codecs(name, application, OffsetForm.NONE)
+        connection = ApplicationConnection(self, self._shared, name)
+        session = ApplicationSession(
+            connection,
+            worker,
+            codecs,
+            ticket,
+            self._make_rooms(connection, codecs, ""),
+            application=application,
+            encoder=self.encoder(name),
+            handshake=Handshake(name, self._query, arrival.auth, self._shared.id, self._origin, ticket.address),
+        )
+        self._entered[name] = session
+        return session
+
+    def _make_rooms(
+        self, connection: NamespaceConnection, codecs: CodecPair[IncomingEvent], entering: str
+    ) -> NamespaceRooms:
+        return NamespaceRooms(
+            connection,
+            self._shared.worker,
+            codecs,
+            self._shared.ticket.address,
+            entering=entering,
+            is_elsewhere=partial(self._is_in, besides=connection.name),
+            count_elsewhere=partial(self._count, besides=connection.name),
+        )
+
+    # Channels.
+
+    def opens_channel(self, name: str, event: IncomingEvent) -> bool:
+        """Return whether an event in a namespace opens a channel: then it is served, and no session gets it."""
+        room = read_new_channel(event) if name == "/" else None
+        if room is None or isinstance(self._choose(name), StatefulApplication):
+            return False
+        self._channels = self._channels or ClientChannels()
+        for namespace, make_join_request in self._channels.open(room):
+            self.enter(namespace, make_join_request)
+        return True
+
+    async def _enter_channel(
+        self, session: Session[IncomingEvent], name: str, room: str, make_join_request: MakeJoinRequest
+    ) -> None:
+        self._channels = self._channels or ClientChannels()
+        await session.enter(await self._channels.request(self._shared.worker, name, room, make_join_request))
+
+    def _form_in(self, name: str) -> OffsetForm:
+        """Return the form of offsets in a namespace; handlers of channels take one argument, and pages come anew."""
+        return OffsetForm.NONE if _is_channel(self._choose(name)) else self._form
 
     def leave(self, name: str) -> None:
         """End the session of a namespace at the client's wish; the connection stays."""
         session = self._entered.pop(name)
+        if name == self._unasked:
+            self._unasked = ""
         session.connection.pause_reading(paused=False)
         session.end(goodbye=True)
 
@@ -187,6 +309,10 @@ class Namespaces:
 
     def disconnected(self, *, goodbye: bool) -> None:
         """End all sessions, as the connection has ended."""
+        if self._refusal_timer is not None:
+            self._refusal_timer.cancel()
+        # The refused channels refer to the client.
+        self._channels = None
         ended, self._entered = self._entered, {}
         for session in ended.values():
             session.end(goodbye=goodbye)
@@ -201,76 +327,43 @@ class Namespaces:
             if session is not None and session.connection is connection:
                 del self._entered[connection.name]
                 session.end(goodbye=False)
+            if not self._entered and reason.code in _REFUSED and self._refusal_timer is None:
+                # A client may enter another namespace, or this one with another token, as long as one that comes anew.
+                self._refusal_timer = asyncio.get_running_loop().call_later(
+                    self._shared.worker.settings.handshake_timeout, self._close_refused
+                )
         elif reason is not GOING_AWAY or all(one.connection.reason is not None for one in self._entered.values()):
             self._shared.connection.close(reason)
+
+    def _close_refused(self) -> None:
+        """Close the connection of a client that was refused, and has entered no namespace since."""
+        self._refusal_timer = None
+        if not self._entered:
+            self._shared.connection.close(TOKEN_REFUSED)
+
+    def _is_in(self, room: str, besides: str = "") -> bool:
+        """Return whether a namespace is in a room, or enters it; but for the one named `besides`."""
+        return any([name != besides and session.is_in(room) for name, session in self._entered.items()])
+
+    def _count(self, besides: str) -> int:
+        """Return how many namespaces the client is in, or enters; but for the one named `besides`."""
+        return len(self._entered) - (besides in self._entered)
+
+    def _leave_unasked(self, room: str) -> None:
+        """Leave the namespace that the client did not ask for, if its room is this one."""
+        session = self._entered.get(self._unasked)
+        if session is not None and session.is_in(room):
+            self.leave(self._unasked)
 
     def _room_of(self, name: str) -> str:
         if name == "/" and self._room is not None:
             return escape_room(self._room)
-        room = room_of(name, self._shared.worker.settings)
+        channel = _is_channel(self._choose(name))
+        room = room_of_channel(name) if channel else room_of(name, self._shared.worker.settings)
         if self._version.ascii_names and not name.isascii():
-            raise SocketIORefused("bad_namespace", "a namespace that is not ASCII is percent-encoded")
+            text = "Invalid namespace" if channel else "a namespace that is not ASCII is percent-encoded"
+            raise SocketIORefused("bad_namespace", text)
         return room
-
-
-class NamespaceConnection:
-    """The `Connection` of one namespace's session: writes to the shared connection while the namespace is open.
-
-    `resends` are the client's events that wait for an acknowledgement; None while none does.
-    """
-
-    __slots__ = ("_namespaces", "_paused", "_shared", "name", "reason", "resends")
-
-    def __init__(self, namespaces: Namespaces, shared: SharedConnection, name: str) -> None:
-        self._namespaces = namespaces
-        self._shared = shared
-        self._paused = False
-        self.name = name
-        self.reason: CloseReason | None = None
-        self.resends: Resends | None = None
-
-    @property
-    def lost(self) -> bool:
-        """Whether the client is gone."""
-        return self._shared.connection.lost
-
-    def write(self, frame: Frame) -> None:
-        """Write a frame, but not an empty one (`codec.NOTHING`)."""
-        if self.reason is None and frame.data:
-            if self.resends is None:
-                self._shared.connection.write(frame)
-                return
-            # In one write: a connection that is cut must not end between an event and its offset.
-            if frames := self.resends.outgoing(frame):
-                self._shared.connection.write(frames[0] if len(frames) == 1 else PacketSequence(frames))
-            if self.resends.settled:
-                self.resends = None
-
-    def write_batch(self, batch: Batch) -> None:
-        """Write several frames at once."""
-        if self.reason is None:
-            if self.resends is not None:
-                batch = Batch([one for frame in batch.frames for one in self.resends.outgoing(frame)])
-            self._shared.connection.write_batch(batch)
-
-    def close(self, reason: CloseReason) -> None:
-        """Close the namespace; only a replaced one gets a DISCONNECT packet, which keeps the client from returning."""
-        if self.reason is None:
-            if reason is REPLACED:
-                self.write(self._namespaces.encoder(self.name).disconnect())
-            self.reason = reason
-            self.pause_reading(paused=False)
-            self._namespaces.closed(self, reason)
-
-    def pause_reading(self, *, paused: bool) -> None:
-        """Pause reading from the shared connection, or resume it; the second call of a kind does nothing."""
-        if paused is not self._paused:
-            self._paused = paused
-            self._shared.pause_reading(paused=paused)
-
-    def transfer(self) -> Transfer | None:
-        """Return None: an upgrade replaces the shared connection, and Socket.IO clients have offsets of their own."""
-        return None
 
 
 def room_of(namespace: str, settings: Settings) -> str:
@@ -285,3 +378,7 @@ def room_of(namespace: str, settings: Settings) -> str:
     if not namespace.startswith(_ROOMS) or "/" in name:
         raise SocketIORefused("bad_namespace", "Invalid namespace")
     return escape_room(percent_decoded(name))
+
+
+def _is_channel(application: AnyApplication) -> bool:
+    return isinstance(application, ChannelApplication)

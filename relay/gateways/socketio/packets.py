@@ -27,6 +27,7 @@ OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = range(7)
 MAX_PACKETS: Final = 10_000
 """Packets in one payload."""
 
+_TOO_MANY: Final = f"more than {MAX_PACKETS} packets"
 _SEPARATOR: Final = b"\x1e"
 _BINARY_MESSAGE: Final = b"\x04"
 _MAX_DIGITS: Final = 9
@@ -117,7 +118,7 @@ class EngineFraming:
         for packet in _packets(body, self._revision, binary=binary):
             packets.append(packet)
             if len(packets) > MAX_PACKETS:
-                raise BadPacket(f"more than {MAX_PACKETS} packets")
+                raise BadPacket(_TOO_MANY)
         if not packets:
             raise BadPacket("an empty payload")
         return packets
@@ -173,6 +174,9 @@ def _packets(body: bytes, revision: Revision, *, binary: bool) -> Iterator[Engin
     if revision == 3:
         return (_read_text(text, 3) for text in _split_by_length(body))
     _check_utf8(body)
+    # Ahead of the split, which would make a list of as many parts as there are bytes.
+    if body.count(_SEPARATOR) >= MAX_PACKETS:
+        raise BadPacket(_TOO_MANY)
     return (_read_text(text, 4) for text in body.split(_SEPARATOR))
 
 

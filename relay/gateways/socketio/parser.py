@@ -186,6 +186,8 @@ def check_placeholders(values: Sequence[bytes], count: int) -> None:
 
     Client libraries replace the placeholder by the attachment at `num`; old ones do so without a check.
     """
+    # Only an escape in a string can hide the name.
+    values = [value for value in values if b"_placeholder" in value or b"\\" in value]
     try:
         pending = [_any.decode(value) for value in values]
     except msgspec.MsgspecError:
@@ -193,12 +195,12 @@ def check_placeholders(values: Sequence[bytes], count: int) -> None:
     while pending:
         value = pending.pop()
         if isinstance(value, list):
-            pending.extend(value)
+            pending.extend([one for one in value if isinstance(one, list | dict)])
         elif isinstance(value, dict):
             number = value.get("num")
             if value.get("_placeholder") is True and not (type(number) is int and 0 <= number < count):
                 raise BadPacket("a placeholder without an attachment")
-            pending.extend(value.values())
+            pending.extend([one for one in value.values() if isinstance(one, list | dict)])
 
 
 def compact_placeholders(value: bytes) -> bytes:

@@ -7,6 +7,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from relay.config import Settings
 from relay.gateways.socketio import gateway, script
+from relay.gateways.socketio.apps.signalmaster import healthcheck
 from relay.gateways.socketio.declaration import PATH
 from relay.gateways.socketio.engine import EngineSessions
 from relay.gateways.socketio.v09 import gateway as v09
@@ -15,7 +16,7 @@ from relay.rooms.worker import Worker
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """Make the routes of the gateway; the slash at the end of a path may be left out."""
-    found: list[BaseRoute] = [*script.routes(settings, PATH)]
+    found: list[BaseRoute] = [*script.routes(settings, PATH), healthcheck.route()]
     for application, pattern in (
         (gateway.SocketIOGateway(settings), r"/?\Z"),
         (v09.V09Gateway(settings), r"/1(/.*)?\Z"),

@@ -40,10 +40,9 @@ class Upgrade:
         """Take a step of the handshake; after it, pass the message to the session."""
         if self._upgraded:
             self._session.received(frame)
-        elif frame.is_text and frame.data == _PROBE:
+        elif frame.is_text and frame.data == _PROBE and self._release_timer is None:
             self._connection.write(_PROBE_ANSWER)
-            if self._release_timer is None:
-                self._release_polls()
+            self._release_polls()
         elif frame.is_text and frame.data == _UPGRADE and self._session.upgrade is self and not self._session.closing:
             self._stop()
             self._upgraded = True

@@ -1,4 +1,4 @@
-// How long to wait before the next attempt, in milliseconds.
+// How long to wait, in milliseconds: before the next attempt, and for an answer.
 
 const SOON = 500;
 
@@ -27,4 +27,11 @@ export class Backoff {
   reset() {
     this.bound = this.base;
   }
+}
+
+/** Wait for a promise; resolves with undefined if it takes longer than `time`. */
+export function within(time, promise) {
+  let timer;
+  const late = new Promise((resolve) => { timer = setTimeout(resolve, time); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

@@ -39,7 +39,10 @@ export class Channels {
       const { room, listen } = this.join([...this.#handlers.keys()]);
       this.#room = room;
       this.listen = listen;
-      room.on('message', ({ channel: name, message }) => this.#handlers.get(String(name))?.onmessage?.(message));
+      room.on('message', ({ channel: name, message }) => {
+        // A number is a label as well; an object cannot become text, if it has no method for that.
+        if (typeof name !== 'object') this.#handlers.get(String(name))?.onmessage?.(message);
+      });
     }
     // Without awaiting anything if connected: the subscription must leave before the page's first message on this channel.
     if (!this.#room.connected) await this.#room.ready;

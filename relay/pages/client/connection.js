@@ -1,38 +1,44 @@
 // A connection to the relay, for any number of rooms. It reconnects by itself.
 
-import { Backoff } from './backoff.js';
+import { Backoff, within } from './backoff.js';
 import { JOIN_AGAIN, RelayError, endOf } from './errors.js';
 import { parseFrame } from './frames.js';
+import { OPEN } from './httpsocket.js';
+import { Token, peerOf } from './token.js';
+import { Route, Transports } from './transports.js';
 
 // The close code for a dead connection. If it arrives after all, the relay must not take it for a goodbye.
 const LOST = 4001;
-
-const OPEN = 1;
 
 /** Default options; times are in milliseconds. */
 export const DEFAULTS = {
   outgoing: 1000, // envelopes of one room that may wait for their acknowledgement
   window: 32, // of these, how many are on their way at a time
-  connectTimeout: 10_000, // from opening a connection to the welcome
+  connectTimeout: 10_000, // from opening a connection to the welcome; and for the function that returns the token
   pingInterval: 10_000, // without any frame for this time, the client sends a ping
   pingTimeout: 5000, // without an answer for this time, it reconnects
   closeTimeout: 2000, // for the last acknowledgements, and for the answer to `leave`
+  probeInterval: 5000, // over HTTP, from one try of a WebSocket to the next; doubled up to a minute
 };
 
 /**
  * The first room is in the connection's address: it is the connection's own, and frames do not name it. The others are
  * joined by commands. If the own room is refused, the connection ends, and the next one begins with another room.
  *
- * `urls` are addresses of the relay; each new connection tries the next one.
+ * `urls` are addresses of the relay; each new connection tries the next one. `token` is a text, or a function that is asked
+ * ahead of each connection, and when the token is about to expire. With `anyPeer`, the page wants no peer id of its own: the
+ * token may name another one than `peer`. `transports` is what the `Relay` knows of its network.
  */
 export class Connection {
   #memberships = [];
   #joins = new Map(); // key of a join command → membership
   #answers = new Map(); // key of another command → function that takes the answer
   #socket = null;
+  #route;
   #own = null;
   #welcomed = false; // the own room was welcomed; it may have been left since, while others stay
   #urlIndex = 0;
+  #url = ''; // of the present connection, with the own room
   #keys = 0;
   #reconnectTimer = 0;
   #welcomeTimer = 0;
@@ -40,20 +46,30 @@ export class Connection {
   #active = false; // a frame arrived since the ping timer began
   #pinged = false;
   #pauseTimer = 0;
+  #asking = null; // the request for a token ahead of a connection; null without one
+  #refreshing = false; // the page is asked for a new token, or the relay for its opinion of it
+  #refreshTimer = 0;
+  #putOut = false; // the relay put this client out of one of the rooms, and may close the connection for that
   #attempt = 0;
   #refusal = null; // the error that refused the own room, until the close arrives
   #away = false; // the page is in the back/forward cache
-  #check = () => this.check();
+  // A page that ends is hidden, too: it is not to connect again.
+  #check = ({ type }) => (type !== 'visibilitychange' || document.visibilityState === 'visible') && this.check();
   #hidden = ({ persisted }) => persisted && this.#leaveWithPage();
   #shown = ({ persisted }) => persisted && this.#restoreAll();
 
-  constructor({ urls, peer, token = '', keys, WebSocket = globalThis.WebSocket, random = Math.random, ...options }) {
+  constructor({
+    urls, peer, anyPeer = false, token = '', keys, WebSocket = globalThis.WebSocket, random = Math.random, transports = new Transports(),
+    ...options
+  }) {
     this.urls = urls;
     this.keys = keys;
     this.peer = peer;
-    this.token = token;
-    this.WebSocket = WebSocket;
+    this.anyPeer = anyPeer;
+    this.token = new Token(token);
     this.options = options;
+    const found = () => this.#change();
+    this.#route = new Route({ transports, WebSocket, interval: options.probeInterval, random, found });
     this.backoff = new Backoff({ random });
     this.retryBackoff = new Backoff({ base: 50, cap: 1000, random });
     this.reconnects = -1;
@@ -66,6 +82,11 @@ export class Connection {
 
   get connected() {
     return this.#own?.joined ?? false;
+  }
+
+  /** 'websocket' or 'http'; '' without a connection. */
+  get transport() {
+    return this.#socket ? this.#route.name : '';
   }
 
   // Called by rooms.
@@ -91,9 +112,7 @@ export class Connection {
   /** Send a command about a room that this client is in, or joins. Resolves with the answer, or undefined without one. */
   request(membership, command) {
     if (!membership.joined && !(membership.joining && this.#ready)) return Promise.resolve(undefined);
-    const key = `request-${this.#keys++}`;
-    this.#send({ ...command, room: membership.escaped, key });
-    return new Promise((resolve) => this.#answers.set(key, resolve));
+    return this.#request({ ...command, room: membership.escaped });
   }
 
   /** Send the waiting envelopes, send `leave`, and wait for the answer: at most `closeTimeout` for each of the two. */
@@ -131,7 +150,7 @@ export class Connection {
 
   #enter(membership) {
     if (this.#ready) this.#join(membership);
-    else if (!this.#socket && !this.#reconnectTimer) this.#connect();
+    else if (!this.#socket && !this.#reconnectTimer && !this.#asking) this.#connect();
   }
 
   /** Take the key that the page before this one has stored. Until it is known, the room is not joined. */
@@ -153,27 +172,64 @@ export class Connection {
   #connect() {
     clearTimeout(this.#reconnectTimer);
     this.#reconnectTimer = 0;
-    const own = this.#memberships.find((membership) => !membership.restoring);
-    if (!own || this.#away) return;
+    if (!this.#next || this.#away) return;
+    if (this.token.renewable) this.#openWithNewToken();
+    else this.#open(this.token.given);
+  }
+
+  async #openWithNewToken() {
+    const asking = this.token.ask(this.options.connectTimeout);
+    this.#asking = asking;
+    const answer = await asking.catch((error) => error);
+    if (asking !== this.#asking) return; // all rooms were left meanwhile, or a newer request is on its way
+    this.#asking = null;
+    if (typeof answer !== 'string') this.#disconnected({ code: answer.code, text: answer.text, closedByRelay: true });
+    else if (this.#next && !this.#away) this.#open(answer);
+  }
+
+  /** The room that the next connection begins with. */
+  get #next() {
+    return this.#memberships.find((membership) => !membership.restoring);
+  }
+
+  #open(token) {
+    const own = this.#next;
     this.#own = own;
     const url = this.urls[this.#urlIndex++ % this.urls.length] + own.path;
-    const protocols = ['relay.v1', `resume.${own.position.resume}`, ...(this.token && [`token.${this.token}`])];
+    const protocols = [...own.protocols, ...(token && [`token.${token}`])];
     let socket;
     try {
-      socket = new this.WebSocket(`${url}?${own.query(this.peer)}`, protocols);
+      socket = this.#route.open(`${url}?${own.query(this.anyPeer ? peerOf(token, this.peer) : this.peer)}`, protocols);
     } catch (error) {
       this.#endAll(new RelayError('unreachable', String(error.message)));
       return;
     }
     this.#socket = socket;
-    this.#refusal = null;
+    this.#putOut = false;
     own.startJoining();
     socket.onmessage = ({ data }) => this.#receive(data);
-    socket.onclose = ({ code, reason }) => this.#disconnected(endOf(code, reason));
+    socket.onclose = ({ code, reason }) => {
+      this.#route.ended();
+      this.#disconnected(endOf(code, reason));
+    };
     // `close` follows with the reason. The package `ws` throws if there is no listener for `error`.
     socket.onerror = () => {};
     const late = { code: 'unreachable', text: 'no welcome in time', final: false };
-    this.#welcomeTimer = setTimeout(() => this.#disconnected(late, LOST), this.options.connectTimeout);
+    this.#welcomeTimer = setTimeout(() => {
+      this.#route.ended({ late: true });
+      this.#disconnected(late, LOST);
+    }, this.options.connectTimeout);
+    this.#url = url;
+  }
+
+  /** A WebSocket works again: move there. An answer that is on its way would be lost. */
+  #change() {
+    if (this.#answers.size || this.#joins.size || this.#refreshing) {
+      this.#route.watch(`${this.#url}?observe=presence`);
+      return;
+    }
+    this.#route.change();
+    this.#disconnected({ code: 'upgrading', text: 'a WebSocket works again', final: false, now: true }, LOST);
   }
 
   #join(membership) {
@@ -220,12 +276,14 @@ export class Connection {
     this.reconnects += 1;
     this.backoff.reset();
     this.#schedulePing();
+    this.#route.watch(`${this.#url}?observe=presence`);
     for (const other of this.#memberships) if (other !== membership) this.#join(other);
   }
 
   // Receiving.
 
   #receive(text) {
+    this.#route.heard();
     if (this.#pinged) this.#schedulePing();
     else this.#active = true;
     const frame = parseFrame(text);
@@ -235,6 +293,11 @@ export class Connection {
     }
     this.#answers.get(frame.key)?.(frame);
     this.#answers.delete(frame.key);
+    if (frame.type === 'token_expiring') this.#refresh();
+    if (frame.type === 'ice') {
+      for (const one of [...this.#memberships]) if (!one.observe) one.renewIce(frame);
+      return;
+    }
     const membership = this.#membershipOf(frame);
     if (!membership) return;
     if (frame.type === 'welcome') {
@@ -250,8 +313,19 @@ export class Connection {
     } else if (frame.type === 'error') {
       this.#failed(membership, frame);
     }
-    if (membership.joined) membership.receive(frame);
+    if (membership.joined) {
+      membership.receive(frame);
+      this.#leaveAsTold(membership, frame);
+    }
     this.wake(membership);
+  }
+
+  /** Leave a room, if a frame says that this client is put out of it. A connection without other rooms ends. */
+  #leaveAsTold(membership, frame) {
+    const error = membership.putOutBy(frame);
+    if (!error || membership.closed) return;
+    this.#putOut = true;
+    this.#end(membership, error, frame.reason);
   }
 
   /**
@@ -288,12 +362,17 @@ export class Connection {
     } else if (about === 'join') {
       this.#joins.delete(key);
       membership.joining = false;
-      if (JOIN_AGAIN.has(code) || membership.mayBecomeFree({ code, held })) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
+      // With a new token, the next connection joins this room, too.
+      const expired = code === 'token_expired' && this.token.renewable;
+      if (JOIN_AGAIN.has(code) || expired || membership.mayBecomeFree({ code, held })) setTimeout(() => this.#joinAgain(membership), this.retryBackoff.next(250));
       else this.#end(membership, new RelayError(code, text));
     } else if (membership.info.has(key)) {
       if (membership.info.refused(key, code, text)) setTimeout(() => this.#infoAgain(membership), this.retryBackoff.next(250));
     } else if (key && membership.outbox.refused(key, code, text)) {
       this.#pause(this.retryBackoff.next(50));
+    } else if (about === 'presence' && !key) {
+      // The token does not grant it: this client is in the room, and does not see who else is.
+      membership.report('error', { code, text });
     } else if (code === 'too_many_channels') {
       // Receive all channels then; `Channels` drops those that the page did not open.
       membership.channels = null;
@@ -317,6 +396,31 @@ export class Connection {
       this.#pauseTimer = 0;
       for (const membership of this.#memberships) this.wake(membership);
     }, delay);
+  }
+
+  // Tokens: the relay says when one is about to expire.
+
+  async #refresh() {
+    if (!this.token.renewable || this.#refreshing) return;
+    clearTimeout(this.#refreshTimer);
+    this.#refreshing = true;
+    const socket = this.#socket;
+    try {
+      const token = await this.token.ask(this.options.connectTimeout);
+      const answer = socket === this.#socket && (await this.#request({ type: 'refresh', token }));
+      if (answer?.type === 'error') throw new RelayError(answer.code, answer.text);
+      if (answer) this.backoff.reset();
+    } catch ({ code, text }) {
+      if (socket === this.#socket) this.#refreshLater({ code, text });
+    } finally {
+      if (socket === this.#socket) this.#refreshing = false;
+    }
+  }
+
+  /** The token lasts for some time still. When it ends, the relay closes the connection; the next one has a new token. */
+  #refreshLater(details) {
+    for (const membership of [...this.#memberships]) if (membership.joined) membership.report('error', details);
+    this.#refreshTimer = setTimeout(() => this.#refresh(), this.backoff.next(1000));
   }
 
   // Liveness: a connection can be dead without any sign.
@@ -349,12 +453,13 @@ export class Connection {
     const reclaimed = end.replaced && this.#memberships.filter((membership) => membership.position.reclaim()).length > 0;
     this.#attempt += 1;
     const waits = refusal !== null && own.mayBecomeFree(refusal);
-    const delay = waits ? this.retryBackoff.next(250) : end.elsewhere || reclaimed ? this.backoff.soon() : this.backoff.next();
+    const final = (end.final && !(end.ofRoom && this.#putOut)) || (end.expired && !this.token.renewable);
+    const delay = end.now ? 0 : waits ? this.retryBackoff.next(250) : end.elsewhere || reclaimed ? this.backoff.soon() : this.backoff.next();
     // Before any listener runs: a listener that joins a room must wait for this attempt instead of making its own.
     this.#reconnectTimer = setTimeout(() => this.#connect(), delay);
-    if (end.final && !reclaimed && !waits) {
+    if (final && !reclaimed && !waits) {
       const error = new RelayError(reason.code, reason.text);
-      if (refusal) this.#end(own, error);
+      if (refusal && !end.unidentified) this.#end(own, error);
       else this.#endAll(error);
     } else if (refusal) {
       // Begin the next connection with another room, if there is one.
@@ -367,10 +472,12 @@ export class Connection {
 
   #close(code) {
     const socket = this.#socket;
-    for (const timer of [this.#welcomeTimer, this.#pingTimer, this.#pauseTimer, this.#reconnectTimer]) clearTimeout(timer);
+    const timers = [this.#welcomeTimer, this.#pingTimer, this.#pauseTimer, this.#reconnectTimer, this.#refreshTimer];
+    for (const timer of timers) clearTimeout(timer);
+    this.#route.stop();
     this.#pauseTimer = this.#reconnectTimer = 0;
-    this.#pinged = this.#welcomed = false;
-    this.#socket = this.#own = null;
+    this.#pinged = this.#welcomed = this.#refreshing = false;
+    this.#socket = this.#own = this.#asking = this.#refusal = null;
     this.#joins.clear();
     for (const answer of this.#answers.values()) answer(undefined);
     this.#answers.clear();
@@ -384,9 +491,9 @@ export class Connection {
     this.#listen('removeEventListener');
   }
 
-  #end(membership, error) {
+  #end(membership, error, reason) {
     this.#drop(membership);
-    membership.end(error);
+    membership.end(error, reason);
     if (this.empty) this.#stop(1000);
   }
 
@@ -417,6 +524,13 @@ export class Connection {
 
   // Helpers.
 
+  /** Send a command. Resolves with the answer, or undefined without one. */
+  #request(command) {
+    const key = `request-${this.#keys++}`;
+    this.#send({ ...command, key });
+    return new Promise((resolve) => this.#answers.set(key, resolve));
+  }
+
   #send(command) {
     if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(command));
   }
@@ -437,10 +551,4 @@ export class Connection {
       for (const event of events) target?.[method]?.(event, this.#check);
     }
   }
-}
-
-function within(time, promise) {
-  let timer;
-  const late = new Promise((resolve) => { timer = setTimeout(resolve, time); });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

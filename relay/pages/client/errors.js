@@ -19,15 +19,21 @@ export class RelayError extends Error {
 
 // Close codes after which the client does not reconnect, like all from 4500 on.
 const FINAL = new Set([1000, 1002, 1007, 1009]);
-const GOING_AWAY = 1001;
-const NO_CLOSE = 1006;
+export const GOING_AWAY = 1001;
+export const NO_CLOSE = 1006;
+const TOKEN_EXPIRED = 4009;
 export const REPLACED = 4500;
+const TOKEN_REFUSED = 4504;
+const NOT_ADMITTED = 4505;
+const KICKED = 4506;
+const ROOM_CLOSED = 4507;
 
 /**
  * How a connection ended.
  *
  * `final`: do not reconnect. `elsewhere`: reconnect soon, another worker is there. `closedByRelay`: a close frame arrived, so
- * everything that was sent before has reached the relay.
+ * everything that was sent before has reached the relay. `expired`: the token was valid for so long. `unidentified`: the
+ * relay refuses the token, and so each room of the connection. `ofRoom`: this client may not be in one of the rooms.
  */
 export function endOf(code, reason) {
   return {
@@ -36,6 +42,9 @@ export function endOf(code, reason) {
     final: FINAL.has(code) || code >= REPLACED,
     elsewhere: code === GOING_AWAY,
     replaced: code === REPLACED,
+    expired: code === TOKEN_EXPIRED,
+    unidentified: code === TOKEN_REFUSED,
+    ofRoom: [NOT_ADMITTED, KICKED, ROOM_CLOSED].includes(code),
     closedByRelay: code !== NO_CLOSE,
   };
 }
@@ -46,4 +55,6 @@ export const SEND_AGAIN = new Set([
 ]);
 
 /** Errors after which the client joins a room again. */
-export const JOIN_AGAIN = new Set(['unavailable', 'outcome_unknown', 'too_fast', 'room_full', 'superseded', 'internal']);
+export const JOIN_AGAIN = new Set([
+  'unavailable', 'outcome_unknown', 'too_fast', 'room_full', 'too_many_places', 'superseded', 'internal',
+]);

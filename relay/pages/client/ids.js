@@ -14,6 +14,15 @@ export function isNewer(id, other) {
 
 /** Random text from so many `bytes`, of characters that URLs, subprotocols and peer ids allow. */
 export function randomText(bytes) {
-  const drawn = crypto.getRandomValues(new Uint8Array(bytes));
-  return btoa(String.fromCharCode(...drawn)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  return base64url(crypto.getRandomValues(new Uint8Array(bytes)));
+}
+
+/** Bytes as text of the same characters. */
+export function base64url(bytes) {
+  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}
+
+/** The bytes of such text; throws for other text. */
+export function bytesOf(text) {
+  return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (character) => character.charCodeAt(0));
 }

@@ -9,6 +9,8 @@ import { nestsDeeper } from './outbox.js';
 
 const MAX_INFO = 1024;
 const MAX_INFO_NESTING = 16;
+// The field with what a member's token says of it.
+const VOUCHED = '$token';
 
 /** Each change has a number; `text` is the JSON text of the newest info, '' for none. */
 export class OwnInfo {
@@ -103,6 +105,7 @@ function textOf(info) {
   const size = new TextEncoder().encode(text).length;
   if (size > MAX_INFO) throw new RelayError('bad_info', `an info has at most ${MAX_INFO} bytes as JSON; this one has ${size}`);
   // Checked here and not by the relay alone: it would refuse each later join that offers the same info.
+  if (Object.hasOwn(JSON.parse(text), VOUCHED)) throw new RelayError('bad_info', `only a token may write ${VOUCHED}`);
   if (nestsDeeper(text, MAX_INFO_NESTING)) throw new RelayError('bad_info', `an info nests at most ${MAX_INFO_NESTING} levels deep`);
   return text;
 }

@@ -11,6 +11,7 @@ import { randomText } from './ids.js';
 const PREFIX = 'relay.js ';
 // No relay holds a membership for longer; older keys only take space.
 const MAX_AGE = 3_600_000;
+const KEY = /^[\w.~-]{1,64}$/;
 
 /** The keys of one page. `locks` is the browser's lock manager, which only pages of secure origins have. */
 export class StoredKeys {
@@ -109,7 +110,9 @@ export class StoredKeys {
   #read(name) {
     let entry;
     this.#attempt(() => { entry = JSON.parse(this.storage.getItem(name)); });
-    return typeof entry?.key === 'string' ? entry : {};
+    // Other scripts of the origin may write there as well.
+    if (typeof entry?.key !== 'string' || !KEY.test(entry.key)) return {};
+    return { key: entry.key, at: entry.at, lock: typeof entry.lock === 'string' ? entry.lock : '' };
   }
 
   #write(name) {
@@ -120,7 +123,7 @@ export class StoredKeys {
   #removeOld() {
     this.#attempt(() => {
       const names = Object.keys(this.storage).filter((name) => name.startsWith(PREFIX));
-      for (const name of names) if (!(Date.now() - this.#read(name).at < MAX_AGE)) this.storage.removeItem(name);
+      for (const name of names) if (!(Math.abs(Date.now() - this.#read(name).at) < MAX_AGE)) this.storage.removeItem(name);
     });
   }
 

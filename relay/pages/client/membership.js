@@ -1,5 +1,7 @@
 // One room of a connection: its position, its outbox, and its state. No input or output.
 
+import { RelayError } from './errors.js';
+import { base64url } from './ids.js';
 import { OwnInfo } from './info.js';
 import { escapeName, unescapeName } from './names.js';
 import { Outbox } from './outbox.js';
@@ -15,21 +17,24 @@ const MAX_QUERY = 900;
 
 /**
  * `name` is the text of the room's name, and `escaped` its form in frames; both are null for the relay's default room, until
- * the welcome names it. With `observe`, the client watches the room without being a member. `report(event,
- * details)` is called for each event of the room.
+ * the welcome names it. With `observe`, the client watches the room without being a member. `password` is that of the room,
+ * '' for none. `report(event, details)` is called for each event of the room.
  */
 export class Membership {
   #refusedSince;
 
   constructor(
-    name, { presence = true, echo = false, channels = null, observe = '', info, outgoing, window } = {}, report = () => {},
+    name, { presence = true, echo = false, channels = null, observe = '', info, password = '', outgoing, window } = {},
+    report = () => {},
   ) {
+    if (typeof password !== 'string') throw new RelayError('bad_password', 'a password is text');
     this.name = name;
     this.escaped = name === null ? null : escapeName(name);
     this.presence = presence;
     this.echo = echo;
     this.channels = channels && new Set(channels);
     this.observe = observe;
+    this.password = password;
     this.report = report;
     this.position = new Position();
     this.outbox = new Outbox({ size: outgoing, window });
@@ -77,6 +82,12 @@ export class Membership {
     return this.name === null ? '/' : `/rooms/${encodeURIComponent(this.name)}`;
   }
 
+  /** The subprotocols of a connection whose own room this is: a page can set no header. */
+  get protocols() {
+    const password = this.password && [`password.${base64url(new TextEncoder().encode(this.password))}`];
+    return ['relay.v1', `resume.${this.position.resume}`, ...password];
+  }
+
   /** The query of a connection whose own room this is. */
   query(peer) {
     const query = new URLSearchParams(this.observe ? { observe: this.observe } : { peer });
@@ -101,7 +112,9 @@ export class Membership {
     const channels = this.channels && { channels: [...this.channels] };
     const text = this.info.offer();
     const info = text && { info: JSON.parse(text) };
-    return { type: 'join', room, key, presence, echo, resume: this.position.resume, ...since, ...channels, ...info };
+    const password = this.password && { password: this.password };
+    const asked = { presence, echo, ...channels, ...info, ...password };
+    return { type: 'join', room, key, resume: this.position.resume, ...since, ...asked };
   }
 
   /** Commands to send after the welcome, for the channels and options that did not fit into the address. */
@@ -127,6 +140,12 @@ export class Membership {
     this.#reportAll(this.position.welcome(frame));
   }
 
+  /** The relay has renewed the credentials of its TURN servers. */
+  renewIce({ iceServers }) {
+    this.iceServers = iceServers;
+    if (this.joined) this.report('ice', { iceServers });
+  }
+
   receive(frame) {
     this.#reportAll(this.position.receive(frame));
   }
@@ -137,14 +156,23 @@ export class Membership {
     this.joined = this.joining = false;
   }
 
-  /** The room is over for this client. */
-  end(error) {
+  /** The error of a client that a frame puts out of the room; undefined for any other frame. */
+  putOutBy({ type, peer, reason, about, key, code, text }) {
+    const because = reason ? `: ${reason}` : '';
+    if (type === 'closed' && !this.observe) return new RelayError('room_closed', `the room was closed${because}`);
+    if (type === 'kicked' && peer === this.peer) return new RelayError('kicked', `this client was put out of the room${because}`);
+    // Not the answer to `refresh`, which has its key: the newer token does not grant this room.
+    return type === 'error' && about === 'refresh' && !key ? new RelayError(code, text) : undefined;
+  }
+
+  /** The room is over for this client; `reason` are the words of the member or server that caused it. */
+  end(error, reason = '') {
     if (this.closed) return;
     this.closed = error;
     this.joined = this.joining = false;
     this.outbox.fail(error);
     this.info.fail(error);
-    this.report('close', { code: error.code, text: error.text });
+    this.report('close', { code: error.code, text: error.text, reason });
   }
 
   #reportAll(events) {

@@ -34,6 +34,8 @@ export class Mesh extends EventTarget {
     room.on('leave', ({ peer }) => this.#disconnect(peer), until);
     // Without recovery, the others saw this client leave: they need a new hello.
     room.on('resumed', ({ recovered }) => recovered || this.#rejoin(), until);
+    // For connections that exist, too: a later restart of ICE needs credentials that are valid then.
+    for (const name of ['ice', 'resumed']) room.on(name, () => this.#renewServers(), until);
     room.on('close', () => this.close(), until);
     room.ready.then(() => this.#send({ hello: this.#mark }), () => {});
   }
@@ -61,6 +63,15 @@ export class Mesh extends EventTarget {
     for (const peer of [...this.#connections.keys()]) this.#disconnect(peer);
   }
 
+  /** The options of the page, and the relay's STUN and TURN servers, unless the page gave its own. */
+  get #configuration() {
+    return { iceServers: this.room.iceServers, ...this.configuration };
+  }
+
+  #renewServers() {
+    for (const { connection } of this.#connections.values()) connection.setConfiguration?.(this.#configuration);
+  }
+
   #rejoin() {
     this.#mark = randomText(9);
     this.#send({ hello: this.#mark });
@@ -77,7 +88,7 @@ export class Mesh extends EventTarget {
     if (message?.bye) this.#disconnect(peer);
     if (typeof message?.hello === 'string') this.#greet(peer, message.hello);
     if (!message?.description && !message?.candidate) return;
-    if (message.to === this.#mark) this.#connectTo(peer, String(message.by)).take(message);
+    if (message.to === this.#mark && typeof message.by === 'string') this.#connectTo(peer, message.by).take(message);
   }
 
   #greet(peer, mark) {
@@ -91,9 +102,8 @@ export class Mesh extends EventTarget {
     if (present?.by === this.#mark && present.to === mark) return present;
     this.#disconnect(peer);
     const polite = this.room.peer < peer;
-    const configuration = { iceServers: this.room.iceServers, ...this.configuration };
     const between = { by: this.#mark, to: mark };
-    const other = new Negotiation(new RTCPeerConnection(configuration), polite, {
+    const other = new Negotiation(new RTCPeerConnection(this.#configuration), polite, {
       ...between,
       send: (message) => this.#send({ ...between, ...message }, peer),
       fail: (error) => this.#dispatch('error', { peer, error }),

@@ -2,6 +2,10 @@
 // output. Methods that take a frame return the events for the user, as [name, details].
 
 import { BEFORE_ALL, isNewer, parseId, randomText } from './ids.js';
+import { unescapeName } from './names.js';
+
+// Rules that a frame does not have: relays of other versions may know fewer.
+const NO_RULES = { max_members: null, locked: false, password: false, ttl: null, history: true, owner: null };
 
 /**
  * `id` is the newest id that was received, `resume` the key with which to resume.
@@ -81,7 +85,14 @@ export class Position {
         return this.#envelope(frame);
       case 'presence':
         if (this.#counting) return this.#recount(frame);
-        return frame.members ? this.#replace(frame) : this.#change(frame);
+        if (frame.members) return this.#replace(frame);
+        return frame.joined ? this.#change(frame) : [];
+      case 'rules':
+      case 'kicked':
+      case 'closed':
+      case 'move':
+        // With a key, it is the answer to a command. One that was seen already comes again after a reconnection.
+        return frame.key === undefined && this.#advance(frame.id) ? [noticeOf(frame)] : [];
       case 'recovered':
         this.#advance(frame.id);
         return [['resumed', { replayed: frame.replayed, recovered: true }]];
@@ -123,7 +134,7 @@ export class Position {
   }
 
   #recount({ count }) {
-    if (count === this.count) return [];
+    if (count === undefined || count === this.count) return [];
     this.count = count;
     return [['count', { count }]];
   }
@@ -165,5 +176,25 @@ export class Position {
       }
     }
     return events;
+  }
+}
+
+/** The rules in a frame, each of them. */
+export function rulesOf(frame) {
+  return { ...NO_RULES, ...frame.rules };
+}
+
+/** The event for the user, as [name, details], about something that the relay or another member did with the room. */
+function noticeOf(frame) {
+  const { type, by = '', peer, reason = '', to } = frame;
+  switch (type) {
+    case 'rules':
+      return [type, { rules: rulesOf(frame), by }];
+    case 'kicked':
+      return [type, { peer, reason }];
+    case 'closed':
+      return [type, { reason }];
+    default:
+      return [type, { to: unescapeName(to) }];
   }
 }

@@ -10,9 +10,10 @@ import { Mesh } from './mesh.js';
 import { escapeName, unescapeName } from './names.js';
 import { socketHandler } from './rtcmulticonnection.js';
 import { RelayEvent, Room } from './room.js';
+import { Token } from './token.js';
+import { Transports } from './transports.js';
 
 const SCHEMES = { 'http:': 'ws:', 'https:': 'wss:' };
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/;
 // Names that no URL can carry, even escaped: the browser would request another path.
 const NO_ROOM = /^\.{1,2}$|\p{Surrogate}/u;
 const NO_TEXT = /\p{Surrogate}/u;
@@ -29,16 +30,17 @@ export class Relay {
 
   #options;
   #addresses;
-  #connections = new Map();
-  #rooms = new Set();
+  #connections = [];
+  #rooms = new Map(); // room → the peer id that was asked for; the relay may give another one
   #channels;
   #keys;
   #randomPeer;
 
-  constructor(url = globalThis.location?.origin, { storage, ...options } = {}) {
+  constructor(url = globalThis.location?.origin, { storage, transports, ...options } = {}) {
     // The next page will have another random peer id: no key is stored for one.
     this.#randomPeer = randomText(12);
     this.#options = { ...DEFAULTS, token: '', ...options, peer: options.peer ?? this.#randomPeer };
+    this.#options.transports = new Transports(transports);
     this.#addresses = [url].flat().map(addressOf);
     this.#keys = new StoredKeys(storage);
     this.#channels = new Channels((channels) => this.#signaling(channels));
@@ -54,7 +56,7 @@ export class Relay {
   join(name, { peer = this.#options.peer, token = this.#options.token, ...options } = {}) {
     checkRoom(name);
     checkPeer(peer);
-    if ([...this.#rooms].some((room) => room.name === name && room.peer === escapeName(peer))) {
+    if ([...this.#rooms].some(([room, asked]) => room.name === name && asked === peer)) {
       throw new RelayError('already_joined', `this client is in ${name} as ${peer} already`);
     }
     const membership = new Membership(name, { ...this.#options, ...options });
@@ -64,7 +66,6 @@ export class Relay {
 
   observe(name, { presence = true, messages = true, channels = null, token = this.#options.token } = {}) {
     checkRoom(name);
-    checkToken(token);
     if (!presence && !messages) throw new RelayError('bad_query', 'presence, messages or both can be observed');
     const observe = presence && messages ? 'all' : presence ? 'presence' : 'messages';
     // A connection of its own: one that observes a room can join none.
@@ -77,16 +78,25 @@ export class Relay {
     let failure;
     for (const { base } of this.#addresses) {
       try {
-        const answer = await fetch(`${base.replace(/^ws/, 'http')}/rooms/${encodeURIComponent(name)}`);
-        const body = await answer.json();
-        if (answer.ok) return body;
-        throw new RelayError(body.error.code, body.error.text);
+        return await this.#describe(`${base.replace(/^ws/, 'http')}/rooms/${encodeURIComponent(name)}`);
       } catch (error) {
         if (error instanceof RelayError) throw error;
         failure = error;
       }
     }
     throw new RelayError('unreachable', failure.message);
+  }
+
+  /** Ask about a room, with the token only if the relay wants one: browsers ask beforehand whether they may send it. */
+  async #describe(url, headers) {
+    const answer = await fetch(url, { headers });
+    const body = await answer.json();
+    if (answer.ok) return body;
+    const { code, text } = body.error;
+    if (code !== 'token_required' || headers) throw new RelayError(code, text);
+    const token = await new Token(this.#options.token).ask(this.#options.connectTimeout);
+    if (!token) throw new RelayError(code, text);
+    return this.#describe(url, { Authorization: `Bearer ${token}` });
   }
 
   async iceServers() {
@@ -105,7 +115,7 @@ export class Relay {
   }
 
   get rooms() {
-    return [...this.#rooms];
+    return [...this.#rooms.keys()];
   }
 
   drop() {
@@ -119,27 +129,27 @@ export class Relay {
   #join(connection, membership, peer) {
     const room = new Room(connection, membership);
     membership.peer = escapeName(peer);
-    this.#rooms.add(room);
+    this.#rooms.set(room, peer);
     room.on('close', () => this.#rooms.delete(room));
     connection.enter(membership);
     return room;
   }
 
-  /** Rooms that are joined as the same peer share a connection. */
+  /** Rooms that are joined as the same peer, with the same token or function, share a connection. */
   #connectionOf(peer, token) {
-    checkToken(token);
-    const name = `${peer} ${token}`;
-    const existing = this.#connections.get(name);
-    if (existing && !existing.empty) return existing;
-    const connection = new Connection({ ...this.#options, urls: this.#urls, peer, token, keys: this.#keys });
-    this.#connections.set(name, connection);
+    this.#connections = this.#connections.filter((one) => !one.empty);
+    const existing = this.#connections.find((one) => one.peer === peer && one.token.given === token);
+    if (existing) return existing;
+    const anyPeer = peer === this.#randomPeer;
+    const connection = new Connection({ ...this.#options, urls: this.#urls, peer, anyPeer, token, keys: this.#keys });
+    this.#connections.push(connection);
     return connection;
   }
 
   /** The room of the channels has its own connection: if it is the default room, only the relay knows its name. */
   #signaling(channels) {
     const options = { ...this.#options, urls: this.#urls };
-    const connection = new Connection({ ...options, peer: randomText(12) });
+    const connection = new Connection({ ...options, peer: randomText(12), anyPeer: true });
     const membership = new Membership(this.#addresses[0].room, { ...options, presence: false, channels });
     const room = this.#join(connection, membership, connection.peer);
     const listen = async (channel) => {
@@ -157,10 +167,6 @@ export class Relay {
 
 function checkRoom(name) {
   if (NO_ROOM.test(name)) throw new RelayError('bad_room', 'no URL can carry this name');
-}
-
-function checkToken(token) {
-  if (!TOKEN.test(token)) throw new RelayError('bad_token', 'a token has no spaces, commas, slashes or quotes');
 }
 
 function checkPeer(peer) {

@@ -1,8 +1,13 @@
 // The room that a page uses: `join` returns it.
 
 import { RelayError } from './errors.js';
+import { escapeName } from './names.js';
+import { rulesOf } from './position.js';
 
-const EVENTS = ['message', 'join', 'change', 'leave', 'count', 'open', 'reconnecting', 'resumed', 'error'];
+const EVENTS = [
+  'message', 'join', 'change', 'leave', 'count', 'open', 'reconnecting', 'resumed', 'ice', 'error', 'rules', 'kicked', 'closed',
+  'move',
+];
 const SEND_TIMEOUT = 30_000;
 const MAX_QUEUED = 1000;
 
@@ -17,8 +22,9 @@ export class RelayEvent extends Event {
 /**
  * A room that this client joined with `Relay.join`, or observes with `Relay.observe`.
  *
- * Events are `message`, `join`, `change`, `leave`, `count`, `open`, `reconnecting`, `resumed`, `error` and `close`, in the
- * order of the room. A loop `for await (const event of room)` gets all of them but `close`.
+ * Events are `message`, `join`, `change`, `leave`, `count`, `open`, `reconnecting`, `resumed`, `ice`, `error`, `rules`,
+ * `kicked`, `closed`, `move` and `close`, in the order of the room. A loop `for await (const event of room)` gets all of them
+ * but `close`.
  */
 export class Room extends EventTarget {
   #connection;
@@ -58,6 +64,10 @@ export class Room extends EventTarget {
 
   get connected() {
     return this.#membership.joined;
+  }
+
+  get transport() {
+    return this.connected ? this.#connection.transport : '';
   }
 
   get id() {
@@ -108,6 +118,43 @@ export class Room extends EventTarget {
     }
   }
 
+  // For those who have a say in the room.
+
+  rules() {
+    return this.#command({ type: 'rules' }).then(rulesOf);
+  }
+
+  setRules(change) {
+    return this.#command({ type: 'rules', set: change }).then(rulesOf);
+  }
+
+  lock() {
+    return this.setRules({ locked: true });
+  }
+
+  unlock() {
+    return this.setRules({ locked: false });
+  }
+
+  async kick(peer, { reason, ban } = {}) {
+    const { count } = await this.#command({ type: 'kick', peer, reason, ban });
+    return count;
+  }
+
+  async closeRoom({ reason } = {}) {
+    try {
+      await this.#command({ type: 'close', reason });
+    } catch (error) {
+      // The relay puts this client out, too, perhaps before it answers.
+      if (this.closed?.code !== 'room_closed') throw error;
+    }
+  }
+
+  async movePeers(to, peers) {
+    const { count } = await this.#command({ type: 'move', to: escapeName(to), peers: peers && [peers].flat() });
+    return count;
+  }
+
   on(name, listener, options) {
     this.addEventListener(name, listener, options);
     return this;
@@ -151,6 +198,15 @@ export class Room extends EventTarget {
     if (!(closed && !queue.length) && queue[0]?.type !== 'close') return true;
     if (closed.code !== 'left') throw closed;
     return false;
+  }
+
+  async #command(command) {
+    if (this.#membership.closed) throw this.#membership.closed;
+    if (!this.connected) throw new RelayError('not_acknowledged', 'there is no connection; it was not sent');
+    const answer = await this.#connection.request(this.#membership, command);
+    if (!answer) throw new RelayError('not_acknowledged', 'the connection was lost; it may have been done', true);
+    if (answer.type === 'error') throw new RelayError(answer.code, answer.text);
+    return answer;
   }
 
   #giveUp(item) {

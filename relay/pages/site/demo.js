@@ -20,20 +20,40 @@ $('enter-form').addEventListener('submit', (event) => {
   enter($('room').value.trim(), $('name').value.trim());
 });
 
+/** What to give when the relay refuses a visitor: the field for it, and what to say. */
+const MISSING = {
+  token_required: ['token', 'Paste a token for this relay.'],
+  bad_token: ['token', 'Compare it with the one that you got.'],
+  token_expired: ['token', 'Paste a new one.'],
+  token_not_yet_valid: ['token', 'Try again in a moment, or paste another one.'],
+  not_granted: ['token', 'Paste a token for this room, or enter another room.'],
+  wrong_peer: ['token', 'Paste one that is for you.'],
+  password_required: ['password', 'Ask those who are inside.'],
+  bad_password: ['password', 'Ask those who are inside.'],
+};
+
+function explain({ code, text }) {
+  const [field, advice = ''] = MISSING[code] ?? [];
+  $('problem').textContent = `The relay did not let you in: ${text}. ${advice}`;
+  $('problem').hidden = false;
+  if (!field) return;
+  $('proof').open = true;
+  $(field).focus();
+  $(field).select();
+}
+
 async function enter(name, own) {
   $('problem').hidden = true;
   sessionStorage.setItem('name', own);
   const submit = $('enter-form').querySelector('button');
   submit.disabled = true;
   try {
-    room = relay.join(name);
-    names.set(room.peer, own);
+    room = relay.join(name, { token: $('token').value.trim(), password: $('password').value });
     listenToPeople(own);
     listenToConnection(own);
     await room.ready;
-  } catch ({ text }) {
-    $('problem').textContent = `The relay did not let you in: ${text}`;
-    $('problem').hidden = false;
+  } catch (error) {
+    explain(error);
     return;
   } finally {
     submit.disabled = false;
@@ -82,6 +102,8 @@ function listenToPeople(own) {
 
 function listenToConnection(own) {
   room.on('open', ({ first }) => {
+    // Not before: a token may say which peer this is.
+    names.set(room.peer, own);
     const others = count(room.members.length - 1, 'other');
     show('good', 'Connected');
     note('good', first ? 'You are in, and the first one here.' : `You are in, with ${others}.`);
@@ -96,10 +118,17 @@ function listenToConnection(own) {
     else introduce(own);
     people();
   });
-  room.on('error', ({ text }) => note('bad', `Something was lost: ${text}.`));
+  room.on('error', ({ code, text }) => note('bad', `${code === 'not_granted' ? 'Not granted' : 'Something was lost'}: ${text}.`));
+  room.on('rules', ({ rules, by }) => {
+    const now = [rules.locked ? 'locked' : 'open to newcomers', rules.password ? 'with a password' : 'without a password'];
+    note('', `${by ? titleOf(by) : 'The relay'} changed the rules: the room is ${now.join(', ')}.`);
+  });
+  room.on('kicked', ({ peer, reason }) => {
+    if (peer !== room.peer) note('', `${nameOf(peer)} was put out${reason && `: ${reason}`}.`);
+  });
   room.on('close', ({ code, text }) => {
     show('bad', code === 'left' ? 'You left' : `Closed: ${text}`);
-    note('bad', code === 'left' ? 'You left the room.' : `The relay closed the room: ${text}.`);
+    note('bad', code === 'left' ? 'You left the room.' : `It is over: ${text}.`);
   });
 }
 

@@ -72,15 +72,25 @@ async function poll() {
   try {
     const answer = await fetch('health', { cache: 'no-store' });
     const report = await answer.json();
-    for (const [index, worker] of (report.workers ?? [report]).entries()) {
+    const details = report.reasons ? [] : (report.workers ?? [report]);
+    for (const [index, worker] of details.entries()) {
       workersByName.set(worker.worker ?? `worker ${index + 1}`, { ...worker, at: Date.now() });
     }
     for (const [name, { at }] of workersByName) if (Date.now() - at > KEEP_WORKER) workersByName.delete(name);
     show(report.ready ? 'good' : 'bad', report.ready ? 'Ready' : 'Not ready');
+    // Only operators get numbers; others get the names of the checks that fail.
+    if (report.reasons) showReasons(report.reasons);
   } catch {
     show('bad', 'No answer');
   }
   setTimeout(poll, document.hidden ? POLL_INTERVAL * 5 : POLL_INTERVAL);
+}
+
+function showReasons(reasons) {
+  for (const id of ['workers', 'connections', 'rooms']) $(id).textContent = '–';
+  const item = document.createElement('li');
+  item.textContent = `checks that fail: ${reasons.join(', ')}`;
+  $('list').replaceChildren(...(reasons.length ? [item] : []));
 }
 
 function show(state, text) {

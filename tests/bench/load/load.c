@@ -1,4 +1,5 @@
-// The load generator: many WebSocket clients in one thread, told what to say by templates. See ../README.md.
+// The load generator: many clients in one thread, told what to say by templates. They speak WebSocket; or, with --post,
+// plain HTTP: each hears over an event stream, and posts over a second connection. See ../README.md.
 //
 // Events are JSON lines on standard output, commands are lines on standard input:
 //   flood SECONDS WARMUP WINDOW   closed loop, WINDOW messages in flight per room, senders take turns
@@ -34,10 +35,13 @@ typedef struct {
   size_t length, room;
 } Buffer;
 
+// For the connection over which a client posts: `waiting` are the marks of the messages that it has to send, and
+// `posting` says that the first of them is under way.
 typedef struct {
   int fd, room, member, id, step;
   State state;
-  Buffer in, out;
+  bool posts, posting;
+  Buffer in, out, waiting;
 } Client;
 
 typedef struct {
@@ -51,13 +55,13 @@ typedef struct {
 } Step;
 
 static struct {
-  const char *host, *path, *publish, *headers[MAX_HEADERS], *received, *answer;
+  const char *host, *path, *publish, *post, *headers[MAX_HEADERS], *received, *answer;
   int port, rooms, members, first, connecting, size, header_count, step_count;
   bool echo;
   Step steps[MAX_STEPS];
 } options = {.host = "127.0.0.1", .path = "/", .rooms = 1, .members = 2, .connecting = 64, .size = 400};
 
-static Client *clients;
+static Client *clients, *posters;
 static Room *rooms;
 static int client_count, poller, opened, ready, failed, in_progress;
 static uint64_t expected, started;
@@ -118,6 +122,11 @@ static size_t expand(char *to, const char *template, const Client *client, uint6
       to += sprintf(to, "%d", client->member), template += 8;
     } else if (!strncmp(template, "{client}", 8)) {
       to += sprintf(to, "%d", client->id + options.first * options.members), template += 8;
+    } else if (!strncmp(template, "{next}", 6)) {
+      int next = client->room * options.members + (client->member + 1) % options.members;
+      to += sprintf(to, "%d", next + options.first * options.members), template += 6;
+    } else if (!strncmp(template, "{verb}", 6)) {
+      to += sprintf(to, "%s", client->member ? "join" : "open"), template += 6;
     } else if (!strncmp(template, "{mark}", 6)) {
       to += sprintf(to, "#%019" PRIu64 "#", mark), template += 6;
     } else if (!strncmp(template, "{pad}", 5)) {
@@ -167,6 +176,12 @@ static void drop(Client *client) {
   client->fd = -1;
   empty(&client->in);
   empty(&client->out);
+  empty(&client->waiting);
+  client->posting = false;
+  if (client->posts) {
+    client->state = IDLE;
+    return;
+  }
   if (client->state == READY) ready--;
   else if (client->state != IDLE) in_progress--;
   client->state = IDLE;
@@ -220,37 +235,46 @@ static void send_frame(Client *client, int opcode, const char *payload, size_t l
   write_out(client, (char *)frame, head + length);
 }
 
+static void open_connection(Client *client) {
+  client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  if (client->fd < 0) stop("socket");
+  int on = 1;
+  setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
+  inet_pton(AF_INET, options.host, &address.sin_addr);
+  client->state = CONNECTING;
+  client->step = 0;
+  if (connect(client->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) stop("connect");
+  watch(client, EPOLLIN | EPOLLOUT, EPOLL_CTL_ADD);
+}
+
 static void open_next(void) {
   while (in_progress < options.connecting && opened < client_count) {
-    Client *client = &clients[opened++];
-    client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (client->fd < 0) stop("socket");
-    int on = 1;
-    setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
-    inet_pton(AF_INET, options.host, &address.sin_addr);
-    client->state = CONNECTING;
-    client->step = 0;
     in_progress++;
-    if (connect(client->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) stop("connect");
-    watch(client, EPOLLIN | EPOLLOUT, EPOLL_CTL_ADD);
+    open_connection(&clients[opened++]);
   }
 }
+
+static void post_next(Client *client);
 
 static void upgrade(Client *client) {
   int error = 0;
   socklen_t size = sizeof error;
   getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &size);
   if (error) return fail(client, "connect", strerror(error));
-  client->state = UPGRADING;
   watch(client, EPOLLIN, EPOLL_CTL_MOD);
+  if (client->posts) {
+    client->state = READY;
+    return post_next(client);
+  }
+  client->state = UPGRADING;
   char *request = scratch;
   size_t length = (size_t)sprintf(request, "GET ");
   length += expand(request + length, options.path, client, 0);
-  length += (size_t)sprintf(request + length,
-                            " HTTP/1.1\r\nHost: %s:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-                            options.host, options.port);
+  length += (size_t)sprintf(request + length, " HTTP/1.1\r\nHost: %s:%d\r\n%s", options.host, options.port,
+                            options.post ? "Accept: text/event-stream\r\n"
+                                         : "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
   for (int i = 0; i < options.header_count; i++) {
     length += expand(request + length, options.headers[i], client, 0);
     length += (size_t)sprintf(request + length, "\r\n");
@@ -271,6 +295,46 @@ static void follow_script(Client *client) {
   }
 }
 
+// Posts: one at a time, as a client sends them that keeps their order.
+
+static void post_next(Client *client) {
+  if (client->state != READY || client->posting || !client->waiting.length) return;
+  client->posting = true;
+  uint64_t mark;
+  memcpy(&mark, client->waiting.data, sizeof mark);
+  char *body = scratch + READ / 2;
+  size_t size = expand(body, options.publish, client, mark);
+  size_t length = (size_t)sprintf(scratch, "POST ");
+  length += expand(scratch + length, options.post, client, 0);
+  length += (size_t)sprintf(scratch + length, " HTTP/1.1\r\nHost: %s:%d\r\nContent-Length: %zu\r\n\r\n", options.host,
+                            options.port, size);
+  memmove(scratch + length, body, size);
+  write_out(client, scratch, length + size);
+}
+
+static void post(Client *client, uint64_t mark) {
+  append(&client->waiting, (char *)&mark, sizeof mark);
+  if (client->state == IDLE) open_connection(client);
+  else post_next(client);
+}
+
+static size_t read_posted(Client *client, const char *data, size_t length) {
+  const char *head = memmem(data, length, "\r\n\r\n", 4);
+  if (!head) return 0;
+  const char *field = memmem(data, (size_t)(head - data), "\r\ncontent-length: ", 18);
+  size_t size = (size_t)(head - data) + 4 + (field ? strtoul(field + 18, NULL, 10) : 0);
+  if (length < size) return 0;
+  if (memcmp(data, "HTTP/1.1 200", 12)) {
+    fail(client, "not posted", data);
+    return length;
+  }
+  client->posting = false;
+  client->waiting.length -= sizeof(uint64_t);
+  memmove(client->waiting.data, client->waiting.data + sizeof(uint64_t), client->waiting.length);
+  post_next(client);
+  return size;
+}
+
 // Messages.
 
 static void send_message(int number, uint64_t mark) {
@@ -279,6 +343,7 @@ static void send_message(int number, uint64_t mark) {
   room->next = (room->next + 1) % options.members;
   room->sent++;
   messages++;
+  if (options.post) return post(&posters[client->id], mark);
   send_frame(client, 1, scratch, expand(scratch, options.publish, client, mark));
 }
 
@@ -347,10 +412,18 @@ static size_t read_frames(Client *client, const char *data, size_t length, uint6
   return used;
 }
 
+// Whole events, in whatever chunks they came.
+static size_t read_events(Client *client, const char *data, size_t length, uint64_t time) {
+  while (length > 1 && memcmp(data + length - 2, "\n\n", 2)) length--;
+  if (length < 2) return 0;
+  on_text(client, data, length, time);
+  return length;
+}
+
 static size_t read_answer(Client *client, const char *data, size_t length) {
   const char *end = memmem(data, length, "\r\n\r\n", 4);
   if (!end) return 0;
-  if (memcmp(data, "HTTP/1.1 101", 12)) {
+  if (memcmp(data, options.post ? "HTTP/1.1 200" : "HTTP/1.1 101", 12)) {
     fail(client, "refused", data);
     return length;
   }
@@ -362,6 +435,7 @@ static size_t read_answer(Client *client, const char *data, size_t length) {
 static void read_in(Client *client) {
   ssize_t count = recv(client->fd, incoming, READ - 1, 0);
   if (count < 0 && errno == EAGAIN) return;
+  if (count == 0 && client->posts && !client->posting) return drop(client);
   if (count <= 0) return fail(client, "lost", count ? strerror(errno) : "end of stream");
   uint64_t time = now();
   char *data = incoming;
@@ -371,8 +445,11 @@ static void read_in(Client *client) {
     data = client->in.data, length = client->in.length;
   }
   size_t used = 0;
-  if (client->state == UPGRADING) used = read_answer(client, data, length);
-  if (client->fd >= 0 && client->state >= SCRIPT) used += read_frames(client, data + used, length - used, time);
+  if (client->posts) used = read_posted(client, data, length);
+  else if (client->state == UPGRADING) used = read_answer(client, data, length);
+  if (!client->posts && client->fd >= 0 && client->state >= SCRIPT) {
+    used += (options.post ? read_events : read_frames)(client, data + used, length - used, time);
+  }
   if (client->fd < 0) return;
   if (data == incoming) {
     if (used < length) append(&client->in, data + used, length - used);
@@ -545,6 +622,7 @@ static void set(int option, char *value) {
     case 'S': options.steps[options.step_count++ % MAX_STEPS] = (Step){false, value}; break;
     case 'A': options.steps[options.step_count++ % MAX_STEPS] = (Step){true, value}; break;
     case 'B': options.publish = value; break;
+    case 'O': options.post = value; break;
     case 'R':
       if (!equals) exit(2);
       *equals = 0;
@@ -559,7 +637,7 @@ static void read_options(int count, char **arguments) {
       {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},       {"rooms", 1, 0, 'r'}, {"members", 1, 0, 'm'},
       {"first", 1, 0, 'f'},   {"connecting", 1, 0, 'c'}, {"size", 1, 0, 's'},  {"echo", 0, 0, 'e'},
       {"path", 1, 0, 'P'},    {"header", 1, 0, 'H'},     {"send", 1, 0, 'S'},  {"await", 1, 0, 'A'},
-      {"publish", 1, 0, 'B'}, {"reply", 1, 0, 'R'},      {0, 0, 0, 0}};
+      {"publish", 1, 0, 'B'}, {"reply", 1, 0, 'R'},      {"post", 1, 0, 'O'},  {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(count, arguments, "", known, NULL)) != -1) set(option, optarg);
   if (!options.port || !options.publish) {
@@ -579,12 +657,16 @@ int main(int count, char **arguments) {
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
   clients = calloc((size_t)client_count, sizeof *clients);
+  posters = calloc((size_t)client_count, sizeof *posters);
   rooms = calloc((size_t)options.rooms, sizeof *rooms);
   scratch = malloc(READ);
   incoming = malloc(READ);
-  if (!clients || !rooms || !scratch || !incoming) stop("memory");
-  for (int i = 0; i < client_count; i++)
+  if (!clients || !posters || !rooms || !scratch || !incoming) stop("memory");
+  for (int i = 0; i < client_count; i++) {
     clients[i] = (Client){.fd = -1, .id = i, .room = i / options.members, .member = i % options.members};
+    posters[i] = clients[i];
+    posters[i].posts = true;
+  }
   poller = epoll_create1(0);
   struct epoll_event input = {.events = EPOLLIN};
   if (epoll_ctl(poller, EPOLL_CTL_ADD, STDIN_FILENO, &input)) stop("standard input");

@@ -23,9 +23,15 @@ relay.observe('room', { messages: false, token: 't' }).on('count', ({ count }) =
 // @ts-expect-error An observer has no peer id.
 relay.observe('room', { peer: 'me' });
 
+const transport: 'websocket' | 'http' | '' = new Relay('wss://one', { transports: ['http'], probeInterval: 1000 }).join('r').transport;
+console.log(transport);
+// @ts-expect-error There is no such transport.
+new Relay('wss://one', { transports: ['pigeon'] });
+
 room.on('message', ({ from, message }) => console.log(from.length, message)).on('resumed', ({ replayed }) => replayed + 1);
 room.on('error', ({ code, reason }) => console.log(code, reason === 'epoch'), { once: true });
 room.on('change', ({ peer, info }) => console.log(peer.length, info?.name)).on('join', ({ info }) => info?.name);
+room.on('ice', ({ iceServers }) => new RTCPeerConnection({ iceServers }).setConfiguration({ iceServers: room.iceServers }));
 // @ts-expect-error An info is an object.
 room.setInfo('text').catch(() => {});
 // @ts-expect-error There is no such event.
@@ -34,6 +40,26 @@ room.on('nothing', () => {});
 relay.join(5);
 // @ts-expect-error Rooms come from `join` alone.
 new (Relay.Room)();
+
+const fetched = new Relay('wss://one', { token: async () => (await fetch('/token')).text(), password: 'hall' });
+fetched.join('room', { token: () => 't', password: 'side hall' }).on('rules', ({ rules, by }) => console.log(rules.locked, by));
+// @ts-expect-error A function returns text.
+fetched.join('room', { token: () => 5 });
+
+async function moderate(): Promise<void> {
+  const { max_members, owner } = await room.setRules({ max_members: 8, password: '' });
+  console.log((max_members ?? 0) + 1, owner?.length, (await room.lock()).locked, (await room.rules()).history);
+  const out: number = await room.kick('peer', { reason: 'rude', ban: 60 });
+  console.log(out, await room.movePeers('other', ['peer']));
+  await room.unlock();
+  await room.closeRoom({ reason: 'late' });
+  // @ts-expect-error There is no such rule.
+  await room.setRules({ colour: 'red' });
+}
+
+moderate().catch(() => {});
+room.on('kicked', ({ peer, reason }) => console.log(peer, reason)).on('closed', ({ reason }) => reason.length);
+room.on('move', ({ to }) => relay.join(to)).on('close', ({ code, reason }) => console.log(code, reason));
 
 const mesh = relay.mesh(room, { stream: null, iceTransportPolicy: 'relay' });
 mesh.on('stream', ({ peer, stream }) => console.log(peer, stream.id));

@@ -90,7 +90,7 @@ def _main(way: str, port: str) -> None:
     app = Starlette(routes=[WebSocketRoute("/", WAYS[way])])
     listeners = [ListenSocket(sock) for sock in bind("127.0.0.1", int(port))]
     print(listeners[0].socket.getsockname()[1], flush=True)
-    run(Server(app, Settings(max_message=LARGEST), listeners, drain=_nothing))
+    run(Server(app, Settings(message_rate=1_000_000, max_message=LARGEST), listeners, drain=_nothing))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from tests.gateways.driver import (
     Departed,
     Event,
     Heard,
+    NotAdmitted,
     Opened,
     Refused,
 )
@@ -25,15 +27,20 @@ from tests.gateways.driver import (
 class NativeDriver:
     """A native client with presence and an info, which resumes with its key and its position; it sends to `channel`."""
 
-    can = Capabilities(held=True, resume=True, direct=True, presence=True, member_info=True, survives_bad_frame=True)
+    can = Capabilities(
+        held=True, resume=True, direct=True, presence=True, info=INFO, survives_bad_frame=True, refresh=True
+    )
+
+    connect: Callable[..., Awaitable[Any]] = Client.open
 
     def __init__(self, channel: str = "") -> None:
         self._channel = {"channel": channel} if channel else {}
-        self._client: Client | None = None
+        self._client: Any = None
         self._events: deque[Event] = deque()
         self._since = ""
         self._peer = ""
         self._resume = ""
+        self.token = ""
 
     async def open(self, relay: Relay, room: str) -> Opened:
         self._events.clear()
@@ -42,8 +49,10 @@ class NativeDriver:
             url += f"&peer={self._peer}&since={self._since}"
         else:
             url += f"&info={quote(json.dumps(INFO))}"
-        self._client = await Client.open(url, resume=self._resume)
+        self._client = await type(self).connect(url, resume=self._resume, token=self.token)
         welcome = self._client.welcome
+        if welcome["type"] == "error":
+            raise NotAdmitted(welcome["code"])
         assert welcome["type"] == "welcome", welcome
         self._peer, self._resume, self._since = welcome["peer"], welcome["resume"], welcome["id"]
         return Opened(self._peer, welcome["resumed"])
@@ -54,6 +63,10 @@ class NativeDriver:
             await self._client.send("no JSON")
         else:
             await self._client.send({"message": data} | self._channel | ({"to": to} if to else {}))
+
+    async def refresh(self, token: str) -> None:
+        assert self._client is not None
+        await self._client.send({"type": "refresh", "token": token})
 
     async def next(self) -> Event:
         while not self._events:
@@ -86,4 +99,4 @@ class NativeDriver:
         elif kind == "error":
             self._events.append(Refused(frame["code"]))
         else:
-            assert kind == "recovered", frame
+            assert kind in ("recovered", "token_expiring", "refreshed"), frame

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.fleet import Relay
-from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, Opened, Refused
+from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, NotAdmitted, Opened, Refused
 from tests.gateways.drivers.wires import Ended, PollWire, SocketWire, TextWire
 
 
@@ -19,7 +19,14 @@ class SocketIODriver:
     """
 
     def __init__(self, version: int, *, polling: bool) -> None:
-        self.can = Capabilities(held=version > 2, resume=version == 4)
+        self.can = Capabilities(
+            held=version > 2,
+            resume=version == 4,
+            refusal_named=version > 2,
+            url_token=version == 2,
+            refresh=True,
+        )
+        self.token = ""
         self._version = version
         self._polling = polling
         self._wire: TextWire | None = None
@@ -28,10 +35,17 @@ class SocketIODriver:
     async def open(self, relay: Relay, room: str) -> Opened:
         if self._wire is not None:
             await self._wire.close()
-        self._wire = await self._connect(relay, f"/socket.io/?EIO={min(4, self._version + 1)}&room={quote(room)}")
+        path = f"/socket.io/?EIO={min(4, self._version + 1)}&room={quote(room)}"
+        if self.token and self._version == 2:
+            path += f"&token={self.token}"
+        self._wire = await self._connect(relay, path)
         if self._version > 2:
-            await self._wire.send("40" + json.dumps(self._claim))
-        entered = json.loads((await self._packet()).removeprefix("40") or "{}")
+            await self._wire.send("40" + json.dumps(self._claim | ({"token": self.token} if self.token else {})))
+        packet = await self._packet()
+        if packet.startswith("44"):
+            error = json.loads(packet[2:])
+            raise NotAdmitted(error["data"]["code"] if self._version > 2 else "")
+        entered = json.loads(packet.removeprefix("40") or "{}")
         claimed = self._claim.get("pid")
         if self._version == 4 and entered["pid"] != claimed:
             self._claim = {"pid": entered["pid"]}
@@ -59,6 +73,10 @@ class SocketIODriver:
         else:
             await self._wire.send("42" + json.dumps(["message", {"message": data} | ({"to": to} if to else {})]))
 
+    async def refresh(self, token: str) -> None:
+        assert self._wire is not None
+        await self._wire.send("42" + json.dumps(["relay:refresh", token]))
+
     async def next(self) -> Event:
         while True:
             try:
@@ -69,6 +87,8 @@ class SocketIODriver:
             name, data = json.loads(packet[2:])
             if name == "error":
                 return Refused(data["code"])
+            if name in ("relay:token-expiring", "relay:refreshed"):
+                continue
             if self._version > 2:
                 await self._take_offset()
             if name == "message":

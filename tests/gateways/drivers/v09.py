@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.fleet import Relay
-from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, Opened, Refused
+from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, NotAdmitted, Opened, Refused
 from tests.gateways.drivers.wires import Ended, PollWire, SocketWire, TextWire
 
 _MARK = "\ufffd"
@@ -15,22 +15,27 @@ _MARK = "\ufffd"
 class V09Driver:
     """A client of version 0.9, which does not know its peer id, and comes back as another member."""
 
-    can = Capabilities()
+    can = Capabilities(refusal_named=False, url_token=True, refresh=True)
 
     def __init__(self, *, polling: bool) -> None:
         self._polling = polling
         self._wire: TextWire | None = None
         self._relay: Relay | None = None
         self._sid = ""
+        self.token = ""
 
     async def open(self, relay: Relay, room: str) -> Opened:
         if self._wire is not None:
             await self._wire.close()
         self._relay = relay
-        self._sid = (await relay.get(f"/socket.io/1/?room={quote(room)}")).text.partition(":")[0]
-        path = f"/socket.io/1/{'xhr-polling' if self._polling else 'websocket'}/{self._sid}?room={quote(room)}"
+        query = f"?room={quote(room)}" + (f"&token={self.token}" if self.token else "")
+        self._sid = (await relay.get(f"/socket.io/1/{query}")).text.partition(":")[0]
+        path = f"/socket.io/1/{'xhr-polling' if self._polling else 'websocket'}/{self._sid}{query}"
         self._wire = PollWire(relay, path, split=split_payload) if self._polling else await SocketWire.open(relay, path)
-        connected = await self._packet()
+        try:
+            connected = await self._packet()
+        except Ended:
+            raise NotAdmitted("") from None
         assert connected == "1::", connected
         return Opened("", resumed=False)
 
@@ -42,6 +47,10 @@ class V09Driver:
             event = {"name": "message", "args": [{"message": data} | ({"to": to} if to else {})]}
             await self._wire.send(f"5:::{json.dumps(event)}")
 
+    async def refresh(self, token: str) -> None:
+        assert self._wire is not None
+        await self._wire.send(f"5:::{json.dumps({'name': 'relay:refresh', 'args': [token]})}")
+
     async def next(self) -> Event:
         try:
             packet = await self._packet()
@@ -49,6 +58,8 @@ class V09Driver:
             return Closed()
         event = json.loads(packet.removeprefix("5:::"))
         [data] = event["args"]
+        if event["name"] in ("relay:token-expiring", "relay:refreshed"):
+            return await self.next()
         return Refused(data["code"]) if event["name"] == "error" else Heard(data["message"])
 
     async def close(self) -> None:

@@ -2,31 +2,39 @@
 
 import json
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed
+
 from tests.fleet import Relay
-from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, Opened, Refused
+from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, NotAdmitted, Opened, Refused
 from tests.gateways.drivers.wires import Ended, SocketWire
 
 
 class YWebrtcDriver:
     """A page that subscribes to one topic, and does not know its peer id; it comes back as another member."""
 
-    can = Capabilities(survives_bad_frame=True, channel="y-webrtc")
+    can = Capabilities(survives_bad_frame=True, channel="y-webrtc", url_token=True)
 
     def __init__(self) -> None:
         self._wire: SocketWire | None = None
         self._topic = ""
         self._frames: deque[dict[str, Any]] = deque()
+        self.token = ""
 
     async def open(self, relay: Relay, room: str) -> Opened:
         self._frames.clear()
         self._topic = room
-        self._wire = await SocketWire.open(relay, "/")
-        await self._send({"type": "subscribe", "topics": [room]})
-        # Nothing confirms a subscription, but the relay serves one command after the other.
-        await self._send({"type": "ping"})
+        self._wire = await SocketWire.open(relay, f"/?token={self.token}" if self.token else "/")
+        # A connection that the relay has refused is closed, and its error is read all the same.
+        with suppress(ConnectionClosed):
+            await self._send({"type": "subscribe", "topics": [room]})
+            # Nothing confirms a subscription, but the relay serves one command after the other.
+            await self._send({"type": "ping"})
         while (frame := await self._read())["type"] != "pong":
+            if frame["type"] == "error" and frame.get("about") in ("join", "subscribe"):
+                raise NotAdmitted(frame["code"])
             self._frames.append(frame)
         return Opened("", resumed=False)
 
@@ -36,6 +44,9 @@ class YWebrtcDriver:
             await self._wire.send("no JSON")
         else:
             await self._send({"type": "publish", "topic": self._topic, "data": data})
+
+    async def refresh(self, token: str) -> None:
+        raise AssertionError("the package cannot send a newer token")
 
     async def next(self) -> Event:
         while True:

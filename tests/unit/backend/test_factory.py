@@ -1,5 +1,6 @@
 import asyncio
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.settings import BackendSettings, RedisSettings
 from relay.config import Settings
+from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.commands import Publish
 from relay.model.envelope import Publication
@@ -25,7 +27,9 @@ __all__ = ["server"]
 
 
 def build(settings: BackendSettings, sink=lambda batch: None, metrics: Metrics | None = None) -> Backend:
-    return build_backend(settings, worker="w", sink=sink, metrics=metrics or Metrics(), clock=time.monotonic)
+    return build_backend(
+        settings, worker="w", sink=sink, fleet_key=FleetKey(), metrics=metrics or Metrics(), clock=time.monotonic
+    )
 
 
 def test_the_settings_of_the_relay_reach_the_backend() -> None:
@@ -120,20 +124,7 @@ class Part:
 
 
 def backend_of(*parts: Part) -> Backend:
-    memory = build(BackendSettings())
-    return Backend(
-        memory.bus,
-        memory.presence,
-        memory.leases,
-        memory.list_rooms,
-        memory.has_living_workers,
-        memory.fleet_keys,
-        memory.addresses,
-        memory.positions,
-        memory.watched,
-        memory.stamp,
-        parts,
-    )
+    return replace(build(BackendSettings()), parts=parts)
 
 
 async def test_parts_are_opened_in_order_and_closed_in_reverse() -> None:

@@ -35,6 +35,27 @@ def test_ratios_come_before_what_they_are_made_of() -> None:
     assert text.index("| Socket.IO | 0.125 |") < text.index("| Socket.IO | 80 |")
 
 
+def test_clients_of_other_protocols_are_beside_their_own_server() -> None:
+    said = results()
+    said["systems"] += [
+        {"key": "relay-peerjs", "title": "Relay, PeerJS clients", "version": "1"},
+        {"key": "peer", "title": "PeerServer", "version": "1"},
+    ]
+    for key, cpu, memory in (("relay-peerjs", 30.0, 6000), ("peer", 20.0, 12000)):
+        sample = {"system": key, "round": 0, "failures": []}
+        said["samples"].append({**sample, "shape": "50x2", "figures": {"cpu": cpu}})
+        said["samples"].append({**sample, "shape": "idle", "figures": {"memory": memory}})
+    text = markdown(said)
+    assert "| CPU per delivery | 50 rooms × 2 | memory per idle connection |" in text
+    assert "| Relay, PeerJS clients, of PeerServer | 1.5 | 0.5 |" in text
+    said["shapes"].append({"key": "calls", "title": "Calls", "kind": "calls", "only": []})
+    for key, cost in (("relay-peerjs", 300.0), ("peer", 100.0)):
+        figures = {"call_cpu": cost}
+        said["samples"].append({"system": key, "shape": "calls", "round": 0, "figures": figures, "failures": []})
+    assert "| Relay, PeerJS clients, of PeerServer | 1.5 | 3 | 0.5 |" in markdown(said)
+    assert "of their own server" not in markdown(results())
+
+
 def test_a_target_says_whether_it_is_met() -> None:
     assert "of Socket.IO + redis-adapter | 0.125 | ≤ 0.2 | met |" in markdown(results())
 
@@ -53,9 +74,10 @@ def test_a_table_without_rows_is_left_out() -> None:
 
 
 def test_a_dialect_becomes_options_in_its_order() -> None:
-    dialect = Dialect("/x", publish="m", script=(("send", "40"), ("await", "sid")), reply="2=3", echo=True)
-    options = ["--path", "/x", "--publish", "m", "--send", "40", "--await", "sid", "--reply", "2=3", "--echo"]
-    assert dialect.arguments() == options
+    script = (("send", "40"), ("await", "sid"))
+    dialect = Dialect("/x", publish="m", script=script, reply="2=3", post="/y", echo=True)
+    options = ["--path", "/x", "--publish", "m", "--send", "40", "--await", "sid", "--reply", "2=3"]
+    assert dialect.arguments() == [*options, "--post", "/y", "--echo"]
 
 
 def test_a_run_in_pieces_is_one_run() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from tests.chaos.__main__ import chosen, read_options
+from tests.chaos.calls import Calls
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import Verdict
-from tests.chaos.rounds import Outcome, presence_within, table
+from tests.chaos.rounds import Outcome, Presence, presence_within, table
 from tests.chaos.side_by_side import Plan, as_json
 
 PLAIN = next(fault for fault in FAULTS if not fault.forgets)
@@ -26,14 +27,16 @@ WELL = Verdict(
     whole_after=0.1,
 )
 
+EXACT = Presence(exact_after=0.5, wrong=[], ghosts=set(), lasting_ghosts=set())
+
 
 def outcome(fault: Fault = PLAIN, **changes: Any) -> Outcome:
+    seen = {name: changes.pop(name) for name in list(changes) if hasattr(EXACT, name)}
     counted = {name: changes.pop(name) for name in list(changes) if hasattr(WELL, name)}
     well = Outcome(
-        fault, 1, WELL, 0.5, [], false_leaves=[], needlessly_told=set(), missing=[], unproven=[], ghosts=set(),
-        locked_out=[], lag=0.0,
-    )  # fmt: skip
-    return replace(well, verdict=replace(WELL, **counted), **changes)
+        fault, 1, WELL, EXACT, false_leaves=[], needlessly_told=set(), missing=[], unproven=[], locked_out=[], lag=0.0
+    )
+    return replace(well, verdict=replace(WELL, **counted), presence=replace(EXACT, **seen), **changes)
 
 
 def test_a_round_as_it_should_be() -> None:
@@ -45,15 +48,18 @@ def test_a_round_as_it_should_be() -> None:
     [
         {"lost": 1},
         {"silent": 1},
-        {"ghosts": {("room", "b")}},
+        {"lasting_ghosts": {("room", "b")}},
         {"locked_out": ["a was closed for good: 4500"]},
         {"repeated": 1},
         {"disordered": 1},
         {"needlessly_told": {("room", "a")}},
         {"acknowledged": 9},
-        {"presence_after": None},
+        {"exact_after": None},
         {"false_leaves": ["a was told that b had left"]},
         {"unproven": ["nothing happened"]},
+        {"intruders": ["vault1"]},
+        {"calls": Calls(3, 1, 9, 8, gaps=["a: 0"])},
+        {"calls": Calls(3, 1, 9, 9, not_back=[("room", "p1")])},
     ],
     ids=str,
 )
@@ -67,15 +73,15 @@ def test_where_redis_loses_data_every_loss_is_reported() -> None:
 
 
 def test_times_are_judged_where_they_are_asked_for() -> None:
-    late = outcome(whole_after=2.5, presence_after=presence_within() + 1)
-    assert len(late.faults()) == 2
+    late = outcome(whole_after=2.5, exact_after=presence_within() + 1, ghosts={("room", "b")}, oldest_again=3.0)
+    assert len(late.faults()) == 4
     assert late.faults(in_time=False) == []
 
 
 def test_the_table_sums_up_and_shows_the_worst() -> None:
-    rounds = [outcome(whole_after=0.2), outcome(whole_after=0.9, lost=1, presence_after=1.5, false_leaves=["a"])]
+    rounds = [outcome(whole_after=0.2), outcome(whole_after=0.9, lost=1, exact_after=1.5, false_leaves=["a"])]
     assert f"| {PLAIN.name} | 2 | 20 | 40 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0.9 | 1.5 |" in table(rounds)
-    assert "| never |" in table([outcome(presence_after=None)])
+    assert "| never |" in table([outcome(exact_after=None)])
 
 
 def test_each_fault_is_played_as_often_as_the_others_and_each_round_has_a_seed_of_its_own() -> None:
@@ -92,6 +98,7 @@ def test_the_record_has_every_count_of_every_round() -> None:
 
 def test_faults_are_chosen_by_words_of_their_names() -> None:
     assert chosen([]) == list(FAULTS)
-    assert [fault.name for fault in chosen(["worker-killed"])] == ["worker killed"]
+    assert [fault.name for fault in chosen(["stuck-readers"])] == ["stuck readers"]
+    assert {fault.name for fault in chosen(["worker-killed"])} >= {"worker killed", "PeerJS: worker killed"}
     with pytest.raises(SystemExit):
         read_options(["--fault", "no such thing"])

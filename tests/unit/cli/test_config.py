@@ -19,7 +19,7 @@ def test_config_shows_values_and_sources() -> None:
 
 
 def test_config_masks_secrets() -> None:
-    done = run("config", "--redis-url", "redis://me:hunter2@db:6379", "--admin-token", "hunter2")
+    done = run("config", "--redis-url", "redis://me:hunter2@db:6379", "--admin-token", "hunter2" * 3)
     assert "hunter2" not in done.output
     assert "redis://***@db:6379" in done.output
 
@@ -41,7 +41,7 @@ def test_unknown_variable_cannot_write_to_the_terminal() -> None:
 
 def test_config_names_a_secret_file_and_masks_its_content(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text("hunter2\n")
+    file.write_text("hunter2hunter2hunter2\n")
     output = run("config", variables={"RELAY_ADMIN_TOKEN_FILE": str(file)}).output
     assert re.search(r"^admin_token +\*\*\* +RELAY_ADMIN_TOKEN_FILE$", output, re.MULTILINE)
     assert "hunter2" not in output

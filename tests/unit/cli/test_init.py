@@ -30,7 +30,7 @@ def test_both_ways_to_start_it_print_the_version(command: Sequence[str]) -> None
 
 def test_help_names_the_commands_for_people() -> None:
     output = run("--help").output
-    assert all(name in output for name in ("serve", "config", "rooms", "watch", "health"))
+    assert all(name in output for name in ("serve", "config", "rooms", "watch", "token", "health"))
     assert "worker" not in output
 
 

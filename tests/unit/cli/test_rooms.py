@@ -11,11 +11,11 @@ from tests.unit.cli.conftest import run
 
 
 def rooms(monkeypatch: pytest.MonkeyPatch, found: Sequence[tuple[str, int]] | Exception) -> None:
-    async def live_rooms(settings: Settings) -> Sequence[tuple[str, int]]:
+    async def live_rooms(settings: Settings, prefix: str = "") -> Sequence[tuple[str, int]]:
         assert settings.redis_url == "redis://localhost"
         if isinstance(found, Exception):
             raise found
-        return found
+        return [one for one in found if one[0].startswith(prefix)]
 
     monkeypatch.setattr("relay.cli.rooms.live_rooms", live_rooms)
 
@@ -40,6 +40,16 @@ def test_rooms_are_listed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms(monkeypatch, [("a%20b", 12)])
     done = run("rooms", "--json", variables={"RELAY_REDIS_URL": "redis://localhost"})
     assert json.loads(done.stdout) == [{"room": "a%20b", "members": 12}]
+
+
+def test_a_prefix_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms(monkeypatch, [("a%20b", 12), ("ab", 1)])
+    arguments = ("rooms", "--redis-url", "redis://localhost", "--name-prefix")
+    assert "ab" not in run(*arguments, "a ").stdout
+    assert run(*arguments, "b").stderr == "no such room has members\n"
+    done = run(*arguments, "\n")
+    assert done.exit_code == 2
+    assert "--name-prefix: the room name has U+000A" in done.stderr
 
 
 def test_an_empty_list_is_reported_on_standard_error_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 import logging
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
 from relay.config import Settings
 from relay.process.workers import OpenSockets
+from tests.tokens import SECRET
 from tests.unit.cli.conftest import run
 
 
@@ -76,3 +78,47 @@ def test_old_names_are_logged_as_warnings(
         "RELAY_PREFIX is now called RELAY_REDIS_PREFIX; the relay accepts the old name until version 2.0",
         "--grace is now called --reconnect-grace; the relay accepts the old name until version 2.0",
     ]
+
+
+def test_keys_of_tokens_are_checked_before_anything_starts(started: list[tuple[str, Settings]]) -> None:
+    done = run("serve", "--port", "0", "--auth", "required")
+    assert (done.exit_code, "without a key" in done.stderr) == (2, True)
+    done = run("serve", "--port", "0", "--auth", "required", "--auth-key", "/missing.pem")
+    assert (done.exit_code, "auth_key: the file /missing.pem cannot be read" in done.stderr) == (2, True)
+    done = run("serve", "--port", "0", "--auth", "required", "--auth-key", "-----BEGIN PUBLIC KEY-----\nx")
+    assert (done.exit_code, "auth_key: it has no PEM text" in done.stderr) == (2, True)
+    assert started == []
+    assert run("serve", "--port", "0", "--auth", "required", "--auth-secret", SECRET).exit_code == 0
+
+
+def test_secrets_that_are_weak_or_have_no_effect_are_warned_of(
+    started: list[tuple[str, Settings]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run("serve", "--port", "0", "--auth-secret", SECRET)
+    assert "auth_secret: has no effect, as auth is off" in caplog.text
+    run("serve", "--port", "0", "--auth", "optional", "--auth-secret", "x" * 40)
+    assert "auth_secret: has only 1 different characters" in caplog.text
+
+
+def test_the_folder_of_a_page_is_checked_before_anything_starts(
+    started: list[tuple[str, Settings]], tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    done = run("serve", "--port", "0", "--static", missing)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"relay: static: the folder '{missing}' cannot be used: No such file or directory")
+    assert started == []
+    done = run("serve", "--port", "0", variables={"RELAY_STATIC": str(tmp_path)})
+    assert done.exit_code == 0
+    assert re.search(rf"files +{tmp_path}$", done.stdout, re.MULTILINE)
+
+
+def test_entries_of_the_folder_that_are_not_served_are_warned_of(
+    started: list[tuple[str, Settings]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run("serve", "--port", "0", "--static", str(tmp_path))
+    assert "static" not in caplog.text
+    (tmp_path / "health").mkdir()
+    (tmp_path / "rooms").mkdir()
+    run("serve", "--port", "0", "--static", str(tmp_path))
+    assert "static: the relay itself answers /health, /rooms; entries of these names" in caplog.text

@@ -35,6 +35,12 @@ def test_greeting_names_the_addresses_of_the_gateways_that_serve() -> None:
     assert " try " not in text
 
 
+def test_greeting_leads_to_the_demo_where_clients_need_tokens() -> None:
+    line = "try     http://127.0.0.1:80/demo?room=demo, with a token that `relay token --room demo` prints"
+    assert greeting(Settings(auth="required"), 80).endswith(line)
+    assert " try " not in greeting(Settings(auth="required", pages="off"), 80)
+
+
 @pytest.mark.parametrize(("workers", "ports"), [(1, "port 8890"), (3, "ports 8890 to 8892")])
 def test_greeting_names_the_address_for_other_replicas(workers: int, ports: str) -> None:
     text = greeting(Settings(workers=workers), 80, ListenAddress("10.0.0.1", 8890))
@@ -59,3 +65,4 @@ def test_an_empty_value_is_shown_as_a_dash_and_a_secret_is_masked() -> None:
     assert shown(settings["redis_url"], "") == "-"
     assert shown(settings["allowed_origins"], ("*",)) == "*"
     assert shown(settings["admin_token"], "hunter2") == "***"
+    assert shown(settings["auth_key"], "-----BEGIN\nx") == "-----BEGIN\\x0ax"

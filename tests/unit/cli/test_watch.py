@@ -9,7 +9,24 @@ from click.testing import CliRunner
 
 from relay import cli
 from relay.cli.watch import line, reason, watch
-from relay.client import Changed, Closed, Counted, Envelope, Event, Interrupted, Joined, Left, Lost, Resumed
+from relay.client import (
+    Changed,
+    Closed,
+    Counted,
+    Envelope,
+    Event,
+    Interrupted,
+    Joined,
+    Left,
+    Lost,
+    MemberKicked,
+    MoveAsked,
+    NewRules,
+    NoToken,
+    Resumed,
+    RoomEnded,
+    RoomRules,
+)
 from relay.model.envelope import MessageId
 
 
@@ -37,10 +54,27 @@ def said(**data: Any) -> Envelope:
         (Interrupted("going_away", "stopping"), "… stopping (going_away); reconnecting"),
         (Resumed(3), "… reconnected; nothing was missed, 3 messages were replayed"),
         (Lost("trimmed"), "! messages were missed and cannot be replayed (trimmed)"),
+        (NoToken("token_failed", "no answer"), "! there is no new token (no answer)"),
+        (MemberKicked("eve", "rude"), "* eve is put out  rude"),
+        (MemberKicked("eve"), "* eve is put out"),
+        (RoomEnded("late"), "* the room is closed  late"),
+        (MoveAsked("main hall"), "* members are sent to 'main hall'"),
     ],
 )
 def test_each_event_has_its_line(event: Event, shown: str) -> None:
     assert line(event) == shown
+
+
+@pytest.mark.parametrize(("by", "said_by"), [("eve", " by eve"), ("", "")])
+async def test_rules_are_shown_as_json_has_them(by: str, said_by: str) -> None:
+    event = NewRules(RoomRules(locked=True), by)
+    text, lines = line(event), []
+    assert text.startswith(f"* rules changed{said_by}: {{")
+    with pytest.raises(Closed):
+        await watch(Scripted(event), as_json=True, out=lines.append, note=lambda _: None)  # type: ignore[arg-type]
+    shown = json.loads(lines[0])
+    assert shown["rules"] == json.loads(text.partition(": ")[2])
+    assert (shown["type"], shown["rules"]["locked"], shown["rules"]["owner"]) == ("newrules", True, None)
 
 
 class Scripted:
@@ -106,9 +140,9 @@ def test_an_end_has_a_reason_and_a_hint() -> None:
     ("arguments", "environment", "used"),
     [
         ([], {}, "join"),
-        ([], {"RELAY_ADMIN_TOKEN": "s3cret"}, "observe"),
-        (["--admin-token", "s3cret"], {}, "observe"),
-        (["--peer", "w"], {"RELAY_ADMIN_TOKEN": "s3cret"}, "join"),
+        ([], {"RELAY_ADMIN_TOKEN": "s3cret-s3cret-s3cret"}, "observe"),
+        (["--admin-token", "s3cret-s3cret-s3cret"], {}, "observe"),
+        (["--peer", "w"], {"RELAY_ADMIN_TOKEN": "s3cret-s3cret-s3cret"}, "join"),
     ],
 )
 def test_with_the_admin_token_the_room_is_observed(
@@ -119,7 +153,7 @@ def test_with_the_admin_token_the_room_is_observed(
 
     def called(name: str) -> Callable[..., Scripted]:
         def call(*_: object, **options: object) -> Scripted:
-            calls.append((name, options.get("token", options.get("peer"))))
+            calls.append((name, options["token"], options.get("peer", "")))
             return Scripted()
 
         return call
@@ -127,7 +161,8 @@ def test_with_the_admin_token_the_room_is_observed(
     for name in ("join", "observe"):
         monkeypatch.setattr(f"relay.cli.watch.{name}", called(name))
     CliRunner().invoke(cli.main, ["watch", "room", *arguments], env=environment)
-    assert calls == [(used, "s3cret" if used == "observe" else "".join(arguments[1:]))]
+    token = "s3cret-s3cret-s3cret" if environment or "--admin-token" in arguments else ""
+    assert calls == [(used, token, "w" if "--peer" in arguments else "")]
 
 
 async def test_an_observer_has_no_peer_id_to_note() -> None:
@@ -140,9 +175,13 @@ async def test_an_observer_has_no_peer_id_to_note() -> None:
     assert notes == ["observing r; members: none"]
 
 
-@pytest.mark.parametrize("code", ["unauthorized", "forbidden"])
-def test_a_token_that_is_refused_has_a_hint(code: str) -> None:
-    assert "--peer NAME" in reason(Closed(code, "no"))
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [("unauthorized", "--peer NAME"), ("forbidden", "--peer NAME"), ("token_required", "admin token"),
+     ("bad_token", "admin token")],
+)  # fmt: skip
+def test_a_token_that_is_refused_has_a_hint(code: str, hint: str) -> None:
+    assert hint in reason(Closed(code, "no"))
 
 
 def test_a_wrong_address_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,3 +191,14 @@ def test_the_count_follows_the_list_and_the_changes(position: RoomPosition) -> N
     assert position.count == 3
     position.receive({"type": "presence", "present": True, **listed("me", count=200), "id": "5-6"})
     assert position.count == 200
+
+
+def test_servers_for_webrtc_are_those_of_the_newest_frame() -> None:
+    position = RoomPosition()
+    assert position.ice_servers == ()
+    position.welcome(welcome(iceServers=[{"urls": "stun:a"}]))
+    assert position.ice_servers == ({"urls": "stun:a"},)
+    assert position.receive({"type": "ice", "iceServers": [{"urls": "turn:b"}], "ttl": 60}) == []
+    assert position.ice_servers == ({"urls": "turn:b"},)
+    position.welcome(welcome())
+    assert position.ice_servers == ()

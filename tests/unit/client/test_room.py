@@ -15,6 +15,7 @@ from relay.client import (
     Interrupted,
     Lost,
     NotAcknowledged,
+    NoToken,
     Options,
     QueueFull,
     Rejected,
@@ -505,3 +506,145 @@ async def test_a_cancelled_join_leaves_nothing_behind(script: Script) -> None:
     with pytest.raises(asyncio.CancelledError):
         await joining
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("room ")]
+
+
+# Tokens and passwords.
+
+
+async def test_the_token_is_in_a_header_the_password_in_a_subprotocol_and_neither_in_the_url(script: Script) -> None:
+    script.parts = [silent, silent]
+    async with room_of(script, token="secret.token", password="hall é"):
+        pass
+    async with join(script.url.replace("//", "//name:word@"), "r", token="secret.token", options=QUICK):
+        pass
+    headers = [request.headers for request in script.requests]
+    assert [one["Authorization"].split()[0] for one in headers] == ["Bearer", "Basic"]
+    assert headers[0]["Authorization"] == "Bearer secret.token"
+    offered = [one["Sec-WebSocket-Protocol"].split(", ") for one in headers]
+    assert [one[2] for one in offered] == ["password.aGFsbCDDqQ", "token.secret.token"]
+    assert script.paths == ["/rooms/r", "/rooms/r"]
+
+
+async def test_a_function_is_asked_ahead_of_each_connection_also_after_the_token_has_expired(script: Script) -> None:
+    async def expires(socket: ServerConnection) -> None:
+        await welcome(socket)
+        await socket.close(4009, "token_expired")
+
+    async def second(socket: ServerConnection) -> None:
+        await welcome(socket, recovered=True)
+        await send(socket, type="recovered", id="1-1", replayed=0)
+        await socket.wait_closed()
+
+    tokens = iter(["one", "two"])
+
+    async def token() -> str:
+        return next(tokens)
+
+    script.parts = [expires, second]
+    async with room_of(script, token=token) as room:
+        assert [await anext(room), await anext(room)] == [
+            Interrupted("token_expired", "the client's token has expired; connect again with a new one"), Resumed(0),
+        ]  # fmt: skip
+    assert [request.headers["Authorization"] for request in script.requests] == ["Bearer one", "Bearer two"]
+
+
+async def test_a_text_that_has_expired_ends_the_room(script: Script) -> None:
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        await send(socket, type="token_expiring", **{"in": 1})
+        await socket.close(4009, "token_expired")
+
+    script.parts = [only]
+    async with room_of(script, token="secret") as room:
+        with pytest.raises(Closed, match="token_expired"):
+            await anext(room)
+    assert len(script.requests) == 1
+
+
+async def test_the_token_is_renewed_over_the_connection(script: Script) -> None:
+    received: list[Any] = []
+
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        for answer in ({"type": "error", "code": "bad_token", "text": "no"}, {"type": "refreshed", "expires": 1}):
+            await send(socket, type="token_expiring", **{"in": 30})
+            received.append(json.loads(await socket.recv()))
+            await send(socket, key=received[-1].pop("key"), **answer)
+        await send(socket, x=1, **{"from": "a", "id": "1-7"})
+        await socket.wait_closed()
+
+    tokens = iter(["one", "two", "three"])
+    script.parts = [only]
+    async with room_of(script, token=lambda: next(tokens)) as room:
+        assert await anext(room) == NoToken("bad_token", "no")
+        assert isinstance(await anext(room), Envelope)
+    assert received == [{"type": "refresh", "token": "two"}, {"type": "refresh", "token": "three"}]
+
+
+async def test_a_function_that_fails_is_asked_again_and_the_program_is_told(script: Script) -> None:
+    answers = iter(["one", OSError("later"), "two"])
+
+    def token() -> str:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    async def breaks(socket: ServerConnection) -> None:
+        await welcome(socket)
+        socket.transport.abort()
+
+    async def second(socket: ServerConnection) -> None:
+        await welcome(socket, recovered=True)
+        await send(socket, type="recovered", id="1-1", replayed=0)
+        await socket.wait_closed()
+
+    script.parts = [breaks, second]
+    async with room_of(script, token=token) as room:
+        events = [await anext(room) for _ in range(3)]
+    assert [type(event) for event in events] == [Interrupted, NoToken, Resumed]
+    assert events[1].code == "token_failed"
+    failing = Options(connect_timeout=0.3)
+    with pytest.raises(Closed, match="token_failed: the function that returns the token failed"):
+        async with room_of(script, token=lambda: 1 // 0, options=failing):
+            pass
+    assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "error"),
+    [
+        (4504, "token_refused", "token_required"),
+        (4505, "not_admitted", "room_locked"),
+        (4506, "kicked", ""),
+        (4507, "room_closed", ""),
+    ],
+)
+async def test_a_client_that_is_refused_or_put_out_says_why_and_stays_away(
+    script: Script, code: int, name: str, error: str
+) -> None:
+    async def only(socket: ServerConnection) -> None:
+        if error:
+            await send(socket, type="error", about="join", code=error, text="no")
+        await socket.close(code, name)
+
+    script.parts = [only]
+    with pytest.raises(Closed, match=error or name):
+        async with room_of(script, token=lambda: "t"):
+            pass
+    assert len(script.requests) == 1
+
+
+async def test_a_newer_token_may_grant_less(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    async def only(socket: ServerConnection) -> None:
+        await welcome(socket)
+        refusal = {"type": "error", "code": "not_granted", "text": "no"}
+        await send(socket, **refusal, about="presence")
+        await send(socket, **refusal, about="refresh", room="r")
+        await socket.close(4505, "not_admitted")
+
+    script.parts = [only]
+    async with room_of(script, token=lambda: "t") as room:
+        with pytest.raises(Closed, match="not_granted"):
+            await anext(room)
+    assert "does not see who is there" in caplog.text

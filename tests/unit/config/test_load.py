@@ -150,13 +150,13 @@ def test_a_user_in_the_url_has_a_password_elsewhere() -> None:
 
 
 def test_a_secret_is_read_from_the_file_that_its_variable_names() -> None:
-    settings, sources, _ = load({}, {"RELAY_ADMIN_TOKEN_FILE": "/run/token"}, {"/run/token": "hunter2"}.__getitem__)
-    assert settings.admin_token == "hunter2"
+    settings, sources, _ = load({}, {"RELAY_ADMIN_TOKEN_FILE": "/run/token"}, {"/run/token": "hunter2" * 3}.__getitem__)
+    assert settings.admin_token == "hunter2" * 3
     assert sources["admin_token"] == "RELAY_ADMIN_TOKEN_FILE"
 
 
 def test_a_flag_wins_over_a_file_which_is_not_read_then() -> None:
-    assert load({"admin_token": "flag"}, {"RELAY_ADMIN_TOKEN_FILE": "nowhere"})[0].admin_token == "flag"
+    assert load({"admin_token": "f" * 16}, {"RELAY_ADMIN_TOKEN_FILE": "nowhere"})[0].admin_token == "f" * 16
 
 
 def test_a_variable_and_its_file_contradict_each_other() -> None:
@@ -167,7 +167,10 @@ def test_a_variable_and_its_file_contradict_each_other() -> None:
 
 def test_only_secrets_have_files() -> None:
     in_files = {one.name for one in SETTINGS.values() if one.file_variable}
-    assert in_files == {"redis_url", "redis_password", "admin_token", "fleet_secret", "ice_servers"}
+    assert in_files == {
+        "redis_url", "redis_password", "admin_token", "fleet_secret", "ice_servers", "auth_secret", "turn_secret",
+        "webhook_url", "webhook_secret",
+    }  # fmt: skip
     (problem,) = problems({}, {"RELAY_PORT_FILE": "/etc/port"})
     assert problem.startswith("RELAY_PORT_FILE: there is no such setting")
 
@@ -209,7 +212,10 @@ def test_a_fleet_secret_that_is_too_short_or_malformed_is_refused_without_showin
 
 def test_the_admin_token_cannot_be_the_fleet_secret_as_well() -> None:
     new, old = "n" * 32, "o" * 32
-    assert load({"fleet_secret": f"{new} {old}", "admin_token": "a"}, {}).settings.fleet_secret.split() == [new, old]
+    assert load({"fleet_secret": f"{new} {old}", "admin_token": "a" * 16}, {}).settings.fleet_secret.split() == [
+        new,
+        old,
+    ]
     assert problems({"fleet_secret": f"{new} {old}", "admin_token": old}, {}) == [
         "fleet_secret: is the admin token as well; make another secret for one of them"
     ]

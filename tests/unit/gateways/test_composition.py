@@ -11,6 +11,7 @@ from relay.app import create_app
 from relay.config import Settings
 from relay.gateways import GATEWAYS
 from relay.gateways.composition import routes, state
+from relay.gateways.native.streams import STATE
 from relay.rooms.worker import Worker
 
 PATHS = [
@@ -20,6 +21,18 @@ PATHS = [
     ("websocket", "/socket.io/1/websocket/id", "V09Gateway"),
     ("http", "/socket.io/", "SocketIOGateway"),
     ("http", "/socket.io/1/", "V09Gateway"),
+    ("websocket", "/peerjs", "PeerJSGateway"),
+    ("websocket", "/peerjs/peerjs", "PeerJSGateway"),
+    ("websocket", "/rooms/name/peerjs", "PeerJSGateway"),
+    ("http", "/peerjs/id", "PeerJSGateway"),
+    ("http", "/peerjs/peers", "PeerJSGateway"),
+    ("http", "/peerjs/key/id", "PeerJSGateway"),
+    ("http", "/key/id", "PeerJSGateway"),
+    ("http", "/rooms/name/key/id", "PeerJSGateway"),
+    ("http", "/rooms/name/key/peers", "PeerJSGateway"),
+    ("http", "/rooms/name/events", "EventsEndpoint"),
+    ("http", "/rooms/name/messages", "MessagesEndpoint"),
+    ("http", "/rooms/name/leave", "LeaveEndpoint"),
 ]
 
 
@@ -100,16 +113,20 @@ async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -
 
 async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     panels = {}
-    for names in (("native",), ("socketio",), ("*",)):
+    for names in (("native",), ("socketio",), ("peerjs",), ("plainhttp",), ("xhrsignaling",), ("*",)):
         page = (await ask(with_gateways(*names), "GET", "/", Accept="text/html")).text
         panels[names] = set(re.findall(r'data-tab="([^"]+)"', page))
-    assert panels["socketio",] == {"Socket.IO"}
-    assert panels["native",] == panels["*",] - {"Socket.IO"}
+    socketio = {"Socket.IO", "RTCMultiConnection 3", "SimpleWebRTC"}
+    assert panels["socketio",] == socketio
+    assert panels["peerjs",] == {"PeerJS"}
+    assert panels["plainhttp",] == {"Plain HTTP"}
+    assert panels["xhrsignaling",] == {"XHR-Signaling"}
+    assert panels["native",] == panels["*",] - {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling"}
     assert "WebSocket" in panels["native",]
 
 
 async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:
     async with Worker(Settings()) as one, Worker(with_gateways("native")) as other:
-        assert len(state(one)) == 2
-        assert state(other) == {}
+        assert len(state(one)) == 6
+        assert list(state(other)) == [STATE]
         assert set(GATEWAYS) > {"native"}

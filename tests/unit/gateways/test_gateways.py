@@ -75,7 +75,10 @@ def test_no_prefix_begins_with_a_word_of_the_relay_or_of_its_pages() -> None:
     about = ServiceDescription(["/"], {})
     shown: list[Any] = list(pages.routes(Settings(), about))
     taken = CORE_WORDS | {route.path.split("/")[1] for route in shown}
-    assert not taken & {prefix.split("/")[1] for gateway in GATEWAYS.values() for prefix in gateway.prefixes}
+    prefixes = [prefix for gateway in GATEWAYS.values() for prefix in gateway.prefixes]
+    # Below a room, gateways have paths of their own.
+    fixed = {prefix.split("/")[1] for prefix in prefixes if not prefix.startswith("/rooms/{room}/")}
+    assert not taken & fixed
 
 
 def test_reserved_words_are_names_that_need_no_escape() -> None:

@@ -1,7 +1,8 @@
 """The HTTP routes over a fake worker, whose replies a test sets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,26 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from relay import http, pages
+from relay.address_rates import RequestRate
+from relay.backend.subjects import Place
 from relay.config import Settings
 from relay.gateways import GATEWAYS
 from relay.http.about import ServiceDescription
+from relay.identity.admin import AdminToken
+from relay.identity.grants import ADMIN, GUEST, Grants
+from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.envelope import Receipt
+from relay.model.errors import Refused, RelayError
 from relay.model.events import Roster
+from relay.model.names import SERVER
+from relay.model.room_list import RoomPage, RoomQuery
+from relay.model.rules import RoomRules, RuleChange
 from relay.origins import AllowedOrigins
+from relay.rooms.composition import ice_offers
 from relay.rooms.health import Check, Health
+from relay.rooms.ice import IceOffers
+from relay.rooms.worker import Worker
 
 READY = Health(
     ready=True,
@@ -50,6 +63,69 @@ SNIPPETS = "".join(gateway.snippets for gateway in GATEWAYS.values())
 ABOUT = ServiceDescription(WEBSOCKETS, GATEWAY_ERRORS, SNIPPETS)
 
 
+class FakeAuthority:
+    """Knows tokens by name, and their grants; a token that it does not know is not valid."""
+
+    def __init__(self, auth: str, known: Mapping[str, Grants]) -> None:
+        self.is_off, self.is_required = auth == "off", auth == "required"
+        self._known = known
+
+    async def grants(self, token: str | None, address: str) -> Grants | None:
+        if token is None and self.is_required:
+            raise Refused("token_required")
+        if token is not None and token not in self._known:
+            raise Refused("bad_token")
+        return GUEST if token is None else self._known[token]
+
+
+@dataclass
+class FakeRules:
+    """The rules of all rooms, and what was done to members; `failure` is raised if it is set."""
+
+    current: RoomRules = field(default_factory=RoomRules)
+    kicked: bool = True
+    moved: int = 2
+    closed: int = 3
+    failure: Exception | None = None
+    done: list[tuple[Any, ...]] = field(default_factory=list)
+
+    async def get(self, room: str) -> RoomRules:
+        return self.current
+
+    async def change(self, room: str, change: RuleChange, *, create: bool = False, by: str = "") -> RoomRules:
+        self._note("change", room, change, create)
+        return self.current
+
+    async def kick(
+        self, room: str, peer: str = "", *, reason: str = "", ban: float = 0, subject: str = "", by: str = ""
+    ) -> bool:
+        self._note("kick", room, peer, subject, reason, ban)
+        return self.kicked
+
+    async def close(self, room: str, *, reason: str = "") -> int:
+        self._note("close", room, reason)
+        return self.closed
+
+    async def move(self, room: str, to: str, peers: Sequence[str] | None = None) -> int:
+        self._note("move", room, to, peers)
+        return self.moved
+
+    def _note(self, *call: Any) -> None:
+        if self.failure:
+            raise self.failure
+        self.done.append(call)
+
+
+@dataclass
+class FakeSubjects:
+    """Places of every subject."""
+
+    places: Sequence[tuple[str, str]] = ()
+
+    async def find(self, subject: str, limit: int) -> Sequence[Place]:
+        return [Place(*one) for one in self.places[:limit]]
+
+
 @dataclass
 class FakeWorker:
     """The methods of a worker that the edges call; they return the attributes, or raise `failure` if it is set."""
@@ -60,8 +136,24 @@ class FakeWorker:
     failure: Exception | None = None
     limits: list[int | None] = field(default_factory=list)
     published: list[tuple[str, bytes]] = field(default_factory=list)
+    senders: list[str] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
     origins: AllowedOrigins = field(default_factory=lambda: AllowedOrigins(["*"]))
+    rules: FakeRules = field(default_factory=FakeRules)
+    subjects: FakeSubjects = field(default_factory=FakeSubjects)
+    charged: list[tuple[str, str, float]] = field(default_factory=list)
+    uncounted: set[str] = field(default_factory=set)
+    bans: set[tuple[str, str]] = field(default_factory=set)
+    queries: list[RoomQuery] = field(default_factory=list)
+    requests: RequestRate = field(init=False)
+    admin_token: AdminToken = field(init=False)
+    authority: FakeAuthority = field(init=False)
+    tokens: dict[str, Grants] = field(default_factory=dict)
+    ice: IceOffers = field(init=False)
+    random: IdGenerator = field(default_factory=IdGenerator)
+
+    identify = Worker.identify
+    _is_admin_token = Worker._is_admin_token
 
     def health(self) -> Health:
         return self.state
@@ -71,13 +163,46 @@ class FakeWorker:
         self.limits.append(limit)
         return self.present
 
-    async def rooms(self) -> Sequence[tuple[str, int]]:
-        self._fail()
-        return self.listed
+    def check_unreserved(self, room: str) -> None:
+        if room == "reserved":
+            raise Refused("bad_room")
 
-    async def publish_from_server(self, room: str, envelope: bytes) -> Receipt:
+    async def list_rooms(self, query: RoomQuery) -> RoomPage:
         self._fail()
+        self.queries.append(query)
+        found = [one for one in self.listed if one[0].startswith(query.prefix)]
+        page = [one for one in found if one[0] > query.after][: query.limit + 1]
+        listed = page[: query.limit]
+        return RoomPage(listed, listed[-1][0] if len(page) > query.limit else "", len(found))
+
+    async def count_room(self, room: str, grants: Grants, address: str) -> None:
+        if room in self.uncounted:
+            raise Refused("too_many_new_rooms")
+
+    def charge(self, grants: Grants, address: str, messages: float) -> None:
+        self.charged.append((grants.subject, address, messages))
+
+    async def publish_to_rooms(
+        self, rooms: Sequence[str], envelope: bytes, sender: str = SERVER, **more: Any
+    ) -> Sequence[Receipt | RelayError]:
+        self._fail()
+        outcomes: list[Receipt | RelayError] = []
+        for room in rooms:
+            try:
+                outcomes.append(await self.publish_from_server(room, envelope, sender, **more))
+            except Refused as error:
+                outcomes.append(error)
+        return outcomes
+
+    async def publish_from_server(
+        self, room: str, envelope: bytes, sender: str = SERVER, *, grants: Grants = ADMIN, address: str = ""
+    ) -> Receipt:
+        self._fail()
+        self.check_unreserved(room)
+        if (room, grants.subject) in self.bans:
+            raise Refused("banned")
         self.published.append((room, envelope))
+        self.senders.append(sender)
         return Receipt(b"7-%d" % len(self.published))
 
     def refused(self, code: str) -> float:
@@ -95,6 +220,10 @@ class Site:
     def __init__(self, settings: Settings, worker: FakeWorker, local_workers: Sequence[str]) -> None:
         self.worker = worker
         worker.origins = AllowedOrigins(settings.allowed_origins)
+        worker.requests = RequestRate(settings.http_rate, time.monotonic)
+        worker.admin_token = AdminToken(settings.admin_token, attempts=settings.token_attempts, clock=time.monotonic)
+        worker.authority = FakeAuthority(settings.auth, worker.tokens)
+        worker.ice = ice_offers(settings, worker.metrics)
         self._app = Starlette(
             routes=[*pages.routes(settings, ABOUT), *http.routes(settings, local_workers, ABOUT)],
             middleware=http.middleware(settings, GATEWAY_PREFIXES),
@@ -105,10 +234,20 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app({**scope, "state": {"worker": self.worker}}, receive, send)
 
-    async def request(self, method: str, path: str, *, port: int = 8888, **options: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=f"http://relay:{port}") as client:
-            return await client.request(method, path, **options)
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        host: str = "localhost",
+        port: int = 8888,
+        client: str = "127.0.0.1",
+        **options: Any,
+    ) -> httpx.Response:
+        """Ask from an address: by default as a program on the relay's machine."""
+        transport = httpx.ASGITransport(self, raise_app_exceptions=False, client=(client, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:{port}") as client_:
+            return await client_.request(method, path, **options)
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         return await self.request("GET", path, **options)

@@ -1,25 +1,27 @@
-"""The paths that the public port, the admin port and the unix socket serve."""
+"""The paths that the public port and the admin port serve."""
 
 import pytest
 
-from relay.config import Settings
-from relay.http.ports import AdminPort, may_see_metrics
+from relay.config import ListenAddress
+from relay.http.ports import AdminPort, on_admin_port
 from tests.unit.http.conftest import MakeSite, error_of
+
+ADMIN = ListenAddress("127.0.0.1", 9100)
 
 
 @pytest.mark.parametrize(
-    ("admin_port", "server", "expected"),
+    ("admin", "server", "expected"),
     [
-        (0, ("127.0.0.1", 8888), True),
-        (0, None, True),
-        (9100, ("127.0.0.1", 8888), False),
-        (9100, ("127.0.0.1", 9100), True),
-        (9100, ("/run/relay/0", None), True),
-        (9100, None, True),
+        (None, ("127.0.0.1", 8888), False),
+        (None, None, False),
+        (ADMIN, ("127.0.0.1", 8888), False),
+        (ADMIN, ("127.0.0.1", 9100), True),
+        (ADMIN, ("/run/relay/0", None), False),
+        (ADMIN, None, False),
     ],
 )
-def test_metrics_are_served_on_one_port(admin_port: int, server: object, expected: bool) -> None:
-    assert may_see_metrics({"server": server}, Settings(admin_listen=str(admin_port or ""))) is expected
+def test_the_admin_port_is_known_by_its_number(admin: ListenAddress | None, server: object, expected: bool) -> None:
+    assert on_admin_port({"server": server}, admin) is expected
 
 
 async def test_with_an_admin_port_the_public_port_serves_no_metrics(site: MakeSite) -> None:
@@ -49,7 +51,7 @@ async def test_no_websockets_on_the_admin_port() -> None:
     async def send(message: object) -> None:
         sent.append(message)
 
-    guard = AdminPort(app, 9100)
+    guard = AdminPort(app, ADMIN)
     await guard({"type": "websocket", "path": "/", "server": ("127.0.0.1", 9100)}, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["websocket.close"]  # type: ignore[index]
     assert not called

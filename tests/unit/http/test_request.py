@@ -4,11 +4,14 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from relay.config import Settings
-from relay.http.request import has_token, read_choice, read_json, read_query
+from relay.http.request import has_admin_token, read_choice, read_json, read_query
 from relay.model.errors import Refused
+from relay.rooms.worker import Worker
 
 
-def request(query: bytes = b"", headers: dict[str, str] | None = None, chunks: tuple[bytes, ...] = ()) -> Request:
+def request(
+    query: bytes = b"", headers: dict[str, str] | None = None, chunks: tuple[bytes, ...] = (), worker: object = None
+) -> Request:
     messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
     messages.append({"type": "http.request", "body": b"", "more_body": False})
 
@@ -16,7 +19,8 @@ def request(query: bytes = b"", headers: dict[str, str] | None = None, chunks: t
         return messages.pop(0)
 
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
-    return Request({"type": "http", "method": "GET", "path": "/", "query_string": query, "headers": raw}, receive)
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": query, "headers": raw}
+    return Request({**scope, "state": {"worker": worker}}, receive)
 
 
 def refused(error: pytest.ExceptionInfo[Refused]) -> str:
@@ -100,12 +104,15 @@ async def test_a_body_that_its_client_drops_has_no_answer() -> None:
     ],
 )
 def test_token(authorization: str, token: str, expected: bool) -> None:
-    asked = request(headers={"Authorization": authorization} if authorization else {})
-    assert has_token(asked, Settings(admin_token=token)) is expected
+    worker = Worker(Settings(admin_token=token))
+    asked = request(headers={"Authorization": authorization} if authorization else {}, worker=worker)
+    assert has_admin_token(asked) is expected
 
 
 @pytest.mark.parametrize("given", ["wrong", "", "secre", "secret2", "\xe9"])
 def test_wrong_token(given: str) -> None:
     with pytest.raises(Refused) as error:
-        has_token(request(headers={"Authorization": f"Bearer {given}"}), Settings(admin_token="secret"))
+        has_admin_token(
+            request(headers={"Authorization": f"Bearer {given}"}, worker=Worker(Settings(admin_token="secret")))
+        )
     assert refused(error) == "unauthorized"

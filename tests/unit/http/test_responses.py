@@ -1,5 +1,7 @@
 """All errors have the same format, for every cause."""
 
+from dataclasses import replace
+
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -7,7 +9,8 @@ from starlette.websockets import WebSocket
 
 from relay.http.responses import exception_handlers
 from relay.model.errors import ERRORS, OutcomeUnknown, Refused, Unavailable
-from tests.unit.http.conftest import FakeWorker, MakeSite, error_of
+from relay.rooms.health import Check
+from tests.unit.http.conftest import READY, FakeWorker, MakeSite, error_of
 
 
 async def test_unknown_path(site: MakeSite) -> None:
@@ -20,8 +23,8 @@ async def test_unknown_path(site: MakeSite) -> None:
     ("method", "path", "allowed"),
     [
         ("POST", "/health", "GET, HEAD"),
-        ("DELETE", "/rooms/a", "GET, HEAD, POST"),
-        ("POST", "/rooms", "GET, HEAD"),
+        ("PATCH", "/rooms/a", "DELETE, GET, HEAD, POST, PUT"),
+        ("PUT", "/rooms", "GET, HEAD, POST"),
         ("BREW", "/metrics", "GET, HEAD"),
     ],
 )
@@ -32,7 +35,7 @@ async def test_a_wrong_method_gets_the_allowed_ones(site: MakeSite, method: str,
 
 
 @pytest.mark.parametrize(
-    ("path", "allowed"), [("/", "GET, HEAD"), ("/health", "GET, HEAD"), ("/rooms/a", "GET, HEAD, POST")]
+    ("path", "allowed"), [("/", "GET, HEAD"), ("/health", "GET, HEAD"), ("/rooms/a", "DELETE, GET, HEAD, POST, PUT")]
 )
 async def test_options_are_answered(site: MakeSite, path: str, allowed: str) -> None:
     answer = await site().request("OPTIONS", path)
@@ -93,3 +96,34 @@ async def test_errors_of_websockets_are_raised_again(error: Exception) -> None:
     handler = next(exception_handlers[kind] for kind in type(error).__mro__ if kind in exception_handlers)
     with pytest.raises(type(error)):
         await handler(websocket, error)  # type: ignore[arg-type,misc]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "READONLY You can't write against a read only replica.",
+        "NOAUTH Authentication required.",
+        "LOADING Redis is loading the dataset in memory",
+        "Error 111 connecting to db.internal:6379. Connection refused.",
+    ],
+)
+async def test_the_words_of_redis_are_for_operators(site: MakeSite, words: str) -> None:
+    checks = {"redis": Check(ok=False, text=f"refuses: {words}")}
+    here = site(
+        worker=FakeWorker(replace(READY, ready=False, checks=checks), failure=Unavailable().because(words)),
+        admin_token="x" * 16,
+    )
+    stranger = {"client": "203.0.113.9", "host": "relay.example"}
+    answers = [
+        await here.get("/rooms/a", **stranger),
+        await here.get("/rooms", headers={"Authorization": "Bearer " + "x" * 16}, **stranger),
+        await here.get("/health", **stranger),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    for answer in answers:
+        assert words not in answer.text
+        assert words.partition(" ")[0] not in answer.text
+        assert "6379" not in answer.text
+        assert "w1" not in answer.text
+    assert words in (await here.get("/health")).json()["checks"]["redis"]["text"]

@@ -8,7 +8,8 @@ from relay.config import SettingsError, declared, load, masked
 from relay.gateways.native.gateway import NativeCodec
 from relay.model import events
 from relay.model.envelope import MessageId
-from relay.model.ice import IceServer, parse_ice_servers
+from relay.model.errors import NotAllowed
+from relay.model.ice import IceOffer, IceServer, parse_ice_servers, parse_turn_url
 
 CREDENTIALS = {"username": "u", "credential": "c"}
 TURN = {"urls": ["turn:turn.example:3478?transport=udp", "turns:[2001:db8::1]"], **CREDENTIALS}
@@ -129,11 +130,50 @@ def test_credentials_are_not_shown() -> None:
 
 @pytest.mark.parametrize("tagged", [False, True])
 def test_the_welcome_alone_lists_the_servers(tagged: bool) -> None:
-    codec = NativeCodec(parse_ice_servers(json.dumps([{"urls": "stun:a.example"}, TURN])), tagged=tagged)
-    welcome = json.loads(codec.encode(events.Welcome("room", "peer", MessageId(1, 2), "key")).data)
+    codec = NativeCodec(tagged=tagged)
+    offer = IceOffer(parse_ice_servers(json.dumps([{"urls": "stun:a.example"}, TURN])))
+    welcome = json.loads(codec.encode(events.Welcome("room", "peer", MessageId(1, 2), "key", ice=offer)).data)
     assert welcome["iceServers"] == [{"urls": "stun:a.example"}, TURN]
     assert b"iceServers" not in codec.encode(events.Pong("room", MessageId(1, 2))).data
 
 
+def test_renewed_servers_are_a_frame_of_their_own() -> None:
+    frame = NativeCodec().encode(events.IceRenewed("room", IceOffer((STUN,), 60)))
+    assert json.loads(frame.data) == {"type": "ice", "iceServers": [{"urls": STUN.urls}], "ttl": 60}
+
+
 def test_without_servers_the_welcome_has_no_list() -> None:
     assert b"iceServers" not in NativeCodec().encode(events.Welcome("room", "peer", MessageId(1, 2), "key")).data
+
+
+# TURN servers whose credentials the relay makes.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "turn:t.example",
+        "turn:t.example:3478?transport=tcp",
+        "turns:[2001:db8::1]:5349",
+        " TURN:T.Example?transport=UDP ",
+    ],
+)
+def test_urls_of_turn_servers(text: str) -> None:
+    assert parse_turn_url(text) == text.strip().lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "stun:t.example",
+        "turn://t.example",
+        "turn:user:hunter2@t.example",
+        "turn:t.example?transport=sctp",
+        "turn:t:0",
+    ],
+)
+def test_other_texts_are_no_turn_servers_and_are_not_repeated(text: str) -> None:
+    with pytest.raises(NotAllowed) as error:
+        parse_turn_url(text)
+    assert "hunter2" not in str(error.value)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 
 from relay.model.errors import Refused
-from relay.model.member_info import MAX_INFO, MAX_INFO_NESTING, read_info
+from relay.model.member_info import (
+    MAX_INFO,
+    MAX_INFO_NESTING,
+    MAX_VOUCHED,
+    read_info,
+    read_vouched,
+    vouch,
+    vouched_part,
+    without_vouched,
+)
 from tests.unit.model.test_envelope import JSON
 
 
@@ -66,3 +75,51 @@ def test_an_info_says_the_same_and_has_no_spaces_outside_of_texts(value: object)
     assert b"\x1f" not in info
     assert b"\n" not in info
     assert json.dumps(json.loads(info), separators=(",", ":"), ensure_ascii=False).count(" ") == info.count(b" ")
+
+
+# The info for which a token vouches.
+
+VOUCHED = [b"", b'{"name":"Ann"}', b'{"$token":{"x":1}}', '{"é":"\N{SNOWMAN} \\"$token\\":"}'.encode()]
+OWN = [b"", b'{"a":1}', b'{"a":"\\"$token\\":","b":{"$token":1}}']
+
+
+@pytest.mark.parametrize("vouched", VOUCHED)
+@pytest.mark.parametrize("own", OWN)
+def test_an_info_has_the_part_of_the_member_and_that_of_its_token(own: bytes, vouched: bytes) -> None:
+    info = vouch(own, vouched)
+    assert json.loads(info or b"{}") == json.loads(own or b"{}") | ({"$token": json.loads(vouched)} if vouched else {})
+    assert vouched_part(info) == vouched
+    assert without_vouched(info) == own
+    # A newer token replaces what an earlier one has said.
+    for newer in VOUCHED:
+        assert vouch(info, newer) == vouch(own, newer)
+
+
+def test_no_client_writes_the_part_of_its_token() -> None:
+    for text in (b'{"$token":{"name":"Ann"}}', b'{"a":1,"\\u0024token":null}'):
+        with pytest.raises(Refused) as refused:
+            read_info(text)
+        assert refused.value.code == "bad_info"
+    assert read_info(b'{"a":{"$token":1}}') == b'{"a":{"$token":1}}'
+
+
+def test_both_parts_together_are_no_larger_than_an_info() -> None:
+    vouched = read_vouched(b'{"a":"%b"}' % (b"x" * (MAX_VOUCHED - len('{"a":""}'))))
+    room = MAX_INFO - len(vouched) - len('{"$token":,"b":""}')
+    assert len(vouch(b'{"b":"%b"}' % (b"x" * room), vouched)) == MAX_INFO
+    with pytest.raises(Refused) as refused:
+        vouch(b'{"b":"%b"}' % (b"x" * (room + 1)), vouched)
+    assert refused.value.code == "bad_info"
+
+
+def test_the_part_of_a_token_is_bounded_so_that_a_client_has_room_for_its_own() -> None:
+    for text in (
+        b'{"a":"%b"}' % (b"x" * MAX_VOUCHED),
+        b'{"a":' * (MAX_INFO_NESTING - 1) + b"{}" + b"}" * (MAX_INFO_NESTING - 1),
+        b"[]",
+    ):
+        with pytest.raises(Refused) as refused:
+            read_vouched(text)
+        assert refused.value.code == "bad_info"
+    deepest = b'{"a":' * (MAX_INFO_NESTING - 2) + b"{}" + b"}" * (MAX_INFO_NESTING - 2)
+    assert read_info(vouch(b"", read_vouched(deepest)).replace(b"$token", b"token"))

@@ -14,6 +14,7 @@ from relay.model.names import (
     check_room,
     escape_peer,
     escape_room,
+    escaped_prefix,
     percent_decoded,
     unescape,
 )
@@ -193,3 +194,18 @@ def test_the_error_about_a_name_in_json_has_its_escaped_form(name: str, words: s
     for check, what in ((check_room, "the room name"), (check_peer, "the peer id")):
         with pytest.raises(Refused, match=f"{what}.*{words}"):
             check(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("", ""), ("a", "a"), ("a b", "a%20b"), ("é", "%C3%A9"), (".", "."), ("..", ".."), ("a/", "a%2F")],
+)
+def test_a_prefix_of_a_name_is_the_prefix_of_its_escaped_name(text: str, escaped: str) -> None:
+    assert escaped_prefix(text) == escaped
+    assert escape_room(f"{text}c d").startswith(escaped)
+
+
+@pytest.mark.parametrize("text", ["\n", "x" * 256, chr(0xD800), "\ufffd"])
+def test_a_text_with_which_no_name_begins(text: str) -> None:
+    with pytest.raises(Refused, match="bad_room"):
+        escaped_prefix(text)

@@ -12,14 +12,57 @@ def request(*hosts: str, scheme: str = "http") -> Request:
     return Request({"type": "http", "scheme": scheme, "server": ("h", 1), "path": "/", "headers": headers})
 
 
-@pytest.mark.parametrize("host", ["relay.example", "RELAY.example:8443", "127.0.0.1:1", "[::1]:8888", "localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "relay.example",
+        "RELAY.example:8443",
+        "127.0.0.1:1",
+        "[::1]:8888",
+        "localhost",
+        "a.b.",
+        "xn--bcher-kva.example",
+        "1",
+    ],
+)
 def test_a_host_and_port_are_the_address(host: str) -> None:
     assert address_of(request(host), Settings()) == f"http://{host}"
     assert address_of(request(host, scheme="https"), Settings()) == f"https://{host}"
 
 
 @pytest.mark.parametrize(
-    "hosts", [(), ("",), ("a b",), ('x"><script>',), ("user@h",), ("h/path",), ("h:port",), ("[::1",), ("a", "b")]
+    "hosts",
+    [
+        (),
+        ("",),
+        ("a b",),
+        ('x"><script>',),
+        ("user@h",),
+        ("h/path",),
+        ("h:port",),
+        ("[::1",),
+        ("a", "b"),
+        ("a..b",),
+        (".a",),
+        ("-a",),
+        ("a-",),
+        ("a.-b",),
+        ("a_b",),
+        ("a;b",),
+        ("a,b",),
+        ("a:0",),
+        ("a:65536",),
+        ("a:",),
+        ("[1]",),
+        ("[::1]x",),
+        ("[:::]",),
+        ("x" * 64,),
+        (".".join(["x" * 60] * 5),),
+        ("\xe9.example",),
+        ("a\n",),
+        ("*",),
+        ("'self'",),
+    ],
 )
 def test_anything_else_is_replaced_by_localhost(hosts: tuple[str, ...]) -> None:
     assert address_of(request(*hosts), Settings(port=1234)) == "http://localhost:1234"

@@ -2,10 +2,13 @@
 
 import pytest
 
+from relay.backend.memory.usage import MemoryAddressUsage
 from relay.limits import AddressLimits, PaceLimits
 from relay.metrics import Metrics
 from relay.model.errors import Refused
 from relay.rooms.admissions import Admissions
+from relay.rooms.quotas import Quotas
+from tests.unit.rooms.buffering import make_buffers
 
 
 class World:
@@ -13,7 +16,9 @@ class World:
         self.metrics = Metrics()
         limits = AddressLimits(connections, handshakes, 100_000, lambda: 0.0)
         pace = PaceLimits(rate=1, burst=10, byte_rate=1_000_000, patience=5)
-        self.admissions = Admissions(limits, pace, most=most, metrics=self.metrics, clock=lambda: 0.0)
+        stored = Quotas("bytes", 10_000, MemoryAddressUsage(lambda: 0.0), what="bytes", setting="address-history-bytes")
+        buffers = make_buffers(metrics=self.metrics)
+        self.admissions = Admissions(limits, pace, stored, buffers, most=most, metrics=self.metrics, clock=lambda: 0.0)
 
     def code(self, address: str) -> str:
         with pytest.raises(Refused) as refused:
@@ -87,7 +92,7 @@ def test_a_client_has_one_pace_and_shares_the_bytes_of_its_address() -> None:
     first, second, third = (world.admissions.admit(address, "native") for address in "aab")
     assert first.pace() is first.pace()
     assert first.pace() is not second.pace()
-    assert first.pace().admits(150_000)
+    assert first.pace().admits(20_000)
     assert second.pace().admits(150_000)  # the budget of the address is in debt now
     assert not second.pace().admits(1)
     assert third.pace().admits(1)
@@ -97,3 +102,37 @@ def test_messages_that_are_served_after_the_end_still_have_a_pace() -> None:
     ticket = World().admissions.admit("a", "native")
     ticket.release()
     assert ticket.pace().admits(1)
+
+
+def test_a_token_may_set_the_rate_of_its_client() -> None:
+    admissions = World().admissions
+    ticket, other = admissions.admit("a", "native"), admissions.admit("b", "native")
+    # Most clients have no such token, and send nothing yet: they have no pace.
+    other.limit_messages(None)
+    assert other._pace is None
+    ticket.limit_messages(100)
+    assert [ticket.pace().admits(1) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert (ticket.pace()._rate, ticket.pace()._burst) == (100, 200)
+    ticket.limit_messages(None)
+    assert (ticket.pace()._rate, ticket.pace()._burst) == (1, 10)
+
+
+def test_of_the_rates_of_several_tokens_of_a_client_the_lowest_one_counts() -> None:
+    ticket = World().admissions.admit("a", "native")
+
+    def rate_after(rate: float | None, session: int) -> float:
+        ticket.limit_messages(rate, session)
+        return ticket.pace()._rate
+
+    assert rate_after(5, 1) == 5
+    # Neither a token without a rate nor one with a higher rate lifts it, for another session.
+    assert [rate_after(None, 2), rate_after(100, 2), rate_after(2, 3), rate_after(None, 3)] == [5, 5, 2, 5]
+    assert [rate_after(20, 1), rate_after(None, 1), rate_after(None, 2)] == [20, 100, 1]
+
+
+def test_messages_without_a_connection_count_for_their_address() -> None:
+    admissions = World().admissions
+    # The address may send 25,000 bytes at once, and 10,000 that are stored a minute.
+    assert [admissions.charge("a", 4_000) for _ in range(4)] == [True] * 3 + [False]
+    assert admissions.charge("b", 4_000)
+    assert [admissions.charge("c", 30_000), admissions.charge("c", 1)] == [True, False]

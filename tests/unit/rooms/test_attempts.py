@@ -8,9 +8,10 @@ from relay.backend.memory.presence import MemoryPresence
 from relay.backend.presence import JoinAttempt, LeaseName, PresenceEntry
 from relay.backend.settings import RoomSettings
 from relay.backend.stamps import Stamp
+from relay.identity.grants import Grants
 from relay.model.errors import ClientGone, OutcomeUnknown, Refused
 from relay.rooms.attempts import Attempts
-from relay.rooms.member import Claim
+from relay.rooms.member import Claim, Member
 from tests.unit.rooms.world import FakeConnection, World
 
 
@@ -18,12 +19,14 @@ def other_worker(world: World) -> MemoryPresence:
     return MemoryPresence(world.backend, LeaseName("other", "1"), RoomSettings())
 
 
-async def other_attempt(world: World, offered: str, *, ago: float = 0, within: float = 0) -> PresenceEntry:
+async def other_attempt(
+    world: World, offered: str, *, ago: float = 0, within: float = 0, own_key: bool = False
+) -> PresenceEntry:
     """The entry of an attempt of the client on another worker that has just got the membership."""
     attempts = Attempts(
         other_worker(world), world.attempts._stamp, world.attempts._fleet_key, world.attempts._random
     )  # fmt: skip
-    made = attempts.make(world.member("a"), Claim(offered)).attempt
+    made = attempts.make(world.member("a"), Claim(offered, own_key=own_key)).attempt
     at = world.now - ago
     stamp = str(Stamp(round((at - within) * 1e6), round((at + within) * 1e6)))
     attempt = JoinAttempt(
@@ -36,6 +39,12 @@ async def other_attempt(world: World, offered: str, *, ago: float = 0, within: f
 def welcome(member) -> dict:
     assert isinstance(member.connection, FakeConnection)
     return member.connection.sent[0]
+
+
+@pytest.mark.parametrize(("grants", "subject"), [(None, ""), (Grants(subject="user 7"), "user 7")])
+def test_the_subject_of_the_token_goes_along_for_webhooks(world: World, grants: Grants | None, subject: str) -> None:
+    attempt = world.attempts.make(world.member("a"), Claim(grants=grants)).attempt
+    assert attempt.token_subject == subject
 
 
 async def test_attempts_with_the_same_key_lead_to_the_same_next_key_once_a_membership_exists(world: World) -> None:
@@ -197,3 +206,88 @@ async def test_two_attempts_of_unknown_outcome_are_both_looked_for(world: World)
     await world.pass_time(0)
     await asyncio.sleep(0)
     assert await world.roster() == [("a", True)]
+
+
+async def test_a_key_that_the_client_has_made_stays_the_key(world: World) -> None:
+    claim = Claim("its own key", own_key=True)
+    assert not claim.comes_back
+    for resumed in (False, True, True):
+        member = world.member("a")
+        await world.membership.join(member, claim, since=None)
+        assert (welcome(member)["resume"], welcome(member)["resumed"]) == ("its own key", resumed)
+    with pytest.raises(Refused, match="peer_taken"):
+        await world.membership.join(world.member("a"), Claim("another key", own_key=True), since=None)
+
+
+async def test_with_a_kept_key_a_late_attempt_is_refused_at_once(world: World) -> None:
+    claim = Claim("its own key", own_key=True)
+    await world.membership.join(world.member("a"), claim, since=None)
+    world.now += 2
+    await other_attempt(world, "its own key", own_key=True)
+    world.late = 1
+    with pytest.raises(Refused) as refused:
+        await world.membership.join(world.member("a"), claim, since=None)
+    assert (refused.value.code, world.waits) == ("superseded", [])
+
+
+@pytest.mark.parametrize(("within", "waited"), [(0, 0.05), (0.1, 0.4)])
+async def test_with_a_kept_key_a_newer_attempt_insists_soon_and_one_of_the_same_moment_later(
+    world: World, within: float, waited: float
+) -> None:
+    claim = Claim("its own key", own_key=True)
+    await world.membership.join(world.member("a"), claim, since=None)
+    world.now += 2
+    await other_attempt(world, "its own key", ago=0 if within else 1, within=within, own_key=True)
+    member = world.member("a")
+    await world.membership.join(member, claim, since=None)
+    assert welcome(member)["resumed"]
+    assert sum(world.waits) == pytest.approx(waited)
+
+
+async def test_with_a_kept_key_an_attempt_that_its_client_has_given_up_changes_nothing(world: World) -> None:
+    """A worker that stood still reads a request, and right behind it the end of the connection."""
+    claim = Claim("its own key", own_key=True)
+    await world.membership.join(world.member("a"), claim, since=None)
+    world.now += 2
+    entry = await other_attempt(world, "its own key", ago=1, own_key=True)
+    member = world.member("a")
+
+    async def lose() -> None:
+        member.connection.lost = True
+
+    world.between = lose
+    with pytest.raises(ClientGone):
+        await world.membership.join(member, claim, since=None)
+    # The entry is still that of the other attempt.
+    assert await other_worker(world).leave(entry)
+
+
+async def test_a_client_with_two_keys_comes_back_with_either_and_only_the_newest_takes_an_open_connection(
+    world: World,
+) -> None:
+    def claim(offered: str, next_key: str, *, resume_only: bool = False) -> Claim:
+        return Claim(
+            offered, own_key=True, next_key=next_key, held_only=True, resume_only=resume_only, arrived=world.now
+        )
+
+    async def join(a_claim: Claim) -> Member:
+        member = world.member("a")
+        await world.membership.join(member, a_claim, since=None)
+        return member
+
+    first = await join(claim("derived", "secret 1"))
+    assert welcome(first)["resume"] == "secret 1"
+    await world.membership.leave(first, hold=True)
+    world.now += 1
+    second = await join(claim("derived", "secret 2", resume_only=True))
+    assert (welcome(second)["resume"], welcome(second)["resumed"]) == ("secret 2", True)
+    world.now += 1
+    with pytest.raises(Refused, match="superseded"):
+        await join(claim("derived", "secret 3", resume_only=True))
+    assert welcome(await join(claim("secret 2", "secret 2", resume_only=True)))["resumed"]
+
+
+async def test_a_client_that_only_opens_or_enters_is_answered_at_once(world: World) -> None:
+    with pytest.raises(Refused, match="no_such_room"):
+        await world.membership.join(world.member("a"), Claim("its own key", own_key=True, opens=False), since=None)
+    assert world.waits == []

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -6,6 +7,7 @@ from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import GOING_AWAY, REPLACED, SLOW
 from relay.rooms.connection import QueuedConnection, Transfer, WireConnection
+from tests.unit.rooms.buffering import Client as Buffering
 
 
 class FakeWire:
@@ -21,6 +23,9 @@ class FakeWire:
         self.out += data
         return self.waiting
 
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        self.drained = callback
+
     def close(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
 
@@ -31,7 +36,7 @@ class FakeWire:
 class Client:
     """The other end of a queued connection: takes frames while `reading` is set."""
 
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(self, limit: int = 100, buffering: Buffering | None = None) -> None:
         self.reading = asyncio.Event()
         self.reading.set()
         self.got: list[bytes] = []
@@ -46,6 +51,7 @@ class Client:
             on_pause=self.paused.append,
             limit=limit,
             metrics=self.metrics.of("native"),
+            buffering=buffering or Buffering(),
         )
 
     async def _send(self, frame: Frame) -> None:
@@ -66,7 +72,7 @@ def wire() -> FakeWire:
 
 @pytest.fixture
 def wired(wire: FakeWire) -> WireConnection:
-    return WireConnection(wire, limit=100, metrics=Metrics().of("native"))
+    return WireConnection(wire, limit=100, metrics=Metrics().of("native"), buffering=Buffering())
 
 
 def test_a_frame_goes_to_the_wire_at_once_and_as_it_is_sent(wire: FakeWire, wired: WireConnection) -> None:
@@ -99,7 +105,7 @@ def test_a_wire_with_too_many_waiting_bytes_is_closed(wire: FakeWire, wired: Wir
 
 def test_sent_frames_are_counted(wire: FakeWire) -> None:
     metrics = Metrics()
-    wired = WireConnection(wire, limit=100, metrics=metrics.of("native"))
+    wired = WireConnection(wire, limit=100, metrics=metrics.of("native"), buffering=Buffering())
     wired.write(Frame(b"12345"))
     wired.write_batch(Batch([Frame(b"1"), Frame(b"2")]))
     value = metrics.registry.get_sample_value
@@ -182,3 +188,64 @@ async def test_a_queued_connection_knows_what_the_other_server_has_taken() -> No
     client.connection.close(GOING_AWAY)
     assert client.connection.transfer() is None
     await writer
+
+
+# Bytes that count for the client's address.
+
+
+def test_what_waits_in_the_wire_counts_until_the_client_has_caught_up(wire: FakeWire) -> None:
+    client = Buffering()
+    wired = WireConnection(wire, limit=1000, metrics=Metrics().of("native"), buffering=client)
+    wired.write(Frame(b"x" * 100))
+    assert client.total == 0
+    wire.waiting = 204
+    wired.write(Frame(b"y" * 200))
+    wired.write_batch(Batch([Frame(b"z")]))
+    assert client.total == 204 + 3 + 2 * 64
+    wire.waiting = 206
+    wired.write(Frame(b"u" * 200))
+    assert client.total == 3 + 204 + 2 * 64, "the oldest has been taken"
+    wire.drained()
+    assert client.total == 0
+
+
+def test_a_frame_that_waits_for_a_room_counts_once(wire: FakeWire) -> None:
+    client, frame = Buffering(), Frame(b"x" * 500)
+    wire.waiting = 504
+    for _ in range(10):
+        WireConnection(wire, limit=1000, metrics=Metrics().of("native"), buffering=client).write(frame)
+    assert client.total == 504 + 10 * 64
+
+
+async def test_a_client_of_an_address_with_too_many_bytes_is_closed_as_slow(wire: FakeWire) -> None:
+    client = Buffering(address_limit=300)
+    wired = WireConnection(wire, limit=1000, metrics=Metrics().of("native"), buffering=client)
+    wire.waiting = 404
+    wired.write(Frame(b"x" * 400))
+    assert wired.reason is None, "the caller may be going through the members of a room"
+    await asyncio.sleep(0)
+    assert wired.reason is SLOW
+    assert wire.closed == [(4000, "slow")]
+    assert client.total == 0
+
+
+async def test_queued_frames_count_until_they_are_sent() -> None:
+    buffering = Buffering()
+    client = Client(200_000, buffering)
+    client.reading.clear()
+    client.connection.write(Frame(b"x" * 60_000))
+    assert buffering.total == 0, "as little as this is not counted"
+    client.connection.write(Frame(b"y" * 10_000))
+    assert buffering.total == 70_000 + 2 * 64
+    client.reading.set()
+    client.connection.close(GOING_AWAY)
+    await client.connection.run_writer()
+    assert buffering.total == 0
+
+
+async def test_queued_frames_count_no_more_after_the_end() -> None:
+    buffering = Buffering()
+    client = Client(200_000, buffering)
+    client.connection.write(Frame(b"x" * 100_000))
+    client.connection.release()
+    assert buffering.total == 0

@@ -56,6 +56,7 @@ async def test_a_room_whose_observers_have_gone_is_not_asked_for(world: World) -
 
 async def test_without_counting_observers_nothing_is_counted(world: World) -> None:
     await world.observe()
+    await world.settle()
     asked = world.presence.calls.count("roster")
     await world.join("a")
     await asyncio.sleep(0)

@@ -22,8 +22,10 @@ class FakePresence:
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
         self.connected: list[bool] = []
+        self.reasons: list[str] = []
         self.answers: list[bool | Exception] = []
         self.announced: list[tuple[str, float]] = []
+        self.pending: asyncio.Future[bool] | None = None
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         self.announced += [(entry.peer, entry.hold) for entry in entries]
@@ -32,6 +34,10 @@ class FakePresence:
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         self.asked.append((entry.peer, hold))
         self.connected.append(entry.connected)
+        self.reasons.append(entry.reason)
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            return pending
         reply: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         answer = self.answers.pop(0) if self.answers else True
         if isinstance(answer, Exception):
@@ -46,9 +52,15 @@ class Desk:
 
     def __init__(self, grace: float = 10) -> None:
         self.now = 100.0
+        self.away = False
         self.presence, self.metrics, self.settled = FakePresence(), Metrics(), []
         self.departures = Departures(
-            self.presence, grace=grace, clock=lambda: self.now, metrics=self.metrics, on_settled=self.settled.append
+            self.presence,
+            grace=grace,
+            clock=lambda: self.now,
+            metrics=self.metrics,
+            on_settled=self.settled.append,
+            is_away=lambda: self.away,
         )
 
     async def at(self, now: float) -> list[tuple[str, float]]:
@@ -179,6 +191,50 @@ async def test_members_of_a_dead_worker_leave_in_time_and_are_counted_once() -> 
     assert await desk.at(105) == [("other", 0)]
 
 
+async def test_the_time_for_which_redis_was_away_is_added_to_holds() -> None:
+    """No member could return in that time."""
+    desk = Desk()
+    await desk.departures.begin(entry("before"), hold=True)
+    desk.now = 104
+    desk.presence.answers = [Unavailable("away"), Unavailable("away")]
+    await desk.departures.begin(entry("meanwhile"), hold=True)
+    await desk.departures.begin(entry("goodbye"), hold=False)
+    desk.away = True
+    assert await desk.at(112) == []
+    desk.away = False
+    desk.departures.prolong(103)
+    assert sorted(await desk.at(112)) == [("before", 7), ("goodbye", 0), ("meanwhile", 10)]
+    assert await desk.at(118.9) == []
+    assert await desk.at(119) == [("before", 0)]
+    assert await desk.at(122) == [("meanwhile", 0)]
+    assert len(desk.departures) == 0
+
+
+async def test_an_attempt_on_its_way_when_redis_returns_does_not_end_a_prolonged_hold() -> None:
+    desk = Desk()
+    await desk.departures.begin(entry("a"), hold=True)
+    reply: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    desk.presence.pending = reply
+    desk.now = 110
+    round_ = asyncio.create_task(desk.departures.settle_due())
+    await asyncio.sleep(0)
+    desk.departures.prolong(109)
+    reply.set_exception(OutcomeUnknown("lost"))
+    await round_
+    assert desk.presence.asked == [("a", 10), ("a", 0), ("a", 1)]
+    assert await desk.at(111) == [("a", 0)]
+
+
+async def test_members_that_are_taken_over_after_an_outage_are_held_for_the_whole_grace_time() -> None:
+    desk = Desk()
+    desk.departures.prolong(95)
+    desk.now = 103
+    desk.departures.take_over([HeldMember("room", "early", 5, 3.0), HeldMember("room", "late", 6, 9.0)])
+    assert await desk.at(103) == [("early", 7)]
+    assert await desk.at(110) == [("early", 0)]
+    assert await desk.at(112) == [("late", 0)]
+
+
 async def test_thousands_that_are_due_at_once_are_sent_in_batches() -> None:
     desk, rounds = Desk(), []
     desk.departures.take_over([HeldMember(f"room{number % 7}", f"p{number}", 1, 1.0) for number in range(1200)])
@@ -286,3 +342,19 @@ async def test_only_the_first_attempt_vouches_for_a_member_that_was_connected() 
     desk.departures.schedule(entry("b"), hold=False)
     await desk.at(111)
     assert desk.presence.connected == [True, False, False, False]
+
+
+async def test_a_membership_that_was_held_ends_as_lost_and_another_one_for_its_own_reason() -> None:
+    desk = Desk(grace=10)
+    await desk.departures.begin(entry("goodbye"), hold=False)
+    await desk.departures.begin(replace(entry("out"), reason="kicked"), hold=False)
+    await desk.departures.begin(entry("held"), hold=True)
+    desk.departures.take_over([HeldMember("room", "adopted", 1, 1.0)])
+    await desk.at(120)
+    assert desk.presence.reasons == ["left", "kicked", "lost", "lost", "lost"]
+
+
+async def test_a_lost_member_without_a_grace_time_ends_as_lost() -> None:
+    desk = Desk(grace=0)
+    await desk.departures.begin(entry("p"), hold=True)
+    assert (desk.presence.asked, desk.presence.reasons) == ([("p", 0)], ["lost"])

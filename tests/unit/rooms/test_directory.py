@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from relay.model.commands import Publish
+from relay.model.room_list import FIRST_ROOMS
 from relay.rooms.directory import Directory
 from tests.unit.rooms.world import World
 
 
 def directory_of(world: World) -> Directory:
-    return Directory(world.rooms, world.bus, world.presence, world.backend.list_rooms)
+    return Directory(world.channels, world.presence, world.backend.list_rooms)
 
 
 async def say(world: World, member, channel: str) -> None:
@@ -24,7 +25,7 @@ async def test_rosters_and_rooms_come_from_presence(world: World) -> None:
     await world.join("a")
     directory = directory_of(world)
     assert (await directory.roster("room")).count == 1
-    assert list(await directory.occupied()) == [("room", 1)]
+    assert (await directory.list_rooms(FIRST_ROOMS)).rooms == [("room", 1)]
 
 
 async def test_a_room_with_other_members_is_in_use(world: World) -> None:
@@ -64,24 +65,34 @@ async def test_a_name_that_no_room_can_have_may_be_a_channel(world: World) -> No
     assert await directory_of(world).detect(name, "room")
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "found"),
-    [(0, 8, True), (12, 7, True), (12, 8, False)],
-    ids=["all there is", "the newest eight", "too long ago"],
-)
-async def test_where_not_all_can_be_replayed_only_the_newest_events_are_searched(
-    world: World, before: int, after: int, found: bool
-) -> None:
-    member = await world.join("a")
-    await asyncio.sleep(0)
-    for channel in ["go"] * before + ["chess"] + ["go"] * after:
-        await say(world, member, channel)
-    assert await directory_of(world).detect("chess", "room") is found
-
-
-async def test_a_history_that_replays_nothing_has_no_channels() -> None:
-    world = World(history=0)
+async def test_no_history_is_read_for_a_channel(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     member = await world.join("a")
     await asyncio.sleep(0)
     await say(world, member, "chess")
+    monkeypatch.setattr(world.bus, "replay", None, raising=False)
+    assert await directory_of(world).detect("chess", "room")
+    assert not await directory_of(world).detect("go", "room")
+
+
+async def test_a_channel_is_in_use_for_a_time_after_its_last_message(world: World) -> None:
+    member = await world.join("a")
+    await asyncio.sleep(0)
+    await say(world, member, "chess")
+    world.now += 29
+    assert await directory_of(world).detect("chess", "room")
+    world.now += 2
     assert not await directory_of(world).detect("chess", "room")
+
+
+async def test_the_server_uses_channels_as_well(world: World) -> None:
+    await world.publisher.publish_from_server("room", Publish(b"{}", channel="chess"))
+    assert await directory_of(world).detect("chess", "room")
+
+
+async def test_a_client_that_may_not_see_rooms_is_told_of_channels_alone(world: World) -> None:
+    member = await world.join("a")
+    await world.join("b", room="elsewhere")
+    directory = directory_of(world)
+    assert not await directory.detect("elsewhere", "room", rooms=False)
+    await say(world, member, "elsewhere")
+    assert await directory.detect("elsewhere", "room", rooms=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from relay.backend.bus import BusHealth
+from relay.backend.headroom import Headroom
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
@@ -31,6 +32,7 @@ class Worker:
         self.health = HealthMonitor(
             Hearing(),
             self.key,
+            headroom=Headroom(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,

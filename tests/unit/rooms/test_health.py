@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay.backend.bus import BusHealth
+from relay.backend.headroom import Headroom
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
@@ -25,6 +26,7 @@ class World:
         self.monitor = HealthMonitor(
             self,
             self.fleet_key,
+            headroom=Headroom(),
             uses_redis=uses_redis,
             deaf_limit=10,
             on_deaf=self._on_deaf,
@@ -74,7 +76,14 @@ async def test_a_worker_works_while_it_hears_itself_and_its_loops_run(world: Wor
 async def test_a_worker_works_only_with_the_fleet_key(world: World) -> None:
     key = FleetKey()
     monitor = HealthMonitor(
-        world, key, uses_redis=True, deaf_limit=1, on_deaf=lambda: None, clock=lambda: 0.0, metrics=Metrics()
+        world,
+        key,
+        headroom=Headroom(),
+        uses_redis=True,
+        deaf_limit=1,
+        on_deaf=lambda: None,
+        clock=lambda: 0.0,
+        metrics=Metrics(),
     )
     monitor.supervise(world.loop)
     assert not monitor.works
@@ -88,13 +97,20 @@ async def test_a_worker_without_redis_has_nothing_to_hear() -> None:
     world = World(uses_redis=False)
     world.bus_state = AWAY
     assert world.monitor.works
-    assert set(world.monitor.checks(draining=False)) == {"bus", "heartbeat", "draining"}
+    assert set(world.monitor.checks(draining=False)) == {"bus", "heartbeat", "memory", "draining"}
     await world.end_loop()
 
 
 async def test_a_worker_that_was_not_started_does_not_work() -> None:
     monitor = HealthMonitor(
-        World(), FleetKey(), uses_redis=False, deaf_limit=1, on_deaf=lambda: None, clock=lambda: 0.0, metrics=Metrics()
+        World(),
+        FleetKey(),
+        headroom=Headroom(),
+        uses_redis=False,
+        deaf_limit=1,
+        on_deaf=lambda: None,
+        clock=lambda: 0.0,
+        metrics=Metrics(),
     )
     assert not monitor.works
 
@@ -105,6 +121,7 @@ async def test_the_checks_say_what_is_missing(world: World) -> None:
         "fleet_key": Check(True, "is set by fleet-secret"),
         "subscription": Check(True, "heard itself", 0.5),
         "heartbeat": Check(True, "runs"),
+        "memory": Check(True, "the memory has no limit that the relay knows"),
         "draining": Check(True, "no"),
     }
     world.bus_state = AWAY

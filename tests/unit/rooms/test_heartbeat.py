@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from relay.backend.bus import BusHealth
+from relay.backend.headroom import Headroom
 from relay.backend.presence import LeaseEnd, LeaseStatus
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
@@ -71,11 +72,13 @@ class FakeBus:
 class World:
     def __init__(self) -> None:
         self.now = 0.0
+        self.returns: list[float] = []
         self.metrics = Metrics()
         self.announcer, self.takeover, self.leases, self.bus = FakeAnnouncer(), FakeTakeover(), FakeLeases(), FakeBus()
         self.health = HealthMonitor(
             self.bus,
             FleetKey(),
+            headroom=Headroom(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,
@@ -88,6 +91,7 @@ class World:
             self.takeover,
             self.health,
             HeartbeatTiming(lease=10, interval=0.5),
+            on_return=self.returns.append,
             clock=lambda: self.now,
             metrics=self.metrics,
         )
@@ -198,6 +202,20 @@ async def test_a_worker_that_was_cut_off_for_nearly_a_lease_waits_as_well(world:
     assert world.takeover.begun == [(["w9"], set())]
 
 
+async def test_the_end_of_an_outage_is_told_with_the_last_beat_before_it(world: World) -> None:
+    assert not world.heartbeat.is_away
+    await world.beat_at(20)
+    await world.beat_at(20.5, Unavailable("gone"))
+    await world.beat_at(21)
+    assert world.returns == []
+    await world.beat_at(22.4, Unavailable("gone"))
+    assert not world.heartbeat.is_away
+    await world.beat_at(22.5, Unavailable("gone"))
+    assert world.heartbeat.is_away
+    await world.beat_at(26)
+    assert (world.heartbeat.is_away, world.returns) == (False, [21])
+
+
 async def test_a_refusal_is_noted_until_redis_obeys_again(world: World, caplog) -> None:
     for reply in (Unavailable("OOM"), Unavailable("OOM"), OutcomeUnknown("late"), ALIVE):
         await world.beat_at(0, reply)
@@ -215,6 +233,7 @@ async def test_the_loop_beats_until_it_is_cancelled(world: World) -> None:
             world.takeover,
             world.health,
             HeartbeatTiming(lease=0.02, interval=0.001),
+            on_return=lambda since: None,
             clock=asyncio.get_running_loop().time,
             metrics=world.metrics,
         ).run()

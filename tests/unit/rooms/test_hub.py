@@ -119,6 +119,22 @@ def test_direct_messages_reach_only_their_addressees(world: World) -> None:
     assert (a.connection.ids, b.connection.ids, c.connection.ids) == ([], ["1-1"], [])
 
 
+def test_a_peer_that_joins_is_awaited(world: World) -> None:
+    heard: list[str] = []
+    stop = world.hub.await_arrival("room", "b", lambda: heard.append("nobody is here"))
+    world.add("a")
+    first = world.hub.await_arrival("room", "b", lambda: heard.append("first"))
+    second = world.hub.await_arrival("room", "b", lambda: heard.append("second"))
+    world.hub.deliver([MemberJoined("room", an_id(1), "c"), MemberJoined("room", an_id(2), "b")])
+    assert heard == ["first", "second"]
+    for end in (first, first, stop):
+        end()
+    world.hub.deliver([MemberLeft("room", an_id(3), "b"), MemberJoined("room", an_id(4), "b")])
+    assert heard == ["first", "second", "second"]
+    second()
+    assert world.rooms["room"].arrivals is None
+
+
 def test_channels_filter_messages(world: World) -> None:
     a, b = world.add("a"), world.add("b")
     a.channels = {"x"}

@@ -23,9 +23,12 @@ class CountingCodec(NativeCodec):
 
 
 class Desk:
-    def __init__(self) -> None:
+    def __init__(self, rate: float = 1e9) -> None:
         self.rooms, self.later, self.codec = LocalRooms(Metrics()), [], CountingCodec()
-        self.notices = PresenceNotices(self.rooms, self.later.append)
+        self.now, self.metrics = 0.0, Metrics()
+        self.notices = PresenceNotices(
+            self.rooms, self.later.append, rate=rate, clock=lambda: self.now, metrics=self.metrics
+        )
         self._seq = 0
 
     def watch(self, peer: str, room: str = "room", *, presence: bool = True) -> Member:
@@ -43,8 +46,10 @@ class Desk:
         self.notices.add(self.rooms[room], MemberLeft(room, MessageId(1, self._seq), peer))
 
     def pass_time(self) -> None:
-        while self.later:
-            self.later.pop()()
+        self.now += 0.02
+        due, self.later[:] = list(self.later), []
+        for callback in due:
+            callback()
 
 
 def changes(member: Member) -> list[tuple[list[str], list[str]]]:
@@ -109,3 +114,54 @@ def test_a_room_that_ended_meanwhile_is_passed_over() -> None:
     desk.rooms.remove(watcher)
     desk.pass_time()
     assert changes(watcher) == []
+
+
+def test_flips_of_a_peer_do_not_reach_the_watchers_of_a_large_room() -> None:
+    desk = Desk(rate=5000)
+    watchers = [desk.watch(f"w{number}") for number in range(500)]
+    for number in range(100):
+        desk.join(f"x{number % 3}")
+        desk.leave(f"x{number % 3}")
+        desk.pass_time()
+    desk.join("y")
+    for _ in range(10):
+        desk.pass_time()
+    assert {str(changes(watcher)) for watcher in watchers} == {str([(["y"], [])])}
+
+
+def test_watchers_of_a_large_room_are_sent_no_more_than_the_rate_and_the_final_state() -> None:
+    desk = Desk(rate=1000)
+    watchers = [desk.watch(f"w{number}") for number in range(100)]
+    for number in range(100):
+        desk.join(f"x{number}")
+        desk.pass_time()
+    for _ in range(10):
+        desk.pass_time()
+    told = changes(watchers[0])
+    # In two seconds, one frame each tenth of a second.
+    assert 15 <= len(told) <= 23
+    assert [peer for joined, _ in told for peer in joined] == [f"x{number}" for number in range(100)]
+    assert desk.metrics.presence_delays._value.get() >= 10
+
+
+def test_small_rooms_are_told_with_the_next_notice() -> None:
+    desk = Desk(rate=5000)
+    watchers = [desk.watch(f"w{number}") for number in range(40)]
+    for number in range(5):
+        desk.join(f"x{number}")
+        desk.pass_time()
+    assert changes(watchers[0]) == [([f"x{number}"], []) for number in range(5)]
+
+
+def test_while_changes_wait_the_newest_id_is_the_one_before_them() -> None:
+    desk = Desk(rate=1)
+    watcher, other = desk.watch("a"), desk.watch("b", presence=False)
+    room = desk.rooms["room"]
+    desk.join("x")
+    room.last = MessageId(1, 1)
+    assert desk.notices.newest_id(watcher) == MessageId(1, 1)
+    desk.join("y")
+    room.last = MessageId(1, 2)
+    assert desk.notices.newest_id(watcher) == MessageId(1, 1)
+    assert desk.notices.newest_id(other) == MessageId(1, 2)
+    assert changes(watcher) == [(["x"], [])]

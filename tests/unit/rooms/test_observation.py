@@ -230,7 +230,7 @@ async def test_what_happened_in_a_gap_in_which_the_room_began_is_read_from_the_h
     world.deaf = False
     world.hub.deliver([Gap(["room"])])
     await until(lambda: len(observer.connection.sent) == 3)
-    assert [event.get("joined", event.get("n")) for event in observer.connection.sent[1:]] == [["a"], 1]
+    assert [event.get("n", event.get("members")) for event in observer.connection.sent[1:]] == [1, [{"peer": "a"}]]
 
 
 async def test_the_beginning_that_the_bus_missed_is_read_when_the_next_event_comes(world: World) -> None:
@@ -241,7 +241,7 @@ async def test_the_beginning_that_the_bus_missed_is_read_when_the_next_event_com
     world.deaf = False
     await world.publish(member, b'{"n":1}')
     await until(lambda: len(observer.connection.sent) == 3)
-    assert [event.get("joined", event.get("n")) for event in observer.connection.sent[1:]] == [["a"], 1]
+    assert [event.get("n", event.get("members")) for event in observer.connection.sent[1:]] == [1, [{"peer": "a"}]]
     assert world.metric("relay_message_losses_total", reason="epoch") == 0
 
 

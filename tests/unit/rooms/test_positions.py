@@ -246,3 +246,18 @@ async def test_after_a_loss_all_positions_are_noted_again(world: World) -> None:
     world.tracker.note_again()
     await world.tracker.round()
     assert world.records == {"p": at(1)}
+
+
+async def test_what_a_held_member_is_known_to_have_is_noted_when_it_ends() -> None:
+    world = World()
+    for peer, hold in (("held", True), ("gone", False), ("nothing new", True)):
+        member = world.begin(peer, noted=True)
+        if peer != "nothing new":
+            world.write(member)
+            world.tracker.acknowledge(member, world.newest)
+        assert world.tracker.end(member, hold=hold)
+        assert not world.tracker.end(member, hold=hold)
+    async with asyncio.timeout(5):
+        while len(world.tasks):
+            await asyncio.sleep(0)
+    assert world.records == {"held": at(1)}

@@ -1,5 +1,7 @@
 """A batch of presence: what it takes, and the change that it becomes."""
 
+import random
+
 from relay.model.envelope import MessageId
 from relay.model.events import MemberChanged, MemberJoined, MemberLeft, PresenceChange
 from relay.rooms.presence_batch import PresenceBatch, PresenceEvent
@@ -27,7 +29,7 @@ def batch_of(*events: PresenceEvent) -> PresenceBatch:
 
 def test_events_become_one_change() -> None:
     batch = batch_of(joined("a", 6), joined("b", 7), left("c", 8))
-    assert batch.as_change("room") == PresenceChange("room", MessageId(1, 8), ("a", "b"), ("c",))
+    assert batch.changes("room") == [PresenceChange("room", MessageId(1, 8), ("a", "b"), ("c",))]
 
 
 def test_of_several_infos_of_a_peer_the_newest_is_reported() -> None:
@@ -35,26 +37,48 @@ def test_of_several_infos_of_a_peer_the_newest_is_reported() -> None:
         changed("a", b"{}", 1), changed("b", b'{"b":1}', 2), changed("a", b'{"a":2}', 3), changed("c", b"", 4)
     )
     info = {"a": b'{"a":2}', "b": b'{"b":1}', "c": b""}
-    assert batch.as_change("room") == PresenceChange("room", MessageId(1, 4), (), (), ("a", "b", "c"), info)
+    assert batch.changes("room") == [PresenceChange("room", MessageId(1, 4), (), (), ("a", "b", "c"), info)]
 
 
 def test_the_info_of_a_peer_that_joins_is_no_change() -> None:
     batch = batch_of(joined("a", 1), changed("a", b"{}", 2), changed("b", b"{}", 3))
     expected = PresenceChange("room", MessageId(1, 3), ("a",), (), ("b",), {"a": b"{}", "b": b"{}"})
-    assert batch.as_change("room") == expected
+    assert batch.changes("room") == [expected]
 
 
 def test_a_peer_that_left_has_no_info() -> None:
-    assert batch_of(changed("a", b"{}", 1), left("a", 2)).as_change("room") == PresenceChange(
-        "room", MessageId(1, 2), (), ("a",)
-    )
+    batch = batch_of(changed("a", b"{}", 1), left("a", 2))
+    assert batch.changes("room") == [PresenceChange("room", MessageId(1, 2), (), ("a",))]
 
 
-def test_a_peer_that_leaves_and_joins_needs_two_batches() -> None:
-    for first in (joined("a"), left("a")):
-        batch = batch_of(first)
-        assert [batch.takes(event) for event in (joined("a"), left("a"), joined("b"))] == [False, False, True]
-    assert not batch_of(left("a")).takes(changed("a", b"{}"))
+def test_a_peer_that_joins_and_leaves_again_is_not_reported() -> None:
+    batch = batch_of(*[event for seq in range(1, 1000, 2) for event in (joined("a", seq), left("a", seq + 1))])
+    assert batch.changes("room") == []
+    batch.add(joined("b", 1001))
+    assert batch.changes("room") == [PresenceChange("room", MessageId(1, 1001), ("b",))]
+
+
+def test_a_peer_that_leaves_and_joins_is_another_client_and_two_changes() -> None:
+    batch = batch_of(left("a", 5), left("b", 6), joined("a", 7), changed("a", b"{}", 8))
+    before, after = PresenceChange("room", MessageId(1, 4), (), ("a",)), ("a",)
+    assert batch.changes("room") == [
+        before,
+        PresenceChange("room", MessageId(1, 8), after, ("b",), (), {"a": b"{}"}),
+    ]
+    batch.add(left("a", 9))
+    assert batch.changes("room") == [PresenceChange("room", MessageId(1, 9), (), ("a", "b"))]
+
+
+def test_a_latecomer_is_told_what_its_list_does_not_have() -> None:
+    batch = batch_of(joined("a", 5), joined("b", 6), left("a", 7), joined("c", 8), left("d", 9))
+    assert batch.changes("room", MessageId(1, 9)) == []
+    assert batch.changes("room", MessageId(1, 8)) == [PresenceChange("room", MessageId(1, 9), (), ("d",))]
+    assert batch.changes("room", MessageId(1, 6)) == [PresenceChange("room", MessageId(1, 9), ("c",), ("d", "a"))]
+    batch.add(joined("a", 10))
+    assert batch.changes("room", MessageId(1, 6)) == [
+        PresenceChange("room", MessageId(1, 6), (), ("a",)),
+        PresenceChange("room", MessageId(1, 10), ("c", "a"), ("d",)),
+    ]
 
 
 def test_the_infos_of_a_batch_have_a_bound() -> None:
@@ -70,3 +94,23 @@ def test_the_peer_ids_of_a_batch_have_a_bound() -> None:
     assert not batch.takes(joined("%D1%8F" * 341))
     assert not batch.takes(left("%D1%8F" * 341))
     assert batch.takes(left("short"))
+
+
+def test_the_changes_for_a_latecomer_add_up_from_every_list() -> None:
+    """No change names a peer as left that the latecomer's list lacks, or as joined that it has."""
+    draw = random.Random(5)
+    for _ in range(200):
+        members = {peer for peer in "abc" if draw.random() < 0.5}
+        batch, lists = PresenceBatch(), {10: set(members)}
+        for seq in range(11, 11 + draw.randrange(1, 14)):
+            peer = draw.choice("abc")
+            batch.add(left(peer, seq) if peer in members else joined(peer, seq))
+            members ^= {peer}
+            lists[seq] = set(members)
+        for seq, known in lists.items():
+            for change in batch.changes("room", MessageId(1, seq)):
+                assert set(change.left) <= known
+                known -= set(change.left)
+                assert not set(change.joined) & known
+                known |= set(change.joined)
+            assert known == members

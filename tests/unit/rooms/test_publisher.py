@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from relay.ids import fingerprint
 from relay.model.commands import NO_IDENTITY, Identity, Publish
 from relay.model.errors import REPLACED, RelayError, Replaced, Unavailable
+from relay.rooms.member import Claim
 from tests.unit.rooms.world import World
 
 
@@ -91,3 +93,12 @@ async def test_an_outcome_for_a_server_that_gave_up_is_ignored(world: World, mon
     publishing.cancel()
     await asyncio.wait([publishing])
     callbacks[0](Unavailable())
+
+
+async def test_a_post_is_published_although_the_place_has_moved_to_another_worker(world: World) -> None:
+    member = world.member("a")
+    await world.membership.join(member, Claim("its own key", own_key=True), since=None)
+    world.entries()["a"].generation += 1
+    receipt = await world.publisher.publish_by_key("room", "a", fingerprint("its own key"), Publish(b"{}"))
+    assert not receipt.repeat
+    assert member.connection.reason is REPLACED

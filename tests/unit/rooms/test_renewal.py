@@ -49,6 +49,15 @@ async def test_a_room_that_has_lost_the_entry_of_a_connected_member_for_some_rou
     assert rounds[0] < 6
 
 
+async def test_a_room_whose_events_are_not_in_the_queue_is_not_given_up(world: World) -> None:
+    leases, unmoved = FakeLeases(), {"room"}
+    renewal = RoomRenewal(world.rooms, world.departures, leases, rounds=3, metrics=world.metrics, unmoved=unmoved)
+    await renewal.renew(["room", "other"])
+    unmoved.clear()
+    await renewal.renew(["room"])
+    assert leases.touched == [([], ["other"]), ([], ["room"])]
+
+
 async def test_a_member_that_left_or_was_announced_meanwhile_was_not_lost(world: World) -> None:
     leases, later = FakeLeases(), {}
     for room in ("left", "announced", "again"):

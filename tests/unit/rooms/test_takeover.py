@@ -4,8 +4,12 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from relay.backend.headroom import Headroom
+from relay.backend.memory.rules import MemoryRoomRules
+from relay.backend.memory.state import MemoryRooms
 from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry
+from relay.backend.settings import HistorySettings, RoomSettings
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.errors import Unavailable
@@ -14,6 +18,7 @@ from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming
 from relay.rooms.registry import LocalRooms
 from relay.rooms.renewal import RoomRenewal
+from relay.rooms.rule_copies import RuleCopies
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
 from relay.rooms.upkeep import Upkeep
@@ -54,7 +59,12 @@ class World:
         self.departures = Departures(
             self.presence, grace=10, clock=lambda: self.now, metrics=self.metrics, on_settled=lambda room: None
         )
-        self.takeover = Takeover(self.leases, self.departures, self.tasks, self.metrics)
+        rooms = MemoryRooms(lambda: self.now, lambda: self.now, HistorySettings())
+        self.rules = MemoryRoomRules(rooms, RoomSettings())
+        self.copies = RuleCopies(
+            self.rules, self.tasks, is_ours=self.departures.__contains__, has_members=self.departures.__contains__
+        )
+        self.takeover = Takeover(self.leases, self.departures, self.copies, self.tasks, self.metrics)
 
     async def finish(self) -> None:
         async with asyncio.timeout(5):
@@ -163,11 +173,12 @@ class BusyWorld(World):
         batches = [[HeldMember(f"room{n}", f"p{m}", 1, 600.0) for m in range(100)] for n in range(100)]
         self.leases = SlowLeases(self, *batches)
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self.takeover = Takeover(self.leases, self.departures, self.tasks, self.metrics)
+        self.takeover = Takeover(self.leases, self.departures, self.copies, self.tasks, self.metrics)
         rooms = LocalRooms(self.metrics)
         health = HealthMonitor(
             FakeBus(),
             FleetKey(),
+            headroom=Headroom(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,
@@ -180,6 +191,7 @@ class BusyWorld(World):
             self.takeover,
             health,
             HeartbeatTiming(lease=2, interval=0.5),
+            on_return=lambda since: None,
             clock=lambda: self.now,
             metrics=self.metrics,
         )
@@ -187,6 +199,7 @@ class BusyWorld(World):
             self.departures,
             RoomSubscriptions(rooms, FakeBus(), Watches(rooms, MemoryWatchedRooms())),
             RoomRenewal(rooms, self.departures, self.leases, rounds=60, metrics=self.metrics),
+            self.copies,
             health,
             interval=0.5,
             clock=lambda: self.now,

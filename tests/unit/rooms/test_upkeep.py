@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from relay.backend.bus import BusHealth
+from relay.backend.headroom import Headroom
 from relay.backend.presence import HeldMember
 from relay.fleet_key import FleetKey
 from relay.model.errors import Unavailable
@@ -27,6 +28,7 @@ class UpkeepWorld(World):
         self.health = HealthMonitor(
             FakeBus(),
             FleetKey(),
+            headroom=Headroom(),
             uses_redis=True,
             deaf_limit=10,
             on_deaf=lambda: None,
@@ -37,7 +39,9 @@ class UpkeepWorld(World):
 
     def make_upkeep(self, clock, interval: float) -> Upkeep:
         renewal = RoomRenewal(self.rooms, self.departures, self.leases, rounds=3000, metrics=self.metrics)
-        return Upkeep(self.departures, self.subscriptions, renewal, self.health, interval=interval, clock=clock)
+        return Upkeep(
+            self.departures, self.subscriptions, renewal, self.copies, self.health, interval=interval, clock=clock
+        )
 
 
 @pytest.fixture

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Awaitable
+from dataclasses import replace
 
 import pytest
 
 from relay.config import Settings
 from relay.gateways.native.gateway import NativeCodec
+from relay.identity.grants import ADMIN, GUEST, Grants, RoomGrant, TokenLimits
 from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import BadFrame, CloseReason, Refused, RelayError, Unavailable
+from relay.model.rules import RuleChange
 from relay.rooms.member import Claim, Member
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.worker import Worker
@@ -80,7 +83,11 @@ async def test_health_counts_rooms_and_connections() -> None:
         await join(worker, "a")
         health = worker.health()
         assert (health.ready, health.worker, health.draining) == (True, "w1", False)
-        assert (health.rooms, health.connections, set(health.checks)) == (1, 1, {"bus", "heartbeat", "draining"})
+        assert (health.rooms, health.connections, set(health.checks)) == (
+            1,
+            1,
+            {"bus", "heartbeat", "memory", "draining"},
+        )
         assert all(check.ok for check in health.checks.values())
         assert worker.metrics.of("native").connections == 1
 
@@ -112,7 +119,7 @@ async def test_members_join_publish_and_leave() -> None:
         assert b.connection.ids == [str(receipt.id)]
         assert worker.newest_id(a) == receipt.id
         assert (await worker.roster("room")).count == 2
-        assert list(await worker.rooms()) == [("room", 2)]
+        assert (await worker.list_rooms()).rooms == [("room", 2)]
         assert await worker.detect("room", "elsewhere")
         await worker.leave(a, hold=False)
         await worker.leave(b, hold=True)
@@ -141,6 +148,49 @@ async def test_a_server_publishes_what_can_be_read() -> None:
         assert member.connection.sent[1]["n"] == 1
         with pytest.raises(BadFrame):
             await worker.publish_from_server("room", b"{")
+
+
+async def test_a_client_publishes_from_outside_to_as_many_new_rooms_as_it_may_open() -> None:
+    user = Grants(subject="ann", rooms=(RoomGrant("*"),))
+    async with Worker(Settings(new_rooms_per_address=2)) as worker:
+
+        async def post(room: str, envelope: bytes = b"{}") -> str:
+            return await code_of(worker.publish_from_server(room, envelope, "ann", grants=user, address="1.2.3.4"))
+
+        assert await post("none", b'{"to":"nobody"}') == "no_such_peer"
+        assert [await post(room) for room in ("r1", "r2", "r1", "r3")] == ["", "", "", "too_many_new_rooms"]
+        assert [one.__class__.__name__ for one in await worker.publish_to_rooms(["r2", "r4"], b"{}", "ann", grants=user,
+                address="1.2.3.4")] == ["Receipt", "Refused"]  # fmt: skip
+        assert await code_of(worker.publish_from_server("r5", b"{}")) == ""
+
+
+async def test_a_client_publishes_from_outside_as_fast_as_over_a_connection() -> None:
+    slow = Grants(subject="ann", rooms=(RoomGrant("*"),), limits=TokenLimits(message_rate=1))
+    async with Worker(Settings()) as worker:
+
+        async def post(grants: Grants) -> str:
+            return await code_of(worker.publish_from_server("room", b"{}", "ann", grants=grants, address="1.2.3.4"))
+
+        assert {await post(slow) for _ in range(10)} == {""}
+        assert await post(slow) == "too_many_requests"
+        assert await post(replace(slow, subject="bob")) == ""
+        assert {await post(ADMIN) for _ in range(20)} == {""}
+
+
+async def test_rules_of_a_room_that_does_not_exist_count_as_a_new_room() -> None:
+    user = Grants(subject="ann", rooms=(RoomGrant("*"),))
+    async with Worker(Settings(new_rooms_per_address=2)) as worker:
+
+        async def make(room: str, grants: Grants = user) -> str:
+            refused = await code_of(worker.count_room(room, grants, "1.2.3.4"))
+            if not refused:
+                await worker.rules.change(room, RuleChange(locked=True), create=True)
+            return refused
+
+        await join(worker, "a", room="there")
+        rooms = ("there", "r1", "r1", "r2", "r3", "r2")
+        assert [await make(room) for room in rooms] == ["", "", "", "", "too_many_new_rooms", ""]
+        assert await make("r4", ADMIN) == ""
 
 
 async def test_draining_turns_the_worker_not_ready_first_and_then_closes_its_clients() -> None:
@@ -254,7 +304,7 @@ async def test_an_observer_is_known_to_nobody_and_answered_like_a_member() -> No
         assert (observer.connection.sent[0]["key"], worker.newest_id(observer)) == ("k", BEFORE_ALL)
         another = Observer(FakeConnection(), NativeCodec(), "room", Sight.COUNTS)
         assert await code_of(worker.observe(another)) == "too_many_observers"
-        assert await worker.rooms() == []
+        assert (await worker.list_rooms()).rooms == []
         member = await join(worker, "a")
         while len(observer.connection.sent) < 2:
             await asyncio.sleep(0)
@@ -262,3 +312,15 @@ async def test_an_observer_is_known_to_nobody_and_answered_like_a_member() -> No
         worker.stop_observing(observer)
         worker.stop_observing(observer)
         await worker.observe(another)
+
+
+async def test_what_a_client_publishes_over_http_counts_for_its_address() -> None:
+    async with Worker(Settings(address_byte_rate=1_000_000)) as worker:
+        large = b'{"x":"%b"}' % (b"x" * 600_000)
+
+        async def outcome(address: str, grants: Grants = GUEST) -> str:
+            return await code_of(worker.publish_from_server("room", large, "ann", grants=grants, address=address))
+
+        assert [await outcome("here") for _ in range(2)] == ["", "too_fast"]
+        assert await outcome("elsewhere") == ""
+        assert [await outcome("here", ADMIN) for _ in range(2)] == ["", ""]

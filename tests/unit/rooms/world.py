@@ -7,8 +7,11 @@ import time
 from typing import Any
 
 from relay.backend.memory.bus import MemoryBus
+from relay.backend.memory.channels import MemoryRecentChannels
 from relay.backend.memory.presence import MemoryPresence
+from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryEntry, MemoryRooms
+from relay.backend.memory.usage import MemoryAddressUsage
 from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.presence import LeaseEnd, LeaseName
 from relay.backend.settings import HistorySettings, RoomSettings
@@ -19,12 +22,19 @@ from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Frame
 from relay.model.commands import Publish
+from relay.model.envelope import BEFORE_ALL
+from relay.model.events import RulesChanged
 from relay.rooms.announcer import Announcer
 from relay.rooms.attempts import Attempts
 from relay.rooms.counts import CountNotices
+from relay.rooms.crowding import CrowdingLog
 from relay.rooms.departures import Departures
+from relay.rooms.entrances import Entrances
+from relay.rooms.fan_out import FanOut
 from relay.rooms.gaps import GapRecovery
+from relay.rooms.history_reads import HistoryReads
 from relay.rooms.hub import Hub
+from relay.rooms.ice import IceOffers
 from relay.rooms.infos import MemberInfos
 from relay.rooms.member import Claim, Member
 from relay.rooms.member_lists import MemberLists
@@ -32,8 +42,13 @@ from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observation import Observation
 from relay.rooms.observer import Observer, Sight
+from relay.rooms.openings import Openings
+from relay.rooms.passwords import Passwords
 from relay.rooms.publisher import Publisher
+from relay.rooms.quotas import Quotas
 from relay.rooms.registry import LocalRooms
+from relay.rooms.rule_copies import RuleCopies
+from relay.rooms.rules import Rules
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
@@ -99,7 +114,7 @@ class Failing:
 
 
 class World:
-    def __init__(self, *, grace: float = 15, history: int = 10) -> None:
+    def __init__(self, *, grace: float = 15, history: int = 10, closed: bool = False) -> None:
         self.now = 1000.0
         self.deaf = False
         self.losses: list[str] = []
@@ -122,6 +137,9 @@ class World:
             on_count=lambda name: self.counts.note(name),
             on_new_epoch=lambda name: self.gaps.begin_epoch(name),
             on_joined=lambda name: self.watches.look(name),
+            on_rules=lambda event: self.copies.note(event),
+            on_put_out=lambda name: self.subscriptions.note_idle(name),
+            on_closed=lambda name: self.copies.forget(name),
         )
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
@@ -134,7 +152,19 @@ class World:
             metrics=self.metrics,
             on_settled=self.subscriptions.note_idle,
         )
-        self.announcer = Announcer(self.hub, self.presence, self.departures, on_loss=lambda: self.losses.append("loss"))
+        self.store = MemoryRoomRules(self.backend, RoomSettings())
+        self.copies = RuleCopies(
+            self.store,
+            self.tasks,
+            is_ours=lambda room: self.rooms.get(room) is not None or room in self.departures,
+            has_members=lambda room: self.rooms.has_members(room) or room in self.departures,
+            on_newer=lambda room, rules: self.hub.room_notices.tell(RulesChanged(room, BEFORE_ALL, rules)),
+        )
+        self.passwords = Passwords(attempts=3, clock=lambda: self.now, metrics=self.metrics)
+        self.rules = Rules(self.store, self.store, self.copies, self.passwords, owners=True, metrics=self.metrics)
+        self.announcer = Announcer(
+            self.hub, self.presence, self.departures, self.copies, on_loss=lambda: self.losses.append("loss")
+        )
         self.lists = MemberLists(self.hub, self.presence, timeout=0.2)
         self.gaps = GapRecovery(self.hub, self.bus, self.presence, self.announcer, self.lists, self.tasks, lease=0.01)
         self.counts = CountNotices(self.rooms, self.presence, self.tasks)
@@ -146,19 +176,33 @@ class World:
             IdGenerator(),
             sleep=self._sleep,
         )
+        usage = MemoryAddressUsage(lambda: self.now)
+        self.quotas = Quotas("rooms", 3, usage, what="new rooms", setting="new-rooms-per-address")
+        self.openings = Openings(self.rooms, self.presence, self.store, self.quotas, self.backend.headroom)
         self.membership = Membership(
             self.hub,
-            self.bus,
             self.subscriptions,
             self.departures,
             self.announcer,
-            self.attempts,
+            Entrances(self.attempts, self.copies, self.passwords, closed=closed),
+            CrowdingLog(1000, lambda: self.now),
+            self.openings,
+            HistoryReads(self.bus, rate=1000, clock=lambda: self.now, metrics=self.metrics),
+            IceOffers((), None, metrics=self.metrics),
             metrics=self.metrics,
         )
-        self.observation = Observation(self.hub, self.presence, self.subscriptions, limit=2)
+        self.observation = Observation(self.hub, self.presence, self.subscriptions, self.openings, self.copies, limit=2)
         self.infos = MemberInfos(self.rooms, self.presence, self.announcer, lambda: self.now)
+        self.channels = MemoryRecentChannels(ttl=30, clock=lambda: self.now)
         self.publisher = Publisher(
-            self.hub, self.bus, self.announcer, self.tasks, clock=lambda: self.now, metrics=self.metrics
+            self.hub,
+            self.bus,
+            self.announcer,
+            self.tasks,
+            self.channels,
+            FanOut(rate=1000, clock=lambda: self.now, metrics=self.metrics),
+            clock=lambda: self.now,
+            metrics=self.metrics,
         )
 
     async def _sleep(self, seconds: float) -> None:
@@ -177,9 +221,11 @@ class World:
         await self.membership.join(member, Claim(offered), since=since)
         return member
 
-    async def observe(self, sight: Sight = Sight.MEMBER, *, room: str = "room", **options) -> Observer:
+    async def observe(
+        self, sight: Sight = Sight.MEMBER, *, room: str = "room", address: str = "", **options
+    ) -> Observer:
         observer = Observer(FakeConnection(), NativeCodec(), room, sight, **options)
-        await self.observation.begin(observer)
+        await self.observation.begin(observer, address=address)
         return observer
 
     async def publish(self, member: Member, envelope: bytes = b"{}", to: tuple[str, ...] = ()) -> Any:
@@ -192,6 +238,13 @@ class World:
             pass
 
         await self.announcer.announce_all(between, ended)
+
+    async def settle(self) -> None:
+        """Let events that were published arrive, and tasks that they began end."""
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            while len(self.tasks):
+                await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float = 0.5) -> None:
         """Let time pass, and then settle the departures that are due."""

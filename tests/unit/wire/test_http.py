@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import ssl
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 import trustme
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from websockets.asyncio.client import connect
 
-from relay.wire.http import MAX_HEAD, HttpProtocol, PeerGuard
+from relay.wire.gate import PeerGuard
+from relay.wire.http import HttpProtocol
+from relay.wire.request_size import MAX_HEAD
+from tests.fleet import eventually
 from tests.unit.serving import UPGRADE, Recorder, Running, running
 
 HEAD = b"GET /x HTTP/1.1\r\nHost: relay\r\n"
@@ -68,6 +72,11 @@ def test_uvicorn_still_has_the_methods_that_are_overridden_or_called(name: str) 
         pytest.param(HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431, id="huge header"),
         pytest.param(HEAD + b"X: a\r\n" * 200_000 + b"\r\n", 431, id="many headers"),
         pytest.param(b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 431, id="huge address"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, id="no host"),
+        pytest.param(HEAD + b"hOsT: relay\r\n\r\n", 400, id="two hosts"),
+        pytest.param(HEAD.replace(b"1.1", b"1.0") + b"Host: b\r\n\r\n", 400, id="two hosts in HTTP/1.0"),
+        pytest.param((UPGRADE % (b"/", b"")).replace(b"Host", b"Hose"), 400, id="handshake without a host"),
+        pytest.param(UPGRADE % (b"/", b"Host: b\r\n"), 400, id="handshake with two hosts"),
         pytest.param(UPGRADE % (b"/\xff\xfe", b""), 400, id="handshake to bytes"),
         pytest.param(UPGRADE % (b"/" + b"a" * 1_000_000, b""), 431, id="handshake to a huge address"),
         pytest.param(UPGRADE % (b"/", b"X: a\r\n" * 200_000), 431, id="handshake with many headers"),
@@ -91,13 +100,124 @@ async def test_a_bad_request_logs_nothing(served: Running, caplog: pytest.LogCap
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
+async def test_a_request_without_a_host_gets_the_reason(served: Running) -> None:
+    assert (await served.ask(b"GET / HTTP/1.1\r\n\r\n")).endswith(b"has the header Host, once")
+
+
+@pytest.mark.parametrize("head", [b"GET /x HTTP/1.0\r\n", b"GET /x HTTP/1.1\r\nHost:\r\nConnection: close\r\n"])
+async def test_an_older_client_need_not_name_a_host_and_any_may_name_an_empty_one(served: Running, head: bytes) -> None:
+    assert (await served.ask(head + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_head_up_to_the_limit_is_served(served: Running) -> None:
     answer = await served.ask(HEAD + b"Connection: close\r\nX: " + b"a" * (MAX_HEAD - 100) + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+POST = b"POST /x HTTP/1.1\r\nHost: relay\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def head_of(size: int) -> bytes:
+    """A whole head of so many bytes."""
+    head = HEAD + b"Connection: close\r\nX: "
+    return head + b"a" * (size - len(head) - 4) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(head_of(MAX_HEAD), 200, id="largest head"),
+        pytest.param(head_of(MAX_HEAD + 1), 431, id="head one byte too large"),
+        pytest.param(HEAD + b"\r\n" * 3 + head_of(MAX_HEAD + 1), 431, id="too large behind another"),
+        pytest.param(b"GET /" + b"a" * MAX_HEAD + b" HTTP/1.1\r\n\r\n", 431, id="address"),
+        pytest.param(HEAD + b"Connection: close\r\n" + b"a: b\r\n" * 254 + b"\r\n", 200, id="most headers"),
+        pytest.param(HEAD + b"a: b\r\n" * 256 + b"\r\n", 431, id="too many headers"),
+        pytest.param(HEAD + b"X: a\r\n " + b"b\r\n " * 20_000 + b"\r\n\r\n", (400, 431), id="folded header"),
+        pytest.param(POST + b"0\r\n" + b"X: a\r\n" * 10_000 + b"\r\n", 400, id="trailers"),
+        pytest.param(POST + b"0\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", 400, id="trailer"),
+        pytest.param(POST + b"1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n", 400, id="chunk extension"),
+        pytest.param(POST + b"1;a\r\nx\r\n" * 20_000 + b"0\r\n\r\n", 400, id="tiny chunks"),
+        pytest.param(POST + b"0" * 100_000 + b"1\r\nx\r\n0\r\n\r\n", 400, id="chunk size"),
+    ],
+)
+async def test_every_byte_before_the_application_is_bounded(
+    served: Running, request_bytes: bytes, status: int | tuple[int, ...]
+) -> None:
+    answers = await served.ask(request_bytes)
+    last = int(re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)[-1])
+    assert last in (status if isinstance(status, tuple) else (status,)), answers[:200]
+
+
+async def test_trailers_never_become_headers(served: Running, app: Recorder) -> None:
+    reader, writer = await served.connect()
+    writer.write(POST + b"1\r\nx\r\n0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n" + HEAD + b"\r\n")
+    for _ in range(2):
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    assert [dict(scope["headers"]).get(b"x-forwarded-for") for scope in app.scopes] == [None, None]
+    writer.close()
+
+
+async def test_a_body_that_goes_on_after_the_answer_is_read_to_a_bound() -> None:
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await Recorder()(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with running(refuse, max_message=256) as served:
+        reader, writer = await served.connect()
+        writer.write(HEAD + b"Content-Length: 1000000000\r\n\r\n")
+        assert await reader.readuntil(b"no")
+        with pytest.raises((ConnectionError, RuntimeError)):
+            async with asyncio.timeout(30):
+                while True:
+                    writer.write(b"x" * 65_536)
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+        writer.close()
+
+
+async def test_unfinished_heads_are_counted_until_they_are_complete(served: Running) -> None:
+    unfinished = served.server._limits.unfinished
+    reader, writer = await served.connect()
+    writer.write(HEAD + b"X: " + b"a" * 50_000)
+    while unfinished.total < 50_000:
+        await asyncio.sleep(0)
+    writer.write(b"\r\n\r\n")
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    assert unfinished.total == 0
+    writer.write(HEAD + b"X: " + b"a" * 50_000)
+    while unfinished.total < 50_000:
+        await asyncio.sleep(0)
+    protocol = protocol_of(served)
+    protocol.hold_back(paused=True)
+    assert protocol.flow.read_paused
+    protocol.hold_back(paused=False)
+    protocol.give_up()
+    assert unfinished.total == 0
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(1)
+    writer.close()
+
+
+async def test_beyond_the_idle_connections_of_an_address_the_oldest_is_closed(app: Recorder) -> None:
+    async with running(app, http_connections_per_address=3) as served:
+        silent, _ = first = await served.connect()
+        kept = await served.connect()
+        kept[1].write(HEAD + b"\r\n")
+        assert await kept[0].readuntil(b"ok")
+        websocket = await served.upgrade()  # it does not count any more
+        more = [await served.connect() for _ in range(2)]
+        assert await silent.read() == b""
+        kept[1].write(HEAD + b"\r\n")
+        assert await kept[0].readuntil(b"ok")
+        for _, writer in (first, kept, websocket, *more):
+            writer.close()
+
+
 async def test_other_protocols_are_answered_in_http(served: Running) -> None:
-    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\r\n")
+    answer = await served.ask(HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0")
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
@@ -115,6 +235,40 @@ async def test_an_upgraded_connection_keeps_nothing_of_http_in_memory(served: Ru
             assert protocols() == before
     finally:
         gc.enable()
+
+
+async def test_a_lost_connection_keeps_no_request_in_memory_that_waited() -> None:
+    gone, ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await Recorder()(scope, receive, send)
+            return
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        gone.set()
+        await ended.wait()
+
+    def kept() -> tuple[int, int]:
+        found = [one for one in gc.get_objects() if isinstance(one, HttpProtocol | RequestResponseCycle)]
+        return sum(isinstance(one, HttpProtocol) for one in found), len(found)
+
+    async with running(app) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            before = kept()
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write((HEAD + b"\r\n") * 10)
+            await writer.drain()
+            writer.transport.abort()
+            await gone.wait()
+            # The protocol and the cycle of the request that the application has not ended.
+            assert kept() == (before[0] + 1, before[1] + 2)
+            ended.set()
+            await eventually(lambda: kept() == before)
+        finally:
+            gc.enable()
 
 
 # Requests that never end.

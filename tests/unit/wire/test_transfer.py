@@ -105,3 +105,25 @@ async def test_nothing_is_known_elsewhere(monkeypatch: pytest.MonkeyPatch) -> No
     assert transfer_of(transport) is None
     writer.close()
     server.close()
+
+
+async def test_while_the_end_is_reported_what_had_arrived_is_known() -> None:
+    found: list[Transfer | None] = []
+
+    class Ending(Accepted):
+        def connection_lost(self, error: Exception | None) -> None:
+            found.extend([transfer_of(self.transport.result()), transfer_of(self.transport.result(), ended=True)])
+            done.set()
+
+    accepted, done = Ending(), asyncio.Event()
+    server = await asyncio.get_running_loop().create_server(lambda: accepted, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    transport = await accepted.transport
+    transport.write(b"x" * 1000)
+    before = await arrived(transport)
+    writer.transport.abort()
+    await done.wait()
+    assert found[0] is None
+    assert found[1] is not None
+    assert found[1].received == before.received
+    server.close()

@@ -11,11 +11,12 @@ from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.wire.limits import WireLimits
 from relay.wire.unfinished import UnfinishedMessages
-from relay.wire.websocket import WebSocketProtocol, WireLimits, half_close
+from relay.wire.websocket import WebSocketProtocol
 from tests.unit.serving import UPGRADE, Recorder, Running, running
+from tests.unit.wire.fakes import FailingReceiver, FakeReceiver, FakeTransport, masked, protocol_of
 
 
 @pytest.fixture
@@ -29,81 +30,6 @@ async def served(app: Recorder) -> AsyncIterator[Running]:
         yield one
 
 
-class FakeTransport(asyncio.Transport):
-    """Records what is written, and whether reading is paused."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.wrote = asyncio.Event()
-        self.reading = True
-        self.closing = self.aborted = self.ended = self.tls = False
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def abort(self) -> None:
-        self.aborted = self.closing = True
-
-    def can_write_eof(self) -> bool:
-        return not self.tls
-
-    def write_eof(self) -> None:
-        self.ended = True
-
-    def get_write_buffer_size(self) -> int:
-        return len(self.written)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-        self.wrote.set()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-
-class FailingReceiver:
-    """A session with a bug."""
-
-    watched = False
-
-    def received(self, frame: Frame) -> None:
-        raise ZeroDivisionError
-
-    def disconnected(self, code: int, relay_closed: str | None) -> None:
-        raise ZeroDivisionError
-
-
-class FakeReceiver:
-    watched = False
-
-    def __init__(self) -> None:
-        self.texts: list[bytes] = []
-        self.ended: list[int] = []
-
-    def received(self, frame: Frame) -> None:
-        self.texts.append(frame.data)
-
-    def disconnected(self, code: int, relay_closed: str | None) -> None:
-        self.ended.append(code)
-
-
-def protocol_of(transport: FakeTransport, receiver: FakeReceiver | FailingReceiver) -> WebSocketProtocol:
-    throttle: Any = None
-    return WebSocketProtocol(
-        transport, WireLimits(2000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set()), receiver
-    )
-
-
 def large_frame(size: int) -> bytes:
     """A masked text frame of more than 64 KB."""
     return b"\x81\xff" + size.to_bytes(8, "big") + bytes(4) + b"x" * size
@@ -111,12 +37,12 @@ def large_frame(size: int) -> bytes:
 
 async def test_connections_are_held_back_while_a_worker_is_short_of_room_for_messages() -> None:
     unfinished, throttle = UnfinishedMessages(limit=150_000, patience=60), cast(Any, None)
-    limits = WireLimits(200_000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set(), unfinished)
+    limits = WireLimits(200_000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set(), unfinished=unfinished)
     transports, receivers = [FakeTransport(), FakeTransport()], [FakeReceiver(), FakeReceiver()]
     first, second = (WebSocketProtocol(transports[i], limits, receivers[i]) for i in range(2))
     frame = large_frame(100_000)
     first.data_received(frame[:90_000])
-    assert unfinished.total == 90_000
+    assert unfinished.total == 90_000 - 14  # the head of the frame is read
     second.data_received(frame[:90_000])
     assert [transport.reading for transport in transports] == [True, False]
     second.pause_reading(paused=True)
@@ -135,7 +61,7 @@ async def test_the_bytes_of_a_lost_connection_and_of_one_that_is_given_up_are_fr
     protocol = protocol_of(transport, receiver)
     unfinished = protocol._limits.unfinished
     protocol.data_received(masked(0x81, b"x" * 100)[:50])
-    assert unfinished.total == 50
+    assert unfinished.total == 50 - 6  # without the head of the frame
     protocol.connection_lost(None)
     assert unfinished.total == 0
     protocol = protocol_of(transport, receiver)
@@ -147,10 +73,6 @@ async def test_the_bytes_of_a_lost_connection_and_of_one_that_is_given_up_are_fr
     protocol.data_received(b"x" * 1000)
     assert protocol._limits.unfinished.total == 0
     protocol.connection_lost(None)
-
-
-def masked(first: int, data: bytes) -> bytes:
-    return bytes([first, 0x80 | len(data), 0, 0, 0, 0]) + data
 
 
 async def test_a_burst_over_tls_is_read_to_its_end_after_the_client_has_left(app: Recorder) -> None:
@@ -281,19 +203,6 @@ async def test_a_session_that_fails_is_closed_with_1011(frame: bytes, caplog: py
     assert "failed while it ended" in messages[1]
 
 
-async def test_closing_twice_sends_one_close_frame() -> None:
-    transport = FakeTransport()
-    protocol = protocol_of(transport, FakeReceiver())
-    protocol.close(4000, "slow")
-    protocol.close(4001, "pong_timeout")
-    assert transport.written == b"\x88\x06\x0f\xa0slow"
-    assert protocol.write(b"too late") == 0
-    protocol.ping()
-    protocol.check()
-    protocol.data_received(masked(0x81, b"after the close"))
-    assert transport.written == b"\x88\x06\x0f\xa0slow"
-
-
 async def test_a_message_after_the_close_frame_of_the_relay_is_ignored_and_the_answer_read() -> None:
     transport, receiver = FakeTransport(), FakeReceiver()
     protocol = protocol_of(transport, receiver)
@@ -341,17 +250,6 @@ async def test_frames_after_a_violation_are_not_read() -> None:
     protocol.data_received(b"\x81\x01a" + masked(0x81, b"x") * 3)
     protocol.data_received(masked(0x81, b"x"))
     assert (receiver.texts, receiver.ended) == ([], [1002])
-
-
-async def test_half_closing_is_for_streams_that_can_and_are_open() -> None:
-    transport = FakeTransport()
-    half_close(transport)
-    assert transport.ended
-    for attribute in ("tls", "closing"):
-        transport = FakeTransport()
-        setattr(transport, attribute, True)
-        half_close(transport)
-        assert not transport.ended
 
 
 async def test_lost_connection_is_1006(served: Running, app: Recorder) -> None:
@@ -417,7 +315,7 @@ async def test_a_receiver_with_a_heartbeat_of_its_own_gets_no_websocket_pings() 
     pinged, quiet = FakeTransport(), FakeTransport()
     for transport, keepalive in ((pinged, True), (quiet, False)):
         protocol = WebSocketProtocol(transport, limits, FakeReceiver())
-        protocol.opened()
+        protocol.opened("")
         protocol.attach(FakeReceiver(), keepalive=keepalive)
     async with asyncio.timeout(5):
         while pinged.written.count(b"\x89\x04ping") < 3:
@@ -506,36 +404,6 @@ async def test_extensions_offer_no_compression(served: Running) -> None:
         assert websocket.response is not None
         assert "Sec-WebSocket-Extensions" not in websocket.response.headers
         assert "server" not in websocket.response.headers
-
-
-class LeavingReceiver(FakeReceiver):
-    """A receiver whose client has left its rooms when `left` is done."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def disconnected(self, code: int, relay_closed: str | None) -> Any:
-        super().disconnected(code, relay_closed)
-        return self.left
-
-
-@pytest.mark.parametrize("late", [False, True])
-async def test_a_close_is_answered_when_the_client_has_left_its_rooms_or_the_time_is_over(
-    late: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.wire.websocket.CLOSE_TIMEOUT", 0.05 if late else 60)
-    transport, receiver = FakeTransport(), LeavingReceiver()
-    protocol = protocol_of(transport, receiver)
-    protocol.data_received(b"\x88\x82" + bytes(4) + b"\x03\xe8")
-    assert (receiver.ended, transport.written, transport.closing) == ([1000], b"", False)
-    if not late:
-        receiver.left.set_result(None)
-    async with asyncio.timeout(5):
-        await transport.wrote.wait()
-    assert (transport.written, transport.closing) == (b"\x88\x02\x03\xe8", True)
-    protocol.connection_lost(None)
-    assert not protocol.lost
 
 
 async def test_a_connection_that_ends_without_a_close_frame_is_lost() -> None:

@@ -1,5 +1,5 @@
 -- Take members of a dead lease over, as held: one page of a room.
--- Cost: O(page), of about 500 members; of up to 512 in a small room, which Redis scans in one go.
+-- Cost: O(page), of about 40 members.
 --
 -- KEYS: see shared.lua.
 -- ARGV: 1 dead lease, 2 own lease, 3 end of the hold of connected members (ms), 4 cursor ("0" to begin), 5 size of
@@ -8,6 +8,7 @@
 -- are held under the own lease already: the reply to an earlier attempt may have been lost. Returns {} if the own lease has run out:
 -- another worker may be taking its members over, and would not find those that this script adds.
 if expired(ARGV[6]) then return {} end
+write_at_any_rate()
 local dead, own, ends = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now, adopted = now_ms(), {}
 local scan = call('HSCAN', KEYS[2], ARGV[4], 'COUNT', ARGV[5])

@@ -14,7 +14,7 @@ if entry.info == info then return 1 end
 local state = state_of(tonumber(ARGV[8]), tonumber(ARGV[9]))
 local id = next_quiet_id(state, true)
 local text = changed(id, peer, info)
-append(id, text, ARGV[7])
+append(id, text, redis.pcall('HGET', KEYS[5], 'h') == '0' and '0 0' or ARGV[7])
 entry.info = info
 write_entry(peer, entry)
 save(state, ARGV[6])

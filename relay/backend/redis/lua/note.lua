@@ -1,5 +1,5 @@
 -- Note the delivered positions of members.
--- Cost: O(positions), of which one call has at most 500.
+-- Cost: O(positions), of which one call has at most 200.
 --
 -- KEYS: 1 presence, see shared.lua; 2 positions of the same room: a hash, peer id -> id up to which the member has got
 -- everything.
@@ -14,6 +14,8 @@ for i = 2, #ARGV, 3 do
   end
 end
 if #noted > 0 then
+  -- So that Redis accepts the next command also when its memory is used up; see shared.lua.
+  redis.call('HDEL', KEYS[2], '')
   redis.call('HSET', KEYS[2], unpack(noted))
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end

@@ -1,5 +1,5 @@
 -- Read the members of a room; writes nothing.
--- Cost: O(members that are named).
+-- Cost: O(members that are named), and those of one page; reads no more than so many bytes, and those of the page.
 --
 -- KEYS: see shared.lua. ARGV: 1 most members that are named, 2 most bytes of their names and infos.
 -- Returns {newest id or '', {number of members, {peer, held-until, info, …}}}.

@@ -6,42 +6,47 @@ envelope of that form becomes the event that it names, and any other becomes a `
 sender wrote it. So Socket.IO clients and clients of other protocols understand each other.
 """
 
-import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta
 
 from relay.gateways.socketio.apps.application import Acknowledgement, OutgoingPacket, ReplyTo, reply_to
+from relay.gateways.socketio.apps.control import (
+    CONTROL_EVENTS,
+    CONTROL_NOTICES,
+    control_event,
+    read_control,
+    rules_as_text,
+)
+from relay.gateways.socketio.apps.wrapped_events import read_wrapped, too_deep, wrap
 from relay.gateways.socketio.encoders import OutgoingEvent
 from relay.gateways.socketio.errors import BadEvent
 from relay.gateways.socketio.offsets import POSITION_EVENT
-from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import (
     INHERITED_NAMES,
-    MAX_ATTACHMENTS,
     MAX_NAME,
     RESERVED_EVENTS,
     EmitKey,
     IncomingEvent,
-    check_placeholders,
-    compact_placeholders,
 )
 from relay.model import events
-from relay.model.base64_text import read_base64
 from relay.model.channels import Label, label
-from relay.model.commands import NO_IDENTITY, Command, Detect, Identity, Move, Publish
-from relay.model.envelope import MAX_KEY, MessageId
+from relay.model.commands import NO_IDENTITY, Command, Detect, Identity, Move, Publish, Refresh
+from relay.model.envelope import MAX_KEY
 from relay.model.errors import BadFrame, Refused
-from relay.model.json_text import MAX_NESTING, nests_deeper
+from relay.model.ice import IceOffer
 from relay.model.names import escape_room, unescape
 
-RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown"})
+RETRYABLE: Final = frozenset({"too_fast", "unavailable", "outcome_unknown", "keys_unavailable"})
 """Errors that are sent as an `error` event and not as the acknowledgement, so that a client with `retries` retries."""
 
 _JOINED: Final = "relay:joined"
-_RELAY_EVENTS: Final = frozenset({"error", _JOINED, POSITION_EVENT})
+_ICE: Final = "relay:ice"
+_EXPIRING: Final = "relay:token-expiring"
+_REFRESHED: Final = "relay:refreshed"
+_RELAY_EVENTS: Final = frozenset({"error", _JOINED, _ICE, POSITION_EVENT, _EXPIRING, _REFRESHED}) | CONTROL_NOTICES
 """Events that only the relay emits."""
 _NOT_DELIVERED: Final = RESERVED_EVENTS | INHERITED_NAMES | _RELAY_EVENTS | {"presence"}
 """Event names in envelopes that are delivered as `message`: as events, they would deceive or break a client."""
@@ -51,20 +56,8 @@ _JOIN: Final = "join"
 """The requests that reply keys name."""
 
 
-_Base64 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/_=\s-]*$")]
-"""As `read_base64` reads it, but only characters of Base64 and white space; any other text is no attachment."""
-
-
-class _Event(Struct):
-    """An event in an envelope."""
-
-    event: Annotated[str, Meta(max_length=MAX_NAME)] | int
-    args: list[Raw]
-    attachments: Annotated[list[_Base64], Meta(max_length=MAX_ATTACHMENTS)] = msgspec.field(default_factory=list)
-
-
-_event = msgspec.json.Decoder(_Event)
 _name = msgspec.json.Decoder(Label)
+_token = msgspec.json.Decoder(Annotated[str, Meta(min_length=1)])
 _given_key = msgspec.json.Decoder(Annotated[str, Meta(min_length=1, max_length=MAX_KEY)] | int)
 _json = msgspec.json.Encoder()
 
@@ -85,18 +78,26 @@ class RelayApplication:
         self._commands: Mapping[str | int, Callable[[IncomingEvent], Command]] = {
             "join": _join,
             "presence": _detect,
+            "relay:refresh": _refresh,
+            **dict.fromkeys(CONTROL_EVENTS, _control),
         }
         self._packets: Mapping[type[events.Event], Callable[[Any], Sequence[OutgoingPacket]]] = {
             events.Welcome: self._welcome,
+            events.IceRenewed: _ice_renewed,
             events.Ack: _ack,
             events.Detected: _detected,
+            events.TokenExpiring: _token_expiring,
+            events.Refreshed: _refreshed,
             events.Failure: _failure,
+            events.CurrentRules: _current_rules,
+            events.Done: _done,
+            **dict.fromkeys((events.RulesChanged, events.Kicked, events.RoomClosed, events.Moved), _control_event),
         }
 
     def command(self, event: IncomingEvent) -> Command:
-        """Read an event: `join` and `presence` are commands, any other is published."""
+        """Read an event: `join`, `presence` and those of `CONTROL_EVENTS` are commands, any other is published."""
         if event.too_deep:
-            raise _too_deep(_key(event))
+            raise too_deep(_key(event))
         return self._commands.get(event.name, self._publish)(event)
 
     def packets(self, event: events.Event) -> Sequence[OutgoingPacket]:
@@ -104,7 +105,7 @@ class RelayApplication:
         # First, and in one call less than the others: nearly all events are messages.
         if isinstance(event, events.Message):
             envelope, position = event.envelope, (event.room, event.id)
-            wrapped = _read_event(envelope, position) if b'"event"' in envelope else None
+            wrapped = read_wrapped(envelope, _NOT_DELIVERED, position) if b'"event"' in envelope else None
             return (wrapped or OutgoingEvent(b'"message"', [envelope], position=position),)
         write = self._packets.get(type(event))
         return write(event) if write is not None else ()
@@ -119,17 +120,7 @@ class RelayApplication:
         identity = NO_IDENTITY if event.key is None else _identity(event.key, key)
         if event.channel is not None:
             return Publish(event.data, (), event.channel, key, identity=identity)
-        attachments = b""
-        if event.attachments:
-            texts = [base64.b64encode(data).decode("ascii") for data in event.attachments]
-            attachments = b',"attachments":' + _json.encode(texts)
-        envelope = b'{"event":%b,"args":[%b]%b}' % (_json.encode(name), event.data, attachments)
-        if nests_deeper(envelope):
-            raise _too_deep(key)
-        if attachments and len(envelope) > self._max_size:
-            # The session has checked the size of the text, but attachments grow by a third in Base64.
-            raise BadFrame("too_large", f"at most {self._max_size} bytes are relayed", about="event", key=key)
-        return Publish(envelope, key=key, identity=identity)
+        return Publish(wrap(event, self._max_size, key), key=key, identity=identity)
 
     def _welcome(self, welcome: events.Welcome) -> Sequence[OutgoingPacket]:
         """Acknowledge a `join`, and send the client its new position, so that it does not recover from an older one."""
@@ -142,6 +133,9 @@ class RelayApplication:
         if self._offsets and (asked is not None or (welcome.key and not welcome.recovered)):
             position = welcome.room, welcome.id
             packets.append(OutgoingEvent(b'"%b"' % _JOINED.encode(), [_json.encode(joined)], position=position))
+        # A client that moves to another room has its servers already.
+        if asked is None and welcome.ice is not None:
+            packets.append(_ice(welcome.ice))
         return packets
 
 
@@ -158,6 +152,18 @@ def _join(event: IncomingEvent) -> Move:
 
 def _detect(event: IncomingEvent) -> Detect:
     return Detect(_only_name(event), key=_key(event))
+
+
+def _refresh(event: IncomingEvent) -> Refresh:
+    """Read a new token; an event without one is refused here, so that none is ever relayed to a room."""
+    try:
+        return Refresh(_token.decode(event.data), _key(event))
+    except msgspec.MsgspecError:
+        raise BadEvent("bad_event", f"{event.name} takes one token", about="refresh", key=_key(event)) from None
+
+
+def _control(event: IncomingEvent) -> Command:
+    return read_control(str(event.name), event.data, _key(event))
 
 
 def _only_name(event: IncomingEvent) -> str:
@@ -184,39 +190,35 @@ def _identity(given: bytes | EmitKey, key: str) -> Identity:
         raise BadEvent("bad_event", text, about="event", key=key) from None
 
 
-def _too_deep(key: str) -> BadFrame:
-    return BadFrame("bad_json", f"nested more than {MAX_NESTING} levels deep as an envelope", about="event", key=key)
-
-
 # Out.
-
-
-def _read_event(envelope: bytes, position: tuple[str, MessageId]) -> OutgoingEvent | None:
-    """Read the event that an envelope wraps; None for any other envelope, and for events that would break a client.
-
-    Messages on the bus are within the bound on nesting, so that no parser here meets its own.
-    """
-    try:
-        event = _event.decode(envelope)
-        if event.event in _NOT_DELIVERED:
-            return None
-        arguments = [bytes(value) for value in event.args]
-        attachments = [read_base64(data.encode()) for data in event.attachments]
-        if attachments:
-            check_placeholders(arguments, len(attachments))
-            arguments = [compact_placeholders(value) for value in arguments]
-        return OutgoingEvent(_json.encode(event.event), arguments, attachments, position)
-    except (msgspec.MsgspecError, BadPacket):
-        return None
 
 
 def _ack(ack: events.Ack) -> Sequence[OutgoingPacket]:
     return _acknowledge(ack.key, {"id": str(ack.id)})
 
 
+def _ice_renewed(renewed: events.IceRenewed) -> Sequence[OutgoingPacket]:
+    return (_ice(renewed.ice),)
+
+
+def _ice(offer: IceOffer) -> OutgoingEvent:
+    servers = {"iceServers": offer.servers, "ttl": offer.ttl}
+    return OutgoingEvent(b'"%b"' % _ICE.encode(), [_json.encode(servers)])
+
+
 def _detected(detected: events.Detected) -> Sequence[OutgoingPacket]:
     presence = OutgoingEvent(b'"presence"', [_json.encode(detected.present)])
     return (presence, *_acknowledge(detected.key, detected.present))
+
+
+def _token_expiring(event: events.TokenExpiring) -> Sequence[OutgoingPacket]:
+    return (OutgoingEvent(b'"%b"' % _EXPIRING.encode(), [_json.encode({"in": round(event.seconds, 2)})]),)
+
+
+def _refreshed(event: events.Refreshed) -> Sequence[OutgoingPacket]:
+    """Acknowledge the new token; a client that asked for no acknowledgement gets an event."""
+    expires = {} if event.expires is None else {"expires": event.expires}
+    return _acknowledge(event.key, expires) or (OutgoingEvent(b'"%b"' % _REFRESHED.encode(), [_json.encode(expires)]),)
 
 
 def _failure(failure: events.Failure) -> Sequence[OutgoingPacket]:
@@ -225,6 +227,18 @@ def _failure(failure: events.Failure) -> Sequence[OutgoingPacket]:
         error["room"] = unescape(str(error["room"]))
     answer = () if failure.code in RETRYABLE else _acknowledge(failure.key, {"error": error})
     return answer or (OutgoingEvent(b'"error"', [_json.encode(error)]),)
+
+
+def _control_event(event: events.RoomNotice) -> Sequence[OutgoingPacket]:
+    return (control_event(event),)
+
+
+def _current_rules(current: events.CurrentRules) -> Sequence[OutgoingPacket]:
+    return _acknowledge(current.key, {"room": unescape(current.room), "rules": rules_as_text(current.rules)})
+
+
+def _done(done: events.Done) -> Sequence[OutgoingPacket]:
+    return _acknowledge(done.key, {"count": done.count})
 
 
 def _acknowledge(key: str, value: object) -> Sequence[OutgoingPacket]:

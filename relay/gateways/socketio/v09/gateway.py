@@ -9,11 +9,12 @@ from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
+from relay.gateways.base.credentials import read_token
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_poll, answer_post
 from relay.gateways.base.websocket import serve
-from relay.gateways.socketio.declaration import SID_HEADER, V09_NAME
+from relay.gateways.socketio.declaration import CREDENTIALS, SID_HEADER, V09_NAME, V09_TOKENS
 from relay.gateways.socketio.engine import EngineSessions, SessionProfile
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.namespaces import ProtocolVersion
@@ -71,7 +72,7 @@ class V09Gateway(GatewayEndpoint):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, V09_NAME, session_header=SID_HEADER)
+        super().__init__(settings, V09_NAME, session_header=SID_HEADER, credentials=CREDENTIALS)
         self._settings = settings
         self._version = ProtocolVersion(settings, "socketio0.9", V09Encoder, ascii_names=True)
 
@@ -88,12 +89,12 @@ class V09Gateway(GatewayEndpoint):
         path = _PATH.fullmatch(scope["path"])
         if path is None or path[1] != "websocket":
             raise SocketIORefused("bad_transport")
-        opening = sessions.opening(self._profile(parameters))
+        opening = sessions.opening(self._profile(scope, parameters))
         subprotocol = next(iter(scope["subprotocols"]), None)
         await serve(scope, receive, send, protocol=V09_NAME, opening=opening, subprotocol=subprotocol, keepalive=False)
 
-    def _profile(self, parameters: dict[str, str]) -> SessionProfile:
-        handler = partial(V09Client, self._version, parameters)
+    def _profile(self, scope: Scope, parameters: dict[str, str]) -> SessionProfile:
+        handler = partial(V09Client, self._version, parameters, read_token(scope, V09_TOKENS))
         return SessionProfile(_WRITER, handler)
 
     async def serve_request(self, exchange: HttpExchange) -> None:
@@ -116,6 +117,7 @@ class V09Gateway(GatewayEndpoint):
             if session.polling is None:
                 raise Refused("unknown_session")
             if polls:
+                session.polled()
                 await answer_poll(exchange, session, session.polling)
             else:
                 await answer_post(exchange, session, session.polling, sessions.max_payload)
@@ -140,7 +142,7 @@ class V09Gateway(GatewayEndpoint):
         if sessions.take_handshake(sid) and sessions.get(sid) is None:
             ticket = admit(scope, V09_NAME)
             ticket.metrics.handshakes += 1
-            session = sessions.begin(self._profile(parameters), ticket, sid=sid)
+            session = sessions.begin(self._profile(scope, parameters), ticket, sid=sid)
             await session.open()
 
     async def _disconnect(self, exchange: HttpExchange, sessions: V09Sessions, sid: str) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 
+from relay.backend.bus import replay_of
+from relay.backend.headroom import Level
 from relay.backend.memory import state as state_module
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.state import MemoryEntry, MemoryRooms
-from relay.backend.presence import JoinAttempt, LeaseName
+from relay.backend.presence import JoinAttempt, LeaseName, PresenceEntry
 from relay.backend.settings import HistorySettings, LeaseSettings, RoomSettings
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.events import MemberJoined
+from relay.model.events import MemberJoined, Message
 
 
 class Clock:
@@ -39,7 +41,7 @@ async def test_the_history_of_a_silent_room_expires_although_it_has_members() ->
         emit(rooms)
     clock.now += 59
     await leases.beat()
-    assert len(state.history) == 4
+    assert len(state.history) == 3
     clock.now += 5
     await leases.beat()
     assert len(state.history) == 0
@@ -107,3 +109,45 @@ async def test_a_room_that_lacks_an_id_that_was_seen_begins_a_new_epoch() -> Non
     ahead = MessageId(last.id.epoch, 4)
     newest, events, _ = rooms.since("room", ahead)
     assert (newest > ahead, newest.seq, events) == (True, 0, [])
+
+
+async def test_all_histories_together_have_a_bound_and_what_does_not_fit_is_delivered() -> None:
+    clock = Clock()
+    rooms = MemoryRooms(clock, clock, HistorySettings(ttl=60), limit=100_000)
+    received: list[int] = []
+    rooms.listen(["a", "b"], lambda events: received.extend(event.id.seq for event in events))
+    sent = []
+    for number in range(30):
+        name = "ab"[number % 2]
+        room = rooms.room(name)
+        sent.append(room.next_id())
+        rooms.emit(Message(name, sent[-1], "p", (), "", b"x" * 10_000))
+    await asyncio.sleep(0)
+    assert len(received) == 30
+    stored = [event for name in "ab" for _, event in rooms.room(name).history]
+    assert 5 <= len(stored) <= 9
+    newest, events, stretches = rooms.since("a", sent[0])
+    replay = replay_of(sent[0], newest, events, stretches, HistorySettings())
+    assert replay.lost == "trimmed"
+    rooms.forget_expired()
+    assert rooms.headroom.level is Level.FULL
+    clock.now += 100
+    rooms.forget_expired()
+    assert rooms.headroom.level is Level.AMPLE
+    assert rooms.headroom.share == 0
+
+
+async def test_a_room_without_members_is_forgotten_after_a_while() -> None:
+    clock = Clock()
+    rooms = rooms_of(clock, ttl=60)
+    presence = MemoryPresence(rooms, LeaseName("w"), RoomSettings())
+    joined = [await presence.join(JoinAttempt(room="room", peer=peer, offered="", fresh="f")) for peer in "ab"]
+    for peer, one in zip("ab", joined, strict=True):
+        assert await presence.leave(PresenceEntry("room", peer, one.generation))
+    assert len(rooms.room("room").history) == 3
+    clock.now += 11
+    rooms.forget_expired()
+    assert len(rooms.room("room").history) == 0
+    clock.now += 60
+    rooms.forget_expired()
+    assert rooms.peek("room") is None

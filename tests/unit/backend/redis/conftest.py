@@ -13,8 +13,11 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.registration import Registration
-from relay.backend.redis.scripts import Script
+from relay.backend.redis.scripts import MEMORY, Script
+from relay.backend.redis.tags import tags_of
 from relay.backend.settings import BackendSettings, LeaseSettings, RoomSettings
+from relay.fleet_key import FleetKey
+from tests.tcp import end_server
 
 Answer = Callable[[list[bytes]], bytes | None]
 
@@ -49,9 +52,7 @@ class ScriptedRedis:
 
     async def stop(self) -> None:
         if self._server is not None:
-            self._server.close()
-            self.hang_up()
-            await self._server.wait_closed()
+            await end_server(self._server, self.hang_up)
             self._server = None
 
     def hang_up(self) -> None:
@@ -100,7 +101,7 @@ class World:
         keys = Keys("relay")
         settings = BackendSettings(RoomSettings(), LeaseSettings(duration=10, interval=0.5, grace=15))
         self.registration = Registration(client, keys, self.lease, settings)
-        self.presence = RedisPresence(client, keys, self.lease, settings.rooms, self.registration)
+        self.presence = RedisPresence(client, keys, self.lease, settings.rooms, self.registration, tags_of(FleetKey()))
         self.leases = RedisLeases(client, keys, self.lease, settings, self.registration)
 
     def answer(self, replies: Replies, **others: bytes) -> None:
@@ -109,6 +110,7 @@ class World:
         The set of rooms has all that are registered, and there are no other leases, unless `others` say so.
         """
         others = {"SCARD": b":1000000\r\n", "ZRANGE": b"*0\r\n"} | others
+        replies = {MEMORY: lambda command: b"*2\r\n:0\r\n:0\r\n"} | replies
         by_sha = {script.sha.encode(): reply for script, reply in replies.items()}
 
         def answer(command: list[bytes]) -> bytes:
@@ -135,4 +137,4 @@ def array(*items: bytes) -> bytes:
 
 def dead(name: bytes, deadline: bytes) -> Callable[[list[bytes]], bytes]:
     """The reply to a heartbeat that finds one dead lease."""
-    return lambda command: b"*3\r\n:0\r\n" + array(name, deadline) + b":1700000000000\r\n"
+    return lambda command: b"*4\r\n:0\r\n" + array(name, deadline) + b":1700000000000\r\n:0\r\n"

@@ -28,6 +28,8 @@ ID = MessageId(7, 8)
     ("payload", "event"),
     [
         (b'm 7-8 p \n""\n{"a":1', Message("r", ID, "p", (), "", b'{"a":1')),
+        (b'm 7-8 p \n"" \n{"a":1', Message("r", ID, "p", (), "", b'{"a":1')),
+        (b'm 7-8 p \n"c" \n{"a":1', Message("r", ID, "p", (), "c", b'{"a":1')),
         (b'm 7-8 p q,r\n"c\\n"\n{"a":\n1', Message("r", ID, "p", ("q", "r"), "c\n", b'{"a":\n1')),
         (b"j 7-8 p", MemberJoined("r", ID, "p")),
         (b"l 7-8 p", MemberLeft("r", ID, "p")),
@@ -43,6 +45,16 @@ def test_a_message_that_an_older_worker_let_through_is_not_understood() -> None:
     assert isinstance(decode("r", nested), Message)
     with pytest.raises(ValueError, match="nested"):
         decode("r", nested.replace(b"[]", b"[[]]"))
+
+
+def test_the_nesting_of_a_message_is_counted_by_the_worker_of_its_sender_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[bytes] = []
+    monkeypatch.setattr("relay.backend.redis.bus.nests_deeper", counted.append)
+    text = b'{"a":"%b"' % (b"x" * 2000)
+    decode("r", b'm 7-8 p \n"" \n' + text)
+    assert counted == []
+    decode("r", b'm 7-8 p \n""\n' + text)
+    assert counted == [text]
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b"m 1-1 " + tail))

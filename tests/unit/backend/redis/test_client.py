@@ -37,7 +37,7 @@ async def test_waiting_for_an_absent_redis_is_bounded_in_time_and_number(server:
         assert all(isinstance(result, Unavailable) for result in results)
         assert sum("wait for it already" in str(result) for result in results) == 2
         assert not client.reachable
-        assert client.problem
+        assert client.report
 
 
 async def test_waiting_for_an_absent_redis_is_bounded_in_bytes(server: ScriptedRedis) -> None:
@@ -131,14 +131,15 @@ async def test_a_connection_that_is_given_up_is_reset(server: ScriptedRedis) -> 
                 await asyncio.sleep(0.005)
 
 
-async def test_a_refusal_is_unavailable_in_words_of_the_relay(server: ScriptedRedis, caplog) -> None:
+async def test_a_refusal_is_unavailable_and_its_reason_is_for_operators(server: ScriptedRedis, caplog) -> None:
     errors = []
     async with client_of(server, on_error=lambda: errors.append(1)) as client:
         await client.call("PING")
         server.answer = lambda command: b"-OOM command not allowed\r\n"
         with pytest.raises(Unavailable) as raised:
             await client.call("SET", "a", "b")
-        assert raised.value.text == "Redis has no memory left (OOM)"
+        assert raised.value.text == Unavailable().text
+        assert raised.value.report == "Redis has no memory left (OOM command not allowed)"
     assert errors == [1]
     assert "OOM command not allowed" in caplog.text
 
@@ -224,8 +225,9 @@ async def test_a_redis_that_asks_for_a_password_is_logged_once(server: ScriptedR
         async with client_of(server, timeout=0.4) as client:
             with pytest.raises(Unavailable) as raised:
                 await client.call("PING")
-            assert "Authentication required" not in raised.value.text
-            assert client.problem == "Redis asks for a password (NOAUTH)"
+            assert raised.value.text == "Redis could not be reached for 0.4 s"
+            assert "NOAUTH Authentication required" in raised.value.report
+            assert client.report == "Redis asks for a password (NOAUTH Authentication required.)"
     assert len(caplog.records) == 1
     assert "NOAUTH Authentication required." in caplog.text
 

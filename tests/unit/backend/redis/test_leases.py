@@ -11,6 +11,11 @@ from relay.model.errors import OutcomeUnknown, Unavailable
 from tests.unit.backend.redis.conftest import World, array, dead
 
 
+def page_of(*names: bytes) -> bytes:
+    """The reply to SSCAN: the last page of a set."""
+    return b"*2\r\n$1\r\n0\r\n" + array(*names)
+
+
 async def test_a_heartbeat_that_fails_inside_redis_is_a_refusal(world: World) -> None:
     world.answer({HEARTBEAT: lambda command: b"-WRONGTYPE x script: 5f, on @user_script:1.\r\n"})
     with pytest.raises(Unavailable, match="cannot renew this worker's lease"):
@@ -32,7 +37,7 @@ async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> N
         member = b"*3\r\n$4\r\np" + command[-3].rjust(3, b"0") + b"\r\n$1\r\n5\r\n$4\r\n1500\r\n"
         return b"*2\r\n$1\r\n" + cursor + b"\r\n*1\r\n" + member
 
-    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: page}, SMEMBERS=array(*rooms))
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: page}, SSCAN=page_of(*rooms))
     assert [batch async for batch in world.leases.adopt("x/1")] == []
     await world.leases.beat()
     batches = [batch async for batch in world.leases.adopt("x/1")]
@@ -44,6 +49,18 @@ async def test_rooms_are_adopted_in_batches_and_each_in_pages(world: World) -> N
     assert held_until == b"%d" % (1699999990000 - 10_000 + 500 + 15_000)
 
 
+async def test_members_of_a_dead_worker_are_held_for_the_whole_grace_time_after_redis_was_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis and all workers died together: no member could return before a worker reached Redis again."""
+    monkeypatch.setattr(RedisClient, "era", 1_699_999_985_000_000)
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999970000"), ADOPT: pages_of_two}, SSCAN=page_of(b"room"))
+    await world.leases.beat()
+    async for _ in world.leases.adopt("x/1"):
+        pass
+    assert world.sent(b"EVALSHA")[-1][-4] == b"%d" % (1_699_999_985_000 + 15_000)
+
+
 def pages_of_two(command: list[bytes]) -> bytes:
     """The reply to an adoption of a room with two pages, and one member in each."""
     cursor = b"0" if command[-3] == b"7" else b"7"
@@ -51,7 +68,7 @@ def pages_of_two(command: list[bytes]) -> bytes:
 
 
 async def test_an_adoption_stops_when_the_own_lease_has_lapsed(world: World) -> None:
-    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SSCAN=page_of(b"room"))
     await world.leases.beat()
     own = str(world.lease).encode()
     adopting = world.leases.adopt("x/1")
@@ -66,7 +83,7 @@ async def test_an_adoption_stops_when_the_own_lease_has_lapsed(world: World) -> 
 
 async def test_a_room_that_is_being_adopted_stays_registered(world: World) -> None:
     """This worker's last own member of the room may have left in the moment before."""
-    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SMEMBERS=array(b"room"))
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: pages_of_two}, SSCAN=page_of(b"room"))
     await world.leases.beat()
     async for _ in world.leases.adopt("x/1"):  # two pages
         await world.leases.touch({}, ["room"])
@@ -80,20 +97,21 @@ async def test_only_a_lease_that_the_last_heartbeat_reported_is_forgotten(world:
     world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")})
     await world.leases.beat()
     await world.leases.forget("x/2")
-    assert world.sent(b"ZREM") == world.sent(b"DEL") == []
+    assert world.sent(b"ZREM") == world.sent(b"UNLINK") == []
     await world.leases.forget("x/1")
     assert world.sent(b"ZREM") == [[b"ZREM", b"relay:workers", b"x/1"]]
+    assert world.sent(b"UNLINK") == [[b"UNLINK", b"relay:worker:x/1:rooms", b"relay:worker:x/1:index"]]
 
 
 async def test_an_adoption_whose_reply_is_lost_is_an_error_and_not_an_empty_room(world: World) -> None:
-    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")}, SMEMBERS=array(b"room"))
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")}, SSCAN=page_of(b"room"))
     await world.leases.beat()
 
     def hang_up(command: list[bytes]) -> bytes:
         asyncio.get_running_loop().call_soon(world.server.hang_up)
         return b""
 
-    world.answer({ADOPT: hang_up}, SMEMBERS=array(b"room"))
+    world.answer({ADOPT: hang_up}, SSCAN=page_of(b"room"))
     with pytest.raises(OutcomeUnknown):
         [batch async for batch in world.leases.adopt("x/1")]
 
@@ -103,16 +121,19 @@ async def test_touching_renews_all_keys_that_have_a_time_to_live(world: World) -
     own = b"relay:worker:%b:rooms" % str(world.lease).encode()
     assert {command[1] for command in world.sent(b"PEXPIRE")} == {
         own,
+        own.replace(b":rooms", b":index"),
         b"relay:{room}:meta",
         b"relay:{room}:presence",
         b"relay:{room}:options",
         b"relay:{room}:quiet",
         b"relay:{room}:watched",
         b"relay:{room}:large",
+        b"relay:{room}:places",
+        b"relay:{room}:subjects",
     }
     assert world.sent(b"SREM") == [[b"SREM", own, b"left"]]
     await world.leases.touch({})
-    assert len(world.sent(b"PEXPIRE")) == 7
+    assert len(world.sent(b"PEXPIRE")) == 10
 
 
 async def test_another_run_of_redis_ends_the_lease_once(world: World, monkeypatch) -> None:
@@ -135,7 +156,7 @@ async def test_the_loss_of_all_leases_brings_those_back_that_the_worker_knows(wo
     replies = iter([0, 2, 0])
 
     def beat(command: list[bytes]) -> bytes:
-        return b"*3\r\n:%d\r\n*0\r\n:1700000000000\r\n" % next(replies)
+        return b"*4\r\n:%d\r\n*0\r\n:1700000000000\r\n:0\r\n" % next(replies)
 
     world.answer({HEARTBEAT: beat}, ZRANGE=array(b"x/1", b"y/1"))
     await world.leases.beat()

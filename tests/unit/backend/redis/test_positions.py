@@ -40,9 +40,9 @@ async def test_each_room_is_one_call_and_a_large_one_several(
     server: ScriptedRedis, positions: RedisDeliveredPositions
 ) -> None:
     answer(server, {})
-    await positions.note([*(position("large", number) for number in range(501)), position("small")])
+    await positions.note([*(position("large", number) for number in range(201)), position("small")])
     assert [(call[3], len(call)) for call in calls(server)] == [
-        (b"relay:{large}:presence", 6 + 1500),
+        (b"relay:{large}:presence", 6 + 600),
         (b"relay:{large}:presence", 6 + 3),
         (b"relay:{small}:presence", 6 + 3),
     ]

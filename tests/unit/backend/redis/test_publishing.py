@@ -52,7 +52,7 @@ VERSION, SEEN = MembershipVersion(9, 7), MessageId(7, 8)
 def test_a_plain_message_takes_the_fast_path() -> None:
     got = arguments(publication(Publish(b'{"n":1}', channel="c"), generation=5, version=VERSION, seen=SEEN))
     assert got == [
-        b'peer \n"c"\n{"n":1,"from":"peer","id":"',
+        b'peer \n"c" \n{"n":1,"from":"peer","id":"',
         b"9",
         b"7",
         b"8",

@@ -29,7 +29,18 @@ async def test_the_time_to_live_of_the_set_is_renewed_with_a_new_room(world: Wor
     world.registration.register(["a", "b"])
     await world.leases.touch({}, ["left"])
     assert len(world.sent(b"SADD")) == 3
-    assert len(world.sent(b"PEXPIRE")) == 2
+    own = b"relay:worker:%b:" % str(world.lease).encode()
+    assert [command[1] for command in world.sent(b"PEXPIRE")] == [own + b"index", own + b"rooms"] * 2
+    indexed = [command for command in world.sent(b"ZADD") if command[1] == own + b"index"]
+    assert [command[2:] for command in indexed] == [[b"0", b"a"], [b"0", b"a", b"0", b"b"]]
+
+
+async def test_a_room_is_in_the_index_before_it_is_in_the_set(world: World) -> None:
+    """A list of rooms reads no index with fewer rooms than the set."""
+    world.registration.register(["a"])
+    await world.leases.touch({}, ["a"])
+    names = [command[0] for command in world.server.commands if b"a" in command]
+    assert names == [b"ZADD", b"SADD", b"SREM", b"ZREM"]
 
 
 async def test_a_lease_that_is_missing_is_added_as_lost_with_the_deadline_that_it_had(world: World) -> None:

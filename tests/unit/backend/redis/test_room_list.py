@@ -1,30 +1,117 @@
-"""The list of all rooms, read in batches."""
+"""The list of all rooms: which commands a page takes."""
 
+from collections.abc import AsyncIterator
+
+import pytest
+
+from relay.backend.redis import room_list
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.room_list import occupied_rooms
-from tests.unit.backend.redis.conftest import ScriptedRedis
+from relay.backend.redis.room_list import RedisRoomList
+from relay.model.room_list import RoomPage, RoomQuery
+from tests.unit.backend.redis.conftest import ScriptedRedis, array
+
+INDEX = b"relay:worker:a/1:index"
 
 
-async def test_rooms_are_counted_in_batches_and_empty_ones_left_out(server: ScriptedRedis, monkeypatch) -> None:
-    monkeypatch.setattr("relay.backend.redis.room_list._BATCH", 2)
-    names = [b"r%d" % number for number in range(5)]
+class Rooms:
+    """The rooms of the lease a/1 in a stand-in for Redis; `empty` are those without members."""
 
-    def answer(command: list[bytes]) -> bytes:
+    def __init__(self, names: list[bytes], *, empty: set[bytes], indexed: bool) -> None:
+        self.names = names
+        self.empty = empty
+        self.indexed = indexed
+
+    def answer(self, command: list[bytes]) -> bytes:
         match command:
-            case [b"ZRANGE", *_]:
-                return b"*1\r\n$3\r\na/1\r\n"
-            case [b"SMEMBERS", b"relay:worker:a/1:rooms"]:
-                return b"*5\r\n" + b"".join(b"$2\r\n%b\r\n" % name for name in names)
+            case [b"ZRANGE", b"relay:workers", *_]:
+                return array(b"a/1")
+            case [b"SCARD", *_]:
+                return b":%d\r\n" % len(self.names)
+            case [b"ZCARD", *_]:
+                return b":%d\r\n" % (len(self.names) if self.indexed else 0)
+            case [b"ZRANGEBYLEX", _, start, _, b"LIMIT", b"0", most]:
+                behind = [name for name in self.names if start == b"-" or name > start[1:]]
+                return array(*behind[: int(most)])
+            case [b"ZLEXCOUNT", *_]:
+                return b":%d\r\n" % len(self.names)
+            case [b"SSCAN", _, cursor, *_]:
+                half = len(self.names) // 2
+                part = self.names[:half] if cursor == b"0" else self.names[half:]
+                return b"*2\r\n" + (b"$1\r\n7\r\n" if cursor == b"0" else b"$1\r\n0\r\n") + array(*part)
             case [b"HLEN", key]:
-                return b":%d\r\n" % (key != b"relay:{r3}:presence")
+                return b":%d\r\n" % (key.split(b"{")[1].split(b"}")[0] not in self.empty)
         return b"+OK\r\n"
 
-    server.answer = answer
+
+@pytest.fixture
+async def rooms(server: ScriptedRedis) -> AsyncIterator[RedisRoomList]:
     dialer = Dialer(server.url, timeout=5, name="test")
-    async with RedisClient(dialer, timeout=5, waiting=10, on_reconnect=lambda: None) as client:
-        found = await occupied_rooms(client, Keys("relay"))
-    assert found == [("r0", 1), ("r1", 1), ("r2", 1), ("r4", 1)]
+    async with RedisClient(dialer, timeout=5, waiting=100, on_reconnect=lambda: None) as client:
+        yield RedisRoomList(client, Keys("relay"))
+
+
+def sent(server: ScriptedRedis, name: bytes) -> list[list[bytes]]:
+    return [command for command in server.commands if command[0] == name]
+
+
+async def test_a_page_reads_no_more_names_than_it_needs(server: ScriptedRedis, rooms: RedisRoomList) -> None:
+    names = [b"r%d" % number for number in range(9)]
+    server.answer = Rooms(names, empty=set(), indexed=True).answer
+    assert await rooms(RoomQuery(limit=2)) == RoomPage([("r0", 1), ("r1", 1)], "r1", 9)
+    assert await rooms(RoomQuery(after="r1", limit=2)) == RoomPage([("r2", 1), ("r3", 1)], "r3", 9)
+    assert sent(server, b"ZRANGEBYLEX") == [
+        [b"ZRANGEBYLEX", INDEX, b"-", b"+", b"LIMIT", b"0", b"3"],
+        [b"ZRANGEBYLEX", INDEX, b"(r1", b"+", b"LIMIT", b"0", b"3"],
+    ]
+    assert len(sent(server, b"HLEN")) == 6
+    assert not sent(server, b"SSCAN")
+
+
+async def test_a_prefix_bounds_what_is_read(server: ScriptedRedis, rooms: RedisRoomList) -> None:
+    server.answer = Rooms([b"r0", b"r1"], empty=set(), indexed=True).answer
+    await rooms(RoomQuery("r", "a", 5))
+    await rooms(RoomQuery("r", "r0", 5))
+    assert [command[2:4] for command in sent(server, b"ZRANGEBYLEX")] == [[b"[r", b"(r\xff"], [b"(r0", b"(r\xff"]]
+    assert {tuple(command[2:]) for command in sent(server, b"ZLEXCOUNT")} == {(b"[r", b"(r\xff")}
+
+
+async def test_rooms_without_members_are_left_out_and_others_take_their_place(
+    server: ScriptedRedis, rooms: RedisRoomList
+) -> None:
+    names = [b"r%d" % number for number in range(6)]
+    server.answer = Rooms(names, empty={b"r0", b"r2", b"r3"}, indexed=True).answer
+    assert await rooms(RoomQuery(limit=2)) == RoomPage([("r1", 1), ("r4", 1)], "r4", 6)
+    assert await rooms(RoomQuery(limit=9)) == RoomPage([("r1", 1), ("r4", 1), ("r5", 1)], "", 3)
+
+
+async def test_a_page_of_many_rooms_without_members_is_short_and_has_a_next(
+    server: ScriptedRedis, rooms: RedisRoomList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room_list, "_ROUNDS", 2)
+    names = [b"r%02d" % number for number in range(20)]
+    server.answer = Rooms(names, empty={*names[:19]}, indexed=True).answer
+    page = await rooms(RoomQuery(limit=4))
+    assert page == RoomPage([], "r09", 20)
+    assert (await rooms(RoomQuery(after=page.next, limit=10))).rooms == [("r19", 1)]
+
+
+async def test_the_rooms_of_a_worker_without_an_index_are_read_from_its_set(
+    server: ScriptedRedis, rooms: RedisRoomList
+) -> None:
+    names = [b"b0", b"a1", b"a0", b"a2"]
+    server.answer = Rooms(names, empty=set(), indexed=False).answer
+    assert await rooms(RoomQuery("a", limit=2)) == RoomPage([("a0", 1), ("a1", 1)], "a1", 3)
+    assert await rooms(RoomQuery("a", "a1", 2)) == RoomPage([("a2", 1)], "", 3)
+    assert len(sent(server, b"SSCAN")) == 4
+
+
+async def test_members_are_counted_in_batches(
+    server: ScriptedRedis, rooms: RedisRoomList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room_list, "_BATCH", 2)
+    server.answer = Rooms([b"r%d" % number for number in range(5)], empty=set(), indexed=True).answer
+    assert len((await rooms(RoomQuery(limit=9))).rooms) == 5
     batches = [[command[0] for command in read] for read in server.reads if read[0][0] == b"HLEN"]
     assert [len(batch) for batch in batches] == [2, 2, 1]

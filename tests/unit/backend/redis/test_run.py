@@ -63,6 +63,25 @@ def test_without_a_run_id_the_relay_goes_on_and_says_so_once(
     assert "\x1b" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("reply", "advice"),
+    [
+        (b"", "+info"),
+        (
+            hiredis.ReplyError("NOPERM this user has no permissions to access one of the keys"),
+            "the keys that begin with",
+        ),
+        (hiredis.ReplyError("ERR user_script:3: bad"), "the relay's script for it has failed"),
+    ],
+)
+def test_the_advice_is_about_what_redis_refuses(
+    world: World, reply: Any, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.run.note(reply)
+    assert advice in caplog.text
+    assert ("INFO" in caplog.text) == (reply == b"")
+
+
 def test_an_error_later_on_changes_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.run.note(b"one.x 1700")
     world.run.note(hiredis.ReplyError("NOSCRIPT"))

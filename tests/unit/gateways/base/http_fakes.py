@@ -5,7 +5,7 @@ response. `GET /poll?cursor=N` is a long poll, in which a second one releases th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,6 +109,10 @@ class Request:
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._messages.put_nowait({"type": "http.request", "body": body, "more_body": not complete})
 
+    def more(self, body: bytes) -> None:
+        """Send a further part of the body, which is not the last one."""
+        self._messages.put_nowait({"type": "http.request", "body": body, "more_body": True})
+
     def drop(self) -> None:
         self._messages.put_nowait({"type": "http.disconnect"})
 
@@ -143,7 +147,15 @@ class Elsewhere:
     """Another worker, which has the session `elsewhere` and answers with the body of the request."""
 
     async def forward(
-        self, scope: Scope, receive: Receive, send: Send, session_id: str, *, limit: int, body: bytes | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session_id: str,
+        *,
+        limit: int,
+        body: bytes | None = None,
+        arrived: Callable[[int], None] | None = None,
     ) -> bool:
         if session_id != "elsewhere":
             return False
@@ -161,7 +173,8 @@ class Gateway:
         self.rules = rules
         self.state = {"worker": worker, FORWARDER: Elsewhere()}
         self.sessions: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
-        self._responses = GatewayResponses(worker.settings, session_header="x-session", methods=b"GET, POST, DELETE")
+        methods = ("GET", "POST", "DELETE")
+        self._responses = GatewayResponses(worker.settings, session_header="x-session", methods=methods)
         self._codecs: CodecPair[Frame] = CodecPair(Codec(), Codec())
         self.dialect = Dialect()
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Scope
 
 from relay.config import Settings
-from relay.gateways.base.admission import admit, client_address
+from relay.gateways.base.admission import admit
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
@@ -49,6 +49,13 @@ def test_a_client_is_counted_by_its_address(worker: Worker) -> None:
     assert (ticket.address, ticket.metrics.protocol) == ("client", "native")
 
 
+def test_clients_without_an_address_have_no_quotas_together(worker: Worker) -> None:
+    ticket = admit({**scope_of(worker, None, ""), "client": None}, "native")
+    assert ticket.address == ""
+    ticket.pace().stored.use(10**12)
+    assert ticket.pace().stored.open
+
+
 def test_a_refused_handshake_counts_nothing(worker: Worker) -> None:
     for _ in range(5):
         assert code_of(worker, "https://other.example") == "bad_origin"
@@ -59,8 +66,3 @@ async def test_a_worker_that_is_stopping_refuses() -> None:
     async with Worker(Settings()) as worker:
         await worker.drain()
         assert code_of(worker) == "unavailable"
-
-
-def test_addresses_of_a_scope() -> None:
-    assert client_address({"client": ("::1", 5)}) == "::1"
-    assert client_address({"client": None}) == client_address({}) == ""

@@ -22,7 +22,7 @@ class Endpoint(GatewayEndpoint):
     """Refuses the path `/full`, and answers all others."""
 
     def __init__(self) -> None:
-        super().__init__(SETTINGS, "test", methods=b"GET, DELETE")
+        super().__init__(SETTINGS, "test", methods=("GET", "DELETE"))
 
     async def serve_request(self, exchange: HttpExchange) -> None:
         if exchange.scope["path"] == "/full":

@@ -209,7 +209,7 @@ async def test_headers_of_the_connection_and_internal_ones_are_left_out(tmp_path
         client = Client(one.sid, headers=headers)
         assert await one.forward(client)
     names = [name for name, _ in read(other.heads[0])[0].headers]
-    assert names == [b"x-forwarded-for", b"x-kept", b"x-relay-forwarded"]
+    assert names == [b"x-forwarded-for", b"x-kept", b"host", b"x-relay-forwarded"]
     assert client.headers == [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"content-length", b"0")]
 
 

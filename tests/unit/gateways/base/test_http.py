@@ -1,6 +1,7 @@
 """Requests to gateways and the headers of their responses."""
 
 import asyncio
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -8,28 +9,36 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
 from relay.model.workers import LISTENER
+from relay.rooms.buffers import FREE
+from relay.rooms.connection import ABORT_EXTENSION
+from relay.rooms.held_response import HOLD_EXTENSION
+from relay.rooms.worker import Worker
+from tests.unit.gateways.base.fakes import until
 from tests.unit.gateways.base.http_fakes import Request, scope
 
 SETTINGS = Settings(allowed_origins=("https://good.example",))
 
 
-def exchange(request: Request, method: str = "GET", **headers: str) -> HttpExchange:
-    responses = GatewayResponses(SETTINGS, session_header="x-session")
+def exchange(request: Request, method: str = "GET", *, credentials: bool = False, **headers: str) -> HttpExchange:
+    responses = GatewayResponses(SETTINGS, session_header="x-session", credentials=credentials)
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return HttpExchange(scope(method, "/", {}, fields), request.receive, request.send, responses)
 
 
+@pytest.mark.parametrize("credentials", [True, False])
 @pytest.mark.parametrize(("origin", "allowed"), [("https://good.example", True), ("https://bad.example", False)])
-async def test_only_pages_of_allowed_origins_may_read_a_response(origin: str, allowed: bool) -> None:
+async def test_only_pages_of_allowed_origins_may_read_a_response(origin: str, allowed: bool, credentials: bool) -> None:
     request = Request()
-    asked = exchange(request, "OPTIONS", origin=origin, access_control_request_headers="x-mine")
+    asked = exchange(
+        request, "OPTIONS", credentials=credentials, origin=origin, access_control_request_headers="x-mine"
+    )
     await asked.respond(HttpBody(b"", status=204))
     headers = request.response.headers
     assert headers.get("access-control-allow-origin") == (origin if allowed else None)
-    assert headers.get("access-control-allow-credentials") == ("true" if allowed else None)
+    assert headers.get("access-control-allow-credentials") == ("true" if allowed and credentials else None)
     assert headers.get("access-control-allow-methods") == ("GET, POST" if allowed else None)
     assert headers.get("access-control-allow-headers") == ("x-mine" if allowed else None)
-    assert headers.get("vary") == ("Origin" if allowed else None)
+    assert headers.get("vary") == "Origin"
 
 
 async def test_every_response_is_kept_out_of_caches_and_guesses() -> None:
@@ -42,6 +51,7 @@ async def test_every_response_is_kept_out_of_caches_and_guesses() -> None:
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
         "x-session": "abc",
+        "vary": "Origin",
     }
 
 
@@ -96,6 +106,19 @@ async def test_waiting_ends_with_the_result_or_when_the_client_drops_the_request
     assert never.cancelled()
 
 
+async def test_a_client_that_sends_a_large_body_while_it_waits_is_disconnected() -> None:
+    for size, answers in ((FREE, ["late", "late"]), (FREE + 1, ["late", None])):
+        # A part comes while a first result is awaited, and the rest with the second one.
+        request = Request(b"x", complete=False)
+        asked = exchange(request)
+        asked.scope["extensions"] = {ABORT_EXTENSION: request.drop}
+        for answer in answers:
+            result: asyncio.Future[str] = asyncio.Future()
+            asyncio.get_running_loop().call_later(0.02, lambda one: one.done() or one.set_result("late"), result)
+            assert await asked.unless_dropped(result) == answer
+            request.more(bytes(size - 1))
+
+
 async def test_waiting_can_be_cancelled_from_outside() -> None:
     result = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(exchange(Request()).unless_dropped(result))
@@ -109,7 +132,7 @@ async def test_a_request_is_forwarded_with_the_body_that_was_read() -> None:
     calls: list[tuple[Any, ...]] = []
 
     class Forwarding:
-        async def forward(self, scope: Any, *_: Any, limit: int, body: bytes | None) -> bool:
+        async def forward(self, scope: Any, *_: Any, limit: int, body: bytes | None, arrived: Any) -> bool:
             calls.append((_[2], limit, body))
             return True
 
@@ -120,3 +143,113 @@ async def test_a_request_is_forwarded_with_the_body_that_was_read() -> None:
     await asked.read_body(10)
     assert await asked.forward("sid", limit=10)
     assert calls == [("sid", 10, None), ("sid", 10, b"body")]
+
+
+# Responses that the server hands over.
+
+
+class Held:
+    """A response that the server has handed over, to the same request; `drop` ends it from the client's side."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.dropped = self.aborted = False
+        self.callback: Callable[[], object] | None = None
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        await self._request.send(message)
+
+    def when_dropped(self, callback: Callable[[], object] | None) -> None:
+        self.callback = callback
+
+    def abort(self) -> None:
+        self.aborted = not self._request.response.ended
+
+    def drop(self) -> None:
+        self.dropped = True
+        assert self.callback is not None
+        self.callback()
+
+
+def held(worker: Worker, request: Request, **headers: str) -> tuple[HttpExchange, Held]:
+    """A request whose server hands the response over."""
+    asked, response = exchange(request, **headers), Held(request)
+    asked.scope["state"] = {"worker": worker, LISTENER: "public"}
+    asked.scope["extensions"] = {HOLD_EXTENSION: lambda: response}
+    return asked, response
+
+
+async def test_without_such_a_server_the_call_lasts_as_long_as_the_response() -> None:
+    for extensions in ({}, {HOLD_EXTENSION: lambda: None}):
+        request = Request()
+        asked = exchange(request)
+        asked.scope["extensions"] = extensions
+        await asked.hold(asked.respond(HttpBody(b"here"), session_id="abc"))
+        assert (request.response.body, request.response.ended) == (b"here", True)
+
+
+async def test_a_held_response_comes_after_the_call_with_the_headers_of_its_request() -> None:
+    request, ready = Request(), asyncio.get_running_loop().create_future()
+    async with Worker(SETTINGS) as worker:
+        asked, response = held(worker, request, origin="https://good.example")
+
+        async def rest() -> None:
+            text = await asked.unless_dropped(ready)
+            assert text is not None
+            await asked.respond(HttpBody(text), session_id="abc")
+
+        await asked.hold(rest())
+        asked.release()  # the endpoint does so when the call ends
+        assert not request.response.status
+        assert not asked.scope
+        with pytest.raises(RuntimeError, match="before its response is held"):
+            await asked.read_body(10)
+        ready.set_result(b"x" * 100_000)
+        await request.response.until(b"x" * 100_000)
+        assert request.response.headers["access-control-allow-origin"] == "https://good.example"
+        assert request.response.headers["x-session"] == "abc"
+        assert response.callback is None
+        assert not response.aborted
+
+
+async def test_a_client_that_drops_a_held_response_ends_the_waiting() -> None:
+    request, never = Request(), asyncio.get_running_loop().create_future()
+    results: asyncio.Queue[object] = asyncio.Queue()
+    async with Worker(SETTINGS) as worker:
+        asked, response = held(worker, request)
+
+        async def rest() -> None:
+            results.put_nowait(await asked.unless_dropped(never))
+
+        await asked.hold(rest())
+        await asyncio.sleep(0)
+        response.drop()
+        async with asyncio.timeout(20):
+            assert await results.get() is None
+        assert never.cancelled()
+
+
+async def test_an_error_aborts_a_held_response(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request()
+    async with Worker(SETTINGS) as worker:
+        asked, response = held(worker, request)
+
+        async def rest() -> None:
+            raise KeyError("bug")
+
+        await asked.hold(rest())
+        await until(lambda: response.aborted)
+    assert "died of an unexpected error" in caplog.text
+
+
+async def test_a_held_response_counts_for_the_address_until_the_client_has_read_it() -> None:
+    request = Request()
+    request.may_send.clear()
+    async with Worker(SETTINGS) as worker:
+        asked, response = held(worker, request)
+        await asked.hold(asked.respond(HttpBody(b"x" * 100_000)))
+        await until(lambda: worker.admissions.buffers.everything.total >= 100_000)
+        request.may_send.set()
+        await request.response.until(b"x" * 100_000)
+        await until(lambda: not worker.admissions.buffers.everything.total)
+        assert not response.aborted

@@ -1,10 +1,12 @@
 """The rooms of one client on a worker over the memory backend, through the commands that concern them."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from relay.backend.presence import LeaveReason
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest, ResumeClaim
 from relay.gateways.base.joined_rooms import JoinedRooms
@@ -22,7 +24,8 @@ from relay.model.commands import (
     Unsubscribe,
 )
 from relay.model.envelope import MessageId
-from relay.model.errors import Refused
+from relay.model.errors import KICKED, NOT_ADMITTED, Refused
+from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import CODECS, FakeConnection, until, until_members
 
@@ -157,6 +160,25 @@ async def test_a_client_that_cannot_resume_is_held_in_no_room_that_it_moves_to(w
     await until_members(worker, "next", {})
 
 
+@pytest.mark.parametrize(
+    ("can_resume", "hold", "reason"), [(False, False, "left"), (False, True, "lost"), (True, False, "left")]
+)
+async def test_a_membership_that_ends_at_once_says_why(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, can_resume: bool, hold: bool, reason: str
+) -> None:
+    reasons, leave = list[str](), worker.leave
+
+    def noted_leave(member: Member, *, hold: bool, reason: LeaveReason = "left") -> asyncio.Future[None]:
+        reasons.append(reason)
+        return leave(member, hold=hold, reason=reason)
+
+    monkeypatch.setattr(worker, "leave", noted_leave)
+    visitor = Visitor(worker)
+    await visitor.rooms.enter(JoinRequest("own", "p", can_resume=can_resume))
+    visitor.rooms.leave_all(hold=hold)
+    assert reasons == [reason]
+
+
 async def test_a_member_asks_for_as_many_members_as_it_wants(visitor: Visitor) -> None:
     other = Visitor(visitor.worker)
     await other.rooms.enter(JoinRequest("own", "q"))
@@ -239,6 +261,23 @@ async def test_channels_add_up_and_are_taken_away(visitor: Visitor) -> None:
         rooms.subscribe(Subscribe(["c"]))
     assert refused.value.code == "too_many_channels"
     assert rooms.member("").channels == {"a", "b"}
+
+
+async def test_the_channels_of_all_rooms_are_bounded_together() -> None:
+    async with Worker(Settings(subscriptions_per_connection=3)) as worker:
+        visitor = Visitor(worker)
+        await visitor.rooms.enter(JoinRequest("own", "p", channels=["a", "b"]))
+        for join in (Join("more", channels=["a", "b"]), Join("more", channels=["x" * 40_000])):
+            with pytest.raises(Refused) as refused:
+                await visitor.rooms.join(join)
+            assert refused.value.code == "too_many_channels"
+        await visitor.rooms.join(Join("more", channels=["c"]))
+        with pytest.raises(Refused):
+            visitor.rooms.subscribe(Subscribe(["d"], "more"))
+        visitor.rooms.unsubscribe(Unsubscribe(["a"]))
+        visitor.rooms.subscribe(Subscribe(["d"], "more"))
+        assert visitor.rooms.member("more").channels == {"c", "d"}
+        visitor.rooms.subscribe(Subscribe(["b"]))
 
 
 async def test_only_members_see_the_names_of_members(visitor: Visitor, worker: Worker) -> None:
@@ -349,3 +388,83 @@ async def test_leaving_all_rooms(visitor: Visitor, hold: bool) -> None:
         await until_members(visitor.worker, room, {"p": True} if hold else {})
     assert len(visitor.rooms) == 0
     visitor.rooms.leave_all(hold=hold)
+
+
+# STUN and TURN servers.
+
+TURN = Settings(turn_servers=("turn:t.example",), turn_secret="secret-of-the-tests", turn_ttl=600)
+
+
+async def test_a_client_gets_credentials_with_each_welcome_and_renewed_ones_once() -> None:
+    async with Worker(TURN) as worker:
+        visitor = Visitor(worker)
+        await visitor.rooms.enter(JoinRequest("own", "p"))
+        await visitor.rooms.join(Join("more"))
+        welcomes = visitor.heard
+        assert [one["iceServers"][0]["username"].partition(":")[2] for one in welcomes] == ["p", "p"]
+        assert len(worker.ice) == 1
+        visitor.rooms.renew_ice()
+        (renewed,) = visitor.heard
+        assert (renewed["type"], renewed["ttl"], set(renewed)) == ("ice", 600, {"type", "iceServers", "ttl"})
+        # A client that has left all rooms gets none.
+        for room in ("more", ""):
+            visitor.rooms.leave(Leave(room))
+        await until(lambda: len(visitor.connection.events) == 2)
+        visitor.connection.events.clear()
+        visitor.rooms.renew_ice()
+        visitor.rooms.leave_all(hold=True)
+        assert (visitor.heard, len(worker.ice)) == ([], 0)
+
+
+async def test_without_turn_servers_no_client_is_kept_for_renewal(visitor: Visitor) -> None:
+    assert len(visitor.worker.ice) == 0
+
+
+async def test_a_client_that_is_put_out_of_a_further_room_stays_connected(visitor: Visitor, worker: Worker) -> None:
+    await visitor.rooms.join(Join("other"))
+    assert await worker.rules.kick("other", "p", reason="noise")
+    await until(lambda: not visitor.rooms.is_in("other"))
+    assert visitor.connection.reason is None
+    assert visitor.heard[-1]["type"] == "kicked"
+    assert [one.peer for one in (await worker.roster("own")).members] == ["p"]
+    await visitor.rooms.join(Join("other"))
+    assert await worker.rules.kick("own", "p")
+    await until(lambda: visitor.connection.reason is KICKED)
+
+
+async def test_a_client_that_is_put_out_of_a_room_while_it_joins_is_not_in_it(
+    visitor: Visitor, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = worker.join
+
+    async def join_and_be_put_out(member: Member, *args: Any, **options: Any) -> None:
+        await join(member, *args, **options)
+        member.put_out(KICKED)
+
+    monkeypatch.setattr(worker, "join", join_and_be_put_out)
+    await visitor.rooms.join(Join("other"))
+    assert not visitor.rooms.is_in("other")
+    await until_members(worker, "other", {})
+    assert visitor.connection.reason is None
+    await visitor.rooms.move(Move("other"))
+    assert visitor.rooms.own_room == "own"
+    await until_members(worker, "other", {})
+    assert visitor.connection.reason is NOT_ADMITTED
+
+
+async def test_a_client_is_moved_by_its_session_out_of_its_own_room_alone(visitor: Visitor, worker: Worker) -> None:
+    class Mover:
+        rooms: ClassVar[list[str]] = []
+
+        def move(self, room: str) -> None:
+            self.rooms.append(room)
+
+    await visitor.rooms.join(Join("other"))
+    assert await worker.rules.move("own", "elsewhere") == 1
+    # A client whose session moves nobody is told all the same.
+    await until(lambda: visitor.connection.events[-1]["type"] == "move")
+    visitor.rooms.mover = Mover()
+    assert await worker.rules.move("other", "elsewhere") == 1
+    assert await worker.rules.move("own", "next", ["p"]) == 1
+    await until(lambda: Mover.rooms == ["next"])
+    assert [event["to"] for event in visitor.heard if event["type"] == "move"] == ["elsewhere", "elsewhere", "next"]

@@ -7,6 +7,7 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base.observation import read_observe_request, sight_of
+from relay.gateways.native.declaration import TOKENS as TOKENS_OF_NATIVE
 from relay.model.errors import Refused
 from relay.rooms.observer import Sight
 from relay.rooms.worker import Worker
@@ -54,16 +55,16 @@ def test_the_admin_token_shows_everything_and_a_wrong_one_is_refused(
 
 def test_messages_need_the_token(worker: Worker) -> None:
     with pytest.raises(Refused) as refused:
-        read_observe_request(scope(worker), "room", presence=True, messages=True)
+        read_observe_request(scope(worker), "room", TOKENS_OF_NATIVE, presence=True, messages=True)
     assert refused.value.code == ("unauthorized" if worker.settings.admin_token else "forbidden")
-    request = read_observe_request(scope(worker), "room", presence=True, messages=False)
+    request = read_observe_request(scope(worker), "room", TOKENS_OF_NATIVE, presence=True, messages=False)
     assert (request.room, request.sight, request.messages) == ("room", Sight.COUNTS, False)
 
 
 def test_with_the_token_a_request_is_as_the_client_wants_it() -> None:
     worker = Worker(Settings(admin_token="s3cret"))
     bearing = scope(worker, authorization="Bearer s3cret")
-    request = read_observe_request(bearing, "room", presence=False, messages=True, channels=["c"])
+    request = read_observe_request(bearing, "room", TOKENS_OF_NATIVE, presence=False, messages=True, channels=["c"])
     assert (request.sight, request.presence, request.messages, request.channels) == (
         Sight.EVERYTHING, False, True, ["c"],
     )  # fmt: skip

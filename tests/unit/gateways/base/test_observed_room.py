@@ -66,7 +66,7 @@ async def test_commands_of_members_are_refused_by_name(worker: Worker, command: 
     error = frames(client)[1]
     assert (error["type"], error["code"], error["key"]) == ("error", "observing", "k")
     assert client.connection.reason is None
-    assert [room for room, _ in await worker.rooms()] == []
+    assert (await worker.list_rooms()).rooms == []
 
 
 async def test_a_ping_is_answered_with_the_newest_id(worker: Worker) -> None:
@@ -128,8 +128,10 @@ async def test_an_observation_ends_with_the_connection_and_is_not_held(worker: W
 async def test_an_observer_counts_as_a_connection_and_is_drained_like_one(worker: Worker) -> None:
     client = await observer(worker)
     assert worker.health().connections == 1
-    await worker.drain()
+    draining = asyncio.create_task(worker.drain())
+    await until(lambda: client.connection.reason is not None)
     assert client.connection.reason is not None
     assert client.connection.reason.name == "going_away"
     client.session.disconnected(1001, "going_away")
+    await draining
     assert worker.health().connections == 0

@@ -12,6 +12,7 @@ from relay.metrics import Metrics
 from relay.model.codec import Batch, Bundle, Frame
 from relay.model.errors import BAD_PACKET, GOING_AWAY, SLOW, CloseReason, Refused
 from relay.rooms.connection import Connection
+from tests.unit.rooms.buffering import Client as Buffering
 
 RELEASING = PollingRules(overlap=Overlap.RELEASE_OLDER, repeated_answers=1)
 WINDOW = PollingRules(overlap=Overlap.RELEASE_OLDER, repeated_answers=2)
@@ -50,7 +51,10 @@ async def owner() -> Owner:
 
 def polling(owner: Owner, rules: PollingRules | None = None, *, limit: int = 1000, **rest: Any) -> PollingConnection:
     metrics = rest.pop("metrics", None) or Metrics().of("test")
-    return PollingConnection(rules or PollingRules(**rest), limit=limit, metrics=metrics, owner=owner)
+    buffering = rest.pop("buffering", None) or Buffering()
+    return PollingConnection(
+        rules or PollingRules(**rest), limit=limit, metrics=metrics, buffering=buffering, owner=owner
+    )
 
 
 def data(answer: PollAnswer) -> list[bytes]:
@@ -319,13 +323,23 @@ async def test_a_client_whose_poll_was_dropped_is_lost_although_a_frame_came_mea
 
 
 async def test_a_client_that_polls_is_not_lost(owner: Owner) -> None:
-    one = polling(owner, lost_after=0.05)
+    one = polling(owner, lost_after=0.5)
     for _ in range(8):
-        await one.poll(hold=0.01)
+        await one.poll(hold=0.1)
     assert owner.losses == 0
     one.end()
-    await asyncio.sleep(0.07)
+    await asyncio.sleep(0.6)
     assert owner.losses == 0
+
+
+def test_a_connection_that_has_ended_is_not_lost_by_that(
+    owner: Owner,
+) -> None:
+    one = polling(owner)
+    one.end()
+    assert not one.lost
+    one.note_loss()
+    assert one.lost
 
 
 # Streams.
@@ -447,3 +461,38 @@ async def test_posts_wait_while_reading_is_paused_until_the_connection_ends(owne
         resume()
         await waiting
     await one.posts.until_resumed()
+
+
+# Bytes that count for the client's address.
+
+
+async def test_large_frames_count_until_they_are_polled(owner: Owner) -> None:
+    client = Buffering()
+    one = polling(owner, limit=200_000, buffering=client)
+    one.write(Frame(b"x" * 70_000))
+    one.write(A)
+    assert client.total == 70_001 + 2 * 64
+    one.poll()
+    assert client.total == 0
+
+
+async def test_an_answer_that_may_be_repeated_counts_until_it_is_acknowledged(owner: Owner) -> None:
+    client = Buffering()
+    one = polling(owner, RELEASING, limit=200_000, buffering=client)
+    one.write(Frame(b"x" * 70_000))
+    one.poll("1")
+    assert client.total > 70_000
+    one.poll("2")
+    assert client.total == 0
+
+
+async def test_a_session_of_an_address_with_too_many_bytes_is_closed_as_slow(owner: Owner) -> None:
+    client = Buffering(address_limit=100_000)
+    one, other = (polling(owner, limit=200_000, buffering=client) for _ in range(2))
+    one.write(Frame(b"x" * 70_000))
+    other.write(Frame(b"x" * 80_000))
+    await owner.heard()
+    assert (one.reason, other.reason) == (None, SLOW)
+    assert data(other.poll().result()) == []
+    one.end()
+    assert client.total == 0

@@ -12,9 +12,10 @@ from relay.app import create_app
 from relay.config import Settings
 from relay.gateways.base.inbox import Inbox
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.gateways.native.gateway import choose_subprotocol, parse_since, read_resume_key
+from relay.gateways.base.query import parse_since
+from relay.gateways.native.channel_session import OpeningSession
+from relay.gateways.native.gateway import choose_subprotocol, read_resume_key
 from relay.gateways.native.routes import routes
-from relay.gateways.native.session import NativeSession
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.rooms.connection import WireConnection
@@ -113,7 +114,7 @@ async def test_an_observer_is_in_no_topic(worker: Worker) -> None:
     visit.client.leave()
     await visit.task
     assert [event.get("code") for event in visit.client.events[1:]] == ["observing"] * 3 + [None]
-    assert await worker.rooms() == []
+    assert (await worker.list_rooms()).rooms == []
 
 
 @pytest.mark.parametrize("observed", ["presence", "messages", "all"])
@@ -255,7 +256,7 @@ def test_the_last_id_that_a_client_has_seen() -> None:
 
 
 async def test_a_hundred_closed_connections_are_freed_by_reference_counts_alone() -> None:
-    kinds = (NativeSession, Inbox, JoinedRooms, Member, WireConnection, WebSocketProtocol)
+    kinds = (OpeningSession, Inbox, JoinedRooms, Member, WireConnection, WebSocketProtocol)
 
     def alive() -> int:
         return sum(type(one) in kinds for one in gc.get_objects())

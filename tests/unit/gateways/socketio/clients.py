@@ -105,9 +105,13 @@ class Engine:
     def profile(self, version: Any = 4, framing: Any = None, *, text_only: bool = False) -> SessionProfile:
         return SessionProfile(PayloadWriter(framing or FRAMINGS[version]), self._handler, text_only=text_only)
 
-    def polling(self, version: Any = 4, framing: Any = None) -> EngineSession:
-        """Begin a session that polls."""
-        return self.sessions.begin(self.profile(version, framing), self.worker.admissions.admit("here", "socketio"))
+    def polling(self, version: Any = 4, framing: Any = None, *, polled: bool = True) -> EngineSession:
+        """Begin a session that polls; with `polled`, its first poll has been."""
+        ticket = self.worker.admissions.admit("here", "socketio")
+        session = self.sessions.begin(self.profile(version, framing), ticket)
+        if polled:
+            session.polled()
+        return session
 
     def socket(
         self, version: Any = 4, framing: Any = None, *, text_only: bool = False
@@ -196,7 +200,7 @@ class Site:
         await self._application(url)(scope, receive, send)
         return response
 
-    async def refused_socket(self, url: str) -> Response:
+    async def refused_socket(self, url: str, **more: Any) -> Response:
         """Ask for a WebSocket, and return the answer with which it is refused."""
         response = Response()
 
@@ -208,7 +212,7 @@ class Site:
             response.status = message.get("status", response.status)
             response.body += message.get("body", b"")
 
-        scope = self._scope("websocket", url, extensions={"websocket.http.response": {}})
+        scope = self._scope("websocket", url, extensions={"websocket.http.response": {}}, **more)
         await self._application(url)(scope, receive, send)
         return response
 

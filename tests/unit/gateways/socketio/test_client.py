@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,9 +23,10 @@ from relay.gateways.socketio.packets import FRAMINGS, Version
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
-from relay.model.errors import BAD_PACKET, BAD_REQUEST, GOING_AWAY
+from relay.model.errors import BAD_PACKET, BAD_REQUEST, GOING_AWAY, TOKEN_REFUSED
 from relay.model.json_text import MAX_NESTING
 from relay.rooms.worker import Worker
+from tests.tokens import SECRET, token
 from tests.unit.gateways.socketio.clients import FakeConnection
 
 
@@ -68,20 +70,19 @@ class Clients:
         }
 
     def profile(
-        self, version: Version = 4, room: str | None = None, query: Mapping[str, str] | None = None
+        self, version: Version = 4, room: str | None = None, query: Mapping[str, str] | None = None, token: str = ""
     ) -> SessionProfile:
         revision: Any = 4 if version == 4 else 3
         query = dict(query or {}) | ({} if room is None else {"room": room})
-        return SessionProfile(
-            PayloadWriter(FRAMINGS[version]), partial(SocketIOClient, self._versions[revision], revision, query)
-        )
+        handler = partial(SocketIOClient, self._versions[revision], revision, query, token)
+        return SessionProfile(PayloadWriter(FRAMINGS[version]), handler)
 
     async def open(
-        self, version: Version = 4, room: str | None = None, query: Mapping[str, str] | None = None
+        self, version: Version = 4, room: str | None = None, query: Mapping[str, str] | None = None, token: str = ""
     ) -> Client:
         connection = FakeConnection()
         ticket = self._worker.admissions.admit("here", "socketio")
-        session, opened = self.sessions.opening(self.profile(version, room, query))(connection, ticket)
+        session, opened = self.sessions.opening(self.profile(version, room, query, token))(connection, ticket)
         await opened
         assert isinstance(session, EngineSession)
         return Client(connection, session)
@@ -460,3 +461,99 @@ def test_claims(offset: dict[str, Any], read: Offset | None) -> None:
 )
 def test_a_private_id_that_the_relay_never_issued_is_no_claim(auth: dict[str, Any]) -> None:
     assert read_claim(encoded(auth), "home") is None
+
+
+# Tokens and passwords.
+
+AUTH: dict[str, Any] = {"auth": "required", "auth_secret": SECRET}
+ROOMS = [{"room": "lobby", "can": ["join", "publish"]}, "default"]
+
+
+async def test_a_token_counts_in_the_namespace_that_is_entered_with_it() -> None:
+    async with clients(default_room="default", **AUTH) as some:
+        client = await some.open()
+        client.say(f'40/rooms/lobby,{{"token":"{token(sub="ann", rooms=ROOMS)}"}}')
+        assert json.loads((await client.next()).partition(",")[2])["sid"] == "ann"
+        # One that is refused leaves the connection, and the other namespaces, as they are.
+        for auth, code in [("", "token_required"), ('{"token":"x"}', "bad_token"), ('{"token":{}}', "token_required")]:
+            client.say(f"40{auth}")
+            assert json.loads((await client.next()).removeprefix("44"))["data"]["code"] == code
+        client.say('42/rooms/lobby,7["message",1]')
+        assert (await client.next()).startswith("43/rooms/lobby,7[")
+        assert client.connection.reason is None
+
+
+async def test_a_token_of_the_handshake_counts_in_namespaces_without_one_of_their_own() -> None:
+    async with clients(default_room="default", **AUTH) as some:
+        client = await some.open(token=token(sub="ann", rooms=ROOMS))
+        client.say("40")
+        assert json.loads((await client.next()).removeprefix("40"))["sid"] == "ann"
+        client.say(f'40/rooms/lobby,{{"token":"{token(sub="bob", rooms=ROOMS)}"}}')
+        assert json.loads((await client.next()).partition(",")[2])["sid"] == "bob"
+        old = await some.open(3, token=token(rooms=ROOMS))
+        assert await old.next() == "40"
+        refused = await some.open(3)
+        assert (await refused.next()).startswith('44"')
+
+
+async def test_a_token_may_limit_the_namespaces_of_its_client() -> None:
+    async with clients(default_room="default", **AUTH) as some:
+        client = await some.open(token=token(rooms=ROOMS, limits={"rooms": 1}))
+        client.say("40")
+        assert (await client.next()).startswith("40")
+        client.say("40/rooms/lobby")
+        assert json.loads((await client.next()).partition(",")[2])["data"]["code"] == "too_many_rooms"
+
+
+async def test_a_client_refreshes_its_token_and_hears_that_it_ends() -> None:
+    async with clients(default_room="default", **AUTH) as some:
+        old, other = token(sub="ann", ttl=2, rooms=ROOMS), token(sub="bob", rooms=ROOMS)
+        client = await some.open(token=old)
+        client.say("40")
+        await client.next()
+        client.say(f'427["relay:refresh","{other}"]')
+        [answer] = json.loads((await client.next()).removeprefix("437"))
+        assert answer["error"]["code"] == "wrong_peer"
+        client.say(f'428["relay:refresh","{token(sub="ann", ttl=3600, rooms=ROOMS)}"]')
+        [answer] = json.loads((await client.next()).removeprefix("438"))
+        assert answer["expires"] > time.time() + 3000
+        assert len(some.sessions.worker.expiries) == 1
+
+
+async def test_a_client_that_may_not_stay_is_put_out_of_its_namespace() -> None:
+    async with clients(default_room="default", **AUTH) as some:
+        client = await some.open(token=token(rooms=ROOMS))
+        client.say("40")
+        client.say("40/rooms/lobby")
+        await client.next()
+        await client.next()
+        client.say(f'42["relay:refresh","{token(rooms=["lobby"])}"]')
+        assert json.loads((await client.next()).removeprefix("42"))[1]["code"] == "not_granted"
+        assert await client.next() == "41"
+        client.say('42/rooms/lobby,7["message",1]')
+        assert (await client.next()).startswith("43/rooms/lobby,7[")
+
+
+async def test_no_room_has_a_password_of_a_thousand_characters_and_most_have_none() -> None:
+    async with clients() as some:
+        client = await some.open()
+        client.say('40{"password":"%s"}' % ("x" * 1000))
+        assert (await client.next()).startswith("40")
+
+
+@pytest.mark.parametrize("version", [4, 3])
+async def test_a_client_that_is_refused_has_the_time_of_a_new_one_to_do_better(version: Version) -> None:
+    async with clients(default_room="default", handshake_timeout=0.05, **AUTH) as some:
+        client = await some.open(version)
+        if version == 4:
+            client.say("40")
+        assert (await client.next()).startswith("44")
+        assert await client.closed() is TOKEN_REFUSED
+        if version == 4:
+            better = await some.open()
+            better.say("40")
+            await better.next()
+            better.say(f'40{{"token":"{token(rooms=ROOMS)}"}}')
+            assert (await better.next()).startswith("40")
+            await asyncio.sleep(0.1)
+            assert better.connection.reason is None

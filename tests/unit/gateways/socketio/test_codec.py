@@ -267,7 +267,7 @@ def test_an_error_that_a_retry_cannot_fix_is_the_acknowledgement(code: str) -> N
     assert json.loads(frame[3:]) == [{"error": {"code": code, "text": "why"}}]
 
 
-@pytest.mark.parametrize("code", ["too_fast", "unavailable", "outcome_unknown"])
+@pytest.mark.parametrize("code", ["too_fast", "unavailable", "outcome_unknown", "keys_unavailable"])
 def test_a_retryable_error_is_an_event_and_no_acknowledgement(code: str) -> None:
     frame = codec().encode(events.Failure(code, "why", "event", "ack:9")).data
     assert json.loads(frame[2:]) == ["error", {"code": code, "text": "why"}]
@@ -278,7 +278,8 @@ def test_errors_of_joining() -> None:
     assert json.loads(codec().encode(refused).data[2:])["data"]["code"] == "room_full"
     assert codec(3).encode(refused).data == b'44"full"'
     # Told that, clients would not come back; the connection is closed instead, and they do.
-    assert codec().encode(events.Failure("unavailable", ERRORS["unavailable"][1], "join")) is NOTHING
+    for code in ("unavailable", "keys_unavailable"):
+        assert codec().encode(events.Failure(code, ERRORS[code][1], "join")) is NOTHING
     moving = codec().encode(events.Failure("room_full", "full", "move", "join:4")).data
     assert json.loads(moving[3:]) == [{"error": {"code": "room_full", "text": "full"}}]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -121,11 +122,11 @@ async def test_a_bad_packet_closes_the_websocket_and_counts(data: bytes) -> None
 async def test_a_posted_payload_is_handled_up_to_its_first_bad_packet() -> None:
     async with engine() as one:
         session = one.polling()
-        session.read_payload(b"4one\x1e4two", binary=False)
+        await session.read_payload(b"4one\x1e4two", binary=False)
         with pytest.raises(BadPacket):
-            session.read_payload(b"4three\x1e4bad\x1e4four", binary=False)
+            await session.read_payload(b"4three\x1e4bad\x1e4four", binary=False)
         assert one.handlers[0].messages == [b"one", b"two", b"three"]
-        session.read_payload(b"4late", binary=False)
+        await session.read_payload(b"4late", binary=False)
         assert one.handlers[0].messages == [b"one", b"two", b"three"]
 
 
@@ -135,7 +136,7 @@ async def test_a_close_packet_ends_polling_at_once_and_answers_the_poll() -> Non
         polling = session.polling
         assert polling is not None
         poll = polling.poll()
-        session.read_payload(b"1\x1e4late", binary=False)
+        await session.read_payload(b"1\x1e4late", binary=False)
         assert session.writer.answer(poll.result()) == HttpBody(b"6")
         assert one.sessions.get(session.id) is None
         assert one.handlers[0].messages == []
@@ -150,6 +151,20 @@ async def test_what_polling_was_closed_with_waits_for_the_next_poll_once() -> No
         await asyncio.sleep(0)
         assert one.sessions.get(session.id) is None
         assert one.sessions.take_last_answer(session.id) == HttpBody(b"4last\x1e1")
+        assert one.sessions.take_last_answer(session.id) is None
+
+
+async def test_a_session_whose_id_others_know_is_proven_by_the_address_as_well() -> None:
+    async with engine() as one:
+        session = one.polling()
+        assert session.accepts("elsewhere")
+        session.announced = True
+        assert session.accepts("here")
+        assert not session.accepts("elsewhere")
+        # The end of the session could be taken by others, before the client polls again.
+        session.connection.write(Frame(b"4last"))
+        session.connection.close(GOING_AWAY)
+        await asyncio.sleep(0)
         assert one.sessions.take_last_answer(session.id) is None
 
 
@@ -245,18 +260,18 @@ async def test_the_server_pings_and_a_client_that_answers_stays(framing: Any, pi
 
 
 async def test_a_client_of_revision_3_must_ping_by_itself() -> None:
-    async with engine(ping_interval=0.06, ping_timeout=0.04) as one:
+    async with engine(ping_interval=0.3, ping_timeout=0.2) as one:
         loop = asyncio.get_running_loop()
         connection, session = one.socket(3)
         for _ in range(4):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)
             session.received(Frame(b"2"))
         last_heard = loop.time()
         assert connection.reason is None
         await connection.until(lambda: connection.reason)
         assert connection.reason is PONG_TIMEOUT
         # In time: not earlier than promised, and no further interval later.
-        assert 0.09 <= loop.time() - last_heard < 0.15
+        assert 0.49 <= loop.time() - last_heard < 0.79
         assert connection.written == [b"3"] * 4
 
 
@@ -285,13 +300,16 @@ async def test_a_client_that_reads_a_large_answer_to_its_poll_has_the_time_of_ro
 
 
 @pytest.mark.parametrize("version", [3, 4])
-async def test_a_client_that_does_not_poll_is_closed_with_its_final_payload_kept(version: int) -> None:
-    async with engine(ping_interval=0.02, ping_timeout=0.02) as one:
+async def test_a_client_that_polls_and_sends_nothing_is_closed(version: int) -> None:
+    async with engine(ping_interval=0.02, ping_timeout=0.05) as one:
         session = one.polling(version)
+        polling = session.polling
+        assert polling is not None
         async with asyncio.timeout(5):
-            while (final := one.sessions.take_last_answer(session.id)) is None:
-                await asyncio.sleep(0.01)
-        assert final.data.endswith(b"1")
+            while (answer := await polling.poll()).closed is None:
+                pass
+        assert answer.closed is PONG_TIMEOUT
+        await asyncio.sleep(0)
         assert one.handlers[0].ended == [False]
 
 
@@ -471,3 +489,114 @@ async def test_a_session_that_polls_is_freed_by_reference_counting(
             else:
                 await http.post(url, content="nonsense")
     await freed(before)
+
+
+# The first poll, and clients that stay away.
+
+
+async def test_what_a_client_posts_before_its_first_poll_waits_for_it() -> None:
+    async with engine() as one:
+        session, called = one.polling(polled=False), []
+        session.when_polled(lambda: called.append(len(one.handlers[0].messages)))
+        await session.read_payload(b"4one\x1e4two", binary=False)
+        assert (one.handlers[0].messages, called) == ([], [])
+        session.polled()
+        session.polled()
+        assert (one.handlers[0].messages, called) == ([b"one", b"two"], [0])
+        session.when_polled(lambda: called.append(9))
+        assert called == [0, 9]
+
+
+@pytest.mark.parametrize("body", [b"\x1e".join([b"4x"] * 65), b"4" + b"x" * 2000])
+async def test_a_client_that_posts_too_much_before_its_first_poll_is_closed(body: bytes) -> None:
+    async with engine(max_message=256, send_buffer=4096) as one:
+        one.sessions.max_payload = 1000
+        session = one.polling(polled=False)
+        with pytest.raises(BadPacket):
+            await session.read_payload(body, binary=False)
+        assert session.connection.reason is BAD_PACKET
+
+
+async def test_a_bad_packet_before_the_first_poll_ends_the_session_with_it() -> None:
+    async with engine() as one:
+        session = one.polling(polled=False)
+        await session.read_payload(b"4one\x1e4bad", binary=False)
+        session.polled()
+        assert session.connection.reason is BAD_PACKET
+
+
+async def test_a_session_without_a_first_poll_is_lost_within_the_handshake_timeout() -> None:
+    async with engine(handshake_timeout=0.05) as one:
+        session, other = one.polling(polled=False), one.polling()
+        async with asyncio.timeout(5):
+            while one.sessions.get(session.id) is not None:
+                await asyncio.sleep(0.01)
+        assert one.handlers[0].ended == [False]
+        assert one.sessions.get(other.id) is other
+
+
+async def test_a_session_without_a_poll_for_the_time_of_a_pong_is_lost() -> None:
+    async with engine(ping_timeout=0.05) as one:
+        session, other = one.polling(), one.polling()
+        assert other.polling is not None
+        other.polling.poll()
+        async with asyncio.timeout(5):
+            while one.sessions.get(session.id) is not None:
+                await asyncio.sleep(0.01)
+        assert one.sessions.get(other.id) is other
+
+
+# Packets that are no requests.
+
+
+@pytest.mark.parametrize(("version", "data"), [(4, b"3"), (4, b"6"), (3, b"2"), (3, b"2" + b"x" * 100)])
+async def test_control_packets_above_the_rate_stop_reading_and_are_not_refused(version: Any, data: bytes) -> None:
+    async with engine(message_rate=100) as one:
+        connection, session = one.socket(version)
+        for _ in range(100):
+            session.received(Frame(data))
+        assert connection.paused == []
+        for _ in range(150):
+            session.received(Frame(data))
+        assert connection.paused == [True]
+        async with asyncio.timeout(5):
+            while connection.paused != [True, False]:
+                await asyncio.sleep(0.01)
+        assert connection.reason is None
+
+
+async def test_packets_behind_the_rate_wait_in_a_payload_and_nothing_of_it_is_lost() -> None:
+    async with engine(message_rate=100) as one:
+        session = one.polling(3)
+        body = b"".join([b"1:3"] * 230 + [b"6:4hello"])
+        reading = asyncio.create_task(session.read_payload(body, binary=False))
+        async with asyncio.timeout(5):
+            while not session._paused:
+                await asyncio.sleep(0)
+            assert one.handlers[0].messages == []
+            await reading
+        assert one.handlers[0].messages == [b"hello"]
+
+
+async def test_a_long_payload_leaves_others_their_turn() -> None:
+    async with engine() as one:
+        session, turns = one.polling(), []
+        reading = asyncio.create_task(session.read_payload(b"\x1e".join([b"4x"] * 1000), binary=False))
+        while not reading.done():
+            turns.append(len(one.handlers[0].messages))
+            await asyncio.sleep(0)
+        assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 64
+        assert len(one.handlers[0].messages) == 1000
+
+
+async def test_a_brake_ends_with_its_session() -> None:
+    async with engine(message_rate=1) as one:
+        connection, session = one.socket()
+        for _ in range(20):
+            session.received(Frame(b"6"))
+        assert connection.paused == [True]
+        brake = session._brake
+        assert brake is not None
+        session.disconnected(1006, None)
+        session.count_packet(1)
+        assert (brake._timer, session._brake) == (None, None)

@@ -23,6 +23,9 @@ from tests.unit.gateways.socketio.clients import FakeConnection
 class Shared:
     """A client's connection, of which each pause is kept."""
 
+    id = "sid"
+    announced = False
+
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.ticket = worker.admissions.admit("here", "socketio")
@@ -103,13 +106,13 @@ def test_names_that_no_room_has(namespace: str) -> None:
 async def test_an_empty_room_in_the_handshake_is_the_default_room() -> None:
     async with client("") as one:
         await one.enter("/")
-        assert [room for room, _ in await one.shared.worker.rooms()] == ["default"]
+        assert [room for room, _ in (await one.shared.worker.list_rooms()).rooms] == ["default"]
 
 
 async def test_the_handshakes_room_is_text() -> None:
     async with client("a/b %20") as one:
         await one.enter("/")
-        assert [room for room, _ in await one.shared.worker.rooms()] == ["a%2Fb%20%2520"]
+        assert [room for room, _ in (await one.shared.worker.list_rooms()).rooms] == ["a%2Fb%20%2520"]
 
 
 def test_a_codec_is_made_once_for_a_version_a_namespace_and_an_application() -> None:
@@ -122,7 +125,7 @@ def test_a_codec_is_made_once_for_a_version_a_namespace_and_an_application() -> 
 async def test_the_handshakes_room_is_that_of_the_first_namespace_alone() -> None:
     async with client("there") as one:
         await one.enter("/", "/rooms/a")
-        assert [room for room, _ in await one.shared.worker.rooms()] == ["a", "there"]
+        assert [room for room, _ in (await one.shared.worker.list_rooms()).rooms] == ["a", "there"]
 
 
 @pytest.mark.parametrize(("encoder", "refused"), [(partial(ModernEncoder, 3), '44"'), (V09Encoder, "7::/rooms/é:2")])
@@ -135,7 +138,111 @@ async def test_a_namespace_that_packets_cannot_carry_is_refused(
         first, second = one.shared.written
         assert first.startswith(refused)
         assert "/rooms/%C3%A9" in second
-        assert await worker.rooms() == [("%C3%A9", 1)]
+        assert (await worker.list_rooms()).rooms == [("%C3%A9", 1)]
+
+
+# One room, several names.
+
+
+class Strangers(Client):
+    """A client that gets another peer id in each namespace, as Socket.IO clients do."""
+
+    def request(self, room: str) -> JoinRequest:
+        return JoinRequest(room, self.shared.worker.random.peer_id(), can_resume=False)
+
+    async def count(self, room: str) -> int:
+        return dict((await self.shared.worker.list_rooms()).rooms).get(room, 0)
+
+    async def until_counted(self, room: str, members: int) -> None:
+        async with asyncio.timeout(5):
+            while await self.count(room) != members:
+                await asyncio.sleep(0)
+
+    @property
+    def codes(self) -> list[str]:
+        return [text.partition('"code":"')[2].partition('"')[0] for text in self.shared.written]
+
+
+@asynccontextmanager
+async def strangers(room: str | None = None, **settings: Any) -> AsyncIterator[Strangers]:
+    async with Worker(Settings(**settings)) as worker:
+        yield Strangers(worker, room)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["/rooms/a", "/rooms/%61", "/rooms/a/", "/rooms/%61/"],
+        ["/rooms/a%2fb", "/rooms/a%2Fb", "/rooms/%61%2F%62"],
+        ["/rooms/\u00e9", "/rooms/%C3%A9", "/rooms/%c3%a9", "/rooms/%C3%a9/"],
+        ["/rooms/there", "/", "/rooms/%74here"],
+        ["/", "/rooms/there", "/rooms/%74here"],
+    ],
+)
+async def test_a_connection_is_in_a_room_once_however_its_namespaces_name_it(names: list[str]) -> None:
+    async with strangers("there") as one:
+        await one.enter(*names)
+        assert one.codes == ["", *["already_joined"] * (len(names) - 1)]
+        assert [members for _, members in (await one.shared.worker.list_rooms()).rooms] == [1]
+
+
+async def test_namespaces_that_are_entered_together_are_in_the_room_once() -> None:
+    async with strangers() as one:
+        for number in range(32):
+            one.namespaces.enter(f"/rooms/%{97 + number % 4:x}{'/' * (number % 2)}", one.request)
+        await one.shared.until(lambda: len(one.shared.written) >= 32)
+        assert (await one.shared.worker.list_rooms()).rooms == [("a", 1), ("b", 1), ("c", 1), ("d", 1)]
+
+
+async def test_texts_that_only_look_alike_name_two_rooms() -> None:
+    async with strangers() as one:
+        await one.enter("/rooms/\u00e9", "/rooms/e\u0301", "/rooms/A", "/rooms/a", "/rooms/a%20", "/rooms/%2561")
+        assert one.codes == [""] * 6
+
+
+async def test_a_room_that_was_left_is_entered_by_another_name() -> None:
+    async with strangers() as one:
+        await one.enter("/rooms/a")
+        one.namespaces.leave("/rooms/a")
+        await one.enter("/rooms/%61")
+        one.namespaces.leave("/rooms/%61")
+        await one.enter("/rooms/a")
+        assert one.codes == [""] * 3
+        await one.until_counted("a", 1)
+
+
+async def test_a_namespace_may_be_left_and_entered_again_before_it_is_in_its_room() -> None:
+    async with strangers() as one:
+        for _ in range(3):
+            one.namespaces.enter("/rooms/a", one.request)
+            one.namespaces.leave("/rooms/a")
+        await one.enter("/rooms/a")
+        await one.until_counted("a", 1)
+        assert "already_joined" not in one.codes
+
+
+async def test_a_client_moves_to_no_room_in_which_it_is_by_another_namespace() -> None:
+    async with strangers() as one:
+        await one.enter("/rooms/a", "/rooms/b")
+        session = one.namespaces.session("/rooms/b")
+        assert session is not None
+        for number, room in enumerate(["a", "c"]):
+            session.received(incoming_event([b'"join"', f'"{room}"'.encode()], str(number), ()))
+        await one.shared.until(lambda: len(one.shared.written) >= 4)
+        assert "already_joined" in one.shared.written[2]
+        await one.enter("/rooms/c", "/rooms/%62")
+        assert one.codes[-2:] == ["already_joined", ""]
+
+
+async def test_a_namespace_that_was_not_asked_for_gives_way_to_one_that_is() -> None:
+    """A client of revision 3 is in `/` from the beginning, and so in the default room."""
+    async with strangers() as one:
+        one.namespaces.enter("/", one.request, unasked=True)
+        await one.shared.until(lambda: len(one.shared.written) >= 1)
+        await one.enter("/rooms/a", "/rooms/default", "/rooms/%64efault")
+        assert one.codes == ["", "", "", "already_joined"]
+        assert one.namespaces.session("/") is None
+        await one.until_counted("default", 1)
 
 
 # Limits.
@@ -177,7 +284,7 @@ async def test_leaving_one_namespace_leaves_the_others() -> None:
         one.namespaces.leave("/rooms/a")
         assert one.namespaces.session("/rooms/a") is None
         async with asyncio.timeout(5):
-            while (await one.shared.worker.rooms()) != [("default", 1)]:
+            while (await one.shared.worker.list_rooms()).rooms != [("default", 1)]:
                 await asyncio.sleep(0)
         assert one.shared.connection.reason is None
 
@@ -226,7 +333,7 @@ async def test_the_end_of_the_connection_ends_all_namespaces(goodbye: bool) -> N
         one.namespaces.disconnected(goodbye=goodbye)
         assert one.namespaces.session("/") is None
         async with asyncio.timeout(5):
-            while await one.shared.worker.rooms():
+            while (await one.shared.worker.list_rooms()).rooms:
                 await asyncio.sleep(0)
 
 

@@ -88,7 +88,8 @@ async def test_a_post_is_answered_when_the_relay_reads_on(one: Site, begun: tupl
 async def test_a_bad_packet_in_a_post_is_answered_counted_once_and_ends_the_session(
     one: Site, begun: tuple[str, EngineSession]
 ) -> None:
-    url, _ = begun
+    url, session = begun
+    session.polled()
     answer = await one.post(url, b"4nonsense")
     assert json.loads(answer.body)["error"]["code"] == "bad_packet"
     assert one.worker.metrics.errors.labels("socketio", "bad_packet")._value.get() == 1
@@ -145,3 +146,17 @@ async def test_polls_whose_marks_are_alike_are_not_taken_for_repeated_ones(one: 
     for data in (b"4a", b"4b"):
         session.connection.write(Frame(data))
         assert (await one.get(f"{POLLING}&sid={sid}{mark}")).body == data
+
+
+async def test_nobody_at_another_address_speaks_for_a_session_whose_id_is_known(
+    one: Site, begun: tuple[str, EngineSession]
+) -> None:
+    url, session = begun
+    other = ("10.0.0.9", 1000)
+    assert (await one.request("POST", url, b"40", client=other)).status == 200
+    session.announced = True
+    for method in ("GET", "POST"):
+        refused = await one.request(method, url, b"40", client=other)
+        assert json.loads(refused.body)["code"] == 1
+    assert json.loads((await one.refused_socket(url.replace("polling", "websocket"), client=other)).body)["code"] == 1
+    assert (await one.request("POST", url, b"40")).status == 200

@@ -1,7 +1,6 @@
 """From polling to a WebSocket: the handshake, and what becomes of the session when it stops half way."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -85,7 +84,7 @@ async def test_a_websocket_that_is_lost_half_way_leaves_the_session_polling(prob
         upgrade.disconnected(1006, None)
         assert session.upgrade is None
         assert one.sessions.get(session.id) is session
-        session.read_payload(b"4hello", binary=False)
+        await session.read_payload(b"4hello", binary=False)
         assert messages(one) == [b"hello"]
 
 
@@ -130,22 +129,21 @@ async def test_a_session_that_the_relay_has_closed_does_not_go_on_over_a_websock
         assert session.polling is not None
 
 
-async def test_one_timer_releases_polls_however_often_a_client_probes(monkeypatch: Any) -> None:
+async def test_a_second_probe_closes_the_websocket() -> None:
     async with engine() as one:
         session = one.polling()
-        loop = asyncio.get_running_loop()
-        begun_timers: list[asyncio.TimerHandle] = []
-        later = loop.call_later
-
-        def call_later(*arguments: Any) -> asyncio.TimerHandle:
-            begun_timers.append(later(*arguments))
-            return begun_timers[-1]
-
-        monkeypatch.setattr(loop, "call_later", call_later)
         connection, upgrade = await begun(one, session)
-        for _ in range(50):
-            upgrade.received(Frame(b"2probe"))
-        assert connection.written == [b"3probe"] * 50
-        assert len(begun_timers) == 2
-        upgrade.disconnected(1006, None)
-        assert all(timer.cancelled() for timer in begun_timers)
+        upgrade.received(Frame(b"2probe"))
+        assert connection.reason is None
+        upgrade.received(Frame(b"2probe"))
+        assert connection.reason is BAD_PACKET
+
+
+async def test_an_upgrade_stands_for_the_first_poll() -> None:
+    async with engine() as one:
+        session = one.polling(polled=False)
+        await session.read_payload(b"4early", binary=False)
+        _, upgrade = await begun(one, session)
+        upgrade.received(Frame(b"2probe"))
+        upgrade.received(Frame(b"5"))
+        assert messages(one) == [b"early"]

@@ -11,8 +11,13 @@ class FakeConnection {
   remoteDescription = null;
   taken = [];
 
-  constructor() {
+  constructor(configuration) {
+    this.configuration = configuration;
     FakeConnection.made.push(this);
+  }
+
+  setConfiguration(configuration) {
+    this.configuration = configuration;
   }
 
   createDataChannel() {}
@@ -135,6 +140,15 @@ test('a client that was not recovered sends a new hello, and old connections end
   await settle();
   assert.deepEqual(FakeConnection.made.map(({ signalingState }) => signalingState), ['closed', 'stable']);
   assert.deepEqual(FakeConnection.made[1].taken, ['back']);
+});
+
+test('renewed ICE servers are for connections that exist, and for new ones', async () => {
+  FakeSocket.last.say({ type: 'ice', iceServers: [{ urls: 'turn:1' }], ttl: 60 });
+  await hear({ hello: 'al-1' }, 'al');
+  const [connection] = FakeConnection.made;
+  assert.deepEqual(connection.configuration, { iceServers: [{ urls: 'turn:1' }] });
+  FakeSocket.last.say({ type: 'ice', iceServers: [{ urls: 'turn:2' }], ttl: 60 });
+  assert.deepEqual(connection.configuration, { iceServers: [{ urls: 'turn:2' }] });
 });
 
 test('nonsense from a peer is an error event, and ends nothing', async () => {

@@ -60,7 +60,7 @@ export class FakeSocket {
 
 /** A client of the fake relay, with the greatest jitter. */
 export function client(url = 'ws://relay', options = {}) {
-  return new Relay(url, { WebSocket: FakeSocket, random: () => 1, peer: 'me', ...options });
+  return new Relay(url, { WebSocket: FakeSocket, random: () => 1, peer: 'me', transports: ['websocket'], ...options });
 }
 
 export function begin() {

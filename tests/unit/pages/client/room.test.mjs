@@ -81,6 +81,21 @@ test('ICE servers are available after a join', async () => {
   assert.deepEqual(await servers, [{ urls: 'stun:s' }]);
 });
 
+test('renewed ICE servers are those of all rooms of the connection, and an event', async () => {
+  const relay = client();
+  const room = relay.join('r');
+  FakeSocket.last.welcome({ iceServers: [{ urls: 'turn:old' }] });
+  await room.ready;
+  const heard = [];
+  room.on('ice', ({ iceServers }) => heard.push(iceServers));
+  FakeSocket.last.say({ type: 'ice', iceServers: [{ urls: 'turn:new' }], ttl: 60 });
+  assert.deepEqual(room.iceServers, [{ urls: 'turn:new' }]);
+  assert.deepEqual(await relay.iceServers(), [{ urls: 'turn:new' }]);
+  assert.deepEqual(heard, [[{ urls: 'turn:new' }]]);
+  FakeSocket.last.say({ type: 'ice', ttl: 60 });
+  assert.deepEqual(room.iceServers, [{ urls: 'turn:new' }]);
+});
+
 test('a room can be joined once at a time', async () => {
   const relay = client();
   const room = relay.join('r');
@@ -115,4 +130,17 @@ test('presence asks the next address if one does not answer', async (context) =>
   const refusal = { code: 'rate_limited', text: 'later' };
   answers.one = () => ({ ok: false, json: async () => ({ error: refusal }) });
   await assert.rejects(client(['ws://one', 'ws://two']).presence('r'), refusal);
+});
+
+test('presence is asked for with a token only where the relay wants one', async (context) => {
+  const asked = [];
+  context.mock.method(globalThis, 'fetch', async (url, { headers }) => {
+    asked.push(headers?.Authorization);
+    const error = { code: 'token_required', text: 'no' };
+    return headers ? { ok: true, json: async () => ({ count: 1 }) } : { ok: false, json: async () => ({ error }) };
+  });
+  assert.deepEqual(await client('ws://relay', { token: async () => 't' }).presence('r'), { count: 1 });
+  assert.deepEqual(await client('ws://relay', { token: 'u' }).presence('r'), { count: 1 });
+  await assert.rejects(client().presence('r'), { code: 'token_required' });
+  assert.deepEqual(asked, [undefined, 'Bearer t', undefined, 'Bearer u', undefined]);
 });

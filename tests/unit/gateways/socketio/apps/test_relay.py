@@ -8,11 +8,13 @@ import pytest
 from relay.gateways.socketio.apps.application import Acknowledgement
 from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.codec import incoming_event
+from relay.gateways.socketio.encoders import OutgoingEvent
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model import events
-from relay.model.commands import NO_IDENTITY, Detect, Move, Publish
+from relay.model.commands import NO_IDENTITY, Detect, Move, Publish, Refresh
 from relay.model.envelope import MessageId, seal, splice
 from relay.model.errors import BadFrame
+from relay.model.ice import IceOffer, IceServer
 
 ID = MessageId(5, 6)
 
@@ -35,6 +37,8 @@ def message(envelope: bytes) -> events.Message:
         (["join", "a b"], "7", Move("a%20b", "join:7")),
         (["join", 42], "", Move("42", "join:")),
         (["presence", "a b"], "7", Detect("a b", key="ack:7")),
+        (["relay:refresh", "a.b.c"], "7", Refresh("a.b.c", "ack:7")),
+        (["relay:refresh", "a.b.c"], "", Refresh("a.b.c")),
         (["message", {"channel": "c"}], "", Publish(b'{"channel": "c"}', (), "c", identity=NO_IDENTITY)),
         (["offer", 1], "7", Publish(b'{"event":"offer","args":[1]}', key="ack:7", identity=NO_IDENTITY)),
     ],
@@ -44,7 +48,19 @@ def test_events_in(values: list[Any], number: str, command: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "code"), [(["join", None], "bad_event"), (["join", ""], "bad_room"), (["error"], "reserved_event")]
+    ("values", "code"),
+    [
+        (["join", None], "bad_event"),
+        (["join", ""], "bad_room"),
+        (["error"], "reserved_event"),
+        (["relay:refreshed"], "reserved_event"),
+        (["relay:token-expiring"], "reserved_event"),
+        # A token is never relayed to the room, however it comes.
+        (["relay:refresh"], "bad_event"),
+        (["relay:refresh", ""], "bad_event"),
+        (["relay:refresh", "a.b.c", 1], "bad_event"),
+        (["relay:refresh", {"token": "a.b.c"}], "bad_event"),
+    ],
 )
 def test_refused_events_name_the_packet(values: list[Any], code: str) -> None:
     with pytest.raises(BadFrame) as refused:
@@ -88,5 +104,27 @@ def test_a_new_position_is_an_event_of_its_own() -> None:
     assert application().packets(events.Welcome("r", "ann", ID, "secret")) == []
 
 
+def test_servers_for_webrtc_come_when_a_client_connects_and_when_they_are_renewed() -> None:
+    offer = IceOffer((IceServer("turn:t.example", "1400:ann", "mac"),), 400)
+    servers = {"iceServers": [{"urls": "turn:t.example", "username": "1400:ann", "credential": "mac"}], "ttl": 400}
+    for event in (events.Welcome("r", "ann", ID, "secret", ice=offer), events.IceRenewed("r", offer)):
+        (packet,) = application().packets(event)
+        assert isinstance(packet, OutgoingEvent)
+        assert (packet.name, packet.position) == (b'"relay:ice"', None)
+        assert json.loads(packet.arguments[0]) == servers
+    moved = application().packets(events.Welcome("r", "ann", ID, "", key="join:", ice=offer))
+    assert [packet.name for packet in moved if isinstance(packet, OutgoingEvent)] == [b'"relay:joined"']
+    with pytest.raises(BadFrame, match="reserved_event"):
+        application().command(emitted("relay:ice", 1))
+
+
 def test_an_event_without_a_row_has_no_packets() -> None:
     assert application().packets(events.PresenceChange("r", ID, joined=("ann",))) == ()
+
+
+def test_the_end_of_a_token_is_an_event_and_a_newer_one_is_acknowledged() -> None:
+    [event] = application().packets(events.TokenExpiring(29.96))
+    assert (event.name, event.arguments) == (b'"relay:token-expiring"', [b'{"in":29.96}'])
+    assert application().packets(events.Refreshed(5.5, "ack:7")) == (Acknowledgement("7", [{"expires": 5.5}]),)
+    [event] = application().packets(events.Refreshed(None))
+    assert (event.name, event.arguments) == (b'"relay:refreshed"', [b"{}"])

@@ -71,7 +71,7 @@ async def test_a_disconnect_packet_ends_one_namespace_and_another_is_ignored() -
         assert await client.next() == "1::/rooms/a"
         client.say("0::/rooms/a", "0::/rooms/a", "6:::1", '5:1+::{"name":"a"}')
         assert (await client.next()).startswith('6:::1+[{"id":')
-        assert (await one.worker.rooms()) == [("default", 1)]
+        assert (await one.worker.list_rooms()).rooms == [("default", 1)]
 
 
 @pytest.mark.parametrize("packet", ["3::/rooms/a:x", "7::", '5::/rooms/a:{"name":"a"}', "nonsense"])

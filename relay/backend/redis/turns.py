@@ -1,0 +1,27 @@
+"""Turns in Redis: a key for each name, which expires when the turn is over."""
+
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.scripts import milliseconds
+
+
+class RedisTurns:
+    """One command for each call."""
+
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def take(self, name: str, seconds: float) -> bool:
+        """Set the key unless it exists: one worker alone does so."""
+        key = self._keys.turn(name)
+        return await self._client.call("SET", key, "1", "NX", "PX", milliseconds(seconds)) is not None
+
+    async def share(self, name: str, value: bytes, seconds: float) -> None:
+        """Set the value, with its time to live."""
+        await self._client.call("SET", self._keys.shared(name), value, "PX", milliseconds(seconds))
+
+    async def shared(self, name: str) -> bytes:
+        """Read the value whole: only workers write it."""
+        value: bytes | None = await self._client.call("GETRANGE", self._keys.shared(name), 0, -1)
+        return value or b""

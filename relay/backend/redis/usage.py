@@ -1,0 +1,39 @@
+"""The use of each address, in Redis: a number for each address, kind and minute."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from relay.backend.redis.client import RedisClient, ignore
+from relay.backend.redis.connection import pack
+from relay.backend.redis.keys import Keys
+from relay.backend.usage import MINUTE_MS
+
+_TTL_MS: Final = 2 * MINUTE_MS
+"""Longer than a minute, as the clocks of workers differ a little."""
+
+_NAME_BYTES: Final = 8
+
+
+class RedisAddressUsage:
+    """Two commands for each call, sent together. A key has a hash of the address, so that all have the same length."""
+
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def now(self) -> int:
+        """Return the time of Redis."""
+        return self._client.clock.now
+
+    def add(self, kind: str, address: str, minute: int, amount: int, told: Callable[[int], None]) -> None:
+        """Send INCRBY and PEXPIRE; a failure is ignored."""
+        name = hashlib.blake2b(address.encode(), digest_size=_NAME_BYTES).hexdigest()
+        key = self._keys.usage(kind, name, minute)
+
+        def answered(reply: Any) -> None:
+            if isinstance(reply, int):
+                told(reply)
+
+        self._client.send(pack("INCRBY", key, amount), answered)
+        self._client.send(pack("PEXPIRE", key, _TTL_MS), ignore)

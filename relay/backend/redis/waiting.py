@@ -1,0 +1,45 @@
+"""Messages that wait for absent members, in Redis: a hash for each room that has any."""
+
+from collections.abc import Sequence
+
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.scripts import WAIT, WAIT_OVER, WAITING, milliseconds
+from relay.backend.waiting import MOST_WAITING, MOST_WAITING_BYTES, WAITING_TTL
+from relay.model.waiting import WaitingMessage
+
+
+class RedisWaitingMessages:
+    """Calls one script for each call."""
+
+    def __init__(self, client: RedisClient, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def keep(self, room: str, message: WaitingMessage) -> bool:
+        """Call wait.lua."""
+        reply = await self._client.run(
+            WAIT,
+            (self._keys.waiting(room),),
+            f"{message.sender} {message.key}",
+            message.receiver,
+            message.envelope,
+            milliseconds(message.seconds),
+            milliseconds(WAITING_TTL),
+            MOST_WAITING,
+            MOST_WAITING_BYTES,
+        )
+        return bool(reply)
+
+    async def of(self, room: str, peer: str) -> Sequence[WaitingMessage]:
+        """Call waiting.lua."""
+        reply = await self._client.run(WAITING, (self._keys.waiting(room),), peer)
+        return [
+            WaitingMessage(sender.decode(), receiver.decode(), key.decode(), envelope, int(rest) / 1000)
+            for sender, receiver, key, envelope, rest in reply
+        ]
+
+    async def drop(self, room: str, sender: str, keys: Sequence[str] | None = None) -> None:
+        """Call wait_over.lua."""
+        if keys is None or keys:
+            await self._client.run(WAIT_OVER, (self._keys.waiting(room),), sender, *(keys or ()))

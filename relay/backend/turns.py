@@ -1,0 +1,25 @@
+"""The interface to turns that the workers of a fleet take, so that one of them does a work for all."""
+
+from typing import Protocol
+
+
+class Turns(Protocol):
+    """Turns by name, and what the worker whose turn it was leaves for the others. A name is never text of a client.
+
+    There may be one for each room that clients ask for, for a moment.
+    """
+
+    async def take(self, name: str, seconds: float) -> bool:
+        """Return whether it is this worker's turn; if so, it is no worker's turn for so many seconds.
+
+        Raises `Unavailable` or `OutcomeUnknown` when Redis does not answer.
+        """
+        ...
+
+    async def share(self, name: str, value: bytes, seconds: float) -> None:
+        """Leave a value for the other workers, for so many seconds; raises as `take`."""
+        ...
+
+    async def shared(self, name: str) -> bytes:
+        """Return the value that was left last, b"" for none; raises as `take`."""
+        ...

@@ -1,0 +1,53 @@
+"""The application of RTCMultiConnection 3: recognises its pages, and makes the state of each."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from relay.address_rates import AddressRates
+from relay.config import Settings
+from relay.gateways.socketio.apps.application import ApplicationClient, ClientPort, OutgoingPacket
+from relay.gateways.socketio.apps.rmc3.admin import USERID, AdminClient
+from relay.gateways.socketio.apps.rmc3.client import Rmc3Client
+from relay.gateways.socketio.apps.rmc3.events import HIDDEN
+from relay.gateways.socketio.apps.wrapped_events import is_wrapped, read_wrapped
+from relay.gateways.socketio.encoders import OutgoingEvent
+from relay.gateways.socketio.settings import SocketIOSettings
+from relay.limits import Clock
+from relay.model.events import Event, Message
+
+_MARK: Final = "msgEvent"
+"""The parameter of the query that every such page sends, and no other one."""
+
+
+class Rmc3Application:
+    """The `StatefulApplication` of RTCMultiConnection 3."""
+
+    key: Final = "rmc3"
+    namespaces: Final[Collection[str]] = ()
+
+    def __init__(self, settings: Settings, *, clock: Clock = time.monotonic) -> None:
+        own = settings.of(SocketIOSettings)
+        self._allowed = frozenset(own.socketio_events)
+        self._lists_rooms = own.rmc_public_rooms == "on"
+        self._admin = own.rmc_admin
+        self._guesses = AddressRates(settings.token_attempts / 60, settings.token_attempts, clock)
+
+    def recognises(self, query: Mapping[str, str]) -> bool:
+        """Return whether a client is such a page."""
+        return _MARK in query
+
+    def client(self, port: ClientPort) -> ApplicationClient:
+        """Make the state of a page."""
+        if port.handshake.query.get("userid") == USERID:
+            return AdminClient(port, self._admin, self._guesses)
+        return Rmc3Client(port, self._allowed, lists_rooms=self._lists_rooms)
+
+    def packets(self, event: Event) -> Sequence[OutgoingPacket]:
+        """Write a custom event, or a message of a client of another protocol as the event `message`."""
+        if not isinstance(event, Message):
+            return ()
+        if is_wrapped(event.envelope):
+            found = read_wrapped(event.envelope, HIDDEN)
+            return () if found is None else (found,)
+        return (OutgoingEvent(b'"message"', [event.envelope]),)

@@ -1,0 +1,191 @@
+"""Scalable broadcasts: an initiator sends to a few viewers, and each of them to a few more.
+
+A broadcast is the room that is named like its initiator. The tree of the room, on all workers, has the source
+of each viewer. A viewer sees by itself that the one has gone from which it receives.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+from msgspec import Raw
+
+from relay.gateways.socketio.apps.rmc3.admin import USERID
+from relay.gateways.socketio.apps.rmc3.arguments import argument, read_object, read_text
+from relay.gateways.socketio.apps.rmc3.page import PageState
+from relay.gateways.socketio.apps.rmc3.returning import Returning
+from relay.gateways.socketio.apps.rmc3.stay import TAKEN
+from relay.gateways.socketio.errors import BadEvent
+from relay.model.errors import Refused, RelayError
+from relay.model.events import PresenceChange
+from relay.model.names import escape_peer, escape_room, unescape
+
+MOST_RECEIVERS: Final = 100
+"""Viewers to which a page sends at most, whatever it asks for."""
+
+_DEFAULT_RECEIVERS: Final = 2
+_MAX_STREAMS: Final = 1024
+_BOTH: Final = b'{"audio":true,"video":true}'
+_NULL: Final = Raw(b"null")
+
+Work = Coroutine[Any, Any, None]
+
+
+class Broadcasting:
+    """The part of one page in a broadcast; `source` is the escaped id of the one from which it receives."""
+
+    __slots__ = ("_most", "_page", "_port", "_returning", "_source")
+
+    def __init__(self, page: PageState, returning: Returning) -> None:
+        self._page = page
+        self._port = page.port
+        self._returning = returning
+        self._most = _read_most(page.port.handshake.query.get("maxRelayLimitPerUser", ""))
+        self._source = ""
+
+    def handle(self, name: str, values: list[bytes], number: str) -> Work | None:
+        """Serve an event, one of `BROADCAST_EVENTS`, as `PageRequests.handle` does."""
+        return _HANDLERS[name](self, values, number)
+
+    @property
+    def _initiator(self) -> str:
+        """The escaped id of the initiator; "" while the page is in no room, or in one that is named like no peer."""
+        try:
+            return escape_peer(self._page.stay.name)
+        except Refused:
+            return ""
+
+    async def _join(self, values: list[bytes], number: str) -> None:
+        """Take part: as the initiator, or as a viewer, which is told its source."""
+        fields = read_object(argument(values, 0))
+        name, userid = _text_in(fields, "broadcastId"), _text_in(fields, "userid")
+        if userid == USERID:
+            raise Refused("bad_peer", f"only the admin page has the user id {USERID}")
+        # A broadcast is named like its initiator, who has a peer id.
+        escape_peer(name)
+        streams = bytes(fields.get("typeOfStreams", _NULL))
+        if len(streams) > _MAX_STREAMS:
+            raise BadEvent("bad_event", f"typeOfStreams has at most {_MAX_STREAMS} bytes", about="event")
+        streams = streams if streams.startswith(b"{") else _BOTH
+        if not await self._enter(name, escape_peer(userid), streams):
+            return
+        room, peer = self._port.room, self._port.peer
+        self._source = await self._port.worker.broadcasts.enter(room, peer, self._initiator, self._most)
+        if peer == self._initiator:
+            await self._tell_viewers()
+        if self._source:
+            hints = {"typeOfStreams": self._page.stay.attributes.session, "userid": unescape(self._source)}
+            self._port.emit("join-broadcaster", {**hints, "broadcastId": name})
+            text = f"You <{userid}> are getting data/stream from <{unescape(self._source)}>"
+            self._port.emit("logs", text)
+        else:
+            self._port.emit("start-broadcasting", Raw(streams))
+            self._port.emit("logs", f"You <{userid}> are now serving the broadcast.")
+
+    async def _enter(self, name: str, peer: str, streams: bytes) -> bool:
+        """Enter the room of the broadcast, unless the page is there; returns whether it is in."""
+        page = self._page
+        await self._returning.finish()
+        if page.stay.name == name and page.userid == peer:
+            return True
+        page.forget_room()
+        page.userid = peer
+        try:
+            await page.stay.take_part(name, peer, page.extra, streams)
+        except RelayError as error:
+            if error.code not in TAKEN:
+                raise
+            page.tell_taken()
+            return False
+        page.shown_extra = page.extra
+        return True
+
+    async def _can_relay(self, values: list[bytes], number: str) -> None:
+        await self._set_relay(can_relay=True)
+
+    async def _can_not_relay(self, values: list[bytes], number: str) -> None:
+        await self._set_relay(can_relay=False)
+
+    async def _set_relay(self, *, can_relay: bool) -> None:
+        if self._page.stay.name:
+            await self._port.worker.broadcasts.set_relay(self._port.room, self._port.peer, can_relay=can_relay)
+
+    async def _presence(self, values: list[bytes], number: str) -> None:
+        """Answer whether a broadcast has its initiator."""
+        found = self._visible(read_text(argument(values, 0)))
+        member = await self._port.worker.broadcasts.find(*found) if found else None
+        self._port.acknowledge(number, member is not None and not member.source)
+
+    async def _count(self, values: list[bytes], number: str) -> None:
+        """Answer how many viewers a broadcast has."""
+        found = self._visible(read_text(argument(values, 0)))
+        self._port.acknowledge(number, 0 if found is None else await self._viewers(*found))
+
+    def _visible(self, name: str) -> tuple[str, str] | None:
+        """Return the room and the initiator of a broadcast, None if the page may not know of it."""
+        try:
+            room, initiator = escape_room(name), escape_peer(name)
+        except Refused:
+            return None
+        return (room, initiator) if self._port.sees(room) else None
+
+    async def _viewers(self, room: str, initiator: str) -> int:
+        if await self._port.worker.broadcasts.find(room, initiator) is None:
+            return 0
+        return (await self._port.worker.roster(room, 0)).count - 1
+
+    # The room.
+
+    def presence_changed(self, event: PresenceChange) -> None:
+        """Tell the page of changes in its broadcast, if it is in one."""
+        page = self._page
+        if not page.scalable or not page.stay.name:
+            return
+        if self._port.peer == self._initiator:
+            self._port.spawn(self._viewers_changed(event))
+        elif self._initiator in event.left:
+            self._source = ""
+            self._port.emit("broadcast-stopped", page.stay.name)
+        elif self._source in event.left:
+            self._source = ""
+            self._port.emit("rejoin-broadcast", page.stay.name)
+
+    async def _viewers_changed(self, event: PresenceChange) -> None:
+        """Take viewers that have left out of the tree, and tell the initiator how many there are."""
+        for peer in event.left:
+            await self._port.worker.broadcasts.leave(event.room, peer)
+        await self._tell_viewers()
+
+    async def _tell_viewers(self) -> None:
+        if self._page.stay.name:
+            count = await self._viewers(self._port.room, self._initiator)
+            told = {"numberOfBroadcastViewers": count, "broadcastId": self._page.stay.name}
+            self._port.emit("number-of-broadcast-viewers-updated", told)
+
+
+_HANDLERS: Final[Mapping[str, Callable[[Broadcasting, list[bytes], str], Work | None]]] = {
+    "join-broadcast": Broadcasting._join,
+    "can-relay-broadcast": Broadcasting._can_relay,
+    "can-not-relay-broadcast": Broadcasting._can_not_relay,
+    "check-broadcast-presence": Broadcasting._presence,
+    "get-number-of-users-in-specific-broadcast": Broadcasting._count,
+}
+
+BROADCAST_EVENTS: Final = frozenset(_HANDLERS)
+"""The names of the events."""
+
+
+def broadcast_of(extra: bytes) -> str:
+    """Return the broadcast that the extra data of a page names; "" for none."""
+    try:
+        return read_text(bytes(read_object(extra).get("broadcastId", _NULL)))
+    except BadEvent:
+        return ""
+
+
+def _text_in(fields: Mapping[str, Raw], name: str) -> str:
+    return read_text(bytes(fields.get(name, _NULL)))
+
+
+def _read_most(text: str) -> int:
+    most = int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else 0
+    return min(most or _DEFAULT_RECEIVERS, MOST_RECEIVERS)

@@ -1,0 +1,102 @@
+"""The state of one page: its user id, its extra data, its room, and its contacts."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from relay.gateways.socketio.apps.application import ClientPort
+from relay.gateways.socketio.apps.rmc3.arguments import MAX_EXTRA
+from relay.gateways.socketio.apps.rmc3.contacts import Contacts
+from relay.gateways.socketio.apps.rmc3.events import CustomEvents, message_event
+from relay.gateways.socketio.apps.rmc3.places import PlaceKey
+from relay.gateways.socketio.apps.rmc3.stay import Stay
+from relay.model.envelope import BEFORE_ALL, MessageId, Receipt
+from relay.model.errors import RelayError
+from relay.model.json_text import nests_deeper
+from relay.model.names import unescape
+
+_DEFAULT_MOST: Final = 1000
+"""Participants that a page allows if it says nothing."""
+
+
+class PageState:
+    """The state of one page; `userid` is the peer id that it has in rooms.
+
+    `extra` is its extra data as JSON, and `shown_extra` the one that its room was told last. `newest` is the id of the
+    newest message to all that it has got. `renamed` has the peer ids that others have given up for another one. A
+    `scalable` page takes part in a broadcast. While the page comes back (`returning`), it gets the events that it has
+    missed; `owner_changed` tells that the room has another owner since.
+    """
+
+    __slots__ = (
+        "contacts",
+        "customs",
+        "extra",
+        "lists_rooms",
+        "message_event",
+        "newest",
+        "owner_changed",
+        "port",
+        "renamed",
+        "returning",
+        "scalable",
+        "shown_extra",
+        "stay",
+        "userid",
+    )
+
+    def __init__(self, port: ClientPort, userid: str, key: PlaceKey, *, lists_rooms: bool) -> None:
+        query = port.handshake.query
+        self.port = port
+        self.userid = userid
+        self.lists_rooms = lists_rooms
+        self.message_event = message_event(query)
+        self.customs = CustomEvents(query)
+        self.extra = _first_extra(query)
+        self.shown_extra = b""
+        self.contacts = Contacts()
+        self.returning = self.owner_changed = False
+        self.scalable = query.get("enableScalableBroadcast") == "true"
+        self.renamed: dict[str, str] = {}
+        self.newest: MessageId = BEFORE_ALL
+        auto_close = query.get("autoCloseEntireSession") == "true"
+        self.stay = Stay(port, key, most=_read_most(query.get("maxParticipantsAllowed", "")), auto_close=auto_close)
+
+    def forget_room(self) -> None:
+        """Forget the contacts of the page, as it goes to another room."""
+        self.contacts.clear()
+        self.renamed.clear()
+        self.newest = BEFORE_ALL
+
+    def list_room(self) -> None:
+        """List the room of a page that owns it, if it is public."""
+        if self.lists_rooms:
+            self.stay.list_if_public()
+
+    def tell_failure(self, outcome: Receipt | RelayError) -> None:
+        """Tell the page of a message that was not published; not of one to a user that is gone, as the original."""
+        if isinstance(outcome, RelayError) and outcome.code != "no_such_peer":
+            self.port.emit("logs", f"{outcome.code}: {outcome.text}")
+
+    def tell_taken(self, peer: str = "") -> None:
+        """Tell the page that somebody else has its user id: it takes another one, and joins anew."""
+        suggestion = str(int(self.port.worker.random.peer_id()[:12], 16))
+        self.port.emit("userid-already-taken", unescape(peer or self.userid), suggestion)
+
+
+def _first_extra(query: Mapping[str, str]) -> bytes:
+    """Return the extra data of the handshake; `{}` for a text that is no JSON, too large, or nests too deep."""
+    text = query.get("extra", "").encode()
+    if not text or len(text) > MAX_EXTRA or nests_deeper(text):
+        return b"{}"
+    try:
+        # Written anew: other pages get JSON as the relay writes it.
+        return msgspec.json.encode(msgspec.json.decode(text))
+    except (msgspec.MsgspecError, ValueError):
+        return b"{}"
+
+
+def _read_most(text: str) -> int:
+    most = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
+    return most or _DEFAULT_MOST

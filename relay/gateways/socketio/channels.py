@@ -1,0 +1,131 @@
+"""Channels of socketio-over-nodejs: namespaces that a page opens by the event `new-channel`.
+
+A page emits `new-channel` with a channel and a sender, and then connects to the namespace `/CHANNEL`, which is the room
+of that name. From then on, its connection may enter any channel. Another connection may enter a channel that is in use:
+a page that comes back does not open it again.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import msgspec
+from msgspec import Raw, Struct
+
+from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.base.session import Session
+from relay.gateways.socketio.apps.channel import data_of, user_left, user_of
+from relay.gateways.socketio.errors import SocketIORefused
+from relay.gateways.socketio.parser import IncomingEvent
+from relay.model.channels import Label, label
+from relay.model.errors import Refused, RelayError
+from relay.model.names import escape_room, percent_decoded, unescape
+from relay.rooms.worker import Worker
+
+NEW_CHANNEL: Final = "new-channel"
+
+_MOST_REFUSED: Final = 8
+"""Namespaces that a client was refused, and that are remembered."""
+
+MakeJoinRequest = Callable[[str], JoinRequest]
+"""Makes the request to join a room."""
+
+
+class _NewChannel(Struct, forbid_unknown_fields=True):
+    channel: Label
+    sender: Raw
+
+
+_new_channel = msgspec.json.Decoder(_NewChannel)
+
+
+def read_new_channel(event: IncomingEvent) -> str | None:
+    """Return the room of the channel that an event in `/` opens, "" for a name of no room; None for any other event.
+
+    Such an event has exactly one argument, with exactly the fields `channel` and `sender`.
+    """
+    if event.name != NEW_CHANNEL:
+        return None
+    try:
+        return escape_room(label(_new_channel.decode(event.data).channel))
+    except msgspec.MsgspecError:
+        return None
+    except Refused:
+        return ""
+
+
+def room_of_channel(namespace: str) -> str:
+    """Return the room of a channel's namespace; raises `Refused` (`bad_namespace`) if no room has its name."""
+    try:
+        return escape_room(percent_decoded(namespace[1:]))
+    except Refused:
+        raise SocketIORefused("bad_namespace", "Invalid namespace") from None
+
+
+class ClientChannels:
+    """The channels that one client may enter: all, once it has opened one, and else those that are in use."""
+
+    __slots__ = ("_may_enter", "_refused")
+
+    def __init__(self) -> None:
+        self._may_enter = False
+        self._refused: dict[str, MakeJoinRequest] = {}
+
+    def open(self, room: str) -> Sequence[tuple[str, MakeJoinRequest]]:
+        """Let the client enter channels; returns the namespaces of this one that it was refused before.
+
+        Clients from version 1 on ask for a namespace as soon as they are connected, and only then emit what waited.
+        """
+        self._may_enter = True
+        refused, self._refused = self._refused, {}
+        return [(name, make) for name, make in refused.items() if room_of_channel(name) == room]
+
+    async def request(
+        self, worker: Worker, name: str, room: str, make_join_request: MakeJoinRequest
+    ) -> Callable[[], JoinRequest]:
+        """Return what reads the request to join a channel's room; it raises the error if the client may not enter."""
+        error: RelayError | None = None
+        try:
+            if not self._may_enter and not await _is_in_use(worker, room) and not self._may_enter:
+                error = SocketIORefused("bad_namespace", "Invalid namespace")
+                if len(self._refused) < _MOST_REFUSED:
+                    self._refused[name] = make_join_request
+        except RelayError as unavailable:
+            error = unavailable
+        return partial(make_join_request, room) if error is None else partial(_fail, error)
+
+
+async def _is_in_use(worker: Worker, room: str) -> bool:
+    """Return whether a room has members, or messages in its channel have come lately."""
+    return (await worker.roster(room, 0)).count > 0 or await worker.detect(unescape(room), room, rooms=False)
+
+
+def _fail(error: RelayError) -> NoReturn:
+    raise error
+
+
+class ChannelUserSession(Session[IncomingEvent]):
+    """The session of a page in a channel, whose user is the `sender` in its first data.
+
+    When the page leaves, or is lost, the others get `user-left` with that name.
+    """
+
+    __slots__ = ("_user",)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._user: bytes | None = None
+
+    def received(self, incoming: IncomingEvent) -> None:
+        """Serve an event, and note the user."""
+        if self._user is None and (data := data_of(incoming)) is not None:
+            self._user = user_of(data)
+        super().received(incoming)
+
+    def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
+        """Tell the others, and end the session."""
+        if self._user and self.newest_id() is not None:
+            self.execute(user_left(self._user))
+            self._user = b""
+        return super().end(goodbye=goodbye)

@@ -1,0 +1,129 @@
+"""The session of a place: rows wait in it between two polls."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from relay.gateways.base.http import JSON, HttpBody, HttpExchange
+from relay.gateways.base.http_sessions import HttpSession, HttpSessions, PostedRequest
+from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
+from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.xhrsignaling.codec import NO_ROW, RowFrame
+from relay.gateways.xhrsignaling.readers import Readers
+from relay.model.codec import Encoder, Frame
+from relay.model.errors import REPLACED, CloseReason, Refused, RelayError
+from relay.rooms.admissions import Ticket
+
+HOLD: Final = 20.0
+"""Seconds after which a poll without messages is answered; proxies drop requests that are silent for longer."""
+
+_IDLE: Final = 75.0
+"""Seconds without a poll after which a place counts as lost: browsers let hidden pages run once a minute."""
+
+_RULES: Final = PollingRules(lost_after=_IDLE, repeated_answers=1, frames_per_answer=1)
+
+_REPLACED_DELAY: Final = 1.0
+"""Seconds until a poll is answered whose place another worker took: two of them would do it for ever."""
+
+_GONE: Final = 410
+"""The status for a place that the relay has ended for good: after any but 200, a page asks no more."""
+
+
+class RowDialect:
+    """Writes the answers of polls."""
+
+    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
+        """Refuse: posts belong to no session."""
+        raise Refused("bad_method")
+
+    def posted(self, replies: object) -> HttpBody:
+        """Write an empty response."""
+        return HttpBody(b"")
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        """Write a row, or that there is none; a page whose place has ended for good gets the reason, and a status."""
+        reason = answer.closed
+        if reason is not None and not _passes(reason):
+            error = {"code": reason.name, "text": reason.text}
+            return HttpBody(msgspec.json.encode({"error": error}), JSON, _GONE)
+        row = next((frame.data for frame in answer.frames if isinstance(frame, RowFrame)), NO_ROW)
+        return HttpBody(row if reason is None else NO_ROW, JSON)
+
+
+def _passes(reason: CloseReason) -> bool:
+    """Return whether the page may ask again: its next poll finds out where it stands."""
+    return reason.reconnect or reason is REPLACED
+
+
+_DIALECT: Final = RowDialect()
+
+
+class PlaceSession(HttpSession[Frame]):
+    """The session of the pages of one place, by whose name each of their polls finds it.
+
+    `refused` is the error because of which the place could not join, None while there is none. `entering` is done when
+    it has joined or could not, and None from then on.
+    """
+
+    __slots__ = ("_readers", "entering", "refused")
+
+    def __init__(
+        self,
+        sessions: HttpSessions[HttpSession[Frame]],
+        codecs: CodecPair[Frame],
+        ticket: Ticket,
+        name: str,
+    ) -> None:
+        super().__init__(sessions, codecs, ticket, dialect=_DIALECT, rules=_RULES, session_id=name)
+        self._readers = Readers(self.polling)
+        self.refused: RelayError | None = None
+        self.entering: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+
+    async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
+        """Join the room; other requests of the place may wait for that meanwhile."""
+        try:
+            await super().enter(read_request)
+        finally:
+            entering, self.entering = self.entering, None
+            if entering is not None:
+                entering.set_result(None)
+
+    def open_poll(self, hold: float) -> "asyncio.Future[PollAnswer]":
+        """Open a poll: its answer has a row as soon as there is one, or none after `hold` seconds.
+
+        Raises `Refused` (`too_many_connections`).
+        """
+        return self._readers.wait(hold)
+
+    async def answer(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]") -> HttpBody | None:
+        """Return the response to a poll; None if the client has dropped it. With the last page, the place is lost."""
+        answer = await exchange.unless_dropped(poll)
+        if answer is None:
+            if self._readers.drop(poll):
+                self.lost()
+            return None
+        if answer.closed is REPLACED:
+            await asyncio.sleep(_REPLACED_DELAY)
+        return self.writer.answer(answer)
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        """Note the rows that the pages have got, so that another worker goes on from there."""
+        members = self._rooms.memberships()
+        for frame in frames:
+            if members and isinstance(frame, RowFrame):
+                self._worker.acknowledge(members[0], frame.id)
+
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        """End the session; only an end that the page would not find out by coming back waits for its next poll."""
+        super().closed(reason, final if self.refused is None and not _passes(reason) else None)
+
+    def _send_error(
+        self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
+    ) -> None:
+        if about == "join":
+            # The request that began the session is answered with it, and counted then.
+            self.refused = error
+        else:
+            super()._send_error(error, about=about, key=key, codec=codec, room=room)

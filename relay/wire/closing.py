@@ -1,0 +1,84 @@
+"""How a WebSocket connection ends: the last close frames, then TCP, within a bounded time."""
+
+import asyncio
+from functools import partial
+
+from websockets.protocol import State
+
+from relay.rooms.connection import CLOSE_TIMEOUT
+from relay.wire.parser import FrameParser
+
+
+class ClosingHandshake:
+    """The end of one connection, from the first close frame of either side on.
+
+    Where the client broke the protocol, the relay does not wait for its answer: it sends its close frame and
+    half-closes the stream, so that the client can still read why.
+    """
+
+    __slots__ = ("_timer", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, parser: FrameParser, code: int, reason: str) -> None:
+        """Send the relay's close frame, and wait for the client's for `CLOSE_TIMEOUT` seconds."""
+        if parser.state is State.OPEN:
+            parser.send_close(code, reason)
+            write_answers(self._transport, parser)
+        self.abort_later()
+
+    def fail(self, parser: FrameParser) -> int:
+        """Send the parser's close frame for a violation, and half-close; return its code, 1006 if there is none."""
+        sent = parser.close_sent
+        write_answers(self._transport, parser)
+        half_close(self._transport)
+        self.abort_later()
+        return sent.code if sent else 1006
+
+    def answer(self, parser: FrameParser, left: "asyncio.Future[None] | None") -> None:
+        """Answer the client's close frame, if it is the first of both, and close TCP.
+
+        The answer waits for `left`, so that a client whose close was answered has left its rooms; None waits for
+        nothing.
+        """
+        if left is None or left.done():
+            self._close(parser)
+            return
+        close = partial(self._close, parser)
+        left.add_done_callback(lambda _: close())
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, close)
+
+    def abort_later(self) -> None:
+        """Abort TCP after `CLOSE_TIMEOUT` seconds, unless it has ended by then."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def cancel(self) -> None:
+        """TCP has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _close(self, parser: FrameParser) -> None:
+        if not self._transport.is_closing():
+            write_answers(self._transport, parser)
+            self._transport.close()
+            self.abort_later()
+
+
+def write_answers(transport: asyncio.Transport, parser: FrameParser, *, frames: int | None = None) -> None:
+    """Write the parser's answers: all, or only the first frames, so that each answer keeps its order."""
+    out = parser.take_answers(frames)
+    if out and not transport.is_closing():
+        transport.write(out)
+
+
+def half_close(transport: asyncio.Transport) -> None:
+    """Send everything and then FIN, but go on receiving, where the transport can do that (TLS cannot).
+
+    `close` would be wrong here: if the client has sent bytes that the relay has not read, the kernel sends RST, and
+    the client's kernel may drop bytes that it has received and the client has not read yet.
+    """
+    if not transport.is_closing() and transport.can_write_eof():
+        transport.write_eof()

@@ -1,0 +1,85 @@
+"""The common part of members that are not `relay.client`."""
+
+import asyncio
+import os
+import socket
+from typing import Any, Self
+
+from relay.client import Closed, Envelope, Event, Left, Lost
+from relay.model.envelope import MessageId
+
+
+class Reference:
+    """The common part of clients that are not `relay.client`: their callbacks as events.
+
+    `again` has the messages that came twice, on either side of a loss: for each, how many seconds before the loss it
+    came first. `disordered` counts what the client itself has found to be out of order.
+    """
+
+    def __init__(self) -> None:
+        self.again: list[float] = []
+        self.members: set[str] | None = set()
+        self.duplicates = 0
+        self.disordered = 0
+        self.welcomes = 0
+        self._events: asyncio.Queue[Event | Closed | None] = asyncio.Queue()
+
+    @property
+    def reconnects(self) -> int:
+        return self.welcomes - 1
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._events.get()
+        if event is None:
+            raise StopAsyncIteration
+        if isinstance(event, Closed):
+            raise event
+        return event
+
+    def put(self, event: Event) -> None:
+        """Pass an event on."""
+        self._events.put_nowait(event)
+
+    def gone(self, peer: str) -> None:
+        """Take note that the relay says of a member that it has left."""
+        self._events.put_nowait(Left(peer))
+
+    def on_event(self, kind: str, value: Any) -> None:
+        """Take an event of the client."""
+        if kind == "message":
+            self._events.put_nowait(Envelope(MessageId.parse(value["id"]), value["from"], value))
+        elif kind == "lost":
+            self._events.put_nowait(Lost(value))
+        else:
+            for peer in (self.members or set()) - set(value):
+                self._events.put_nowait(Left(peer))
+            self.members = set(value)
+
+    def on_end(self, code: int, *, left: bool) -> None:
+        """Take the end of the client."""
+        self._events.put_nowait(
+            None if left else Closed(str(code), f"the relay closed the reference client with {code}")
+        )
+
+
+def lose(transport: asyncio.Transport) -> None:
+    """Reset a connection when the client has read all that has arrived.
+
+    The bytes that the system has acknowledged must reach the client: the relay takes them for received.
+    """
+    if _has_unread(transport.get_extra_info("socket").fileno()):
+        asyncio.get_running_loop().call_soon(lose, transport)
+    else:
+        transport.abort()
+
+
+def _has_unread(number: int) -> bool:
+    """Whether the system has bytes for a file descriptor that were not read."""
+    try:
+        with socket.socket(fileno=os.dup(number)) as copy:
+            return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False

@@ -1,0 +1,76 @@
+"""A real TURN server for the tests: coturn, as the deployment starts it."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from tests.fleet import eventually, require
+from tests.ports import free_port, release_port
+
+DEPLOYED = Path(__file__).parents[1] / "deploy" / "turn"
+_BINDING_REQUEST = bytes.fromhex("000100002112a442") + b"relay-tests!"
+
+
+class TurnServer:
+    """coturn on 127.0.0.1, which may be a peer as well; all other addresses are denied as in the deployment.
+
+    `secret` is that of the credentials.
+    """
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_hex(16)
+        self.port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="relay-turn-"))
+        self.log = self._folder / "log.txt"
+        text = (DEPLOYED / "turnserver.conf").read_text().replace("listening-port=3478", f"listening-port={self.port}")
+        own = ["listening-ip=127.0.0.1", "relay-ip=127.0.0.1", "allow-loopback-peers", ""]
+        script = (DEPLOYED / "start.sh").read_text()
+        for name, lines in {"etc/turnserver.conf": "\n".join([text, *own]), "turn_secret": self.secret}.items():
+            (self._folder / name).parent.mkdir(exist_ok=True)
+            (self._folder / name).write_text(lines.replace("=/tmp/", f"={self._folder}/"))
+        for path, here in {"/tmp/": "", "/etc/turn/": "etc/", "/run/relay/": ""}.items():
+            script = script.replace(path, f"{self._folder}/{here}")
+        # The reservation is a UDP socket, and the server needs that port.
+        release_port(self.port)
+        require("turnserver")
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["sh", "-c", script], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                cwd=self._folder, env={"PATH": os.environ["PATH"], "ALLOWED_PEERS": "127.0.0.1"},
+            )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        return f"turn:127.0.0.1:{self.port}?transport=udp"
+
+    @property
+    def logged(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    async def ready(self) -> Self:
+        """Wait until it answers a STUN request."""
+        await eventually(lambda: asyncio.to_thread(self._answers), 20)
+        return self
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, self.logged
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(0.2)
+            client.connect(("127.0.0.1", self.port))
+            try:
+                client.send(_BINDING_REQUEST)
+                return client.recv(1000).startswith(b"\x01\x01")
+            except OSError:
+                return False
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        print(f"--- coturn on port {self.port}\n{self.logged}")  # pytest shows it when the test fails
+        shutil.rmtree(self._folder)

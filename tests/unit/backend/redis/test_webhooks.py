@@ -1,0 +1,63 @@
+"""The entries of the queue in Redis, as they are read. The contract tests have the queue itself."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.webhooks import RedisWebhookQueue
+from relay.backend.settings import WebhookQueueSettings
+from relay.backend.webhooks import WebhookBatch
+
+
+class FakeClient:
+    """Answers each script with the next reply, and records its arguments."""
+
+    def __init__(self, *replies: Any) -> None:
+        self.replies = list(replies)
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def run(self, script: Any, keys: Any, *arguments: Any) -> Any:
+        self.calls.append((script.name, keys, *arguments))
+        return self.replies.pop(0)
+
+
+def queue_over(client: Any) -> RedisWebhookQueue:
+    return RedisWebhookQueue(client, Keys("relay"), "w", WebhookQueueSettings(1000, claim=2), lambda _: None)
+
+
+def entry(number: int, text: bytes, room: bytes = b"r") -> list[Any]:
+    return [b"5-%d" % number, [b"r", room, b"e", text]]
+
+
+async def test_entries_are_read_and_those_of_another_program_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    entries = [
+        entry(1, b"o 7-1 123 p +"),
+        entry(2, b'j 7-1 123 p - a%20b {"x":"a\x1fb"}'),
+        entry(3, b"l 7-2 124 p lost"),
+        entry(4, b"c 7-2 124 p -"),
+        entry(5, b"x 7-2 124 p -"),
+        entry(6, b"l 7-2 soon p -"),
+        entry(7, b"nonsense"),
+        [b"5-8", [b"f", b"v"]],
+    ]
+    client = FakeClient([0, b"", entries, 8])
+    batch = await queue_over(client).take(10)
+    assert batch is not None
+    opened, joined, left, closed = batch.events
+    assert (opened.type, opened.restored, closed.type, left.reason) == ("room_opened", True, "room_closed", "lost")
+    assert (joined.info, joined.subject, joined.restored, joined.time) == (b'{"x":"a b"}', "a b", False, 123)
+    assert (batch.last, batch.queued) == ("5-8", 8)
+    assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 4
+
+
+async def test_what_was_sent_is_removed_up_to_the_last_entry() -> None:
+    client = FakeClient([], [0, b"", [], 0])
+    queue = queue_over(client)
+    assert await queue.take(10) is None
+    await queue.take(10, done=WebhookBatch(last="5-8", notice="9-1"))
+    name, keys, worker, claim, most, _, after, notice, _ = client.calls[1]
+    assert (name, claim, most, after, notice) == ("hook_take", 2000, 10, "5-8", "9-1")
+    assert worker == client.calls[0][2]
+    assert len({key[key.index("{") :].partition("}")[0] for key in keys}) == 1

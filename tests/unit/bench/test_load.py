@@ -1,0 +1,39 @@
+"""The load generator against a relay: the clients of each protocol of its own hear each other."""
+
+import pytest
+
+from tests.bench import install
+from tests.bench.measure import Pace, calm_sample
+from tests.bench.shapes import Shape
+from tests.bench.systems import SYSTEMS
+from tests.fleet import require
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("key", ["relay-http", "relay-peerjs-memory", "relay-rtcmulticonnection"])
+def test_a_short_load_is_measured(key: str) -> None:
+    for tool in ("cc", "redis-server"):
+        require(tool)
+    install.BUILD.mkdir(parents=True, exist_ok=True)
+    install.build_load()
+    [system] = [one for one in SYSTEMS if one.key == key]
+    shape = Shape("smoke", "200 messages/s, 2 rooms × 2", "steady", 2, 2, 200)
+    figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    assert figures["cpu"] > 0, failures
+    assert figures["messages_per_second"] > 0
+
+
+@pytest.mark.timeout(180)
+def test_a_few_calls_are_measured() -> None:
+    for tool in ("cc", "redis-server"):
+        require(tool)
+    install.BUILD.mkdir(parents=True, exist_ok=True)
+    install.build_load()
+    [system] = [one for one in SYSTEMS if one.key == "relay-rtcmulticonnection-memory"]
+    shape = Shape("smoke", "2 calls of two", "calls", 2, 2, 40)
+    figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    assert figures["call_cpu"] > 0, failures
+
+
+def test_systems_have_names_of_their_own() -> None:
+    assert len({system.key for system in SYSTEMS}) == len({system.title for system in SYSTEMS}) == len(SYSTEMS)

@@ -1,0 +1,46 @@
+"""The memory of a process, in one of its own: the calls cannot be undone."""
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import resource
+from relay.process.memory import return_large_blocks
+
+def used():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+{call}
+# A large block that is freed raises the size up to which glibc keeps blocks.
+large = bytearray(30_000_000)
+del large
+before = used()
+blocks = [bytearray(1_000_000) for _ in range(60)]
+# Above them, so that the heap cannot shrink.
+pin = bytearray(100_000)
+del blocks
+print(used() - before)
+"""
+
+
+def _kept(call: str) -> int:
+    program = _PROGRAM.format(call=call)
+    return int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and measures glibc")
+def test_large_blocks_that_are_freed_return_to_the_system() -> None:
+    assert _kept("return_large_blocks()") < 5_000_000
+
+
+def test_the_garbage_collector_does_not_look_through_what_exists_at_the_start() -> None:
+    program = (
+        "import gc; from relay.process.memory import exempt_from_collection; "
+        "exempt_from_collection(); print(len(gc.get_objects()), gc.get_freeze_count())"
+    )
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    collected, exempt = map(int, run.stdout.split())
+    assert collected < 100 < exempt
