@@ -238,7 +238,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                     webhook=state.webhook,
                     dropped=dropped,
                 )
-            redis = RedisSettings(backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=1.5)
+            redis = RedisSettings(backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=TIMEOUT)
             keys, dialer = Keys(prefix), Dialer(backend, timeout=TIMEOUT, name=name)
             run = RedisRun(keys, ttl=rooms.state_ttl, on_change=lambda: None)
             client = RedisClient(dialer, timeout=TIMEOUT, waiting=2000, on_reconnect=lambda: None, run=run)

@@ -93,8 +93,8 @@ class RedisBus:
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
         self._heard: float | None = None
-        # When the subscription was last given up: the next one has a whole probe timeout before it is given up as well.
-        self._rebuilt = clock()
+        # When the oldest probe was sent that is still to come back; None if there is none, or no subscription for it.
+        self._unheard: float | None = None
         self._stack = AsyncExitStack()
         self._prober: KeptLoop | None = None
         # Why Redis refused the last probe, in its own words; "" if it took the probe, or is away.
@@ -229,7 +229,7 @@ class RedisBus:
         missed: list[str] = []
         for channel, payload in arrivals:
             if channel == self._probe_bytes:
-                self._heard = self._clock()
+                self._heard, self._unheard = self._clock(), None
             elif payload is None:
                 if channel.endswith(_GUARDS):
                     # A client that needs the rules makes join.lua ask again.
@@ -266,6 +266,8 @@ class RedisBus:
         # a probe itself: when it comes back, commands, Redis and the subscription have all worked.
         self._subscriber.add(self._probe_channel)
         while True:
+            if self._unheard is None:
+                self._unheard = self._clock()
             try:
                 async with asyncio.timeout(self._probe_timeout):
                     await self._client.call("PUBLISH", self._probe_channel, b"")
@@ -279,11 +281,11 @@ class RedisBus:
 
     def _rebuild_if_deaf(self) -> None:
         # If commands fail as well, Redis is away, and another connection would not help; nor does it if Redis refuses
-        # the probe, or if there is no subscription.
-        last = max(self._heard or 0, self._rebuilt)
+        # the probe, or if there is no subscription. The time runs from a probe that was sent: a worker that stood still
+        # has sent none, and has missed nothing.
         usable = self._client.reachable and not self._refusal
-        if usable and self._clock() - last > self._probe_timeout:
-            self._rebuilt = self._clock()
+        if usable and self._unheard is not None and self._clock() - self._unheard > self._probe_timeout:
+            self._unheard = None
             text = f"own probe not heard for {self._probe_timeout:g} s"
             self._subscriber.rebuild(RedisUnreachable(f"subscription deaf: {text}", text))
 

@@ -163,10 +163,13 @@ async def test_gaps_come_ahead_of_what_follows_them_and_unreadable_payloads_are_
 async def test_a_bus_is_ready_only_while_its_own_probe_comes_back_and_its_tasks_run(server: ScriptedRedis) -> None:
     now = [100.0]
     silent = [True]
+    probes: list[bytes] = []
 
     def answer(command: list[bytes]) -> bytes:
         if command[0] == b"SUBSCRIBE":
             return confirm(command)
+        if command[0] == b"PUBLISH":
+            probes.append(command[1])
         if command[0] == b"PUBLISH" and not silent[0]:
             server.subscribers()[-1].write(message(command[1], command[2]))
         return b":1\r\n"
@@ -187,6 +190,9 @@ async def test_a_bus_is_ready_only_while_its_own_probe_comes_back_and_its_tasks_
             "own probe not heard for 1.0 s",
         )
         # Deaf though Redis answers: the subscription is given up, and opened again.
+        asked = len(probes)
+        await eventually(lambda: len(probes) > asked)
+        now[0] += 1
         await eventually(lambda: len(server.subscribers()) > count)
         silent[0] = False
         await eventually(lambda: bus.health().ready)
@@ -194,6 +200,27 @@ async def test_a_bus_is_ready_only_while_its_own_probe_comes_back_and_its_tasks_
         task.cancel()
         await asyncio.wait([task])
         assert (bus.health().ready, bus.health().problem) == (False, "bus probe has ended")
+
+
+async def test_a_worker_that_stood_still_keeps_its_subscription(server: ScriptedRedis) -> None:
+    now, probes = [100.0], []
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] == b"PUBLISH":
+            probes.append(command[1])
+            # Redis answers the command first: until its message arrives, the bus has not heard this probe.
+            asyncio.get_running_loop().call_soon(server.subscribers()[-1].write, message(command[1], command[2]))
+        return confirm(command) if command[0] == b"SUBSCRIBE" else b":1\r\n"
+
+    server.answer = answer
+    async with bus_over(server, timeout=5, clock=lambda: now[0], probe_timeout=0.3) as bus:
+        await eventually(lambda: bus.health().ready)
+        for _ in range(3):
+            asked = len(probes)
+            now[0] += 60
+            await eventually(lambda count=asked: len(probes) > count + 1)
+        assert bus.health().ready
+        assert len(server.subscribers()) == 1
 
 
 async def test_a_probe_that_redis_refuses_is_reported_and_the_subscription_is_left_alone(server: ScriptedRedis) -> None:
