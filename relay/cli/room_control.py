@@ -83,7 +83,7 @@ def unlock(room: str, api: Api) -> None:
 def close(room: str, api: Api, reason: str) -> None:
     """Put all members out of a room, and forget its rules.
 
-    ROOM is any text. The room is open again for whoever joins it next.
+    ROOM is any text. The room is open again for the next client that joins it.
     """
     query = f"?reason={quote(_checked(reason), safe='')}" if reason else ""
     members = api.ask("DELETE", _path(room) + query)["members"]

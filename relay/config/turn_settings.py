@@ -7,7 +7,7 @@ from relay.config.declaring import setting
 from relay.model.ice import MAX_URLS, parse_turn_url
 
 MIN_TURN_SECRET: Final = 16
-"""Characters of the secret: whoever has a credential can try all short secrets at home."""
+"""Characters of the secret: with one credential, an attacker can try all short secrets offline."""
 
 
 class TurnSettings(AuthSettings, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from relay.config.rule_settings import RuleSettings
 from relay.model.errors import NotAllowed
 
 MIN_WEBHOOK_SECRET: Final = 32
-"""Characters of a secret: whoever has a signed request can try all short secrets at home."""
+"""Characters of a secret: with one signed request, an attacker can try all short secrets offline."""
 
 _MAX_URL: Final = 2048
 

@@ -108,4 +108,4 @@ GUEST: Final = Grants(rooms=(RoomGrant("*"),), anonymous=True)
 """The grants of a client without a token, where it needs none."""
 
 ADMIN: Final = Grants(admin=True)
-"""The grants of whoever has the admin token."""
+"""The grants that come with the admin token."""

@@ -1,6 +1,6 @@
 """The keys that prove tokens: read from a secret, from PEM, or from a JSON Web Key Set (RFC 7517).
 
-A key proves the algorithms of its kind alone, whatever a token says: a secret HS, an RSA key RS and PS, a key of a
+A key proves the algorithms of its kind alone, and no token changes that: a secret HS, an RSA key RS and PS, a key of a
 curve the one algorithm of this curve. So no public key is ever used as a secret (algorithm confusion), and `none`
 proves nothing.
 """

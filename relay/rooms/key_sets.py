@@ -28,7 +28,7 @@ REFRESH: Final = 300.0
 """Seconds after which a key set is fetched again."""
 
 TURN: Final = 30.0
-"""Seconds in which the fleet fetches a key set once at most, whatever key tokens name."""
+"""Seconds in which the fleet fetches a key set once at most, whichever keys the tokens name."""
 
 _LOOK, _FIRST_LOOK = 2.0, 0.25
 """Seconds between two looks for changes; the second is for a worker that has no key set yet."""

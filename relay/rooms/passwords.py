@@ -177,7 +177,7 @@ class _Guesses:
 
 
 class Guess:
-    """A password that a client offers, as the `key` derived from it with the `salt`; whoever has it calls `end`."""
+    """A password that a client offers, as the `key` derived from it with the `salt`; its owner calls `end`."""
 
     __slots__ = ("_ended", "_name", "_passwords", "key", "salt")
 

@@ -19,7 +19,7 @@ from relay.model.errors import BadFrame, CloseReason, RelayError
 END_ID: Final = "end"
 """The id of the last event of a stream to which the browser is not to come back.
 
-An `EventSource` comes back on its own, whatever it was sent, and names the last id. The answer to this one is HTTP 204,
+An `EventSource` comes back on its own after any end, and names the last id. The answer to this one is HTTP 204,
 which ends it for good.
 """
 

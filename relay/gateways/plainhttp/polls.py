@@ -37,7 +37,7 @@ _REPLACED_DELAY: Final = 1.0
 
 
 class PollDialect:
-    """Writes the answers to polls: `messages`, `next`, and whatever else there is to tell."""
+    """Writes the answers to polls: `messages`, `next`, and the other events."""
 
     def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
         """Refuse: posts belong to no session."""

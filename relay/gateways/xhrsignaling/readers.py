@@ -52,7 +52,7 @@ class Readers:
         """
         if len(self._waiting) >= MAX_PAGES:
             raise Refused("too_many_connections", f"a place has at most {MAX_PAGES} open polls")
-        # An idle page is to cost no more than its poll, whatever it was given before.
+        # An idle page is to cost no more than its poll, also after it was given messages.
         self._forget_given()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[PollAnswer] = loop.create_future()

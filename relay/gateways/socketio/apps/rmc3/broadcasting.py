@@ -20,7 +20,7 @@ from relay.model.events import PresenceChange
 from relay.model.names import escape_peer, escape_room, unescape
 
 MOST_RECEIVERS: Final = 100
-"""Viewers to which a page sends at most, whatever it asks for."""
+"""Viewers to which a page sends at most, even if it asks for more."""
 
 _DEFAULT_RECEIVERS: Final = 2
 _MAX_STREAMS: Final = 1024
