@@ -9,9 +9,9 @@ from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace, PlaceQuery, any_peer, forward_to_owner, with_key
 from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.leaving import leave
 from relay.gateways.plainhttp.codec import PollCodec
 from relay.gateways.plainhttp.declaration import CREDENTIALS, NAME, TOKENS
-from relay.gateways.plainhttp.leaving import leave
 from relay.gateways.plainhttp.polls import PollDialect, PollSession
 from relay.gateways.plainhttp.posts import answer_post
 from relay.gateways.plainhttp.state import state_of

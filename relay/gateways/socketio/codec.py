@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
+from relay.gateways.base.plain_envelope import channel_of
 from relay.gateways.socketio.apps.application import (
     Application,
     OutgoingPacket,
@@ -23,30 +24,15 @@ from relay.gateways.socketio.offsets import Offset, OffsetForm
 from relay.gateways.socketio.packets import BadPacket
 from relay.gateways.socketio.parser import IncomingEvent, read_name
 from relay.model import events
-from relay.model.channels import SHORT_LABEL, Label, label
 from relay.model.codec import NOTHING, Frame
 from relay.model.commands import Command, GatewayCommand
 from relay.model.envelope import MessageId
-from relay.model.errors import BadFrame, Refused
-from relay.model.json_text import SHALLOW_BYTES, nests_deeper
+from relay.model.errors import BadFrame
 
 _MESSAGE: Final = b'2["message",{'
 
 _EMITTED: Final = "ack"
 """The request that the reply keys of events for a `StatefulApplication` name."""
-
-
-class _Envelope(Struct):
-    """An argument that can be relayed as an envelope without change: it has none of these fields but the channel."""
-
-    type: Raw | UnsetType = UNSET
-    sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
-    id: Raw | UnsetType = UNSET
-    room: Raw | UnsetType = UNSET
-    to: Raw | UnsetType = UNSET
-    key: Raw | UnsetType = UNSET
-    event: Raw | UnsetType = UNSET
-    channel: Label | dict[str, Raw] | list[Raw] | None = None
 
 
 class _Key(Struct, forbid_unknown_fields=True):
@@ -55,7 +41,6 @@ class _Key(Struct, forbid_unknown_fields=True):
     key: Raw = msgspec.field(name="relay:key")
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
 _key = msgspec.json.Decoder(_Key)
 
 
@@ -180,40 +165,6 @@ class SocketIOCodec:
         return self.encoder.connect(event.peer, f"{event.peer}.{event.resume}.{event.id}")
 
 
-def _envelope_channel(data: bytes) -> str | None:
-    """Return the channel of an object that can be relayed as an envelope, and None for everything else."""
-    if len(data) > SHALLOW_BYTES and nests_deeper(data):
-        return None
-    try:
-        head = _envelope.decode(data)
-    except msgspec.MsgspecError:
-        return None
-    if (
-        head.type is UNSET
-        and head.sender is UNSET
-        and head.id is UNSET
-        and head.room is UNSET
-        and head.to is UNSET
-        and head.key is UNSET
-        and head.event is UNSET
-    ):
-        # Nearly all channels are short text, which is its own label.
-        if type(head.channel) is str and len(head.channel) <= SHORT_LABEL:
-            return head.channel
-        return _label(head.channel)
-    return None
-
-
-def _label(channel: Label | dict[str, Raw] | list[Raw] | None) -> str | None:
-    if isinstance(channel, dict | list):
-        return ""
-    try:
-        return label(channel)
-    except Refused:
-        # A channel that is too long for an envelope still reaches other Socket.IO clients, in a wrapped event.
-        return None
-
-
 def incoming_event(
     values: Sequence[bytes], number: str, attachments: Sequence[bytes], *, too_deep: bool = False
 ) -> IncomingEvent:
@@ -227,7 +178,7 @@ def incoming_event(
         key = _read_key(arguments[-1])
         arguments = arguments if key is None else arguments[:-1]
     may_be_envelope = name == "message" and len(arguments) == 1 and not attachments
-    channel = _envelope_channel(arguments[0]) if may_be_envelope else None
+    channel = channel_of(arguments[0]) if may_be_envelope else None
     return IncomingEvent(name, arguments, number, attachments, channel, key=key)
 
 
@@ -248,7 +199,7 @@ def read_message_event(data: bytes) -> IncomingEvent | None:
     if data.startswith(_MESSAGE) and data.endswith(b"}]"):
         # If the bytes from brace to brace are one JSON object, the packet is an array of the name and this object.
         envelope = data[len(_MESSAGE) - 1 : -1]
-        channel = _envelope_channel(envelope)
+        channel = channel_of(envelope)
         if channel is not None:
             return IncomingEvent("message", (envelope,), channel=channel)
     return None

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from relay.gateways.base.http_place import HttpPlace
-from relay.gateways.plainhttp.leaving import leave
+from relay.gateways.base.leaving import leave
 from relay.model.errors import Refused
 from tests.unit.gateways.plainhttp.site import KEY, site
 

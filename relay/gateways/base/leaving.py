@@ -3,14 +3,25 @@
 from typing import Final
 
 from relay.gateways.base.http_place import HttpPlace
-from relay.gateways.plainhttp.codec import EventsCodec
-from relay.model.codec import Batch, Frame
+from relay.model.codec import NOTHING, Batch, Frame
 from relay.model.errors import CloseReason, Refused, RelayError
+from relay.model.events import Event
 from relay.rooms.connection import Transfer
 from relay.rooms.member import Claim, Member
 from relay.rooms.worker import Worker
 
-_CODEC: Final = EventsCodec()
+
+class _NoEncoder:
+    """The encoder of such a client: nothing is sent to it."""
+
+    key: Final = "leaving"
+
+    def encode(self, event: Event) -> Frame:
+        """Write nothing."""
+        return NOTHING
+
+
+_ENCODER: Final = _NoEncoder()
 
 
 class _NoConnection:
@@ -43,7 +54,7 @@ async def leave(worker: Worker, place: HttpPlace, address: str, *, arrived: floa
     `arrived` is when the goodbye arrived, on the worker's clock. Raises `Refused`: `peer_taken` if the key is not that
     of the member, `superseded` if the client has come back since.
     """
-    member = Member(_NoConnection(), _CODEC, place.room, place.peer)
+    member = Member(_NoConnection(), _ENCODER, place.room, place.peer)
     claim = Claim(offered=place.resume, resume_only=True, address=address, arrived=arrived, own_key=True)
     try:
         await worker.join(member, claim)
