@@ -29,6 +29,10 @@ class Directory:
             return True
         return await self._channels.used(room, name)
 
+    def note_channel(self, name: str, room: str) -> None:
+        """Record that a channel of a room is in use, as a message in it does; neither waits nor fails."""
+        self._channels.note(room, name)
+
     async def _is_occupied(self, name: str, room: str) -> bool:
         """Whether a room of this name has members, besides one in the room itself."""
         try:

@@ -1,5 +1,6 @@
 """Demos for the servers websocket-over-nodejs and socketio-over-nodejs, with the address of the relay."""
 
+import random
 from urllib.parse import quote
 
 import pytest
@@ -10,8 +11,8 @@ from tests.fleet import Client, Relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LATER = ("socketio-2",)
-"""Versions whose clients open a connection for each `io.connect`; the first one has to be that of the channel."""
+LATER = ("socketio-1", "socketio-2")
+"""Versions whose clients open a new connection for each `io.connect` of an address that they are connected to."""
 
 
 async def visit(open_tab: OpenTab, site: str, relay: Relay, server: str, demo: str) -> Tab:
@@ -20,10 +21,13 @@ async def visit(open_tab: OpenTab, site: str, relay: Relay, server: str, demo: s
     return await open_tab(f"{site}/browser/pages/over-nodejs.html#{server}-{demo}", relay=address, strict=False)
 
 
-async def meet(open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay], server: str) -> None:
-    a, b = [await visit(open_tab, site, relay, server, "call") for relay in fleet]
-    if server not in LATER:
-        assert not await a.run("testChannelPresence()")
+async def meet(open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay], server: str, opens: str = "either") -> None:
+    """Two pages meet in a channel, and talk in one of their own, which the page that is named `opens` first."""
+    a, b = [await visit(open_tab, site, relay, server, f"{opens}-opens") for relay in fleet]
+    if opens in ("first", "second"):
+        for tab, is_lower in ((a, opens == "first"), (b, opens == "second")):
+            await tab.run("number => { me = number; }", random.randrange(10**9) + (1 if is_lower else 2) * 10**9)
+    assert not await a.run("testChannelPresence()")
     await a.run("meet()")
     await b.run("void testChannelPresence()")
     await b.until("present", timeout=40)
@@ -49,11 +53,12 @@ async def test_a_demo_for_socketio_over_nodejs(open_tab: OpenTab, tests_site: st
     await meet(open_tab, tests_site, fleet, "socketio-0.9")
 
 
+@pytest.mark.parametrize("opens", ["first", "second"])
 @pytest.mark.parametrize("server", LATER)
 async def test_later_versions_of_socketio(
-    open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay], server: str
+    open_tab: OpenTab, tests_site: str, fleet: tuple[Relay, Relay], server: str, opens: str
 ) -> None:
-    await meet(open_tab, tests_site, fleet, server)
+    await meet(open_tab, tests_site, fleet, server, opens)
 
 
 async def test_demos_and_native_clients_are_in_one_room(

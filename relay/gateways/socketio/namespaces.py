@@ -272,16 +272,23 @@ class Namespaces:
         room = read_new_channel(event) if name == "/" else None
         if room is None or isinstance(self._choose(name), StatefulApplication):
             return False
-        self._channels = self._channels or ClientChannels()
-        for namespace, make_join_request in self._channels.open(room):
-            self.enter(namespace, make_join_request)
+        self._own_channels().open(room)
         return True
+
+    def _own_channels(self) -> ClientChannels:
+        if self._channels is None:
+            self._channels = ClientChannels(self._shared.worker, self._enter_again)
+        return self._channels
+
+    def _enter_again(self, name: str, make_join_request: MakeJoinRequest) -> None:
+        """Enter a channel that the client was refused, unless it has asked again meanwhile."""
+        if name not in self._entered:
+            self.enter(name, make_join_request)
 
     async def _enter_channel(
         self, session: Session[IncomingEvent], name: str, room: str, make_join_request: MakeJoinRequest
     ) -> None:
-        self._channels = self._channels or ClientChannels()
-        await session.enter(await self._channels.request(self._shared.worker, name, room, make_join_request))
+        await session.enter(await self._own_channels().request(name, room, make_join_request))
 
     def _form_in(self, name: str) -> OffsetForm:
         """Return the form of offsets in a namespace; handlers of channels take one argument, and pages come anew."""
@@ -312,7 +319,9 @@ class Namespaces:
         if self._refusal_timer is not None:
             self._refusal_timer.cancel()
         # The refused channels refer to the client.
-        self._channels = None
+        channels, self._channels = self._channels, None
+        if channels is not None:
+            channels.end()
         ended, self._entered = self._entered, {}
         for session in ended.values():
             session.end(goodbye=goodbye)

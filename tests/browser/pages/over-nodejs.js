@@ -2,7 +2,7 @@
 // the contract of these servers: `callback` gets a socket, `send` takes data, and `onmessage` gets the data of others.
 const SIGNALING_SERVER = window.RELAY;
 const defaultChannel = location.href.replace(/\/|:|#|%|\.|\[|\]/g, '');
-const me = Math.round(Math.random() * 999999999) + 999999999;
+let me = Math.round(Math.random() * 999999999) + 999999999;
 const opened = [];
 const heard = [];
 const left = [];

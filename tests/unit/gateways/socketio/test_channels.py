@@ -182,12 +182,57 @@ def test_the_event_that_opens_a_channel(data: bytes, room: str | None) -> None:
     assert read_new_channel(IncomingEvent("message", [data])) is None
 
 
+async def test_a_client_enters_a_channel_that_another_connection_opens_later() -> None:
+    """Clients of version 1 and 2 enter all channels on their first connection, and open each on a new one."""
+    async with site() as one:
+        first, second = Page(*await one.socket(V2)), Page(*await one.socket(V2))
+        assert {(await client.next())[0] for client in (first, second)} == {"0"}
+        assert [await first.next(), await second.next()] == ["40", "40"]
+        first.say("40/c,", "40/d,")
+        assert {await first.next(), await first.next()} == {'44/c,"Invalid namespace"', '44/d,"Invalid namespace"'}
+        second.say('42["new-channel",{"channel":"c","sender":7}]')
+        assert await first.next() == "40/c,"
+        await until_members(one, "c", 1)
+        # Nobody is in the channel of this connection, and all of the worker know that it is open.
+        third = Page(*await one.socket(V2))
+        second.say('42["new-channel",{"channel":"e","sender":7}]', '42["presence","e"]')
+        assert await second.next() == '42["presence",false]'
+        assert [(await third.next())[0], await third.next()] == ["0", "40"]
+        third.say("40/e,")
+        assert await third.next() == "40/e,"
+
+
+async def test_a_client_that_asks_again_while_it_waits_enters_once() -> None:
+    async with site() as one:
+        first, second = Page(*await one.socket(V2)), Page(*await one.socket(V2))
+        assert [(await first.next())[0], await first.next()] == ["0", "40"]
+        first.say("40/c,")
+        assert await first.next() == '44/c,"Invalid namespace"'
+        first.say("40/c,")
+        assert await first.next() == '44/c,"Invalid namespace"'
+        second.say('42["new-channel",{"channel":"c","sender":7}]')
+        assert await first.next() == "40/c,"
+        first.say('42["presence","c"]')
+        assert await first.next() == '42["presence",true]'
+
+
 async def test_refused_namespaces_are_remembered_up_to_a_bound() -> None:
     async with site() as one:
-        channels = ClientChannels()
+        entered: list[str] = []
+        channels = ClientChannels(one.worker, lambda name, _: entered.append(name))
         for number in range(20):
-            read = await channels.request(one.worker, f"/{number}", str(number), lambda room: pytest.fail(room))
+            read = await channels.request(f"/{number}", str(number), lambda room: pytest.fail(room))
             with pytest.raises(Refused, match="bad_namespace"):
                 read()
-        assert [name for name, _ in channels.open("7")] == ["/7"]
-        assert channels.open("9") == []
+        channels.open("9")
+        assert entered == []
+        for number in range(20):
+            channels = ClientChannels(one.worker, lambda name, _: entered.append(name))
+            await channels.request(f"/{number}x", f"{number}x", lambda room: pytest.fail(room))
+            channels.end()
+            channels.open(f"{number}x")
+        assert entered == []
+        channels = ClientChannels(one.worker, lambda name, _: entered.append(name))
+        await channels.request("/7y", "7y", lambda room: pytest.fail(room))
+        channels.open("7y")
+        assert entered == ["/7y"]
