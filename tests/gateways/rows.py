@@ -12,6 +12,7 @@ from tests.gateways.drivers.peerjs import PeerJSDriver
 from tests.gateways.drivers.plain_http import EventsDriver, PollDriver
 from tests.gateways.drivers.rmc3 import Rmc3Driver
 from tests.gateways.drivers.signalmaster import SignalMasterDriver
+from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicPollDriver, ClassicSocketDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
 from tests.gateways.drivers.xhr_signaling import XhrDriver
@@ -52,4 +53,7 @@ ROWS = [
     Row("plainhttp-events", "plainhttp", EventsDriver),
     Row("plainhttp-polling", "plainhttp", PollDriver),
     Row("xhr-signaling", "xhrsignaling", XhrDriver),
+    Row("signalr-classic-websocket", "signalr-classic", ClassicSocketDriver),
+    Row("signalr-classic-events", "signalr-classic", ClassicEventsDriver),
+    Row("signalr-classic-polling", "signalr-classic", ClassicPollDriver),
 ]

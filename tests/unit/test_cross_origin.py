@@ -36,6 +36,9 @@ OF_SESSIONS = (
     "/rooms/a/messages?peer=a&resume=AAAAAAAAAAAAAAAAAAAAAA&since=nothing",
     "/rooms/a/events?peer=a&resume=short",
     "/rooms/a/leave",
+    "/signalr/negotiate",
+    "/signalr/hubs",
+    "/rooms/a/signalr/hubs/poll",
 )
 """Paths whose session is proven by an id in the URL."""
 
@@ -56,6 +59,20 @@ WEBSOCKETS = (
     "/", "/rooms/a", "/socket.io/?EIO=4&transport=websocket", f"/socket.io/1/websocket/{'A' * 22}",
     "/peerjs", "/peerjs/peerjs", "/rooms/a/peerjs",
 )  # fmt: skip
+
+SAME_ENDPOINT = (
+    *(
+        f"{room}/signalr{base}/{action}"
+        for room in ("", "/rooms/a")
+        for base in ("", "/hubs")
+        for action in ("negotiate", "start", "connect", "reconnect", "poll", "send", "abort", "ping")
+    ),
+    "/signalr/js", "/rooms/a/signalr/hubs", "/rooms/a/signalr/js",
+)  # fmt: skip
+"""Paths of sessions, and of their WebSockets, whose application is that of others in these tables."""
+
+PROVEN_WEBSOCKETS = ("/signalr/connect", "/rooms/a/signalr/hubs/reconnect")
+"""WebSockets that are refused (HTTP 400) without a token in the URL, which no page of another origin has."""
 
 
 class Site:
@@ -115,8 +132,8 @@ def test_the_tables_have_every_route() -> None:
     """A new route belongs into a table of this file; a new gateway's routes into `OF_SESSIONS` if it declares so."""
     app = create_app(Settings())
     scripts = ("/socket.io/socket.io.js", "/socket.io/socket.io.min.js")
-    for kind, paths in (("http", (*WITHOUT_CREDENTIALS, *OF_SESSIONS, *scripts)),
-                        ("websocket", WEBSOCKETS)):  # fmt: skip
+    for kind, paths in (("http", (*WITHOUT_CREDENTIALS, *OF_SESSIONS, *SAME_ENDPOINT, *scripts)),
+                        ("websocket", (*WEBSOCKETS, *SAME_ENDPOINT))):  # fmt: skip
         scopes = [
             {"type": kind, "path": path.partition("?")[0], "root_path": "", "method": "GET", "headers": []}
             for path in paths
@@ -128,7 +145,8 @@ def test_the_tables_have_every_route() -> None:
 
 def test_the_gateways_that_allow_credentials_declare_it() -> None:
     declared = {prefix for one in gateways.GATEWAYS.values() if one.credentials for prefix in one.prefixes}
-    assert declared == {"/socket.io", "/rooms/{room}/events", "/rooms/{room}/messages", "/rooms/{room}/leave"}
+    plain = {"/socket.io", "/rooms/{room}/events", "/rooms/{room}/messages", "/rooms/{room}/leave"}
+    assert {one for one in declared if "/signalr/" not in one} == plain
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -189,10 +207,11 @@ async def test_no_cookie_is_an_identity() -> None:
             assert (answer.status_code, answer.json()["code"]) == (400, 2)
 
 
-@pytest.mark.parametrize("path", WEBSOCKETS)
+@pytest.mark.parametrize("path", [*WEBSOCKETS, *PROVEN_WEBSOCKETS])
 async def test_the_handshake_of_a_websocket_is_on_the_same_list(path: str) -> None:
     for allowed, origins in ((("*",), (PAGE, OTHER, NULL, None)), ((PAGE,), (PAGE, None)), ((NULL,), (NULL, None))):
         async with site(*allowed) as here:
             for origin in (PAGE, OTHER, NULL, None):
                 status = await here.open_socket(path, origin)
-                assert status == (101 if origin in origins else 403), (allowed, origin)
+                served = 400 if path in PROVEN_WEBSOCKETS else 101
+                assert status == (served if origin in origins else 403), (allowed, origin)

@@ -9,7 +9,7 @@ import pytest
 from relay.backend.redis.keys import Keys
 from relay.cli import main
 from relay.cli.options import every_old_name, every_setting
-from relay.gateways import reserved_words
+from relay.gateways import GATEWAYS, reserved_words
 from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS
 from relay.gateways.socketio.apps.rmc3.events import BROADCAST_MESSAGE, FROM_SERVER
 from relay.gateways.socketio.apps.rmc3.requests import NAMES
@@ -127,7 +127,14 @@ def test_every_setting_exists(page: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_every_hyphenated_name_is_a_setting(page: str) -> None:
     settings = {one.name.replace("_", "-") for one in every_setting()}
-    known = settings | reserved_words() | set(Right) | {"signal-relay", "epoch-sequence", "rtcmulticonnection-server"}
+    protocols = {protocol for gateway in GATEWAYS.values() for protocol in gateway.protocols}
+    known = (
+        settings
+        | protocols
+        | reserved_words()
+        | set(Right)
+        | {"signal-relay", "epoch-sequence", "rtcmulticonnection-server"}
+    )
     if page == "docs/gateways/rtcmulticonnection.md":
         known |= NAMES | BROADCAST_EVENTS | FROM_SERVER | {BROADCAST_MESSAGE}
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", prose(page)))

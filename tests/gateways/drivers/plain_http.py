@@ -72,8 +72,11 @@ class EventStream:
         """The body of a response that is no stream."""
         return await self._reader.readexactly(int(self.headers["content-length"]))
 
-    async def next(self) -> tuple[str, Any]:
-        """Return the name ("" for an envelope) and the data of the next event; raises `Ended`."""
+    async def next(self, *, plain: str = "") -> tuple[str, Any]:
+        """Return the name ("" for an envelope) and the data of the next event; raises `Ended`.
+
+        The data is JSON, but for the text `plain`.
+        """
         name, data = "", ""
         while True:
             line = await self._line()
@@ -81,7 +84,7 @@ class EventStream:
             match field:
                 case "":
                     if data:
-                        return name, json.loads(data)
+                        return name, plain if plain and data == f"{plain}\n" else json.loads(data)
                 case "event":
                     name = value
                 case "data":
@@ -104,7 +107,7 @@ class EventStream:
         while b"\n" not in self._rest:
             self._rest += await self._chunk()
         line, _, self._rest = self._rest.partition(b"\n")
-        return line.decode()
+        return line.decode().removesuffix("\r")
 
     async def _chunk(self) -> bytes:
         """Return the next chunk of the body, or all of a body whose length was given."""

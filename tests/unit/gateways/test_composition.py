@@ -33,6 +33,10 @@ PATHS = [
     ("http", "/rooms/name/events", "EventsEndpoint"),
     ("http", "/rooms/name/messages", "MessagesEndpoint"),
     ("http", "/rooms/name/leave", "LeaveEndpoint"),
+    ("http", "/signalr/hubs", "ClassicGateway"),
+    ("http", "/signalr/negotiate", "ClassicGateway"),
+    ("http", "/rooms/name/signalr/hubs/poll", "ClassicGateway"),
+    ("websocket", "/signalr/reconnect", "ClassicGateway"),
 ]
 
 
@@ -127,6 +131,6 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
 
 async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:
     async with Worker(Settings()) as one, Worker(with_gateways("native")) as other:
-        assert len(state(one)) == 6
+        assert len(state(one)) == 7
         assert list(state(other)) == [STATE]
         assert set(GATEWAYS) > {"native"}

@@ -1,0 +1,167 @@
+"""The codec: calls of hub methods in, and calls of the clients' methods out, with the cursor of each.
+
+The frames of all transports are made once: WebSockets send `data`, event streams too, and polls join the items.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from relay.gateways.signalrclassic.hubs import ClassicHub, ClassicHubs
+from relay.gateways.signalrclassic.invocations import failure, read_invocation, result
+from relay.model import events
+from relay.model.codec import NOTHING, Frame
+from relay.model.commands import Command
+from relay.model.envelope import MessageId
+from relay.model.errors import JOIN_CLOSES, NORMAL, REPLACED, BadFrame, CloseReason
+
+KEEPALIVE: Final = Frame(b"{}")
+
+LOST: Final = "onMessagesLost"
+"""The clients' method that tells of messages which cannot be replayed; a page without it is not disturbed."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Event(Struct):
+    event: str
+    args: list[Raw]
+    attachments: Raw | UnsetType = UNSET
+
+
+_event: Final = msgspec.json.Decoder(_Event)
+
+
+class PushFrame(Frame):
+    """What a client gets: `item` is JSON for the list of messages, b"" for none.
+
+    `position` is the cursor of a client that has it, b"" if that is as before.
+    """
+
+    __slots__ = ("item", "position")
+
+    def __init__(self, data: bytes, item: bytes, position: bytes) -> None:
+        super().__init__(data)
+        self.item = item
+        self.position = position
+
+
+class WelcomeFrame(PushFrame):
+    """The first frame of a connection; the very first one of a client is `first`, for which it waits to begin."""
+
+    __slots__ = ()
+
+    @property
+    def first(self) -> Frame:
+        """The frame that begins a connection."""
+        return Frame(begun(self.position, self.item))
+
+
+class RefusalFrame(Frame):
+    """The client may not join: the error that ends it, or no data where it may come back later."""
+
+    __slots__ = ()
+
+
+def pushed(position: bytes, item: bytes) -> bytes:
+    """Write a frame with its cursor."""
+    return b'{"C":"%b","M":[%b]}' % (position, item)
+
+
+def begun(position: bytes, item: bytes = b"") -> bytes:
+    """Write the frame for which a client waits after `/connect`."""
+    return b'{"C":"%b","S":1,"M":[%b]}' % (position, item)
+
+
+def ended(text: str) -> bytes:
+    """Write the error after which a client stops for good. Clients of 2.2 read no frame without messages."""
+    return b'{"E":%b,"M":[]}' % _encode(text)
+
+
+def end_of(reason: CloseReason) -> bytes:
+    """Write why the relay has closed, to a client that is not to come back; b"" for any other."""
+    if reason.reconnect or reason in (NORMAL, REPLACED):
+        return b""
+    return ended(f"{reason.name}: {reason.text}")
+
+
+class HubCodec:
+    """The `Codec` of clients that have functions for these hubs; `hubs` are all that they may call.
+
+    A call for a hub of which a client has no proxy would throw in it: it gets those of its own hubs alone.
+    """
+
+    def __init__(self, hubs: ClassicHubs, own: Sequence[ClassicHub]) -> None:
+        self.key = "signalr-classic " + " ".join(hub.name for hub in own)
+        self._hubs = hubs
+        self._own = own
+        self._room_hub = next((hub for hub in own if hub.hears_room), None)
+
+    def decode(self, frame: Frame) -> Command:
+        """Read the call of a hub method; raises `BadFrame`."""
+        if not frame.is_text:
+            raise BadFrame("binary_frame")
+        return read_invocation(frame.data, self._hubs)
+
+    def encode(self, event: events.Event) -> Frame:
+        """Write a message as calls of the clients' methods, and what concerns the client's own calls."""
+        if isinstance(event, events.Message):
+            return self._push(self._calls(event), event.id)
+        match event:
+            case events.Ack():
+                return Frame(result(event.key))
+            case events.Welcome():
+                position, item = event.id.encode(), b""
+                if event.recovered is False:
+                    item = self._lost(event.reason)
+                return WelcomeFrame(pushed(position, item), item, position)
+            case events.Failure(about="join"):
+                closes = JOIN_CLOSES.get(event.code)
+                passes = closes is not None and closes.reconnect
+                return RefusalFrame(b"" if passes else ended(f"{event.code}: {event.text}"))
+            case events.Failure(code="messages_lost"):
+                item = self._lost(str(event.detail.get("reason", "")))
+                return PushFrame(b'{"M":[%b]}' % item, item, b"") if item else NOTHING
+            case events.Failure():
+                reply = failure(event.key, event.code, event.text, event.detail)
+                return PushFrame(reply, reply, b"")
+        return NOTHING
+
+    def _push(self, item: bytes, message_id: MessageId) -> Frame:
+        position = message_id.encode()
+        return PushFrame(pushed(position, item) if item else b"", item, position)
+
+    def _calls(self, message: events.Message) -> bytes:
+        """Write the calls of a message, separated by commas; b"" if no hub of the client has one for it."""
+        envelope = message.envelope
+        if b'"event"' in envelope:
+            named = _read_event(envelope)
+            calls = [_call(hub, named.event, named.args) for hub in self._own if named and hub.calls(named.event)]
+            if calls:
+                return b",".join(calls)
+        hub = self._room_hub
+        if hub is None:
+            return b""
+        return b'{"H":"%b","M":"onMessageReceived","A":[%b]}' % (hub.name.encode(), _encode(envelope.decode()))
+
+    def _lost(self, reason: str) -> bytes:
+        if not self._own:
+            return b""
+        lost: dict[str, Any] = {"H": self._own[0].name, "M": LOST, "A": [{"reason": reason}]}
+        return _encode(lost)
+
+
+def _read_event(envelope: bytes) -> _Event | None:
+    """Return the event that an envelope wraps; None for any other envelope, and for one with attachments."""
+    try:
+        found = _event.decode(envelope)
+    except msgspec.MsgspecError:
+        return None
+    return found if found.attachments is UNSET else None
+
+
+def _call(hub: ClassicHub, method: str, arguments: Sequence[Raw]) -> bytes:
+    values = b",".join([bytes(value) for value in arguments])
+    return b'{"H":"%b","M":%b,"A":[%b]}' % (hub.name.encode(), _encode(method), values)

@@ -1,0 +1,29 @@
+"""The state of the gateway on one worker: sessions over HTTP, the rates of posts, and the timer of signs of life."""
+
+from typing import Final
+
+from starlette.types import Scope
+
+from relay.gateways.base.http_sessions import HttpSession, HttpSessions
+from relay.gateways.base.post_rates import PostRates
+from relay.gateways.signalrclassic.sockets import keepalive
+from relay.model.codec import Frame
+from relay.rooms.worker import Worker
+
+STATE: Final = "signalr_classic"
+
+
+class ClassicState:
+    """The sessions of polls and of streams on one worker, the rates of the places that post to it, and the timer."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.polls: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
+        self.streams: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
+        self.rates = PostRates(worker.admissions)
+        self.keepalive = keepalive()
+
+
+def state_of(scope: Scope) -> ClassicState:
+    """Return the state of the worker that serves a request."""
+    state: ClassicState = scope["state"][STATE]
+    return state
