@@ -16,6 +16,10 @@ class Turns(Protocol):
         """
         ...
 
+    async def give_back(self, name: str) -> None:
+        """End a turn that this worker has taken, before its time is over; raises as `take`."""
+        ...
+
     async def share(self, name: str, value: bytes, seconds: float) -> None:
         """Leave a value for the other workers, for so many seconds; raises as `take`."""
         ...

@@ -37,6 +37,7 @@ from relay.rooms.buffers import Buffers
 from relay.rooms.clients import Clients
 from relay.rooms.composition import WorkerBasis, compose
 from relay.rooms.expiries import Expiries
+from relay.rooms.guesses import Guesses
 from relay.rooms.health import Health
 from relay.rooms.large_messages import LargeMessages
 from relay.rooms.late_messages import LateMessages
@@ -114,6 +115,7 @@ class Worker:
         # Rooms that an application lists under a name, each by one of its members.
         self.listings = self._parts.listings
         self.broadcasts = self._parts.backend.broadcasts
+        self.guesses = Guesses(settings.token_attempts, self._parts.backend.usage)
         self._outside = OutsideRates(settings.message_rate, self.clock)
         self.admissions = _admissions(settings, self._parts.stored, self.metrics, self.clock)
         # Called for each message: bound here, and not wrapped in methods, they cost no further call.
@@ -433,7 +435,11 @@ class Worker:
 
         Only those who ask are kept from it. Raises `Unavailable` or `OutcomeUnknown`.
         """
-        return await self._parts.backend.turns.take(f"opening {ids.fingerprint(room)}", seconds)
+        return await self._parts.backend.turns.take(_opening(room), seconds)
+
+    async def give_back(self, room: str) -> None:
+        """End a reservation before its time is over; raises as `reserve`. The caller is the one that has it."""
+        await self._parts.backend.turns.give_back(_opening(room))
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """The members of a room, up to `limit` of them by name (None: as many as `presence-list-limit`).
@@ -491,6 +497,10 @@ class Worker:
                 "bad_room",
                 f"no room may be named {room}: paths of the relay begin with it; choose another, such as {room}-1",
             )
+
+
+def _opening(room: str) -> str:
+    return f"opening {ids.fingerprint(room)}"
 
 
 def _admissions(settings: Settings, stored: Quotas, metrics: Metrics, clock: Clock) -> Admissions:

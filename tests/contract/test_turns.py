@@ -37,6 +37,16 @@ async def test_the_next_turn_comes_when_the_time_is_over(make_worker: MakeWorker
     await eventually(taken)
 
 
+async def test_a_turn_that_is_given_back_is_free(make_worker: MakeWorker) -> None:
+    one, other = turns_of(await make_worker("one")), turns_of(await make_worker("other"))
+    assert await one.take("work to give back", 30)
+    assert not await other.take("work to give back", 30)
+    await one.give_back("work to give back")
+    assert await other.take("work to give back", 30)
+    # One that nobody has taken.
+    await one.give_back("no work")
+
+
 async def test_values_are_shared_until_they_end(make_worker: MakeWorker) -> None:
     one, other = turns_of(await make_worker("one")), turns_of(await make_worker("other"))
     assert await other.shared("work") == b""

@@ -57,7 +57,7 @@ class RmcPage:
         if packet == "2":
             self._reply = asyncio.create_task(self.socket.send("3"))
         elif packet.startswith("40"):
-            self.pid = json.loads(packet[2:])["pid"]
+            self.pid = json.loads(packet[2:]).get("pid", "")
             self.connected = True
         elif packet.startswith("42"):
             self.events.append(json.loads(packet[2:]))

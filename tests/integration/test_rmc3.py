@@ -215,3 +215,25 @@ async def has_room(page: RmcPage) -> bool:
 async def arrives(sender: RmcPage, receiver: RmcPage) -> bool:
     await sender.send(receiver.userid, {"again": True})
     return any(event[0] == MESSAGE for event in receiver.events)
+
+
+async def test_wrong_passwords_of_the_admin_page_are_counted_by_all_workers(
+    redis_server: RedisServer, start: MakeRelay, connected: Connect
+) -> None:
+    common = {"redis_url": redis_server.url, "redis_prefix": "rmc3-admin", "token_attempts": 4}
+    secret = "boss:a-password-of-24-letters"
+    relays = await start(**common, rmc_admin=secret), await start(**common, rmc_admin=secret)
+
+    async def offer(relay: Relay, password: str) -> Any:
+        page = await connected(relay, "admin", adminUserName="boss", adminPassword=password)
+        return (await page.heard("admin"))[0]
+
+    async def is_refused_everywhere() -> bool:
+        """Of all that happens in one minute; the next one begins with none."""
+        for number in range(4):
+            assert "error" in await offer(relays[0], f"wrong-{number}")
+        # With its own first guess, the other worker learns of the others.
+        assert "error" in await offer(relays[1], "wrong")
+        return all([("error" in await offer(relay, "a-password-of-24-letters")) for relay in relays])
+
+    await eventually(is_refused_everywhere, 30)

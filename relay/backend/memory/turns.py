@@ -25,6 +25,10 @@ class MemoryTurns:
         self._taken_until[name] = now + seconds
         return True
 
+    async def give_back(self, name: str) -> None:
+        """Forget the turn."""
+        self._taken_until.pop(name, None)
+
     async def share(self, name: str, value: bytes, seconds: float) -> None:
         """Keep the value with its end."""
         self._values[name] = (self._clock() + seconds, value)

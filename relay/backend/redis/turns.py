@@ -17,6 +17,10 @@ class RedisTurns:
         key = self._keys.turn(name)
         return await self._client.call("SET", key, "1", "NX", "PX", milliseconds(seconds)) is not None
 
+    async def give_back(self, name: str) -> None:
+        """Delete the key."""
+        await self._client.call("DEL", self._keys.turn(name))
+
     async def share(self, name: str, value: bytes, seconds: float) -> None:
         """Set the value, with its time to live."""
         await self._client.call("SET", self._keys.shared(name), value, "PX", milliseconds(seconds))

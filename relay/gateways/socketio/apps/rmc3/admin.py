@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from relay.address_rates import AddressRates
 from relay.gateways.socketio.apps.application import ClientPort, Opened
 from relay.gateways.socketio.apps.rmc3.arguments import argument, is_true, read_arguments, read_object, read_text
 from relay.gateways.socketio.apps.rmc3.lookups import NO_USER
@@ -26,19 +25,25 @@ USERID: Final = "admin"
 _MISSING: Final = 'Please pass "adminUserName" and "adminPassword" via socket.io parameters.'
 _WRONG: Final = "Invalid admin username or password."
 
+_GUESS: Final = "rmc-admin"
+"""The kind of its wrong secrets."""
+
 _LIST_COST: Final = 25
 _NULL: Final = Raw(b"null")
 
 
 class AdminClient:
-    """The `ApplicationClient` of an admin page. `secret` is NAME:PASSWORD, "" for none; `guesses` brake wrong ones."""
+    """The `ApplicationClient` of an admin page.
 
-    __slots__ = ("_guesses", "_may", "_port", "_secret")
+    `secret` is NAME:PASSWORD, "" for none. An address that has offered too many wrong ones is refused with a right one,
+    too.
+    """
 
-    def __init__(self, port: ClientPort, secret: str, guesses: AddressRates) -> None:
+    __slots__ = ("_may", "_port", "_secret")
+
+    def __init__(self, port: ClientPort, secret: str) -> None:
         self._port = port
         self._secret = secret
-        self._guesses = guesses
         self._may = False
 
     async def open(self) -> Opened:
@@ -62,12 +67,12 @@ class AdminClient:
         self._port.disconnect()
 
     def _proves(self, given: str) -> bool:
-        bucket = self._guesses.of(self._port.handshake.address)
-        if not bucket.take():
+        guesses, address = self._port.worker.guesses, self._port.handshake.address
+        if guesses.are_too_many(_GUESS, address):
             return False
         proved = hmac.compare_digest(given.encode(), self._secret.encode())
-        if proved:
-            bucket.debit(-1)
+        if not proved:
+            guesses.note(_GUESS, address)
         return proved
 
     def received(self, event: IncomingEvent) -> Coroutine[Any, Any, None] | None:

@@ -1,10 +1,8 @@
 """The application of RTCMultiConnection 3: recognises its pages, and makes the state of each."""
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from relay.address_rates import AddressRates
 from relay.config import Settings
 from relay.gateways.socketio.apps.application import ApplicationClient, ClientPort, OutgoingPacket
 from relay.gateways.socketio.apps.rmc3.admin import USERID, AdminClient
@@ -13,7 +11,6 @@ from relay.gateways.socketio.apps.rmc3.events import HIDDEN
 from relay.gateways.socketio.apps.wrapped_events import is_wrapped, read_wrapped
 from relay.gateways.socketio.encoders import OutgoingEvent
 from relay.gateways.socketio.settings import SocketIOSettings
-from relay.limits import Clock
 from relay.model.events import Event, Message
 
 _MARK: Final = "msgEvent"
@@ -26,12 +23,11 @@ class Rmc3Application:
     key: Final = "rmc3"
     namespaces: Final[Collection[str]] = ()
 
-    def __init__(self, settings: Settings, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, settings: Settings) -> None:
         own = settings.of(SocketIOSettings)
         self._allowed = frozenset(own.socketio_events)
         self._lists_rooms = own.rmc_public_rooms == "on"
         self._admin = own.rmc_admin
-        self._guesses = AddressRates(settings.token_attempts / 60, settings.token_attempts, clock)
 
     def recognises(self, query: Mapping[str, str]) -> bool:
         """Return whether a client is such a page."""
@@ -40,7 +36,7 @@ class Rmc3Application:
     def client(self, port: ClientPort) -> ApplicationClient:
         """Make the state of a page."""
         if port.handshake.query.get("userid") == USERID:
-            return AdminClient(port, self._admin, self._guesses)
+            return AdminClient(port, self._admin)
         return Rmc3Client(port, self._allowed, lists_rooms=self._lists_rooms)
 
     def packets(self, event: Event) -> Sequence[OutgoingPacket]:

@@ -10,6 +10,7 @@ from relay.gateways.socketio.apps.rmc3.hearing import Hearing
 from relay.gateways.socketio.apps.rmc3.page import PageState
 from relay.gateways.socketio.apps.rmc3.places import place_key
 from relay.gateways.socketio.apps.rmc3.requests import NAMES, PageRequests, Work
+from relay.gateways.socketio.apps.rmc3.reservation import Reservation
 from relay.gateways.socketio.apps.rmc3.returning import Returning
 from relay.gateways.socketio.apps.rmc3.signaling import Signaling
 from relay.gateways.socketio.apps.wrapped_events import wrap
@@ -34,6 +35,7 @@ class Rmc3Client:
         "_page",
         "_port",
         "_requests",
+        "_reservation",
         "_returning",
         "_signaling",
     )
@@ -42,6 +44,7 @@ class Rmc3Client:
 
     _page: PageState
     _requests: PageRequests
+    _reservation: Reservation
     _returning: Returning
     _signaling: Signaling
     _hearing: Hearing | None
@@ -69,9 +72,10 @@ class Rmc3Client:
             on_taken=page.tell_taken,
             on_given_up=self._early.drop,
         )
-        self._requests = PageRequests(page, self._returning)
+        self._reservation = Reservation(port)
+        self._broadcasting = Broadcasting(page, self._returning, self._reservation)
+        self._requests = PageRequests(page, self._returning, self._broadcasting, self._reservation)
         self._signaling = Signaling(page)
-        self._broadcasting = Broadcasting(page, self._returning)
         self._hearing = Hearing(page, self._broadcasting)
         return Opened(port.worker.random.peer_id(), key.private_id)
 
@@ -94,10 +98,15 @@ class Rmc3Client:
                 page.extra = page.shown_extra = read_extra_of(one.info)
         if page.owner_changed and page.stay.attributes.auto_close:
             # The room has ended with its owner.
+            if page.scalable:
+                self._port.emit("broadcast-stopped", page.stay.name)
             self._port.spawn(page.stay.leave_from(page.stay.name))
         elif page.stay.owns:
             self._port.emit("set-isInitiator-true", page.stay.name)
             page.list_room()
+        if page.scalable:
+            self._port.spawn(self._broadcasting.returned())
+        page.end_if_closed()
         for event in self._early.take():
             self.received(event)
 
@@ -127,5 +136,8 @@ class Rmc3Client:
         """Stop trying to come back, and drop the objects that refer to this one."""
         if self._hearing is not None:
             self._returning.stop()
+            self._broadcasting.stop()
+            if self._reservation.is_held:
+                self._port.spawn(self._reservation.give_back())
             self._hearing = None
             del self._returning, self._requests, self._broadcasting

@@ -5,6 +5,7 @@ from msgspec import Raw
 
 from relay.gateways.socketio.apps.rmc3.arguments import MAX_EXTRA
 from relay.gateways.socketio.apps.rmc3.broadcasting import Broadcasting
+from relay.gateways.socketio.apps.rmc3.closing import proves_closing
 from relay.gateways.socketio.apps.rmc3.contacts import MOST
 from relay.gateways.socketio.apps.rmc3.events import DEFAULT_MESSAGE_EVENT, NO_USERS
 from relay.gateways.socketio.apps.rmc3.page import PageState
@@ -42,9 +43,11 @@ class Hearing:
                     self._gone(peer)
                 self._broadcasting.presence_changed(event)
             case RulesChanged():
+                # An owner that changes its user id, or a rule, goes on as the owner.
+                self._page.owner_changed |= self._page.returning and event.by != event.rules.owner
                 self._change_owner(event.rules.owner)
             case RoomClosed():
-                self._end_session()
+                self._page.session_closed()
             case Failure():
                 self._port.emit("logs", f"{event.code}: {event.text}")
         return False
@@ -65,7 +68,7 @@ class Hearing:
             if extra and len(extra) <= MAX_EXTRA:
                 self._port.emit("extra-data-updated", unescape(message.sender), Raw(extra))
         elif channel == CONTROL_CHANNEL:
-            self._obey(message.sender, read_notice(message.envelope))
+            self._obey(message, read_notice(message.envelope))
         else:
             return page.message_event == DEFAULT_MESSAGE_EVENT or not self._is_signal(message.envelope)
         return False
@@ -85,10 +88,12 @@ class Hearing:
             self._port.emit("user-connected", unescape(message.sender))
         self._port.emit(self._page.message_event, fields)
 
-    def _obey(self, sender: str, said: Notice) -> None:
-        page = self._page
-        if said.closed and sender == page.stay.owner:
-            self._end_session()
+    def _obey(self, message: Message, said: Notice) -> None:
+        page, sender = self._page, message.sender
+        if said.closed and proves_closing(self._port.worker, message.room, sender, said.closed):
+            page.session_closed()
+        if said.renamed:
+            self._broadcasting.renamed(sender, said.renamed)
         if said.renamed and (sender in page.contacts or sender == page.stay.owner):
             # Its connections go on under another user id.
             page.contacts.rename(sender, said.renamed)
@@ -105,18 +110,9 @@ class Hearing:
         if self._page.renamed.pop(peer, None) is None and (known or self._page.returning):
             self._port.emit("user-disconnected", unescape(peer))
 
-    def _end_session(self) -> None:
-        """Tell the page that the room has ended, and leave it."""
-        stay = self._page.stay
-        if stay.name and not stay.ends:
-            stay.ends = True
-            self._port.emit("closed-entire-session", stay.name, {})
-            self._port.spawn(stay.leave_from(stay.name))
-
     def _change_owner(self, owner: str) -> None:
         stay = self._page.stay
         before, stay.owner = stay.owner, owner
-        self._page.owner_changed |= self._page.returning
         mine = owner == self._port.peer
         if not stay.name or stay.ends or owner == before or (not mine and self._page.renamed.get(before) == owner):
             # A page knows itself that it has another user id.

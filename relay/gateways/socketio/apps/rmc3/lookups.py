@@ -34,6 +34,11 @@ async def check_presence(port: ClientPort, name: str) -> tuple[bool, dict[str, A
     return True, {**extra, "_room": {"isFull": full, "isPasswordProtected": rules.password}}
 
 
+async def has_members(port: ClientPort, room: str) -> bool:
+    """Return whether a room, whose name is escaped, has members."""
+    return (await port.worker.roster(room, 0)).count > 0
+
+
 async def remote_extra(port: ClientPort, userid: str) -> object:
     """Return the extra data of a user of the client's room, or that there is none."""
     try:
@@ -51,7 +56,7 @@ async def is_present(port: ClientPort, userid: str) -> bool:
     if await remote_extra(port, userid) is not NO_USER:
         return True
     room = visible_room(port, userid)
-    return room is not None and (await port.worker.roster(room, 0)).count > 0
+    return room is not None and await has_members(port, room)
 
 
 async def public_rooms(port: ClientPort, identifier: str) -> list[dict[str, Any]]:
@@ -89,7 +94,7 @@ async def check_password(port: ClientPort, password: str, name: str) -> tuple[bo
     if not name.replace(" ", ""):
         return False, "You did not enter the room-id."
     room = visible_room(port, name)
-    if room is None or not (await port.worker.roster(room, 0)).count:
+    if room is None or not await has_members(port, room):
         return False, ROOM_NOT_AVAILABLE
     right = await port.worker.rules.check_password(room, password, port.handshake.address)
     if right is None:

@@ -7,6 +7,7 @@ import msgspec
 
 from relay.gateways.socketio.apps.application import ClientPort
 from relay.gateways.socketio.apps.rmc3.arguments import MAX_EXTRA
+from relay.gateways.socketio.apps.rmc3.closing import closing_proof
 from relay.gateways.socketio.apps.rmc3.contacts import Contacts
 from relay.gateways.socketio.apps.rmc3.events import CustomEvents, message_event
 from relay.gateways.socketio.apps.rmc3.places import PlaceKey
@@ -73,6 +74,31 @@ class PageState:
         """List the room of a page that owns it, if it is public."""
         if self.lists_rooms:
             self.stay.list_if_public()
+
+    # The end of the room for all.
+
+    def closing_proof(self) -> str:
+        """Return the proof that this page, the owner, ends the room."""
+        return closing_proof(self.port.worker, self.port.room, self.port.peer)
+
+    def session_closed(self) -> None:
+        """Take note that the owner has ended the room: at once, or when the page has entered it."""
+        self.stay.closed = True
+        if self.stay.name:
+            self.end_session()
+
+    def end_if_closed(self) -> None:
+        """End the session of a page that has just entered, if the owner has ended the room meanwhile."""
+        if self.stay.closed:
+            self.end_session()
+
+    def end_session(self) -> None:
+        """Tell the page that the room has ended, and leave it."""
+        stay = self.stay
+        if stay.name and not stay.ends:
+            stay.ends = True
+            self.port.emit("closed-entire-session", stay.name, {})
+            self.port.spawn(stay.leave_from(stay.name))
 
     def tell_failure(self, outcome: Receipt | RelayError) -> None:
         """Tell the page of a message that was not published; not of one to a user that is gone, as the original."""

@@ -1,6 +1,7 @@
 """The events of a page, but for its signals: about rooms, passwords, users and itself."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
 from relay.gateways.socketio.apps.rmc3 import lookups
@@ -14,7 +15,7 @@ from relay.gateways.socketio.apps.rmc3.arguments import (
     read_text,
     read_token,
 )
-from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS, broadcast_of
+from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS, Broadcasting, broadcast_of
 from relay.gateways.socketio.apps.rmc3.extras import member_info
 from relay.gateways.socketio.apps.rmc3.page import PageState
 from relay.gateways.socketio.apps.rmc3.reservation import Reservation
@@ -35,18 +36,24 @@ LIST_COST: Final = 25
 
 Work = Coroutine[Any, Any, None]
 
+Enter = Callable[[AskedRoom, str, bytes], Coroutine[Any, Any, Welcome]]
+"""Enters a room, under a peer id and with extra data."""
+
 
 class PageRequests:
     """Serves the events of one page."""
 
-    __slots__ = ("_page", "_port", "_reservation", "_returning", "_stay")
+    __slots__ = ("_broadcasting", "_page", "_port", "_reservation", "_returning", "_stay")
 
-    def __init__(self, page: PageState, returning: Returning) -> None:
+    def __init__(
+        self, page: PageState, returning: Returning, broadcasting: Broadcasting, reservation: Reservation
+    ) -> None:
         self._page = page
+        self._broadcasting = broadcasting
         self._port = page.port
         self._stay = page.stay
         self._returning = returning
-        self._reservation = Reservation(page.port)
+        self._reservation = reservation
 
     def handle(self, name: str, values: list[bytes], number: str) -> Work | None:
         """Serve the event of this name, one of `NAMES`, with these arguments; `number` is that of its callback."""
@@ -68,9 +75,9 @@ class PageRequests:
     async def _is_opened_by_another(self, name: str) -> bool:
         """Wait for another page that has asked for the room just before; returns whether it has opened it."""
         room = lookups.visible_room(self._port, name)
-        if room is None or await self._reservation.take(room):
+        if room is None:
             return False
-        return await self._reservation.wait(room)
+        return await self._reservation.is_opened(room, partial(lookups.has_members, self._port, room))
 
     def _open_room(self, values: list[bytes], number: str) -> Work:
         return self._enter(self._stay.open, values, number)
@@ -78,12 +85,15 @@ class PageRequests:
     def _join_room(self, values: list[bytes], number: str) -> Work:
         return self._enter(self._stay.join, values, number)
 
-    async def _enter(
-        self, enter: Callable[[AskedRoom, str, bytes], Coroutine[Any, Any, Welcome]], values: list[bytes], number: str
-    ) -> None:
-        """Open or join a room. The page is answered, but for one that gets another user id, and joins anew."""
-        page = self._page
+    async def _enter(self, enter: Enter, values: list[bytes], number: str) -> None:
+        """Open or join a room; with it, the right to open another one before other pages ends."""
         await self._returning.finish()
+        await self._enter_asked(enter, values, number)
+        await self._reservation.give_back()
+
+    async def _enter_asked(self, enter: Enter, values: list[bytes], number: str) -> None:
+        """Enter a room. The page is answered, but for one that gets another user id, and joins anew."""
+        page = self._page
         try:
             asked = read_room(argument(values, 0))
             page.extra = asked.extra
@@ -101,6 +111,7 @@ class PageRequests:
         page.shown_extra = page.extra
         page.list_room()
         self._port.acknowledge(number, True)
+        page.end_if_closed()
 
     def _takes_part(self, asked: AskedRoom) -> bool:
         """Whether a page opens or joins a broadcast in which it is already: the room is that of the broadcast."""
@@ -127,7 +138,7 @@ class PageRequests:
             self._port.acknowledge(number, False, PERMISSION_DENIED)
         else:
             try:
-                await self._port.published(notice(Notice(closed=True)))
+                await self._port.published(notice(Notice(closed=self._page.closing_proof())))
             except RelayError as error:
                 self._port.acknowledge(number, False, error_text(error.code, error.text))
                 return
@@ -211,7 +222,7 @@ class PageRequests:
             if userid == USERID:
                 raise Refused("bad_peer", f"only the admin page has the user id {USERID}")
             if self._stay.name and peer != self._page.userid:
-                await self._stay.rename(peer, self._page.extra)
+                await self._stay.rename(peer, self._page.extra, self._broadcasting.rename)
         except RelayError as error:
             self._port.acknowledge(number, False, error_text(error.code, error.text))
             if error.code not in TAKEN:

@@ -2,7 +2,7 @@
 
     {"to": "ID", "channel": "rmc", "message": {"remoteUserId": …, "message": …, "sender": …, "extra": …}}
     {"channel": "rmc-extra", "message": EXTRA}
-    {"channel": "rmc-control", "message": {"closed": true}}
+    {"channel": "rmc-control", "message": {"closed": "PROOF"}}
 
 A request to take part has no receiver where it is for everybody. The sender that a message names is never believed:
 receivers get the peer id for which the relay vouches.
@@ -30,14 +30,18 @@ CONTROL_CHANNEL: Final = "rmc-control"
 """The channel of notices."""
 
 
+MAX_PROOF: Final = 64
+"""Characters of a proof."""
+
+
 class Notice(Struct, frozen=True, omit_defaults=True):
     """A notice to other clients of the application; it tells of its sender alone, for which the relay vouches.
 
-    `closed`: the owner ends the room for all. `parted`: the sender has disconnected from the receiver. `renamed`: the
-    peer id that the sender has from now on.
+    `closed`: the owner ends the room for all; the text proves that it was the owner (`closing`). `parted`: the sender
+    has disconnected from the receiver. `renamed`: the peer id that the sender has from now on.
     """
 
-    closed: bool = False
+    closed: Annotated[str, Meta(max_length=MAX_PROOF)] = ""
     parted: bool = False
     renamed: Annotated[str, Meta(max_length=MAX_ESCAPED)] = ""
 

@@ -1,5 +1,7 @@
 """A client's stay in a room: it opens or joins one, in which it is alone or the guest of an owner, and leaves it."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -73,7 +75,7 @@ class Stay:
     rooms that it opens.
     """
 
-    __slots__ = ("_key", "_port", "attributes", "auto_close", "ends", "most", "name", "owner")
+    __slots__ = ("_key", "_port", "attributes", "auto_close", "closed", "ends", "most", "name", "owner")
 
     def __init__(self, port: ClientPort, key: PlaceKey, *, most: int, auto_close: bool) -> None:
         self._port = port
@@ -85,6 +87,8 @@ class Stay:
         self.attributes = Attributes()
         # Set when the room ends for the client, which still has to leave it.
         self.ends = False
+        # Set when the owner has ended the room for all, maybe before the client has entered it.
+        self.closed = False
 
     @property
     def session(self) -> SessionKind:
@@ -123,14 +127,24 @@ class Stay:
         request = self._request(room, peer, b"", claim=claim, resume_only=True)
         return await self._enter(request, AskedRoom(unescape(room)))
 
-    async def rename(self, peer: str, extra: bytes) -> None:
-        """Take another peer id in the room, and own it as before; raises as `ClientPort.rename` does."""
-        owned, owner, room = self.owns, self.owner, self._port.room
+    async def rename(self, peer: str, extra: bytes, renamed: Callable[[str, str], Awaitable[None]]) -> None:
+        """Take another peer id in the room, and own it as before; raises as `ClientPort.rename` does.
+
+        `renamed` is called with both ids while the client has both, and with the ids the other way round if it goes on
+        with the one before.
+        """
+        owned, owner, room, before = self.owns, self.owner, self._port.room, self._port.peer
 
         async def hand_over() -> None:
-            if owned:
-                self.owner = peer
-                await self._port.worker.rules.change(room, RuleChange(owner=peer), by=peer)
+            await renamed(before, peer)
+            try:
+                if owned:
+                    self.owner = peer
+                    await self._port.worker.rules.change(room, RuleChange(owner=peer), by=peer)
+            except RelayError:
+                with suppress(RelayError):
+                    await renamed(peer, before)
+                raise
 
         request = self._request(room, peer, extra, opens=False)
         try:
@@ -148,7 +162,7 @@ class Stay:
     async def leave(self) -> None:
         """Leave the room, if the client is in one."""
         self.name = self.owner = ""
-        self.attributes, self.ends = Attributes(), False
+        self.attributes, self.ends, self.closed = Attributes(), False, False
         await self._port.leave_room()
 
     async def leave_from(self, name: str) -> None:

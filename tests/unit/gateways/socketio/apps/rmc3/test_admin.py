@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from relay.backend.memory.usage import MemoryAddressUsage
 from relay.model.rules import RuleChange
+from relay.rooms.guesses import Guesses
 from tests.unit.gateways.socketio.apps.rmc3.pages import site
 
 SECRET = "boss:a-password-of-24-letters"
@@ -29,6 +31,8 @@ async def test_an_admin_page_is_refused_without_the_secret(secret: str, query: d
 
 async def test_wrong_secrets_of_an_address_are_counted() -> None:
     async with site(extensions={"rmc_admin": SECRET}, token_attempts=2) as one:
+        # In one minute.
+        one.worker.guesses = Guesses(2, MemoryAddressUsage(lambda: 0))
         for _ in range(3):
             await one.connect("admin", **RIGHT | {"adminPassword": "wrong"})
         page = await one.connect("admin", **RIGHT)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from relay.gateways.socketio.apps.rmc3.closing import closing_proof
 from relay.model.names import unescape
-from tests.unit.gateways.socketio.apps.rmc3.pages import CUSTOM, MESSAGE, Site, room_of, site
+from relay.model.rules import OpenRoom
+from tests.unit.gateways.socketio.apps.rmc3.pages import CUSTOM, MESSAGE, Site, asked, room_of, site
 
 
 async def test_contacts_hear_of_one_that_goes_once_and_others_do_not() -> None:
@@ -180,3 +184,60 @@ async def test_a_client_of_another_protocol_answers_a_request_with_an_offer() ->
         await publish(one, "r", b'{"to":"ann","channel":"rmc","message":{"message":{"type":"offer"},"sender":"x"}}')
         (message,) = await ann.heard(MESSAGE)
         assert (message["sender"], message["remoteUserId"]) == (unescape("$server"), "ann")
+
+
+async def test_a_room_that_is_ended_while_a_page_enters_it_is_ended_for_that_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site() as one:
+        ann, ben = await one.connect("ann"), await one.connect("ben")
+        await ann.open("r")
+        rules, entered, ended = one.worker.rules, asyncio.Event(), asyncio.Event()
+        open_room = rules.open_room
+
+        async def slow(room: str) -> OpenRoom:
+            entered.set()
+            await ended.wait()
+            return await open_room(room)
+
+        monkeypatch.setattr(rules, "open_room", slow)
+        ben.emit("join-room", asked("r"), number="7")
+        await entered.wait()
+        assert await ann.ask("close-entire-session") == [True]
+        ended.set()
+        assert await ben.answered("7") == [True]
+        assert await ben.heard("closed-entire-session") == ["r", {}]
+        while await one.members("r"):
+            await asyncio.sleep(0)
+
+
+async def test_a_room_that_is_ended_while_a_page_is_away_is_ended_for_that_page() -> None:
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        ben.lose()
+        assert await ann.ask("close-entire-session") == [True]
+        ben = await one.connect("ben")
+        assert await ben.heard("closed-entire-session") == ["r", {}]
+        while await one.members("r"):
+            await asyncio.sleep(0)
+        # The next room of the page is another one.
+        assert await ben.open("r") == [True]
+        assert await one.members("r") == ["ben"]
+
+
+async def test_nobody_ends_a_room_with_the_proof_of_another() -> None:
+    async with site() as one:
+        ann, ben, cid = await room_of(one, "ann", "ben", "cid")
+        worker = one.worker
+        of_ann = closing_proof(worker, "r", "ann")
+        old = f"1.{of_ann.partition('.')[2]}"
+        for sender, proof in (
+            ("ben", of_ann), ("ben", closing_proof(worker, "s", "ben")), ("ben", old), ("ann", old), ("ben", "x.y"),
+            ("ann", of_ann.partition(".")[0]), ("ann", of_ann[:-4]), ("ben", "1" * 60),
+        ):  # fmt: skip
+            await forge(one, b'{"closed":"%b"}' % proof.encode(), sender)
+        ann.send("cid", {"x": 1})
+        await cid.heard(MESSAGE)
+        assert await one.members("r") == ["ann", "ben", "cid"]
+        await forge(one, b'{"closed":"%b"}' % of_ann.encode(), "ann")
+        assert await ben.heard("closed-entire-session") == ["r", {}]

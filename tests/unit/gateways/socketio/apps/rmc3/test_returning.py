@@ -169,3 +169,16 @@ async def test_a_question_is_answered_before_the_page_is_back() -> None:
         again = await one.connect("ben")
         asked = {"remoteUserId": "system", "message": {"detectPresence": True, "userid": "ann"}}
         assert await again.ask(MESSAGE, asked) == [False, "ann"]
+
+
+async def test_a_page_that_is_away_while_the_owner_changes_a_rule_stays_in_a_room_that_ends_with_its_owner() -> None:
+    async with site() as one:
+        ann, ben = await one.connect("ann", autoCloseEntireSession="true"), await one.connect("ben")
+        await ann.open("r")
+        await ben.join("r")
+        ben.lose()
+        assert await ann.ask("set-password", "geheim") == [True, "r", None]
+        ben = await one.connect("ben")
+        ann.send("ben", {"x": 1})
+        assert (await ben.heard(MESSAGE))[0]["message"] == {"x": 1}
+        assert await one.members("r") == ["ann", "ben"]
