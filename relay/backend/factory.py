@@ -202,7 +202,8 @@ def build_backend(
         bus = MemoryBus(sink, rooms, settings.rooms.history)
         outboxes = Outboxes()
         rooms.webhook = _memory_webhook(settings, outboxes, metrics)
-        presence = MemoryPresence(rooms, lease, settings.rooms)
+        waiting = MemoryWaitingMessages(clock)
+        presence = MemoryPresence(rooms, lease, settings.rooms, waiting)
         leases = MemoryLeases(rooms, lease, settings.lease)
         rules = MemoryRoomRules(rooms, settings.rooms)
         return Backend(
@@ -214,7 +215,7 @@ def build_backend(
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
-            MemoryWaitingMessages(clock),
+            waiting,
             MemoryWatchedRooms(),
             MemoryRecentChannels(ttl=settings.rooms.history.ttl, clock=clock),
             MemoryAddressUsage(time.time),

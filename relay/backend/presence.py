@@ -151,6 +151,7 @@ class JoinResult:
     exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again.
     `info` is the member's info, as the entry has it now. `previous` is the offered key's fingerprint with the stamp, as
     `PresenceEntry` has it. `created` if the room did not exist before. `rules` are those of the room, None for none.
+    `has_waiting` tells whether messages wait in the room for absent members (`relay.backend.waiting`).
     """
 
     generation: int
@@ -163,6 +164,7 @@ class JoinResult:
     previous: str = ""
     created: bool = False
     rules: StoredRules | None = None
+    has_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The interface between a worker and the backend's record of messages that wait for members who are not there yet.
 
 The worker with the sender holds such messages in its memory. The record outlives it: the worker on which the receiver
-arrives delivers from it, and the worker to which the sender comes back goes on from it.
+arrives, with whichever protocol, delivers from it, and the worker to which the sender comes back goes on from it.
 """
 
 from collections.abc import Sequence

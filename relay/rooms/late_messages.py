@@ -46,17 +46,20 @@ class LateMessages:
         """Forget messages of a sender, those with these keys or all: they were sent, or are not to be."""
         self._tasks.spawn(self._drop(room, sender, keys), "drop messages")
 
-    async def arrive(self, room: str, peer: str) -> Sequence[WaitingMessage]:
-        """Deliver what waits for a peer that has joined; return what waits from it, since it was here before."""
+    def deliver(self, room: str, peer: str) -> None:
+        """Deliver the messages that wait for a peer that has joined: the worker of their sender may be gone."""
+        self._tasks.spawn(self._deliver(room, peer), "late messages")
+
+    async def sent_by(self, room: str, peer: str) -> Sequence[WaitingMessage]:
+        """Return the messages that wait from a peer, since it was here before."""
+        return [message for message in await self._read(room, peer) if message.sender == peer]
+
+    async def _read(self, room: str, peer: str) -> Sequence[WaitingMessage]:
         try:
-            found = await self._record.of(room, peer)
+            return await self._record.of(room, peer)
         except RelayError as error:
             log.debug("messages that wait in a room were not read: %s", error)
             return ()
-        due = [message for message in found if message.receiver == peer and message.seconds > 0]
-        if due:
-            self._tasks.spawn(self._deliver(room, due), "late messages")
-        return [message for message in found if message.sender == peer]
 
     async def _keep(self, room: str, message: WaitingMessage) -> None:
         try:
@@ -71,8 +74,10 @@ class LateMessages:
         except RelayError as error:
             log.debug("messages that do not wait any more stay recorded: %s", error)
 
-    async def _deliver(self, room: str, messages: Sequence[WaitingMessage]) -> None:
-        for message in messages:
+    async def _deliver(self, room: str, peer: str) -> None:
+        for message in await self._read(room, peer):
+            if message.receiver != peer or message.seconds <= 0:
+                continue
             command = structs.replace(read_envelope(message.envelope), key=message.key)
             try:
                 await self._publish(room, command, message.sender)

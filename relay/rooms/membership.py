@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -22,6 +23,13 @@ from relay.rooms.member import Claim, Member
 from relay.rooms.openings import Opening, Openings
 from relay.rooms.rules import subject_mark
 from relay.rooms.subscriptions import RoomSubscriptions
+
+
+class JoinOutcome(NamedTuple):
+    """A join: the id from which the client goes on, and whether messages wait in the room for absent members."""
+
+    position: MessageId
+    has_waiting: bool
 
 
 class Membership:
@@ -65,10 +73,10 @@ class Membership:
         *,
         since: MessageId | None,
         key: str = "",
-    ) -> MessageId:
+    ) -> JoinOutcome:
         """Write the member's presence entry, and welcome it; errors are those of `Worker.join`.
 
-        Returns the id of the welcome, from which the client goes on: `since` if the client is recovered.
+        The position is the id of the welcome: `since` if the client is recovered.
         """
         member.address = claim.address
         member.subject = subject_mark(claim.grants.subject) if claim.grants is not None else ""
@@ -104,7 +112,7 @@ class Membership:
             raise
         # If all members were announced during the join, this one was in no batch, and its entry may name an old lease.
         self._announcer.needed |= rounds != self._announcer.rounds
-        return welcome.id
+        return JoinOutcome(welcome.id, result.has_waiting)
 
     async def _join_in_quota(
         self, member: Member, attempt: JoinAttempt, since: MessageId | None, claim: Claim

@@ -294,12 +294,14 @@ class Worker:
             since = await positions.noted(member.room, member.peer)
             if claim.own_key and since == BEFORE_ALL:
                 since = None
-        position = await self._parts.membership.join(member, claim, since=since, key=key)
+        position, has_waiting = await self._parts.membership.join(member, claim, since=since, key=key)
         if claim.grants is not None:
             self.subjects.begin(member, claim.grants.subject)
         self.places.begin(member, claim.found_by)
         if tracked:
             positions.begin(member, tracking, position=position, noted=from_noted and position == since)
+        if has_waiting:
+            self.late_messages.deliver(member.room, member.peer)
 
     def acknowledge(self, member: Member, position: MessageId, *, at_once: bool = False) -> None:
         """Take note that a tracked member's client has acknowledged all events of its room up to this id.

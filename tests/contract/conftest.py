@@ -220,7 +220,8 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                         WebhookQueueSettings(webhook), time.time, Outboxes(), on_dropped=dropped.append
                     )
                 bus = await stack.enter_async_context(MemoryBus(received, state, history))
-                presence, leases = MemoryPresence(state, lease, rooms), MemoryLeases(state, lease, its_lease)
+                presence = MemoryPresence(state, lease, rooms, shared_waiting)
+                leases = MemoryLeases(state, lease, its_lease)
                 positions = MemoryDeliveredPositions(state)
                 rules = MemoryRoomRules(state, rooms)
                 return FakeWorker(

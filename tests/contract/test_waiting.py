@@ -7,7 +7,7 @@ import pytest
 from relay.backend import waiting
 from relay.backend.waiting import MOST_WAITING, MOST_WAITING_BYTES
 from relay.model.waiting import WaitingMessage
-from tests.contract.conftest import MakeWorker
+from tests.contract.conftest import MakeWorker, join
 from tests.fleet import eventually
 
 
@@ -98,3 +98,13 @@ async def test_a_record_has_a_time_to_live(make_worker: MakeWorker) -> None:
     if a.client is not None:
         left = await a.client.call("PTTL", a.keys.waiting("room"))
         assert 0 < left <= (waiting.WAITING_TTL + 5) * 1000
+
+
+async def test_a_join_tells_whether_messages_wait_in_the_room(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    assert not (await join(b, "eve"))[1].has_waiting
+    await a.waiting.keep("room", message("k"))
+    for subject in ("", "a subject"):
+        assert (await join(b, f"bob{subject}", subject=subject))[1].has_waiting
+    await a.waiting.drop("room", "ann")
+    assert not (await join(b, "carol"))[1].has_waiting

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Self
 
 import pytest
@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from relay.model.names import escape_peer
 from tests.conftest import MakeClient, MakeFleet, MakeRelay
-from tests.fleet import Json, RedisServer, Relay, eventually
+from tests.fleet import Client, Json, RedisServer, Relay, eventually
 
 OPEN = {"type": "OPEN"}
 
@@ -217,6 +217,54 @@ async def test_signals_that_wait_outlive_the_worker_of_their_sender(
     await back.send("CANDIDATE", "ben", payload={"connectionId": "a", "n": 3})
     assert (await ben.next())["payload"]["n"] == 3
     await eventually(lambda: is_recorded(own_redis, 0))
+
+
+def lengthen_waits(server: RedisServer) -> None:
+    """Have all recorded signals wait for a minute more, so that a slow machine loses none."""
+    with server.client as redis:
+        for key in redis.scan_iter("*:waiting"):
+            for place, value in redis.hgetall(key).items():
+                if place != b"bytes":
+                    recorded, ends, rest = value.split(b" ", 2)
+                    redis.hset(key, place, b"%b %d %b" % (recorded, int(ends) + 60_000, rest))
+
+
+@pytest.mark.parametrize("protocol", ["native", "plainhttp"])
+async def test_an_offer_outlives_the_worker_of_its_sender_for_clients_of_other_protocols(
+    own_redis: RedisServer, start: MakeRelay, stage: Stage, protocol: str
+) -> None:
+    victim, second = [await start(redis_url=own_redis.url, reconnect_grace=60) for _ in range(2)]
+    ann = await stage.open(victim, "ann")
+    for number in range(3):
+        await ann.send("OFFER" if number == 0 else "CANDIDATE", "ben", payload={"connectionId": "a", "n": number})
+    await eventually(lambda: is_recorded(own_redis, 3))
+    lengthen_waits(own_redis)
+    victim.process.kill()
+    assert await ann.until_closed() == []
+    heard = hear_natively(second) if protocol == "native" else hear_by_polls(second)
+    async with aclosing(heard):
+        assert [(await anext(heard))["message"]["payload"]["n"] for _ in range(3)] == [0, 1, 2]
+    await eventually(lambda: is_recorded(own_redis, 0))
+
+
+async def hear_natively(relay: Relay) -> AsyncIterator[Json]:
+    client = await Client.open(f"{relay.ws}/rooms/default?peer=ben")
+    try:
+        while True:
+            yield await client.next()
+    finally:
+        await client.close()
+
+
+async def hear_by_polls(relay: Relay) -> AsyncIterator[Json]:
+    poll = "/rooms/default/messages?peer=ben&wait=9"
+    since = resume = ""
+    while True:
+        answer = (await relay.get(f"{poll}{since}{resume}")).json()
+        resume = f"&resume={answer['resume']}" if "resume" in answer else resume
+        since = f"&since={answer['next']}"
+        for message in answer["messages"]:
+            yield message
 
 
 async def test_an_absent_peer_expires_once_also_after_a_worker_was_killed(

@@ -1,7 +1,7 @@
 """Presence and leases of a single process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 
@@ -28,12 +28,18 @@ from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Present,
 
 
 class MemoryPresence:
-    """Presence in dictionaries: every method is done when it returns, and none raises `Unavailable`."""
+    """Presence in dictionaries: every method is done when it returns, and none raises `Unavailable`.
 
-    def __init__(self, rooms: MemoryRooms, lease: LeaseName, settings: RoomSettings) -> None:
+    `waiting` has the rooms in which messages wait for absent members.
+    """
+
+    def __init__(
+        self, rooms: MemoryRooms, lease: LeaseName, settings: RoomSettings, waiting: Container[str] = ()
+    ) -> None:
         self._rooms = rooms
         self._lease = lease
         self._settings = settings
+        self._waiting = waiting
         self._rules = MemoryRoomRules(rooms, settings)
 
     def _exists(self, attempt: JoinAttempt) -> bool:
@@ -103,6 +109,7 @@ class MemoryPresence:
             previous=previous,
             created=is_new,
             rules=rules,
+            has_waiting=room in self._waiting,
         )
 
     def _check_places(self, attempt: JoinAttempt, state: MemoryRoom) -> None:

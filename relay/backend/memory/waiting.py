@@ -18,6 +18,10 @@ class MemoryWaitingMessages:
         self._clock = clock
         self._rooms: dict[str, _Record] = {}
 
+    def __contains__(self, room: object) -> bool:
+        """Return whether messages wait in a room."""
+        return room in self._rooms
+
     async def keep(self, room: str, message: WaitingMessage) -> bool:
         """Keep as wait.lua does."""
         self._forget_expired()

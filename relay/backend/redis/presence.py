@@ -53,7 +53,7 @@ _WAITS = (milliseconds(_CONFIRMATION),) * round(_CONFIRMATION / _CONFIRMATION_ST
 Redis's clock may jump, so the number of calls bounds the wait as well.
 """
 
-_RESULTS = 9
+_RESULTS = 10
 """Parts of the result of join.lua for a membership; a refusal has fewer."""
 
 _REFUSALS = {
@@ -119,7 +119,7 @@ class RedisPresence:
     def _run_join(self, attempt: JoinAttempt, lease: str, wait: int) -> asyncio.Future[Any]:
         room = attempt.room
         self._registration.register([room])
-        keys, hook = self._outboxes.extend(room, self._keys_of_entry(room, attempt.subject), attempt.token_subject)
+        keys, hook = self._outboxes.extend(room, self._keys_of_join(room, attempt.subject), attempt.token_subject)
         joined = self._client.run(
             JOIN,
             keys,
@@ -165,9 +165,15 @@ class RedisPresence:
         return joined
 
     def _keys_of_entry(self, room: str, subject: str) -> tuple[str, ...]:
-        """Return the keys of a script that writes a presence entry."""
+        """Return the keys of announce.lua."""
         keys = self._keys
         return (*keys.of_room(room), keys.places(room), *((keys.subjects(room),) if subject else ()))
+
+    def _keys_of_join(self, room: str, subject: str) -> tuple[str, ...]:
+        """Return the keys of join.lua."""
+        keys = self._keys
+        subjects = (keys.subjects(room),) if subject else ()
+        return (*keys.of_room(room), keys.places(room), keys.waiting(room), *subjects)
 
     def _bar(self, barred: str) -> str:
         """Return what is barred, as join.lua takes it."""
@@ -275,7 +281,7 @@ class RedisPresence:
         """Read the result of join.lua."""
         if len(reply) < _RESULTS:
             raise self._refusal(attempt, reply)
-        status, generation, message_id, listed, began, first, info, created, rules = reply
+        status, generation, message_id, listed, began, first, info, created, rules, waits = reply
         current = read_id(message_id)
         return JoinResult(
             generation=int(generation),
@@ -289,6 +295,7 @@ class RedisPresence:
             previous=join_previous(attempt.offered, attempt.stamp, first=bool(first)),
             created=bool(created),
             rules=read_rules(rules.decode()) if rules else None,
+            has_waiting=bool(waits),
         )
 
     def _refusal(self, attempt: JoinAttempt, reply: Sequence[Any]) -> RelayError:  # noqa: C901 - one line for each

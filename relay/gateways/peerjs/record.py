@@ -32,12 +32,9 @@ class SignalRecord:
         self._expired: OrderedDict[str, None] = OrderedDict()
 
     async def resume(self, member: Member) -> Sequence[tuple[Signal, float]]:
-        """Have the signals delivered that wait for a client that has joined.
-
-        Returns those that wait from it, each with the seconds for which it still does.
-        """
+        """Return the signals that wait from a client that has joined, each with the seconds for which it does so."""
         signals, foreign = list[tuple[Signal, float]](), list[str]()
-        for one in await self._messages.arrive(member.room, member.peer):
+        for one in await self._messages.sent_by(member.room, member.peer):
             if not one.key.startswith(_prefix(member)):
                 foreign.append(one.key)
             elif one.receiver:

@@ -54,9 +54,10 @@ class Scene:
         await self.settle()
 
     async def arrive(self, peer: str) -> list[str]:
-        found = await self.late.arrive("room", peer)
+        """Deliver to a peer; return the keys of the messages that wait from it."""
+        self.late.deliver("room", peer)
         await self.settle()
-        return [message.key for message in found]
+        return [message.key for message in await self.late.sent_by("room", peer)]
 
     async def settle(self) -> None:
         while len(self.tasks):

@@ -11,7 +11,9 @@ ATTEMPT = JoinAttempt(room="room", peer="peer", offered="", fresh="f")
 
 
 async def test_the_lease_and_the_room_are_registered_ahead_of_each_member(world: World) -> None:
-    joined = b"*9\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n:1\r\n$0\r\n\r\n"
+    joined = (
+        b"*10\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n:1\r\n$0\r\n\r\n:0\r\n"
+    )
     world.answer({JOIN: lambda command: joined})
     for _ in range(2):
         result = await world.presence.join(ATTEMPT)
