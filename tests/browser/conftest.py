@@ -25,11 +25,13 @@ from tests.fleet import RedisServer, Relay, eventually, require
 
 HERE = Path(__file__).parent
 
+# Pages that a test gives to the browser itself come from no address. Without the second feature that is off here, they
+# would ask for the permission to reach this machine.
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
     "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-    "--disable-features=WebRtcHideLocalIpsWithMdns", "--allow-loopback-in-peer-connection",
+    "--disable-features=WebRtcHideLocalIpsWithMdns,LocalNetworkAccessChecks", "--allow-loopback-in-peer-connection",
 ]  # fmt: skip
 
 # No address outside this machine is reachable, and every attempt fails at once: libraries load frames from servers
