@@ -94,6 +94,8 @@ SNIPPETS = {
     "token-teacher": "tests/integration/test_tokens_page.py",
     "token-student": "tests/integration/test_tokens_page.py",
     "token-guest": "tests/integration/test_tokens_page.py",
+    "xmpp-strophe": "tests/conformance/test_xmpp.py",
+    "xmpp-client": "tests/conformance/test_xmpp.py",
 }
 
 _FENCE = re.compile(

@@ -19,6 +19,7 @@ from relay.gateways import GATEWAYS, error_tables
 from relay.gateways.native import streams
 from relay.gateways.plainhttp import posts
 from relay.gateways.xhrsignaling import form, readers
+from relay.gateways.xmpp import occupancies, reading, requests, session
 from relay.http.metrics import WORKER_UP
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
@@ -48,6 +49,15 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Frames in one post of the native protocol over HTTP", streams.MAX_FRAMES, "HTTP 400 bad_body"),
     ("Fields of a form of XHR-Signaling", form.MAX_FIELDS, "HTTP 400 bad_body"),
     ("Polls of one place of XHR-Signaling that wait", readers.MAX_PAGES, "the answer is false, at once"),
+    ("Levels of elements in XMPP", reading.MAX_DEPTH, "stream error policy-violation"),
+    ("Elements of a frame of XMPP", reading.MAX_ELEMENTS, "the same"),
+    ("Attributes of an element of XMPP", reading.MAX_ATTRIBUTES, "the same"),
+    ("Frames of a login by XMPP", session.MOST_STEPS, "the same"),
+    ("Bytes of one of them", session.MOST_LOGIN, "the same"),
+    ("Seconds of such a login", int(session.LOGIN_TIMEOUT), "stream error connection-timeout"),
+    ("IQs of a client of XMPP to occupants that wait", occupancies.MOST_ASKED, "answers to older ones are dropped"),
+    ("Events that are looked through for the history of XMPP", occupancies.MOST_HISTORY, "older ones are not shown"),
+    ("Occupants in a list of XMPP (disco#items)", requests.MOST_ITEMS, "the others are not listed"),
     ("Members in one list", commands.MAX_LISTED, "error bad_command or bad_query"),
     ("Messages in Redis that wait in a room for absent peers", waiting.MOST_WAITING, "they wait in the worker alone"),
     ("Bytes of these", waiting.MOST_WAITING_BYTES, "the same"),

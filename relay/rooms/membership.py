@@ -114,6 +114,10 @@ class Membership:
         self._announcer.needed |= rounds != self._announcer.rounds
         return JoinOutcome(welcome.id, result.has_waiting)
 
+    async def history(self, member: Member, after: MessageId) -> Replay:
+        """Return the events of a member's room after an id; they count for its address."""
+        return await self._reads.read(member.room, after, member.address)
+
     async def _join_in_quota(
         self, member: Member, attempt: JoinAttempt, since: MessageId | None, claim: Claim
     ) -> JoinResult:

@@ -26,7 +26,7 @@ from relay.metrics import Metrics
 from relay.model.commands import Publish, Tracking
 from relay.model.envelope import BEFORE_ALL, MessageId, Receipt, read_envelope
 from relay.model.errors import GOING_AWAY, Refused, RelayError
-from relay.model.events import Roster
+from relay.model.events import Message, Roster
 from relay.model.json_text import read_leniently
 from relay.model.names import SERVER
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
@@ -345,6 +345,20 @@ class Worker:
     def hide_presence(self, listener: Listener) -> None:
         """Send a listener no joins and leaves any more: it has lost the right to see them."""
         self._parts.hub.rooms.hide_presence(listener)
+
+    async def history(self, member: Member, most: int) -> Sequence[Message]:
+        """The messages to all among the last events of a member's room: of `most` events, or fewer if there is less.
+
+        They are those up to its welcome. Raises `Unavailable` or `OutcomeUnknown`.
+        """
+        while most:
+            after = MessageId(member.since.epoch, max(0, member.since.seq - most))
+            replay = await self._parts.membership.history(member, after)
+            if not replay.lost:
+                events = [one for one in replay.events if isinstance(one, Message) and not one.to]
+                return [one for one in events if one.id <= member.since]
+            most //= 4
+        return ()
 
     def newest_id(self, member: Listener) -> MessageId:
         """The newest id of the listener's room; all events up to it have been written to the listener.

@@ -16,6 +16,7 @@ from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicP
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
 from tests.gateways.drivers.xhr_signaling import XhrDriver
+from tests.gateways.drivers.xmpp import XmppDriver
 from tests.gateways.drivers.y_webrtc import YWebrtcDriver
 
 
@@ -56,4 +57,5 @@ ROWS = [
     Row("signalr-classic-websocket", "signalr-classic", ClassicSocketDriver),
     Row("signalr-classic-events", "signalr-classic", ClassicEventsDriver),
     Row("signalr-classic-polling", "signalr-classic", ClassicPollDriver),
+    Row("xmpp-websocket", "xmpp", XmppDriver),
 ]

@@ -117,7 +117,7 @@ async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -
 
 async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     panels = {}
-    for names in (("native",), ("socketio",), ("peerjs",), ("plainhttp",), ("xhrsignaling",), ("*",)):
+    for names in (("native",), ("socketio",), ("peerjs",), ("plainhttp",), ("xhrsignaling",), ("xmpp",), ("*",)):
         page = (await ask(with_gateways(*names), "GET", "/", Accept="text/html")).text
         panels[names] = set(re.findall(r'data-tab="([^"]+)"', page))
     socketio = {"Socket.IO", "RTCMultiConnection 3", "SimpleWebRTC"}
@@ -125,7 +125,8 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     assert panels["peerjs",] == {"PeerJS"}
     assert panels["plainhttp",] == {"Plain HTTP"}
     assert panels["xhrsignaling",] == {"XHR-Signaling"}
-    assert panels["native",] == panels["*",] - {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling"}
+    assert panels["xmpp",] == {"XMPP"}
+    assert panels["native",] == panels["*",] - {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP"}
     assert "WebSocket" in panels["native",]
 
 

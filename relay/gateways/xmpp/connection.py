@@ -1,0 +1,54 @@
+"""The connection of a client of XMPP: events go to its session first, and a close ends the stream in its own words."""
+
+from collections.abc import Callable
+from typing import Final
+
+from relay.gateways.base.wrapped_connection import WrappedConnection
+from relay.gateways.xmpp.codec import RoomFrame
+from relay.gateways.xmpp.errors import stream_error
+from relay.gateways.xmpp.namespaces import FRAMING
+from relay.gateways.xmpp.writing import tag
+from relay.model.codec import Frame
+from relay.model.errors import CloseReason, RelayError
+from relay.rooms.connection import Connection
+
+CLOSE: Final = Frame(tag("close", {"xmlns": FRAMING}).encode())
+
+
+class XmppConnection(WrappedConnection):
+    """Hands each event to `take`, None once the session has ended.
+
+    `fault` and `condition` are about the error that is to be told at the end; without them, the reason of the close is.
+    A stream that is not `opened` or that the client has closed itself gets no error.
+    """
+
+    def __init__(self, inner: Connection) -> None:
+        super().__init__(inner)
+        self.take: Callable[[RoomFrame], None] | None = None
+        self.fault: RelayError | None = None
+        self.condition = ""
+        self.opened = False
+        self.resumable = False
+
+    def write(self, frame: Frame) -> None:
+        """Write an element, or let the session write the stanzas of an event."""
+        if not isinstance(frame, RoomFrame):
+            self._inner.write(frame)
+        elif self.take is not None:
+            self.take(frame)
+
+    def close(self, reason: CloseReason) -> None:
+        """End the stream with an error, and close the connection.
+
+        A stream that can be resumed elsewhere is not ended where the client is to reconnect: the end of a stream is the
+        end of its session (XEP-0198, section 6).
+        """
+        if self.reason is None and self.opened:
+            self.opened = False
+            if not (self.resumable and reason.reconnect and self.fault is None):
+                fault = self.fault
+                code, text = (fault.code, fault.text) if fault else ("", "")
+                error = stream_error(reason, condition=self.condition, code=code, text=text)
+                self._inner.write(Frame(error.encode()))
+                self._inner.write(CLOSE)
+        self._inner.close(reason)

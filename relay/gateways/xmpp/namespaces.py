@@ -1,0 +1,30 @@
+"""The namespaces of XML that the gateway knows."""
+
+from typing import Final
+
+CLIENT: Final = "jabber:client"
+STREAMS: Final = "http://etherx.jabber.org/streams"
+STREAM_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
+STANZA_ERRORS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
+FRAMING: Final = "urn:ietf:params:xml:ns:xmpp-framing"
+SASL: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND: Final = "urn:ietf:params:xml:ns:xmpp-bind"
+SESSION: Final = "urn:ietf:params:xml:ns:xmpp-session"
+SM: Final = "urn:xmpp:sm:3"
+PING: Final = "urn:xmpp:ping"
+DISCO_INFO: Final = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS: Final = "http://jabber.org/protocol/disco#items"
+ROSTER: Final = "jabber:iq:roster"
+MUC: Final = "http://jabber.org/protocol/muc"
+MUC_USER: Final = "http://jabber.org/protocol/muc#user"
+MUC_OWNER: Final = "http://jabber.org/protocol/muc#owner"
+MUC_ADMIN: Final = "http://jabber.org/protocol/muc#admin"
+DATA: Final = "jabber:x:data"
+JSON: Final = "urn:xmpp:json:0"
+STANZA_ID: Final = "urn:xmpp:sid:0"
+DELAY: Final = "urn:xmpp:delay"
+RELAY: Final = "relay:error"
+"""The relay's own: the element with the code of an error."""
+
+OF_THE_SERVER: Final = frozenset({MUC, MUC_USER, STANZA_ID, DELAY, JSON, RELAY})
+"""Namespaces in which only the relay writes the elements of a message from a room."""

@@ -1,0 +1,262 @@
+"""Clients in rooms: what each stanza causes, and what the errors are."""
+
+from typing import Any
+
+import pytest
+
+from relay.gateways.xmpp import session
+from relay.model.errors import GOING_AWAY, TOKEN_EXPIRED
+from relay.rooms.worker import Worker
+from tests.unit.gateways.base.fakes import until, until_members
+from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, ROOM, Stream, code, message, presence, statuses
+
+
+async def two(worker: Worker) -> tuple[Stream, Stream]:
+    ann = await (await Stream(worker).log_in()).enter("ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    return ann, ben
+
+
+def ping(to: str, identifier: str = "q1") -> str:
+    return f'<iq type="get" id="{identifier}" to="{to}"><ping xmlns="urn:xmpp:ping"/></iq>'
+
+
+ERRORS = [
+    ('<iq type="get" id="1"/>', "bad_stanza", "bad-request"),
+    ('<iq type="get" id="1"><vcard xmlns="vcard-temp"/></iq>', "not_served", "service-unavailable"),
+    ('<iq type="set" id="1"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>', "bad_stanza", "bad-request"),
+    (ping("a@other.example"), "unknown_service", "remote-server-not-found"),
+    (ping(f"{ROOM}/ann"), "not_joined", "not-acceptable"),
+    (ping("a@"), "bad_jid", "jid-malformed"),
+    (message("b"), "not_joined", "not-acceptable"),
+    (message("b", "localhost"), "not_served", "service-unavailable"),
+    (f'<presence to="{ROOM}"><x xmlns="http://jabber.org/protocol/muc"/></presence>', "bad_jid", "jid-malformed"),
+    (f'<presence to="{ROOM}/ann"/>', "not_joined", "not-acceptable"),
+    (presence("a" * 300), "bad_peer", "jid-malformed"),
+    (presence("ann").replace("room@", "\\ff@"), "bad_room", "jid-malformed"),
+    (presence("ann", password="p" * 200), "bad_password", "not-authorized"),
+    (f'<presence to="{ROOM}/ann" type="unavailable"/>', "not_joined", "not-acceptable"),
+]
+
+
+@pytest.mark.parametrize(("stanza", "expected", "condition"), ERRORS)
+async def test_a_stanza_that_cannot_be_served_gets_one_error(
+    worker: Worker, stanza: str, expected: str, condition: str
+) -> None:
+    stream = await Stream(worker).log_in()
+    await stream.send(stanza)
+    (error,) = await stream.until("error")
+    assert (error.get("type"), code(error)) == ("error", expected)
+    child = error.child("error", "jabber:client")
+    assert child is not None
+    assert child.children[0].name == condition
+    assert error.get("from") in stanza
+    assert stream.connection.reason is None
+
+
+@pytest.mark.parametrize(
+    "stanza",
+    [
+        " ",
+        "\n",
+        "<presence/>",
+        '<presence type="unavailable"/>',
+        '<presence type="subscribe" to="a@localhost"/>',
+        f'<presence type="probe" to="{ROOM}/ann"/>',
+        '<iq type="result" id="1"/>',
+        '<iq type="error" id="1"/>',
+        f'<message type="error" to="{ROOM}"/>',
+        '<message type="error"/>',
+    ],
+)
+async def test_what_needs_no_answer_gets_none(worker: Worker, stanza: str) -> None:
+    stream = await Stream(worker).log_in()
+    await stream.send(stanza, ping("localhost"))
+    assert [(one.name, one.get("type")) for one in await stream.until("iq")] == [("iq", "result")]
+
+
+async def test_the_order_of_a_join(worker: Worker) -> None:
+    ann = await Stream(worker).log_in()
+    await ann.send(presence("ann"))
+    own, subject = await ann.until("subject")
+    assert (own.get("from"), statuses(own), own.get("id")) == (f"{ROOM}/ann", ["110", "201"], "p1")
+    assert (subject.get("from"), subject.get("type"), subject.get("id")) == (ROOM, "groupchat", "")
+    ben = await Stream(worker).log_in()
+    await ben.send(presence("ben", identifier="p2"))
+    other, own, subject = await ben.until("subject")
+    assert (other.get("from"), statuses(other), other.get("id")) == (f"{ROOM}/ann", [], "")
+    assert (own.get("from"), statuses(own), own.get("id")) == (f"{ROOM}/ben", ["110"], "p2")
+    (seen,) = await ann.until("presence")
+    assert (seen.get("from"), seen.get("type")) == (f"{ROOM}/ben", "")
+
+
+async def test_messages_reach_all_and_private_ones_only_one(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    await ann.send(message("hello"), message("psst", f"{ROOM}/ben", "chat"), message("end"))
+    heard = [(one.get("type"), one.get("from"), one.get("id")) for one in await _messages(ben, 3)]
+    assert heard == [(kind, f"{ROOM}/ann", "m1") for kind in ("groupchat", "chat", "groupchat")]
+    assert [one.get("type") for one in await _messages(ann, 2)] == ["groupchat", "groupchat"]
+
+
+async def test_the_receiver_of_an_iq_answers_once(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    await ann.send(ping(f"{ROOM}/ben"))
+    (asked,) = await ben.until("iq")
+    assert (asked.get("from"), asked.get("type"), asked.get("id")) == (f"{ROOM}/ann", "get", "q1")
+    result = f'<iq type="result" id="q1" to="{ROOM}/ann"/>'
+    # The second answer, and one to a question that was not asked, would go astray in the client.
+    await ben.send(result, result, result.replace("q1", "q2"), message("end"))
+    assert [(one.name, one.get("id")) for one in await ann.until("message")] == [("iq", "q1"), ("message", "m1")]
+    await ann.send(ping(f"{ROOM}/nobody"))
+    assert code((await ann.until("error"))[-1]) == "no_such_peer"
+
+
+async def test_a_client_asks_whether_it_is_there(worker: Worker) -> None:
+    ann, _ = await two(worker)
+    await ann.send(ping(f"{ROOM}/ann"), presence("ann", identifier="p9"))
+    result, own = await ann.until("presence")
+    assert (result.get("type"), result.get("from")) == ("result", f"{ROOM}/ann")
+    assert (own.get("id"), statuses(own)) == ("p9", ["110"])
+
+
+async def test_a_nick_is_changed_and_the_old_one_is_free(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    await ann.send(presence("ann 2", identifier="p2"))
+    gone, own = [one for one in await _until_id(ann, "p2") if one.name == "presence"]
+    assert (gone.get("from"), gone.get("type"), statuses(gone)) == (f"{ROOM}/ann", "unavailable", ["110", "303"])
+    assert (own.get("from"), statuses(own)) == (f"{ROOM}/ann 2", ["110"])
+    await ann.send(message("end"))
+    come, left, _ = await ben.until("body")
+    assert (come.get("from"), left.get("from"), statuses(left)) == (f"{ROOM}/ann 2", f"{ROOM}/ann", ["303"])
+    await until_members(worker, "room", {"ben": False, "ann%202": False})
+    await ann.send(presence("ben"))
+    refused = (await ann.until("error"))[-1]
+    assert (refused.get("type"), code(refused)) == ("error", "peer_taken")
+    assert refused.child("x", "http://jabber.org/protocol/muc") is not None
+
+
+async def test_a_leave_repeats_its_id(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    await ann.send(presence("ann", kind="unavailable", identifier="l1"))
+    (own,) = await ann.until("presence")
+    assert (own.get("id"), own.get("type"), statuses(own)) == ("l1", "unavailable", ["110"])
+    (seen,) = await ben.until("presence")
+    assert (seen.get("from"), seen.get("type"), statuses(seen)) == (f"{ROOM}/ann", "unavailable", [])
+    await ben.send('<presence type="unavailable"/>')
+    await ben.until("presence")
+    await until_members(worker, "room", {})
+
+
+async def test_the_owner_kicks_and_closes(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    kick = (
+        f'<iq type="set" id="k1" to="{ROOM}"><query xmlns="http://jabber.org/protocol/muc#admin">'
+        '<item nick="%s" role="none"><reason>too loud</reason></item></query></iq>'
+    )
+    await ben.send(kick % "ann")
+    assert code((await ben.until("error"))[-1]) in {"not_owner", "forbidden"}
+    await worker.rules.kick("room", "ben", reason="too loud", ban=0, by="")
+    own = (await ben.until("presence"))[-1]
+    assert (own.get("type"), statuses(own)) == ("unavailable", ["110", "307"])
+    (seen,) = [one for one in await ann.until("presence") if one.name == "presence"]
+    assert (seen.get("from"), statuses(seen)) == (f"{ROOM}/ben", ["307"])
+    assert ben.connection.reason is None
+    await ann.send(message("end"))
+    assert [one.name for one in await ann.until("body")] == ["message"]
+    await worker.rules.close("room", reason="over")
+    own = (await ann.until("destroy"))[-1]
+    assert statuses(own) == ["110"]
+    await ann.enter("ann")
+
+
+async def test_a_client_without_stream_management_is_not_held(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    ann.lose()
+    await until_members(worker, "room", {"ben": False})
+    await ben.until("presence")
+    await ben.send(CLOSE)
+    assert [one.name for one in ben.elements()] == ["close"]
+    assert ben.connection.reason is not None
+    await until_members(worker, "room", {})
+
+
+async def test_the_history_is_for_those_who_ask(worker: Worker) -> None:
+    ann, ben = await two(worker)
+    await ann.send(message("one"), message("two"), message("psst", f"{ROOM}/ben", "chat"))
+    await ann.send(f'<message to="{ROOM}" type="groupchat"><subject>topic</subject></message>', message("three"))
+    await _messages(ann, 4)
+    for asked, expected in (
+        ("", []),
+        ('<history maxstanzas="0"/>', []),
+        ('<history maxchars="0" maxstanzas="5"/>', []),
+        ('<history maxstanzas="1"/>', ["three"]),
+        ('<history maxstanzas="99"/>', ["one", "two", "three"]),
+        ('<history since="1970-01-01T00:00:00Z"/>', ["one", "two", "three"]),
+    ):
+        late = await Stream(worker).log_in()
+        await late.send(presence("late", history=asked))
+        stanzas = [one for one in await late.until("subject") if one.name == "message"]
+        *past, subject = stanzas
+        bodies = [child.text for one in past for child in one.children if child.name == "body"]
+        assert bodies == expected
+        assert all(one.child("delay", "urn:xmpp:delay") is not None for one in past)
+        assert subject.children[0].text == ("topic" if len(expected) == 3 else "")
+        await late.send(CLOSE)
+        await until_members(worker, "room", {"ann": False, "ben": False})
+    del ben
+
+
+async def test_a_stream_that_the_relay_ends_says_why(worker: Worker) -> None:
+    for reason, condition in ((GOING_AWAY, "system-shutdown"), (TOKEN_EXPIRED, "not-authorized")):
+        stream = await Stream(worker).log_in()
+        if reason is TOKEN_EXPIRED:
+            stream.session.token_expired()
+        else:
+            stream.session.close_gracefully(reason)
+        error, close = stream.elements()
+        assert (error.children[0].name, code(error)) == (condition, reason.name)
+        assert close.name == "close"
+
+
+async def test_a_client_that_does_not_log_in_is_closed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LOGIN_TIMEOUT", 0)
+    stream = Stream(worker)
+    await stream.session.greet()
+    await until(lambda: stream.connection.reason is not None)
+    error, close = stream.elements()
+    assert (error.children[0].name, code(error), close.name) == ("connection-timeout", "login_timeout", "close")
+
+
+@pytest.mark.parametrize("frame", ["<message>", "<a/><b/>", "<!DOCTYPE a>", OPEN, "<x xmlns='jabber:client'/>"])
+async def test_broken_frames_end_the_stream_and_nothing_else(worker: Worker, frame: str) -> None:
+    ann, ben = await two(worker)
+    await ann.send(frame)
+    error, close = ann.elements()
+    assert (error.name, close.name) == ("error", "close")
+    assert ann.connection.reason is not None
+    ann.lose()
+    (left,) = await ben.until("presence")
+    assert left.get("type") == "unavailable"
+
+
+async def _messages(stream: Stream, count: int) -> list[Any]:
+    found: list[Any] = []
+
+    def come() -> bool:
+        found.extend(one for one in stream.elements() if one.name == "message")
+        return len(found) >= count
+
+    await until(come)
+    return found
+
+
+async def _until_id(stream: Stream, identifier: str) -> list[Any]:
+    found: list[Any] = []
+
+    def come() -> bool:
+        found.extend(stream.elements())
+        return any(one.get("id") == identifier for one in found)
+
+    await until(come)
+    return found
