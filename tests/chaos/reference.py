@@ -39,6 +39,10 @@ class Reference:
             raise event
         return event
 
+    def heard(self) -> list[Event | Closed | None]:
+        """Take all events that wait."""
+        return [self._events.get_nowait() for _ in range(self._events.qsize())]
+
     def put(self, event: Event) -> None:
         """Pass an event on."""
         self._events.put_nowait(event)

@@ -1,0 +1,119 @@
+"""Calls of RTCMultiConnection through blinks, worker kills and Redis restarts, counted.
+
+`RELAY_STRIKES` is the number of strikes of each kind (1 in the suite; 100 take some minutes). After each strike, every
+page talks with every other page of its call, over the relay.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from relay.client import Left
+from tests.chaos.calls import Calls
+from tests.chaos.rmc3_members import RmcMember
+from tests.fleet import RedisServer, Relay
+
+STRIKES = int(os.environ.get("RELAY_STRIKES", "1"))
+"""Strikes of each kind."""
+
+ROOMS = 4
+PAGES = ("p0", "p1", "p2")
+SLOW = 20.0
+"""Seconds after which a page sends a signal again."""
+
+SETTINGS = {"worker_lease": 8, "probe_timeout": 3, "publish_timeout": 10, "reconnect_grace": 60}
+"""A busy machine must not make a worker lose its lease, or a page come back too late."""
+
+Members = dict[tuple[str, str], RmcMember]
+
+
+class Fleet:
+    """Two workers and their Redis; strikes hit each worker in turn."""
+
+    def __init__(self) -> None:
+        self.redis = RedisServer(persistent=True).start()
+        self.relays = [Relay(redis_url=self.redis.url, **SETTINGS) for _ in range(2)]
+        self._turn = 0
+
+    async def ready(self) -> None:
+        for relay in self.relays:
+            await relay.ready()
+
+    async def blink(self, members: Members) -> None:
+        """All pages lose their connections."""
+        for member in members.values():
+            member.drop()
+
+    async def kill_worker(self, members: Members) -> None:
+        at, self._turn = self._turn, 1 - self._turn
+        old = self.relays[at]
+        old.process.kill()
+        old.close()
+        self.relays[at] = Relay(redis_url=self.redis.url, port=old.port, **SETTINGS)
+        await self.ready()
+
+    async def restart_redis(self, members: Members) -> None:
+        self.redis.kill()
+        self.redis.start()
+        await self.ready()
+
+    def close(self) -> None:
+        for relay in self.relays:
+            relay.close()
+        self.redis.close()
+
+
+@pytest.fixture
+async def arena() -> AsyncIterator[Fleet]:
+    fleet = Fleet()
+    try:
+        await fleet.ready()
+        yield fleet
+    finally:
+        fleet.close()
+
+
+async def talk(members: Members, number: int) -> None:
+    """Each page sends a signal to each other one of its room, and gets its receipt."""
+    await asyncio.gather(*[member.send({"number": number}, timeout=60) for member in members.values()])
+
+
+STRIKES_OF: dict[str, Callable[[Fleet, Members], Awaitable[None]]] = {
+    "blink": Fleet.blink,
+    "worker killed": Fleet.kill_worker,
+    "Redis restarted": Fleet.restart_redis,
+}
+
+
+@pytest.mark.timeout(120 + 60 * STRIKES)
+@pytest.mark.parametrize("kind", STRIKES_OF)
+async def test_no_call_is_lost_and_no_room_is_gone(arena: Fleet, kind: str) -> None:
+    urls = [relay.ws for relay in arena.relays]
+    members: Members = {}
+    async with AsyncExitStack() as stack:
+        for room in (f"room-{number}" for number in range(ROOMS)):
+            for at, peer in enumerate(PAGES):
+                own = urls if at % 2 else urls[::-1]
+                # Pages of both kinds: with a private id, and recognised by their address.
+                member = RmcMember(own, room, peer, slow=SLOW, brings_pid=len(members) % 2 == 0)
+                members[room, peer] = await stack.enter_async_context(member)
+        await talk(members, 0)
+        before = {place: member.reconnects for place, member in members.items()}
+        for number in range(STRIKES):
+            await STRIKES_OF[kind](arena, members)
+            await talk(members, number + 1)
+        calls = await Calls.count(members)
+        assert calls is not None
+        left = [event for member in members.values() for event in member.heard() if isinstance(event, Left)]
+        again = sum(member.reconnects - before[place] for place, member in members.items())
+        print(
+            f"{kind}: {STRIKES} strikes, {calls.pages} pages in {ROOMS} calls, connected again {again:,} times, "
+            f"{calls.signals_sent:,} signals; {len(left)} pages gone for others, {calls.signals_lost} signals lost, "
+            f"{len(calls.rooms_gone)} rooms gone, {len(calls.owners_lost)} owners lost, {len(calls.not_back)} not back"
+        )
+        assert calls.faults() == []
+        assert left == []
+        assert kind == "Redis restarted" or again >= STRIKES
