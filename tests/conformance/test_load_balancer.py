@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node
+from tests.conformance.sio import POLLING, UPGRADE, WEBSOCKET, Node, SocketIO
 from tests.fleet import Relay, require
 from tests.integration.served import served
 from tests.ports import free_port
@@ -105,6 +105,42 @@ async def test_pages_of_simplewebrtc_behind_the_load_balancer(balancer: str) -> 
             assert (name, message["type"], message["from"]) == ("message", "offer", ben.connected["id"])
             ben.do("disconnect")
             assert await ann.event() == ("remove", [{"id": ben.connected["id"]}])
+    finally:
+        await node.close()
+
+
+async def test_pages_of_rtcmulticonnection_behind_the_load_balancer(balancer: str) -> None:
+    node = await Node.start()
+
+    async def page(version: str, transport: str, userid: str) -> SocketIO:
+        query = f"userid={userid}&msgEvent=signal&socketCustomEvent=chat&maxParticipantsAllowed=1000&extra=%7B%7D"
+        opened = await node.open(version, balancer, **TRANSPORTS[transport], query=query)
+        if transport == "upgrade":
+            await opened.until("upgrade")
+        return opened
+
+    try:
+        for version, transport in [(version, name) for version in ("4", "2", "1") for name in ("polling", "upgrade")]:
+            room = f"{version}-{transport}"
+            asked = {"sessionid": room, "session": {"data": True}, "extra": {}, "identifier": "", "password": ""}
+            ann, ben = [await page(version, transport, f"{name}-{room}") for name in ("ann", "ben")]
+            assert await ann.ask("open-room", asked) == [True]
+            assert await ben.ask("join-room", asked) == [True]
+            request = {"remoteUserId": room, "message": {"newParticipationRequest": True}, "sender": "?"}
+            ben.emit("signal", request)
+            name, [heard] = await ann.event()
+            assert (name, heard["sender"], heard["remoteUserId"]) == ("signal", f"ben-{room}", f"ann-{room}")
+            ann.emit("signal", {"remoteUserId": f"ben-{room}", "message": {"type": "offer"}, "sender": "?"})
+            assert await ben.event() == ("user-connected", [f"ann-{room}"])
+            name, [heard] = await ben.event()
+            assert (name, heard["sender"], heard["message"]) == ("signal", f"ann-{room}", {"type": "offer"})
+            assert await ann.event() == ("user-connected", [f"ben-{room}"])
+            ben.emit("chat", room)
+            assert await ann.event() == ("chat", [room])
+            ann.do("disconnect")
+            assert await ben.event() == ("user-disconnected", [f"ann-{room}"])
+            assert await ben.event() == ("set-isInitiator-true", [room])
+            ben.do("disconnect")
     finally:
         await node.close()
 
