@@ -9,8 +9,10 @@ from typing import Final, NamedTuple
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import Session
-from relay.gateways.socketio.application_session import ApplicationConnection, ApplicationSession
-from relay.gateways.socketio.apps.application import Handshake, StatefulApplication
+from relay.gateways.socketio.application_connection import ApplicationConnection
+from relay.gateways.socketio.application_port import make_port
+from relay.gateways.socketio.application_session import ApplicationSession
+from relay.gateways.socketio.apps.application import StatefulApplication
 from relay.gateways.socketio.apps.channel import ChannelApplication
 from relay.gateways.socketio.apps.choice import (
     AnyApplication,
@@ -18,6 +20,7 @@ from relay.gateways.socketio.apps.choice import (
     ChooseApplication,
     stateful_applications,
 )
+from relay.gateways.socketio.apps.port import Handshake
 from relay.gateways.socketio.apps.relay import RelayApplication
 from relay.gateways.socketio.channels import (
     ChannelUserSession,
@@ -239,16 +242,10 @@ class Namespaces:
         worker, ticket = self._shared.worker, self._shared.ticket
         codecs = self._version.codecs(name, application, OffsetForm.NONE)
         connection = ApplicationConnection(self, self._shared, name)
-        session = ApplicationSession(
-            connection,
-            worker,
-            codecs,
-            ticket,
-            self._make_rooms(connection, codecs, ""),
-            application=application,
-            encoder=self.encoder(name),
-            handshake=Handshake(name, self._query, arrival.auth, self._shared.id, self._origin, ticket.address),
-        )
+        rooms, encoder = self._make_rooms(connection, codecs, ""), self.encoder(name)
+        session = ApplicationSession(connection, worker, codecs, ticket, rooms, encoder=encoder)
+        handshake = Handshake(name, self._query, arrival.auth, self._shared.id, self._origin, ticket.address)
+        session.serve(application.client(make_port(session, worker, encoder, handshake)))
         self._entered[name] = session
         return session
 

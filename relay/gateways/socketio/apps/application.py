@@ -2,23 +2,19 @@
 
 There are two kinds. Clients of an `Application` enter the room of their namespace at once, and their application has no
 state. A `StatefulApplication` has an `ApplicationClient` for each client, which is connected in no room, and enters and
-leaves rooms as the client asks.
+leaves rooms as the client asks, by its `ClientPort`.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.encoders import OutgoingEvent
 from relay.gateways.socketio.parser import IncomingEvent
-from relay.identity.grants import Grants
-from relay.model.commands import Command, Publish
-from relay.model.envelope import Receipt
-from relay.model.errors import RelayError
-from relay.model.events import Event, Welcome
-from relay.rooms.worker import Worker
+from relay.model.commands import Command
+from relay.model.events import Event
 
 _REPLY_KEY: Final = re.compile(r"([a-z]+):(\d*)", re.ASCII)
 
@@ -63,145 +59,11 @@ class Application(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """The data with which a client connected to a namespace.
-
-    `query` is that of its first request if the application recognises clients by it, and else empty. `auth` is the
-    object of its packet CONNECT with each value as JSON, empty before version 3. `sid` is the id of the Engine.IO
-    session: a client that knows it can poll in its place. `origin` is that of its page, "" for none; `address` the one
-    under which it is counted.
-    """
-
-    namespace: str
-    query: Mapping[str, str]
-    auth: Mapping[str, bytes]
-    sid: str = field(repr=False)
-    origin: str
-    address: str
-
-
 class Opened(NamedTuple):
     """The ids with which a client is accepted in its namespace; without a `private_id`, it does not recover."""
 
     peer: str
     private_id: str = ""
-
-
-PublishOutcome = Callable[[Receipt | RelayError], None]
-"""Takes the receipt of a message, or the error."""
-
-
-class ClientPort(Protocol):
-    """The abilities of an `ApplicationClient`: it writes packets, enters and leaves one room, publishes there.
-
-    Each call that concerns a room is checked against the client's token, and counts against its limits.
-    """
-
-    @property
-    def worker(self) -> Worker:
-        """The worker, which knows the members and the rules of rooms."""
-        ...
-
-    @property
-    def handshake(self) -> Handshake:
-        """The data with which the client connected."""
-        ...
-
-    @property
-    def grants(self) -> Grants | None:
-        """The rights of the client's token; None where auth is off."""
-        ...
-
-    def sees(self, room: str) -> bool:
-        """Return whether the client's token lets it know that a room exists."""
-        ...
-
-    def sees_members(self, room: str) -> bool:
-        """Return whether the client's token lets it know who is in a room."""
-        ...
-
-    @property
-    def room(self) -> str:
-        """The escaped name of the room that the client is in; "" for none."""
-        ...
-
-    @property
-    def peer(self) -> str:
-        """The client's peer id there."""
-        ...
-
-    def emit(self, name: str, *values: object) -> None:
-        """Send the client an event; a value may be `msgspec.Raw`."""
-        ...
-
-    def acknowledge(self, number: str, *values: object) -> None:
-        """Call the client's callback of the packet with this number; nothing for "", a packet without a callback."""
-        ...
-
-    async def enter_room(self, request: JoinRequest) -> Welcome:
-        """Enter a room; the client must be in none. Raises as `JoinedRooms.enter` does, and is in no room then.
-
-        Events of the room may be delivered before this returns.
-        """
-        ...
-
-    async def leave_room(self) -> None:
-        """Leave the room, if the client is in one; returns when Redis has been asked."""
-        ...
-
-    async def rename(
-        self, request: JoinRequest, farewell: Publish, before_leaving: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Take another peer id in the room: join it anew, and leave it under the one before.
-
-        While the client has both, the `farewell` is published with the peer id before, and then `before_leaving` is
-        called; other messages of the client have the new one. Raises as `enter_room`, `published` and `before_leaving`
-        do; the client goes on with the peer id before then.
-        """
-        ...
-
-    def list_room(self, name: str) -> None:
-        """Record the room in `Worker.listings` under a name, for as long as the client is in it."""
-        ...
-
-    def charge(self, messages: float) -> None:
-        """Count a request of the client as so many messages, beside its event."""
-        ...
-
-    async def change_info(self, info: bytes) -> None:
-        """Change the client's member info; raises as `Worker.change_info` does."""
-        ...
-
-    def publish(self, command: Publish, done: PublishOutcome | None = None) -> None:
-        """Publish a message in the room; `done` is called with the outcome, maybe at once."""
-        ...
-
-    async def published(self, command: Publish) -> None:
-        """Publish a message in the room, and wait until it is; raises `RelayError` if it is not, or may not be."""
-        ...
-
-    async def refresh(self, token: str) -> float | None:
-        """Go on with a newer token; returns the Unix time of its end, None if it has none.
-
-        Raises `Refused` for a token with which no client may come in, and for that of another subject.
-        """
-        ...
-
-    def announce_sid(self) -> None:
-        """Take note that other clients learn the `sid`: it then proves a client that polls only at its own address.
-
-        A client whose address changes while it polls connects anew.
-        """
-        ...
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work that no event of the client waits for; an error in it closes the connection."""
-        ...
-
-    def disconnect(self) -> None:
-        """End the client's session in its namespace for good, with a DISCONNECT packet."""
-        ...
 
 
 class ApplicationClient(Protocol):

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from relay.gateways.socketio.apps.application import ClientPort, Opened
+from relay.gateways.socketio.apps.application import Opened
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.arguments import argument, is_true, read_arguments, read_object, read_text
 from relay.gateways.socketio.apps.rmc3.lookups import NO_USER
 from relay.gateways.socketio.apps.rmc3.stay import read_attributes
@@ -60,11 +61,11 @@ class AdminClient:
             self._refuse(_WRONG)
         else:
             self._may = True
-            self._port.emit("admin", {"connected": True})
+            self._port.socket.emit("admin", {"connected": True})
 
     def _refuse(self, text: str) -> None:
-        self._port.emit("admin", {"error": text})
-        self._port.disconnect()
+        self._port.socket.emit("admin", {"error": text})
+        self._port.socket.disconnect()
 
     def _proves(self, given: str) -> bool:
         guesses, address = self._port.worker.guesses, self._port.handshake.address
@@ -86,22 +87,22 @@ class AdminClient:
             await self._list()
         if is_true(asked.get("userinfo")):
             found = await self._find(read_text(bytes(asked.get("userid", _NULL))))
-            self._port.acknowledge(number, {"sessionid": unescape(found[0])} if found else {"error": NO_USER})
+            self._port.socket.acknowledge(number, {"sessionid": unescape(found[0])} if found else {"error": NO_USER})
         if is_true(asked.get("clearLogs")):
             # The relay keeps no logs for pages.
-            self._port.acknowledge(number, True)
+            self._port.socket.acknowledge(number, True)
         if is_true(asked.get("deleteUser")):
             found = await self._find(read_text(bytes(asked.get("userid", _NULL))))
             if found is not None:
                 await self._port.worker.rules.kick(*found)
-            self._port.acknowledge(number, found is not None)
+            self._port.socket.acknowledge(number, found is not None)
         if is_true(asked.get("deleteRoom")):
-            self._port.acknowledge(number, await self._close(read_text(bytes(asked.get("roomid", _NULL)))))
+            self._port.socket.acknowledge(number, await self._close(read_text(bytes(asked.get("roomid", _NULL)))))
 
     async def _list(self) -> None:
         """Send all rooms that pages have opened, and how many users are in them."""
         worker = self._port.worker
-        self._port.charge(_LIST_COST)
+        self._port.rate.charge(_LIST_COST)
         rooms: dict[str, object] = {}
         users = 0
         for room, _ in (await worker.list_rooms()).rooms:
@@ -117,7 +118,7 @@ class AdminClient:
                     "maxParticipantsAllowed": known.rules.max_members or attributes.most,
                 }
         told = {"newUpdates": False, "listOfRooms": rooms, "listOfUsers": users, "scalableBroadcastUsers": 0}
-        self._port.emit("admin", told)
+        self._port.socket.emit("admin", told)
 
     async def _find(self, userid: str) -> tuple[str, str] | None:
         """Return the room of a user and its peer id there."""
@@ -126,7 +127,7 @@ class AdminClient:
             peer = escape_peer(userid)
         except Refused:
             return None
-        self._port.charge(_LIST_COST)
+        self._port.rate.charge(_LIST_COST)
         for room, _ in (await worker.list_rooms()).rooms:
             if any(one.peer == peer for one in (await worker.roster(room)).members):
                 return room, peer
@@ -146,7 +147,7 @@ class AdminClient:
     def deliver(self, event: Event) -> bool:
         """Tell the page of errors."""
         if isinstance(event, Failure):
-            self._port.emit("logs", f"{event.code}: {event.text}")
+            self._port.socket.emit("logs", f"{event.code}: {event.text}")
         return False
 
     def ended(self, *, goodbye: bool) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from relay.config import Settings
-from relay.gateways.socketio.apps.application import ApplicationClient, ClientPort, OutgoingPacket
+from relay.gateways.socketio.apps.application import ApplicationClient, OutgoingPacket
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.admin import USERID, AdminClient
 from relay.gateways.socketio.apps.rmc3.client import Rmc3Client
 from relay.gateways.socketio.apps.rmc3.events import HIDDEN

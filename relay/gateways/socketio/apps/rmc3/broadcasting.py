@@ -74,11 +74,11 @@ class Broadcasting:
 
     @property
     def _takes_part(self) -> bool:
-        return bool(self._room) and bool(self._page.stay.name) and self._port.room == self._room
+        return bool(self._room) and bool(self._page.stay.name) and self._port.membership.room == self._room
 
     @property
     def _initiates(self) -> bool:
-        return self._takes_part and self._port.peer == self._initiator
+        return self._takes_part and self._port.membership.peer == self._initiator
 
     async def _join(self, values: list[bytes], number: str) -> None:
         """Take part: as the initiator, or as a viewer, which is told its source."""
@@ -96,23 +96,23 @@ class Broadcasting:
             return
         await self._reservation.give_back()
         known = self._initiator if self._takes_part else ""
-        self._room, self._initiator = self._port.room, known or first
+        self._room, self._initiator = self._port.membership.room, known or first
         await self._find_place()
         if self._initiates:
             await self._tell_viewers()
         if self._source:
             hints = {"typeOfStreams": self._page.stay.attributes.session, "userid": unescape(self._source)}
-            self._port.emit("join-broadcaster", {**hints, "broadcastId": name})
+            self._port.socket.emit("join-broadcaster", {**hints, "broadcastId": name})
             text = f"You <{userid}> are getting data/stream from <{unescape(self._source)}>"
-            self._port.emit("logs", text)
+            self._port.socket.emit("logs", text)
         else:
-            self._port.emit("start-broadcasting", Raw(streams))
-            self._port.emit("logs", f"You <{userid}> are now serving the broadcast.")
+            self._port.socket.emit("start-broadcasting", Raw(streams))
+            self._port.socket.emit("logs", f"You <{userid}> are now serving the broadcast.")
 
     async def _find_place(self) -> None:
         """Enter the tree, also one that Redis has lost."""
         trees = self._port.worker.broadcasts
-        place = await trees.enter(self._room, self._port.peer, self._initiator, self._most)
+        place = await trees.enter(self._room, self._port.membership.peer, self._initiator, self._most)
         self._source, self._initiator = place.source, place.initiator or self._initiator
         if self._initiates:
             self._renew_later()
@@ -146,7 +146,7 @@ class Broadcasting:
         self._renewal = None
         if self._initiates:
             self._renew_later()
-            self._port.spawn(self._find_place())
+            self._port.socket.spawn(self._find_place())
 
     def stop(self) -> None:
         """Renew the tree no more."""
@@ -167,9 +167,9 @@ class Broadcasting:
 
     async def returned(self) -> None:
         """Go on in the broadcast after the page has come back: find its place, and tell it what it has missed."""
-        page, room = self._page, self._port.room
-        place = await self._port.worker.broadcasts.find(room, self._port.peer)
-        if place is None or not page.stay.name or self._port.room != room:
+        page, room = self._page, self._port.membership.room
+        place = await self._port.worker.broadcasts.find(room, self._port.membership.peer)
+        if place is None or not page.stay.name or self._port.membership.room != room:
             return
         left, self._left_meanwhile = self._left_meanwhile, False
         try:
@@ -181,14 +181,14 @@ class Broadcasting:
             self._renew_later()
             await self._tell_viewers()
         elif not place.source and place.initiator:
-            self._port.emit("rejoin-broadcast", page.stay.name)
+            self._port.socket.emit("rejoin-broadcast", page.stay.name)
         elif not place.initiator and (left or place.source):
             self._stopped()
 
     def _stopped(self) -> None:
         """Tell the page that its initiator has gone."""
         self._initiator = self._source = ""
-        self._port.emit("broadcast-stopped", self._page.stay.name)
+        self._port.socket.emit("broadcast-stopped", self._page.stay.name)
 
     async def _can_relay(self, values: list[bytes], number: str) -> None:
         await self._set_relay(can_relay=True)
@@ -198,16 +198,18 @@ class Broadcasting:
 
     async def _set_relay(self, *, can_relay: bool) -> None:
         if self._page.stay.name:
-            await self._port.worker.broadcasts.set_relay(self._port.room, self._port.peer, can_relay=can_relay)
+            await self._port.worker.broadcasts.set_relay(
+                self._port.membership.room, self._port.membership.peer, can_relay=can_relay
+            )
 
     async def _presence(self, values: list[bytes], number: str) -> None:
         """Answer whether a broadcast has its initiator; a page that hears that there is none may become it."""
         found = self._visible(read_text(argument(values, 0)))
         if found is None:
-            self._port.acknowledge(number, False)
+            self._port.socket.acknowledge(number, False)
             return
         exists = partial(self._has_initiator, *found)
-        self._port.acknowledge(number, await exists() or await self._reservation.is_opened(found[0], exists))
+        self._port.socket.acknowledge(number, await exists() or await self._reservation.is_opened(found[0], exists))
 
     async def _has_initiator(self, room: str, initiator: str) -> bool:
         found = await self._port.worker.broadcasts.find(room, initiator)
@@ -216,7 +218,7 @@ class Broadcasting:
     async def _count(self, values: list[bytes], number: str) -> None:
         """Answer how many viewers a broadcast has."""
         found = self._visible(read_text(argument(values, 0)))
-        self._port.acknowledge(number, 0 if found is None else await self._viewers(*found))
+        self._port.socket.acknowledge(number, 0 if found is None else await self._viewers(*found))
 
     def _visible(self, name: str) -> tuple[str, str] | None:
         """Return the room and the initiator of a broadcast, None if the page may not know of it."""
@@ -224,7 +226,7 @@ class Broadcasting:
             room, initiator = escape_room(name), escape_peer(name)
         except Refused:
             return None
-        return (room, initiator) if self._port.sees(room) else None
+        return (room, initiator) if self._port.permissions.sees(room) else None
 
     async def _viewers(self, room: str, initiator: str) -> int:
         if await self._port.worker.broadcasts.find(room, initiator) is None:
@@ -242,15 +244,15 @@ class Broadcasting:
             self._left_meanwhile |= bool(event.left)
             return
         if self._initiates:
-            self._port.spawn(self._viewers_changed(event))
+            self._port.socket.spawn(self._viewers_changed(event))
         elif self._initiator in event.left:
             if self._source == self._initiator:
                 # Those that received from the initiator itself are few.
-                self._port.spawn(self._port.worker.broadcasts.leave(event.room, self._initiator))
+                self._port.socket.spawn(self._port.worker.broadcasts.leave(event.room, self._initiator))
             self._stopped()
         elif self._source in event.left:
             self._source = ""
-            self._port.emit("rejoin-broadcast", page.stay.name)
+            self._port.socket.emit("rejoin-broadcast", page.stay.name)
 
     async def _viewers_changed(self, event: PresenceChange) -> None:
         """Take viewers that have left out of the tree, and tell the initiator how many there are."""
@@ -262,7 +264,7 @@ class Broadcasting:
         if self._initiates:
             count = await self._viewers(self._room, self._initiator)
             told = {"numberOfBroadcastViewers": count, "broadcastId": self._page.stay.name}
-            self._port.emit("number-of-broadcast-viewers-updated", told)
+            self._port.socket.emit("number-of-broadcast-viewers-updated", told)
 
 
 _HANDLERS: Final[Mapping[str, Callable[[Broadcasting, list[bytes], str], Work | None]]] = {

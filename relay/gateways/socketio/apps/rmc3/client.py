@@ -1,6 +1,7 @@
 """One page of RTCMultiConnection 3: it comes and goes, emits events, and hears those of its room."""
 
-from relay.gateways.socketio.apps.application import ClientPort, Opened
+from relay.gateways.socketio.apps.application import Opened
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.arguments import read_arguments
 from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS, Broadcasting
 from relay.gateways.socketio.apps.rmc3.early_events import EarlyEvents
@@ -99,13 +100,13 @@ class Rmc3Client:
         if page.owner_changed and page.stay.attributes.auto_close:
             # The room has ended with its owner.
             if page.scalable:
-                self._port.emit("broadcast-stopped", page.stay.name)
-            self._port.spawn(page.stay.leave_from(page.stay.name))
+                self._port.socket.emit("broadcast-stopped", page.stay.name)
+            self._port.socket.spawn(page.stay.leave_from(page.stay.name))
         elif page.stay.owns:
-            self._port.emit("set-isInitiator-true", page.stay.name)
+            self._port.socket.emit("set-isInitiator-true", page.stay.name)
             page.list_room()
         if page.scalable:
-            self._port.spawn(self._broadcasting.returned())
+            self._port.socket.spawn(self._broadcasting.returned())
         page.end_if_closed()
         for event in self._early.take():
             self.received(event)
@@ -125,7 +126,9 @@ class Rmc3Client:
             return self._broadcasting.handle(name, read_arguments(event), event.id)
         if name in page.customs or (page.scalable and name == BROADCAST_MESSAGE):
             page.customs.check(name, self._allowed)
-            self._port.publish(Publish(wrap(event, self._port.worker.settings.max_message, "")), page.tell_failure)
+            self._port.publisher.publish(
+                Publish(wrap(event, self._port.worker.settings.max_message, "")), page.tell_failure
+            )
         return None
 
     def deliver(self, event: Event) -> bool:
@@ -138,6 +141,6 @@ class Rmc3Client:
             self._returning.stop()
             self._broadcasting.stop()
             if self._reservation.is_held:
-                self._port.spawn(self._reservation.give_back())
+                self._port.socket.spawn(self._reservation.give_back())
             self._hearing = None
             del self._returning, self._requests, self._broadcasting

@@ -49,7 +49,7 @@ class Hearing:
             case RoomClosed():
                 self._page.session_closed()
             case Failure():
-                self._port.emit("logs", f"{event.code}: {event.text}")
+                self._port.socket.emit("logs", f"{event.code}: {event.text}")
         return False
 
     def _message(self, message: Message) -> bool:
@@ -66,7 +66,7 @@ class Hearing:
         elif channel == EXTRA_CHANNEL:
             extra = read_extra_changed(message.envelope)
             if extra and len(extra) <= MAX_EXTRA:
-                self._port.emit("extra-data-updated", unescape(message.sender), Raw(extra))
+                self._port.socket.emit("extra-data-updated", unescape(message.sender), Raw(extra))
         elif channel == CONTROL_CHANNEL:
             self._obey(message, read_notice(message.envelope))
         else:
@@ -79,14 +79,14 @@ class Hearing:
         return event is not None and event.name == msgspec.json.encode(self._page.message_event)
 
     def _signal(self, message: Message) -> None:
-        found = read_signal(message.envelope, message.sender, self._port.peer)
+        found = read_signal(message.envelope, message.sender, self._port.membership.peer)
         if found is None:
             return
         signal, fields = found
         asks_viewer = self._page.scalable and signal.asks_to_join
         if message.to and not (signal.says_goodbye or asks_viewer) and self._page.contacts.begin(message.sender):
-            self._port.emit("user-connected", unescape(message.sender))
-        self._port.emit(self._page.message_event, fields)
+            self._port.socket.emit("user-connected", unescape(message.sender))
+        self._port.socket.emit(self._page.message_event, fields)
 
     def _obey(self, message: Message, said: Notice) -> None:
         page, sender = self._page, message.sender
@@ -100,7 +100,7 @@ class Hearing:
             if len(page.renamed) < MOST:
                 page.renamed[sender] = said.renamed
         if said.parted and page.contacts.end(sender):
-            self._port.emit("user-disconnected", unescape(sender))
+            self._port.socket.emit("user-disconnected", unescape(sender))
 
     def _gone(self, peer: str) -> None:
         known = self._page.contacts.end(peer)
@@ -108,19 +108,19 @@ class Hearing:
             return
         # Only the page knows its contacts from before its connection was lost.
         if self._page.renamed.pop(peer, None) is None and (known or self._page.returning):
-            self._port.emit("user-disconnected", unescape(peer))
+            self._port.socket.emit("user-disconnected", unescape(peer))
 
     def _change_owner(self, owner: str) -> None:
         stay = self._page.stay
         before, stay.owner = stay.owner, owner
-        mine = owner == self._port.peer
+        mine = owner == self._port.membership.peer
         if not stay.name or stay.ends or owner == before or (not mine and self._page.renamed.get(before) == owner):
             # A page knows itself that it has another user id.
             return
         if before and stay.attributes.auto_close:
             # The room ends with its owner; the participants learn that from their connections with it.
             stay.ends = True
-            self._port.spawn(stay.leave_from(stay.name))
+            self._port.socket.spawn(stay.leave_from(stay.name))
         elif mine:
-            self._port.emit("set-isInitiator-true", stay.name)
+            self._port.socket.emit("set-isInitiator-true", stay.name)
             self._page.list_room()

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from relay.gateways.socketio.apps.application import ClientPort
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.extras import extra_of
 from relay.gateways.socketio.apps.rmc3.stay import INVALID_PASSWORD, ROOM_NOT_AVAILABLE, read_attributes
 from relay.model.errors import Refused
@@ -45,9 +45,9 @@ async def remote_extra(port: ClientPort, userid: str) -> object:
         peer = escape_peer(userid)
     except Refused:
         return NO_USER
-    if not port.room or not port.sees_members(port.room):
+    if not port.membership.room or not port.permissions.sees_members(port.membership.room):
         return NO_USER
-    found = extra_of((await port.worker.roster(port.room)).members, peer)
+    found = extra_of((await port.worker.roster(port.membership.room)).members, peer)
     return NO_USER if found is None else Raw(found)
 
 
@@ -78,7 +78,7 @@ async def _public_room(port: ClientPort, room: str, identifier: str) -> dict[str
     return {
         "sessionid": unescape(room),
         "owner": unescape(known.rules.owner),
-        "participants": [unescape(one.peer) for one in roster.members] if port.sees_members(room) else [],
+        "participants": [unescape(one.peer) for one in roster.members] if port.permissions.sees_members(room) else [],
         "extra": Raw(extra_of(roster.members, known.rules.owner) or b"{}"),
         "session": attributes.session,
         "maxParticipantsAllowed": known.rules.max_members or attributes.most,
@@ -109,7 +109,7 @@ def visible_room(port: ClientPort, name: str) -> str | None:
         port.worker.check_unreserved(room)
     except Refused:
         return None
-    return room if port.sees(room) else None
+    return room if port.permissions.sees(room) else None
 
 
 def _as_object(extra: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from relay.gateways.socketio.apps.application import ClientPort
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.arguments import MAX_EXTRA
 from relay.gateways.socketio.apps.rmc3.closing import closing_proof
 from relay.gateways.socketio.apps.rmc3.contacts import Contacts
@@ -79,7 +79,7 @@ class PageState:
 
     def closing_proof(self) -> str:
         """Return the proof that this page, the owner, ends the room."""
-        return closing_proof(self.port.worker, self.port.room, self.port.peer)
+        return closing_proof(self.port.worker, self.port.membership.room, self.port.membership.peer)
 
     def session_closed(self) -> None:
         """Take note that the owner has ended the room: at once, or when the page has entered it."""
@@ -97,18 +97,18 @@ class PageState:
         stay = self.stay
         if stay.name and not stay.ends:
             stay.ends = True
-            self.port.emit("closed-entire-session", stay.name, {})
-            self.port.spawn(stay.leave_from(stay.name))
+            self.port.socket.emit("closed-entire-session", stay.name, {})
+            self.port.socket.spawn(stay.leave_from(stay.name))
 
     def tell_failure(self, outcome: Receipt | RelayError) -> None:
         """Tell the page of a message that was not published; not of one to a user that is gone, as the original."""
         if isinstance(outcome, RelayError) and outcome.code != "no_such_peer":
-            self.port.emit("logs", f"{outcome.code}: {outcome.text}")
+            self.port.socket.emit("logs", f"{outcome.code}: {outcome.text}")
 
     def tell_taken(self, peer: str = "") -> None:
         """Tell the page that somebody else has its user id: it takes another one, and joins anew."""
         suggestion = str(int(self.port.worker.random.peer_id()[:12], 16))
-        self.port.emit("userid-already-taken", unescape(peer or self.userid), suggestion)
+        self.port.socket.emit("userid-already-taken", unescape(peer or self.userid), suggestion)
 
 
 def _first_extra(query: Mapping[str, str]) -> bytes:

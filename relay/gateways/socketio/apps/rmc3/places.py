@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from relay.gateways.socketio.apps.application import ClientPort, Handshake
+from relay.gateways.socketio.apps.port import ClientPort, Handshake
 from relay.ids import fingerprint
 
 _PURPOSE: Final = "place of RTCMultiConnection"
@@ -56,7 +56,7 @@ def place_key(port: ClientPort, userid: str) -> PlaceKey:
 
 
 def _derived(port: ClientPort, userid: str) -> str:
-    handshake, grants = port.handshake, port.grants
+    handshake, grants = port.handshake, port.permissions.grants
     if grants is None:
         parts = ["address", userid, handshake.address, handshake.origin]
     elif grants.subject:

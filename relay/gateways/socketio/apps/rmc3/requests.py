@@ -68,7 +68,7 @@ class PageRequests:
             exists, extra = await lookups.check_presence(self._port, name)
             if not exists and await self._is_opened_by_another(name):
                 exists, extra = await lookups.check_presence(self._port, name)
-            self._port.acknowledge(number, exists, name, extra)
+            self._port.socket.acknowledge(number, exists, name, extra)
 
         return work() if number else None
 
@@ -98,7 +98,7 @@ class PageRequests:
             asked = read_room(argument(values, 0))
             page.extra = asked.extra
             if page.scalable and self._takes_part(asked):
-                self._port.acknowledge(number, True)
+                self._port.socket.acknowledge(number, True)
                 return
             page.forget_room()
             await enter(asked, page.userid, asked.extra)
@@ -106,11 +106,11 @@ class PageRequests:
             if error.code in TAKEN:
                 page.tell_taken()
             else:
-                self._port.acknowledge(number, False, error_text(error.code, error.text))
+                self._port.socket.acknowledge(number, False, error_text(error.code, error.text))
             return
         page.shown_extra = page.extra
         page.list_room()
-        self._port.acknowledge(number, True)
+        self._port.socket.acknowledge(number, True)
         page.end_if_closed()
 
     def _takes_part(self, asked: AskedRoom) -> bool:
@@ -120,34 +120,34 @@ class PageRequests:
     def _public_rooms(self, values: list[bytes], number: str) -> Work | None:
         identifier = read_text(argument(values, 0))
         if not number or not identifier.replace(" ", ""):
-            self._port.acknowledge(number, None, NO_IDENTIFIER)
+            self._port.socket.acknowledge(number, None, NO_IDENTIFIER)
             return None
-        self._port.charge(LIST_COST)
+        self._port.rate.charge(LIST_COST)
 
         async def work() -> None:
             rooms = await lookups.public_rooms(self._port, identifier) if self._page.lists_rooms else []
-            self._port.acknowledge(number, rooms)
+            self._port.socket.acknowledge(number, rooms)
 
         return work()
 
     async def _close_session(self, values: list[bytes], number: str) -> None:
         """End the room for all, if the client owns it."""
         if not self._stay.name:
-            self._port.acknowledge(number, False, error_text("no_such_room", ""))
+            self._port.socket.acknowledge(number, False, error_text("no_such_room", ""))
         elif not self._stay.owns:
-            self._port.acknowledge(number, False, PERMISSION_DENIED)
+            self._port.socket.acknowledge(number, False, PERMISSION_DENIED)
         else:
             try:
-                await self._port.published(notice(Notice(closed=self._page.closing_proof())))
+                await self._port.publisher.published(notice(Notice(closed=self._page.closing_proof())))
             except RelayError as error:
-                self._port.acknowledge(number, False, error_text(error.code, error.text))
+                self._port.socket.acknowledge(number, False, error_text(error.code, error.text))
                 return
             await self._stay.leave()
             # The page waits until all have gone.
             for peer in self._page.contacts.end_all():
-                self._port.emit("user-disconnected", unescape(peer))
+                self._port.socket.emit("user-disconnected", unescape(peer))
             self._page.forget_room()
-            self._port.acknowledge(number, True)
+            self._port.socket.acknowledge(number, True)
 
     # Passwords.
 
@@ -155,24 +155,24 @@ class PageRequests:
         """Change the password of a room that the client has opened, and whose owner it is."""
         password, name = read_password(argument(values, 0)), self._stay.name
         if not name:
-            self._port.acknowledge(number, None, None, NO_ROOM_YET)
+            self._port.socket.acknowledge(number, None, None, NO_ROOM_YET)
             return
         try:
             await self._change_password(password)
         except RelayError as error:
             text = PERMISSION_DENIED if error.code == "not_owner" else error_text(error.code, error.text)
-            self._port.acknowledge(number, False, name, text)
+            self._port.socket.acknowledge(number, False, name, text)
         else:
-            self._port.acknowledge(number, True, name, None)
+            self._port.socket.acknowledge(number, True, name, None)
 
     async def _change_password(self, password: str) -> None:
-        rules, room = self._port.worker.rules, self._port.room
+        rules, room = self._port.worker.rules, self._port.membership.room
         known = await rules.open_room(room)
         if not (self._stay.owns and known.given) or room == self._port.worker.settings.default_room:
             raise Refused("not_owner")
         check_password(password)
-        self._port.charge(LIST_COST)
-        await rules.change(room, RuleChange(password=password), by=self._port.peer)
+        self._port.rate.charge(LIST_COST)
+        await rules.change(room, RuleChange(password=password), by=self._port.membership.peer)
 
     def _check_password(self, values: list[bytes], number: str) -> Work | None:
         password, name = read_text(argument(values, 0)), read_text(argument(values, 1))
@@ -182,7 +182,7 @@ class PageRequests:
                 right, text = await lookups.check_password(self._port, password, name)
             except Refused as error:
                 right, text = False, error_text(error.code, error.text)
-            self._port.acknowledge(number, right, name, text)
+            self._port.socket.acknowledge(number, right, name, text)
 
         return work() if number else None
 
@@ -197,9 +197,9 @@ class PageRequests:
         """Tell the room of the extra data, and record it for those who look it up."""
         page = self._page
         page.shown_extra = page.extra
-        self._port.publish(extra_changed(page.extra), page.tell_failure)
+        self._port.publisher.publish(extra_changed(page.extra), page.tell_failure)
         try:
-            await self._port.change_info(member_info(page.extra))
+            await self._port.presence.change_info(member_info(page.extra))
         except Refused as error:
             # The members have it. Those who look it up get the one before, until it changes again.
             if error.code != "too_fast":
@@ -209,7 +209,7 @@ class PageRequests:
         userid = read_text(argument(values, 0))
 
         async def work() -> None:
-            self._port.acknowledge(number, await lookups.remote_extra(self._port, userid))
+            self._port.socket.acknowledge(number, await lookups.remote_extra(self._port, userid))
 
         return work() if number else None
 
@@ -224,29 +224,29 @@ class PageRequests:
             if self._stay.name and peer != self._page.userid:
                 await self._stay.rename(peer, self._page.extra, self._broadcasting.rename)
         except RelayError as error:
-            self._port.acknowledge(number, False, error_text(error.code, error.text))
+            self._port.socket.acknowledge(number, False, error_text(error.code, error.text))
             if error.code not in TAKEN:
                 raise
             self._page.tell_taken(peer)
             return
         self._page.userid = peer
-        self._port.acknowledge(number)
+        self._port.socket.acknowledge(number)
 
     async def _refresh(self, values: list[bytes], number: str) -> None:
         """Replace the page's token; an event of the relay's own, which the original server does not have."""
         try:
-            expires = await self._port.refresh(read_token(argument(values, 0)))
+            expires = await self._port.permissions.refresh(read_token(argument(values, 0)))
         except Refused as error:
-            self._port.acknowledge(number, {"error": {"code": error.code, "text": error.text}})
+            self._port.socket.acknowledge(number, {"error": {"code": error.code, "text": error.text}})
             raise
-        self._port.acknowledge(number, {} if expires is None else {"expires": expires})
+        self._port.socket.acknowledge(number, {} if expires is None else {"expires": expires})
 
     def _disconnect_with(self, values: list[bytes], number: str) -> None:
         peer = escape_peer(read_text(argument(values, 0)))
         if self._page.contacts.end(peer):
-            self._port.emit("user-disconnected", unescape(peer))
-            self._port.publish(notice(Notice(parted=True), peer))
-        self._port.acknowledge(number)
+            self._port.socket.emit("user-disconnected", unescape(peer))
+            self._port.publisher.publish(notice(Notice(parted=True), peer))
+        self._port.socket.acknowledge(number)
 
     def _listen(self, values: list[bytes], number: str) -> None:
         self._page.customs.add(read_text(argument(values, 0)), {*NAMES, *BROADCAST_EVENTS, self._page.message_event})

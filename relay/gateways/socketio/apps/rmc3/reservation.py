@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from relay.gateways.socketio.apps.application import ClientPort
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.model.errors import RelayError
 
 SECONDS: Final = 1.5

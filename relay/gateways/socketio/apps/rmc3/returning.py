@@ -5,7 +5,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from relay.gateways.socketio.apps.application import ClientPort
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.places import PlaceKey
 from relay.gateways.socketio.apps.rmc3.stay import TAKEN, Stay
 from relay.model.errors import OutcomeUnknown, Refused, Unavailable
@@ -109,7 +109,7 @@ class Returning:
         if outcome is Outcome.DECIDED:
             self._give_up()
         else:
-            self._port.spawn(self._go_on(outcome))
+            self._port.socket.spawn(self._go_on(outcome))
 
     async def _go_on(self, outcome: "Outcome") -> None:
         """Try again until it is decided: a dead connection is noticed in the end, and lost records are written anew."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Raw, structs
 
-from relay.gateways.socketio.apps.application import PublishOutcome
+from relay.gateways.socketio.apps.port import PublishOutcome
 from relay.gateways.socketio.apps.rmc3 import lookups
 from relay.gateways.socketio.apps.rmc3.arguments import argument, read_object, read_text
 from relay.gateways.socketio.apps.rmc3.page import PageState
@@ -37,22 +37,22 @@ class Signaling:
         if signal.asks_to_join and receiver == page.stay.name and receiver and not page.scalable:
             # Where participants connect with the owner alone, nobody else is asked.
             to = page.stay.owner if page.stay.session.is_oneway else ""
-            if to != page.port.peer:
-                self._publish(signal.envelope(page.port.peer, to), page.tell_failure)
+            if to != page.port.membership.peer:
+                self._publish(signal.envelope(page.port.membership.peer, to), page.tell_failure)
         elif receiver:
             self._send_to(signal, escape_peer(receiver))
         return None
 
     def _send_to(self, signal: PageSignal, peer: str) -> None:
         page = self._page
-        if peer == page.port.peer or (signal.says_goodbye and peer not in page.contacts):
+        if peer == page.port.membership.peer or (signal.says_goodbye and peer not in page.contacts):
             return
         if page.scalable and signal.asks_to_join:
             # Of a broadcast, the one is asked from which the page is to receive.
-            self._publish(signal.envelope(page.port.peer, peer), page.tell_failure)
+            self._publish(signal.envelope(page.port.membership.peer, peer), page.tell_failure)
             return
         done = page.tell_failure if signal.says_goodbye else partial(self._sent, peer)
-        self._publish(signal.envelope(page.port.peer, peer, page.extra), done)
+        self._publish(signal.envelope(page.port.membership.peer, peer, page.extra), done)
 
     def _publish(self, command: Publish, done: PublishOutcome) -> None:
         """Publish a signal, which has a key: one that Redis may not have got is published once more, and arrives once.
@@ -61,18 +61,18 @@ class Signaling:
         """
         port = self._page.port
         command = structs.replace(command, key=port.worker.random.peer_id())
-        port.publish(command, partial(self._published, command, done))
+        port.publisher.publish(command, partial(self._published, command, done))
 
     def _published(self, command: Publish, done: PublishOutcome, outcome: Receipt | RelayError) -> None:
         if isinstance(outcome, OutcomeUnknown):
-            self._page.port.publish(command, done)
+            self._page.port.publisher.publish(command, done)
         else:
             done(outcome)
 
     def _sent(self, peer: str, outcome: Receipt | RelayError) -> None:
         self._page.tell_failure(outcome)
         if isinstance(outcome, Receipt) and self._page.contacts.begin(peer):
-            self._page.port.emit("user-connected", unescape(peer))
+            self._page.port.socket.emit("user-connected", unescape(peer))
 
     def _detect(self, content: Mapping[str, Raw], number: str) -> Coroutine[Any, Any, None] | None:
         """Answer whether a user is there, as pages up to version 3.3.3 ask."""
@@ -80,6 +80,6 @@ class Signaling:
 
         async def work() -> None:
             mine = userid == unescape(page.userid)
-            page.port.acknowledge(number, not mine and await lookups.is_present(page.port, userid), userid)
+            page.port.socket.acknowledge(number, not mine and await lookups.is_present(page.port, userid), userid)
 
         return work() if number and "detectPresence" in content else None

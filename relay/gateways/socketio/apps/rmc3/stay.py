@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from relay.gateways.base.join_request import JoinRequest, ResumeClaim
-from relay.gateways.socketio.apps.application import ClientPort
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.rmc3.arguments import AskedRoom, SessionKind, read_session
 from relay.gateways.socketio.apps.rmc3.extras import member_info
 from relay.gateways.socketio.apps.rmc3.places import PlaceKey
@@ -98,10 +98,10 @@ class Stay:
     @property
     def owns(self) -> bool:
         """Whether the client owns the room."""
-        return bool(self.name) and self.owner == self._port.peer
+        return bool(self.name) and self.owner == self._port.membership.peer
 
     async def open(self, asked: AskedRoom, peer: str, extra: bytes) -> Welcome:
-        """Open a room; raises as `ClientPort.enter_room` does."""
+        """Open a room; raises as `RoomMembership.enter` does."""
         await self.leave()
         check_password(asked.password)
         room = escape_room(asked.name)
@@ -109,31 +109,31 @@ class Stay:
         return await self._enter(request, asked)
 
     async def join(self, asked: AskedRoom, peer: str, extra: bytes) -> Welcome:
-        """Join a room that exists; raises as `ClientPort.enter_room` does."""
+        """Join a room that exists; raises as `RoomMembership.enter` does."""
         await self.leave()
         password = asked.password[: MAX_PASSWORD + 1]
         request = self._request(escape_room(asked.name), peer, extra, opens=False, password=password)
         return await self._enter(request, asked)
 
     async def take_part(self, name: str, peer: str, extra: bytes, streams: bytes) -> Welcome:
-        """Enter a room, whether it exists or not; raises as `ClientPort.enter_room` does."""
+        """Enter a room, whether it exists or not; raises as `RoomMembership.enter` does."""
         await self.leave()
         asked, room = AskedRoom(name, streams), escape_room(name)
         return await self._enter(self._request(room, peer, extra, terms=self._terms(room, asked)), asked)
 
     async def resume(self, room: str, peer: str) -> Welcome:
-        """Come back into a room; raises as `ClientPort.enter_room` does, `not_joined` if the place has ended."""
+        """Come back into a room; raises as `RoomMembership.enter` does, `not_joined` if the place has ended."""
         claim = ResumeClaim(room, peer, self._key.offered, None)
         request = self._request(room, peer, b"", claim=claim, resume_only=True)
         return await self._enter(request, AskedRoom(unescape(room)))
 
     async def rename(self, peer: str, extra: bytes, renamed: Callable[[str, str], Awaitable[None]]) -> None:
-        """Take another peer id in the room, and own it as before; raises as `ClientPort.rename` does.
+        """Take another peer id in the room, and own it as before; raises as `RoomMembership.rename` does.
 
         `renamed` is called with both ids while the client has both, and with the ids the other way round if it goes on
         with the one before.
         """
-        owned, owner, room, before = self.owns, self.owner, self._port.room, self._port.peer
+        owned, owner, room, before = self.owns, self.owner, self._port.membership.room, self._port.membership.peer
 
         async def hand_over() -> None:
             await renamed(before, peer)
@@ -148,7 +148,7 @@ class Stay:
 
         request = self._request(room, peer, extra, opens=False)
         try:
-            await self._port.rename(request, notice(Notice(renamed=peer)), hand_over)
+            await self._port.membership.rename(request, notice(Notice(renamed=peer)), hand_over)
         except RelayError:
             if self.owner == peer:
                 self.owner = owner
@@ -157,13 +157,13 @@ class Stay:
     def list_if_public(self) -> None:
         """List the room under its identifier, if the client owns it."""
         if self.owns and self.attributes.identifier:
-            self._port.list_room(self.attributes.identifier)
+            self._port.presence.list_room(self.attributes.identifier)
 
     async def leave(self) -> None:
         """Leave the room, if the client is in one."""
         self.name = self.owner = ""
         self.attributes, self.ends, self.closed = Attributes(), False, False
-        await self._port.leave_room()
+        await self._port.membership.leave()
 
     async def leave_from(self, name: str) -> None:
         """Leave this room, unless the client is in another one by now."""
@@ -201,7 +201,7 @@ class Stay:
         )
 
     async def _enter(self, request: JoinRequest, asked: AskedRoom) -> Welcome:
-        welcome = await self._port.enter_room(request)
+        welcome = await self._port.membership.enter(request)
         known = await self._port.worker.rules.open_room(request.room)
         self.name = asked.name
         self.owner, self.attributes = known.rules.owner, read_attributes(known.attributes)

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any, Final
 
 from relay.gateways.base.join_request import JoinRequest
-from relay.gateways.socketio.apps.application import ClientPort, Opened, OutgoingPacket
+from relay.gateways.socketio.apps.application import Opened, OutgoingPacket
+from relay.gateways.socketio.apps.port import ClientPort
 from relay.gateways.socketio.apps.signalmaster import packets
 from relay.gateways.socketio.apps.signalmaster.known_members import KnownMembers
 from relay.gateways.socketio.apps.signalmaster.requests import (
@@ -73,23 +74,23 @@ class SignalMasterClient:
         """Take the id of the session as peer id, as far as the client's token allows."""
         port = self._port
         sid = port.handshake.sid
-        self._peer = sid if port.grants is None else port.grants.peer("", lambda: sid)
+        self._peer = sid if port.permissions.grants is None else port.permissions.grants.peer("", lambda: sid)
         if sid in self._peer:
-            port.announce_sid()
+            port.socket.announce_sid()
         return Opened(self._peer)
 
     async def opened(self) -> None:
         """Send the client its servers: its first calls use them only if they come before it joins."""
         for event in packets.servers(self._port.worker.ice.offer(self._peer, "welcome")):
-            self._port.emit(*event)
+            self._port.socket.emit(*event)
 
     def received(self, event: IncomingEvent) -> Coroutine[Any, Any, None] | None:
         """Serve an event; raises `Refused`."""
         match read_request(event):
             case SendMessage(command):
-                self._port.publish(command, self._sent)
+                self._port.publisher.publish(command, self._sent)
             case SendEnvelope(command):
-                self._port.publish(command, partial(self._sent_envelope, event.id))
+                self._port.publisher.publish(command, partial(self._sent_envelope, event.id))
             case EnterRoom(room, creates):
                 return self._create(room, event.id) if creates else self._join(room, event.id)
             case LeaveRoom():
@@ -111,7 +112,7 @@ class SignalMasterClient:
             case events.Failure(about="presence"):
                 return False
         for one in told:
-            self._port.emit(*one)
+            self._port.socket.emit(*one)
         return True
 
     def ended(self, *, goodbye: bool) -> None:
@@ -121,16 +122,16 @@ class SignalMasterClient:
     # Rooms.
 
     async def _join(self, room: str, number: str) -> None:
-        await self._port.leave_room()
+        await self._port.membership.leave()
         called = await self._enter(room)
-        self._port.acknowledge(number, None, {"clients": {unescape(peer): called[peer] for peer in called}})
+        self._port.socket.acknowledge(number, None, {"clients": {unescape(peer): called[peer] for peer in called}})
 
     async def _create(self, room: str, number: str) -> None:
         """Enter a room without members."""
         room = room or str(uuid.UUID(bytes=self._port.worker.random.secret(16), version=4))
-        await self._port.leave_room()
+        await self._port.membership.leave()
         await self._enter(room, opens=True)
-        self._port.acknowledge(number, None, unescape(room))
+        self._port.socket.acknowledge(number, None, unescape(room))
 
     async def _enter(self, room: str, *, opens: bool | None = None) -> Mapping[str, Resources]:
         """Enter a room; returns the members that the page is to call."""
@@ -144,14 +145,14 @@ class SignalMasterClient:
             opens=opens,
         )
         self._members = KnownMembers()
-        welcome = await self._port.enter_room(request)
+        welcome = await self._port.membership.enter(request)
         return self._members.begin(packets.callable_members(welcome))
 
     async def _leave(self) -> None:
-        if self._port.room:
-            await self._port.leave_room()
+        if self._port.membership.room:
+            await self._port.membership.leave()
             # The members that stay are told by the relay.
-            self._port.emit(*packets.remove(self._peer))
+            self._port.socket.emit(*packets.remove(self._peer))
 
     async def _share_screen(self, *, shared: bool) -> None:
         """Tell the room by the member info, whose changes have a rate: a page that is faster waits for it."""
@@ -159,9 +160,9 @@ class SignalMasterClient:
         if changed == self._resources:
             return
         self._resources = changed
-        while self._port.room and not self._ended:
+        while self._port.membership.room and not self._ended:
             try:
-                await self._port.change_info(changed.as_info())
+                await self._port.presence.change_info(changed.as_info())
             except Refused as error:
                 if error.code != "too_fast":
                     raise
@@ -170,20 +171,20 @@ class SignalMasterClient:
                 return
 
     async def _refresh(self, token: str, number: str) -> None:
-        expires = await self._port.refresh(token)
-        self._port.acknowledge(number, None, {} if expires is None else {"expires": expires})
+        expires = await self._port.permissions.refresh(token)
+        self._port.socket.acknowledge(number, None, {} if expires is None else {"expires": expires})
 
     # Messages.
 
     def _sent(self, outcome: Receipt | RelayError) -> None:
         """Say nothing of a member that is gone: a page sends it a dozen messages before it hears of that."""
         if isinstance(outcome, RelayError) and outcome.code != "no_such_peer":
-            self._port.emit(*packets.error_event(outcome.code, outcome.text))
+            self._port.socket.emit(*packets.error_event(outcome.code, outcome.text))
 
     def _sent_envelope(self, number: str, outcome: Receipt | RelayError) -> None:
         if isinstance(outcome, Receipt):
-            self._port.acknowledge(number, None, {"id": str(outcome.id)})
+            self._port.socket.acknowledge(number, None, {"id": str(outcome.id)})
         elif number:
-            self._port.acknowledge(number, packets.callback_error(outcome.code))
+            self._port.socket.acknowledge(number, packets.callback_error(outcome.code))
         else:
-            self._port.emit(*packets.error_event(outcome.code, outcome.text))
+            self._port.socket.emit(*packets.error_event(outcome.code, outcome.text))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from relay.config import Settings
-from relay.gateways.socketio.apps.application import Handshake
+from relay.gateways.socketio.apps.port import Handshake
 from relay.gateways.socketio.apps.rmc3.places import place_key
 from relay.identity.grants import Grants
 from relay.rooms.worker import Worker
@@ -24,7 +25,7 @@ class Port:
         fields: dict[str, Any] = {"sid": "s", "origin": "https://page", "address": "10.0.0.1", **more}
         self.handshake = Handshake("/", {}, auth, **fields)
         self.worker = WORKER
-        self.grants = grants
+        self.permissions = SimpleNamespace(grants=grants)
 
 
 def key_of(userid: str = "ann", **more: Any) -> Any:
