@@ -18,6 +18,7 @@ from relay.config.declaring import to_flag
 from relay.gateways import GATEWAYS, error_tables
 from relay.gateways.native import streams
 from relay.gateways.plainhttp import posts
+from relay.gateways.signalrclassic import invocations, polls, request
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import occupancies, reading, requests, session
 from relay.http.metrics import WORKER_UP
@@ -58,6 +59,10 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("IQs of a client of XMPP to occupants that wait", occupancies.MOST_ASKED, "answers to older ones are dropped"),
     ("Events that are looked through for the history of XMPP", occupancies.MOST_HISTORY, "older ones are not shown"),
     ("Occupants in a list of XMPP (disco#items)", requests.MOST_ITEMS, "the others are not listed"),
+    ("Arguments of a call of SignalR 2.x", invocations.MAX_ARGUMENTS, "error bad_command"),
+    ("Hubs that a page of SignalR 2.x uses", request.MAX_HUBS, "HTTP 400 bad_query"),
+    ("Fields of a form of SignalR 2.x", request.MAX_FIELDS, "HTTP 400 bad_body"),
+    ("Bytes of the form of a poll of SignalR 2.x", polls.MAX_BODY, "HTTP 413 too_large"),
     ("Members in one list", commands.MAX_LISTED, "error bad_command or bad_query"),
     ("Messages in Redis that wait in a room for absent peers", waiting.MOST_WAITING, "they wait in the worker alone"),
     ("Bytes of these", waiting.MOST_WAITING_BYTES, "the same"),

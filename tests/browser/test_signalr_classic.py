@@ -1,6 +1,7 @@
 """SignalR 2.x: the seed's page with RTCMultiConnection 2.2.5 and DataChannel.js, and the client in its versions."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from playwright.async_api import Frame, Page, Route
 
 from tests.browser.conftest import HERE, OpenTab, Tab
+from tests.documentation import snippet
 from tests.fleet import Client, Proxy, RedisServer, Relay, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -242,6 +244,20 @@ async def test_a_drained_worker_sends_its_pages_to_another_one(
             assert [heard["message"] for heard in await frame.evaluate("heard")] == [0, 1, 2]
         assert await stopped == 0
         await native.close()
+
+
+async def test_the_page_of_the_documentation(open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay]) -> None:
+    [script] = re.findall(r"<script>(.*?)</script>", snippet("signalr-classic"), re.DOTALL)
+    native = await Client.open(f"{fleet[1].ws}/rooms/lobby")
+    # The page's files without its script, which is that of the documentation.
+    tab = await at_home(open_tab, site, fleet[0].http, room="lobby")
+    await tab.run("void (window.logged = [], console.log = (...said) => logged.push(said))")
+    await tab.run("(script) => (0, eval)(script)", script.replace("const hub", "var hub"))
+    [*_, heard] = await native.until(lambda event: event.get("message") == "hello by SignalR")
+    assert heard["channel"] == "chat"
+    await native.ask({"channel": "chat", "message": "hello, page"})
+    await tab.until("logged.some(([message]) => message === 'hello, page')")
+    await native.close()
 
 
 async def test_hubs_of_the_setting(open_tab: OpenTab, site: str) -> None:

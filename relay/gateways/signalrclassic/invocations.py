@@ -13,7 +13,7 @@ from relay.model.errors import RelayError
 from relay.model.explanations import explain, explain_encoding
 from relay.model.json_text import MAX_NESTING, check_nesting, nests_deeper, without_lone_surrogates
 
-_MAX_ARGUMENTS: Final = 64
+MAX_ARGUMENTS: Final = 64
 _NOT_HUB_EXCEPTIONS: Final = frozenset({"no_such_hub", "no_such_method"})
 """Errors that the original does not mark as those of a hub's own code."""
 
@@ -21,7 +21,7 @@ _NOT_HUB_EXCEPTIONS: Final = frozenset({"no_such_hub", "no_such_method"})
 class _Invocation(Struct):
     hub: Annotated[str, Meta(max_length=256)] = msgspec.field(name="H")
     method: Annotated[str, Meta(max_length=256)] = msgspec.field(name="M")
-    arguments: Annotated[list[Raw], Meta(max_length=_MAX_ARGUMENTS)] = msgspec.field(name="A", default_factory=list)
+    arguments: Annotated[list[Raw], Meta(max_length=MAX_ARGUMENTS)] = msgspec.field(name="A", default_factory=list)
     number: int | Annotated[str, Meta(max_length=64)] | None = msgspec.field(name="I", default=None)
 
 

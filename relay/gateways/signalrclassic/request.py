@@ -25,8 +25,8 @@ from relay.model.rules import MAX_PASSWORD
 from relay.paths import room_in
 from relay.rooms.worker import Worker
 
-_MAX_HUBS: Final = 64
-_MAX_FIELDS: Final = 16
+MAX_HUBS: Final = 64
+MAX_FIELDS: Final = 16
 
 _VERSION: Final = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})", re.ASCII)
 _OLDEST, _NEWEST = (1, 2), (2, 0)
@@ -37,7 +37,7 @@ class _NamedHub(Struct):
     name: Annotated[str, Meta(max_length=256)] = ""
 
 
-_named_hubs: Final = msgspec.json.Decoder(Annotated[list[_NamedHub], Meta(max_length=_MAX_HUBS)] | None)
+_named_hubs: Final = msgspec.json.Decoder(Annotated[list[_NamedHub], Meta(max_length=MAX_HUBS)] | None)
 
 
 class ClassicRequest:
@@ -117,6 +117,6 @@ class ClassicRequest:
 def read_form(body: bytes) -> Mapping[str, str]:
     """Return the fields of a URL-encoded form; raises `Refused` (`bad_body`)."""
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
     except ValueError:
-        raise Refused("bad_body", f"the form is not UTF-8, or has more than {_MAX_FIELDS} fields") from None
+        raise Refused("bad_body", f"the form is not UTF-8, or has more than {MAX_FIELDS} fields") from None

@@ -117,7 +117,8 @@ async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -
 
 async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     panels = {}
-    for names in (("native",), ("socketio",), ("peerjs",), ("plainhttp",), ("xhrsignaling",), ("xmpp",), ("*",)):
+    for name in ("native", "socketio", "peerjs", "plainhttp", "xhrsignaling", "xmpp", "signalrclassic", "*"):
+        names = (name,)
         page = (await ask(with_gateways(*names), "GET", "/", Accept="text/html")).text
         panels[names] = set(re.findall(r'data-tab="([^"]+)"', page))
     socketio = {"Socket.IO", "RTCMultiConnection 3", "SimpleWebRTC"}
@@ -126,7 +127,9 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     assert panels["plainhttp",] == {"Plain HTTP"}
     assert panels["xhrsignaling",] == {"XHR-Signaling"}
     assert panels["xmpp",] == {"XMPP"}
-    assert panels["native",] == panels["*",] - {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP"}
+    assert panels["signalrclassic",] == {"SignalR 2"}
+    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2"}
+    assert panels["native",] == panels["*",] - others
     assert "WebSocket" in panels["native",]
 
 
