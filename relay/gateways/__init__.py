@@ -27,6 +27,7 @@ _PACKAGES: Final = (
     "xhrsignaling",
     "signalrclassic",
     "xmpp",
+    "signalr",
 )
 """Every gateway, by the name of its package."""
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Protocol
 
+from relay.rooms.connection import Transfer
+
 HOLD_EXTENSION: Final = "relay.hold"
 """The key of a function that hands the response over, in an HTTP scope's `extensions`; see `HeldResponse`.
 
@@ -25,6 +27,13 @@ class HeldResponse(Protocol):
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """Send the head or a part of the body, as the `send` of ASGI does; waits while the client reads too slowly."""
+        ...
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written to the connection, and received; None if that is not known.
+
+        Once it has been asked, the answer is known at the end of the connection, too.
+        """
         ...
 
     def when_dropped(self, callback: Callable[[], object] | None) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from relay.rooms.connection import CLOSE_TIMEOUT
+from relay.rooms.connection import CLOSE_TIMEOUT, Transfer
 from relay.wire.handshake import response
 from relay.wire.listener import KEPT_UNCOUNTED, PROGRESS, HttpListener
+from relay.wire.transfer import transfer_of
 
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Bytes that no header of a response may have; uvicorn refuses the same ones."""
@@ -48,6 +49,8 @@ class HeldProtocol(asyncio.Protocol):
         "_deadline",
         "_keep_alive",
         "_serve_next",
+        "_transfer",
+        "_transfer_counts",
         "_unsent",
         "_writable",
         "dropped",
@@ -84,6 +87,8 @@ class HeldProtocol(asyncio.Protocol):
         self._writable: asyncio.Event | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._transfer: Transfer | None = None
+        self._transfer_counts = False
         listener.limits.connections.add(self)
         if write_paused:
             self.pause_writing()
@@ -107,6 +112,11 @@ class HeldProtocol(asyncio.Protocol):
         self._callback = callback
         if self.dropped:
             self._call_back()
+
+    def transfer(self) -> Transfer | None:
+        """Ask the system; after the end of the connection, return what was so then."""
+        self._transfer_counts = True
+        return self._transfer or transfer_of(self.transport)
 
     def abort(self) -> None:
         """End the connection at once, unless the response is complete."""
@@ -179,6 +189,8 @@ class HeldProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count the connection no more, and call back if the response is not complete."""
+        if self._transfer_counts:
+            self._transfer = transfer_of(self.transport, ended=True)
         self._stop_clock()
         self._arrived = b""
         self.listener.limits.connections.discard(self)

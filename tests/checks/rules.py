@@ -133,13 +133,14 @@ def only_a_gateway_names_itself(modules: Modules, root: Path) -> Iterator[str]:
     others = {path: path.read_text().splitlines() for path in other_files(root)}
     for gateway in GATEWAYS.values():
         named = names_of(gateway)
-        own = root / "relay/gateways" / gateway.name
+        # Two protocols at one path name each other.
+        own = [gateway.name, *(other.name for other in GATEWAYS.values() if _first(other) & _first(gateway))]
         for path, lines in others.items():
             for number, text in enumerate(lines, 1):
-                if named.search(text) and not path.is_relative_to(own) and not _COMMENT.match(text):
+                if named.search(text) and not _is_in(path, root, own) and not _COMMENT.match(text):
                     yield f"{path.relative_to(root)}:{number}: names the gateway {gateway.name}"
         for module in modules.values():
-            if module.name == _GATEWAYS or folder_of(module.name) == f"{_GATEWAYS}.{gateway.name}":
+            if module.name == _GATEWAYS or folder_of(module.name) in [f"{_GATEWAYS}.{name}" for name in own]:
                 continue
             for line, text in code_words(module.tree):
                 if named.search(text):
@@ -153,6 +154,15 @@ def other_files(root: Path) -> Iterator[Path]:
     """The files of `relay/` that are code in other languages than Python."""
     for ending in ("html", "js", "ts", "css", "lua"):
         yield from sorted((root / "relay").rglob(f"*.{ending}"))
+
+
+def _first(gateway: Gateway) -> set[str]:
+    """The first segments of a gateway's paths."""
+    return {segment for prefix in gateway.prefixes if (segment := prefix.split("/")[1]) and segment != "rooms"}
+
+
+def _is_in(path: Path, root: Path, gateways: Sequence[str]) -> bool:
+    return any(path.is_relative_to(root / "relay/gateways" / name) for name in gateways)
 
 
 def names_of(gateway: Gateway) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from tests.gateways.drivers.plain_http import EventsDriver, PollDriver
 from tests.gateways.drivers.rmc3 import Rmc3Driver
 from tests.gateways.drivers.signalmaster import SignalMasterDriver
 from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicPollDriver, ClassicSocketDriver
+from tests.gateways.drivers.signalr import SignalRDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
 from tests.gateways.drivers.xhr_signaling import XhrDriver
@@ -58,4 +59,9 @@ ROWS = [
     Row("signalr-classic-events", "signalr-classic", ClassicEventsDriver),
     Row("signalr-classic-polling", "signalr-classic", ClassicPollDriver),
     Row("xmpp-websocket", "xmpp", XmppDriver),
+    Row("signalr-websocket", "signalr", SignalRDriver),
+    Row("signalr-websocket-messagepack", "signalr", partial(SignalRDriver, packed=True, named=True), quick=False),
+    Row("signalr-sse", "signalr", partial(SignalRDriver, "sse", named=True), quick=False),
+    Row("signalr-polling", "signalr", partial(SignalRDriver, "polling", packed=True)),
+    Row("signalr-polling-json", "signalr", partial(SignalRDriver, "polling"), quick=False),
 ]

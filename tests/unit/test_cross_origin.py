@@ -37,6 +37,8 @@ OF_SESSIONS = (
     "/rooms/a/events?peer=a&resume=short",
     "/rooms/a/leave",
     "/signalr/negotiate",
+    "/signalr",
+    "/rooms/a/signalr?id=nothing",
     "/signalr/hubs",
     "/rooms/a/signalr/hubs/poll",
 )
@@ -57,7 +59,7 @@ WITHOUT_CREDENTIALS = (*HTTP, *OF_GATEWAYS, *OF_XHR_SIGNALING)
 
 WEBSOCKETS = (
     "/", "/rooms/a", "/socket.io/?EIO=4&transport=websocket", f"/socket.io/1/websocket/{'A' * 22}",
-    "/peerjs", "/peerjs/peerjs", "/rooms/a/peerjs",
+    "/peerjs", "/peerjs/peerjs", "/rooms/a/peerjs", "/signalr", "/rooms/a/signalr",
 )  # fmt: skip
 
 SAME_ENDPOINT = (
@@ -67,7 +69,7 @@ SAME_ENDPOINT = (
         for base in ("", "/hubs")
         for action in ("negotiate", "start", "connect", "reconnect", "poll", "send", "abort", "ping")
     ),
-    "/signalr/js", "/rooms/a/signalr/hubs", "/rooms/a/signalr/js",
+    "/signalr/js", "/rooms/a/signalr/hubs", "/rooms/a/signalr/js", "/rooms/a/signalr/negotiate",
 )  # fmt: skip
 """Paths of sessions, and of their WebSockets, whose application is that of others in these tables."""
 

@@ -13,7 +13,7 @@ from relay.http_request import counted_client, header, read_body
 from relay.model.errors import STATUS_HEADERS
 from relay.model.workers import LISTENER
 from relay.rooms.buffers import FREE, Buffer
-from relay.rooms.connection import ABORT_EXTENSION
+from relay.rooms.connection import ABORT_EXTENSION, Transfer
 from relay.rooms.held_response import HOLD_EXTENSION, HeldResponse
 from relay.rooms.worker import Worker
 
@@ -228,6 +228,10 @@ class HttpExchange:
     async def send_chunk(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of an event stream; waits while the client reads too slowly."""
         await self._send_body(data, last=last)
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written to the connection of a held response, and received; None if it is not known."""
+        return None if self._held is None else self._held.response.transfer()
 
     def release(self) -> None:
         """Count nothing any more: the request is served."""

@@ -310,15 +310,16 @@ async def answer_stream(
     *,
     greeting: bytes = b":\n\n",
     keepalive: float = _EVENT_STREAM_KEEPALIVE,
+    sent: Callable[[PollAnswer], None] | None = None,
 ) -> None:
     """Send the session's frames as Server-Sent Events, until the client drops the stream or the session ends.
 
     `write` makes the text of an answer; for one without frames, a comment that keeps the stream alive. `greeting` is
-    sent at once, because browsers wait for it. While the client reads too slowly, frames wait in the connection, up to
-    its limit. Raises `Refused` (`poll_overlap`).
+    sent at once, because browsers wait for it. `sent` is called with each answer that the server has taken. While the
+    client reads too slowly, frames wait in the connection, up to its limit. Raises `Refused` (`poll_overlap`).
     """
     stream = connection.open_stream()
-    await exchange.hold(_send_events(exchange, session.id, stream, write, greeting, keepalive))
+    await exchange.hold(_send_events(exchange, session.id, stream, write, greeting, keepalive, sent))
 
 
 async def _send_events(
@@ -328,6 +329,7 @@ async def _send_events(
     write: Callable[[PollAnswer], bytes],
     greeting: bytes,
     keepalive: float,
+    sent: Callable[[PollAnswer], None] | None,
 ) -> None:
     try:
         await exchange.start_stream(session_id)
@@ -340,5 +342,7 @@ async def _send_events(
             ended = answer.superseded or answer.closed is not None
             text = b"" if answer.superseded else write(answer)
             await exchange.send_chunk(text, last=ended)
+            if sent is not None:
+                sent(answer)
     finally:
         stream.close()

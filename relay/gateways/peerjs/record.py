@@ -13,7 +13,7 @@ _MOST_EXPIRED: Final = 64
 """Connections to absent peers that are remembered: a late candidate of one begins no second wait."""
 
 
-class SignalRecord:
+class RecordedSignals:
     """Records the signals that wait, and the connections whose wait is over.
 
     `place` returns the client's membership, None once it may be that of another connection: then nothing is recorded

@@ -12,7 +12,7 @@ from relay.gateways.base.session import WebSocketSession
 from relay.gateways.peerjs.codec import LEAVE, Signal, expire
 from relay.gateways.peerjs.counted_connection import CountedConnection
 from relay.gateways.peerjs.guesses import WrongTokens
-from relay.gateways.peerjs.record import SignalRecord
+from relay.gateways.peerjs.record import RecordedSignals
 from relay.gateways.peerjs.waiting import TRANSIENT, Sent, WaitingSignals
 from relay.model.codec import Frame
 from relay.model.commands import Publish
@@ -137,8 +137,8 @@ class PeerJSSession(WebSocketSession):
         except Refused as error:
             self._send_error(error, about=signal.kind)
 
-    def _record(self) -> SignalRecord:
-        return SignalRecord(self._worker.late_messages, self._place, self._worker.random.resume_key)
+    def _record(self) -> RecordedSignals:
+        return RecordedSignals(self._worker.late_messages, self._place, self._worker.random.resume_key)
 
     def _place(self) -> Member | None:
         """Return the client's membership; None once it may be that of another connection."""

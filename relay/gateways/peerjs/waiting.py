@@ -11,7 +11,7 @@ from msgspec import structs
 
 from relay.gateways.peerjs.codec import LEAVE, Signal
 from relay.gateways.peerjs.errors import PeerJSRefused
-from relay.gateways.peerjs.record import SignalRecord
+from relay.gateways.peerjs.record import RecordedSignals
 from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 from relay.rooms.buffers import Buffer
@@ -75,7 +75,7 @@ class WaitingSignals:
     __slots__ = ("_buffer", "_bytes", "_count", "_queues", "_record", "_sender")
 
     def __init__(
-        self, sender: SignalSender, record: SignalRecord, buffer: Callable[[Callable[[], None]], Buffer]
+        self, sender: SignalSender, record: RecordedSignals, buffer: Callable[[Callable[[], None]], Buffer]
     ) -> None:
         self._sender = sender
         self._record = record

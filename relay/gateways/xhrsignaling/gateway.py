@@ -9,6 +9,7 @@ from typing import Final
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
+from relay.gateways.base.cookies import is_same_origin
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import JSON, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace, PlaceQuery, any_peer, forward_to_owner
@@ -19,7 +20,7 @@ from relay.gateways.base.poster import Poster
 from relay.gateways.xhrsignaling.codec import NO_ROW, RowCodec
 from relay.gateways.xhrsignaling.declaration import NAME, TOKENS
 from relay.gateways.xhrsignaling.form import MAX_FRAME, read_message
-from relay.gateways.xhrsignaling.places import FoundPlace, cookie_of, is_same_origin, place_in_cookie
+from relay.gateways.xhrsignaling.places import FoundPlace, cookie_of, place_in_cookie
 from relay.gateways.xhrsignaling.session import HOLD, PlaceSession
 from relay.gateways.xhrsignaling.state import XhrState, state_of
 from relay.http_request import counted_client, header

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Scope
 
+from relay.gateways.base.cookies import is_same_origin, read_cookie
 from relay.gateways.base.http_place import HttpPlace
 from relay.http_request import counted_client, header
 from relay.limits import Clock
@@ -28,9 +29,6 @@ _COOKIE_SECONDS: Final = 2.0
 
 _NO_PLACES: Final[Mapping[bytes, tuple[HttpPlace, float]]] = MappingProxyType({})
 
-_MAX_COOKIES: Final = 8192
-"""Bytes of a header with cookies that is read."""
-
 
 @dataclass(frozen=True, slots=True)
 class FoundPlace:
@@ -41,32 +39,15 @@ class FoundPlace:
     shared: bool = False
 
 
-def is_same_origin(scope: Scope) -> bool:
-    """Return whether a request comes from a page of the relay's own origin: its browser keeps cookies for it.
-
-    Behind a proxy that changes the host, only the browser knows that (Fetch Metadata).
-    """
-    site = header(scope, b"sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin, host = header(scope, b"origin"), header(scope, b"host")
-    return origin is not None and host is not None and origin.lower().partition("://")[2] == host.lower()
-
-
 def place_in_cookie(scope: Scope, worker: Worker, room: str) -> HttpPlace | None:
     """Return the place that the cookie of a page proves; None without one that this fleet has issued.
 
     The cookie counts only in requests of the same origin: a page of another one must not post in its user's name.
     """
-    text = header(scope, b"cookie")
-    if text is None or len(text) > _MAX_COOKIES or COOKIE not in text or not is_same_origin(scope):
+    text = read_cookie(scope, COOKIE)
+    if text is None or not is_same_origin(scope):
         return None
-    # Not by `http.cookies`, which reads none of a header in which another cookie of the site has a space or a quote.
-    for cookie in text.split(";"):
-        name, _, value = cookie.strip().partition("=")
-        if name == COOKIE:
-            return _read_place(value, worker, room)
-    return None
+    return _read_place(text, worker, room)
 
 
 def _read_place(text: str, worker: Worker, room: str) -> HttpPlace | None:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.backend.memory.waiting import MemoryWaitingMessages
 from relay.gateways.peerjs.codec import Signal
-from relay.gateways.peerjs.record import SignalRecord
+from relay.gateways.peerjs.record import RecordedSignals
 from relay.model.commands import Publish
 from relay.model.envelope import MessageId, Receipt
 from relay.rooms.late_messages import LateMessages
@@ -39,8 +39,8 @@ class Room:
         member.began = MessageId(began, 1)
         return member
 
-    def record(self, member: Member | None) -> SignalRecord:
-        return SignalRecord(self.messages, lambda: member, lambda: next(self.keys))
+    def record(self, member: Member | None) -> RecordedSignals:
+        return RecordedSignals(self.messages, lambda: member, lambda: next(self.keys))
 
     async def settle(self) -> None:
         while len(self.tasks):
@@ -54,7 +54,7 @@ async def room() -> AsyncIterator[Room]:
     await room.tasks.cancel()
 
 
-def signal(record: SignalRecord, kind: str = "OFFER", dst: str = "bob") -> Signal:
+def signal(record: RecordedSignals, kind: str = "OFFER", dst: str = "bob") -> Signal:
     envelope = {"to": dst, "channel": "peerjs", "message": {"type": kind, "payload": {"connectionId": "c"}}}
     return Signal(msgspec.json.encode(envelope), (dst,), "peerjs", key=record.new_key(), kind=kind)
 

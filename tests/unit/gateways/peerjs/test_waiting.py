@@ -8,7 +8,7 @@ import pytest
 
 from relay.gateways.peerjs import waiting
 from relay.gateways.peerjs.codec import Signal
-from relay.gateways.peerjs.record import SignalRecord
+from relay.gateways.peerjs.record import RecordedSignals
 from relay.gateways.peerjs.waiting import MOST_BYTES, MOST_WAITING, Sent, WaitingSignals
 from relay.limits import Clock
 from relay.metrics import Metrics
@@ -21,7 +21,7 @@ ABSENT = Refused("no_such_peer")
 SENT = Receipt(b"1-1")
 
 
-class Record(SignalRecord):
+class Record(RecordedSignals):
     """Keeps what is recorded; nothing of it is stored."""
 
     def __init__(self) -> None:

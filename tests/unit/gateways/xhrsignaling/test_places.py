@@ -5,7 +5,7 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.xhrsignaling import places
-from relay.gateways.xhrsignaling.places import COOKIE, SharedPlaces, cookie_of, is_same_origin, place_in_cookie
+from relay.gateways.xhrsignaling.places import COOKIE, SharedPlaces, cookie_of, place_in_cookie
 from relay.rooms.worker import Worker
 
 ORIGIN = "http://relay.example:8888"
@@ -14,22 +14,6 @@ ORIGIN = "http://relay.example:8888"
 def scope(**headers: str) -> Any:
     fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return {"headers": fields, "client": ("10.0.0.1", 1)}
-
-
-@pytest.mark.parametrize(
-    ("same", "headers"),
-    [
-        (True, {"origin": ORIGIN, "host": "Relay.example:8888"}),
-        (True, {"origin": "http://public.example", "host": "internal", "sec_fetch_site": "same-origin"}),
-        (False, {"origin": ORIGIN, "host": "relay.example:8888", "sec_fetch_site": "same-site"}),
-        (False, {"origin": ORIGIN, "host": "relay.example"}),
-        (False, {"origin": "null", "host": "relay.example"}),
-        (False, {"host": "relay.example"}),
-        (False, {}),
-    ],
-)
-def test_which_requests_come_from_the_own_origin(same: bool, headers: dict[str, str]) -> None:
-    assert is_same_origin(scope(**headers)) is same
 
 
 def test_a_cookie_proves_the_place_that_it_was_set_for() -> None:

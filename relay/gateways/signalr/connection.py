@@ -1,0 +1,123 @@
+"""The connection of a client over a WebSocket: it knows what its client has got, and tells it why it is closed."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from relay.gateways.base.wrapped_connection import WrappedConnection
+from relay.gateways.signalr.client import HubClient
+from relay.gateways.signalr.codec import RoomEventFrame
+from relay.model.codec import Batch, Frame
+from relay.model.envelope import MessageId
+from relay.model.errors import CloseReason
+from relay.rooms.connection import Connection, Transfer
+
+_SYNC: Final = 0.05
+"""Seconds between two questions to the system how much was written and received: they cost as much as a write."""
+
+_MOST_MARKS: Final = 256
+
+
+class Marks:
+    """Events that were written, and the number of bytes that were written by then, until they have arrived.
+
+    `transfer` asks the system how much was written and received. It is asked after `every` so many seconds, and its
+    number of written bytes compared with the caller's own. In between, the caller's number counts: a ping that the
+    server writes by itself makes an event seem to arrive these few bytes early.
+    """
+
+    __slots__ = ("_asked", "_before", "_every", "_marks", "_received", "_transfer")
+
+    def __init__(self, transfer: Callable[[], Transfer | None], every: float = _SYNC) -> None:
+        self._transfer = transfer
+        self._every = every
+        self._asked = 0.0
+        self._before = 0
+        self._marks: deque[tuple[MessageId, int]] | None = None
+        self._received: MessageId | None = None
+
+    def add(self, position: MessageId, written: int) -> None:
+        """Note an event; so many bytes were written with it, as the caller counts them."""
+        now = asyncio.get_running_loop().time()
+        if now - self._asked >= self._every:
+            transfer = self._transfer()
+            if transfer is None:
+                # Not known, as behind a worker that has forwarded the request: the event before this one was taken.
+                if self._marks:
+                    self._received = self._marks[-1][0]
+                self._marks = deque([(position, 0)])
+                return
+            self._asked = now
+            self._before = transfer.written - written
+            self._drop(transfer.received)
+        if self._marks is None:
+            self._marks = deque(maxlen=_MOST_MARKS)
+        self._marks.append((position, self._before + written))
+
+    def received(self) -> MessageId | None:
+        """Return the newest event that is known to have arrived, with all before it; None if none is."""
+        transfer = self._transfer() if self._marks else None
+        if transfer is not None:
+            self._drop(transfer.received)
+        return self._received
+
+    def _drop(self, received: int) -> None:
+        marks = self._marks
+        while marks and received >= marks[0][1]:
+            self._received = marks.popleft()[0]
+        if not marks:
+            self._marks = None
+
+
+class HubConnection(WrappedConnection):
+    """A `Connection` that notes for each event how many bytes were written by then."""
+
+    def __init__(self, inner: Connection, client: HubClient) -> None:
+        super().__init__(inner)
+        self._client = client
+        self._written = 0
+        # Made for the first event.
+        self._marks: Marks | None = None
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame, unless there is nothing to write."""
+        if not frame.data or self._inner.reason is not None:
+            return
+        self._client.greeted = True
+        self._inner.write(frame)
+        self._written += len(frame.wire)
+        if isinstance(frame, RoomEventFrame):
+            self._mark(frame.id)
+
+    def write_batch(self, batch: Batch) -> None:
+        """Write several frames at once."""
+        if self._inner.reason is not None:
+            return
+        self._inner.write_batch(batch)
+        self._written += len(batch.wire)
+        last = batch.frames[-1]
+        if isinstance(last, RoomEventFrame):
+            self._mark(last.id)
+
+    def refuse(self, frame: Frame) -> None:
+        """Write the answer to a handshake that is refused."""
+        self._inner.write(frame)
+
+    def close(self, reason: CloseReason) -> None:
+        """Tell the client why, and close the connection."""
+        if self._inner.reason is None:
+            self.received()
+            words = self._client.last_words(reason)
+            if words is not None:
+                self._inner.write(words)
+            self._inner.close(reason)
+
+    def received(self) -> MessageId | None:
+        """Return the newest event that is known to have arrived, with all before it; None if none is."""
+        return None if self._marks is None else self._marks.received()
+
+    def _mark(self, position: MessageId) -> None:
+        if self._marks is None:
+            self._marks = Marks(self._inner.transfer)
+        self._marks.add(position, self._written)

@@ -1,0 +1,194 @@
+"""The session of a client that polls, or reads an event stream, and posts."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from relay.gateways.base.http import OCTETS, TEXT, HttpBody, HttpExchange
+from relay.gateways.base.http_sessions import HttpSession, HttpSessions, PostedRequest, answer_stream
+from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.replies import PostReplies
+from relay.gateways.signalr.client import HubClient
+from relay.gateways.signalr.codec import RoomEventFrame
+from relay.gateways.signalr.connection import Marks
+from relay.gateways.signalr.messages import HubMessage
+from relay.gateways.signalr.session import HubSession
+from relay.model.codec import Frame
+from relay.model.errors import CloseReason, Refused
+from relay.rooms.admissions import Ticket
+from relay.rooms.large_messages import LARGE
+
+HOLD: Final = 25.0
+"""Seconds after which a poll without messages is answered; proxies drop requests that are silent for longer."""
+
+PING: Final = 15.0
+"""Seconds without events after which a stream gets a ping: the client gives it up after 30."""
+
+_IDLE: Final = 15.0
+_GONE: Final = 2.0
+"""Seconds without a poll after which a client counts as lost; and after a poll that it has dropped.
+
+A client that stops drops its poll, and then says goodbye.
+"""
+
+MAX_POSTS: Final = 4
+"""Posts of one client at a time."""
+
+POLLS: Final = PollingRules(
+    overlap=Overlap.RELEASE_OLDER, posts=MAX_POSTS, hold=HOLD, lost_after=_IDLE, repeated_answers=1
+)
+STREAM: Final = PollingRules(overlap=Overlap.RELEASE_OLDER, posts=MAX_POSTS, lost_after=_IDLE, lost_with_request=True)
+
+_GREETING: Final = b":\r\n\r\n"
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+
+
+class HubWriter:
+    """Writes the responses to one client."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: HubClient) -> None:
+        self._client = client
+
+    def read(self, body: bytes, media_type: bytes) -> Sequence[PostedRequest[Frame]]:
+        """Refuse: the session reads posts itself."""
+        raise Refused("bad_method")
+
+    def posted(self, replies: object) -> HttpBody:
+        """Write an empty response: all answers are in polls."""
+        return HttpBody(b"")
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        """Write the messages of a poll; 204 is the end of the connection."""
+        data = self._data(answer)
+        ended = answer.superseded or self._client.left or (answer.closed is not None and not data)
+        return HttpBody(data, TEXT if self._client.is_text else OCTETS, 204 if ended else 200)
+
+    def events(self, answer: PollAnswer) -> bytes:
+        """Write the messages of a stream as one event; without any, a ping."""
+        data = self._data(answer)
+        if not data:
+            protocol = self._client.protocol
+            if answer.closed is not None or not self._client.greeted or protocol is None:
+                return _GREETING
+            data = protocol.ping.data
+        if b"\n" in data or b"\r" in data:
+            # White space between tokens, as strings in JSON have no line ends.
+            data = _LINE_END.sub(b"\r\ndata: ", data)
+        return b"data: %b\r\n\r\n" % data
+
+    def _data(self, answer: PollAnswer) -> bytes:
+        frames = list(answer.frames)
+        if answer.closed is not None and (words := self._client.last_words(answer.closed)) is not None:
+            frames.append(words)
+        return b"".join([frame.data for frame in frames])
+
+
+class PolledHub(HubSession, HttpSession[Frame]):
+    """The session of a client without a WebSocket, by the session id of its connection token."""
+
+    __slots__ = ("_marks", "_polls", "hub")
+
+    def __init__(
+        self,
+        sessions: HttpSessions[Any],
+        ticket: Ticket,
+        hub: HubClient,
+        *,
+        rules: PollingRules,
+        session_id: str,
+    ) -> None:
+        self.hub = hub
+        self._polls = 0
+        # What a stream has brought; polls acknowledge by themselves.
+        self._marks: Marks | None = None
+        codecs = hub.codecs["json"]
+        super().__init__(sessions, codecs, ticket, dialect=HubWriter(hub), rules=rules, session_id=session_id)
+        self.await_handshake()
+
+    def received(self, frame: Frame) -> None:
+        """Serve a message that was posted."""
+        if isinstance(frame, HubMessage):
+            self.received_message(frame)
+
+    async def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
+        """Serve the messages of a post; raises `Refused` for a body that has none, or others."""
+        for message in self.take(body):
+            if self._ended:
+                return
+            if len(message.data) < LARGE:
+                self.received(message)
+            else:
+                serve = partial(self._received_in_turn, message)
+                await self._worker.large_messages.turn(self.ticket.address, serve)
+            await replies.until_resumed()
+
+    def said_goodbye(self) -> None:
+        """End the session."""
+        self.leave()
+
+    def leave(self) -> None:
+        """End the session, because the client has closed it."""
+        self.hub.left = True
+        super().leave()
+
+    async def poll(self, exchange: HttpExchange) -> None:
+        """Answer a poll as soon as there are messages."""
+        self._polls += 1
+        poll = self.polling.poll(str(self._polls))
+        rest = self._respond(exchange, poll)
+        await (rest if poll.done() else exchange.hold(rest))
+
+    async def stream(self, exchange: HttpExchange) -> None:
+        """Stream messages until the client or the relay ends the connection."""
+        marks = self._marks = Marks(exchange.transfer, every=0)
+
+        def sent(answer: PollAnswer) -> None:
+            last = next((frame for frame in reversed(answer.frames) if isinstance(frame, RoomEventFrame)), None)
+            if last is not None:
+                marks.add(last.id, 0)
+
+        events = HubWriter(self.hub).events
+        await answer_stream(exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent)
+
+    def lost(self) -> None:
+        """End the session of a client that is lost, and note what it has got of its stream."""
+        self._note_received()
+        super().lost()
+
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        """End the session after the relay has closed it."""
+        self._note_received()
+        super().closed(reason, final)
+
+    def _note_received(self) -> None:
+        received, members = None if self._marks is None else self._marks.received(), self._rooms.memberships()
+        if received is not None and members:
+            self._worker.acknowledge(members[0], received)
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        """Note what the client has got."""
+        members = self._rooms.memberships()
+        for frame in frames:
+            if members and isinstance(frame, RoomEventFrame):
+                self._worker.acknowledge(members[0], frame.id)
+
+    async def _respond(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]") -> None:
+        answer = await exchange.unless_dropped(poll)
+        if answer is None:
+            self.polling.drop(poll)
+            asyncio.get_running_loop().call_later(_GONE, self._look_for_poll)
+        else:
+            await exchange.respond(self.writer.answer(answer))
+
+    def _look_for_poll(self) -> None:
+        if not self._ended and self.polling.idle:
+            self.lost()
+
+    def _end_client(self, *, goodbye: bool) -> None:
+        if not self._ended:
+            self._end_waiting()
+        super()._end_client(goodbye=goodbye)

@@ -1,0 +1,69 @@
+"""The state of the gateway on one worker."""
+
+from collections import OrderedDict
+from typing import Final
+
+from starlette.types import Scope
+
+from relay.gateways.base.http_sessions import HttpSession, HttpSessions
+from relay.gateways.signalr.connection_token import FRESH, ConnectionTokens
+from relay.gateways.signalr.polled import PING
+from relay.gateways.signalr.session import SocketHub
+from relay.model.codec import Frame
+from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.rooms.worker import Worker
+
+STATE: Final = "signalr"
+
+_MOST_USED: Final = 50_000
+"""Tokens that are remembered because their connection was opened; each is, for as long as it may be fresh."""
+
+
+class SignalRState:
+    """The connections of one worker, by their session ids: those that poll or stream, and those with a WebSocket."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.polled: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
+        self.tokens = ConnectionTokens(worker.fleet_key, worker.session_ids)
+        interval = min(PING, worker.settings.ping_interval)
+        self._keepalive = Keepalive(KeepaliveTiming(interval, interval, interval))
+        self._sockets: dict[str, SocketHub] = {}
+        self._used: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many connections there are."""
+        return len(self.polled) + len(self._sockets)
+
+    def has(self, session: str) -> bool:
+        """Return whether a connection is open."""
+        return session in self._sockets or self.polled.get(session) is not None
+
+    def use(self, session: str) -> bool:
+        """Note that the connection of a token is being opened; False if it was before: a token opens one connection."""
+        now = self.worker.clock()
+        while self._used and (
+            len(self._used) >= _MOST_USED or next(iter(self._used.values())) < now - 2 * FRESH / 1000
+        ):
+            self._used.popitem(last=False)
+        if session in self._used:
+            return False
+        self._used[session] = now
+        return True
+
+    def add(self, socket: SocketHub) -> None:
+        """Register a connection with a WebSocket."""
+        self._sockets[socket.id] = socket
+        self._keepalive.add(socket)
+
+    def remove(self, socket: SocketHub) -> None:
+        """Forget a connection with a WebSocket."""
+        if self._sockets.get(socket.id) is socket:
+            del self._sockets[socket.id]
+        self._keepalive.remove(socket)
+
+
+def state_of(scope: Scope) -> SignalRState:
+    """Return the state of the worker that serves a request."""
+    state: SignalRState = scope["state"][STATE]
+    return state

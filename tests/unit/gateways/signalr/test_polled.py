@@ -1,0 +1,121 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay.gateways.base.polling import PollAnswer
+from relay.gateways.signalr import polled
+from relay.gateways.signalr.places import COOKIE
+from relay.gateways.signalr.polled import HubWriter
+from relay.gateways.signalr.protocols import JSON_PROTOCOL, PACKED_PROTOCOL
+from relay.model.codec import Frame
+from relay.model.errors import GOING_AWAY, SLOW, Refused
+from tests.unit.gateways.base.fakes import until, until_members
+from tests.unit.gateways.signalr.site import HANDSHAKE, records, site
+from tests.unit.gateways.signalr.test_client import client
+
+KEPT = {"cookie": f"{COOKIE}={'A' * 22}"}
+
+
+def writer(*, packed: bool = False, greeted: bool = True) -> HubWriter:
+    one = client()
+    one.protocol, one.greeted = PACKED_PROTOCOL if packed else JSON_PROTOCOL, greeted
+    return HubWriter(one)
+
+
+def test_answers_to_polls() -> None:
+    body = writer().answer(PollAnswer((Frame(b"a\x1e"), Frame(b"b\x1e"))))
+    assert (body.data, body.status, body.media_type) == (b"a\x1eb\x1e", 200, b"text/plain; charset=UTF-8")
+    assert writer(packed=True).answer(PollAnswer(())).media_type == b"application/octet-stream"
+    assert writer().answer(PollAnswer(())).status == 200
+    assert writer().answer(PollAnswer((), superseded=True)).status == 204
+    last = writer().answer(PollAnswer((), GOING_AWAY))
+    assert (last.data, last.status) == (b'{"type":7,"allowReconnect":true}\x1e', 200)
+    assert writer().posted(()).data == b""
+    with pytest.raises(Refused):
+        writer().read(b"", b"")
+
+
+def test_parts_of_a_stream() -> None:
+    assert writer().events(PollAnswer((Frame(b'{"a":\n1}\x1e'),))) == b'data: {"a":\r\ndata: 1}\x1e\r\n\r\n'
+    assert writer().events(PollAnswer(())) == b'data: {"type":6}\x1e\r\n\r\n'
+    assert writer(greeted=False).events(PollAnswer(())) == b":\r\n\r\n"
+    gone = client()
+    gone.left = True
+    assert HubWriter(gone).events(PollAnswer((), GOING_AWAY)) == b":\r\n\r\n"
+
+
+async def test_a_broken_post_ends_the_connection() -> None:
+    async with site(reconnect_grace=60) as one:
+        ann = await one.poller("peer=ann", **KEPT)
+        assert (await ann.post(b"nonsense\x1e")).status == 400
+        assert (await ann.next())["error"].startswith("bad_packet: ")
+        assert (await ann.poll()).status == 404
+        await until_members(one.worker, "room", {"ann": True})
+
+
+async def test_a_client_that_drops_its_poll_may_still_say_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site(reconnect_grace=60) as one:
+        ann = await one.poller("peer=ann", **KEPT)
+        request, task = one.start("GET", ann.target, **KEPT)
+        await asyncio.sleep(0)
+        request.drop()
+        await task
+        assert (await one.ask("DELETE", ann.target, **KEPT)).status == 202
+        await until_members(one.worker, "room", {})
+        monkeypatch.setattr(polled, "_GONE", 0.01)
+        ben = await one.poller("peer=ben", **KEPT)
+        request, task = one.start("GET", ben.target, **KEPT)
+        await asyncio.sleep(0)
+        request.drop()
+        await task
+        await until_members(one.worker, "room", {"ben": True})
+
+
+async def test_a_client_that_polls_too_slowly_is_closed_alone() -> None:
+    async with site(send_buffer=4096, max_message=1024, reconnect_grace=60) as one:
+        slow = await one.poller("peer=slow", **KEPT)
+        quick = await one.poller("peer=quick&presence=0")
+        for number in range(8):
+            await quick.say(type=1, target="Send", arguments=[{"message": "x" * 900}], invocationId=str(number))
+            assert (await quick.next())["invocationId"] == str(number)
+        await until(lambda: len(one.state) == 1)
+        assert (await slow.poll()).status in {204, 200, 404}
+        assert one.worker.metrics.of("signalr").closed.labels(SLOW.name)._value.get() == 1
+        await quick.say(type=1, target="Presence", arguments=[], invocationId="9")
+        answer = await quick.next()
+        assert {member["peer"] for member in answer["result"]["members"]} == {"quick", "slow"}
+
+
+async def test_a_large_post_is_served_in_its_turn() -> None:
+    async with site() as one:
+        ann = await one.poller("peer=ann")
+        await ann.say(type=1, target="Send", arguments=[{"message": "x" * 20_000}], invocationId="0")
+        assert "id" in (await ann.next())["result"]
+
+
+async def test_a_newer_poll_ends_the_one_before() -> None:
+    async with site() as one:
+        ann = await one.poller("peer=ann")
+        request, first = one.start("GET", ann.target)
+        await asyncio.sleep(0)
+        second_request, second = one.start("GET", ann.target)
+        await first
+        assert request.response.status == 204
+        await ann.say(type=1, target="Presence", arguments=[], invocationId="0")
+        await second
+        answers: list[Any] = records(second_request.response.body)
+        assert answers[0]["invocationId"] == "0"
+
+
+async def test_a_stream_that_is_dropped_is_lost() -> None:
+    async with site(reconnect_grace=60) as one:
+        token = (await one.negotiate("negotiateVersion=1&peer=ann"))["connectionToken"]
+        target = f"?peer=ann&id={token}"
+        request, task = one.start("GET", target, accept="text/event-stream", **KEPT)
+        await request.response.until(b":\r\n\r\n")
+        await one.ask("POST", target, HANDSHAKE, **KEPT)
+        await request.response.until(b"{}\x1e")
+        request.drop()
+        await task
+        await until_members(one.worker, "room", {"ann": True})
