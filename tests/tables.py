@@ -19,6 +19,8 @@ from relay.gateways import GATEWAYS, error_tables
 from relay.gateways.native import streams
 from relay.gateways.plainhttp import posts
 from relay.gateways.signalrclassic import invocations, polls, request
+from relay.gateways.signalr import connection_token, handshake, polled
+from relay.gateways.signalr import messages as hub_messages
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import occupancies, reading, requests, session
 from relay.http.metrics import WORKER_UP
@@ -49,6 +51,17 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Envelopes in one post over plain HTTP", posts.MAX_BATCH, "HTTP 400 bad_body"),
     ("Frames in one post of the native protocol over HTTP", streams.MAX_FRAMES, "HTTP 400 bad_body"),
     ("Fields of a form of XHR-Signaling", form.MAX_FIELDS, "HTTP 400 bad_body"),
+    (
+        "Messages in one frame or post of SignalR",
+        hub_messages.MAX_MESSAGES,
+        "error bad_packet, and the connection ends",
+    ),
+    ("Arguments of one invocation of SignalR", hub_messages.MAX_ARGUMENTS, "as above"),
+    ("Characters of an invocation id of SignalR", hub_messages.MAX_ID, "as above"),
+    ("Characters of a hub method's name of SignalR", hub_messages.MAX_NAME, "as above"),
+    ("Bytes of a handshake of SignalR", handshake.MAX_HANDSHAKE, "as above"),
+    ("Posts of one client of SignalR at a time", polled.MAX_POSTS, "HTTP 400 poll_overlap, and the connection ends"),
+    ("Milliseconds for which a connection token of SignalR opens a connection", connection_token.FRESH, "HTTP 404"),
     ("Polls of one place of XHR-Signaling that wait", readers.MAX_PAGES, "the answer is false, at once"),
     ("Levels of elements in XMPP", reading.MAX_DEPTH, "stream error policy-violation"),
     ("Elements of a frame of XMPP", reading.MAX_ELEMENTS, "the same"),

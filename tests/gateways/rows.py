@@ -12,8 +12,8 @@ from tests.gateways.drivers.peerjs import PeerJSDriver
 from tests.gateways.drivers.plain_http import EventsDriver, PollDriver
 from tests.gateways.drivers.rmc3 import Rmc3Driver
 from tests.gateways.drivers.signalmaster import SignalMasterDriver
-from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicPollDriver, ClassicSocketDriver
 from tests.gateways.drivers.signalr import SignalRDriver
+from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicPollDriver, ClassicSocketDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
 from tests.gateways.drivers.xhr_signaling import XhrDriver

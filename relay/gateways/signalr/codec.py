@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from relay.gateways.base.event_fields import event_fields
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.signalr.errors import BadInvocation
+from relay.gateways.signalr.errors import InvocationRefused
 from relay.gateways.signalr.messages import INVOCATION, STREAM_INVOCATION, HubMessage
 from relay.gateways.signalr.methods import HubMethods
 from relay.gateways.signalr.protocols import ACCEPTED, PROTOCOLS, HubProtocol
@@ -56,7 +56,7 @@ class _Call(Struct):
 _call = msgspec.json.Decoder(_Call)
 
 
-class HubCodec:
+class SignalRCodec:
     """The `Codec` of one protocol; frames of a `tagged` one name their room, which is not the client's own."""
 
     def __init__(self, protocol: HubProtocol, methods: HubMethods, target: str, *, tagged: bool) -> None:
@@ -73,7 +73,7 @@ class HubCodec:
         if incoming.kind == INVOCATION:
             return self._methods.command(incoming)
         if incoming.kind == STREAM_INVOCATION:
-            raise BadInvocation("streams_unsupported", about="stream", key=incoming.invocation)
+            raise InvocationRefused("streams_unsupported", about="stream", key=incoming.invocation)
         return IGNORED
 
     def encode(self, event: events.Event) -> Frame:
@@ -192,5 +192,7 @@ def codecs_of(settings: SignalRSettings) -> Mapping[str, CodecPair[Frame]]:
     }
 
 
-def _codec(protocol: HubProtocol, methods: HubMethods, settings: SignalRSettings, *, tagged: bool = False) -> HubCodec:
-    return HubCodec(protocol, methods, settings.signalr_target, tagged=tagged)
+def _codec(
+    protocol: HubProtocol, methods: HubMethods, settings: SignalRSettings, *, tagged: bool = False
+) -> SignalRCodec:
+    return SignalRCodec(protocol, methods, settings.signalr_target, tagged=tagged)

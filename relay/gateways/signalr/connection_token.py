@@ -47,7 +47,7 @@ class ConnectionToken:
         return -FRESH <= self.age <= FRESH
 
 
-class ConnectionTokens:
+class HubTokens:
     """Issues and verifies tokens; times are those of the fleet, in milliseconds."""
 
     def __init__(self, key: FleetKey, ids: SessionIds) -> None:

@@ -19,7 +19,7 @@ class SignalRRefused(Refused):
     meanings: ClassVar[ErrorTable] = {**ERRORS, **SIGNALR_ERRORS}
 
 
-class BadInvocation(BadFrame):
+class InvocationRefused(BadFrame):
     """The gateway refuses an invocation."""
 
     meanings: ClassVar[ErrorTable] = SignalRRefused.meanings

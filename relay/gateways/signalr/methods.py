@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import structs
 
-from relay.gateways.signalr.errors import BadInvocation
+from relay.gateways.signalr.errors import InvocationRefused
 from relay.gateways.signalr.messages import HubMessage
 from relay.gateways.signalr.settings import SignalRSettings
 from relay.model.commands import (
@@ -60,16 +60,16 @@ class HubMethods:
         method = self._methods.get(message.target.lower())
         if method is None:
             name = message.target[:_SHOWN]
-            raise BadInvocation("unknown_method", f"the hub has no method {name!r}", key=message.invocation)
+            raise InvocationRefused("unknown_method", f"the hub has no method {name!r}", key=message.invocation)
         if message.streams:
-            raise BadInvocation("streams_unsupported", about="stream", key=message.invocation)
+            raise InvocationRefused("streams_unsupported", about="stream", key=message.invocation)
         try:
             return method(message)
         except BadFrame as error:
             error.key = message.invocation
             raise
         except Refused as error:
-            raise BadInvocation(error.code, error.text, key=message.invocation) from None
+            raise InvocationRefused(error.code, error.text, key=message.invocation) from None
 
 
 def _send(message: HubMessage) -> Command:

@@ -60,7 +60,7 @@ class NegotiateEndpoint(GatewayEndpoint):
 
     def refusal(self, error: Refused, *, handshake: bool) -> HttpBody:
         """Write an error that stays as the answer of the negotiation, and any other one with its status."""
-        if error.status in _STATED:
+        if error.status in _STATED and error.code != "bad_origin":
             return HttpBody(msgspec.json.encode({"error": error_text(error.code, error.text)}), JSON)
         return super().refusal(error, handshake=handshake)
 

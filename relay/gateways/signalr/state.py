@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import Scope
 
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions
-from relay.gateways.signalr.connection_token import FRESH, ConnectionTokens
+from relay.gateways.signalr.connection_token import FRESH, HubTokens
 from relay.gateways.signalr.polled import PING
 from relay.gateways.signalr.session import SocketHub
 from relay.model.codec import Frame
@@ -25,7 +25,7 @@ class SignalRState:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.polled: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
-        self.tokens = ConnectionTokens(worker.fleet_key, worker.session_ids)
+        self.tokens = HubTokens(worker.fleet_key, worker.session_ids)
         interval = min(PING, worker.settings.ping_interval)
         self._keepalive = Keepalive(KeepaliveTiming(interval, interval, interval))
         self._sockets: dict[str, SocketHub] = {}
