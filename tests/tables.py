@@ -60,7 +60,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Characters of an invocation id of SignalR", hub_messages.MAX_ID, "as above"),
     ("Characters of a hub method's name of SignalR", hub_messages.MAX_NAME, "as above"),
     ("Bytes of a handshake of SignalR", handshake.MAX_HANDSHAKE, "as above"),
-    ("Posts of one client of SignalR at a time", polled.MAX_POSTS, "HTTP 400 poll_overlap, and the connection ends"),
+    ("Posts of one client of SignalR at a time", polled.MAX_POSTS, "HTTP 400 poll_overlap, and it is closed"),
     ("Milliseconds for which a connection token of SignalR opens a connection", connection_token.FRESH, "HTTP 404"),
     ("Polls of one place of XHR-Signaling that wait", readers.MAX_PAGES, "the answer is false, at once"),
     ("Levels of elements in XMPP", reading.MAX_DEPTH, "stream error policy-violation"),
