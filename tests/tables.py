@@ -18,9 +18,9 @@ from relay.config.declaring import to_flag
 from relay.gateways import GATEWAYS, error_tables
 from relay.gateways.native import streams
 from relay.gateways.plainhttp import posts
-from relay.gateways.signalrclassic import invocations, polls, request
 from relay.gateways.signalr import connection_token, handshake, polled
 from relay.gateways.signalr import messages as hub_messages
+from relay.gateways.signalrclassic import invocations, polls, request
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import occupancies, reading, requests, session
 from relay.http.metrics import WORKER_UP

@@ -28,7 +28,8 @@ PLACES = {"native": "Native protocol and plain WebSocket, in a page", "socketio"
           "socketio-0.9": "Socket.IO 0.9, 1 and 2", "peerjs": "[PeerJS](gateways/peerjs.md#tokens)",
           "plainhttp": "[Plain HTTP](gateways/http.md#parameters): posts, polls, and streams with `fetch`",
           "xhrsignaling": "[XHR-Signaling](gateways/xhr-signaling.md#errors)",
-          "signalr-classic": "SignalR 2.x",
+          "signalr-classic": "[SignalR 2.x](gateways/signalr-classic.md#what-is-left-out)",
+          "xmpp": "[XMPP](gateways/xmpp.md#login)",
           "signalr": "[SignalR of ASP.NET Core](gateways/signalr.md#tokens)"}  # fmt: skip
 """Protocol of a gateway → its row in the table of places."""
 
