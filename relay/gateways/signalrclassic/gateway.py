@@ -124,7 +124,8 @@ class ClassicGateway(GatewayEndpoint):
         worker.check_unreserved(room)
         request.hubs(self._hubs)
         grants = await worker.identify(request.token, counted_client(scope))
-        peer = new_peer() if grants is None else grants.peer("", new_peer)
+        asked = request.peer
+        peer = asked or new_peer() if grants is None else grants.peer(asked, new_peer)
         fields = negotiated(
             self._settings,
             path=scope.get("root_path", "") + path.removesuffix(NEGOTIATE),

@@ -20,7 +20,7 @@ from relay.gateways.signalrclassic.tokens import ConnectionTokens
 from relay.http_request import read_query
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
-from relay.model.names import escape_room
+from relay.model.names import escape_peer, escape_room
 from relay.model.rules import MAX_PASSWORD
 from relay.paths import room_in
 from relay.rooms.worker import Worker
@@ -43,8 +43,8 @@ _named_hubs: Final = msgspec.json.Decoder(Annotated[list[_NamedHub], Meta(max_le
 class ClassicRequest:
     """One request; every method raises `Refused` for what is not allowed.
 
-    The last parameter of a name counts. Those of the page (`$.connection.hub.qs`) are among them: `room`, `token` and
-    `password`.
+    The last parameter of a name counts. Those of the page (`$.connection.hub.qs`) are among them: `room`, `peer`,
+    `token` and `password`.
     """
 
     def __init__(self, scope: Scope, default_room: str) -> None:
@@ -64,6 +64,12 @@ class ClassicRequest:
         if named and escape_room(named) != room:
             raise Refused("bad_query", f"the path names the room {room}, and the parameter room another; leave it out")
         return room
+
+    @property
+    def peer(self) -> str:
+        """The escaped peer id that the page asks for, "" for any: it gets no place that another connection has."""
+        asked = self.query.get("peer", "")
+        return escape_peer(asked) if asked else ""
 
     @property
     def token(self) -> str:

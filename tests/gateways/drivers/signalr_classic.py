@@ -21,7 +21,7 @@ HUB = "webrtchub3"
 _CAN = Capabilities(held=True, resume=True, survives_bad_frame=True)
 
 
-class _ClassicDriver:
+class ClassicDriver:
     """A page: it drops its own messages, which it hears as all others do."""
 
     can = _CAN
@@ -34,10 +34,11 @@ class _ClassicDriver:
         self._room = ""
         self._peer = ""
         self._connection_token = ""
-        self._cursor = ""
+        self.cursor = ""
         self._calls = 0
         self._http = httpx.AsyncClient(timeout=TIMEOUT)
         self._events: deque[Event] = deque()
+        self._errors: deque[dict[str, Any]] = deque()
 
     async def open(self, relay: Relay, room: str) -> Opened:
         await self._end()
@@ -47,7 +48,7 @@ class _ClassicDriver:
         self._events.clear()
         again = bool(self._connection_token)
         if not again:
-            answer = await self._ask("GET", "negotiate", clientProtocol="2.1")
+            answer = await self.ask("GET", "negotiate", clientProtocol="2.1")
             fields = answer.json()
             if answer.status_code != 200:
                 raise NotAdmitted(fields["error"]["code"])
@@ -58,17 +59,17 @@ class _ClassicDriver:
             self._connection_token = ""
             raise
         if not again:
-            started = await self._ask("GET", "start")
+            started = await self.ask("GET", "start")
             assert started.json() == {"Response": "started"}
         return Opened(quote(self._peer, safe=""), again)
 
     async def send(self, data: Any, *, to: str = "") -> None:
         if data is BAD_FRAME:
-            await self._call("{no JSON")
+            await self.call("{no JSON")
             return
         text = json.dumps({"message": data, "sender": self._me})
         number, self._calls = self._calls, self._calls + 1
-        await self._call(json.dumps({"H": HUB, "M": "Send", "A": [text], "I": number}))
+        await self.call(json.dumps({"H": HUB, "M": "Send", "A": [text], "I": number}))
 
     async def refresh(self, token: str) -> None:
         raise NotImplementedError
@@ -81,23 +82,32 @@ class _ClassicDriver:
                 return Closed()
         return self._events.popleft()
 
+    async def error(self) -> dict[str, Any]:
+        """Return the next error in the original's words, without its text."""
+        while not self._errors:
+            await self._read()
+        return self._errors.popleft()
+
     async def close(self) -> None:
         with suppress(httpx.TransportError):
-            await self._ask("POST", "abort")
-        await self._end()
-        await self._http.aclose()
+            await self.ask("POST", "abort")
+        await self.drop_quietly()
 
     async def drop(self) -> None:
+        await self.drop_quietly()
+
+    async def drop_quietly(self) -> None:
+        """Lose all connections, and send nothing more."""
         await self._end()
         await self._http.aclose()
 
     async def _connect(self, action: str) -> None:
         raise NotImplementedError
 
-    async def _call(self, text: str) -> None:
+    async def call(self, text: str | bytes) -> None:
         """Post a call."""
         with suppress(httpx.TransportError):  # the worker may be gone
-            answer = await self._ask("POST", "send", {"data": text})
+            answer = await self.ask("POST", "send", {"data": str(text)})
             fields = answer.json()
             if answer.status_code != 200:
                 self._events.append(Refused(fields["error"]["code"]))
@@ -119,11 +129,13 @@ class _ClassicDriver:
         self._take(fields)
 
     def _take(self, fields: dict[str, Any]) -> None:
-        self._cursor = fields.get("C", self._cursor)
+        self.cursor = fields.get("C", self.cursor)
         for one in [fields, *fields.get("M", [])]:
-            if "I" in one:
-                if "E" in one:
-                    self._events.append(Refused(one["D"]["code"]))
+            if "E" in one and "D" in one:
+                self._events.append(Refused(one["D"]["code"]))
+            elif "E" in one and "I" in one:
+                assert "could not be resolved." in one["E"]
+                self._errors.append({"I": one["I"]})
             elif one.get("M") == "onMessageReceived":
                 self._hear(json.loads(one["A"][0]))
 
@@ -142,7 +154,7 @@ class _ClassicDriver:
         sent = {name: value for name, value in query.items() if value}
         return f"/rooms/{quote(self._room, safe='')}/signalr/{action}?{urlencode(sent)}"
 
-    async def _ask(self, method: str, action: str, form: dict[str, str] | None = None, **more: str) -> httpx.Response:
+    async def ask(self, method: str, action: str, form: dict[str, str] | None = None, **more: str) -> httpx.Response:
         assert self._relay is not None
         url = self._relay.http + self._path(action, **more)
         return await self._http.request(method, url, data=form, headers=self._headers())
@@ -151,7 +163,7 @@ class _ClassicDriver:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-class ClassicSocketDriver(_ClassicDriver):
+class ClassicSocketDriver(ClassicDriver):
     """A page with a WebSocket."""
 
     transport = "webSockets"
@@ -162,7 +174,7 @@ class ClassicSocketDriver(_ClassicDriver):
 
     async def _connect(self, action: str) -> None:
         assert self._relay is not None
-        url = self._relay.ws + self._path(action, messageId=self._cursor)
+        url = self._relay.ws + self._path(action, messageId=self.cursor)
         try:
             self._socket = await connect(
                 url, compression=None, ping_interval=None, proxy=None, additional_headers=self._headers()
@@ -173,7 +185,7 @@ class ClassicSocketDriver(_ClassicDriver):
         except Ended:
             raise NotAdmitted("") from None
 
-    async def _call(self, text: str) -> None:
+    async def call(self, text: str | bytes) -> None:
         assert self._socket is not None
         with suppress(ConnectionClosed):
             await self._socket.send(text)
@@ -202,7 +214,7 @@ class ClassicSocketDriver(_ClassicDriver):
             await self._socket.wait_closed()
 
 
-class ClassicEventsDriver(_ClassicDriver):
+class ClassicEventsDriver(ClassicDriver):
     """A page with an `EventSource`."""
 
     transport = "serverSentEvents"
@@ -213,7 +225,7 @@ class ClassicEventsDriver(_ClassicDriver):
 
     async def _connect(self, action: str) -> None:
         assert self._relay is not None
-        path = self._path(action, messageId=self._cursor)
+        path = self._path(action, messageId=self.cursor)
         self._stream = await EventStream.open(self._relay.port, path, **self._headers())
         if self._stream.status != 200:
             raise NotAdmitted(json.loads(await self._stream.body())["error"]["code"])
@@ -237,7 +249,7 @@ class ClassicEventsDriver(_ClassicDriver):
             await self._stream.drop()
 
 
-class ClassicPollDriver(_ClassicDriver):
+class ClassicPollDriver(ClassicDriver):
     """A page that polls."""
 
     transport = "longPolling"
@@ -248,7 +260,7 @@ class ClassicPollDriver(_ClassicDriver):
 
     async def _connect(self, action: str) -> None:
         self._ended = False
-        answer = await self._ask("POST", action, {"messageId": self._cursor} if action == "reconnect" else None)
+        answer = await self.ask("POST", action, {"messageId": self.cursor} if action == "reconnect" else None)
         fields = answer.json()
         if answer.status_code != 200:
             raise NotAdmitted(fields["error"]["code"])
@@ -258,7 +270,7 @@ class ClassicPollDriver(_ClassicDriver):
         if self._ended:
             raise Ended
         try:
-            answer = await self._ask("POST", "poll", {"messageId": self._cursor})
+            answer = await self.ask("POST", "poll", {"messageId": self.cursor})
         except httpx.TransportError:
             raise Ended from None
         fields = answer.json()
@@ -270,10 +282,10 @@ class ClassicPollDriver(_ClassicDriver):
 
     async def drop(self) -> None:
         """Send a poll, and lose its connection."""
-        if self._relay is not None and self._cursor:
+        if self._relay is not None and self.cursor:
             with suppress(OSError):  # the worker may be gone
                 _, writer = await asyncio.open_connection("127.0.0.1", self._relay.port)
-                form = urlencode({"messageId": self._cursor}).encode()
+                form = urlencode({"messageId": self.cursor}).encode()
                 fields = {"Host": "relay", "Content-Length": str(len(form)), **self._headers()}
                 head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
                 writer.write(f"POST {self._path('poll')} HTTP/1.1\r\n{head}\r\n".encode() + form)
