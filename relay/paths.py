@@ -6,11 +6,11 @@ the first.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from starlette.routing import Match, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Scope
 
 from relay.model.names import CORE_WORDS, escape_room, percent_decoded
@@ -95,6 +95,35 @@ class RoomWebSocketRoute(WebSocketRoute):
         """Match the path as the client wrote it."""
         raw = _raw_scope(scope, "/rooms/")
         return _NOTHING if raw is None else _decoded(super().matches(raw))
+
+
+class SubprotocolRoute(WebSocketRoute):
+    """The route of a path for WebSockets of clients that offer one subprotocol; it comes ahead of other routes."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], subprotocol: str) -> None:
+        super().__init__(path, endpoint)
+        self.subprotocol = subprotocol
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path and the offered subprotocols."""
+        return super().matches(scope) if self.subprotocol in scope.get("subprotocols", ()) else _NOTHING
+
+
+class RoomSubprotocolRoute(RoomWebSocketRoute):
+    """`SubprotocolRoute` for `/rooms/NAME`."""
+
+    def __init__(self, endpoint: Callable[..., Any], subprotocol: str) -> None:
+        super().__init__(endpoint)
+        self.subprotocol = subprotocol
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path as the client wrote it, and the offered subprotocols."""
+        return super().matches(scope) if self.subprotocol in scope.get("subprotocols", ()) else _NOTHING
+
+
+def subprotocols_first(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
+    """Return routes in their order, but those for one subprotocol first: others match the same paths."""
+    return sorted(routes, key=lambda route: not getattr(route, "subprotocol", ""))
 
 
 class SubjectRoute(Route):

@@ -39,6 +39,7 @@ ELSEWHERE = {
     ".venv/bin/relay serve --workers 2 --redis-url redis://localhost:6379 --trusted-proxies 127.0.0.1"
     " --static /srv/page":
         "tests/integration/test_same_origin.py",
+    ".venv/bin/relay token --sip --room demo --sub alice --ttl 1h": "tests/unit/cli/test_token.py",
     "make bench": "by hand, before a release",
     "make bench-quick": "by hand; tests/unit/bench tests the parts",
     "make bench-parts": "by hand; tests/unit/bench tests the parts",
@@ -72,6 +73,9 @@ SNIPPETS = {
     "rtcmulticonnection3-chat": "tests/browser/test_rmc3.py",
     "peerjs": "tests/browser/test_peerjs.py",
     "peerjs-relay": "tests/browser/test_peerjs.py",
+    "sip-jssip": "tests/conformance/test_sip.py",
+    "sip-sipjs": "tests/conformance/test_sip.py",
+    "sip-text": "tests/conformance/test_sip.py",
     "same-origin-page": "tests/browser/test_same_origin.py",
     "same-origin-nginx": "tests/integration/test_same_origin.py",
     "same-origin-haproxy": "tests/integration/test_same_origin.py",

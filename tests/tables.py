@@ -21,6 +21,7 @@ from relay.gateways.plainhttp import posts
 from relay.gateways.signalr import connection_token, handshake, polled
 from relay.gateways.signalr import messages as hub_messages
 from relay.gateways.signalrclassic import invocations, polls, request
+from relay.gateways.sip import location, message, transactions
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import occupancies, reading, requests, session
 from relay.http.metrics import WORKER_UP
@@ -76,6 +77,15 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Hubs that a page of SignalR 2.x uses", request.MAX_HUBS, "HTTP 400 bad_query"),
     ("Fields of a form of SignalR 2.x", request.MAX_FIELDS, "HTTP 400 bad_body"),
     ("Bytes of the form of a poll of SignalR 2.x", polls.MAX_BODY, "HTTP 413 too_large"),
+    ("Bytes of the fields of a SIP message", message.MOST_HEAD, "close 4503"),
+    ("Fields of a SIP message", message.MOST_FIELDS, "close 4503"),
+    ("Bindings of one SIP user", location.MOST_BINDINGS, "403, error too_many_bindings"),
+    ("Targets of one SIP request", transactions.MOST_BRANCHES, "it goes to so many devices"),
+    (
+        "Requests of one SIP client without an answer",
+        transactions.MOST_TRANSACTIONS,
+        "error too_many_transactions",
+    ),
     ("Members in one list", commands.MAX_LISTED, "error bad_command or bad_query"),
     ("Messages in Redis that wait in a room for absent peers", waiting.MOST_WAITING, "they wait in the worker alone"),
     ("Bytes of these", waiting.MOST_WAITING_BYTES, "the same"),

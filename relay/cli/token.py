@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import click
 from relay.cli.options import GroupedCommand, settings_options
 from relay.cli.settings import fail, load_settings, token_warnings, warn
 from relay.config import Settings
+from relay.gateways import GATEWAYS
 from relay.model.errors import NotAllowed
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -26,6 +27,15 @@ _NO_KEY: Final = """\
 there is no key to sign with: give the relay's secret (--auth-secret, RELAY_AUTH_SECRET or RELAY_AUTH_SECRET_FILE)
     export RELAY_AUTH_SECRET=$(openssl rand -hex 32)
 or the private key that belongs to the relay's public one (--signing-key FILE)"""
+
+
+def _login_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command one option for each gateway whose clients log in with something else than a token."""
+    for gateway in GATEWAYS.values():
+        if gateway.mint is not None:
+            text = f"Make the user name and password of a {gateway.title} client for one room, instead of a token."
+            command = click.option(f"--{gateway.name}", "login", flag_value=gateway.name, help=text)(command)
+    return command
 
 
 @click.command(cls=GroupedCommand)
@@ -43,7 +53,8 @@ or the private key that belongs to the relay's public one (--signing-key FILE)""
 @click.option("--admin", is_flag=True, help="Grant all rights in all rooms.")
 @click.option("--signing-key", help="File with the private key (PEM) that signs, instead of auth-secret.")
 @click.option("--key-id", default="", help="Id of this key (kid), as a key set has it.")
-def token(signing_key: str | None, key_id: str, **options: Any) -> None:
+@_login_options
+def token(signing_key: str | None, key_id: str, login: str | None, **options: Any) -> None:
     """Make a token, and print it.
 
     It is signed with the relay's own secret, or with --signing-key. Its audience and issuer are the first ones that the
@@ -57,6 +68,9 @@ def token(signing_key: str | None, key_id: str, **options: Any) -> None:
     if not signing_key and not settings.auth_secret:
         fail(_NO_KEY.splitlines(), status=2)
     try:
+        if login is not None:
+            click.echo(_login(settings, login, **options))
+            return
         claims = _claims(settings, **options)
         key = signing_pem(_read(signing_key), key_id) if signing_key else signing_secret(settings.auth_secret)
         made = mint(claims, key)
@@ -68,6 +82,16 @@ def token(signing_key: str | None, key_id: str, **options: Any) -> None:
         [*weak, *(["ttl: the relay cannot withdraw a token before it expires; shorter ones are safer"] if long else [])]
     )
     click.echo(made)
+
+
+def _login(settings: Settings, name: str, *, ttl: str, sub: str | None, rooms: Sequence[str], **_: Any) -> str:
+    """Return the login of a gateway's client, as JSON; raise `NotAllowed`."""
+    mint = GATEWAYS[name].mint
+    if mint is None or not settings.auth_secret:
+        raise NotAllowed("this login is made with the secret of the relay (--auth-secret), and with no other key")
+    if len(rooms) != 1 or not sub or "*" in rooms[0] + sub:
+        raise NotAllowed("this login is for one user in one room; name both (--room demo --sub alice), without *")
+    return json.dumps(mint(settings.auth_secret.split()[0], rooms[0], sub, int(time.time()) + _seconds(ttl)))
 
 
 def _claims(settings: Settings, *, ttl: str, admin: bool, sub: str | None, **granted: Any) -> dict[str, Any]:

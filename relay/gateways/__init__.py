@@ -28,6 +28,7 @@ _PACKAGES: Final = (
     "signalrclassic",
     "xmpp",
     "signalr",
+    "sip",
 )
 """Every gateway, by the name of its package."""
 

@@ -9,13 +9,14 @@ from starlette.routing import BaseRoute
 from relay import gateways
 from relay.config import Settings
 from relay.gateways.base.gateway import Gateway
+from relay.paths import subprotocols_first
 from relay.rooms.worker import Worker
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """Return the routes of the gateways that the setting `gateways` names."""
     enabled = gateways.enabled(settings)
-    return [route for gateway in enabled for route in _routes_module(gateway).routes(settings)]
+    return subprotocols_first(route for gateway in enabled for route in _routes_module(gateway).routes(settings))
 
 
 def state(worker: Worker) -> Mapping[str, object]:

@@ -14,6 +14,7 @@ from tests.gateways.drivers.rmc3 import Rmc3Driver
 from tests.gateways.drivers.signalmaster import SignalMasterDriver
 from tests.gateways.drivers.signalr import SignalRDriver
 from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicPollDriver, ClassicSocketDriver
+from tests.gateways.drivers.sip import SipDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
 from tests.gateways.drivers.xhr_signaling import XhrDriver
@@ -64,4 +65,5 @@ ROWS = [
     Row("signalr-sse", "signalr", partial(SignalRDriver, "sse", named=True), quick=False),
     Row("signalr-polling", "signalr", partial(SignalRDriver, "polling", packed=True)),
     Row("signalr-polling-json", "signalr", partial(SignalRDriver, "polling"), quick=False),
+    Row("sip", "sip", SipDriver),
 ]

@@ -30,7 +30,8 @@ PLACES = {"native": "Native protocol and plain WebSocket, in a page", "socketio"
           "xhrsignaling": "[XHR-Signaling](gateways/xhr-signaling.md#errors)",
           "signalr-classic": "[SignalR 2.x](gateways/signalr-classic.md#what-is-left-out)",
           "xmpp": "[XMPP](gateways/xmpp.md#login)",
-          "signalr": "[SignalR of ASP.NET Core](gateways/signalr.md#tokens)"}  # fmt: skip
+          "signalr": "[SignalR of ASP.NET Core](gateways/signalr.md#tokens)",
+          "sip": "[SIP](gateways/sip.md#registering)"}  # fmt: skip
 """Protocol of a gateway → its row in the table of places."""
 
 

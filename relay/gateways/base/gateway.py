@@ -4,7 +4,7 @@ A declaration imports no server, so that commands such as `relay health`, which 
 routes of a gateway are in its module `routes`, which `relay.gateways.composition` imports.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 
@@ -42,6 +42,10 @@ class TokenFields:
     body: str = ""
 
 
+Mint = Callable[[str, str, str, int], Mapping[str, str]]
+"""Makes a login for one room from a secret, the texts of the room and the user, and the Unix time of its end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """One gateway. `name` is its package, and its value in the setting `gateways`.
@@ -53,7 +57,8 @@ class Gateway:
     which cookies mean nothing. `paths` are those of its other HTTP resources, which have the rates and the CORS
     headers of the relay's own. `websockets` are the paths of its plain WebSockets, for which clients need no library.
     `tokens` tells for each protocol where its clients carry their token. `settings` declares its own settings,
-    `old_names` their names in earlier versions. `errors` are the error codes that no other gateway uses.
+    `old_names` their names in earlier versions. `errors` are the error codes that no other gateway uses. `mint` makes
+    the logins of clients that cannot carry a token; the command `relay token --NAME` prints them.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Gateway:
     old_names: tuple[OldName, ...] = ()
     errors: ErrorTable = field(default_factory=dict)
     stickiness: Stickiness | None = None
+    mint: Mint | None = None
 
     @property
     def snippets(self) -> str:

@@ -1,10 +1,12 @@
 """`relay token`."""
 
+import json
 import time
 from pathlib import Path
 
 import pytest
 
+from relay.gateways import GATEWAYS
 from relay.identity.grants import Grants, Right
 from relay.identity.keys import keys_of_pem, keys_of_secrets
 from relay.identity.verifier import TokenVerifier, VerifierSettings
@@ -104,3 +106,15 @@ def test_weak_secrets_and_long_lives_are_warned_of() -> None:
     assert "different characters" in result.stderr
     assert "cannot withdraw" in result.stderr
     assert len(result.stdout.split(".")) == 3
+
+
+def test_the_login_of_a_client_that_carries_no_token() -> None:
+    login = json.loads(made("--sip", "--room", "demo é", "--sub", "alice", "--ttl", "15m"))
+    expires, _, user = login["username"].partition(".")
+    assert user == "alice"
+    assert 880 < int(expires) - time.time() < 920
+    mint = GATEWAYS["sip"].mint
+    assert mint is not None
+    assert login["password"] == mint(SECRET, "demo é", "alice", int(expires))["password"]
+    for wrong in (("--room", "demo"), ("--room", "a", "--room", "b", "--sub", "alice"), ("--room", "a*", "--sub", "x")):
+        assert "one user in one room" in failure("--sip", *wrong)

@@ -117,7 +117,7 @@ async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -
 
 async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     panels = {}
-    for name in ("native", "socketio", "peerjs", "plainhttp", "xhrsignaling", "xmpp", "signalrclassic", "*"):
+    for name in ("native", "socketio", "peerjs", "plainhttp", "xhrsignaling", "xmpp", "signalrclassic", "sip", "*"):
         names = (name,)
         page = (await ask(with_gateways(*names), "GET", "/", Accept="text/html")).text
         panels[names] = set(re.findall(r'data-tab="([^"]+)"', page))
@@ -128,13 +128,14 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     assert panels["xhrsignaling",] == {"XHR-Signaling"}
     assert panels["xmpp",] == {"XMPP"}
     assert panels["signalrclassic",] == {"SignalR 2"}
-    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2"}
+    assert panels["sip",] == {"SIP"}
+    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2", "SIP"}
     assert panels["native",] == panels["*",] - others
     assert "WebSocket" in panels["native",]
 
 
 async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:
     async with Worker(Settings()) as one, Worker(with_gateways("native")) as other:
-        assert len(state(one)) == 8
+        assert len(state(one)) == 9
         assert list(state(other)) == [STATE]
         assert set(GATEWAYS) > {"native"}

@@ -1,0 +1,176 @@
+"""Forwards the requests of one client to other members of its room, and carries messages of others to the client."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from relay.gateways.sip.errors import SipRefused
+from relay.gateways.sip.fields import BadField, Uri, read_address, read_credentials, split_list
+from relay.gateways.sip.location import Location
+from relay.gateways.sip.message import Field, SipRequest, SipResponse
+from relay.gateways.sip.replies import late_acknowledgement, refusal
+from relay.gateways.sip.transactions import MOST_BRANCHES, ClientTransactions, Outlet
+from relay.gateways.sip.via import SENT_BY, ViaSeal, is_own
+from relay.model.errors import Refused
+from relay.model.names import escape_peer
+
+_MOST_CONTACTS: Final = 64
+"""Contacts of peers that one client's proxy remembers: those of its calls."""
+
+_CREDENTIALS: Final = ("authorization", "proxy-authorization")
+
+
+class Proxy:
+    """Forwards requests of one client. `user` is the text of its registered name, "" for none."""
+
+    def __init__(
+        self, outlet: Outlet, seal: ViaSeal, transactions: ClientTransactions, location: Location, hosts: frozenset[str]
+    ) -> None:
+        self._outlet = outlet
+        self._seal = seal
+        self._transactions = transactions
+        self._location = location
+        self._hosts = hosts | {SENT_BY}
+        # Call and contact of a peer → its peer id: requests within a call need no look-up.
+        self._contacts: OrderedDict[tuple[str, tuple[str, str, str]], str] = OrderedDict()
+
+    # From the client.
+
+    async def forward(self, request: SipRequest) -> None:
+        """Forward a request; raises `SipRefused`, or an error of the look-up of its targets."""
+        if request.method == "CANCEL":
+            # The answer was written before.
+            await self._cancel(request)
+            return
+        if request.method == "ACK":
+            if not self._transactions.takes(request):
+                await self._acknowledge(request)
+            return
+        targets = await self.targets(request)
+        self._transactions.begin(self._cleaned(request), targets)
+
+    def check(self, request: SipRequest, user: str) -> None:
+        """Raise `SipRefused` for a request that the proxy does not forward (RFC 3261, section 16.3)."""
+        if request.start.rpartition(" ")[2].upper() != "SIP/2.0":
+            raise SipRefused("bad_sip_version")
+        if request.uri.scheme != "sip":
+            raise SipRefused("bad_scheme")
+        if request.hops < 1:
+            raise SipRefused("too_many_hops")
+        if any(map(is_own, request.values("via"))):
+            raise SipRefused("loop")
+        if any(map(str.strip, request.values("proxy-require"))):
+            raise SipRefused("bad_extension", unsupported=", ".join(request.values("proxy-require")))
+        if request.sender.uri.user != user:
+            raise SipRefused("wrong_from")
+
+    def respond(self, response: SipResponse) -> bool:
+        """Send a response of the client to the peer whose request it answers; False if its Via is not the relay's."""
+        place = self._seal.place(response)
+        if place is None:
+            return False
+        self._outlet.to_peer(place, response)
+        return True
+
+    async def targets(self, request: SipRequest) -> Sequence[str]:
+        """Return the peers that a request is for; raise `SipRefused` (`no_such_user`, `loop`) or `no_such_peer`."""
+        known = self._contacts.get((request.call, request.uri.place))
+        if known is not None:
+            return [known]
+        found = await self._location.contact(request.uri)
+        if not found and request.to.tag:
+            found = await self._of_call(request)
+        if not found:
+            found = await self._location.user(_peer(request.uri))
+        others = [peer for peer in found if peer != self._outlet.peer]
+        if found and not others:
+            raise SipRefused("loop")
+        if not others:
+            raise Refused("no_such_peer") if request.uri.host.endswith(".invalid") else SipRefused("no_such_user")
+        return others[:MOST_BRANCHES]
+
+    async def _of_call(self, request: SipRequest) -> Sequence[str]:
+        """Find the contact of a call by the user in its To, where the contact is not known any more."""
+        found = await self._location.user(_peer(request.to.uri))
+        device = self._location.device(_peer(request.to.uri), request.uri)
+        return [device] if device in found else found
+
+    async def _cancel(self, request: SipRequest) -> None:
+        if self._transactions.cancel(request):
+            return
+        # The worker that forwarded the INVITE has stopped; the branches follow from the request.
+        for target in await self.targets(request):
+            via = self._seal.value(request, self._outlet.peer, target)
+            self._outlet.to_peer(target, request.forwarded().only(_no_via).with_via(via))
+
+    async def _acknowledge(self, request: SipRequest) -> None:
+        """Forward the ACK of a call that began; it has no answer, also where it fails."""
+        try:
+            targets = await self.targets(request)
+        except Refused:
+            return
+        for target in targets[:1]:
+            via = self._seal.value(request, self._outlet.peer, target)
+            self._outlet.to_peer(target, self._cleaned(request).forwarded().with_via(via))
+
+    def _cleaned(self, request: SipRequest) -> SipRequest:
+        """Return a request without the Route to the relay, and without credentials that are for the relay."""
+        return request.only(lambda field: not self._is_for_relay(field))
+
+    def _is_for_relay(self, field: Field) -> bool:
+        if field.name in _CREDENTIALS:
+            scheme, _, parameters = read_credentials(field.value)
+            return scheme != "digest" or field.name == "proxy-authorization" or parameters.get("realm") == "relay"
+        if field.name != "route":
+            return False
+        try:
+            return all(read_address(one).uri.host in self._hosts for one in split_list(field.value))
+        except BadField:
+            return False
+
+    # To the client.
+
+    def deliver_response(self, response: SipResponse, sender: str) -> None:
+        """Carry a response of a member to the client."""
+        self._learn(response, sender)
+        if self._transactions.receive(response, sender):
+            return
+        # The request was forwarded by another worker, or is over.
+        if response.status >= 300 and response.sequence.method == "INVITE":
+            self._outlet.to_peer(sender, late_acknowledgement(response))
+        if response.status != 100 and response.sequence.method != "CANCEL":
+            self._outlet.to_client(response.without_via())
+
+    def deliver_request(self, request: SipRequest, sender: str, contact: Uri) -> None:
+        """Carry a request of a member to the client, whose contact this is; one for an earlier contact is refused."""
+        self._learn(request, sender)
+        if request.uri.place == contact.place:
+            self._outlet.to_client(request)
+        elif not request.to.tag or request.method in ("ACK", "CANCEL"):
+            self._outlet.to_client(request.to_uri(contact.text))
+        else:
+            self._outlet.to_peer(sender, refusal(request, Refused("no_such_peer")))
+
+    def _learn(self, message: SipRequest | SipResponse, sender: str) -> None:
+        try:
+            contacts = [read_address(one).uri for one in split_list(message.value("contact")) if one]
+        except BadField:
+            return
+        for uri in contacts[:1]:
+            key = (message.call, uri.place)
+            self._contacts[key] = sender
+            self._contacts.move_to_end(key)
+            if len(self._contacts) > _MOST_CONTACTS:
+                self._contacts.popitem(last=False)
+
+
+def _no_via(field: Field) -> bool:
+    return field.name != "via"
+
+
+def _peer(uri: Uri) -> str:
+    """Return the escaped name of the user in a URI; raise `SipRefused` (`no_such_user`)."""
+    try:
+        return escape_peer(uri.user)
+    except Refused:
+        raise SipRefused("no_such_user") from None

@@ -1,0 +1,337 @@
+"""SIP sessions over the memory backend."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from relay.config import Settings
+from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.sip.digest import mint
+from relay.gateways.sip.login import Logins
+from relay.rooms.worker import Worker
+from tests.sip_client import Sip, SipEnded, digest_answer
+from tests.tokens import SECRET, token
+from tests.unit.gateways.base.fakes import Client, until, until_members
+from tests.unit.gateways.sip.fakes import LocalAgent
+
+Enter = Callable[..., Awaitable[LocalAgent]]
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    async with Worker(Settings(), {"sip": ["bad_sip"]}) as worker:
+        yield worker
+
+
+@pytest.fixture
+def enter(worker: Worker) -> Enter:
+    logins = Logins(worker)
+
+    async def enter(user: str, *, register: bool = True, more: tuple[str, ...] = (), **options: Any) -> LocalAgent:
+        agent = await LocalAgent(worker, logins, user, **options).begin()
+        if register:
+            answer = await agent.register(more=more)
+            assert answer.status == 200, answer
+        return agent
+
+    return enter
+
+
+class Native(Client):
+    """A native client in the room."""
+
+    async def enter(self, peer: str) -> "Native":
+        await self.session.enter(lambda: JoinRequest("calls", peer))
+        return self
+
+
+class SipText:
+    """A request with another From than that of the agent that sends it."""
+
+    def __init__(self, agent: LocalAgent, user: str, method: str = "REGISTER", uri: str = "sip:localhost") -> None:
+        self.agent, self.user, self.method, self.uri = agent, user, method, uri
+
+    async def send(self) -> Sip:
+        own, self.agent.user = self.agent.user, self.user
+        try:
+            return await self.agent.send(self.method, self.uri, to=self.agent.address, more=("m: <sip:a@b>",))
+        finally:
+            self.agent.user = own
+
+
+async def ring(caller: LocalAgent, callee: LocalAgent) -> tuple[Sip, Sip]:
+    """Let an agent call another one, whose phone rings."""
+    invite = await caller.send("INVITE", f"sip:{callee.user}@localhost", more=(f"Contact: <{caller.contact}>",))
+    received = await callee.heard("INVITE")
+    await callee.answer(received, 180, tag="t")
+    assert (await caller.next()).status == 100
+    assert (await caller.next()).status == 180
+    return invite, received
+
+
+async def test_a_call(enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    invite, received = await ring(alice, bob)
+    assert received.uri == bob.contact
+    assert received["max-forwards"] == "69"
+    await bob.answer(received, 200, tag="t")
+    accepted = await alice.next()
+    assert (accepted.status, accepted["via"]) == (200, invite["via"])
+    to = invite["to"] + ";tag=t"
+    await alice.send("ACK", bob.contact, to=to, call=invite["call-id"])
+    assert (await bob.heard("ACK")).uri == bob.contact
+    bye = await bob.send("BYE", alice.contact, to=f"{alice.address};tag=f", call=invite["call-id"], tag="t")
+    await alice.answer(await alice.heard("BYE"), 200)
+    assert (await bob.final(bye)).status == 200
+    bye = await alice.send("BYE", bob.contact, to=to, call=invite["call-id"], number=2)
+    await bob.answer(await bob.heard("BYE"), 481)
+    assert (await alice.final(bye)).status == 481
+
+
+# The registrar.
+
+
+async def test_a_binding_is_the_place_in_the_room(worker: Worker, enter: Enter) -> None:
+    alice = await enter("alice", register=False)
+    assert (await alice.ask("REGISTER", "sip:localhost", to=alice.address)).get("contact") == ""
+    answer = await alice.register(expires=99)
+    assert answer["contact"] == f"<{alice.contact}>;expires=99"
+    await until_members(worker, "calls", {"alice": False})
+    assert (await alice.ask("REGISTER", "sip:localhost", to=alice.address))["contact"] == answer["contact"]
+    assert (await alice.register(expires=7200))["contact"].endswith("expires=3600")
+    assert (await alice.register(expires=0)).get("contact") == ""
+    await until_members(worker, "calls", {})
+    await alice.register()
+    await alice.ask("REGISTER", "sip:localhost", to=alice.address, more=("Contact: *", "Expires: 0"))
+    await until_members(worker, "calls", {})
+
+
+async def test_a_binding_ends_with_its_time_and_with_the_connection(worker: Worker, enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    alice.session._expire()
+    await until_members(worker, "calls", {"bob": False})
+    assert (await alice.ask("OPTIONS", "sip:bob@x")).code == "not_registered"
+    bob.lose(1001)
+    await until_members(worker, "calls", {})
+
+
+async def test_a_lost_client_is_held_and_gets_what_it_missed(worker: Worker, enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    invite, received = await ring(alice, bob)
+    await bob.answer(received, 200, tag="t")
+    await alice.next()
+    bob.lose()
+    await until_members(worker, "calls", {"alice": False, "bob": True})
+    bye = await alice.send("BYE", bob.contact, to=invite["to"] + ";tag=t", call=invite["call-id"], number=2)
+    back = await enter("bob", contact=bob.contact)
+    await back.answer(await back.heard("BYE"), 200)
+    assert (await alice.final(bye)).status == 200
+    await until_members(worker, "calls", {"alice": False, "bob": False})
+
+
+async def test_further_devices_are_bounded(worker: Worker, enter: Enter) -> None:
+    devices = [await enter("bob") for _ in range(8)]
+    ninth = await enter("bob", register=False)
+    assert (await ninth.register()).code == "too_many_bindings"
+    alice = await enter("alice")
+    invite = await alice.send("INVITE", "sip:bob@x")
+    received = [await device.heard("INVITE") for device in devices]
+    assert [one.uri for one in received] == [device.contact for device in devices]
+    for device, one in zip(devices[1:], received[1:], strict=True):
+        await device.answer(one, 486)
+    await devices[0].answer(received[0], 200)
+    assert (await alice.final(invite)).status == 200
+    devices[0].lose(1000)
+    assert (await ninth.register()).status == 200
+    members = {one.peer for one in (await worker.roster("calls")).members}
+    assert len(members) == 9
+    assert "bob" in members
+
+
+async def test_a_connection_has_one_user_and_no_name_of_another_protocol(worker: Worker, enter: Enter) -> None:
+    alice = await enter("alice")
+    other = SipText(alice, "bob")
+    assert (await alice.final(await other.send())).code == "too_many_bindings"
+    await Native(worker).enter("nat")
+    nat = await enter("nat", register=False)
+    refused = await nat.register()
+    assert (refused.status, refused.code) == (403, "peer_taken")
+
+
+async def test_another_contact_takes_the_place_of_the_first(worker: Worker, enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    alice.contact = "sip:new@new.invalid"
+    assert (await alice.register())["contact"] == "<sip:new@new.invalid>;expires=600"
+    await bob.send("OPTIONS", "sip:alice@x")
+    assert (await alice.heard("OPTIONS")).uri == "sip:new@new.invalid"
+    await until_members(worker, "calls", {"alice": False, "bob": False})
+
+
+@pytest.mark.parametrize(
+    ("method", "uri", "more", "status", "code"),
+    [
+        ("OPTIONS", "sip:localhost", (), 200, ""),
+        ("OPTIONS", "sip:localhost", ("Require: x",), 420, "bad_extension"),
+        ("REGISTER", "sip:localhost", ("Require: x",), 420, "bad_extension"),
+        ("INVITE", "sip:localhost", (), 405, "sip_method_unknown"),
+        ("SUBSCRIBE", "sip:localhost", (), 489, "no_event_package"),
+        ("CANCEL", "sip:localhost", (), 481, "no_such_transaction"),
+        ("INVITE", "sip:bob@x", (), 403, "not_registered"),
+        ("REGISTER", "sip:localhost", ("m: sip:a@b;expires=1",), 423, "too_brief"),
+    ],
+)
+async def test_answers_of_the_relay(
+    enter: Enter, method: str, uri: str, more: tuple[str, ...], status: int, code: str
+) -> None:
+    alice = await enter("alice", register=False)
+    answer = await alice.ask(method, uri, to=alice.address, more=more)
+    assert (answer.status, answer.code) == (status, code)
+    expected = {"bad_extension": ("unsupported", "x"), "too_brief": ("min-expires", "30")}
+    if code in expected:
+        name, value = expected[code]
+        assert answer[name] == value
+    if status in (200, 405):
+        assert "INVITE" in answer["allow"]
+
+
+# The proxy.
+
+
+async def test_requests_that_go_nowhere(enter: Enter) -> None:
+    alice = await enter("alice")
+    for uri, hops, code in (
+        ("sip:nobody@x", 70, "no_such_user"), ("sip:x@gone.invalid", 70, "no_such_peer"), ("sip:alice@x", 70, "loop"),
+        ("sips:bob@x", 70, "bad_scheme"), ("sip:bob@x", 0, "too_many_hops"), ("sip:bob@x", 300, "bad_sip"),
+    ):  # fmt: skip
+        assert (await alice.ask("INVITE", uri, hops=hops)).code == code
+    mallory = SipText(alice, "bob", method="OPTIONS", uri="sip:x@y")
+    assert (await alice.final(await mallory.send())).code == "wrong_from"
+    text = alice.request("OPTIONS", "sip:bob@x").replace("SIP/2.0\r\n", "SIP/3.0\r\n", 1)
+    await alice.raw(text)
+    assert (await alice.next()).status == 505
+    await alice.raw(alice.request("MESSAGE", "sip:bob@x", body="xx").encode()[:-1] + b"\xff")
+    assert (await alice.next()).status == 415
+
+
+async def test_a_call_is_cancelled(enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    invite, received = await ring(alice, bob)
+    branch = invite["via"].partition("branch=")[2]
+    cancelled = await alice.send("CANCEL", "sip:bob@localhost", branch=branch, call=invite["call-id"])
+    assert (await alice.final(cancelled)).status == 200
+    cancel = await bob.heard("CANCEL")
+    assert cancel["via"] == received["via"]
+    assert cancel.uri == bob.contact
+    await bob.answer(cancel, 200)
+    await bob.answer(received, 487, tag="t")
+    assert (await bob.heard("ACK"))["via"] == received["via"]
+    assert (await alice.final(invite)).status == 487
+    await alice.send("ACK", "sip:bob@localhost", branch=branch, call=invite["call-id"])
+    await alice.send("OPTIONS", "sip:bob@localhost")
+    # The ACK of the caller ended at the relay.
+    assert (await bob.next()).method == "OPTIONS"
+
+
+async def test_forged_ways_are_dropped(worker: Worker, enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    invite, received = await ring(alice, bob)
+    native = await Native(worker).enter("eve")
+    for text in (
+        "SIP/2.0 200 OK\r\n" + received.text.partition("\r\n")[2],
+        "INVITE sip:alice@x SIP/2.0\r\n" + received.text.partition("\r\n")[2],
+        "no SIP",
+    ):
+        native.send(to="alice", channel="sip", message=text)
+    native.send(to="alice", channel="sip", message={"a": 1})
+    await bob.answer(Sip(received.text.replace(";place=", ";place=AA")), 200)
+    await bob.answer(Sip(invite.text), 200)
+    await bob.answer(received, 486, tag="t")
+    answer = await alice.final(invite)
+    assert answer.status == 486
+
+
+async def test_a_frame_that_is_no_message_ends_the_connection(enter: Enter) -> None:
+    alice = await enter("alice", register=False)
+    await alice.raw("\r\n\r\n")
+    assert await alice.read_raw() == "\r\n"
+    await alice.raw("\r\n")
+    await alice.raw('{"message":"hello"}')
+    with pytest.raises(SipEnded, match="4503 bad_packet"):
+        await alice.next()
+
+
+# Text.
+
+
+async def test_text_reaches_the_room_and_comes_back(worker: Worker, enter: Enter) -> None:
+    native = await Native(worker).enter("nat")
+    alice, bob = await enter("alice"), await enter("bob", more=("X-Relay: messages",))
+    assert (await alice.ask("MESSAGE", "sip:calls@x", body="hello")).status == 200
+    assert (await alice.ask("MESSAGE", "sip:calls@x", body='{"a":1}', kind="application/json")).status == 200
+    heard = [await bob.heard("MESSAGE") for _ in range(2)]
+    assert [one.sender for one in heard] == ["alice", "alice"]
+    assert heard[0].data["message"] == "hello"
+    assert heard[1].data["a"] == 1
+    await until(lambda: len(native.connection.events) == 3)
+    native.send(message="to all")
+    native.send(to="alice", message="to alice")
+    assert (await alice.heard("MESSAGE")).data["message"] == "to all"
+    assert (await alice.heard("MESSAGE")).data["message"] == "to alice"
+    assert (await alice.ask("MESSAGE", "sip:nat@x", body="direct")).status == 200
+    await until(lambda: native.connection.events[-1].get("to") == "nat")
+    assert (await alice.ask("MESSAGE", "sip:calls@x", body="no", kind="application/json")).code == "bad_json"
+    assert (await alice.ask("MESSAGE", "sip:none@x", body="x")).code == "no_such_user"
+
+
+async def test_text_between_sip_clients_is_forwarded(enter: Enter) -> None:
+    alice, bob = await enter("alice"), await enter("bob")
+    sent = await alice.send("MESSAGE", "sip:bob@x", body="hello ☃", more=("X-Unknown: kept",))
+    received = await bob.heard("MESSAGE")
+    assert (received.body, received["x-unknown"]) == ("hello ☃", "kept")
+    await bob.answer(received, 202)
+    assert (await alice.final(sent)).status == 202
+
+
+# Limits and tokens.
+
+
+async def test_a_large_message_is_refused(worker: Worker, enter: Enter) -> None:
+    alice = await enter("alice")
+    answer = await alice.ask("MESSAGE", "sip:calls@x", body="x" * worker.settings.max_message)
+    assert (answer.status, answer.code) == (513, "too_large")
+
+
+async def test_bearer_and_digest() -> None:
+    settings = Settings(auth="required", auth_secret=SECRET)
+    async with Worker(settings, {"sip": []}) as worker:
+        logins = Logins(worker)
+        agents = [await LocalAgent(worker, logins, user).begin() for user in ("alice", "bob", "bob")]
+        alice, bob, second = agents
+        challenge = await alice.register()
+        assert (challenge.status, challenge.code) == (401, "token_required")
+        made = mint(SECRET, "calls", "alice", int(time.time()) + 60)
+        proof = digest_answer(challenge["www-authenticate"], made["username"], made["password"])
+        assert (await alice.register(more=(proof,))).status == 200
+        assert (await alice.register()).status == 200
+        wrong = digest_answer(challenge["www-authenticate"], made["username"], "wrong")
+        refused = await bob.register(more=(wrong,))
+        assert (refused.status, refused.code) == (401, "bad_challenge")
+        assert (await bob.register(more=(proof,))).code == "wrong_peer"
+        bearer = f"Authorization: Bearer {token(sub='bob', rooms=['calls'])}"
+        # The token allows the user, and so each of its devices; a second token renews the first.
+        for one in (bob, second, second):
+            assert (await one.register(more=(bearer,))).status == 200
+        assert len((await worker.roster("calls")).members) == 3
+        assert (await bob.register(more=("Authorization: Bearer nonsense",))).code == "bad_token"
+
+
+async def test_a_guest_does_not_share_a_name() -> None:
+    async with Worker(Settings(auth="optional", auth_secret=SECRET), {"sip": []}) as worker:
+        logins = Logins(worker)
+        alice, guest = [await LocalAgent(worker, logins, "alice").begin() for _ in range(2)]
+        bearer = f"Authorization: Bearer {token(sub='alice', rooms=['calls'])}"
+        assert (await alice.register(more=(bearer,))).status == 200
+        refused = await guest.register()
+        assert (refused.status, refused.code) == (403, "peer_taken")
