@@ -260,3 +260,143 @@ async def test_a_native_client_and_a_page_share_custom_events(open_tab: OpenTab,
     found = (await native.until(lambda event: event.get("event") == "chat", 30))[-1]
     assert found["args"] == ["from the page"]
     native.lose()
+
+
+async def meet(open_tab: OpenTab, site: str, fleet: Fleet, room: str, **settings: object) -> tuple[Tab, Tab]:
+    """Two pages on two workers with a data channel; the first one has opened the room with these settings."""
+    a, b = [await visit(open_tab, site, relay) for relay in fleet]
+    await a.run("settings => { Object.assign(connection, settings); }", settings)
+    assert (await call(a, "open", room))[0] is True
+    assert (await call(b, "join", room))[0] is True
+    for tab in (a, b):
+        await tab.until("opened.length >= 1")
+    return a, b
+
+
+async def userid(tab: Tab) -> str:
+    found: str = await tab.run("connection.userid")
+    return found
+
+
+ASK = """([name, ...values]) => new Promise((resolve) => {
+  connection.socket.emit(name, ...values, (...answer) => resolve(answer));
+})"""
+
+
+async def test_changed_extra_data(open_tab: OpenTab, tests_site: str, fleet: Fleet) -> None:
+    a, b = await meet(open_tab, tests_site, fleet, "rmc3-extra", extra={"name": "before"})
+    await b.run("() => { connection.onExtraDataUpdated = (event) => heard.push(event); }")
+    await a.run("connection.extra = { name: 'after' }; connection.updateExtraData()")
+    changed = await b.until("heard.find((event) => event.extra && event.extra.name === 'after')")
+    assert changed["userid"] == await userid(a)
+    assert (await b.run("id => connection.peers[id].extra", changed["userid"])) == {"name": "after"}
+    c = await visit(open_tab, tests_site, fleet[1])
+    exists, _, extra = await call(c, "checkPresence", "rmc3-extra")
+    assert isinstance(extra, dict)
+    assert (exists, extra["name"]) == (True, "after")
+    assert await b.run(ASK, ["get-remote-user-extra-data", changed["userid"]]) == [{"name": "after"}]
+
+
+async def test_a_page_changes_its_user_id_in_a_call(open_tab: OpenTab, tests_site: str, fleet: Fleet) -> None:
+    a, b = await meet(open_tab, tests_site, fleet, "rmc3-renamed")
+    await a.run("void connection.changeUserId('rmc3-new-id', () => statuses.push('changed'))")
+    await a.until("statuses.includes('changed')")
+    # The call goes on, and the room has its owner.
+    await a.run("connection.send('still here')")
+    await b.until("heard.some((one) => one.message === 'still here')")
+    assert await a.run(ASK, ["set-password", ""]) == [True, "rmc3-renamed", None]
+    assert [await tab.run("left") for tab in (a, b)] == [[], []]
+    # A newcomer meets it under the new id, which nobody else can have.
+    c = await visit(open_tab, tests_site, fleet[1])
+    assert (await call(c, "join", "rmc3-renamed"))[0] is True
+    await c.until("opened.includes('rmc3-new-id')")
+    await c.run("void connection.socket.emit('changed-uuid', 'rmc3-new-id', answered)")
+    assert (await c.until("answers[1]"))[0] is False
+
+
+async def test_two_pages_part_and_stay_in_the_room(open_tab: OpenTab, tests_site: str, fleet: Fleet) -> None:
+    a, b = await meet(open_tab, tests_site, fleet, "rmc3-part")
+    ids = [await userid(tab) for tab in (a, b)]
+    await a.run("id => void connection.disconnectWith(id)", ids[1])
+    for tab, other in ((a, ids[1]), (b, ids[0])):
+        await tab.until("other => left.includes(other) && !connection.getAllParticipants().includes(other)", other)
+    # A newcomer finds both.
+    c = await visit(open_tab, tests_site, fleet[1])
+    assert (await call(c, "join", "rmc3-part"))[0] is True
+    await c.until("ids => ids.every((id) => opened.includes(id))", ids)
+
+
+async def test_a_room_that_is_full(open_tab: OpenTab, tests_site: str, fleet: Fleet) -> None:
+    _, b = await meet(open_tab, tests_site, fleet, "rmc3-full", maxParticipantsAllowed=2)
+    c = await visit(open_tab, tests_site, fleet[0])
+    exists, _, extra = await call(c, "checkPresence", "rmc3-full")
+    assert isinstance(extra, dict)
+    assert (exists, extra["_room"]["isFull"]) == (True, True)
+    assert await call(c, "join", "rmc3-full") == [False, "rmc3-full", "Room full"]
+    await b.page.close()
+    for _ in range(100):
+        if (await call(c, "join", "rmc3-full"))[0]:
+            break
+    await c.until("opened.length === 1")
+
+
+async def test_a_password_that_is_changed(open_tab: OpenTab, tests_site: str, fleet: Fleet) -> None:
+    a, b = await meet(open_tab, tests_site, fleet, "rmc3-password")
+    assert await b.run(ASK, ["set-password", "mine"]) == [False, "rmc3-password", "Room permission denied"]
+    await a.run("void connection.setPassword('geheim', answered)")
+    assert await a.until("answers[1]") == [True, "rmc3-password", None]
+    c = await visit(open_tab, tests_site, fleet[1])
+    _, _, extra = await call(c, "checkPresence", "rmc3-password")
+    assert isinstance(extra, dict)
+    assert extra["_room"]["isPasswordProtected"] is True
+    for password, right in (
+        ("falsch", [False, "rmc3-password", "Invalid password"]),
+        ("geheim", [True, "rmc3-password", False]),
+    ):
+        assert await c.run(ASK, ["is-valid-password", password, "rmc3-password"]) == right
+    await c.run("connection.password = 'falsch'")
+    assert await call(c, "join", "rmc3-password") == [False, "rmc3-password", "Invalid password"]
+    await c.run("connection.password = 'geheim'")
+    assert (await call(c, "join", "rmc3-password"))[0] is True
+    await c.until("opened.length === 2")
+
+
+async def test_a_session_that_was_ended_begins_anew(open_tab: OpenTab, tests_site: str, fleet: Fleet) -> None:
+    a, b = await meet(open_tab, tests_site, fleet, "rmc3-anew")
+    owner = await userid(a)
+    await a.run("void connection.closeEntireSession(() => statuses.push('done'))")
+    await b.until("statuses.includes('rmc3-anew closed')")
+    await a.until("statuses.includes('done')")
+    assert await userid(a) != owner
+    c = await visit(open_tab, tests_site, fleet[1])
+    assert (await call(c, "checkPresence", "rmc3-anew"))[0] is False
+    assert (await call(c, "open", "rmc3-anew"))[0] is True
+    assert await c.run("connection.isInitiator")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def listing(redis_server: RedisServer) -> AsyncIterator[Fleet]:
+    """Two workers that list public rooms."""
+    common = {"redis_url": redis_server.url, "redis_prefix": f"rmc3-public-{os.getpid()}", "rmc_public_rooms": "on"}
+    relays = Relay(**common), Relay(**common)
+    try:
+        for relay in relays:
+            await relay.ready()
+        yield relays
+    finally:
+        for relay in relays:
+            relay.close()
+
+
+async def test_public_rooms(listing: Fleet, open_tab: OpenTab, tests_site: str) -> None:
+    shown = {"publicRoomIdentifier": "lobby", "extra": {"title": "tea"}}
+    a, b = await meet(open_tab, tests_site, listing, "rmc3-public", **shown)
+    ids = [await userid(tab) for tab in (a, b)]
+    c = await visit(open_tab, tests_site, listing[1])
+    await c.run("void connection.connectSocket(() => statuses.push('connected'))")
+    await c.until("statuses.includes('connected')")
+    [[room]] = await c.run(ASK, ["get-public-rooms", "lobby"])
+    assert (room["sessionid"], room["owner"], sorted(room["participants"])) == ("rmc3-public", ids[0], sorted(ids))
+    assert (room["extra"], room["session"], room["isRoomFull"]) == ({"title": "tea"}, {"data": True}, False)
+    assert await c.run(ASK, ["get-public-rooms", "other"]) == [[]]
+    assert await c.run(ASK, ["get-public-rooms", ""]) == [None, "publicRoomIdentifier is required"]

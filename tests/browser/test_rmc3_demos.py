@@ -44,6 +44,7 @@ PACKAGED = {
     "autoCreateMediaElement": VIDEO,
     "change-resolutions": VIDEO,
     "custom-socket-event": VIDEO,
+    "Scalable-Broadcast": VIDEO,
 }
 """The demos of the package, and how each shows that two pages have met."""
 
@@ -61,6 +62,7 @@ CHECKED_OUT = {
     "call-by-username": VIDEO,
     "video-conference/video-conference": VIDEO,
     "dashboard/canvas-designer": VIDEO,
+    "Scalable-Broadcast": VIDEO,
 }
 """The same of the demos of the repository: those that docs/gateways/rtcmulticonnection.md says run."""
 
@@ -166,6 +168,18 @@ async def use_addresses(a: Tab, b: Tab, room: str) -> None:
     await b.page.goto(f"{b.page.url}?sessionid={room}&publicRoomIdentifier=demos&userFullName=b")
 
 
+async def broadcast(a: Tab, b: Tab, room: str) -> None:
+    """The first page broadcasts, and the second one comes when the first one has its camera.
+
+    Before that, the library offers a newcomer a call without streams, and never adds them.
+    """
+    for tab in (a, b):
+        await tab.until("connection.socket && connection.socket.connected", timeout=PATIENCE)
+        await tab.run("room => { document.getElementById('broadcast-id').value = room; }", room)
+        await tab.run("document.getElementById('open-or-join').click()")
+        await a.until("connection.isInitiator && connection.attachStreams.length > 0", timeout=PATIENCE)
+
+
 async def say(tab: Tab, text: str) -> None:
     await tab.run(
         """(text) => {
@@ -185,6 +199,7 @@ async def chat(a: Tab, b: Tab) -> None:
 
 
 STARTS = {
+    "Scalable-Broadcast": broadcast,
     "call-by-username": call_by_name,
     "video-conference/video-conference": use_addresses,
     "dashboard/canvas-designer": use_addresses,
