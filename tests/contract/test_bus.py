@@ -244,6 +244,25 @@ async def test_a_member_publishes_in_sequence_on_both_paths(
     assert [event.id for event in messages(worker.received.events)] == [receipt.id for receipt in receipts]
 
 
+@pytest.mark.parametrize("current", [True, False])
+async def test_addressees_that_are_absent_are_named_and_leave_no_hole(make_worker: MakeWorker, current: bool) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    claim = await admitted(worker)
+    await admitted(worker, "second")
+    if current:
+        claim |= {"version": (await worker.publish("room", to=("second",), **claim)).version or claim["version"]}
+    before = await worker.publish("room", to=("second", "peer"), **claim)
+    for to in (("third",), ("second", "third", "peer")):
+        with pytest.raises(Refused, match="no_such_peer") as caught:
+            await worker.publish("room", to=to, **claim)
+        assert caught.value.detail["peers"] == ["third"]
+    after = await worker.publish("room", to=("second",), **claim)
+    assert after.id.seq == before.id.seq + 1
+    await worker.received.until(lambda events: events and events[-1].id == after.id)
+    assert messages(worker.received.events)[-1].to == ("second",)
+
+
 async def test_a_membership_that_was_taken_over_publishes_no_more(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     old = await admitted(a)

@@ -157,8 +157,8 @@ class PublishCommands:
         template = self._templates.get(publication.room) or self._template(publication.room)
         size = len(text)
         large = size > self._large
-        # The fast path knows no addressees, no keys and no large messages, and compares ids of one epoch only.
-        if to or key or command.after or large or seen.epoch != version.epoch:
+        # The fast path knows no keys and no large messages, and compares ids of one epoch only.
+        if key or command.after or large or seen.epoch != version.epoch:
             packed_version = _NO_VERSION
         else:
             packed_version = template.packed_version(version)

@@ -62,9 +62,14 @@ def test_a_plain_message_takes_the_fast_path() -> None:
     ]
 
 
-def test_addressees_keys_and_another_epoch_take_the_slow_path() -> None:
+def test_a_message_with_addressees_takes_the_fast_path() -> None:
+    got = arguments(publication(Publish(b"{}", to=("q", "r")), version=VERSION, seen=SEEN))
+    assert got[1:3] == [b"9", b"7"]
+    assert got[7:] == [b"q", b"r"]
+
+
+def test_keys_and_another_epoch_take_the_slow_path() -> None:
     for command, seen in (
-        (Publish(b"{}", to=("q",)), SEEN),
         (Publish(b"{}", key="k"), SEEN),
         (Publish(b"{}", after="k"), SEEN),
         (Publish(b"{}"), MessageId(8, 1)),
