@@ -1,5 +1,6 @@
 """The codec of PeerJS: JSON objects with a `type` in text frames, whose payloads are copied byte for byte."""
 
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from relay.model.commands import Command, GatewayCommand, Leave, Publish
 from relay.model.envelope import MessageId, read_envelope
 from relay.model.errors import JOIN_CLOSES, BadFrame, Refused
 from relay.model.explanations import explain
-from relay.model.json_text import check_nesting, read_leniently
+from relay.model.json_text import SHALLOW_BYTES, check_nesting, read_leniently
 from relay.model.names import MAX_ESCAPED, escape_peer, unescape
 
 CHANNEL: Final = "peerjs"
@@ -27,6 +28,8 @@ LEAVE: Final = "LEAVE"
 
 _SIGNALS: Final = frozenset({"OFFER", "ANSWER", "CANDIDATE", LEAVE})
 _SHOWN_TYPE: Final = 40
+_MOST_NAMES: Final = 1024
+"""Names of peers that are remembered with their escaped form: a call has some twenty messages of the same two peers."""
 
 _TAKEN: Final = frozenset({"peer_taken", "too_many_attempts"})
 """Codes for a place of another client: with a wrong token, and after too many of these."""
@@ -72,6 +75,10 @@ class _Envelope(Struct):
     connection: Raw | UnsetType = msgspec.field(name="connectionId", default=UNSET)
 
 
+class _Signaled(Struct):
+    message: _Message
+
+
 class _Payload(Struct, frozen=True):
     connection: str = msgspec.field(name="connectionId", default="")
 
@@ -87,6 +94,7 @@ class _Sent(Struct):
 _frames = msgspec.json.Decoder(_Frame)
 _messages = msgspec.json.Decoder(_Message)
 _envelopes = msgspec.json.Decoder(_Envelope)
+_signaled = msgspec.json.Decoder(_Signaled)
 _sent = msgspec.json.Decoder(_Sent)
 _encode = msgspec.json.Encoder().encode
 
@@ -156,7 +164,8 @@ def stored_signal(envelope: bytes, dst: str, key: str) -> Signal:
 
 
 def _decode(data: bytes) -> Command:
-    check_nesting(data)
+    if len(data) > SHALLOW_BYTES:
+        check_nesting(data)
     try:
         frame = _frames.decode(data)
     except msgspec.ValidationError as error:
@@ -184,7 +193,8 @@ def _read_signal(frame: _Frame) -> Command:
     envelope = b'{"to":"%b","channel":"%b","message":{"type":"%b"%b}}' % (
         dst.encode("ascii"), CHANNEL.encode(), frame.type.encode(), payload,
     )  # fmt: skip
-    check_nesting(envelope)
+    if len(envelope) > SHALLOW_BYTES:
+        check_nesting(envelope)
     return Signal(envelope, (dst,), CHANNEL, kind=frame.type)
 
 
@@ -206,9 +216,20 @@ def _read_relayed(frame: _Frame) -> Command:
 
 def _peer(text: str, about: str) -> str:
     try:
-        return escape_peer(text)
+        return _escaped(text)
     except Refused as error:
         raise BadFrame(error.code, f"dst: {error.text}", about=about) from None
+
+
+@lru_cache(maxsize=_MOST_NAMES)
+def _escaped(peer: str) -> str:
+    return escape_peer(peer)
+
+
+@lru_cache(maxsize=_MOST_NAMES)
+def _id(peer: str) -> bytes:
+    """Return the id of an escaped peer as JSON."""
+    return _encode(unescape(peer))
 
 
 # To the client.
@@ -219,15 +240,14 @@ def _signal(event: events.Message) -> bytes | None:
     if event.channel != CHANNEL or not event.to:
         return None
     try:
-        found = _envelopes.decode(event.envelope)
-        message = None if found.message is UNSET else _messages.decode(found.message)
+        message = _signaled.decode(event.envelope).message
     except msgspec.MsgspecError:
         return None
-    if message is None or message.type not in _SIGNALS:
+    if message.type not in _SIGNALS:
         return None
     payload = b"" if message.payload is UNSET else b',"payload":%b' % bytes(message.payload)
     return b'{"type":"%b","src":%b,"dst":%b%b}' % (
-        message.type.encode(), _encode(unescape(event.sender)), _encode(unescape(event.to[0])), payload,
+        message.type.encode(), _id(event.sender), _id(event.to[0]), payload,
     )  # fmt: skip
 
 
@@ -245,7 +265,7 @@ def _relayed(event: events.Message) -> bytes:
             hidden = True
         if hidden:
             envelope = b'{"envelope":%b}' % envelope
-    return b'{"type":"%b","src":%b,"payload":%b}' % (RELAY.encode(), _encode(unescape(event.sender)), envelope)
+    return b'{"type":"%b","src":%b,"payload":%b}' % (RELAY.encode(), _id(event.sender), envelope)
 
 
 def _refusal(failure: events.Failure) -> Frame:

@@ -91,18 +91,17 @@ class PeerJSSession(WebSocketSession):
 
     def send(self, signal: Signal, done: Sent | None = None) -> None:
         """Publish a signal; `done` is called with the outcome, if it is given."""
-        done = done or partial(self._sent, signal)
         try:
             member = self._rooms.member("")
         except Refused as error:
-            done(error)
+            (done or partial(self._sent, signal))(error)
             return
         pace = self._pace or self._make_pace()
         if not pace.stored.open and pace.stored.is_used_up:
             signal = structs.replace(signal, stored=False)
         units = weight(len(signal.envelope))
         self._inbox.in_flight += units
-        held = self._worker.publish(member, signal, partial(self._ended_publish, units, done))
+        held = self._worker.publish(member, signal, partial(self._ended_publish, units, signal, done))
         if held:
             pace.hold(held)
 
@@ -114,8 +113,11 @@ class PeerJSSession(WebSocketSession):
         """Call back when a peer joins the client's room, until the returned function is called."""
         return self._worker.await_arrival(self._rooms.own_room, peer, callback)
 
-    def _ended_publish(self, units: int, done: Sent, outcome: Receipt | RelayError) -> None:
-        done(outcome)
+    def _ended_publish(self, units: int, signal: Signal, done: Sent | None, outcome: Receipt | RelayError) -> None:
+        if done is not None:
+            done(outcome)
+        elif not isinstance(outcome, Receipt):
+            self._sent(signal, outcome)
         self._end_publish(units)
 
     def _sent(self, signal: Signal, outcome: Receipt | RelayError) -> None:
