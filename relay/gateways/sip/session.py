@@ -293,6 +293,8 @@ class SipSession(WebSocketSession):
         if not len(self._rooms):
             raise ClientGone()
         self._worker.listings.begin(self._rooms.member(""), self._location.contact_record(contact))
+        # The answer comes once Redis has both records: another worker may look for them in the same moment.
+        await self._location.contact(contact)
 
     def _resume_key(self, peer: str, contact: Uri, subject: str) -> str:
         """Return the key of a place, which only the relay can make: others know the contact from their calls."""
