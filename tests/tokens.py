@@ -13,7 +13,7 @@ SECRET = "secret-of-the-tests-0123456789abcdef-of-the-tests-0123456789abcdef"
 """The setting `auth-secret` of workers whose test names no other one; long enough for HS512."""
 
 
-def token(secret: str = SECRET, *, ttl: float = 600, alg: str = "HS256", **claims: Any) -> str:
+def token(secret: str = SECRET, *, ttl: float = 3600, alg: str = "HS256", **claims: Any) -> str:
     """Return a token with these claims; one that is None is left out."""
     claims = {"exp": int(time.time() + ttl), **claims}
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, secret, alg)
@@ -50,7 +50,7 @@ def key_set(*keys: Any) -> bytes:
     return msgspec.json.encode({"keys": keys})
 
 
-def signed(alg: str, name: str | None = None, *, key: Any = None, ttl: float = 600, **claims: Any) -> str:
+def signed(alg: str, name: str | None = None, *, key: Any = None, ttl: float = 3600, **claims: Any) -> str:
     """Return a token that a private key has signed; `name` is its key id."""
     claims = {"exp": int(time.time() + ttl), **claims}
     return jwt.encode(claims, key or private_key(alg), alg, headers={"kid": name} if name else None)

@@ -79,13 +79,14 @@ async def test_the_page_comes_from_disk(url: str) -> None:
 
 
 async def test_everything_else_is_the_relays(url: str) -> None:
-    for path in ("/.git/config", "/missing.html", "/websync.ashx", "/signalr/hubs", "/rooms/a/b"):
+    for path in ("/.git/config", "/missing.html", "/signalr/missing", "/rooms/a/b"):
         answer = await get(url, path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
     assert (await get(url, "/health")).json()["ready"]
     assert (await get(url, "/relay.js")).headers["content-type"].startswith("text/javascript")
     assert (await get(url, "/socket.io/socket.io.js")).json()["error"]["code"] == "no_client_script"
     assert len((await get(url, "/peerjs/id")).text) == 36
+    assert (await get(url, "/signalr/hubs")).text.startswith("/* The hubs of this relay")
     # nginx itself refuses a path that leads above the root.
     assert (await get(url, "/%2e%2e/etc/passwd")).status_code in (400, 404)
     assert "secret" not in (await get(url, "/games/%2e%2e/.git/config")).text

@@ -93,7 +93,7 @@ class RedisBus:
         self._probe_channel = keys.probe(worker)
         self._probe_bytes = self._probe_channel.encode("ascii")
         self._heard: float | None = None
-        # When the oldest probe was sent that is still to come back; None if there is none, or no subscription for it.
+        # When Redis answered the oldest probe that is still to come back; None if there is none.
         self._unheard: float | None = None
         self._stack = AsyncExitStack()
         self._prober: KeptLoop | None = None
@@ -266,12 +266,13 @@ class RedisBus:
         # a probe itself: when it comes back, commands, Redis and the subscription have all worked.
         self._subscriber.add(self._probe_channel)
         while True:
-            if self._unheard is None:
-                self._unheard = self._clock()
+            sent = self._clock()
             try:
                 async with asyncio.timeout(self._probe_timeout):
                     await self._client.call("PUBLISH", self._probe_channel, b"")
                 self._refusal = ""
+                if self._unheard is None and (self._heard is None or self._heard < sent):
+                    self._unheard = self._clock()
             except (RelayError, TimeoutError) as error:
                 self._refusal = error.report if isinstance(error, Unavailable) else ""
                 log.debug("the probe could not be published")
@@ -281,8 +282,8 @@ class RedisBus:
 
     def _rebuild_if_deaf(self) -> None:
         # If commands fail as well, Redis is away, and another connection would not help; nor does it if Redis refuses
-        # the probe, or if there is no subscription. The time runs from a probe that was sent: a worker that stood still
-        # has sent none, and has missed nothing.
+        # the probe, or if there is no subscription. The time runs from the answer to a probe: while the worker, or
+        # Redis, stood still, there was none, and nothing was missed.
         usable = self._client.reachable and not self._refusal
         if usable and self._unheard is not None and self._clock() - self._unheard > self._probe_timeout:
             self._unheard = None

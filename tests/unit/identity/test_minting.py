@@ -12,7 +12,7 @@ from relay.identity.verifier import TokenVerifier, VerifierSettings
 from relay.model.errors import NotAllowed
 from tests.tokens import SECRET, private_pem, public_pem
 
-CLAIMS = {"exp": int(time.time()) + 600, "rooms": ["demo"]}
+CLAIMS = {"exp": int(time.time()) + 3600, "rooms": ["demo"]}
 
 
 def test_the_first_secret_signs() -> None:
