@@ -14,15 +14,18 @@ import pytest
 from relay.client import Left
 from tests.chaos.calls import Calls
 from tests.chaos.rmc3_members import RmcMember
-from tests.fleet import RedisServer, Relay
+from tests.fleet import RedisServer, Relay, eventually
 
 STRIKES = int(os.environ.get("RELAY_STRIKES", "1"))
 """Strikes of each kind."""
 
 ROOMS = 4
 PAGES = ("p0", "p1", "p2")
-SLOW = 20.0
-"""Seconds after which a page sends a signal again."""
+SLOW = 5.0
+"""Seconds after which a page sends a signal again that has no receipt."""
+
+START = 300.0
+"""Seconds in which a worker starts, also on a machine that has many others to serve."""
 
 SETTINGS = {"worker_lease": 8, "probe_timeout": 3, "publish_timeout": 10, "reconnect_grace": 60}
 """A busy machine must not make a worker lose its lease, or a page come back too late."""
@@ -40,7 +43,7 @@ class Fleet:
 
     async def ready(self) -> None:
         for relay in self.relays:
-            await relay.ready()
+            await eventually(relay.healthy, START)
 
     async def blink(self, members: Members) -> None:
         """All pages lose their connections."""
@@ -78,7 +81,7 @@ async def arena() -> AsyncIterator[Fleet]:
 
 async def talk(members: Members, number: int) -> None:
     """Each page sends a signal to each other one of its room, and gets its receipt."""
-    await asyncio.gather(*[member.send({"number": number}, timeout=60) for member in members.values()])
+    await asyncio.gather(*[member.send({"number": number}, timeout=120) for member in members.values()])
 
 
 STRIKES_OF: dict[str, Callable[[Fleet, Members], Awaitable[None]]] = {
