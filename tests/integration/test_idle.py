@@ -4,7 +4,8 @@ import asyncio
 import gc
 import socket
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -76,12 +77,21 @@ async def test_a_storm_of_handshakes_ends_with_as_many_tasks_as_it_began() -> No
 # Responses that are held.
 
 
-class Listeners:
-    """Clients whose last response is held; over sockets without streams, which would take memory themselves."""
+CLASSIC_STREAM = ("connect?transport=serverSentEvents&%s",)
+CLASSIC_POLLS = ("connect?transport=longPolling&%s", "poll?transport=longPolling&%s&wait=60")
+"""The same for SignalR 2.x, below `/rooms/NAME/signalr` and with what each request of a page has."""
 
-    def __init__(self, served: Running, paths: Sequence[str]) -> None:
+
+class Listeners:
+    """Clients whose last response is held; over sockets without streams, which would take memory themselves.
+
+    `mark` is in the responses that are not held.
+    """
+
+    def __init__(self, served: Running, paths: Sequence[str], mark: bytes = b'"welcome"') -> None:
         self._address = ("127.0.0.1", served.port)
         self._paths = paths
+        self._mark = mark
         self._sockets: list[socket.socket] = []
 
     async def more(self, count: int) -> None:
@@ -90,34 +100,63 @@ class Listeners:
             connected = socket.create_connection(self._address)
             connected.setblocking(False)
             self._sockets.append(connected)
-            for path in self._paths:
-                await self._ask(connected, path % (number // 2, number))
+            for path in await self.paths_of(connected, number):
+                await self._ask(connected, path)
         await eventually(lambda: count_held() == len(self._sockets))
+
+    async def paths_of(self, connected: socket.socket, number: int) -> Sequence[str]:
+        """The paths of one client, which has this connection."""
+        return [path % (number // 2, number) for path in self._paths]
 
     def close(self) -> None:
         for one in self._sockets:
             one.close()
 
     async def _ask(self, connected: socket.socket, path: str) -> None:
+        if path.endswith("wait=60"):
+            await self.request(connected, path, b"")
+        else:
+            await self.request(connected, path, self._mark)
+
+    async def request(self, connected: socket.socket, path: str, mark: bytes) -> bytes:
+        """Make a request, and return what has arrived of the response once it has this mark."""
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(connected, f"GET {path} HTTP/1.1\r\nHost: relay\r\n{BROWSER}\r\n".encode())
-        if path.endswith("wait=60"):
-            return
         received = b""
         async with asyncio.timeout(20):
-            while b'"welcome"' not in received:
+            while mark not in received:
                 received += await loop.sock_recv(connected, 4096)
+        return received
+
+
+class ClassicListeners(Listeners):
+    """Pages of SignalR 2.x."""
+
+    async def paths_of(self, connected: socket.socket, number: int) -> Sequence[str]:
+        room = f"/rooms/r{number // 2}/signalr"
+        answer = await self.request(connected, f"{room}/negotiate?clientProtocol=2.1", b"LongPollDelay")
+        token = answer.partition(b'"ConnectionToken":"')[2].partition(b'"')[0].decode()
+        data = "connectionData=%5B%7B%22name%22%3A%22webrtchub3%22%7D%5D"
+        return [f"{room}/{path % f'connectionToken={token}&{data}'}" for path in self._paths]
 
 
 def count_held() -> int:
     return count(HeldProtocol)
 
 
-@pytest.mark.parametrize("paths", [pytest.param(STREAM, id="streams"), pytest.param(POLLS, id="polls")])
-async def test_a_held_response_keeps_one_task_and_little_memory(paths: Sequence[str]) -> None:
+@pytest.mark.parametrize(
+    "listening",
+    [
+        pytest.param(partial(Listeners, paths=STREAM), id="streams"),
+        pytest.param(partial(Listeners, paths=POLLS), id="polls"),
+        pytest.param(partial(ClassicListeners, paths=CLASSIC_STREAM, mark=b'"S":1'), id="signalr-classic-streams"),
+        pytest.param(partial(ClassicListeners, paths=CLASSIC_POLLS, mark=b'"S":1'), id="signalr-classic-polls"),
+    ],
+)
+async def test_a_held_response_keeps_one_task_and_little_memory(listening: Callable[[Running], Listeners]) -> None:
     async with running(create_app(Settings())) as served:
         tasks = await tasks_of_nobody(served)
-        listeners = Listeners(served, paths)
+        listeners = listening(served)
         tracemalloc.start()
         try:
             await listeners.more(10)  # these load code and fill caches
