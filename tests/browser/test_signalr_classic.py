@@ -174,7 +174,7 @@ async def victim(redis_server: RedisServer, prefix: str) -> AsyncIterator[Relay]
 async def test_a_killed_worker_costs_no_message_on_any_transport(
     open_tab: OpenTab, site: str, redis_server: RedisServer
 ) -> None:
-    """Pages reconnect by themselves, to another worker, and get what they have missed, once and in order."""
+    """Pages reconnect by themselves, to another worker, and get all missed messages, once and in order."""
     async with (
         victim(redis_server, "signalr-killed") as dying,
         victim(redis_server, "signalr-killed") as other,

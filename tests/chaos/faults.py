@@ -16,7 +16,17 @@ from tests.chaos.attempt_faults import (
     race_attempts,
 )
 from tests.chaos.fault import CUT, LONG, SHORT, Fault, counted, touched, wait
-from tests.chaos.gateway_faults import COMES_BACK, HTTP, PEERJS, RETRY, RMC3, WAITS, cut_answers, move_clients
+from tests.chaos.gateway_faults import (
+    COMES_BACK,
+    HTTP,
+    PEERJS,
+    RETRY,
+    RMC3,
+    SIGNALR_CLASSIC,
+    WAITS,
+    cut_answers,
+    move_clients,
+)
 from tests.chaos.redis_faults import (
     QUIET,
     fall_back_to_replica,
@@ -346,6 +356,13 @@ FAULTS = (
             ("worker paused past its lease", pause_worker),
             ("Redis killed, data kept", restart_redis),
             ("sockets reset", reset_clients),
+        )
+    ),
+    *(
+        Fault(f"SignalR 2.x: {name}", strike, kinds=SIGNALR_CLASSIC, settings=COMES_BACK, pauses=RETRY)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("connections reset", reset_clients),
         )
     ),
     *(

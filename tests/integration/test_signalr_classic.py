@@ -103,7 +103,7 @@ REQUESTS = {
     "callback": ({"callback": "alert(1)"}, "bad_callback"),
     "transport": ({"transport": "foreverFrame"}, "unknown_transport"),
 }
-"""Requests that are refused: what they have beside a good one, and the code of the error."""
+"""Requests that are refused: their parameters beside those of a good one, and the code of the error."""
 
 
 @pytest.mark.parametrize("action", ["connect", "reconnect", "poll"])
@@ -134,7 +134,7 @@ async def test_a_bad_handshake_is_refused_ahead_of_the_upgrade(relay: Relay) -> 
 
 
 @drivers
-async def test_a_place_is_taken_back_at_another_replica_with_what_was_missed(
+async def test_a_place_is_taken_back_at_another_replica_with_all_missed_messages(
     make: type[ClassicDriver], pair: tuple[Relay, Relay], enter: MakeClient
 ) -> None:
     bob, ann = await enter(pair[1], "/rooms/room?peer=bob&presence=1"), make()
@@ -164,7 +164,7 @@ async def test_calls_and_the_goodbye_reach_any_worker(
     assert (await ann.ask("POST", "abort", at=pair[1])).status_code == 200
     assert (await bob.until(lambda event: event.get("left")))[-1]["left"] == [opened.peer]
     if make is not ClassicPollDriver:
-        # What it has called itself, and the end of its connection.
+        # Its own call, and the end of its connection.
         assert [await ann.next() for _ in range(2)] == [Heard(1), Closed()]
     await ann.drop_quietly()
 

@@ -1,4 +1,4 @@
-"""Writes what waits for a client into the responses of event streams and polls."""
+"""Writes the frames that wait for a client into the responses of event streams and polls."""
 
 import re
 from typing import Any, Final

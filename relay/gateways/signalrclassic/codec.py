@@ -35,7 +35,7 @@ _event: Final = msgspec.json.Decoder(_Event)
 
 
 class PushFrame(Frame):
-    """What a client gets: `item` is JSON for the list of messages, b"" for none.
+    """A frame for a client: `item` is JSON for the list of messages, b"" for none.
 
     `position` is the cursor of a client that has it, b"" if that is as before.
     """
@@ -106,7 +106,7 @@ class HubCodec:
         return read_invocation(frame.data, self._hubs)
 
     def encode(self, event: events.Event) -> Frame:
-        """Write a message as calls of the clients' methods, and what concerns the client's own calls."""
+        """Write a message as calls of the clients' methods, and the results of the client's own calls."""
         if isinstance(event, events.Message):
             return self._push(self._calls(event), event.id)
         match event:

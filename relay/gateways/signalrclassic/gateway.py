@@ -1,4 +1,4 @@
-"""The requests of SignalR 2.x clients: `negotiate`, the three transports, and what is sent beside them."""
+"""The requests of SignalR 2.x clients: `negotiate`, the three transports, calls and goodbyes."""
 
 import uuid
 from collections.abc import Callable, Coroutine
@@ -270,7 +270,7 @@ def new_peer() -> str:
 
 
 async def _in_turn(worker: Worker, address: str, data: bytes, read: Callable[[bytes], Result]) -> Result:
-    """Return what `read` makes of data; large data is read in its turn."""
+    """Return the result of `read` for data; large data is read in its turn."""
     if len(data) < LARGE:
         return read(data)
     found: list[Result] = []

@@ -55,7 +55,7 @@ class LongPollSession(HttpSession[Frame]):
         self.cursor = ""
 
     def goes_on(self, since: MessageId | None) -> bool:
-        """Return whether a client with this cursor goes on here: with what waits, or the last answer once more.
+        """Return whether a client with this cursor goes on here: with the frames that wait, or the last answer.
 
         A browser sends a poll again by itself, if its connection was cut.
         """

@@ -41,7 +41,7 @@ _named_hubs: Final = msgspec.json.Decoder(Annotated[list[_NamedHub], Meta(max_le
 
 
 class ClassicRequest:
-    """One request; every method raises `Refused` for what is not allowed.
+    """One request; every method raises `Refused` for a value that is not allowed.
 
     The last parameter of a name counts. Those of the page (`$.connection.hub.qs`) are among them: `room`, `peer`,
     `token` and `password`.

@@ -1,4 +1,4 @@
-// What a test sees of the library, which the seed's script has set up.
+// The view of a test on the library, which the seed's script has set up.
 
 const heard = [];
 const opened = [];

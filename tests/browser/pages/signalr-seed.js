@@ -1,4 +1,4 @@
-// What the seed tells a page to do over SignalR, verbatim.
+// The seed's script for SignalR, verbatim.
 
 var channels = {};
 

@@ -1,4 +1,4 @@
-// A page with the hub for WebRTC: what it hears, the states that it goes through, and its errors.
+// A page with the hub for WebRTC: the messages that it hears, the states that it goes through, and its errors.
 
 const { transport = 'auto', room = '', jsonp = '' } = Object.fromEntries(given);
 const heard = [];

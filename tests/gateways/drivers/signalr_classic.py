@@ -115,7 +115,7 @@ class ClassicDriver:
                 self._take(fields)
 
     async def _read(self) -> None:
-        """Take what comes next; raises `Ended`."""
+        """Take the next frame; raises `Ended`."""
         raise NotImplementedError
 
     async def _end(self) -> None:
