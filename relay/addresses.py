@@ -2,6 +2,7 @@
 
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -13,6 +14,8 @@ _LONGEST: Final = 100
 _PADDED_IPV4: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
 _OLD_IPV4: Final = re.compile(r"[0-9a-fx]+(?:\.[0-9a-fx]+){0,3}", re.ASCII | re.IGNORECASE)
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_REMEMBERED: Final = 4096
+"""Texts whose addresses are remembered: each request of a client is asked for its address several times."""
 
 
 def read_address(text: str) -> Address | None:
@@ -22,8 +25,11 @@ def read_address(text: str) -> Address | None:
     three digits, and the spellings of IPv4 that `inet_aton` of POSIX reads (numbers in octal and hexadecimal, and fewer
     than four of them). A mapped address (RFC 4291) is IPv4.
     """
-    if len(text) > _LONGEST:
-        return None
+    return _read_address(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_address(text: str) -> Address | None:
     host = text.strip(" \t\"'")
     if host.startswith("["):
         host = host[1:].partition("]")[0]

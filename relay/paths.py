@@ -80,7 +80,7 @@ class RoomRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
-        raw = _raw_scope(scope, "/rooms/")
+        raw = _raw_scope(scope, "/rooms/", self.path_regex)
         return _NOTHING if raw is None else _decoded(super().matches(raw))
 
 
@@ -93,7 +93,7 @@ class RoomWebSocketRoute(WebSocketRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
-        raw = _raw_scope(scope, "/rooms/")
+        raw = _raw_scope(scope, "/rooms/", self.path_regex)
         return _NOTHING if raw is None else _decoded(super().matches(raw))
 
 
@@ -135,7 +135,7 @@ class SubjectRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
-        raw = _raw_scope(scope, "/subjects/")
+        raw = _raw_scope(scope, "/subjects/", self.path_regex)
         return _NOTHING if raw is None else _decoded(super().matches(raw))
 
 
@@ -145,10 +145,11 @@ def _loosen(route: Route | WebSocketRoute) -> None:
     route.path_regex = re.compile(pattern.removesuffix("$") + "/?$")
 
 
-def _raw_scope(scope: Scope, above: str) -> Scope | None:
-    """Return the scope with the raw path as its path; None for paths that do not begin with `above`."""
+def _raw_scope(scope: Scope, above: str, pattern: re.Pattern[str]) -> Scope | None:
+    """Return the scope with the raw path as its path; None for a path that does not match, or is not below `above`."""
     path = raw_path(scope) if "path" in scope else ""
-    return {**scope, "path": path, "root_path": ""} if path.startswith(above) else None
+    # Matched here as well: nearly all routes do not match, and a copy of the scope costs more.
+    return {**scope, "path": path, "root_path": ""} if path.startswith(above) and pattern.match(path) else None
 
 
 def _decoded(found: tuple[Match, Scope]) -> tuple[Match, Scope]:
