@@ -62,6 +62,7 @@ SNIPPETS = {
     "http-php": "tests/integration/test_http_page.py",
     "http-sh": "tests/integration/test_http_page.py",
     "xhr-signaling": "tests/browser/test_xhr_signaling.py",
+    "signalr": "tests/conformance/test_signalr.py",
     "signalr-classic": "tests/browser/test_signalr_classic.py",
     "websocket-over-nodejs": "tests/browser/test_over_nodejs.py",
     "socketio-over-nodejs": "tests/browser/test_over_nodejs.py",

@@ -62,6 +62,11 @@ class Marks:
             self._drop(transfer.received)
         return self._received
 
+    def arrived(self) -> None:
+        """Note that all events have arrived: the client has answered what was written after them."""
+        if self._marks:
+            self._received, self._marks = self._marks[-1][0], None
+
     def _drop(self, received: int) -> None:
         marks = self._marks
         while marks and received >= marks[0][1]:
@@ -116,6 +121,11 @@ class HubConnection(WrappedConnection):
     def received(self) -> MessageId | None:
         """Return the newest event that is known to have arrived, with all before it; None if none is."""
         return None if self._marks is None else self._marks.received()
+
+    def closed_by_both(self) -> None:
+        """Note that the client has answered the close of the relay: it has got all that was written before."""
+        if self._marks is not None:
+            self._marks.arrived()
 
     def _mark(self, position: MessageId) -> None:
         if self._marks is None:

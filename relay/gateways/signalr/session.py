@@ -162,6 +162,8 @@ class SocketHub(HubSession, WebSocketSession):
 
     def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
         """End the session, and note what the client has got."""
+        if self._connection.reason is not None and code != _LOST:
+            self._shown.closed_by_both()
         if self.hub.left:
             code = NORMAL.code
         elif code == _NO_CODE:

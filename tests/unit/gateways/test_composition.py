@@ -129,7 +129,7 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     assert panels["xmpp",] == {"XMPP"}
     assert panels["signalrclassic",] == {"SignalR 2"}
     assert panels["sip",] == {"SIP"}
-    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2", "SIP"}
+    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2", "SignalR", "SIP"}
     assert panels["native",] == panels["*",] - others
     assert "WebSocket" in panels["native",]
 

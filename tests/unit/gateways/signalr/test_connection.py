@@ -78,6 +78,15 @@ async def test_bytes_of_the_server_itself_are_noticed_after_a_while() -> None:
     assert marks.received() == MessageId(1, 1)
 
 
+async def test_a_client_that_answers_the_close_has_got_everything() -> None:
+    inner = Inner()
+    connection = HubConnection(inner, client())
+    connection.closed_by_both()
+    connection.write(event(1))
+    connection.closed_by_both()
+    assert connection.received() == MessageId(1, 1)
+
+
 async def test_where_nothing_is_known_the_event_before_counts_as_arrived() -> None:
     marks = Marks(lambda: None, every=0)
     marks.add(MessageId(1, 1), 0)
