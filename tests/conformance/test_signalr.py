@@ -194,7 +194,11 @@ async def test_the_relay_pings_often_enough(fleet_of: MakeFleet, program: Client
 @pytest.mark.gateways
 async def test_the_snippets_run(pair: tuple[Relay, Relay], program: ClientProgram) -> None:
     """That of the page in docs/, and that of the page at `/`."""
-    shown = re.search(r'aria-label="SignalR"><code>(.*?)</code>', (await pair[0].get("/")).text, re.DOTALL)
+    shown = re.search(
+        r'aria-label="SignalR"><code>(.*?)</code>',
+        (await pair[0].get("/", headers={"Accept": "text/html"})).text,
+        re.DOTALL,
+    )
     assert shown is not None
     for code in (snippet("signalr").replace("http://localhost:8888", pair[0].http), html.unescape(shown[1])):
         ben = await Client.open(f"{pair[1].ws}/rooms/lobby?peer=ben")
