@@ -22,6 +22,8 @@ from relay.gateways.signalr import connection_token, handshake, polled
 from relay.gateways.signalr import messages as hub_messages
 from relay.gateways.signalrclassic import invocations, polls, request
 from relay.gateways.sip import location, message, transactions
+from relay.gateways.websync import channels as websync_channels
+from relay.gateways.websync import messages as websync_messages
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import occupancies, reading, requests, session
 from relay.http.metrics import WORKER_UP
@@ -86,6 +88,10 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
         transactions.MOST_TRANSACTIONS,
         "error too_many_transactions",
     ),
+    ("Messages in one request of WebSync", websync_messages.MAX_MESSAGES, "601 bad_json"),
+    ("Records in one message of WebSync", websync_messages.MAX_RECORDS, "error bad_command"),
+    ("Channels in one message of WebSync", websync_messages.MAX_SUBSCRIPTIONS, "error bad_command"),
+    ("Bytes of the name of a channel of WebSync", websync_channels.MAX_CHANNEL, "error bad_channel or bad_command"),
     ("Members in one list", commands.MAX_LISTED, "error bad_command or bad_query"),
     ("Messages in Redis that wait in a room for absent peers", waiting.MOST_WAITING, "they wait in the worker alone"),
     ("Bytes of these", waiting.MOST_WAITING_BYTES, "the same"),

@@ -17,6 +17,7 @@ from tests.gateways.drivers.signalr_classic import ClassicEventsDriver, ClassicP
 from tests.gateways.drivers.sip import SipDriver
 from tests.gateways.drivers.socketio import SocketIODriver
 from tests.gateways.drivers.v09 import V09Driver
+from tests.gateways.drivers.websync import WebSyncDriver
 from tests.gateways.drivers.xhr_signaling import XhrDriver
 from tests.gateways.drivers.xmpp import XmppDriver
 from tests.gateways.drivers.y_webrtc import YWebrtcDriver
@@ -66,4 +67,5 @@ ROWS = [
     Row("signalr-polling", "signalr", partial(SignalRDriver, "polling", packed=True)),
     Row("signalr-polling-json", "signalr", partial(SignalRDriver, "polling"), quick=False),
     Row("sip", "sip", SipDriver),
+    Row("websync", "websync", WebSyncDriver),
 ]

@@ -27,6 +27,7 @@ PAGE = "docs/tokens.md"
 PLACES = {"native": "Native protocol and plain WebSocket, in a page", "socketio": "Socket.IO 3 and 4",
           "socketio-0.9": "Socket.IO 0.9, 1 and 2", "peerjs": "[PeerJS](gateways/peerjs.md#tokens)",
           "plainhttp": "[Plain HTTP](gateways/http.md#parameters): posts, polls, and streams with `fetch`",
+          "websync": "[WebSync](gateways/websync.md#tokens)",
           "xhrsignaling": "[XHR-Signaling](gateways/xhr-signaling.md#errors)",
           "signalr-classic": "[SignalR 2.x](gateways/signalr-classic.md#what-is-left-out)",
           "xmpp": "[XMPP](gateways/xmpp.md#login)",

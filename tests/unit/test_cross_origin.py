@@ -41,6 +41,8 @@ OF_SESSIONS = (
     "/rooms/a/signalr?id=nothing",
     "/signalr/hubs",
     "/rooms/a/signalr/hubs/poll",
+    "/websync.ashx?token=1",
+    "/rooms/a/websync.ashx?token=1&jsonp=f",
 )
 """Paths whose session is proven by an id in the URL."""
 
@@ -156,6 +158,7 @@ def test_the_gateways_that_allow_credentials_declare_it() -> None:
         "/rooms/{room}/messages",
         "/rooms/{room}/leave",
     }
+    plain |= {"/websync.ashx", "/rooms/{room}/websync.ashx"}
     assert {one for one in declared if "/signalr/" not in one} == plain
 
 

@@ -9,7 +9,7 @@ from relay.gateways.base.guard import Guard
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.post_rates import PostRates, wait_for_turn
 from relay.limits import Pace
-from relay.model.commands import Publish
+from relay.model.commands import Command, Identity, Publish
 from relay.model.envelope import Receipt, read_envelope
 from relay.model.errors import Refused, RelayError
 from relay.model.json_text import read_leniently
@@ -36,24 +36,30 @@ class Poster:
     async def of(cls, worker: Worker, place: HttpPlace, token: str, address: str, rates: PostRates) -> "Poster":
         """Make the poster of a request from an address; raises `Refused`, as `Worker.identify` and `Grants.peer` do."""
         grants = await worker.identify(token, address)
-        pace = rates.of(place.name, address)
         if grants is None:
-            return cls(worker, place, None, rates, pace)
+            return cls(worker, place, None, rates, rates.of(place.name, address))
         grants.peer(place.peer, str)
-        worker.admissions.limit_pace(pace, grants.limits.message_rate)
-        return cls(worker, place, Guard(grants), rates, pace)
+        return cls.of_guard(worker, place, Guard(grants), address, rates)
 
-    async def publish(self, envelope: bytes, after: str = "") -> Receipt:
-        """Publish one envelope; raises `Refused`."""
+    @classmethod
+    def of_guard(cls, worker: Worker, place: HttpPlace, guard: Guard, address: str, rates: PostRates) -> "Poster":
+        """Make the poster of a client whose token a session has checked."""
+        pace = rates.of(place.name, address)
+        worker.admissions.limit_pace(pace, guard.grants.limits.message_rate)
+        return cls(worker, place, guard, rates, pace)
+
+    async def publish(self, envelope: bytes, after: str = "", identity: Identity | None = None) -> Receipt:
+        """Publish one envelope; `after` and `identity` are as in `Publish`. Raises `Refused`."""
         most = self._worker.settings.max_message
         if len(envelope) > most:
             raise Refused("too_large", f"the envelope has {len(envelope)} bytes; at most {most}")
         command = read_leniently(read_envelope, envelope)
         if after:
             command = structs.replace(command, after=after)
-        if self._guard is not None:
-            self._guard.check(command, self._place.room)
-        await wait_for_turn(self._pace, len(envelope))
+        if identity is not None:
+            command = structs.replace(command, identity=identity)
+        self.allowed(command)
+        await self.turn(len(envelope))
         stored = self._pace.stored
         if not stored.open and stored.is_used_up:
             command = structs.replace(command, stored=False)
@@ -65,6 +71,14 @@ class Poster:
             raise
         self._rates.keep(self._place.name, self._pace)
         return receipt
+
+    def allowed(self, command: Command) -> Command:
+        """Return a command as the client may have it; raises `Refused`, as `Guard.check` does."""
+        return command if self._guard is None else self._guard.check(command, self._place.room)
+
+    async def turn(self, size: int) -> None:
+        """Return when a request of so many bytes may be served; raises `Refused` (`too_fast`) if it may not."""
+        await wait_for_turn(self._pace, size)
 
     async def _publish_in_order(self, command: Publish) -> Receipt:
         """Publish; an envelope that is to come after one which is still on its way waits for it, for a second."""

@@ -33,6 +33,8 @@ PATHS = [
     ("http", "/rooms/name/events", "EventsEndpoint"),
     ("http", "/rooms/name/messages", "MessagesEndpoint"),
     ("http", "/rooms/name/leave", "LeaveEndpoint"),
+    ("http", "/websync.ashx", "WebSyncEndpoint"),
+    ("http", "/rooms/name/websync.ashx", "WebSyncEndpoint"),
     ("http", "/signalr/hubs", "ClassicGateway"),
     ("http", "/signalr/negotiate", "ClassicGateway"),
     ("http", "/rooms/name/signalr/hubs/poll", "ClassicGateway"),
@@ -117,7 +119,18 @@ async def test_the_description_has_the_websockets_of_the_gateways_that_serve() -
 
 async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     panels = {}
-    for name in ("native", "socketio", "peerjs", "plainhttp", "xhrsignaling", "xmpp", "signalrclassic", "sip", "*"):
+    for name in (
+        "native",
+        "socketio",
+        "peerjs",
+        "plainhttp",
+        "xhrsignaling",
+        "xmpp",
+        "signalrclassic",
+        "sip",
+        "websync",
+        "*",
+    ):
         names = (name,)
         page = (await ask(with_gateways(*names), "GET", "/", Accept="text/html")).text
         panels[names] = set(re.findall(r'data-tab="([^"]+)"', page))
@@ -129,13 +142,14 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     assert panels["xmpp",] == {"XMPP"}
     assert panels["signalrclassic",] == {"SignalR 2"}
     assert panels["sip",] == {"SIP"}
-    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2", "SignalR", "SIP"}
+    assert panels["websync",] == {"WebSync"}
+    others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2", "SignalR", "SIP", "WebSync"}
     assert panels["native",] == panels["*",] - others
     assert "WebSocket" in panels["native",]
 
 
 async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:
     async with Worker(Settings()) as one, Worker(with_gateways("native")) as other:
-        assert len(state(one)) == 9
+        assert len(state(one)) == 10
         assert list(state(other)) == [STATE]
         assert set(GATEWAYS) > {"native"}

@@ -1,0 +1,195 @@
+"""The session of a WebSync client: its deliveries wait in it between two connects."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from relay.gateways.base.guard import Guard
+from relay.gateways.base.http import JSON, HttpBody, HttpExchange
+from relay.gateways.base.http_place import HttpPlace
+from relay.gateways.base.http_sessions import HttpSession, HttpSessions, PostedRequest
+from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.websync.codec import now
+from relay.gateways.websync.connection import DeliveryConnection, SentFrame
+from relay.gateways.websync.ended import EndedSessions
+from relay.gateways.websync.errors import WebSyncRefused
+from relay.gateways.websync.replies import connected, not_connected
+from relay.gateways.websync.subscribers import OtherMembers
+from relay.gateways.websync.subscriptions import ClientState
+from relay.model.codec import Encoder, Frame
+from relay.model.errors import ERRORS, REPLACED, CloseReason, Refused, RelayError
+from relay.model.member_info import without_vouched
+from relay.rooms.admissions import Ticket
+
+IDLE: Final = 30.0
+"""Seconds without a connect after which the client counts as lost; it sends the next one at once."""
+
+RETRANSMISSION: Final = 2.0
+"""Seconds for which a client whose connection was lost keeps its session: browsers send the same request again."""
+
+_REPLACED_DELAY: Final = 1.0
+"""Seconds until a connect is answered in whose place another one came: two pages would do it for ever."""
+
+_MOST_FRAMES: Final = 500
+
+_RULES: Final = PollingRules(
+    overlap=Overlap.RELEASE_OLDER,
+    lost_after=IDLE,
+    repeated_answers=1,
+    frames_per_answer=_MOST_FRAMES,
+)
+
+
+class ConnectDialect:
+    """Writes the answers to connects: deliveries, or the reply, and never both, after which a client has two streams.
+
+    The token of a poll is the id of its message, as JSON.
+    """
+
+    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
+        """Refuse: the gateway reads requests itself."""
+        raise Refused("bad_method")
+
+    def posted(self, replies: object) -> HttpBody:
+        """Write an empty response."""
+        return HttpBody(b"")
+
+    def answer(self, answer: PollAnswer) -> HttpBody:
+        """Write the answer; what waits in a session that has ended comes again after the next handshake."""
+        if answer.closed is not None:
+            return not_connected(answer.token, ended(answer.closed))
+        if not answer.frames:
+            return connected(answer.token)
+        return HttpBody(b"[%b]" % b",".join([frame.data for frame in answer.frames]), JSON)
+
+
+_DIALECT: Final = ConnectDialect()
+
+
+def ended(reason: CloseReason) -> Refused:
+    """Return the error for a client whose session has ended for this reason."""
+    if reason.reconnect and reason.name in ERRORS:
+        return Refused(reason.name)
+    return WebSyncRefused("session_ended", f"{reason.name}: {reason.text}")
+
+
+class WebSyncSession(HttpSession[Frame]):
+    """Serves one client; its `id` is the name of its `place`, by which each of its requests finds it.
+
+    `refused` is the error because of which the client could not join, and `unseen` the one because of which it does not
+    see the other members; None while there is none.
+    """
+
+    __slots__ = ("_delivery", "_ends", "_polls", "_unacknowledged", "place", "refused", "unseen")
+
+    def __init__(
+        self,
+        sessions: HttpSessions[HttpSession[Frame]],
+        codecs: CodecPair[Frame],
+        ticket: Ticket,
+        place: HttpPlace,
+        shared: str,
+        ends: EndedSessions,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        super().__init__(sessions, codecs, ticket, dialect=_DIALECT, rules=_RULES, session_id=place.name)
+        self._connection = self._delivery = DeliveryConnection(self.polling, shared, clock)
+        self._rooms = JoinedRooms(self._delivery, sessions.worker, codecs, ticket.address)
+        self.place = place
+        self._ends = ends
+        self.refused: RelayError | None = None
+        self.unseen: RelayError | None = None
+        # The id of the last answer with deliveries that the client has not acknowledged.
+        self._unacknowledged = ""
+        self._polls = 0
+
+    @property
+    def guard(self) -> Guard | None:
+        """The rights of the client, by the token of its handshake; None without auth."""
+        return self._guard
+
+    @property
+    def subscriptions(self) -> ClientState:
+        """The client's subscriptions."""
+        return self._delivery.subscriptions
+
+    @property
+    def roster(self) -> OtherMembers:
+        """The other members of the room."""
+        return self._delivery.roster
+
+    async def change(self, draft: ClientState) -> None:
+        """Make a draft the client's subscriptions, and show them to the others; raises `RelayError`."""
+        info, before = draft.info(), self.subscriptions
+        member = self._rooms.member("")
+        self._delivery.subscriptions = draft
+        if info == without_vouched(member.info):
+            return
+        try:
+            await self._rooms.change_info(info)
+        except BaseException:
+            if self._delivery.subscriptions is draft:
+                self._delivery.subscriptions = before
+            raise
+
+    # Connects.
+
+    def repeats(self, token: str) -> bool:
+        """Return whether a connect with this token may be answered at once: it is repeated, or another one is open."""
+        return not self.polling.idle or self.polling.repeats(token)
+
+    async def connect(self, exchange: HttpExchange, token: str, *, acknowledges: bool, hold: float) -> None:
+        """Answer a connect as soon as there are deliveries, or after `hold` seconds.
+
+        One that does not acknowledge the last deliveries gets them again.
+        """
+        again = bool(self._unacknowledged) and not acknowledges and self.polling.repeats(self._unacknowledged)
+        self._polls += 1
+        poll = self.polling.poll(self._unacknowledged if again else token, hold=0.0 if self._ended else hold)
+        rest = self._respond(exchange, poll, token)
+        await (rest if poll.done() else exchange.hold(rest))
+
+    async def _respond(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]", token: str) -> None:
+        answer = await exchange.unless_dropped(poll)
+        if answer is None:
+            self.polling.drop(poll)
+            asyncio.get_running_loop().call_later(RETRANSMISSION, self._lose, self._polls)
+            return
+        if answer.frames and answer.closed is None:
+            self._unacknowledged = answer.token
+        if answer.superseded or answer.closed is REPLACED:
+            await asyncio.sleep(_REPLACED_DELAY)
+        await exchange.respond(self.writer.answer(answer._replace(token=token)))
+
+    def _lose(self, polls: int) -> None:
+        if not self._ended and self._polls == polls:
+            self.lost()
+
+    # Owner of the connection.
+
+    def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
+        """End the session after the relay has closed it."""
+        if self.refused is None:
+            self._ends.note(self.id, reason)
+        super().closed(reason, final if self.refused is None else None)
+
+    def acknowledged(self, frames: Sequence[Frame]) -> None:
+        """Note what the client has, at once: it may send its next handshake to any worker."""
+        members = self._rooms.memberships()
+        ids = [frame.id for frame in frames if isinstance(frame, SentFrame)]
+        if members and ids:
+            self._worker.acknowledge(members[0], max(ids), at_once=True)
+
+    def _send_error(
+        self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
+    ) -> None:
+        if about == "join":
+            # The handshake is answered with it, and counted then.
+            self.refused = error
+            return
+        if about == "presence":
+            self.unseen = error
+        super()._send_error(error, about=about, key=key, codec=codec, room=room)

@@ -1,0 +1,89 @@
+import json
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from relay.gateways.websync.messages import Record
+from relay.gateways.websync.subscriptions import ClientState
+from relay.model.errors import Refused
+
+CHAT = b'{"websync":{"channels":["/chat"],"records":{"k":"v"}}}'
+
+
+def info(channels: ClientState) -> dict[str, object]:
+    found: dict[str, object] = json.loads(channels.info())["websync"]
+    return found
+
+
+def test_a_channel_is_heard_while_one_of_its_tags_is_left() -> None:
+    channels = ClientState()
+    assert not channels.hears("/a")
+    channels.subscribe(["/a", "/fm/subscribers/a"], "", 10)
+    channels.subscribe(["/a"], "tag", 10)
+    channels.unsubscribe(["/a", "/nothing"], "")
+    assert channels.hears("/a")
+    assert info(channels) == {"channels": ["/a"], "records": {}}
+    channels.unsubscribe(["/a"], "tag")
+    assert not channels.hears("/a")
+    assert channels.hears("/fm/subscribers/a", told=True)
+
+
+def test_a_draft_changes_nothing() -> None:
+    channels = ClientState()
+    draft = channels.draft()
+    draft.subscribe(["/a"], "", 1)
+    draft.bind([Record("k", Raw(b"1"))])
+    assert (draft.hears("/a"), channels.hears("/a")) == (True, False)
+    assert (draft.shown_records(), channels.shown_records()) == (b'{"k":1}', b"{}")
+
+
+def test_subscriptions_are_bounded() -> None:
+    channels = ClientState()
+    channels.subscribe(["/a"], "", 2)
+    channels.subscribe(["/a"], "x", 2)
+    with pytest.raises(Refused, match="too_many_channels"):
+        channels.subscribe(["/b"], "", 2)
+    assert not channels.hears("/b")
+
+
+def test_private_records_are_not_shown() -> None:
+    channels = ClientState()
+    channels.bind([Record("a", Raw(b'"1"')), Record("b", Raw(b"2"), private=True), Record("c")])
+    assert json.loads(channels.shown_records()) == {"a": "1", "c": None}
+    channels.unbind(["a", "nothing"])
+    assert json.loads(channels.shown_records()) == {"c": None}
+
+
+def test_an_info_that_is_too_large_is_refused() -> None:
+    channels = ClientState()
+    channels.bind([Record("k", Raw(msgspec.json.encode("x" * 1024)))])
+    with pytest.raises(Refused, match="bad_info"):
+        channels.info()
+
+
+def test_a_client_that_comes_back_hears_what_it_had_until_it_subscribes() -> None:
+    channels = ClientState()
+    channels.restore(CHAT, resumed=True)
+    assert channels.hears("/chat")
+    assert not channels.hears("/fm/subscribers/chat", told=True)
+    assert info(channels) == {"channels": ["/chat"], "records": {"k": "v"}}
+    channels.subscribe(["/other"], "", 10)
+    assert (channels.hears("/chat"), channels.hears("/other")) == (False, True)
+
+
+def test_one_whose_info_is_not_known_hears_every_message() -> None:
+    channels = ClientState()
+    channels.restore(b"", resumed=True)
+    assert channels.hears("/any")
+    assert not channels.hears("/fm/subscribers/any", told=True)
+    fresh = ClientState()
+    fresh.restore(b"", resumed=False)
+    assert not fresh.hears("/any")
+
+
+def test_what_it_unsubscribes_from_is_not_heard_again() -> None:
+    channels = ClientState()
+    channels.restore(CHAT, resumed=True)
+    channels.unsubscribe(["/chat"], "")
+    assert not channels.hears("/chat")
