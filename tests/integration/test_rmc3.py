@@ -179,6 +179,35 @@ async def test_thirty_viewers_of_a_broadcast_on_two_workers(pair: tuple[Relay, R
         assert await pages[f"v{number}"].heard("broadcast-stopped") == ["host"]
 
 
+async def test_members_of_a_broadcast_on_two_workers_change_their_ids(
+    pair: tuple[Relay, Relay], connected: Connect
+) -> None:
+    scalable = {"enableScalableBroadcast": "true", "maxRelayLimitPerUser": "1"}
+
+    async def take_part(page: RmcPage, userid: str) -> str:
+        await page.emit("join-broadcast", {"broadcastId": "host", "userid": userid, "typeOfStreams": {}})
+        return str((await page.heard("join-broadcaster"))[0]["userid"])
+
+    host, ann, ben = [
+        await connected(relay, name, **scalable)
+        for relay, name in ((pair[0], "host"), (pair[1], "ann"), (pair[0], "ben"))
+    ]
+    await host.emit("join-broadcast", {"broadcastId": "host", "userid": "host", "typeOfStreams": {}})
+    await host.heard("start-broadcasting")
+    assert await take_part(ann, "ann") == "host"
+    await ann.emit("can-relay-broadcast")
+    assert await host.ask("changed-uuid", "star") == []
+    assert await ann.ask("changed-uuid", "anna") == []
+    assert await take_part(ben, "ben") == "anna"
+    await ann.close()
+    assert await ben.heard("rejoin-broadcast") == ["host"]
+    assert await take_part(ben, "ben") == "star"
+    assert await ben.ask("check-broadcast-presence", "host") == [True]
+    await host.close()
+    assert await ben.heard("broadcast-stopped") == ["host"]
+    assert await ben.ask("check-broadcast-presence", "host") == [False]
+
+
 async def test_a_room_outlives_the_data_of_redis(start: MakeRelay, connected: Connect) -> None:
     """Redis loses everything: room, owner and password are there again, and a page that blinks comes back."""
     redis = RedisServer().start()
