@@ -23,6 +23,7 @@ from tests.chaos.gateway_faults import (
     RETRY,
     RMC3,
     SIGNALR_CLASSIC,
+    SIP,
     WAITS,
     cut_answers,
     move_clients,
@@ -364,6 +365,10 @@ FAULTS = (
             ("worker killed", kill_worker),
             ("connections reset", reset_clients),
         )
+    ),
+    *(
+        Fault(f"SIP: {name}", strike, kinds=SIP, settings=COMES_BACK, pauses=2)
+        for name, strike in (("worker killed", kill_worker), ("sockets reset", reset_clients))
     ),
     *(
         Fault(f"RTCMultiConnection: {name}", strike, kinds=RMC3, settings=COMES_BACK | WAITS, pauses=2)

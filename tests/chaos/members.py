@@ -16,6 +16,7 @@ from tests.chaos.peerjs_members import PeerJsMember
 from tests.chaos.reference import Reference
 from tests.chaos.rmc3_members import RmcMember
 from tests.chaos.signalr_members import TRANSPORTS, SignalRMember
+from tests.chaos.sip_members import SipMember
 from tests.fleet import eventually, require
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
@@ -265,10 +266,10 @@ OVER_HTTP = {"http-stream": StreamMember, "http-poll": PollMember}
 RMC = {"rmc3": True, "rmc3-old": False}
 """Pages of RTCMultiConnection, and whether they bring a private id."""
 
-IN_PYTHON = frozenset({"relay.client", "python", "asker", "peerjs", *RMC, *OVER_HTTP, *TRANSPORTS})
+IN_PYTHON = frozenset({"relay.client", "python", "asker", "peerjs", "sip", *RMC, *OVER_HTTP, *TRANSPORTS})
 """Kinds that need no Node."""
 
-DIRECT = frozenset({"peerjs", *RMC})
+DIRECT = frozenset({"peerjs", "sip", *RMC})
 """Kinds that have no cursor: the relay must see what has reached them."""
 
 
@@ -282,6 +283,8 @@ def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, sl
         return SignalRMember(urls, room, peer, slow=slow, transport=TRANSPORTS[kind])
     if kind == "peerjs":
         return PeerJsMember(urls, room, peer, slow=slow)
+    if kind == "sip":
+        return SipMember(urls, room, peer, slow=slow)
     if kind in RMC:
         return RmcMember(urls, room, peer, slow=slow, brings_pid=RMC[kind])
     if kind in {"python", "asker"}:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -45,6 +46,9 @@ log = logging.getLogger("relay.session")
 _ANSWER_COST: Final = 0.1
 """Messages for which the answer to a MESSAGE of the room counts: it goes nowhere, and is not of the client's choice."""
 
+HEARS: Final = b'"sip":{"messages":true}'
+"""The part of a member info that says that the client gets the messages of the room."""
+
 _KEY_PURPOSE: Final = "sip-binding"
 _KEY_BYTES: Final = 24
 _encode: Final = msgspec.json.Encoder().encode
@@ -79,6 +83,7 @@ class SipSession(WebSocketSession):
     __slots__ = (
         "_binding",
         "_brake",
+        "_early",
         "_expiry",
         "_hears",
         "_location",
@@ -108,6 +113,7 @@ class SipSession(WebSocketSession):
         self._binding: SipRegistration | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._hears = False
+        self._early: list[Message] | None = None
         self._brake = Brake(ticket, connection.pause_reading)
         self._location = Location(worker.places, worker.listings, worker.fleet_key, place.room)
         self._seal = ViaSeal(worker.fleet_key, place.room)
@@ -227,6 +233,7 @@ class SipSession(WebSocketSession):
             self._binding = wanted
             self._hears = self._hears or wanted.hears
             self._restart_expiry(wanted.seconds)
+            self._deliver_early()
         elif wanted.shown:
             await self._unbind()
         bound = self._bound
@@ -278,8 +285,8 @@ class SipSession(WebSocketSession):
             # The token allows the user, and so each of its devices.
             self._set_grants(replace(grants, peers=peer))
         key = self._resume_key(wanted.peer, contact, "" if grants is None else grants.subject)
-        # Events that the client has missed come before this returns.
-        self._binding = wanted
+        # Events that the client has missed come before this returns, and wait until it is known which of them it gets.
+        self._early = []
         await self._enter(
             JoinRequest(
                 self._place.room,
@@ -292,7 +299,9 @@ class SipSession(WebSocketSession):
         )
         if not len(self._rooms):
             raise ClientGone()
-        self._worker.listings.begin(self._rooms.member(""), self._location.contact_record(contact))
+        member = self._rooms.member("")
+        self._hears = HEARS in member.info
+        self._worker.listings.begin(member, self._location.contact_record(contact))
         # The answer comes once Redis has both records: another worker may look for them in the same moment.
         await self._location.contact(contact)
 
@@ -333,7 +342,11 @@ class SipSession(WebSocketSession):
             return False
         command = read_text(request, "" if to_room else peer)
         self._allowed(command)
-        self._hears = self._hears or to_room
+        if to_room and not self._hears:
+            self._hears = True
+            # Its presence entry says so to the worker to which it comes back; without that, it sends to the room again.
+            with suppress(RelayError):
+                await self._rooms.change_info(b"{%b}" % HEARS)
         self._send(self._rooms.member(""), command, partial(self._carried, request))
         return True
 
@@ -391,9 +404,19 @@ class SipSession(WebSocketSession):
     # Events of the room.
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Message):
+        if not isinstance(event, Message):
+            return
+        if self._early is not None:
+            self._early.append(event)
+        else:
             # In the next turn: this runs while the hub delivers, and an answer may have to be published.
             asyncio.get_running_loop().call_soon(self._deliver, event)
+
+    def _deliver_early(self) -> None:
+        """Deliver the events that have come while the client was being bound."""
+        early, self._early = self._early, None
+        for event in early or ():
+            self._deliver(event)
 
     def _deliver(self, event: Message) -> None:
         binding = self._binding

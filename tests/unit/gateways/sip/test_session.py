@@ -335,3 +335,23 @@ async def test_a_guest_does_not_share_a_name() -> None:
         assert (await alice.register(more=(bearer,))).status == 200
         refused = await guest.register()
         assert (refused.status, refused.code) == (403, "peer_taken")
+
+
+async def test_a_client_that_comes_back_still_hears_the_room(worker: Worker, enter: Enter) -> None:
+    """By its `MESSAGE` to the room, or by its field in REGISTER; with all that it missed."""
+    native = await Native(worker).enter("nat")
+    alice, bob = await enter("alice"), await enter("bob", more=("X-Relay: messages",))
+    await alice.ask("MESSAGE", "sip:calls@x", body="hello")
+    for one in (alice, bob):
+        one.lose()
+    await until_members(worker, "calls", {"nat": False, "alice": True, "bob": True})
+    native.send(message="missed")
+    back = [
+        await enter("alice", contact=alice.contact),
+        await enter("bob", contact=bob.contact, more=("X-Relay: messages",)),
+    ]
+    for one in back:
+        heard = await one.heard("MESSAGE")
+        while heard.data["message"] == "hello":
+            heard = await one.heard("MESSAGE")
+        assert heard.data["message"] == "missed"
