@@ -23,7 +23,8 @@ PACKAGES = [(signalr, jquery) for signalr in ("signalr", "signalr-2.2.1") for jq
 """SignalR 2.4.3 and 2.2.1, with jQuery 3.7.1 and 1.12.4."""
 
 TRANSPORTS = ("webSockets", "serverSentEvents", "longPolling")
-CONNECTED, RECONNECTING = 1, 2
+CASES = HERE.parent / "conformance" / "results" / "signalr-classic.md"
+"""The outcome of every case of `pages/signalr-cases.js`."""
 
 
 async def serve_files(page: Page) -> None:
@@ -88,6 +89,30 @@ async def test_datachannel_js_connects_on_different_workers(
     open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay]
 ) -> None:
     await talk(open_tab, site, fleet, "datachannel/DataChannel.js")
+
+
+@pytest.mark.timeout(180)
+async def test_the_cases_of_the_protocol_are_as_in_the_table(
+    open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay]
+) -> None:
+    """Each case, by name, with 2.4.3 and 2.2.1 over each transport; the table is written if it is not there."""
+    tab = await open_tab(f"{site}/pages/blank.html", strict=False)
+    await serve_files(tab.page)
+    kinds = [(signalr, transport) for signalr in ("signalr", "signalr-2.2.1") for transport in TRANSPORTS]
+    pages = [
+        (fleet[number % 2].http, {"signalr": signalr, "transport": transport, "room": f"cases-{number}"})
+        for number, (signalr, transport) in enumerate(kinds)
+    ]
+    shown = await frames(tab, pages)
+    played = [await frame.evaluate("play()") for frame in shown]
+    heads = [f"{'2.2.1' if '2' in signalr else '2.4.3'} {transport}" for signalr, transport in kinds]
+    lines = ["# The cases of SignalR 2.x", "", f"| Case | {' | '.join(heads)} |", f"| --- |{' --- |' * len(kinds)}"]
+    lines += [f"| {case} | {' | '.join(outcomes[case] for outcomes in played)} |" for case in played[0]]
+    text = "\n".join(lines) + "\n"
+    if not CASES.exists():
+        CASES.write_text(text)
+    assert text == CASES.read_text()
+    assert "| fails" not in text
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
