@@ -25,7 +25,7 @@ from relay.gateways.sip import location, message, transactions
 from relay.gateways.websync import channels as websync_channels
 from relay.gateways.websync import messages as websync_messages
 from relay.gateways.xhrsignaling import form, readers
-from relay.gateways.xmpp import occupancies, reading, requests, session
+from relay.gateways.xmpp import checkpoint, occupancies, reading, requests, stream_session
 from relay.http.metrics import WORKER_UP
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
@@ -69,9 +69,15 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Levels of elements in XMPP", reading.MAX_DEPTH, "stream error policy-violation"),
     ("Elements of a frame of XMPP", reading.MAX_ELEMENTS, "the same"),
     ("Attributes of an element of XMPP", reading.MAX_ATTRIBUTES, "the same"),
-    ("Frames of a login by XMPP", session.MOST_STEPS, "the same"),
-    ("Bytes of one of them", session.MOST_LOGIN, "the same"),
-    ("Seconds of such a login", int(session.LOGIN_TIMEOUT), "stream error connection-timeout"),
+    ("Frames of a login by XMPP", stream_session.MOST_STEPS, "the same"),
+    ("Bytes of one of them", stream_session.MOST_LOGIN, "the same"),
+    ("Seconds of such a login", int(stream_session.LOGIN_TIMEOUT), "stream error connection-timeout"),
+    (
+        "Stanzas of XMPP that wait for an acknowledgement",
+        checkpoint.MOST_UNACKNOWLEDGED,
+        "a client that needs an older one begins anew",
+    ),
+    ("Bytes of those that are in no history", checkpoint.MOST_BYTES, "the same"),
     ("IQs of a client of XMPP to occupants that wait", occupancies.MOST_ASKED, "answers to older ones are dropped"),
     ("Events that are looked through for the history of XMPP", occupancies.MOST_HISTORY, "older ones are not shown"),
     ("Occupants in a list of XMPP (disco#items)", requests.MOST_ITEMS, "the others are not listed"),

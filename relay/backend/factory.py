@@ -13,12 +13,14 @@ from relay.backend.addresses import Addresses
 from relay.backend.broadcasts import Broadcasts
 from relay.backend.bus import Bus, Sink
 from relay.backend.channels import RecentChannels
+from relay.backend.checkpoints import Checkpoints
 from relay.backend.fleet_keys import FleetKeys
 from relay.backend.headroom import Headroom
 from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.broadcasts import MemoryBroadcasts
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.channels import MemoryRecentChannels
+from relay.backend.memory.checkpoints import MemoryCheckpoints
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
@@ -36,6 +38,7 @@ from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.broadcasts import RedisBroadcasts
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.channels import RedisRecentChannels
+from relay.backend.redis.checkpoints import RedisCheckpoints
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
@@ -102,6 +105,7 @@ class Backend:
     addresses: Addresses
     positions: DeliveredPositions
     waiting: WaitingMessages
+    checkpoints: Checkpoints
     watched: WatchedRooms
     channels: RecentChannels
     usage: AddressUsage
@@ -216,6 +220,7 @@ def build_backend(
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
             waiting,
+            MemoryCheckpoints(clock),
             MemoryWatchedRooms(),
             MemoryRecentChannels(ttl=settings.rooms.history.ttl, clock=clock),
             MemoryAddressUsage(time.time),
@@ -307,6 +312,7 @@ def _over_redis(
         addresses,
         RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
         RedisWaitingMessages(client, keys),
+        RedisCheckpoints(client, keys),
         RedisWatchedRooms(client, keys, ttl=settings.rooms.state_ttl),
         RedisRecentChannels(client, keys, ttl=settings.rooms.history.ttl),
         RedisAddressUsage(client, keys),

@@ -115,6 +115,7 @@ class Worker:
         # Rooms that an application lists under a name, each by one of its members.
         self.listings = self._parts.listings
         self.broadcasts = self._parts.backend.broadcasts
+        self.checkpoints = self._parts.backend.checkpoints
         self.guesses = Guesses(settings.token_attempts, self._parts.backend.usage)
         self._outside = OutsideRates(settings.message_rate, self.clock)
         self.admissions = _admissions(settings, self._parts.stored, self.metrics, self.clock)

@@ -13,7 +13,7 @@ from tests.conformance.programs import ClientProgram
 from tests.conformance.sio import require_packages
 from tests.conftest import MakeClient, MakeFleet
 from tests.documentation import snippet
-from tests.fleet import Relay, require
+from tests.fleet import Proxy, Relay, require
 from tests.tokens import SECRET, token
 
 PROGRAM = Path(__file__).parent / "xmpp_clients.mjs"
@@ -119,7 +119,7 @@ async def test_pings_are_answered_by_the_relay_and_by_other_occupants(node: Xmpp
             node.do(library, "ask", to=to)
             assert (await node.until(library, "answer"))["ok"], (library, to)
     for library, codes in (("strophe", True), ("xmpp-client", True), ("stanza", False)):
-        for to, code in ((f"{ROOM}/nobody", "no_such_peer"), ("a@localhost.example", "unknown_service")):
+        for to, code in ((f"{ROOM}/nobody", "no_such_peer"), ("a@localhost.example", "unknown_domain")):
             node.do(library, "ask", to=to)
             answer = await node.until(library, "answer")
             assert (answer["ok"], answer.get("code")) == (False, code if codes else None)
@@ -186,6 +186,41 @@ async def test_rules_of_a_room(node: Xmpp, pair: tuple[Relay, Relay]) -> None:
     assert "110" in (await node.join("ann", password="secret"))["codes"]
     await node.open(pair[1], "strophe", "ben")
     assert (await node.join("ben", password="secret"))["code"] == "room_full"
+
+
+async def test_a_lost_client_resumes_its_stream_on_another_worker(
+    node: Xmpp, fleet_of: MakeFleet, enter: MakeClient
+) -> None:
+    """The worker of both clients is killed; @xmpp/client comes back by itself, and Strophe when the page connects."""
+    victim, other = await fleet_of(2, reconnect_grace=60.0)
+    async with Proxy(victim.port) as proxy:
+        native = await enter(other, "/rooms/talk?peer=nat&presence=1")
+        for library in ("strophe", "xmpp-client"):
+            node.do(library, "open", library=library, url=f"ws://127.0.0.1:{proxy.port}/xmpp-websocket", resume=True)
+            await node.until(library, "connected")
+            await node.join(library)
+            assert (await native.next())["joined"] == [library]
+        await native.send({"message": "before"})
+        for library in ("strophe", "xmpp-client"):
+            await node.until(library, "message", type="groupchat", **{"from": f"{ROOM}/nat"})
+        victim.process.kill()
+        proxy.lead_to(other.port)
+        await node.until("strophe", "disconnected")
+        await native.send({"message": "missed"})
+        node.do("strophe", "again")
+        assert (await node.until("strophe", "connected"))["resumed"]
+        # @xmpp/client tells of both in any order.
+        for library, wanted in (("strophe", {"message"}), ("xmpp-client", {"message", "resumed"})):
+            while wanted:
+                happened = await node.next(library)
+                assert happened["what"] != "connected"
+                wanted.discard(happened["what"])
+                assert json.loads(happened.get("body", '{"message": "missed"}'))["message"] == "missed"
+        for library in ("strophe", "xmpp-client"):
+            node.do(library, "say", room=ROOM, body=f"{library} is back")
+            assert (await native.next())["message"] == f"{library} is back"
+            for name in ("strophe", "xmpp-client"):
+                await node.hears(name, library, f"{library} is back")
 
 
 @pytest.mark.parametrize("name", ["xmpp-strophe", "xmpp-client"])

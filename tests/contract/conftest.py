@@ -15,10 +15,12 @@ from fakeredis import TcpFakeServer
 from relay.backend.addresses import Addresses
 from relay.backend.bus import Bus
 from relay.backend.channels import RecentChannels
+from relay.backend.checkpoints import Checkpoints
 from relay.backend.fleet_keys import FleetKeys
 from relay.backend.memory.addresses import MemoryAddresses
 from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.channels import MemoryRecentChannels
+from relay.backend.memory.checkpoints import MemoryCheckpoints
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
 from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
@@ -31,6 +33,7 @@ from relay.backend.presence import JoinAttempt, JoinResult, LeaseName, Leases, L
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.channels import RedisRecentChannels
+from relay.backend.redis.checkpoints import RedisCheckpoints
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.fleet_keys import RedisFleetKeys
@@ -108,6 +111,7 @@ class FakeWorker:
     fleet_keys: FleetKeys
     positions: DeliveredPositions
     waiting: WaitingMessages
+    checkpoints: Checkpoints
     channels: RecentChannels
     rules: Any
     client: RedisClient | None = None
@@ -197,6 +201,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
     shared: dict[HistorySettings, MemoryRooms] = {}
     shared_keys = MemoryFleetKeys(time.time)
+    shared_checkpoints = MemoryCheckpoints(time.monotonic)
     shared_waiting = MemoryWaitingMessages(time.monotonic)
     shared_channels = MemoryRecentChannels(ttl=LOG.ttl, clock=time.monotonic)
     prefix, dropped = f"contract{next(_numbers)}-{time.time_ns()}", list[int]()
@@ -234,6 +239,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                     shared_keys,
                     positions,
                     shared_waiting,
+                    shared_checkpoints,
                     shared_channels,
                     rules,
                     webhook=state.webhook,
@@ -274,6 +280,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 RedisFleetKeys(client, keys, ttl=rooms.state_ttl),
                 RedisDeliveredPositions(client, keys, ttl=rooms.state_ttl),
                 RedisWaitingMessages(client, keys),
+                RedisCheckpoints(client, keys),
                 RedisRecentChannels(client, keys, ttl=history.ttl),
                 RedisRoomRules(client, keys, bus, rooms, outboxes),
                 client,

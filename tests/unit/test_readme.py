@@ -266,6 +266,7 @@ def test_the_redis_keys_are_those_of_the_code() -> None:
         keys.worker_rooms("ID"),
         keys.worker_index("ID"),
         keys.subject("HASH"),
+        keys.checkpoint("HASH"),
         keys.turn("NAME"),
         keys.shared("NAME"),
         keys.probe("ID"),

@@ -107,6 +107,10 @@ class Keys:
         """Return the key of what the worker whose turn it was has left for the others."""
         return f"{self._prefix}:shared:{name}"
 
+    def checkpoint(self, name: str) -> str:
+        """Return the key of the checkpoints of a stream, for whose secret the name stands."""
+        return f"{self._prefix}:checkpoint:{name}"
+
     def subject(self, subject: str) -> str:
         """Return the key of the places of a subject, which a hash stands for."""
         return f"{self._prefix}:subject:{subject}"

@@ -5,7 +5,8 @@ message to the room is an envelope: its body, where that is a JSON object, else 
 occupants, such as those of Jingle, are direct messages, whose elements pass byte for byte.
 
 From the outside in: `gateway` serves the WebSocket (RFC 7395); `codec` reads frames; `negotiation` opens the stream,
-logs the client in and binds its resource; `session` is the client's session; `occupancies` are the rooms that it is in;
-`requests` answers its IQs. `reading`, `writing` and `jids` are XML and addresses, `envelopes` and `stanzas` translate
+logs the client in and binds its resource; `stream_session` and `session` are the client's session; `occupancies` are
+the rooms that it is in; `requests` answers its IQs. `stream_management`, `checkpoint` and `resumption` are for clients
+that lose their connection. `reading`, `writing` and `jids` are XML and addresses, `envelopes` and `stanzas` translate
 between both sides.
 """

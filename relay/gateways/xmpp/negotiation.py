@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from relay.gateways.xmpp import stanzas
 from relay.gateways.xmpp.errors import BadStanza, XmppRefused
 from relay.gateways.xmpp.jids import CONFERENCE, Jid, local_of, text_of
-from relay.gateways.xmpp.namespaces import BIND, CLIENT, FRAMING, RELAY, SASL, STREAMS
+from relay.gateways.xmpp.namespaces import BIND, CLIENT, FRAMING, RELAY, SASL, SM, STREAMS
 from relay.gateways.xmpp.reading import Element
 from relay.gateways.xmpp.writing import escape_text, tag
 from relay.model.codec import Frame
@@ -43,6 +43,10 @@ class Party(Protocol):
         """Take note of the client's address: from now on, it sends stanzas."""
         ...
 
+    async def resume(self, element: Element) -> None:
+        """Resume a stream of the client, and answer."""
+        ...
+
     @property
     def offers(self) -> str:
         """The features beside the resource of a client that has logged in, as XML."""
@@ -55,7 +59,7 @@ class Negotiation:
     def __init__(self, party: Party) -> None:
         self._party = party
         self.domain = ""
-        self._user = ""
+        self.user = ""
         self._opened = False
         self.logged_in = False
 
@@ -68,6 +72,8 @@ class Negotiation:
             raise BadStanza("bad_stanza", "a stream begins with open", condition="not-authorized")
         elif name == ("auth", SASL) and not self.logged_in:
             return self._authenticate(element)
+        elif name == ("resume", SM) and self.logged_in:
+            return self._party.resume(element)
         elif name == ("iq", CLIENT) and self.logged_in and (bind := element.child("bind", BIND)):
             self._bind(element, bind)
         else:
@@ -102,7 +108,7 @@ class Negotiation:
         except RelayError as error:
             self._party.write(Frame(_sasl_failure(error).encode()))
             raise
-        self._user = local_of(subject) if subject else user or self._party.random()
+        self.user = local_of(subject) if subject else user or self._party.random()
         self.logged_in, self._opened = True, False
         self._party.write(Frame(tag("success", {"xmlns": SASL}).encode()))
 
@@ -111,7 +117,7 @@ class Negotiation:
         resource = asked.text if asked is not None else ""
         if len(resource) > _MAX_RESOURCE:
             raise BadStanza("bad_stanza", f"a resource has at most {_MAX_RESOURCE} characters", about="iq")
-        jid = Jid(self._user, self.domain, resource or self._party.random())
+        jid = Jid(self.user, self.domain, resource or self._party.random())
         address = f"{jid.local}@{jid.domain}/{jid.resource}"
         bound = tag("bind", {"xmlns": BIND}, tag("jid", {}, escape_text(address)))
         self._party.write(stanzas.result(element.get("id"), "", bound))

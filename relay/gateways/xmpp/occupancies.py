@@ -6,7 +6,7 @@ What happens in the room meanwhile waits until then.
 
 import time
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from relay.gateways.xmpp import stanzas
 from relay.gateways.xmpp.codec import JOINED, LEFT, RENAMED, RoomFrame, Stanza, XmppCodec
@@ -14,6 +14,7 @@ from relay.gateways.xmpp.envelopes import SUBJECT, renamed, said
 from relay.gateways.xmpp.jids import nick_of
 from relay.gateways.xmpp.namespaces import MUC
 from relay.gateways.xmpp.reading import Element
+from relay.gateways.xmpp.stream_management import Source
 from relay.model import events
 from relay.model.codec import Frame
 from relay.model.commands import Join, Publish
@@ -29,13 +30,6 @@ _MOST_BEFORE: Final = 1024
 
 MOST_ASKED: Final = 128
 """IQs to other occupants that wait for their answers; the answer to an older one is dropped."""
-
-
-class Source(NamedTuple):
-    """Where a stanza is in the history of a room."""
-
-    room: str
-    id: MessageId
 
 
 class Occupancy:
@@ -63,7 +57,16 @@ class Occupant(Protocol):
     """The session of the client."""
 
     def send(self, frame: Frame, source: Source | None = None) -> None:
-        """Write a stanza; one that is in a room's history has its source."""
+        """Write a stanza; one that an event of a room has caused has its source."""
+        ...
+
+    @property
+    def counts(self) -> bool:
+        """Whether each message of a room must be one stanza, as its number counts."""
+        ...
+
+    def entered(self, room: str, position: MessageId) -> None:
+        """Take note that the client is in a room, and gets what follows this id."""
         ...
 
     async def enter_room(self, join: Join) -> None:
@@ -102,6 +105,11 @@ class Occupancies:
         if occupancy is None or occupancy.welcome is None:
             raise Refused("not_joined", room=room)
         return occupancy
+
+    def resume(self, welcome: events.Welcome) -> None:
+        """Go on in a room in which the client has been; it was told all that came before."""
+        occupancy = self.rooms[welcome.room] = Occupancy(welcome.room, welcome.peer, "")
+        occupancy.welcome, occupancy.waiting = welcome, None
 
     # In and out.
 
@@ -215,6 +223,7 @@ class Occupancies:
             return
         if isinstance(event, events.Welcome):
             occupancy.welcome, occupancy.peer = event, event.peer
+            self._occupant.entered(event.room, event.id)
         elif occupancy.waiting is not None:
             occupancy.waiting.append(frame)
             if len(occupancy.waiting) > _MOST_BEFORE:
@@ -231,7 +240,7 @@ class Occupancies:
                 self._write_message(occupancy, event, frame.stanzas[0])
         elif isinstance(event, events.PresenceChange):
             for stanza in frame.stanzas:
-                self._write_presence(occupancy, stanza)
+                self._write_presence(occupancy, stanza, Source(event.room, event.id, logged=False))
         elif isinstance(event, events.Kicked) and event.peer != occupancy.peer:
             occupancy.announced.add(event.peer)
             gone = stanzas.presence(
@@ -251,11 +260,14 @@ class Occupancies:
             occupancy.announced.add(stanza.peer)
         elif stanza.kind in {"result", "error"}:
             if (event.room, event.sender, stanza.id) not in self._asked:
+                if self._occupant.counts:
+                    nothing = stanzas.stanza("message", {"from": self._codec.room(event.room), "type": "headline"})
+                    self._occupant.send(nothing, Source(event.room, event.id))
                 return
             del self._asked[event.room, event.sender, stanza.id]
         self._occupant.send(stanza.frame, Source(event.room, event.id))
 
-    def _write_presence(self, occupancy: Occupancy, stanza: Stanza) -> None:
+    def _write_presence(self, occupancy: Occupancy, stanza: Stanza, source: Source) -> None:
         if stanza.peer in {occupancy.peer, occupancy.next_peer}:
             return
         if stanza.kind == LEFT and stanza.peer in occupancy.announced:
@@ -263,7 +275,7 @@ class Occupancies:
             return
         if stanza.kind == JOINED:
             occupancy.announced.discard(stanza.peer)
-        self._occupant.send(stanza.frame)
+        self._occupant.send(stanza.frame, source)
 
     def _compare(self, occupancy: Occupancy, roster: events.Roster) -> None:
         """Tell the client who is there, after events were lost."""

@@ -7,7 +7,8 @@ from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.model.codec import Encoder
 from relay.model.commands import Join
-from relay.model.errors import ClientGone, CloseReason
+from relay.model.envelope import MessageId
+from relay.model.errors import ClientGone, CloseReason, Refused
 from relay.rooms.connection import Connection
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
@@ -35,6 +36,13 @@ class XmppRooms(JoinedRooms):
         else:
             member.host = None
         self._on_put_out(member.room, reason)
+
+    async def resume(self, join: Join, encoder: Encoder) -> None:
+        """Resume a membership, and no other one; the events after its `since` follow the welcome."""
+        if self._has(join.room):
+            raise Refused("already_joined", room=join.room)
+        self._check_limit(join.room)
+        await self._enter(join, MessageId.parse(join.since), encoder, resume_only=True)
 
     async def rename_in(self, join: Join, encoder: Encoder) -> Member:
         """Join a room once more, under another peer id; returns the membership that the caller is to end."""

@@ -40,18 +40,24 @@ def code_of(element: ElementTree.Element) -> str:
 
 
 class XmppDriver:
-    """A client that logs in with its token, and enters a room under the subject of its token, or a nick of its own."""
+    """A client that logs in with its token, and enters a room under the subject of its token, or a nick of its own.
 
-    can = Capabilities(direct=True, presence=True)
+    It manages its stream (XEP-0198), and resumes it when it comes back, as strophe.js does.
+    """
+
+    can = Capabilities(held=True, resume=True, direct=True, presence=True)
 
     def __init__(self) -> None:
+        self._stream = ""
+        self._handled = 0
         self._wire: SocketWire | None = None
         self._room = self._nick = ""
         self._before: deque[Event] = deque()
         self.token = ""
 
     async def open(self, relay: Relay, room: str) -> Opened:
-        await self.log_in(relay)
+        if await self.log_in(relay):
+            return Opened(self._peer(self._nick), resumed=True)
         self._room = f"{local_of(room)}@conference.localhost"
         self._before.clear()
         await self.write(
@@ -68,7 +74,8 @@ class XmppDriver:
             elif element.find(f"{C}subject") is not None:
                 return Opened(self._peer(self._nick), resumed=False)
 
-    async def log_in(self, relay: Relay) -> None:
+    async def log_in(self, relay: Relay) -> bool:
+        """Open a stream; returns whether it goes on with the one before."""
         socket = await connect(
             f"{relay.ws}/xmpp-websocket",
             compression=None,
@@ -87,6 +94,11 @@ class XmppDriver:
         if answer.tag.endswith("}failure"):
             raise NotAdmitted(code_of(answer))
         await self.open_stream()
+        if self._stream:
+            await self.write(f'<resume xmlns="urn:xmpp:sm:3" previd="{self._stream}" h="{self._handled}"/>')
+            answer = await self.read()
+            assert answer.tag == "{urn:xmpp:sm:3}resumed", answer.tag
+            return True
         await self.write(
             '<iq xmlns="jabber:client" type="set" id="b"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>'
         )
@@ -94,6 +106,11 @@ class XmppDriver:
         assert jid is not None
         user = text_of(str(jid.text).partition("@")[0])
         self._nick = user if self.token and user != "user" else f"nick {secrets.token_hex(4)}"
+        await self.write('<enable xmlns="urn:xmpp:sm:3" resume="true"/>')
+        self._stream = (await self.read()).get("id", "")
+        assert self._stream
+        self._handled = 0
+        return False
 
     async def open_stream(self) -> None:
         await self.write(f'<open xmlns="{FRAMING}" to="localhost" version="1.0"/>')
@@ -106,7 +123,13 @@ class XmppDriver:
 
     async def read(self) -> ElementTree.Element:
         assert self._wire is not None
-        return ElementTree.fromstring(await self._wire.receive())
+        while True:
+            element = ElementTree.fromstring(await self._wire.receive())
+            if element.tag == "{urn:xmpp:sm:3}r":
+                await self.write(f'<a xmlns="urn:xmpp:sm:3" h="{self._handled}"/>')
+                continue
+            self._handled += element.tag in {f"{C}iq", f"{C}message", f"{C}presence"}
+            return element
 
     async def send(self, data: Any, *, to: str = "") -> None:
         if data is BAD_FRAME:

@@ -96,6 +96,10 @@ class Stream:
         self._read += len(new)
         return [read(frame.data).root for frame in new]
 
+    def skip(self, count: int) -> None:
+        """Go on behind the first elements."""
+        self._read = count
+
     async def until(self, *names: str) -> list[Element]:
         """Read elements until one, or a child of it, has one of these names."""
         found: list[Element] = []

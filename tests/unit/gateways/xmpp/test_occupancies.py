@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from relay.gateways.xmpp.codec import XmppCodec
-from relay.gateways.xmpp.occupancies import MOST_ASKED, Occupancies, Source, join_of
+from relay.gateways.xmpp.occupancies import MOST_ASKED, Occupancies, join_of
 from relay.gateways.xmpp.reading import Element, read
+from relay.gateways.xmpp.stream_management import Source
 from relay.model import events
 from relay.model.codec import Frame
 from relay.model.commands import Join, Publish
@@ -36,6 +37,13 @@ class Fake:
         for frame in (CODEC.encode(welcome), *self.early):
             self.take(frame)
 
+    @property
+    def counts(self) -> bool:
+        return False
+
+    def entered(self, room: str, position: MessageId) -> None:
+        assert (room, position) == ("r", (1, 1))
+
     async def rename(self, room: str, peer: str, farewell: Publish) -> None:
         raise NotImplementedError
 
@@ -64,7 +72,7 @@ class Fake:
 async def test_events_of_the_join_wait_for_its_end() -> None:
     fake = await Fake(said(2), said(3)).enter()
     assert [one.children[0].name for one in fake.elements] == ["x", "subject", "body", "body"]
-    assert [source for _, source in fake.sent] == [None, None, ("r", (1, 2)), ("r", (1, 3))]
+    assert [source for _, source in fake.sent] == [None, None, ("r", (1, 2), True), ("r", (1, 3), True)]
 
 
 async def test_a_message_that_comes_by_two_memberships_is_written_once() -> None:

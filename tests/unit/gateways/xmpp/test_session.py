@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from relay.gateways.xmpp import session
+from relay.gateways.xmpp import stream_session
 from relay.model.errors import GOING_AWAY, TOKEN_EXPIRED
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import until, until_members
@@ -26,7 +26,7 @@ ERRORS = [
     ('<iq type="get" id="1"/>', "bad_stanza", "bad-request"),
     ('<iq type="get" id="1"><vcard xmlns="vcard-temp"/></iq>', "not_served", "service-unavailable"),
     ('<iq type="set" id="1"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>', "bad_stanza", "bad-request"),
-    (ping("a@other.example"), "unknown_service", "remote-server-not-found"),
+    (ping("a@other.example"), "unknown_domain", "remote-server-not-found"),
     (ping(f"{ROOM}/ann"), "not_joined", "not-acceptable"),
     (ping("a@"), "bad_jid", "jid-malformed"),
     (message("b"), "not_joined", "not-acceptable"),
@@ -220,7 +220,7 @@ async def test_a_stream_that_the_relay_ends_says_why(worker: Worker) -> None:
 
 
 async def test_a_client_that_does_not_log_in_is_closed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "LOGIN_TIMEOUT", 0)
+    monkeypatch.setattr(stream_session, "LOGIN_TIMEOUT", 0)
     stream = Stream(worker)
     await stream.session.greet()
     await until(lambda: stream.connection.reason is not None)

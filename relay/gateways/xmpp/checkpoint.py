@@ -1,0 +1,153 @@
+"""The checkpoint of a stream (XEP-0198): where it stands, as it is stored, and what a returning client has missed.
+
+The history of a room says which messages follow an id, in which order. So a checkpoint has the number of the last
+stanza that is in no history, and for each room the id up to which everything was written by then. A stanza that is in
+no history is written only after its checkpoint. Whatever was written after the last checkpoint is in histories.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from relay.model.codec import Frame
+from relay.model.envelope import BEFORE_ALL, MessageId
+
+MOST_UNACKNOWLEDGED: Final = 1000
+"""Stanzas that are kept until the client acknowledges them; a client that needs an older one cannot resume."""
+
+MOST_BYTES: Final = 131_072
+"""Bytes of those of them that are in no history."""
+
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class Entry(Struct, array_like=True, frozen=True):
+    """One stanza that was written: its text, "" if it is in a room's history; and where the room was then.
+
+    `room` is "" for a stanza that is not of a room.
+    """
+
+    text: str = ""
+    room: str = ""
+    epoch: int = 0
+    seq: int = 0
+
+    @property
+    def id(self) -> MessageId:
+        """The id that the room had reached with the stanza."""
+        return MessageId(self.epoch, self.seq)
+
+
+class RoomReached(Struct, array_like=True, frozen=True):
+    """A room in which the client is as `peer`; everything up to this id had been acknowledged."""
+
+    room: str
+    peer: str
+    epoch: int
+    seq: int
+
+    @property
+    def id(self) -> MessageId:
+        """The id."""
+        return MessageId(self.epoch, self.seq)
+
+
+class Checkpoint(Struct, frozen=True):
+    """A stream when `written` stanzas were written and `handled` ones of the client served.
+
+    The client had acknowledged `acknowledged` of them, and `entries` are the others. `subject` is that of its token.
+    """
+
+    user: str
+    resource: str
+    domain: str
+    subject: str
+    handled: _Count
+    written: _Count
+    acknowledged: _Count
+    places: Sequence[RoomReached]
+    entries: Sequence[Entry]
+
+    def positions(self, number: int) -> dict[str, MessageId]:
+        """Return for each room the id up to which everything is among the first `number` stanzas."""
+        reached = {place.room: place.id for place in self.places}
+        for entry in self.entries[: max(0, number - self.acknowledged)]:
+            if entry.room in reached:
+                reached[entry.room] = max(reached[entry.room], entry.id)
+        return reached
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Checkpoint).decode
+
+
+def write_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint as it is stored."""
+    return _encode(checkpoint)
+
+
+def read_checkpoint(turns: Mapping[int, bytes]) -> tuple[int, Checkpoint] | None:
+    """Return the newest checkpoint and its turn; None if there is none that can be read."""
+    try:
+        turn = max(turns, default=0)
+        return (turn, _decode(turns[turn])) if turn else None
+    except msgspec.MsgspecError:
+        return None
+
+
+class Missed(Struct, frozen=True):
+    """A stanza that the client has not got: its frame, and where the room was then, `BEFORE_ALL` if it is of none."""
+
+    frame: Frame
+    room: str = ""
+    id: MessageId = BEFORE_ALL
+    logged: bool = False
+
+
+def missed(
+    checkpoint: Checkpoint, handled: int, replayed: Mapping[str, Sequence[Missed]]
+) -> tuple[dict[str, MessageId], list[Missed]] | None:
+    """Return what a client that has handled so many stanzas has missed, and how far it is in each room.
+
+    `replayed` are the stanzas of each room after the id of its place. None where it is not certain: the client says
+    that it has less than it acknowledged, or it got messages of several rooms after the checkpoint.
+    """
+    if not checkpoint.acknowledged <= handled:
+        return None
+    beyond, written = handled - checkpoint.written, checkpoint.positions(checkpoint.written)
+    found: list[Missed] = []
+    for entry in checkpoint.entries[handled - checkpoint.acknowledged :]:
+        one = _missed_entry(entry, replayed.get(entry.room, ()))
+        if one is None:
+            return None
+        found.append(one)
+    later = {
+        room: [one for one in stanzas if one.id > written.get(room, BEFORE_ALL)] for room, stanzas in replayed.items()
+    }
+    reached = checkpoint.positions(handled)
+    if beyond > 0:
+        spoken = [room for room, stanzas in later.items() if any(one.logged for one in stanzas)]
+        if len(spoken) != 1 or not _skip(later[spoken[0]], beyond, reached):
+            return None
+    return reached, found + [one for stanzas in later.values() for one in stanzas]
+
+
+def _missed_entry(entry: Entry, replayed: Sequence[Missed]) -> Missed | None:
+    if entry.text:
+        # The namespace is that of every stanza.
+        return Missed(Frame(entry.text.encode()), entry.room, entry.id)
+    return next((one for one in replayed if one.logged and one.id == entry.id), None)
+
+
+def _skip(stanzas: list[Missed], count: int, reached: dict[str, MessageId]) -> bool:
+    """Take the first messages out that the client has got, and what came before the last of them."""
+    for position, one in enumerate(stanzas):
+        count -= one.logged
+        if count == 0:
+            reached[one.room] = one.id
+            # Joins and leaves in between were not written: they would have had a checkpoint.
+            stanzas[: position + 1] = [other for other in stanzas[:position] if not other.logged]
+            return True
+    return False

@@ -1,0 +1,210 @@
+"""Stream management (XEP-0198): counts stanzas in both directions, and keeps what the client has not acknowledged."""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+from relay.gateways.xmpp.checkpoint import (
+    MOST_BYTES,
+    MOST_UNACKNOWLEDGED,
+    Checkpoint,
+    Entry,
+    RoomReached,
+    write_checkpoint,
+)
+from relay.gateways.xmpp.namespaces import SM
+from relay.gateways.xmpp.writing import tag
+from relay.ids import fingerprint
+from relay.model.codec import Frame
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.errors import RelayError
+
+ASK_EVERY: Final = 32
+"""Stanzas after which the relay asks the client for an acknowledgement."""
+
+REQUEST: Final = Frame(tag("r", {"xmlns": SM}).encode())
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Store(Protocol):
+    """Stores checkpoints; `relay.backend.checkpoints` says how."""
+
+    async def keep(self, name: str, turn: int, data: bytes) -> None:
+        """Replace the checkpoint of a turn."""
+        ...
+
+    async def drop(self, name: str) -> None:
+        """Forget a stream."""
+        ...
+
+
+class StreamIdentity(NamedTuple):
+    """The parts of a checkpoint that stay the same."""
+
+    user: str
+    resource: str
+    domain: str
+    subject: str
+
+
+class Source(NamedTuple):
+    """Where a room is with a stanza; if it is `logged`, the stanza is the message with this id in its history."""
+
+    room: str
+    id: MessageId
+    logged: bool = True
+
+
+class ManagedStream:
+    """The stanzas of one stream that may be resumed with its `key`.
+
+    `write` writes to the connection. `members` tells the peer id of the client in each of its rooms. A checkpoint is
+    written by `spawn`, one at a time; none without a `store`: such a stream is only counted. While Redis does not take
+    it, what waits for it is not written.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        identity: StreamIdentity,
+        store: Store | None,
+        *,
+        write: Callable[[Frame], None],
+        members: Callable[[], Mapping[str, str]],
+        spawn: Spawn,
+        turn: int = 1,
+    ) -> None:
+        self.key = key
+        self._name = fingerprint(key)
+        self._identity = identity
+        self._store = store
+        self._write = write
+        self._members = members
+        self._spawn = spawn
+        self._turn = turn
+        self.handled = 0
+        self._written = self._acknowledged = self._bytes = 0
+        self._entries: deque[Entry] = deque()
+        self._reached: dict[str, MessageId] = {}
+        self._waiting: deque[tuple[Frame, int]] = deque()
+        self._saving = self._again = self._ended = False
+
+    def begin_at(self, number: int, handled: int, reached: Mapping[str, MessageId]) -> None:
+        """Go on after a resumption: the client has got so many stanzas, and in each room everything up to an id."""
+        self._written = self._acknowledged = number
+        self.handled = handled
+        self._reached = dict(reached)
+
+    def enter(self, room: str, position: MessageId) -> None:
+        """Take note that the client has entered a room at this position."""
+        self._reached[room] = position
+
+    def leave(self, room: str) -> None:
+        """Take note that the client has left a room."""
+        self._reached.pop(room, None)
+
+    @property
+    def overflows(self) -> bool:
+        """Whether more waits for a checkpoint than may."""
+        return len(self._waiting) > MOST_UNACKNOWLEDGED
+
+    def publish_key(self) -> str:
+        """Return the key of the envelope that the client's newest stanza publishes: it sends it again if it has to."""
+        return f"{self._name[:24]}.{self.handled}"
+
+    # Out.
+
+    def send(self, frame: Frame, source: Source | None) -> None:
+        """Write a stanza: at once if it is in a history and nothing waits, else after a checkpoint."""
+        self._written += 1
+        logged = source is not None and source.logged
+        room, position = (source.room, source.id) if source is not None else ("", BEFORE_ALL)
+        self._keep(Entry("" if logged else frame.data.decode(), room, *position))
+        self._put(frame, self._written, at_once=logged)
+        if self._written % ASK_EVERY == 0:
+            self._put(REQUEST, self._written, at_once=True)
+
+    def acknowledge_client(self) -> None:
+        """Tell the client how many of its stanzas are served, once a checkpoint says so as well."""
+        self._put(Frame(tag("a", {"xmlns": SM, "h": str(self.handled)}).encode()), self._written, at_once=False)
+
+    def acknowledged(self, number: int) -> None:
+        """Take note that the client has handled so many stanzas."""
+        while self._entries and self._acknowledged < number:
+            self._forget_first()
+
+    def _keep(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._bytes += len(entry.text)
+        while len(self._entries) > MOST_UNACKNOWLEDGED or self._bytes > MOST_BYTES:
+            self._forget_first()
+
+    def _forget_first(self) -> None:
+        entry = self._entries.popleft()
+        self._acknowledged += 1
+        self._bytes -= len(entry.text)
+        if entry.room in self._reached:
+            self._reached[entry.room] = max(self._reached[entry.room], entry.id)
+
+    def _put(self, frame: Frame, number: int, *, at_once: bool) -> None:
+        if self._store is None or (at_once and not self._waiting):
+            self._write(frame)
+            return
+        self._waiting.append((frame, number))
+        self.save()
+
+    # Checkpoints.
+
+    def save(self) -> None:
+        """Write a checkpoint, or another one after that which is being written."""
+        self._again = True
+        if self._store is not None and not self._saving and not self._ended:
+            self._saving = True
+            self._spawn(self._save(self._store))
+
+    async def _save(self, store: Store) -> None:
+        try:
+            while self._again:
+                self._again = False
+                count = len(self._waiting)
+                try:
+                    await store.keep(self._name, self._turn, write_checkpoint(self.checkpoint()))
+                except RelayError:
+                    # The next stanza tries again. Until then, nothing that needs a checkpoint is written.
+                    return
+                for _ in range(min(count, len(self._waiting))):
+                    self._write(self._waiting.popleft()[0])
+        finally:
+            self._saving = False
+
+    def checkpoint(self) -> Checkpoint:
+        """Return where the stream stands."""
+        peers = self._members()
+        places = [
+            RoomReached(room, peers[room], *position) for room, position in self._reached.items() if room in peers
+        ]
+        return Checkpoint(
+            *self._identity,
+            handled=self.handled,
+            written=self._written,
+            acknowledged=self._acknowledged,
+            places=places,
+            entries=list(self._entries),
+        )
+
+    def end(self, *, resumable: bool) -> None:
+        """Write a last checkpoint, or forget the stream: its client has said goodbye."""
+        self._ended = True
+        store, name = self._store, self._name
+        if store is not None:
+            last = store.keep(name, self._turn, write_checkpoint(self.checkpoint())) if resumable else store.drop(name)
+            self._spawn(self._last(last))
+
+    @staticmethod
+    async def _last(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except RelayError:
+            # The checkpoint before is as true, and ends by itself.
+            return

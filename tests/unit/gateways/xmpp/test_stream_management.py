@@ -1,0 +1,136 @@
+"""The order of stanzas and checkpoints."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from relay.backend.memory.checkpoints import MemoryCheckpoints
+from relay.gateways.xmpp.checkpoint import MOST_UNACKNOWLEDGED, Checkpoint, read_checkpoint
+from relay.gateways.xmpp.stream_management import ASK_EVERY, REQUEST, ManagedStream, Source, StreamIdentity
+from relay.ids import fingerprint
+from relay.model.codec import Frame
+from relay.model.envelope import MessageId
+from relay.model.errors import Unavailable
+
+
+class Store(MemoryCheckpoints):
+    """Fails while it is `away`."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0)
+        self.away = False
+
+    async def keep(self, name: str, turn: int, data: bytes) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise Unavailable()
+        await super().keep(name, turn, data)
+
+
+class Fixture:
+    def __init__(self, store: Store | None) -> None:
+        self.store = store
+        self.frames: list[Frame] = []
+        self.work: list[asyncio.Task[None]] = []
+        self.stream = ManagedStream(
+            "key", StreamIdentity("u", "res", "localhost", ""), store,
+            write=self.frames.append, members=lambda: {"r": "ann"}, spawn=self.spawn,
+        )  # fmt: skip
+        self.stream.enter("r", MessageId(1, 1))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.work.append(asyncio.ensure_future(work))
+
+    def logged(self, seq: int) -> None:
+        self.stream.send(Frame(b"message %d" % seq), Source("r", MessageId(1, seq)))
+
+    async def settle(self) -> list[str]:
+        while self.work:
+            await self.work.pop()
+        texts = [frame.text for frame in self.frames if frame is not REQUEST]
+        self.frames.clear()
+        return texts
+
+    async def stored(self) -> Checkpoint:
+        assert self.store is not None
+        found = read_checkpoint(await self.store.read(fingerprint("key")))
+        assert found is not None
+        return found[1]
+
+
+async def test_a_stanza_that_is_in_no_history_is_written_after_its_checkpoint() -> None:
+    one = Fixture(Store())
+    one.logged(2)
+    assert [frame.text for frame in one.frames] == ["message 2"]
+    one.stream.send(Frame(b"<iq/>"), None)
+    one.logged(3)
+    assert len(one.frames) == 1
+    assert await one.settle() == ["message 2", "<iq/>", "message 3"]
+    stored = await one.stored()
+    assert (stored.written, stored.acknowledged) == (3, 0)
+    assert stored.positions(1) == {"r": (1, 2)}
+    assert [entry.text for entry in stored.entries] == ["", "<iq/>", ""]
+
+
+async def test_while_redis_is_away_what_needs_a_checkpoint_waits() -> None:
+    store = Store()
+    one = Fixture(store)
+    store.away = True
+    one.stream.send(Frame(b"<iq/>"), None)
+    one.logged(2)
+    assert await one.settle() == []
+    store.away = False
+    one.stream.send(Frame(b"<presence/>"), None)
+    assert await one.settle() == ["<iq/>", "message 2", "<presence/>"]
+    store.away = True
+    assert not one.stream.overflows
+    for number in range(MOST_UNACKNOWLEDGED + 1):
+        one.stream.send(Frame(b"%d" % number), None)
+    assert one.stream.overflows
+    await one.settle()
+
+
+async def test_the_count_of_handled_stanzas_is_told_after_its_checkpoint() -> None:
+    one = Fixture(Store())
+    one.stream.handled = 3
+    one.stream.acknowledge_client()
+    one.stream.handled = 4
+    assert await one.settle() == ['<a xmlns="urn:xmpp:sm:3" h="3"/>']
+    assert (await one.stored()).handled >= 3
+    assert one.stream.publish_key().endswith(".4")
+
+
+async def test_what_is_acknowledged_is_forgotten() -> None:
+    one = Fixture(Store())
+    for seq in range(2, 2 + ASK_EVERY):
+        one.logged(seq)
+    assert one.frames.count(REQUEST) == 1
+    one.stream.acknowledged(10)
+    one.stream.acknowledged(5)
+    checkpoint = one.stream.checkpoint()
+    assert (checkpoint.acknowledged, len(checkpoint.entries)) == (10, ASK_EVERY - 10)
+    assert checkpoint.places[0].id == (1, 11)
+    one.stream.acknowledged(10_000)
+    assert one.stream.checkpoint().entries == []
+    for seq in range(100, 200 + MOST_UNACKNOWLEDGED):
+        one.logged(seq)
+    assert len(one.stream.checkpoint().entries) == MOST_UNACKNOWLEDGED
+
+
+async def test_a_goodbye_forgets_the_stream_and_a_loss_does_not() -> None:
+    store = Store()
+    for resumable in (True, False):
+        one = Fixture(store)
+        one.logged(2)
+        one.stream.end(resumable=resumable)
+        await one.settle()
+        assert bool(await store.read(fingerprint("key"))) is resumable
+    store.away = True
+    Fixture(store).stream.end(resumable=True)
+
+
+async def test_a_stream_that_cannot_be_resumed_is_counted_alone() -> None:
+    one = Fixture(None)
+    one.stream.send(Frame(b"<iq/>"), None)
+    one.stream.end(resumable=False)
+    assert await one.settle() == ["<iq/>"]

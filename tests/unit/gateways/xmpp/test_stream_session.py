@@ -1,0 +1,156 @@
+"""Streams that are managed, lost and resumed."""
+
+import pytest
+
+from relay.config import Settings
+from relay.gateways.xmpp.reading import Element
+from relay.ids import fingerprint
+from relay.rooms.worker import Worker
+from tests.tokens import SECRET, token
+from tests.unit.gateways.base.fakes import until, until_members
+from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, Stream, auth, code, message, plain, presence
+
+ENABLE = '<enable xmlns="urn:xmpp:sm:3" resume="1"/>'
+
+
+async def managed(worker: Worker, nick: str, credentials: str = "") -> tuple[Stream, str]:
+    stream = await Stream(worker).log_in(credentials)
+    await stream.send(ENABLE)
+    (enabled,) = stream.elements()
+    await stream.enter(nick)
+    return stream, enabled.get("id")
+
+
+async def resume(worker: Worker, key: str, count: int, credentials: str = "") -> Stream:
+    stream = Stream(worker)
+    await stream.session.greet()
+    await stream.send(OPEN, credentials or auth("ANONYMOUS"))
+    await stream.until("success")
+    await stream.send(OPEN, f'<resume xmlns="urn:xmpp:sm:3" previd="{key}" h="{count}"/>')
+    # The first answer, behind two times `open` and the features, and the success of the login.
+    await until(lambda: len(stream.connection.frames) > 5)
+    stream.skip(5)
+    return stream
+
+
+async def test_a_lost_client_is_held_and_gets_what_it_missed(worker: Worker) -> None:
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    ann.lose(1001)
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    await ben.send(message("one"), message("two"))
+    await ben.until("body")
+    # Its own presence, the subject, and that of ben.
+    back = await resume(worker, key, 3)
+    elements = await back.until("body")
+    assert elements[0].name == "resumed"
+    assert (elements[0].get("previd"), elements[0].get("h")) == (key, "1")
+    await back.send(message("three"))
+    await until(lambda: b"three" in back.connection.frames[-1].data)
+    bodies = [child.text for one in [*elements, *back.elements()] for child in one.children if child.name == "body"]
+    assert bodies == ["one", "two", "three"]
+    await until_members(worker, "room", {"ann": False, "ben": False})
+    assert not [one for one in ben.elements() if one.name == "presence"]
+
+
+async def test_a_stream_is_resumed_again_and_again_and_replaces_the_socket_before(worker: Worker) -> None:
+    ann, key = await managed(worker, "ann")
+    second = await resume(worker, key, 2)
+    await second.until("resumed")
+    assert ann.connection.reason is not None
+    third = await resume(worker, key, 2)
+    await third.until("resumed")
+    await third.send(message("hello"))
+    await third.until("body")
+
+
+async def test_a_stanza_that_is_sent_again_is_published_once(worker: Worker) -> None:
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    # Served, but not in the last checkpoint: as of a worker that is killed.
+    turns = dict(await worker.checkpoints.read(fingerprint(key)))
+    await ann.send(message("once"))
+    await ben.until("body")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    for turn, data in turns.items():
+        await worker.checkpoints.keep(fingerprint(key), turn, data)
+    back = await resume(worker, key, 4)
+    resumed = (await back.until("resumed"))[0]
+    assert resumed.get("h") == "1"
+    await back.send(message("once"), message("end"))
+    bodies = [child.text for one in await _until_body(ben, "end") for child in one.children if child.name == "body"]
+    assert bodies == ["end"]
+
+
+async def test_a_stream_that_is_gone_is_not_resumed_and_its_place_is_the_clients(worker: Worker) -> None:
+    ann, key = await managed(worker, "ann")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True})
+    await worker.checkpoints.drop(fingerprint(key))
+    back = await resume(worker, key, 2)
+    (failed,) = back.elements()
+    assert failed.children[0].name == "item-not-found"
+    await back.send('<iq type="set" id="b1"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>', ENABLE)
+    await back.until("enabled")
+    await back.send(presence("ann"))
+    await back.until("subject")
+    await until_members(worker, "room", {"ann": False})
+    other = await Stream(worker).log_in()
+    await other.send(presence("ann"))
+    assert code((await other.until("error"))[-1]) == "peer_taken"
+
+
+@pytest.mark.parametrize("count", [0, 99])
+async def test_a_count_that_cannot_be_leads_to_a_new_stream(worker: Worker, count: int) -> None:
+    ann, key = await managed(worker, "ann")
+    await ann.send('<a xmlns="urn:xmpp:sm:3" h="2"/>')
+    ann.lose()
+    await until_members(worker, "room", {"ann": True})
+    back = await resume(worker, key, count)
+    assert (await back.until("failed"))[-1].name == "failed"
+    await until_members(worker, "room", {})
+
+
+async def test_a_goodbye_ends_the_stream(worker: Worker) -> None:
+    ann, key = await managed(worker, "ann")
+    await ann.send(CLOSE)
+    ann.lose(1000)
+    await until_members(worker, "room", {})
+    back = await resume(worker, key, 2)
+    await back.until("failed")
+
+
+async def test_with_auth_a_stream_is_its_subjects(worker: Worker) -> None:
+    async with Worker(Settings(auth="required", auth_secret=SECRET)) as strict:
+        rooms = [{"room": "room", "can": ["join", "publish", "presence"]}]
+        secret = plain("x", token(sub="ann", rooms=rooms))
+        ann, key = await managed(strict, "ann", secret)
+        ann.lose()
+        await until_members(strict, "room", {"ann": True})
+        back = await resume(strict, key, 2, plain("x", token(sub="eve", rooms=rooms)))
+        await back.until("failed")
+        back = await resume(strict, key, 2, secret)
+        await back.until("resumed")
+
+
+async def test_acknowledgements_in_both_directions(worker: Worker) -> None:
+    ann, _ = await managed(worker, "ann")
+    await ann.send(message("one"), '<r xmlns="urn:xmpp:sm:3"/>')
+    answer = [one for one in await ann.until("a") if one.name == "a"]
+    assert [one.get("h") for one in answer] == ["2"]
+    await ann.send('<a xmlns="urn:xmpp:sm:3" h="x"/>', ENABLE)
+    assert (await ann.until("failed"))[-1].children[0].name == "unexpected-request"
+
+
+async def _until_body(stream: Stream, text: str) -> list[Element]:
+    found: list[Element] = []
+
+    def come() -> bool:
+        found.extend(stream.elements())
+        return any(child.text == text for one in found for child in one.children)
+
+    await until(come)
+    return found
