@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,14 @@ async def test_text_to_the_room(phones: Phones, pair: tuple[Relay, Relay], enter
 
 
 async def test_the_snippets_of_the_page(phones: Phones, pair: tuple[Relay, Relay], enter: MakeClient) -> None:
+    """Those of the documentation, and that of the page at `/`."""
     relay = pair[0]
 
     def code(name: str) -> str:
-        text = re.sub(r"^import .*$", "", snippet(name), flags=re.MULTILINE)
+        return prepared(snippet(name))
+
+    def prepared(text: str) -> str:
+        text = re.sub(r"^ *import .*$", "", text, flags=re.MULTILINE)
         text = text.replace("mediaConstraints: { audio: true }", "pcConfig: { iceServers: [] }")
         return text.replace("localhost:8888", f"127.0.0.1:{relay.port}")
 
@@ -195,3 +200,10 @@ async def test_the_snippets_of_the_page(phones: Phones, pair: tuple[Relay, Relay
     assert (await witness.until(lambda event: event.get("channel") == "chat"))[-1]["message"] == "hello"
     await witness.send({"message": "to all"})
     await phones.until("carol", "logged", value="to all")
+    page = (await relay.get("/", headers={"Accept": "text/html"})).text
+    found = re.search(r'aria-label="SIP"><code>(.*?)</code>', page, re.DOTALL)
+    assert found is not None
+    shown = re.sub(r"</?script[^>]*>", "", unescape(found[1]))
+    lobby = await enter(relay, "/rooms/lobby?presence=1")
+    phones.do("page", "run", code=prepared(shown))
+    await lobby.until(lambda event: event.get("joined") == ["alice"])
