@@ -27,6 +27,7 @@ from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.memory.subjects import MemorySubjects
+from relay.backend.memory.trees import MemoryTrees
 from relay.backend.memory.turns import MemoryTurns
 from relay.backend.memory.usage import MemoryAddressUsage
 from relay.backend.memory.waiting import MemoryWaitingMessages
@@ -54,6 +55,7 @@ from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import milliseconds
 from relay.backend.redis.subjects import RedisSubjects
 from relay.backend.redis.tags import TagOf, tags_of
+from relay.backend.redis.trees import RedisTrees
 from relay.backend.redis.turns import RedisTurns
 from relay.backend.redis.usage import RedisAddressUsage
 from relay.backend.redis.vouching import has_living_workers
@@ -72,6 +74,7 @@ from relay.backend.settings import (
 )
 from relay.backend.stamps import Stamp, StampOf
 from relay.backend.subjects import Subjects
+from relay.backend.trees import Trees
 from relay.backend.turns import Turns
 from relay.backend.usage import AddressUsage
 from relay.backend.waiting import WaitingMessages
@@ -112,6 +115,7 @@ class Backend:
     turns: Turns
     subjects: Subjects
     broadcasts: Broadcasts
+    trees: Trees
     headroom: Headroom
     rules: RoomRulesStore
     controls: RoomControls
@@ -227,6 +231,7 @@ def build_backend(
             MemoryTurns(clock),
             MemorySubjects(),
             MemoryBroadcasts(rooms),
+            MemoryTrees(rooms),
             headroom,
             rules,
             rules,
@@ -319,6 +324,7 @@ def _over_redis(
         RedisTurns(client, keys),
         RedisSubjects(client, keys, lease.worker),
         RedisBroadcasts(client, keys),
+        RedisTrees(client, keys, settings.rooms),
         client.headroom,
         rules,
         rules,

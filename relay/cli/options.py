@@ -28,7 +28,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "Rooms": (
         "default_room members_per_room places_per_address observers_per_room presence_list_limit "
         "room_delivery_rate room_presence_rate reconnect_grace closed_rooms owner_rules rules_ttl "
-        "history_size history_bytes history_ttl"
+        "history_size history_bytes history_ttl tree_ttl"
     ),
     "Limits of one connection": (
         "max_message message_rate byte_rate message_delay send_buffer max_inflight_publishes rooms_per_connection "

@@ -287,6 +287,16 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = 120.0
 
+    tree_ttl: Annotated[
+        float,
+        seconds(
+            "Time for which the tree of a room is kept after its last change, and each value after its own",
+            ge=10,
+            le=31_536_000,
+            consequence="the tree, or the value, is removed",
+        ),
+    ] = 86_400.0
+
     # Limits of one connection.
 
     max_message: Annotated[

@@ -73,7 +73,8 @@ class Join:
     members, which gets its `terms`; one that does not (False) only for a room that exists; None for either. With
     `own_key` and a `next_key`, the client has two keys: the membership can be resumed with `next_key` as well. With
     `held_only`, a membership that is connected is not taken by the key in `resume`, unless that is its newest. It is
-    found under the name `found_by`, "" for none (`Worker.places`).
+    found under the name `found_by`, "" for none (`Worker.places`). One that `reads_tree` gets the changes of the room's
+    tree, and is not held.
     """
 
     room: str
@@ -95,6 +96,7 @@ class Join:
     next_key: str = field(default="", repr=False)
     held_only: bool = False
     found_by: str = ""
+    reads_tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,17 @@ ERRORS: Final[ErrorTable] = {
     "forbidden": (403, "this is not allowed here; the text names the setting that allows it"),
     "bad_origin": (403, "pages of this origin may not connect; the setting allowed-origins lists those that may"),
     "not_found": (404, "there is nothing at this path; rooms are at /rooms/NAME, where a slash in NAME is written %2F"),
+    "bad_path": (
+        400,
+        "a path of the room's tree has at most 16 keys: text of up to 768 bytes each, without . # $ [ ] / and control "
+        "characters",
+    ),
+    "bad_value": (400, "a value of a room's tree is text, a number, a boolean, or an object of such"),
+    "tree_full": (
+        413,
+        "the tree of the room has as many bytes (256 KB) or values (4,096) as it may have; remove what is not needed",
+    ),
+    "stale_value": (409, "the value has changed since it was read; read it, and try again"),
     "no_such_peer": (
         404,
         "a peer in to is not in the room; nothing was sent. Send again without the peers that the text names",

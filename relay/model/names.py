@@ -33,6 +33,12 @@ NO_MEMBER: Final = "$info"
 NOTICE: Final = "$room"
 """The receiver of room notices (`events.RoomNotice`), which have the form of a message for the same reason."""
 
+TREE: Final = "$tree"
+"""The receiver of changes of a room's tree that only clients of trees get; it has that form for the same reason."""
+
+SHARED_TREE: Final = "$shared-tree"
+"""The receiver of changes of a room's tree that are a message for all members, too."""
+
 ALPHABET: Final = "letters, digits and - . _ ~ ! * ( ) + ; = : @"
 
 CORE_WORDS: Final = frozenset(

@@ -50,6 +50,7 @@ from relay.rooms.state_check import StateCheck
 from relay.rooms.subjects import SubjectTracker
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
+from relay.rooms.trees import RoomTrees
 from relay.rooms.upkeep import Upkeep
 from relay.rooms.watches import Watches
 from relay.rooms.webhooks import Webhook, WebhookMover, WebhookSender
@@ -87,6 +88,7 @@ class WorkerParts:
     listings: SubjectTracker
     stored: Quotas
     rules: Rules
+    trees: RoomTrees
     ice: IceOffers
     key_sets: KeySets
     webhook: Webhook | None
@@ -178,7 +180,9 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     counts = CountNotices(rooms, presence, tasks)
     state_check = StateCheck(hub, departures, bus, backend.has_living_workers, tasks)
     health = _health(basis, backend, on_deaf)
-    takeover = Takeover(leases, departures, copies, tasks, metrics)
+    fan_out = FanOut(rate=settings.room_delivery_rate, clock=clock, metrics=metrics)
+    trees = RoomTrees(backend.trees, hub, announcer, fan_out, tasks, ttl=settings.tree_ttl)
+    takeover = Takeover(leases, departures, copies, trees, tasks, metrics)
     timing = HeartbeatTiming(settings.worker_lease, interval)
     heartbeat = Heartbeat(
         leases, announcer, takeover, health, timing, on_return=departures.prolong, clock=clock, metrics=metrics
@@ -193,7 +197,6 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         on_lost=gaps.renew_epoch,
     )
     ice = ice_offers(settings, metrics)
-    fan_out = FanOut(rate=settings.room_delivery_rate, clock=clock, metrics=metrics)
     return WorkerParts(
         backend=backend,
         tasks=tasks,
@@ -228,6 +231,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         listings=SubjectTracker(backend.subjects, tasks, kind="listing"),
         stored=_stored_bytes(settings, backend),
         rules=_rules(basis, backend, copies, passwords),
+        trees=trees,
         ice=ice,
         key_sets=_key_sets(basis, backend),
         webhook=_webhook(settings, backend, subscriptions, metrics),

@@ -41,7 +41,7 @@ from relay.model.events import (
     Welcome,
 )
 from relay.rooms.foreign import ForeignEvents
-from relay.rooms.member import Listener, Member, send_to_all
+from relay.rooms.member import TREES, Listener, Member, send_to_all
 from relay.rooms.notices import PresenceNotices
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.presence_batch import PresenceBatch
@@ -184,7 +184,7 @@ class Hub:
         if room.unsent is not None:
             self._notices.flush(room)
         targets: Iterable[Listener] = room.members.values()
-        if message.to:
+        if message.to and message.to != TREES:
             # By `dict.fromkeys`, a peer that `to` names twice gets the message once.
             targets = [room.members[peer] for peer in dict.fromkeys(message.to) if peer in room.members]
         if room.observers is not None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from msgspec import Struct, field
 
@@ -13,8 +13,12 @@ from relay.model.codec import Encoder, Frame
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
 from relay.model.errors import CloseReason
 from relay.model.events import Event, Message, RoomEvent
+from relay.model.names import TREE
 from relay.model.rules import Terms
 from relay.rooms.connection import Connection
+
+TREES: Final = (TREE,)
+"""The receivers of a change of the room's tree that is a message for nobody else."""
 
 
 class Listener:
@@ -171,6 +175,16 @@ class UnheldMember(Member):
     __slots__ = ()
 
     can_resume = False
+
+
+class TreeMember(UnheldMember):
+    """A membership of a client that reads the tree of its room, and cannot resume."""
+
+    __slots__ = ()
+
+    def receives(self, message: Message) -> bool:
+        """Whether a message is for this connection: also changes of the tree, by whichever member."""
+        return message.to == TREES or super().receives(message)
 
 
 class Claim(Struct, frozen=True):

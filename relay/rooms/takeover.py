@@ -10,6 +10,7 @@ from relay.metrics import Metrics
 from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
 from relay.rooms.rule_copies import RuleCopies
+from relay.rooms.trees import RoomTrees
 from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.takeover")
@@ -32,11 +33,18 @@ class Takeover:
     """
 
     def __init__(
-        self, leases: Leases, departures: Departures, copies: RuleCopies, tasks: BackgroundTasks, metrics: Metrics
+        self,
+        leases: Leases,
+        departures: Departures,
+        copies: RuleCopies,
+        trees: RoomTrees,
+        tasks: BackgroundTasks,
+        metrics: Metrics,
     ) -> None:
         self._leases = leases
         self._departures = departures
         self._copies = copies
+        self._trees = trees
         self._tasks = tasks
         self._metrics = metrics
         # By lease, how it ended.
@@ -78,6 +86,7 @@ class Takeover:
             adopted += self._departures.take_over(members)
             # The dead worker may have been the only one that could restore them.
             await self._copies.fetch(member.room for member in members)
+            await self._trees.take_over(members)
             # `abandon` was called: the members of this batch are in this worker's care, and the lease stays, so that
             # another worker, or a later heartbeat of this one, goes on.
             if lease not in self._pending:

@@ -126,6 +126,7 @@ class Worker:
         self.await_arrival = self._parts.hub.await_arrival
         self.ice = self._parts.ice
         self.rules = self._parts.rules
+        self.trees = self._parts.trees
         self.late_messages = LateMessages(
             self._parts.backend.waiting, self._publish_late, self.rules.keeps_history, self._parts.tasks
         )

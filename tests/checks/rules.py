@@ -167,7 +167,8 @@ def _is_in(path: Path, root: Path, gateways: Sequence[str]) -> bool:
 
 def names_of(gateway: Gateway) -> re.Pattern[str]:
     """Matches the names of a gateway: in any case at the start of a word, and capitalised within one."""
-    fixed = [prefix.strip("/") for prefix in gateway.prefixes if "{" not in prefix]
+    # A path such as /.ws is named after no protocol.
+    fixed = [prefix.strip("/") for prefix in gateway.prefixes if "{" not in prefix and not prefix.startswith("/.")]
     names = [gateway.name, gateway.title, *fixed]
     patterns = []
     for name in names:

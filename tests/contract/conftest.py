@@ -26,6 +26,7 @@ from relay.backend.memory.positions import MemoryDeliveredPositions
 from relay.backend.memory.presence import MemoryLeases, MemoryPresence
 from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryRooms
+from relay.backend.memory.trees import MemoryTrees
 from relay.backend.memory.waiting import MemoryWaitingMessages
 from relay.backend.memory.webhooks import MemoryWebhookQueue
 from relay.backend.positions import DeliveredPositions
@@ -48,6 +49,7 @@ from relay.backend.redis.rules import RedisRoomRules
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import milliseconds
 from relay.backend.redis.tags import tags_of
+from relay.backend.redis.trees import RedisTrees
 from relay.backend.redis.waiting import RedisWaitingMessages
 from relay.backend.redis.webhooks import RedisWebhookQueue
 from relay.backend.settings import (
@@ -60,6 +62,7 @@ from relay.backend.settings import (
     WebhookQueueSettings,
 )
 from relay.backend.stamps import Stamp
+from relay.backend.trees import Trees
 from relay.backend.waiting import WaitingMessages
 from relay.backend.webhooks import Outboxes, WebhookQueue
 from relay.fleet_key import FleetKey
@@ -114,6 +117,7 @@ class FakeWorker:
     checkpoints: Checkpoints
     channels: RecentChannels
     rules: Any
+    trees: Trees
     client: RedisClient | None = None
     keys: Keys | None = None
     addresses: Addresses = field(default_factory=lambda: MemoryAddresses(time.time))
@@ -200,6 +204,7 @@ TIMEOUT = 10
 async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     """Makes workers that share one state; each test has a state of its own."""
     shared: dict[HistorySettings, MemoryRooms] = {}
+    shared_trees: dict[HistorySettings, MemoryTrees] = {}
     shared_keys = MemoryFleetKeys(time.time)
     shared_checkpoints = MemoryCheckpoints(time.monotonic)
     shared_waiting = MemoryWaitingMessages(time.monotonic)
@@ -242,6 +247,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                     shared_checkpoints,
                     shared_channels,
                     rules,
+                    shared_trees.setdefault(history, MemoryTrees(state)),
                     webhook=state.webhook,
                     dropped=dropped,
                 )
@@ -283,6 +289,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                 RedisCheckpoints(client, keys),
                 RedisRecentChannels(client, keys, ttl=history.ttl),
                 RedisRoomRules(client, keys, bus, rooms, outboxes),
+                RedisTrees(client, keys, rooms),
                 client,
                 keys,
                 addresses,

@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.gateways.driver import ClientDriver
+from tests.gateways.drivers.firebase import FirebaseDriver
 from tests.gateways.drivers.native import NativeDriver
 from tests.gateways.drivers.native_http import NativeHttpDriver
 from tests.gateways.drivers.over_nodejs import SocketIOOverNodejsDriver, WebSocketOverNodejsDriver
@@ -56,6 +57,7 @@ ROWS = [
     Row("signalmaster-polling", "socketio", partial(SignalMasterDriver, polling=True), quick=False),
     Row("plainhttp-events", "plainhttp", EventsDriver),
     Row("plainhttp-polling", "plainhttp", PollDriver),
+    Row("firebase", "firebase", FirebaseDriver),
     Row("xhr-signaling", "xhrsignaling", XhrDriver),
     Row("signalr-classic-websocket", "signalr-classic", ClassicSocketDriver),
     Row("signalr-classic-events", "signalr-classic", ClassicEventsDriver),

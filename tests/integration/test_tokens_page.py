@@ -28,6 +28,7 @@ PLACES = {"native": "Native protocol and plain WebSocket, in a page", "socketio"
           "socketio-0.9": "Socket.IO 0.9, 1 and 2", "peerjs": "[PeerJS](gateways/peerjs.md#tokens)",
           "plainhttp": "[Plain HTTP](gateways/http.md#parameters): posts, polls, and streams with `fetch`",
           "websync": "[WebSync](gateways/websync.md#tokens)",
+          "firebase": "[Firebase](gateways/firebase.md#tokens)",
           "xhrsignaling": "[XHR-Signaling](gateways/xhr-signaling.md#errors)",
           "signalr-classic": "[SignalR 2.x](gateways/signalr-classic.md#what-is-left-out)",
           "xmpp": "[XMPP](gateways/xmpp.md#login)",

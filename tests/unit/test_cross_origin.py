@@ -62,7 +62,7 @@ WITHOUT_CREDENTIALS = (*HTTP, *OF_GATEWAYS, *OF_XHR_SIGNALING)
 WEBSOCKETS = (
     "/", "/rooms/a", "/socket.io/?EIO=4&transport=websocket", f"/socket.io/1/websocket/{'A' * 22}",
     "/peerjs", "/peerjs/peerjs", "/rooms/a/peerjs", "/signalr", "/rooms/a/signalr",
-    "/xmpp-websocket",
+    "/xmpp-websocket", "/.ws?v=5",
 )  # fmt: skip
 
 SAME_ENDPOINT = (

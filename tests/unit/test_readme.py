@@ -243,7 +243,7 @@ def test_the_redis_keys_are_those_of_the_code() -> None:
     named = {cells[0].strip("`") for cells in rows(marked("docs/architecture.md", "keys"))}
     of_room = {
         keys.channel("ROOM"),
-        *keys.of_room("ROOM"),
+        *keys.of_tree("ROOM"),
         keys.positions("ROOM"),
         keys.watched("ROOM"),
         keys.channels("ROOM"),

@@ -37,9 +37,10 @@ from relay.model.events import (
     Replay,
     RoomEvent,
     TakenOver,
+    TreeMessage,
 )
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
-from relay.model.names import NO_MEMBER, NOTICE
+from relay.model.names import NO_MEMBER, NOTICE, SHARED_TREE, TREE
 from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")
@@ -48,6 +49,9 @@ _PAGE = 500
 """Entries of one page of the history."""
 
 _NO_MEMBER, _NOTICE = NO_MEMBER.encode("ascii"), NOTICE.encode("ascii")
+
+_TREES: dict[bytes, tuple[str, ...]] = {TREE.encode("ascii"): (TREE,), SHARED_TREE.encode("ascii"): ()}
+"""Receivers of changes of trees, and those of the message that each of them becomes."""
 
 _DOLLAR = ord("$")
 
@@ -297,8 +301,9 @@ def decode(room: str, payload: bytes) -> RoomEvent:
     A message is `m ID SENDER RECEIVERS`, a line with its channel in JSON, and the envelope up to the closing brace. A
     space behind the channel, which JSON allows, says that the sender's worker has counted the envelope's levels.
     With `$info` as its receiver it is the event that a member's info changed: its sender is the member, its body the
-    info, packed. With `$room`, it is a room notice. Other events are `j ID PEER` (joined), `l ID PEER` (left) and
-    `t ID PEER GENERATION` (taken over; a plus sign before the number marks a repeated key).
+    info, packed. With `$room`, it is a room notice; with `$tree` or `$shared-tree`, a change of the tree. Other events
+    are `j ID PEER` (joined), `l ID PEER` (left) and `t ID PEER GENERATION` (taken over; a plus sign before the number
+    marks a repeated key).
     """
     kind = payload[:2]
     if kind == b"m ":
@@ -316,6 +321,10 @@ def decode(room: str, payload: bytes) -> RoomEvent:
                     return read_notice(room, read_id(message_id), body)
                 if to == _NO_MEMBER:
                     return MemberChanged(room, read_id(message_id), sender.decode("ascii"), infos.unpack(body))
+                if to in _TREES:
+                    return TreeMessage(
+                        room, read_id(message_id), sender.decode("ascii"), _TREES[to], _text.decode(channel), body
+                    )
             receivers = tuple(to.decode("ascii").split(","))
         return Message(
             room,

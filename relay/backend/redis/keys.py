@@ -83,6 +83,11 @@ class Keys:
         """Return the key of the channels that a room's messages have used lately."""
         return f"{self._room(room)}:channels"
 
+    def of_tree(self, room: str) -> tuple[str, ...]:
+        """Return the keys of a room as the scripts about its tree take them; tree.lua describes the last four."""
+        name = self._room(room)
+        return (*self.of_room(room), f"{name}:tree", f"{name}:tree-paths", f"{name}:tree-ages", f"{name}:tree-writes")
+
     def of_positions(self, room: str) -> tuple[str, str]:
         """Return the keys of a room's presence and of its delivered positions."""
         return self.of_room(room)[1], self.positions(room)

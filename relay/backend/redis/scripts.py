@@ -43,6 +43,10 @@ NOTE = _script("note")
 WAIT = _script("wait")
 WAITING = _script("waiting")
 WAIT_OVER = _script("wait_over")
+TREE_READ = _script("shared", "tree", "tree_read")
+TREE_WRITE = _script("shared", "tree", "tree_write")
+TREE_PREPARE = _script("shared", "tree", "tree_prepare")
+TREE_FINISH = _script("shared", "tree", "tree_finish")
 BROADCAST = _script("broadcast")
 REGISTER = _script("register")
 HEARTBEAT = _script("heartbeat")
@@ -70,6 +74,10 @@ ALL = (
     WAIT,
     WAITING,
     WAIT_OVER,
+    TREE_READ,
+    TREE_WRITE,
+    TREE_PREPARE,
+    TREE_FINISH,
     BROADCAST,
     REGISTER,
     HEARTBEAT,

@@ -26,7 +26,7 @@ from relay.model.events import (
 from relay.model.member_info import vouch, vouched_part
 from relay.model.names import check_room
 from relay.rooms.connection import Connection
-from relay.rooms.member import Claim, Listener, Member, UnheldMember
+from relay.rooms.member import Claim, Listener, Member, TreeMember, UnheldMember
 from relay.rooms.worker import Worker
 
 MAX_CHANNEL_NAMES = 32_768
@@ -292,7 +292,8 @@ class JoinedRooms:
         renamed: Member | None = None,
         resume_only: bool = False,
     ) -> Member:
-        kind, peer = Member if join.can_resume else UnheldMember, join.peer or self._peer
+        kind = TreeMember if join.reads_tree else Member if join.can_resume else UnheldMember
+        peer = join.peer or self._peer
         # A member that resumes without an info keeps the one that it has.
         info = join.info if join.resume and not join.info else self._with_vouched(join.info)
         member = kind(self._connection, codec, join.room, peer, echo=join.echo, presence=join.presence, info=info)

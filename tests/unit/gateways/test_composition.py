@@ -129,6 +129,7 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
         "signalrclassic",
         "sip",
         "websync",
+        "firebase",
         "*",
     ):
         names = (name,)
@@ -144,6 +145,7 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
     assert panels["sip",] == {"SIP"}
     assert panels["websync",] == {"WebSync"}
     others = {*socketio, "PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SignalR 2", "SignalR", "SIP", "WebSync"}
+    others.add("Firebase")
     assert panels["native",] == panels["*",] - others
     assert "WebSocket" in panels["native",]
 

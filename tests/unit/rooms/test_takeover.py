@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from relay.backend.headroom import Headroom
 from relay.backend.memory.rules import MemoryRoomRules
@@ -21,6 +21,7 @@ from relay.rooms.renewal import RoomRenewal
 from relay.rooms.rule_copies import RuleCopies
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.takeover import Takeover
+from relay.rooms.trees import RoomTrees
 from relay.rooms.upkeep import Upkeep
 from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
@@ -51,11 +52,21 @@ class FakeLeases:
         self.forgotten.append(lease)
 
 
+class FakeTrees(RoomTrees):
+    """Notes the members whose prepared changes are to be made."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, str]] = []
+
+    async def take_over(self, members: Iterable[HeldMember]) -> None:
+        self.ended += [(member.room, member.peer) for member in members]
+
+
 class World:
     def __init__(self, *batches: Sequence[HeldMember]) -> None:
         self.now = 100.0
         self.leases, self.presence = FakeLeases(*batches), FakePresence()
-        self.metrics, self.tasks = Metrics(), BackgroundTasks()
+        self.metrics, self.tasks, self.trees = Metrics(), BackgroundTasks(), FakeTrees()
         self.departures = Departures(
             self.presence, grace=10, clock=lambda: self.now, metrics=self.metrics, on_settled=lambda room: None
         )
@@ -64,7 +75,7 @@ class World:
         self.copies = RuleCopies(
             self.rules, self.tasks, is_ours=self.departures.__contains__, has_members=self.departures.__contains__
         )
-        self.takeover = Takeover(self.leases, self.departures, self.copies, self.tasks, self.metrics)
+        self.takeover = Takeover(self.leases, self.departures, self.copies, self.trees, self.tasks, self.metrics)
 
     async def finish(self) -> None:
         async with asyncio.timeout(5):
@@ -81,6 +92,7 @@ async def test_members_are_held_batch_by_batch_and_then_the_lease_is_forgotten()
     await world.finish()
     assert sorted(world.departures.rooms()) == ["r1", "r2"]
     assert world.leases.forgotten == ["w9"]
+    assert world.trees.ended == [("r1", "a"), ("r2", "b")]
 
 
 async def test_only_workers_that_died_without_a_word_are_counted_and_warned_of(caplog) -> None:
@@ -173,7 +185,7 @@ class BusyWorld(World):
         batches = [[HeldMember(f"room{n}", f"p{m}", 1, 600.0) for m in range(100)] for n in range(100)]
         self.leases = SlowLeases(self, *batches)
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-        self.takeover = Takeover(self.leases, self.departures, self.copies, self.tasks, self.metrics)
+        self.takeover = Takeover(self.leases, self.departures, self.copies, self.trees, self.tasks, self.metrics)
         rooms = LocalRooms(self.metrics)
         health = HealthMonitor(
             FakeBus(),

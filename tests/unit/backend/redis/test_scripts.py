@@ -18,6 +18,7 @@ def test_every_file_is_a_part_of_a_script() -> None:
         "places.lua",
         "outbox.lua",
         "rules.lua",
+        "tree.lua",
     }
 
 

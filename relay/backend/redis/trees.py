@@ -1,0 +1,114 @@
+"""The trees of rooms in Redis: a hash of leaves for each room, with two sorted sets of their paths."""
+
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from relay.backend.headroom import Level
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.scripts import TREE_FINISH, TREE_PREPARE, TREE_READ, TREE_WRITE, milliseconds
+from relay.backend.settings import RoomSettings
+from relay.backend.trees import Ended, Writer
+from relay.model.envelope import MembershipVersion, MessageId, Receipt, read_id
+from relay.model.errors import NotMember, Refused, Replaced
+from relay.model.tree import MAX_BYTES, MAX_LEAVES
+from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart, netstrings
+
+
+class RedisTrees:
+    """Calls one script for each call. Changes that are as large as a large message are not kept in the history."""
+
+    def __init__(self, client: RedisClient, keys: Keys, rooms: RoomSettings) -> None:
+        self._client = client
+        self._keys = keys
+        self._large = rooms.history.large
+        self._state_ttl = milliseconds(rooms.state_ttl)
+        self._history = f"{rooms.history.size} {milliseconds(rooms.history.ttl)}"
+
+    async def read(self, room: str, path: str, *, ttl: float) -> TreePart:
+        """Call tree_read.lua."""
+        reply = await self._client.run(TREE_READ, self._keys.of_tree(room), path, milliseconds(ttl))
+        newest, version, members, flat = reply
+        leaves = [(leaf.decode(), value) for leaf, value in zip(flat[::2], flat[1::2], strict=True)]
+        return TreePart(leaves, read_id(newest), read_id(version), members)
+
+    async def write(
+        self, room: str, writer: Writer, change: TreeChange, *, ttl: float, expected: Expected | None = None
+    ) -> Receipt:
+        """Call tree_write.lua."""
+        level = self._client.headroom.level
+        if level is Level.FULL and any(write.leaves for write in change.writes):
+            raise Refused("memory_low")
+        reply = await self._client.run(
+            TREE_WRITE,
+            self._keys.of_tree(room),
+            self._keys.channel(room),
+            writer.peer,
+            writer.generation,
+            writer.seen.epoch,
+            writer.seen.seq,
+            self._state_ttl,
+            self._history_of(change.size),
+            _limits(ttl),
+            change.packed(writer.peer),
+            *(() if expected is None else (expected.path, expected.contents)),
+        )
+        return self._outcome(reply)
+
+    async def prepare(self, room: str, writer: Writer, prepared: Prepared, *, ttl: float) -> bool:
+        """Call tree_prepare.lua."""
+        reply = await self._client.run(
+            TREE_PREPARE,
+            self._keys.of_tree(room),
+            writer.peer,
+            writer.generation,
+            prepared.until,
+            _packed(prepared, writer.peer),
+            milliseconds(ttl),
+        )
+        return bool(reply)
+
+    def finish(self, room: str, ended: Sequence[Ended], *, seen: MessageId, ttl: float) -> Awaitable[int]:
+        """Call tree_finish.lua."""
+        arguments: list[str | int | bytes] = []
+        for one in ended:
+            prepared = one.prepared
+            until = "" if prepared is None else str(prepared.until)
+            arguments += [one.peer, one.generation, until, b"" if prepared is None else _packed(prepared, one.peer)]
+        return self._client.run(
+            TREE_FINISH,
+            self._keys.of_tree(room),
+            self._keys.channel(room),
+            seen.epoch,
+            seen.seq,
+            self._state_ttl,
+            self._history_of(0),
+            _limits(ttl),
+            *arguments,
+        )
+
+    def _history_of(self, size: int) -> str:
+        return self._history if size <= self._large and self._client.headroom.level is not Level.FULL else "0 0"
+
+    def _outcome(self, reply: Any) -> Receipt:
+        match reply:
+            case [b"sent", bytes() as text, bytes() as version]:
+                return Receipt(text, version=MembershipVersion(int(version), read_id(text).epoch))
+            case [b"stale"]:
+                raise Refused("stale_value")
+            case [b"full"]:
+                raise Refused("tree_full")
+            case [b"unknown"]:
+                raise NotMember()
+            case [b"replaced"]:
+                raise Replaced()
+            case _:
+                raise self._client.script_error(reply)
+
+
+def _limits(ttl: float) -> str:
+    return f"{MAX_BYTES} {MAX_LEAVES} {milliseconds(ttl)} {milliseconds(ttl)}"
+
+
+def _packed(prepared: Prepared, peer: str) -> bytes:
+    return netstrings([change.packed(peer) for change in prepared.changes])

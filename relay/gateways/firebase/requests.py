@@ -1,0 +1,249 @@
+"""The requests of one client to the trees of rooms: reads, listens, writes, also those for the end of a connection."""
+
+import asyncio
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from relay.gateways.firebase.changes import Disconnects, merge_change, set_change
+from relay.gateways.firebase.codec import Asked, answer, data, revoked
+from relay.gateways.firebase.errors import FirebaseRefused
+from relay.gateways.firebase.listens import Listen, Listens
+from relay.gateways.firebase.places import Places, TreePlace
+from relay.identity.grants import Right
+from relay.model.codec import Frame
+from relay.model.errors import OutcomeUnknown, Refused
+from relay.model.tree import contents_of, has_increments, hash_of, json_at, value_at, with_increments
+from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
+from relay.rooms.member import Member
+from relay.rooms.worker import Worker
+
+_MOST_ATTEMPTS: Final = 10
+"""How often a write that depends on the present value is tried against those of others."""
+
+_PRESENT: Final = b"true"
+"""The value of a room that has members and an empty tree: it has no child, and names nobody."""
+
+_EMPTY_HASHES: Final = frozenset({"", hash_of(True)})
+"""Hashes of a client that knows of no tree in a room."""
+
+
+class RequestPort(Protocol):
+    """The session, as its requests need it."""
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame to the client."""
+        ...
+
+    async def check(self, right: Right, room: str) -> None:
+        """Raise `Refused` if the client does not have a right in a room, or may not enter it."""
+        ...
+
+    async def pay(self, size: int) -> None:
+        """Count bytes that the client reads against its rates; returns when it may have them."""
+        ...
+
+    def current(self, room: str) -> Member | None:
+        """Return the client's membership of a room, None if it has none."""
+        ...
+
+    async def member(self, room: str) -> Member:
+        """Return the client's membership of a room, which it joins if it has none."""
+        ...
+
+
+class TreeRequests:
+    """Carries the requests of one client out, one after the other."""
+
+    __slots__ = ("_disconnects", "_listens", "_places", "_port", "_worker")
+
+    def __init__(
+        self, port: RequestPort, worker: Worker, places: Places, listens: Listens, disconnects: Disconnects
+    ) -> None:
+        self._port = port
+        self._worker = worker
+        self._places = places
+        self._listens = listens
+        self._disconnects = disconnects
+
+    async def answer(self, asked: Asked) -> None:
+        """Carry a request out, and answer it; raises `RelayError`."""
+        if asked.action == "s":
+            self._port.write(answer(asked.number))
+            return
+        if asked.queried:
+            raise FirebaseRefused("query_unsupported")
+        place = self._places.find(asked.path)
+        match asked.action:
+            case "q":
+                await self._listen(place)
+            case "g":
+                part = await self._read(place)
+                self._port.write(answer(asked.number, Raw(_value(part, place))))
+                return
+            case "p":
+                await self._put(place, asked)
+            case "m":
+                change = merge_change(place, await self._resolved(place, asked.value))
+                await self._port.check(Right.PUBLISH, place.room)
+                if change.writes:
+                    await self._write(place, change)
+            case _:
+                await self._prepare(place, asked)
+        self._port.write(answer(asked.number))
+
+    async def catch_up(self, room: str) -> None:
+        """Have the client become a member of a room, and tell it of all changes since its values there were read."""
+        try:
+            await self._port.check(Right.JOIN, room)
+            await self._port.member(room)
+        except Refused as error:
+            for listen in self._listens.of_room(room):
+                self._listens.remove(listen.place)
+                self._port.write(revoked(self._places.text(room, listen.place.path)))
+            raise error from None
+        for listen in self._listens.of_room(room):
+            if not listen.live:
+                known, listen.since, listen.live = listen.since, None, True
+                part = await self._worker.trees.read(room, listen.place.path)
+                if known is None or part.version > known:
+                    await self._send(listen, part)
+                self._go_on(listen, part)
+
+    # Reading.
+
+    async def _read(self, place: TreePlace) -> TreePart:
+        await self._port.check(Right.JOIN, place.room)
+        return await self._worker.trees.read(place.room, place.path)
+
+    async def _listen(self, place: TreePlace) -> None:
+        most = self._worker.settings.subscriptions_per_connection
+        if len(self._listens) >= most:
+            raise FirebaseRefused("too_many_listens", f"at most {most} listens")
+        listen = self._listens.add(place)
+        listen.live = self._port.current(place.room) is not None
+        try:
+            part = await self._read(place)
+            await self._send(listen, part)
+        except BaseException:
+            self._listens.remove(place)
+            raise
+        self._go_on(listen, part)
+
+    async def _send(self, listen: Listen, part: TreePart) -> None:
+        value = _value(part, listen.place)
+        await self._port.pay(len(value))
+        if self._listens.has(listen):
+            self._port.write(data(self._places.text(listen.place.room, listen.place.path), value))
+
+    def _go_on(self, listen: Listen, part: TreePart) -> None:
+        for frame in self._listens.read(listen, part.id):
+            if self._listens.has(listen):
+                self._port.write(frame)
+
+    # Writing.
+
+    async def _put(self, place: TreePlace, asked: Asked) -> None:
+        if asked.hash is None:
+            value = await self._resolved(place, asked.value)
+            await self._write(place, set_change(self._places, place, value, shareable=True))
+            return
+        await self._port.check(Right.PUBLISH, place.room)
+        for _ in range(_MOST_ATTEMPTS):
+            part = await self._worker.trees.read(place.room, place.path)
+            if not _matches(part, place, asked.hash):
+                break
+            expected = Expected(place.path, contents_of(part.leaves))
+            change = set_change(self._places, place, _incremented(part, place, asked.value), shareable=False)
+            try:
+                await self._write(place, change, expected)
+            except Refused as error:
+                if error.code != "stale_value":
+                    raise
+            else:
+                return
+        # The client needs the present value, to try again with it.
+        part = await self._read(place)
+        self._port.write(data(self._places.text(place.room, place.path), _value(part, place)))
+        raise Refused("stale_value")
+
+    async def _resolved(self, place: TreePlace, value: Any) -> Any:
+        """Return a value with its increments added to the present values, which others may change meanwhile."""
+        if not has_increments(value):
+            return value
+        return _incremented(await self._read(place), place, value)
+
+    async def _write(self, place: TreePlace, change: TreeChange, expected: Expected | None = None) -> None:
+        await self._port.check(Right.PUBLISH, place.room)
+        is_new = self._port.current(place.room) is None
+        member = await self._port.member(place.room)
+        if is_new:
+            await self.catch_up(place.room)
+        receipt = await self._worker.trees.write(member, change, expected)
+        await self._until_delivered(place.room, receipt.id)
+
+    async def _until_delivered(self, room: str, message_id: Any) -> None:
+        """Return when the client has been sent its own change: the answer must not overtake it."""
+        delivered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done() -> None:
+            if not delivered.done():
+                delivered.set_result(None)
+
+        self._worker.when_delivered(room, message_id, done)
+        try:
+            async with asyncio.timeout(self._worker.settings.publish_timeout):
+                await delivered
+        except TimeoutError:
+            raise OutcomeUnknown from None
+
+    # The end of the connection.
+
+    async def _prepare(self, place: TreePlace, asked: Asked) -> None:
+        await self._port.check(Right.PUBLISH, place.room)
+        if has_increments(asked.value):
+            raise Refused("bad_value", "an increment cannot wait for the end of a connection")
+        if asked.action == "oc":
+            self._disconnects.cancel(place)
+        elif asked.action == "o":
+            self._disconnects.put([(place, set_change(self._places, place, asked.value, shareable=False))])
+        else:
+            merge_change(place, asked.value)
+            children = [(self._places_below(place, key), value) for key, value in asked.value.items()]
+            changes = [(one, set_change(self._places, one, value, shareable=False)) for one, value in children]
+            self._disconnects.put(changes)
+        await self._record(place.room)
+
+    def _places_below(self, place: TreePlace, path: str) -> TreePlace:
+        text = self._places.text(place.room, place.path)
+        return self._places.find(f"{text}/{path}")
+
+    async def _record(self, room: str) -> None:
+        changes = self._disconnects.changes(room)
+        member = await self._port.member(room) if changes else self._port.current(room)
+        if member is not None:
+            await self._worker.trees.prepare(member, Prepared(changes, self._disconnects.until))
+
+
+def _value(part: TreePart, place: TreePlace) -> bytes:
+    """Return a value as JSON text; of a room without a tree, whether it has members."""
+    if not place.path and not part.leaves and part.members:
+        return _PRESENT
+    return json_at(part.leaves, place.path)
+
+
+def _matches(part: TreePart, place: TreePlace, digest: str) -> bool:
+    """Return whether a client knows what is there now."""
+    if not place.path and not part.leaves:
+        return digest in _EMPTY_HASHES
+    return hash_of(value_at(part.leaves, place.path)) == digest
+
+
+def _incremented(part: TreePart, place: TreePlace, value: Any) -> Any:
+    leaves = dict(part.leaves)
+
+    def current(path: str) -> Any:
+        return msgspec.json.decode(leaves[path]) if path in leaves else None
+
+    return with_increments(value, place.path, current)

@@ -1,0 +1,329 @@
+"""The session of a Firebase client."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from relay.gateways.base.costs import JOIN_COST
+from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.gateways.base.session import WebSocketSession
+from relay.gateways.base.wrapped_connection import SilentConnection
+from relay.gateways.firebase.changes import Disconnects
+from relay.gateways.firebase.codec import (
+    IGNORED,
+    PONG,
+    Asked,
+    ClientPing,
+    FrameIgnored,
+    LossFrame,
+    TreeEventFrame,
+    answer,
+    hello,
+)
+from relay.gateways.firebase.listens import Listens
+from relay.gateways.firebase.parts import Parts, count_in
+from relay.gateways.firebase.places import Places
+from relay.gateways.firebase.requests import TreeRequests
+from relay.identity.grants import Grants, Right
+from relay.model.codec import Frame
+from relay.model.commands import Command, GatewayCommand, Join
+from relay.model.errors import UNAVAILABLE, UNFINISHED, BadFrame, OutcomeUnknown, Refused, RelayError, Unavailable
+from relay.model.tree_changes import Prepared
+from relay.rooms.admissions import Ticket
+from relay.rooms.connection import Connection
+from relay.rooms.member import Member
+from relay.rooms.worker import Worker
+
+LASTING: Final = 1.0
+"""Seconds after which a listen makes its client a member: `once` ends its listen as soon as it has the value."""
+
+_LONGEST_WAIT: Final = 5.0
+"""Seconds that a client waits at most for the bytes of what it reads."""
+
+_OF_TOKENS: Final = frozenset({"auth", "gauth", "unauth", "appcheck", "unappcheck"})
+
+_NOTHING: Final = Grants(anonymous=True)
+"""The grants of a client that has given its token up where it needs one."""
+
+
+class Settle(GatewayCommand):
+    """The client's listens have lasted: it becomes a member of their rooms."""
+
+    __slots__ = ()
+
+    about = "listen"
+
+
+class RoomConnection(SilentConnection):
+    """Hands the events of rooms to the session, which writes what its client listens to."""
+
+    def __init__(self, inner: Connection) -> None:
+        super().__init__(inner)
+        self.session: FirebaseSession | None = None
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame, or what follows from an event."""
+        if not isinstance(frame, TreeEventFrame):
+            super().write(frame)
+        elif self.session is not None:
+            self.session.deliver(frame)
+
+
+class _Rooms(JoinedRooms):
+    """The rooms of a client, with the changes that it has prepared for its end."""
+
+    __slots__ = ("_disconnects",)
+
+    def __init__(
+        self, connection: Connection, worker: Worker, codecs: CodecPair[Frame], address: str, disconnects: Disconnects
+    ) -> None:
+        super().__init__(connection, worker, codecs, address)
+        self._disconnects = disconnects
+
+    def leave_all(self, *, hold: bool) -> Sequence[asyncio.Future[None]]:
+        """Make the prepared changes, and leave; a membership is not held, as its client registers nothing again."""
+        for member in self.memberships():
+            self.finish(member)
+        return super().leave_all(hold=hold)
+
+    def finish(self, member: Member) -> None:
+        """Make the changes that are prepared for a member, if its client has the right to make them now."""
+        changes, grants = self._disconnects.take(member.room), self.grants
+        if changes and (grants is None or grants.allow(Right.PUBLISH, member.room)):
+            self._worker.trees.finish(member, Prepared(changes, self._disconnects.until))
+
+
+class FirebaseSession(WebSocketSession):
+    """Serves one client.
+
+    A request is answered when the one before is: an answer follows the data that it is about, and the client relies on
+    that. A client that listens gets the value at once, and becomes a member when its listen has lasted for a second, or
+    with its first write. It gets the events of the room from then on, after the value once more if that has changed.
+    """
+
+    __slots__ = ("_disconnects", "_listens", "_parts", "_places", "_requests", "_settling", "_tree_rooms")
+
+    def __init__(
+        self, connection: RoomConnection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket, places: Places
+    ) -> None:
+        super().__init__(connection, worker, codecs, ticket)
+        self._disconnects = Disconnects()
+        self._rooms = self._tree_rooms = _Rooms(connection, worker, codecs, ticket.address, self._disconnects)
+        connection.session = self
+        self._places = places
+        self._listens = Listens(places)
+        self._requests = TreeRequests(self, worker, places, self._listens, self._disconnects)
+        self._parts: Parts | None = None
+        self._settling: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, token: str) -> None:
+        """Greet the client at this host, with the token of its request ("" for none)."""
+        self._connection.write(hello(host, self._worker.random.resume_key(), time.time()))
+        try:
+            await self.authenticate(token)
+            self._rooms.begin(self.peer_id())
+        except Refused as error:
+            # It may send a token; until then, it may do nothing.
+            self._metrics.refused(error.code)
+        except RelayError:
+            self._connection.close(UNAVAILABLE)
+        finally:
+            self._end_exclusive()
+
+    def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
+        """End the session."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self._parts is not None:
+            self._parts.stop()
+            self._parts = None
+        return super().end(goodbye=goodbye)
+
+    # Frames.
+
+    def received(self, incoming: Frame) -> None:
+        """Take a frame: a message, a keepalive, the number of the parts of a message, or one of these."""
+        if self._parts is not None:
+            self._add_part(self._parts, incoming.data)
+            return
+        count = count_in(incoming.data)
+        if count is None:
+            super().received(incoming)
+            return
+        self._metrics.messages_in += 1
+        if count:
+            most = self._worker.settings.max_message
+            buffer = self.ticket.buffer(self._drop_parts)
+            self._parts = Parts(count, most, buffer, self._worker.settings.message_timeout, self._drop_parts)
+        self.execute(IGNORED, len(incoming.data))
+
+    def _add_part(self, parts: Parts, part: bytes) -> None:
+        parts.add(part)
+        if not parts.complete:
+            self._metrics.messages_in += 1
+            self._metrics.bytes_in += len(part)
+            self.execute(IGNORED, len(part))
+            return
+        self._parts = None
+        message = parts.message()
+        if message is not None:
+            super().received(message)
+        else:
+            key = "" if parts.number is None else str(parts.number)
+            self.execute(BadFrame("too_large", about="request", key=key), len(part))
+
+    def _drop_parts(self) -> None:
+        if self._parts is not None:
+            self._parts.stop()
+            self._parts = None
+        self._connection.close(UNFINISHED)
+
+    # Events of rooms.
+
+    def deliver(self, frame: TreeEventFrame) -> None:
+        """Write what the client gets of an event; after a loss, it reads anew."""
+        if isinstance(frame, LossFrame):
+            for listen in self._listens.of_room(frame.room):
+                listen.live = False
+            self._settle_in(0)
+            return
+        for one in self._listens.frames(frame):
+            self._connection.write(one)
+
+    def _settle_in(self, seconds: float) -> None:
+        if self._settling is not None:
+            if seconds:
+                return
+            self._settling.cancel()
+        self._settling = asyncio.get_running_loop().call_later(seconds, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        if not self._ended:
+            self.execute(Settle())
+
+    # Requests.
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case Asked(action="n"):
+                self._stop_listening(command)
+            case Asked():
+                self._run_exclusive(self._answer(command), command)
+            case ClientPing():
+                self._connection.write(PONG)
+            case Settle():
+                self._run_exclusive(self._become_member(), command)
+            case FrameIgnored():
+                pass
+            case _:
+                super()._execute(command)
+
+    def _stop_listening(self, asked: Asked) -> None:
+        self._listens.remove(self._places.find(asked.path))
+        self._connection.write(answer(asked.number))
+
+    async def _answer(self, asked: Asked) -> None:
+        try:
+            if asked.action in _OF_TOKENS:
+                await self._change_token(asked)
+            else:
+                await self._requests.answer(asked)
+        except (Unavailable, OutcomeUnknown) as error:
+            # The client sends again what was not answered, once it is connected again.
+            self._metrics.refused(error.code)
+            self._connection.close(UNAVAILABLE)
+        if any(not self._rooms.is_in(room) for room in self._listens.rooms()):
+            self._settle_in(LASTING)
+
+    async def _become_member(self) -> None:
+        for room in self._listens.rooms():
+            try:
+                await self._requests.catch_up(room)
+            except Refused as error:
+                self._metrics.refused(error.code)
+
+    # The token.
+
+    async def _change_token(self, asked: Asked) -> None:
+        """Serve the client with the rights of another token from now on, or of none."""
+        if asked.action in {"appcheck", "unappcheck"}:
+            self._connection.write(answer(asked.number))
+            return
+        before = self._guard
+        if asked.token and before is not None and before.grants.subject:
+            await self._renew(asked.token)
+        else:
+            try:
+                await self.authenticate(asked.token)
+            except Refused:
+                if asked.action != "unauth":
+                    raise
+                # A client without a token may do nothing here.
+                self._set_grants(_NOTHING)
+            self._begin_anew()
+        if len(self._listens):
+            self._settle_in(0)
+        guard = self._guard
+        subject = guard.grants.subject if guard is not None else ""
+        self._connection.write(answer(asked.number, {"auth": {"uid": subject} if subject else None}))
+
+    def _begin_anew(self) -> None:
+        """Leave all rooms, and enter those of the client's listens again: its peer id may be another one."""
+        rooms = self._tree_rooms
+        for member in rooms.memberships():
+            rooms.finish(member)
+            rooms.end(member.room)
+        for room in self._listens.rooms():
+            for listen in self._listens.of_room(room):
+                listen.live = False
+        if self._guard is not None:
+            expires = self._guard.grants.expires
+            self._disconnects.until = int(expires * 1000) if expires else 0
+        rooms.begin(self.peer_id())
+
+    # Port of the requests.
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame to the client."""
+        self._connection.write(frame)
+
+    async def check(self, right: Right, room: str) -> None:
+        """Raise `Refused` if the client does not have a right in a room, or may not enter it."""
+        worker = self._worker
+        worker.check_unreserved(room)
+        if self._guard is not None:
+            self._guard.grants.require(right, room)
+        elif not worker.authority.is_off:
+            raise Refused("token_required")
+        if self.current(room) is not None:
+            return
+        if self._guard is not None and await worker.is_banned(room, self._guard.grants):
+            raise Refused("banned", room=room)
+        rules = await worker.rules.get(room)
+        if rules.locked:
+            raise Refused("room_locked", room=room)
+        if rules.password:
+            raise Refused("password_required", room=room)
+
+    async def pay(self, size: int) -> None:
+        """Count bytes that the client reads against its rates; returns when it may have them."""
+        seconds = (self._pace or self._make_pace()).count(size, least=0)
+        if seconds:
+            await asyncio.sleep(min(seconds, _LONGEST_WAIT))
+
+    def current(self, room: str) -> Member | None:
+        """Return the client's membership of a room, None if it has none."""
+        return self._rooms.member(room) if self._rooms.is_in(room) else None
+
+    async def member(self, room: str) -> Member:
+        """Return the client's membership of a room, which it joins if it has none."""
+        member = self.current(room)
+        if member is None:
+            (self._pace or self._make_pace()).spend(JOIN_COST)
+            await self._join(Join(room, echo=True, can_resume=False, reads_tree=True))
+            member = self._rooms.member(room)
+        return member

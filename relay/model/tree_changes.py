@@ -1,0 +1,87 @@
+"""Changes of a room's tree, and what is read of it; `relay.model.tree` says what a tree is."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from relay.model.envelope import MessageId, splice
+from relay.model.tree import Leaves
+
+MOST_PREPARED: Final = 32
+"""Changes that one member may prepare for the end of its connection, in one room."""
+
+MOST_PREPARED_BYTES: Final = 16_384
+"""Bytes of these changes."""
+
+_json = msgspec.json.Encoder()
+
+
+class PathWrite(NamedTuple):
+    """What is at a path afterwards, and below it: these leaves (by their paths from the room on), and nothing else."""
+
+    path: str
+    leaves: Leaves
+
+
+class TreeChange(Struct, frozen=True):
+    """A change of one tree: its writes, of which none is above another, and the envelope that tells members of it.
+
+    `channel` is that of the envelope. A `shareable` change is a message for all members, if there was nothing at its
+    first path before.
+    """
+
+    writes: Sequence[PathWrite]
+    envelope: bytes
+    channel: str = ""
+    shareable: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes for which it counts."""
+        return len(self.envelope)
+
+    def packed(self, sender: str) -> bytes:
+        """Return it as netstrings, as the scripts take it (see tree.lua), for the member that makes it."""
+        parts = [_json.encode(self.channel), splice(self.envelope, sender), b"1" if self.shareable else b"0"]
+        parts.append(b"%d" % len(self.writes))
+        for write in self.writes:
+            parts += write.path.encode(), b"%d" % len(write.leaves)
+            for path, value in write.leaves.items():
+                parts += path.encode(), value
+        return netstrings(parts)
+
+
+def netstrings(parts: Sequence[bytes]) -> bytes:
+    """Return texts one after the other, each behind its length."""
+    return b"".join([b"%d:%b" % (len(part), part) for part in parts])
+
+
+class Expected(NamedTuple):
+    """What must be at a path and below, so that a change is made, as `relay.model.tree.contents_of` returns it."""
+
+    path: str
+    contents: bytes
+
+
+class TreePart(Struct, frozen=True):
+    """The leaves at a path and below, in the order of their paths' bytes, as of the room's newest id.
+
+    `version` is the id of the last change of the tree, and `members` the number of the room's members.
+    """
+
+    leaves: Sequence[tuple[str, bytes]]
+    id: MessageId
+    version: MessageId
+    members: int
+
+
+class Prepared(Struct, frozen=True):
+    """The changes that a member has prepared for the end of its connection.
+
+    `until` is the end of its rights (Unix time in ms, 0 for never): later, nothing is changed.
+    """
+
+    changes: Sequence[TreeChange]
+    until: int = 0

@@ -1,0 +1,129 @@
+"""The trees of rooms, for the sessions of this worker."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Final
+
+from relay.backend.presence import HeldMember
+from relay.backend.trees import Ended, Trees, Writer
+from relay.model.commands import Publish
+from relay.model.envelope import Receipt
+from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
+from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
+from relay.rooms.announcer import Announcer
+from relay.rooms.fan_out import SMALL, FanOut
+from relay.rooms.hub import Hub
+from relay.rooms.member import Member
+from relay.tasks import BackgroundTasks
+
+log = logging.getLogger("relay.rooms.trees")
+
+_RETRIES: Final = 60
+_RETRY: Final = 0.5
+"""How often changes that were prepared are tried again while Redis is away, and seconds between two attempts."""
+
+
+class RoomTrees:
+    """Reads and changes the trees of rooms; `ttl` is the setting `tree-ttl`.
+
+    Every coroutine raises `Unavailable` or `OutcomeUnknown` if Redis does not answer.
+    """
+
+    def __init__(
+        self, trees: Trees, hub: Hub, announcer: Announcer, fan_out: FanOut, tasks: BackgroundTasks, *, ttl: float
+    ) -> None:
+        self._trees = trees
+        self._hub = hub
+        self._fan_out = fan_out
+        self._announcer = announcer
+        self._tasks = tasks
+        self._ttl = ttl
+
+    async def read(self, room: str, path: str) -> TreePart:
+        """Return a part of a room's tree."""
+        return await self._trees.read(room, path, ttl=self._ttl)
+
+    async def write(self, member: Member, change: TreeChange, expected: Expected | None = None) -> Receipt:
+        """Make a member's change; raises `Refused` as `Trees.write` does, and `Replaced`.
+
+        Returns late where the changes of the room cause more deliveries than they may (see `FanOut`).
+        """
+        try:
+            return await self._write(member, change, expected)
+        except NotMember:
+            # Redis has lost the entry of a member that is connected here.
+            await self._announcer.announce([member])
+        if not self._hub.rooms.has(member):
+            raise Replaced
+        try:
+            return await self._write(member, change, expected)
+        except NotMember:
+            raise Unavailable from None
+
+    async def write_from_server(
+        self, room: str, change: TreeChange, sender: str, expected: Expected | None = None
+    ) -> Receipt:
+        """Make a change that comes from no member."""
+        writer = Writer(sender, seen=self._hub.rooms.last(room))
+        return await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected)
+
+    async def prepare(self, member: Member, prepared: Prepared) -> None:
+        """Record what is to be changed at the end of a member's connection, instead of what was recorded before."""
+        if not await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl):
+            await self._announcer.announce([member])
+            await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl)
+
+    def finish(self, member: Member, prepared: Prepared) -> None:
+        """Make what a member has prepared: its connection has ended. Tried again while Redis is away."""
+        ended = Ended(member.peer, member.generation, prepared)
+        # Sent now, ahead of the member's leave.
+        first = self._make(member.room, [ended])
+        self._tasks.spawn(self._finish(member.room, ended, first), "end of a connection")
+
+    async def take_over(self, members: Iterable[HeldMember]) -> None:
+        """Make what members of a dead worker have prepared, as far as Redis has it: their connections have ended."""
+        rooms: dict[str, list[Ended]] = {}
+        for member in members:
+            rooms.setdefault(member.room, []).append(Ended(member.peer, member.generation))
+        for attempt in [self._make(room, ended) for room, ended in rooms.items()]:
+            await attempt
+
+    async def _finish(self, room: str, ended: Ended, attempt: Awaitable[int]) -> None:
+        for _ in range(_RETRIES):
+            try:
+                await attempt
+            except RelayError as error:
+                log.debug("room %s: changes at the end of a connection failed (%s); retrying", room, error)
+                # By then, the leave of the member may have been carried out.
+                ended = ended._replace(generation=0)
+                await asyncio.sleep(_RETRY)
+                attempt = self._make(room, [ended])
+            else:
+                return
+        log.warning(
+            "room %s: the changes that a client had prepared for the end of its connection were not made, as Redis is "
+            "away; other clients may see its values until they are removed, or tree-ttl ends",
+            room,
+        )
+
+    def _make(self, room: str, ended: Sequence[Ended]) -> Awaitable[int]:
+        return self._trees.finish(room, ended, seen=self._hub.rooms.last(room), ttl=self._ttl)
+
+    async def _write(self, member: Member, change: TreeChange, expected: Expected | None) -> Receipt:
+        try:
+            receipt = await self._trees.write(
+                member.room, self._writer(member), change, ttl=self._ttl, expected=expected
+            )
+        except Replaced:
+            self._hub.close_replaced(member)
+            raise
+        if receipt.version is not None:
+            member.version = receipt.version
+        local = self._hub.rooms.get(member.room)
+        if local is not None and len(local.members) > SMALL:
+            await asyncio.sleep(self._fan_out.charge(local, Publish(change.envelope)))
+        return receipt
+
+    def _writer(self, member: Member) -> Writer:
+        return Writer(member.peer, member.generation, self._hub.rooms.last(member.room))

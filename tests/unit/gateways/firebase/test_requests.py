@@ -1,0 +1,163 @@
+"""Reads and writes, over memory."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from relay.gateways.base.join_request import JoinRequest
+from relay.model.codec import Frame
+from relay.model.tree import MAX_BYTES, hash_of
+from relay.rooms.worker import Worker
+from tests.unit.gateways.base.fakes import Client
+from tests.unit.gateways.firebase.page import Page
+
+
+@pytest.fixture
+async def page(worker: Worker) -> Page:
+    return await Page(worker).start()
+
+
+async def test_the_data_comes_ahead_of_the_answer(page: Page) -> None:
+    assert await page.ask("p", "/room/x", d={"a": 1}) == "ok"
+    page.frames.clear()
+    number = page.request("q", "/room/x", h="")
+    await page.answer(number)
+    assert [("r" in frame["d"], frame["d"].get("a")) for frame in page.frames] == [(False, "d"), (True, None)]
+    page.frames.clear()
+    await page.answer(page.request("p", "/room/x/b", d=2))
+    assert [("r" in frame["d"], frame["d"].get("a")) for frame in page.frames] == [(False, "d"), (True, None)]
+
+
+async def test_changes_reach_listens_at_above_and_below_their_path(page: Page, worker: Worker) -> None:
+    above, below = await Page(worker).start(), await Page(worker).start()
+    for one, path in ((above, "room"), (below, "room/a/b")):
+        assert await one.ask("p", "/room/none", d=None) == "ok"
+        assert await one.ask("q", path, h="") == "ok"
+    for one in (above, below):
+        one.take()
+    assert await page.ask("p", "/room/a", d={"b": {"c": 1}, "d": 2}) == "ok"
+    assert await page.ask("m", "/room", d={"a/b/c": 3, "e": 4}) == "ok"
+    assert await page.ask("p", "/room/z", d=1) == "ok"
+    assert await page.ask("p", "/room", d=None) == "ok"
+    assert above.take() == [
+        ("d", "room/a", {"b": {"c": 1}, "d": 2}),
+        ("m", "room", {"a/b/c": 3, "e": 4}),
+        ("d", "room/z", 1),
+        ("d", "room", None),
+    ]
+    assert below.take() == [("d", "room/a/b", {"c": 1}), ("d", "room/a/b/c", 3), ("d", "room/a/b", None)]
+
+
+async def test_a_write_with_a_stale_hash_gets_the_value_and_is_refused(page: Page) -> None:
+    assert await page.ask("p", "/room/x", d=1, h="") == "ok"
+    page.take()
+    assert await page.ask("p", "/room/x", d=2, h="") == "datastale"
+    assert page.take() == [("d", "room/x", 1)]
+    assert await page.ask("p", "/room/x", d=2, h=hash_of(1)) == "ok"
+    # A client that knows that there are members, or does not, knows of no tree.
+    for known in (hash_of(True), ""):
+        assert await page.ask("p", "/empty", d=None, h=known) == "ok"
+
+
+async def test_the_value_of_a_room_with_members_alone_names_nobody(page: Page, worker: Worker) -> None:
+    assert (await page.answer(page.request("g", "/room")))["d"] is None
+    native = Client(worker)
+    await native.session.enter(lambda: JoinRequest("room", "nat"))
+    assert (await page.answer(page.request("g", "/room")))["d"] is True
+    assert (await page.answer(page.request("g", "/room/nat")))["d"] is None
+    assert await page.ask("p", "/room", d=None) == "ok"
+    assert (await page.answer(page.request("g", "/room")))["d"] is True
+
+
+async def test_messages_cross_between_protocols_once(page: Page, worker: Worker) -> None:
+    native = Client(worker)
+    await native.session.enter(lambda: JoinRequest("room", "nat"))
+    assert await page.ask("q", "/room", h="") == "ok"
+    assert await page.ask("p", "/room/-K1", d={"sdp": 1}) == "ok"
+    assert await page.ask("p", "/room/-K1", d={"sdp": 2}) == "ok"
+    assert await page.ask("p", "/room/chat/-K2", d="hi") == "ok"
+    envelopes = [event for event in native.connection.events if "message" in event]
+    assert [(one["channel"], one["message"], one["key"], one["path"]) for one in envelopes] == [
+        ("room", {"sdp": 1}, "-K1", "-K1"),
+        ("chat", "hi", "-K2", "chat/-K2"),
+    ]
+    page.take()
+    for text in ({"channel": "room", "message": 5}, {"message": {"a": [1]}}, {"channel": "chat", "x": 1}):
+        native.session.received(native_frame(text))
+    assert await page.ask("g", "/room/none") == "ok"
+    pushes = page.take()
+    assert [value for _, _, value in pushes] == [5, {"a": [1]}, {"channel": "chat", "x": 1}]
+    parents = [path.rpartition("/")[0] for _, path, _ in pushes]
+    assert parents == ["room", "room", "room/chat"]
+    keys = [path.rpartition("/")[2] for _, path, _ in pushes]
+    assert keys[0] < keys[1]
+    assert [len(key) for key in keys] == [20, 20, 20]
+    # They are not in the tree.
+    assert set((await page.answer(page.request("g", "/room")))["d"]) == {"-K1", "chat"}
+
+
+def native_frame(fields: dict[str, Any]) -> Frame:
+    return Frame(json.dumps(fields).encode())
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "body", "status"),
+    [
+        ("q", "/", {}, "permission_denied"),
+        ("q", "/room", {"q": {"l": 1}, "t": 1}, "permission_denied"),
+        ("q", "/room", {"q": {"i": "x"}}, "permission_denied"),
+        ("q", "/.info/connected", {}, "bad_path"),
+        ("q", "/room/" + "a/" * 17, {}, "bad_path"),
+        ("q", "/" + "a" * 300, {}, "permission_denied"),
+        ("g", "/room/a.b", {}, "bad_path"),
+        ("p", "/room/" + "k" * 800, {"d": 1}, "bad_path"),
+        ("p", "/room", {"d": {"a/b": 1}}, "bad_path"),
+        ("p", "/room/x", {"d": json.loads('{"a":' * 40 + "1" + "}" * 40)}, "bad_path"),
+        ("p", "/room/x", {"d": [1] * 5000}, "too_large"),
+        ("p", "/room/x", {"d": "x" * MAX_BYTES}, "tree_full"),
+        ("p", "/room/x", {"d": {".sv": "what"}}, "bad_value"),
+        ("m", "/room", {"d": 1}, "bad_value"),
+        ("m", "/room", {"d": {"a": 1, "a/b": 2}}, "bad_path"),
+        ("m", "/room", {"d": {"a": 1, "a-b": 2, "a/b": 3}}, "bad_path"),
+        ("m", "/room", {"d": {"a": 1, "/a": 2}}, "bad_path"),
+        ("m", "/room", {"d": {str(number): 1 for number in range(1025)}}, "bad_value"),
+        ("o", "/room/x", {"d": {".sv": {"increment": 1}}}, "bad_value"),
+        ("o", "/room/x", {"d": "x" * 17_000}, "too_many_disconnects"),
+        ("om", "/room/x", {"d": {str(number): 1 for number in range(33)}}, "too_many_disconnects"),
+        ("zz", "/room", {}, "unknown_command"),
+    ],
+)
+async def test_a_bad_request_is_refused_and_changes_nothing(
+    page: Page, worker: Worker, action: str, path: str, body: dict[str, Any], status: str
+) -> None:
+    assert await page.ask(action, path, **body) == status
+    assert (await worker.trees.read("room", "")).leaves == []
+    assert await page.ask("p", "/room/y", d=1) == "ok"
+    assert await page.ask("s", c={}) == "ok"
+
+
+async def test_ten_thousand_listens_are_as_many_as_the_setting_allows(page: Page) -> None:
+    statuses = [await page.ask("q", f"/room/{number}", h="") for number in range(25)]
+    assert statuses == ["ok"] * 20 + ["too_many_listens"] * 5
+    for number in range(10_000):
+        page.request("q", f"/room/more{number}", h="")
+    async with asyncio.timeout(50):
+        while not page.session._inbox.is_idle():
+            await asyncio.sleep(0)
+    page.take()
+    assert len(page.session._listens) == 20
+    assert await page.ask("n", "/room/0") == "ok"
+    assert await page.ask("q", "/room/again", h="") == "ok"
+
+
+async def test_a_namespace_is_a_room(worker: Worker) -> None:
+    page = await Page(worker, "demo").start()
+    assert await page.ask("p", "/a/b", d=1) == "ok"
+    assert await page.ask("q", "/", h="") == "ok"
+    assert page.take() == [("d", "", {"a": {"b": 1}})]
+    assert (await worker.roster("demo")).count == 1

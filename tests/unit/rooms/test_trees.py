@@ -1,0 +1,86 @@
+"""Trees of rooms, for the sessions of a worker."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from relay.backend.memory.trees import MemoryTrees
+from relay.backend.presence import HeldMember
+from relay.limits import Clock
+from relay.model.errors import Replaced, Unavailable
+from relay.model.tree_changes import PathWrite, Prepared, TreeChange
+from relay.model.tree_envelopes import set_envelope
+from relay.rooms import trees as module
+from relay.rooms.fan_out import FanOut
+from relay.rooms.trees import RoomTrees
+from tests.unit.rooms.world import World
+
+CHANGE = TreeChange([PathWrite("a", {"a": b"1"})], set_envelope("a", 1))
+
+
+class Refusing(MemoryTrees):
+    """Fails as often as the test says, when changes are to be made at the end of a connection."""
+
+    failures = 0
+
+    def finish(self, *arguments: Any, **named: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            failed.set_exception(Unavailable())
+            return failed
+        return super().finish(*arguments, **named)
+
+
+@pytest.fixture
+def backend(world: World) -> Refusing:
+    return Refusing(world.backend)
+
+
+@pytest.fixture
+def trees(world: World, backend: Refusing) -> RoomTrees:
+    clock: Clock = lambda: world.now  # noqa: E731
+    fan_out = FanOut(rate=1000, clock=clock, metrics=world.metrics)
+    return RoomTrees(backend, world.hub, world.announcer, fan_out, world.tasks, ttl=60)
+
+
+async def leaves(trees: RoomTrees) -> Any:
+    return (await trees.read("room", "")).leaves
+
+
+async def test_a_writer_that_redis_has_lost_is_announced_and_writes(world: World, trees: RoomTrees) -> None:
+    member = await world.join("a")
+    del world.entries()["a"]
+    await trees.write(member, CHANGE)
+    assert await leaves(trees) == [("a", b"1")]
+    assert await world.roster() == [("a", False)]
+
+
+async def test_a_writer_that_was_taken_over_is_closed(world: World, trees: RoomTrees) -> None:
+    member = await world.join("a")
+    world.entries()["a"].generation += 1
+    with pytest.raises(Replaced):
+        await trees.write(member, CHANGE)
+    assert member.connection.reason is not None
+
+
+async def test_the_end_of_a_connection_is_written_also_after_redis_was_away(
+    world: World, trees: RoomTrees, backend: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 0)
+    member = await world.join("a")
+    backend.failures = 2
+    trees.finish(member, Prepared([CHANGE]))
+    await world.membership.leave(member, hold=False)
+    async with asyncio.timeout(5):
+        while len(world.tasks):
+            await asyncio.sleep(0)
+    assert await leaves(trees) == [("a", b"1")]
+
+
+async def test_members_of_a_dead_worker_have_their_changes_made(world: World, trees: RoomTrees) -> None:
+    member = await world.join("a")
+    await trees.prepare(member, Prepared([CHANGE]))
+    await trees.take_over([HeldMember("room", "a", member.generation, 5.0), HeldMember("other", "b", 1, 5.0)])
+    assert await leaves(trees) == [("a", b"1")]
