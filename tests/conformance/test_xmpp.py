@@ -1,6 +1,7 @@
 """strophe.js 5, @xmpp/client and stanza in Node, unmodified, on two workers: rooms, private messages, IQs, nicks."""
 
 import asyncio
+import html
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from relay.gateways.xmpp.declaration import GATEWAY
 from tests.conformance.programs import ClientProgram
 from tests.conformance.sio import require_packages
 from tests.conftest import MakeClient, MakeFleet
@@ -223,7 +225,7 @@ async def test_a_lost_client_resumes_its_stream_on_another_worker(
                 await node.hears(name, library, f"{library} is back")
 
 
-@pytest.mark.parametrize("name", ["xmpp-strophe", "xmpp-client"])
+@pytest.mark.parametrize("name", ["xmpp-strophe", "xmpp-client", "the page at /"])
 async def test_the_snippets_of_the_page(
     name: str, pair: tuple[Relay, Relay], enter: MakeClient, tmp_path: Path
 ) -> None:
@@ -233,11 +235,17 @@ async def test_the_snippets_of_the_page(
     names, library = {
         "xmpp-strophe": ("{ Strophe, $pres, $msg }", "strophe.js/dist/strophe.node.esm.js"),
         "xmpp-client": ("{ client, xml }", "@xmpp/client/index.js"),
+        "the page at /": ("{ Strophe }", "strophe.js/dist/strophe.node.esm.js"),
     }[name]
     head = [f"import ws from '{packages}/ws/wrapper.mjs';", "globalThis.WebSocket = ws;"]
     head.append(f"const {names} = await import('{packages / library}');")
     program = tmp_path / "page.mjs"
-    program.write_text("\n".join([*head, snippet(name).replace("localhost:8888", f"127.0.0.1:{pair[0].port}")]))
+    if name == "the page at /":
+        script = html.unescape(GATEWAY.snippets).rpartition("<script>")[2].partition("</script>")[0]
+        text = script.replace("$ws", pair[0].ws)
+    else:
+        text = snippet(name).replace("localhost:8888", f"127.0.0.1:{pair[0].port}")
+    program.write_text("\n".join([*head, text]))
     process = await asyncio.create_subprocess_exec(require("node"), str(program), stdout=asyncio.subprocess.PIPE)
     try:
         assert (await native.next())["message"].startswith("hello by")
