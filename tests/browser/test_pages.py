@@ -153,7 +153,7 @@ async def test_the_page_by_keyboard_and_its_snippets(open_tab: OpenTab, site: st
     names = await tab.run("[...document.querySelectorAll('[role=tab]')].map((one) => one.textContent)")
     libraries = ["relay.js", "Video call", "WebSocket", "RTCMultiConnection", "DataChannel.js", "Yjs"]
     applications = ["Socket.IO", "RTCMultiConnection 3", "SimpleWebRTC"]
-    others = ["PeerJS", "Plain HTTP", "XHR-Signaling", "XMPP", "SIP", "WebSync", "Firebase"]
+    others = ["PeerJS", "Plain HTTP", "XHR-Signaling", "SignalR 2", "XMPP", "SignalR", "SIP", "WebSync", "Firebase"]
     assert names == [*libraries, *applications, *others]
     for name in names:
         shown = "[...document.querySelectorAll('[role=tabpanel]')].filter((one) => !one.hidden).map((one) => one.id)"

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Match
+from starlette.routing import Match, WebSocketRoute
 
 from relay import gateways
 from relay.app import create_app
@@ -76,6 +76,9 @@ SAME_ENDPOINT = (
 )  # fmt: skip
 """Paths of sessions, and of their WebSockets, whose application is that of others in these tables."""
 
+SUBPROTOCOLS = ("sip",)
+"""Those with a gateway of their own, at the first two of these paths."""
+
 PROVEN_WEBSOCKETS = ("/signalr/connect", "/rooms/a/signalr/hubs/reconnect")
 """WebSockets that are refused (HTTP 400) without a token in the URL, which no page of another origin has."""
 
@@ -96,7 +99,7 @@ class Site:
         async with httpx.AsyncClient(transport=transport, base_url="http://relay.example") as client:
             return await client.request(method, path, headers=sent)
 
-    async def open_socket(self, path: str, origin: str | None) -> int:
+    async def open_socket(self, path: str, origin: str | None, *subprotocols: str) -> int:
         """Begin a WebSocket; returns the status of the handshake's answer."""
         sent: list[Any] = []
 
@@ -110,7 +113,8 @@ class Site:
         target, _, query = path.partition("?")
         scope = {
             "type": "websocket", "path": target, "raw_path": target.encode(), "query_string": query.encode(),
-            "headers": [] if origin is None else [(b"origin", origin.encode())], "subprotocols": [], "root_path": "",
+            "headers": [] if origin is None else [(b"origin", origin.encode())], "subprotocols": [*subprotocols],
+            "root_path": "",
             "client": ("203.0.113.9", 1234), "server": ("127.0.0.1", 8888), "scheme": "ws", "state": dict(self._state),
             "extensions": {"websocket.http.response": {}},
         }  # fmt: skip
@@ -140,11 +144,12 @@ def test_the_tables_have_every_route() -> None:
     for kind, paths in (("http", (*WITHOUT_CREDENTIALS, *OF_SESSIONS, *SAME_ENDPOINT, *scripts)),
                         ("websocket", (*WEBSOCKETS, *SAME_ENDPOINT))):  # fmt: skip
         scopes = [
-            {"type": kind, "path": path.partition("?")[0], "root_path": "", "method": "GET", "headers": []}
+            {"type": kind, "path": path.partition("?")[0], "root_path": "", "method": "GET", "headers": []} | more
             for path in paths
+            for more in ({}, {"subprotocols": [*SUBPROTOCOLS]})
         ]
         met = [route for route in app.routes if any(route.matches(dict(one))[0] is not Match.NONE for one in scopes)]
-        kinds = [one for one in app.routes if (type(one).__name__.endswith("WebSocketRoute")) == (kind == "websocket")]
+        kinds = [one for one in app.routes if isinstance(one, WebSocketRoute) == (kind == "websocket")]
         assert [one for one in kinds if one not in met] == []
 
 
@@ -230,3 +235,10 @@ async def test_the_handshake_of_a_websocket_is_on_the_same_list(path: str) -> No
                 status = await here.open_socket(path, origin)
                 served = 400 if path in PROVEN_WEBSOCKETS else 101
                 assert status == (served if origin in origins else 403), (allowed, origin)
+
+
+@pytest.mark.parametrize("path", WEBSOCKETS[:2])
+async def test_the_handshake_of_a_subprotocol_is_on_the_same_list(path: str) -> None:
+    async with site(PAGE) as here:
+        for name in SUBPROTOCOLS:
+            assert [await here.open_socket(path, origin, name) for origin in (PAGE, OTHER)] == [101, 403]
