@@ -25,6 +25,7 @@ from tests.chaos.gateway_faults import (
     SIGNALR_CLASSIC,
     SIP,
     WAITS,
+    WEBSYNC,
     cut_answers,
     move_clients,
 )
@@ -369,6 +370,13 @@ FAULTS = (
     *(
         Fault(f"SIP: {name}", strike, kinds=SIP, settings=COMES_BACK, pauses=2)
         for name, strike in (("worker killed", kill_worker), ("sockets reset", reset_clients))
+    ),
+    *(
+        Fault(f"WebSync: {name}", strike, kinds=WEBSYNC, settings=COMES_BACK, pauses=RETRY)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("connections reset", reset_clients),
+        )
     ),
     *(
         Fault(f"RTCMultiConnection: {name}", strike, kinds=RMC3, settings=COMES_BACK | WAITS, pauses=2)

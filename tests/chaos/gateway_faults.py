@@ -7,6 +7,7 @@ from tests.chaos.network import Doom
 
 HTTP = ("relay.client", "http-stream", "http-poll")
 PEERJS = ("relay.client", "peerjs", "peerjs")
+WEBSYNC = ("websync", "websync", "websync")
 SIGNALR_CLASSIC = ("signalr-websocket", "signalr-events", "signalr-polling")
 SIP = ("relay.client", "sip", "sip")
 RMC3 = ("rmc3", "rmc3-old")

@@ -17,6 +17,7 @@ from tests.chaos.reference import Reference
 from tests.chaos.rmc3_members import RmcMember
 from tests.chaos.signalr_members import TRANSPORTS, SignalRMember
 from tests.chaos.sip_members import SipMember
+from tests.chaos.websync_members import WebSyncMember
 from tests.fleet import eventually, require
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
@@ -266,7 +267,7 @@ OVER_HTTP = {"http-stream": StreamMember, "http-poll": PollMember}
 RMC = {"rmc3": True, "rmc3-old": False}
 """Pages of RTCMultiConnection, and whether they bring a private id."""
 
-IN_PYTHON = frozenset({"relay.client", "python", "asker", "peerjs", "sip", *RMC, *OVER_HTTP, *TRANSPORTS})
+IN_PYTHON = frozenset({"relay.client", "python", "asker", "peerjs", "sip", *RMC, *OVER_HTTP, *TRANSPORTS, "websync"})
 """Kinds that need no Node."""
 
 DIRECT = frozenset({"peerjs", "sip", *RMC})
@@ -279,6 +280,8 @@ def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, sl
         return join(list(urls), room, peer=peer, presence=True, options=options(slow))
     if kind in OVER_HTTP:
         return OVER_HTTP[kind](urls, room, peer, slow=slow)
+    if kind == "websync":
+        return WebSyncMember(urls, room, peer, slow=slow)
     if kind in TRANSPORTS:
         return SignalRMember(urls, room, peer, slow=slow, transport=TRANSPORTS[kind])
     if kind == "peerjs":

@@ -95,7 +95,8 @@ class Entrance:
 
     async def _any_peer(self) -> str:
         grants = await self._worker.identify(self._token, counted_client(self._scope))
-        return self._new_peer() if grants is None else grants.peer("", self._new_peer)
+        asked = self._query.place.peer
+        return asked or self._new_peer() if grants is None else grants.peer(asked, self._new_peer)
 
     def _new_peer(self) -> str:
         return str(uuid.UUID(bytes=self._worker.random.secret(16), version=4))

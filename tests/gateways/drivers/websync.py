@@ -59,7 +59,7 @@ class WebSyncWire:
 
     def __init__(self, token: str = "") -> None:
         self.client = self.session = ""
-        self.base = ""
+        self.base = self.place = ""
         self.query = f"token={int.from_bytes(IdGenerator().secret(4))}&src=js&AspxAutoDetectCookieSupport=1"
         self.http = httpx.AsyncClient(timeout=4 * TIMEOUT)
         self._ids, self._requests = itertools.count(1), itertools.count(1)
@@ -74,7 +74,7 @@ class WebSyncWire:
     @property
     def path(self) -> str:
         """The address of the next request."""
-        return f"{self.base}/websync.ashx?{self.query}&_cb={next(self._requests)}"
+        return f"{self.base}/websync.ashx?{self.query}{self.place}&_cb={next(self._requests)}"
 
     @property
     def headers(self) -> dict[str, str]:

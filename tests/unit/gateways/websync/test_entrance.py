@@ -119,6 +119,15 @@ async def test_the_token_names_the_client() -> None:
         assert list(await here.peers()) == ["ann"]
 
 
+async def test_the_address_may_name_the_peer() -> None:
+    async with site() as here:
+        page = Page(here, query="&peer=ann")
+        assert (await page.join())["clientId"].endswith(".ann")
+        assert list(await here.peers()) == ["ann"]
+        assert (await Page(here, query="&peer=ann").handshake())["error"].startswith("701::peer_taken")
+        assert (await Page(here, query="&peer=ann").handshake(page))["clientId"] == page.client
+
+
 @pytest.mark.parametrize("path", ["/rooms/a%20b/websync.ashx", "/websync.ashx"])
 async def test_rooms_are_apart(path: str) -> None:
     async with site() as here:
