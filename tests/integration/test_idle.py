@@ -171,3 +171,54 @@ async def test_a_held_response_keeps_one_task_and_little_memory(listening: Calla
             listeners.close()
         await eventually(lambda: count_held() == 0)
         await eventually(lambda: len(asyncio.all_tasks()) == tasks)
+
+
+MOST_OF_PAGE = 12_288
+"""Bytes that an idle page of Firebase may take, which listens in a room of two: it is about 7,400 here."""
+
+
+def masked(text: str) -> bytes:
+    """Return a text message as a client sends it, with a mask of zeros."""
+    data = text.encode()
+    return b"\x81" + bytes([0x80 | len(data)]) + bytes(4) + data
+
+
+async def until_heard(connected: socket.socket, mark: bytes) -> None:
+    received = b""
+    async with asyncio.timeout(20):
+        while mark not in received:
+            received += (heard := await asyncio.get_running_loop().sock_recv(connected, 4096))
+            assert heard, received
+
+
+async def listening_page(port: int, number: int) -> socket.socket:
+    """Connect as a page of Firebase, become a member by a write, and listen."""
+    loop, connected = asyncio.get_running_loop(), socket.create_connection(("127.0.0.1", port))
+    connected.setblocking(False)
+    head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    head += f"Sec-WebSocket-Key: {'A' * 22}==\r\n"
+    await loop.sock_sendall(connected, f"GET /.ws?v=5 HTTP/1.1\r\nHost: relay\r\n{head}{BROWSER}\r\n".encode())
+    await until_heard(connected, b'"v":"5"')
+    for action, rest in (("p", ',"d":null'), ("q", ',"h":""')):
+        request = f'{{"t":"d","d":{{"r":1,"a":"{action}","b":{{"p":"/r{number // 2}"{rest}}}}}}}'
+        await loop.sock_sendall(connected, masked(request))
+        await until_heard(connected, b'"s":"ok"')
+    return connected
+
+
+async def test_an_idle_page_of_firebase_takes_little_memory() -> None:
+    async with running(create_app(Settings())) as served:
+        tasks = await tasks_of_nobody(served)
+        pages = [await listening_page(served.port, number) for number in range(10)]  # these load code and fill caches
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            pages += [await listening_page(served.port, number) for number in range(10, 10 + CROWD)]
+            await eventually(lambda: len(asyncio.all_tasks()) == tasks)
+            gc.collect()
+            taken = (tracemalloc.get_traced_memory()[0] - before) / CROWD
+        finally:
+            tracemalloc.stop()
+            for page in pages:
+                page.close()
+        assert taken < MOST_OF_PAGE
