@@ -55,13 +55,13 @@ def _java(version: str) -> list[str]:
     return [_tool("java"), "-cp", f"{out / 'classes'}{os.pathsep}{out / 'libraries'}/*", "relay.Clients"]
 
 
-def _python() -> list[str]:
+def _python(program: str = "clients") -> list[str]:
     environment = BUILD / "python"
     python = environment / "bin" / "python"
     _run(sys.executable, "-m", "venv", str(environment), folder=HERE)
     requirements = str(HERE / "python" / "requirements.lock")
     _run(str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", requirements, folder=HERE)
-    return [str(python), str(HERE / "python" / "clients.py")]
+    return [str(python), str(HERE / "python" / f"{program}.py")]
 
 
 _BUILDS: dict[str, Callable[[], list[str]]] = {
@@ -70,15 +70,16 @@ _BUILDS: dict[str, Callable[[], list[str]]] = {
     "java-2.1": functools.partial(_java, "2.1.2"),
     "java-1.0": functools.partial(_java, "1.0.2"),
     "python": _python,
+    "python-signalr": functools.partial(_python, "signalr"),
 }
 
 
 @functools.cache
-def _built(program: str) -> Sequence[str]:
+def built(program: str) -> Sequence[str]:
     BUILD.mkdir(parents=True, exist_ok=True)
     return _BUILDS[program]()
 
 
 def program(name: str, kind: str) -> Callable[[], Sequence[str]]:
     """Return a function that builds a program, once, and returns the command that runs its clients of this kind."""
-    return lambda: [*_built(name), kind]
+    return lambda: [*built(name), kind]

@@ -12,7 +12,8 @@ from relay.gateways.signalr.protocols import PROTOCOLS, HubProtocol
 MAX_HANDSHAKE: Final = 4096
 """Bytes of the first message."""
 
-_VERSIONS: Final = (1, 2)
+_NEWEST: Final = 2
+"""The newest version; the protocols have not changed since version 0, which signalrcore in Python asks for."""
 
 
 class _Handshake(Struct):
@@ -38,6 +39,6 @@ def read_handshake(data: bytes) -> tuple[HubProtocol, bytes]:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise BadHubMessage("a handshake is an object of JSON with a protocol and a version") from None
     for protocol in PROTOCOLS:
-        if protocol.name == handshake.protocol and handshake.version in _VERSIONS:
+        if protocol.name == handshake.protocol and 0 <= handshake.version <= _NEWEST:
             return protocol, data[end + 1 :]
     raise SignalRRefused("bad_protocol")

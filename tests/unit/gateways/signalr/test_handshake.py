@@ -6,6 +6,12 @@ from relay.gateways.signalr.protocols import JSON_PROTOCOL, PACKED_PROTOCOL
 from relay.model.errors import Refused
 
 
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_all_versions_up_to_the_newest_are_known(version: int) -> None:
+    text = b'{"protocol":"json","version":%d}\x1e' % version
+    assert read_handshake(text) == (JSON_PROTOCOL, b"")
+
+
 def test_a_handshake_chooses_the_protocol_and_may_share_its_frame() -> None:
     assert read_handshake(b'{"protocol":"json","version":1}\x1e') == (JSON_PROTOCOL, b"")
     assert read_handshake(b'{"version":2,"protocol":"messagepack"}\x1e\x02\x91\x06') == (
