@@ -62,7 +62,7 @@ WITHOUT_CREDENTIALS = (*HTTP, *OF_GATEWAYS, *OF_XHR_SIGNALING)
 WEBSOCKETS = (
     "/", "/rooms/a", "/socket.io/?EIO=4&transport=websocket", f"/socket.io/1/websocket/{'A' * 22}",
     "/peerjs", "/peerjs/peerjs", "/rooms/a/peerjs", "/signalr", "/rooms/a/signalr",
-    "/xmpp-websocket", "/.ws?v=5",
+    "/.ws?v=5",
 )  # fmt: skip
 
 SAME_ENDPOINT = (
@@ -73,6 +73,7 @@ SAME_ENDPOINT = (
         for action in ("negotiate", "start", "connect", "reconnect", "poll", "send", "abort", "ping")
     ),
     "/signalr/js", "/rooms/a/signalr/hubs", "/rooms/a/signalr/js", "/rooms/a/signalr/negotiate",
+    "/xmpp-websocket",
 )  # fmt: skip
 """Paths of sessions, and of their WebSockets, whose application is that of others in these tables."""
 

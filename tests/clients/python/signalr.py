@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from signalrcore.hub_connection_builder import HubConnectionBuilder
@@ -41,7 +42,11 @@ def invoke(client: str, mark: int, name: str, args: list[Any], **_: Any) -> None
     hubs[client].send(name, args, answered)
 
 
-commands = {"open": open_hub, "invoke": invoke, "stop": lambda client: hubs[client].stop()}
+commands: dict[str, Callable[..., None]] = {
+    "open": open_hub,
+    "invoke": invoke,
+    "stop": lambda client: hubs[client].stop(),
+}
 for line in sys.stdin:
     command = json.loads(line)
     commands[command.pop("do")](**command)
