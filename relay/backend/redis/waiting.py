@@ -1,6 +1,7 @@
 """Messages that wait for absent members, in Redis: a hash for each room that has any."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
@@ -33,13 +34,24 @@ class RedisWaitingMessages:
 
     async def of(self, room: str, peer: str) -> Sequence[WaitingMessage]:
         """Call waiting.lua."""
-        reply = await self._client.run(WAITING, (self._keys.waiting(room),), peer)
+        now, *stored = await self._client.run(WAITING, (self._keys.waiting(room),), peer)
+        found = sorted(filter(None, map(_read, stored[::2], stored[1::2])), key=itemgetter(0))
         return [
-            WaitingMessage(sender.decode(), receiver.decode(), key.decode(), envelope, int(rest) / 1000)
-            for sender, receiver, key, envelope, rest in reply
+            WaitingMessage(sender, receiver, key, envelope, (ends - now) / 1000)
+            for _, ends, sender, receiver, key, envelope in found
         ]
 
     async def drop(self, room: str, sender: str, keys: Sequence[str] | None = None) -> None:
         """Call wait_over.lua."""
         if keys is None or keys:
             await self._client.run(WAIT_OVER, (self._keys.waiting(room),), sender, *(keys or ()))
+
+
+def _read(field: bytes, value: bytes) -> tuple[int, int, str, str, str, bytes] | None:
+    """Read a message as wait.lua stores it; None for the field of another program."""
+    try:
+        sender, key = field.decode().split(" ")
+        recorded, ends, receiver, envelope = value.split(b" ", 3)
+        return int(recorded), int(ends), sender, receiver.decode(), key, envelope
+    except ValueError:
+        return None

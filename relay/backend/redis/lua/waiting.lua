@@ -1,21 +1,16 @@
 -- Read the messages from or to a peer that wait in a room.
--- Cost: O(messages that wait in the room), of which there are at most 512 with 1 MB; O(1) mostly, as there are none.
+-- Cost: O(messages that wait in the room), of which there are at most 512 with 1 MB; O(1) mostly, as there are none. They are
+-- returned as they are stored: taking them apart here would hold Redis up for longer.
 --
 -- KEYS: 1 waiting, see wait.lua.
 -- ARGV: 1 peer.
--- Returns them in the order in which they were recorded: sender, receiver, key, envelope, time for which it still waits (ms).
+-- Returns the time (ms), and for each message its field and its value.
 local all = redis.call('HGETALL', KEYS[1])
 local time = redis.call('TIME')
-local ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = {}
+local found, own = { time[1] * 1000 + math.floor(time[2] / 1000) }, ARGV[1] .. ' '
 for i = 1, #all, 2 do
-  local sender, key = string.match(all[i], '^(%S+) (%S+)$')
-  local recorded, ends, receiver, envelope = string.match(all[i + 1], '^(%d+) (%d+) (%S*) ()')
-  if key and recorded and (sender == ARGV[1] or receiver == ARGV[1]) then
-    local rest = string.format('%.0f', tonumber(ends) - ms)
-    found[#found + 1] = { tonumber(recorded), { sender, receiver, key, string.sub(all[i + 1], envelope), rest } }
+  if string.sub(all[i], 1, #own) == own or string.match(all[i + 1], '^%d+ %d+ (%S*) ') == ARGV[1] then
+    found[#found + 1], found[#found + 2] = all[i], all[i + 1]
   end
 end
-table.sort(found, function(one, other) return one[1] < other[1] end)
-for i, one in ipairs(found) do found[i] = one[2] end
 return found
