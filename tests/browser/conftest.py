@@ -36,8 +36,8 @@ FLAGS = [
 
 # No address outside this machine is reachable, and every attempt fails at once: libraries load frames from servers
 # of their authors, for which pages wait. A proxy from the environment would resolve names itself: it is not used.
-_HERE_ALONE = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost"
-ALONE = [f"--host-resolver-rules={_HERE_ALONE}", "--no-proxy-server"]
+HERE_ALONE = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost"
+ALONE = [f"--host-resolver-rules={HERE_ALONE}", "--no-proxy-server"]
 
 PATIENT = {"reconnect_grace": 15, "worker_lease": 10, "probe_timeout": 3, "publish_timeout": 5}
 """Timings as by default: browsers reconnect more slowly than other clients and leave little CPU time to workers."""
