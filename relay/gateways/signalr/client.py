@@ -18,11 +18,22 @@ class HubClient:
     """One client of the hub.
 
     `read_request` returns the request with which it enters its room, once its handshake has come. `greeted`: the
-    handshake was answered. `refused`: it was refused. `left`: the client has said goodbye. `fault` is what the client
-    did wrong, "" for nothing.
+    handshake was answered. `refused`: it was refused. `left`: the client has said goodbye. `tracked`: it can come back,
+    so that it counts how much it has got. `fault` is the client's fault, "" for none.
     """
 
-    __slots__ = ("_timer", "codecs", "fault", "greeted", "left", "proof", "protocol", "read_request", "refused")
+    __slots__ = (
+        "_timer",
+        "codecs",
+        "fault",
+        "greeted",
+        "left",
+        "proof",
+        "protocol",
+        "read_request",
+        "refused",
+        "tracked",
+    )
 
     def __init__(self, codecs: Codecs, proof: Proof, read_request: Callable[[], JoinRequest]) -> None:
         self.codecs = codecs
@@ -30,6 +41,7 @@ class HubClient:
         self.read_request = read_request
         self.protocol: HubProtocol | None = None
         self.greeted = self.refused = self.left = False
+        self.tracked = True
         self.fault = ""
         self._timer: asyncio.TimerHandle | None = None
 

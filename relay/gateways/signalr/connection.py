@@ -13,7 +13,7 @@ from relay.model.envelope import MessageId
 from relay.model.errors import CloseReason
 from relay.rooms.connection import Connection, Transfer
 
-_SYNC: Final = 0.05
+_SYNC: Final = 0.2
 """Seconds between two questions to the system how much was written and received: they cost as much as a write."""
 
 _MOST_MARKS: Final = 256
@@ -92,7 +92,7 @@ class HubConnection(WrappedConnection):
         self._client.greeted = True
         self._inner.write(frame)
         self._written += len(frame.wire)
-        if isinstance(frame, RoomEventFrame):
+        if self._client.tracked and isinstance(frame, RoomEventFrame):
             self._mark(frame.id)
 
     def write_batch(self, batch: Batch) -> None:
@@ -102,7 +102,7 @@ class HubConnection(WrappedConnection):
         self._inner.write_batch(batch)
         self._written += len(batch.wire)
         last = batch.frames[-1]
-        if isinstance(last, RoomEventFrame):
+        if self._client.tracked and isinstance(last, RoomEventFrame):
             self._mark(last.id)
 
     def refuse(self, frame: Frame) -> None:

@@ -85,7 +85,9 @@ class HubSession(Session[Frame]):
     async def _enter(self, request: JoinRequest) -> None:
         subject = "" if self._guard is None else self._guard.grants.subject
         request = replace(request, peer=self.peer_id(request.peer))
-        await super()._enter(self.hub.proof.applied(request, subject, self._worker.fleet_key))
+        request = self.hub.proof.applied(request, subject, self._worker.fleet_key)
+        self.hub.tracked = request.can_resume
+        await super()._enter(request)
         self.hub.greeted = True
 
     def _execute(self, command: Command) -> None:
