@@ -19,6 +19,9 @@ _MOST_CONTACTS: Final = 64
 
 _CREDENTIALS: Final = ("authorization", "proxy-authorization")
 
+_ASSERTED: Final = ("p-asserted-identity", "p-preferred-identity", "remote-party-id")
+"""Fields by which a proxy names the caller: clients show them in place of the From (RFC 3325, section 5)."""
+
 
 class Proxy:
     """Forwards requests of one client. `user` is the text of its registered name, "" for none."""
@@ -114,8 +117,8 @@ class Proxy:
             self._outlet.to_peer(target, self._cleaned(request).forwarded().with_via(via))
 
     def _cleaned(self, request: SipRequest) -> SipRequest:
-        """Return a request without the Route to the relay, and without credentials that are for the relay."""
-        return request.only(lambda field: not self._is_for_relay(field))
+        """Return a request without the Route to the relay, credentials for the relay, and names that only it may say."""
+        return request.only(lambda field: field.name not in _ASSERTED and not self._is_for_relay(field))
 
     def _is_for_relay(self, field: Field) -> bool:
         if field.name in _CREDENTIALS:

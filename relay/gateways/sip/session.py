@@ -21,7 +21,7 @@ from relay.gateways.sip.connection import SipConnection
 from relay.gateways.sip.declaration import CHANNEL
 from relay.gateways.sip.errors import SipRefused
 from relay.gateways.sip.fields import BadField, Uri, read_credentials
-from relay.gateways.sip.location import MOST_BINDINGS, Location
+from relay.gateways.sip.location import MOST_BINDINGS, SEPARATOR, Location
 from relay.gateways.sip.login import Logins
 from relay.gateways.sip.message import NotSip, SipMessage, SipRequest, SipResponse, read_message
 from relay.gateways.sip.proxy import Proxy
@@ -427,7 +427,7 @@ class SipSession(WebSocketSession):
                 self._deliver_message(event, binding.contact)
             elif event.to or self._hears:
                 self.to_client(write_text(event, binding.contact.text, binding.user, binding.host))
-        except (BadField, NotSip, msgspec.MsgspecError, UnicodeError):
+        except (BadField, NotSip, Refused, msgspec.MsgspecError, UnicodeError):
             # No worker writes such an envelope: a client of another protocol has used the channel.
             self._metrics.refused("bad_sip")
         except Exception:
@@ -438,7 +438,7 @@ class SipSession(WebSocketSession):
         message = read_message(_carried.decode(event.envelope).message.encode())
         message.check()
         place = self._seal.place(message)
-        if isinstance(message, SipRequest) and place == event.sender:
+        if isinstance(message, SipRequest) and place == event.sender and _is_user(message, event.sender):
             self._proxy.deliver_request(message, event.sender, contact)
         elif isinstance(message, SipResponse) and place == self.peer:
             self._proxy.deliver_response(message, event.sender)
@@ -482,6 +482,14 @@ class SipSession(WebSocketSession):
         self._metrics.refused(error.code)
         if error.code == BAD_PACKET.name:
             self._connection.close(BAD_PACKET)
+
+
+def _is_user(request: SipRequest, peer: str) -> bool:
+    """Whether the From of a request has the user of this peer.
+
+    The MAC of a Via does not cover the From: a member may have it from a request of its own to another connection.
+    """
+    return escape_peer(request.sender.uri.user) == peer.partition(SEPARATOR)[0]
 
 
 def _with_request(error: BadFrame, of: Command | BadFrame) -> BadFrame:

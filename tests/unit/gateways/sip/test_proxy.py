@@ -106,3 +106,11 @@ async def test_a_cancel_after_a_change_of_worker_follows_the_invite() -> None:
     assert peer == "bob"
     assert cancelled.via == sent.via
     assert cancelled.values("via") == sent.values("via")[:1]
+
+
+async def test_a_client_asserts_no_identity_beside_its_from() -> None:
+    case = Case(bob=["bob"])
+    fields = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
+    await case.proxy.forward(request("INVITE", "sip:bob@x", *(f'{name}: "Boss" <sip:boss@x>' for name in fields)))
+    ((_, sent),) = case.wires.peers
+    assert b"boss" not in sent.encode()

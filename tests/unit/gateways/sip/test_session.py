@@ -355,3 +355,16 @@ async def test_a_client_that_comes_back_still_hears_the_room(worker: Worker, ent
         while heard.data["message"] == "hello":
             heard = await one.heard("MESSAGE")
         assert heard.data["message"] == "missed"
+
+
+async def test_another_from_with_a_way_of_its_own_is_dropped(worker: Worker, enter: Enter) -> None:
+    """A member has the way of a request of its own, by another connection, and writes it with another From."""
+    mallory, spy, bob = await enter("mallory"), await enter("spy"), await enter("bob")
+    await mallory.send("INFO", "sip:spy@x")
+    text = (await spy.heard("INFO")).text
+    mallory.lose(1000)
+    await until_members(worker, "calls", {"spy": False, "bob": False})
+    native = await Native(worker).enter("mallory")
+    for forged in (text.replace("<sip:mallory@", "<sip:alice@"), text.replace("<sip:mallory@", "<sip:@"), text):
+        native.send(to="bob", channel="sip", message=forged)
+    assert (await bob.next()).sender == "mallory"
