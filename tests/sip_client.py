@@ -80,12 +80,16 @@ class Sip:
 
 
 class SipAgent:
-    """One user agent with one connection; `contact` stays the same when it comes back."""
+    """One user agent with one connection; `contact` and `registration` stay the same when it comes back.
 
-    def __init__(self, user: str, *, contact: str = "") -> None:
+    `registration` is the Call-ID of REGISTER.
+    """
+
+    def __init__(self, user: str, *, contact: str = "", registration: str = "") -> None:
         self.user = user
         self.host = f"{secrets.token_hex(4)}.invalid"
         self.contact = contact or f"sip:{secrets.token_hex(4)}@{self.host};transport=ws"
+        self.registration = registration or secrets.token_hex(8)
         self._socket: ClientConnection | None = None
         self._waiting: deque[Sip] = deque()
 
@@ -111,7 +115,7 @@ class SipAgent:
     async def register(self, *, expires: int = 600, more: tuple[str, ...] = ()) -> Sip:
         """Register, and return the final response."""
         own = f"Contact: <{self.contact}>;expires={expires}"
-        return await self.ask("REGISTER", "sip:localhost", to=self.address, more=(own, *more))
+        return await self.ask("REGISTER", "sip:localhost", to=self.address, call=self.registration, more=(own, *more))
 
     async def enter(self, relay: Relay, path: str = "/rooms/calls", more: tuple[str, ...] = ()) -> Self:
         """Connect and register."""

@@ -10,6 +10,7 @@ SIP_ERRORS: Final[ErrorTable] = {
     "bad_challenge": (401, "the user, the password, or the nonce of the answer to the challenge is wrong or too old"),
     "wrong_from": (403, "the From of a request has another user than the one that this connection has registered"),
     "not_registered": (403, "this connection has no binding; send REGISTER first"),
+    "contact_taken": (403, "another user has registered this Contact; take a Contact with a random user"),
     "too_many_bindings": (403, "the user has as many bindings as it may have, or this connection has one already"),
     "no_such_user": (404, "nobody has registered this user in the room"),
     "sip_method_unknown": (405, "the relay does not serve this method itself; it forwards it to a user"),

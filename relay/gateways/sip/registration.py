@@ -30,7 +30,7 @@ class SipRegistration:
 
     `contact` is None for a REGISTER that asks for the bindings alone, or removes all (`*`). `shown` is the contact
     without its time, as it was written. `seconds` is 0 for one that removes. `host` is the domain of the user.
-    `hears`: the client asks for the messages of the room.
+    `hears`: the client asks for the messages of the room. `call` is the Call-ID.
     """
 
     user: str
@@ -40,6 +40,7 @@ class SipRegistration:
     shown: str
     seconds: int
     hears: bool
+    call: str
 
     @property
     def binding(self) -> str:
@@ -76,7 +77,7 @@ def read_registration(request: SipRequest, room: str, longest: int) -> SipRegist
     if 0 < seconds < SHORTEST and contact is not None:
         raise SipRefused("too_brief")
     hears = _MESSAGES in request.value(_WANTS).lower()
-    return SipRegistration(user, peer, request.to.uri.host, contact, shown, seconds, hears)
+    return SipRegistration(user, peer, request.to.uri.host, contact, shown, seconds, hears, request.call)
 
 
 def _peer(user: str, room: str) -> str:

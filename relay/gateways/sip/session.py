@@ -261,30 +261,43 @@ class SipSession(WebSocketSession):
     async def _bind(self, wanted: SipRegistration, contact: Uri) -> None:
         """Enter the room: as the user itself, or as a further device of it."""
         await self._unbind()
-        found = await self._location.user(wanted.peer)
         device = self._location.device(wanted.peer, contact)
         if not device:
             raise SipRefused("bad_sip", "the Contact is too long")
-        if device in found:
-            await self._bind_as(device, wanted, contact)
+        found, holders = await self._location.user(wanted.peer), await self._location.contact(contact)
+        if not {wanted.peer, device}.issuperset(holders):
+            raise SipRefused("contact_taken")
+        if device in found and await self._attempt(device, wanted, contact) is None:
             return
+        error = await self._attempt(wanted.peer, wanted, contact)
+        if error is None:
+            return
+        guest = self._guard is not None and self._guard.grants.anonymous
+        # A name that a client of another protocol has is not shared, nor one of a token with a guest. And nobody has the
+        # contact of another device, by which others find it within a call.
+        if guest or wanted.peer not in found or wanted.peer in holders or device in found:
+            raise error
+        if len(found) >= MOST_BINDINGS:
+            raise SipRefused("too_many_bindings")
+        await self._bind_as(device, wanted, contact)
+
+    async def _attempt(self, peer: str, wanted: SipRegistration, contact: Uri) -> Refused | None:
+        """Enter the room as this peer; return the error `peer_taken` if another client has it."""
         try:
-            await self._bind_as(wanted.peer, wanted, contact)
+            await self._bind_as(peer, wanted, contact)
         except Refused as error:
-            guest = self._guard is not None and self._guard.grants.anonymous
-            # A name that a client of another protocol has is not shared, nor one of a token with a guest.
-            if error.code != "peer_taken" or wanted.peer not in found or guest:
+            if error.code != "peer_taken":
                 raise
-            if len(found) >= MOST_BINDINGS:
-                raise SipRefused("too_many_bindings") from None
-            await self._bind_as(device, wanted, contact)
+            return error
+        return None
 
     async def _bind_as(self, peer: str, wanted: SipRegistration, contact: Uri) -> None:
         grants = None if self._guard is None else self._guard.grants
         if grants is not None and not grants.anonymous:
             # The token allows the user, and so each of its devices.
             self._set_grants(replace(grants, peers=peer))
-        key = self._resume_key(wanted.peer, contact, "" if grants is None else grants.subject)
+        proof = grants.subject if grants is not None and grants.subject else f"call {wanted.call}"
+        key = self._resume_key(wanted.peer, contact, proof)
         # Events that the client has missed come before this returns, and wait until it is known which of them it gets.
         self._early = []
         await self._enter(
@@ -305,9 +318,13 @@ class SipSession(WebSocketSession):
         # The answer comes once Redis has both records: another worker may look for them in the same moment.
         await self._location.contact(contact)
 
-    def _resume_key(self, peer: str, contact: Uri, subject: str) -> str:
-        """Return the key of a place, which only the relay can make: others know the contact from their calls."""
-        text = "\0".join((self._place.room, peer, *contact.place, subject)).encode("utf-8", "replace")
+    def _resume_key(self, peer: str, contact: Uri, proof: str) -> str:
+        """Return the key of a place: others know the contact from their calls, but neither the fleet's key nor `proof`.
+
+        That is the subject of the client's login, or the Call-ID of REGISTER, which a client never changes and only
+        the relay sees (RFC 3261, section 10.2).
+        """
+        text = "\0".join((self._place.room, peer, *contact.place, proof)).encode("utf-8", "replace")
         return base64.urlsafe_b64encode(self._worker.fleet_key.sign(_KEY_PURPOSE, text, size=_KEY_BYTES)).decode()
 
     async def _unbind(self) -> None:

@@ -52,8 +52,17 @@ class QueueConnection:
 class LocalAgent(SipAgent):
     """An agent with the session of the gateway."""
 
-    def __init__(self, worker: Worker, logins: Logins, user: str, *, contact: str = "", timers: Timers | None = None):
-        super().__init__(user, contact=contact)
+    def __init__(
+        self,
+        worker: Worker,
+        logins: Logins,
+        user: str,
+        *,
+        contact: str = "",
+        registration: str = "",
+        timers: Timers | None = None,
+    ) -> None:
+        super().__init__(user, contact=contact, registration=registration)
         self.worker = worker
         self.connection = QueueConnection()
         scope = {"state": {"worker": worker}, "headers": [], "query_string": b""}

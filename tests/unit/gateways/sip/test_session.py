@@ -125,7 +125,7 @@ async def test_a_lost_client_is_held_and_gets_what_it_missed(worker: Worker, ent
     bob.lose()
     await until_members(worker, "calls", {"alice": False, "bob": True})
     bye = await alice.send("BYE", bob.contact, to=invite["to"] + ";tag=t", call=invite["call-id"], number=2)
-    back = await enter("bob", contact=bob.contact)
+    back = await enter("bob", contact=bob.contact, registration=bob.registration)
     await back.answer(await back.heard("BYE"), 200)
     assert (await alice.final(bye)).status == 200
     await until_members(worker, "calls", {"alice": False, "bob": False})
@@ -347,8 +347,8 @@ async def test_a_client_that_comes_back_still_hears_the_room(worker: Worker, ent
     await until_members(worker, "calls", {"nat": False, "alice": True, "bob": True})
     native.send(message="missed")
     back = [
-        await enter("alice", contact=alice.contact),
-        await enter("bob", contact=bob.contact, more=("X-Relay: messages",)),
+        await enter("alice", contact=alice.contact, registration=alice.registration),
+        await enter("bob", contact=bob.contact, registration=bob.registration, more=("X-Relay: messages",)),
     ]
     for one in back:
         heard = await one.heard("MESSAGE")
@@ -368,3 +368,19 @@ async def test_another_from_with_a_way_of_its_own_is_dropped(worker: Worker, ent
     for forged in (text.replace("<sip:mallory@", "<sip:alice@"), text.replace("<sip:mallory@", "<sip:@"), text):
         native.send(to="bob", channel="sip", message=forged)
     assert (await bob.next()).sender == "mallory"
+
+
+async def test_who_knows_a_contact_has_neither_its_place_nor_its_calls(worker: Worker, enter: Enter) -> None:
+    """Without auth, the Call-ID of REGISTER is what only the client has."""
+    alice, bob = await enter("alice"), await enter("bob")
+    for user, code in (("alice", "peer_taken"), ("mallory", "contact_taken")):
+        thief = await enter(user, register=False, contact=alice.contact)
+        refused = await thief.register()
+        assert (refused.status, refused.code) == (403, code)
+    alice.lose()
+    await until_members(worker, "calls", {"alice": True, "bob": False})
+    thief = await enter("alice", contact=alice.contact)
+    assert thief.session.peer == f"alice;{alice.contact[4:].partition(';')[0]}"
+    await bob.send("OPTIONS", "sip:alice@x")
+    back = await enter("alice", contact=alice.contact, registration=alice.registration)
+    await back.heard("OPTIONS")
