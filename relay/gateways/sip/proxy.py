@@ -117,7 +117,7 @@ class Proxy:
             self._outlet.to_peer(target, self._cleaned(request).forwarded().with_via(via))
 
     def _cleaned(self, request: SipRequest) -> SipRequest:
-        """Return a request without the Route to the relay, credentials for the relay, and names that only it may say."""
+        """Return a request without the Route to the relay, credentials for it, and names that only it may give."""
         return request.only(lambda field: field.name not in _ASSERTED and not self._is_for_relay(field))
 
     def _is_for_relay(self, field: Field) -> bool:

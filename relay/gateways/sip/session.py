@@ -273,7 +273,7 @@ class SipSession(WebSocketSession):
         if error is None:
             return
         guest = self._guard is not None and self._guard.grants.anonymous
-        # A name that a client of another protocol has is not shared, nor one of a token with a guest. And nobody has the
+        # A name that a client of another protocol has is not shared, nor one of a token with a guest. Nobody gets the
         # contact of another device, by which others find it within a call.
         if guest or wanted.peer not in found or wanted.peer in holders or device in found:
             raise error
