@@ -26,6 +26,7 @@ from relay.gateways.websync import channels as websync_channels
 from relay.gateways.websync import messages as websync_messages
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import checkpoint, occupancies, reading, requests, stream_session
+from relay.gateways.xmpp import session as xmpp_session
 from relay.http.metrics import WORKER_UP
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
@@ -78,6 +79,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
         "a client that needs an older one begins anew",
     ),
     ("Bytes of those that are in no history", checkpoint.MOST_BYTES, "the same"),
+    ("Characters of the id of a stanza of XMPP", xmpp_session.MAX_ID, "error bad_stanza"),
     ("IQs of a client of XMPP to occupants that wait", occupancies.MOST_ASKED, "answers to older ones are dropped"),
     ("Events that are looked through for the history of XMPP", occupancies.MOST_HISTORY, "older ones are not shown"),
     ("Occupants in a list of XMPP (disco#items)", requests.MOST_ITEMS, "the others are not listed"),
@@ -94,6 +96,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
         transactions.MOST_TRANSACTIONS,
         "error too_many_transactions",
     ),
+    ("Bytes of these requests, if there is more than one", transactions.MOST_BYTES, "the same"),
     ("Messages in one request of WebSync", websync_messages.MAX_MESSAGES, "601 bad_json"),
     ("Records in one message of WebSync", websync_messages.MAX_RECORDS, "error bad_command"),
     ("Channels in one message of WebSync", websync_messages.MAX_SUBSCRIPTIONS, "error bad_command"),

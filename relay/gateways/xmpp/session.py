@@ -27,6 +27,9 @@ from relay.model.commands import Publish
 from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 
+MAX_ID: Final = 255
+"""Characters of the id of a stanza, which is kept while an answer is awaited."""
+
 _TO_ONE: Final = frozenset({"", "normal", "chat", "headline"})
 
 
@@ -40,6 +43,8 @@ class XmppSession(XmppStream):
         stanza = document.root
         if not command.is_stanza:
             raise BadStanza("bad_stanza", "after the bind, there are stanzas", condition="unsupported-stanza-type")
+        if len(stanza.get("id")) > MAX_ID:
+            raise XmppRefused("bad_stanza", f"the id of a stanza has at most {MAX_ID} characters")
         to = Jid.parse(stanza.get("to")) if stanza.get("to") else None
         if to is not None and to.domain not in {self._domain, CONFERENCE + self._domain}:
             raise XmppRefused("unknown_domain")

@@ -136,14 +136,14 @@ class ManagedStream:
 
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
-        self._bytes += len(entry.text)
+        self._bytes += _size(entry)
         while len(self._entries) > MOST_UNACKNOWLEDGED or self._bytes > MOST_BYTES:
             self._forget_first()
 
     def _forget_first(self) -> None:
         entry = self._entries.popleft()
         self._acknowledged += 1
-        self._bytes -= len(entry.text)
+        self._bytes -= _size(entry)
         if entry.room in self._reached:
             self._reached[entry.room] = max(self._reached[entry.room], entry.id)
 
@@ -208,3 +208,7 @@ class ManagedStream:
         except RelayError:
             # The checkpoint before is as true, and ends by itself.
             return
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.text.encode())

@@ -33,6 +33,8 @@ ERRORS = [
     (message("b", "localhost"), "not_served", "service-unavailable"),
     (f'<presence to="{ROOM}"><x xmlns="http://jabber.org/protocol/muc"/></presence>', "bad_jid", "jid-malformed"),
     (f'<presence to="{ROOM}/ann"/>', "not_joined", "not-acceptable"),
+    # It would be kept: of a join, as long as the client is in the room.
+    (presence("ann", identifier="i" * 256), "bad_stanza", "bad-request"),
     (presence("a" * 300), "bad_peer", "jid-malformed"),
     (presence("ann").replace("room@", "\\ff@"), "bad_room", "jid-malformed"),
     (presence("ann", password="p" * 200), "bad_password", "not-authorized"),

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from relay.backend.memory.checkpoints import MemoryCheckpoints
-from relay.gateways.xmpp.checkpoint import MOST_UNACKNOWLEDGED, Checkpoint, read_checkpoint
+from relay.gateways.xmpp.checkpoint import MOST_BYTES, MOST_UNACKNOWLEDGED, Checkpoint, read_checkpoint
 from relay.gateways.xmpp.stream_management import ASK_EVERY, REQUEST, ManagedStream, Source, StreamIdentity
 from relay.ids import fingerprint
 from relay.model.codec import Frame
@@ -115,6 +115,14 @@ async def test_what_is_acknowledged_is_forgotten() -> None:
     for seq in range(100, 200 + MOST_UNACKNOWLEDGED):
         one.logged(seq)
     assert len(one.stream.checkpoint().entries) == MOST_UNACKNOWLEDGED
+
+
+async def test_what_is_kept_is_counted_in_bytes() -> None:
+    one = Fixture(Store())
+    for _ in range(4):
+        one.stream.send(Frame("é".encode() * (MOST_BYTES // 8 + 1)), None)
+    assert len(one.stream.checkpoint().entries) == 3
+    await one.settle()
 
 
 async def test_a_goodbye_forgets_the_stream_and_a_loss_does_not() -> None:
