@@ -46,7 +46,7 @@ _SINGLE: Final = ("to", "from", "call-id", "cseq", "max-forwards", "content-leng
 """Fields that a message has once at most."""
 
 _is_request: Final = re.compile(r"(\S+) (\S+) (SIP/\d+\.\d+)", re.IGNORECASE).fullmatch
-_is_response: Final = re.compile(r"SIP/2\.0 ([1-6]\d\d)(?: .*)?", re.IGNORECASE | re.DOTALL).fullmatch
+_is_response: Final = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: [^\r\n]*)?", re.IGNORECASE).fullmatch
 
 
 class NotSip(ValueError):

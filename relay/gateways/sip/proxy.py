@@ -1,5 +1,6 @@
 """Forwards the requests of one client to other members of its room, and carries messages of others to the client."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -34,8 +35,8 @@ class Proxy:
         self._transactions = transactions
         self._location = location
         self._hosts = hosts | {SENT_BY}
-        # Call and contact of a peer → its peer id: requests within a call need no look-up.
-        self._contacts: OrderedDict[tuple[str, tuple[str, str, str]], str] = OrderedDict()
+        # Fingerprint of a call and a contact in it → the peer id: requests within a call need no look-up.
+        self._contacts: OrderedDict[bytes, str] = OrderedDict()
 
     # From the client.
 
@@ -77,7 +78,7 @@ class Proxy:
 
     async def targets(self, request: SipRequest) -> Sequence[str]:
         """Return the peers that a request is for; raise `SipRefused` (`no_such_user`, `loop`) or `no_such_peer`."""
-        known = self._contacts.get((request.call, request.uri.place))
+        known = self._contacts.get(_fingerprint(request.call, request.uri))
         if known is not None:
             return [known]
         found = await self._location.contact(request.uri)
@@ -160,11 +161,16 @@ class Proxy:
         except BadField:
             return
         for uri in contacts[:1]:
-            key = (message.call, uri.place)
+            key = _fingerprint(message.call, uri)
             self._contacts[key] = sender
             self._contacts.move_to_end(key)
             if len(self._contacts) > _MOST_CONTACTS:
                 self._contacts.popitem(last=False)
+
+
+def _fingerprint(call: str, contact: Uri) -> bytes:
+    """Return a short key of a contact in a call: both are as long as a peer has made them."""
+    return hashlib.blake2b(repr((call, contact.place)).encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def _no_via(field: Field) -> bool:

@@ -315,8 +315,14 @@ class SipSession(WebSocketSession):
         member = self._rooms.member("")
         self._hears = HEARS in member.info
         self._worker.listings.begin(member, self._location.contact_record(contact))
-        # The answer comes once Redis has both records: another worker may look for them in the same moment.
-        await self._location.contact(contact)
+        try:
+            # The answer comes once Redis has both records: another worker may look for them in the same moment.
+            await self._location.contact(contact)
+        except RelayError:
+            # Nobody gets the events of a member without a binding: they would be kept for ever.
+            await self._unbind()
+            self._early = None
+            raise
 
     def _resume_key(self, peer: str, contact: Uri, proof: str) -> str:
         """Return the key of a place: others know the contact from their calls, but neither the fleet's key nor `proof`.

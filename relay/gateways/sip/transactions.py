@@ -6,6 +6,7 @@ first 2xx, or else the best one when all branches have theirs.
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ MOST_BRANCHES: Final = 8
 
 MOST_TRANSACTIONS: Final = 64
 """Requests of one client without a final answer."""
+
+MOST_BYTES: Final = 1_048_576
+"""Bytes of these requests, if there is more than one."""
 
 ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'
 """The Reason of the CANCEL for a branch that another one has won (RFC 3326)."""
@@ -78,10 +82,11 @@ class _Branch:
 class _Transaction:
     """A request and its branches, by their ids; `answered` once the client has a final response."""
 
-    __slots__ = ("answered", "branches", "request")
+    __slots__ = ("answered", "branches", "request", "size")
 
     def __init__(self, request: SipRequest) -> None:
         self.request = request
+        self.size = len(request.encode())
         self.branches: dict[str, _Branch] = {}
         self.answered = False
 
@@ -100,8 +105,9 @@ class ClientTransactions:
         self._timers = timers
         self._open: dict[tuple[str, str, str, int], _Transaction] = {}
         self._branches: dict[str, tuple[_Transaction, _Branch]] = {}
-        # INVITEs that were refused: their ACK ends here. The oldest are forgotten.
-        self._refused: OrderedDict[tuple[str, str, str, int], None] = OrderedDict()
+        self._bytes = 0
+        # Fingerprints of INVITEs that were refused: their ACK ends here. The oldest are forgotten.
+        self._refused: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many requests have no final response of all branches yet."""
@@ -115,9 +121,11 @@ class ClientTransactions:
         key = request.transaction
         if key in self._open:
             return
-        if len(self._open) >= MOST_TRANSACTIONS:
+        transaction = _Transaction(request)
+        if len(self._open) >= MOST_TRANSACTIONS or (self._open and self._bytes + transaction.size > MOST_BYTES):
             raise SipRefused("too_many_transactions")
-        transaction = self._open[key] = _Transaction(request)
+        self._open[key] = transaction
+        self._bytes += transaction.size
         if transaction.rings:
             self._outlet.to_client(reply(request, 100))
         loop = asyncio.get_running_loop()
@@ -160,11 +168,11 @@ class ClientTransactions:
 
     def takes(self, acknowledgement_: SipRequest) -> bool:
         """Return whether an ACK is for a refusal, and so ends here."""
-        key = acknowledgement_.transaction
-        if key in self._refused:
-            del self._refused[key]
+        refused = _fingerprint(acknowledgement_)
+        if refused in self._refused:
+            del self._refused[refused]
             return True
-        return key in self._open
+        return acknowledgement_.transaction in self._open
 
     def end(self, *, goodbye: bool) -> None:
         """Forget all: the client has gone. With `goodbye`, nobody will answer, and calls that ring are cancelled."""
@@ -175,6 +183,7 @@ class ClientTransactions:
                 branch.stop()
         self._open.clear()
         self._branches.clear()
+        self._bytes = 0
 
     # Responses.
 
@@ -214,13 +223,14 @@ class ClientTransactions:
     def _answer(self, transaction: _Transaction, response: SipResponse) -> None:
         transaction.answered = True
         if transaction.rings:
-            self._refused[transaction.request.transaction] = None
+            self._refused[_fingerprint(transaction.request)] = None
             if len(self._refused) > MOST_TRANSACTIONS:
                 self._refused.popitem(last=False)
         self._outlet.to_client(response)
 
     def _forget(self, transaction: _Transaction) -> None:
-        self._open.pop(transaction.request.transaction, None)
+        if self._open.pop(transaction.request.transaction, None) is not None:
+            self._bytes -= transaction.size
         for branch in transaction.branches:
             self._branches.pop(branch, None)
 
@@ -259,6 +269,11 @@ class ClientTransactions:
         branch.stop()
         branch.timer = asyncio.get_running_loop().call_later(self._timers.answer, self._silent, transaction, branch)
         branch.rings = True
+
+
+def _fingerprint(request: SipRequest) -> bytes:
+    """Return a short key of a transaction: its parts are as long as the client has made them."""
+    return hashlib.blake2b(repr(request.transaction).encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def _best(responses: Sequence[SipResponse]) -> SipResponse:

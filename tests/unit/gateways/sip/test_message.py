@@ -72,6 +72,7 @@ def test_lengths() -> None:
         b"INVITE sip:a@b SIP/2.0\r\nX: \xff\r\n\r\n", b"INVITE sip:a@b SIP/2.0\r\nX: a\nb\r\n\r\n",
         b"INVITE sip:a@b SIP/2.0\r\n" + b"X: y\r\n" * (MOST_FIELDS + 1) + b"\r\n",
         b"INVITE sip:a@b SIP/2.0\r\nX: " + b"y" * MOST_HEAD + b"\r\n\r\n", b'{"message":"hello"}',
+        b"SIP/2.0 200 OK\nX: a\r\n\r\n", b"SIP/2.0 200 OK\rX: a\r\n\r\n",
     ],
 )  # fmt: skip
 def test_what_is_no_message(data: bytes) -> None:

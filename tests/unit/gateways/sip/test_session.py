@@ -1,7 +1,7 @@
 """SIP sessions over the memory backend."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,10 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.sip.digest import mint
+from relay.gateways.sip.fields import Uri
+from relay.gateways.sip.location import Location
 from relay.gateways.sip.login import Logins
+from relay.model.errors import Unavailable
 from relay.rooms.worker import Worker
 from tests.sip_client import Sip, SipEnded, digest_answer
 from tests.tokens import SECRET, token
@@ -384,3 +387,24 @@ async def test_who_knows_a_contact_has_neither_its_place_nor_its_calls(worker: W
     await bob.send("OPTIONS", "sip:alice@x")
     back = await enter("alice", contact=alice.contact, registration=alice.registration)
     await back.heard("OPTIONS")
+
+
+async def test_a_registration_that_fails_halfway_leaves_no_member(
+    worker: Worker, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events would be kept for a binding that never comes."""
+    answers: list[Sequence[str] | Unavailable] = [(), Unavailable()]
+
+    async def contact(_: Location, __: Uri) -> Sequence[str]:
+        found = answers.pop(0)
+        if isinstance(found, Unavailable):
+            raise found
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Location, "contact", contact)
+        alice = await enter("alice", register=False)
+        refused = await alice.register()
+    assert (refused.status, refused.code) == (503, "unavailable")
+    await until_members(worker, "calls", {})
+    assert (await alice.register()).status == 200

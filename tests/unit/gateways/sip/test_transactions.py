@@ -8,7 +8,7 @@ import pytest
 from relay.fleet_key import FleetKey
 from relay.gateways.sip.errors import SipRefused
 from relay.gateways.sip.message import SipMessage, SipRequest, SipResponse, new_field, read_message, response
-from relay.gateways.sip.transactions import ELSEWHERE, MOST_TRANSACTIONS, ClientTransactions, Done, Timers
+from relay.gateways.sip.transactions import ELSEWHERE, MOST_BYTES, MOST_TRANSACTIONS, ClientTransactions, Done, Timers
 from relay.gateways.sip.via import ViaSeal
 from relay.model.errors import Refused, RelayError
 from tests.sip_client import SipAgent
@@ -48,8 +48,8 @@ class Wires:
         )
 
 
-def made(method: str = "INVITE", branch: str = "z9hG4bK7") -> SipRequest:
-    message = read_message(ALICE.request(method, "sip:bob@x", branch=branch, call="1").encode())
+def made(method: str = "INVITE", branch: str = "z9hG4bK7", body: str = "") -> SipRequest:
+    message = read_message(ALICE.request(method, "sip:bob@x", branch=branch, call="1", body=body).encode())
     assert isinstance(message, SipRequest)
     return message
 
@@ -210,6 +210,21 @@ async def test_the_number_is_bounded() -> None:
     case.transactions.end(goodbye=False)
     case = Case(*(f"b{number}" for number in range(20)))
     assert len(case.wires.sent("INVITE")) == 8
+
+
+async def test_the_bytes_are_bounded() -> None:
+    """One large request is forwarded, and further ones once it has its answer."""
+    wires = Wires()
+    transactions = ClientTransactions(wires, SEAL, LONG)
+    transactions.begin(made(body="x" * MOST_BYTES), ["bob"])
+    with pytest.raises(SipRefused):
+        transactions.begin(made(branch="z9hG4bK-2"), ["bob"])
+    transactions.receive(answer(wires.request_to("bob"), 486), "bob")
+    for number in (3, 4):
+        transactions.begin(made(branch=f"z9hG4bK-{number}", body="x" * (MOST_BYTES // 2 - 1000)), ["bob"])
+    with pytest.raises(SipRefused):
+        transactions.begin(made(branch="z9hG4bK-5", body="x" * 2000), ["bob"])
+    transactions.end(goodbye=False)
 
 
 async def test_a_client_that_leaves_ends_what_rings() -> None:
