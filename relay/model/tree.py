@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -85,17 +86,43 @@ def leaves_of(value: object, path: str) -> Leaves:
     """Return the leaves of a value that is written to a path; none for a value that does not exist.
 
     Server values must be resolved, but for the time of the change. Raises `Refused` (`bad_path`, `bad_value`,
-    `too_large`).
+    `too_large`, `tree_full`).
     """
-    leaves: Leaves = {}
-    _collect(value, path, path.count("/") + bool(path), leaves)
-    if len(leaves) > MAX_LEAVES:
-        raise Refused("too_large", f"a value has at most {MAX_LEAVES} values in it")
+    leaves = _Collected()
+    if path.endswith(PRIORITY):
+        _collect_priority(value, path, leaves)
+    else:
+        _collect(value, path, path.count("/") + bool(path), leaves)
     return leaves
 
 
-def _collect(value: object, path: str, depth: int, leaves: Leaves) -> None:
-    if depth > MAX_DEPTH + (path.endswith(PRIORITY)):
+def size_of(leaves: Leaves) -> int:
+    """Return the bytes of the paths and values of these leaves."""
+    return sum([len(path.encode()) + len(value) for path, value in leaves.items()])
+
+
+class _Collected(Leaves):
+    """The leaves of one value, as far as a tree has room for them.
+
+    A long path is in each leaf below it: without a bound, a small message would become many megabytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def add(self, path: str, value: bytes) -> None:
+        """Add a leaf; raises `Refused` (`too_large`, `tree_full`)."""
+        if len(self) >= MAX_LEAVES:
+            raise Refused("too_large", f"a value has at most {MAX_LEAVES} values in it")
+        self._bytes += len(path.encode()) + len(value)
+        if self._bytes > MAX_BYTES:
+            raise Refused("tree_full")
+        self[path] = value
+
+
+def _collect(value: object, path: str, depth: int, leaves: _Collected) -> None:
+    if depth > MAX_DEPTH:
         raise Refused("bad_path", f"a tree has at most {MAX_DEPTH} levels")
     if value is None:
         return
@@ -105,9 +132,7 @@ def _collect(value: object, path: str, depth: int, leaves: Leaves) -> None:
         _add(leaves, path, value)
         return
     if SERVER_VALUE in value:
-        if value != {SERVER_VALUE: "timestamp"}:
-            raise Refused("bad_value", "the relay knows the server values timestamp and increment")
-        leaves[path] = TIMESTAMP
+        _add_time(leaves, path, value)
         return
     before, priority = len(leaves), value.get(PRIORITY)
     if VALUE in value:
@@ -117,15 +142,31 @@ def _collect(value: object, path: str, depth: int, leaves: Leaves) -> None:
             if key != PRIORITY:
                 _collect(child, join(path, check_key(key)), depth + 1, leaves)
     if priority is not None and len(leaves) > before:
-        _collect(priority, join(path, PRIORITY), depth + 1, leaves)
+        _collect_priority(priority, join(path, PRIORITY), leaves)
 
 
-def _add(leaves: Leaves, path: str, value: object) -> None:
+def _collect_priority(value: object, path: str, leaves: _Collected) -> None:
+    # The SDK of a page that is sent any other priority throws an error.
+    if isinstance(value, dict):
+        _add_time(leaves, path, value)
+    elif isinstance(value, bool | list):
+        raise Refused("bad_value", "a priority is text or a number")
+    elif value is not None:
+        _add(leaves, path, value)
+
+
+def _add_time(leaves: _Collected, path: str, value: dict[str, object]) -> None:
+    if value != {SERVER_VALUE: "timestamp"}:
+        raise Refused("bad_value", "the relay knows the server values timestamp and increment; a priority has no child")
+    leaves.add(path, TIMESTAMP)
+
+
+def _add(leaves: _Collected, path: str, value: object) -> None:
     if not isinstance(value, str | bool | int | float):
         raise Refused("bad_value", "a value is text, a number, a boolean, or an object of such")
-    leaves[path] = _encode(value)
-    if len(leaves) > MAX_LEAVES:
-        raise Refused("too_large", f"a value has at most {MAX_LEAVES} values in it")
+    if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        raise Refused("bad_value", "a number is one that a double can hold")
+    leaves.add(path, _encode(value))
 
 
 def with_increments(value: object, path: str, current: Callable[[str], object]) -> object:
@@ -138,8 +179,16 @@ def with_increments(value: object, path: str, current: Callable[[str], object]) 
     if isinstance(step, dict) and isinstance(step.get("increment"), int | float):
         before = current(path)
         number = before if isinstance(before, int | float) and not isinstance(before, bool) else 0
-        return number + step["increment"]
+        return _sum(number, step["increment"])
     return {key: with_increments(child, join(path, key), current) for key, child in value.items()}
+
+
+def _sum(number: float, step: float) -> float:
+    """Return a sum of two numbers, of which one may be beyond those of a double; raises `Refused` (`bad_value`)."""
+    try:
+        return number + step
+    except OverflowError:
+        raise Refused("bad_value", "a number is one that a double can hold") from None
 
 
 def has_increments(value: object) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from relay.model.envelope import MessageId, splice
-from relay.model.tree import Leaves
+from relay.model.tree import Leaves, size_of
 
 MOST_PREPARED: Final = 32
 """Changes that one member may prepare for the end of its connection, in one room."""
@@ -39,8 +39,13 @@ class TreeChange(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """The bytes for which it counts."""
+        """The bytes of its envelope, for which it counts as a message."""
         return len(self.envelope)
+
+    @property
+    def prepared_size(self) -> int:
+        """The bytes for which it counts while it is prepared: a leaf has its whole path, the envelope has it once."""
+        return len(self.envelope) + sum([size_of(write.leaves) for write in self.writes])
 
     def packed(self, sender: str) -> bytes:
         """Return it as netstrings, as the scripts take it (see tree.lua), for the member that makes it."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 from relay.gateways.firebase.errors import FirebaseRefused
 from relay.gateways.firebase.places import Places, TreePlace
 from relay.model.errors import Refused
-from relay.model.tree import PRIORITY, holds, join, leaves_of, read_path
+from relay.model.tree import MAX_BYTES, PRIORITY, holds, join, leaves_of, read_path, size_of
 from relay.model.tree_changes import MOST_PREPARED, MOST_PREPARED_BYTES, PathWrite, TreeChange
 from relay.model.tree_envelopes import merge_envelope, set_envelope
 
@@ -39,7 +39,14 @@ def merge_change(place: TreePlace, children: Any) -> TreeChange:
         raise Refused("bad_path", "of the paths of an update, none is above another")
     values = {"/".join(keys): value for keys, value in below.items()}
     places = {join(place.path, path): value for path, value in values.items()}
-    writes = [PathWrite(path, leaves_of(value, path)) for path, value in places.items()]
+    writes: list[PathWrite] = []
+    left = MAX_BYTES
+    for path, value in places.items():
+        leaves = leaves_of(value, path)
+        writes.append(PathWrite(path, leaves))
+        left -= size_of(leaves)
+        if left < 0:
+            raise Refused("tree_full")
     return TreeChange(writes, merge_envelope(place.path, values))
 
 
@@ -59,13 +66,17 @@ class Disconnects:
         """Return the changes of a room, in the order in which they were prepared."""
         return [*self._rooms.get(room, {}).values()]
 
+    def rooms(self) -> list[str]:
+        """Return the rooms with changes."""
+        return [room for room, prepared in self._rooms.items() if prepared]
+
     def put(self, changes: Sequence[tuple[TreePlace, TreeChange]]) -> None:
         """Prepare changes, instead of those at their paths and below; raises `Refused` (`too_many_disconnects`)."""
         before = {room: dict(prepared) for room, prepared in self._rooms.items()}
         for place, change in changes:
             self.cancel(place)
             self._rooms.setdefault(place.room, {})[place.path] = change
-        sizes = [one.size for prepared in self._rooms.values() for one in prepared.values()]
+        sizes = [one.prepared_size for prepared in self._rooms.values() for one in prepared.values()]
         if len(sizes) > MOST_PREPARED or sum(sizes) > MOST_PREPARED_BYTES:
             self._rooms = before
             raise FirebaseRefused("too_many_disconnects")

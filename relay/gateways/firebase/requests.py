@@ -14,7 +14,7 @@ from relay.gateways.firebase.places import Places, TreePlace
 from relay.identity.grants import Right
 from relay.model.codec import Frame
 from relay.model.errors import OutcomeUnknown, Refused
-from relay.model.tree import contents_of, has_increments, hash_of, json_at, value_at, with_increments
+from relay.model.tree import contents_of, has_increments, hash_of, value_at, with_increments
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
@@ -27,6 +27,9 @@ _PRESENT: Final = b"true"
 
 _EMPTY_HASHES: Final = frozenset({"", hash_of(True)})
 """Hashes of a client that knows of no tree in a room."""
+
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class RequestPort(Protocol):
@@ -219,6 +222,12 @@ class TreeRequests:
         text = self._places.text(place.room, place.path)
         return self._places.find(f"{text}/{path}")
 
+    async def record_all(self) -> None:
+        """Record all prepared changes again: the end of the client's rights is another one."""
+        for room in self._disconnects.rooms():
+            if self._port.current(room) is not None:
+                await self._record(room)
+
     async def _record(self, room: str) -> None:
         changes = self._disconnects.changes(room)
         member = await self._port.member(room) if changes else self._port.current(room)
@@ -228,16 +237,17 @@ class TreeRequests:
 
 def _value(part: TreePart, place: TreePlace) -> bytes:
     """Return a value as JSON text; of a room without a tree, whether it has members."""
-    if not place.path and not part.leaves and part.members:
-        return _PRESENT
-    return json_at(part.leaves, place.path)
+    value = value_at(part.leaves, place.path)
+    # A priority may be left of a tree whose values are gone.
+    return _PRESENT if value is None and not place.path and part.members else _encode(value)
 
 
 def _matches(part: TreePart, place: TreePlace, digest: str) -> bool:
     """Return whether a client knows what is there now."""
-    if not place.path and not part.leaves:
+    value = value_at(part.leaves, place.path)
+    if value is None and not place.path:
         return digest in _EMPTY_HASHES
-    return hash_of(value_at(part.leaves, place.path)) == digest
+    return hash_of(value) == digest
 
 
 def _incremented(part: TreePart, place: TreePlace, value: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from relay.gateways.base.costs import JOIN_COST
+from relay.gateways.base.guard import Guard
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.session import WebSocketSession
@@ -46,6 +47,10 @@ _OF_TOKENS: Final = frozenset({"auth", "gauth", "unauth", "appcheck", "unappchec
 
 _NOTHING: Final = Grants(anonymous=True)
 """The grants of a client that has given its token up where it needs one."""
+
+
+_ENDED: Final = 1
+"""The end of rights that a client has not (Unix time, ms): long ago."""
 
 
 class Settle(GatewayCommand):
@@ -91,8 +96,10 @@ class _Rooms(JoinedRooms):
     def finish(self, member: Member) -> None:
         """Make the changes that are prepared for a member, if its client has the right to make them now."""
         changes, grants = self._disconnects.take(member.room), self.grants
-        if changes and (grants is None or grants.allow(Right.PUBLISH, member.room)):
-            self._worker.trees.finish(member, Prepared(changes, self._disconnects.until))
+        if changes:
+            allowed = grants is None or grants.allow(Right.PUBLISH, member.room)
+            # Without the right, the backend only forgets them.
+            self._worker.trees.finish(member, Prepared(changes, self._disconnects.until if allowed else _ENDED))
 
 
 class FirebaseSession(WebSocketSession):
@@ -223,7 +230,9 @@ class FirebaseSession(WebSocketSession):
                 super()._execute(command)
 
     def _stop_listening(self, asked: Asked) -> None:
-        self._listens.remove(self._places.find(asked.path))
+        # A listen with a query was refused. It is another one than that without, at the same path.
+        if not asked.queried:
+            self._listens.remove(self._places.find(asked.path))
         self._connection.write(answer(asked.number))
 
     async def _answer(self, asked: Asked) -> None:
@@ -254,8 +263,9 @@ class FirebaseSession(WebSocketSession):
             self._connection.write(answer(asked.number))
             return
         before = self._guard
-        if asked.token and before is not None and before.grants.subject:
+        if asked.token and before is not None and not before.grants.anonymous:
             await self._renew(asked.token)
+            await self._requests.record_all()
         else:
             try:
                 await self.authenticate(asked.token)
@@ -280,10 +290,11 @@ class FirebaseSession(WebSocketSession):
         for room in self._listens.rooms():
             for listen in self._listens.of_room(room):
                 listen.live = False
-        if self._guard is not None:
-            expires = self._guard.grants.expires
-            self._disconnects.until = int(expires * 1000) if expires else 0
         rooms.begin(self.peer_id())
+
+    def _set_grants(self, grants: Grants) -> Guard:
+        self._disconnects.until = int(grants.expires * 1000) if grants.expires else 0
+        return super()._set_grants(grants)
 
     # Port of the requests.
 

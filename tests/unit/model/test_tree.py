@@ -135,3 +135,29 @@ def test_increments_are_added_to_what_is_there() -> None:
     assert not has_increments({"a": {".sv": "timestamp"}, "b": [1, None]})
     there: dict[str, object] = {"p/a": 3, "p/b/0": True}
     assert with_increments(value, "p", there.get) == {"a": 5, "b": [0.5], "c": "x"}
+
+
+@pytest.mark.parametrize("priority", [{"a": 1}, True, [1], {".value": 1}, {".sv": {"increment": 1}}])
+def test_a_priority_is_text_a_number_or_the_time(priority: Any) -> None:
+    for value, path in (({"a": 1, ".priority": priority}, "p"), (priority, "p/.priority")):
+        with pytest.raises(Refused, match="bad_value"):
+            leaves_of(value, path)
+    assert leaves_of({".sv": "timestamp"}, "p/.priority") == {"p/.priority": b'{".sv":"timestamp"}'}
+    assert leaves_of(None, "p/.priority") == {}
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**309), float("inf"), float("nan")])
+def test_a_number_is_one_of_a_page(number: float) -> None:
+    with pytest.raises(Refused, match="bad_value"):
+        leaves_of(number, "p")
+
+
+def test_an_increment_beyond_a_double_is_refused() -> None:
+    with pytest.raises(Refused, match="bad_value"):
+        with_increments({".sv": {"increment": 10**400}}, "p", lambda _: 1.5)
+
+
+def test_the_paths_of_the_leaves_count() -> None:
+    """A long path is in each leaf below it: few bytes of a client would become many."""
+    with pytest.raises(Refused, match="tree_full"):
+        leaves_of({str(number): 1 for number in range(1000)}, "k" * 700)

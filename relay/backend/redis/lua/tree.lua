@@ -86,7 +86,7 @@ local function plan(text, now)
       -- A value above the path ends: its place gets children. A priority is no child.
       local above = string.gsub(path, '/?%.priority$', '')
       while above ~= '' do
-        above = string.gsub(above, '/?[^/]*$', '')
+        above = string.match(above, '^(.*)/') or ''
         if call('HEXISTS', TREE, above) == 1 then take(above) end
       end
     end

@@ -5,6 +5,7 @@ import pytest
 from relay.gateways.firebase.changes import Disconnects, merge_change, set_change
 from relay.gateways.firebase.errors import FirebaseRefused
 from relay.gateways.firebase.places import Places, TreePlace
+from relay.model.errors import Refused
 
 PLACES = Places()
 
@@ -41,3 +42,18 @@ def test_a_later_write_for_the_end_replaces_those_at_and_below_its_path() -> Non
     assert len(disconnects.changes("room")) == 32
     disconnects.cancel(TreePlace("room", ""))
     assert disconnects.take("room") == []
+
+
+def test_the_paths_of_an_update_count_together() -> None:
+    below = {str(number): 1 for number in range(300)}
+    assert len(merge_change(TreePlace("room", "a"), {"k" * 700: below}).writes) == 1
+    with pytest.raises(Refused, match="tree_full"):
+        merge_change(TreePlace("room", "a"), {"k" * 700: below, "l" * 700: below})
+
+
+def test_the_paths_of_what_is_prepared_count() -> None:
+    disconnects, place = Disconnects(), TreePlace("room", "k" * 700)
+    change = set_change(PLACES, place, {str(number): 1 for number in range(100)}, shareable=False)
+    assert change.size < 2000
+    with pytest.raises(FirebaseRefused):
+        disconnects.put([(place, change)])

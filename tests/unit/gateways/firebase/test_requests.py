@@ -71,6 +71,21 @@ async def test_the_value_of_a_room_with_members_alone_names_nobody(page: Page, w
     assert (await page.answer(page.request("g", "/room")))["d"] is True
 
 
+async def test_a_priority_without_a_value_hides_no_member(page: Page) -> None:
+    assert await page.ask("p", "/room/.priority", d=5) == "ok"
+    assert (await page.answer(page.request("g", "/room")))["d"] is True
+    assert await page.ask("p", "/room", d=1, h="") == "ok"
+
+
+async def test_the_end_of_a_refused_query_ends_no_other_listen(page: Page) -> None:
+    assert await page.ask("q", "/room", h="") == "ok"
+    assert await page.ask("q", "/room", q={"l": 1}, t=1) == "permission_denied"
+    assert await page.ask("n", "/room", q={"l": 1}, t=1) == "ok"
+    page.take()
+    assert await page.ask("p", "/room/x", d=1) == "ok"
+    assert ("d", "room/x", 1) in page.pushes
+
+
 async def test_messages_cross_between_protocols_once(page: Page, worker: Worker) -> None:
     native = Client(worker)
     await native.session.enter(lambda: JoinRequest("room", "nat"))

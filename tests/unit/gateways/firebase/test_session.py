@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
+from relay.backend.memory.trees import MemoryTrees
 from relay.config import Settings
 from relay.gateways.firebase import session
 from relay.gateways.firebase.codec import LossFrame
@@ -184,6 +186,45 @@ async def test_a_token_is_asked_for_and_decides(monkeypatch: pytest.MonkeyPatch)
         assert await page.ask("p", "/room/x", d=2) == "permission_denied"
         await until(lambda: ("c", "room", None) in page.pushes)
         await until_members(worker, "room", {})
+
+
+def recorded_end(worker: Worker, peer: str) -> int | None:
+    """Return the end of rights with which changes are recorded; None if there are none."""
+    trees = worker.trees._trees
+    assert isinstance(trees, MemoryTrees)
+    recorded = trees._trees["room"].prepared.get(peer)
+    return None if recorded is None else recorded.until
+
+
+@pytest.mark.parametrize("sub", ["ann", None])
+async def test_a_newer_token_prolongs_what_is_prepared_for_the_end(sub: str | None) -> None:
+    """Else the changes of a client that stays longer than its first token are never made."""
+    async with Worker(Settings(auth="required", auth_secret=SECRET)) as worker:
+        now = int(time.time())
+        claims = {"rooms": [{"room": "room"}]} | ({"sub": sub} if sub else {})
+        page = await Page(worker).start(token(exp=now + 100, **claims))
+        assert await page.ask("o", "/room/left", d=True) == "ok"
+        (peer,) = [member.peer for member in page.session._rooms.memberships()]
+        before = recorded_end(worker, peer)
+        assert before
+        assert await page.ask("auth", cred=token(exp=now + 200, **claims)) == "ok"
+        assert recorded_end(worker, peer) == before + 100_000
+        assert [member.peer for member in page.session._rooms.memberships()] == [peer]
+        assert (await worker.trees.read("room", "left")).leaves == []
+        page.session.disconnected(1006, None)
+        await until_members(worker, "room", {})
+        assert (await worker.trees.read("room", "left")).leaves == [("left", b"true")]
+
+
+async def test_what_a_client_without_rights_has_prepared_is_forgotten() -> None:
+    async with Worker(Settings(auth="required", auth_secret=SECRET)) as worker:
+        page = await Page(worker).start(token(sub="ann", rooms=[{"room": "room"}]))
+        assert await page.ask("o", "/room/left", d=True) == "ok"
+        assert recorded_end(worker, "ann") is not None
+        assert await page.ask("unauth") == "ok"
+        await until_members(worker, "room", {})
+        assert recorded_end(worker, "ann") is None
+        assert (await worker.trees.read("room", "left")).leaves == []
 
 
 async def test_a_locked_room_is_read_by_its_members_alone(worker: Worker) -> None:
