@@ -216,7 +216,9 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         ),
         observation=Observation(hub, presence, subscriptions, openings, copies, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, backend.channels, fan_out, clock=clock, metrics=metrics),
-        directory=Directory(backend.channels, presence, backend.list_rooms),
+        directory=Directory(
+            backend.channels, presence, backend.list_rooms, _opened_channels(settings, backend), backend.headroom
+        ),
         lists=lists,
         infos=MemberInfos(rooms, presence, announcer, clock),
         health=health,
@@ -313,6 +315,12 @@ def _new_rooms(settings: Settings, backend: Backend) -> Quotas:
     """Make the quotas of rooms that addresses open."""
     most = settings.new_rooms_per_address
     return Quotas("rooms", most, backend.usage, what="new rooms", setting="new-rooms-per-address")
+
+
+def _opened_channels(settings: Settings, backend: Backend) -> Quotas:
+    """Make the quotas of channels that addresses open without a message: as many as rooms."""
+    most = settings.new_rooms_per_address
+    return Quotas("channels", most, backend.usage, what="opened channels", setting="new-rooms-per-address")
 
 
 def _stored_bytes(settings: Settings, backend: Backend) -> Quotas:

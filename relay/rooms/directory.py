@@ -1,18 +1,32 @@
 """Questions about rooms: which members they have, and whether a name is in use."""
 
 from relay.backend.channels import RecentChannels
+from relay.backend.headroom import Headroom
 from relay.backend.presence import ListRooms, Presence
 from relay.model.errors import Refused
 from relay.model.events import Roster
 from relay.model.names import escape_room
+from relay.rooms.quotas import Quotas
 
 
 class Directory:
-    """Answers from the presence entries and the recent channels; raises `Unavailable` or `OutcomeUnknown`."""
+    """Answers from the presence entries and the recent channels; raises `Unavailable` or `OutcomeUnknown`.
 
-    def __init__(self, channels: RecentChannels, presence: Presence, list_rooms: ListRooms) -> None:
+    `quotas` are those of channels that clients open without a message.
+    """
+
+    def __init__(
+        self,
+        channels: RecentChannels,
+        presence: Presence,
+        list_rooms: ListRooms,
+        quotas: Quotas,
+        headroom: Headroom,
+    ) -> None:
         self._channels = channels
         self._presence = presence
+        self._quotas = quotas
+        self._headroom = headroom
         self.list_rooms = list_rooms
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
@@ -29,8 +43,18 @@ class Directory:
             return True
         return await self._channels.used(room, name)
 
-    def note_channel(self, name: str, room: str) -> None:
-        """Record that a channel of a room is in use, as a message in it does; neither waits nor fails."""
+    def note_channel(self, name: str, room: str, address: str) -> None:
+        """Record that a channel of a room is in use, as a message in it does; does not wait.
+
+        The record outlives its client, which need not be in the room. So it counts for the client's address, and there
+        is none while the backend's memory is low. Raises `Refused`: `too_many_new_rooms` or `memory_low`.
+        """
+        if (room, name) in self._channels.noted:
+            return
+        quota = self._quotas.of(address)
+        if self._headroom.level or not quota.reserve():
+            raise Refused("memory_low" if self._headroom.level else "too_many_new_rooms", room=room)
+        quota.use_reserved()
         self._channels.note(room, name)
 
     async def _is_occupied(self, name: str, room: str) -> bool:

@@ -490,9 +490,9 @@ class Worker:
         """
         return await self._parts.directory.detect(name, room, rooms=rooms)
 
-    def note_channel(self, name: str, room: str) -> None:
-        """Record that a channel of `room` is in use, for `detect`; neither waits nor fails."""
-        self._parts.directory.note_channel(name, room)
+    def note_channel(self, name: str, room: str, address: str) -> None:
+        """Record that a channel of `room` is in use, for `detect`; raises as `Directory.note_channel` does."""
+        self._parts.directory.note_channel(name, room, address)
 
     async def list_rooms(self, query: RoomQuery = FIRST_ROOMS) -> RoomPage:
         """A page of the rooms of the fleet; raises `Unavailable` or `OutcomeUnknown`."""

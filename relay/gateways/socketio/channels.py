@@ -23,6 +23,7 @@ from relay.gateways.socketio.parser import IncomingEvent
 from relay.model.channels import Label, label
 from relay.model.errors import Refused, RelayError
 from relay.model.names import escape_room, percent_decoded, unescape
+from relay.rooms.admissions import Ticket
 from relay.rooms.worker import Worker
 
 NEW_CHANNEL: Final = "new-channel"
@@ -80,10 +81,11 @@ class ClientChannels:
     `enter` is called for a namespace that the client was refused, once it may enter it.
     """
 
-    __slots__ = ("_enter", "_may_enter", "_refused", "_worker")
+    __slots__ = ("_enter", "_may_enter", "_refused", "_ticket", "_worker")
 
-    def __init__(self, worker: Worker, enter: Enter) -> None:
+    def __init__(self, worker: Worker, ticket: Ticket, enter: Enter) -> None:
         self._worker = worker
+        self._ticket = ticket
         self._enter = enter
         self._may_enter = False
         self._refused: dict[str, tuple[MakeJoinRequest, asyncio.Task[None]]] = {}
@@ -95,12 +97,19 @@ class ClientChannels:
         """
         self._may_enter = True
         if room:
-            self._worker.note_channel(_OPENED, room)
+            self._record(room)
         refused, self._refused = self._refused, {}
         for name, (make_join_request, wait) in refused.items():
             wait.cancel()
             if room_of_channel(name) == room:
                 self._enter(name, make_join_request)
+
+    def _record(self, room: str) -> None:
+        """Tell other connections that the channel is open; of a client that opens too many, they are not told."""
+        try:
+            self._worker.note_channel(_OPENED, room, self._ticket.address)
+        except Refused as error:
+            self._ticket.metrics.refused(error.code)
 
     async def request(self, name: str, room: str, make_join_request: MakeJoinRequest) -> Callable[[], JoinRequest]:
         """Return what reads the request to join a channel's room; it raises the error if the client may not enter."""

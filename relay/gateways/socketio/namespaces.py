@@ -274,7 +274,7 @@ class Namespaces:
 
     def _own_channels(self) -> ClientChannels:
         if self._channels is None:
-            self._channels = ClientChannels(self._shared.worker, self._enter_again)
+            self._channels = ClientChannels(self._shared.worker, self._shared.ticket, self._enter_again)
         return self._channels
 
     def _enter_again(self, name: str, make_join_request: MakeJoinRequest) -> None:

@@ -11,7 +11,7 @@ from tests.unit.rooms.world import World
 
 
 def directory_of(world: World) -> Directory:
-    return Directory(world.channels, world.presence, world.backend.list_rooms)
+    return Directory(world.channels, world.presence, world.backend.list_rooms, world.quotas, world.backend.headroom)
 
 
 async def say(world: World, member, channel: str) -> None:

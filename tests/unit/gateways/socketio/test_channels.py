@@ -219,7 +219,8 @@ async def test_a_client_that_asks_again_while_it_waits_enters_once() -> None:
 async def test_refused_namespaces_are_remembered_up_to_a_bound() -> None:
     async with site() as one:
         entered: list[str] = []
-        channels = ClientChannels(one.worker, lambda name, _: entered.append(name))
+        ticket = one.worker.admissions.admit("here", "socketio")
+        channels = ClientChannels(one.worker, ticket, lambda name, _: entered.append(name))
         for number in range(20):
             read = await channels.request(f"/{number}", str(number), lambda room: pytest.fail(room))
             with pytest.raises(Refused, match="bad_namespace"):
@@ -227,12 +228,26 @@ async def test_refused_namespaces_are_remembered_up_to_a_bound() -> None:
         channels.open("9")
         assert entered == []
         for number in range(20):
-            channels = ClientChannels(one.worker, lambda name, _: entered.append(name))
+            channels = ClientChannels(one.worker, ticket, lambda name, _: entered.append(name))
             await channels.request(f"/{number}x", f"{number}x", lambda room: pytest.fail(room))
             channels.end()
             channels.open(f"{number}x")
         assert entered == []
-        channels = ClientChannels(one.worker, lambda name, _: entered.append(name))
+        channels = ClientChannels(one.worker, ticket, lambda name, _: entered.append(name))
         await channels.request("/7y", "7y", lambda room: pytest.fail(room))
         channels.open("7y")
         assert entered == ["/7y"]
+
+
+async def test_channels_that_pages_open_count_for_their_address() -> None:
+    async with site(new_rooms_per_address=3) as one:
+        ticket = one.worker.admissions.admit("here", "socketio")
+        for number in range(5):
+            # A page of its own for each: the limit is that of the address.
+            ClientChannels(one.worker, ticket, lambda name, _: pytest.fail(name)).open(f"c{number}")
+        opened = [await one.worker.detect("\0new-channel", f"c{number}", rooms=False) for number in range(5)]
+        assert opened == [True, True, True, False, False]
+        client = Page(*await one.socket(V2))
+        assert [(await client.next())[0], await client.next()] == ["0", "40"]
+        client.say('42["new-channel",{"channel":"own","sender":7}]', "40/own,")
+        assert await client.next() == "40/own,"
