@@ -105,6 +105,20 @@ async def test_members_that_nobody_takes_out_do_not_stay(make_worker: MakeWorker
     assert await enter(worker, trees, "v0", 1) == "v"
 
 
+async def test_receivers_that_nobody_takes_out_do_not_count_for_ever(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    trees = trees_of(worker)
+    await enter(worker, trees, "host", 100)
+    # As many as stay until the next one enters.
+    for number in range(66):
+        assert await enter(worker, trees, f"v{number}", 100) == "host"
+        await worker.presence.leave(_entries.pop(f"v{number}"))
+    # The initiator enters anew, as it does to keep the tree alive.
+    place = await trees.enter("room", "host", "host", 100)
+    assert place.receivers == 0
+    assert await trees.find("room", "host") == place
+
+
 async def test_the_initiator_is_found_although_redis_has_lost_the_tree(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     trees = trees_of(worker)

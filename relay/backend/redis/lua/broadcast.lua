@@ -123,6 +123,8 @@ if what == 'find' then
   return found == '' and '' or shown(read(found) or { source = '0', receivers = 0, relay = '0' })
 end
 call('PEXPIRE', KEYS[2], ttl)
+-- Nobody takes the members out of a tree without an initiator. Those that go may have received from this one.
+if what == 'enter' then take_out_gone() end
 local before = read(peer)
 if what == 'relay' then
   if before then
@@ -147,8 +149,6 @@ if what == 'leave' then
   if (known ~= '' and initiator == '') or call('HLEN', KEYS[2]) <= 3 then call('UNLINK', KEYS[2]) end
   return ''
 end
--- Nobody takes the members out of a tree without an initiator.
-take_out_gone()
 release(before)
 local chosen = choose_source(tonumber(ARGV[5]))
 local place = before or { receivers = 0 }
