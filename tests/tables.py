@@ -22,6 +22,7 @@ from relay.gateways.signalr import connection_token, handshake, polled
 from relay.gateways.signalr import messages as hub_messages
 from relay.gateways.signalrclassic import invocations, polls, request
 from relay.gateways.sip import location, message, transactions
+from relay.gateways.sip import session as sip_session
 from relay.gateways.websync import channels as websync_channels
 from relay.gateways.websync import messages as websync_messages
 from relay.gateways.xhrsignaling import form, readers
@@ -97,6 +98,11 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
         "error too_many_transactions",
     ),
     ("Bytes of these requests, if there is more than one", transactions.MOST_BYTES, "the same"),
+    (
+        "Seconds in which a SIP client registers first, where auth is on",
+        int(sip_session.LOGIN_TIMEOUT),
+        "close 4504",
+    ),
     ("Messages in one request of WebSync", websync_messages.MAX_MESSAGES, "601 bad_json"),
     ("Records in one message of WebSync", websync_messages.MAX_RECORDS, "error bad_command"),
     ("Channels in one message of WebSync", websync_messages.MAX_SUBSCRIPTIONS, "error bad_command"),

@@ -34,7 +34,7 @@ from relay.gateways.sip.via import ViaSeal
 from relay.model.codec import Encoder, Frame
 from relay.model.commands import Command, Publish, Tracking
 from relay.model.envelope import Receipt
-from relay.model.errors import BAD_PACKET, BadFrame, ClientGone, Refused, RelayError
+from relay.model.errors import BAD_PACKET, TOKEN_REFUSED, BadFrame, ClientGone, Refused, RelayError
 from relay.model.events import Event, Message
 from relay.model.names import escape_peer
 from relay.rooms.admissions import Ticket
@@ -42,6 +42,9 @@ from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.session")
+
+LOGIN_TIMEOUT: Final = 30.0
+"""Seconds in which a client registers first, where auth is on."""
 
 _ANSWER_COST: Final = 0.1
 """Messages for which the answer to a MESSAGE of the room counts: it goes nowhere, and is not of the client's choice."""
@@ -87,6 +90,7 @@ class SipSession(WebSocketSession):
         "_expiry",
         "_hears",
         "_location",
+        "_login",
         "_logins",
         "_place",
         "_proxy",
@@ -112,6 +116,7 @@ class SipSession(WebSocketSession):
         self._logins = logins
         self._binding: SipRegistration | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._login: asyncio.TimerHandle | None = None
         self._hears = False
         self._early: list[Message] | None = None
         self._brake = Brake(ticket, connection.pause_reading)
@@ -123,6 +128,8 @@ class SipSession(WebSocketSession):
 
     async def begin_unregistered(self) -> None:
         """Serve requests from now on; to be called once, instead of `enter`."""
+        if not self._worker.authority.is_off:
+            self._login = asyncio.get_running_loop().call_later(LOGIN_TIMEOUT, self._connection.close, TOKEN_REFUSED)
         self._end_exclusive()
 
     def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
@@ -136,6 +143,7 @@ class SipSession(WebSocketSession):
         """End the session; calls that ring are cancelled if the client has left on purpose."""
         self._transactions.end(goodbye=goodbye)
         self._brake.stop()
+        self._stop_login_timer()
         self._stop_expiry()
         self._shown.take = None
         return super().end(goodbye=goodbye)
@@ -257,6 +265,12 @@ class SipSession(WebSocketSession):
             await (self.authenticate(token) if bound is None else self._renew(token))
         if self._guard is not None:
             self._guard.grants.peer(wanted.peer, str)
+        self._stop_login_timer()
+
+    def _stop_login_timer(self) -> None:
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
 
     async def _bind(self, wanted: SipRegistration, contact: Uri) -> None:
         """Enter the room: as the user itself, or as a further device of it."""

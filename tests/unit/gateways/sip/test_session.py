@@ -8,6 +8,7 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.sip import session
 from relay.gateways.sip.digest import mint
 from relay.gateways.sip.fields import Uri
 from relay.gateways.sip.location import Location
@@ -408,3 +409,18 @@ async def test_a_registration_that_fails_halfway_leaves_no_member(
     assert (refused.status, refused.code) == (503, "unavailable")
     await until_members(worker, "calls", {})
     assert (await alice.register()).status == 200
+
+
+async def test_with_auth_a_client_that_does_not_register_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LOGIN_TIMEOUT", 0)
+    async with Worker(Settings(auth="required", auth_secret=SECRET), {"sip": []}) as worker:
+        alice = await LocalAgent(worker, Logins(worker), "alice").begin()
+        with pytest.raises(SipEnded, match="4504 token_refused"):
+            await alice.next()
+        monkeypatch.setattr(session, "LOGIN_TIMEOUT", 60)
+        bob = await LocalAgent(worker, Logins(worker), "bob").begin()
+        timer = bob.session._login
+        bearer = f"Authorization: Bearer {token(sub='bob', rooms=['calls'])}"
+        assert (await bob.register(more=(bearer,))).status == 200
+        assert timer is not None
+        assert timer.cancelled()
