@@ -36,7 +36,7 @@ def read_handshake(data: bytes) -> tuple[HubProtocol, bytes]:
         )
     try:
         handshake = _decoder.decode(data[:end])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BadHubMessage("a handshake is an object of JSON with a protocol and a version") from None
     for protocol in PROTOCOLS:
         if protocol.name == handshake.protocol and 0 <= handshake.version <= _NEWEST:

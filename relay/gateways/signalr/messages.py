@@ -1,5 +1,6 @@
 """Reads hub messages: records of JSON, each ended by a separator, or MessagePack, each behind its length."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -38,6 +39,9 @@ _NESTING: Final = MAX_NESTING + 2
 
 _LENGTH_BYTES: Final = 5
 _MAX_FIELDS: Final = 16
+_MAX_DIGITS: Final = 20
+"""Characters of a whole number that may have 64 bits."""
+
 _ARRAY_16: Final = 0xDC
 _ARRAY_32: Final = 0xDD
 _EMPTY_ARRAY: Final = b"\x90"
@@ -153,12 +157,14 @@ def json_of(packed: bytes) -> bytes:
 
 
 def packed_of(text: bytes) -> bytes:
-    """Return a value of JSON in MessagePack; whole numbers of more than 64 bits become floating ones."""
-    value = _any_json.decode(text)
+    """Return a value of JSON in MessagePack; whole numbers of more than 64 bits become floating ones.
+
+    A number that is too large for these, such as 1e999, becomes infinite, as it does where JavaScript reads it.
+    """
     try:
-        return _to_packed(value)
-    except OverflowError:
-        return _to_packed(_floated(value))
+        return _to_packed(_any_json.decode(text))
+    except (msgspec.DecodeError, OverflowError):
+        return _to_packed(_any_number.decode(text.decode()))
 
 
 def _bounded(found: list[bytes]) -> list[bytes]:
@@ -271,18 +277,10 @@ def length_of(size: int) -> bytes:
     return bytes(found)
 
 
-def _floated(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _floated(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_floated(one) for one in value]
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return _as_float(value)
-    return value
+def _whole_number(text: str) -> int | float:
+    value = int(text) if len(text) <= _MAX_DIGITS else float(text)
+    return value if -(2**63) <= value < 2**64 else float(value)
 
 
-def _as_float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
+_any_number: Final = json.JSONDecoder(parse_int=_whole_number)
+"""Reads numbers of any size, of which msgspec refuses the largest."""

@@ -92,7 +92,7 @@ class ClassicRequest:
         text = self.query.get("connectionData", "")
         try:
             found = _named_hubs.decode(text.encode()) if text else None
-        except (msgspec.MsgspecError, UnicodeEncodeError):
+        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
             raise Refused("bad_query", "connectionData is a list of objects with a name") from None
         return known.named(hub.name for hub in found or ())
 

@@ -30,6 +30,7 @@ def test_other_protocols_are_refused(text: str) -> None:
 MALFORMED = [
     b"", b"\x1e", b"{}\x1e", b'{"protocol":"json"}\x1e', b'{"protocol":"json","version":"1"}\x1e', b"\x02\x91\x06",
     b'{"protocol":"json","version":1}', b'{"protocol":"\xff","version":1}\x1e', b" " * MAX_HANDSHAKE + b"\x1e",
+    b'{"protocol":"json","version":1,"x":' + b"[" * 2000 + b"]" * 2000 + b"}\x1e",
 ]  # fmt: skip
 
 

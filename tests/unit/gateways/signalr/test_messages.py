@@ -148,6 +148,13 @@ def test_values_between_the_protocols() -> None:
     assert msgspec.msgpack.decode(packed_of(b"1" + b"0" * 400)) == float("inf")
 
 
+@pytest.mark.parametrize("text", [b"1e999", b"1" * 5000, b"1" * 400 + b".5"], ids=["exponent", "digits", "fraction"])
+def test_numbers_of_json_of_any_size_have_a_form_in_message_pack(text: bytes) -> None:
+    packed = packed_of(b'{"a":[%b,-%b,18446744073709551615,-9223372036854775809]}' % (text, text))
+    infinite, smallest = float("inf"), -9.223372036854775808e18
+    assert msgspec.msgpack.decode(packed) == {"a": [infinite, -infinite, 2**64 - 1, smallest]}
+
+
 @pytest.mark.parametrize("data", [b"\xd4\x05a", b"\x91" * 5000 + b"\x90", b"\x81\x90\x01"], ids=["ext", "deep", "key"])
 def test_values_without_a_form_in_json(data: bytes) -> None:
     with pytest.raises(BadHubMessage):

@@ -51,6 +51,7 @@ async def test_the_page_names_hubs_for_which_it_has_functions() -> None:
         "[{}]": "no_such_hub",
         '[{"name":"x"}]': "no_such_hub",
         f"[{','.join(['{}'] * 65)}]": "bad_query",
+        '[{"x":' + "[" * 5000 + "]" * 5000 + "}]": "bad_query",
     }.items():
         with pytest.raises(Refused, match=code):
             (await request(connectionData=text)).hubs(known)
