@@ -1,11 +1,11 @@
 """The state of the gateway on one worker."""
 
-from collections import OrderedDict
 from typing import Final
 
 from starlette.types import Scope
 
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions
+from relay.gateways.base.recent_ids import RecentIds
 from relay.gateways.signalr.connection_token import FRESH, HubTokens
 from relay.gateways.signalr.polled import PING
 from relay.gateways.signalr.session import SocketHub
@@ -29,7 +29,7 @@ class SignalRState:
         interval = min(PING, worker.settings.ping_interval)
         self._keepalive = Keepalive(KeepaliveTiming(interval, interval, interval))
         self._sockets: dict[str, SocketHub] = {}
-        self._used: OrderedDict[str, float] = OrderedDict()
+        self._used = RecentIds(worker.clock, seconds=2 * FRESH / 1000, most=_MOST_USED)
 
     def __len__(self) -> int:
         """Return how many connections there are."""
@@ -41,15 +41,7 @@ class SignalRState:
 
     def use(self, session: str) -> bool:
         """Note that the connection of a token is being opened; False if it was before: a token opens one connection."""
-        now = self.worker.clock()
-        while self._used and (
-            len(self._used) >= _MOST_USED or next(iter(self._used.values())) < now - 2 * FRESH / 1000
-        ):
-            self._used.popitem(last=False)
-        if session in self._used:
-            return False
-        self._used[session] = now
-        return True
+        return self._used.add(session)
 
     def add(self, socket: SocketHub) -> None:
         """Register a connection with a WebSocket."""

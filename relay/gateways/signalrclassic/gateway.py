@@ -141,7 +141,7 @@ class ClassicGateway(GatewayEndpoint):
         """Serve a WebSocket; one without a valid token is refused, so that its client tries no longer than it may."""
         request = ClassicRequest(scope, self._settings.default_room)
         first = raw_path(scope).rstrip("/").endswith("/connect")
-        place, codecs = request.place(), self._codecs_of(request.hubs(self._hubs))
+        place, codecs = _open_place(scope, request), self._codecs_of(request.hubs(self._hubs))
         join = request.join_request(place, None if first else request.since())
         opening = partial(self._open, scope, codecs, join, first)
         subprotocol = next(iter(scope["subprotocols"]), None)
@@ -158,7 +158,7 @@ class ClassicGateway(GatewayEndpoint):
     async def _listen(self, exchange: HttpExchange, request: ClassicRequest, action: str) -> None:
         """Serve the request of a client that listens over HTTP."""
         transport = request.query.get("transport", "")
-        place, codecs = request.place(), self._codecs_of(request.hubs(self._hubs))
+        place, codecs = _open_place(exchange.scope, request), self._codecs_of(request.hubs(self._hubs))
         if transport == "longPolling":
             await self._poll(exchange, request, place, codecs, action)
         elif transport == "serverSentEvents" and action != "/poll":
@@ -253,15 +253,30 @@ class ClassicGateway(GatewayEndpoint):
 
     @staticmethod
     async def _abort(exchange: HttpExchange, request: ClassicRequest) -> None:
-        """End the membership of a client that says goodbye."""
+        """End the membership of a client that says goodbye, and any later one of the same place.
+
+        A request that the client sent before, or has sent and given up, may arrive after its goodbye.
+        """
         place, address = request.place(), counted_client(exchange.scope)
         await request.worker.requests.admit(address)
-        session = state_of(exchange.scope).polls.get(place.name)
+        state = state_of(exchange.scope)
+        session = state.polls.get(place.name)
+        forwarded = session is None and await forward_to_owner(exchange, place, limit=polls.MAX_BODY)
         if session is not None:
             session.leave()
-        else:
+        elif not forwarded:
             await leave(request.worker, place, address, arrived=arrival(exchange.scope))
-        await exchange.respond(HttpBody(b""))
+        state.left.add(place.resume)
+        if not forwarded:
+            await exchange.respond(HttpBody(b""))
+
+
+def _open_place(scope: Scope, request: ClassicRequest) -> HttpPlace:
+    """Return the place of a client that listens; raises `Refused` (`not_joined`) after its goodbye."""
+    place = request.place()
+    if place.resume in state_of(scope).left:
+        raise Refused("not_joined", "the client has said goodbye (/abort); negotiate again")
+    return place
 
 
 def new_peer() -> str:

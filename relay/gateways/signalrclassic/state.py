@@ -1,4 +1,4 @@
-"""The state of the gateway on one worker: sessions over HTTP, the rates of posts, and the timer of signs of life."""
+"""The state of the gateway on one worker: sessions, rates of posts, keys of places that have ended, and a timer."""
 
 from typing import Final
 
@@ -6,20 +6,30 @@ from starlette.types import Scope
 
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions
 from relay.gateways.base.post_rates import PostRates
+from relay.gateways.base.recent_ids import RecentIds
 from relay.gateways.signalrclassic.sockets import keepalive
 from relay.model.codec import Frame
 from relay.rooms.worker import Worker
 
 STATE: Final = "signalr_classic"
 
+_LEFT_SECONDS: Final = 60.0
+"""How long a request of a client that has said goodbye may be on its way."""
+
+_MOST_LEFT: Final = 10_000
+
 
 class ClassicState:
-    """The sessions of polls and of streams on one worker, the rates of the places that post to it, and the timer."""
+    """The sessions of polls and of streams on one worker, the rates of the places that post to it, and the timer.
+
+    `left` has the keys of places whose clients have said goodbye: nobody comes back to them.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self.polls: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self.streams: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self.rates = PostRates(worker.admissions)
+        self.left = RecentIds(worker.clock, seconds=_LEFT_SECONDS, most=_MOST_LEFT)
         self.keepalive = keepalive()
 
 

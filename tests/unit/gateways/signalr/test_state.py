@@ -8,6 +8,7 @@ from relay.rooms.worker import Worker
 
 
 def test_a_token_is_used_once_for_as_long_as_it_may_be_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_USED", 2)
     worker = Worker(Settings())
     now = 100.0
     worker.clock = lambda: now  # type: ignore[assignment]
@@ -17,7 +18,6 @@ def test_a_token_is_used_once_for_as_long_as_it_may_be_fresh(monkeypatch: pytest
     assert state.use("b")
     now += 2 * FRESH / 1000 + 1
     assert state.use("a")
-    monkeypatch.setattr(module, "_MOST_USED", 2)
     assert state.use("c")
     assert state.use("d")
     assert len(state._used) == 2

@@ -98,6 +98,35 @@ async def test_a_goodbye_ends_the_place_of_any_transport(transport: str) -> None
         assert (await here.ask("POST", page.target("abort"))).status == 200
 
 
+@pytest.mark.parametrize("action", ["connect", "reconnect", "poll"])
+@pytest.mark.parametrize("transport", ["longPolling", "serverSentEvents"])
+async def test_a_request_that_arrives_after_the_goodbye_does_not_join(transport: str, action: str) -> None:
+    async with site() as here:
+        page = await here.page(transport)
+        request, task = here.start("POST", page.target("connect"))
+        await request.response.until(b'"S":1')
+        cursor = json.loads(request.response.body.rpartition(b"data: ")[2])["C"]
+        await here.ask("POST", page.target("abort"))
+        await task
+        answer = await page.ask(action, messageId=cursor)
+        assert answer["error"]["code"] == "not_joined"
+        assert (await here.worker.roster("room")).count == 0
+        # Another connection of the same page is a new place.
+        assert (await (await here.page()).ask("connect"))["S"] == 1
+
+
+async def test_a_goodbye_is_forwarded_to_the_owner_of_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site() as here:
+        page = await here.page()
+
+        async def forward(*_: object, limit: int) -> bool:
+            return True
+
+        monkeypatch.setattr("relay.gateways.base.http.HttpExchange.forward", forward)
+        assert (await here.ask("POST", page.target("abort"))).status == 0
+        assert (await page.ask("reconnect"))["error"]["code"] == "not_joined"
+
+
 async def test_a_stream_has_what_was_missed_and_then_what_comes() -> None:
     async with site() as here:
         page = await here.page("serverSentEvents")
