@@ -23,6 +23,7 @@ from tests.chaos.gateway_faults import (
     RETRY,
     RMC3,
     SIGNALR_CLASSIC,
+    SIGNALR_CORE,
     SIP,
     WAITS,
     WEBSYNC,
@@ -362,6 +363,13 @@ FAULTS = (
     ),
     *(
         Fault(f"SignalR 2.x: {name}", strike, kinds=SIGNALR_CLASSIC, settings=COMES_BACK, pauses=RETRY)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("connections reset", reset_clients),
+        )
+    ),
+    *(
+        Fault(f"SignalR Core: {name}", strike, kinds=SIGNALR_CORE, settings=COMES_BACK, pauses=RETRY)
         for name, strike in (
             ("worker killed", kill_worker),
             ("connections reset", reset_clients),

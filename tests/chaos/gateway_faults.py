@@ -9,6 +9,7 @@ HTTP = ("relay.client", "http-stream", "http-poll")
 PEERJS = ("relay.client", "peerjs", "peerjs")
 WEBSYNC = ("websync", "websync", "websync")
 SIGNALR_CLASSIC = ("signalr-websocket", "signalr-events", "signalr-polling")
+SIGNALR_CORE = ("signalr-core-websocket", "signalr-core-events", "signalr-core-polling")
 SIP = ("relay.client", "sip", "sip")
 RMC3 = ("rmc3", "rmc3-old")
 """Rooms of three have owners of both kinds, by turns."""

@@ -15,6 +15,7 @@ from tests.chaos.http_members import PollMember, StreamMember
 from tests.chaos.peerjs_members import PeerJsMember
 from tests.chaos.reference import Reference
 from tests.chaos.rmc3_members import RmcMember
+from tests.chaos.signalr_core_members import CORE_TRANSPORTS, SignalRCoreMember
 from tests.chaos.signalr_members import TRANSPORTS, SignalRMember
 from tests.chaos.sip_members import SipMember
 from tests.chaos.websync_members import WebSyncMember
@@ -267,10 +268,12 @@ OVER_HTTP = {"http-stream": StreamMember, "http-poll": PollMember}
 RMC = {"rmc3": True, "rmc3-old": False}
 """Pages of RTCMultiConnection, and whether they bring a private id."""
 
-IN_PYTHON = frozenset({"relay.client", "python", "asker", "peerjs", "sip", *RMC, *OVER_HTTP, *TRANSPORTS, "websync"})
+IN_PYTHON = frozenset(
+    {"relay.client", "python", "asker", "peerjs", "sip", *RMC, *OVER_HTTP, *TRANSPORTS, *CORE_TRANSPORTS, "websync"}
+)
 """Kinds that need no Node."""
 
-DIRECT = frozenset({"peerjs", "sip", *RMC})
+DIRECT = frozenset({"peerjs", "sip", *RMC, *CORE_TRANSPORTS})
 """Kinds that have no cursor: the relay must see what has reached them."""
 
 
@@ -284,6 +287,8 @@ def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, sl
         return WebSyncMember(urls, room, peer, slow=slow)
     if kind in TRANSPORTS:
         return SignalRMember(urls, room, peer, slow=slow, transport=TRANSPORTS[kind])
+    if kind in CORE_TRANSPORTS:
+        return SignalRCoreMember(urls, room, peer, slow=slow, transport=CORE_TRANSPORTS[kind])
     if kind == "peerjs":
         return PeerJsMember(urls, room, peer, slow=slow)
     if kind == "sip":
