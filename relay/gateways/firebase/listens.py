@@ -1,5 +1,8 @@
 """The paths at which one client listens, and the frames that it gets for them."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Raw
 
@@ -119,8 +122,9 @@ class Listens:
         if not below:
             return []
         leaves = sorted_leaves(leaves_of(_decode(value), path))
+        order = [leaf.encode() for leaf, _ in leaves]
         # One at which the client listens further up has the whole.
-        return [data(self._places.text(room, one), json_at(leaves, one)) for one in below]
+        return [data(self._places.text(room, one), json_at(_near(leaves, order, one), one)) for one in below]
 
     def _foreign(self, frame: ForeignFrame, paths: list[str]) -> list[Frame]:
         node = self._places.node(frame.room, frame.channel)
@@ -128,3 +132,12 @@ class Listens:
             return []
         path = join(node, push_id(frame.id, frame.arrived))
         return [data(self._places.text(frame.room, path), frame.value)]
+
+
+def _near(leaves: Sequence[tuple[str, bytes]], order: Sequence[bytes], path: str) -> Sequence[tuple[str, bytes]]:
+    """Return the leaves at a path and below, and perhaps a few beside it; `order` has the paths of all leaves.
+
+    A client may listen at hundreds of paths below one that has thousands of leaves.
+    """
+    # "0" follows "/": what is below the path is between.
+    return leaves[bisect_left(order, path.encode()) : bisect_left(order, f"{path}0".encode())]

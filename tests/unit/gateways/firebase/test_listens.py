@@ -1,9 +1,15 @@
 """What a client gets of the events of its rooms."""
 
+import json
+from collections.abc import Sequence
+
+import pytest
+
 from relay.gateways.firebase.codec import ChangeFrame, ForeignFrame, TreeEventFrame
 from relay.gateways.firebase.listens import Listens
 from relay.gateways.firebase.places import Places, TreePlace
 from relay.model.envelope import MessageId
+from relay.model.tree import json_at
 from relay.model.tree_envelopes import ReadChange
 
 
@@ -37,6 +43,31 @@ def test_a_frame_is_made_once_for_all_clients_with_the_same_listens() -> None:
         made += listens.frames(frame)
     assert made[0] is made[1]
     assert texts(made[:1]) == ['{"p":"room/a/b","d":1}']
+
+
+def test_a_listen_below_a_change_looks_at_its_own_leaves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else hundreds of listens below thousands of leaves keep the worker busy for half a second, for each client."""
+    seen = 0
+
+    def counting(leaves: Sequence[tuple[str, bytes]], path: str) -> bytes:
+        nonlocal seen
+        seen += len(leaves)
+        return json_at(leaves, path)
+
+    monkeypatch.setattr("relay.gateways.firebase.listens.json_at", counting)
+    value = {"a": {"b": 1, ".priority": 2}, "a-": 3, "a0": 4, "é": {"xy": 5}, "z": "text"}
+    listens = Listens(Places())
+    for path in ("d/a", "d/a/b", "d/a0", "d/é", "d/none"):
+        listens.read(listens.add(TreePlace("room", path)), MessageId(1, 0))
+    assert texts(listens.frames(change(1, "d", json.dumps(value).encode()))) == [
+        '{"p":"room/d/a","d":{"b":1,".priority":2}}',
+        '{"p":"room/d/a/b","d":1}',
+        '{"p":"room/d/a0","d":4}',
+        '{"p":"room/d/é","d":{"xy":5}}',
+        '{"p":"room/d/none","d":null}',
+    ]
+    # With that beside it whose name begins alike.
+    assert seen <= 2 + 1 + 1 + 1 + 1
 
 
 def test_messages_of_others_are_children_at_their_channel() -> None:
