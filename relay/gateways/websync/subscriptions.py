@@ -71,14 +71,14 @@ class ClientState:
             self._restored -= {*channels}
 
     def bind(self, records: Iterable[Record]) -> None:
-        """Bind records; a private one is kept from others, and has no further use."""
-        # A `Raw` refers to the whole request, unless it is copied.
-        shown = {
-            one.key: _NULL if isinstance(one.value, msgspec.UnsetType) else one.value.copy()
-            for one in records
-            if not one.private
-        }
-        self._records = {**self._records, **shown}
+        """Bind records, each in the place of the one of its key; a private one is kept from others, and not stored."""
+        bound = dict(self._records)
+        for one in records:
+            bound.pop(one.key, None)
+            if not one.private:
+                # A `Raw` refers to the whole request, unless it is copied.
+                bound[one.key] = _NULL if isinstance(one.value, msgspec.UnsetType) else one.value.copy()
+        self._records = bound
 
     def unbind(self, keys: Iterable[str]) -> None:
         """Remove records; those that there are not count as removed."""

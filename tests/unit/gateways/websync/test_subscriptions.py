@@ -51,6 +51,9 @@ def test_private_records_are_not_shown() -> None:
     channels = ClientState()
     channels.bind([Record("a", Raw(b'"1"')), Record("b", Raw(b"2"), private=True), Record("c")])
     assert json.loads(channels.shown_records()) == {"a": "1", "c": None}
+    channels.bind([Record("c", Raw(b"3"), private=True), Record("d", Raw(b"4"))])
+    assert json.loads(channels.shown_records()) == {"a": "1", "d": 4}
+    channels.bind([Record("c"), Record("d", private=True)])
     channels.unbind(["a", "nothing"])
     assert json.loads(channels.shown_records()) == {"c": None}
 
