@@ -30,7 +30,7 @@ PLACES = {"native": "Native protocol and plain WebSocket, in a page", "socketio"
           "websync": "[WebSync](gateways/websync.md#tokens)",
           "firebase": "[Firebase](gateways/firebase.md#tokens)",
           "xhrsignaling": "[XHR-Signaling](gateways/xhr-signaling.md#errors)",
-          "signalr-classic": "[SignalR 2.x](gateways/signalr-classic.md#what-is-left-out)",
+          "signalr-classic": "[SignalR 2.x](gateways/signalr-classic.md#left-out)",
           "xmpp": "[XMPP](gateways/xmpp.md#login)",
           "signalr": "[SignalR of ASP.NET Core](gateways/signalr.md#tokens)",
           "sip": "[SIP](gateways/sip.md#registering)"}  # fmt: skip
@@ -61,10 +61,9 @@ def test_the_rights_are_those_of_grants() -> None:
 
 
 def test_the_places_name_every_protocol_that_is_built() -> None:
-    shown = {cells[0]: cells[2] for cells in rows(marked(PAGE, "places"))}
+    shown = {cells[0] for cells in rows(marked(PAGE, "places"))}
     assert set(PLACES) == {protocol for gateway in GATEWAYS.values() for protocol in gateway.protocols}
-    assert {shown[row] for row in PLACES.values()} == {"yes"}
-    assert set(shown.values()) == {"yes", "not built yet"}
+    assert shown >= set(PLACES.values())
 
 
 # The three examples.

@@ -97,7 +97,7 @@ class _Rooms(JoinedRooms):
         """Make the changes that are prepared for a member, if its client has the right to make them now."""
         changes, grants = self._disconnects.take(member.room), self.grants
         if changes:
-            allowed = grants is None or grants.allow(Right.PUBLISH, member.room)
+            allowed = grants is None or Guard(grants).allows(Right.PUBLISH, member.room)
             # Without the right, the backend only forgets them.
             self._worker.trees.finish(member, Prepared(changes, self._disconnects.until if allowed else _ENDED))
 
@@ -307,7 +307,7 @@ class FirebaseSession(WebSocketSession):
         worker = self._worker
         worker.check_unreserved(room)
         if self._guard is not None:
-            self._guard.grants.require(right, room)
+            self._guard.require(right, room)
         elif not worker.authority.is_off:
             raise Refused("token_required")
         if self.current(room) is not None:

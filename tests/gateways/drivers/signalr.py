@@ -309,14 +309,14 @@ class SignalRDriver:
             message: Json = json.loads(await self._record())
             return message
         assert self._wire is not None
-        while not self._rest:
-            self._rest += await self._wire.receive()
         size, at = 0, 0
-        for number in range(5):
-            size |= (self._rest[at] & 0x7F) << (7 * number)
+        while not at or self._rest[at - 1] >= 0x80:
+            while len(self._rest) == at:
+                self._rest += await self._wire.receive()
+            size |= (self._rest[at] & 0x7F) << (7 * at)
             at += 1
-            if self._rest[at - 1] < 0x80:
-                break
+        while len(self._rest) < at + size:
+            self._rest += await self._wire.receive()
         parts = msgspec.msgpack.decode(self._rest[at : at + size])
         self._rest = self._rest[at + size :]
         match parts:

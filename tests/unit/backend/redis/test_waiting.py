@@ -39,8 +39,13 @@ async def test_a_full_record_is_told(
 
 
 async def test_a_reply_is_read(server: ScriptedRedis, waiting: RedisWaitingMessages) -> None:
-    answer(server, b"*1\r\n*5\r\n$3\r\nann\r\n$0\r\n\r\n$1\r\nk\r\n$2\r\n{}\r\n$4\r\n-250\r\n")
-    assert await waiting.of("room", "ann") == [WaitingMessage("ann", "", "k", b"{}", -0.25)]
+    late, early, foreign = ("ann k", "9 750  {}"), ("ann j", "8 2000 bob {} {}"), ("ann x", "of another program")
+    texts = "".join(f"${len(text)}\r\n{text}\r\n" for text in (*late, *foreign, *early))
+    answer(server, f"*7\r\n:1000\r\n{texts}".encode())
+    assert await waiting.of("room", "ann") == [
+        WaitingMessage("ann", "bob", "j", b"{} {}", 1.0),
+        WaitingMessage("ann", "", "k", b"{}", -0.25),
+    ]
 
 
 async def test_without_keys_nothing_is_asked(server: ScriptedRedis, waiting: RedisWaitingMessages) -> None:
