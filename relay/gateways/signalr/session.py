@@ -97,7 +97,8 @@ class HubSession(Session[Frame]):
     def _send_error(
         self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
     ) -> None:
-        if self.hub.greeted:
+        # The error that part of a request was left out follows the welcome at once.
+        if self.hub.greeted or self._rooms.memberships():
             super()._send_error(error, about=about, key=key, codec=codec, room=room)
         elif not self.hub.refused:
             self._metrics.refused(error.code)

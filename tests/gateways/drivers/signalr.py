@@ -29,6 +29,7 @@ from tests.gateways.driver import (
     Refused,
 )
 from tests.gateways.drivers.plain_http import EventStream
+from tests.gateways.drivers.rmc3 import subject_of
 from tests.gateways.drivers.wires import TIMEOUT, Ended
 
 _CAN = Capabilities(held=True, resume=True, direct=True, presence=True, info=INFO, refresh=True)
@@ -202,7 +203,9 @@ class SignalRDriver:
         await self.drop()
         self._events.clear()
         self._rest = b""
-        query = {"info": json.dumps(INFO)} | ({"peer": self._wanted} if self._wanted else {})
+        # A token with a subject decides the peer id.
+        named = self._wanted and not (self.token and subject_of(self.token))
+        query = {"info": json.dumps(INFO)} | ({"peer": self._wanted} if named else {})
         path = f"/rooms/{quote(room, safe='')}/signalr"
         negotiated = await self._negotiate(relay, f"{path}/negotiate?{urlencode(query | {'negotiateVersion': 1})}")
         target = f"{path}?{urlencode(query | {'id': negotiated['connectionToken']})}"
