@@ -31,6 +31,9 @@ RENEWAL: Final = 200.0
 
 _DEFAULT_RECEIVERS: Final = 2
 _MAX_STREAMS: Final = 1024
+_MOST_LEFT: Final = 256
+"""Members that are noted as having left while a page was away; the place of any other ends with the tree."""
+
 _BOTH: Final = b'{"audio":true,"video":true}'
 _NULL: Final = Raw(b"null")
 
@@ -64,8 +67,8 @@ class Broadcasting:
         self._returning = returning
         self._most = _read_most(page.port.handshake.query.get("maxRelayLimitPerUser", ""))
         self._room = self._initiator = self._source = ""
-        # Whether somebody has left before the page was found to take part.
-        self._left_meanwhile = False
+        # Members that have left before the page was found to take part.
+        self._left_meanwhile: set[str] = set()
         self._renewal: asyncio.TimerHandle | None = None
 
     def handle(self, name: str, values: list[bytes], number: str) -> Work | None:
@@ -171,7 +174,7 @@ class Broadcasting:
         place = await self._port.worker.broadcasts.find(room, self._port.membership.peer)
         if place is None or not page.stay.name or self._port.membership.room != room:
             return
-        left, self._left_meanwhile = self._left_meanwhile, False
+        left, self._left_meanwhile = self._left_meanwhile, set()
         try:
             first = escape_peer(page.stay.name)
         except Refused:
@@ -179,6 +182,8 @@ class Broadcasting:
         self._room, self._initiator, self._source = room, place.initiator or first, place.source
         if self._initiates:
             self._renew_later()
+            for peer in left:
+                await self._port.worker.broadcasts.leave(room, peer)
             await self._tell_viewers()
         elif not place.source and place.initiator:
             self._port.socket.emit("rejoin-broadcast", page.stay.name)
@@ -241,7 +246,7 @@ class Broadcasting:
         if not page.scalable:
             return
         if not self._takes_part:
-            self._left_meanwhile |= bool(event.left)
+            self._left_meanwhile.update(event.left[: _MOST_LEFT - len(self._left_meanwhile)])
             return
         if self._initiates:
             self._port.socket.spawn(self._viewers_changed(event))

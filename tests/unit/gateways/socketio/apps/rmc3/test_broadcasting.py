@@ -283,6 +283,21 @@ async def test_an_initiator_that_comes_back_goes_on() -> None:
         assert (await host.heard("number-of-broadcast-viewers-updated"))[0]["numberOfBroadcastViewers"] == 1
 
 
+async def test_an_initiator_that_comes_back_gives_up_the_places_of_viewers_that_left_meanwhile() -> None:
+    async with site() as one:
+        host = await begin(one)
+        ann, _ = await view(one, "ann")
+        assert host.socket.connected is not None
+        pid = host.socket.connected["pid"]
+        host.lose()
+        ann.leave()
+        while "ann" in await one.members("host"):
+            await asyncio.sleep(0)
+        host = await one.connect("someone", pid=pid, enableScalableBroadcast="true")
+        assert (await host.heard("number-of-broadcast-viewers-updated"))[0]["numberOfBroadcastViewers"] == 0
+        assert await one.worker.broadcasts.find("host", "ann") is None
+
+
 async def test_an_initiator_keeps_the_tree_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert broadcasting.RENEWAL == BROADCAST_TTL / 3
     monkeypatch.setattr(broadcasting, "RENEWAL", 0.02)
