@@ -1,4 +1,4 @@
-"""The interface between a worker and the backend's trees of rooms; `relay.model.tree` says what a tree is.
+"""The interface between a worker and the backend's trees of rooms; `relay.model.tree` describes trees.
 
 A change is written and published in one step. So a listener that has read the tree as of an id, and applies the changes
 with later ids, has the tree as it is.
@@ -57,7 +57,7 @@ class Trees(Protocol):
         ...
 
     async def prepare(self, room: str, writer: Writer, prepared: Prepared, *, ttl: float) -> bool:
-        """Record what is to be changed at the end of a member's connection, instead of what was recorded before.
+        """Record the changes for the end of a member's connection, instead of those recorded before.
 
         Returns False if the writer is no member.
         """

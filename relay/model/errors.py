@@ -69,7 +69,7 @@ ERRORS: Final[ErrorTable] = {
     "bad_value": (400, "a value of a room's tree is text, a number, a boolean, or an object of such"),
     "tree_full": (
         413,
-        "the tree of the room has as many bytes (256 KB) or values (4,096) as it may have; remove what is not needed",
+        "the tree of the room has as many bytes (256 KB) or values (4,096) as it may have; remove some",
     ),
     "stale_value": (409, "the value has changed since it was read; read it, and try again"),
     "no_such_peer": (

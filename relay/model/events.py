@@ -41,7 +41,7 @@ class Message(Struct, frozen=True, dict=True):
 class TreeMessage(Message, frozen=True, dict=True):
     """A change of the tree of `room`, as an envelope with a `path` there (see `relay.model.tree`).
 
-    What is at the path is the `message` of the envelope now; or those of its `children` changed, by their paths below.
+    The value at the path is the `message` of the envelope now; or those of its `children`, by their paths below.
     Where `to` is empty, it is a message for all members, else for those of them that read trees.
     """
 

@@ -239,7 +239,7 @@ def contents_of(leaves: Iterable[tuple[str, bytes]]) -> bytes:
     return b"".join([b"%b\0%b\0" % (path.encode(), value) for path, value in leaves])
 
 
-# The hash of a value, by which a client says what it has.
+# The hash of a value, by which a client names the value that it has.
 
 
 def hash_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Changes of a room's tree, and what is read of it; `relay.model.tree` says what a tree is."""
+"""Changes of a room's tree, and values that are read of it; `relay.model.tree` describes trees."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ _json = msgspec.json.Encoder()
 
 
 class PathWrite(NamedTuple):
-    """What is at a path afterwards, and below it: these leaves (by their paths from the room on), and nothing else."""
+    """The values at a path afterwards, and below it: these leaves alone (by their paths from the room on)."""
 
     path: str
     leaves: Leaves
@@ -64,7 +64,7 @@ def netstrings(parts: Sequence[bytes]) -> bytes:
 
 
 class Expected(NamedTuple):
-    """What must be at a path and below, so that a change is made, as `relay.model.tree.contents_of` returns it."""
+    """The values that a change needs at a path and below, as `relay.model.tree.contents_of` returns them."""
 
     path: str
     contents: bytes

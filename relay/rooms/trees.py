@@ -69,13 +69,13 @@ class RoomTrees:
         return await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected)
 
     async def prepare(self, member: Member, prepared: Prepared) -> None:
-        """Record what is to be changed at the end of a member's connection, instead of what was recorded before."""
+        """Record the changes for the end of a member's connection, instead of those recorded before."""
         if not await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl):
             await self._announcer.announce([member])
             await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl)
 
     def finish(self, member: Member, prepared: Prepared) -> None:
-        """Make what a member has prepared: its connection has ended. Tried again while Redis is away."""
+        """Make the changes that a member has prepared: its connection has ended. Tried again while Redis is away."""
         ended = Ended(member.peer, member.generation, prepared)
         # Sent now, ahead of the member's leave.
         first = self._make(member.room, [ended])

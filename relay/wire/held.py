@@ -114,7 +114,7 @@ class HeldProtocol(asyncio.Protocol):
             self._call_back()
 
     def transfer(self) -> Transfer | None:
-        """Ask the system; after the end of the connection, return what was so then."""
+        """Ask the system; after the end of the connection, return its last answer."""
         self._transfer_counts = True
         return self._transfer or transfer_of(self.transport)
 

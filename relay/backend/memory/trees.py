@@ -42,7 +42,7 @@ class _Tree:
 
 
 class MemoryTrees:
-    """Does what the scripts do, with a dictionary of leaves for each room."""
+    """Does the work of the scripts, with a dictionary of leaves for each room."""
 
     def __init__(self, rooms: MemoryRooms) -> None:
         self._rooms = rooms

@@ -127,7 +127,7 @@ class ForeignFrame(TreeEventFrame):
 
 
 class LossFrame(TreeEventFrame):
-    """Events of the room were lost: what the client has may not be what is there."""
+    """Events of the room were lost: the client's values may be out of date."""
 
     __slots__ = ()
 

@@ -76,7 +76,7 @@ class Listens:
         return [listen for place, listen in self._by_place.items() if place.room == room]
 
     def frames(self, frame: TreeEventFrame) -> list[Frame]:
-        """Return what the client gets of an event; those listens whose value is being read keep it."""
+        """Return the frames that the client gets of an event; those listens whose value is being read keep it."""
         ready: list[str] = []
         for listen in self.of_room(frame.room):
             if listen.since is None:
@@ -86,7 +86,7 @@ class Listens:
         return self._frames(frame, ready) if ready else []
 
     def read(self, listen: Listen, since: MessageId) -> list[Frame]:
-        """Note that the client has the value as of an id; return what it gets of the events that came meanwhile."""
+        """Note that the client has the value as of an id; return the frames of the events that came meanwhile."""
         waiting, listen.waiting, listen.since = listen.waiting, None, since
         path = listen.place.path
         return [one for frame in waiting or () if frame.id > since for one in self._frames(frame, [path])]
@@ -139,5 +139,5 @@ def _near(leaves: Sequence[tuple[str, bytes]], order: Sequence[bytes], path: str
 
     A client may listen at hundreds of paths below one that has thousands of leaves.
     """
-    # "0" follows "/": what is below the path is between.
+    # "0" follows "/": the paths below are between.
     return leaves[bisect_left(order, path.encode()) : bisect_left(order, f"{path}0".encode())]

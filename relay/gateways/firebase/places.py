@@ -14,7 +14,7 @@ _NO_KEY: Final = re.compile(r"[.#$\[\]\x00-\x1f\x7f]")
 
 
 def key_of(room: str) -> str:
-    """Return the key for the name of a room: what no key may have is percent-encoded, as pages of Firebase do it."""
+    """Return the key for the name of a room: characters that keys may not have are percent-encoded, as in Firebase."""
     return _TO_ESCAPE.sub(lambda found: f"%{ord(found[0]):02X}", room)
 
 

@@ -243,7 +243,7 @@ def _value(part: TreePart, place: TreePlace) -> bytes:
 
 
 def _matches(part: TreePart, place: TreePlace, digest: str) -> bool:
-    """Return whether a client knows what is there now."""
+    """Return whether a client knows the present value."""
     value = value_at(part.leaves, place.path)
     if value is None and not place.path:
         return digest in _EMPTY_HASHES

@@ -41,7 +41,7 @@ LASTING: Final = 1.0
 """Seconds after which a listen makes its client a member: `once` ends its listen as soon as it has the value."""
 
 _LONGEST_WAIT: Final = 5.0
-"""Seconds that a client waits at most for the bytes of what it reads."""
+"""Seconds that a client waits at most for the bytes that it reads."""
 
 _OF_TOKENS: Final = frozenset({"auth", "gauth", "unauth", "appcheck", "unappcheck"})
 
@@ -69,7 +69,7 @@ class RoomConnection(SilentConnection):
         self.session: FirebaseSession | None = None
 
     def write(self, frame: Frame) -> None:
-        """Write a frame, or what follows from an event."""
+        """Write a frame, or those that follow from an event."""
         if not isinstance(frame, TreeEventFrame):
             super().write(frame)
         elif self.session is not None:
@@ -191,7 +191,7 @@ class FirebaseSession(WebSocketSession):
     # Events of rooms.
 
     def deliver(self, frame: TreeEventFrame) -> None:
-        """Write what the client gets of an event; after a loss, it reads anew."""
+        """Write the client's frames of an event; after a loss, it reads anew."""
         if isinstance(frame, LossFrame):
             for listen in self._listens.of_room(frame.room):
                 listen.live = False
@@ -242,7 +242,7 @@ class FirebaseSession(WebSocketSession):
             else:
                 await self._requests.answer(asked)
         except (Unavailable, OutcomeUnknown) as error:
-            # The client sends again what was not answered, once it is connected again.
+            # The client sends unanswered requests again, once it is connected again.
             self._metrics.refused(error.code)
             self._connection.close(UNAVAILABLE)
         if any(not self._rooms.is_in(room) for room in self._listens.rooms()):

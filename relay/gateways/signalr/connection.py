@@ -63,7 +63,7 @@ class Marks:
         return self._received
 
     def arrived(self) -> None:
-        """Note that all events have arrived: the client has answered what was written after them."""
+        """Note that all events have arrived: the client has answered a frame that was written after them."""
         if self._marks:
             self._received, self._marks = self._marks[-1][0], None
 

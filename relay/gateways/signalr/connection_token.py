@@ -1,4 +1,4 @@
-"""Connection tokens: what a negotiation gives a client, and what each request of its connection has as `id`.
+"""Connection tokens: a negotiation gives one to a client, and each request of its connection has it as `id`.
 
 A token is signed with a key of the fleet, so any worker can verify it, and none remembers it. It has the id of the
 session, which names the worker that negotiated, the time, and the peer id of the client.

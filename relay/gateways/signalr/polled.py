@@ -103,7 +103,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
     ) -> None:
         self.hub = hub
         self._polls = 0
-        # What a stream has brought; polls acknowledge by themselves.
+        # The events that a stream has brought; polls acknowledge by themselves.
         self._marks: Marks | None = None
         codecs = hub.codecs["json"]
         super().__init__(sessions, codecs, ticket, dialect=HubWriter(hub), rules=rules, session_id=session_id)
@@ -155,7 +155,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
         await answer_stream(exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent)
 
     def lost(self) -> None:
-        """End the session of a client that is lost, and note what it has got of its stream."""
+        """End the session of a client that is lost, and note its position in its stream."""
         self._note_received()
         super().lost()
 
@@ -170,7 +170,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
             self._worker.acknowledge(members[0], received)
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
-        """Note what the client has got."""
+        """Note the client's position."""
         members = self._rooms.memberships()
         for frame in frames:
             if members and isinstance(frame, RoomEventFrame):

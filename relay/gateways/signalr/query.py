@@ -20,7 +20,7 @@ _MOST_VERSION: Final = 1
 
 
 class HubQuery:
-    """Reads the query; every method raises `Refused` for what is not allowed."""
+    """Reads the query; every method raises `Refused` for a value that is not allowed."""
 
     def __init__(self, scope: Scope, default_room: str) -> None:
         self._query = QueryParams(read_query(scope))

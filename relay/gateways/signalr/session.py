@@ -1,4 +1,4 @@
-"""The sessions of hub clients: what they have in common, and that of a WebSocket."""
+"""The sessions of hub clients: their common part, and that of a WebSocket."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -164,7 +164,7 @@ class SocketHub(HubSession, WebSocketSession):
         asyncio.get_running_loop().call_later(_CLOSE_AFTER, self._connection.close, NORMAL)
 
     def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
-        """End the session, and note what the client has got."""
+        """End the session, and note the client's position."""
         if self._connection.reason is not None and code != _LOST:
             self._shown.closed_by_both()
         if self.hub.left:

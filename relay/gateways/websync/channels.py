@@ -14,7 +14,7 @@ META: Final = "/meta/"
 SERVICE: Final = "/service/"
 
 SUBSCRIBERS: Final = "/fm/subscribers"
-"""What comes before the name of a channel, in that of the channel on which its subscribers are told."""
+"""The prefix of a channel's name, in the name of the channel on which its subscribers are told."""
 
 MAX_CHANNEL: Final = 255
 """Bytes of the name of a channel."""

@@ -30,7 +30,7 @@ class DeliveryFrame(Frame):
 
 
 class MembersFrame(Frame):
-    """An event about the members of the room; its meaning depends on what a client knows of them."""
+    """An event about the members of the room; its meaning depends on the members that a client knows."""
 
     __slots__ = ("event",)
 

@@ -1,4 +1,4 @@
-"""What one client is sent of its room: deliveries on its channels, and the changes of their subscribers."""
+"""The messages to one client about its room: deliveries on its channels, and the changes of their subscribers."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -36,7 +36,7 @@ def client_text(peer: str, subscriber: ChannelSubscriber) -> bytes:
 
 
 class DeliveryConnection(WrappedConnection):
-    """Passes on what a client has subscribed to, and adds who sent it: `roster` has the records of all others."""
+    """Passes on the messages that a client has subscribed to, with their senders; `roster` has all other records."""
 
     def __init__(self, inner: Connection, shared: str, clock: Callable[[], datetime] = now) -> None:
         super().__init__(inner)

@@ -122,7 +122,7 @@ class Entrance:
             resume=place.resume,
             own_key=True,
             info=_NO_STATE,
-            # Every client hears what it publishes; pages drop it themselves.
+            # Every client hears its own publications; pages drop them themselves.
             echo=True,
             presence=True,
             tracking=Tracking.ACKNOWLEDGED,

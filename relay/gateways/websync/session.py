@@ -58,7 +58,7 @@ class ConnectDialect:
         return HttpBody(b"")
 
     def answer(self, answer: PollAnswer) -> HttpBody:
-        """Write the answer; what waits in a session that has ended comes again after the next handshake."""
+        """Write the answer; messages that wait in a session that has ended come again after the next handshake."""
         if answer.closed is not None:
             return not_connected(answer.token, ended(answer.closed))
         if not answer.frames:
@@ -177,7 +177,7 @@ class WebSyncSession(HttpSession[Frame]):
         super().closed(reason, final if self.refused is None else None)
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
-        """Note what the client has, at once: it may send its next handshake to any worker."""
+        """Note the client's position at once: it may send its next handshake to any worker."""
         members = self._rooms.memberships()
         ids = [frame.id for frame in frames if isinstance(frame, SentFrame)]
         if members and ids:

@@ -45,7 +45,7 @@ class ClientState:
             self._records = records
 
     def hears(self, channel: str, *, told: bool = False) -> bool:
-        """Return whether the client is sent what comes on a channel; `told`: changes of subscribers come on it."""
+        """Return whether the client is sent the messages of a channel; `told`: changes of subscribers come on it."""
         if channel in self._channels:
             return True
         return not told and (self._restored is None or channel in self._restored)

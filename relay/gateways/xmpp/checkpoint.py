@@ -1,8 +1,8 @@
-"""The checkpoint of a stream (XEP-0198): where it stands, as it is stored, and what a returning client has missed.
+"""The checkpoint of a stream (XEP-0198): its position, as it is stored, and the stanzas that a returning client missed.
 
 The history of a room says which messages follow an id, in which order. So a checkpoint has the number of the last
 stanza that is in no history, and for each room the id up to which everything was written by then. A stanza that is in
-no history is written only after its checkpoint. Whatever was written after the last checkpoint is in histories.
+no history is written only after its checkpoint. All stanzas written after the last checkpoint are in histories.
 """
 
 from collections.abc import Mapping, Sequence
@@ -109,7 +109,7 @@ class Missed(Struct, frozen=True):
 def missed(
     checkpoint: Checkpoint, handled: int, replayed: Mapping[str, Sequence[Missed]]
 ) -> tuple[dict[str, MessageId], list[Missed]] | None:
-    """Return what a client that has handled so many stanzas has missed, and how far it is in each room.
+    """Return the stanzas that a client has missed which has handled so many, and how far it is in each room.
 
     `replayed` are the stanzas of each room after the id of its place. None where it is not certain: the client says
     that it has less than it acknowledged, or it got messages of several rooms after the checkpoint.

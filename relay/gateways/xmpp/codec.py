@@ -27,7 +27,7 @@ RENAMED: Final = "renamed"
 
 
 class Received(GatewayCommand):
-    """One element of the client; its key is what an error about it has to repeat."""
+    """One element of the client; its key is the text that an error about it has to repeat."""
 
     __slots__ = ("document",)
 

@@ -36,9 +36,9 @@ _ALONE: Final = b'{"xmpp":'
 
 
 class Rest(Struct, omit_defaults=True):
-    """The field `xmpp`: what a stanza has beside its body.
+    """The field `xmpp`: the parts of a stanza beside its body.
 
-    `kind` is what the stanza is, "" for a message to the room. `body` is its body where the envelope does not say it,
+    `kind` is the stanza's kind, "" for a message to the room. `body` is its body where the envelope does not have it,
     and with `wrapped`, it is the field `message`. `elements` are its other elements, as XML. `type` and `id` are its
     attributes.
     """
@@ -109,7 +109,7 @@ def renamed(room: str, nick: str) -> Publish:
 
 
 def said(envelope: bytes) -> Said:
-    """Return what an envelope says to clients of XMPP; never fails."""
+    """Return the content of an envelope for clients of XMPP; never fails."""
     try:
         fields = _fields.decode(envelope)
         rest = None if fields.rest is UNSET else _rests.decode(fields.rest)

@@ -66,7 +66,7 @@ class Occupant(Protocol):
         ...
 
     def entered(self, room: str, position: MessageId) -> None:
-        """Take note that the client is in a room, and gets what follows this id."""
+        """Take note that the client is in a room, and gets the events after this id."""
         ...
 
     async def enter_room(self, join: Join) -> None:

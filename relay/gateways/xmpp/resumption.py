@@ -26,7 +26,7 @@ _MAX_COUNT: Final = 10
 class RoomReplay:
     """Takes the events of rooms while they are resumed, and afterwards until the client is told.
 
-    `welcomes` are those of the rooms, and `stanzas` what follows the id up to which the client had acknowledged all.
+    `welcomes` are those of the rooms, and `stanzas` are those after the id up to which the client had acknowledged all.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Stream management (XEP-0198): counts stanzas in both directions, and keeps what the client has not acknowledged."""
+"""Stream management (XEP-0198): counts stanzas in both directions, and keeps those that are not acknowledged."""
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -61,7 +61,7 @@ class ManagedStream:
 
     `write` writes to the connection. `members` tells the peer id of the client in each of its rooms. A checkpoint is
     written by `spawn`, one at a time; none without a `store`: such a stream is only counted. While Redis does not take
-    it, what waits for it is not written.
+    it, the stanzas that wait for it are not written.
     """
 
     def __init__(

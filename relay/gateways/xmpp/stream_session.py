@@ -134,7 +134,7 @@ class XmppStream(WebSocketSession):
             case "enable" if managed is None:
                 self._enable(jid, resumable=element.get("resume") in {"true", "1"})
             case "r" if managed is not None:
-                # What is not published yet does not count as handled.
+                # A stanza that is not published yet does not count as handled.
                 self._owes_count = bool(self._inbox.in_flight)
                 if not self._owes_count:
                     managed.acknowledge_client()

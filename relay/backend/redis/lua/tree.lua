@@ -54,7 +54,7 @@ local function values_of(paths)
   return values
 end
 
--- What is at a path and below, in one text.
+-- The values at a path and below, in one text.
 local function contents(path)
   local paths, parts = at_and_below(path), {}
   local values = values_of(paths)

@@ -5,7 +5,7 @@
 -- KEYS: 1 to 6 see shared.lua; 7 to 10 see tree.lua.
 -- ARGV: 1 Redis channel, 2 sender, 3 its generation (0: it is no member, and proves nothing), 4 and 5 newest id that the worker has
 -- seen, 6 state TTL (ms), 7 history, 8 limits, see tree.lua, 9 change, and if something is
--- expected, 10 a path and 11 what must be there now, as `contents` returns it.
+-- expected, 10 a path and 11 the values that must be there now, as `contents` returns it.
 -- Returns {'sent', id, version}, {'stale'}, {'full'}, {'unknown'} or {'replaced'}.
 local sender, generation = ARGV[2], tonumber(ARGV[3])
 if generation > 0 then

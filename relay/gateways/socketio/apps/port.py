@@ -25,7 +25,7 @@ class Handshake:
 
     `query` is that of its first request if the application recognises clients by it, and else empty. `auth` is the
     object of its packet CONNECT with each value as JSON, empty before version 3. `sid` is the id of the Engine.IO
-    session: whoever knows it can poll for the client. `origin` is that of its page, "" for none; `address` the one
+    session: a client that knows it can poll in its place. `origin` is that of its page, "" for none; `address` the one
     under which it is counted.
     """
 

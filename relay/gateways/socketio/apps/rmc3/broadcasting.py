@@ -169,7 +169,7 @@ class Broadcasting:
         self._source = new if self._source == peer else self._source
 
     async def returned(self) -> None:
-        """Go on in the broadcast after the page has come back: find its place, and tell it what it has missed."""
+        """Go on in the broadcast after the page has come back: find its place, and tell it of the missed changes."""
         page, room = self._page, self._port.membership.room
         place = await self._port.worker.broadcasts.find(room, self._port.membership.peer)
         if place is None or not page.stay.name or self._port.membership.room != room:
