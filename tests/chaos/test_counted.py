@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,9 @@ Rounds = dict[Fault, asyncio.Task[Outcome]]
 _AT_A_TIME = 3
 """Rounds that run at the same time: they mostly wait."""
 
+_PATIENT = {"reconnect_grace": 8.0}
+"""These rounds share the machine with other tests: clients may come back later than in `make chaos`."""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rounds(request: pytest.FixtureRequest) -> AsyncIterator[Rounds]:
@@ -25,8 +29,9 @@ async def rounds(request: pytest.FixtureRequest) -> AsyncIterator[Rounds]:
     field = asyncio.Semaphore(_AT_A_TIME)
 
     async def begin(fault: Fault) -> Outcome:
+        patient = replace(fault, settings=_PATIENT | dict(fault.settings))
         async with field:
-            return await play(fault, seed=random.randrange(10**6), rooms=8, rate=60)
+            return await play(patient, seed=random.randrange(10**6), rooms=8, rate=60)
 
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     faults = [item.callspec.params["fault"] for item in items if item.module is request.module]

@@ -61,9 +61,9 @@ class Guard:
             case Move():
                 self.grants.require(Right.JOIN, command.room)
             case Subscribe() | Unsubscribe() | SetInfo():
-                self.require(Right.JOIN, command.room or own_room)
+                self.check_right(Right.JOIN, command.room or own_room)
             case AskPresence():
-                self.require(Right.PRESENCE, command.room or own_room)
+                self.check_right(Right.PRESENCE, command.room or own_room)
             case Detect():
                 return self._check_detect(command, own_room)
         return command
@@ -120,14 +120,14 @@ class Guard:
         if grants.subject != self.grants.subject:
             raise Refused("wrong_peer", "a newer token has the same subject (claim sub) as the one before")
 
-    def require(self, right: Right, room: str) -> None:
+    def check_right(self, right: Right, room: str) -> None:
         """Raise `Refused` (`not_granted`) if the token does not grant a right in a room."""
         # In no room, nothing is possible, and the session answers with another error.
         if room:
             self.grants.require(right, room)
 
     def _check_publish(self, room: str, *, direct: bool) -> None:
-        self.require(Right.SEND_DIRECT if direct else Right.PUBLISH, room)
+        self.check_right(Right.SEND_DIRECT if direct else Right.PUBLISH, room)
         if direct:
             self._direct = _with(room, self._direct)
         else:
@@ -144,7 +144,7 @@ class Guard:
 
     def _check_detect(self, detect: Detect, own_room: str) -> Detect:
         """Return the question; it is about channels alone, if the token does not grant PRESENCE in that room."""
-        self.require(Right.PRESENCE, detect.room or own_room)
+        self.check_right(Right.PRESENCE, detect.room or own_room)
         try:
             named = escape_room(detect.name)
         except Refused:

@@ -307,7 +307,7 @@ class FirebaseSession(WebSocketSession):
         worker = self._worker
         worker.check_unreserved(room)
         if self._guard is not None:
-            self._guard.require(right, room)
+            self._guard.check_right(right, room)
         elif not worker.authority.is_off:
             raise Refused("token_required")
         if self.current(room) is not None:
