@@ -118,7 +118,7 @@ describe('connection', {
     same(count, 2);
   },
   'reconnect delay should increase every time': async () => {
-    const one = manager({ timeout: 0, reconnectionAttempts: 3, reconnectionDelay: 300, randomizationFactor: 0.2 }, silent);
+    const one = manager({ timeout: 0, reconnectionAttempts: 3, reconnectionDelay: 1000, randomizationFactor: 0.2 }, silent);
     const delays = [];
     let began;
     one.on('error', () => { began = Date.now(); });
