@@ -1,7 +1,7 @@
 """The keys that prove tokens, from all places that the settings name: secrets, PEM, and key sets in files and at URLs.
 
 A file is read again when it changes. A key set at a URL is fetched by one worker for the whole fleet, and the others
-take it from Redis, with a signature of the fleet key. Whatever fails, the last good keys stay in use.
+take it from Redis, with a signature of the fleet key. After any failure, the last good keys stay in use.
 """
 
 import asyncio

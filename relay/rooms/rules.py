@@ -17,7 +17,7 @@ from relay.rooms.rule_copies import RuleCopies
 class Rules:
     """Asks for and changes the rules of rooms, and puts members out of them; on whichever worker they are.
 
-    Whoever calls has checked that the client may do this, and that names and texts are valid. Every coroutine raises
+    The caller has checked that the client may do this, and that names and texts are valid. Every coroutine raises
     `Unavailable` or `OutcomeUnknown` if Redis does not answer. `by` is the peer id of the member that does it, "" for
     the relay or a server.
     """

@@ -106,7 +106,7 @@ class CaseTable:
 
 
 async def play_in_node(script: str, *arguments: str) -> Sequence[Found]:
-    """What a file of cases prints."""
+    """The output of a file of cases."""
     command = [require("node"), str(HERE / script), *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()

@@ -37,7 +37,7 @@ class Prometheus:
         self._compose = compose
 
     def ask(self, *paths: str) -> list[dict[str, Any]]:
-        """What it answers."""
+        """Its answer."""
         told = self._compose.from_network("watch", ASK.format(paths=json.dumps(paths)))
         return [json.loads(line) for line in told.splitlines()]
 
@@ -99,7 +99,7 @@ def test_every_query_of_the_dashboard_is_valid(prometheus: Prometheus) -> None:
         # An alert has no series until it fires, and a query with a condition none until something happens.
         return {where for where, text in empty if not where.startswith("Relay") and not text.endswith("> 0")}
 
-    # What is a rate shows after it was asked for twice.
+    # A rate shows after it was asked for twice.
     wait_for(lambda: not silent(), 60, lambda: f"without data: {silent()}")
 
 

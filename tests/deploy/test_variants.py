@@ -114,7 +114,7 @@ def test_the_unit_is_valid_and_restricted(tmp_path: Path) -> None:
     analyze = require("systemd-analyze")
     unit = (ROOT / "deploy" / "systemd" / "relay.service").read_text()
     copy = tmp_path / "relay.service"
-    # What it runs is not on this machine, but has to be for the check.
+    # The program that it runs is not on this machine, but has to be for the check.
     copy.write_text(unit.replace("/opt/relay/bin/relay", str(Path(sys.executable).with_name("relay"))))
     compose = Compose()
     told = compose.run("sh", "-c", f"{analyze} verify --man=no {copy} 2>&1")

@@ -191,7 +191,7 @@ def test_preflight(plain_url: str) -> None:
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-# What no client library sends.
+# Requests that no client library sends.
 
 
 def exchange(url: str, request: bytes) -> tuple[int, bytes]:

@@ -1,6 +1,6 @@
 """The command by which a message is published, written in Redis's protocol (RESP) by hand.
 
-This is the hot path: packing a command argument by argument costs four times as much. What all commands of a room have
+This is the hot path: packing a command argument by argument costs four times as much. The parts that all commands of a room have
 in common is packed once.
 """
 

@@ -42,7 +42,7 @@ Messages = Sequence[ClientMessage | BadMessage]
 class WebSyncEndpoint(GatewayEndpoint):
     """The ASGI application of all requests.
 
-    Clients take no notice of the status of a response. What counts is the reply to each message, with its id.
+    Clients take no notice of the status of a response. They read the reply to each message, with its id.
     """
 
     def __init__(self, settings: Settings) -> None:

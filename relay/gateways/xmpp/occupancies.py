@@ -1,7 +1,7 @@
 """The rooms in which one client is an occupant, and the stanzas about them, in the order of XEP-0045.
 
 A client that enters gets the presence of all others, its own one last, the history if it asks for it, and the subject.
-What happens in the room meanwhile waits until then.
+Events of the room wait until then.
 """
 
 import time

@@ -53,7 +53,7 @@ class FirebaseDriver:
         if self.token:
             await self._ask("auth", cred=self.token)
         await self._ask("q", p=f"/{room}", h="")
-        # What was there before is known now.
+        # The values from before are known now.
         self._waiting.clear()
         try:
             # A write makes the client a member at once; where it may not write, its listen does so after a second.

@@ -110,7 +110,7 @@ def test_leaves_are_read_as_the_value_that_they_are() -> None:
     assert msgspec.json.decode(json_at(leaves, "")) == {**value, "d": {"0": True, "1": {"e": "ü"}}}
     assert msgspec.json.decode(json_at(leaves, "d/1")) == {"e": "ü"}
     assert json_at(leaves, "b/c/x") == json_at(leaves, "none") == b"null"
-    # What is left of a value that was removed is no value.
+    # The rest of a value that was removed is no value.
     assert value_at([("a/.priority", b"1")], "a") is None
 
 

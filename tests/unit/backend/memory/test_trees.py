@@ -1,4 +1,4 @@
-"""What only trees in memory do: tests/contract/test_trees.py has the rest."""
+"""Trees in memory, where they differ; tests/contract/test_trees.py has the rest."""
 
 from relay.backend.memory import trees
 from relay.backend.memory.state import MemoryRooms

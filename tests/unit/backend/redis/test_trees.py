@@ -1,4 +1,4 @@
-"""What only trees in Redis do: tests/contract/test_trees.py has the rest."""
+"""Trees in Redis, where they differ; tests/contract/test_trees.py has the rest."""
 
 from typing import Any, cast
 

@@ -1,4 +1,4 @@
-"""What a client gets of the events of its rooms."""
+"""The frames that a client gets of the events of its rooms."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a client has got, by the bytes that the system has sent."""
+"""The events that a client has got, by the bytes that the system has sent."""
 
 import asyncio
 

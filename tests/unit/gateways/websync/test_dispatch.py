@@ -178,6 +178,6 @@ async def test_subscriptions_that_are_too_many_or_change_too_fast() -> None:
             replies += await page.send(page.message("/meta/bind", binding=[{"key": "k", "value": number}]))
         assert replies[0]["successful"]
         assert replies[-1]["error"].startswith("761::too_fast")
-        # What was refused has not changed: others see the records that were shown before.
+        # A refused record has not changed: others see those that were shown before.
         info = json.loads(next(iter((await here.worker.roster("default")).members)).info)
         assert info["websync"]["records"]["k"] == sum(one["successful"] for one in replies) - 1
