@@ -1,7 +1,7 @@
 """The command by which a message is published, written in Redis's protocol (RESP) by hand.
 
-This is the hot path: packing a command argument by argument costs four times as much. The parts that all commands of a room have
-in common is packed once.
+This is the hot path: packing a command argument by argument costs four times as much. The parts that
+all commands of a room have in common are packed once.
 """
 
 import sys

@@ -8,6 +8,8 @@ from relay.rooms.connection import Connection, Transfer
 class WrappedConnection:
     """A `Connection` that passes everything on; a batch frame by frame, so that a subclass sees each in `write`."""
 
+    __slots__ = ("_inner",)
+
     def __init__(self, inner: Connection) -> None:
         self._inner = inner
 

@@ -3,43 +3,30 @@
 from collections import deque
 from typing import Final
 
+from relay.gateways.base.wrapped_connection import WrappedConnection
 from relay.gateways.peerjs.codec import MessageFrame
 from relay.model.codec import Batch, Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import CloseReason
-from relay.rooms.connection import Connection, Transfer
+from relay.rooms.connection import Connection
 
 _MOST_MARKS: Final = 64
 """Messages that are remembered: those of the last seconds, of which no position is noted yet."""
 
 
-class CountedConnection:
+class CountedConnection(WrappedConnection):
     """A `Connection` that notes for each message how many bytes were written by then.
 
     That costs two system calls for each message, which is little where a call has some twenty of them.
     """
 
-    __slots__ = ("_inner", "_marks", "_received")
+    __slots__ = ("_marks", "_received")
 
     def __init__(self, inner: Connection) -> None:
-        self._inner = inner
+        super().__init__(inner)
         # Made for the first message.
         self._marks: deque[tuple[MessageId, int]] | None = None
         self._received: MessageId | None = None
-
-    @property
-    def reason(self) -> CloseReason | None:
-        """Why the relay closes the connection; None while it does not."""
-        return self._inner.reason
-
-    @reason.setter
-    def reason(self, reason: CloseReason | None) -> None:
-        self._inner.reason = reason
-
-    @property
-    def lost(self) -> bool:
-        """Whether the client is gone."""
-        return self._inner.lost
 
     def write(self, frame: Frame) -> None:
         """Write a frame, unless there is nothing to write."""
@@ -59,14 +46,6 @@ class CountedConnection:
         """Close the connection; what has arrived by now is known afterwards."""
         self._received = self.received()
         self._inner.close(reason)
-
-    def pause_reading(self, *, paused: bool) -> None:
-        """Pause reading from the connection."""
-        self._inner.pause_reading(paused=paused)
-
-    def transfer(self) -> Transfer | None:
-        """Ask the connection."""
-        return self._inner.transfer()
 
     def received(self) -> MessageId | None:
         """Return the newest message that is known to have arrived, with all before it; None if none is."""
