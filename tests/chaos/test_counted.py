@@ -20,7 +20,7 @@ _AT_A_TIME = 3
 """Rounds that run at the same time: they mostly wait."""
 
 _PATIENT = {"reconnect_grace": 8.0}
-"""These rounds share the machine with other tests: clients may come back later than in `make chaos`."""
+"""Three of these rounds share a slow machine: clients may come back later than in `make chaos`."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -56,7 +56,7 @@ OFTEN = {
     "plain HTTP: responses cut",
     "PeerJS: worker killed",
 }
-"""The faults of `make test`. `make chaos` has all of them, many times, on a machine that does nothing else."""
+"""The faults of `make test-chaos`. `make chaos` has all of them, many times, and judges the time of recovery."""
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,6 @@ async def test_what_was_acknowledged_arrives_once_and_in_order(fault: Fault, rou
     except NoFakeTime as reason:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(reason))
     print(f"seed {outcome.seed}\n{table([outcome])}")
-    # `make chaos` judges the time of recovery: these tests share the machine with others.
+    # `make chaos` judges the time of recovery: these tests may run on a slow machine.
     assert outcome.faults(in_time=False) == []
     assert outcome.verdict.sent > 50
