@@ -8,17 +8,18 @@ Engine.IO, has its own `PolledSession`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from relay.gateways.base.http import HttpBody, HttpExchange
+from relay.gateways.base.http_place import HttpPlace, forward_to_owner
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.polling import EventStream, PollAnswer, PollingConnection, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.session import Session
 from relay.model.codec import Frame, In, Incoming
-from relay.model.errors import CloseReason, Refused
+from relay.model.errors import REPLACED, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.buffers import Buffer
 from relay.rooms.clients import Client
@@ -33,6 +34,10 @@ _EVENT_STREAM_KEEPALIVE: Final = 15.0
 
 The keepalive also detects clients whose connection ended without a close.
 """
+
+
+REPLACED_DELAY: Final = 1.0
+"""Seconds until a poll is answered whose place another one took: two pages with one key would do it for ever."""
 
 
 Posted = TypeVar("Posted", bound=Incoming, covariant=True)
@@ -63,6 +68,18 @@ class HttpDialect(AnswerWriter, Protocol[Posted]):
     def read(self, body: bytes, media_type: bytes) -> Sequence[PostedRequest[Posted]]:
         """Read the requests in the body of a post; raises `Refused`."""
         ...
+
+
+class NoPosts:
+    """The half of a dialect whose gateway reads requests itself: nothing is posted to its sessions."""
+
+    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Any]]:
+        """Refuse."""
+        raise Refused("bad_method")
+
+    def posted(self, replies: Sequence[Frame]) -> HttpBody:
+        """Write an empty response."""
+        return HttpBody(b"")
 
 
 class PolledSession(Client, Protocol):
@@ -128,6 +145,18 @@ class HttpSessions(Generic[Polled]):
             elif not await exchange.forward(session_id, limit=limit):
                 raise Refused("unknown_session")
         return session
+
+    async def answer_without_session(self, exchange: HttpExchange, place: HttpPlace, *, token: str, limit: int) -> bool:
+        """Respond to a poll of a place that has no session here; return False if the place can be served here.
+
+        The response is the last answer of the session that has ended here, or that of the worker with the session.
+        `token` and `limit` are as in `find`.
+        """
+        last_answer = self.take_last_answer(place.name, token)
+        if last_answer is None:
+            return await forward_to_owner(exchange, place, limit=limit)
+        await exchange.respond(last_answer)
+        return True
 
     def add(self, session: Polled) -> None:
         """Register a session that begins."""
@@ -250,6 +279,11 @@ class HttpSession(Session[In]):
         self.end(goodbye=goodbye)
 
 
+def ends_for_good(reason: CloseReason) -> bool:
+    """Return whether a client that polls is to stop after this; a replaced one finds out by its next poll."""
+    return not reason.reconnect and reason is not REPLACED
+
+
 async def answer_poll(
     exchange: HttpExchange,
     session: PolledSession,
@@ -257,10 +291,14 @@ async def answer_poll(
     token: str = "",
     *,
     hold: float | None = None,
+    prepare: Callable[[PollAnswer], Awaitable[PollAnswer]] | None = None,
 ) -> None:
-    """Respond to a poll, once there are frames; see `PollingConnection.poll`. Raises `Refused` (`poll_overlap`)."""
+    """Respond to a poll, once there are frames; see `PollingConnection.poll`. Raises `Refused` (`poll_overlap`).
+
+    `prepare` is called with the answer, unless the client has dropped the poll; it returns the answer that is written.
+    """
     poll = connection.poll(token, hold=hold)
-    rest = _respond_to_poll(exchange, session, connection, poll)
+    rest = _respond_to_poll(exchange, session, connection, poll, prepare)
     await (rest if poll.done() else exchange.hold(rest))
 
 
@@ -269,12 +307,15 @@ async def _respond_to_poll(
     session: PolledSession,
     connection: PollingConnection,
     poll: "asyncio.Future[PollAnswer]",
+    prepare: Callable[[PollAnswer], Awaitable[PollAnswer]] | None,
 ) -> None:
     answer = await exchange.unless_dropped(poll)
     if answer is None:
         connection.drop(poll)
-    else:
-        await exchange.respond(session.writer.answer(answer), session_id=session.id)
+        return
+    if prepare is not None:
+        answer = await prepare(answer)
+    await exchange.respond(session.writer.answer(answer), session_id=session.id)
 
 
 async def answer_post(

@@ -33,8 +33,9 @@ class PollingRules:
 
     `posts` is how many posts of a client may be open at a time. A poll without frames gets an empty answer after
     `hold`. A session without an open poll or stream is lost after `lost_after`; with `lost_with_request`, already when
-    the client drops a request. The last `repeated_answers` answers are given again if their poll is repeated. An answer
-    has at most `frames_per_answer` frames. A session whose requests overlap against the rules is closed.
+    the client drops a request, and does not poll again within `drop_grace`. The last `repeated_answers` answers are
+    given again if their poll is repeated. An answer has at most `frames_per_answer` frames. A session whose requests
+    overlap against the rules is closed.
     """
 
     overlap: Overlap = Overlap.REFUSE
@@ -42,6 +43,7 @@ class PollingRules:
     hold: float = 0.0
     lost_after: float = 0.0
     lost_with_request: bool = False
+    drop_grace: float = 0.0
     repeated_answers: int = 0
     frames_per_answer: int = 0
 
@@ -233,7 +235,13 @@ class PollingConnection(BufferedConnection):
 
     def request_dropped(self) -> None:
         """Note that the client has dropped a request; with `lost_with_request`, the session is lost."""
-        if self._rules.lost_with_request:
+        if not self._rules.lost_with_request:
+            return
+        if self._rules.drop_grace:
+            # A browser sends a request again whose connection is lost.
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._rules.drop_grace, self._lose_if_idle_since, self._idle_since)
+        else:
             self._report_loss()
 
     def open_stream(self) -> "EventStream":
@@ -401,6 +409,10 @@ class PollingConnection(BufferedConnection):
         if remaining > 0:
             self._idle_timer = loop.call_later(max(_SHORTEST_WAIT, remaining), self._check_idle)
         else:
+            self._report_loss()
+
+    def _lose_if_idle_since(self, time: float) -> None:
+        if self.idle and self._idle_since == time:
             self._report_loss()
 
     def _report_loss(self) -> None:

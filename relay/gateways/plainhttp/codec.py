@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from relay.gateways.base.cursor_polls import CursorFrame
 from relay.gateways.base.event_fields import event_fields
 from relay.model import events
 from relay.model.codec import Frame
@@ -102,17 +103,13 @@ class EventsCodec(_EncodingCodec):
         return Frame(block)
 
 
-class PollFrame(Frame):
-    """An item of the answer to a poll: a message, or another event whose `fields` these are.
+class PollFrame(CursorFrame):
+    """An item of the answer to a poll: a message, or another event whose `fields` these are."""
 
-    `position` is the id up to which the client has everything once it has this, "" if it is as before.
-    """
+    __slots__ = ("fields",)
 
-    __slots__ = ("fields", "position")
-
-    def __init__(self, data: bytes, position: str, fields: Mapping[str, Any] | None = None) -> None:
-        super().__init__(data)
-        self.position = position
+    def __init__(self, data: bytes, cursor: str, fields: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data, cursor)
         self.fields = fields
 
 

@@ -13,7 +13,7 @@ from relay.gateways.base.admission import admit
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import EVENT_STREAM, HttpBody, HttpExchange
 from relay.gateways.base.http_place import PlaceQuery, last_event_id
-from relay.gateways.base.http_sessions import HttpSession, PostedRequest, answer_stream
+from relay.gateways.base.http_sessions import HttpSession, NoPosts, answer_stream
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.passing import passes
 from relay.gateways.base.polling import PollAnswer, PollingRules
@@ -31,20 +31,12 @@ _RULES: Final = PollingRules(lost_after=30, lost_with_request=True)
 _KEEPALIVE: Final = b":\n\n"
 
 
-class StreamDialect:
-    """Writes the parts of a stream; nothing is posted to one."""
-
-    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
-        """Refuse."""
-        raise Refused("bad_method")
+class StreamDialect(NoPosts):
+    """Writes the parts of a stream."""
 
     def answer(self, answer: PollAnswer) -> HttpBody:
         """Write a part as a response of its own."""
         return HttpBody(self.events(answer), EVENT_STREAM)
-
-    def posted(self, replies: object) -> HttpBody:
-        """Write an empty response."""
-        return HttpBody(b"")
 
     def events(self, answer: PollAnswer) -> bytes:
         """Write the text of an answer."""

@@ -4,8 +4,11 @@ from typing import Final
 
 from starlette.types import Scope
 
+from relay.gateways.base.cursor_polls import CursorPolls
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions
 from relay.gateways.base.post_rates import PostRates
+from relay.gateways.plainhttp.declaration import NAME
+from relay.gateways.plainhttp.polls import IDLE
 from relay.model.codec import Frame
 from relay.rooms.worker import Worker
 
@@ -16,7 +19,7 @@ class HttpState:
     """The sessions of polls and of streams on one worker, and the rates of the places that post to it."""
 
     def __init__(self, worker: Worker) -> None:
-        self.polls: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
+        self.polls = CursorPolls(worker, NAME, idle=IDLE)
         self.streams: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self.rates = PostRates(worker.admissions)
 

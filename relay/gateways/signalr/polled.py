@@ -1,13 +1,12 @@
 """The session of a client that polls, or reads an event stream, and posts."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 from relay.gateways.base.http import OCTETS, TEXT, HttpBody, HttpExchange
-from relay.gateways.base.http_sessions import HttpSession, HttpSessions, PostedRequest, answer_stream
+from relay.gateways.base.http_sessions import HttpSession, HttpSessions, NoPosts, answer_poll, answer_stream
 from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.signalr.client import HubClient
@@ -16,7 +15,7 @@ from relay.gateways.signalr.connection import Marks
 from relay.gateways.signalr.messages import HubMessage
 from relay.gateways.signalr.session import HubSession
 from relay.model.codec import Frame
-from relay.model.errors import CloseReason, Refused
+from relay.model.errors import CloseReason
 from relay.rooms.admissions import Ticket
 from relay.rooms.large_messages import LARGE
 
@@ -37,7 +36,13 @@ MAX_POSTS: Final = 4
 """Posts of one client at a time."""
 
 POLLS: Final = PollingRules(
-    overlap=Overlap.RELEASE_OLDER, posts=MAX_POSTS, hold=HOLD, lost_after=_IDLE, repeated_answers=1
+    overlap=Overlap.RELEASE_OLDER,
+    posts=MAX_POSTS,
+    hold=HOLD,
+    lost_after=_IDLE,
+    lost_with_request=True,
+    drop_grace=_GONE,
+    repeated_answers=1,
 )
 STREAM: Final = PollingRules(overlap=Overlap.RELEASE_OLDER, posts=MAX_POSTS, lost_after=_IDLE, lost_with_request=True)
 
@@ -45,21 +50,13 @@ _GREETING: Final = b":\r\n\r\n"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
-class HubWriter:
+class HubWriter(NoPosts):
     """Writes the responses to one client."""
 
     __slots__ = ("_client",)
 
     def __init__(self, client: HubClient) -> None:
         self._client = client
-
-    def read(self, body: bytes, media_type: bytes) -> Sequence[PostedRequest[Frame]]:
-        """Refuse: the session reads posts itself."""
-        raise Refused("bad_method")
-
-    def posted(self, replies: object) -> HttpBody:
-        """Write an empty response: all answers are in polls."""
-        return HttpBody(b"")
 
     def answer(self, answer: PollAnswer) -> HttpBody:
         """Write the messages of a poll; 204 is the end of the connection."""
@@ -138,9 +135,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
     async def poll(self, exchange: HttpExchange) -> None:
         """Answer a poll as soon as there are messages."""
         self._polls += 1
-        poll = self.polling.poll(str(self._polls))
-        rest = self._respond(exchange, poll)
-        await (rest if poll.done() else exchange.hold(rest))
+        await answer_poll(exchange, self, self.polling, str(self._polls))
 
     async def stream(self, exchange: HttpExchange) -> None:
         """Stream messages until the client or the relay ends the connection."""
@@ -175,18 +170,6 @@ class PolledHub(HubSession, HttpSession[Frame]):
         for frame in frames:
             if members and isinstance(frame, RoomEventFrame):
                 self._worker.acknowledge(members[0], frame.id)
-
-    async def _respond(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]") -> None:
-        answer = await exchange.unless_dropped(poll)
-        if answer is None:
-            self.polling.drop(poll)
-            asyncio.get_running_loop().call_later(_GONE, self._look_for_poll)
-        else:
-            await exchange.respond(self.writer.answer(answer))
-
-    def _look_for_poll(self) -> None:
-        if not self._ended and self.polling.idle:
-            self.lost()
 
     def _end_client(self, *, goodbye: bool) -> None:
         if not self._ended:

@@ -6,12 +6,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from relay.gateways.base.cursor_polls import cursor_after
 from relay.gateways.base.http import JSON, HttpBody
-from relay.gateways.base.http_sessions import PostedRequest
+from relay.gateways.base.http_sessions import NoPosts
 from relay.gateways.base.polling import PollAnswer
 from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, end_of
 from relay.model.codec import Frame
-from relay.model.errors import REPLACED, Refused
+from relay.model.errors import REPLACED
 
 GREETING: Final = b"data: initialized\n\n"
 """The first bytes of a stream; clients drop them."""
@@ -21,19 +22,11 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class ClassicDialect:
+class ClassicDialect(NoPosts):
     """Writes responses; with `first`, to a client that waits for the frame that begins its connection."""
 
     def __init__(self, *, first: bool) -> None:
         self._first = first
-
-    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
-        """Refuse: posts belong to no session."""
-        raise Refused("bad_method")
-
-    def posted(self, replies: object) -> HttpBody:
-        """Write an empty response."""
-        return HttpBody(b"")
 
     def answer(self, answer: PollAnswer) -> HttpBody:
         """Write the response to a poll: all messages in one object, with the newest cursor.
@@ -72,12 +65,6 @@ class ClassicDialect:
 
 FIRST: Final = ClassicDialect(first=True)
 AGAIN: Final = ClassicDialect(first=False)
-
-
-def cursor_after(answer: PollAnswer) -> str:
-    """Return the cursor of a client after an answer: that of the poll, if nothing in it has one."""
-    positions = (frame.position for frame in reversed(answer.frames) if isinstance(frame, PushFrame))
-    return next((position.decode() for position in positions if position), answer.token)
 
 
 def _event(data: bytes) -> bytes:

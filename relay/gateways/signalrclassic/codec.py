@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from relay.gateways.base.cursor_polls import CursorFrame
 from relay.gateways.signalrclassic.hubs import ClassicHub, ClassicHubs
 from relay.gateways.signalrclassic.invocations import failure, read_invocation, result
 from relay.model import events
@@ -34,18 +35,14 @@ class _Event(Struct):
 _event: Final = msgspec.json.Decoder(_Event)
 
 
-class PushFrame(Frame):
-    """A frame for a client: `item` is JSON for the list of messages, b"" for none.
+class PushFrame(CursorFrame):
+    """A frame for a client: `item` is JSON for the list of messages, b"" for none."""
 
-    `position` is the cursor of a client that has it, b"" if that is as before.
-    """
+    __slots__ = ("item",)
 
-    __slots__ = ("item", "position")
-
-    def __init__(self, data: bytes, item: bytes, position: bytes) -> None:
-        super().__init__(data)
+    def __init__(self, data: bytes, item: bytes, cursor: str) -> None:
+        super().__init__(data, cursor)
         self.item = item
-        self.position = position
 
 
 class WelcomeFrame(PushFrame):
@@ -56,7 +53,7 @@ class WelcomeFrame(PushFrame):
     @property
     def first(self) -> Frame:
         """The frame that begins a connection."""
-        return Frame(begun(self.position, self.item))
+        return Frame(begun(self.cursor, self.item))
 
 
 class RefusalFrame(Frame):
@@ -65,14 +62,14 @@ class RefusalFrame(Frame):
     __slots__ = ()
 
 
-def pushed(position: bytes, item: bytes) -> bytes:
+def pushed(cursor: str, item: bytes) -> bytes:
     """Write a frame with its cursor."""
-    return b'{"C":"%b","M":[%b]}' % (position, item)
+    return b'{"C":"%b","M":[%b]}' % (cursor.encode(), item)
 
 
-def begun(position: bytes, item: bytes = b"") -> bytes:
+def begun(cursor: str, item: bytes = b"") -> bytes:
     """Write the frame for which a client waits after `/connect`."""
-    return b'{"C":"%b","S":1,"M":[%b]}' % (position, item)
+    return b'{"C":"%b","S":1,"M":[%b]}' % (cursor.encode(), item)
 
 
 def ended(text: str) -> bytes:
@@ -113,25 +110,25 @@ class HubCodec:
             case events.Ack():
                 return Frame(result(event.key))
             case events.Welcome():
-                position, item = event.id.encode(), b""
+                cursor, item = str(event.id), b""
                 if event.recovered is False:
                     item = self._lost(event.reason)
-                return WelcomeFrame(pushed(position, item), item, position)
+                return WelcomeFrame(pushed(cursor, item), item, cursor)
             case events.Failure(about="join"):
                 closes = JOIN_CLOSES.get(event.code)
                 passes = closes is not None and closes.reconnect
                 return RefusalFrame(b"" if passes else ended(f"{event.code}: {event.text}"))
             case events.Failure(code="messages_lost"):
                 item = self._lost(str(event.detail.get("reason", "")))
-                return PushFrame(b'{"M":[%b]}' % item, item, b"") if item else NOTHING
+                return PushFrame(b'{"M":[%b]}' % item, item, "") if item else NOTHING
             case events.Failure():
                 reply = failure(event.key, event.code, event.text, event.detail)
-                return PushFrame(reply, reply, b"")
+                return PushFrame(reply, reply, "")
         return NOTHING
 
     def _push(self, item: bytes, message_id: MessageId) -> Frame:
-        position = message_id.encode()
-        return PushFrame(pushed(position, item) if item else b"", item, position)
+        cursor = str(message_id)
+        return PushFrame(pushed(cursor, item) if item else b"", item, cursor)
 
     def _calls(self, message: events.Message) -> bytes:
         """Write the calls of a message, separated by commas; b"" if no hub of the client has one for it."""

@@ -190,20 +190,13 @@ class ClassicGateway(GatewayEndpoint):
         sessions, first = state_of(exchange.scope).polls, action == "/connect"
         since = None if first else request.since(read_form(body))
         hold = polls.HOLD if action == "/poll" else 0.0
-        session = None
-        if not first:
-            session, answered = await polls.find(exchange, sessions, place, since)
-            if answered:
-                return
-            if session is not None and session.answers_at_once(since, hold):
-                await polls.take_turn(exchange)
-        elif await forward_to_owner(exchange, place, limit=polls.MAX_BODY):
-            return
-        if session is None:
+        if first:
+            answered = await forward_to_owner(exchange, place, limit=polls.MAX_BODY)
+        else:
+            answered = await sessions.go_on(exchange, place, since, hold)
+        if not answered:
             join, dialect = request.join_request(place, since), FIRST if first else AGAIN
-            session = await polls.begin(exchange, sessions, codecs, dialect, join)
-        if session is not None:
-            await session.poll(exchange, since, hold)
+            await sessions.begin(exchange, codecs, dialect, join, hold)
 
     def _codecs_of(self, own: tuple[ClassicHub, ...]) -> CodecPair[Frame]:
         names = tuple(hub.name for hub in own)

@@ -4,9 +4,12 @@ from typing import Final
 
 from starlette.types import Scope
 
+from relay.gateways.base.cursor_polls import CursorPolls
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions
 from relay.gateways.base.post_rates import PostRates
 from relay.gateways.base.recent_ids import RecentIds
+from relay.gateways.signalrclassic.declaration import PROTOCOL
+from relay.gateways.signalrclassic.polls import IDLE, MAX_BODY
 from relay.gateways.signalrclassic.sockets import keepalive
 from relay.model.codec import Frame
 from relay.rooms.worker import Worker
@@ -26,7 +29,7 @@ class ClassicState:
     """
 
     def __init__(self, worker: Worker) -> None:
-        self.polls: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
+        self.polls = CursorPolls(worker, PROTOCOL, idle=IDLE, limit=MAX_BODY)
         self.streams: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self.rates = PostRates(worker.admissions)
         self.left = RecentIds(worker.clock, seconds=_LEFT_SECONDS, most=_MOST_LEFT)

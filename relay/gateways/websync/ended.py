@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from typing import Final
 
-from relay.model.errors import REPLACED, CloseReason
+from relay.gateways.base.http_sessions import ends_for_good
+from relay.model.errors import CloseReason
 
 _MOST: Final = 1000
 """Ends that are remembered; beyond, the oldest one is forgotten, and its client may enter like any other."""
@@ -17,7 +18,7 @@ class EndedSessions:
 
     def note(self, name: str, reason: CloseReason) -> None:
         """Remember why a session has ended, unless its client may come back."""
-        if reason.reconnect or reason is REPLACED:
+        if not ends_for_good(reason):
             return
         self._reasons[name] = reason
         if len(self._reasons) > _MOST:

@@ -109,9 +109,7 @@ class Entrance:
             session = WebSyncSession(state.sessions, self._codecs, ticket, place, self._shared, state.ends)
         ticket.metrics.handshakes += 1
         await session.enter(lambda: request)
-        error = session.refused
-        if error is not None:
-            raise error if isinstance(error, Refused) else Refused(error.code, error.text, **error.detail)
+        session.check_joined()
         return session
 
     def _request(self, place: HttpPlace, before: HttpPlace | None) -> JoinRequest:

@@ -95,11 +95,10 @@ class WebSyncEndpoint(GatewayEndpoint):
         here = state_of(scope).sessions.get(place.name)
         if here is None and _needs_session(messages, query, scope["state"]["worker"]):
             if isinstance(only, ClientMessage) and only.channel == channels.CONNECT:
-                last = state_of(scope).sessions.take_last_answer(place.name, _token(only))
-                if last is not None:
-                    await exchange.respond(last)
+                sessions, token = state_of(scope).sessions, _token(only)
+                if await sessions.answer_without_session(exchange, place, token=token, limit=self._limit):
                     return
-            if await forward_to_owner(exchange, place, limit=self._limit):
+            elif await forward_to_owner(exchange, place, limit=self._limit):
                 return
         found = here if isinstance(here, WebSyncSession) else None
         if isinstance(only, ClientMessage) and only.channel == channels.CONNECT:

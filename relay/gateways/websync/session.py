@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from relay.gateways.base.guard import Guard
 from relay.gateways.base.http import JSON, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace
-from relay.gateways.base.http_sessions import HttpSession, HttpSessions, PostedRequest
+from relay.gateways.base.http_sessions import REPLACED_DELAY, HttpSession, HttpSessions, NoPosts, answer_poll
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.requested_session import RequestedSession
 from relay.gateways.websync.codec import now
 from relay.gateways.websync.connection import DeliveryConnection, SentFrame
 from relay.gateways.websync.ended import EndedSessions
@@ -30,32 +32,23 @@ IDLE: Final = 30.0
 RETRANSMISSION: Final = 2.0
 """Seconds for which a client whose connection was lost keeps its session: browsers send the same request again."""
 
-_REPLACED_DELAY: Final = 1.0
-"""Seconds until a connect is answered in whose place another one came: two pages would do it for ever."""
-
 _MOST_FRAMES: Final = 500
 
 _RULES: Final = PollingRules(
     overlap=Overlap.RELEASE_OLDER,
     lost_after=IDLE,
+    lost_with_request=True,
+    drop_grace=RETRANSMISSION,
     repeated_answers=1,
     frames_per_answer=_MOST_FRAMES,
 )
 
 
-class ConnectDialect:
+class ConnectDialect(NoPosts):
     """Writes the answers to connects: deliveries, or the reply, and never both, after which a client has two streams.
 
     The token of a poll is the id of its message, as JSON.
     """
-
-    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
-        """Refuse: the gateway reads requests itself."""
-        raise Refused("bad_method")
-
-    def posted(self, replies: object) -> HttpBody:
-        """Write an empty response."""
-        return HttpBody(b"")
 
     def answer(self, answer: PollAnswer) -> HttpBody:
         """Write the answer; messages that wait in a session that has ended come again after the next handshake."""
@@ -76,14 +69,13 @@ def ended(reason: CloseReason) -> Refused:
     return WebSyncRefused("session_ended", f"{reason.name}: {reason.text}")
 
 
-class WebSyncSession(HttpSession[Frame]):
+class WebSyncSession(RequestedSession[Frame]):
     """Serves one client; its `id` is the name of its `place`, by which each of its requests finds it.
 
-    `refused` is the error because of which the client could not join, and `unseen` the one because of which it does not
-    see the other members; None while there is none.
+    `unseen` is the error because of which the client does not see the other members; None while there is none.
     """
 
-    __slots__ = ("_delivery", "_ends", "_polls", "_unacknowledged", "place", "refused", "unseen")
+    __slots__ = ("_delivery", "_ends", "_unacknowledged", "place", "unseen")
 
     def __init__(
         self,
@@ -100,11 +92,9 @@ class WebSyncSession(HttpSession[Frame]):
         self._rooms = JoinedRooms(self._delivery, sessions.worker, codecs, ticket.address)
         self.place = place
         self._ends = ends
-        self.refused: RelayError | None = None
         self.unseen: RelayError | None = None
         # The id of the last answer with deliveries that the client has not acknowledged.
         self._unacknowledged = ""
-        self._polls = 0
 
     @property
     def guard(self) -> Guard | None:
@@ -147,49 +137,32 @@ class WebSyncSession(HttpSession[Frame]):
         One that does not acknowledge the last deliveries gets them again.
         """
         again = bool(self._unacknowledged) and not acknowledges and self.polling.repeats(self._unacknowledged)
-        self._polls += 1
-        poll = self.polling.poll(self._unacknowledged if again else token, hold=0.0 if self._ended else hold)
-        rest = self._respond(exchange, poll, token)
-        await (rest if poll.done() else exchange.hold(rest))
+        answered, hold = self._unacknowledged if again else token, 0.0 if self._ended else hold
+        await answer_poll(exchange, self, self.polling, answered, hold=hold, prepare=partial(self._answering, token))
 
-    async def _respond(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]", token: str) -> None:
-        answer = await exchange.unless_dropped(poll)
-        if answer is None:
-            self.polling.drop(poll)
-            asyncio.get_running_loop().call_later(RETRANSMISSION, self._lose, self._polls)
-            return
+    async def _answering(self, token: str, answer: PollAnswer) -> PollAnswer:
+        """Note the deliveries in an answer, and have it repeat the id of its own connect."""
         if answer.frames and answer.closed is None:
             self._unacknowledged = answer.token
         if answer.superseded or answer.closed is REPLACED:
-            await asyncio.sleep(_REPLACED_DELAY)
-        await exchange.respond(self.writer.answer(answer._replace(token=token)))
-
-    def _lose(self, polls: int) -> None:
-        if not self._ended and self._polls == polls:
-            self.lost()
+            await asyncio.sleep(REPLACED_DELAY)
+        return answer._replace(token=token)
 
     # Owner of the connection.
 
     def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
         """End the session after the relay has closed it."""
-        if self.refused is None:
+        if not self.was_refused:
             self._ends.note(self.id, reason)
-        super().closed(reason, final if self.refused is None else None)
+        super().closed(reason, final)
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
         """Note the client's position at once: it may send its next handshake to any worker."""
-        members = self._rooms.memberships()
-        ids = [frame.id for frame in frames if isinstance(frame, SentFrame)]
-        if members and ids:
-            self._worker.acknowledge(members[0], max(ids), at_once=True)
+        self.note_position((frame.id for frame in frames if isinstance(frame, SentFrame)), at_once=True)
 
     def _send_error(
         self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
     ) -> None:
-        if about == "join":
-            # The handshake is answered with it, and counted then.
-            self.refused = error
-            return
         if about == "presence":
             self.unseen = error
         super()._send_error(error, about=about, key=key, codec=codec, room=room)

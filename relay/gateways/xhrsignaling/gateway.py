@@ -79,9 +79,7 @@ class HomeRequest:
             session = await self._enter(found)
         elif session.entering is not None:
             await asyncio.shield(session.entering)
-        error = session.refused
-        if error is not None:
-            raise error if isinstance(error, Refused) else Refused(error.code, error.text, **error.detail)
+        session.check_joined()
         return session
 
     async def _enter(self, found: FoundPlace) -> PlaceSession:

@@ -7,13 +7,14 @@ from typing import Final
 import msgspec
 
 from relay.gateways.base.http import JSON, HttpBody, HttpExchange
-from relay.gateways.base.http_sessions import HttpSession, HttpSessions, PostedRequest
+from relay.gateways.base.http_sessions import REPLACED_DELAY, HttpSession, HttpSessions, NoPosts, ends_for_good
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.requested_session import RequestedSession
 from relay.gateways.xhrsignaling.codec import NO_ROW, RowFrame
 from relay.gateways.xhrsignaling.readers import Readers
-from relay.model.codec import Encoder, Frame
-from relay.model.errors import REPLACED, CloseReason, Refused, RelayError
+from relay.model.codec import Frame
+from relay.model.errors import REPLACED, CloseReason
 from relay.rooms.admissions import Ticket
 
 HOLD: Final = 20.0
@@ -24,50 +25,33 @@ _IDLE: Final = 75.0
 
 _RULES: Final = PollingRules(lost_after=_IDLE, repeated_answers=1, frames_per_answer=1)
 
-_REPLACED_DELAY: Final = 1.0
-"""Seconds until a poll is answered whose place another worker took: two of them would do it for ever."""
-
 _GONE: Final = 410
 """The status for a place that the relay has ended for good: after any but 200, a page asks no more."""
 
 
-class RowDialect:
+class RowDialect(NoPosts):
     """Writes the answers of polls."""
-
-    def read(self, body: bytes, media_type: bytes) -> list[PostedRequest[Frame]]:
-        """Refuse: posts belong to no session."""
-        raise Refused("bad_method")
-
-    def posted(self, replies: object) -> HttpBody:
-        """Write an empty response."""
-        return HttpBody(b"")
 
     def answer(self, answer: PollAnswer) -> HttpBody:
         """Write a row, or that there is none; a page whose place has ended for good gets the reason, and a status."""
         reason = answer.closed
-        if reason is not None and not _passes(reason):
+        if reason is not None and ends_for_good(reason):
             error = {"code": reason.name, "text": reason.text}
             return HttpBody(msgspec.json.encode({"error": error}), JSON, _GONE)
         row = next((frame.data for frame in answer.frames if isinstance(frame, RowFrame)), NO_ROW)
         return HttpBody(row if reason is None else NO_ROW, JSON)
 
 
-def _passes(reason: CloseReason) -> bool:
-    """Return whether the page may ask again: its next poll finds out where it stands."""
-    return reason.reconnect or reason is REPLACED
-
-
 _DIALECT: Final = RowDialect()
 
 
-class PlaceSession(HttpSession[Frame]):
+class PlaceSession(RequestedSession[Frame]):
     """The session of the pages of one place, by whose name each of their polls finds it.
 
-    `refused` is the error because of which the place could not join, None while there is none. `entering` is done when
-    it has joined or could not, and None from then on.
+    `entering` is done when the place has joined or could not, and None from then on.
     """
 
-    __slots__ = ("_readers", "entering", "refused")
+    __slots__ = ("_readers", "entering")
 
     def __init__(
         self,
@@ -78,7 +62,6 @@ class PlaceSession(HttpSession[Frame]):
     ) -> None:
         super().__init__(sessions, codecs, ticket, dialect=_DIALECT, rules=_RULES, session_id=name)
         self._readers = Readers(self.polling)
-        self.refused: RelayError | None = None
         self.entering: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
 
     async def enter(self, read_request: Callable[[], JoinRequest | ObserveRequest]) -> None:
@@ -105,25 +88,13 @@ class PlaceSession(HttpSession[Frame]):
                 self.lost()
             return None
         if answer.closed is REPLACED:
-            await asyncio.sleep(_REPLACED_DELAY)
+            await asyncio.sleep(REPLACED_DELAY)
         return self.writer.answer(answer)
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
         """Note the rows that the pages have got, so that another worker goes on from there."""
-        members = self._rooms.memberships()
-        for frame in frames:
-            if members and isinstance(frame, RowFrame):
-                self._worker.acknowledge(members[0], frame.id)
+        self.note_position(frame.id for frame in frames if isinstance(frame, RowFrame))
 
     def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:
         """End the session; only an end that the page would not find out by coming back waits for its next poll."""
-        super().closed(reason, final if self.refused is None and not _passes(reason) else None)
-
-    def _send_error(
-        self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
-    ) -> None:
-        if about == "join":
-            # The request that began the session is answered with it, and counted then.
-            self.refused = error
-        else:
-            super()._send_error(error, about=about, key=key, codec=codec, room=room)
+        super().closed(reason, final if ends_for_good(reason) else None)

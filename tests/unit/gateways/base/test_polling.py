@@ -297,6 +297,18 @@ async def test_a_dropped_request_loses_the_session_if_the_rules_say_so(owner: Ow
     assert owner.losses == 1
 
 
+async def test_a_client_that_has_dropped_its_poll_may_send_it_again_within_the_grace(owner: Owner) -> None:
+    rules = PollingRules(lost_with_request=True, drop_grace=0.02, lost_after=60)
+    again, gone = polling(owner, rules), polling(other := Owner(), rules)
+    for one in (again, gone):
+        one.drop(one.poll())
+    poll = again.poll()
+    again.write(A)
+    assert data(await poll) == [b"a"]
+    await other.heard()
+    assert (owner.losses, other.losses) == (0, 1)
+
+
 @pytest.mark.parametrize("polls", [False, True])
 async def test_a_client_that_does_not_poll_in_time_is_lost(owner: Owner, polls: bool) -> None:
     one = polling(owner, lost_after=0.02)

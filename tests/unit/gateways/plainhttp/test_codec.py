@@ -72,13 +72,13 @@ def test_a_refusal_that_passes_is_a_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "position"),
+    ("event", "cursor"),
     [(message(b'{"a":1'), "17-4"), (PresenceChange("room", ID, ["bob"], []), "17-4"), (Failure("too_fast", ""), "")],
 )
-def test_items_of_a_poll_know_their_position(event: Event, position: str) -> None:
+def test_items_of_a_poll_know_the_cursor_after_them(event: Event, cursor: str) -> None:
     frame = PollCodec().encode(event)
     assert isinstance(frame, PollFrame)
-    assert frame.position == position
+    assert frame.cursor == cursor
     assert (frame.fields is None) is isinstance(event, Message)
 
 

@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 from starlette.routing import Router
 
 from relay.config import Settings
+from relay.gateways.base.cursor_polls import CursorSession
 from relay.gateways.base.forwarding import FORWARDER
-from relay.gateways.signalrclassic.polls import LongPollSession
 from relay.gateways.signalrclassic.routes import routes, state
 from relay.gateways.signalrclassic.state import STATE, ClassicState
 from relay.rooms.worker import Worker
@@ -82,11 +82,11 @@ class Page:
     async def ask(self, action: str, method: str = "POST", **form: str) -> Any:
         return await self.site.json(method, self.target(action), form)
 
-    async def session(self) -> LongPollSession:
+    async def session(self) -> CursorSession:
         """The session of a client that polls."""
         [token] = [part.partition("=")[2] for part in self.query.split("&") if part.startswith("connectionToken")]
         found = self.site.state.polls.get(f"room {self.peer} {token.partition('.')[0]}")
-        assert isinstance(found, LongPollSession)
+        assert found is not None
         return found
 
 

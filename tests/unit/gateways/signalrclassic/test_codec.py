@@ -35,7 +35,7 @@ def message(envelope: bytes) -> events.Message:
 def calls(one: HubCodec, envelope: bytes) -> Any:
     frame = one.encode(message(envelope))
     assert isinstance(frame, PushFrame)
-    assert frame.position == b"3-7"
+    assert frame.cursor == "3-7"
     if not frame.item:
         assert frame.data == b""
         return []
@@ -97,7 +97,7 @@ def test_results_errors_and_losses() -> None:
     error = one.encode(events.Failure("too_fast", "slower", "envelope", "1"))
     assert isinstance(error, PushFrame)
     assert json.loads(error.data) == {"I": "1", "E": "slower", "H": True, "D": {"code": "too_fast"}}
-    assert (error.item, error.position) == (error.data, b"")
+    assert (error.item, error.cursor) == (error.data, "")
     lost = one.encode(events.Failure("messages_lost", "text", detail={"reason": "epoch"}))
     assert json.loads(lost.data) == {"M": [{"H": "geckoHub", "M": "onMessagesLost", "A": [{"reason": "epoch"}]}]}
     assert one.encode(events.LeftRoom("room")) is NOTHING
@@ -116,6 +116,6 @@ def test_only_an_end_for_good_is_told(reason: CloseReason, ends: bool) -> None:
 
 
 def test_frames() -> None:
-    assert pushed(b"1-2", b"{}") == b'{"C":"1-2","M":[{}]}'
-    assert begun(b"1-2") == b'{"C":"1-2","S":1,"M":[]}'
+    assert pushed("1-2", b"{}") == b'{"C":"1-2","M":[{}]}'
+    assert begun("1-2") == b'{"C":"1-2","S":1,"M":[]}'
     assert ended('"') == b'{"E":"\\"","M":[]}'

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from relay.gateways.signalrclassic import polls
+from relay.gateways.base import cursor_polls
+from relay.gateways.base.cursor_polls import CursorSession
 from relay.gateways.signalrclassic.codec import PushFrame
 from relay.model.errors import KICKED, REPLACED
 from tests.unit.gateways.signalrclassic.site import Page, Site, site
@@ -77,7 +78,7 @@ async def test_messages_without_a_cursor_are_not_given_again() -> None:
     async with site() as here:
         page, cursor = await begin(here)
         error = b'{"I":"","E":"x"}'
-        (await page.session()).polling.write(PushFrame(error, error, b""))
+        (await page.session()).polling.write(PushFrame(error, error, ""))
         assert await page.ask("poll", messageId=cursor) == {"C": cursor, "M": [{"I": "", "E": "x"}]}
         assert await page.ask("reconnect", messageId=cursor) == {"C": cursor, "M": []}
 
@@ -99,12 +100,12 @@ async def test_a_client_that_gives_up_while_it_joins_takes_no_place(monkeypatch:
     async with site() as here:
         page, joins = await here.page(), asyncio.Event()
 
-        async def enter(session: polls.LongPollSession, _: object) -> None:
+        async def enter(session: CursorSession, _: object) -> None:
             joins.set()
             await left.wait()
 
         left = asyncio.Event()
-        monkeypatch.setattr(polls.LongPollSession, "enter", enter)
+        monkeypatch.setattr(CursorSession, "enter", enter)
         request, task = here.start("POST", page.target("connect"))
         await joins.wait()
         request.drop()
@@ -118,7 +119,7 @@ async def test_a_client_that_gives_up_while_it_joins_takes_no_place(monkeypatch:
 async def test_an_end_for_good_waits_for_the_next_poll_and_being_replaced_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(polls, "_REPLACED_DELAY", 0.0)
+    monkeypatch.setattr(cursor_polls, "REPLACED_DELAY", 0.0)
     async with site() as here:
         page, cursor = await begin(here)
         (await page.session()).polling.close(KICKED)

@@ -13,7 +13,7 @@ from relay.model.errors import GOING_AWAY, KICKED, NOT_ADMITTED
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import FakeConnection
 
-WELCOME = WelcomeFrame(pushed(b"1-1", b""), b"", b"1-1")
+WELCOME = WelcomeFrame(pushed("1-1", b""), b"", "1-1")
 
 
 def over(inner: Any, *, first: bool) -> ClassicConnection:

@@ -55,7 +55,7 @@ async def test_a_worker_that_stops_answers_polls_so_that_pages_ask_again() -> No
 async def test_an_end_for_good_waits_for_the_next_poll_and_being_replaced_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "_REPLACED_DELAY", 0)
+    monkeypatch.setattr(sessions, "REPLACED_DELAY", 0)
     async with site() as here:
         page = Page(here)
         await page.get()
