@@ -26,7 +26,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-gateways test-clients test-container test-deploy coverage test-chaos chaos abuse bench bench-quick bench-parts bench-compare lint docs format lock tools clean audit pin
+.PHONY: help run test test-gateways test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare lint docs format lock tools clean audit pin
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -35,7 +35,7 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 	@exec $(BIN)/relay serve $(ARGS)
 
 test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
-	$(PYTEST) -m "not gateways and not chaos or smoke" $(ARGS)
+	$(PYTEST) -m "not gateways and not quiet or smoke" $(ARGS)
 
 test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
@@ -87,8 +87,8 @@ bench-compare: $(VENV)/.installed tools ## Compare the speed with that of BASE (
 # The peers install themselves; a peer whose tools are missing is left out of the results.
 bench bench-quick bench-compare: TOOLS := redis-server:redis-server cc:build-essential
 
-test-chaos: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests that count messages while faults strike, one after the other.
-	$(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
+test-quiet: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests that judge times, one after the other, on a machine that does nothing else.
+	$(BIN)/python -m pytest -m quiet $(ARGS)
 
 chaos: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -31,21 +31,25 @@ _GATEWAYS = ("browser", "conformance")
 _WITHOUT_CLIENTS = ("conformance/autobahn", "conformance/test_engineio_protocol.py")
 """Protocol suites in these folders that need no client program; they are quick, and `make test` runs them."""
 
-_ROUNDS = tuple(f"chaos/test_{name}.py" for name in ("churn", "counted", "signalmaster", "socketio", "webhooks"))
-"""Tests that judge recovery by clocks of their own, so that they need a machine that does nothing else."""
+_QUIET = (
+    *(f"chaos/test_{name}.py" for name in ("churn", "counted", "signalmaster", "socketio", "webhooks")),
+    "integration/test_positions.py",
+    "integration/test_script_costs.py",
+)
+"""Tests that judge times, or recovery by clocks of their own: they need a machine that does nothing else."""
 
 _numbers = itertools.count()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the stages `make test-gateways` and `make test-chaos`.
+    """Mark the tests of the stages `make test-gateways` and `make test-quiet`.
 
     Those of the first that are marked `smoke` run in `make test` as well.
     """
     for item in items:
-        if _is_below(item.path, _ROUNDS):
-            item.add_marker("chaos")
+        if _is_below(item.path, _QUIET):
+            item.add_marker("quiet")
         if _is_below(item.path, _GATEWAYS) and not _is_below(item.path, _WITHOUT_CLIENTS):
             item.add_marker("gateways")
 

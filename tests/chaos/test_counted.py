@@ -56,7 +56,7 @@ OFTEN = {
     "plain HTTP: responses cut",
     "PeerJS: worker killed",
 }
-"""The faults of `make test-chaos`. `make chaos` has all of them, many times, and judges the time of recovery."""
+"""The faults of `make test-quiet`. `make chaos` has all of them, many times, and judges the time of recovery."""
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def without_security() -> dict[str, Any]:
 api = schemathesis.openapi.from_dict(DOCUMENT)
 api_of_one_caller = schemathesis.openapi.from_dict(without_security())
 thorough = settings(
-    max_examples=25, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
-brief = settings(thorough, max_examples=10)
+brief = settings(thorough, max_examples=5)
 """For callers without a token: nearly all of their requests are refused alike."""
 
 
