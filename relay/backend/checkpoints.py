@@ -1,25 +1,35 @@
 """The interface to checkpoints: where the streams of clients stand that may be resumed on any worker."""
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-CHECKPOINT_TTL: Final = 21_600.0
-"""Seconds for which a checkpoint is kept after it was written last."""
+from relay.model.checkpoints import Kept
 
 
 class Checkpoints(Protocol):
-    """The checkpoints of each stream, by the turn in which they were written: each resumption begins another one.
+    """The checkpoint of each stream. Each resumption has a turn of its own, and that of the newest turn counts.
 
-    So a worker that has lost a stream, and does not know it yet, writes where nobody reads. `name` is a fingerprint of
-    the stream's secret. Every method raises `Unavailable` or `OutcomeUnknown` without Redis's answer.
+    So a worker that has lost a stream, and does not know it yet, writes where nobody reads. Texts are written once: a
+    checkpoint that changes does not carry those that it had before. `name` is a fingerprint of the stream's secret.
+    Every method raises `Unavailable` or `OutcomeUnknown` without Redis's answer.
     """
 
-    async def keep(self, name: str, turn: int, data: bytes) -> None:
-        """Replace the checkpoint of a turn."""
+    async def keep(
+        self, name: str, turn: int, data: bytes, texts: Mapping[int, bytes], gone: Sequence[int], seconds: float
+    ) -> None:
+        """Replace the checkpoint of a turn for so many seconds, add texts to it, and forget others."""
         ...
 
-    async def read(self, name: str) -> Mapping[int, bytes]:
-        """Return the checkpoints of all turns; none of a stream that has ended."""
+    async def read(self, name: str) -> Kept | None:
+        """Return the newest checkpoint; None of a stream that has ended."""
+        ...
+
+    async def begin_turn(self, name: str) -> int:
+        """Return the number of a further turn, which no other caller gets."""
+        ...
+
+    async def newest_turn(self, name: str) -> int:
+        """Return the number of the newest turn that was begun."""
         ...
 
     async def drop(self, name: str) -> None:

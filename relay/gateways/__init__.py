@@ -34,7 +34,7 @@ _PACKAGES: Final = (
 )
 """Every gateway, by the name of its package."""
 
-_PLANNED: Final = frozenset({"http-bind", "sip", ".lp"})
+_PLANNED: Final = frozenset({"sip", ".lp"})
 """First segments of the paths of gateways to come: no room that is legal today becomes illegal with them."""
 
 GATEWAYS: Final[Mapping[str, Gateway]] = {

@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.gateways.driver import ClientDriver
+from tests.gateways.drivers.bosh import BoshDriver
 from tests.gateways.drivers.firebase import FirebaseDriver
 from tests.gateways.drivers.native import NativeDriver
 from tests.gateways.drivers.native_http import NativeHttpDriver
@@ -63,6 +64,7 @@ ROWS = [
     Row("signalr-classic-events", "signalr-classic", ClassicEventsDriver, quick=False),
     Row("signalr-classic-polling", "signalr-classic", ClassicPollDriver),
     Row("xmpp-websocket", "xmpp", XmppDriver),
+    Row("xmpp-bosh", "xmpp", BoshDriver, quick=False),
     Row("signalr-websocket", "signalr", SignalRDriver),
     Row("signalr-websocket-messagepack", "signalr", partial(SignalRDriver, packed=True, named=True), quick=False),
     Row("signalr-sse", "signalr", partial(SignalRDriver, "sse", named=True), quick=False),

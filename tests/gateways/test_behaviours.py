@@ -28,6 +28,8 @@ SETTINGS: dict[str, Any] = {
     "message_delay": 0,
     # A lost client whose leave is seen within a test was not held.
     "reconnect_grace": 60.0,
+    # Nothing else shows that a client over BOSH is lost.
+    "bosh_inactivity": 3.0,
 }
 _rooms = (f"room {number}/é" for number in itertools.count())
 

@@ -13,6 +13,10 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.documentation import marked, rows
 from tests.fleet import Client, Json, Relay, eventually
+from tests.gateways.driver import NotAdmitted
+from tests.gateways.driver import Refused as XmppError
+from tests.gateways.drivers.bosh import BoshDriver
+from tests.gateways.drivers.xmpp import XmppDriver
 from tests.integration.socketio import OverWebSocket
 from tests.tokens import SECRET, token
 
@@ -160,6 +164,30 @@ async def peerjs(relay: Relay, text: str) -> str:
         return "" if code == "unknown_command" else f"`{code}`"
 
 
+async def _xmpp(driver: XmppDriver, relay: Relay, text: str) -> str:
+    driver.token = text
+    try:
+        await driver.open(relay, ROOM)
+        await driver.send({"n": 1})
+        # An error that does not depend on the token.
+        await driver.write('<message xmlns="jabber:client" to="a@elsewhere.example" type="chat" id="e"/>')
+        event = await driver.next()
+        assert isinstance(event, XmppError)
+        return "" if event.code == "unknown_domain" else f"`{event.code}`"
+    except NotAdmitted as refused:
+        return f"`{refused.code}`"
+    finally:
+        await driver.drop()
+
+
+async def xmpp(relay: Relay, text: str) -> str:
+    return await _xmpp(XmppDriver(), relay, text)
+
+
+async def bosh(relay: Relay, text: str) -> str:
+    return await _xmpp(BoshDriver(), relay, text)
+
+
 async def http_get(relay: Relay, text: str) -> str:
     return _outcome(await relay.get(f"/rooms/{ROOM}", headers=bearer(text)))
 
@@ -186,6 +214,8 @@ CLIENTS: dict[str, Callable[[Relay, str], Awaitable[str]]] = {
     "Socket.IO 0.9": socketio_09,
     "SimpleWebRTC": simplewebrtc,
     "PeerJS": peerjs,
+    "XMPP": xmpp,
+    "XMPP over BOSH": bosh,
     "`GET /rooms/NAME`": http_get,
     "`POST /rooms/NAME`": http_post,
 }

@@ -49,7 +49,7 @@ OF_SESSIONS = (
 OF_GATEWAYS = (
     "/rooms/a/connect?previous=1", "/rooms/a/frames", "/rooms/a/frames?session=AAAAAAAAAAAAAAAAAAAAAA",
     "/peerjs", "/peerjs/", "/peerjs/id", "/peerjs/peers", "/peerjs/peerjs/id", "/peerjs/peerjs/peers",
-    "/a/id", "/a/peers", "/rooms/a/peerjs/id", "/rooms/a/peerjs/peers",
+    "/http-bind", "/a/id", "/a/peers", "/rooms/a/peerjs/id", "/rooms/a/peerjs/peers",
     "/peerjs/ann/token/id", "/peerjs/peerjs/ann/token/id", "/rooms/a/peerjs/ann/token/id",
 )  # fmt: skip
 """Paths of gateways that are answered to pages without credentials."""

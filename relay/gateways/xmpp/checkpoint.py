@@ -3,14 +3,18 @@
 The history of a room says which messages follow an id, in which order. So a checkpoint has the number of the last
 stanza that is in no history, and for each room the id up to which everything was written by then. A stanza that is in
 no history is written only after its checkpoint. All stanzas written after the last checkpoint are in histories.
+
+Most stanzas are messages of one room, whose ids follow each other. So the stored form has runs of entries, in which an
+id is the difference to the one before. The texts of stanzas are stored once each, beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
+from relay.model.checkpoints import Kept
 from relay.model.codec import Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
 
@@ -23,7 +27,7 @@ MOST_BYTES: Final = 131_072
 _Count = Annotated[int, Meta(ge=0)]
 
 
-class Entry(Struct, array_like=True, frozen=True):
+class Entry(Struct, frozen=True):
     """One stanza that was written: its text, "" if it is in a room's history; and where the room was then.
 
     `room` is "" for a stanza that is not of a room.
@@ -54,6 +58,27 @@ class RoomReached(Struct, array_like=True, frozen=True):
         return MessageId(self.epoch, self.seq)
 
 
+class _Run(Struct, array_like=True, frozen=True):
+    """Entries of one room that follow each other: its ids, each as the difference to the one before."""
+
+    room: str
+    epoch: int
+    has_texts: bool
+    steps: Sequence[int]
+
+
+class _Stored(Struct, array_like=True, frozen=True):
+    user: str
+    resource: str
+    domain: str
+    subject: str
+    handled: _Count
+    written: _Count
+    acknowledged: _Count
+    places: Sequence[RoomReached]
+    runs: Sequence[_Run]
+
+
 class Checkpoint(Struct, frozen=True):
     """A stream when `written` stanzas were written and `handled` ones of the client served.
 
@@ -64,9 +89,9 @@ class Checkpoint(Struct, frozen=True):
     resource: str
     domain: str
     subject: str
-    handled: _Count
-    written: _Count
-    acknowledged: _Count
+    handled: int
+    written: int
+    acknowledged: int
     places: Sequence[RoomReached]
     entries: Sequence[Entry]
 
@@ -80,21 +105,49 @@ class Checkpoint(Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Checkpoint).decode
+_decode = msgspec.json.Decoder(_Stored).decode
 
 
 def write_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """Return a checkpoint as it is stored."""
-    return _encode(checkpoint)
+    """Return a checkpoint as it is stored, without the texts of its entries."""
+    fields = {name: getattr(checkpoint, name) for name in _Stored.__struct_fields__[:-1]}
+    return _encode(_Stored(**fields, runs=_runs(checkpoint.entries)))
 
 
-def read_checkpoint(turns: Mapping[int, bytes]) -> tuple[int, Checkpoint] | None:
-    """Return the newest checkpoint and its turn; None if there is none that can be read."""
-    try:
-        turn = max(turns, default=0)
-        return (turn, _decode(turns[turn])) if turn else None
-    except msgspec.MsgspecError:
+def read_checkpoint(kept: Kept | None) -> Checkpoint | None:
+    """Return a checkpoint that was stored; None if there is none that can be read."""
+    if kept is None:
         return None
+    try:
+        stored = _decode(kept.data)
+        entries = [*_entries(stored, kept.texts)]
+    except (msgspec.MsgspecError, KeyError, UnicodeError):
+        return None
+    fields = {name: getattr(stored, name) for name in _Stored.__struct_fields__[:-1]}
+    return Checkpoint(**fields, entries=entries)
+
+
+def _runs(entries: Sequence[Entry]) -> list[_Run]:
+    runs: list[_Run] = []
+    last = 0
+    for entry in entries:
+        run = runs[-1] if runs else None
+        if run is None or (run.room, run.epoch, run.has_texts) != (entry.room, entry.epoch, bool(entry.text)):
+            runs.append(_Run(entry.room, entry.epoch, bool(entry.text), [entry.seq]))
+        elif isinstance(run.steps, list):
+            run.steps.append(entry.seq - last)
+        last = entry.seq
+    return runs
+
+
+def _entries(stored: _Stored, texts: Mapping[int, bytes]) -> Iterator[Entry]:
+    """Yield the entries; raises `KeyError` where a text is missing."""
+    number = stored.acknowledged
+    for run in stored.runs:
+        seq = 0
+        for step in run.steps:
+            number, seq = number + 1, seq + step
+            yield Entry(texts[number].decode() if run.has_texts else "", run.room, run.epoch, seq)
 
 
 class Missed(Struct, frozen=True):

@@ -67,6 +67,12 @@ class Whitespace(GatewayCommand):
     about = "whitespace"
 
 
+class FramingFrame(Frame):
+    """An element of the framing of WebSockets (RFC 7395), for which BOSH has attributes of its bodies."""
+
+    __slots__ = ()
+
+
 class Stanza(NamedTuple):
     """A stanza that an event causes. `peer` is the occupant from which it comes.
 

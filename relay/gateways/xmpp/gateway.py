@@ -1,5 +1,6 @@
 """The WebSocket of XMPP (RFC 7395)."""
 
+import re
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -12,12 +13,15 @@ from relay.gateways.base.websocket import serve
 from relay.gateways.xmpp.codec import XmppCodec
 from relay.gateways.xmpp.connection import XmppConnection
 from relay.gateways.xmpp.declaration import NAME
-from relay.gateways.xmpp.session import XmppSession
+from relay.gateways.xmpp.session import XmppSocketSession
+from relay.http_request import header
 from relay.model.errors import Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 
 SUBPROTOCOL: Final = "xmpp"
+
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}", re.ASCII)
 
 
 class XmppGateway(GatewayEndpoint):
@@ -33,8 +37,19 @@ class XmppGateway(GatewayEndpoint):
         if SUBPROTOCOL not in scope["subprotocols"]:
             raise Refused("bad_query", f"offer the subprotocol {SUBPROTOCOL}")
 
+        worker, address = scope["state"]["worker"], _address(scope)
+
         def opening(connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-            session = XmppSession(XmppConnection(connection), scope["state"]["worker"], self._codecs, ticket)
+            session = XmppSocketSession(XmppConnection(connection, address), worker, self._codecs, ticket)
             return session, session.greet()
 
         await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=SUBPROTOCOL)
+
+
+def _address(scope: Scope) -> str:
+    """Return the address to which the client has connected; "" if its request does not say it."""
+    host = header(scope, b"host") or ""
+    if not _HOST.fullmatch(host):
+        return ""
+    scheme = "wss" if scope.get("scheme") in {"wss", "https"} else "ws"
+    return f"{scheme}://{host}{scope['path']}"

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from relay.gateways.xmpp import stanzas
+from relay.gateways.xmpp.codec import FramingFrame
 from relay.gateways.xmpp.errors import BadStanza, XmppRefused
 from relay.gateways.xmpp.jids import CONFERENCE, Jid, local_of, text_of
 from relay.gateways.xmpp.namespaces import BIND, CLIENT, FRAMING, RELAY, SASL, SM, STREAMS
@@ -92,7 +93,7 @@ class Negotiation:
             raise BadStanza("bad_jid", "the domain stays the same", condition="host-unknown")
         self.domain, self._opened = domain, True
         opened = {"xmlns": FRAMING, "from": domain, "id": self._party.random(), "version": "1.0", "xml:lang": "en"}
-        self._party.write(Frame(tag("open", opened).encode()))
+        self._party.write(FramingFrame(tag("open", opened).encode()))
         self._party.write(Frame(tag("stream:features", {"xmlns:stream": STREAMS}, self._features()).encode()))
 
     def _features(self) -> str:

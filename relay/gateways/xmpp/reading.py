@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final, NoReturn
 from xml.parsers import expat
 
-from relay.gateways.xmpp.namespaces import CLIENT, OF_THE_SERVER
+from relay.gateways.xmpp.namespaces import CLIENT, HTTP_BIND, OF_THE_SERVER
 from relay.gateways.xmpp.writing import write_element
 
 MAX_DEPTH: Final = 32
@@ -24,7 +24,7 @@ MAX_ELEMENTS: Final = 2000
 
 _SEPARATOR: Final = "\n"
 _FORBIDDEN: Final = re.compile(rb"<!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)|<\?|<!--", re.IGNORECASE)
-_AS_CLIENT: Final = frozenset({"", CLIENT, "http://jabber.org/protocol/httpbind"})
+_AS_CLIENT: Final = frozenset({"", CLIENT, HTTP_BIND})
 
 
 class BadXml(Exception):

@@ -1,10 +1,12 @@
 """The session of a client of XMPP: it routes stanzas to rooms, to occupants and to the relay itself."""
 
+import asyncio
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
 from relay.gateways.base.room_control import control
+from relay.gateways.base.session import WebSocketSession
 from relay.gateways.xmpp import stanzas
 from relay.gateways.xmpp.codec import Received
 from relay.gateways.xmpp.envelopes import iq_of, message_of
@@ -159,3 +161,13 @@ class XmppSession(XmppStream):
 
     def _answer(self, stanza: Element, content: str) -> None:
         self.send(stanzas.result(stanza.get("id"), stanza.get("to"), content))
+
+
+class XmppSocketSession(XmppSession, WebSocketSession):
+    """The session of a client that has a WebSocket to itself."""
+
+    __slots__ = ()
+
+    def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
+        """End the session; a page that is left or loaded anew closes its socket, and may resume its stream."""
+        return super().disconnected(1006 if self._shown.resumable and relay_closed is None else code, relay_closed)

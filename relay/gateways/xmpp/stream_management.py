@@ -1,7 +1,7 @@
 """Stream management (XEP-0198): counts stanzas in both directions, and keeps those that are not acknowledged."""
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from relay.gateways.xmpp.checkpoint import (
@@ -15,22 +15,28 @@ from relay.gateways.xmpp.checkpoint import (
 from relay.gateways.xmpp.namespaces import SM
 from relay.gateways.xmpp.writing import tag
 from relay.ids import fingerprint
+from relay.model.checkpoints import CHECKPOINT_TTL, FIRST_TURN
 from relay.model.codec import Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
+
+MOST_WAITING: Final = 1_048_576
+"""Bytes of stanzas that wait for a checkpoint, where no setting says less."""
 
 ASK_EVERY: Final = 32
 """Stanzas after which the relay asks the client for an acknowledgement."""
 
 REQUEST: Final = Frame(tag("r", {"xmlns": SM}).encode())
 
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
+Spawn = Callable[[Coroutine[Any, Any, Any]], object]
 
 
 class Store(Protocol):
     """Stores checkpoints; `relay.backend.checkpoints` says how."""
 
-    async def keep(self, name: str, turn: int, data: bytes) -> None:
+    async def keep(
+        self, name: str, turn: int, data: bytes, texts: Mapping[int, bytes], gone: Sequence[int], seconds: float
+    ) -> None:
         """Replace the checkpoint of a turn."""
         ...
 
@@ -61,7 +67,8 @@ class ManagedStream:
 
     `write` writes to the connection. `members` tells the peer id of the client in each of its rooms. A checkpoint is
     written by `spawn`, one at a time; none without a `store`: such a stream is only counted. While Redis does not take
-    it, the stanzas that wait for it are not written.
+    it, the stanzas that wait for it are not written; at most `limit` bytes of them wait. `kept_for` is how many seconds
+    the checkpoint is kept once the connection has ended.
     """
 
     def __init__(
@@ -73,7 +80,9 @@ class ManagedStream:
         write: Callable[[Frame], None],
         members: Callable[[], Mapping[str, str]],
         spawn: Spawn,
-        turn: int = 1,
+        turn: int = FIRST_TURN,
+        limit: int = MOST_WAITING,
+        kept_for: float = CHECKPOINT_TTL,
     ) -> None:
         self.key = key
         self._name = fingerprint(key)
@@ -83,11 +92,17 @@ class ManagedStream:
         self._members = members
         self._spawn = spawn
         self._turn = turn
+        self._limit = limit
+        self._kept_for = kept_for
         self.handled = 0
         self._written = self._acknowledged = self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._reached: dict[str, MessageId] = {}
-        self._waiting: deque[tuple[Frame, int]] = deque()
+        self._waiting: deque[Frame] = deque()
+        self._waiting_bytes = 0
+        # The texts that the store has not got yet, and those that it may forget, by the numbers of their stanzas.
+        self._new: dict[int, bytes] = {}
+        self._gone: list[int] = []
         self._saving = self._again = self._ended = False
 
     def begin_at(self, number: int, handled: int, reached: Mapping[str, MessageId]) -> None:
@@ -107,7 +122,7 @@ class ManagedStream:
     @property
     def overflows(self) -> bool:
         """Whether more waits for a checkpoint than may."""
-        return len(self._waiting) > MOST_UNACKNOWLEDGED
+        return len(self._waiting) > MOST_UNACKNOWLEDGED or self._waiting_bytes > self._limit
 
     def publish_key(self) -> str:
         """Return the key of the envelope that the client's newest stanza publishes: it sends it again if it has to."""
@@ -121,13 +136,13 @@ class ManagedStream:
         logged = source is not None and source.logged
         room, position = (source.room, source.id) if source is not None else ("", BEFORE_ALL)
         self._keep(Entry("" if logged else frame.data.decode(), room, *position))
-        self._put(frame, self._written, at_once=logged)
+        self._put(frame, at_once=logged)
         if self._written % ASK_EVERY == 0:
-            self._put(REQUEST, self._written, at_once=True)
+            self._put(REQUEST, at_once=True)
 
     def acknowledge_client(self) -> None:
         """Tell the client how many of its stanzas are served, once a checkpoint says so as well."""
-        self._put(Frame(tag("a", {"xmlns": SM, "h": str(self.handled)}).encode()), self._written, at_once=False)
+        self._put(Frame(tag("a", {"xmlns": SM, "h": str(self.handled)}).encode()), at_once=False)
 
     def acknowledged(self, number: int) -> None:
         """Take note that the client has handled so many stanzas."""
@@ -136,6 +151,8 @@ class ManagedStream:
 
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
+        if entry.text:
+            self._new[self._written] = entry.text.encode()
         self._bytes += _size(entry)
         while len(self._entries) > MOST_UNACKNOWLEDGED or self._bytes > MOST_BYTES:
             self._forget_first()
@@ -143,15 +160,18 @@ class ManagedStream:
     def _forget_first(self) -> None:
         entry = self._entries.popleft()
         self._acknowledged += 1
+        if entry.text and self._new.pop(self._acknowledged, None) is None:
+            self._gone.append(self._acknowledged)
         self._bytes -= _size(entry)
         if entry.room in self._reached:
             self._reached[entry.room] = max(self._reached[entry.room], entry.id)
 
-    def _put(self, frame: Frame, number: int, *, at_once: bool) -> None:
+    def _put(self, frame: Frame, *, at_once: bool) -> None:
         if self._store is None or (at_once and not self._waiting):
             self._write(frame)
             return
-        self._waiting.append((frame, number))
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame.data)
         self.save()
 
     # Checkpoints.
@@ -168,15 +188,33 @@ class ManagedStream:
             while self._again:
                 self._again = False
                 count = len(self._waiting)
-                try:
-                    await store.keep(self._name, self._turn, write_checkpoint(self.checkpoint()))
-                except RelayError:
+                if not await self._keep_all(store, CHECKPOINT_TTL):
                     # The next stanza tries again. Until then, nothing that needs a checkpoint is written.
                     return
                 for _ in range(min(count, len(self._waiting))):
-                    self._write(self._waiting.popleft()[0])
+                    frame = self._waiting.popleft()
+                    self._waiting_bytes -= len(frame.data)
+                    self._write(frame)
         finally:
             self._saving = False
+
+    def _keep_all(self, store: Store, seconds: float) -> Coroutine[Any, Any, bool]:
+        """Write where the stream stands now, and the texts that the store has not got; False if it refuses."""
+        new, gone = self._new, self._gone
+        self._new, self._gone = {}, []
+        data = write_checkpoint(self.checkpoint())
+        return self._kept(store.keep(self._name, self._turn, data, new, gone, seconds), new, gone)
+
+    async def _kept(self, keeping: Coroutine[Any, Any, None], new: dict[int, bytes], gone: list[int]) -> bool:
+        try:
+            await keeping
+        except RelayError:
+            # Perhaps it has them: the same again does no harm.
+            forgotten = [number for number in new if number <= self._acknowledged]
+            self._new = {number: text for number, text in new.items() if number > self._acknowledged} | self._new
+            self._gone = [*gone, *forgotten, *self._gone]
+            return False
+        return True
 
     def checkpoint(self) -> Checkpoint:
         """Return where the stream stands."""
@@ -196,17 +234,15 @@ class ManagedStream:
     def end(self, *, resumable: bool) -> None:
         """Write a last checkpoint, or forget the stream: its client has said goodbye."""
         self._ended = True
-        store, name = self._store, self._name
-        if store is not None:
-            last = store.keep(name, self._turn, write_checkpoint(self.checkpoint())) if resumable else store.drop(name)
-            self._spawn(self._last(last))
+        if self._store is not None:
+            last = self._keep_all(self._store, self._kept_for) if resumable else self._drop(self._store)
+            self._spawn(last)
 
-    @staticmethod
-    async def _last(work: Coroutine[Any, Any, None]) -> None:
+    async def _drop(self, store: Store) -> None:
         try:
-            await work
+            await store.drop(self._name)
         except RelayError:
-            # The checkpoint before is as true, and ends by itself.
+            # It ends by itself.
             return
 
 

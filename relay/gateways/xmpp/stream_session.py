@@ -10,7 +10,7 @@ from msgspec import structs
 from relay.gateways.base.costs import JOIN_COST
 from relay.gateways.base.inbox import Request, weight
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.session import WebSocketSession
+from relay.gateways.base.session import Session
 from relay.gateways.xmpp import stanzas
 from relay.gateways.xmpp.checkpoint import Checkpoint, missed, read_checkpoint
 from relay.gateways.xmpp.codec import STANZAS, Received, RoomFrame, Whitespace, XmppCodec
@@ -26,10 +26,23 @@ from relay.gateways.xmpp.rooms import XmppRooms
 from relay.gateways.xmpp.stream_management import ManagedStream, Source, StreamIdentity
 from relay.gateways.xmpp.writing import tag
 from relay.ids import fingerprint
+from relay.model.checkpoints import FIRST_TURN
 from relay.model.codec import Encoder, Frame
 from relay.model.commands import Command, Join, Publish
 from relay.model.envelope import MessageId, Receipt
-from relay.model.errors import BAD_PACKET, NORMAL, SLOW, TOKEN_REFUSED, BadFrame, CloseReason, Refused, RelayError
+from relay.model.errors import (
+    BAD_PACKET,
+    NORMAL,
+    SLOW,
+    TOKEN_REFUSED,
+    UNAVAILABLE,
+    BadFrame,
+    CloseReason,
+    OutcomeUnknown,
+    Refused,
+    RelayError,
+    Unavailable,
+)
 from relay.model.events import Message
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
@@ -48,7 +61,7 @@ _TO_ONE: Final = frozenset({"", "normal", "chat", "headline"})
 _TOKEN: Final = "token_expired"  # noqa: S105 - an error code
 
 
-class XmppStream(WebSocketSession):
+class XmppStream(Session[Frame]):
     """Serves one stream, whose client is in any number of rooms, as far as it may; a subclass serves its stanzas.
 
     The elements ahead of the resource's bind are those of `Negotiation`. The session is its `Party`, and the `Occupant`
@@ -119,7 +132,7 @@ class XmppStream(WebSocketSession):
     @property
     def offers(self) -> str:
         """The features beside the bind."""
-        return tag("sm", {"xmlns": SM})
+        return tag("sm", {"xmlns": SM}) if self._shown.manages else ""
 
     # Stream management.
 
@@ -131,7 +144,7 @@ class XmppStream(WebSocketSession):
     def _manage(self, element: Element, jid: Jid) -> None:
         managed = self._managed
         match element.name:
-            case "enable" if managed is None:
+            case "enable" if managed is None and self._shown.manages:
                 self._enable(jid, resumable=element.get("resume") in {"true", "1"})
             case "r" if managed is not None:
                 # A stanza that is not published yet does not count as handled.
@@ -149,7 +162,8 @@ class XmppStream(WebSocketSession):
         self._shown.resumable = resumable
         self._connection.write(enabled(key if resumable else "", int(self._worker.settings.reconnect_grace)))
 
-    def _stream(self, jid: Jid, key: str, *, resumable: bool, turn: int = 1) -> ManagedStream:
+    def _stream(self, jid: Jid, key: str, *, resumable: bool, turn: int = FIRST_TURN) -> ManagedStream:
+        settings = self._worker.settings
         return ManagedStream(
             key,
             self._identity(jid.local, jid.resource),
@@ -158,6 +172,9 @@ class XmppStream(WebSocketSession):
             members=lambda: {one.room: one.peer for one in self._rooms.memberships()},
             spawn=self._worker.spawn,
             turn=turn,
+            limit=settings.send_buffer,
+            # A worker that takes the members over holds them as long again.
+            kept_for=2 * settings.reconnect_grace + settings.worker_lease,
         )
 
     def _identity(self, user: str, resource: str) -> StreamIdentity:
@@ -166,21 +183,28 @@ class XmppStream(WebSocketSession):
 
     async def resume(self, element: Element) -> None:
         """Resume a stream; a client that cannot binds a resource, and takes its places in rooms over one by one."""
-        request = read_request(element)
+        request = read_request(element) if self._shown.manages else None
         found = None
-        if request is not None:
-            found = read_checkpoint(await self._worker.checkpoints.read(fingerprint(request[0])))
-            if found is None or self._is_own(found[1]):
-                self._former = request[0]
-        if request is None or found is None or not self._is_own(found[1]) or not await self._resumed(*request, *found):
-            self._connection.write(failed("item-not-found"))
+        try:
+            if request is not None:
+                found = read_checkpoint(await self._worker.checkpoints.read(fingerprint(request[0])))
+                if found is None or self._is_own(found):
+                    self._former = request[0]
+            if request is None or found is None or not self._is_own(found) or not await self._resumed(*request, found):
+                self._connection.write(failed("item-not-found"))
+        except (Unavailable, OutcomeUnknown):
+            # The client comes back, and asks again.
+            self._connection.close(UNAVAILABLE)
 
     def _is_own(self, checkpoint: Checkpoint) -> bool:
         # The user of an anonymous login is another one each time.
         own = self._identity(checkpoint.user, checkpoint.resource)
         return (own.domain, own.subject) == (checkpoint.domain, checkpoint.subject)
 
-    async def _resumed(self, key: str, count: int, turn: int, checkpoint: Checkpoint) -> bool:
+    async def _resumed(self, key: str, count: int, checkpoint: Checkpoint) -> bool:
+        # Of several resumptions, each has a turn of its own. The newest one may go on, and the others fail.
+        checkpoints, name = self._worker.checkpoints, fingerprint(key)
+        turn = await checkpoints.begin_turn(name)
         encoder, self._replay = XmppCodec(self._domain), RoomReplay()
         replay = self._replay
         try:
@@ -191,6 +215,8 @@ class XmppStream(WebSocketSession):
             outcome = None
             if replay.is_complete({place.room: place for place in checkpoint.places}):
                 outcome = missed(checkpoint, count, replay.stanzas)
+            if await checkpoints.newest_turn(name) != turn:
+                outcome, self._former = None, ""
         except Refused:
             outcome = None
         finally:
@@ -202,7 +228,7 @@ class XmppStream(WebSocketSession):
         jid = Jid(checkpoint.user, self._domain, checkpoint.resource)
         self.bound(jid)
         self._shown.resumable = True
-        self._managed = self._stream(jid, key, resumable=True, turn=turn + 1)
+        self._managed = self._stream(jid, key, resumable=True, turn=turn)
         self._managed.begin_at(count, checkpoint.handled, outcome[0])
         for welcome in replay.welcomes.values():
             self._occupancies.resume(welcome)
@@ -402,10 +428,6 @@ class XmppStream(WebSocketSession):
         if self._login is not None:
             self._login.cancel()
             self._login = None
-
-    def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
-        """End the session; a page that is left or loaded anew closes its socket, and may resume its stream."""
-        return super().disconnected(1006 if self._shown.resumable and relay_closed is None else code, relay_closed)
 
     def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
         """End the session; no object refers back to it then."""

@@ -26,7 +26,7 @@ from tests.gateways.driver import (
     Opened,
     Refused,
 )
-from tests.gateways.drivers.wires import Ended, SocketWire
+from tests.gateways.drivers.wires import Ended, SocketWire, TextWire
 
 C = "{jabber:client}"
 USER = "{http://jabber.org/protocol/muc#user}"
@@ -50,7 +50,7 @@ class XmppDriver:
     def __init__(self) -> None:
         self._stream = ""
         self._handled = 0
-        self._wire: SocketWire | None = None
+        self._wire: TextWire | None = None
         self._room = self._nick = ""
         self._before: deque[Event] = deque()
         self.token = ""
@@ -76,15 +76,7 @@ class XmppDriver:
 
     async def log_in(self, relay: Relay) -> bool:
         """Open a stream; returns whether it goes on with the one before."""
-        socket = await connect(
-            f"{relay.ws}/xmpp-websocket",
-            compression=None,
-            ping_interval=None,
-            proxy=None,
-            subprotocols=[Subprotocol("xmpp")],
-        )
-        self._wire = SocketWire(socket)
-        await self.open_stream()
+        await self.connect(relay)
         if self.token:
             secret = base64.b64encode(f"\0user\0{self.token}".encode()).decode()
             await self.write(f'<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="PLAIN">{secret}</auth>')
@@ -106,11 +98,27 @@ class XmppDriver:
         assert jid is not None
         user = text_of(str(jid.text).partition("@")[0])
         self._nick = user if self.token and user != "user" else f"nick {secrets.token_hex(4)}"
+        await self.manage()
+        return False
+
+    async def connect(self, relay: Relay) -> None:
+        """Connect, and open a stream for the login."""
+        socket = await connect(
+            f"{relay.ws}/xmpp-websocket",
+            compression=None,
+            ping_interval=None,
+            proxy=None,
+            subprotocols=[Subprotocol("xmpp")],
+        )
+        self._wire = SocketWire(socket)
+        await self.open_stream()
+
+    async def manage(self) -> None:
+        """Begin stream management."""
         await self.write('<enable xmlns="urn:xmpp:sm:3" resume="true"/>')
         self._stream = (await self.read()).get("id", "")
         assert self._stream
         self._handled = 0
-        return False
 
     async def open_stream(self) -> None:
         await self.write(f'<open xmlns="{FRAMING}" to="localhost" version="1.0"/>')

@@ -9,7 +9,7 @@ from relay.gateways.xmpp.codec import XmppCodec
 from relay.gateways.xmpp.connection import XmppConnection
 from relay.gateways.xmpp.namespaces import FRAMING, MUC, SASL
 from relay.gateways.xmpp.reading import Element, read
-from relay.gateways.xmpp.session import XmppSession
+from relay.gateways.xmpp.session import XmppSocketSession
 from relay.model.codec import Frame
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import FakeConnection, until
@@ -68,7 +68,7 @@ class Stream:
         self.connection = Recorder()
         self.ticket = worker.admissions.admit("here", "xmpp")
         shown = XmppConnection(self.connection)
-        self.session = XmppSession(shown, worker, CodecPair(codec, codec), self.ticket)
+        self.session = XmppSocketSession(shown, worker, CodecPair(codec, codec), self.ticket)
         self._read = 0
 
     async def send(self, *texts: str) -> Self:

@@ -1,4 +1,5 @@
 import pytest
+from msgspec import structs
 
 from relay.gateways.xmpp.checkpoint import (
     Checkpoint,
@@ -9,6 +10,7 @@ from relay.gateways.xmpp.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from relay.model.checkpoints import Kept
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 
@@ -64,9 +66,24 @@ def test_a_message_that_is_not_in_the_history_any_more_is_missed() -> None:
     assert missed(CHECKPOINT, 13, {"r": []}) is not None
 
 
-def test_the_newest_turn_counts() -> None:
+TEXTS = {12: b"<iq/>", 14: b"<presence/>"}
+"""The texts of the checkpoint's stanzas, by their numbers."""
+
+
+def test_a_checkpoint_is_stored_without_texts_and_read_with_them() -> None:
     data = write_checkpoint(CHECKPOINT)
-    assert read_checkpoint({1: b"old", 2: data}) == (2, CHECKPOINT)
-    assert read_checkpoint({}) is None
-    assert read_checkpoint({1: data, 2: b"broken"}) is None
-    assert b"ann" in data
+    assert b"iq" not in data
+    assert read_checkpoint(Kept(3, data, TEXTS)) == CHECKPOINT
+    assert read_checkpoint(None) is None
+    assert read_checkpoint(Kept(3, b"broken", TEXTS)) is None
+    assert read_checkpoint(Kept(3, data, {12: b"<iq/>"})) is None
+    assert read_checkpoint(Kept(3, data, TEXTS | {14: b"\xff"})) is None
+
+
+def test_messages_that_follow_each_other_take_few_bytes() -> None:
+    """Each stanza that is in no history writes the checkpoint anew."""
+    entries = [Entry("", "a-room-with-a-name", 1_700_000_000_000, 5_000_000 + 2 * number) for number in range(1000)]
+    many = structs.replace(CHECKPOINT, entries=[*entries, Entry("", "s", 1, 1), *entries])
+    data = write_checkpoint(many)
+    assert len(data) < 5000
+    assert read_checkpoint(Kept(1, data, {})) == many

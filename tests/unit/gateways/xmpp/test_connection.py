@@ -1,6 +1,7 @@
 from relay.gateways.xmpp.codec import RoomFrame
 from relay.gateways.xmpp.connection import CLOSE, XmppConnection
 from relay.gateways.xmpp.errors import XmppRefused
+from relay.gateways.xmpp.reading import read
 from relay.model import events
 from relay.model.codec import Batch, Frame
 from relay.model.envelope import MessageId
@@ -43,6 +44,19 @@ def test_a_stream_that_can_be_resumed_is_not_ended_where_its_client_comes_back()
         connection.resumable = True
         connection.close(reason)
         assert len(inner.frames) == count
+
+
+def test_a_stream_that_has_not_begun_is_redirected_where_its_client_comes_back() -> None:
+    for reason, expected in ((GOING_AWAY, ["wss://here/a&b"]), (BAD_PACKET, [])):
+        inner = Recorder()
+        connection = XmppConnection(inner, "wss://here/a&b")
+        connection.close(reason)
+        assert [read(frame.data).root.get("see-other-uri") for frame in inner.frames] == expected
+        assert all(frame.data.startswith(b"<close ") for frame in inner.frames)
+    connection, inner = opened()
+    connection.address = "wss://here"
+    connection.close(GOING_AWAY)
+    assert b"see-other-uri" not in b"".join([frame.data for frame in inner.frames])
 
 
 def test_without_a_stream_there_is_nothing_to_end() -> None:

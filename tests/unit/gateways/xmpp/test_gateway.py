@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from relay.config import Settings
 from relay.gateways.xmpp.gateway import XmppGateway
+from relay.gateways.xmpp.reading import read
+from relay.model.errors import GOING_AWAY
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import AsgiClient, until
 from tests.unit.gateways.xmpp.streams import OPEN
@@ -16,6 +20,32 @@ async def test_a_client_that_does_not_offer_the_subprotocol_is_refused(worker: W
         assert client.refusal is not None
         status, body = client.refusal
         assert (status, body["error"]["code"]) == (400, "bad_query")
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "address"),
+    [
+        (b"relay.example:8888", "ws", "ws://relay.example:8888/xmpp-websocket"),
+        (b"[::1]", "wss", "wss://[::1]/xmpp-websocket"),
+        (b"a b", "ws", ""),
+        (b"a/b", "ws", ""),
+        (b"h" * 300, "ws", ""),
+        (b"", "ws", ""),
+    ],
+)
+async def test_a_client_that_has_not_begun_is_sent_to_the_same_address(
+    worker: Worker, host: bytes, scheme: str, address: str
+) -> None:
+    headers = [(b"host", host)] if host else []
+    client = AsgiClient(worker, "/xmpp-websocket", subprotocols=["xmpp"], headers=headers, scheme=scheme)
+    serving = asyncio.create_task(XmppGateway(Settings())(client.scope, client.receive, client.send))
+    await until(lambda: client.sent)
+    worker.clients.close_all(GOING_AWAY)
+    await until(lambda: client.sent[-1]["type"] == "websocket.close")
+    texts = [one["text"] for one in client.sent if one["type"] == "websocket.send"]
+    assert [read(text.encode()).root.get("see-other-uri") for text in texts] == [address] * bool(address)
+    client.leave()
+    await serving
 
 
 async def test_the_subprotocol_is_echoed_and_the_stream_begins(worker: Worker) -> None:

@@ -1,12 +1,19 @@
 """The order of stanzas and checkpoints."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from relay.backend.memory.checkpoints import MemoryCheckpoints
 from relay.gateways.xmpp.checkpoint import MOST_BYTES, MOST_UNACKNOWLEDGED, Checkpoint, read_checkpoint
-from relay.gateways.xmpp.stream_management import ASK_EVERY, REQUEST, ManagedStream, Source, StreamIdentity
+from relay.gateways.xmpp.stream_management import (
+    ASK_EVERY,
+    MOST_WAITING,
+    REQUEST,
+    ManagedStream,
+    Source,
+    StreamIdentity,
+)
 from relay.ids import fingerprint
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
@@ -14,17 +21,21 @@ from relay.model.errors import Unavailable
 
 
 class Store(MemoryCheckpoints):
-    """Fails while it is `away`."""
+    """Fails while it is `away`; `bytes` counts what was written."""
 
     def __init__(self) -> None:
         super().__init__(lambda: 0)
         self.away = False
+        self.bytes = 0
 
-    async def keep(self, name: str, turn: int, data: bytes) -> None:
+    async def keep(
+        self, name: str, turn: int, data: bytes, texts: Mapping[int, bytes], gone: Sequence[int], seconds: float
+    ) -> None:
         await asyncio.sleep(0)
         if self.away:
             raise Unavailable()
-        await super().keep(name, turn, data)
+        self.bytes += len(data) + sum(map(len, texts.values()))
+        await super().keep(name, turn, data, texts, gone, seconds)
 
 
 class Fixture:
@@ -55,7 +66,7 @@ class Fixture:
         assert self.store is not None
         found = read_checkpoint(await self.store.read(fingerprint("key")))
         assert found is not None
-        return found[1]
+        return found
 
 
 async def test_a_stanza_that_is_in_no_history_is_written_after_its_checkpoint() -> None:
@@ -88,6 +99,53 @@ async def test_while_redis_is_away_what_needs_a_checkpoint_waits() -> None:
         one.stream.send(Frame(b"%d" % number), None)
     assert one.stream.overflows
     await one.settle()
+
+
+async def test_what_waits_is_bounded_in_bytes() -> None:
+    store = Store()
+    one = Fixture(store)
+    store.away = True
+    for _ in range(2):
+        one.stream.send(Frame(b"x" * (MOST_WAITING // 2)), None)
+        assert not one.stream.overflows
+    one.stream.send(Frame(b"x"), None)
+    assert one.stream.overflows
+    await one.settle()
+    store.away = False
+    one.stream.send(Frame(b"x"), None)
+    await one.settle()
+    assert not one.stream.overflows
+
+
+async def test_a_text_is_written_once_and_forgotten_when_it_is_acknowledged() -> None:
+    store = Store()
+    one = Fixture(store)
+    for number in range(200):
+        one.stream.send(Frame(b"<presence n='%03d'>%b</presence>" % (number, b"x" * 300)), None)
+        await one.settle()
+    # A checkpoint with all texts each time would be seven million bytes.
+    assert store.bytes < 300_000
+    assert [entry.text[13:16] for entry in (await one.stored()).entries] == [f"{number:03}" for number in range(200)]
+    one.stream.acknowledged(150)
+    one.stream.send(Frame(b"<iq/>"), None)
+    await one.settle()
+    kept = await store.read(fingerprint("key"))
+    assert kept is not None
+    assert sorted(kept.texts) == [*range(151, 202)]
+    assert len((await one.stored()).entries) == 51
+
+
+async def test_texts_that_redis_did_not_take_are_written_with_the_next_checkpoint() -> None:
+    store = Store()
+    one = Fixture(store)
+    store.away = True
+    for text in (b"<a/>", b"<b/>"):
+        one.stream.send(Frame(text), None)
+        await one.settle()
+    store.away = False
+    one.stream.send(Frame(b"<c/>"), None)
+    assert await one.settle() == ["<a/>", "<b/>", "<c/>"]
+    assert [entry.text for entry in (await one.stored()).entries] == ["<a/>", "<b/>", "<c/>"]
 
 
 async def test_the_count_of_handled_stanzas_is_told_after_its_checkpoint() -> None:

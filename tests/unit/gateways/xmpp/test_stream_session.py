@@ -1,5 +1,7 @@
 """Streams that are managed, lost and resumed."""
 
+import asyncio
+
 import pytest
 
 from relay.config import Settings
@@ -65,18 +67,63 @@ async def test_a_stream_is_resumed_again_and_again_and_replaces_the_socket_befor
     await third.until("body")
 
 
+async def test_of_two_resumptions_at_once_one_goes_on(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    await ben.send(message("missed"))
+    await ben.until("body")
+    both = asyncio.Barrier(2)
+    newest_turn = worker.checkpoints.newest_turn
+
+    async def when_both_have_begun(name: str) -> int:
+        await both.wait()
+        return await newest_turn(name)
+
+    monkeypatch.setattr(worker.checkpoints, "newest_turn", when_both_have_begun)
+    first, second = Stream(worker), Stream(worker)
+    for stream in (first, second):
+        await stream.session.greet()
+        await stream.send(OPEN, auth("ANONYMOUS"))
+        await stream.until("success")
+    for stream in (first, second):
+        await stream.send(OPEN, f'<resume xmlns="urn:xmpp:sm:3" previd="{key}" h="3"/>')
+    await until(lambda: all(_outcome(one) for one in (first, second)))
+    assert {_outcome(first), _outcome(second)} in ({"resumed", "failed"}, {"resumed", "closed"})
+    winner = first if _outcome(first) == "resumed" else second
+    loser = second if winner is first else first
+    # The other one may not take the place by the id that it knows.
+    if loser.connection.reason is None:
+        await loser.send('<iq type="set" id="b1"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>')
+        await loser.send(presence("ann"))
+        assert code((await loser.until("error"))[-1]) == "peer_taken"
+    await winner.send(message("back"))
+    bodies = [child.text for one in await _until_body(winner, "back") for child in one.children if child.name == "body"]
+    assert bodies == ["missed", "back"]
+    assert winner.connection.reason is None
+    await until_members(worker, "room", {"ann": False, "ben": False})
+
+
+def _outcome(stream: Stream) -> str:
+    texts = b"".join([frame.data for frame in stream.connection.frames])
+    found = [name for name in ("resumed", "failed") if b"<%b " % name.encode() in texts]
+    return "closed" if stream.connection.reason is not None else "".join(found)
+
+
 async def test_a_stanza_that_is_sent_again_is_published_once(worker: Worker) -> None:
     ann, key = await managed(worker, "ann")
     ben = await (await Stream(worker).log_in()).enter("ben")
     await ann.until("presence")
     # Served, but not in the last checkpoint: as of a worker that is killed.
-    turns = dict(await worker.checkpoints.read(fingerprint(key)))
+    kept = await worker.checkpoints.read(fingerprint(key))
+    assert kept is not None
     await ann.send(message("once"))
     await ben.until("body")
     ann.lose()
     await until_members(worker, "room", {"ann": True, "ben": False})
-    for turn, data in turns.items():
-        await worker.checkpoints.keep(fingerprint(key), turn, data)
+    await worker.checkpoints.keep(fingerprint(key), *kept, (), 60)
     back = await resume(worker, key, 4)
     resumed = (await back.until("resumed"))[0]
     assert resumed.get("h") == "1"
