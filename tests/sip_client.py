@@ -241,16 +241,24 @@ class SipAgent:
             await self._socket.wait_closed()
 
 
-def digest_answer(challenge: str, username: str, password: str, *, uri: str = "sip:localhost") -> str:
-    """Return the Authorization that answers the challenge to a REGISTER."""
+def digest_answer(
+    challenge: str,
+    username: str,
+    password: str,
+    *,
+    uri: str = "sip:localhost",
+    method: str = "REGISTER",
+    count: int = 1,
+) -> str:
+    """Return the Authorization that answers a challenge; `count` is that of the nonce."""
     given = dict(re.findall(r'(\w+)="?([^",]+)"?', challenge))
 
     def md5(text: str) -> str:
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
-    first, second = md5(f"{username}:{given['realm']}:{password}"), md5(f"REGISTER:{uri}")
-    response = md5(f"{first}:{given['nonce']}:00000001:c0ffee:auth:{second}")
+    first, second = md5(f"{username}:{given['realm']}:{password}"), md5(f"{method}:{uri}")
+    response = md5(f"{first}:{given['nonce']}:{count:08x}:c0ffee:auth:{second}")
     return (
         f'Authorization: Digest algorithm=MD5, username="{username}", realm="{given["realm"]}", '
-        f'nonce="{given["nonce"]}", uri="{uri}", response="{response}", qop=auth, cnonce="c0ffee", nc=00000001'
+        f'nonce="{given["nonce"]}", uri="{uri}", response="{response}", qop=auth, cnonce="c0ffee", nc={count:08x}'
     )

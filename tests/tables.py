@@ -21,7 +21,7 @@ from relay.gateways.plainhttp import posts
 from relay.gateways.signalr import connection_token, handshake, polled
 from relay.gateways.signalr import messages as hub_messages
 from relay.gateways.signalrclassic import invocations, polls, request
-from relay.gateways.sip import location, message, transactions
+from relay.gateways.sip import location, message, nonce_counts, transactions
 from relay.gateways.sip import session as sip_session
 from relay.gateways.websync import channels as websync_channels
 from relay.gateways.websync import messages as websync_messages
@@ -38,6 +38,7 @@ from relay.pages.folder import LONGEST_PATH, MOST_OPEN
 from relay.wire import refusals, request_size
 from tests import redis_user
 from tests.abuse.table import compare, load
+from tests.unit.gateways.sip.torture import ANSWERS
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 
@@ -92,6 +93,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Fields of a SIP message", message.MOST_FIELDS, "close 4503"),
     ("Bindings of one SIP user", location.MOST_BINDINGS, "403, error too_many_bindings"),
     ("Targets of one SIP request", transactions.MOST_BRANCHES, "it goes to so many devices"),
+    ("Nonces of SIP logins that a worker remembers", nonce_counts.MOST_NONCES, "older ones are stale"),
     (
         "Requests of one SIP client without an answer",
         transactions.MOST_TRANSACTIONS,
@@ -238,6 +240,13 @@ def shown(file: str, name: str, language: str) -> Callable[[], Iterator[str]]:
     return lines
 
 
+def torture() -> Iterator[str]:
+    answers: dict[str, list[str]] = {}
+    for name, answer in ANSWERS.items():
+        answers.setdefault(answer, []).append(code(name))
+    return table("Answer, Messages", [(answer, ", ".join(names)) for answer, names in sorted(answers.items())])
+
+
 TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("settings.md", "settings"): settings,
     ("settings.md", "old-settings"): old_settings,
@@ -250,6 +259,7 @@ TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("security.md", "limits"): limits,
     ("security.md", "bounds"): bounds,
     ("security.md", "attacks"): attacks,
+    ("gateways/sip.md", "torture"): torture,
     ("your-own-client.md", "python"): shown("clients/client.py", "reference-python", "python"),
     ("your-own-client.md", "javascript"): shown("clients/client.mjs", "reference-javascript", "js"),
 }

@@ -198,7 +198,7 @@ async def test_bad_input_harms_nobody(pair: tuple[Relay, Relay], agent: Enter) -
     alice, mallory = await agent(pair[0], "alice"), SipAgent("mallory")
     for torture in MESSAGES:
         await mallory.connect(pair[0])
-        await mallory.raw(torture.text)
+        await mallory.raw(torture.data)
         await mallory.raw(mallory.request("OPTIONS", "sip:localhost", call="after"))
         try:
             await mallory.until(lambda one: one.get("call-id") == "after")

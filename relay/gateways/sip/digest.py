@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -17,17 +18,34 @@ from typing import Final
 
 from relay.fleet_key import FleetKey
 from relay.gateways.sip.errors import SipRefused
-from relay.gateways.sip.fields import Parameters
+from relay.gateways.sip.fields import BadField, Parameters, Uri, read_uri
+from relay.gateways.sip.nonce_counts import NonceCounts
 from relay.model.errors import Refused
+from relay.model.names import unescape
 
 REALM: Final = "relay"
 NONCE_LIFE: Final = 300
 """Seconds for which a nonce can be answered."""
 
 _PURPOSE: Final = "sip-nonce"
+_TIME: Final = 8
+_RANDOM: Final = 8
 _MAC: Final = 16
+"""Bytes of the parts of a nonce."""
+
 _MOST_EXPIRY: Final = 12
-_UNREPRODUCIBLE: Final = 32
+
+_is_count: Final = re.compile("(?!0{8})[0-9A-Fa-f]{8}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRequest:
+    """The request whose sender has to prove who it is: the escaped name of its room, and the address of the client."""
+
+    method: str
+    uri: Uri
+    room: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +71,91 @@ def mint(secret: str, room: str, user: str, expires: int) -> Mapping[str, str]:
 
 
 class Challenges:
-    """Makes challenges, and checks the answers to those of any worker of the fleet."""
+    """Makes challenges, and checks the answers to those of any worker of the fleet.
+
+    A nonce is for one room and one client address. A worker takes an answer once, by its nonce count. Workers share no
+    list of nonces: another worker takes the same answer again, from the same address, while the nonce lives.
+    """
 
     def __init__(self, key: FleetKey, secrets_: Sequence[str], leeway: float) -> None:
         self._key = key
         self._secrets = secrets_
         self._leeway = leeway
+        self._counts = NonceCounts()
 
-    def header(self, *, stale: bool = False) -> str:
+    def header(self, room: str, address: str, *, stale: bool = False) -> str:
         """Return the value of WWW-Authenticate; without a secret, tokens are all that can be asked for."""
         if not self._secrets:
             return f'Bearer realm="{REALM}"'
         end = ", stale=true" if stale else ""
-        return f'Digest realm="{REALM}", nonce="{self._nonce()}", algorithm=MD5, qop="auth"{end}'
+        return f'Digest realm="{REALM}", nonce="{self._nonce(room, address)}", algorithm=MD5, qop="auth"{end}'
 
-    def check(self, parameters: Parameters, method: str, room: str, now: float | None = None) -> Login:
+    def check(self, given: Parameters, asked: LoginRequest, now: float | None = None) -> Login:
         """Return the user that answers a challenge; raise `SipRefused` (`bad_challenge`), or `token_expired`.
 
-        `room` is the text of its name. An answer to a nonce that is too old has `stale` in the detail of the error.
+        A right answer to a nonce that is of no use any more has `stale` in the detail of the error: the client answers
+        the next challenge by itself. The user name and the password are checked before the nonce.
         """
         now = time.time() if now is None else now
-        age = self._age(parameters.get("nonce", ""), now)
-        expires, user = _split(parameters.get("username", ""))
-        correct = [self._response(one, parameters, method, room, user, expires) for one in self._secrets]
-        given = parameters.get("response", "").lower().encode("utf-8", "replace")
-        if not any([hmac.compare_digest(one.encode(), given) for one in correct]) or age is None:
+        _check_form(given, asked.uri)
+        expires, user = _split(given.get("username", ""))
+        correct = [self._response(one, given, asked, user, expires) for one in self._secrets]
+        response = given.get("response", "").lower().encode("utf-8", "replace")
+        if not any([hmac.compare_digest(one.encode(), response) for one in correct]):
             raise SipRefused("bad_challenge")
-        if not 0 <= age <= NONCE_LIFE:
-            raise SipRefused("bad_challenge", "the nonce is too old", stale=True)
+        if not self._take(given, asked, now):
+            raise SipRefused("bad_challenge", "the nonce is too old, used up, or made for another client", stale=True)
         if expires + self._leeway < now:
             raise Refused("token_expired")
         return Login(user, expires)
 
-    def _nonce(self) -> str:
-        made = int(time.time()).to_bytes(8, "big") + secrets.token_bytes(8)
-        return base64.urlsafe_b64encode(made + self._key.sign(_PURPOSE, made, size=_MAC)).decode()
+    def _nonce(self, room: str, address: str) -> str:
+        made = time.time_ns().to_bytes(_TIME, "big") + secrets.token_bytes(_RANDOM)
+        return base64.urlsafe_b64encode(
+            made + self._key.sign(_PURPOSE, _signed(made, room, address), size=_MAC)
+        ).decode()
 
-    def _age(self, nonce: str, now: float) -> float | None:
+    def _take(self, given: Parameters, asked: LoginRequest, now: float) -> bool:
+        """Take a count of the nonce; False if the relay has not made it for this client, or it is used up."""
         try:
-            raw = base64.urlsafe_b64decode(nonce)
+            raw = base64.b64decode(given["nonce"], b"-_", validate=True)
         except (ValueError, binascii.Error):
-            return None
-        if len(raw) != _UNREPRODUCIBLE or not self._key.verify(_PURPOSE, raw[:-_MAC], raw[-_MAC:], size=_MAC):
-            return None
+            return False
+        made, mac = raw[:-_MAC], raw[-_MAC:]
+        if len(made) != _TIME + _RANDOM:
+            return False
+        if not self._key.verify(_PURPOSE, _signed(made, asked.room, asked.address), mac, size=_MAC):
+            return False
+        time_made = int.from_bytes(made[:_TIME], "big") / 1e9
         # Workers' clocks differ by a little.
-        return max(0.0, now - int.from_bytes(raw[:8], "big"))
+        oldest = now - NONCE_LIFE
+        self._counts.forget(oldest)
+        return time_made >= oldest and self._counts.take(made, time_made, int(given["nc"], 16))
 
-    def _response(self, secret: str, given: Parameters, method: str, room: str, user: str, expires: int) -> str:
-        first = _md5(f"{given.get('username', '')}:{REALM}:{password(secret, room, user, expires)}")
-        second = _md5(f"{method}:{given.get('uri', '')}")
-        if given.get("qop"):
-            middle = f"{given.get('nc', '')}:{given.get('cnonce', '')}:auth"
-            return _md5(f"{first}:{given.get('nonce', '')}:{middle}:{second}")
-        return _md5(f"{first}:{given.get('nonce', '')}:{second}")
+    @staticmethod
+    def _response(secret: str, given: Parameters, asked: LoginRequest, user: str, expires: int) -> str:
+        first = _md5(f"{given['username']}:{REALM}:{password(secret, unescape(asked.room), user, expires)}")
+        second = _md5(f"{asked.method}:{given['uri']}")
+        return _md5(f"{first}:{given['nonce']}:{given['nc']}:{given['cnonce']}:auth:{second}")
+
+
+def _check_form(given: Parameters, uri: Uri) -> None:
+    """Raise `SipRefused` (`bad_challenge`) for an answer that is not to such a challenge, or not of this request."""
+    if given.get("realm") != REALM or given.get("qop") != "auth" or given.get("algorithm", "MD5").upper() != "MD5":
+        raise SipRefused("bad_challenge", f'the answer has realm="{REALM}", qop=auth and algorithm=MD5')
+    if not all(given.get(name) for name in ("nonce", "cnonce")) or not _is_count(given.get("nc", "")):
+        raise SipRefused("bad_challenge", "the answer has a nonce, a cnonce, and a count (nc) of 8 digits")
+    try:
+        named = read_uri(given.get("uri", ""))
+    except BadField:
+        named = None
+    if named is None or (named.scheme, named.place) != (uri.scheme, uri.place):
+        raise SipRefused("bad_challenge", "the uri of the answer is not that of the request")
+
+
+def _signed(made: bytes, room: str, address: str) -> bytes:
+    # Neither a name nor an address has a line end.
+    return b"%b%b" % (made, f"{room}\n{address}".encode())
 
 
 def _split(name: str) -> tuple[int, str]:

@@ -1,8 +1,8 @@
 """Logs SIP users in by their passwords, and asks for these: the state of the gateway for one worker."""
 
-from relay.gateways.sip.digest import Challenges
+from relay.gateways.sip.digest import Challenges, LoginRequest
 from relay.gateways.sip.errors import SipRefused
-from relay.gateways.sip.fields import Parameters
+from relay.gateways.sip.fields import Parameters, Uri
 from relay.gateways.sip.guesses import WrongPasswords
 from relay.identity.grants import Grants, RoomGrant
 from relay.model.errors import Refused
@@ -18,17 +18,18 @@ class Logins:
         self.challenges = Challenges(worker.fleet_key, settings.auth_secret.split(), settings.auth_leeway)
         self._wrong = WrongPasswords(settings, worker.clock)
 
-    def grants(self, parameters: Parameters, room: str, peer: str, address: str) -> Grants:
+    def grants(self, answer: Parameters, uri: Uri, room: str, peer: str, address: str) -> Grants:
         """Return the rights of a user that has proved its password: those of members in this one room.
 
-        Raises `SipRefused` (`bad_challenge`), and `Refused` (`token_expired`, `wrong_peer`, `too_many_attempts`).
+        `uri` is that of the REGISTER with the answer. Raises `SipRefused` (`bad_challenge`), and `Refused`
+        (`token_expired`, `wrong_peer`, `too_many_attempts`).
         """
         self._wrong.check(address, room, peer)
         try:
-            login = self.challenges.check(parameters, "REGISTER", unescape(room))
+            login = self.challenges.check(answer, LoginRequest("REGISTER", uri, room, address))
         except SipRefused as error:
             if "stale" not in error.detail:
-                self._wrong.note(address, room, peer, parameters.get("response", ""))
+                self._wrong.note(address, room, peer, answer.get("response", ""))
             raise
         if login.user != unescape(peer):
             raise Refused("wrong_peer", "the password is of another user")

@@ -40,18 +40,17 @@ class Proxy:
 
     # From the client.
 
-    async def forward(self, request: SipRequest) -> None:
-        """Forward a request; raises `SipRefused`, or an error of the look-up of its targets."""
+    async def forward(self, request: SipRequest) -> int:
+        """Forward a request, and return to how many peers.
+
+        Raises `SipRefused`, or an error of the look-up of its targets.
+        """
         if request.method == "CANCEL":
             # The answer was written before.
-            await self._cancel(request)
-            return
+            return await self._cancel(request)
         if request.method == "ACK":
-            if not self._transactions.takes(request):
-                await self._acknowledge(request)
-            return
-        targets = await self.targets(request)
-        self._transactions.begin(self._cleaned(request), targets)
+            return 0 if self._transactions.takes(request) else await self._acknowledge(request)
+        return self._transactions.begin(self._cleaned(request), await self.targets(request))
 
     def check(self, request: SipRequest, user: str) -> None:
         """Raise `SipRefused` for a request that the proxy does not forward (RFC 3261, section 16.3)."""
@@ -99,23 +98,25 @@ class Proxy:
         device = self._location.device(_peer(request.to.uri), request.uri)
         return [device] if device in found else found
 
-    async def _cancel(self, request: SipRequest) -> None:
+    async def _cancel(self, request: SipRequest) -> int:
         if self._transactions.cancel(request):
-            return
+            return 0
         # The worker that forwarded the INVITE has stopped; the branches follow from the request.
-        for target in await self.targets(request):
+        targets = await self.targets(request)
+        for target in targets:
             via = self._seal.value(request, self._outlet.peer, target)
             self._outlet.to_peer(target, request.forwarded().only(_no_via).with_via(via))
+        return len(targets)
 
-    async def _acknowledge(self, request: SipRequest) -> None:
+    async def _acknowledge(self, request: SipRequest) -> int:
         """Forward the ACK of a call that began; it has no answer, also where it fails."""
         try:
-            targets = await self.targets(request)
+            target, *_ = await self.targets(request)
         except Refused:
-            return
-        for target in targets[:1]:
-            via = self._seal.value(request, self._outlet.peer, target)
-            self._outlet.to_peer(target, self._cleaned(request).forwarded().with_via(via))
+            return 0
+        via = self._seal.value(request, self._outlet.peer, target)
+        self._outlet.to_peer(target, self._cleaned(request).forwarded().with_via(via))
+        return 1
 
     def _cleaned(self, request: SipRequest) -> SipRequest:
         """Return a request without the Route to the relay, credentials for it, and names that only it may give."""

@@ -19,6 +19,9 @@ DEFAULT: Final = 600
 MOST_USER: Final = 64
 """Characters of the name of a user."""
 
+ALL: Final = "*"
+"""The Contact of a REGISTER that removes all bindings (RFC 3261, section 10.2.2)."""
+
 _MOST_CONTACT: Final = 1024
 _WANTS: Final = "x-relay"
 _MESSAGES: Final = "messages"
@@ -43,6 +46,15 @@ class SipRegistration:
     call: str
 
     @property
+    def removes_all(self) -> bool:
+        """Whether it removes every binding of the connection (Contact: *)."""
+        return self.shown == ALL
+
+    def is_at(self, contact: Uri | None) -> bool:
+        """Return whether it is for this contact."""
+        return contact is not None and self.contact is not None and self.contact.place == contact.place
+
+    @property
     def binding(self) -> str:
         """The Contact of an answer."""
         return f"{self.shown};expires={self.seconds}"
@@ -60,10 +72,10 @@ def read_registration(request: SipRequest, room: str, longest: int) -> SipRegist
     try:
         contacts = [one for value in request.values("contact") for one in split_list(value)]
         seconds = _seconds(request.value("expires"))
-        if contacts == ["*"]:
+        if contacts == [ALL]:
             if seconds != 0:
                 raise BadField("Contact * needs Expires: 0")
-            contact, shown = None, "*"
+            contact, shown = None, ALL
         elif len(contacts) > 1:
             raise SipRefused("too_many_bindings", "a connection has one binding; send one Contact")
         elif contacts:

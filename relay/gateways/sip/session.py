@@ -1,11 +1,10 @@
 """The session of a SIP client: its binding in the room, its requests, and the messages of others to it."""
 
 import asyncio
-import base64
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,23 +18,25 @@ from relay.gateways.base.session import WebSocketSession
 from relay.gateways.sip.codec import PONG, KeepAlive, ReceivedRequest, ReceivedResponse, UnservedRequest
 from relay.gateways.sip.connection import SipConnection
 from relay.gateways.sip.declaration import CHANNEL
+from relay.gateways.sip.deliveries import Deliveries
 from relay.gateways.sip.errors import SipRefused
-from relay.gateways.sip.fields import BadField, Uri, read_credentials
-from relay.gateways.sip.location import MOST_BINDINGS, SEPARATOR, Location
+from relay.gateways.sip.fields import BadField, read_credentials
+from relay.gateways.sip.location import Location
 from relay.gateways.sip.login import Logins
-from relay.gateways.sip.message import NotSip, SipMessage, SipRequest, SipResponse, read_message
+from relay.gateways.sip.message import SipMessage, SipRequest, SipResponse
 from relay.gateways.sip.proxy import Proxy
+from relay.gateways.sip.registrar import Registrar
 from relay.gateways.sip.registration import SHORTEST, SipRegistration, read_registration
 from relay.gateways.sip.replies import ALLOWED, refusal, reply
-from relay.gateways.sip.room_messages import answers_room, check_text, read_text, write_text
+from relay.gateways.sip.room_messages import answers_room, check_text, read_text
 from relay.gateways.sip.settings import SipSettings
 from relay.gateways.sip.transactions import ClientTransactions, Done, Timers
 from relay.gateways.sip.via import ViaSeal
+from relay.identity.grants import Grants
 from relay.model.codec import Encoder, Frame
-from relay.model.commands import Command, Publish, Tracking
+from relay.model.commands import Command, Publish
 from relay.model.envelope import Receipt
-from relay.model.errors import BAD_PACKET, TOKEN_REFUSED, BadFrame, ClientGone, Refused, RelayError
-from relay.model.events import Event, Message
+from relay.model.errors import BAD_PACKET, TOKEN_REFUSED, BadFrame, ClientGone, RelayError
 from relay.model.names import escape_peer
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
@@ -52,16 +53,7 @@ _ANSWER_COST: Final = 0.1
 HEARS: Final = b'"sip":{"messages":true}'
 """The part of a member info that says that the client gets the messages of the room."""
 
-_KEY_PURPOSE: Final = "sip-binding"
-_KEY_BYTES: Final = 24
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class _Carried(msgspec.Struct):
-    message: str = ""
-
-
-_carried: Final = msgspec.json.Decoder(_Carried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +76,14 @@ class SipSession(WebSocketSession):
     """
 
     __slots__ = (
-        "_binding",
         "_brake",
-        "_early",
-        "_expiry",
-        "_hears",
+        "_deliveries",
         "_location",
         "_login",
         "_logins",
         "_place",
         "_proxy",
-        "_seal",
+        "_registrar",
         "_shown",
         "_transactions",
     )  # fmt: skip
@@ -114,17 +103,23 @@ class SipSession(WebSocketSession):
         self._shown = connection
         self._place = place
         self._logins = logins
-        self._binding: SipRegistration | None = None
-        self._expiry: asyncio.TimerHandle | None = None
         self._login: asyncio.TimerHandle | None = None
-        self._hears = False
-        self._early: list[Message] | None = None
         self._brake = Brake(ticket, connection.pause_reading)
         self._location = Location(worker.places, worker.listings, worker.fleet_key, place.room)
-        self._seal = ViaSeal(worker.fleet_key, place.room)
-        self._transactions = ClientTransactions(self, self._seal, timers)
-        self._proxy = Proxy(self, self._seal, self._transactions, self._location, place.hosts)
-        connection.take = self._take
+        self._registrar = Registrar(self, worker, self._location, place.room)
+        seal = ViaSeal(worker.fleet_key, place.room)
+        self._transactions = ClientTransactions(self, seal, timers)
+        self._proxy = Proxy(self, seal, self._transactions, self._location, place.hosts)
+        self._deliveries = Deliveries(
+            self,
+            connection,
+            self._registrar,
+            self._proxy,
+            seal,
+            dropped=partial(self._metrics.refused, "bad_sip"),
+            failed=self._close_after_fault,
+        )
+        connection.take = self._deliveries.take
 
     async def begin_unregistered(self) -> None:
         """Serve requests from now on; to be called once, instead of `enter`."""
@@ -144,7 +139,7 @@ class SipSession(WebSocketSession):
         self._transactions.end(goodbye=goodbye)
         self._brake.stop()
         self._stop_login_timer()
-        self._stop_expiry()
+        self._registrar.stop()
         self._shown.take = None
         return super().end(goodbye=goodbye)
 
@@ -206,7 +201,7 @@ class SipSession(WebSocketSession):
         if not request.uri.user and request.uri.scheme == "sip" and request.method != "ACK":
             self._serve_domain(request)
             return
-        binding = self._bound
+        binding = self._registrar.binding
         if binding is None:
             raise SipRefused("not_registered")
         self._proxy.check(request, binding.user)
@@ -214,11 +209,13 @@ class SipSession(WebSocketSession):
             self.to_client(reply(request, 200))
         elif request.method == "MESSAGE" and await self._carry_text(request):
             return
-        await self._proxy.forward(request)
+        branches = await self._proxy.forward(request)
+        # The request itself has been counted.
+        (self._pace or self._make_pace()).spend(max(0, branches - 1))
 
     def _serve_domain(self, request: SipRequest) -> None:
         """Answer a request to the relay itself, and to no user."""
-        self._check_required(request)
+        _check_required(request)
         if request.method == "OPTIONS":
             self.to_client(reply(request, 200, [("Allow", ALLOWED), ("Accept", "application/sdp, application/json")]))
         elif request.method == "CANCEL":
@@ -229,28 +226,17 @@ class SipSession(WebSocketSession):
     # The registrar.
 
     async def _register(self, request: SipRequest) -> None:
-        self._check_required(request)
+        _check_required(request)
         longest = self._worker.settings.of(SipSettings).sip_expires
-        wanted, bound = read_registration(request, self._place.room, longest), self._bound
+        wanted, bound = read_registration(request, self._place.room, longest), self._registrar.binding
         if bound is not None and bound.user != wanted.user:
             raise SipRefused("too_many_bindings", "this connection has registered another user")
         await self._prove(request, wanted, bound)
-        if wanted.contact is not None and wanted.seconds:
-            if bound is None or bound.contact is None or bound.contact.place != wanted.contact.place:
-                await self._bind(wanted, wanted.contact)
-            self._binding = wanted
-            self._hears = self._hears or wanted.hears
-            self._restart_expiry(wanted.seconds)
-            self._deliver_early()
-        elif wanted.shown:
-            await self._unbind()
-        bound = self._bound
+        await self._registrar.register(wanted)
+        bound = self._registrar.binding
+        self._deliveries.hears = bound is not None and (self._deliveries.hears or wanted.hears)
+        self._deliveries.release()
         self.to_client(reply(request, 200, [] if bound is None else [("Contact", bound.binding)]))
-
-    @property
-    def _bound(self) -> SipRegistration | None:
-        """The binding of this connection."""
-        return self._binding if len(self._rooms) else None
 
     async def _prove(self, request: SipRequest, wanted: SipRegistration, bound: SipRegistration | None) -> None:
         """Check the login of a client, where auth is on; one that is bound need not prove it again."""
@@ -259,7 +245,8 @@ class SipSession(WebSocketSession):
             return
         scheme, rest, parameters = read_credentials(given)
         if scheme == "digest":
-            self._set_grants(self._logins.grants(parameters, self._place.room, wanted.peer, self.ticket.address))
+            room, address = self._place.room, self.ticket.address
+            self._set_grants(self._logins.grants(parameters, request.uri, room, wanted.peer, address))
         else:
             token = self._place.token_of(rest if scheme == "bearer" else "")
             await (self.authenticate(token) if bound is None else self._renew(token))
@@ -267,105 +254,45 @@ class SipSession(WebSocketSession):
             self._guard.grants.peer(wanted.peer, str)
         self._stop_login_timer()
 
+    def _challenge(self, *, stale: bool) -> str:
+        return self._logins.challenges.header(self._place.room, self.ticket.address, stale=stale)
+
     def _stop_login_timer(self) -> None:
         if self._login is not None:
             self._login.cancel()
             self._login = None
 
-    async def _bind(self, wanted: SipRegistration, contact: Uri) -> None:
-        """Enter the room: as the user itself, or as a further device of it."""
-        await self._unbind()
-        device = self._location.device(wanted.peer, contact)
-        if not device:
-            raise SipRefused("bad_sip", "the Contact is too long")
-        found, holders = await self._location.user(wanted.peer), await self._location.contact(contact)
-        if not {wanted.peer, device}.issuperset(holders):
-            raise SipRefused("contact_taken")
-        if device in found and await self._attempt(device, wanted, contact) is None:
-            return
-        error = await self._attempt(wanted.peer, wanted, contact)
-        if error is None:
-            return
-        guest = self._guard is not None and self._guard.grants.anonymous
-        # A name that a client of another protocol has is not shared, nor one of a token with a guest. Nobody gets the
-        # contact of another device, by which others find it within a call.
-        if guest or wanted.peer not in found or wanted.peer in holders or device in found:
-            raise error
-        if len(found) >= MOST_BINDINGS:
-            raise SipRefused("too_many_bindings")
-        await self._bind_as(device, wanted, contact)
+    @property
+    def grants(self) -> Grants | None:
+        """The rights of the client; None where auth is off."""
+        return None if self._guard is None else self._guard.grants
 
-    async def _attempt(self, peer: str, wanted: SipRegistration, contact: Uri) -> Refused | None:
-        """Enter the room as this peer; return the error `peer_taken` if another client has it."""
-        try:
-            await self._bind_as(peer, wanted, contact)
-        except Refused as error:
-            if error.code != "peer_taken":
-                raise
-            return error
-        return None
+    @property
+    def is_member(self) -> bool:
+        """Whether the client is in its room."""
+        return len(self._rooms) > 0
 
-    async def _bind_as(self, peer: str, wanted: SipRegistration, contact: Uri) -> None:
-        grants = None if self._guard is None else self._guard.grants
-        if grants is not None and not grants.anonymous:
-            # The token allows the user, and so each of its devices.
-            self._set_grants(replace(grants, peers=peer))
-        proof = grants.subject if grants is not None and grants.subject else f"call {wanted.call}"
-        key = self._resume_key(wanted.peer, contact, proof)
-        # Events that the client has missed come before this returns, and wait until it is known which of them it gets.
-        self._early = []
-        await self._enter(
-            JoinRequest(
-                self._place.room,
-                peer,
-                resume=key,
-                own_key=True,
-                tracking=Tracking.WRITTEN,
-                found_by=self._location.user_record(wanted.peer),
-            )
-        )
-        if not len(self._rooms):
+    def narrow(self, grants: Grants) -> None:
+        """Serve the client with these rights."""
+        self._set_grants(grants)
+
+    async def enter_room(self, request: JoinRequest) -> Member:
+        """Enter the room; its events wait until the client is bound."""
+        # Events that the client has missed come before this returns.
+        self._deliveries.hold()
+        await self._enter(request)
+        if not self.is_member:
             raise ClientGone()
         member = self._rooms.member("")
-        self._hears = HEARS in member.info
-        self._worker.listings.begin(member, self._location.contact_record(contact))
-        try:
-            # The answer comes once Redis has both records: another worker may look for them in the same moment.
-            await self._location.contact(contact)
-        except RelayError:
-            # Nobody gets the events of a member without a binding: they would be kept for ever.
-            await self._unbind()
-            self._early = None
-            raise
+        self._deliveries.hears = HEARS in member.info
+        return member
 
-    def _resume_key(self, peer: str, contact: Uri, proof: str) -> str:
-        """Return the key of a place: others know the contact from their calls, but neither the fleet's key nor `proof`.
-
-        That is the subject of the client's login, or the Call-ID of REGISTER, which a client never changes and only
-        the relay sees (RFC 3261, section 10.2).
-        """
-        text = "\0".join((self._place.room, peer, *contact.place, proof)).encode("utf-8", "replace")
-        return base64.urlsafe_b64encode(self._worker.fleet_key.sign(_KEY_PURPOSE, text, size=_KEY_BYTES)).decode()
-
-    async def _unbind(self) -> None:
-        self._stop_expiry()
-        if len(self._rooms):
+    async def leave_room(self) -> None:
+        """Leave the room, and end the calls that ring."""
+        if self.is_member:
             self._transactions.end(goodbye=True)
             await self._rooms.end("")
-        self._binding = None
-
-    def _restart_expiry(self, seconds: int) -> None:
-        self._stop_expiry()
-        self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire)
-
-    def _stop_expiry(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-
-    def _expire(self) -> None:
-        self._expiry = None
-        self._worker.spawn(self._unbind())
+        self._deliveries.forget()
 
     # Text.
 
@@ -379,8 +306,8 @@ class SipSession(WebSocketSession):
             return False
         command = read_text(request, "" if to_room else peer)
         self._allowed(command)
-        if to_room and not self._hears:
-            self._hears = True
+        if to_room and not self._deliveries.hears:
+            self._deliveries.hears = True
             # Its presence entry says so to the worker to which it comes back; without that, it sends to the room again.
             with suppress(RelayError):
                 await self._rooms.change_info(b"{%b}" % HEARS)
@@ -438,56 +365,7 @@ class SipSession(WebSocketSession):
         if done is not None:
             done(error)
 
-    # Events of the room.
-
-    def _take(self, event: Event) -> None:
-        if not isinstance(event, Message):
-            return
-        if self._early is not None:
-            self._early.append(event)
-        else:
-            # In the next turn: this runs while the hub delivers, and an answer may have to be published.
-            asyncio.get_running_loop().call_soon(self._deliver, event)
-
-    def _deliver_early(self) -> None:
-        """Deliver the events that have come while the client was being bound."""
-        early, self._early = self._early, None
-        for event in early or ():
-            self._deliver(event)
-
-    def _deliver(self, event: Message) -> None:
-        binding = self._binding
-        if binding is None or binding.contact is None or self._shown.take is None:
-            return
-        try:
-            if event.channel == CHANNEL and event.to:
-                self._deliver_message(event, binding.contact)
-            elif event.to or self._hears:
-                self.to_client(write_text(event, binding.contact.text, binding.user, binding.host))
-        except (BadField, NotSip, Refused, msgspec.MsgspecError, UnicodeError):
-            # No worker writes such an envelope: a client of another protocol has used the channel.
-            self._metrics.refused("bad_sip")
-        except Exception:
-            self._close_after_fault()
-        self._shown.mark(event.id)
-
-    def _deliver_message(self, event: Message, contact: Uri) -> None:
-        message = read_message(_carried.decode(event.envelope).message.encode())
-        message.check()
-        place = self._seal.place(message)
-        if isinstance(message, SipRequest) and place == event.sender and _is_user(message, event.sender):
-            self._proxy.deliver_request(message, event.sender, contact)
-        elif isinstance(message, SipResponse) and place == self.peer:
-            self._proxy.deliver_response(message, event.sender)
-        else:
-            self._metrics.refused("bad_sip")
-
     # Refusals.
-
-    def _check_required(self, request: SipRequest) -> None:
-        required = ", ".join(filter(None, request.values("require")))
-        if required:
-            raise SipRefused("bad_extension", unsupported=required)
 
     def _refuse(self, request: SipRequest, error: RelayError) -> None:
         """Answer a request that failed; an ACK has no answer."""
@@ -497,7 +375,7 @@ class SipSession(WebSocketSession):
             return
         answer = refusal(request, error)
         more = {
-            401: ("WWW-Authenticate", self._logins.challenges.header(stale="stale" in error.detail)),
+            401: ("WWW-Authenticate", self._challenge(stale="stale" in error.detail)),
             405: ("Allow", ALLOWED),
             420: ("Unsupported", str(error.detail.get("unsupported", ""))),
             423: ("Min-Expires", str(SHORTEST)),
@@ -521,12 +399,11 @@ class SipSession(WebSocketSession):
             self._connection.close(BAD_PACKET)
 
 
-def _is_user(request: SipRequest, peer: str) -> bool:
-    """Whether the From of a request has the user of this peer.
-
-    The MAC of a Via does not cover the From: a member may have it from a request of its own to another connection.
-    """
-    return escape_peer(request.sender.uri.user) == peer.partition(SEPARATOR)[0]
+def _check_required(request: SipRequest) -> None:
+    """Raise `SipRefused` (`bad_extension`) for a request to the relay itself that needs an extension."""
+    required = ", ".join(filter(None, request.values("require")))
+    if required:
+        raise SipRefused("bad_extension", unsupported=required)
 
 
 def _with_request(error: BadFrame, of: Command | BadFrame) -> BadFrame:

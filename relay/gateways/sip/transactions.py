@@ -80,15 +80,18 @@ class _Branch:
 
 
 class _Transaction:
-    """A request and its branches, by their ids; `answered` once the client has a final response."""
+    """A request and its branches, by their ids; `answered` once the client has a final response.
 
-    __slots__ = ("answered", "branches", "request", "size")
+    It is `cancelled` once: a client that repeats its CANCEL causes no further ones.
+    """
+
+    __slots__ = ("answered", "branches", "cancelled", "request", "size")
 
     def __init__(self, request: SipRequest) -> None:
         self.request = request
         self.size = len(request.encode())
         self.branches: dict[str, _Branch] = {}
-        self.answered = False
+        self.answered = self.cancelled = False
 
     @property
     def rings(self) -> bool:
@@ -113,14 +116,14 @@ class ClientTransactions:
         """Return how many requests have no final response of all branches yet."""
         return len(self._open)
 
-    def begin(self, request: SipRequest, targets: Sequence[str]) -> None:
-        """Forward a request to these peers; one that is under way already is not forwarded again.
+    def begin(self, request: SipRequest, targets: Sequence[str]) -> int:
+        """Forward a request to these peers, and return to how many; one that is under way is not forwarded again.
 
         Raises `SipRefused` (`too_many_transactions`).
         """
         key = request.transaction
         if key in self._open:
-            return
+            return 0
         transaction = _Transaction(request)
         if len(self._open) >= MOST_TRANSACTIONS or (self._open and self._bytes + transaction.size > MOST_BYTES):
             raise SipRefused("too_many_transactions")
@@ -137,6 +140,7 @@ class ClientTransactions:
             branch.timer = loop.call_later(self._timers.answer, self._silent, transaction, branch)
         for branch in [*transaction.branches.values()]:
             self._outlet.to_peer(branch.target, branch.forwarded, partial(self._sent, transaction, branch))
+        return len(targets[:MOST_BRANCHES])
 
     def receive(self, response: SipResponse, sender: str) -> bool:
         """Take a response with the relay's own Via on top; False if it belongs to no request that is known here."""
@@ -162,7 +166,8 @@ class ClientTransactions:
         transaction = self._open.get(request.transaction)
         if transaction is None:
             return False
-        if not transaction.answered:
+        if not (transaction.answered or transaction.cancelled):
+            transaction.cancelled = True
             self._cancel(transaction, request.values("reason"))
         return True
 

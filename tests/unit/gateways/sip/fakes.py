@@ -1,10 +1,11 @@
 """SIP user agents of one worker, without sockets."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 from relay.gateways.base.credentials import read_token
-from relay.gateways.base.join_request import CodecPair
+from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.sip.codec import SipCodec
 from relay.gateways.sip.connection import SipConnection
 from relay.gateways.sip.declaration import TOKENS
@@ -16,6 +17,7 @@ from relay.model.errors import CloseReason
 from relay.rooms.connection import Transfer
 from relay.rooms.worker import Worker
 from tests.sip_client import Sip, SipAgent, SipEnded
+from tests.unit.gateways.base.fakes import Client
 
 CODECS = CodecPair(SipCodec(), SipCodec())
 
@@ -99,3 +101,15 @@ class LocalAgent(SipAgent):
 
     def lose(self, code: int = 1006) -> None:
         self.session.disconnected(code, None)
+
+
+class Native(Client):
+    """A native client in the room."""
+
+    async def enter(self, peer: str) -> "Native":
+        await self.session.enter(lambda: JoinRequest("calls", peer))
+        return self
+
+
+Enter = Callable[..., Awaitable[LocalAgent]]
+"""Makes an agent that has registered: `enter("alice")`; with `register=False`, one that has not."""

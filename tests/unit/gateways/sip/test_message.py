@@ -98,7 +98,7 @@ def test_a_made_request() -> None:
 
 @pytest.mark.parametrize("torture", MESSAGES, ids=[one.name for one in MESSAGES])
 def test_torture(torture: Torture) -> None:
-    data = torture.text.encode()
+    data = torture.data
     if torture.expected is Expected.NOT_SIP:
         with pytest.raises(NotSip):
             read_message(data)

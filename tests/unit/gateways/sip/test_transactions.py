@@ -134,6 +134,8 @@ async def test_a_caller_cancels() -> None:
     case = Case("b1", "b2")
     case.answers("b1", 180)
     assert case.transactions.cancel(made("CANCEL"))
+    # A CANCEL that is repeated goes to nobody.
+    assert case.transactions.cancel(made("CANCEL"))
     assert case.wires.sent("CANCEL") == ["b1", "b2"]
     case.answers("b1", 487)
     case.answers("b2", 487)

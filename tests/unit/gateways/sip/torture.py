@@ -2,6 +2,7 @@
 """The torture tests of RFC 4475, as far as they are about the form of messages; each is named as there.
 
 GOOD: the message is read, and kept byte for byte. BAD: it is answered with 400. NOT_SIP: nobody can answer it.
+`ANSWERS` has what the relay then does with each, if it comes from a client that has registered the user in the From.
 """
 
 from enum import Enum, auto
@@ -23,6 +24,11 @@ class Torture(NamedTuple):
     expected: Expected
     text: str
 
+    @property
+    def data(self) -> bytes:
+        """The bytes of the message."""
+        return self.text.encode("utf-8", "surrogateescape")
+
 
 def _lines(*lines: str, body: str = "") -> str:
     return "\r\n".join(lines) + "\r\n\r\n" + body
@@ -34,7 +40,7 @@ def _usual(name: str, first: str = "OPTIONS sip:user@example.com SIP/2.0", **cha
         "Via": "SIP/2.0/UDP host.example.com;branch=z9hG4bKkdjuw",
         "Max-Forwards": "70",
         "From": "<sip:caller@example.net>;tag=323",
-        "To": "<sip:user@example.com>",
+        "To": "<sip:caller@example.net>" if first.startswith("REGISTER") else "<sip:user@example.com>",
         "Call-ID": f"{name}.dkei38sd",
         "CSeq": "4 " + first.partition(" ")[0],
         "Content-Length": "0",
@@ -101,7 +107,7 @@ MESSAGES = [
     Torture("wsinv", GOOD, _WSINV),
     Torture("intmeth", GOOD, _INTMETH),
     Torture("esc01", GOOD, _usual("esc01", "INVITE sip:sips%3Auser%40example.com@example.net SIP/2.0", To="sip:%75se%72@example.com")),
-    Torture("escnull", GOOD, _usual("escnull", "REGISTER sip:example.com SIP/2.0", To="sip:null-%00-null@example.com", Contact="<sip:%00@host5.example.com>")),
+    Torture("escnull", GOOD, _usual("escnull", "REGISTER sip:example.com SIP/2.0", From="sip:null-%00-null@example.com;tag=8", To="sip:null-%00-null@example.com", Contact="<sip:%00@host5.example.com>")),
     Torture("esc02", GOOD, _usual("esc02", "RE%47IST%45R sip:registrar.example.com SIP/2.0", From='"%Z%45" <sip:resource@example.com>;tag=f232jadfj23')),
     Torture("lwsdisp", GOOD, _usual("lwsdisp", From="caller<sip:caller@example.com>;tag=323")),
     Torture("longreq", GOOD, _LONG),
@@ -110,6 +116,7 @@ MESSAGES = [
     Torture("transports", GOOD, _usual("transports", Via="SIP/2.0/UDP t1.example.com;branch=z9hG4bKkdjuw\r\nVia: SIP/2.0/UNKNOWN t5.example.com;branch=z9hG4bKasd0f3en")),
     Torture("unreason", GOOD, _usual("unreason", "SIP/2.0 200 = 2**3 * 5**2 но сто девяносто девять - простое", CSeq="35 INVITE")),
     Torture("noreason", GOOD, _usual("noreason", "SIP/2.0 100 ", CSeq="35 INVITE")),
+    Torture("mpart01", GOOD, _usual("mpart01", "MESSAGE sip:kumiko@example.org SIP/2.0", Content_Length="8", Content_Type="multipart/mixed;boundary=7") + "--7\r\n\udcff\udcd8\udcff"),
     # 3.1.2: invalid messages.
     Torture("badinv01", BAD, _usual("badinv01", Via="SIP/2.0/UDP 192.0.2.15;;,;,,")),
     Torture("clerr", BAD, _usual("clerr", Content_Length="9999")),
@@ -122,6 +129,9 @@ MESSAGES = [
     Torture("lwsruri", BAD, _usual("lwsruri", "INVITE sip:user@example.com; lr SIP/2.0")),
     Torture("lwsstart", BAD, _usual("lwsstart", "INVITE  sip:user@example.com  SIP/2.0")),
     Torture("trws", BAD, _usual("trws", "OPTIONS sip:remote-target@example.com SIP/2.0  ", CSeq="8 OPTIONS")),
+    Torture("escruri", GOOD, _usual("escruri", "INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0")),
+    Torture("baddate", GOOD, _usual("baddate", "INVITE sip:user@example.com SIP/2.0", Date="Fri, 01 Jan 2010 16:00:00 EST")),
+    Torture("regbadct", GOOD, _usual("regbadct", "REGISTER sip:example.com SIP/2.0", Contact="sip:user@example.com?Route=%3Csip:sip.example.com%3E")),
     Torture("badaspec", GOOD, _usual("badaspec", To='"Watson, Thomas" <sip:t.watson@example.org>')),
     Torture("badaspec-spaces", BAD, _usual("badaspec", To='"Watson, Thomas" < sip:t.watson@example.org >')),
     Torture("baddn", BAD, _usual("baddn", From="Bell, Alexander <sip:a.g.bell@example.com>;tag=43")),
@@ -137,14 +147,38 @@ MESSAGES = [
     Torture("unksm2", GOOD, _usual("unksm2", "REGISTER sip:example.com SIP/2.0", To="isbn:2983792873", From="<http://www.example.com>;tag=3")),
     Torture("bext01", GOOD, _usual("bext01", Require="nothingSupportsThis", Proxy_Require="noProxiesSupportThis")),
     Torture("invut", GOOD, _usual("invut", "INVITE sip:user@example.com SIP/2.0", Content_Type="application/unknownformat")),
+    Torture("regaut01", GOOD, _usual("regaut01", "REGISTER sip:example.com SIP/2.0", Authorization="NoOneKnowsThisScheme opaque-data=here")),
     Torture("multi01-cseq", BAD, _usual("multi01", CSeq="5 OPTIONS\r\nCSeq: 59 OPTIONS")),
     Torture("multi01-to", BAD, _usual("multi01", To="<sip:a@x>\r\nt: <sip:b@x>")),
     Torture("mcl01", BAD, _usual("mcl01", Content_Length="0\r\nl: 14")),
     Torture("bcast", GOOD, _usual("bcast", "SIP/2.0 200 OK", CSeq="2 INVITE", Via="SIP/2.0/UDP 192.0.2.198;branch=z9\r\nVia: SIP/2.0/UDP 255.255.255.255;branch=z9")),
     Torture("zeromf", GOOD, _usual("zeromf", Max_Forwards="0")),
     Torture("cparam01", GOOD, _usual("cparam01", "REGISTER sip:example.com SIP/2.0", Contact="sip:+19725552222@gw1.example.net;unknownparam")),
+    Torture("cparam02", GOOD, _usual("cparam02", "REGISTER sip:example.com SIP/2.0", Contact="<sip:+19725552222@gw1.example.net;unknownparam>")),
     Torture("regescrt", GOOD, _usual("regescrt", "REGISTER sip:example.com SIP/2.0", Contact="<sip:user@example.com?Route=%3Csip:sip.example.com%3E>")),
     Torture("sdp01", GOOD, _usual("sdp01", "INVITE sip:user@example.com SIP/2.0", Accept="text/nobodyKnowsThis")),
     # 3.4: a client of RFC 2543.
     Torture("inv2543", GOOD, _usual("inv2543", "INVITE sip:UserB@example.com SIP/2.0", Via="SIP/2.0/UDP iftgw.example.com", From="<sip:caller@example.net>", Max_Forwards=None)),
 ]  # fmt: skip
+
+_ANSWERS = {
+    "200": "dblreq regaut01 cparam01 cparam02 regescrt",
+    "400": "regbadct escnull unksm2",
+    "405": "esc02",
+    "415": "mpart01",
+    "416": "unkscm novelsc",
+    "420": "bext01",
+    "483": "zeromf",
+    "505": "badvers",
+    "none, as it is a response": "unreason noreason scalarlg bcast",
+}
+
+_NAMED = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}
+_OTHERWISE = {
+    Expected.GOOD: "404, as nobody has this user",
+    Expected.BAD: "400",
+    Expected.NOT_SIP: "none: the connection is closed",
+}
+
+ANSWERS = {one.name: _NAMED.get(one.name, _OTHERWISE[one.expected]) for one in MESSAGES}
+"""Name of a message → what its sender gets; it begins with the status of a response."""
