@@ -56,6 +56,7 @@ SNIPPETS = {
     "join": "tests/browser/test_readme.py",
     "call": "tests/browser/test_readme.py",
     "library": "tests/browser/test_readme.py",
+    "firebase-rest": "tests/browser/test_firebase.py",
     "token": "tests/browser/test_tokens.py",
     "move": "tests/browser/test_tokens.py",
     "http": "tests/browser/test_plain_http.py",

@@ -16,6 +16,7 @@ from relay.cli.text import plain
 from relay.config import Setting
 from relay.config.declaring import to_flag
 from relay.gateways import GATEWAYS, error_tables
+from relay.gateways.firebase import segments
 from relay.gateways.native import streams
 from relay.gateways.plainhttp import posts
 from relay.gateways.signalr import connection_token, handshake, polled
@@ -31,7 +32,7 @@ from relay.gateways.xmpp import session as xmpp_session
 from relay.http.metrics import WORKER_UP
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
-from relay.model import channels, commands, envelope, json_text, member_info
+from relay.model import channels, commands, envelope, json_text, member_info, tree, tree_changes
 from relay.model.errors import CLOSE_REASONS, ERRORS, ErrorTable
 from relay.model.names import MAX_ESCAPED, MAX_NAME
 from relay.pages.folder import LONGEST_PATH, MOST_OPEN
@@ -56,6 +57,13 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Bytes of a member info", member_info.MAX_INFO, "error bad_info"),
     ("Envelopes in one post over plain HTTP", posts.MAX_BATCH, "HTTP 400 bad_body"),
     ("Frames in one post of the native protocol over HTTP", streams.MAX_FRAMES, "HTTP 400 bad_body"),
+    ("Bytes of a tree of Firebase, each value with its path", tree.MAX_BYTES, "error tree_full"),
+    ("Values of such a tree", tree.MAX_LEAVES, "error tree_full or too_large"),
+    ("Keys of a path in it", tree.MAX_DEPTH, "error bad_path"),
+    ("Bytes of a key in it", tree.MAX_KEY, "error bad_path"),
+    ("Writes that a Firebase client prepares for its end", tree_changes.MOST_PREPARED, "error too_many_disconnects"),
+    ("Bytes of these writes", tree_changes.MOST_PREPARED_BYTES, "error too_many_disconnects"),
+    ("Segments of Firebase's polls that wait for others", segments.MOST_EARLY, "HTTP 400 bad_query"),
     ("Fields of a form of XHR-Signaling", form.MAX_FIELDS, "HTTP 400 bad_body"),
     (
         "Messages in one frame or post of SignalR",

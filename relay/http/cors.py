@@ -12,7 +12,7 @@ from relay.http_request import header
 from relay.model.errors import Refused
 from relay.paths import PathPrefixes
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _EXPOSED = "Retry-After"
 """The response header that pages may read beside those that they may always read."""
 

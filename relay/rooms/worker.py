@@ -30,6 +30,7 @@ from relay.model.events import Message, Roster
 from relay.model.json_text import read_leniently
 from relay.model.names import SERVER
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
+from relay.model.tree_changes import Expected, TreeChange
 from relay.model.workers import LocalWorkers
 from relay.origins import AllowedOrigins
 from relay.rooms.admissions import Admissions, Ticket
@@ -443,6 +444,25 @@ class Worker:
         opening, created = await self._parts.membership.opening(room, address, grants, joins=False), False
         try:
             receipt = await publish(room, command, sender)
+            created = receipt.id.seq == 1
+        finally:
+            opening.end(created=created)
+        return receipt
+
+    async def change_tree(
+        self, room: str, change: TreeChange, *, grants: Grants | None, address: str, expected: Expected | None = None
+    ) -> Receipt:
+        """Change a room's tree for a client that is no member; `grants` are None where auth is off.
+
+        The room must be one that it may open, or that exists, and messages and bytes count; the caller has checked the
+        rights. Raises `Refused`, as `Trees.write` does too, `Unavailable` or `OutcomeUnknown`.
+        """
+        generate = self.random.peer_id
+        sender = generate() if grants is None else grants.peer("", generate)
+        self.charge(grants or Grants(anonymous=True), address, 1)
+        opening, created = await self._parts.membership.opening(room, address, grants, joins=False), False
+        try:
+            receipt = await self.trees.write_from_server(room, change, sender, expected)
             created = receipt.id.seq == 1
         finally:
             opening.end(created=created)

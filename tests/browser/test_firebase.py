@@ -1,4 +1,7 @@
-"""RTCMultiConnection 2.2.5 and DataChannel.js with their own signaling, Firebase, in Chromium, on two workers."""
+"""Firebase in Chromium, on two workers: both generations of the library over each transport, and its users.
+
+RTCMultiConnection 2.2.5 and DataChannel.js signal by firebase 2.4.2 where they are not told otherwise.
+"""
 
 import base64
 import hashlib
@@ -11,8 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
 from playwright.async_api import async_playwright
 
+from tests.blocking_network import BlockingNetwork
 from tests.browser.conftest import FLAGS, HERE_ALONE, PATIENT, OpenTab, Tab, tabs_of
-from tests.fleet import RedisServer, Relay, require
+from tests.documentation import snippet
+from tests.fleet import RedisServer, Relay, eventually, require
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,6 +56,89 @@ async def test_datachannel_finds_who_is_there_and_opens_a_data_channel(
     await a.until("connection.isInitiator === true && connection.socket")
     await b.run("void channel('firebase-channel')")
     await talk(a, b)
+
+
+async def enter(open_tab: OpenTab, site: str, port: int, kind: str, *, polls: bool = False) -> Tab:
+    """Open a page with a client of this kind; with `polls`, it does not try a WebSocket."""
+    tab = await open_tab(f"{site}/pages/firebase-sdk.html", strict=False, relay=port, frames=True)
+    await tab.until("window.connect !== undefined")
+    await tab.run("([kind, polls]) => connect(kind, polls)", [kind, polls])
+    return tab
+
+
+async def exchange(ann: Tab, bob: Tab, room: str) -> None:
+    """Each hears the other's children, once and in order; a value may be larger than one request."""
+    await bob.run("(room) => client.listen(`${room}/chat`)", room)
+    await ann.run("(room) => client.listen(`${room}/chat`)", room)
+    for number in range(3):
+        await ann.run("([room, number]) => client.push(`${room}/chat`, { number })", [room, number])
+    mine = await bob.run("(room) => client.push(`${room}/chat`, 'from bob')", room)
+    for tab in (ann, bob):
+        await tab.until("events.length >= 4", timeout=60)
+        assert [value for _, _, value in await tab.run("events")] == [*({"number": n} for n in range(3)), "from bob"]
+        assert {kind for kind, _, _ in await tab.run("events")} == {"child_added"}
+    text = "é☃" * 10_000
+    await ann.run("([room, text]) => client.set(`${room}/text`, text)", [room, text])
+    assert await bob.run("(room) => client.once(`${room}/text`)", room) == text
+    await ann.run("([room, mine]) => client.update(`${room}/chat`, { [mine]: 'changed' })", [room, mine])
+    await bob.until("events.at(-1)[0] === 'child_changed' && events.at(-1)[2] === 'changed'")
+    won = [await tab.run("(room) => client.claim(`${room}/owner`, 'me')", room) for tab in (ann, bob)]
+    assert sorted(won) == [False, True]
+    assert await ann.run("events.length") == await bob.run("events.length") == 5
+
+
+async def leave(ann: Tab, bob: Tab, room: str) -> None:
+    """What a page has prepared for its end is done when it is closed."""
+    await ann.run("(room) => client.set(`${room}/chat/ann`, 'here')", room)
+    await ann.run("(room) => client.removeAtEnd(`${room}/chat/ann`)", room)
+    await ann.context.close()
+    await bob.until("events.at(-1)[0] === 'child_removed' && events.at(-1)[1] === 'ann'", timeout=60)
+
+
+@pytest.mark.parametrize("kind", ["2", "today"])
+async def test_children_and_values_over_websockets(open_tab: OpenTab, site: str, fleet: Fleet, kind: str) -> None:
+    ann, bob = [await enter(open_tab, site, relay.port, kind) for relay in fleet]
+    await exchange(ann, bob, f"websockets-{kind}")
+    assert not [url for tab in (ann, bob) for url in tab.requests if "/.lp" in url]
+    await leave(ann, bob, f"websockets-{kind}")
+
+
+@pytest.mark.parametrize("kind", ["2", "today"])
+async def test_children_and_values_by_long_polling(open_tab: OpenTab, site: str, fleet: Fleet, kind: str) -> None:
+    """One page polls; the other one, on the other worker, has a WebSocket."""
+    ann = await enter(open_tab, site, fleet[0].port, kind, polls=True)
+    bob = await enter(open_tab, site, fleet[1].port, kind)
+    await exchange(ann, bob, f"polls-{kind}")
+    assert [url for url in ann.requests if "/.lp" in url]
+    assert not ann.frames
+    await leave(ann, bob, f"polls-{kind}")
+
+
+@pytest.mark.parametrize("kind", ["2", "today"])
+async def test_pages_poll_where_websockets_are_blocked(open_tab: OpenTab, site: str, fleet: Fleet, kind: str) -> None:
+    async with BlockingNetwork(fleet[0].port) as near, BlockingNetwork(fleet[1].port) as far:
+        ann, bob = [await enter(open_tab, site, network.port, kind) for network in (near, far)]
+        for tab in (ann, bob):
+            await tab.until("connected.at(-1) === true", timeout=60)
+        await exchange(ann, bob, f"blocked-{kind}")
+        assert near.refused
+        assert far.refused
+        assert not [frame for tab in (ann, bob) for frame in tab.frames]
+        await leave(ann, bob, f"blocked-{kind}")
+
+
+async def test_the_snippet_of_the_rest_interface(open_tab: OpenTab, site: str, fleet: Fleet) -> None:
+    tab = await open_tab(f"{site}/pages/blank.html")
+    said: list[str] = []
+    tab.page.on("console", lambda message: said.append(message.text))
+    script = snippet("firebase-rest").replace("http://localhost:8888/lobby", f"{fleet[0].http}/rest-snippet")
+    found = await tab.run(f"async () => {{ {script}; return Object.values(messages) }}")
+    assert found == ["hello by REST"]
+    await eventually(lambda: _is_true(said == ["/"]))
+
+
+async def _is_true(value: bool) -> bool:
+    return value
 
 
 async def test_unchanged_pages_reach_a_relay_that_has_the_name_and_its_certificate(

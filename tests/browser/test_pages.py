@@ -185,6 +185,8 @@ async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dic
         # The scripts of WebSync are in no registry: one stands in for all of them.
         text = re.sub(r'<script src="fm\.websync[a-z.]*"></script>\n', "", text)
         text = text.replace('src="fm.js"', f'src="{site}/pages/websync.js"')
+        if name == "Firebase":
+            text = f'<script src="{site}/node_modules/firebase-2/lib/firebase-web.js"></script>{text}'
         tab = await open_tab(f"{site}/pages/blank.html", strict=False)
         tab.page.on("console", lambda message: said.append(message.text))
         await tab.page.set_content(f"<!doctype html><body>{text}</body>")
@@ -202,6 +204,8 @@ async def run_snippets(open_tab: OpenTab, site: str, fleet: Fleet, snippets: dic
     await witness.until(lambda event: event.get("message") == "hello by XHR")
     await run("WebSync")
     await witness.until(lambda event: event.get("message") == "hello by WebSync")
+    await run("Firebase")
+    await witness.until(lambda event: event.get("message") == "hello by Firebase")
     await run("SimpleWebRTC")
     await witness.until(lambda event: any("simplewebrtc" in info for info in event.get("info", {}).values()), 30)
     multi, *_ = await asyncio.gather(*map(run, ("RTCMultiConnection", "Video call", "DataChannel.js")))

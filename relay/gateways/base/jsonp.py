@@ -8,7 +8,19 @@ from starlette.types import Scope
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
+SCRIPT: Final = b"text/javascript; charset=UTF-8"
+
 _CALLBACK: Final = re.compile(r"[A-Za-z0-9_.]{1,64}", re.ASCII)
+
+_LINE_ENDS: Final = {b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
+"""Characters that JSON may have in strings, and scripts of older browsers may not."""
+
+
+def for_script(content: bytes) -> bytes:
+    """Return JSON text as a part of a script."""
+    for found, written in _LINE_ENDS.items():
+        content = content.replace(found, written)
+    return content
 
 
 def check_callback(scope: Scope, callback: str) -> str:

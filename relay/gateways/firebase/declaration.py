@@ -12,14 +12,21 @@ NAME: Final = "firebase"
 SOCKET: Final = "/.ws"
 """The path of the WebSocket, at every host."""
 
-TOKENS: Final = TokenFields(bearer=True, body="cred")
-"""A page gives its token to `authWithCustomToken`, which sends it in a message."""
+POLLS: Final = "/.lp"
+"""The path of long polling."""
+
+REST: Final = "/{path:path}.json"
+"""The paths of values: that of the tree, and `.json`."""
+
+TOKENS: Final = TokenFields(bearer=True, query="auth", body="cred")
+"""A page gives its token to `authWithCustomToken`, which sends it in a message; requests for values may have `auth`."""
 
 GATEWAY: Final = Gateway(
     name=NAME,
     title="Firebase",
     protocols=(NAME,),
-    prefixes=(SOCKET,),
+    prefixes=(SOCKET, POLLS),
+    paths=(REST,),
     tokens={NAME: TOKENS},
     settings=FirebaseSettings,
     errors=FIREBASE_ERRORS,

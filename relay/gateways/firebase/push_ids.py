@@ -15,6 +15,11 @@ def push_id(message: MessageId, now: float) -> str:
     return _digits(int(now * 1000), 8) + _digits(message.epoch, 6) + _digits(message.seq, 6)
 
 
+def new_push_id(now: float, random: bytes) -> str:
+    """Return a new key, at this Unix time (s); `random` are 9 random bytes."""
+    return _digits(int(now * 1000), 8) + _digits(int.from_bytes(random), 12)
+
+
 def _digits(number: int, count: int) -> str:
     found = ""
     for _ in range(count):

@@ -1,6 +1,7 @@
 """The requests of one client to the trees of rooms: reads, listens, writes, also those for the end of a connection."""
 
 import asyncio
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -11,23 +12,18 @@ from relay.gateways.firebase.codec import Asked, answer, data, revoked
 from relay.gateways.firebase.errors import FirebaseRefused
 from relay.gateways.firebase.listens import Listen, Listens
 from relay.gateways.firebase.places import Places, TreePlace
+from relay.gateways.firebase.values import knows, value_of
+from relay.gateways.firebase.writing import incremented, write_value
 from relay.identity.grants import Right
 from relay.model.codec import Frame
 from relay.model.errors import OutcomeUnknown, Refused
-from relay.model.tree import contents_of, has_increments, hash_of, value_at, with_increments
+from relay.model.tree import contents_of, has_increments
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
 _MOST_ATTEMPTS: Final = 10
 """How often a write that depends on the present value is tried against those of others."""
-
-_PRESENT: Final = b"true"
-"""The value of a room that has members and an empty tree: it has no child, and names nobody."""
-
-_EMPTY_HASHES: Final = frozenset({"", hash_of(True)})
-"""Hashes of a client that knows of no tree in a room."""
-
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -88,10 +84,8 @@ class TreeRequests:
             case "p":
                 await self._put(place, asked)
             case "m":
-                change = merge_change(place, await self._resolved(place, asked.value))
-                await self._port.check(Right.PUBLISH, place.room)
-                if change.writes:
-                    await self._write(place, change)
+                make = partial(merge_change, place)
+                await write_value(place, asked.value, make, partial(self._read, place), partial(self._write, place))
             case _:
                 await self._prepare(place, asked)
         self._port.write(answer(asked.number))
@@ -149,16 +143,16 @@ class TreeRequests:
 
     async def _put(self, place: TreePlace, asked: Asked) -> None:
         if asked.hash is None:
-            value = await self._resolved(place, asked.value)
-            await self._write(place, set_change(self._places, place, value, shareable=True))
+            make = partial(set_change, self._places, place, shareable=True)
+            await write_value(place, asked.value, make, partial(self._read, place), partial(self._write, place))
             return
         await self._port.check(Right.PUBLISH, place.room)
         for _ in range(_MOST_ATTEMPTS):
             part = await self._worker.trees.read(place.room, place.path)
-            if not _matches(part, place, asked.hash):
+            if not knows(part, place, asked.hash):
                 break
             expected = Expected(place.path, contents_of(part.leaves))
-            change = set_change(self._places, place, _incremented(part, place, asked.value), shareable=False)
+            change = set_change(self._places, place, incremented(part, place, asked.value), shareable=False)
             try:
                 await self._write(place, change, expected)
             except Refused as error:
@@ -171,14 +165,10 @@ class TreeRequests:
         self._port.write(data(self._places.text(place.room, place.path), _value(part, place)))
         raise Refused("stale_value")
 
-    async def _resolved(self, place: TreePlace, value: Any) -> Any:
-        """Return a value with its increments added to the present values, which others may change meanwhile."""
-        if not has_increments(value):
-            return value
-        return _incremented(await self._read(place), place, value)
-
     async def _write(self, place: TreePlace, change: TreeChange, expected: Expected | None = None) -> None:
         await self._port.check(Right.PUBLISH, place.room)
+        if not change.writes:
+            return
         is_new = self._port.current(place.room) is None
         member = await self._port.member(place.room)
         if is_new:
@@ -236,24 +226,5 @@ class TreeRequests:
 
 
 def _value(part: TreePart, place: TreePlace) -> bytes:
-    """Return a value as JSON text; of a room without a tree, whether it has members."""
-    value = value_at(part.leaves, place.path)
-    # A priority may be left of a tree whose values are gone.
-    return _PRESENT if value is None and not place.path and part.members else _encode(value)
-
-
-def _matches(part: TreePart, place: TreePlace, digest: str) -> bool:
-    """Return whether a client knows the present value."""
-    value = value_at(part.leaves, place.path)
-    if value is None and not place.path:
-        return digest in _EMPTY_HASHES
-    return hash_of(value) == digest
-
-
-def _incremented(part: TreePart, place: TreePlace, value: Any) -> Any:
-    leaves = dict(part.leaves)
-
-    def current(path: str) -> Any:
-        return msgspec.json.decode(leaves[path]) if path in leaves else None
-
-    return with_increments(value, place.path, current)
+    """Return a value as JSON text."""
+    return _encode(value_of(part, place))

@@ -2,19 +2,26 @@
 
 from collections.abc import Mapping
 
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from relay.config import Settings
-from relay.gateways.firebase.declaration import SOCKET
+from relay.gateways.firebase.declaration import POLLS, SOCKET
 from relay.gateways.firebase.gateway import FirebaseGateway
+from relay.gateways.firebase.polls import PollEndpoint
+from relay.gateways.firebase.rest import ValueEndpoint, ValueRoute
+from relay.gateways.firebase.state import STATE, FirebaseState
 from relay.rooms.worker import Worker
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """Make the routes of the gateway."""
-    return [WebSocketRoute(SOCKET, FirebaseGateway(settings))]
+    return [
+        WebSocketRoute(SOCKET, FirebaseGateway(settings)),
+        Route(POLLS, PollEndpoint(settings)),
+        ValueRoute(ValueEndpoint(settings), named_only=bool(settings.static)),
+    ]
 
 
 def state(worker: Worker) -> Mapping[str, object]:
-    """Make the gateway's state for one worker: it has none."""
-    return {}
+    """Make the gateway's state for one worker."""
+    return {STATE: FirebaseState(worker)}

@@ -9,11 +9,11 @@ from relay.gateways.base.costs import JOIN_COST
 from relay.gateways.base.guard import Guard
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.gateways.base.session import WebSocketSession
+from relay.gateways.base.session import Session
 from relay.gateways.base.wrapped_connection import SilentConnection
+from relay.gateways.firebase.access import check_access
 from relay.gateways.firebase.changes import Disconnects
 from relay.gateways.firebase.codec import (
-    IGNORED,
     PONG,
     Asked,
     ClientPing,
@@ -24,13 +24,12 @@ from relay.gateways.firebase.codec import (
     hello,
 )
 from relay.gateways.firebase.listens import Listens
-from relay.gateways.firebase.parts import Parts, count_in
 from relay.gateways.firebase.places import Places
 from relay.gateways.firebase.requests import TreeRequests
 from relay.identity.grants import Grants, Right
 from relay.model.codec import Frame
 from relay.model.commands import Command, GatewayCommand, Join
-from relay.model.errors import UNAVAILABLE, UNFINISHED, BadFrame, OutcomeUnknown, Refused, RelayError, Unavailable
+from relay.model.errors import UNAVAILABLE, OutcomeUnknown, Refused, RelayError, Unavailable
 from relay.model.tree_changes import Prepared
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
@@ -102,7 +101,7 @@ class _Rooms(JoinedRooms):
             self._worker.trees.finish(member, Prepared(changes, self._disconnects.until if allowed else _ENDED))
 
 
-class FirebaseSession(WebSocketSession):
+class FirebaseSession(Session[Frame]):
     """Serves one client.
 
     A request is answered when the one before is: an answer follows the data that it is about, and the client relies on
@@ -110,7 +109,7 @@ class FirebaseSession(WebSocketSession):
     with its first write. It gets the events of the room from then on, after the value once more if that has changed.
     """
 
-    __slots__ = ("_disconnects", "_listens", "_parts", "_places", "_requests", "_settling", "_tree_rooms")
+    __slots__ = ("_disconnects", "_listens", "_places", "_requests", "_settling", "_tree_rooms")
 
     def __init__(
         self, connection: RoomConnection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket, places: Places
@@ -122,12 +121,11 @@ class FirebaseSession(WebSocketSession):
         self._places = places
         self._listens = Listens(places)
         self._requests = TreeRequests(self, worker, places, self._listens, self._disconnects)
-        self._parts: Parts | None = None
         self._settling: asyncio.TimerHandle | None = None
 
-    async def start(self, host: str, token: str) -> None:
-        """Greet the client at this host, with the token of its request ("" for none)."""
-        self._connection.write(hello(host, self._worker.random.resume_key(), time.time()))
+    async def start(self, host: str, token: str, session_id: str) -> None:
+        """Greet the client at this host, with the token of its request ("" for none), and the id of its session."""
+        self._connection.write(hello(host, session_id, time.time()))
         try:
             await self.authenticate(token)
             self._rooms.begin(self.peer_id())
@@ -144,49 +142,11 @@ class FirebaseSession(WebSocketSession):
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        if self._parts is not None:
-            self._parts.stop()
-            self._parts = None
         return super().end(goodbye=goodbye)
 
-    # Frames.
-
-    def received(self, incoming: Frame) -> None:
-        """Take a frame: a message, a keepalive, the number of the parts of a message, or one of these."""
-        if self._parts is not None:
-            self._add_part(self._parts, incoming.data)
-            return
-        count = count_in(incoming.data)
-        if count is None:
-            super().received(incoming)
-            return
-        self._metrics.messages_in += 1
-        if count:
-            most = self._worker.settings.max_message
-            buffer = self.ticket.buffer(self._drop_parts)
-            self._parts = Parts(count, most, buffer, self._worker.settings.message_timeout, self._drop_parts)
-        self.execute(IGNORED, len(incoming.data))
-
-    def _add_part(self, parts: Parts, part: bytes) -> None:
-        parts.add(part)
-        if not parts.complete:
-            self._metrics.messages_in += 1
-            self._metrics.bytes_in += len(part)
-            self.execute(IGNORED, len(part))
-            return
-        self._parts = None
-        message = parts.message()
-        if message is not None:
-            super().received(message)
-        else:
-            key = "" if parts.number is None else str(parts.number)
-            self.execute(BadFrame("too_large", about="request", key=key), len(part))
-
-    def _drop_parts(self) -> None:
-        if self._parts is not None:
-            self._parts.stop()
-            self._parts = None
-        self._connection.close(UNFINISHED)
+    def leave(self) -> "asyncio.Future[None] | None":
+        """End the session: the client has closed it, or has connected anew. The future is that of `end`."""
+        return self.end(goodbye=True)
 
     # Events of rooms.
 
@@ -304,21 +264,7 @@ class FirebaseSession(WebSocketSession):
 
     async def check(self, right: Right, room: str) -> None:
         """Raise `Refused` if the client does not have a right in a room, or may not enter it."""
-        worker = self._worker
-        worker.check_unreserved(room)
-        if self._guard is not None:
-            self._guard.check_right(right, room)
-        elif not worker.authority.is_off:
-            raise Refused("token_required")
-        if self.current(room) is not None:
-            return
-        if self._guard is not None and await worker.is_banned(room, self._guard.grants):
-            raise Refused("banned", room=room)
-        rules = await worker.rules.get(room)
-        if rules.locked:
-            raise Refused("room_locked", room=room)
-        if rules.password:
-            raise Refused("password_required", room=room)
+        await check_access(self._worker, self._guard, right, room, is_member=self.current(room) is not None)
 
     async def pay(self, size: int) -> None:
         """Count bytes that the client reads against its rates; returns when it may have them."""

@@ -1,19 +1,14 @@
 """The requests of WebSync clients: posts, and JSONP for pages of other origins whose browser has failed once."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from relay.gateways.base.http import Headers, HttpBody, HttpExchange
-from relay.gateways.base.jsonp import check_callback
+from relay.gateways.base.jsonp import SCRIPT, check_callback, for_script
 from relay.http_request import read_query
 from relay.model.errors import Refused
-
-SCRIPT: Final = b"text/javascript; charset=UTF-8"
-
-_LINE_ENDS: Final = {b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
-"""Characters that JSON may have in strings, and scripts of older browsers may not."""
 
 
 class WebSyncExchange(HttpExchange):
@@ -51,9 +46,6 @@ class WebSyncExchange(HttpExchange):
 
 def script(callback: str, body: HttpBody) -> bytes:
     """Write a response as a script that calls a function of the page, if the page has it still."""
-    content = body.data
-    for found, written in _LINE_ENDS.items():
-        content = content.replace(found, written)
-    result = msgspec.json.encode({"content": Raw(content), "statusCode": body.status, "headers": {}})
+    result = msgspec.json.encode({"content": Raw(for_script(body.data)), "statusCode": body.status, "headers": {}})
     name = callback.encode("ascii")
     return b"if(%b)%b(%b);" % (name, name, result)

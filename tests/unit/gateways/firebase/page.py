@@ -7,7 +7,8 @@ from typing import Any
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.firebase.codec import FirebaseCodec
 from relay.gateways.firebase.places import Places
-from relay.gateways.firebase.session import FirebaseSession, RoomConnection
+from relay.gateways.firebase.session import RoomConnection
+from relay.gateways.firebase.sockets import FirebaseSocketSession
 from relay.model.codec import Frame
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import FakeConnection, until
@@ -21,12 +22,15 @@ class Page:
     def __init__(self, worker: Worker, namespace: str = "") -> None:
         self.worker = worker
         self.connection = FakeConnection()
+        self.sockets: dict[str, FirebaseSocketSession] = {}
         ticket = worker.admissions.admit("here", "firebase")
-        self.session = FirebaseSession(RoomConnection(self.connection), worker, CODECS, ticket, Places(namespace))
+        self.session = FirebaseSocketSession(
+            RoomConnection(self.connection), worker, CODECS, ticket, Places(namespace), self.sockets
+        )
         self._numbers = itertools.count(1)
 
     async def start(self, token: str = "") -> "Page":
-        await self.session.start("relay.example:8888", token)
+        await self.session.start("relay.example:8888", token, self.session.id)
         return self
 
     @property

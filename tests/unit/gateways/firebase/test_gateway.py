@@ -6,6 +6,7 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.firebase.gateway import FirebaseGateway
+from relay.gateways.firebase.routes import state
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import AsgiClient, until
 
@@ -13,7 +14,7 @@ HOST = (b"host", b"demo.relay.example:8888")
 
 
 async def hello(worker: Worker, settings: Settings, path: str) -> AsgiClient:
-    client = AsgiClient(worker, path, headers=[HOST])
+    client = AsgiClient(worker, path, headers=[HOST], state={"worker": worker, **state(worker)})
     serving = asyncio.ensure_future(FirebaseGateway(settings)(client.scope, client.receive, client.send))
     await until(lambda: client.events or client.refusal)
     client.serving = serving  # type: ignore[attr-defined]

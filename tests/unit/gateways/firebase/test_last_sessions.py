@@ -1,0 +1,58 @@
+"""A client that comes back, before the relay has noticed that its last connection is lost."""
+
+import json
+from typing import Any
+
+from relay.config import Settings
+from relay.gateways.base.forwarding import FORWARDER
+from relay.gateways.firebase.last_sessions import end_last_session
+from relay.gateways.firebase.routes import state
+from relay.rooms.worker import Worker
+from tests.unit.gateways.firebase.page import Page
+from tests.unit.gateways.firebase.site import Poller, Site, site
+
+
+async def _leaves(here: Site) -> dict[str, Any]:
+    return {path: json.loads(value) for path, value in (await here.worker.trees.read("room", "")).leaves}
+
+
+async def test_what_the_last_connection_has_prepared_is_made_ahead_of_the_new_ones_writes() -> None:
+    async with site() as here:
+        first = await Poller(here).begin()
+        assert await first.ask("p", "/room/me", d="first") == "ok"
+        assert await first.ask("o", "/room/me", d=None) == "ok"
+        second = await Poller(here).begin(f"&ls={first.id}")
+        assert await _leaves(here) == {}
+        assert here.state.http.get(first.id) is None
+        assert await second.ask("p", "/room/me", d="second") == "ok"
+        assert await _leaves(here) == {"me": "second"}
+
+
+async def test_a_socket_that_its_client_has_no_more_is_closed() -> None:
+    async with site() as here:
+        page = await Page(here.worker).start()
+        here.state.sockets[page.session.id] = page.session
+        assert await page.ask("p", "/room/me", d="first") == "ok"
+        assert await page.ask("o", "/room/me", d=None) == "ok"
+        await Poller(here).begin(f"&ls={page.session.id}")
+        assert await _leaves(here) == {}
+        assert page.connection.reason is not None
+        assert page.connection.reason.name == "replaced"
+        page.session.disconnected(1006, None)
+        assert (await here.worker.roster("room")).count == 0
+
+
+async def test_the_worker_that_has_the_last_session_is_told() -> None:
+    class Elsewhere:
+        target = ("", b"")
+
+        async def forward(self, scope: Any, *_: object, **fields: Any) -> bool:
+            self.target = (scope["method"], scope["raw_path"] + b"?" + scope["query_string"])
+            assert fields["body"] == b""
+            return True
+
+    forwarder = Elsewhere()
+    async with Worker(Settings()) as worker:
+        scope = {"state": {"worker": worker, FORWARDER: forwarder, **state(worker)}, "client": ("10.0.0.1", 1)}
+        await end_last_session(scope, {"ls": "elsewhere"})
+        assert forwarder.target == ("POST", b"/.lp?disconn=t&id=elsewhere")
