@@ -37,13 +37,13 @@ class Ended(NamedTuple):
 
 
 class Trees(Protocol):
-    """The trees of rooms; `ttl` is for how many seconds a tree outlives its last change, and a leaf its own.
+    """The trees of rooms; `ttl` is for how many seconds a tree outlives its last use, and a leaf its last change.
 
     Every method raises `Unavailable` or `OutcomeUnknown` without Redis's answer.
     """
 
     async def read(self, room: str, path: str, *, ttl: float) -> TreePart:
-        """Return a part of a tree."""
+        """Return a part of a tree, without leaves that are too old."""
         ...
 
     async def write(
@@ -52,14 +52,15 @@ class Trees(Protocol):
         """Change a tree, and publish the change.
 
         Raises `Refused`: `stale_value` if something else is at the path than is `expected`, `tree_full` if the tree
-        would have too many bytes or leaves, `memory_low`; `NotMember`, `Replaced`.
+        would have too many bytes or leaves, `memory_low` (at LOW for large values, at FULL for all); `NotMember`,
+        `Replaced`.
         """
         ...
 
     async def prepare(self, room: str, writer: Writer, prepared: Prepared, *, ttl: float) -> bool:
         """Record the changes for the end of a member's connection, instead of those recorded before.
 
-        Returns False if the writer is no member.
+        Returns False if the writer is no member. Raises `Refused` (`memory_low`).
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The interface to the use of each address in a minute, which all workers of a fleet count together."""
+"""The interface to the use of each address in a minute, or another period; all workers of a fleet count together."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -13,8 +13,17 @@ class AddressUsage(Protocol):
         """Return the time (ms) of a clock that all workers of the fleet share, as far as it is known."""
         ...
 
-    def add(self, kind: str, address: str, minute: int, amount: int, told: Callable[[int], None]) -> None:
-        """Add to the use of an address in a minute (`now` divided by `MINUTE_MS`).
+    def add(
+        self,
+        kind: str,
+        address: str,
+        period: int,
+        amount: int,
+        told: Callable[[int], None],
+        *,
+        length: int = MINUTE_MS,
+    ) -> None:
+        """Add to the use of an address in a period (`now` divided by its `length`, in ms).
 
         `told` is called with the total of the fleet once that is known; in memory there is no other worker, and it is
         not called.

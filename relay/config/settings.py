@@ -290,7 +290,8 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
     tree_ttl: Annotated[
         float,
         seconds(
-            "Time for which the tree of a room is kept after its last change, and each value after its own",
+            "Time for which the tree of a room is kept after it was last read or changed, and each value after its "
+            "last change",
             ge=10,
             le=31_536_000,
             consequence="the tree, or the value, is removed",
@@ -417,6 +418,16 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
             consequence="further messages are delivered, and not stored: recovered: false, reason trimmed",
         ),
     ] = 33_554_432
+    address_tree_bytes: Annotated[
+        int,
+        size(
+            "Bytes of values, with their paths, that clients of one address may write into the trees of rooms in the "
+            "time tree-ttl, on all workers",
+            ge=65_536,
+            le=1_099_511_627_776,
+            consequence="error too_many_tree_bytes, HTTP 429; removing works",
+        ),
+    ] = 268_435_456
     new_rooms_per_address: Annotated[
         int,
         count(

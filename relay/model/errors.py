@@ -71,6 +71,11 @@ ERRORS: Final[ErrorTable] = {
         413,
         "the tree of the room has as many bytes (256 KB) or values (4,096) as it may have; remove some",
     ),
+    "too_many_tree_bytes": (
+        429,
+        "this address has written as many bytes into trees of rooms as it may in the time tree-ttl (setting "
+        "address-tree-bytes)",
+    ),
     "stale_value": (409, "the value has changed since it was read; read it, and try again"),
     "no_such_peer": (
         404,

@@ -43,9 +43,19 @@ class TreeChange(Struct, frozen=True):
         return len(self.envelope)
 
     @property
+    def grows(self) -> bool:
+        """Whether it writes values, and does not only remove some."""
+        return any(write.leaves for write in self.writes)
+
+    @property
+    def written_size(self) -> int:
+        """The bytes of the values that it writes, each with its whole path."""
+        return sum([size_of(write.leaves) for write in self.writes])
+
+    @property
     def prepared_size(self) -> int:
         """The bytes for which it counts while it is prepared: a leaf has its whole path, the envelope has it once."""
-        return len(self.envelope) + sum([size_of(write.leaves) for write in self.writes])
+        return len(self.envelope) + self.written_size
 
     def packed(self, sender: str) -> bytes:
         """Return it as netstrings, as the scripts take it (see tree.lua), for the member that makes it."""

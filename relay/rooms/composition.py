@@ -181,7 +181,8 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     state_check = StateCheck(hub, departures, bus, backend.has_living_workers, tasks)
     health = _health(basis, backend, on_deaf)
     fan_out = FanOut(rate=settings.room_delivery_rate, clock=clock, metrics=metrics)
-    trees = RoomTrees(backend.trees, hub, announcer, fan_out, tasks, ttl=settings.tree_ttl)
+    written = _tree_bytes(settings, backend)
+    trees = RoomTrees(backend.trees, hub, announcer, fan_out, tasks, written, ttl=settings.tree_ttl)
     takeover = Takeover(leases, departures, copies, trees, tasks, metrics)
     timing = HeartbeatTiming(settings.worker_lease, interval)
     heartbeat = Heartbeat(
@@ -328,6 +329,20 @@ def _stored_bytes(settings: Settings, backend: Backend) -> Quotas:
     most = settings.address_history_bytes
     return Quotas(
         "bytes", most, backend.usage, step=most // 64, what="bytes of stored messages", setting="address-history-bytes"
+    )
+
+
+def _tree_bytes(settings: Settings, backend: Backend) -> Quotas:
+    """Make the quotas of the bytes of trees; a worker reports a sixty-fourth of one at a time."""
+    most = settings.address_tree_bytes
+    return Quotas(
+        "trees",
+        most,
+        backend.usage,
+        step=most // 64,
+        what="bytes of trees",
+        setting="address-tree-bytes",
+        length=round(settings.tree_ttl * 1000),
     )
 
 

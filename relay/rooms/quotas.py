@@ -1,4 +1,4 @@
-"""Quotas: the amount of something that each address may use in a minute, on all workers of the fleet."""
+"""Quotas: the amount of something that each address may use in a minute, or in another period, on all workers."""
 
 import logging
 import sys
@@ -14,20 +14,20 @@ _LOG_INTERVAL: Final = 10.0
 
 
 class Quota:
-    """The use of one address in the present minute, as far as this worker knows it.
+    """The use of one address in the present period, as far as this worker knows it.
 
     The worker reports what its clients use, in steps, and learns the total of the fleet from the replies. So a fleet
     may exceed the quota by one step for each worker. A client without an address, such as one behind a unix socket, has
     no limit: all of them would have one together.
     """
 
-    __slots__ = ("_address", "_minute", "_most", "_quotas", "_unreported", "_used", "open")
+    __slots__ = ("_address", "_most", "_period", "_quotas", "_unreported", "_used", "open")
 
     def __init__(self, quotas: "Quotas", address: str) -> None:
         self._quotas = quotas
         self._address = address
         self._most = quotas.most if address else sys.maxsize
-        self._minute = 0
+        self._period = 0
         self._used = 0
         self._unreported = 0
         self.open = True
@@ -35,8 +35,8 @@ class Quota:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether nothing more may be used in this minute."""
-        self._begin_minute()
+        """Whether nothing more may be used in this period."""
+        self._begin_period()
         self.open = self._used < self._most
         if not self.open:
             self._quotas.note_used_up(self._address)
@@ -44,8 +44,8 @@ class Quota:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last minute in which it was used is over, so that a new quota would be the same."""
-        return self._minute != self._quotas.minute()
+        """Whether the last period in which it was used is over, so that a new quota would be the same."""
+        return self._period != self._quotas.period()
 
     def reserve(self) -> bool:
         """Take one that may be used or given back; False if the quota is used up."""
@@ -64,7 +64,7 @@ class Quota:
 
     def use(self, amount: int) -> None:
         """Use so much, also beyond the quota."""
-        self._begin_minute()
+        self._begin_period()
         self._used += amount
         self.open = self._used < self._most
         self._report(amount)
@@ -72,35 +72,51 @@ class Quota:
     def _report(self, amount: int) -> None:
         self._unreported += amount
         if self._address and self._unreported >= self._quotas.step:
-            minute, unreported, self._unreported = self._minute, self._unreported, 0
+            period, unreported, self._unreported = self._period, self._unreported, 0
             self._quotas.usage.add(
-                self._quotas.kind, self._address, minute, unreported, lambda total: self._told(minute, total)
+                self._quotas.kind,
+                self._address,
+                period,
+                unreported,
+                lambda total: self._told(period, total),
+                length=self._quotas.length,
             )
 
-    def _told(self, minute: int, total: int) -> None:
-        if minute == self._minute:
+    def _told(self, period: int, total: int) -> None:
+        if period == self._period:
             self._used = max(self._used, total + self._unreported)
             self.open = self._used < self._most
 
-    def _begin_minute(self) -> None:
-        minute = self._quotas.minute()
-        if minute != self._minute:
-            self._minute = minute
+    def _begin_period(self) -> None:
+        period = self._quotas.period()
+        if period != self._period:
+            self._period = period
             self._used = self._unreported = 0
             self.open = True
 
 
 class Quotas:
-    """The quotas of all addresses for one `kind` of use: `most` a minute, reported in steps of at least `step`.
+    """The quotas of all addresses for one `kind` of use: `most` in each period, reported in steps of at least `step`.
 
-    `what` names it in the log, and `setting` the setting of its limit.
+    A period has this `length` (ms). `what` names the use in the log, and `setting` the setting of its limit.
     """
 
-    def __init__(self, kind: str, most: int, usage: AddressUsage, *, step: int = 1, what: str, setting: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        most: int,
+        usage: AddressUsage,
+        *,
+        step: int = 1,
+        what: str,
+        setting: str,
+        length: int = MINUTE_MS,
+    ) -> None:
         self.kind = kind
         self.most = most
         self.usage = usage
         self.step = step
+        self.length = length
         self._what = what
         self._setting = setting
         self._known: dict[str, Quota] = {}
@@ -115,20 +131,20 @@ class Quotas:
             quota = self._known[address] = Quota(self, address)
         return quota
 
-    def minute(self) -> int:
-        """Return the number of the present minute."""
-        return self.usage.now() // MINUTE_MS
+    def period(self) -> int:
+        """Return the number of the present period."""
+        return self.usage.now() // self.length
 
     def note_used_up(self, address: str) -> None:
         """Log that a client is refused, at most once in ten seconds."""
         if self._lines.due() is not None:
             log.warning(
-                "address %s has used up its %s for this minute (%d); if its clients are not hostile, raise %s",
+                "address %s has used up its %s for now (%d); if its clients are not hostile, raise %s",
                 address, self._what, self.most, self._setting,
             )  # fmt: skip
 
     def _sweep(self) -> None:
-        """Forget quotas of past minutes, whenever the number of addresses has doubled."""
+        """Forget quotas of past periods, whenever the number of addresses has doubled."""
         if len(self._known) >= self._sweep_at:
             self._known = {name: quota for name, quota in self._known.items() if not quota.is_over}
             self._sweep_at = max(_SWEEP, 2 * len(self._known))

@@ -9,12 +9,13 @@ from relay.backend.presence import HeldMember
 from relay.backend.trees import Ended, Trees, Writer
 from relay.model.commands import Publish
 from relay.model.envelope import Receipt
-from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
+from relay.model.errors import NotMember, Refused, RelayError, Replaced, Unavailable
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
 from relay.rooms.announcer import Announcer
 from relay.rooms.fan_out import SMALL, FanOut
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
+from relay.rooms.quotas import Quotas
 from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.trees")
@@ -27,13 +28,24 @@ _RETRY: Final = 0.5
 class RoomTrees:
     """Reads and changes the trees of rooms; `ttl` is the setting `tree-ttl`.
 
+    `written` are the quotas of the bytes that clients of each address write in that time.
+
     Every coroutine raises `Unavailable` or `OutcomeUnknown` if Redis does not answer.
     """
 
     def __init__(
-        self, trees: Trees, hub: Hub, announcer: Announcer, fan_out: FanOut, tasks: BackgroundTasks, *, ttl: float
+        self,
+        trees: Trees,
+        hub: Hub,
+        announcer: Announcer,
+        fan_out: FanOut,
+        tasks: BackgroundTasks,
+        written: Quotas,
+        *,
+        ttl: float,
     ) -> None:
         self._trees = trees
+        self._written = written
         self._hub = hub
         self._fan_out = fan_out
         self._announcer = announcer
@@ -45,10 +57,16 @@ class RoomTrees:
         return await self._trees.read(room, path, ttl=self._ttl)
 
     async def write(self, member: Member, change: TreeChange, expected: Expected | None = None) -> Receipt:
-        """Make a member's change; raises `Refused` as `Trees.write` does, and `Replaced`.
+        """Make a member's change; raises `Refused` as `Trees.write` does, also `too_many_tree_bytes`, and `Replaced`.
 
         Returns late where the changes of the room cause more deliveries than they may (see `FanOut`).
         """
+        self._check_quota(change, member.address)
+        receipt = await self._write_as_member(member, change, expected)
+        self._written.of(member.address).use(change.written_size)
+        return receipt
+
+    async def _write_as_member(self, member: Member, change: TreeChange, expected: Expected | None) -> Receipt:
         try:
             return await self._write(member, change, expected)
         except NotMember:
@@ -61,12 +79,15 @@ class RoomTrees:
         except NotMember:
             raise Unavailable from None
 
-    async def write_from_server(
-        self, room: str, change: TreeChange, sender: str, expected: Expected | None = None
+    async def write_from_outside(
+        self, room: str, change: TreeChange, sender: str, address: str, expected: Expected | None = None
     ) -> Receipt:
-        """Make a change that comes from no member."""
+        """Make a change of a client at this address that is no member; raises as `write` does."""
+        self._check_quota(change, address)
         writer = Writer(sender, seen=self._hub.rooms.last(room))
-        return await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected)
+        receipt = await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected)
+        self._written.of(address).use(change.written_size)
+        return receipt
 
     async def prepare(self, member: Member, prepared: Prepared) -> None:
         """Record the changes for the end of a member's connection, instead of those recorded before."""
@@ -124,6 +145,10 @@ class RoomTrees:
         if local is not None and len(local.members) > SMALL:
             await asyncio.sleep(self._fan_out.charge(local, Publish(change.envelope)))
         return receipt
+
+    def _check_quota(self, change: TreeChange, address: str) -> None:
+        if change.grows and self._written.of(address).is_used_up:
+            raise Refused("too_many_tree_bytes")
 
     def _writer(self, member: Member) -> Writer:
         return Writer(member.peer, member.generation, self._hub.rooms.last(member.room))

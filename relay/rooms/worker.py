@@ -462,7 +462,7 @@ class Worker:
         self.charge(grants or Grants(anonymous=True), address, 1)
         opening, created = await self._parts.membership.opening(room, address, grants, joins=False), False
         try:
-            receipt = await self.trees.write_from_server(room, change, sender, expected)
+            receipt = await self.trees.write_from_outside(room, change, sender, address, expected)
             created = receipt.id.seq == 1
         finally:
             opening.end(created=created)

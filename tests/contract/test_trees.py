@@ -239,3 +239,48 @@ async def test_a_member_that_was_put_out_or_whose_rights_have_ended_changes_noth
     # Its worker has the changes itself, and Redis has taken the leave before.
     assert await a.trees.finish("room", [Ended("ann", 0, Prepared([change]))], seen=BEFORE_ALL, ttl=TTL) == 1
     assert await value(a) == {"x": 1}
+
+
+async def test_a_node_that_loses_its_last_value_loses_its_priority(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    await write(a, "x", {"y": {"z": 1, ".priority": 2}, ".priority": 3})
+    await write(a, "x/y/z", None)
+    assert await value(a) is None
+    await write(a, "x/y/z", 1)
+    assert await value(a) == {"x": {"y": {"z": 1}}}
+    # A node without a value gets no priority.
+    await write(a, "none/.priority", 4)
+    assert await value(a) == {"x": {"y": {"z": 1}}}
+    await write(a, "x", {"w": 1, ".priority": 5})
+    await a.trees.write("room", ANN, merge({"w": None, "v": 2}, "x"), ttl=TTL)
+    assert await value(a) == {"x": {"v": 2, ".priority": 5}}
+    # The bytes of the priorities that are gone are free again.
+    await write(a, "", None)
+    await write(a, "", "x" * (MAX_BYTES - 2))
+    await write(a, "", None)
+
+
+async def test_values_that_are_too_old_are_not_read_and_not_expected(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    await write(a, "old", 1)
+    await asyncio.sleep(1.1)
+    part = await a.trees.read("room", "", ttl=1.0)
+    assert part.leaves == []
+    await a.trees.write("room", ANN, put("more", 3), ttl=1.0, expected=Expected("", b""))
+    # The tree itself may have ended by now.
+    assert await value(a) in (None, {"more": 3})
+
+
+async def test_little_memory_refuses_large_values_and_none_refuses_all_but_removals(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    await write(a, "x", 1)
+    headroom = a.client.headroom if a.client else a.presence._rooms.headroom  # type: ignore[attr-defined]
+    headroom.report(85, 100)
+    await write(a, "small", "x")
+    with pytest.raises(Refused, match="memory"):
+        await write(a, "large", "x" * 100_000)
+    headroom.report(95, 100)
+    with pytest.raises(Refused, match="memory"):
+        await write(a, "small", "y")
+    await write(a, "x", None)
+    assert await value(a) == {"small": "x"}

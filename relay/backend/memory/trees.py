@@ -20,6 +20,7 @@ from relay.model.tree import (
     Leaves,
     contents_of,
     holds,
+    join,
     sorted_leaves,
 )
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
@@ -53,7 +54,7 @@ class MemoryTrees:
         tree, state = self._tree(room), self._rooms.peek(room)
         if tree is not None:
             tree.ends = self._rooms.clock() + ttl
-        leaves = sorted_leaves(tree.leaves, path) if tree else []
+        leaves = self._newer(tree, path, ttl) if tree else []
         version = tree.version if tree else BEFORE_ALL
         return TreePart(leaves, state.id if state else BEFORE_ALL, version, len(state.members) if state else 0)
 
@@ -61,11 +62,11 @@ class MemoryTrees:
         self, room: str, writer: Writer, change: TreeChange, *, ttl: float, expected: Expected | None = None
     ) -> Receipt:
         """Write as tree_write.lua does."""
-        if self._rooms.headroom.level is Level.FULL and any(write.leaves for write in change.writes):
+        if change.grows and not self._rooms.stores(change.size):
             raise Refused("memory_low")
         self._check_member(room, writer)
         tree = self._tree(room) or self._begin(room)
-        if expected and expected.contents != contents_of(sorted_leaves(tree.leaves, expected.path)):
+        if expected and expected.contents != contents_of(self._newer(tree, expected.path, ttl)):
             raise Refused("stale_value")
         self._expire(room, tree, writer.peer, ttl)
         plan = _Plan(tree, change)
@@ -79,6 +80,8 @@ class MemoryTrees:
         entry = state.members.get(writer.peer) if state else None
         if entry is None or entry.generation != writer.generation:
             return False
+        if prepared.changes and self._rooms.headroom.level is Level.FULL:
+            raise Refused("memory_low")
         tree = self._tree(room) or self._begin(room)
         tree.ends = max(tree.ends, self._rooms.clock() + ttl)
         if prepared.changes:
@@ -117,6 +120,10 @@ class MemoryTrees:
             return None
         return tree
 
+    def _newer(self, tree: _Tree, path: str, ttl: float) -> list[tuple[str, bytes]]:
+        oldest = self._rooms.clock() - ttl
+        return [leaf for leaf in sorted_leaves(tree.leaves, path) if tree.ages[leaf[0]] > oldest]
+
     def _begin(self, room: str) -> _Tree:
         if len(self._trees) >= _MOST_TREES:
             del self._trees[min(self._trees, key=lambda name: self._trees[name].ends)]
@@ -137,6 +144,7 @@ class MemoryTrees:
             del tree.leaves[path], tree.ages[path]
         for path, value in plan.added.items():
             tree.leaves[path], tree.ages[path] = value.replace(TIMESTAMP, stamp), now
+        _prune(tree, [write.path for write in change.writes])
         to = () if change.shareable and plan.is_new else (TREE,)
         return self._publish(room, tree, change.envelope.replace(TIMESTAMP, stamp), sender, to, change.channel, ttl)
 
@@ -147,6 +155,7 @@ class MemoryTrees:
         if old:
             for path in old:
                 del tree.leaves[path], tree.ages[path]
+            _prune(tree, old)
             self._publish(room, tree, removal(old), sender, (TREE,), "", ttl)
 
     def _publish(
@@ -184,6 +193,18 @@ class _Plan:
         if self._after <= self._before and self._leaves <= self._leaves_before:
             return False
         return self._after > MAX_BYTES or self._leaves > MAX_LEAVES
+
+
+def _prune(tree: _Tree, paths: Sequence[str]) -> None:
+    """Take out the priorities of nodes at these paths and above that have no value any more."""
+    for path in paths:
+        node = path.removesuffix(PRIORITY).removesuffix("/")
+        while not any(holds(node, leaf) for leaf in tree.leaves if leaf != join(node, PRIORITY)):
+            tree.leaves.pop(join(node, PRIORITY), None)
+            tree.ages.pop(join(node, PRIORITY), None)
+            if not node:
+                break
+            node = node.rpartition("/")[0]
 
 
 def _size(leaves: Leaves) -> int:

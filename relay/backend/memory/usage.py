@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from relay.backend.usage import MINUTE_MS
+
 
 class MemoryAddressUsage:
     """Counts nothing, as the worker's own count is that of the fleet; `wall` returns the time in seconds."""
@@ -13,5 +15,14 @@ class MemoryAddressUsage:
         """Return the time of this machine."""
         return round(self._wall() * 1000)
 
-    def add(self, kind: str, address: str, minute: int, amount: int, told: Callable[[int], None]) -> None:
+    def add(
+        self,
+        kind: str,
+        address: str,
+        period: int,
+        amount: int,
+        told: Callable[[int], None],
+        *,
+        length: int = MINUTE_MS,
+    ) -> None:
         """Do nothing."""

@@ -37,7 +37,7 @@ class RedisTrees:
     ) -> Receipt:
         """Call tree_write.lua."""
         level = self._client.headroom.level
-        if level is Level.FULL and any(write.leaves for write in change.writes):
+        if change.grows and (level is Level.FULL or (level is Level.LOW and change.size > self._large)):
             raise Refused("memory_low")
         reply = await self._client.run(
             TREE_WRITE,
@@ -57,6 +57,8 @@ class RedisTrees:
 
     async def prepare(self, room: str, writer: Writer, prepared: Prepared, *, ttl: float) -> bool:
         """Call tree_prepare.lua."""
+        if prepared.changes and self._client.headroom.level is Level.FULL:
+            raise Refused("memory_low")
         reply = await self._client.run(
             TREE_PREPARE,
             self._keys.of_tree(room),

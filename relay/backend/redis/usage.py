@@ -1,4 +1,4 @@
-"""The use of each address, in Redis: a number for each address, kind and minute."""
+"""The use of each address, in Redis: a number for each address, kind and period."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
 from relay.backend.usage import MINUTE_MS
 
-_TTL_MS: Final = 2 * MINUTE_MS
-"""Longer than a minute, as the clocks of workers differ a little."""
+_MARGIN_MS: Final = MINUTE_MS
+"""How much longer than its period a number is kept, as the clocks of workers differ a little."""
 
 _NAME_BYTES: Final = 8
 
@@ -26,14 +26,23 @@ class RedisAddressUsage:
         """Return the time of Redis."""
         return self._client.clock.now
 
-    def add(self, kind: str, address: str, minute: int, amount: int, told: Callable[[int], None]) -> None:
+    def add(
+        self,
+        kind: str,
+        address: str,
+        period: int,
+        amount: int,
+        told: Callable[[int], None],
+        *,
+        length: int = MINUTE_MS,
+    ) -> None:
         """Send INCRBY and PEXPIRE; a failure is ignored."""
         name = hashlib.blake2b(address.encode(), digest_size=_NAME_BYTES).hexdigest()
-        key = self._keys.usage(kind, name, minute)
+        key = self._keys.usage(kind, name, period)
 
         def answered(reply: Any) -> None:
             if isinstance(reply, int):
                 told(reply)
 
         self._client.send(pack("INCRBY", key, amount), answered)
-        self._client.send(pack("PEXPIRE", key, _TTL_MS), ignore)
+        self._client.send(pack("PEXPIRE", key, length + _MARGIN_MS), ignore)

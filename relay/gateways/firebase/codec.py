@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from relay.gateways.firebase.errors import status_of
+from relay.gateways.firebase.foreign import as_value
 from relay.model import events
 from relay.model.codec import NOTHING, Frame
 from relay.model.commands import GatewayCommand
@@ -206,7 +207,7 @@ def _foreign(message: events.Message) -> Frame:
         content = _envelopes.decode(envelope).message
     except msgspec.MsgspecError:
         content = UNSET
-    value = envelope if content is UNSET else bytes(content)
+    value = as_value(envelope if content is UNSET else bytes(content))
     return ForeignFrame(message.room, message.id, message.channel, value)
 
 

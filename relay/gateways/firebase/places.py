@@ -18,6 +18,11 @@ def key_of(room: str) -> str:
     return _TO_ESCAPE.sub(lambda found: f"%{ord(found[0]):02X}", room)
 
 
+def legal_key(text: str) -> str:
+    """Return a text as a key: characters that keys may not have are percent-encoded."""
+    return _NO_KEY.sub(lambda found: f"%{ord(found[0]):02X}", text)
+
+
 def room_of(key: str) -> str:
     """Return the name of the room that a key stands for."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
@@ -65,7 +70,7 @@ class Places:
         if not channel or channel == self._default(room):
             return ""
         keys = [key for key in channel.split("/") if key]
-        return "/".join(_NO_KEY.sub(lambda found: f"%{ord(found[0]):02X}", key) for key in keys)
+        return "/".join(map(legal_key, keys))
 
     def _default(self, room: str) -> str:
         return "" if self.namespace else unescape(room)

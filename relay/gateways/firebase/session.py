@@ -29,7 +29,7 @@ from relay.gateways.firebase.requests import TreeRequests
 from relay.identity.grants import Grants, Right
 from relay.model.codec import Frame
 from relay.model.commands import Command, GatewayCommand, Join
-from relay.model.errors import UNAVAILABLE, OutcomeUnknown, Refused, RelayError, Unavailable
+from relay.model.errors import UNAVAILABLE, CloseReason, OutcomeUnknown, Refused, RelayError, Unavailable
 from relay.model.tree_changes import Prepared
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
@@ -91,6 +91,14 @@ class _Rooms(JoinedRooms):
         for member in self.memberships():
             self.finish(member)
         return super().leave_all(hold=hold)
+
+    def put_out(self, member: Member, reason: CloseReason) -> None:
+        """End a membership that the room has ended: what its client has prepared is not made."""
+        changes = self._disconnects.take(member.room)
+        if changes:
+            # The backend only forgets them.
+            self._worker.trees.finish(member, Prepared(changes, _ENDED))
+        super().put_out(member, reason)
 
     def finish(self, member: Member) -> None:
         """Make the changes that are prepared for a member, if its client has the right to make them now."""

@@ -18,9 +18,11 @@ class Fleet:
     def now(self) -> int:
         return self.ms
 
-    def add(self, kind: str, address: str, minute: int, amount: int, told: Callable[[int], None]) -> None:
+    def add(
+        self, kind: str, address: str, period: int, amount: int, told: Callable[[int], None], *, length: int
+    ) -> None:
         self.calls += 1
-        key = kind, address, minute
+        key = kind, address, period
         self.counts[key] = self.counts.get(key, 0) + amount
         told(self.counts[key])
 
@@ -87,7 +89,7 @@ def test_an_operator_learns_which_address_it_is_but_not_all_the_time(caplog: pyt
     for _ in range(50):
         open_room(worker, "2001:db8::/64")
     assert len(caplog.records) == 1
-    assert "2001:db8::/64 has used up its new rooms for this minute (1)" in caplog.text
+    assert "2001:db8::/64 has used up its new rooms for now (1)" in caplog.text
     assert "raise new-rooms-per-address" in caplog.text
 
 

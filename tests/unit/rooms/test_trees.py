@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from relay.backend.memory.trees import MemoryTrees
+from relay.backend.memory.usage import MemoryAddressUsage
 from relay.backend.presence import HeldMember
 from relay.limits import Clock
-from relay.model.errors import Replaced, Unavailable
+from relay.model.errors import Refused, Replaced, Unavailable
 from relay.model.tree_changes import PathWrite, Prepared, TreeChange
 from relay.model.tree_envelopes import set_envelope
 from relay.rooms import trees as module
 from relay.rooms.fan_out import FanOut
+from relay.rooms.quotas import Quotas
 from relay.rooms.trees import RoomTrees
 from tests.unit.rooms.world import World
 
@@ -42,7 +44,9 @@ def backend(world: World) -> Refusing:
 def trees(world: World, backend: Refusing) -> RoomTrees:
     clock: Clock = lambda: world.now  # noqa: E731
     fan_out = FanOut(rate=1000, clock=clock, metrics=world.metrics)
-    return RoomTrees(backend, world.hub, world.announcer, fan_out, world.tasks, ttl=60)
+    usage = MemoryAddressUsage(lambda: 0.0)
+    quotas = Quotas("trees", 10, usage, what="bytes of trees", setting="address-tree-bytes", length=60_000)
+    return RoomTrees(backend, world.hub, world.announcer, fan_out, world.tasks, quotas, ttl=60)
 
 
 async def leaves(trees: RoomTrees) -> Any:
@@ -84,3 +88,17 @@ async def test_members_of_a_dead_worker_have_their_changes_made(world: World, tr
     await trees.prepare(member, Prepared([CHANGE]))
     await trees.take_over([HeldMember("room", "a", member.generation, 5.0), HeldMember("other", "b", 1, 5.0)])
     assert await leaves(trees) == [("a", b"1")]
+
+
+async def test_an_address_writes_so_many_bytes_and_may_remove_more(world: World, trees: RoomTrees) -> None:
+    member = await world.join("a")
+    member.address = "10.0.0.1"
+    value = TreeChange([PathWrite("a", {"a": b"123456789"})], set_envelope("a", 123456789))
+    await trees.write(member, value)
+    with pytest.raises(Refused, match="too_many_tree_bytes"):
+        await trees.write(member, value)
+    with pytest.raises(Refused, match="too_many_tree_bytes"):
+        await trees.write_from_outside("other", value, "b", "10.0.0.1")
+    await trees.write_from_outside("other", value, "b", "10.0.0.2")
+    await trees.write(member, TreeChange([PathWrite("a", {})], set_envelope("a", None)))
+    assert await leaves(trees) == []

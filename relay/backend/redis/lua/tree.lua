@@ -54,9 +54,21 @@ local function values_of(paths)
   return values
 end
 
--- The values at a path and below, in one text.
-local function contents(path)
-  local paths, parts = at_and_below(path), {}
+-- Of these paths, those that were written after this time (ms): older values are not read, and are taken out by `expire`.
+local function newer(paths, time)
+  local old = call('ZRANGEBYSCORE', AGES, '-inf', time)
+  if #old == 0 then return paths end
+  local is_old, found = {}, {}
+  for _, path in ipairs(old) do is_old[path] = true end
+  for _, path in ipairs(paths) do
+    if not is_old[path] then found[#found + 1] = path end
+  end
+  return found
+end
+
+-- The values at a path and below that were written after this time, in one text.
+local function contents(path, time)
+  local paths, parts = newer(at_and_below(path), time), {}
   local values = values_of(paths)
   for i = 1, #paths do parts[#parts + 1] = paths[i] .. '\0' .. values[i] .. '\0' end
   return table.concat(parts)
@@ -72,7 +84,8 @@ end
 local function plan(text, now)
   local next_part = netstrings(text)
   local function next_json() return (string.gsub(next_part(), '{"%.sv":"timestamp"}', now)) end
-  local change = { channel = next_part(), body = next_json(), shareable = next_part() == '1', gone = {}, added = {} }
+  local change = { channel = next_part(), body = next_json(), shareable = next_part() == '1' }
+  change.gone, change.added, change.paths = {}, {}, {}
   local taken, new_bytes = {}, 0
   local function take(path)
     if not taken[path] then taken[path], change.gone[#change.gone + 1] = true, path end
@@ -80,6 +93,7 @@ local function plan(text, now)
   for number = 1, tonumber(next_part()) do
     local path, count = next_part(), tonumber(next_part())
     local below = at_and_below(path)
+    if #below + count > 0 then change.paths[#change.paths + 1] = path end
     if number == 1 then change.is_new = #below == 0 end
     for _, leaf in ipairs(below) do take(leaf) end
     if count > 0 then
@@ -120,6 +134,28 @@ local function remove(paths)
   end
 end
 
+-- Takes out the priorities of nodes at these paths and above that have no value any more; returns their bytes.
+local function prune(paths)
+  local bytes, seen = 0, {}
+  for _, path in ipairs(paths) do
+    local node = string.gsub(path, '/?%.priority$', '')
+    while not seen[node] do
+      seen[node] = true
+      local mark = node == '' and '.priority' or node .. '/.priority'
+      local first = node == '' and call('ZRANGE', PATHS, 0, 1)
+        or call('ZRANGEBYLEX', PATHS, '[' .. node .. '/', '(' .. node .. '0', 'LIMIT', 0, 2)
+      if #first > 1 or (#first == 1 and first[1] ~= mark) or call('HEXISTS', TREE, node) == 1 then break end
+      if #first == 1 then
+        bytes = bytes + size_of(first)
+        remove(first)
+      end
+      if node == '' then break end
+      node = string.match(node, '^(.*)/') or ''
+    end
+  end
+  return bytes
+end
+
 local function keep(state, bytes, id, ttl)
   if call('ZCARD', PATHS) == 0 then
     call('UNLINK', TREE, PATHS, AGES)
@@ -144,7 +180,7 @@ local function make(state, change, sender, channel, history, ttl, now)
     call('ZADD', PATHS, 0, added[i])
     call('ZADD', AGES, now, added[i])
   end
-  keep(state, change.bytes, id, ttl)
+  keep(state, change.bytes - prune(change.paths), id, ttl)
   return id, text
 end
 
@@ -162,6 +198,6 @@ local function expire(state, limits, sender, history, now)
   local text = text_of(id, sender, '$tree', '""', body)
   append(id, text, history, true)
   remove(old)
-  keep(state, -bytes, id, limits.ttl)
+  keep(state, -bytes - prune(old), id, limits.ttl)
   return text
 end

@@ -1,8 +1,8 @@
 -- Read a part of the tree of a room, as of its newest id.
--- Cost: O(leaves of that part), of which a tree has some thousands with 256 KB.
+-- Cost: O(leaves of that part, and those that are too old), of which a tree has some thousands with 256 KB.
 --
 -- KEYS: 1 to 6 see shared.lua; 7 to 10 see tree.lua.
--- ARGV: 1 path, 2 TTL of the tree (ms).
+-- ARGV: 1 path, 2 TTL of the tree, and of each value (ms).
 -- Returns {newest id, id of the last change of the tree, number of members, list of path, value, …}.
 local newest, epoch = '0', '0'
 if call('HLEN', KEYS[1]) <= 16 then
@@ -11,7 +11,7 @@ if call('HLEN', KEYS[1]) <= 16 then
     if meta[i] == 'e' then epoch = meta[i + 1] elseif tonumber(meta[i]) then newest = meta[i + 1] end
   end
 end
-local paths, flat = at_and_below(ARGV[1]), {}
+local paths, flat = newer(at_and_below(ARGV[1]), now_ms() - tonumber(ARGV[2])), {}
 local values = values_of(paths)
 for i = 1, #paths do flat[2 * i - 1], flat[2 * i] = paths[i], values[i] end
 for i = 7, 10 do call('PEXPIRE', KEYS[i], ARGV[2]) end

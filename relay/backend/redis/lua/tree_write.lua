@@ -13,9 +13,8 @@ if generation > 0 then
   if not entry or entry.generation < generation then return { 'unknown' } end
   if entry.generation > generation then return { 'replaced' } end
 end
-if ARGV[11] and contents(ARGV[10]) ~= ARGV[11] then return { 'stale' } end
-
 local limits, now = parse_limits(ARGV[8]), integer(now_ms())
+if ARGV[11] and contents(ARGV[10], now_ms() - limits.age) ~= ARGV[11] then return { 'stale' } end
 local change = plan(ARGV[9], now)
 local state = state_of(tonumber(ARGV[4]), tonumber(ARGV[5]))
 -- A change that takes more away than it brings works also when Redis has no memory left.
