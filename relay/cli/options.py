@@ -39,7 +39,7 @@ GROUPS: Final[Mapping[str, str]] = {
         "unfinished_bytes address_unfinished_bytes message_timeout handshake_rate handshake_timeout "
         "http_connections_per_address keep_alive_timeout http_rate token_attempts password_attempts"
     ),
-    "Limits of memory": "address_history_bytes new_rooms_per_address memory_share history_memory",
+    "Limits of memory": "address_history_bytes address_tree_bytes new_rooms_per_address memory_share history_memory",
     "Gateways": " ".join(one.name for one in settings_of(GatewaySettings)),
     **{
         gateway.title: " ".join(one.name for one in settings_of(gateway.settings))

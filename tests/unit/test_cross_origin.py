@@ -51,6 +51,7 @@ OF_GATEWAYS = (
     "/peerjs", "/peerjs/", "/peerjs/id", "/peerjs/peers", "/peerjs/peerjs/id", "/peerjs/peerjs/peers",
     "/http-bind", "/a/id", "/a/peers", "/rooms/a/peerjs/id", "/rooms/a/peerjs/peers",
     "/peerjs/ann/token/id", "/peerjs/peerjs/ann/token/id", "/rooms/a/peerjs/ann/token/id",
+    "/.lp?id=nothing", "/.lp?start=t&v=5&cb=1", "/a/b.json", "/a.json?print=loud",
 )  # fmt: skip
 """Paths of gateways that are answered to pages without credentials."""
 

@@ -51,7 +51,7 @@ async def test_preflight(site: MakeSite, settings: dict[str, Any]) -> None:
     ("changed", "code"),
     [
         ({"Origin": "https://evil.example"}, "bad_origin"),
-        ({"Access-Control-Request-Method": "PATCH"}, "forbidden"),
+        ({"Access-Control-Request-Method": "PURGE"}, "forbidden"),
         ({"Access-Control-Request-Headers": "x-evil"}, "forbidden"),
     ],
 )

@@ -2,8 +2,11 @@
 
 from relay.config import Settings
 from relay.gateways.firebase.routes import routes, state
+from relay.gateways.firebase.state import FirebaseState
+from relay.rooms.worker import Worker
 
 
-def test_the_socket_is_at_the_path_that_clients_know() -> None:
-    assert [route.path for route in routes(Settings())] == ["/.ws"]  # type: ignore[attr-defined]
-    assert state(None) == {}  # type: ignore[arg-type]
+def test_the_paths_are_those_that_clients_know(worker: Worker) -> None:
+    assert [route.path for route in routes(Settings())] == ["/.ws", "/.lp", "/{path:path}.json"]  # type: ignore[attr-defined]
+    (made,) = state(worker).values()
+    assert isinstance(made, FirebaseState)
