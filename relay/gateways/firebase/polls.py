@@ -27,7 +27,7 @@ from relay.rooms.worker import Worker
 _CALLBACK: Final = re.compile(r"\d{1,10}", re.ASCII)
 
 
-class PollEndpoint(GatewayEndpoint):
+class LongPollEndpoint(GatewayEndpoint):
     """The ASGI application of polls.
 
     A client takes any response but a script as the end of its connection, and connects anew.

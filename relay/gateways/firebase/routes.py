@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from relay.config import Settings
 from relay.gateways.firebase.declaration import POLLS, SOCKET
 from relay.gateways.firebase.gateway import FirebaseGateway
-from relay.gateways.firebase.polls import PollEndpoint
+from relay.gateways.firebase.polls import LongPollEndpoint
 from relay.gateways.firebase.rest import ValueEndpoint, ValueRoute
 from relay.gateways.firebase.state import STATE, FirebaseState
 from relay.rooms.worker import Worker
@@ -17,7 +17,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
     """Make the routes of the gateway."""
     return [
         WebSocketRoute(SOCKET, FirebaseGateway(settings)),
-        Route(POLLS, PollEndpoint(settings)),
+        Route(POLLS, LongPollEndpoint(settings)),
         ValueRoute(ValueEndpoint(settings), named_only=bool(settings.static)),
     ]
 
