@@ -72,6 +72,8 @@ async def exchange(ann: Tab, bob: Tab, room: str) -> None:
     await ann.run("(room) => client.listen(`${room}/chat`)", room)
     for number in range(3):
         await ann.run("([room, number]) => client.push(`${room}/chat`, { number })", [room, number])
+    # A page shows its own child at once.
+    await bob.until("events.length === 3", timeout=60)
     mine = await bob.run("(room) => client.push(`${room}/chat`, 'from bob')", room)
     for tab in (ann, bob):
         await tab.until("events.length >= 4", timeout=60)
