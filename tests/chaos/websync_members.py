@@ -2,20 +2,48 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Sequence
 from typing import Any, Final, Self
-
-import httpx2 as httpx
+from urllib.parse import urlsplit
 
 from relay.client import Envelope, NotAcknowledged
+from relay.http_client import HttpClient, HttpError
 from relay.model.envelope import BEFORE_ALL
 from tests.chaos.reference import Reference
 from tests.fleet import eventually
-from tests.gateways.drivers.websync import CHANNEL, WebSyncWire, code_of
+from tests.gateways.drivers.websync import CHANNEL, WebSyncRequests, code_of
 
 _PAUSE: Final = 0.3
 _ECHO: Final = 3.0
 """Seconds in which a page that has come back hears its own message, if it was sent before."""
+
+
+_MOST: Final = 1_000_000
+"""Bytes of a response."""
+
+
+class LightWire(WebSyncRequests):
+    """The requests of a page over a client that costs little: a room of three has four requests for each message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._connections = HttpClient()
+
+    async def post_body(self, body: bytes) -> list[dict[str, Any]]:
+        """Raises `HttpError`, or `ValueError`."""
+        address = urlsplit(self.path)
+        head = f"POST {address.path}?{address.query} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        request = f"{head}{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        async with self._connections.connection((str(address.hostname), address.port or 80)) as connection:
+            response = await connection.exchange(request)
+            answer: list[dict[str, Any]] = json.loads(await response.read(_MOST))
+        return answer
+
+    def close(self) -> None:
+        """Close the connections without a request."""
+        self._connections.close()
 
 
 class WebSyncMember(Reference):
@@ -30,7 +58,7 @@ class WebSyncMember(Reference):
         self.members = None
         self._urls = [url.replace("ws:", "http:") + f"/rooms/{room}" for url in urls]
         self._peer = peer
-        self._wire = WebSyncWire()
+        self._wire = LightWire()
         self._turn = 0
         self._slow = slow
         self._own: dict[int, asyncio.Event] = {}
@@ -53,7 +81,7 @@ class WebSyncMember(Reference):
         self._running.cancel()
         await asyncio.wait([self._running])
         self.drop()
-        await self._wire.http.aclose()
+        self._wire.close()
 
     async def send(self, envelope: dict[str, Any], *, timeout: float) -> None:
         heard = self._own[envelope["number"]] = asyncio.Event()
@@ -74,7 +102,7 @@ class WebSyncMember(Reference):
 
     async def leave(self) -> None:
         self._left = True
-        with contextlib.suppress(httpx.TransportError, ValueError):
+        with contextlib.suppress(HttpError, ValueError):
             await self._wire.post([self._wire.message("/meta/disconnect")])
 
     async def _publish(self, envelope: dict[str, Any], heard: asyncio.Event) -> bool:
@@ -83,7 +111,7 @@ class WebSyncMember(Reference):
         wire, unclear = self._wire, False
         message, session = wire.message(CHANNEL, data=envelope), wire.session
         while wire.session == session and not self._left:
-            with contextlib.suppress(httpx.TransportError, ValueError, TimeoutError):
+            with contextlib.suppress(HttpError, ValueError, TimeoutError):
                 async with asyncio.timeout(self._slow):
                     [reply] = await wire.post([message])
                 if reply["successful"]:
@@ -100,7 +128,7 @@ class WebSyncMember(Reference):
 
     async def _run(self) -> None:
         while not self._left:
-            with contextlib.suppress(httpx.TransportError, ValueError, TimeoutError):
+            with contextlib.suppress(HttpError, ValueError, TimeoutError):
                 await self._stay()
             self._connected.clear()
             self._turn += 1

@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import json
 import socket
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -17,6 +19,7 @@ from relay.wire.held import HeldProtocol
 from relay.wire.http import HttpProtocol
 from relay.wire.websocket import WebSocketProtocol
 from tests.fleet import eventually
+from tests.gateways.drivers.websync import WebSyncRequests, written
 from tests.unit.serving import Running, running
 
 CROWD = 50
@@ -26,8 +29,8 @@ POLLS = (f"/rooms/r%d/messages?{PLACE}&wait=0", f"/rooms/r%d/messages?{PLACE}&wa
 """Paths for a room and a peer: requests of one client, of which the last one is held."""
 
 MOST_HELD = 14_000
-"""Bytes that a held response may take. It is about 9,000 here, with asyncio's loop and the room in memory; an ASGI call
-that waits takes 24,000.
+"""Bytes that a held response may take. It is about 9,000 here, with asyncio's loop and the room in memory, and 12,000
+with the channels and records of a WebSync page; an ASGI call that waits takes 24,000.
 """
 
 BROWSER = "".join(f"{name}: {'x' * size}\r\n" for name, size in {"Accept": 3, "Cookie": 200, "User-Agent": 150}.items())
@@ -118,11 +121,17 @@ class Listeners:
         else:
             await self.request(connected, path, self._mark)
 
-    async def request(self, connected: socket.socket, path: str, mark: bytes) -> bytes:
+    async def request(self, connected: socket.socket, path: str, mark: bytes, body: bytes | None = None) -> bytes:
         """Make a request, and return what has arrived of the response once it has this mark."""
         loop = asyncio.get_running_loop()
-        await loop.sock_sendall(connected, f"GET {path} HTTP/1.1\r\nHost: relay\r\n{BROWSER}\r\n".encode())
-        received = b""
+        method, length = ("GET", "") if body is None else ("POST", f"Content-Length: {len(body)}\r\n")
+        head = f"{method} {path} HTTP/1.1\r\nHost: relay\r\n{BROWSER}{length}\r\n".encode()
+        await loop.sock_sendall(connected, head + (body or b""))
+        return await self.until(connected, mark)
+
+    async def until(self, connected: socket.socket, mark: bytes) -> bytes:
+        """Return what arrives of responses until it has this mark."""
+        loop, received = asyncio.get_running_loop(), b""
         async with asyncio.timeout(20):
             while mark not in received:
                 received += await loop.sock_recv(connected, 4096)
@@ -140,6 +149,45 @@ class ClassicListeners(Listeners):
         return [f"{room}/{path % f'connectionToken={token}&{data}'}" for path in self._paths]
 
 
+class WebSyncPage(WebSyncRequests):
+    """A page whose requests `request` sends, which takes the query, a mark, and the body."""
+
+    def __init__(self, request: Callable[..., Awaitable[bytes]]) -> None:
+        super().__init__()
+        self._request = request
+
+    async def post_body(self, body: bytes) -> list[dict[str, Any]]:
+        received = await self._request(b"}]", body)
+        answer: list[dict[str, Any]] = json.loads(received.partition(b"\r\n\r\n")[2])
+        return answer
+
+    async def wait(self) -> None:
+        """Send a connect, which is not answered yet."""
+        await self._request(b"", written([self.connect()]))
+
+
+class WebSyncListeners(Listeners):
+    """Pages of WebSync in rooms of two, which have joined the shared channel and wait for messages."""
+
+    def __init__(self, served: Running) -> None:
+        super().__init__(served, ())
+        self._pages: list[tuple[socket.socket, WebSyncPage]] = []
+
+    async def paths_of(self, connected: socket.socket, number: int) -> Sequence[str]:
+        page = WebSyncPage(partial(self.request, connected, f"/rooms/r{number // 2}/websync.ashx?src=js"))
+        self._pages.append((connected, page))
+        await page.handshake(comes_back=False)
+        await page.post(page.join())
+        if number % 2:
+            # The page that waits already is told of this one, and waits again.
+            other, earlier = self._pages[number - 1]
+            await self.until(other, b"subscribe")
+            earlier.acknowledges = True
+            await earlier.wait()
+        await page.wait()
+        return ()
+
+
 def count_held() -> int:
     return count(HeldProtocol)
 
@@ -151,6 +199,7 @@ def count_held() -> int:
         pytest.param(partial(Listeners, paths=POLLS), id="polls"),
         pytest.param(partial(ClassicListeners, paths=CLASSIC_STREAM, mark=b'"S":1'), id="signalr-classic-streams"),
         pytest.param(partial(ClassicListeners, paths=CLASSIC_POLLS, mark=b'"S":1'), id="signalr-classic-polls"),
+        pytest.param(WebSyncListeners, id="websync"),
     ],
 )
 async def test_a_held_response_keeps_one_task_and_little_memory(listening: Callable[[Running], Listeners]) -> None:
@@ -160,12 +209,15 @@ async def test_a_held_response_keeps_one_task_and_little_memory(listening: Calla
         tracemalloc.start()
         try:
             await listeners.more(10)  # these load code and fill caches
+            # Beside the task of each, one may note the positions of all.
+            shared = len(asyncio.all_tasks()) - tasks - 10
+            assert 0 <= shared <= 1
             before, _ = tracemalloc.get_traced_memory()
             await listeners.more(CROWD)
             taken = (tracemalloc.get_traced_memory()[0] - before) / CROWD
             assert taken < MOST_HELD
             assert count(HttpProtocol) == count(RequestResponseCycle) == 0
-            assert len(asyncio.all_tasks()) == tasks + 10 + CROWD
+            assert len(asyncio.all_tasks()) == tasks + shared + 10 + CROWD
         finally:
             tracemalloc.stop()
             listeners.close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx2 as httpx
@@ -45,6 +46,11 @@ async def hear(wire: WebSyncWire) -> list[Any]:
         found = [json.loads(one["data"]["text"])["message"] for one in answer if one["channel"] == CHANNEL]
         if found:
             return found
+
+
+async def has_noted(relay: Relay, positions: int) -> bool:
+    """Whether a worker has noted so many positions of its members; the first one is that of the entrance."""
+    return await relay.metric("relay_noted_positions_total") >= positions
 
 
 def publication(wire: WebSyncWire, message: Any) -> dict[str, Any]:
@@ -93,11 +99,7 @@ async def test_a_killed_worker_loses_nothing(fleet_of: MakeFleet, enter: MakeCli
     # This connect acknowledges; its answer is lost with the worker.
     lost = asyncio.create_task(wire.post([wire.connect()]))
 
-    async def noted() -> bool:
-        """Return whether a position was noted after that of the entrance."""
-        return await here.metric("relay_noted_positions_total") >= 2
-
-    await eventually(noted)
+    await eventually(partial(has_noted, here, 2))
     here.process.kill()
     await asyncio.wait([lost])
     assert isinstance(lost.exception(), httpx.TransportError)
@@ -154,3 +156,31 @@ async def test_bodies_are_as_the_client_writes_them() -> None:
         rb'[{"channel":"\/meta\/connect","connectionType":"long-polling","clientId":"client","id":"1",'
         rb'"ext":{"fm.ack":false,"fm.sessionId":"session"}}]'
     )
+
+
+async def test_pages_come_back_in_order_after_all_workers_were_killed(
+    redis_server: RedisServer, start: MakeRelay, prefix: str
+) -> None:
+    common = {"redis_url": redis_server.url, "redis_prefix": prefix, "reconnect_grace": 120.0}
+    workers = [await start(**common) for _ in range(2)]
+    ann, ben = [await come_in(relay) for relay in workers]
+    # It has these, and says so in the connect that is lost with its worker.
+    assert (await ann.post([publication(ann, "had")]))[0]["successful"]
+    for wire in (ann, ben):
+        assert await hear(wire) == ["had"]
+    lost = [asyncio.create_task(wire.post([wire.connect()])) for wire in (ann, ben)]
+    for relay in workers:
+        await eventually(partial(has_noted, relay, 2))
+    for relay in workers:
+        relay.process.kill()
+    await asyncio.wait(lost)
+    again = [await start(**common, port=relay.port) for relay in workers]
+    clients = ann.client, ben.client
+    # Each comes back to the worker of the other; the first one also speaks before the second one is back.
+    await come_in(again[1], before=ann)
+    for number in range(5):
+        assert (await ann.post([publication(ann, number)]))[0]["successful"]
+    await come_in(again[0], before=ben)
+    assert (ann.client, ben.client) == clients
+    for wire in (ann, ben):
+        assert await hear(wire) == list(range(5))

@@ -159,7 +159,7 @@ class HttpExchange:
         worker: Worker = self.scope["state"]["worker"]
         cors = self._responses.cors(self.scope)
         self._held = _Held(response, worker, counted_client(self.scope), cors, self._names_session())
-        self._send, self._receive, self.scope = response.send, _nothing_left, {}
+        self._send, self._receive, self.scope, self._body = response.send, _nothing_left, {}, None
         worker.spawn(rest).add_done_callback(self._rest_ended)
 
     async def until_dropped(self) -> None:

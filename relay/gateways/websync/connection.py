@@ -38,6 +38,8 @@ def client_text(peer: str, subscriber: ChannelSubscriber) -> bytes:
 class DeliveryConnection(WrappedConnection):
     """Passes on the messages that a client has subscribed to, with their senders; `roster` has all other records."""
 
+    __slots__ = ("_clock", "_own", "roster", "subscriptions")
+
     def __init__(self, inner: Connection, shared: str, clock: Callable[[], datetime] = now) -> None:
         super().__init__(inner)
         self.subscriptions = ClientState()
