@@ -6,6 +6,9 @@ from typing import Final
 from relay.limits import Clock, TokenBucket
 from relay.model.errors import Refused
 
+WITHOUT_ADDRESS: Final = 10
+"""For how many addresses clients without one count in all: a few wrong secrets must not keep all others of them out."""
+
 _SWEEP: Final = 1024
 """Addresses from which on idle ones are looked for."""
 

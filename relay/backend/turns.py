@@ -1,6 +1,9 @@
 """The interface to turns that the workers of a fleet take, so that one of them does a work for all."""
 
-from typing import Protocol
+from typing import Final, Protocol
+
+NOBODY: Final = "-"
+"""The owner of a turn that is never given back."""
 
 
 class Turns(Protocol):
@@ -9,15 +12,16 @@ class Turns(Protocol):
     There may be one for each room that clients ask for, for a moment.
     """
 
-    async def take(self, name: str, seconds: float) -> bool:
-        """Return whether it is this worker's turn; if so, it is no worker's turn for so many seconds.
+    async def take(self, name: str, seconds: float, owner: str = NOBODY) -> bool:
+        """Return whether it is the owner's turn; if so, it is nobody else's turn for so many seconds.
 
-        Raises `Unavailable` or `OutcomeUnknown` when Redis does not answer.
+        The owner of a turn that may be given back is a name that no other take has. Raises `Unavailable` or
+        `OutcomeUnknown` when Redis does not answer.
         """
         ...
 
-    async def give_back(self, name: str) -> None:
-        """End a turn that this worker has taken, before its time is over; raises as `take`."""
+    async def give_back(self, name: str, owner: str) -> None:
+        """End a turn before its time is over, if its owner has it still; raises as `take`."""
         ...
 
     async def share(self, name: str, value: bytes, seconds: float) -> None:

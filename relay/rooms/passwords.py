@@ -8,7 +8,7 @@ from collections import OrderedDict
 from hashlib import scrypt, sha256
 from typing import Final
 
-from relay.address_rates import AddressRates
+from relay.address_rates import WITHOUT_ADDRESS, AddressRates
 from relay.limits import Clock, TokenBucket
 from relay.logs import LogIntervals, escape
 from relay.metrics import Metrics
@@ -40,13 +40,14 @@ class Passwords:
 
     An address may offer `attempts` wrong passwords for a room a minute, and ten times as many for all rooms: one that
     knows many rooms must not keep the threads busy. Beyond that, its passwords are refused before anything is derived,
-    also right ones. The keys that were derived last are remembered, under a MAC of the password with a secret of this
-    process.
+    also right ones. Clients without an address may offer `WITHOUT_ADDRESS` times as many for a room, all of them
+    together. The keys that were derived last are remembered, under a MAC of the password with a secret of this process.
     """
 
     def __init__(self, *, attempts: int, clock: Clock, metrics: Metrics) -> None:
         self._wrong = AddressRates(attempts / 60, attempts, clock)
         self._wrong_anywhere = AddressRates(_ROOMS * attempts / 60, _ROOMS * attempts, clock)
+        self._wrong_together = AddressRates(WITHOUT_ADDRESS * attempts / 60, WITHOUT_ADDRESS * attempts, clock)
         self._metrics = metrics
         self._secret = secrets.token_bytes(32)
         self._cache: OrderedDict[_Name, str] = OrderedDict()
@@ -160,7 +161,8 @@ class Passwords:
         """Return the buckets of an address for all rooms, and for this one."""
         room, address, _ = name
         # Names are escaped: they have no space.
-        return self._wrong_anywhere.of(address), self._wrong.of(f"{room} {address}")
+        of_room = self._wrong.of(f"{room} {address}") if address else self._wrong_together.of(room)
+        return self._wrong_anywhere.of(address), of_room
 
     def _mac(self, password: str) -> bytes:
         return hmac.digest(self._secret, password.encode(), "sha256")

@@ -468,16 +468,17 @@ class Worker:
             opening.end(created=created)
         return receipt
 
-    async def reserve(self, room: str, seconds: float) -> bool:
+    async def reserve(self, room: str, seconds: float, owner: str) -> bool:
         """Whether nobody of the fleet has reserved a room that does not exist, as the caller does now for a time.
 
-        Only those who ask are kept from it. Raises `Unavailable` or `OutcomeUnknown`.
+        `owner` is a name that no other reservation has. Only those who ask are kept from the room. Raises `Unavailable`
+        or `OutcomeUnknown`.
         """
-        return await self._parts.backend.turns.take(_opening(room), seconds)
+        return await self._parts.backend.turns.take(_opening(room), seconds, owner)
 
-    async def give_back(self, room: str) -> None:
-        """End a reservation before its time is over; raises as `reserve`. The caller is the one that has it."""
-        await self._parts.backend.turns.give_back(_opening(room))
+    async def give_back(self, room: str, owner: str) -> None:
+        """End a reservation before its time is over, if its owner has it still; raises as `reserve`."""
+        await self._parts.backend.turns.give_back(_opening(room), owner)
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """The members of a room, up to `limit` of them by name (None: as many as `presence-list-limit`).

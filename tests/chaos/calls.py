@@ -8,23 +8,23 @@ from typing import Final, Self
 from websockets.exceptions import ConnectionClosed
 
 from tests.chaos.rmc3_members import RmcMember
+from tests.chaos.signals import Fates
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The state of all pages of a round at its end, and the sums of their signals.
+    """The state of all pages of a round at its end, and the fates of their signals.
 
-    Pages have connected again so many times (`reconnects`). `gaps` are signals that the relay lost. `rooms_gone` do not
-    exist any more. `owners_lost` are rooms that the page that opened them does not own any more, or that another page
-    was told it owns. `not_back` are pages, as room and name, that are not in their room. `errors` are those that the
-    relay told pages.
+    Pages have connected again so many times (`reconnects`). `rooms_gone` do not exist any more. `owners_lost` are rooms
+    that the page that opened them does not own any more, or that another page was told it owns. `not_back` are pages,
+    as room and name, that are not in their room. `errors` are those that the relay told pages.
     """
 
     pages: int
     reconnects: int
     signals_sent: int
     signals_received: int
-    gaps: list[str] = field(default_factory=list)
+    fates: Fates = field(default_factory=Fates)
     rooms_gone: list[str] = field(default_factory=list)
     owners_lost: list[str] = field(default_factory=list)
     not_back: list[tuple[str, str]] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Calls:
         return cls(
             pages=len(members),
             reconnects=sum(page.reconnects for page in members),
-            signals_sent=sum(page.sent for page in members),
+            signals_sent=sum(page.signals_sent for page in members),
             signals_received=sum(page.signals.received for page in members),
-            gaps=[gap for page in members for gap in page.signals.gaps],
+            fates=fates_of(members),
             rooms_gone=[room for room, all_ in rooms.items() if not any(state.sees_room for state in all_)],
             owners_lost=[room for room, all_ in rooms.items() if any(not state.is_owned_as_before for state in all_)],
             not_back=[place for place, state in states.items() if not state.is_in_room],
@@ -60,18 +60,30 @@ class Calls:
 
     @property
     def signals_lost(self) -> int:
-        """How many signals the relay lost."""
-        return len(self.gaps)
+        """How many signals the relay lost, whether it told somebody or not."""
+        return self.fates.sender_told + self.fates.receiver_told + len(self.fates.silent)
 
     def faults(self) -> list[str]:
         """The broken promises as text."""
+        silent = self.fates.silent
         wrong = {
-            f"{self.signals_lost} signals lost, such as {self.gaps[:3]}": self.signals_lost,
+            f"{len(silent)} signals lost in silence, such as {silent[:3]}": len(silent),
             f"{len(self.rooms_gone)} rooms gone, such as {self.rooms_gone[:3]}": len(self.rooms_gone),
             f"{len(self.owners_lost)} owners lost, such as {self.owners_lost[:3]}": len(self.owners_lost),
             f"{len(self.not_back)} pages not brought back, such as {self.not_back[:3]}": len(self.not_back),
         }
         return [text for text, count in wrong.items() if count]
+
+
+def fates_of(pages: Iterable[RmcMember]) -> Fates:
+    """Count the signals between pages by their fates."""
+    by_place = {(page.room, page.peer): page for page in pages}
+    fates = Fates()
+    for page in by_place.values():
+        for sent in page.sent:
+            for receiver in sent.times:
+                fates.add(sent, receiver, by_place[page.room, receiver].signals)
+    return fates
 
 
 @dataclass(frozen=True)

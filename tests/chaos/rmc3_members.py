@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from relay.client import Envelope, NotAcknowledged
 from relay.model.envelope import BEFORE_ALL
 from tests.chaos.reference import Reference, lose
-from tests.chaos.signals import Signals
+from tests.chaos.signals import SentSignals, Signals, all_sent
 from tests.fleet import eventually
 from tests.integration.rmc3 import MESSAGE, asked
 
@@ -23,6 +23,12 @@ _AGAIN_AFTER = 0.2
 _MEMBERS = ("p0", "p1", "p2")
 _ENDS = frozenset({"userid-already-taken", "closed-entire-session"})
 """Events after which a page is not in its room any more."""
+
+_LOST = "messages_lost"
+"""The code of the error that tells a page that it has missed messages."""
+
+_TO = " (signal to "
+"""In an error about a signal: its receiver follows."""
 
 Content = dict[str, Any]
 
@@ -34,8 +40,9 @@ class RmcMember(Reference):
     and a signal without a receipt is sent again after a while, and after each loss of the connection.
 
     `brings_pid`: as clients from 4.6 on, the page proves with its private id that a place is its own. `signals` counts
-    what came over each connection of another page. `opened`: the page has opened its room. `owns`: the relay said last
-    that the page owns the room. `errors` are those that the relay told the page.
+    what came over each connection of another page, `sent` what the page itself sent over each of its connections.
+    `opened`: the page has opened its room. `owns`: the relay said last that the page owns the room. `errors` are those
+    that the relay told the page.
     """
 
     def __init__(self, urls: Sequence[str], room: str, peer: str, *, slow: float, brings_pid: bool) -> None:
@@ -45,9 +52,9 @@ class RmcMember(Reference):
         self.again = self.signals.again
         self.opened = self.owns = False
         self.errors: list[str] = []
-        self.sent = 0
-        self.room = room
-        self._peer, self._slow = peer, slow
+        self.sent: list[SentSignals] = []
+        self.room, self.peer = room, peer
+        self._slow = slow
         self._others = [other for other in _MEMBERS if other != peer]
         self._brings_pid, self._pid = brings_pid, ""
         query = urlencode({
@@ -108,6 +115,11 @@ class RmcMember(Reference):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._socket.close(), 1)
 
+    @property
+    def signals_sent(self) -> int:
+        """How many signals the page has sent."""
+        return all_sent(self.sent)
+
     async def ask(self, name: str, *values: Any) -> list[Any]:
         """Emit an event, and return the arguments of its callback; raises `TimeoutError`, `ConnectionClosed`."""
         number = str(next(self._numbers))
@@ -131,6 +143,8 @@ class RmcMember(Reference):
             with contextlib.suppress(OSError, TimeoutError, InvalidHandshake, ConnectionClosed):
                 await self._stay(url)
             self._lost = asyncio.get_running_loop().time()
+            if self.sent:
+                self.sent[-1].ended = True
             if self._left:
                 return
             await asyncio.sleep(_AGAIN_AFTER)
@@ -163,15 +177,15 @@ class RmcMember(Reference):
 
     async def _write(self, socket: ClientConnection) -> None:
         """Send all that has no receipt, and from then on each new signal, over one connection."""
-        connection, numbers = secrets.token_hex(6), {other: itertools.count() for other in self._others}
+        sent, loop = SentSignals(secrets.token_hex(6)), asyncio.get_running_loop()
+        self.sent.append(sent)
         self._outbox = asyncio.Queue()
         for (other, _), (content, _) in self._pending.items():
             self._outbox.put_nowait((other, content))
         while True:
             other, content = await self._outbox.get()
-            message = {"over": connection, "at": next(numbers[other]), **content}
-            event = [MESSAGE, {"remoteUserId": other, "message": message, "sender": self._peer}]
-            self.sent += 1
+            message = {"over": sent.connection, "at": sent.send(other, loop.time()), **content}
+            event = [MESSAGE, {"remoteUserId": other, "message": message, "sender": self.peer}]
             await socket.send(f"42{json.dumps(event)}")
 
     def _take(self, packet: str) -> None:
@@ -181,9 +195,10 @@ class RmcMember(Reference):
             if answer is not None and not answer.done():
                 answer.set_result(json.loads(packet[start:]))
         elif packet.startswith("42"):
-            self._hear(*json.loads(packet[2:]))
+            self.hear(*json.loads(packet[2:]))
 
-    def _hear(self, event: str, *values: Any) -> None:
+    def hear(self, event: str, *values: Any) -> None:
+        """Take an event of the relay."""
         if event == MESSAGE:
             self._hear_signal(values[0]["sender"], values[0]["message"])
         elif event == "user-disconnected":
@@ -191,9 +206,16 @@ class RmcMember(Reference):
         elif event == "set-isInitiator-true":
             self.owns = True
         elif event == "logs":
-            self.errors.append(str(values[0]))
+            self._hear_error(str(values[0]))
         elif event in _ENDS:
             self.on_end(0, left=False)
+
+    def _hear_error(self, text: str) -> None:
+        self.errors.append(text)
+        if text.startswith(_LOST):
+            self.signals.told.append(asyncio.get_running_loop().time())
+        elif _TO in text:
+            self.sent[-1].errors[text.rpartition(_TO)[2].rstrip(")")] += 1
 
     def _hear_signal(self, sender: str, message: Content) -> None:
         now = asyncio.get_running_loop().time()

@@ -39,12 +39,25 @@ async def test_the_next_turn_comes_when_the_time_is_over(make_worker: MakeWorker
 
 async def test_a_turn_that_is_given_back_is_free(make_worker: MakeWorker) -> None:
     one, other = turns_of(await make_worker("one")), turns_of(await make_worker("other"))
-    assert await one.take("work to give back", 30)
-    assert not await other.take("work to give back", 30)
-    await one.give_back("work to give back")
-    assert await other.take("work to give back", 30)
+    assert await one.take("work to give back", 30, "a")
+    assert not await other.take("work to give back", 30, "b")
+    await one.give_back("work to give back", "a")
+    assert await other.take("work to give back", 30, "b")
     # One that nobody has taken.
-    await one.give_back("no work")
+    await one.give_back("no work", "a")
+
+
+async def test_a_turn_is_given_back_by_its_owner_alone(make_worker: MakeWorker) -> None:
+    one, other = turns_of(await make_worker("one")), turns_of(await make_worker("other"))
+    assert await one.take("work of one", 0.1, "a")
+
+    async def taken() -> bool:
+        return await other.take("work of one", 30, "b")
+
+    await eventually(taken)
+    # It is late: its turn is over.
+    await one.give_back("work of one", "a")
+    assert not await one.take("work of one", 30, "c")
 
 
 async def test_values_are_shared_until_they_end(make_worker: MakeWorker) -> None:

@@ -2,9 +2,13 @@
 
 from typing import Final
 
+from relay.backend.turns import NOBODY
 from relay.limits import Clock
 
 _MANY: Final = 1024
+
+_FREE: Final = (float("-inf"), "")
+"""A turn that nobody has taken."""
 
 
 class MemoryTurns:
@@ -12,22 +16,24 @@ class MemoryTurns:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._taken_until: dict[str, float] = {}
+        # By name: when the turn is over, and its owner.
+        self._taken: dict[str, tuple[float, str]] = {}
         self._values: dict[str, tuple[float, bytes]] = {}
 
-    async def take(self, name: str, seconds: float) -> bool:
+    async def take(self, name: str, seconds: float, owner: str = NOBODY) -> bool:
         """Take the turn unless it was taken less than its time ago."""
         now = self._clock()
-        if now < self._taken_until.get(name, now):
+        if now < self._taken.get(name, _FREE)[0]:
             return False
-        if len(self._taken_until) >= _MANY:
-            self._taken_until = {one: until for one, until in self._taken_until.items() if until > now}
-        self._taken_until[name] = now + seconds
+        if len(self._taken) >= _MANY:
+            self._taken = {one: taken for one, taken in self._taken.items() if taken[0] > now}
+        self._taken[name] = now + seconds, owner
         return True
 
-    async def give_back(self, name: str) -> None:
-        """Forget the turn."""
-        self._taken_until.pop(name, None)
+    async def give_back(self, name: str, owner: str) -> None:
+        """Forget the turn of this owner."""
+        if self._taken.get(name, _FREE)[1] == owner:
+            del self._taken[name]
 
     async def share(self, name: str, value: bytes, seconds: float) -> None:
         """Keep the value with its end."""

@@ -43,6 +43,7 @@ NOTE = _script("note")
 WAIT = _script("wait")
 WAITING = _script("waiting")
 WAIT_OVER = _script("wait_over")
+TURN_OVER = _script("turn_over")
 TREE_READ = _script("shared", "tree", "tree_read")
 TREE_WRITE = _script("shared", "tree", "tree_write")
 TREE_PREPARE = _script("shared", "tree", "tree_prepare")
@@ -74,6 +75,7 @@ ALL = (
     WAIT,
     WAITING,
     WAIT_OVER,
+    TURN_OVER,
     TREE_READ,
     TREE_WRITE,
     TREE_PREPARE,

@@ -2,24 +2,25 @@
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.scripts import TURN_OVER, milliseconds
+from relay.backend.turns import NOBODY
 
 
 class RedisTurns:
-    """One command for each call."""
+    """One command for each call. The value of a turn is its owner."""
 
     def __init__(self, client: RedisClient, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
-    async def take(self, name: str, seconds: float) -> bool:
+    async def take(self, name: str, seconds: float, owner: str = NOBODY) -> bool:
         """Set the key unless it exists: one worker alone does so."""
         key = self._keys.turn(name)
-        return await self._client.call("SET", key, "1", "NX", "PX", milliseconds(seconds)) is not None
+        return await self._client.call("SET", key, owner, "NX", "PX", milliseconds(seconds)) is not None
 
-    async def give_back(self, name: str) -> None:
-        """Delete the key."""
-        await self._client.call("DEL", self._keys.turn(name))
+    async def give_back(self, name: str, owner: str) -> None:
+        """Delete the key, in one step with the look at its owner."""
+        await self._client.run(TURN_OVER, (self._keys.turn(name),), owner)
 
     async def share(self, name: str, value: bytes, seconds: float) -> None:
         """Set the value, with its time to live."""

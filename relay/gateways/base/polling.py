@@ -12,7 +12,7 @@ from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, CloseReason, Refused
 from relay.rooms.buffers import Buffering
-from relay.rooms.connection import BufferedConnection
+from relay.rooms.connection import BufferedConnection, Transfer
 
 _SHORTEST_WAIT = 0.01
 
@@ -114,11 +114,13 @@ class PollingConnection(BufferedConnection):
         "_answer_scheduled",
         "_answered",
         "_behind",
+        "_given",
         "_idle_since",
         "_idle_timer",
         "_lost",
         "_owner",
         "_poll",
+        "_proven",
         "_rules",
         "_said_closed",
         "_stream",
@@ -145,6 +147,8 @@ class PollingConnection(BufferedConnection):
         self._answered = _NO_ANSWERS
         self._lost = False
         self._behind = False
+        # Bytes of all answers, and of those that the client has certainly got.
+        self._given = self._proven = 0
         self.posts = OpenPosts()
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -168,6 +172,16 @@ class PollingConnection(BufferedConnection):
         """Keep a frame for the open poll, or for the next one; a `Reply` goes to the post that waits for it."""
         if self.reason is None and not self.posts.take(frame):
             super().write(frame)
+
+    def progress(self) -> Transfer | None:
+        """Return how much was written, and how much of it is in answers that the client must have got.
+
+        That is an answer before the newest poll, unless it may still be given again. None if the relay is closing the
+        connection. Not for streams.
+        """
+        if self.reason is not None:
+            return None
+        return Transfer(self._given + sum([len(frame.data) for frame in self._frames]), self._proven)
 
     def pause_reading(self, *, paused: bool) -> None:
         """Delay the responses to posts; see `OpenPosts.pause`."""
@@ -217,6 +231,7 @@ class PollingConnection(BufferedConnection):
         """Note that the client has got all answers so far, as another request than a poll has shown."""
         while self._answered:
             self._acknowledge_oldest()
+        self._note_proven()
 
     def release_poll(self) -> None:
         """Answer the open poll, with frames or without."""
@@ -315,6 +330,7 @@ class PollingConnection(BufferedConnection):
             poll.give(repeated)
             return poll.answer
         self._acknowledge()
+        self._note_proven()
         self._poll = poll
         self._behind = False
         seconds = self._rules.hold if hold is None else hold
@@ -347,6 +363,7 @@ class PollingConnection(BufferedConnection):
             self._answered = {**self._answered, poll.token: answer}
         else:
             self._subtract(size)
+        self._given += size
         self._count_sent(len(frames), size)
         self._said_closed = self.reason is not None
         self._behind = size > _LARGE
@@ -377,6 +394,10 @@ class PollingConnection(BufferedConnection):
         self._subtract(sum([len(frame.data) for frame in frames]))
         if self._owner is not None:
             self._owner.acknowledged(frames)
+
+    def _note_proven(self) -> None:
+        unproven = sum([len(frame.data) for answer in self._answered.values() for frame in answer.frames])
+        self._proven = self._given - unproven
 
     def _supersede(self) -> None:
         self._stream = None

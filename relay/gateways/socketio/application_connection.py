@@ -1,28 +1,24 @@
 """The connection of one client of a `StatefulApplication` in one namespace."""
 
-from collections import deque
 from collections.abc import Callable
-from typing import Final
 
+from relay.gateways.base.arrivals import Arrivals
 from relay.gateways.socketio.codec import EventFrame
 from relay.gateways.socketio.namespace_connection import NamespaceConnection, NamespaceOwner, SharedConnection
 from relay.model.codec import Batch, Frame
 from relay.model.envelope import MessageId
+from relay.model.errors import CloseReason
 from relay.model.events import Event, Message
 from relay.rooms.connection import Transfer
-
-_MOST_MARKS: Final = 64
-"""Messages that are remembered: those of the last seconds, of which no position is noted yet."""
 
 
 class ApplicationConnection(NamespaceConnection):
     """The connection of such a session: hands each event of the relay to `take`, which says whether it is written.
 
-    None for `take` drops the events: the session has ended. With `counts`, it notes for each message how many bytes
-    were written by then.
+    None for `take` drops the events: the session has ended. With `counts`, it notes which messages have arrived.
     """
 
-    __slots__ = ("_marks", "_received", "counts", "take")
+    __slots__ = ("_arrivals", "counts", "take")
 
     take: Callable[[Event], bool] | None
 
@@ -30,8 +26,7 @@ class ApplicationConnection(NamespaceConnection):
         super().__init__(namespaces, shared, name)
         self.take = None
         self.counts = False
-        self._marks: deque[tuple[MessageId, int]] = deque(maxlen=_MOST_MARKS)
-        self._received: MessageId | None = None
+        self._arrivals = Arrivals(shared.transfer)
 
     def write(self, frame: Frame) -> None:
         """Write a packet, or the application's packets of an event."""
@@ -40,41 +35,26 @@ class ApplicationConnection(NamespaceConnection):
             return
         if self.reason is None and self.take is not None and self.take(frame.event):
             super().write(frame.packets)
-        if self.counts and isinstance(frame.event, Message):
-            self._mark(frame.event.id)
+        if self.counts and self.reason is None and isinstance(frame.event, Message):
+            self._arrivals.mark(frame.event.id)
 
     def transfer(self) -> Transfer | None:
-        """Ask the connection that the namespaces share."""
-        return self._shared.connection.transfer() if self.counts else None
+        """Ask the session that the namespaces share."""
+        return self._shared.transfer() if self.counts else None
 
     def received(self) -> MessageId | None:
-        """Return the newest message that has arrived, with all before it, as far as is known; None if none has.
-
-        A client that closes the connection in the orderly way is taken to have got all that was written to it.
-        """
-        transfer = self._shared.connection.transfer() if self._marks else None
-        while self._marks and (transfer is None or transfer.received >= self._marks[0][1]):
-            self._received = self._marks.popleft()[0]
-        return self._received
+        """Return the newest message that is known to have arrived, with all before it; None if none is."""
+        return self._arrivals.newest()
 
     def begin_room(self, *, counts: bool) -> None:
         """Forget the messages of the room that the client has left; `counts` is for the one that it enters."""
-        self._marks.clear()
-        self._received = None
+        self._arrivals = Arrivals(self._shared.transfer)
         self.counts = counts
 
-    def _mark(self, message: MessageId) -> None:
-        connection = self._shared.connection
-        transfer = connection.transfer()
-        if transfer is None:
-            if connection.lost:
-                # A write has failed, and the connection is about to report its end.
-                return
-            # A client that polls does not say which messages it has got.
-            self._marks.clear()
-            self._received = message
-        else:
-            self._marks.append((message, transfer.written))
+    def close(self, reason: CloseReason) -> None:
+        """Close the namespace; the messages that have arrived by now are known afterwards."""
+        self._arrivals.newest()
+        super().close(reason)
 
     def write_batch(self, batch: Batch) -> None:
         """Write several frames, one after the other."""

@@ -22,12 +22,13 @@ from relay.gateways.socketio.first_poll import FirstPoll
 from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.text_connection import TextConnection
+from relay.gateways.socketio.upgrade_point import UpgradePoint
 from relay.http_request import counted_client
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
 from relay.rooms.admissions import Ticket
-from relay.rooms.connection import Connection, Receiver
+from relay.rooms.connection import Connection, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming, close_unless_busy
 from relay.rooms.large_messages import LARGE
 from relay.rooms.worker import Worker
@@ -165,6 +166,7 @@ class EngineSession:
         "_sessions",
         "_silence_timer",
         "_text_only",
+        "_upgraded_at",
         "announced",
         "connection",
         "id",
@@ -197,6 +199,7 @@ class EngineSession:
         self._silence_timer: asyncio.TimerHandle | None = None
         self._brake: Brake | None = None
         self._first_poll: FirstPoll | None = None
+        self._upgraded_at: UpgradePoint | None = None
         self.id = sid or sessions.new_id()
         self.announced = False
         self.ticket = ticket
@@ -252,6 +255,13 @@ class EngineSession:
         """
         self._paused += 1 if paused else -1
         self.connection.pause_reading(paused=self._paused > 0)
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written and received, before and after an upgrade; None if it is not known."""
+        if self.polling is not None:
+            return self.polling.progress()
+        transfer, point = self.connection.transfer(), self._upgraded_at
+        return transfer if transfer is None or point is None else point.go_on(transfer)
 
     def count_packet(self, size: int, *, least: float = 1) -> None:
         """Count a packet that is no request of a session of a room; see `Brake.count`."""
@@ -442,8 +452,12 @@ class EngineSession:
         if polling is not None:
             # The client has stopped polling, and waited for the last answer, before it upgraded.
             polling.acknowledge_all()
+            polled = polling.progress()
             for frame in polling.end():
                 self.connection.write(frame)
+            transfer = connection.transfer()
+            if polled is not None and transfer is not None:
+                self._upgraded_at = UpgradePoint(polled, transfer.written)
         if self._paused:
             connection.pause_reading(paused=True)
         self.polled()

@@ -15,6 +15,11 @@ SOCKETIO_ERRORS: Final[ErrorTable] = {
     ),
     "reserved_event": (400, "the relay, or every JavaScript object, uses this name; choose another for the event"),
     "event_not_allowed": (403, "clients may not emit this event; the setting socketio-events lists those"),
+    "not_back": (
+        503,
+        "the relay still looks for the room in which this page was, and as many of its events wait as may; this one "
+        "was not sent: emit it again when the page is back",
+    ),
     "no_client_script": (404, "the relay does not serve this script; load your own, or set socketio-client-url"),
     "bad_namespace": (
         404,

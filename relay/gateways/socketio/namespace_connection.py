@@ -42,6 +42,10 @@ class SharedConnection(Protocol):
         """Pause reading until each caller that paused it has resumed it."""
         ...
 
+    def transfer(self) -> Transfer | None:
+        """Return how much was written and received, before and after an upgrade; None if it is not known."""
+        ...
+
 
 class NamespaceOwner(Protocol):
     """The namespaces of a client."""

@@ -6,14 +6,15 @@ import pytest
 
 from tests.chaos.calls import Calls, State, calls_table
 from tests.chaos.rmc3_members import RmcMember
+from tests.chaos.signals import SentSignals
 
 OWNER = State(sees_room=True, opened=True, told=True, owns=True)
 MEMBER = State(sees_room=True, opened=False, told=False, owns=False)
 WELL = {("room", "p0"): OWNER, ("room", "p1"): MEMBER}
 
 
-def page() -> RmcMember:
-    return RmcMember(["ws://relay"], "room", "p0", slow=1.0, brings_pid=True)
+def page(name: str) -> RmcMember:
+    return RmcMember(["ws://relay"], "room", name, slow=1.0, brings_pid=True)
 
 
 def test_pages_that_are_where_they_were() -> None:
@@ -50,14 +51,27 @@ async def test_a_round_without_pages_has_no_calls() -> None:
 
 
 def test_signals_are_summed_up_over_pages_and_rounds() -> None:
-    first, second = page(), page()
-    first.sent = second.sent = 4
+    first, second = page("p0"), page("p1")
+    sent = SentSignals("a")
+    second.sent = [sent]
+    for number in range(4):
+        assert sent.send("p0", 1.0) == number
     first.welcomes, second.welcomes = 3, 1
     for number in (0, 1, 3):
         first.signals.hear("a", number, now=1.0, own_loss=0.0)
     second.errors.append("unavailable: …")
     calls = Calls.of(WELL, [first, second])
     assert calls.reconnects == 2
-    assert (calls.signals_sent, calls.signals_received, calls.signals_lost) == (8, 3, 1)
-    assert calls.faults() == ["1 signals lost, such as ['a: 2']"]
-    assert "| worker killed | 2 | 4 | 4 | 16 | 6 | 2 | 0 | 0 | 0 | 2 |" in calls_table([("worker killed", calls)] * 2)
+    assert (calls.signals_sent, calls.signals_received, calls.signals_lost) == (4, 3, 1)
+    assert calls.faults() == ["1 signals lost in silence, such as ['a to p0: 2']"]
+    assert "| worker killed | 2 | 4 | 4 | 8 | 6 | 2 | 0 | 0 | 0 | 2 |" in calls_table([("worker killed", calls)] * 2)
+
+
+def test_a_lost_signal_of_which_its_sender_was_told_is_counted_and_no_fault() -> None:
+    first, second = page("p0"), page("p1")
+    sent = SentSignals("a")
+    second.sent = [sent]
+    sent.send("p0", 1.0)
+    second.hear("logs", "unavailable: Redis is away (signal to p0)")
+    calls = Calls.of(WELL, [first, second])
+    assert (calls.signals_lost, calls.fates.sender_told, calls.faults()) == (1, 1, [])

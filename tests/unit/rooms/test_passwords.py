@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from relay.address_rates import WITHOUT_ADDRESS
 from relay.metrics import Metrics
 from relay.model.errors import Refused
 from relay.rooms import passwords as module
@@ -109,6 +110,19 @@ async def test_an_address_that_knows_many_rooms_guesses_as_much_as_for_ten(scene
         with pytest.raises(Refused):
             await scene.passwords.attempt("room0", "salt", "z", "1.2.3.4")
     (await scene.passwords.attempt("room1", "salt", "z", "1.2.3.4")).end()
+
+
+async def test_clients_without_an_address_guess_more_together_and_not_any_number(scene: Scene) -> None:
+    async def guess(number: int) -> None:
+        guess = await scene.passwords.attempt("room", "salt", f"wrong{number}", "")
+        guess.refuse()
+        guess.end()
+
+    for number in range(3 * WITHOUT_ADDRESS):
+        await guess(number)
+    with pytest.raises(Refused, match="too_many_attempts"):
+        await guess(-1)
+    assert len(scene.derived) == 3 * WITHOUT_ADDRESS
 
 
 async def test_right_passwords_do_not_count(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from relay.gateways.base.replies import Reply
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Bundle, Frame
 from relay.model.errors import BAD_PACKET, GOING_AWAY, SLOW, CloseReason, Refused
-from relay.rooms.connection import Connection
+from relay.rooms.connection import Connection, Transfer
 from tests.unit.rooms.buffering import Client as Buffering
 
 RELEASING = PollingRules(overlap=Overlap.RELEASE_OLDER, repeated_answers=1)
@@ -149,6 +149,34 @@ async def test_traffic_is_counted_when_it_is_sent(owner: Owner) -> None:
 
 
 # Overlapping polls.
+
+
+async def test_an_answer_has_arrived_when_the_next_poll_comes(owner: Owner) -> None:
+    connection = polling(owner)
+    assert connection.progress() == Transfer(0, 0)
+    connection.write(A)
+    connection.write(B)
+    assert connection.progress() == Transfer(2, 0)
+    await connection.poll()
+    connection.write(C)
+    assert connection.progress() == Transfer(3, 0)
+    connection.poll()
+    assert connection.progress() == Transfer(3, 2)
+    connection.close(GOING_AWAY)
+    assert connection.progress() is None
+
+
+async def test_an_answer_that_may_be_given_again_has_not_arrived(owner: Owner) -> None:
+    connection = polling(owner, WINDOW)
+    for number, frame in enumerate((A, B, C)):
+        connection.write(frame)
+        await connection.poll(str(number))
+    assert connection.progress() == Transfer(3, 1)
+    # Repeated.
+    await connection.poll("2")
+    assert connection.progress() == Transfer(3, 1)
+    connection.acknowledge_all()
+    assert connection.progress() == Transfer(3, 3)
 
 
 async def test_a_second_poll_is_refused_and_closes_the_session(owner: Owner) -> None:

@@ -35,6 +35,9 @@ class Shared:
     def pause_reading(self, *, paused: bool) -> None:
         self.paused.append(paused)
 
+    def transfer(self) -> None:
+        return None
+
     @property
     def written(self) -> list[str]:
         return [data.decode() for data in self.connection.written]

@@ -17,6 +17,7 @@ from relay.gateways.socketio.apps.rmc3.signaling import Signaling
 from relay.gateways.socketio.apps.wrapped_events import wrap
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model.commands import Publish
+from relay.model.errors import Refused, RelayError
 from relay.model.events import Event, Welcome
 from relay.model.names import escape_peer
 
@@ -71,7 +72,7 @@ class Rmc3Client:
             on_attempt=self._attempts,
             on_returned=self._returned,
             on_taken=page.tell_taken,
-            on_given_up=self._early.drop,
+            on_given_up=self._serve_early,
         )
         self._reservation = Reservation(port)
         self._broadcasting = Broadcasting(page, self._returning, self._reservation)
@@ -91,6 +92,9 @@ class Rmc3Client:
         """Go on in a room: the page has heard of those that are there."""
         page = self._page
         page.userid = welcome.peer
+        if not welcome.recovered:
+            reason = welcome.reason or "it is not known which"
+            page.refuse(Refused("messages_lost", f"messages were missed, and cannot be replayed ({reason})"))
         for one in welcome.roster.members if welcome.roster else ():
             if one.peer != welcome.peer:
                 page.contacts.begin(one.peer)
@@ -108,8 +112,15 @@ class Rmc3Client:
         if page.scalable:
             self._port.socket.spawn(self._broadcasting.returned())
         page.end_if_closed()
+        self._serve_early()
+
+    def _serve_early(self) -> None:
+        """Serve the events that have waited: the page is in its room, or is told that it is in none."""
         for event in self._early.take():
-            self.received(event)
+            try:
+                self.received(event)
+            except RelayError as error:
+                self._page.refuse(error)
 
     def received(self, event: IncomingEvent) -> Work | None:
         """Serve an event; one that is neither known nor registered is ignored, as by the original server."""

@@ -1,11 +1,15 @@
 """Events for its room that a page emits while the relay still tries to bring it back there."""
 
+import logging
 from typing import Final
 
+from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.parser import IncomingEvent
 
+log = logging.getLogger("relay.socketio")
+
 MOST: Final = 100
-"""Events of one page that wait; further ones are dropped."""
+"""Events of one page that wait; further ones are refused."""
 
 
 class EarlyEvents:
@@ -14,24 +18,32 @@ class EarlyEvents:
     A Socket.IO client emits at once, when it has connected again, all that its page has said meanwhile.
     """
 
-    __slots__ = ("_events", "_left")
+    __slots__ = ("_events", "_left", "_logged")
 
     def __init__(self, most_bytes: int) -> None:
         self._left = most_bytes
         self._events: list[IncomingEvent] = []
+        self._logged = False
 
     def hold(self, event: IncomingEvent) -> None:
-        """Keep an event, if there is room for it."""
+        """Keep an event; raises `SocketIORefused` (`not_back`) if as many wait as may."""
         size = len(event.data) + sum(map(len, event.attachments))
-        if len(self._events) < MOST and size <= self._left:
-            self._left -= size
-            self._events.append(event)
-
-    def drop(self) -> None:
-        """Drop the events that wait: the page does not come back."""
-        self._events = []
+        if len(self._events) >= MOST or size > self._left:
+            self._log()
+            raise SocketIORefused("not_back")
+        self._left -= size
+        self._events.append(event)
 
     def take(self) -> list[IncomingEvent]:
         """Return the events that wait, and keep none."""
         taken, self._events = self._events, []
         return taken
+
+    def _log(self) -> None:
+        # Once for each connection: an address opens few of them.
+        if not self._logged:
+            self._logged = True
+            log.warning(
+                "a page of RTCMultiConnection emits more than %d events, or bytes than max-message, while its room is "
+                "looked for; it gets not_back for the others, and has to emit them again", MOST,
+            )  # fmt: skip

@@ -5,7 +5,7 @@ from msgspec import Raw
 
 from relay.gateways.socketio.apps.rmc3.arguments import MAX_EXTRA
 from relay.gateways.socketio.apps.rmc3.broadcasting import Broadcasting
-from relay.gateways.socketio.apps.rmc3.closing import proves_closing
+from relay.gateways.socketio.apps.rmc3.closing import proved_opening
 from relay.gateways.socketio.apps.rmc3.contacts import MOST
 from relay.gateways.socketio.apps.rmc3.events import DEFAULT_MESSAGE_EVENT, NO_USERS
 from relay.gateways.socketio.apps.rmc3.page import PageState
@@ -90,8 +90,10 @@ class Hearing:
 
     def _obey(self, message: Message, said: Notice) -> None:
         page, sender = self._page, message.sender
-        if said.closed and proves_closing(self._port.worker, message.room, sender, said.closed):
-            page.session_closed()
+        if said.closed:
+            opening = proved_opening(self._port.worker, message.room, sender, said.closed)
+            if opening is not None:
+                page.opening_closed(opening)
         if said.renamed:
             self._broadcasting.renamed(sender, said.renamed)
         if said.renamed and (sender in page.contacts or sender == page.stay.owner):

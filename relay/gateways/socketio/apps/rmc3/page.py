@@ -79,17 +79,25 @@ class PageState:
 
     def closing_proof(self) -> str:
         """Return the proof that this page, the owner, ends the room."""
-        return closing_proof(self.port.worker, self.port.membership.room, self.port.membership.peer)
+        membership = self.port.membership
+        return closing_proof(self.port.worker, membership.room, membership.peer, self.stay.attributes.opening)
+
+    def opening_closed(self, opening: str) -> None:
+        """Take note that the owner has ended the room as it was opened then: at once, or when the page has entered."""
+        if not self.stay.name:
+            self.stay.closings.add(opening)
+        elif self.stay.attributes.opening == opening:
+            self.end_session()
 
     def session_closed(self) -> None:
-        """Take note that the owner has ended the room: at once, or when the page has entered it."""
+        """Take note that the room has ended: at once, or when the page has entered it."""
         self.stay.closed = True
         if self.stay.name:
             self.end_session()
 
     def end_if_closed(self) -> None:
-        """End the session of a page that has just entered, if the owner has ended the room meanwhile."""
-        if self.stay.closed:
+        """End the session of a page that has just entered, if the room has ended meanwhile."""
+        if self.stay.closed or self.stay.attributes.opening in self.stay.closings:
             self.end_session()
 
     def end_session(self) -> None:
@@ -105,10 +113,25 @@ class PageState:
         if isinstance(outcome, RelayError) and outcome.code != "no_such_peer":
             self.port.socket.emit("logs", f"{outcome.code}: {outcome.text}")
 
+    def tell_lost_signal(self, receiver: str, outcome: Receipt | RelayError) -> None:
+        """Tell the page of a signal that was not published, as `tell_failure` does, and to whom; the id is escaped."""
+        if isinstance(outcome, RelayError) and outcome.code != "no_such_peer":
+            self.port.socket.emit("logs", f"{outcome.code}: {outcome.text} (signal to {unescape(receiver)})")
+
+    def refuse(self, error: RelayError) -> None:
+        """Tell the page of an error that no event of it is answered with just now, and count it."""
+        self.tell_failure(error)
+        self.port.socket.spawn(_fail(error))
+
     def tell_taken(self, peer: str = "") -> None:
         """Tell the page that somebody else has its user id: it takes another one, and joins anew."""
         suggestion = str(int(self.port.worker.random.peer_id()[:12], 16))
         self.port.socket.emit("userid-already-taken", unescape(peer or self.userid), suggestion)
+
+
+async def _fail(error: RelayError) -> None:
+    """Raise an error: the session counts those of its work."""
+    raise error
 
 
 def _first_extra(query: Mapping[str, str]) -> bytes:

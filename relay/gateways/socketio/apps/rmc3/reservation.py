@@ -24,13 +24,15 @@ _STEP: Final = 0.1
 class Reservation:
     """The rooms that one page may open before others: the one that it has asked for last."""
 
-    __slots__ = ("_port", "_room", "_until")
+    __slots__ = ("_owner", "_port", "_room", "_until")
 
     def __init__(self, port: ClientPort) -> None:
         self._port = port
         # The room for which the page was told last that it does not exist.
         self._room = ""
         self._until = 0.0
+        # Of the present reservation alone: another page may have the next one of the room.
+        self._owner = ""
 
     async def is_opened(self, room: str, exists: Callable[[], Awaitable[bool]]) -> bool:
         """Return whether another page has opened a room that did not exist; if not, this one may.
@@ -58,10 +60,11 @@ class Reservation:
 
     async def _take(self, room: str) -> bool:
         now = self._port.worker.clock()
-        taken = await self._port.worker.reserve(room, SECONDS)
+        owner = self._port.worker.random.peer_id()
+        taken = await self._port.worker.reserve(room, SECONDS, owner)
         if taken:
             await self.give_back()
-            self._room, self._until = room, now + SECONDS
+            self._room, self._until, self._owner = room, now + SECONDS, owner
         return taken
 
     async def give_back(self) -> None:
@@ -69,7 +72,7 @@ class Reservation:
         room, is_held, self._room = self._room, self.is_held, ""
         if is_held:
             try:
-                await self._port.worker.give_back(room)
+                await self._port.worker.give_back(room, self._owner)
             except RelayError:
                 # It ends by itself.
                 return

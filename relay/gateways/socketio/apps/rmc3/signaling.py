@@ -49,9 +49,9 @@ class Signaling:
             return
         if page.scalable and signal.asks_to_join:
             # Of a broadcast, the one is asked from which the page is to receive.
-            self._publish(signal.envelope(page.port.membership.peer, peer), page.tell_failure)
+            self._publish(signal.envelope(page.port.membership.peer, peer), partial(page.tell_lost_signal, peer))
             return
-        done = page.tell_failure if signal.says_goodbye else partial(self._sent, peer)
+        done = partial(page.tell_lost_signal if signal.says_goodbye else self._sent, peer)
         self._publish(signal.envelope(page.port.membership.peer, peer, page.extra), done)
 
     def _publish(self, command: Publish, done: PublishOutcome) -> None:
@@ -65,12 +65,17 @@ class Signaling:
 
     def _published(self, command: Publish, done: PublishOutcome, outcome: Receipt | RelayError) -> None:
         if isinstance(outcome, OutcomeUnknown):
-            self._page.port.publisher.publish(command, done)
+            self._page.port.publisher.publish(command, partial(self._published_again, done, outcome))
         else:
             done(outcome)
 
+    @staticmethod
+    def _published_again(done: PublishOutcome, first: OutcomeUnknown, outcome: Receipt | RelayError) -> None:
+        # Also where the second try was certainly not sent, the first one may have been.
+        done(outcome if isinstance(outcome, Receipt) else first)
+
     def _sent(self, peer: str, outcome: Receipt | RelayError) -> None:
-        self._page.tell_failure(outcome)
+        self._page.tell_lost_signal(peer, outcome)
         if isinstance(outcome, Receipt) and self._page.contacts.begin(peer):
             self._page.port.socket.emit("user-connected", unescape(peer))
 

@@ -24,6 +24,9 @@ ROOM_NOT_AVAILABLE: Final = "Room not available"
 INVALID_PASSWORD: Final = "Invalid password"  # noqa: S105 - a text
 ROOM_FULL: Final = "Room full"
 
+_MARK: Final = 12
+"""Characters of the mark of an opening."""
+
 _ERRORS: Final = {
     "room_exists": ROOM_NOT_AVAILABLE,
     "no_such_room": ROOM_NOT_AVAILABLE,
@@ -37,12 +40,16 @@ TAKEN: Final = frozenset({"peer_taken", "superseded"})
 
 
 class Attributes(Struct, frozen=True, omit_defaults=True):
-    """The decisions of the client that opened a room: with `auto_close`, all leave with the owner."""
+    """The decisions of the client that opened a room: with `auto_close`, all leave with the owner.
+
+    `opening` is a mark of its own for each time that a room is opened.
+    """
 
     session: Raw = Raw(b"{}")
     identifier: str = ""
     auto_close: bool = False
     most: int = 0
+    opening: str = ""
 
 
 _attributes = msgspec.json.Decoder(Attributes)
@@ -75,7 +82,7 @@ class Stay:
     rooms that it opens.
     """
 
-    __slots__ = ("_key", "_port", "attributes", "auto_close", "closed", "ends", "most", "name", "owner")
+    __slots__ = ("_key", "_port", "attributes", "auto_close", "closed", "closings", "ends", "most", "name", "owner")
 
     def __init__(self, port: ClientPort, key: PlaceKey, *, most: int, auto_close: bool) -> None:
         self._port = port
@@ -87,8 +94,10 @@ class Stay:
         self.attributes = Attributes()
         # Set when the room ends for the client, which still has to leave it.
         self.ends = False
-        # Set when the owner has ended the room for all, maybe before the client has entered it.
+        # Set when the room was closed, maybe before the client has entered it.
         self.closed = False
+        # Marks of openings that their owners have ended before the client has entered: few, as each one has a proof.
+        self.closings: set[str] = set()
 
     @property
     def session(self) -> SessionKind:
@@ -163,6 +172,7 @@ class Stay:
         """Leave the room, if the client is in one."""
         self.name = self.owner = ""
         self.attributes, self.ends, self.closed = Attributes(), False, False
+        self.closings.clear()
         await self._port.membership.leave()
 
     async def leave_from(self, name: str) -> None:
@@ -209,7 +219,8 @@ class Stay:
 
     def _terms(self, room: str, asked: AskedRoom) -> Terms:
         settings, session = self._port.worker.settings, read_session(asked.session)
-        attributes = Attributes(Raw(asked.session), asked.identifier, self.auto_close or session.is_oneway, self.most)
+        auto_close, opening = self.auto_close or session.is_oneway, self._port.worker.random.peer_id()[:_MARK]
+        attributes = Attributes(Raw(asked.session), asked.identifier, auto_close, self.most, opening)
         if room == settings.default_room:
             # Clients of all protocols are there that name no room: nobody may keep them out.
             return Terms(attributes=_encode(attributes))

@@ -26,9 +26,10 @@ CUSTOM = "RTCMultiConnection-Custom-Message"
 
 
 class Socket:
-    """A connection that reads the packets which are written to it."""
+    """A connection that reads the packets which are written to it; `silent`: TCP does not show that they arrive."""
 
     lost = False
+    silent = False
 
     def __init__(self) -> None:
         self.reason: CloseReason | None = None
@@ -38,12 +39,14 @@ class Socket:
         self.answers: dict[str, list[Any]] = {}
         self.events: list[list[Any]] = []
         self.changed = asyncio.Event()
+        self._bytes = 0
 
     def transfer(self) -> Transfer | None:
-        return None
+        return None if self.reason else Transfer(self._bytes, 0 if self.silent else self._bytes)
 
     def write(self, frame: Frame) -> None:
         for part in frame.parts:
+            self._bytes += len(part.data)
             self._read(part.data.decode())
         self.changed.set()
 

@@ -2,7 +2,7 @@
 
 import re
 
-from relay.gateways.socketio.apps.rmc3 import arguments, contacts, events, lookups
+from relay.gateways.socketio.apps.rmc3 import arguments, contacts, early_events, events, lookups
 from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS
 from relay.gateways.socketio.apps.rmc3.requests import NAMES
 from relay.model.rules import MAX_PASSWORD
@@ -31,6 +31,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         MAX_PASSWORD,
         arguments.MAX_IDENTIFIER,
         events.MOST_REGISTERED,
+        early_events.MOST,
         lookups.MOST_LISTED,
         contacts.MOST,
     ]

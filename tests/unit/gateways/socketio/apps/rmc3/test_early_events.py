@@ -1,26 +1,28 @@
 """Events that wait until their page is in its room again, without a page."""
 
+import pytest
+
 from relay.gateways.socketio.apps.rmc3.early_events import MOST, EarlyEvents
+from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.parser import IncomingEvent
 
 
-def test_early_events_are_limited_by_their_number() -> None:
+def test_an_event_above_their_number_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     early = EarlyEvents(1000)
-    for _ in range(MOST + 1):
+    for _ in range(MOST):
         early.hold(IncomingEvent("x", [b"1"]))
+    for _ in range(2):
+        with pytest.raises(SocketIORefused, match="not_back"):
+            early.hold(IncomingEvent("x", [b"1"]))
     assert len(early.take()) == MOST
     assert early.take() == []
+    assert caplog.text.count("not_back") == 1
 
 
 def test_the_bytes_of_all_events_are_limited() -> None:
     early = EarlyEvents(10)
-    for data in (b"12345", b"1234567", b"1234"):
-        early.hold(IncomingEvent("x", [data]))
+    early.hold(IncomingEvent("x", [b"12345"]))
+    with pytest.raises(SocketIORefused):
+        early.hold(IncomingEvent("x", [b"1234567"]))
+    early.hold(IncomingEvent("x", [b"1234"]))
     assert [event.data for event in early.take()] == [b"12345", b"1234"]
-
-
-def test_nothing_waits_that_was_dropped() -> None:
-    early = EarlyEvents(10)
-    early.hold(IncomingEvent("x", [b"1"]))
-    early.drop()
-    assert early.take() == []

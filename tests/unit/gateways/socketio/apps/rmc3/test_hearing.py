@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from relay.gateways.socketio.apps.rmc3.closing import closing_proof
+from relay.gateways.socketio.apps.rmc3.stay import read_attributes
 from relay.model.names import unescape
 from relay.model.rules import OpenRoom
 from tests.unit.gateways.socketio.apps.rmc3.pages import CUSTOM, MESSAGE, Site, asked, room_of, site
@@ -225,14 +226,20 @@ async def test_a_room_that_is_ended_while_a_page_is_away_is_ended_for_that_page(
         assert await one.members("r") == ["ben"]
 
 
+async def opening_of(one: Site, room: str) -> str:
+    """The mark of the opening of a room."""
+    return read_attributes((await one.worker.rules.open_room(room)).attributes).opening
+
+
 async def test_nobody_ends_a_room_with_the_proof_of_another() -> None:
     async with site() as one:
         ann, ben, cid = await room_of(one, "ann", "ben", "cid")
-        worker = one.worker
-        of_ann = closing_proof(worker, "r", "ann")
+        worker, opening = one.worker, await opening_of(one, "r")
+        of_ann = closing_proof(worker, "r", "ann", opening)
         old = f"1.{of_ann.partition('.')[2]}"
         for sender, proof in (
-            ("ben", of_ann), ("ben", closing_proof(worker, "s", "ben")), ("ben", old), ("ann", old), ("ben", "x.y"),
+            ("ben", of_ann), ("ben", closing_proof(worker, "s", "ben", opening)), ("ben", old), ("ann", old),
+            ("ann", closing_proof(worker, "r", "ann", "another")), ("ben", "x.y"),
             ("ann", of_ann.partition(".")[0]), ("ann", of_ann[:-4]), ("ben", "1" * 60),
         ):  # fmt: skip
             await forge(one, b'{"closed":"%b"}' % proof.encode(), sender)
@@ -241,3 +248,20 @@ async def test_nobody_ends_a_room_with_the_proof_of_another() -> None:
         assert await one.members("r") == ["ann", "ben", "cid"]
         await forge(one, b'{"closed":"%b"}' % of_ann.encode(), "ann")
         assert await ben.heard("closed-entire-session") == ["r", {}]
+
+
+async def test_a_proof_does_not_end_the_room_that_is_opened_next() -> None:
+    async with site() as one:
+        (ann,) = await room_of(one, "ann")
+        proof = closing_proof(one.worker, "r", "ann", await opening_of(one, "r"))
+        assert await ann.ask("close-entire-session") == [True]
+        ben = await one.connect("ben")
+        assert await ben.open("r") == [True]
+        # A client that has taken the peer id of the owner before.
+        await forge(one, b'{"closed":"%b"}' % proof.encode(), "ann")
+        cid = await one.connect("cid")
+        assert await cid.join("r") == [True]
+        cid.send("ben", {"x": 1})
+        await ben.heard(MESSAGE)
+        assert "closed-entire-session" not in ben.names() + cid.names()
+        assert await one.members("r") == ["ben", "cid"]

@@ -86,7 +86,7 @@ async def test_a_page_that_only_looks_keeps_nobody_waiting_and_does_not_wait(mon
         monkeypatch.setattr(reservation, "SECONDS", 0.01)
         for page in (ann, ben):
             assert not await asks(page, "r")
-            await eventually(partial(one.worker.reserve, "r", 0))
+            await eventually(partial(one.worker.reserve, "r", 0, "test"))
         # Both have let their moment pass.
         monkeypatch.setattr(reservation, "SECONDS", 1000)
         for page in (ann, ben, ann, cid, ann, ben):
@@ -104,3 +104,21 @@ async def test_pages_that_may_open_no_room_are_answered_at_once(monkeypatch: pyt
     async with site(closed_rooms="on") as one:
         for name in ("ann", "ben"):
             assert not await asks(await one.connect(name), "r")
+
+
+async def test_a_page_that_is_too_late_does_not_give_back_the_reservation_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reservation, "SECONDS", 1000)
+    async with site() as one:
+        ann, ben, cid = [await one.connect(name) for name in ("ann", "ben", "cid")]
+        reserve = one.worker.reserve
+        # As if the machine had stood still: Redis has ended the reservation, which the page still has.
+        monkeypatch.setattr(one.worker, "reserve", lambda room, _seconds, owner: reserve(room, 0, owner))
+        assert not await asks(ann, "r")
+        monkeypatch.setattr(one.worker, "reserve", reserve)
+        assert not await asks(ben, "r")
+        assert await ann.open("other") == [True]
+        waits = asyncio.create_task(asks(cid, "r"))
+        assert await ben.open("r") == [True]
+        assert await waits is True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.gateways.socketio.apps.rmc3.pages import CUSTOM, MESSAGE, Page, room_of, site
+from relay.gateways.socketio.apps.rmc3.early_events import MOST
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.errors import GOING_AWAY, PONG_TIMEOUT, SLOW, CloseReason
+from tests.unit.gateways.socketio.apps.rmc3.pages import CUSTOM, MESSAGE, Page, Site, room_of, site
 
 OTHER = {"address": "10.9.9.9"}, {"origin": "https://other"}
 
@@ -14,6 +17,12 @@ def pid_of(page: Page) -> str:
     pid = page.socket.connected["pid"]
     assert isinstance(pid, str)
     return pid
+
+
+def errors(one: Site, code: str) -> float:
+    """How many errors of this code pages were told, as the metric counts them."""
+    count: float = one.worker.metrics.errors.labels("socketio", code)._value.get()
+    return count
 
 
 async def test_a_page_without_a_pid_comes_back_into_its_held_place() -> None:
@@ -158,9 +167,78 @@ async def test_a_page_that_joins_anew_says_nothing_of_before() -> None:
         ann, _ = await room_of(one, "ann", "ben")
         again = await one.connect("ben")
         again.send("ann", {"x": "before"})
+        again.emit(CUSTOM, {"x": "before"})
         assert await again.open("other") == [True]
         assert await again.ask("set-password", "") == [True, "other", None]
-        assert MESSAGE not in ann.names()
+        assert (MESSAGE in ann.names(), CUSTOM in ann.names()) == (False, False)
+        told = [(await again.heard("logs"))[0] for _ in range(2)]
+        assert [text.partition(":")[0] for text in told] == ["not_joined", "not_joined"]
+        assert told[0].endswith("(signal to ann)")
+        assert errors(one, "not_joined") == 2
+
+
+async def test_a_page_is_told_of_each_event_above_those_that_wait() -> None:
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        again = await one.connect("ben")
+        for number in range(MOST + 3):
+            again.send("ann", {"x": number})
+        for _ in range(3):
+            assert (await again.heard("logs"))[0].startswith("not_back:")
+        assert errors(one, "not_back") == 3
+        ben.lose()
+        assert [(await ann.heard(MESSAGE))[0]["message"]["x"] for _ in range(MOST)] == list(range(MOST))
+        again.send("ann", {"x": "back"})
+        assert (await ann.heard(MESSAGE))[0]["message"] == {"x": "back"}
+
+
+async def test_a_bad_event_among_those_that_wait_is_refused_and_keeps_no_other_one_back() -> None:
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        again = await one.connect("ben")
+        again.send("ann", {"x": 1})
+        again.emit(MESSAGE, {"remoteUserId": {"no": "text"}, "message": {}})
+        again.emit(MESSAGE)
+        again.send("ann", {"x": 2})
+        ben.lose()
+        assert [(await ann.heard(MESSAGE))[0]["message"]["x"] for _ in range(2)] == [1, 2]
+        for _ in range(2):
+            assert (await again.heard("logs"))[0].startswith("bad_event:")
+        again.send("ann", {"x": 3})
+        assert (await ann.heard(MESSAGE))[0]["message"] == {"x": 3}
+        assert errors(one, "bad_event") == 2
+
+
+async def test_a_page_is_told_if_the_relay_does_not_know_what_it_has_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        ben.lose()
+        ann.send("ben", {"x": "missed"})
+        await ann.heard("user-connected")
+
+        async def forgotten(room: str, peer: str) -> MessageId:
+            return BEFORE_ALL
+
+        monkeypatch.setattr(one.worker._parts.positions, "noted", forgotten)
+        ben = await one.connect("ben")
+        assert (await ben.heard("logs"))[0].startswith("messages_lost:")
+        assert MESSAGE not in ben.names()
+
+
+@pytest.mark.parametrize("reason", [PONG_TIMEOUT, SLOW, GOING_AWAY])
+async def test_a_signal_that_had_not_arrived_when_the_relay_closed_the_connection_comes_again(
+    reason: CloseReason,
+) -> None:
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        ben.socket.silent = True
+        ann.send("ben", {"x": "unread"})
+        # It is written.
+        await ben.heard(MESSAGE)
+        ben.socket.close(reason)
+        ben.session.disconnected(reason.code, reason.name)
+        ben = await one.connect("ben")
+        assert (await ben.heard(MESSAGE))[0]["message"] == {"x": "unread"}
 
 
 async def test_a_question_is_answered_before_the_page_is_back() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.backend.bus import Published
 from relay.model.commands import Publish
-from relay.model.errors import OutcomeUnknown
+from relay.model.errors import OutcomeUnknown, Refused, RelayError, Unavailable
 from relay.rooms.member import Member
 from tests.tokens import SECRET, token
 from tests.unit.gateways.socketio.apps.rmc3.pages import CUSTOM, MESSAGE, room_of, site
@@ -165,3 +165,25 @@ async def test_a_signal_that_redis_may_not_have_got_arrives_once(
         assert [(await ben.heard(MESSAGE))[0]["message"]["x"] for _ in range(2)] == ["offer", "candidate"]
         assert commands[0] == commands[1]
         assert commands[2].key not in ("", commands[0].key)
+
+
+@pytest.mark.parametrize("second", [Unavailable(), OutcomeUnknown(), Refused("no_such_peer")], ids=lambda one: one.code)
+async def test_a_page_is_not_told_that_a_signal_was_not_sent_whose_first_try_may_have_been(
+    monkeypatch: pytest.MonkeyPatch, second: RelayError
+) -> None:
+    outcomes = [OutcomeUnknown(), second]
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        publish = one.worker.publish
+
+        def fail(member: Member, command: Publish, done: Published) -> float:
+            outcome = outcomes.pop(0)
+            return publish(member, command, lambda _receipt: done(outcome))
+
+        monkeypatch.setattr(one.worker, "publish", fail)
+        ann.send("ben", {"x": "offer"})
+        (text,) = await ann.heard("logs")
+        assert text.startswith("outcome_unknown:")
+        assert text.endswith("(signal to ben)")
+        assert (await ben.heard(MESSAGE))[0]["message"] == {"x": "offer"}
+        assert outcomes == []

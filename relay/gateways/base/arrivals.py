@@ -1,0 +1,45 @@
+"""The messages that were written to a client, and the newest one that has arrived there, as far as TCP shows it."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from relay.model.envelope import MessageId
+from relay.rooms.connection import Transfer
+
+_MOST_MARKS: Final = 64
+"""Messages that are remembered: those of the last seconds, of which no position is noted yet."""
+
+
+class Arrivals:
+    """Remembers of each message how many bytes were written by then; it has arrived when so many were received.
+
+    `transfer` says how much was written and received; None from it never makes a message count: the connection is
+    closing, and nobody knows what its client has read. It costs two system calls for each message, which is little
+    where a call has some twenty of them.
+    """
+
+    __slots__ = ("_marks", "_newest", "_transfer")
+
+    def __init__(self, transfer: Callable[[], Transfer | None]) -> None:
+        self._transfer = transfer
+        # Made for the first message.
+        self._marks: deque[tuple[MessageId, int]] | None = None
+        self._newest: MessageId | None = None
+
+    def mark(self, message: MessageId) -> None:
+        """Take note that a message was written; not over a connection that is closing, which drops it."""
+        transfer = self._transfer()
+        if transfer is None:
+            return
+        if self._marks is None:
+            self._marks = deque(maxlen=_MOST_MARKS)
+        self._marks.append((message, transfer.written))
+
+    def newest(self) -> MessageId | None:
+        """Return the newest message that is known to have arrived, with all before it; None if none is."""
+        marks = self._marks
+        transfer = self._transfer() if marks else None
+        while marks and transfer is not None and transfer.received >= marks[0][1]:
+            self._newest = marks.popleft()[0]
+        return self._newest

@@ -1,0 +1,57 @@
+"""Which message has arrived last, by the bytes of a connection."""
+
+from relay.gateways.base.arrivals import Arrivals
+from relay.model.envelope import MessageId
+from relay.rooms.connection import Transfer
+
+
+class Bytes:
+    """The bytes of a connection; None once it is closing."""
+
+    def __init__(self) -> None:
+        self.transfer: Transfer | None = Transfer(0, 0)
+
+    def __call__(self) -> Transfer | None:
+        return self.transfer
+
+
+def an_id(number: int) -> MessageId:
+    return MessageId(1, number)
+
+
+def test_a_message_has_arrived_when_its_bytes_have() -> None:
+    counts = Bytes()
+    arrivals = Arrivals(counts)
+    assert arrivals.newest() is None
+    for number, written in ((1, 10), (2, 25), (3, 30)):
+        counts.transfer = Transfer(written, 0)
+        arrivals.mark(an_id(number))
+    assert arrivals.newest() is None
+    counts.transfer = Transfer(30, 26)
+    assert arrivals.newest() == an_id(2)
+    counts.transfer = Transfer(30, 30)
+    assert arrivals.newest() == an_id(3)
+
+
+def test_nothing_arrives_over_a_connection_that_is_closing() -> None:
+    counts = Bytes()
+    arrivals = Arrivals(counts)
+    counts.transfer = Transfer(10, 0)
+    arrivals.mark(an_id(1))
+    counts.transfer = None
+    arrivals.mark(an_id(2))
+    assert arrivals.newest() is None
+    counts.transfer = Transfer(99, 99)
+    assert arrivals.newest() == an_id(1)
+
+
+def test_the_messages_that_came_last_are_remembered() -> None:
+    counts = Bytes()
+    arrivals = Arrivals(counts)
+    for number in range(1, 101):
+        counts.transfer = Transfer(number, 0)
+        arrivals.mark(an_id(number))
+    counts.transfer = Transfer(100, 3)
+    assert arrivals.newest() is None
+    counts.transfer = Transfer(100, 100)
+    assert arrivals.newest() == an_id(100)
