@@ -106,6 +106,7 @@ SNIPPETS = {
     "token-guest": "tests/integration/test_tokens_page.py",
     "xmpp-strophe": "tests/conformance/test_xmpp.py",
     "xmpp-client": "tests/conformance/test_xmpp.py",
+    "xmpp-channel": "tests/browser/test_xmpp.py",
 }
 
 _FENCE = re.compile(

@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 import httpx2 as httpx
 
 from tests.fleet import Relay
-from tests.gateways.driver import Capabilities
+from tests.gateways.driver import Capabilities, NotAdmitted, Opened
 from tests.gateways.drivers.wires import TIMEOUT, Ended
 from tests.gateways.drivers.xmpp import XmppDriver
 
@@ -147,7 +147,15 @@ class BoshDriver(XmppDriver):
 
     can = Capabilities(direct=True, presence=True)
 
+    async def open(self, relay: Relay, room: str) -> Opened:
+        try:
+            return await super().open(relay, room)
+        except NotAdmitted:
+            await self.drop()
+            raise
+
     async def connect(self, relay: Relay) -> None:
+        await self.drop()
         wire = self._wire = BoshWire(relay.http)
         await wire.begin()
         await self.read()
