@@ -34,7 +34,7 @@ from relay.backend.memory.waiting import MemoryWaitingMessages
 from relay.backend.memory.watches import MemoryWatchedRooms
 from relay.backend.memory.webhooks import MemoryWebhookQueue
 from relay.backend.positions import DeliveredPositions
-from relay.backend.presence import HasLivingWorkers, LeaseName, Leases, ListRooms, Presence
+from relay.backend.presence import HasLivingWorkers, LeaseName, Leases, ListRooms, Presence, StandingsOf
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.broadcasts import RedisBroadcasts
 from relay.backend.redis.bus import RedisBus
@@ -53,6 +53,7 @@ from relay.backend.redis.room_list import RedisRoomList
 from relay.backend.redis.rules import RedisRoomRules
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.standings import standings
 from relay.backend.redis.subjects import RedisSubjects
 from relay.backend.redis.tags import TagOf, tags_of
 from relay.backend.redis.trees import RedisTrees
@@ -104,6 +105,7 @@ class Backend:
     leases: Leases
     list_rooms: ListRooms
     has_living_workers: HasLivingWorkers
+    standings: StandingsOf
     fleet_keys: FleetKeys
     addresses: Addresses
     positions: DeliveredPositions
@@ -220,6 +222,7 @@ def build_backend(
             leases,
             rooms.list_rooms,
             _has_living_workers,
+            presence.standings,
             MemoryFleetKeys(time.time),
             MemoryAddresses(time.time),
             MemoryDeliveredPositions(rooms),
@@ -313,6 +316,7 @@ def _over_redis(
         RedisLeases(client, keys, lease, settings, registration, addresses, outboxes),
         RedisRoomList(client, keys),
         partial(has_living_workers, client, keys, milliseconds(settings.lease.duration)),
+        partial(standings, client, keys),
         RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
         addresses,
         RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),

@@ -19,6 +19,7 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused
 from relay.model.events import Roster
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
+from relay.model.standing import Standing
 
 
 class ListRooms(Protocol):
@@ -31,6 +32,13 @@ class ListRooms(Protocol):
 
 HasLivingWorkers = Callable[[str], Awaitable[bool]]
 """Tells whether every member of a room is under the lease of a worker that is alive since Redis came back.
+
+Raises `Unavailable` or `OutcomeUnknown`.
+"""
+
+
+StandingsOf = Callable[[str, Sequence[str]], Awaitable[Mapping[str, Standing]]]
+"""Returns how members of a room stand, by peer id; peers that are no members are left out.
 
 Raises `Unavailable` or `OutcomeUnknown`.
 """

@@ -20,6 +20,10 @@ class Turns(Protocol):
         """
         ...
 
+    async def is_taken(self, name: str) -> bool:
+        """Return whether a turn was taken less than its time ago; raises as `take`."""
+        ...
+
     async def give_back(self, name: str, owner: str) -> None:
         """End a turn before its time is over, if its owner has it still; raises as `take`."""
         ...

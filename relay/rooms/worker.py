@@ -30,6 +30,7 @@ from relay.model.events import Message, Roster
 from relay.model.json_text import read_leniently
 from relay.model.names import SERVER
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
+from relay.model.standing import Standing
 from relay.model.tree_changes import Expected, TreeChange
 from relay.model.workers import LocalWorkers
 from relay.origins import AllowedOrigins
@@ -38,6 +39,7 @@ from relay.rooms.buffers import Buffers
 from relay.rooms.clients import Clients
 from relay.rooms.composition import WorkerBasis, compose
 from relay.rooms.expiries import Expiries
+from relay.rooms.goodbyes import Goodbyes
 from relay.rooms.guesses import Guesses
 from relay.rooms.health import Health
 from relay.rooms.large_messages import LargeMessages
@@ -117,6 +119,7 @@ class Worker:
         self.listings = self._parts.listings
         self.broadcasts = self._parts.backend.broadcasts
         self.checkpoints = self._parts.backend.checkpoints
+        self.goodbyes = Goodbyes(self._parts.backend.turns)
         self.guesses = Guesses(settings.token_attempts, self._parts.backend.usage)
         self._outside = OutsideRates(settings.message_rate, self.clock)
         self.admissions = _admissions(settings, self._parts.stored, self.metrics, self.clock)
@@ -488,6 +491,10 @@ class Worker:
         """
         self.check_unreserved(room)
         return await self._parts.directory.roster(room, limit)
+
+    async def standings(self, room: str, peers: Sequence[str]) -> Mapping[str, Standing]:
+        """How these members of a room stand, by peer id; raises `Unavailable` or `OutcomeUnknown`."""
+        return await self._parts.backend.standings(room, peers) if peers else {}
 
     async def list_members(self, listener: Listener, limit: int | None = None) -> Roster:
         """The members of a listener's room, once it has been sent all events that the list knows of.

@@ -4,20 +4,17 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-from playwright.async_api import Frame, Page, Route
 
 from tests.browser.conftest import HERE, OpenTab, Tab
+from tests.browser.framed import address, frames, serve_files, until
 from tests.documentation import snippet
 from tests.fleet import Client, Proxy, RedisServer, Relay, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FILES = "/demo-of-signalr/"
-"""The pages and packages, below the origin of the relay, where a reverse proxy would serve them."""
+PAGE = "signalr.html"
 
 PACKAGES = [(signalr, jquery) for signalr in ("signalr", "signalr-2.2.1") for jquery in ("jquery", "jquery-1")]
 """SignalR 2.4.3 and 2.2.1, with jQuery 3.7.1 and 1.12.4."""
@@ -27,40 +24,12 @@ CASES = HERE.parent / "conformance" / "results" / "signalr-classic.md"
 """The outcome of every case of `pages/signalr-cases.js`."""
 
 
-async def serve_files(page: Page) -> None:
-    """Have the browser find the files of the tests at each origin; all other requests reach the relay."""
-
-    async def fulfill(route: Route) -> None:
-        await route.fulfill(path=HERE / route.request.url.partition(FILES)[2].partition("?")[0])
-
-    await page.route(f"**{FILES}**", fulfill)
-
-
 async def at_home(open_tab: OpenTab, site: str, origin: str, **options: str) -> Tab:
     """Open the page at the relay's own origin."""
     tab = await open_tab(f"{site}/pages/blank.html", strict=False)
     await serve_files(tab.page)
-    await tab.page.goto(f"{origin}{FILES}pages/signalr.html?{urlencode(options)}")
+    await tab.page.goto(address(origin, PAGE, options))
     return tab
-
-
-async def frames(tab: Tab, pages: Sequence[tuple[str, dict[str, str]]]) -> list[Frame]:
-    """Open pages of several origins in one: they cost less than tabs."""
-    urls = [f"{origin}{FILES}pages/signalr.html?{urlencode(options)}" for origin, options in pages]
-    await tab.run(
-        """urls => Promise.all(urls.map((url) => new Promise((loaded) => {
-            const frame = document.createElement('iframe');
-            frame.onload = loaded;
-            frame.src = url;
-            document.body.append(frame);
-        })))""",
-        urls,
-    )
-    return [next(frame for frame in tab.page.frames if frame.url == url) for url in urls]
-
-
-async def until(frame: Frame, expression: str, argument: Any = None) -> Any:
-    return await eventually(lambda: frame.evaluate(expression, argument), 40)
 
 
 async def talk(open_tab: OpenTab, site: str, fleet: Sequence[Relay], library: str) -> None:
@@ -103,7 +72,7 @@ async def test_the_cases_of_the_protocol_are_as_in_the_table(
         (fleet[number % 2].http, {"signalr": signalr, "transport": transport, "room": f"cases-{number}"})
         for number, (signalr, transport) in enumerate(kinds)
     ]
-    shown = await frames(tab, pages)
+    shown = await frames(tab, PAGE, pages)
     played = [await frame.evaluate("play()") for frame in shown]
     heads = [f"{'2.2.1' if '2' in signalr else '2.4.3'} {transport}" for signalr, transport in kinds]
     lines = ["# The cases of SignalR 2.x", "", f"| Case | {' | '.join(heads)} |", f"| --- |{' --- |' * len(kinds)}"]
@@ -128,7 +97,7 @@ async def test_every_version_hears_all_others_over_each_transport(
         (fleet[number % 2].http, {"signalr": signalr, "jquery": jquery, "transport": transport, "room": room})
         for number, (signalr, jquery) in enumerate(PACKAGES)
     ]
-    shown = await frames(tab, pages)
+    shown = await frames(tab, PAGE, pages)
     assert [await frame.evaluate("begin()") for frame in shown] == [transport] * 4
     for number, frame in enumerate(shown):
         assert await frame.evaluate("number => say(number)", number) == ["done", None]
@@ -158,7 +127,7 @@ async def test_a_browser_falls_back_to_the_best_transport_that_it_has(
     tab = await open_tab(f"{site}/pages/blank.html", strict=False)
     await serve_files(tab.page)
     lacks = ("", "WebSocket", "WebSocket,EventSource")
-    shown = await frames(tab, [(fleet[0].http, {"without": without, "room": "fallback"}) for without in lacks])
+    shown = await frames(tab, PAGE, [(fleet[0].http, {"without": without, "room": "fallback"}) for without in lacks])
     assert [await frame.evaluate("begin()") for frame in shown] == [*TRANSPORTS]
     for frame in shown:
         assert await frame.evaluate("say('hello')") == ["done", None]
@@ -177,7 +146,7 @@ async def test_pages_of_another_origin_use_the_address_of_the_script(
         for transport, jsonp in (*((transport, "") for transport in TRANSPORTS), ("longPolling", "1"))
     ]
     await serve_files(tab.page)
-    shown = await frames(tab, [(site, options) for options in pages])
+    shown = await frames(tab, PAGE, [(site, options) for options in pages])
     assert [await frame.evaluate("begin()") for frame in shown] == [*TRANSPORTS, "longPolling"]
     for frame in shown:
         assert await frame.evaluate("say('hello')") == ["done", None]
@@ -212,7 +181,7 @@ async def test_a_killed_worker_costs_no_message_on_any_transport(
             for signalr in ("signalr", "signalr-2.2.1")
             for transport in TRANSPORTS
         ]
-        shown = await frames(tab, pages)
+        shown = await frames(tab, PAGE, pages)
         for frame in shown:
             await frame.evaluate("begin()")
         ids = [await frame.evaluate("page.id") for frame in shown]
@@ -256,7 +225,7 @@ async def test_a_drained_worker_sends_its_pages_to_another_one(
         pages = [
             (f"http://127.0.0.1:{proxy.port}", {"transport": transport, "room": "drained"}) for transport in TRANSPORTS
         ]
-        shown = await frames(tab, pages)
+        shown = await frames(tab, PAGE, pages)
         for frame in shown:
             await frame.evaluate("begin()")
         proxy.lead_to(other.port)

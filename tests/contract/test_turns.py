@@ -22,7 +22,9 @@ async def test_one_worker_has_the_turn(make_worker: MakeWorker) -> None:
     workers = [turns_of(await make_worker(name)) for name in ("one", "two", "three")]
     taken = await asyncio.gather(*(worker.take("work", 30) for worker in workers for _ in range(3)))
     assert sum(taken) == 1
+    assert not await workers[1].is_taken("other work")
     assert await workers[0].take("other work", 30)
+    assert await workers[1].is_taken("other work")
     assert not await workers[1].take("other work", 30)
 
 
@@ -34,6 +36,7 @@ async def test_the_next_turn_comes_when_the_time_is_over(make_worker: MakeWorker
         return await other.take("short work", 30)
 
     assert not await taken()
+    assert await other.is_taken("short work")
     await eventually(taken)
 
 

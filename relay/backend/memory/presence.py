@@ -25,6 +25,7 @@ from relay.backend.settings import LeaseSettings, RoomSettings
 from relay.backend.stamps import Order, Stamp, join_previous, order, split_previous
 from relay.model.errors import Refused
 from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Present, Roster, TakenOver
+from relay.model.standing import Standing
 
 
 class MemoryPresence:
@@ -144,6 +145,13 @@ class MemoryPresence:
         """Return the roster; of a room with more members than a roster names, those that joined first are in it."""
         state = self._rooms.peek(room)
         return self._roster(state, self._settings.roster if limit is None else limit) if state else Roster(0)
+
+    async def standings(self, room: str, peers: Sequence[str]) -> Mapping[str, Standing]:
+        """Return the standings: the one worker is alive, and its lease ends later whenever it is asked."""
+        state = self._rooms.peek(room)
+        entries = {} if state is None else state.members
+        now = self._rooms.clock() * 1000
+        return {peer: Standing(bool(entries[peer].held), now) for peer in peers if peer in entries}
 
     def _check_key(self, before: MemoryEntry, attempt: JoinAttempt) -> bool:
         """Check the offered key, and the order of the attempts; return whether the key was replaced by a newer one."""

@@ -18,6 +18,7 @@ class MemoryTurns:
         self._clock = clock
         # By name: when the turn is over, and its owner.
         self._taken: dict[str, tuple[float, str]] = {}
+        self._many = _MANY
         self._values: dict[str, tuple[float, bytes]] = {}
 
     async def take(self, name: str, seconds: float, owner: str = NOBODY) -> bool:
@@ -25,10 +26,15 @@ class MemoryTurns:
         now = self._clock()
         if now < self._taken.get(name, _FREE)[0]:
             return False
-        if len(self._taken) >= _MANY:
+        if len(self._taken) >= self._many:
             self._taken = {one: taken for one, taken in self._taken.items() if taken[0] > now}
+            self._many = max(_MANY, 2 * len(self._taken))
         self._taken[name] = now + seconds, owner
         return True
+
+    async def is_taken(self, name: str) -> bool:
+        """Compare the end of the turn with the clock."""
+        return self._clock() < self._taken.get(name, _FREE)[0]
 
     async def give_back(self, name: str, owner: str) -> None:
         """Forget the turn of this owner."""

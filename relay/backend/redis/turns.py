@@ -18,6 +18,10 @@ class RedisTurns:
         key = self._keys.turn(name)
         return await self._client.call("SET", key, owner, "NX", "PX", milliseconds(seconds)) is not None
 
+    async def is_taken(self, name: str) -> bool:
+        """Look for the key."""
+        return bool(await self._client.call("EXISTS", self._keys.turn(name)))
+
     async def give_back(self, name: str, owner: str) -> None:
         """Delete the key, in one step with the look at its owner."""
         await self._client.run(TURN_OVER, (self._keys.turn(name),), owner)

@@ -1,6 +1,7 @@
 """Long polling with a cursor: each poll names the place of its client, and the last message that the client has."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from relay.gateways.base.admission import admit
@@ -103,15 +104,24 @@ class CursorSession(HttpSession[Frame]):
         super().closed(reason, final if ends_for_good(reason) else None)
 
 
+Enter = Callable[[CursorSession, JoinRequest], Awaitable[None]]
+"""Has a session join its room with a request."""
+
+
+async def _enter(session: CursorSession, request: JoinRequest) -> None:
+    await session.enter(lambda: request)
+
+
 class CursorPolls(HttpSessions[CursorSession]):
     """The sessions of one gateway on one worker, and the polls that they answer.
 
     `protocol` is the gateway's name. `idle` is after how many seconds without a poll a client counts as lost; its place
-    is held from then on. `limit` is for the body of a poll, in bytes.
+    is held from then on. `limit` is for the body of a poll, in bytes. `enter` lets a session join.
     """
 
-    def __init__(self, worker: Worker, protocol: str, *, idle: float, limit: int = 0) -> None:
+    def __init__(self, worker: Worker, protocol: str, *, idle: float, limit: int = 0, enter: Enter = _enter) -> None:
         super().__init__(worker)
+        self._enter = enter
         self._protocol = protocol
         self._limit = limit
         self._rules = PollingRules(
@@ -162,7 +172,7 @@ class CursorPolls(HttpSessions[CursorSession]):
             session = CursorSession(self, codecs, ticket, dialect=dialect, rules=self._rules, name=place.name)
         ticket.metrics.handshakes += 1
         dropped = asyncio.create_task(_end_when_dropped(exchange, session))
-        await session.enter(lambda: request)
+        await self._enter(session, request)
         if not dropped.done():
             dropped.cancel()
             await session.poll(exchange, request.since, hold)

@@ -11,25 +11,29 @@ from relay.gateways.base.admission import admit
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import EVENT_STREAM, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_post
+from relay.gateways.base.leaving import leave
 from relay.gateways.base.polling import PollingRules
-from relay.gateways.base.websocket import serve
+from relay.gateways.base.websocket import accept, arrival
 from relay.gateways.signalr.client import HubClient
 from relay.gateways.signalr.codec import codecs_of
 from relay.gateways.signalr.connection_token import BadToken, ConnectionToken
 from relay.gateways.signalr.declaration import CREDENTIALS, NAME
 from relay.gateways.signalr.errors import SignalRRefused
 from relay.gateways.signalr.places import proof_of
-from relay.gateways.signalr.polled import POLLS, STREAM, PolledHub
+from relay.gateways.signalr.polled import POLLS, STREAM, LostHub, PolledHub
 from relay.gateways.signalr.query import HubQuery
 from relay.gateways.signalr.session import SocketHub
 from relay.gateways.signalr.settings import SignalRSettings
 from relay.gateways.signalr.state import SignalRState, state_of
-from relay.http_request import header
+from relay.http_request import counted_client, header
 from relay.model.commands import Tracking
 from relay.model.errors import Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver
 from relay.rooms.worker import Worker
+
+_MAX_GOODBYE: Final = 4096
+"""Bytes of a post that may be the goodbye of a client that was lost."""
 
 _NOT_FOUND: Final = 404
 """The status for a connection that the relay does not have: clients negotiate another one."""
@@ -54,18 +58,24 @@ class SignalRGateway(GatewayEndpoint):
     async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket: of a connection that was negotiated, or of one without that."""
         state, query = state_of(scope), HubQuery(scope, self._default_room)
+        # A client that is not admitted does not use its token up, nor try tokens.
+        with admit(scope, NAME) as ticket:
+            session, peer = self._opened(state, query)
+            client = self._client(scope, query, peer, Tracking.WRITTEN)
+            opening = partial(_open, state, client, session, ticket=ticket)
+            await accept(scope, receive, send, ticket=ticket, opening=opening, subprotocol=None)
+
+    @staticmethod
+    def _opened(state: SignalRState, query: HubQuery) -> tuple[str, str]:
+        """Return the session id of a WebSocket, and the peer id that was negotiated; raises `Refused`."""
         if query.id is None:
-            session, peer = state.worker.session_ids.issue(), query.place.place.peer
-        else:
-            token = _token(state, query)
-            if state.has(token.session):
-                raise SignalRRefused("connection_in_use")
-            if not (token.is_fresh and state.use(token.session)):
-                raise Refused("unknown_session")
-            session, peer = token.session, token.peer
-        client = self._client(scope, query, peer, Tracking.WRITTEN)
-        opening = partial(_open, state, client, session)
-        await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=None)
+            return state.worker.session_ids.issue(), query.place.place.peer
+        token = _token(state, query)
+        if state.has(token.session):
+            raise SignalRRefused("connection_in_use")
+        if not (token.is_fresh and state.use(token.session)):
+            raise Refused("unknown_session")
+        return token.session, token.peer
 
     def _client(self, scope: Scope, query: HubQuery, peer: str, tracking: Tracking) -> HubClient:
         worker: Worker = scope["state"]["worker"]
@@ -87,16 +97,37 @@ class SignalRGateway(GatewayEndpoint):
             case "GET":
                 await self._receive(exchange, state, query, token)
             case "POST":
-                session = await state.polled.find(exchange, token.session, polls=False, limit=self._limit)
-                if session is not None:
-                    await answer_post(exchange, session, session.polling, self._limit)
+                await self._post(exchange, state, token)
             case "DELETE":
-                session = await state.polled.find(exchange, token.session, polls=False, limit=0)
-                if session is not None:
-                    session.leave()
-                    await exchange.respond(HttpBody(b"", status=202))
+                await self._delete(exchange, state, token)
             case _:
                 raise Refused("bad_method")
+
+    async def _post(self, exchange: HttpExchange, state: SignalRState, token: ConnectionToken) -> None:
+        lost = state.lost.get(token.session)
+        if lost is not None:
+            body = await exchange.read_body(self._limit)
+            if body is None:
+                return
+            if len(body) <= _MAX_GOODBYE and lost.said_goodbye(body):
+                await _end_lost(exchange, state, token, lost)
+                await exchange.respond(HttpBody(b""))
+                return
+        session = await state.polled.find(exchange, token.session, polls=False, limit=self._limit)
+        if session is not None:
+            await answer_post(exchange, session, session.polling, self._limit)
+
+    @staticmethod
+    async def _delete(exchange: HttpExchange, state: SignalRState, token: ConnectionToken) -> None:
+        lost = state.lost.get(token.session)
+        if lost is not None:
+            await _end_lost(exchange, state, token, lost)
+        else:
+            session = await state.polled.find(exchange, token.session, polls=False, limit=0)
+            if session is None:
+                return
+            session.leave()
+        await exchange.respond(HttpBody(b"", status=202))
 
     async def _receive(
         self, exchange: HttpExchange, state: SignalRState, query: HubQuery, token: ConnectionToken
@@ -104,7 +135,7 @@ class SignalRGateway(GatewayEndpoint):
         """Open a stream, or serve a poll; the first one begins the session, on the worker that its token names."""
         streams = EVENT_STREAM.decode() in (header(exchange.scope, b"accept") or "")
         session = state.polled.get(token.session)
-        if session is None and token.is_fresh and self._is_owner(state, token) and state.use(token.session):
+        if session is None and token.is_fresh and self._is_owner(state, token) and not state.is_used(token.session):
             begun = self._begin(exchange, state, query, token, STREAM if streams else POLLS)
             # The client waits for the answer to its first poll, and for the head of its stream.
             await (begun.stream(exchange) if streams else exchange.respond(HttpBody(b"")))
@@ -124,7 +155,10 @@ class SignalRGateway(GatewayEndpoint):
     ) -> PolledHub:
         client = self._client(exchange.scope, query, token.peer, Tracking.ACKNOWLEDGED)
         with admit(exchange.scope, NAME) as ticket:
-            session = PolledHub(state.polled, ticket, client, rules=rules, session_id=token.session)
+            state.use(token.session)
+            session = PolledHub(
+                state.polled, ticket, client, rules=rules, session_id=token.session, held=state.lost.put
+            )
         ticket.metrics.handshakes += 1
         return session
 
@@ -138,11 +172,24 @@ def _token(state: SignalRState, query: HubQuery) -> ConnectionToken:
 
 
 def _open(
-    state: SignalRState, client: HubClient, session: str, connection: Connection, ticket: Ticket
+    state: SignalRState, client: HubClient, session: str, connection: Connection, *, ticket: Ticket
 ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
     hub = SocketHub(connection, state.worker, ticket, client, session, state.remove)
     state.add(hub)
     return hub, _nothing()
+
+
+async def _end_lost(exchange: HttpExchange, state: SignalRState, token: ConnectionToken, lost: LostHub) -> None:
+    """End the membership of a client that was lost, and has said goodbye since; not if it has come back meanwhile."""
+    scope, worker = exchange.scope, state.worker
+    address = counted_client(scope)
+    await worker.requests.admit(address)
+    state.lost.forget(token.session)
+    try:
+        await leave(worker, lost.place, address, arrived=arrival(scope))
+    except Refused as error:
+        if error.code not in {"superseded", "peer_taken"}:
+            raise
 
 
 async def _nothing() -> None:

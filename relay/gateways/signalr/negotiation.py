@@ -9,9 +9,9 @@ from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import JSON, HttpBody, HttpExchange
 from relay.gateways.signalr.codec import error_text
 from relay.gateways.signalr.declaration import CREDENTIALS, NAME
-from relay.gateways.signalr.places import Proof, cookie_for, known_peer, proof_of
+from relay.gateways.signalr.places import Proof, cookie_for, proof_of
 from relay.gateways.signalr.query import HubQuery
-from relay.gateways.signalr.state import state_of
+from relay.gateways.signalr.state import SignalRState, state_of
 from relay.http_request import counted_client
 from relay.model.errors import Refused
 from relay.rooms.worker import Worker
@@ -47,8 +47,9 @@ class NegotiateEndpoint(GatewayEndpoint):
         await worker.requests.admit(counted_client(scope))
         query = HubQuery(scope, self._default_room)
         proof = proof_of(scope, worker, named=bool(query.place.place.peer))
-        peer = await self._peer(worker, query, proof, counted_client(scope))
-        token = state_of(scope).tokens.issue(peer, worker.fleet_time())
+        state = state_of(scope)
+        peer = await self._peer(state, query, proof, counted_client(scope))
+        token = state.tokens.issue(peer, worker.fleet_time())
         version = query.version
         content: dict[str, Any] = {"negotiateVersion": version}
         # In version 0, the id is all that proves the connection.
@@ -65,11 +66,11 @@ class NegotiateEndpoint(GatewayEndpoint):
         return super().refusal(error, handshake=handshake)
 
     @staticmethod
-    async def _peer(worker: Worker, query: HubQuery, proof: Proof, address: str) -> str:
+    async def _peer(state: SignalRState, query: HubQuery, proof: Proof, address: str) -> str:
         """Return the peer id that the client is to have: it asks for it, or had it, or its token says it, or any."""
-        place = query.place.place
+        worker, place = state.worker, query.place.place
         worker.check_unreserved(place.room)
         grants = await worker.identify(query.place.token, address)
-        asked = place.peer or await known_peer(worker, proof, place.room)
+        asked = place.peer or await state.lost_places.known_peer(proof, place.room)
         generate = worker.random.peer_id
         return (asked or generate()) if grants is None else grants.peer(asked, generate)

@@ -26,8 +26,7 @@ from relay.gateways.base.cookies import is_same_origin, may_use_cookies, read_co
 from relay.gateways.base.join_request import JoinRequest
 from relay.http_request import header
 from relay.ids import fingerprint
-from relay.model.commands import MAX_LISTED, Tracking
-from relay.model.errors import OutcomeUnknown, Unavailable
+from relay.model.commands import Tracking
 from relay.rooms.worker import Worker
 
 COOKIE: Final = "relay-signalr"
@@ -35,7 +34,6 @@ COOKIE: Final = "relay-signalr"
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 _PURPOSE: Final = "places of SignalR"
 _KEY_SIZE: Final = 24
-_MOST_PLACES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +93,8 @@ def cookie_for(scope: Scope, worker: Worker) -> bytes:
     return f"{COOKIE}={worker.random.resume_key()}; HttpOnly; {site}".encode("ascii")
 
 
-async def known_peer(worker: Worker, proof: Proof, room: str) -> str:
-    """Return the peer id of the one place in a room that a cookie proves; "" if there is none, or no single one.
-
-    A failure of Redis means that none is known: the client enters as a new member.
-    """
-    name = proof.found_by(room)
-    if not name:
-        return ""
-    try:
-        peers = [place.peer for place in await worker.places.find(name, _MOST_PLACES) if place.room == room]
-        if not peers or not proof.shared:
-            return _only(peers)
-        roster = await worker.roster(room, MAX_LISTED)
-    except (Unavailable, OutcomeUnknown):
-        return ""
-    held = [member.peer for member in roster.members if member.held and member.peer in peers]
-    return _only(held)
-
-
 def _is_browser(scope: Scope) -> bool:
     return any(header(scope, name) is not None for name in (b"origin", b"sec-fetch-site", b"sec-fetch-mode"))
-
-
-def _only(peers: Sequence[str]) -> str:
-    return peers[0] if len(peers) == 1 else ""
 
 
 def _digest(parts: Sequence[str]) -> str:

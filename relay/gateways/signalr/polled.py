@@ -1,21 +1,23 @@
 """The session of a client that polls, or reads an event stream, and posts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from relay.gateways.base.http import OCTETS, TEXT, HttpBody, HttpExchange
+from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions, NoPosts, answer_poll, answer_stream
 from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.signalr.client import HubClient
 from relay.gateways.signalr.codec import RoomEventFrame
 from relay.gateways.signalr.connection import Marks
-from relay.gateways.signalr.messages import HubMessage
+from relay.gateways.signalr.messages import CLOSE, HubMessage
+from relay.gateways.signalr.protocols import HubProtocol
 from relay.gateways.signalr.session import HubSession
 from relay.model.codec import Frame
-from relay.model.errors import CloseReason
+from relay.model.errors import CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.large_messages import LARGE
 
@@ -26,11 +28,7 @@ PING: Final = 15.0
 """Seconds without events after which a stream gets a ping: the client gives it up after 30."""
 
 _IDLE: Final = 15.0
-_GONE: Final = 2.0
-"""Seconds without a poll after which a client counts as lost; and after a poll that it has dropped.
-
-A client that stops drops its poll, and then says goodbye.
-"""
+"""Seconds without a poll after which a client counts as lost."""
 
 MAX_POSTS: Final = 4
 """Posts of one client at a time."""
@@ -41,13 +39,29 @@ POLLS: Final = PollingRules(
     hold=HOLD,
     lost_after=_IDLE,
     lost_with_request=True,
-    drop_grace=_GONE,
     repeated_answers=1,
 )
 STREAM: Final = PollingRules(overlap=Overlap.RELEASE_OLDER, posts=MAX_POSTS, lost_after=_IDLE, lost_with_request=True)
 
 _GREETING: Final = b":\r\n\r\n"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+
+
+class LostHub(NamedTuple):
+    """A client that has dropped its stream or poll: the place in which it is held, and its protocol.
+
+    A client that stops drops its stream or poll, and says goodbye at the same time, over another connection.
+    """
+
+    place: HttpPlace
+    protocol: HubProtocol
+
+    def said_goodbye(self, body: bytes) -> bool:
+        """Return whether a post has the last message of the client."""
+        try:
+            return any(message.kind == CLOSE for message in self.protocol.read(body))
+        except Refused:
+            return False
 
 
 class HubWriter(NoPosts):
@@ -85,9 +99,12 @@ class HubWriter(NoPosts):
 
 
 class PolledHub(HubSession, HttpSession[Frame]):
-    """The session of a client without a WebSocket, by the session id of its connection token."""
+    """The session of a client without a WebSocket, by the session id of its connection token.
 
-    __slots__ = ("_marks", "_polls", "hub")
+    `held` is called with the session id and the client, if that is lost, and held.
+    """
+
+    __slots__ = ("_held", "_marks", "_polls", "hub")
 
     def __init__(
         self,
@@ -97,8 +114,10 @@ class PolledHub(HubSession, HttpSession[Frame]):
         *,
         rules: PollingRules,
         session_id: str,
+        held: Callable[[str, LostHub], None],
     ) -> None:
         self.hub = hub
+        self._held = held
         self._polls = 0
         # The events that a stream has brought; polls acknowledge by themselves.
         self._marks: Marks | None = None
@@ -152,6 +171,9 @@ class PolledHub(HubSession, HttpSession[Frame]):
     def lost(self) -> None:
         """End the session of a client that is lost, and note its position in its stream."""
         self._note_received()
+        place, protocol = self.held_place(), self.hub.protocol
+        if place is not None and protocol is not None:
+            self._held(self.id, LostHub(place, protocol))
         super().lost()
 
     def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.base.session import Session, WebSocketSession
 from relay.gateways.signalr.client import HubClient
@@ -82,10 +83,19 @@ class HubSession(Session[Frame]):
         self._codec, self._rooms.codecs = codecs.own, codecs
         self._worker.spawn(self.enter(hub.read_request))
 
-    async def _enter(self, request: JoinRequest) -> None:
+    def held_place(self) -> HttpPlace | None:
+        """Return the client's place with the key that proves it; None if it is in no room, or cannot come back."""
+        if not (self.hub.tracked and self._rooms.is_in(self._rooms.own_room)):
+            return None
+        request = self._proven(replace(self.hub.read_request(), peer=self._rooms.peer))
+        return HttpPlace(request.room, request.peer, request.resume)
+
+    def _proven(self, request: JoinRequest) -> JoinRequest:
         subject = "" if self._guard is None else self._guard.grants.subject
-        request = replace(request, peer=self.peer_id(request.peer))
-        request = self.hub.proof.applied(request, subject, self._worker.fleet_key)
+        return self.hub.proof.applied(request, subject, self._worker.fleet_key)
+
+    async def _enter(self, request: JoinRequest) -> None:
+        request = self._proven(replace(request, peer=self.peer_id(request.peer)))
         self.hub.tracked = request.can_resume
         await super()._enter(request)
         self.hub.greeted = True

@@ -141,7 +141,8 @@ class ClassicGateway(GatewayEndpoint):
         """Serve a WebSocket; one without a valid token is refused, so that its client tries no longer than it may."""
         request = ClassicRequest(scope, self._settings.default_room)
         first = raw_path(scope).rstrip("/").endswith("/connect")
-        place, codecs = _open_place(scope, request), self._codecs_of(request.hubs(self._hubs))
+        place, codecs = request.place(), self._codecs_of(request.hubs(self._hubs))
+        await state_of(scope).left.check(place)
         join = request.join_request(place, None if first else request.since())
         opening = partial(self._open, scope, codecs, join, first)
         subprotocol = next(iter(scope["subprotocols"]), None)
@@ -151,14 +152,15 @@ class ClassicGateway(GatewayEndpoint):
     def _open(
         scope: Scope, codecs: CodecPair[Frame], join: JoinRequest, first: bool, connection: Connection, ticket: Ticket
     ) -> tuple[Receiver, Coroutine[Any, Any, None]]:
-        over, keepalive = ClassicConnection(connection, first=first), state_of(scope).keepalive
-        session = SocketSession(over, scope["state"]["worker"], codecs, ticket, keepalive)
-        return session, session.enter(lambda: join)
+        over, state = ClassicConnection(connection, first=first), state_of(scope)
+        session = SocketSession(over, scope["state"]["worker"], codecs, ticket, state.keepalive)
+        return session, state.left.enter(session, join)
 
     async def _listen(self, exchange: HttpExchange, request: ClassicRequest, action: str) -> None:
         """Serve the request of a client that listens over HTTP."""
         transport = request.query.get("transport", "")
-        place, codecs = _open_place(exchange.scope, request), self._codecs_of(request.hubs(self._hubs))
+        place, codecs = request.place(), self._codecs_of(request.hubs(self._hubs))
+        state_of(exchange.scope).left.check_here(place)
         if transport == "longPolling":
             await self._poll(exchange, request, place, codecs, action)
         elif transport == "serverSentEvents" and action != "/poll":
@@ -170,12 +172,13 @@ class ClassicGateway(GatewayEndpoint):
     async def _stream(
         exchange: HttpExchange, request: ClassicRequest, place: HttpPlace, codecs: CodecPair[Frame], *, first: bool
     ) -> None:
+        state = state_of(exchange.scope)
+        await state.left.check(place)
         join, dialect = request.join_request(place, None if first else request.since()), FIRST if first else AGAIN
         with admit(exchange.scope, PROTOCOL) as ticket:
-            streams = state_of(exchange.scope).streams
-            session = HttpSession(streams, codecs, ticket, dialect=dialect, rules=_STREAM_RULES)
+            session = HttpSession(state.streams, codecs, ticket, dialect=dialect, rules=_STREAM_RULES)
         ticket.metrics.handshakes += 1
-        request.worker.spawn(session.enter(lambda: join))
+        request.worker.spawn(state.left.enter(session, join))
         await answer_stream(
             exchange, session, session.polling, dialect.events, greeting=GREETING, keepalive=KEEPALIVE_SECONDS
         )
@@ -195,6 +198,7 @@ class ClassicGateway(GatewayEndpoint):
         else:
             answered = await sessions.go_on(exchange, place, since, hold)
         if not answered:
+            await state_of(exchange.scope).left.check(place)
             join, dialect = request.join_request(place, since), FIRST if first else AGAIN
             await sessions.begin(exchange, codecs, dialect, join, hold)
 
@@ -253,23 +257,15 @@ class ClassicGateway(GatewayEndpoint):
         place, address = request.place(), counted_client(exchange.scope)
         await request.worker.requests.admit(address)
         state = state_of(exchange.scope)
+        await state.left.note(place)
         session = state.polls.get(place.name)
         forwarded = session is None and await forward_to_owner(exchange, place, limit=polls.MAX_BODY)
         if session is not None:
             session.leave()
         elif not forwarded:
             await leave(request.worker, place, address, arrived=arrival(exchange.scope))
-        state.left.add(place.resume)
         if not forwarded:
             await exchange.respond(HttpBody(b""))
-
-
-def _open_place(scope: Scope, request: ClassicRequest) -> HttpPlace:
-    """Return the place of a client that listens; raises `Refused` (`not_joined`) after its goodbye."""
-    place = request.place()
-    if place.resume in state_of(scope).left:
-        raise Refused("not_joined", "the client has said goodbye (/abort); negotiate again")
-    return place
 
 
 def new_peer() -> str:

@@ -7,7 +7,7 @@ from relay.gateways.base.session import WebSocketSession
 from relay.gateways.base.wrapped_connection import WrappedConnection
 from relay.gateways.signalrclassic.codec import KEEPALIVE, RefusalFrame, WelcomeFrame, end_of
 from relay.model.codec import Frame
-from relay.model.errors import CloseReason
+from relay.model.errors import NORMAL, CloseReason
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
@@ -73,6 +73,11 @@ class SocketSession(WebSocketSession):
         self.keepalive_slot = 0
         self._keepalive = keepalive
         keepalive.add(self)
+
+    def leave(self) -> None:
+        """End the membership and the connection of a client that has said goodbye."""
+        self.end(goodbye=True)
+        self._connection.close(NORMAL)
 
     def ping(self) -> None:
         """Send a sign of life."""

@@ -7,8 +7,8 @@ from starlette.types import Scope
 from relay.gateways.base.cursor_polls import CursorPolls
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions
 from relay.gateways.base.post_rates import PostRates
-from relay.gateways.base.recent_ids import RecentIds
 from relay.gateways.signalrclassic.declaration import PROTOCOL
+from relay.gateways.signalrclassic.goodbyes import LeftPlaces
 from relay.gateways.signalrclassic.polls import IDLE, MAX_BODY
 from relay.gateways.signalrclassic.sockets import keepalive
 from relay.model.codec import Frame
@@ -16,23 +16,18 @@ from relay.rooms.worker import Worker
 
 STATE: Final = "signalr_classic"
 
-_LEFT_SECONDS: Final = 60.0
-"""How long a request of a client that has said goodbye may be on its way."""
-
-_MOST_LEFT: Final = 10_000
-
 
 class ClassicState:
     """The sessions of polls and of streams on one worker, the rates of the places that post to it, and the timer.
 
-    `left` has the keys of places whose clients have said goodbye: nobody comes back to them.
+    `left` are the places whose clients have said goodbye.
     """
 
     def __init__(self, worker: Worker) -> None:
-        self.polls = CursorPolls(worker, PROTOCOL, idle=IDLE, limit=MAX_BODY)
+        self.left = LeftPlaces(worker)
+        self.polls = CursorPolls(worker, PROTOCOL, idle=IDLE, limit=MAX_BODY, enter=self.left.enter)
         self.streams: HttpSessions[HttpSession[Frame]] = HttpSessions(worker)
         self.rates = PostRates(worker.admissions)
-        self.left = RecentIds(worker.clock, seconds=_LEFT_SECONDS, most=_MOST_LEFT)
         self.keepalive = keepalive()
 
 

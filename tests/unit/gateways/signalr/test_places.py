@@ -4,11 +4,9 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest
-from relay.gateways.signalr.places import COOKIE, Proof, cookie_for, known_peer, proof_of
+from relay.gateways.signalr.places import COOKIE, Proof, cookie_for, proof_of
 from relay.model.commands import Tracking
 from relay.rooms.worker import Worker
-from tests.unit.gateways.base.fakes import until_members
-from tests.unit.gateways.signalr.site import site
 
 SECRET = "A" * 22
 REQUEST = JoinRequest("room", "ann", tracking=Tracking.WRITTEN)
@@ -91,34 +89,3 @@ def test_the_cookie_that_is_set(worker: Worker) -> None:
     assert proof_of(scope(cookie=name), worker, named=False).secret
     assert cookie_for(scope(), worker) != cookie.encode()
     assert cookie_for(scope("https", **OWN), worker).endswith(b"; HttpOnly; SameSite=Strict; Secure")
-
-
-async def test_the_one_held_place_of_a_browser_is_known() -> None:
-    async with site(reconnect_grace=60) as one:
-        headers = {"cookie": f"{COOKIE}={SECRET}", **OWN}
-        proof = Proof(SECRET, shared=True)
-        ann = await one.poller("", **headers)
-        peer = (await one.worker.roster("room")).members[0].peer
-        assert await known_peer(one.worker, proof, "room") == ""
-        assert await known_peer(one.worker, Proof(SECRET), "room") == peer
-        session = next(iter(one.state.polled._sessions.values()))
-        session.lost()  # type: ignore[attr-defined]
-        await until_members(one.worker, "room", {peer: True})
-        assert await known_peer(one.worker, proof, "room") == peer
-        assert await known_peer(one.worker, proof, "other") == ""
-        assert await known_peer(one.worker, Proof(), "room") == ""
-        assert (await one.negotiate(**headers))["connectionId"] == peer
-        assert (await ann.poll()).status == 404
-
-
-async def test_two_held_places_of_a_browser_are_none() -> None:
-    async with site(reconnect_grace=60) as one:
-        headers = {"cookie": f"{COOKIE}={SECRET}", **OWN}
-        for _ in range(2):
-            await one.poller("", **headers)
-        for session in list(one.state.polled._sessions.values()):
-            session.lost()  # type: ignore[attr-defined]
-        members = {member.peer: True for member in (await one.worker.roster("room")).members}
-        await until_members(one.worker, "room", members)
-        assert await known_peer(one.worker, Proof(SECRET, shared=True), "room") == ""
-        assert await known_peer(one.worker, Proof(SECRET), "room") == ""

@@ -1,17 +1,17 @@
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from relay.gateways.base.polling import PollAnswer
-from relay.gateways.signalr import polled
 from relay.gateways.signalr.places import COOKIE
 from relay.gateways.signalr.polled import HubWriter
 from relay.gateways.signalr.protocols import JSON_PROTOCOL, PACKED_PROTOCOL
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, SLOW, Refused
 from tests.unit.gateways.base.fakes import until, until_members
-from tests.unit.gateways.signalr.site import HANDSHAKE, records, site
+from tests.unit.gateways.signalr.site import HANDSHAKE, SignalRSite, records, site
 from tests.unit.gateways.signalr.test_client import client
 
 KEPT = {"cookie": f"{COOKIE}={'A' * 22}"}
@@ -54,22 +54,36 @@ async def test_a_broken_post_ends_the_connection() -> None:
         await until_members(one.worker, "room", {"ann": True})
 
 
-async def test_a_client_that_drops_its_poll_may_still_say_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+async def drop_poll(one: SignalRSite, target: str) -> None:
+    request, task = one.start("GET", target, **KEPT)
+    await asyncio.sleep(0)
+    request.drop()
+    await task
+
+
+async def test_a_client_that_drops_its_poll_is_held_and_may_still_say_goodbye() -> None:
     async with site(reconnect_grace=60) as one:
         ann = await one.poller("peer=ann", **KEPT)
-        request, task = one.start("GET", ann.target, **KEPT)
-        await asyncio.sleep(0)
-        request.drop()
-        await task
+        await drop_poll(one, ann.target)
+        await until_members(one.worker, "room", {"ann": True})
+        assert (await ann.poll()).status == 404
         assert (await one.ask("DELETE", ann.target, **KEPT)).status == 202
         await until_members(one.worker, "room", {})
-        monkeypatch.setattr(polled, "_GONE", 0.01)
-        ben = await one.poller("peer=ben", **KEPT)
-        request, task = one.start("GET", ben.target, **KEPT)
+        # The client library posts its last message behind that.
+        assert (await ann.say(type=7)).status == 404
+
+
+async def test_a_newer_poll_is_open_when_an_older_one_is_dropped() -> None:
+    async with site(reconnect_grace=60) as one:
+        ann = await one.poller("peer=ann", **KEPT)
+        request, older = one.start("GET", ann.target, **KEPT)
         await asyncio.sleep(0)
+        newer_request, newer = one.start("GET", ann.target, **KEPT)
         request.drop()
-        await task
-        await until_members(one.worker, "room", {"ben": True})
+        await older
+        await ann.say(type=1, target="Presence", arguments=[], invocationId="0")
+        await newer
+        assert records(newer_request.response.body)[0]["invocationId"] == "0"
 
 
 async def test_a_client_that_polls_too_slowly_is_closed_alone() -> None:
@@ -108,14 +122,45 @@ async def test_a_newer_poll_ends_the_one_before() -> None:
         assert answers[0]["invocationId"] == "0"
 
 
+async def dropped_stream(one: SignalRSite, query: str = "peer=ann", handshake: bytes = HANDSHAKE) -> str:
+    """The address of a client whose stream was dropped."""
+    token = (await one.negotiate(f"negotiateVersion=1&{query}", **KEPT))["connectionToken"]
+    target = f"?{query}&id={token}"
+    request, task = one.start("GET", target, accept="text/event-stream", **KEPT)
+    await request.response.until(b":\r\n\r\n")
+    await one.ask("POST", target, handshake, **KEPT)
+    await request.response.until(b"{}\x1e")
+    request.drop()
+    await task
+    await until_members(one.worker, "room", {"ann": True})
+    return target
+
+
 async def test_a_stream_that_is_dropped_is_lost() -> None:
     async with site(reconnect_grace=60) as one:
-        token = (await one.negotiate("negotiateVersion=1&peer=ann"))["connectionToken"]
-        target = f"?peer=ann&id={token}"
-        request, task = one.start("GET", target, accept="text/event-stream", **KEPT)
-        await request.response.until(b":\r\n\r\n")
-        await one.ask("POST", target, HANDSHAKE, **KEPT)
-        await request.response.until(b"{}\x1e")
-        request.drop()
-        await task
+        target = await dropped_stream(one)
+        assert (await one.ask("POST", target, b'{"type":6}\x1e', **KEPT)).status == 404
+        assert (await one.ask("POST", target, b"x" * 5000, **KEPT)).status == 404
+        assert (await one.ask("GET", target, accept="text/event-stream", **KEPT)).status == 404
         await until_members(one.worker, "room", {"ann": True})
+
+
+async def test_a_goodbye_may_arrive_after_the_end_of_its_stream() -> None:
+    """As in a browser, whose client drops its stream and posts its last message at the same time."""
+    async with site(reconnect_grace=60) as one:
+        target = await dropped_stream(one)
+        assert (await one.ask("POST", target, b'{"type":7}\x1e', **KEPT)).status == 200
+        await until_members(one.worker, "room", {})
+        assert (await one.ask("POST", target, b'{"type":7}\x1e', **KEPT)).status == 404
+
+
+async def test_a_late_goodbye_does_not_end_a_newer_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site(reconnect_grace=60) as one:
+        target = await dropped_stream(one)
+        arrived = time.monotonic()
+        ann = await one.poller("peer=ann", **KEPT)
+        monkeypatch.setattr("relay.gateways.signalr.gateway.arrival", lambda scope: arrived)
+        assert (await one.ask("POST", target, b'{"type":7}\x1e', **KEPT)).status == 200
+        await until_members(one.worker, "room", {"ann": False})
+        await ann.say(type=1, target="Presence", arguments=[], invocationId="0")
+        assert (await ann.next())["result"]["count"] == 1

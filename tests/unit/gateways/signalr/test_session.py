@@ -158,6 +158,7 @@ async def test_streams_are_refused_and_their_items_ignored() -> None:
         await task
 
 
+@pytest.mark.timeout(240)
 async def test_ten_thousand_open_invocations_are_all_answered_once() -> None:
     async with site(message_rate=1e6, max_inflight_publishes=64) as one:
         client, task = await opened(one)
@@ -169,10 +170,10 @@ async def test_ten_thousand_open_invocations_are_all_answered_once() -> None:
                     for number in range(start, start + 500)
                 ),
             )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             # The accept, the answer to the handshake, and those to the invocations.
             while len(client.sent) < 10_002:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
         answered = [answer["invocationId"] for answer in records(sent(client))[1:]]
         assert answered == [str(number) for number in range(10_000)]
         client.leave()
