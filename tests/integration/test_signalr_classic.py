@@ -135,8 +135,9 @@ async def test_a_bad_handshake_is_refused_ahead_of_the_upgrade(relay: Relay) -> 
 
 @drivers
 async def test_a_place_is_taken_back_at_another_replica_with_all_missed_messages(
-    make: type[ClassicDriver], pair: tuple[Relay, Relay], enter: MakeClient
+    make: type[ClassicDriver], fleet_of: MakeFleet, enter: MakeClient
 ) -> None:
+    pair = await fleet_of(2, reconnect_grace=30)
     bob, ann = await enter(pair[1], "/rooms/room?peer=bob&presence=1"), make()
     opened = await ann.open(pair[0], "room")
     assert (await bob.next())["joined"] == [opened.peer]
@@ -216,3 +217,23 @@ async def test_a_page_asks_for_its_peer_id_and_takes_no_place_by_that(relay: Rel
             answers.append((await client.post(f"/signalr/connect?{query}")).json())
         assert answers[0]["S"] == 1
         assert answers[1]["E"].startswith("peer_taken: ")
+
+
+@drivers
+async def test_a_request_that_arrives_at_another_worker_after_the_goodbye_does_not_join(
+    make: type[ClassicDriver], fleet_of: MakeFleet, enter: MakeClient
+) -> None:
+    pair = await fleet_of(2, reconnect_grace=30)
+    bob, ann = await enter(pair[1], "/rooms/room?peer=bob&presence=1"), make()
+    await ann.open(pair[0], "room")
+    await bob.until(lambda event: event.get("joined"))
+    assert (await ann.ask("POST", "abort")).status_code == 200
+    await bob.until(lambda event: event.get("left"))
+    for action in ("reconnect", "connect"):
+        for transport in ("longPolling", "serverSentEvents"):
+            answer = await ann.ask("POST", action, at=pair[1], transport=transport)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_joined"), (action, transport)
+        with pytest.raises(Exception, match="HTTP 409"):
+            await Client.open(pair[1].ws + ann._path(action, transport="webSockets"), welcome=False)
+    assert not [event for event in await bob.all_up_to_now() if event.get("joined")]
+    await ann.drop_quietly()

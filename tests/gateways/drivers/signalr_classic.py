@@ -154,9 +154,13 @@ class ClassicDriver:
         sent = {name: value for name, value in query.items() if value}
         return f"/rooms/{quote(self._room, safe='')}/signalr/{action}?{urlencode(sent)}"
 
-    async def ask(self, method: str, action: str, form: dict[str, str] | None = None, **more: str) -> httpx.Response:
-        assert self._relay is not None
-        url = self._relay.http + self._path(action, **more)
+    async def ask(
+        self, method: str, action: str, form: dict[str, str] | None = None, *, at: Relay | None = None, **more: str
+    ) -> httpx.Response:
+        """Make a request, at another worker than the one of the connection if one is given."""
+        relay = at or self._relay
+        assert relay is not None
+        url = relay.http + self._path(action, **more)
         return await self._http.request(method, url, data=form, headers=self._headers())
 
     def _headers(self) -> dict[str, str]:
