@@ -1,8 +1,8 @@
 """Cross-origin requests (WHATWG Fetch, "CORS protocol"): the headers that let pages of other origins read a response.
 
 An origin is echoed with credentials only where a request proves its session by an id or token in its URL, its headers
-or its body. The relay reads no cookies there, so that the cookies of a browser prove nothing either. Elsewhere, pages
-of all origins get `*`, which browsers accept for requests without credentials alone.
+or its body. A cookie proves nothing there, unless `allowed-origins` names the origin (`gateways.base.cookies`).
+Elsewhere, pages of all origins get `*`, which browsers accept for requests without credentials alone.
 """
 
 import re

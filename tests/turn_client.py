@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import secrets
 import socket
+import ssl
 import struct
 from ipaddress import IPv4Address
 from typing import Self
@@ -16,21 +17,33 @@ _REQUESTED_TRANSPORT, _XOR_PEER_ADDRESS = 0x0019, 0x0012
 _UDP = struct.pack("!B3x", 17)
 
 
-class TurnClient:
-    """A UDP socket to a TURN server on 127.0.0.1, with a credential; requests return their error code, 0 for none."""
+_HEAD = 20
+_PATIENCE = 10.0
 
-    def __init__(self, port: int, username: str, password: str) -> None:
+
+class TurnClient:
+    """A socket to a TURN server on 127.0.0.1, with a credential; requests return their error code, 0 for none.
+
+    It speaks UDP, or TLS if `trust` says which certificates are good.
+    """
+
+    def __init__(self, port: int, username: str, password: str, *, trust: ssl.SSLContext | None = None) -> None:
         self._username = username.encode()
         self._password = password
         self._realm = self._nonce = b""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM if trust else socket.SOCK_DGRAM)
+        self._socket.settimeout(_PATIENCE)
         self._socket.connect(("127.0.0.1", port))
+        if trust:
+            self._socket = trust.wrap_socket(self._socket, server_hostname="127.0.0.1")
+        self._stream = self._socket.makefile("rb") if trust else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._stream:
+            self._stream.close()
         self._socket.close()
 
     async def allocate(self) -> int:
@@ -57,15 +70,23 @@ class TurnClient:
             key = hashlib.md5(b":".join([self._username, self._realm, self._password.encode()])).digest()
             covered = _head(method, len(body) + 24, transaction) + body
             request = covered + _attribute(_MESSAGE_INTEGRITY, hmac.digest(key, covered, "sha1"))
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
-            await loop.sock_sendall(self._socket, request)
-            while (answer := await loop.sock_recv(self._socket, 2000))[8:20] != transaction:
-                pass
-        found = dict(_attributes(answer[20:]))
+        answer = await asyncio.to_thread(self._exchange, request, transaction)
+        found = dict(_attributes(answer[_HEAD:]))
         self._realm, self._nonce = found.get(_REALM, self._realm), found.get(_NONCE, self._nonce)
         error = found.get(_ERROR_CODE)
         return error[2] * 100 + error[3] if error else 0
+
+    def _exchange(self, request: bytes, transaction: bytes) -> bytes:
+        self._socket.sendall(request)
+        while (answer := self._receive())[8:_HEAD] != transaction:
+            pass
+        return answer
+
+    def _receive(self) -> bytes:
+        if self._stream is None:
+            return self._socket.recv(2000)
+        head = self._stream.read(_HEAD)
+        return head + self._stream.read(int.from_bytes(head[2:4]))
 
 
 def _head(method: int, length: int, transaction: bytes) -> bytes:

@@ -5,10 +5,13 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Self
+
+import trustme
 
 from tests.fleet import eventually, require
 from tests.ports import free_port, release_port
@@ -20,12 +23,14 @@ _BINDING_REQUEST = bytes.fromhex("000100002112a442") + b"relay-tests!"
 class TurnServer:
     """coturn on 127.0.0.1, which may be a peer as well; all other addresses are denied as in the deployment.
 
-    `secret` is that of the credentials.
+    `secret` is that of the credentials. With `tls`, it has the certificate `issued`, which `trust()` trusts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self.secret = secrets.token_hex(16)
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
+        self._authority = trustme.CA()
+        self.issued = self._authority.issue_cert("127.0.0.1")
         self._folder = Path(tempfile.mkdtemp(prefix="relay-turn-"))
         self.log = self._folder / "log.txt"
         text = (DEPLOYED / "turnserver.conf").read_text().replace("listening-port=3478", f"listening-port={self.port}")
@@ -36,13 +41,19 @@ class TurnServer:
             (self._folder / name).write_text(lines.replace("=/tmp/", f"={self._folder}/"))
         for path, here in {"/tmp/": "", "/etc/turn/": "etc/", "/run/relay/": ""}.items():
             script = script.replace(path, f"{self._folder}/{here}")
+        environment = {"PATH": os.environ["PATH"], "ALLOWED_PEERS": "127.0.0.1"}
+        if tls:
+            certificate = self._folder / "certificate.pem"
+            self.issued.private_key_and_cert_chain_pem.write_to_path(certificate)
+            environment |= {"CERTIFICATE": str(certificate), "TLS_PORT": str(self.tls_port)}
         # The reservation is a UDP socket, and the server needs that port.
-        release_port(self.port)
+        for port in (self.port, self.tls_port):
+            release_port(port)
         require("turnserver")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", script], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                cwd=self._folder, env={"PATH": os.environ["PATH"], "ALLOWED_PEERS": "127.0.0.1"},
+                cwd=self._folder, env=environment,
             )  # fmt: skip
 
     @property
@@ -50,8 +61,18 @@ class TurnServer:
         return f"turn:127.0.0.1:{self.port}?transport=udp"
 
     @property
+    def tls_url(self) -> str:
+        return f"turns:127.0.0.1:{self.tls_port}?transport=tcp"
+
+    @property
     def logged(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def trust(self) -> ssl.SSLContext:
+        """Return a new context of a client that trusts this server."""
+        context = ssl.create_default_context()
+        self._authority.configure_trust(context)
+        return context
 
     async def ready(self) -> Self:
         """Wait until it answers a STUN request."""

@@ -82,6 +82,6 @@ def reachable(host: str) -> str:
 
 
 def _python() -> str:
-    """The path of this interpreter, relative to the current folder if it is inside."""
-    path = Path(sys.executable)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    """The path of this interpreter, relative to the current folder if it is inside and the folder is not the root."""
+    path, here = Path(sys.executable), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) and here != Path(here.anchor) else str(path)

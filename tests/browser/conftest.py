@@ -4,8 +4,10 @@ They exist for the whole session, so every test of this folder runs in the sessi
 """
 
 import asyncio
+import base64
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import threading
@@ -18,6 +20,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, async_playwright
 
 from tests.conformance.sio import require_packages
@@ -141,9 +146,17 @@ async def browser() -> AsyncIterator[Browser]:
         await running.close()
 
 
-async def launch(playwright: Playwright, **options: Any) -> Browser:
+async def launch(playwright: Playwright, *flags: str, **options: Any) -> Browser:
     """Start a Chromium that reaches nothing outside this machine."""
-    return await playwright.chromium.launch(executable_path=require("chromium"), args=[*FLAGS, *ALONE], **options)
+    arguments = [*FLAGS, *ALONE, *flags]
+    return await playwright.chromium.launch(executable_path=require("chromium"), args=arguments, **options)
+
+
+def trusting(issued: trustme.LeafCert) -> str:
+    """Return the flag of a Chromium that trusts this certificate."""
+    public = load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).public_key()
+    digest = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return f"--ignore-certificate-errors-spki-list={base64.b64encode(digest).decode()}"
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -3,19 +3,15 @@
 RTCMultiConnection 2.2.5 and DataChannel.js signal by firebase 2.4.2 where they are not told otherwise.
 """
 
-import base64
-import hashlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509 import load_pem_x509_certificate
 from playwright.async_api import async_playwright
 
 from tests.blocking_network import BlockingNetwork
-from tests.browser.conftest import FLAGS, HERE_ALONE, PATIENT, OpenTab, Tab, tabs_of
+from tests.browser.conftest import FLAGS, HERE_ALONE, PATIENT, OpenTab, Tab, tabs_of, trusting
 from tests.documentation import snippet
 from tests.fleet import RedisServer, Relay, eventually, require
 
@@ -152,9 +148,7 @@ async def test_unchanged_pages_reach_a_relay_that_has_the_name_and_its_certifica
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     key.write_bytes(issued.private_key_pem.bytes())
-    public = load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).public_key()
-    digest = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
-    trust = f"--ignore-certificate-errors-spki-list={base64.b64encode(digest).decode()}"
+    trust = trusting(issued)
     relays: list[Relay] = []
     async with AsyncExitStack() as stack:
         playwright = await stack.enter_async_context(async_playwright())

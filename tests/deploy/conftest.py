@@ -64,7 +64,7 @@ def compose(docker: None) -> Iterator[Compose]:
         yield compose
     finally:
         print(compose("logs", "--no-color", "--tail", "30"))
-        compose("--profile", "monitoring", "down", "--volumes", "--timeout", "20")
+        compose("--profile", "monitoring", "--profile", "turn", "down", "--volumes", "--timeout", "20")
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ ELSEWHERE = {
     "docker compose build && deploy/upgrade.sh": "test_faults.py",
     "docker compose --profile monitoring up --detach": "test_monitoring.py",
     "RELAY_TURN_HOST=turn.example.com docker compose --profile turn up --build --detach":
-        "by hand, as it needs the network of the machine; tests/browser/test_turn.py has the configuration",
+        "test_turn.py",
+    "RELAY_TURN_HOST=turn.example.com RELAY_TURN_CERTIFICATE=/etc/ssl/turn.pem docker compose -f docker-compose.yml"
+    " -f deploy/turn-tls/compose.yml --profile turn up --build --detach": "test_turn.py",
     "docker compose exec grafana cat /run/relay/grafana_password": "test_monitoring.py",
     "docker compose -f docker-compose.yml -f deploy/nginx/compose.yml up --build --detach": "test_variants.py",
     "RELAY_CERTIFICATE=/etc/ssl/relay.pem docker compose -f docker-compose.yml -f deploy/tls/compose.yml up --detach":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -90,9 +91,15 @@ async def relay(start: MakeRelay, turn_server: TurnServer) -> Relay:
     return await start(turn_servers=turn_server.url, turn_secret=turn_server.secret)
 
 
-async def credential(relay: Relay, peer: str) -> tuple[str, str]:
+async def server_for(relay: Relay, peer: str) -> dict[str, Any]:
     answer = (await relay.get(f"/turn?peer={quote(peer, safe='')}", headers=relay.authorised)).json()
+    server: dict[str, Any]
     (server,) = answer["iceServers"]
+    return server
+
+
+async def credential(relay: Relay, peer: str) -> tuple[str, str]:
+    server = await server_for(relay, peer)
     return server["username"], server["credential"]
 
 
@@ -139,3 +146,21 @@ async def test_coturn_bounds_the_connections_of_a_peer_id_whichever_credential_i
             codes.append(await client.allocate())
     quota_reached = 486
     assert codes == [0] * most + [quota_reached]
+
+
+@pytest.mark.gateways
+async def test_coturn_takes_the_credentials_over_tls_as_well(start: MakeRelay) -> None:
+    turn_server = TurnServer(tls=True)
+    try:
+        await turn_server.ready()
+        urls = [turn_server.url, turn_server.tls_url]
+        relay = await start(turn_servers=",".join(urls), turn_secret=turn_server.secret)
+        server = await server_for(relay, "ann")
+        assert server["urls"] == urls
+        for password, expected in ((server["credential"], 0), (server["credential"][::-1], 401)):
+            with TurnClient(turn_server.tls_port, server["username"], password, trust=turn_server.trust()) as client:
+                assert await client.allocate() == expected
+        with pytest.raises(ssl.SSLCertVerificationError):
+            TurnClient(turn_server.tls_port, "", "", trust=ssl.create_default_context())
+    finally:
+        turn_server.close()

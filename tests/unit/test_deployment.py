@@ -451,10 +451,24 @@ def start_turn(folder: Path, **environment: str) -> list[str]:
 
 def test_coturn_gets_the_secret_of_the_workers_in_a_file(tmp_path: Path) -> None:
     lines = start_turn(tmp_path)
-    assert lines == [f"static-auth-secret={(tmp_path / 'volume' / 'turn_secret').read_text()}"]
-    _, external, *peers = start_turn(tmp_path, EXTERNAL_IP="192.0.2.7/10.0.0.5", ALLOWED_PEERS="10.0.0.5 10.0.0.6")
+    assert lines == [f"static-auth-secret={(tmp_path / 'volume' / 'turn_secret').read_text()}", "no-tls"]
+    _, external, *peers, _ = start_turn(tmp_path, EXTERNAL_IP="192.0.2.7/10.0.0.5", ALLOWED_PEERS="10.0.0.5 10.0.0.6")
     assert external == "external-ip=192.0.2.7/10.0.0.5"
     assert peers == ["allowed-peer-ip=10.0.0.5", "allowed-peer-ip=10.0.0.6"]
+
+
+def test_the_turn_server_has_tls_where_it_has_a_certificate(tmp_path: Path) -> None:
+    text = (DEPLOY / "turn-tls" / "compose.yml").read_text()
+    text = re.sub(r"\$\{RELAY_TURN_HOST[^}]*\}", "turn.example.com", text)
+    services = yaml.safe_load(re.sub(r"\$\{\w+:[-?]([^}]*)\}", r"\1", text))["services"]
+    environment = COMPOSE["services"]["worker"]["environment"] | services["worker"]["environment"]
+    *plain, secure = load({}, environment, secret_in).settings.turn_servers
+    assert plain == [f"turn:turn.example.com:3478?transport={kind}" for kind in ("udp", "tcp")]
+    _, *lines = start_turn(tmp_path, **services["turn"]["environment"])
+    assert lines == ["cert=/run/turn.pem", "pkey=/run/turn.pem", "tls-listening-port=5349"]
+    assert secure == "turns:turn.example.com:5349?transport=tcp"
+    [mounted] = services["turn"]["volumes"]
+    assert mounted.endswith(":/run/turn.pem:ro")
 
 
 def test_coturn_reaches_no_address_that_is_not_public() -> None:

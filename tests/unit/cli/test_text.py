@@ -1,6 +1,7 @@
 """The text that the commands print."""
 
 import re
+import sys
 
 import pytest
 
@@ -24,6 +25,11 @@ def test_greeting_names_the_page_where_there_is_one() -> None:
 )
 def test_greeting_names_an_address_that_can_be_reached(settings: Settings, address: str) -> None:
     assert re.search(rf"try +\S+ -m websockets {re.escape(address)}$", greeting(settings, 80))
+
+
+def test_greeting_has_the_whole_path_of_python_where_the_folder_is_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert f" {sys.executable} -m websockets " in greeting(Settings(), 80)
 
 
 def test_greeting_names_the_addresses_of_the_gateways_that_serve() -> None:
