@@ -213,10 +213,11 @@ class XmppStream(Session[Frame]):
                 allowed = join if self._guard is None else self._guard.check_join(join)
                 await self._xmpp_rooms.resume(allowed, encoder)
             outcome = None
-            if replay.is_complete({place.room: place for place in checkpoint.places}):
-                outcome = missed(checkpoint, count, replay.stanzas)
             if await checkpoints.newest_turn(name) != turn:
-                outcome, self._former = None, ""
+                self._former = ""
+            # Nothing is awaited from here on: the events that come are the client's at once.
+            elif replay.is_complete({place.room: place for place in checkpoint.places}):
+                outcome = missed(checkpoint, count, replay.stanzas)
         except Refused:
             outcome = None
         finally:

@@ -106,6 +106,27 @@ async def test_of_two_resumptions_at_once_one_goes_on(worker: Worker, monkeypatc
     await until_members(worker, "room", {"ann": False, "ben": False})
 
 
+async def test_a_message_that_comes_during_a_resumption_is_not_lost(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    newest_turn = worker.checkpoints.newest_turn
+
+    async def when_ben_has_spoken(name: str) -> int:
+        await ben.send(message("meanwhile"))
+        await _until_body(ben, "meanwhile")
+        return await newest_turn(name)
+
+    monkeypatch.setattr(worker.checkpoints, "newest_turn", when_ben_has_spoken)
+    back = await resume(worker, key, 3)
+    bodies = [child.text for one in await _until_body(back, "meanwhile") for child in one.children]
+    assert bodies.count("meanwhile") == 1
+
+
 def _outcome(stream: Stream) -> str:
     texts = b"".join([frame.data for frame in stream.connection.frames])
     found = [name for name in ("resumed", "failed") if b"<%b " % name.encode() in texts]
