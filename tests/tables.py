@@ -116,6 +116,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Messages in one request of WebSync", websync_messages.MAX_MESSAGES, "601 bad_json"),
     ("Records in one message of WebSync", websync_messages.MAX_RECORDS, "error bad_command"),
     ("Channels in one message of WebSync", websync_messages.MAX_SUBSCRIPTIONS, "error bad_command"),
+    ("Characters of the tag of a subscription of WebSync", websync_messages.MAX_TAG, "error bad_command"),
     ("Bytes of the name of a channel of WebSync", websync_channels.MAX_CHANNEL, "error bad_channel or bad_command"),
     ("Members in one list", commands.MAX_LISTED, "error bad_command or bad_query"),
     ("Messages in Redis that wait in a room for absent peers", waiting.MOST_WAITING, "they wait in the worker alone"),

@@ -192,6 +192,14 @@ async def kill_two_workers(arena: Arena) -> None:
         await post.start()
 
 
+async def kill_all_workers(arena: Arena) -> None:
+    """kill -9 of all workers at once; Redis keeps its data."""
+    for post in arena.posts:
+        post.relay.signal(signal.SIGKILL)
+    await asyncio.gather(*[post.start() for post in arena.posts])
+    arena.over()
+
+
 async def mute_worker(arena: Arena) -> None:
     """The bytes that a worker sends do not arrive at its clients; it receives everything that they send."""
     post = arena.post
@@ -383,6 +391,7 @@ FAULTS = (
         Fault(f"WebSync: {name}", strike, kinds=WEBSYNC, settings=COMES_BACK, pauses=RETRY)
         for name, strike in (
             ("worker killed", kill_worker),
+            ("all workers killed at once", kill_all_workers),
             ("connections reset", reset_clients),
         )
     ),

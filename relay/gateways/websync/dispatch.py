@@ -16,9 +16,10 @@ from relay.gateways.websync.client_ids import peer_id, resume_key
 from relay.gateways.websync.connection import client_text
 from relay.gateways.websync.declaration import NAME
 from relay.gateways.websync.errors import WebSyncRefused, error_text
-from relay.gateways.websync.messages import BadMessage, ClientMessage
+from relay.gateways.websync.messages import MAX_TAG, BadMessage, ClientMessage
 from relay.gateways.websync.replies import HANDSHAKE_AGAIN, Reply, failure, success
 from relay.gateways.websync.session import WebSyncSession
+from relay.gateways.websync.subscribers import ChannelSubscriber
 from relay.gateways.websync.subscriptions import ClientState
 from relay.model.commands import Detect, Identity
 from relay.model.errors import Refused, RelayError
@@ -46,13 +47,14 @@ class Dispatch:
     """The messages of one request of a client: it has a place, and a session if that is on this worker.
 
     A publication needs no session, as the session id proves the place: so a client whose worker is gone loses none.
-    `client` is the id of the client, as it writes it. `leave` ends the membership of one without a session here.
-    `shared` is as in `bridge`.
+    `address` is the one that the request counts for. `client` is the id of the client, as it writes it. `leave` ends
+    the membership of one without a session here. `shared` is as in `bridge`.
     """
 
     def __init__(
         self,
         worker: Worker,
+        address: str,
         place: HttpPlace,
         client: str,
         session: WebSyncSession | None,
@@ -61,6 +63,7 @@ class Dispatch:
         shared: str,
     ) -> None:
         self._worker = worker
+        self._address = address
         self._place = place
         self._client = client
         self._session = session
@@ -71,7 +74,11 @@ class Dispatch:
         # Messages that change the subscriptions, since the last other one: they are one change for the others.
         self._draft: ClientState | None = None
         self._drafted: list[int] = []
+        self._left = False
+        # Subscribers that the replies may list yet: a request that names many channels gets no more than one does.
+        self._listable = worker.settings.presence_list_limit
         self._messages: Sequence[ClientMessage | BadMessage] = ()
+        self._others: Sequence[tuple[str, ChannelSubscriber]] | None = None
         self.failed = False
         """Whether a message was refused."""
 
@@ -115,9 +122,15 @@ class Dispatch:
             raise Refused("bad_command", f"there is no message {channel}, or not among others")
         else:
             await self._publish(message)
+            if not isinstance(message.data, UnsetType):
+                fields["data"] = message.data
         self._replies[number] = success(message, self._client, **fields)
 
     async def _disconnect(self) -> None:
+        if self._left:
+            return
+        await self._worker.requests.admit(self._address)
+        self._left = True
         if self._session is None:
             await self._leave()
         else:
@@ -128,7 +141,7 @@ class Dispatch:
             raise Refused("unknown_session")
         return self._session
 
-    # ClientState and records.
+    # Subscriptions and records.
 
     def _change(self, number: int, message: ClientMessage) -> None:
         session = self._own_session()
@@ -142,9 +155,9 @@ class Dispatch:
                 for name in message.channels:
                     if not may_be_heard(name):
                         raise _bad_channel(name)
-                draft.subscribe(message.channels, message.tag or "", self._worker.settings.channels_per_room)
+                draft.subscribe(message.channels, _tag(message), self._worker.settings.channels_per_room)
             case channels.UNSUBSCRIBE:
-                draft.unsubscribe(message.channels, message.tag or "")
+                draft.unsubscribe(message.channels, _tag(message))
         draft.info()
         self._draft = draft
         self._drafted.append(number)
@@ -160,6 +173,7 @@ class Dispatch:
             for number in drafted:
                 self._fail(number, error)
             return
+        self._others = None
         for number in drafted:
             message = self._messages[number]
             if isinstance(message, ClientMessage):
@@ -181,12 +195,16 @@ class Dispatch:
 
     def _subscribers(self, message: ClientMessage, session: WebSyncSession) -> dict[str, list[Raw]]:
         """Return the others on each ordinary channel of a subscription."""
-        most = self._worker.settings.presence_list_limit
-        return {
-            channel: [Raw(client_text(peer, one)) for peer, one in session.roster.of(channel, most)]
-            for channel in message.channels
-            if not channel.startswith(SUBSCRIBERS)
-        }
+        listed: dict[str, list[Raw]] = {name: [] for name in message.channels if not name.startswith(SUBSCRIBERS)}
+        # Read once for all channels and messages of a change: to do so for each takes seconds in a large room.
+        if self._others is None:
+            self._others = list(session.roster.all()) if listed else None
+        for peer, one in self._others or ():
+            for channel in one.channels:
+                if channel in listed and self._listable:
+                    self._listable -= 1
+                    listed[channel].append(Raw(client_text(peer, one)))
+        return listed
 
     # Publishing.
 
@@ -230,6 +248,13 @@ class Dispatch:
 
 def _bad_channel(name: str) -> WebSyncRefused:
     return WebSyncRefused("bad_channel", f"{name!r} is no channel: /NAME, and not below /meta, /service or /fm")
+
+
+def _tag(message: ClientMessage) -> str:
+    tag = message.tag or ""
+    if len(tag) > MAX_TAG:
+        raise Refused("bad_command", f"fm.tag has at most {MAX_TAG} characters")
+    return tag
 
 
 def _data(message: ClientMessage) -> bytes:

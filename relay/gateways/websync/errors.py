@@ -15,7 +15,6 @@ WEBSYNC_ERRORS: Final[ErrorTable] = {
     "no_client_id": (400, "the message has no clientId; send a handshake first, and then what its answer has"),
     "no_session_id": (400, "the message has no fm.sessionId in ext; send the one in the answer to the handshake"),
     "no_common_connection_type": (400, "the relay serves long-polling alone, which the client does not support"),
-    "publisher_refused": (403, "only clients that have sent a handshake may publish or notify"),
     "unknown_service": (404, "the relay has no such service; it has /service/presence"),
     "session_ended": (403, "the relay has ended the session of this client for good; the text says why"),
 }
@@ -27,11 +26,9 @@ _OF_CODES: Final = {
     "no_client_id": 603,
     "unknown_session": 604,
     "no_session_id": 605,
-    "publisher_refused": 606,
     "room_full": 607,
     "too_many_places": 607,
     "worker_full": 607,
-    "no_common_connection_type": 702,
 }
 _OF_CHANNELS: Final = {
     channels.HANDSHAKE: 701,

@@ -114,7 +114,7 @@ class WebSyncEndpoint(GatewayEndpoint):
         address, token = counted_client(exchange.scope), _token(message)
         if session is None:
             raise Refused("unknown_session")
-        if session.repeats(token):
+        if session.answers_at_once(token, acknowledges=message.acknowledges):
             # Without a bound, one client could ask for answers as fast as a worker makes them.
             await worker.requests.admit(address)
         await session.connect(exchange, token, acknowledges=message.acknowledges, hold=self._timeout)
@@ -135,7 +135,7 @@ class WebSyncEndpoint(GatewayEndpoint):
         else:
             poster = Poster.of_guard(worker, place, session.guard, address, rates)
         leave = partial(self._entrance(exchange.scope, query).leave, place)
-        dispatch = Dispatch(worker, place, client, session, poster, leave, self._shared)
+        dispatch = Dispatch(worker, address, place, client, session, poster, leave, self._shared)
         replies = await dispatch.run(messages)
         if dispatch.failed:
             await worker.requests.admit(address)
@@ -164,9 +164,16 @@ def _needs_session(messages: Messages, query: PlaceQuery, worker: Worker) -> boo
 
 def _place(room: str, messages: Messages) -> tuple[str, HttpPlace]:
     """Return the client that sends these messages, and its place; raises `Refused`."""
+    refused: Refused | None = None
     for one in messages:
         if isinstance(one, ClientMessage) and one.client_id and one.session_id:
-            return one.client_id, HttpPlace(room, peer_id(one.client_id), resume_key(one.session_id))
+            try:
+                return one.client_id, HttpPlace(room, peer_id(one.client_id), resume_key(one.session_id))
+            except Refused as error:
+                # Another message of the request may name the client well.
+                refused = refused or error
+    if refused is not None:
+        raise refused
     return "", HttpPlace(room, "", "")
 
 

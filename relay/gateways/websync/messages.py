@@ -15,6 +15,9 @@ MAX_MESSAGES: Final = 100
 """Messages in one request."""
 
 MAX_ID: Final = 64
+MAX_TAG: Final = 255
+"""Characters of the tag of a subscription, which a session keeps."""
+
 MAX_RECORDS: Final = 16
 """Records in one message; those of a client must fit into its member info in any case."""
 

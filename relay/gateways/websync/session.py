@@ -127,16 +127,22 @@ class WebSyncSession(RequestedSession[Frame]):
 
     # Connects.
 
-    def repeats(self, token: str) -> bool:
-        """Return whether a connect with this token may be answered at once: it is repeated, or another one is open."""
-        return not self.polling.idle or self.polling.repeats(token)
+    def answers_at_once(self, token: str, *, acknowledges: bool) -> bool:
+        """Return whether a connect may be answered although there is nothing new.
+
+        It is repeated, does not acknowledge the last deliveries, or comes while another one is open.
+        """
+        return not self.polling.idle or self.polling.repeats(token) or self._comes_again(acknowledges=acknowledges)
+
+    def _comes_again(self, *, acknowledges: bool) -> bool:
+        return bool(self._unacknowledged) and not acknowledges and self.polling.repeats(self._unacknowledged)
 
     async def connect(self, exchange: HttpExchange, token: str, *, acknowledges: bool, hold: float) -> None:
         """Answer a connect as soon as there are deliveries, or after `hold` seconds.
 
         One that does not acknowledge the last deliveries gets them again.
         """
-        again = bool(self._unacknowledged) and not acknowledges and self.polling.repeats(self._unacknowledged)
+        again = self._comes_again(acknowledges=acknowledges)
         answered, hold = self._unacknowledged if again else token, 0.0 if self._ended else hold
         await answer_poll(exchange, self, self.polling, answered, hold=hold, prepare=partial(self._answering, token))
 

@@ -95,15 +95,10 @@ class OtherMembers:
         info = self._infos.get(peer)
         return ChannelSubscriber() if info is None else read_subscriber(peer, info, self._shared)
 
-    def of(self, channel: str, most: int) -> Iterator[tuple[str, ChannelSubscriber]]:
-        """Return up to `most` subscribers of a channel, by their peer ids."""
+    def all(self) -> Iterator[tuple[str, ChannelSubscriber]]:
+        """Return all others as subscribers, by their peer ids."""
         for peer in self._infos:
-            subscriber = self.subscriber(peer)
-            if channel in subscriber.channels:
-                if not most:
-                    return
-                most -= 1
-                yield peer, subscriber
+            yield peer, self.subscriber(peer)
 
     def begin(self, welcome: Welcome) -> bytes:
         """Begin with the members at the client's own entry; returns its own info, b"" if it is not listed."""

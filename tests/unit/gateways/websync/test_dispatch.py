@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from relay.gateways.websync.client_ids import client_id
+from relay.model.errors import Refused
 from tests.unit.gateways.websync.site import CHANNEL, SUBSCRIBERS, Page, seed, site
 
 
@@ -117,7 +118,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("/meta/subscribe", {"subscription": ["/fm/other"]}, "721::bad_channel"),
     ("/meta/subscribe", {"subscription": [f"/{'x' * 1000}"]}, "721::bad_channel"),
     ("/meta/subscribe", {"subscription": [{}]}, "721::bad_command"),
+    ("/meta/subscribe", {"subscription": ["/x"], "ext": {"fm.tag": "x" * 256}}, "721::bad_command"),
     ("/meta/unsubscribe", {"subscription": 5}, "741::bad_command"),
+    ("/meta/unsubscribe", {"subscription": ["/x"], "ext": {"fm.tag": "x" * 256}}, "741::bad_command"),
     ("/meta/notify", {"data": 1}, "781::bad_peer"),
     ("/meta/notify", {"data": 1, "ext": {"fm.notify": 5}}, "781::bad_peer"),
     ("/meta/nothing", {}, "731::bad_command"),
@@ -181,3 +184,50 @@ async def test_subscriptions_that_are_too_many_or_change_too_fast() -> None:
         # A refused record has not changed: others see those that were shown before.
         info = json.loads(next(iter((await here.worker.roster("default")).members)).info)
         assert info["websync"]["records"]["k"] == sum(one["successful"] for one in replies) - 1
+
+
+async def test_a_message_whose_client_id_is_no_id_harms_no_other() -> None:
+    async with site() as here:
+        page = Page(here)
+        await page.join()
+        bad = page.message(CHANNEL, data=1) | {"clientId": "x" * 300}
+        replies = await page.send(bad, page.message(CHANNEL, data=2))
+        assert [one["successful"] for one in replies] == [False, True]
+        assert replies[1]["data"] == 2
+
+
+async def test_the_lists_of_one_request_have_as_many_subscribers_as_one_list() -> None:
+    async with site(presence_list_limit=3) as here:
+        others = [Page(here) for _ in range(2)]
+        for other in others:
+            await other.join()
+            await other.send(other.message("/meta/subscribe", subscription=["/x", "/y"]))
+        page = Page(here)
+        await page.handshake()
+        subscribe = page.message("/meta/subscribe", subscription=[CHANNEL, "/x", "/y"])
+        again = page.message("/meta/subscribe", subscription=["/x"])
+        lists = [one["ext"]["fm.subscribers"] for one in await page.send(subscribe, again)]
+        assert [*lists[0]] == [CHANNEL, "/x", "/y"]
+        assert sum(len(listed) for one in lists for listed in one.values()) == 3
+
+
+async def test_goodbyes_have_the_rate_of_http_requests_and_count_once_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site() as here:
+        page, counted = Page(here), 0
+        await page.handshake()
+        await page.send(page.message("/meta/disconnect"))
+
+        async def admit(_: str) -> None:
+            nonlocal counted
+            counted += 1
+            if counted > 1:
+                raise Refused("too_many_requests")
+
+        monkeypatch.setattr(here.worker.requests, "admit", admit)
+        # The client is gone: any worker carries it out, by the key.
+        replies = await page.send(*[page.message("/meta/disconnect") for _ in range(50)])
+        assert (counted, all(one["successful"] for one in replies)) == (1, True)
+        [reply] = await page.send(page.message("/meta/disconnect"))
+        assert "too_many_requests" in reply["error"]

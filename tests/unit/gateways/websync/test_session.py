@@ -1,6 +1,8 @@
 import asyncio
 import json
 
+import pytest
+
 from relay.gateways.websync import session
 from relay.model.errors import ERRORS, GOING_AWAY, KICKED, TOKEN_EXPIRED
 from tests.unit.gateways.websync.site import Page, answered, seed, site
@@ -56,6 +58,24 @@ async def test_deliveries_that_are_not_acknowledged_come_again() -> None:
         assert await page.hear(acknowledges=False) == first
         [reply] = await page.hear()
         assert reply["channel"] == "/meta/connect"
+
+
+async def test_connects_that_do_not_acknowledge_have_the_rate_of_http_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with site() as here:
+        page, counted = Page(here), 0
+        await page.join()
+        await page.publish(seed("kept"))
+
+        async def admit(_: str) -> None:
+            nonlocal counted
+            counted += 1
+
+        monkeypatch.setattr(here.worker.requests, "admit", admit)
+        for times in range(3):
+            assert len(await page.hear(acknowledges=False)) == 1
+            assert counted == times
 
 
 async def test_a_second_connect_ends_the_first() -> None:

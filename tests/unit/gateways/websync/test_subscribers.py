@@ -53,7 +53,7 @@ def test_infos_of_other_clients_that_look_alike() -> None:
 
 def test_changes_are_told_with_the_records_that_they_are_about() -> None:
     known = others(Present("me", info=CHAT), Present("ann", info=CHAT))
-    assert [peer for peer, _ in known.of("/chat", 10)] == ["ann"]
+    assert [peer for peer, one in known.all() if "/chat" in one.channels] == ["ann"]
     assert not [*known.apply(changed(joined=["ben"], info={"ben": NOWHERE}))]
     assert [*known.apply(changed(changed=["ben"], info={"ben": CHAT}))] == [
         SubscriberChange("ben", "/chat", b'{"k":"v"}', subscribes=True)
@@ -65,7 +65,7 @@ def test_changes_are_told_with_the_records_that_they_are_about() -> None:
     assert [*known.apply(changed(left=["ann", "ben", "nobody"]))] == [
         SubscriberChange("ann", "/chat", b'{"k":"v"}', subscribes=False)
     ]
-    assert not [*known.of("/chat", 10)]
+    assert not any("/chat" in one.channels for _, one in known.all())
 
 
 def test_the_own_client_is_none_of_the_others() -> None:
@@ -80,7 +80,7 @@ def test_a_list_replaces_what_was_known() -> None:
     assert [(one.peer, one.subscribes) for one in told] == [("ann", False), ("carl", True)]
 
 
-def test_a_list_of_subscribers_is_bounded() -> None:
-    known = others(*(Present(f"p{number}", info=CHAT) for number in range(5)))
-    assert len([*known.of("/chat", 3)]) == 3
+def test_a_member_that_is_not_known_has_no_channels() -> None:
+    known = others(Present("ann", info=CHAT))
+    assert known.subscriber("ann").channels == ("/chat",)
     assert known.subscriber("nobody") == ChannelSubscriber()
