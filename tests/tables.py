@@ -162,12 +162,17 @@ def limits() -> Iterator[str]:
     """The settings that are numbers and say what happens beyond them, in the groups of the help."""
     by_name = {one.name: one for one in every_setting()}
     rows = [
-        (title.removeprefix("Limits of ").capitalize(), one)
+        (_beginning(title.removeprefix("Limits of ")), one)
         for title, names in GROUPS.items()
         for one in (by_name[name] for name in names.split())
         if one.consequence and isinstance(one.default, int | float)
     ]
     yield from table("Of, Limit, By default, Bounds, When exceeded", [_limit(of, one) for of, one in rows])
+
+
+def _beginning(text: str) -> str:
+    """Return the text with a capital at its beginning; other capitals, as in SIP, stay."""
+    return text[:1].upper() + text[1:]
 
 
 def _limit(of: str, one: Setting) -> list[str]:
