@@ -2,6 +2,10 @@
 
 A URL is `redis://[[USER][:PASSWORD]@]HOST[:PORT][/DATABASE][?OPTION=VALUE&…]`, the same with `rediss://` for TLS, or
 `unix://[[USER][:PASSWORD]@]/PATH[?db=DATABASE&…]`. Characters with a meaning in URLs are percent-encoded (RFC 3986).
+
+`redis+sentinel://[[USER][:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…]/SERVICE[/DATABASE][?OPTION=VALUE&…]` names sentinels,
+and the master that they watch; with `rediss+sentinel://`, sentinels and Redis are asked over TLS. User and password are
+those of Redis; the options `sentinel_username` and `sentinel_password` are for the sentinels.
 """
 
 import re
@@ -15,23 +19,34 @@ from urllib.parse import parse_qsl, unquote
 from relay.model.errors import NotAllowed
 
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 
-REDIS_URL_FORM: Final = "empty, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS; unix:///PATH"
+REDIS_URL_FORM: Final = (
+    "empty, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS; unix:///PATH; "
+    "redis+sentinel://HOST,HOST,HOST/SERVICE for a master that sentinels watch"
+)
 """The allowed values, for help and errors."""
 
 _MOST_DATABASES: Final = 1_000_000
 _PORT_DIGITS: Final = 5
-_SCHEMES: Final = ("redis", "rediss", "unix")
+_SENTINEL: Final = "+sentinel"
+_SCHEMES: Final = ("redis", "rediss", "unix", f"redis{_SENTINEL}", f"rediss{_SENTINEL}")
+_MOST_SENTINELS: Final = 16
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+"""The names that Redis allows for a master in the configuration of a sentinel."""
+
 _BROKEN_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?", re.ASCII)
 _HOST_AND_PORT: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([^\[\]:]*))(?::([0-9]*))?", re.ASCII)
 _FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 _COMMON: Final = frozenset({"db", "username", "password"})
+_OF_SENTINELS: Final = frozenset({"sentinel_username", "sentinel_password"})
 _TLS_TEXTS: Final = frozenset(
     {"ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_certfile", "ssl_ciphers", "ssl_keyfile", "ssl_password"}
 )
 _TLS: Final = _TLS_TEXTS | {"ssl_cert_reqs", "ssl_check_hostname"}
+_KNOWN: Final = _COMMON | _TLS | _OF_SENTINELS
 _SHORT_SECRET: Final = 4
 
 _OF_OTHER_PROGRAMS: Final = frozenset(
@@ -60,6 +75,23 @@ class RedisUrl:
     tls: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
     shown: str = ""
     """The URL without user, password and options, as it may be shown."""
+    sentinels: "Sentinels | None" = None
+    """The sentinels that know where Redis is, instead of `host` and `port`."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections use TLS."""
+        return self.scheme.startswith("rediss")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """The sentinels of a master: their addresses, its name (`service`), and how to log in to them."""
+
+    addresses: tuple[tuple[str, int], ...]
+    service: str
+    username: str = ""
+    password: str = field(default="", repr=False)
 
 
 def parse_redis_url(text: str) -> RedisUrl | None:
@@ -71,7 +103,7 @@ def parse_redis_url(text: str) -> RedisUrl | None:
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _SCHEMES:
-        raise NotAllowed("it does not begin with redis://, rediss:// or unix:// (without quotes)")
+        raise NotAllowed("it does not begin with redis://, rediss://, unix:// or redis+sentinel:// (without quotes)")
     if "#" in rest:
         raise NotAllowed("it has a #; in a password, # is written %23")
     if "://" in rest:
@@ -88,6 +120,14 @@ def parse_redis_url(text: str) -> RedisUrl | None:
         _check_escapes(path)
         database = _number(options.get("db", "0"))
         return RedisUrl(scheme, "", 0, "/" + unquote(path), database, username, password, {}, shown)
+    if scheme.endswith(_SENTINEL):
+        service, _, number = path.partition("/")
+        if not at and ":" in address:
+            # This may be USER:PASSWORD without an @, with a / in the password.
+            shown = shown.replace(f"/{path}", f"/{REDACTED}")
+        sentinels = _sentinels(address, service, options)
+        database = _database(number, options)
+        return RedisUrl(scheme, "", 0, "", database, username, password, _tls(options), shown, sentinels)
     host, port = _address(address, path)
     database = _database(path, options)
     return RedisUrl(scheme, host, port, "", database, username, password, _tls(options), shown)
@@ -111,6 +151,7 @@ def secrets_of(url: str, password: str = "") -> tuple[str, ...]:
     if parsed is not None:
         written = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[0].partition(":")[2]
         found |= {parsed.password, written, str(parsed.tls.get("ssl_password", ""))}
+        found |= {parsed.sentinels.password} if parsed.sentinels else set()
     return tuple(sorted(found - {""}, key=len, reverse=True))
 
 
@@ -149,10 +190,26 @@ def _credentials(text: str, options: Mapping[str, str]) -> tuple[str, str]:
     return unquote(username) or options.get("username", ""), unquote(password) or options.get("password", "")
 
 
-def _address(text: str, path: str) -> tuple[str, int]:
+def _sentinels(addresses: str, service: str, options: Mapping[str, str]) -> Sentinels:
+    """Read HOST[:PORT],… and the name of a master."""
+    if "@" in service:
+        raise NotAllowed(_misplaced(service))
+    if not _SERVICE.fullmatch(service):
+        raise NotAllowed(
+            "it does not name the master that the sentinels watch: redis+sentinel://HOST,HOST,HOST/SERVICE, with the "
+            "name that is in the sentinels' configuration"
+        )
+    each = addresses.split(",")
+    if len(each) > _MOST_SENTINELS:
+        raise NotAllowed(f"it names more than {_MOST_SENTINELS} sentinels")
+    found = tuple(_address(one, service, SENTINEL_PORT) for one in each)
+    return Sentinels(found, service, options.get("sentinel_username", ""), options.get("sentinel_password", ""))
+
+
+def _address(text: str, path: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
     """Read HOST, HOST:PORT or [IPV6]:PORT; without an @, this text may be a part of a password."""
     if "," in text:
-        raise NotAllowed("it names several servers; the relay uses one")
+        raise NotAllowed("it names several servers; the relay uses one, or the one that redis+sentinel:// finds")
     found = _HOST_AND_PORT.fullmatch(text)
     if not found:
         if misplaced := _misplaced(path):
@@ -167,7 +224,7 @@ def _address(text: str, path: str) -> tuple[str, int]:
         raise NotAllowed("its port is not a number from 1 to 65535; a password is followed by @HOST")
     if not (_is_host(host) if found[2] else _is_ipv6(host)):
         raise NotAllowed("its host is not a valid host name or IP address")
-    return host, int(port or DEFAULT_PORT)
+    return host, int(port or default_port)
 
 
 def _is_host(text: str) -> bool:
@@ -209,14 +266,16 @@ def _options(query: str, scheme: str) -> dict[str, str]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in _OF_OTHER_PROGRAMS:
             raise NotAllowed(f"its option {name} is nothing that the relay lets a URL decide; leave it out")
-        if name not in _COMMON | _TLS:
+        if name not in _KNOWN:
             if "@" in query:
                 raise NotAllowed("it has a ? ahead of an @; in a password, ? is written %3F")
-            similar = get_close_matches(name, sorted(_COMMON | _TLS), 1)
-            advice = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(sorted(_COMMON | _TLS))}"
+            similar = get_close_matches(name, sorted(_KNOWN), 1)
+            advice = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(sorted(_KNOWN))}"
             raise NotAllowed(f"it has an unknown option; {advice}")
-        if name in _TLS and scheme != "rediss":
+        if name in _TLS and not scheme.startswith("rediss"):
             raise NotAllowed(f"its option {name} is for TLS, and only for URLs that begin with rediss://")
+        if name in _OF_SENTINELS and not scheme.endswith(_SENTINEL):
+            raise NotAllowed(f"its option {name} is only for URLs that begin with redis+sentinel://")
         if name in options:
             raise NotAllowed(f"it has the option {name} twice")
         options[name] = value

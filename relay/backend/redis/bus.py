@@ -14,11 +14,11 @@ import msgspec
 from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
 from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer, RedisUnreachable
+from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.notices import read_notice
 from relay.backend.redis.publishing import PublishCommands
-from relay.backend.redis.replies import is_noscript
+from relay.backend.redis.replies import RedisUnreachable, is_noscript
 from relay.backend.redis.scripts import REPLAY, milliseconds
 from relay.backend.redis.stretches import read_stretches
 from relay.backend.redis.subscriber import Arrival, Subscriber

@@ -18,10 +18,11 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError
 
-from relay.backend.redis.replies import REFUSALS, report_of
-from relay.config.redis_url import parse_redis_url, redact, secrets_of
+from relay.backend.redis.replies import REFUSALS, RedisUnreachable, reply_in, report_of
+from relay.backend.redis.sentinel import MasterFinder
+from relay.config.redis_url import RedisUrl, parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
 
 log = logging.getLogger("relay.backend.redis")
@@ -44,18 +45,6 @@ def pack(*arguments: Argument) -> bytes:
     """Return a command as it is sent to Redis."""
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub knows one argument only
     return packed
-
-
-class RedisUnreachable(Exception):
-    """Redis could not be reached, or refused the connection.
-
-    `str()` of it is the cause, with addresses and Redis's text, for the log. `report` says it in words of the relay,
-    with those of Redis, for operators.
-    """
-
-    def __init__(self, cause: str, report: str) -> None:
-        super().__init__(cause)
-        self.report = report
 
 
 class RedisConnection(asyncio.Protocol):
@@ -118,32 +107,38 @@ class RedisConnection(asyncio.Protocol):
 class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
-    Raises ValueError (`NotAllowed`) for a URL that is not valid.
+    Where the URL names sentinels, each attempt asks them first where the master is. Raises ValueError (`NotAllowed`)
+    for a URL that is not valid.
     """
 
     def __init__(self, url: str, *, timeout: float, name: str, password: str = "") -> None:
+        parsed = _parsed(url)
         self._timeout = timeout
         self._secrets = secrets_of(url, password)
-        self._pool = ConnectionPool(
-            **_options_of(url, password),
+        common: dict[str, Any] = {
             # In RESP 3, messages would come as a type of their own, and every reply would have to be checked for it.
-            protocol=2,
+            "protocol": 2,
             # The `Reconnector` repeats attempts; with retries by redis-py, one could exceed its timeout.
-            client_name=name,
+            "client_name": name,
             # Without CLIENT SETINFO: a user of Redis with few commands need not be allowed it, and Redis 7.0 has none.
-            driver_info=None,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=timeout,
-            socket_timeout=timeout,
-        )
+            "driver_info": None,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": timeout,
+            "socket_timeout": timeout,
+        }
+        self._pool = ConnectionPool(**_options_of(parsed, password), **common)
+        self._masters = MasterFinder(parsed, common) if parsed.sentinels else None
         self._lookup: asyncio.Future[Any] | None = None
 
     async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> RedisConnection:
         """Connect within the timeout; raise `RedisUnreachable` if that fails."""
         connection: AbstractConnection | None = None
         try:
-            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             async with asyncio.timeout(self._timeout):
+                if self._masters is not None:
+                    host, port = await self._masters.find()
+                    self._pool.connection_kwargs |= {"host": host, "port": port}
+                connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
                 await self._look_up()
                 await connection.connect()
         # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use.
@@ -155,7 +150,9 @@ class Dialer:
 
     def _unreachable(self, error: Exception) -> RedisUnreachable:
         """Return the error for the owner of the connection; servers repeat passwords in some of their errors."""
-        if isinstance(error, RedisError) and (reply := _reply_in(error)):
+        if isinstance(error, RedisUnreachable):
+            return RedisUnreachable(redact(str(error), self._secrets), redact(error.report, self._secrets))
+        if isinstance(error, RedisError) and (reply := reply_in(error)):
             return refused(redact(reply, self._secrets))
         text = self._reason(error)
         if isinstance(error, OSError | RedisError | TimeoutError):
@@ -199,34 +196,32 @@ class Dialer:
         return "the connection failed"
 
 
-def _options_of(url: str, password: str) -> dict[str, Any]:
-    """Return the parts of a URL in redis-py's words; its own parser would take a broken URL for another server."""
+def _parsed(url: str) -> RedisUrl:
     parsed = parse_redis_url(url)
     if parsed is None:
         raise NotAllowed("there is no URL of Redis")
+    return parsed
+
+
+def _options_of(url: RedisUrl, password: str) -> dict[str, Any]:
+    """Return the parts of a URL in redis-py's words; its own parser would take a broken URL for another server."""
     options: dict[str, Any] = {
-        "db": parsed.database,
-        "username": parsed.username or None,
-        "password": parsed.password or password or None,
+        "db": url.database,
+        "username": url.username or None,
+        "password": url.password or password or None,
     }
-    if parsed.path:
-        return options | {"connection_class": UnixDomainSocketConnection, "path": parsed.path}
-    if parsed.scheme == "rediss":
+    if url.path:
+        return options | {"connection_class": UnixDomainSocketConnection, "path": url.path}
+    if url.is_encrypted:
         options["connection_class"] = SSLConnection
-    return {**options, "host": parsed.host, "port": parsed.port, **parsed.tls}
+    # Sentinels tell the address later.
+    place = {} if url.sentinels else {"host": url.host, "port": url.port}
+    return {**options, **place, **url.tls}
 
 
 def refused(reply: str) -> RedisUnreachable:
     """Return the error for an error reply with which Redis refuses a connection, or the commands that it is for."""
     return RedisUnreachable(reply[:_CAUSE_CHARACTERS], report_of(reply))
-
-
-def _reply_in(error: RedisError) -> str:
-    """Return the error reply that redis-py made this error of, "" for another cause; redis-py cuts known codes off."""
-    code = getattr(error, "status_code", None)
-    if isinstance(code, str):
-        return f"{code} {error}"
-    return str(error) if isinstance(error, ResponseError) else ""
 
 
 def _ignore_failure(lookup: asyncio.Future[Any]) -> None:

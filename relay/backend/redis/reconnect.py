@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from relay.backend.redis.connection import RedisUnreachable
+from relay.backend.redis.replies import RedisUnreachable
 from relay.limits import Clock
 from relay.logs import escape
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
+from redis.exceptions import RedisError, ResponseError
 
 from relay.limits import Clock
 from relay.logs import LogIntervals, escape
@@ -53,6 +54,18 @@ _IN_SCRIPT = " script: "
 """Part of the text of each error that was raised inside a script, ahead of the script's hash."""
 
 
+class RedisUnreachable(Exception):
+    """Redis could not be reached, or refused the connection.
+
+    `str()` of it is the cause, with addresses and Redis's text, for the log. `report` says it in words of the relay,
+    with those of Redis, for operators.
+    """
+
+    def __init__(self, cause: str, report: str) -> None:
+        super().__init__(cause)
+        self.report = report
+
+
 class ScriptFailed(OutcomeUnknown):
     """A script ended with an error: part of what it does may have happened. The operator's log has Redis's text."""
 
@@ -65,6 +78,14 @@ def code_of(text: str) -> str:
     return text.partition(" ")[0]
 
 
+def reply_in(error: RedisError) -> str:
+    """Return the error reply that redis-py made this error of, "" for another cause; redis-py cuts known codes off."""
+    code = getattr(error, "status_code", None)
+    if isinstance(code, str):
+        return f"{code} {error}"
+    return str(error) if isinstance(error, ResponseError) else ""
+
+
 def report_of(text: str) -> str:
     """Return an error reply for operators: Redis's own words, escaped and bounded, after their meaning if known."""
     words = escape(text[:_REPORTED_CHARACTERS])
@@ -73,10 +94,20 @@ def report_of(text: str) -> str:
 
 
 class ErrorReplies:
-    """Makes errors of error replies; calls `on_error` for each, and logs one in ten seconds of each code."""
+    """Makes errors of error replies; calls `on_error` for each, and logs one in ten seconds of each code.
 
-    def __init__(self, on_error: Callable[[], object], clock: Clock = time.monotonic) -> None:
+    `on_read_only` is called for each reply of a Redis that is a replica.
+    """
+
+    def __init__(
+        self,
+        on_error: Callable[[], object],
+        clock: Clock = time.monotonic,
+        *,
+        on_read_only: Callable[[], object] = lambda: None,
+    ) -> None:
         self._on_error = on_error
+        self._on_read_only = on_read_only
         self._lines = LogIntervals(_LOG_INTERVAL, clock)
 
     def error_of(self, reply: Any, *, script: bool) -> RelayError | None:
@@ -101,12 +132,19 @@ class ErrorReplies:
 
     def _record(self, text: str) -> None:
         self._on_error()
+        if is_read_only(text):
+            self._on_read_only()
         unlogged = self._lines.due(code_of(text))
         if unlogged is not None:
             log.error(
                 "Redis answered with an error, and the command failed: %s (%d more such errors since the last of these "
                 "lines)", escape(text[:_LOGGED_CHARACTERS]), unlogged,
             )  # fmt: skip
+
+
+def is_read_only(text: str) -> bool:
+    """Tell whether the text of an error reply says that this Redis is a replica."""
+    return code_of(text) == "READONLY"
 
 
 def is_noscript(reply: Any) -> bool:

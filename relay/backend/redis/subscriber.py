@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import hiredis
 
-from relay.backend.redis.connection import Dialer, RedisConnection, RedisUnreachable, pack, refused
+from relay.backend.redis.connection import Dialer, RedisConnection, pack, refused
 from relay.backend.redis.reconnect import Reconnector
+from relay.backend.redis.replies import RedisUnreachable
 from relay.model.errors import Unavailable
 from relay.tasks import KeptLoop
 

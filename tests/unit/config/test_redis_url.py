@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.config import SettingsError, load
-from relay.config.redis_url import RedisUrl, parse_redis_url, redact, secrets_of, shown_url
+from relay.config.redis_url import RedisUrl, Sentinels, parse_redis_url, redact, secrets_of, shown_url
 from relay.model.errors import NotAllowed
 
 SECRET = "Secret1"
@@ -51,6 +51,18 @@ def test_an_empty_text_is_no_url() -> None:
     assert (shown_url(""), secrets_of("", "x")) == ("", ("x",))
 
 
+def test_sentinels_and_the_master_that_they_watch() -> None:
+    url = "rediss+sentinel://app:pw@a,b:1,[::1]:2/my.primary/3?sentinel_username=me&sentinel_password=p%40&ssl_ca_certs=/c"
+    parsed = parse_redis_url(url)
+    assert parsed is not None
+    assert parsed.sentinels == Sentinels((("a", 26379), ("b", 1), ("::1", 2)), "my.primary", "me", "p@")
+    assert (parsed.database, parsed.username, parsed.password, parsed.is_encrypted) == (3, "app", "pw", True)
+    assert parsed.tls == {"ssl_ca_certs": "/c"}
+    assert parsed.shown == "rediss+sentinel://***@a,b:1,[::1]:2/my.primary/3?***"
+    assert {"pw", "p@"} <= set(secrets_of(url))
+    assert "p@" not in repr(parsed)
+
+
 def test_the_options_for_tls() -> None:
     url = "rediss://h?ssl_ca_certs=/ca.pem&ssl_cert_reqs=None&ssl_check_hostname=false&ssl_password=x"
     parsed = parse_redis_url(url)
@@ -72,6 +84,19 @@ def test_the_options_for_tls() -> None:
         ("redis://:6379", "host is missing"),
         ("redis://:pw@", "host is missing"),
         ("redis:///0", "host is missing"),
+        ("redis+sentinel://a,b", "name the master"),
+        ("redis+sentinel://a,b/", "name the master"),
+        ("redis+sentinel://a,b/my master", "space"),
+        ("redis+sentinel://a,b/m%41", "name the master"),
+        ("redis+sentinel://:a/b@h/primary", "%2F"),
+        ("redis+sentinel://a,,b/primary", "host is missing"),
+        ("redis+sentinel://a,b:0/primary", "port"),
+        ("redis+sentinel:///primary", "host is missing"),
+        ("redis+sentinel://a/primary/x", "databases have no names"),
+        ("redis+sentinel://" + ",".join(17 * "a") + "/primary", "more than 16"),
+        ("redis+sentinel://a/primary?ssl_cert_reqs=none", "only for URLs that begin with rediss://"),
+        ("redis://a?sentinel_password=x", "only for URLs that begin with redis+sentinel://"),
+        ("redis+cluster://a", "does not begin with redis://"),
         ("redis://a,b", "several servers"),
         ("redis://a:1,b:2/0", "several servers"),
         ("redis://a,redis://b", "twice"),
@@ -149,7 +174,7 @@ PASSWORDS = (
 GRID = [
     f"{scheme}{user}{colon}{password}{at}{rest}"
     for scheme, user, colon, password, at, rest in itertools.product(
-        ("redis://", "rediss://", "unix://", "reddis://", "Redis:/", ""),
+        ("redis://", "rediss://", "unix://", "redis+sentinel://", "reddis://", "Redis:/", ""),
         ("", "user"),
         (":", ""),
         PASSWORDS,

@@ -8,7 +8,8 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer, Pending, RedisUnreachable, pack
+from relay.backend.redis.connection import Dialer, Pending, pack
+from relay.backend.redis.replies import RedisUnreachable
 from relay.model.errors import Unavailable
 from tests.unit.backend.redis.conftest import ScriptedRedis
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 import pytest
 
 from relay.backend.redis import reconnect as module
-from relay.backend.redis.connection import RedisUnreachable
 from relay.backend.redis.reconnect import ReconnectDelay, Reconnector
+from relay.backend.redis.replies import RedisUnreachable
 
 
 def test_delays_double_to_half_a_second_and_are_random() -> None:

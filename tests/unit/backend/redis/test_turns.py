@@ -4,6 +4,7 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.turns import RedisTurns
+from relay.backend.turns import NOBODY
 from tests.unit.backend.redis.conftest import ScriptedRedis
 
 
@@ -18,6 +19,6 @@ async def test_each_call_is_one_command(server: ScriptedRedis) -> None:
         await turns.share("keys", b"ab", 3600)
         assert [await turns.shared("keys"), await turns.shared("keys")] == [b"ab", b""]
     sent = [command for command in server.commands if command[0] in answers]
-    assert sent[0] == [b"SET", b"relay:turn:keys", b"1", b"NX", b"PX", b"30000"]
+    assert sent[0] == [b"SET", b"relay:turn:keys", NOBODY.encode(), b"NX", b"PX", b"30000"]
     assert sent[2] == [b"SET", b"relay:shared:keys", b"ab", b"PX", b"3600000"]
     assert sent[3] == [b"GETRANGE", b"relay:shared:keys", b"0", b"-1"]

@@ -1,0 +1,132 @@
+"""Where the master is, as its sentinels say (Redis Sentinel: `SENTINEL MASTER`)."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.exceptions import RedisError
+
+from relay.backend.redis.replies import RedisUnreachable, reply_in, report_of
+from relay.config.redis_url import RedisUrl, Sentinels
+from relay.logs import escape
+
+log = logging.getLogger("relay.backend.redis")
+
+_SHARE: Final = 0.5
+"""The part of an attempt's time that the sentinels may take; the rest is for the master."""
+
+_SHOWN: Final = 200
+"""Characters of an address that are logged: it comes from a server."""
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+class _Answer(NamedTuple):
+    """The answer of a sentinel; of two, the one with the higher epoch is newer."""
+
+    epoch: int
+    address: Address
+
+
+class MasterFinder:
+    """Asks all sentinels of a URL where their master is, each time anew.
+
+    A sentinel that was cut off from the others may name a master of the past. Therefore all are asked at the same time,
+    and of the answers the one with the highest configuration epoch counts. The search ends when a majority has
+    answered, or when its share of the attempt's time is over and any has. `options` are those of redis-py for each
+    connection, with the timeout of an attempt as `socket_timeout`.
+    """
+
+    def __init__(self, url: RedisUrl, options: Mapping[str, Any]) -> None:
+        if url.sentinels is None:
+            raise ValueError("the URL names no sentinels")
+        self._sentinels: Sentinels = url.sentinels
+        self._class = SSLConnection if url.is_encrypted else Connection
+        self._time = _SHARE * float(options["socket_timeout"])
+        self._options = {
+            **options,
+            **url.tls,
+            "username": self._sentinels.username or None,
+            "password": self._sentinels.password or None,
+            "socket_timeout": self._time,
+            "socket_connect_timeout": self._time,
+        }
+        self._last: Address | None = None
+
+    async def find(self) -> Address:
+        """Return the address of the master; raises `RedisUnreachable` if no sentinel names one in time."""
+        tasks = [asyncio.create_task(self._ask(address)) for address in self._sentinels.addresses]
+        try:
+            answers, reports = await self._collect(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # The connections are closed when the tasks have ended.
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not answers:
+            raise self._nobody(reports)
+        address = max(answers).address
+        self._note(address, len(answers))
+        return address
+
+    async def _collect(self, tasks: list["asyncio.Task[_Answer]"]) -> tuple[list[_Answer], list[str]]:
+        """Return the answers, and what was wrong with the other sentinels."""
+        answers, reports = list[_Answer](), list[str]()
+        with suppress(TimeoutError):
+            for done in asyncio.as_completed(tasks, timeout=self._time):
+                try:
+                    answers.append(await done)
+                except RedisUnreachable as error:
+                    reports.append(error.report)
+                if len(answers) > len(tasks) // 2:
+                    break
+        return answers, reports
+
+    async def _ask(self, sentinel: Address) -> _Answer:
+        """Ask one sentinel; raises `RedisUnreachable`."""
+        host, port = sentinel
+        connection = self._class(host=host, port=port, **self._options)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_command("SENTINEL", "MASTER", self._sentinels.service)
+            return _read(await connection.read_response())
+        except (OSError, RedisError, TimeoutError) as error:
+            reply = reply_in(error) if isinstance(error, RedisError) else ""
+            report = report_of(reply) if reply else "the connection failed"
+            raise RedisUnreachable(str(error), f"a sentinel: {report}") from None
+        finally:
+            await connection.disconnect(nowait=True)
+
+    def _nobody(self, reports: list[str]) -> RedisUnreachable:
+        number = len(self._sentinels.addresses)
+        cause = "; ".join(sorted(set(reports))) or f"no answer within {self._time:g} s"
+        # Without the name of the master: in a URL that was written wrongly, it may be a part of a password.
+        text = f"none of {number} sentinels names the master of redis-url ({cause})"
+        return RedisUnreachable(text, text)
+
+    def _note(self, address: Address, answers: int) -> None:
+        if self._last is not None and self._last != address:
+            log.warning(
+                "the sentinels name another master: %s, before %s (%d of %d sentinels answered)",
+                _shown(address), _shown(self._last), answers, len(self._sentinels.addresses),
+            )  # fmt: skip
+        self._last = address
+
+
+def _read(reply: Any) -> _Answer:
+    """Read a reply: names and values in turn; raises `RedisUnreachable`."""
+    try:
+        fields = dict(zip(reply[::2], reply[1::2], strict=True))
+        return _Answer(int(fields[b"config-epoch"]), (fields[b"ip"].decode(), int(fields[b"port"])))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        text = "a sentinel: its answer is not that of a sentinel"
+        raise RedisUnreachable(text, text) from None
+
+
+def _shown(address: Address) -> str:
+    host, port = address
+    return f"{escape(host[:_SHOWN])}:{port}"

@@ -1,0 +1,154 @@
+"""Where the master is: of what several sentinels say, the newest counts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.replies import RedisUnreachable
+from relay.model.errors import Unavailable
+from tests.unit.backend.redis.conftest import Answer, ScriptedRedis, array
+
+SENTINEL_ERROR = b"-ERR No such master with that name\r\n"
+NOBODY = 1
+"""A port on which nothing listens."""
+
+
+class Sentinels:
+    """Three sentinels; each names a master at an epoch, or answers with something else, or not at all (None)."""
+
+    def __init__(self) -> None:
+        self.servers = [ScriptedRedis() for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{server.port}' for server in self.servers)}/primary"
+
+    def say(self, *answers: bytes | None) -> None:
+        for server, answer in zip(self.servers, answers, strict=True):
+            server.answer = _answering(answer)
+
+
+def _answering(answer: bytes | None) -> Answer:
+    return lambda command: answer if command[0] == b"SENTINEL" else b"+OK\r\n"
+
+
+def names(port: int, epoch: int, host: bytes = b"127.0.0.1") -> bytes:
+    return array(b"name", b"primary", b"ip", host, b"port", b"%d" % port, b"config-epoch", b"%d" % epoch)
+
+
+@pytest.fixture
+async def sentinels() -> AsyncIterator[Sentinels]:
+    sentinels = Sentinels()
+    for server in sentinels.servers:
+        await server.start()
+    yield sentinels
+    for server in sentinels.servers:
+        await server.stop()
+
+
+def dial(url: str, timeout: float = 5) -> Dialer:
+    return Dialer(url, timeout=timeout, name="test")
+
+
+async def open_and_end(dialer: Dialer) -> None:
+    connection = await dialer.open(lambda _: None, lambda: None)
+    connection.abort()
+
+
+async def test_the_master_that_a_majority_names_is_dialed(sentinels: Sentinels, server: ScriptedRedis) -> None:
+    sentinels.say(names(server.port, 3), names(server.port, 3), None)
+    await open_and_end(dial(sentinels.url))
+    assert len(server.clients) == 1
+    assert [b"SENTINEL", b"MASTER", b"primary"] in sentinels.servers[0].commands
+
+
+async def test_a_sentinel_that_was_cut_off_does_not_decide(sentinels: Sentinels, server: ScriptedRedis) -> None:
+    sentinels.say(names(NOBODY, 2), names(server.port, 3), None)
+    await open_and_end(dial(sentinels.url))
+    assert len(server.clients) == 1
+
+
+@pytest.mark.parametrize("broken", [b"+OK\r\n", b"*0\r\n", b"*3\r\n:1\r\n:2\r\n:3\r\n", SENTINEL_ERROR])
+async def test_one_good_answer_is_enough(sentinels: Sentinels, server: ScriptedRedis, broken: bytes) -> None:
+    sentinels.say(broken, names(server.port, 3), broken)
+    await open_and_end(dial(sentinels.url))
+    assert len(server.clients) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (SENTINEL_ERROR, "No such master with that name"),
+        (b"-NOAUTH Authentication required.\r\n", "Redis asks for a password"),
+        (b"+OK\r\n", "its answer is not that of a sentinel"),
+        (None, "no answer within 0.5 s"),
+    ],
+)
+async def test_an_operator_reads_why_there_is_no_master(sentinels: Sentinels, answer: bytes | None, cause: str) -> None:
+    sentinels.say(answer, answer, answer)
+    with pytest.raises(RedisUnreachable) as raised:
+        await open_and_end(dial(sentinels.url, timeout=1))
+    assert raised.value.report.startswith("none of 3 sentinels names the master of redis-url (")
+    assert cause in raised.value.report
+
+
+async def test_sentinels_that_are_down_are_named(sentinels: Sentinels) -> None:
+    url = sentinels.url
+    for server in sentinels.servers:
+        await server.stop()
+    with pytest.raises(RedisUnreachable, match="none of 3 sentinels names the master of redis-url"):
+        await open_and_end(dial(url))
+
+
+async def test_the_login_of_sentinels_is_their_own_and_is_not_shown(
+    sentinels: Sentinels, server: ScriptedRedis
+) -> None:
+    def refuse(command: list[bytes]) -> bytes:
+        return b"-ERR no user watcher with Secret2\r\n"
+
+    sentinels.say(names(server.port, 1), names(server.port, 1), None)
+    url = sentinels.url.replace("://", "://app:Secret1@") + "?sentinel_username=watcher&sentinel_password=Secret2"
+    await open_and_end(dial(url))
+    assert sentinels.servers[0].commands[0] == [b"AUTH", b"watcher", b"Secret2"]
+    assert server.commands[0] == [b"AUTH", b"app", b"Secret1"]
+    for one in sentinels.servers:
+        one.answer = refuse
+    with pytest.raises(RedisUnreachable) as raised:
+        await open_and_end(dial(url))
+    assert "Secret2" not in f"{raised.value} {raised.value.report}"
+
+
+async def test_another_master_is_logged_escaped(sentinels: Sentinels, caplog: pytest.LogCaptureFixture) -> None:
+    dialer, port = dial(sentinels.url), NOBODY
+    for host in (b"127.0.0.1", b"127.0.0.1\n"):
+        sentinels.say(names(port, 1, host), names(port, 1, host), None)
+        with pytest.raises(RedisUnreachable):
+            await open_and_end(dialer)
+    assert caplog.messages == [
+        f"the sentinels name another master: 127.0.0.1\\x0a:{port}, before 127.0.0.1:{port} (2 of 3 sentinels answered)"
+    ]
+
+
+async def test_a_client_leaves_a_master_that_has_become_a_replica(sentinels: Sentinels) -> None:
+    old, new = ScriptedRedis(), ScriptedRedis()
+    for server in (old, new):
+        await server.start()
+    sentinels.say(names(old.port, 1), names(old.port, 1), None)
+    try:
+        async with RedisClient(dial(sentinels.url), timeout=5, waiting=10, on_reconnect=lambda: None) as client:
+            await client.call("PING")
+            sentinels.say(names(new.port, 2), names(new.port, 2), None)
+            old.answer = lambda command: b"-READONLY You can't write against a read only replica.\r\n"
+            with pytest.raises(Unavailable):
+                await client.call("SET", "a", "b")
+            async with asyncio.timeout(30):
+                while client.reachable:
+                    await asyncio.sleep(0)
+            await client.call("SET", "a", "c")
+            assert [b"SET", b"a", b"c"] in new.commands
+    finally:
+        for server in (old, new):
+            await server.stop()
