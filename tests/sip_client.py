@@ -203,6 +203,11 @@ class SipAgent:
                 return one
             self._waiting.append(one)
 
+    @property
+    def waiting(self) -> list[str]:
+        """The methods of the requests that have come, and that nobody has asked for."""
+        return [one.method for one in self._waiting if one.status == 0]
+
     async def heard(self, method: str) -> Sip:
         """Return the next request of this method."""
         return await self.until(lambda one: one.status == 0 and one.method == method)

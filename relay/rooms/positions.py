@@ -125,6 +125,16 @@ class PositionTracker:
             if at_once and tracked.delivered > tracked.noted:
                 self._tasks.spawn(self._note([tracked]), "last delivered position")
 
+    def confirm(self, member: Member, position: MessageId) -> None:
+        """Note at once that the client surely has everything up to a position; bytes that arrive go on to count.
+
+        This costs Redis a command. It is for events that must not come twice, such as calls that ring.
+        """
+        tracked = self._tracked.get(member)
+        if tracked is not None and position > tracked.delivered:
+            tracked.delivered = min(position, self._notices.newest_id(member))
+            self._tasks.spawn(self._note([tracked]), "confirmed position")
+
     def end(self, member: Member, *, hold: bool = False) -> bool:
         """Stop tracking a member; the record stays until the membership ends. Returns whether it was tracked.
 

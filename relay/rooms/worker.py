@@ -316,6 +316,10 @@ class Worker:
         """
         self._parts.positions.acknowledge(member, position, at_once=at_once)
 
+    def confirm(self, member: Member, position: MessageId) -> None:
+        """Take note, at once, that a tracked member's client has answered the event with this id, or a later one."""
+        self._parts.positions.confirm(member, position)
+
     def leave(self, member: Member, *, hold: bool, reason: LeaveReason = "left") -> asyncio.Future[None]:
         """End a membership: at once, or with `hold` after the reconnect grace time.
 

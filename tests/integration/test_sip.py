@@ -139,9 +139,11 @@ async def test_the_worker_of_the_callee_is_killed_before_the_answer_and_in_the_c
     relays = [await start(redis_url=redis_url, redis_prefix=prefix, reconnect_grace=30) for _ in range(3)]
     alice, bob = await agent(relays[0], "alice"), await agent(relays[1], "bob")
     call = await Call.ring(alice, bob)
+    # The callee has answered the INVITE with 180, which has reached the caller: it does not come once more.
     relays[1].process.kill()
     await bob.enter(relays[2])
     await call.accept()
+    assert bob.waiting == []
     relays[2].process.kill()
     # The callee is held, and gets the request when it is back.
     bye = await call.from_caller("BYE", number=2)

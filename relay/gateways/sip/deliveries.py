@@ -1,6 +1,7 @@
 """Carries the events of the room to the client of one connection: SIP messages of members, and their text."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -16,9 +17,13 @@ from relay.gateways.sip.registrar import Registrar
 from relay.gateways.sip.room_messages import write_text
 from relay.gateways.sip.transactions import Outlet
 from relay.gateways.sip.via import ViaSeal
+from relay.model.envelope import MessageId
 from relay.model.errors import Refused
 from relay.model.events import Event, Message
 from relay.model.names import escape_peer
+
+MOST_CALLS: Final = 16
+"""Calls without any response of the client that are remembered."""
 
 
 class _Carried(msgspec.Struct):
@@ -55,6 +60,8 @@ class Deliveries:
         self._dropped = dropped
         self._failed = failed
         self._early: list[Message] | None = None
+        # Branch of a call that the client has not answered yet → the id of its INVITE.
+        self._calls: OrderedDict[str, MessageId] = OrderedDict()
 
     def hold(self) -> None:
         """Keep events from now on: the client enters the room, and it is not known yet which of them it gets."""
@@ -80,6 +87,10 @@ class Deliveries:
             # In the next turn: this runs while the hub delivers, and an answer may have to be published.
             asyncio.get_running_loop().call_soon(self._deliver, event)
 
+    def answered(self, response: SipResponse) -> MessageId | None:
+        """Return the id of the INVITE to which this is the client's first response; None for any other response."""
+        return self._calls.pop(response.via.branch, None)
+
     def _deliver(self, event: Message) -> None:
         binding = self._registrar.binding
         if binding is None or binding.contact is None or self._connection.take is None:
@@ -100,6 +111,10 @@ class Deliveries:
         message.check()
         place = self._seal.place(message)
         if isinstance(message, SipRequest) and place == event.sender and _is_user(message, event.sender):
+            if message.method == "INVITE" and not message.to.tag:
+                self._calls[message.via.branch] = event.id
+                if len(self._calls) > MOST_CALLS:
+                    self._calls.popitem(last=False)
             self._proxy.deliver_request(message, event.sender, contact)
         elif isinstance(message, SipResponse) and place == self._outlet.peer:
             self._proxy.deliver_response(message, event.sender)

@@ -171,11 +171,18 @@ class SipSession(WebSocketSession):
             response.check()
             check_text(response)
             known = self._proxy.respond(response)
+            self._confirm(response)
         except (BadField, SipRefused):
             known = False
         if not known:
             # Of no request that came through the relay. A response has no answer.
             self._metrics.refused("bad_sip")
+
+    def _confirm(self, response: SipResponse) -> None:
+        """Take note that the client has an INVITE: if its worker is killed now, it does not ring once more."""
+        received = self._deliveries.answered(response)
+        if received is not None and self.is_member:
+            self._worker.confirm(self._rooms.member(""), received)
 
     async def _answer(self, request: SipRequest, problem: str) -> None:
         try:

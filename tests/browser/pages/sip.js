@@ -12,9 +12,12 @@ const load = {
   sipjs: async () => ({ SIP: await import(`${packages}/sip.js/lib/index.js`) }),
 };
 
-let agent;
+let agent, loaded;
+window.prepare = async (library) => {
+  loaded = await load[library]();
+};
 window.act = async (name, { library, ...fields }) => {
-  if (name === 'open') agent = new (agents({ ...(await load[library]()), say, media })[library])('', fields);
+  if (name === 'open') agent = new (agents({ ...loaded, say, media })[library])('', fields);
   else await agent[name](fields);
 };
 // Bytes of audio that have arrived.

@@ -170,6 +170,19 @@ async def test_the_first_acknowledgement_ends_the_counting_of_bytes(world: World
     assert world.records == {"p": at(1)}
 
 
+async def test_a_confirmed_position_is_noted_at_once_and_bytes_go_on_to_count(world: World) -> None:
+    member = world.begin(noted=True)
+    world.newest = at(2)
+    world.tracker.confirm(member, at(1))
+    await turns()
+    assert world.records == {"p": at(1)}
+    # An earlier one, and one that the room has not reached, change nothing and no more than that.
+    world.tracker.confirm(member, at(1))
+    await world.tracker.round()
+    assert world.records == {"p": at(2)}
+    assert world.batches == [1, 1]
+
+
 async def test_a_failed_round_is_repeated(world: World, caplog: pytest.LogCaptureFixture) -> None:
     member = world.begin(noted=True)
     world.write(member)
