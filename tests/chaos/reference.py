@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from typing import Any, Self
 
 from relay.client import Closed, Envelope, Event, Left, Lost
@@ -70,20 +71,15 @@ class Reference:
 
 
 def lose(transport: asyncio.Transport) -> None:
-    """Reset a connection when the client has read all that has arrived.
+    """End a connection without a goodbye; the client reads all that has arrived until then.
 
-    The bytes that the system has acknowledged must reach the client: the relay takes them for received.
+    The bytes that the system has acknowledged must reach the client: the relay takes them for received. The system
+    acknowledges none after the shutdown.
     """
-    if _has_unread(transport.get_extra_info("socket").fileno()):
-        asyncio.get_running_loop().call_soon(lose, transport)
-    else:
-        transport.abort()
-
-
-def _has_unread(number: int) -> bool:
-    """Whether the system has bytes for a file descriptor that were not read."""
-    try:
-        with socket.socket(fileno=os.dup(number)) as copy:
-            return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False
+    protocol = transport.get_protocol()
+    assert isinstance(protocol, asyncio.Protocol)
+    with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
+        while data := copy.recv(65_536):
+            protocol.data_received(data)
+    transport.abort()

@@ -14,9 +14,9 @@ _MOST_MARKS: Final = 64
 class Arrivals:
     """Remembers of each message how many bytes were written by then; it has arrived when so many were received.
 
-    `transfer` says how much was written and received; None from it never makes a message count: the connection is
-    closing, and nobody knows what its client has read. It costs two system calls for each message, which is little
-    where a call has some twenty of them.
+    `transfer` says how much was written and received; None at the end makes no message count. It costs two system calls
+    for each message, which is little where a call has some twenty of them. Where it is never known, as over a unix
+    socket, a message counts when the next one is written: else a client that comes back would get all of them again.
     """
 
     __slots__ = ("_marks", "_newest", "_transfer")
@@ -28,13 +28,14 @@ class Arrivals:
         self._newest: MessageId | None = None
 
     def mark(self, message: MessageId) -> None:
-        """Take note that a message was written; not over a connection that is closing, which drops it."""
+        """Take note that a message was written; to be called for open connections alone, as others drop it."""
         transfer = self._transfer()
-        if transfer is None:
-            return
         if self._marks is None:
             self._marks = deque(maxlen=_MOST_MARKS)
-        self._marks.append((message, transfer.written))
+        if transfer is None and self._marks:
+            self._newest = self._marks[-1][0]
+            self._marks.clear()
+        self._marks.append((message, 0 if transfer is None else transfer.written))
 
     def newest(self) -> MessageId | None:
         """Return the newest message that is known to have arrived, with all before it; None if none is."""

@@ -35,8 +35,13 @@ class ApplicationConnection(NamespaceConnection):
             return
         if self.reason is None and self.take is not None and self.take(frame.event):
             super().write(frame.packets)
-        if self.counts and self.reason is None and isinstance(frame.event, Message):
+        if self.counts and isinstance(frame.event, Message) and self._is_open:
             self._arrivals.mark(frame.event.id)
+
+    @property
+    def _is_open(self) -> bool:
+        shared = self._shared.connection
+        return self.reason is None and shared.reason is None and not shared.lost
 
     def transfer(self) -> Transfer | None:
         """Ask the session that the namespaces share."""

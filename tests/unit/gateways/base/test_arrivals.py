@@ -33,16 +33,24 @@ def test_a_message_has_arrived_when_its_bytes_have() -> None:
     assert arrivals.newest() == an_id(3)
 
 
-def test_nothing_arrives_over_a_connection_that_is_closing() -> None:
+def test_nothing_more_arrives_when_the_connection_closes() -> None:
     counts = Bytes()
     arrivals = Arrivals(counts)
     counts.transfer = Transfer(10, 0)
     arrivals.mark(an_id(1))
     counts.transfer = None
-    arrivals.mark(an_id(2))
     assert arrivals.newest() is None
-    counts.transfer = Transfer(99, 99)
-    assert arrivals.newest() == an_id(1)
+
+
+def test_where_bytes_are_not_known_all_messages_but_the_last_one_have_arrived() -> None:
+    counts = Bytes()
+    counts.transfer = None
+    arrivals = Arrivals(counts)
+    arrivals.mark(an_id(1))
+    assert arrivals.newest() is None
+    for number in (2, 3):
+        arrivals.mark(an_id(number))
+        assert arrivals.newest() == an_id(number - 1)
 
 
 def test_the_messages_that_came_last_are_remembered() -> None:

@@ -77,6 +77,20 @@ async def test_the_messages_that_had_arrived_before_a_close_are_known_after_it()
     assert shown.received() == MessageId(1, 2)
 
 
+@pytest.mark.parametrize("how", ["closing", "lost"])
+async def test_a_message_that_a_closing_connection_drops_does_not_arrive(how: str) -> None:
+    shared = Counted()
+    shown = shown_by(shared)
+    shared.counts = None
+    if how == "lost":
+        shared.connection.lost = True
+    else:
+        shared.connection.close(PONG_TIMEOUT)
+    for number in (3, 4):
+        shown.write(message(number))
+    assert shown.received() is None
+
+
 async def test_messages_of_the_room_before_do_not_count() -> None:
     shared = Counted()
     shown = shown_by(shared)

@@ -129,12 +129,13 @@ class Broadcasting:
         page.forget_room()
         page.userid = peer
         try:
-            await page.stay.take_part(name, peer, page.extra, streams)
+            welcome = await page.stay.take_part(name, peer, page.extra, streams)
         except RelayError as error:
             if error.code not in TAKEN:
                 raise
             page.tell_taken()
             return False
+        page.tell_missed(welcome)
         page.shown_extra = page.extra
         page.end_if_closed()
         return not page.stay.ends

@@ -17,7 +17,7 @@ from relay.gateways.socketio.apps.rmc3.signaling import Signaling
 from relay.gateways.socketio.apps.wrapped_events import wrap
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model.commands import Publish
-from relay.model.errors import Refused, RelayError
+from relay.model.errors import RelayError
 from relay.model.events import Event, Welcome
 from relay.model.names import escape_peer
 
@@ -92,9 +92,7 @@ class Rmc3Client:
         """Go on in a room: the page has heard of those that are there."""
         page = self._page
         page.userid = welcome.peer
-        if not welcome.recovered:
-            reason = welcome.reason or "it is not known which"
-            page.refuse(Refused("messages_lost", f"messages were missed, and cannot be replayed ({reason})"))
+        page.tell_missed(welcome)
         for one in welcome.roster.members if welcome.roster else ():
             if one.peer != welcome.peer:
                 page.contacts.begin(one.peer)
@@ -116,6 +114,9 @@ class Rmc3Client:
 
     def _serve_early(self) -> None:
         """Serve the events that have waited: the page is in its room, or is told that it is in none."""
+        if self._hearing is None:
+            # The page has gone meanwhile.
+            return
         for event in self._early.take():
             try:
                 self.received(event)

@@ -90,6 +90,8 @@ class Hearing:
 
     def _obey(self, message: Message, said: Notice) -> None:
         page, sender = self._page, message.sender
+        if said.renamed in NO_USERS:
+            return
         if said.closed:
             opening = proved_opening(self._port.worker, message.room, sender, said.closed)
             if opening is not None:

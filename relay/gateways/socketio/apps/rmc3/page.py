@@ -13,7 +13,8 @@ from relay.gateways.socketio.apps.rmc3.events import CustomEvents, message_event
 from relay.gateways.socketio.apps.rmc3.places import PlaceKey
 from relay.gateways.socketio.apps.rmc3.stay import Stay
 from relay.model.envelope import BEFORE_ALL, MessageId, Receipt
-from relay.model.errors import RelayError
+from relay.model.errors import Refused, RelayError
+from relay.model.events import Welcome
 from relay.model.json_text import nests_deeper
 from relay.model.names import unescape
 
@@ -122,6 +123,12 @@ class PageState:
         """Tell the page of an error that no event of it is answered with just now, and count it."""
         self.tell_failure(error)
         self.port.socket.spawn(_fail(error))
+
+    def tell_missed(self, welcome: Welcome) -> None:
+        """Tell the page, which has its place in a room again, if it may have missed messages for good."""
+        if welcome.resumed and not welcome.recovered:
+            reason = welcome.reason or "it is not known which"
+            self.refuse(Refused("messages_lost", f"messages were missed, and cannot be replayed ({reason})"))
 
     def tell_taken(self, peer: str = "") -> None:
         """Tell the page that somebody else has its user id: it takes another one, and joins anew."""

@@ -101,13 +101,14 @@ class PageRequests:
                 self._port.socket.acknowledge(number, True)
                 return
             page.forget_room()
-            await enter(asked, page.userid, asked.extra)
+            welcome = await enter(asked, page.userid, asked.extra)
         except RelayError as error:
             if error.code in TAKEN:
                 page.tell_taken()
             else:
                 self._port.socket.acknowledge(number, False, error_text(error.code, error.text))
             return
+        page.tell_missed(welcome)
         page.shown_extra = page.extra
         page.list_room()
         self._port.socket.acknowledge(number, True)

@@ -17,8 +17,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from relay.gateways.socketio.apps.rmc3.arguments import is_true
 from relay.gateways.socketio.apps.wrapped_events import too_deep
 from relay.model.commands import Publish
+from relay.model.errors import Refused
 from relay.model.json_text import nests_deeper
-from relay.model.names import MAX_ESCAPED, unescape
+from relay.model.names import MAX_ESCAPED, escape_peer, unescape
 
 CHANNEL: Final = "rmc"
 """The channel of signals."""
@@ -149,11 +150,14 @@ def read_extra_changed(envelope: bytes) -> bytes:
 
 
 def read_notice(envelope: bytes) -> Notice:
-    """Read a notice from a room; one that cannot be read says nothing."""
+    """Read a notice from a room; one that cannot be read says nothing, nor does one with an id that no peer has."""
     try:
-        return _notice.decode(envelope).message
-    except msgspec.MsgspecError:
+        found = _notice.decode(envelope).message
+        # Any member can write it: another form of an id would be another id to pages.
+        is_peer = not found.renamed or escape_peer(unescape(found.renamed)) == found.renamed
+    except (msgspec.MsgspecError, Refused):
         return Notice()
+    return found if is_peer else Notice()
 
 
 def _publish(channel: str, message: bytes, receiver: str = "") -> Publish:

@@ -265,3 +265,15 @@ async def test_a_proof_does_not_end_the_room_that_is_opened_next() -> None:
         await ben.heard(MESSAGE)
         assert "closed-entire-session" not in ben.names() + cid.names()
         assert await one.members("r") == ["ben", "cid"]
+
+
+@pytest.mark.parametrize("userid", ["__proto__", "%5F%5Fproto__", "forEach", "\\n", "$server"])
+async def test_a_member_that_says_it_has_another_id_deceives_no_page(userid: str) -> None:
+    async with site() as one:
+        ann, ben = await room_of(one, "ann", "ben")
+        ben.send("ann", {"x": 1})
+        assert await ann.heard("user-connected") == ["ben"]
+        await forge(one, b'{"renamed":"%b"}' % userid.encode(), "ben")
+        assert await ann.ask("close-entire-session") == [True]
+        assert await ann.heard("user-disconnected") == ["ben"]
+        assert "user-disconnected" not in ann.names()

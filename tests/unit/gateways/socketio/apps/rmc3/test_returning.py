@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from relay.gateways.socketio.apps.rmc3.early_events import MOST
@@ -151,6 +153,7 @@ async def test_events_emitted_before_the_page_is_back_arrive_in_order() -> None:
         ann, ben = await room_of(one, "ann", "ben")
         # The connection that was lost still looks open.
         again = await one.connect("ben")
+        assert (await again.ask("check-presence", "r"))[0] is True
         for number in range(5):
             again.send("ann", {"x": number})
         again.emit(CUSTOM, {"chat": "hello"})
@@ -196,6 +199,8 @@ async def test_a_bad_event_among_those_that_wait_is_refused_and_keeps_no_other_o
     async with site() as one:
         ann, ben = await room_of(one, "ann", "ben")
         again = await one.connect("ben")
+        # By its answer, the first attempt to come back has failed.
+        assert (await again.ask("check-presence", "r"))[0] is True
         again.send("ann", {"x": 1})
         again.emit(MESSAGE, {"remoteUserId": {"no": "text"}, "message": {}})
         again.emit(MESSAGE)
@@ -209,7 +214,10 @@ async def test_a_bad_event_among_those_that_wait_is_refused_and_keeps_no_other_o
         assert errors(one, "bad_event") == 2
 
 
-async def test_a_page_is_told_if_the_relay_does_not_know_what_it_has_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["unasked", "asks"])
+async def test_a_page_is_told_if_the_relay_does_not_know_what_it_has_missed(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     async with site() as one:
         ann, ben = await room_of(one, "ann", "ben")
         ben.lose()
@@ -219,8 +227,15 @@ async def test_a_page_is_told_if_the_relay_does_not_know_what_it_has_missed(monk
         async def forgotten(room: str, peer: str) -> MessageId:
             return BEFORE_ALL
 
+        async def nothing(name: str, limit: int) -> list[object]:
+            return []
+
         monkeypatch.setattr(one.worker._parts.positions, "noted", forgotten)
+        if how == "asks":
+            monkeypatch.setattr(one.worker.places, "find", nothing)
         ben = await one.connect("ben")
+        if how == "asks":
+            assert await ben.join("r") == [True]
         assert (await ben.heard("logs"))[0].startswith("messages_lost:")
         assert MESSAGE not in ben.names()
 
@@ -260,3 +275,29 @@ async def test_a_page_that_is_away_while_the_owner_changes_a_rule_stays_in_a_roo
         ann.send("ben", {"x": 1})
         assert (await ben.heard(MESSAGE))[0]["message"] == {"x": 1}
         assert await one.members("r") == ["ann", "ben"]
+
+
+async def test_a_page_that_goes_while_its_room_is_looked_for_and_has_asked_for_another_one_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site() as one:
+        ann, _ = await room_of(one, "ann", "ben")
+        again = await one.connect("ben")
+        again.send("ann", {"x": "early"})
+        looked, answer = asyncio.Event(), asyncio.Event()
+
+        async def find(name: str, limit: int) -> list[object]:
+            looked.set()
+            await answer.wait()
+            return []
+
+        monkeypatch.setattr(one.worker.places, "find", find)
+        await looked.wait()
+        again.emit("open-room", {"sessionid": "other"}, number="9")
+        again.lose()
+        answer.set()
+        # Its work is done when other pages were answered.
+        for _ in range(5):
+            assert (await ann.ask("check-presence", "r"))[0] is True
+        assert await one.members("r") == ["ann", "ben"]
+    assert caplog.records == []
