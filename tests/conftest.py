@@ -32,7 +32,7 @@ _WITHOUT_CLIENTS = ("conformance/autobahn", "conformance/test_engineio_protocol.
 """Protocol suites in these folders that need no client program; they are quick, and `make test` runs them."""
 
 _QUIET = (
-    *(f"chaos/test_{name}.py" for name in ("churn", "counted", "signalmaster", "socketio", "webhooks")),
+    *(f"chaos/test_{name}.py" for name in ("churn", "counted", "firebase", "signalmaster", "socketio", "webhooks")),
     "integration/test_positions.py",
     "integration/test_script_costs.py",
 )

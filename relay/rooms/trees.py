@@ -102,6 +102,10 @@ class RoomTrees:
         first = self._make(member.room, [ended])
         self._tasks.spawn(self._finish(member.room, ended, first), "end of a connection")
 
+    async def finish_last(self, room: str, peer: str) -> None:
+        """Make what this peer has prepared in a room: its connection has ended, perhaps together with its worker."""
+        await self._make(room, [Ended(peer, 0)])
+
     async def take_over(self, members: Iterable[HeldMember]) -> None:
         """Make what members of a dead worker have prepared, as far as Redis has it: their connections have ended."""
         rooms: dict[str, list[Ended]] = {}

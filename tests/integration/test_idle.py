@@ -1,6 +1,7 @@
 """An idle connection keeps no task, no parser and no request; one whose response is held, one task and no request."""
 
 import asyncio
+import base64
 import gc
 import json
 import socket
@@ -30,7 +31,7 @@ POLLS = (f"/rooms/r%d/messages?{PLACE}&wait=0", f"/rooms/r%d/messages?{PLACE}&wa
 
 MOST_HELD = 14_000
 """Bytes that a held response may take. It is about 9,000 here, with asyncio's loop and the room in memory, and 12,000
-with the channels and records of a WebSync page; an ASGI call that waits takes 24,000.
+with the channels and records of a WebSync page, or the listens of one of Firebase; an ASGI call that waits takes 24,000.
 """
 
 BROWSER = "".join(f"{name}: {'x' * size}\r\n" for name, size in {"Accept": 3, "Cookie": 200, "User-Agent": 150}.items())
@@ -188,6 +189,25 @@ class WebSyncListeners(Listeners):
         return ()
 
 
+class FirebaseListeners(Listeners):
+    """Pages of Firebase in rooms of two, which are members by a write, listen, and poll."""
+
+    def __init__(self, served: Running) -> None:
+        super().__init__(served, ())
+
+    async def paths_of(self, connected: socket.socket, number: int) -> Sequence[str]:
+        begun = await self.request(connected, "/.lp?start=t&cb=1&v=5", b"]);")
+        session_id = begun.partition(b"'start',")[2][1:45].decode()
+        path = f"/.lp?id={session_id}&pw=-"
+        for segment, (action, rest) in enumerate((("p", '/gone","d":null'), ("q", '/chat","h":""'))):
+            text = f'{{"t":"d","d":{{"r":{segment},"a":"{action}","b":{{"p":"/r{number // 2}{rest}}}}}}}'
+            data = base64.b64encode(text.encode()).decode().translate(str.maketrans("+/=", "-_."))
+            answer = await self.request(connected, f"{path}&seg0={segment}&ts0=1&d0={data}", b"]);")
+            while b'"s":"ok"' not in answer:
+                answer = await self.request(connected, path, b"]);")
+        return [f"{path}&wait=60"]
+
+
 def count_held() -> int:
     return count(HeldProtocol)
 
@@ -200,6 +220,7 @@ def count_held() -> int:
         pytest.param(partial(ClassicListeners, paths=CLASSIC_STREAM, mark=b'"S":1'), id="signalr-classic-streams"),
         pytest.param(partial(ClassicListeners, paths=CLASSIC_POLLS, mark=b'"S":1'), id="signalr-classic-polls"),
         pytest.param(WebSyncListeners, id="websync"),
+        pytest.param(FirebaseListeners, id="firebase"),
     ],
 )
 async def test_a_held_response_keeps_one_task_and_little_memory(listening: Callable[[Running], Listeners]) -> None:

@@ -54,6 +54,6 @@ class FirebaseGateway(GatewayEndpoint):
 
         async def greet() -> None:
             await end_last_session(scope, query)
-            await session.start(host, read_token(scope, TOKENS), session.id)
+            await session.start(host, read_token(scope, TOKENS), session.id, query.get("ls", ""))
 
         return session, greet()

@@ -72,7 +72,7 @@ class LongPollEndpoint(GatewayEndpoint):
             session = FirebasePollSession(state_of(scope).http, self._codecs, ticket, places)
         ticket.metrics.handshakes += 1
         await end_last_session(scope, query)
-        await session.start(host, token, session.id)
+        await session.start(host, token, session.id, query.get("ls", ""))
         await session.begin_polling(exchange, callback)
 
     async def _poll(self, exchange: HttpExchange, query: Mapping[str, str]) -> None:

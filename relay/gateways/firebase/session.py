@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from relay.gateways.base.costs import JOIN_COST
@@ -27,6 +27,7 @@ from relay.gateways.firebase.listens import Listens
 from relay.gateways.firebase.places import Places
 from relay.gateways.firebase.requests import TreeRequests
 from relay.identity.grants import Grants, Right
+from relay.ids import fingerprint
 from relay.model.codec import Frame
 from relay.model.commands import Command, GatewayCommand, Join
 from relay.model.errors import UNAVAILABLE, CloseReason, OutcomeUnknown, Refused, RelayError, Unavailable
@@ -41,6 +42,9 @@ LASTING: Final = 1.0
 
 _LONGEST_WAIT: Final = 5.0
 """Seconds that a client waits at most for the bytes that it reads."""
+
+_PEER_DIGITS: Final = 24
+"""Hexadecimal digits of a peer id: 96 bits, as those that the relay draws."""
 
 _OF_TOKENS: Final = frozenset({"auth", "gauth", "unauth", "appcheck", "unappcheck"})
 
@@ -117,7 +121,16 @@ class FirebaseSession(Session[Frame]):
     with its first write. It gets the events of the room from then on, after the value once more if that has changed.
     """
 
-    __slots__ = ("_disconnects", "_listens", "_places", "_requests", "_settling", "_tree_rooms")
+    __slots__ = (
+        "_disconnects",
+        "_first_peer",
+        "_last_peer",
+        "_listens",
+        "_places",
+        "_requests",
+        "_settling",
+        "_tree_rooms",
+    )
 
     def __init__(
         self, connection: RoomConnection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket, places: Places
@@ -130,13 +143,18 @@ class FirebaseSession(Session[Frame]):
         self._listens = Listens(places)
         self._requests = TreeRequests(self, worker, places, self._listens, self._disconnects)
         self._settling: asyncio.TimerHandle | None = None
+        self._first_peer = self._last_peer = ""
 
-    async def start(self, host: str, token: str, session_id: str) -> None:
-        """Greet the client at this host, with the token of its request ("" for none), and the id of its session."""
+    async def start(self, host: str, token: str, session_id: str, last_session: str = "") -> None:
+        """Greet the client at this host, with the token of its request ("" for none), and the id of its session.
+
+        `last_session` is the id of its last one ("" for none), whose worker may be dead.
+        """
+        self._first_peer, self._last_peer = peer_of(session_id), peer_of(last_session)
         self._connection.write(hello(host, session_id, time.time()))
         try:
             await self.authenticate(token)
-            self._rooms.begin(self.peer_id())
+            self._rooms.begin(self._new_peer(lambda: self._first_peer))
         except Refused as error:
             # It may send a token; until then, it may do nothing.
             self._metrics.refused(error.code)
@@ -251,14 +269,19 @@ class FirebaseSession(Session[Frame]):
 
     def _begin_anew(self) -> None:
         """Leave all rooms, and enter those of the client's listens again: its peer id may be another one."""
-        rooms = self._tree_rooms
+        rooms, generate = self._tree_rooms, lambda: self._first_peer
         for member in rooms.memberships():
             rooms.finish(member)
             rooms.end(member.room)
+            # The earlier one is perhaps still in the rooms.
+            generate = self._worker.random.peer_id
         for room in self._listens.rooms():
             for listen in self._listens.of_room(room):
                 listen.live = False
-        rooms.begin(self.peer_id())
+        rooms.begin(self._new_peer(generate))
+
+    def _new_peer(self, generate: Callable[[], str]) -> str:
+        return generate() if self._guard is None else self._guard.grants.peer("", generate)
 
     def _set_grants(self, grants: Grants) -> Guard:
         self._disconnects.until = int(grants.expires * 1000) if grants.expires else 0
@@ -291,4 +314,12 @@ class FirebaseSession(Session[Frame]):
             (self._pace or self._make_pace()).spend(JOIN_COST)
             await self._join(Join(room, echo=True, can_resume=False, reads_tree=True))
             member = self._rooms.member(room)
+            if self._last_peer:
+                # Later, it would take away what the client writes now.
+                await self._worker.trees.finish_last(room, self._last_peer)
         return member
+
+
+def peer_of(session_id: str) -> str:
+    """Return the peer id of a session, which others may see; "" for "". It does not tell the id, which is secret."""
+    return fingerprint(session_id)[:_PEER_DIGITS]

@@ -29,8 +29,8 @@ class Page:
         )
         self._numbers = itertools.count(1)
 
-    async def start(self, token: str = "") -> "Page":
-        await self.session.start("relay.example:8888", token, self.session.id)
+    async def start(self, token: str = "", last: str = "") -> "Page":
+        await self.session.start("relay.example:8888", token, self.session.id, last)
         return self
 
     @property

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from relay.backend.presence import HeldMember
 from relay.config import Settings
 from relay.gateways.base.forwarding import FORWARDER
 from relay.gateways.firebase.last_sessions import end_last_session
@@ -56,3 +57,19 @@ async def test_the_worker_that_has_the_last_session_is_told() -> None:
         scope = {"state": {"worker": worker, FORWARDER: forwarder, **state(worker)}, "client": ("10.0.0.1", 1)}
         await end_last_session(scope, {"ls": "elsewhere"})
         assert forwarder.target == ("POST", b"/.lp?disconn=t&id=elsewhere")
+
+
+async def test_what_a_dead_worker_has_recorded_is_made_when_the_page_enters_the_room_again() -> None:
+    async with site() as here:
+        page = await Page(here.worker).start()
+        assert await page.ask("p", "/room/me", d="first") == "ok"
+        assert await page.ask("o", "/room/me", d=None) == "ok"
+        # Nobody knows the session here: its worker was killed.
+        again = await Page(here.worker).start(last=page.session.id)
+        assert await again.ask("p", "/room/me", d="second") == "ok"
+        assert await _leaves(here) == {"me": "second"}
+        # The worker that takes the dead one's members over finds nothing to do.
+        member = HeldMember("room", page.session._rooms.peer, 1, 0.0)
+        await here.worker._parts.trees.take_over([member])
+        assert await _leaves(here) == {"me": "second"}
+        again.session.disconnected(1000, None)
