@@ -31,7 +31,7 @@ POLLS = (f"/rooms/r%d/messages?{PLACE}&wait=0", f"/rooms/r%d/messages?{PLACE}&wa
 
 MOST_HELD = 14_000
 """Bytes that a held response may take. It is about 9,000 here, with asyncio's loop and the room in memory, and 12,000
-with the channels and records of a WebSync page, or the listens of one of Firebase; an ASGI call that waits takes 24,000.
+with the channels and records of a WebSync page, or a listen of a Firebase page; an ASGI call that waits takes 24,000.
 """
 
 BROWSER = "".join(f"{name}: {'x' * size}\r\n" for name, size in {"Accept": 3, "Cookie": 200, "User-Agent": 150}.items())
