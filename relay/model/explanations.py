@@ -43,13 +43,13 @@ def explain(error: msgspec.MsgspecError) -> str:
         return f"{name}.{missing[1]} is missing" if name else f"{missing[1]} is missing"
     unknown = _UNKNOWN.match(text)
     if unknown:
-        return f"{name or 'it'} has no field {unknown[1]}"
+        return f"{name or 'the value'} has no field {unknown[1]}"
     expected = _EXPECTED.match(text)
     if not expected:
         return _OTHERWISE
     kinds, direction, length, bound, limit, got = expected.groups()
     allowed = " or ".join([_TYPES.get(kind, kind) for kind in kinds.split(" | ")])
-    what = f"{name or 'it'} is {allowed}"
+    what = f"{name or 'the value'} is {allowed}"
     if length:
         unit = _UNITS.get(kinds, "items")
         return f"{what} of {_amount(direction, length)} {unit.removesuffix('s') if length == '1' else unit}"

@@ -408,7 +408,7 @@ async def test_rules_are_changed_and_all_of_them_are_told(site: MakeSite) -> Non
 @pytest.mark.parametrize(
     ("body", "code", "part"),
     [
-        ({"lock": True}, "bad_body", "it has no field lock"),
+        ({"lock": True}, "bad_body", "the value has no field lock"),
         ({"locked": 1}, "bad_body", "locked is true or false"),
         ({"max_members": -1}, "bad_body", "max_members"),
         ({"ttl": 10**9}, "bad_body", "ttl"),
