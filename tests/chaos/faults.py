@@ -27,6 +27,7 @@ from tests.chaos.gateway_faults import (
     SIP,
     WAITS,
     WEBSYNC,
+    XMPP,
     cut_answers,
     move_clients,
 )
@@ -386,6 +387,14 @@ FAULTS = (
     *(
         Fault(f"SIP: {name}", strike, kinds=SIP, settings=COMES_BACK, pauses=2)
         for name, strike in (("worker killed", kill_worker), ("sockets reset", reset_clients))
+    ),
+    *(
+        Fault(f"XMPP: {name}", strike, kinds=XMPP, settings=COMES_BACK, pauses=2)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("sockets reset", reset_clients),
+            ("rolling restart", rolling_restart),
+        )
     ),
     *(
         Fault(f"WebSync: {name}", strike, kinds=WEBSYNC, settings=COMES_BACK, pauses=RETRY)

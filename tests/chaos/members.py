@@ -19,6 +19,7 @@ from tests.chaos.signalr_core_members import CORE_TRANSPORTS, SignalRCoreMember
 from tests.chaos.signalr_members import TRANSPORTS, SignalRMember
 from tests.chaos.sip_members import SipMember
 from tests.chaos.websync_members import WebSyncMember
+from tests.chaos.xmpp_members import XmppMember
 from tests.fleet import eventually, require
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
@@ -269,7 +270,19 @@ RMC = {"rmc3": True, "rmc3-old": False}
 """Pages of RTCMultiConnection, and whether they bring a private id."""
 
 IN_PYTHON = frozenset(
-    {"relay.client", "python", "asker", "peerjs", "sip", *RMC, *OVER_HTTP, *TRANSPORTS, *CORE_TRANSPORTS, "websync"}
+    {
+        "relay.client",
+        "python",
+        "asker",
+        "peerjs",
+        "sip",
+        "xmpp",
+        *RMC,
+        *OVER_HTTP,
+        *TRANSPORTS,
+        *CORE_TRANSPORTS,
+        "websync",
+    }
 )
 """Kinds that need no Node."""
 
@@ -293,6 +306,8 @@ def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, sl
         return PeerJsMember(urls, room, peer, slow=slow)
     if kind == "sip":
         return SipMember(urls, room, peer, slow=slow)
+    if kind == "xmpp":
+        return XmppMember(urls, room, peer, slow=slow)
     if kind in RMC:
         return RmcMember(urls, room, peer, slow=slow, brings_pid=RMC[kind])
     if kind in {"python", "asker"}:
