@@ -16,6 +16,7 @@ from relay.model.names import escape_peer
 from relay.turn import TurnServers
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Relay, eventually
+from tests.gateways.drivers.plain_http import EventStream
 from tests.integration.socketio import OverWebSocket
 from tests.turn_client import TurnClient
 from tests.turn_server import DEPLOYED, TurnServer
@@ -72,6 +73,18 @@ async def test_socketio_clients_get_them_as_an_event(start: MakeRelay) -> None:
         ends.append(user(servers["iceServers"])[0])
     assert ends == sorted(set(ends))
     client.lose()
+
+
+async def test_a_reader_of_an_event_stream_gets_them_in_its_welcome_and_as_an_event(start: MakeRelay) -> None:
+    relay = await start(turn_ttl=2, **TURN)
+    stream = await EventStream.open(relay.port, "/rooms/r/events?peer=ann")
+    seen = {}
+    while "ice" not in seen:
+        name, fields = await stream.next()
+        seen[name] = fields
+    assert user(seen["welcome"]["iceServers"])[1] == "ann"
+    assert user(seen["ice"]["iceServers"])[0] > user(seen["welcome"]["iceServers"])[0]
+    await stream.drop()
 
 
 # coturn.
