@@ -126,7 +126,8 @@ class SipMember(Reference):
     async def _register(self) -> None:
         agent = self._agent
         more = (f"Contact: <{agent.contact}>", "X-Relay: messages")
-        if await self._ask("REGISTER", "sip:localhost", to=agent.address, more=more) == 200:
+        # With another Call-ID, it would be another client that knows the contact.
+        if await self._ask("REGISTER", "sip:localhost", to=agent.address, call=agent.registration, more=more) == 200:
             self.welcomes += 1
             self._registered.set()
         elif self._socket is not None:
