@@ -29,6 +29,8 @@ from relay.gateways.websync import messages as websync_messages
 from relay.gateways.xhrsignaling import form, readers
 from relay.gateways.xmpp import checkpoint, occupancies, reading, requests, stream_session
 from relay.gateways.xmpp import session as xmpp_session
+from relay.gateways.xmpp.bosh import session as bosh_session
+from relay.gateways.xmpp.bosh import window
 from relay.http.metrics import WORKER_UP
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
@@ -92,6 +94,10 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Characters of the id of a stanza of XMPP", xmpp_session.MAX_ID, "error bad_stanza"),
     ("IQs of a client of XMPP to occupants that wait", occupancies.MOST_ASKED, "answers to older ones are dropped"),
     ("Events that are looked through for the history of XMPP", occupancies.MOST_HISTORY, "older ones are not shown"),
+    ("Bytes of events that wait for the end of a join by XMPP", occupancies.MOST_BYTES_BEFORE, "close slow"),
+    ("Requests of a client over BOSH at a time", window.REQUESTS, "it is ended: item-not-found"),
+    ("Seconds for which a request over BOSH waits", bosh_session.MAX_WAIT, "it is answered"),
+    ("Seconds of a pause over BOSH", bosh_session.MAX_PAUSE, "the client is ended: policy-violation"),
     ("Occupants in a list of XMPP (disco#items)", requests.MOST_ITEMS, "the others are not listed"),
     ("Arguments of a call of SignalR 2.x", invocations.MAX_ARGUMENTS, "error bad_command"),
     ("Hubs that a page of SignalR 2.x uses", request.MAX_HUBS, "HTTP 400 bad_query"),

@@ -28,6 +28,9 @@ MOST_HISTORY: Final = 256
 _MOST_BEFORE: Final = 1024
 """Events that wait for the end of a join; a client for which more wait is closed."""
 
+MOST_BYTES_BEFORE: Final = 1_048_576
+"""Bytes of these."""
+
 MOST_ASKED: Final = 128
 """IQs to other occupants that wait for their answers; the answer to an older one is dropped."""
 
@@ -40,7 +43,7 @@ class Occupancy:
     have left, as the client was told already.
     """
 
-    __slots__ = ("announced", "last", "next_peer", "peer", "request", "room", "waiting", "welcome")
+    __slots__ = ("announced", "last", "next_peer", "peer", "request", "room", "waiting", "waiting_bytes", "welcome")
 
     def __init__(self, room: str, peer: str, request: str) -> None:
         self.room = room
@@ -49,6 +52,7 @@ class Occupancy:
         self.request = request
         self.welcome: events.Welcome | None = None
         self.waiting: list[RoomFrame] | None = []
+        self.waiting_bytes = 0
         self.last = BEFORE_ALL
         self.announced: set[str] = set()
 
@@ -226,7 +230,8 @@ class Occupancies:
             self._occupant.entered(event.room, event.id)
         elif occupancy.waiting is not None:
             occupancy.waiting.append(frame)
-            if len(occupancy.waiting) > _MOST_BEFORE:
+            occupancy.waiting_bytes += sum([len(one.frame.data) for one in frame.stanzas])
+            if len(occupancy.waiting) > _MOST_BEFORE or occupancy.waiting_bytes > MOST_BYTES_BEFORE:
                 self._occupant.overflow()
         else:
             self._deliver(occupancy, frame)

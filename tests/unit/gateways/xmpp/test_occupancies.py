@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from relay.gateways.xmpp.codec import XmppCodec
-from relay.gateways.xmpp.occupancies import MOST_ASKED, Occupancies, join_of
+from relay.gateways.xmpp.occupancies import MOST_ASKED, MOST_BYTES_BEFORE, Occupancies, join_of
 from relay.gateways.xmpp.reading import Element, read
 from relay.gateways.xmpp.stream_management import Source
 from relay.model import events
@@ -84,6 +84,9 @@ async def test_a_message_that_comes_by_two_memberships_is_written_once() -> None
 
 async def test_a_client_for_which_too_much_waits_is_closed() -> None:
     assert (await Fake(*[said(2 + number) for number in range(1100)]).enter()).overflowed
+    large = b'{"message":"%b"}' % (b"x" * (MOST_BYTES_BEFORE // 4))
+    assert not (await Fake(said(2, envelope=large)).enter()).overflowed
+    assert (await Fake(*[said(2 + number, envelope=large) for number in range(4)]).enter()).overflowed
 
 
 async def test_answers_that_were_not_asked_for_are_dropped() -> None:
