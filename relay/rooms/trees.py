@@ -103,7 +103,7 @@ class RoomTrees:
         self._tasks.spawn(self._finish(member.room, ended, first), "end of a connection")
 
     async def finish_last(self, room: str, peer: str) -> None:
-        """Make what this peer has prepared in a room: its connection has ended, perhaps together with its worker."""
+        """Make the changes that this peer has prepared in a room: its connection, and perhaps its worker, has ended."""
         await self._make(room, [Ended(peer, 0)])
 
     async def take_over(self, members: Iterable[HeldMember]) -> None:

@@ -86,7 +86,7 @@ async def exchange(ann: Tab, bob: Tab, room: str) -> None:
 
 
 async def leave(ann: Tab, bob: Tab, room: str) -> None:
-    """What a page has prepared for its end is done when it is closed."""
+    """The changes that a page has prepared for its end are made when it is closed."""
     await ann.run("(room) => client.set(`${room}/chat/ann`, 'here')", room)
     await ann.run("(room) => client.removeAtEnd(`${room}/chat/ann`)", room)
     await ann.context.close()

@@ -103,7 +103,7 @@ def disagreements(people: list[Person], gone: list[Person]) -> list[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", [kill_a_worker, break_all_connections])
 async def test_pages_that_come_back_know_everything_and_show_no_ghost(fault: Fault) -> None:
-    """A page of each room is gone for good with the fault: another worker makes what it has prepared."""
+    """A page of each room is gone for good with the fault: another worker makes the changes that it has prepared."""
     redis = RedisServer(persistent=True).start()
     relays = [Relay(redis_url=redis.url, **SETTINGS) for _ in range(2)]
     people = [Person(relays, f"room{room}", number) for room in range(ROOMS) for number in range(PAGES)]

@@ -50,7 +50,7 @@ async def test_polls_reach_any_worker_behind_one_port(redis_server: RedisServer,
 async def test_a_page_that_comes_back_to_another_worker_ends_its_last_connection(
     redis_server: RedisServer, start: MakeRelay, prefix: str
 ) -> None:
-    """Otherwise, what the last one has prepared would take away what the page writes now."""
+    """Otherwise, the changes that the last one has prepared would take away the values that the page writes now."""
     relay = await start(redis_url=redis_server.url, redis_prefix=prefix, workers=2)
     witness = await enter(relay, "room", polls=False)
     assert await witness.ask("p", "/room/witness", d=1) == "ok"

@@ -99,9 +99,11 @@ class ValueEndpoint(GatewayEndpoint):
         if request.method == "GET":
             value, etag = await caller.read()
         else:
+            if request.wants_etag:
+                await caller.check(Right.JOIN)
             body = None
             if request.method != "DELETE":
-                body = await read_value(exchange, caller.worker.settings.max_message)
+                body = await read_value(exchange)
             try:
                 value, etag = await caller.write(body), ""
             except _Changed as changed:
@@ -164,7 +166,7 @@ class _Caller:
         return value if request.export else plain(value), etag
 
     async def write(self, value: Any) -> Any:
-        """Write a value, and return what the response tells of it; raises `_Changed`."""
+        """Write a value, and return the content of the response; raises `_Changed`."""
         request = self._request
         await self.check(Right.PUBLISH)
         place, places = request.place, request.places

@@ -11,12 +11,14 @@ from relay.gateways.base.http import EVENT_STREAM, HttpExchange
 from relay.gateways.firebase.addresses import places_of, read_host
 from relay.gateways.firebase.errors import FirebaseRefused
 from relay.gateways.firebase.places import Places, TreePlace
-from relay.http_request import header, read_query
+from relay.http_request import counted_client, header, read_query
 from relay.model.errors import BadFrame, Refused
 from relay.model.explanations import explain
 from relay.model.json_text import check_nesting, read_leniently
 from relay.model.names import percent_decoded
 from relay.paths import raw_path
+from relay.rooms.large_messages import LARGE
+from relay.rooms.worker import Worker
 
 METHODS: Final = ("GET", "PUT", "POST", "PATCH", "DELETE")
 _QUERIES: Final = frozenset(
@@ -29,7 +31,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 @dataclass(frozen=True, slots=True)
 class ValueRequest:
-    """What a request asks for; `pretty`, `silent`, `shallow` and `export` are of its query.
+    """The parts of a request; `pretty`, `silent`, `shallow` and `export` are of its query.
 
     `condition` is the ETag that the value must have ("" for any), and `wants_etag` says whether the response names it.
     """
@@ -79,12 +81,18 @@ def read_request(scope: Scope, settings: Settings) -> ValueRequest:
     )
 
 
-async def read_value(exchange: HttpExchange, limit: int) -> Any:
-    """Return the value in the body of a request; raises `Refused` (`too_large`, `bad_json`)."""
-    body = await exchange.read_body(limit)
+async def read_value(exchange: HttpExchange) -> Any:
+    """Return the value in the body of a request, read in its turn; raises `Refused` (`too_large`, `bad_json`)."""
+    worker: Worker = exchange.scope["state"]["worker"]
+    body = await exchange.read_body(worker.settings.max_message)
     if not body:
         raise Refused("bad_json", "the body is the value, in JSON")
-    return read_leniently(_read, body)
+    if len(body) < LARGE:
+        return read_leniently(_read, body)
+    found: list[Any] = []
+    address = counted_client(exchange.scope)
+    await worker.large_messages.turn(address, lambda: found.append(read_leniently(_read, body)))
+    return found[0]
 
 
 def _read(text: bytes) -> Any:

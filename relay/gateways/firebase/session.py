@@ -97,7 +97,7 @@ class _Rooms(JoinedRooms):
         return super().leave_all(hold=hold)
 
     def put_out(self, member: Member, reason: CloseReason) -> None:
-        """End a membership that the room has ended: what its client has prepared is not made."""
+        """End a membership that the room has ended: the changes that its client has prepared are not made."""
         changes = self._disconnects.take(member.room)
         if changes:
             # The backend only forgets them.
@@ -315,7 +315,7 @@ class FirebaseSession(Session[Frame]):
             await self._join(Join(room, echo=True, can_resume=False, reads_tree=True))
             member = self._rooms.member(room)
             if self._last_peer:
-                # Later, it would take away what the client writes now.
+                # Made later, the changes would take away the values that the client writes now.
                 await self._worker.trees.finish_last(room, self._last_peer)
         return member
 

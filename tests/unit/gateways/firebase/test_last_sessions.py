@@ -17,7 +17,7 @@ async def _leaves(here: Site) -> dict[str, Any]:
     return {path: json.loads(value) for path, value in (await here.worker.trees.read("room", "")).leaves}
 
 
-async def test_what_the_last_connection_has_prepared_is_made_ahead_of_the_new_ones_writes() -> None:
+async def test_the_changes_of_the_last_connection_are_made_ahead_of_new_writes() -> None:
     async with site() as here:
         first = await Poller(here).begin()
         assert await first.ask("p", "/room/me", d="first") == "ok"
@@ -59,7 +59,7 @@ async def test_the_worker_that_has_the_last_session_is_told() -> None:
         assert forwarder.target == ("POST", b"/.lp?disconn=t&id=elsewhere")
 
 
-async def test_what_a_dead_worker_has_recorded_is_made_when_the_page_enters_the_room_again() -> None:
+async def test_the_changes_that_a_dead_worker_has_recorded_are_made_when_the_page_enters_again() -> None:
     async with site() as here:
         page = await Page(here.worker).start()
         assert await page.ask("p", "/room/me", d="first") == "ok"

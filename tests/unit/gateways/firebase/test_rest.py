@@ -130,7 +130,9 @@ async def test_the_presence_check_sees_members_of_any_protocol() -> None:
         ("PATCH", "/room.json", b"{}", ""),
     ],
 )
-async def test_what_is_not_allowed_has_a_named_code(method: str, target: str, body: bytes, code: str) -> None:
+async def test_each_request_that_is_not_allowed_has_a_named_code(
+    method: str, target: str, body: bytes, code: str
+) -> None:
     async with site(**BUSY) as here:
         if code:
             assert await here.refused(method, target, body) == code
@@ -189,3 +191,20 @@ async def test_locked_rooms_and_rooms_with_a_password_are_for_their_members() ->
         assert await here.refused("GET", "/room/x.json") == "room_locked"
         assert await here.refused("DELETE", "/room/x.json") == "room_locked"
         page.session.disconnected(1000, None)
+
+
+async def test_a_writer_that_may_not_read_is_refused_before_its_write_where_it_wants_an_etag() -> None:
+    async with site(auth="required", auth_secret=SECRET, url_tokens="on") as here:
+        writer = token(sub="ann", rooms=[{"room": "room", "can": ["publish"]}])
+        assert await here.value("PUT", f"/room/x.json?auth={writer}", 1) == 1
+        refused = await here.refused("PUT", f"/room/x.json?auth={writer}", b"2", x_firebase_etag="true")
+        assert refused == "not_granted"
+        reader = token(sub="bob", rooms=[{"room": "room", "can": ["join"]}])
+        assert await here.value("GET", f"/room/x.json?auth={reader}") == 1
+
+
+async def test_large_values_are_read_in_their_turn() -> None:
+    async with site(**BUSY) as here:
+        text = "x" * 100_000
+        assert await here.value("PUT", "/room/x.json", text) == text
+        assert await here.refused("PUT", "/room/x.json", b"[" * 100_000) == "bad_json"
