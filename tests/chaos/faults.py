@@ -194,10 +194,15 @@ async def kill_two_workers(arena: Arena) -> None:
 
 
 async def kill_all_workers(arena: Arena) -> None:
-    """kill -9 of all workers at once; Redis keeps its data."""
+    """kill -9 of all workers at once, and new ones in their places; Redis keeps its data."""
+    await arena.prepare_workers()
     for post in arena.posts:
         post.relay.signal(signal.SIGKILL)
-    await asyncio.gather(*[post.start() for post in arena.posts])
+    await wait(arena, SHORT)
+    for post in arena.posts:
+        post.replace()
+    for post in arena.posts:
+        await post.ready()
     arena.over()
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from relay.client import Envelope, NotAcknowledged
-from relay.http_client import HttpClient, HttpError
+from relay.http_client import HttpClient, HttpError, Unreachable
 from relay.model.envelope import BEFORE_ALL
 from tests.chaos.reference import Reference
 from tests.fleet import eventually
@@ -111,14 +111,19 @@ class WebSyncMember(Reference):
         wire, unclear = self._wire, False
         message, session = wire.message(CHANNEL, data=envelope), wire.session
         while wire.session == session and not self._left:
-            with contextlib.suppress(HttpError, ValueError, TimeoutError):
+            try:
                 async with asyncio.timeout(self._slow):
                     [reply] = await wire.post([message])
+            except Unreachable:
+                pass  # nothing was sent
+            except (HttpError, ValueError, TimeoutError):
+                unclear = True
+            else:
                 if reply["successful"]:
                     return True
                 if code_of(reply) != "outcome_unknown":
                     break
-            unclear = True
+                unclear = True
             await asyncio.sleep(_PAUSE)
         if unclear:
             await self._connected.wait()
