@@ -16,6 +16,7 @@ from relay.gateways.socketio.apps.rmc3.returning import Returning
 from relay.gateways.socketio.apps.rmc3.signaling import Signaling
 from relay.gateways.socketio.apps.wrapped_events import wrap
 from relay.gateways.socketio.parser import IncomingEvent
+from relay.logs import LogIntervals
 from relay.model.commands import Publish
 from relay.model.errors import RelayError
 from relay.model.events import Event, Welcome
@@ -25,7 +26,8 @@ from relay.model.names import escape_peer
 class Rmc3Client:
     """The `ApplicationClient` of one page.
 
-    `allowed` are the events that clients may emit, `*` for all. With `lists_rooms`, rooms have public identifiers.
+    `allowed` are the events that clients may emit, `*` for all. `lines` bounds the log lines of all pages together.
+    With `lists_rooms`, rooms have public identifiers.
     """
 
     __slots__ = (
@@ -51,11 +53,11 @@ class Rmc3Client:
     _signaling: Signaling
     _hearing: Hearing | None
 
-    def __init__(self, port: ClientPort, allowed: frozenset[str], *, lists_rooms: bool) -> None:
+    def __init__(self, port: ClientPort, allowed: frozenset[str], lines: LogIntervals, *, lists_rooms: bool) -> None:
         self._port = port
         self._allowed = allowed
         self._lists_rooms = lists_rooms
-        self._early = EarlyEvents(port.worker.settings.max_message)
+        self._early = EarlyEvents(port.worker.settings.max_message, lines)
         # Made in `open`, which knows the client's token.
         self._hearing = None
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from relay.gateways.socketio.errors import SocketIORefused
 from relay.gateways.socketio.parser import IncomingEvent
+from relay.logs import LogIntervals
 
 log = logging.getLogger("relay.socketio")
 
@@ -15,15 +16,16 @@ MOST: Final = 100
 class EarlyEvents:
     """The events of one page that wait until it is in its room, in their order: at most `MOST`, of so many bytes.
 
-    A Socket.IO client emits at once, when it has connected again, all that its page has said meanwhile.
+    A Socket.IO client emits at once, when it has connected again, all that its page has said meanwhile. `lines` bounds
+    the log lines of all pages together.
     """
 
-    __slots__ = ("_events", "_left", "_logged")
+    __slots__ = ("_events", "_left", "_lines")
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, lines: LogIntervals) -> None:
         self._left = most_bytes
+        self._lines = lines
         self._events: list[IncomingEvent] = []
-        self._logged = False
 
     def hold(self, event: IncomingEvent) -> None:
         """Keep an event; raises `SocketIORefused` (`not_back`) if as many wait as may."""
@@ -40,10 +42,10 @@ class EarlyEvents:
         return taken
 
     def _log(self) -> None:
-        # Once for each connection: an address opens few of them.
-        if not self._logged:
-            self._logged = True
+        unlogged = self._lines.due()
+        if unlogged is not None:
             log.warning(
                 "a page of RTCMultiConnection emits more than %d events, or bytes than max-message, while its room is "
-                "looked for; it gets not_back for the others, and has to emit them again", MOST,
+                "looked for; it gets not_back for the others, and has to emit them again (%d such events since the "
+                "last of these lines)", MOST, unlogged,
             )  # fmt: skip
