@@ -23,6 +23,8 @@ BESIDE = {
     "relay-rtcmulticonnection": "rtcmulticonnection",
     "relay-rtcmulticonnection-memory": "rtcmulticonnection",
     "relay-http": US,
+    "relay-signalr": US,
+    "relay-signalr-memory": "relay-memory",
 }
 """The system beside which Relay's clients of a protocol are set: their own server, or Relay's own protocol."""
 

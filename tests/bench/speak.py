@@ -10,6 +10,7 @@ __all__ = [
     "RELAY",
     "RELAY_ECHO",
     "RTCMULTICONNECTION",
+    "SIGNALR",
     "SOCKETIO",
     "Y_WEBRTC",
     "Y_WEBRTC_ECHO",
@@ -123,6 +124,13 @@ HTTP = Dialect(
     "/rooms/bench{room}/events?" + HTTP_PLACE,
     script=(("await", "event: welcome"),),
     post="/rooms/bench{room}/messages?" + HTTP_PLACE,
+)
+
+# As @microsoft/signalr without negotiation: a call with an id, which is answered when the message has been delivered.
+SIGNALR = Dialect(
+    "/rooms/bench{room}/signalr?presence=0",
+    publish='{"arguments":[' + ENVELOPE + '],"invocationId":"0","target":"Send","type":1}\x1e',
+    script=(("send", '{"protocol":"json","version":1}\x1e'), ("await", "{}\x1e")),
 )
 
 CENTRIFUGE = Dialect(

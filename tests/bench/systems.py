@@ -231,6 +231,7 @@ SYSTEMS = (
     ),
     *clients_of("relay-y-webrtc", "y-webrtc pages", speak.Y_WEBRTC, ("50x2", "20x10", "1x200")),
     *clients_of("relay-peerjs", "PeerJS clients", speak.PEERJS, ("50x2", "idle")),
+    *clients_of("relay-signalr", "SignalR clients", speak.SIGNALR, ("50x2", "20x10", "1x200", "idle")),
     *clients_of("relay-rtcmulticonnection", "RTCMultiConnection pages", speak.RTCMULTICONNECTION, ("50x2", "calls")),
     System(
         key="relay-http",

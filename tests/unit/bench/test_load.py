@@ -10,7 +10,7 @@ from tests.fleet import require
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("key", ["relay-http", "relay-peerjs-memory", "relay-rtcmulticonnection"])
+@pytest.mark.parametrize("key", ["relay-http", "relay-peerjs-memory", "relay-rtcmulticonnection", "relay-signalr"])
 def test_a_short_load_is_measured(key: str) -> None:
     for tool in ("cc", "redis-server"):
         require(tool)
