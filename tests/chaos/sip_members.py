@@ -140,10 +140,12 @@ class SipMember(Reference):
                 answer.set_result(message.status)
             return
         assert self._socket is not None
-        copied = [f"{name}: {message[name]}" for name in ("via", "from", "to", "call-id", "cseq")]
-        await self._socket.send("\r\n".join(["SIP/2.0 200 OK", *copied, "Content-Length: 0", "", ""]))
         if "number" in message.data:
             self._hear(message.data)
+        copied = [f"{name}: {message[name]}" for name in ("via", "from", "to", "call-id", "cseq")]
+        # A connection that is lost still has messages that have arrived, and no way for their answers.
+        with contextlib.suppress(ConnectionClosed):
+            await self._socket.send("\r\n".join(["SIP/2.0 200 OK", *copied, "Content-Length: 0", "", ""]))
 
     def _hear(self, envelope: dict[str, Any]) -> None:
         now, message = asyncio.get_running_loop().time(), (envelope["by"], envelope["number"])
