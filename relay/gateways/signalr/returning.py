@@ -10,8 +10,8 @@ from relay.model.standing import Standing
 from relay.rooms.worker import Worker
 
 _MOST_PLACES: Final = 16
-_LOOK: Final = 0.1
-"""Seconds between two looks at places that are not held."""
+_LOOK: Final = 0.25
+"""Seconds between two looks at places that are not held: each asks Redis for all of them, and for their leases."""
 
 _TAKEOVER: Final = 3.0
 """Seconds that other workers may need, once the lease of a worker has ended, to hold its members."""

@@ -99,7 +99,7 @@ async def test_places_whose_workers_are_alive_are_those_of_other_tabs(
 async def test_the_wait_ends(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
     looks = Looks(monkeypatch, worker, connected(ann=10, ben=0))
     assert await looks.places.known_peer(SHARED, "room") == ""
-    assert looks.slept == round((worker.settings.worker_lease + 3) / 0.1)
+    assert looks.slept == round((worker.settings.worker_lease + 3) / 0.25)
 
 
 async def test_a_place_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, worker: Worker) -> None:
