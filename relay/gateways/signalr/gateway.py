@@ -143,6 +143,9 @@ class SignalRGateway(GatewayEndpoint):
         if session is None:
             session = await state.polled.find(exchange, token.session, polls=True, limit=0)
         if isinstance(session, PolledHub):
+            if not session.polling.idle:
+                # The older poll is answered at once: without a bound, as fast as a worker makes answers.
+                await state.worker.requests.admit(counted_client(exchange.scope))
             await (session.stream(exchange) if streams else session.poll(exchange))
 
     @staticmethod

@@ -86,6 +86,29 @@ async def test_a_newer_poll_is_open_when_an_older_one_is_dropped() -> None:
         assert records(newer_request.response.body)[0]["invocationId"] == "0"
 
 
+async def test_polls_that_end_an_older_one_have_the_rate_of_http_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site() as one:
+        ann, counted = await one.poller("peer=ann", **KEPT), 0
+
+        async def admit(_: str) -> None:
+            nonlocal counted
+            counted += 1
+            if counted > 1:
+                raise Refused("too_many_requests")
+
+        monkeypatch.setattr(one.worker.requests, "admit", admit)
+        polls = []
+        for times in (0, 1):
+            polls.append(one.start("GET", ann.target, **KEPT))
+            await asyncio.sleep(0)
+            assert counted == times
+        await polls[0][1]
+        assert (await ann.poll()).status == 429
+        await ann.say(type=1, target="Presence", arguments=[], invocationId="0")
+        await polls[1][1]
+        assert records(polls[1][0].response.body)[0]["invocationId"] == "0"
+
+
 async def test_a_client_that_polls_too_slowly_is_closed_alone() -> None:
     async with site(send_buffer=4096, max_message=1024, reconnect_grace=60) as one:
         slow = await one.poller("peer=slow", **KEPT)
