@@ -22,6 +22,8 @@ ELSEWHERE = {
     "docker compose -f docker-compose.yml -f deploy/nginx/compose.yml up --build --detach": "test_variants.py",
     "RELAY_CERTIFICATE=/etc/ssl/relay.pem docker compose -f docker-compose.yml -f deploy/tls/compose.yml up --detach":
         "test_variants.py",
+    "docker compose -f docker-compose.yml -f deploy/outbound/compose.yml -f own.yml up --build --detach":
+        "own.yml is the operator's; tests/unit/test_deployment.py checks the other file",
     "docker build --tag signal-relay:0.1.0 .": "what every test here begins with",
     "make pin": "needs the registries; tests/unit/test_deployment.py runs the script",
 }  # fmt: skip
