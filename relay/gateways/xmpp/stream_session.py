@@ -33,6 +33,7 @@ from relay.model.envelope import MessageId, Receipt
 from relay.model.errors import (
     BAD_PACKET,
     NORMAL,
+    REPLACED,
     SLOW,
     TOKEN_REFUSED,
     UNAVAILABLE,
@@ -202,7 +203,7 @@ class XmppStream(Session[Frame]):
         return (own.domain, own.subject) == (checkpoint.domain, checkpoint.subject)
 
     async def _resumed(self, key: str, count: int, checkpoint: Checkpoint) -> bool:
-        # Of several resumptions, each has a turn of its own. The newest one may go on, and the others fail.
+        # Of several resumptions, each has a turn of its own. The newest one may go on, and the others are ended.
         checkpoints, name = self._worker.checkpoints, fingerprint(key)
         turn = await checkpoints.begin_turn(name)
         encoder, self._replay = XmppCodec(self._domain), RoomReplay()
@@ -212,16 +213,18 @@ class XmppStream(Session[Frame]):
                 (self._pace or self._make_pace()).spend(JOIN_COST)
                 allowed = join if self._guard is None else self._guard.check_join(join)
                 await self._xmpp_rooms.resume(allowed, encoder)
-            outcome = None
-            if await checkpoints.newest_turn(name) != turn:
-                self._former = ""
+            outcome, newest = None, await checkpoints.newest_turn(name) == turn
             # Nothing is awaited from here on: the events that come are the client's at once.
-            elif replay.is_complete({place.room: place for place in checkpoint.places}):
+            if newest and replay.is_complete({place.room: place for place in checkpoint.places}):
                 outcome = missed(checkpoint, count, replay.stanzas)
-        except Refused:
-            outcome = None
+        except Refused as error:
+            outcome, newest = None, error.code != "superseded"
         finally:
             self._replay = None
+        if not newest:
+            # The newer resumption has the places, or takes them from here, where they are held.
+            self._connection.close(REPLACED)
+            return True
         if outcome is None:
             for member in self._rooms.memberships():
                 await self._rooms.end(member.room)
