@@ -124,7 +124,7 @@ def test_an_old_nonce_and_one_of_another_fleet_are_stale(challenges: Challenges)
     assert refused(challenges, given, now=time.time() + NONCE_LIFE + 5).detail == {"stale": True}
     foreign = Challenges(FleetKey(["the secret of another fleet"]), [SECRET], 10)
     assert refused(challenges, answer(foreign)).detail == {"stale": True}
-    # Only who has the password hears that of a nonce.
+    # A client without the password does not learn that.
     wrong = {"username": USER["username"], "password": "wrong"}
     assert refused(challenges, answer(foreign, wrong)).detail == {}
 
