@@ -7,25 +7,13 @@ import json
 import random
 import re
 from contextlib import suppress
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import httpx2 as httpx
 
-from tests.gateways.drivers.wires import Ended, SocketWire
+from tests.gateways.drivers.wires import Ended, SocketWire, TextWire
 
 _SEGMENT = 1840
-
-
-class Wire(Protocol):
-    """Carries messages."""
-
-    async def send(self, packet: str) -> None: ...
-
-    async def receive(self) -> str: ...
-
-    async def close(self) -> None: ...
-
-    async def drop(self) -> None: ...
 
 
 class PollWire:
@@ -127,7 +115,7 @@ class FirebasePage:
     """Keeps the value of what it listens to, as the library does. `session` is the id of its last connection."""
 
     def __init__(self) -> None:
-        self.wire: Wire | None = None
+        self.wire: TextWire | None = None
         self.session = ""
         self.value: Any = None
         self.revoked = False
@@ -171,7 +159,7 @@ class FirebasePage:
             await self.wire.close()
         await self.lose()
 
-    async def _read(self, wire: Wire) -> None:
+    async def _read(self, wire: TextWire) -> None:
         try:
             while True:
                 self._take(json.loads(await wire.receive())["d"])

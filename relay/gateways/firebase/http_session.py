@@ -172,8 +172,8 @@ class FirebasePollSession(FirebaseHttpSession):
                     self._metrics.messages_in += 1
                     self._metrics.bytes_in += one
                     self.execute(IGNORED, one)
-        if not messages:
-            # A poll counts as a message: each of them is answered when the next one comes.
+        if not messages and not self._polling.idle:
+            # The open poll is answered at once: without a rate, a client could have answers without end.
             self.execute(IGNORED)
 
     def _drop_segments(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from relay.config import Settings
+from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import until
@@ -205,3 +206,15 @@ async def test_polls_above_the_rate_of_messages_wait_and_too_many_at_once_end_th
             client.poll()
         await until(lambda: here.state.http.get(client.id) is None)
         client.drop()
+
+
+async def test_polls_that_follow_an_answer_do_not_count_as_messages() -> None:
+    async with site(message_rate=0.1) as here:
+        client = await Poller(here).begin()
+        session = here.state.http.get(client.id)
+        assert session is not None
+        for number in range(40):
+            session.polling.write(Frame(b'{"t":"d","d":{"r":%d,"b":{}}}' % number))
+            client.poll()
+            await client.next_answer()
+        assert client.answers == list(range(41))
