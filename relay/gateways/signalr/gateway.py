@@ -140,12 +140,12 @@ class SignalRGateway(GatewayEndpoint):
             # The client waits for the answer to its first poll, and for the head of its stream.
             await (begun.stream(exchange) if streams else exchange.respond(HttpBody(b"")))
             return
-        if session is None:
-            session = await state.polled.find(exchange, token.session, polls=True, limit=0)
+        if session is not None and not session.polling.idle:
+            # The older poll is answered at once: without a bound, as fast as a worker makes answers.
+            await state.worker.requests.admit(counted_client(exchange.scope))
+        # After the wait: the session may have ended meanwhile, because the client has dropped the older poll.
+        session = await state.polled.find(exchange, token.session, polls=True, limit=0)
         if isinstance(session, PolledHub):
-            if not session.polling.idle:
-                # The older poll is answered at once: without a bound, as fast as a worker makes answers.
-                await state.worker.requests.admit(counted_client(exchange.scope))
             await (session.stream(exchange) if streams else session.poll(exchange))
 
     @staticmethod

@@ -109,6 +109,25 @@ async def test_polls_that_end_an_older_one_have_the_rate_of_http_requests(monkey
         assert records(polls[1][0].response.body)[0]["invocationId"] == "0"
 
 
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+async def test_a_session_that_ends_while_a_newer_request_waits_for_its_turn_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    """Else the request would wait in a session that nothing reaches any more, a stream without end."""
+    async with site(reconnect_grace=60) as one:
+        ann = await one.poller("peer=ann", **KEPT)
+        request, older = one.start("GET", ann.target, **KEPT)
+        await asyncio.sleep(0)
+
+        async def admit(_: str) -> None:
+            request.drop()
+            await older
+            await until(lambda: len(one.state) == 0)
+
+        monkeypatch.setattr(one.worker.requests, "admit", admit)
+        assert (await one.ask("GET", ann.target, accept=accept, **KEPT)).status == 404
+
+
 async def test_a_client_that_polls_too_slowly_is_closed_alone() -> None:
     async with site(send_buffer=4096, max_message=1024, reconnect_grace=60) as one:
         slow = await one.poller("peer=slow", **KEPT)
