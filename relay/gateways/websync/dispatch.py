@@ -130,11 +130,11 @@ class Dispatch:
         if self._left:
             return
         await self._worker.requests.admit(self._address)
-        self._left = True
         if self._session is None:
             await self._leave()
         else:
             self._session.leave()
+        self._left = True
 
     def _own_session(self) -> WebSyncSession:
         if self._session is None:

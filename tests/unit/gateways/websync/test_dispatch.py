@@ -231,3 +231,20 @@ async def test_goodbyes_have_the_rate_of_http_requests_and_count_once_a_request(
         assert (counted, all(one["successful"] for one in replies)) == (1, True)
         [reply] = await page.send(page.message("/meta/disconnect"))
         assert "too_many_requests" in reply["error"]
+
+
+async def test_a_goodbye_behind_one_that_has_failed_is_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site(reconnect_grace=60) as here:
+        page, tried = Page(here), 0
+        await page.handshake()
+        # As on another worker than that of the client.
+        monkeypatch.setattr(here.state.sessions, "get", lambda _: None)
+
+        async def away(*_: object, **__: object) -> None:
+            nonlocal tried
+            tried += 1
+            raise Refused("unavailable")
+
+        monkeypatch.setattr("relay.gateways.websync.entrance.leave", away)
+        replies = await page.send(*[page.message("/meta/disconnect") for _ in range(2)])
+        assert (tried, [one["successful"] for one in replies]) == (2, [False, False])
