@@ -187,12 +187,13 @@ async def _end_lost(exchange: HttpExchange, state: SignalRState, token: Connecti
     scope, worker = exchange.scope, state.worker
     address = counted_client(scope)
     await worker.requests.admit(address)
-    state.lost.forget(token.session)
     try:
         await leave(worker, lost.place, address, arrived=arrival(scope))
     except Refused as error:
         if error.code not in {"superseded", "peer_taken"}:
             raise
+    # Not ahead of the end: a client whose goodbye fails says it once more, by another request.
+    state.lost.forget(token.session)
 
 
 async def _nothing() -> None:

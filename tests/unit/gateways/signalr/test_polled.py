@@ -196,6 +196,21 @@ async def test_a_goodbye_may_arrive_after_the_end_of_its_stream() -> None:
         assert (await one.ask("POST", target, b'{"type":7}\x1e', **KEPT)).status == 404
 
 
+async def test_a_late_goodbye_that_fails_may_be_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client library posts its last message, and sends DELETE behind it."""
+    async with site(reconnect_grace=60) as one:
+        target = await dropped_stream(one)
+
+        async def fail(*_: object, **__: object) -> None:
+            raise Refused("unavailable")
+
+        with monkeypatch.context() as away:
+            away.setattr("relay.gateways.signalr.gateway.leave", fail)
+            assert (await one.ask("POST", target, b'{"type":7}\x1e', **KEPT)).status == 503
+        assert (await one.ask("DELETE", target, **KEPT)).status == 202
+        await until_members(one.worker, "room", {})
+
+
 async def test_a_late_goodbye_does_not_end_a_newer_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async with site(reconnect_grace=60) as one:
         target = await dropped_stream(one)
