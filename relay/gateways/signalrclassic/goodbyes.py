@@ -1,12 +1,16 @@
 """Requests that arrive after the goodbye of their client (`/abort`), at any worker: they join nothing."""
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.join_request import JoinRequest, ObserveRequest
+from relay.gateways.base.leaving import leave
 from relay.gateways.base.recent_ids import RecentIds
-from relay.model.errors import OutcomeUnknown, Refused, Unavailable
+from relay.model.errors import OutcomeUnknown, Refused, RelayError, Unavailable
+from relay.rooms.admissions import Ticket
 from relay.rooms.goodbyes import REMEMBERED
 from relay.rooms.worker import Worker
 
@@ -21,7 +25,12 @@ class Entering(Protocol):
         ...
 
     def leave(self) -> None:
-        """End the session and its membership."""
+        """End the session and its membership; does nothing if the session has ended."""
+        ...
+
+    @property
+    def ticket(self) -> Ticket:
+        """The admission of the client."""
         ...
 
 
@@ -33,6 +42,7 @@ class LeftPlaces:
     """
 
     def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._here = RecentIds(worker.clock, seconds=REMEMBERED, most=_MOST_LEFT)
         self._goodbyes = worker.goodbyes
 
@@ -61,6 +71,10 @@ class LeftPlaces:
         await session.enter(lambda: request)
         if await self._has(request.resume):
             session.leave()
+            # The session has ended without a goodbye if the client has dropped its request: the place is held then.
+            place = HttpPlace(request.room, request.peer, request.resume)
+            with suppress(RelayError):
+                await leave(self._worker, place, session.ticket.address, arrived=time.monotonic())
 
     async def _has(self, resume: str) -> bool:
         try:

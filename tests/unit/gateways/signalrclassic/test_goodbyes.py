@@ -5,6 +5,7 @@ from urllib.parse import unquote
 import pytest
 
 from relay.model.errors import Unavailable
+from tests.unit.gateways.base.fakes import until_members
 from tests.unit.gateways.signalrclassic.site import site
 
 
@@ -35,6 +36,29 @@ async def test_a_client_that_says_goodbye_while_it_joins_leaves(monkeypatch: pyt
             await task
         assert len(asked) == 2
         assert (await here.worker.roster("room")).count == 0
+
+
+@pytest.mark.parametrize("transport", ["longPolling", "serverSentEvents"])
+async def test_a_client_that_drops_its_request_and_says_goodbye_while_it_joins_is_not_held(
+    monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """As `stop()` does in a browser: its goodbye has found no member at another worker."""
+    async with site(reconnect_grace=60) as here:
+        page, asked = await here.page(transport), 0
+        request, task = here.start("GET", page.target("connect"))
+
+        async def has(resume: str) -> bool:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                request.drop()
+                await until_members(here.worker, "room", {page.peer: True})
+            return asked > 1
+
+        monkeypatch.setattr(here.worker.goodbyes, "has", has)
+        async with asyncio.timeout(20):
+            await task
+        await until_members(here.worker, "room", {})
 
 
 async def test_without_redis_a_goodbye_is_noted_on_this_worker(monkeypatch: pytest.MonkeyPatch) -> None:
