@@ -15,7 +15,7 @@ from relay.gateways.base.http import JSON, Headers, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace, forward_to_owner
 from relay.gateways.base.http_sessions import HttpSession, answer_stream
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.base.jsonp import check_callback
+from relay.gateways.base.jsonp import SCRIPT, check_callback, for_script
 from relay.gateways.base.leaving import leave
 from relay.gateways.base.polling import PollingRules
 from relay.gateways.base.poster import Poster
@@ -63,7 +63,7 @@ class ClassicExchange(HttpExchange):
     async def respond(self, body: HttpBody, *, session_id: str = "", headers: Headers = ()) -> None:
         """Send the response."""
         if self.callback and body.media_type == JSON and body.status == 200:
-            body = HttpBody(b"%b(%b);" % (self.callback.encode("ascii"), body.data), _JAVASCRIPT)
+            body = HttpBody(b"%b(%b);" % (self.callback.encode("ascii"), for_script(body.data)), SCRIPT)
         await super().respond(body, session_id=session_id, headers=headers)
 
 

@@ -164,7 +164,7 @@ async def test_the_messages_that_the_history_does_not_have_are_named_as_lost() -
 async def test_jsonp() -> None:
     async with site() as here:
         answer = await here.ask("GET", "negotiate?callback=jQuery1_2")
-        assert answer.headers["content-type"] == "application/javascript"
+        assert answer.headers["content-type"] == "text/javascript; charset=UTF-8"
         assert answer.body.startswith(b'jQuery1_2({"Url":')
         assert answer.body.endswith(b"});")
         page = await here.page()
@@ -175,6 +175,16 @@ async def test_jsonp() -> None:
         assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, "bad_callback")
     async with site(allowed_origins=["https://a.example"]) as here:
         assert json.loads((await here.ask("GET", "ping?callback=cb")).body)["error"]["code"] == "jsonp_forbidden"
+
+
+async def test_jsonp_has_no_characters_that_scripts_of_older_browsers_may_not_have() -> None:
+    async with site() as here:
+        page = await here.page()
+        await page.ask("connect")
+        await here.worker.publish_from_server("room", '{"message":"a\u2028b\u2029c"}'.encode())
+        body = (await here.ask("GET", page.target("poll", callback="cb"))).body
+        assert json.loads(body.removeprefix(b"cb(").removesuffix(b");"))["M"][0]["A"][0].count("\u2028") == 1
+        assert b"\\u2028b\\u2029c" in body
 
 
 async def test_pages_of_other_origins_may_send_credentials() -> None:
