@@ -104,6 +104,12 @@ async def test_datachannel_over_a_muc_room(open_tab: OpenTab, site: str, fleet: 
         )
         tabs.append(tab)
     a, b = tabs
+    # The text of a chat does not end the channel: the sender hears it as well.
+    await a.run(
+        """inside.then(() => {
+          xmpp.send(new Strophe.Builder('message', { to: room, type: 'groupchat' }).c('body').t('no JSON'));
+        })"""
+    )
     await a.run("void channel.open('a-room')")
     await b.run("void channel.connect('a-room')")
     for tab in tabs:
