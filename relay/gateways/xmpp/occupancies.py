@@ -196,12 +196,11 @@ class Occupancies:
         asked = None if about is None else about.child("history", MUC)
         if asked is None:
             return ()
-        counts = [int(asked.get(name)) for name in ("maxstanzas", "maxchars") if asked.get(name).isdecimal()]
-        if 0 in counts or not (counts or asked.get("since") or asked.get("seconds")):
+        most, characters = _count(asked.get("maxstanzas")), _count(asked.get("maxchars"))
+        if 0 in {most, characters} or not (most or characters or asked.get("since") or asked.get("seconds")):
             return ()
         past = await self._occupant.history(occupancy.room)
-        most = asked.get("maxstanzas")
-        return past[-min(int(most), MOST_HISTORY) :] if most.isdecimal() and len(most) < 9 else past
+        return past[-min(most, MOST_HISTORY) :] if most else past
 
     def _end_greeting(self, occupancy: Occupancy, past: Sequence[events.Message]) -> None:
         # The history has no times: each of its messages counts as one of the time at which it is read.
@@ -306,3 +305,8 @@ def join_of(room: str, peer: str, stanza: Element) -> Join:
     if len(text) > MAX_PASSWORD:
         raise Refused("bad_password", f"a password has at most {MAX_PASSWORD} characters")
     return Join(room, peer=peer, echo=True, presence=True, password=text)
+
+
+def _count(text: str) -> int | None:
+    """Read a count, None for none; the first nine digits of a longer one exceed every bound as well."""
+    return int(text[:9]) if text.isascii() and text.isdigit() else None

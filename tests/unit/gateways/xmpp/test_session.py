@@ -194,6 +194,7 @@ async def test_the_history_is_for_those_who_ask(worker: Worker) -> None:
         ('<history maxchars="0" maxstanzas="5"/>', []),
         ('<history maxstanzas="1"/>', ["three"]),
         ('<history maxstanzas="99"/>', ["one", "two", "three"]),
+        (f'<history maxstanzas="{"9" * 5000}"/>', ["one", "two", "three"]),
         ('<history since="1970-01-01T00:00:00Z"/>', ["one", "two", "three"]),
     ):
         late = await Stream(worker).log_in()
