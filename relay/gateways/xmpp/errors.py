@@ -13,7 +13,7 @@ XMPP_ERRORS: Final[ErrorTable] = {
         "instruction, or more levels, elements or attributes than the relay reads",
     ),
     "bad_stanza": (400, "the stanza is not one that XMPP has here; the text names the fault"),
-    "bad_body": (400, "a request over BOSH is one element body, with a rid; numbers are whole, and it has no text"),
+    "bad_bosh": (400, "a request over BOSH is one element body, with a rid; numbers are whole, and it has no text"),
     "bad_jid": (400, "an address is LOCAL@DOMAIN/RESOURCE, and that of a room ROOM@conference.DOMAIN"),
     "unknown_domain": (404, "the relay serves its own domain and the rooms of conference.DOMAIN, and nothing else"),
     "not_served": (501, "the relay has no answer to this IQ"),

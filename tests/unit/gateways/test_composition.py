@@ -152,6 +152,6 @@ async def test_the_page_shows_how_to_use_the_gateways_that_serve() -> None:
 
 async def test_a_worker_keeps_the_state_of_the_gateways_that_serve() -> None:
     async with Worker(Settings()) as one, Worker(with_gateways("native")) as other:
-        assert len(state(one)) == 11
+        assert len(state(one)) == 12
         assert list(state(other)) == [STATE]
         assert set(GATEWAYS) > {"native"}

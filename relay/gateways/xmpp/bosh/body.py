@@ -45,7 +45,7 @@ class RequestBody(NamedTuple):
 
 
 def read_request(data: bytes) -> RequestBody:
-    """Read the body of a request, whose size the caller has bounded; raises `XmppRefused` (`bad_xml`, `bad_body`)."""
+    """Read the body of a request, whose size the caller has bounded; raises `XmppRefused` (`bad_xml`, `bad_bosh`)."""
     declaration = _DECLARATION.match(data)
     try:
         document = read(data[declaration.end() :] if declaration else data)
@@ -54,7 +54,7 @@ def read_request(data: bytes) -> RequestBody:
     root = document.root
     rid = _number(root, "rid", 0)
     if root.name != "body" or root.text.strip() or not 0 < rid <= MAX_RID:
-        raise XmppRefused("bad_body")
+        raise XmppRefused("bad_bosh")
     return RequestBody(
         rid,
         root.get("sid"),
@@ -76,7 +76,7 @@ def _number(element: Element, name: str, otherwise: int) -> int:
     if not text:
         return otherwise
     if not _DIGITS.fullmatch(text):
-        raise XmppRefused("bad_body")
+        raise XmppRefused("bad_bosh")
     return int(text)
 
 

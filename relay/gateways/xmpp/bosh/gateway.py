@@ -27,7 +27,7 @@ STATE: Final = "bosh"
 _CONDITIONS: Final = {
     "unknown_session": "item-not-found",
     "bad_xml": "bad-request",
-    "bad_body": "bad-request",
+    "bad_bosh": "bad-request",
     "bad_method": "bad-request",
     "too_large": "policy-violation",
     "too_many_requests": "policy-violation",

@@ -27,4 +27,4 @@ async def test_turns_that_are_over_are_forgotten_when_there_are_many() -> None:
         now[0] = float(number)
         assert await turns.take(f"room {number}", 10)
     assert not await turns.take("room 2999", 10)
-    assert len(turns._taken_until) <= 1025
+    assert len(turns._taken) <= 1025

@@ -1,4 +1,4 @@
-"""Who may read and write trees."""
+"""Rights on trees: the rights of a token, applied to reads and writes."""
 
 import pytest
 
