@@ -91,12 +91,13 @@ class StreamWriter:
         return self._cancel() if body.s not in {"", "ok"} else b""
 
     def _put(self, body: _Body) -> bytes:
-        path = self._relative(body.p)
+        # Decoded, as a message of another protocol may have line breaks, which would end the line `data`.
+        path, value = self._relative(body.p), _decode(body.d)
         if self._export:
-            return _block(b"put", _encode({"path": path, "data": body.d}))
+            return _block(b"put", _encode({"path": path, "data": value}))
         if path.endswith(f"/{PRIORITY}"):
             return b""
-        return _block(b"put", _encode({"path": path, "data": plain(_decode(body.d))}))
+        return _block(b"put", _encode({"path": path, "data": plain(value)}))
 
     def _patch(self, body: _Body) -> bytes:
         children: dict[str, Any] = _decode(body.d)

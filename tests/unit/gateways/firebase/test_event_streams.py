@@ -66,6 +66,19 @@ async def test_priorities_are_only_in_a_stream_that_asks_for_them() -> None:
             assert events(response) == [("put", {"path": "/", "data": {".value": 1, ".priority": 2}})]
 
 
+async def test_a_message_with_line_breaks_is_one_line_of_the_stream() -> None:
+    async with site() as here:
+        await here.value("PUT", "/room/a.json", 1)
+        async with stream(here, "/room.json?format=export") as response:
+            async with asyncio.timeout(30):
+                while (await here.worker.roster("room")).count == 0:
+                    await asyncio.sleep(0.05)
+            await here.worker.publish_from_server("room", b'{"message":[1,\n\n2]}')
+            async with asyncio.timeout(30):
+                await response.until(b"2]")
+            assert [event["data"] for _, event in events(response)][-1] == [1, 2]
+
+
 async def test_a_client_that_may_not_read_gets_no_stream() -> None:
     async with site(auth="required", auth_secret=SECRET) as here:
         response = await here.ask("GET", "/room.json", accept="text/event-stream")
