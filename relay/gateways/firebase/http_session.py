@@ -110,7 +110,7 @@ _WRITER: Final = _ScriptWriter()
 class FirebasePollSession(FirebaseHttpSession):
     """Serves a client that polls. Its answers have numbers without holes, from 0 on."""
 
-    __slots__ = ("_answers", "_segments")
+    __slots__ = ("_answers", "_in_order", "_segments")
 
     def __init__(
         self,
@@ -124,6 +124,8 @@ class FirebasePollSession(FirebaseHttpSession):
         new_buffer = partial(ticket.buffer, self._drop_segments)
         self._segments = Segments(settings.max_message, new_buffer, settings.message_timeout, self._drop_segments)
         self._answers = 0
+        # While a large message waits for its turn, the messages of another request wait for it.
+        self._in_order = asyncio.Lock()
 
     async def begin_polling(self, exchange: HttpExchange, callback: str) -> None:
         """Answer the request that has begun the session; `callback` is the number of the page's functions."""
@@ -139,7 +141,8 @@ class FirebasePollSession(FirebaseHttpSession):
         Raises `Refused` (`bad_query`, `poll_overlap`, `unknown_session`).
         """
         with self._polling.posting() as replies:
-            await self._take(segments)
+            async with self._in_order:
+                await self._take(segments)
             await replies.until_resumed()
         if self._ended:
             raise Refused("unknown_session")
@@ -163,7 +166,7 @@ class FirebasePollSession(FirebaseHttpSession):
             messages = True
             match one:
                 case Frame() if len(one.data) >= LARGE:
-                    await self._worker.large_messages.turn(self.ticket.address, partial(self.received, one))
+                    await self._worker.large_messages.turn(self.ticket.address, partial(self._received_in_turn, one))
                 case Frame():
                     self.received(one)
                 case TooLarge():
@@ -175,6 +178,10 @@ class FirebasePollSession(FirebaseHttpSession):
         if not messages and not self._polling.idle:
             # The open poll is answered at once: without a rate, a client could have answers without end.
             self.execute(IGNORED)
+
+    def _received_in_turn(self, message: Frame) -> None:
+        if not self._ended:
+            self.received(message)
 
     def _drop_segments(self) -> None:
         self._segments.stop()

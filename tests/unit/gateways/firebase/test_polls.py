@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -95,6 +96,28 @@ async def test_a_large_message_comes_in_segments_that_may_overtake_each_other() 
 def _first(query: str) -> str:
     names = [field.partition("=") for field in query.split("&")]
     return "&".join(f"{name.rstrip('0123456789')}0={value}" for name, _, value in names)
+
+
+async def test_messages_of_another_request_wait_for_a_large_one_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_serve = asyncio.Event()
+
+    async def turn(_: str, work: Callable[[], object]) -> None:
+        await may_serve.wait()
+        work()
+
+    async with site(**BUSY) as here:
+        monkeypatch.setattr(here.worker.large_messages, "turn", turn)
+        client = await Poller(here).begin()
+        messages = [client.request("p", "/room/x", d=text) for text in ("large" * 3300, "small")]
+        for message in messages:
+            client.poll(message, size=4000)
+        # Enough for the second request to be served, if it did not wait.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        may_serve.set()
+        await client.until(lambda: sum(1 for one in client.messages if one["d"].get("r")) == 2)
+        part = await here.worker.trees.read("room", "")
+        assert [json.loads(value) for _, value in part.leaves] == ["small"]
 
 
 async def test_a_message_above_the_limit_is_refused_by_its_number() -> None:
