@@ -241,6 +241,23 @@ async def test_a_member_that_was_put_out_or_whose_rights_have_ended_changes_noth
     assert await value(a) == {"x": 1}
 
 
+async def test_the_end_of_an_earlier_membership_leaves_the_changes_of_a_newer_one(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    entry, earlier = await join(a, "ann")
+    await a.presence.leave(entry, hold=0)
+    _, newer = await join(a, "ann")
+    await a.trees.prepare("room", Writer("ann", newer.generation), Prepared([put("x", 1)]), ttl=TTL)
+    assert await a.trees.finish("room", [Ended("ann", earlier.generation)], seen=BEFORE_ALL, ttl=TTL) == 0
+    assert await a.trees.finish("room", [Ended("ann", newer.generation)], seen=BEFORE_ALL, ttl=TTL) == 1
+
+
+async def test_a_change_with_many_paths_takes_out_each_of_them(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    await write(a, "", {f"k{number}": {"v": number, ".priority": 1} for number in range(200)} | {"k1-": 1, "k10": 2})
+    await a.trees.write("room", ANN, merge({f"k{number}": None for number in range(199)}), ttl=TTL)
+    assert await value(a) == {"k1-": 1, "k199": {"v": 199, ".priority": 1}}
+
+
 async def test_a_node_that_loses_its_last_value_loses_its_priority(make_worker: MakeWorker) -> None:
     a = await make_worker("a")
     await write(a, "x", {"y": {"z": 1, ".priority": 2}, ".priority": 3})

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from bisect import bisect_left
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from relay.backend.headroom import Level
@@ -19,7 +20,6 @@ from relay.model.tree import (
     TIMESTAMP,
     Leaves,
     contents_of,
-    holds,
     join,
     sorted_leaves,
 )
@@ -100,10 +100,11 @@ class MemoryTrees:
         made, state = 0, self._rooms.peek(room)
         for one in ended:
             tree = self._tree(room) or self._begin(room)
-            recorded = tree.prepared.pop(one.peer, None)
-            prepared = one.prepared or recorded
-            entry = state.members.get(one.peer) if state else None
+            entry = state.members.get(one.peer) if state and one.generation else None
             may = not one.generation or (entry is not None and entry.generation == one.generation)
+            # A newer membership has recorded changes of its own.
+            recorded = tree.prepared.pop(one.peer, None) if may or entry is None else None
+            prepared = one.prepared or recorded
             if prepared is None or not may or 0 < prepared.until <= self._rooms.now_us() // 1000:
                 continue
             for change in prepared.changes:
@@ -176,13 +177,13 @@ class _Plan:
         self.change = change
         self.gone: set[str] = set()
         self.added: Leaves = {}
-        first = change.writes[0].path
-        self.is_new = not any(holds(first, leaf) for leaf in tree.leaves)
+        ordered = sorted(tree.leaves)
+        self.is_new = not _held(tree, ordered, change.writes[0].path)
         for path, leaves in change.writes:
-            self.gone.update(leaf for leaf in tree.leaves if holds(path, leaf))
+            self.gone.update(_held(tree, ordered, path))
             if leaves:
-                above = path.removesuffix(PRIORITY).removesuffix("/")
-                self.gone.update(leaf for leaf in tree.leaves if leaf != above and holds(leaf, above))
+                node = path.removesuffix(PRIORITY).removesuffix("/")
+                self.gone.update(above for above in _above(node) if above in tree.leaves)
             self.added.update(leaves)
         kept = {path: value for path, value in tree.leaves.items() if path not in self.gone}
         self._before, self._after = _size(tree.leaves), _size(kept) + _size(self.added)
@@ -195,16 +196,39 @@ class _Plan:
         return self._after > MAX_BYTES or self._leaves > MAX_LEAVES
 
 
+def _held(tree: _Tree, ordered: Sequence[str], path: str, most: int = MAX_LEAVES) -> Sequence[str]:
+    """Return the leaves at a path and below it; `ordered` has the leaves of the tree, sorted.
+
+    A change may have a thousand paths: for each, only the leaves that it holds are visited.
+    """
+    if not path:
+        return ordered[:most]
+    start = bisect_left(ordered, f"{path}/")
+    end = min(bisect_left(ordered, f"{path}0", start), start + most)
+    return [path, *ordered[start:end]] if path in tree.leaves else ordered[start:end]
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the paths above a path."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
 def _prune(tree: _Tree, paths: Sequence[str]) -> None:
     """Take out the priorities of nodes at these paths and above that have no value any more."""
+    ordered, seen = sorted(tree.leaves), set[str]()
     for path in paths:
         node = path.removesuffix(PRIORITY).removesuffix("/")
-        while not any(holds(node, leaf) for leaf in tree.leaves if leaf != join(node, PRIORITY)):
-            tree.leaves.pop(join(node, PRIORITY), None)
-            tree.ages.pop(join(node, PRIORITY), None)
-            if not node:
+        for one in (node, *_above(node)):
+            mark = join(one, PRIORITY)
+            held = _held(tree, ordered, one, most=2)
+            if one in seen or (held and list(held) != [mark]):
                 break
-            node = node.rpartition("/")[0]
+            seen.add(one)
+            if held:
+                del tree.leaves[mark], tree.ages[mark]
+                ordered.remove(mark)
 
 
 def _size(leaves: Leaves) -> int:

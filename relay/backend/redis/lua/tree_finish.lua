@@ -26,7 +26,8 @@ for i = 7, #ARGV, 4 do
       end
     end
   end
-  if changes then call('HDEL', WRITES, peer) end
+  -- A newer membership has recorded changes of its own.
+  if changes and (may or not entry) then call('HDEL', WRITES, peer) end
 end
 if state and #texts > 0 then save(state, ARGV[4]) end
 for _, text in ipairs(texts) do call('PUBLISH', ARGV[1], text) end
