@@ -26,7 +26,7 @@ class Phones(ABC):
 
     @abstractmethod
     async def happened(self, client: str) -> Happening:
-        """Return what has happened next, within half a minute."""
+        """Return the next event, within half a minute."""
 
     async def until(self, client: str, what: str, **fields: Any) -> Happening:
         """Return the next happening of this kind; those before it are passed over, but for failures."""
@@ -59,7 +59,7 @@ class Phones(ABC):
         await self.do(client, "open", library=library, user=user, urls=urls, options=options)
 
     async def call(self, caller: str, callee: str) -> None:
-        """Let one call the other, who accepts; return when audio can flow."""
+        """Let one call the other, which accepts; return when audio can flow."""
         await self.do(caller, "call", to=callee)
         await self.until(callee, "call", **{"from": caller})
         await self.do(callee, "answer")

@@ -40,7 +40,7 @@ class RmcMember(Reference):
     and a signal without a receipt is sent again after a while, and after each loss of the connection.
 
     `brings_pid`: as clients from 4.6 on, the page proves with its private id that a place is its own. `signals` counts
-    what came over each connection of another page, `sent` what the page itself sent over each of its connections.
+    the signals that came over each connection of another page, `sent` those that the page sent over each of its own.
     `opened`: the page has opened its room. `owns`: the relay said last that the page owns the room. `errors` are those
     that the relay told the page.
     """

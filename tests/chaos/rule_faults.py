@@ -39,7 +39,7 @@ class _Vaults:
         await self.members[name].until(lambda event: event.get("type") == "rules" and event["rules"]["locked"])
 
     async def knock(self) -> None:
-        """Try to come in until cancelled; whoever does not get an answer tries again."""
+        """Try to come in until cancelled; a member without an answer tries again."""
         while True:
             name, post = self.arena.draw.choice(sorted(self.members)), self.arena.draw.choice(self.arena.posts)
             with suppress(OSError, TimeoutError, WebSocketException, EOFError):

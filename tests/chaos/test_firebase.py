@@ -83,7 +83,7 @@ Fault = Callable[[list[Relay], RedisServer, list[Person]], Awaitable[None]]
 
 
 def disagreements(people: list[Person], gone: list[Person]) -> list[str]:
-    """Return how what the pages know differs from what was written."""
+    """Return how the values that the pages know differ from those that were written."""
     found: list[str] = []
     for person in people:
         room = [one for one in (*people, *gone) if one.room == person.room]

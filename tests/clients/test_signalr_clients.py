@@ -55,7 +55,7 @@ async def happening(program: ClientProgram, what: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["json", "messagepack"])
 async def test_signalrcore_comes_back_by_itself(packed: bool, fleet_of: MakeFleet, program: ClientProgram) -> None:
-    """Its worker is killed; it has its place at another one, by the key in its address, and what it missed."""
+    """Its worker is killed; another one has its place, by the key in its address, and the messages that it missed."""
     here, there = await fleet_of(2, reconnect_grace=60)
     room = next(_rooms)
     ben = await Client.open(f"{there.ws}/rooms/{room}?peer=ben&presence=1")

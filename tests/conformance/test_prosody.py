@@ -158,7 +158,7 @@ DIFFERENCES: Final[dict[str, tuple[Shape, Shape]]] = {
         {"ann": ["presence unavailable ben 2 id=p5"], "ben": ["presence unavailable ben 2 id=p5 110"]},
     ),
 }
-"""Step → what the clients of the relay get, and those of Prosody 0.12.3; docs/gateways/xmpp.md tells it in words."""
+"""Step → the stanzas that clients of the relay get, and those of Prosody 0.12.3; docs/gateways/xmpp.md has a table."""
 
 
 class Oracle:

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.gateways]
 
 Message = Mapping[str, Any]
 Row = tuple[Sequence[Message | str | bytes], Sequence[Message]]
-"""What the client sends, and what the server answers; `...` stands for any value."""
+"""Messages of the client, and the answers of the server; `...` stands for any value."""
 
 PATIENCE = 30
 ANY: Any = ...

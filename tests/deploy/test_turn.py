@@ -24,7 +24,7 @@ SLOWLY = 180.0
 
 
 class Turn(NamedTuple):
-    """The running service: its port for TLS, and what a client trusts."""
+    """The running service: its port for TLS, and the certificates that a client trusts."""
 
     tls_port: int
     trust: ssl.SSLContext

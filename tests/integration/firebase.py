@@ -112,7 +112,7 @@ class PollWire:
 
 
 class FirebasePage:
-    """Keeps the value of what it listens to, as the library does. `session` is the id of its last connection."""
+    """Keeps the value at its path up to date, as the library does. `session` is the id of its last connection."""
 
     def __init__(self) -> None:
         self.wire: TextWire | None = None

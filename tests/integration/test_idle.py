@@ -131,7 +131,7 @@ class Listeners:
         return await self.until(connected, mark)
 
     async def until(self, connected: socket.socket, mark: bytes) -> bytes:
-        """Return what arrives of responses until it has this mark."""
+        """Return the bytes of responses that arrive until they have this mark."""
         loop, received = asyncio.get_running_loop(), b""
         async with asyncio.timeout(20):
             while mark not in received:

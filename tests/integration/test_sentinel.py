@@ -1,4 +1,4 @@
-"""A master that fails, with real sentinels: members stay, and what they say after it arrives."""
+"""A master that fails, with real sentinels: members stay, and their messages arrive afterwards."""
 
 import signal
 from collections.abc import AsyncIterator

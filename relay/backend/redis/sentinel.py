@@ -1,4 +1,4 @@
-"""Where the master is, as its sentinels say (Redis Sentinel: `SENTINEL MASTER`)."""
+"""The address of the master, from its sentinels (Redis Sentinel: `SENTINEL MASTER`)."""
 
 import asyncio
 import logging
@@ -74,7 +74,7 @@ class MasterFinder:
         return address
 
     async def _collect(self, tasks: list["asyncio.Task[_Answer]"]) -> tuple[list[_Answer], list[str]]:
-        """Return the answers, and what was wrong with the other sentinels."""
+        """Return the answers, and the reports on the sentinels without one."""
         answers, reports = list[_Answer](), list[str]()
         with suppress(TimeoutError):
             for done in asyncio.as_completed(tasks, timeout=self._time):

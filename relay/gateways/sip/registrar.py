@@ -21,7 +21,7 @@ _KEY_BYTES: Final = 24
 
 
 class Registrant(Protocol):
-    """The session of the client: what the registrar does to it."""
+    """The session of the client, as the registrar uses it."""
 
     @property
     def grants(self) -> Grants | None:

@@ -1,5 +1,5 @@
 // `connect(kind, polls)` makes a client: firebase 2.4.2 (`2`), or today's SDK (`today`); with `polls`, by long polling alone.
-// Its operations have the same names for both. `events` has what the listeners were told.
+// Its operations have the same names for both. `events` has the events of the listeners.
 import { initializeApp } from '@firebase/app';
 import * as today from '@firebase/database';
 

@@ -98,7 +98,7 @@ class BodyWriter:
         return response(b"".join([frame.data for frame in answer.frames]), attributes)
 
     def posted(self, replies: Sequence[Frame]) -> HttpBody:
-        """Write an empty response: what answers a request is in `answer`."""
+        """Write an empty response: `answer` has the elements that answer a request."""
         return response()
 
 

@@ -109,10 +109,12 @@ class BoshSession:
 
     async def serve(self, exchange: HttpExchange, request: RequestBody) -> None:
         """Serve a request in its turn, and answer it."""
-        if self._must_wait(request) and len(self._waiting) < MOST_WAITING:
+        if not self._must_wait(request):
+            await self._serve(exchange, request)
+        elif len(self._waiting) < MOST_WAITING:
             await exchange.hold(self._serve_later(exchange, request))
         else:
-            await self._serve(exchange, request)
+            await self._break_off(exchange, "item-not-found")
 
     async def posted(self, body: bytes, media_type: bytes, replies: PostReplies) -> None:
         """Refuse: each request is a post and a poll."""

@@ -1,4 +1,4 @@
-"""The order of a client's requests: their ids follow each other, whatever becomes of their connections."""
+"""The order of a client's requests: their ids follow each other, also over several connections."""
 
 from enum import Enum
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where the master is: of what several sentinels say, the newest counts."""
+"""The address of the master: of the answers of several sentinels, the newest counts."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -2,7 +2,7 @@
 """The torture tests of RFC 4475, as far as they are about the form of messages; each is named as there.
 
 GOOD: the message is read, and kept byte for byte. BAD: it is answered with 400. NOT_SIP: nobody can answer it.
-`ANSWERS` has what the relay then does with each, if it comes from a client that has registered the user in the From.
+`ANSWERS` has the answer of the relay to each, from a client that has registered the user in the From.
 """
 
 from enum import Enum, auto
@@ -181,4 +181,4 @@ _OTHERWISE = {
 }
 
 ANSWERS = {one.name: _NAMED.get(one.name, _OTHERWISE[one.expected]) for one in MESSAGES}
-"""Name of a message → what its sender gets; it begins with the status of a response."""
+"""Name of a message → the response that its sender gets, by the beginning of its status line."""

@@ -21,7 +21,7 @@ from relay.model.errors import Unavailable
 
 
 class Store(MemoryCheckpoints):
-    """Fails while it is `away`; `bytes` counts what was written."""
+    """Fails while it is `away`; `bytes` counts the bytes that were written."""
 
     def __init__(self) -> None:
         super().__init__(lambda: 0)
