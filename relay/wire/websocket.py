@@ -91,7 +91,8 @@ class WebSocketProtocol(FrameReading):
 
     def transfer(self) -> Transfer | None:
         """Return how much was written to TCP, and how much of it has arrived."""
-        if self._closing and not self._dropped:
+        if self._closing and not self._dropped and self._ending is not None:
+            # A client's close frame is reported before it is answered: until then, the system knows what has arrived.
             return None
         return transfer_of(self._transport, ended=self._lost)
 

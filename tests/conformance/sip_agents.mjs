@@ -12,7 +12,8 @@ export function agents({ JsSIP, SIP, say, media }) {
       this.sockets = urls.map((url) => new JsSIP.WebSocketInterface(url));
       this.sessions = [];
       this.ua = new JsSIP.UA({
-        sockets: this.sockets, uri: `sip:${user}@localhost`, connection_recovery_min_interval: 1, ...options,
+        // JsSIP draws among sockets of the same weight.
+        sockets: this.sockets.map((socket, index) => ({ socket, weight: urls.length - index })), uri: `sip:${user}@localhost`, connection_recovery_min_interval: 1, ...options,
       });
       this.ua.on('registered', () => say(client, 'registered'));
       this.ua.on('registrationFailed', ({ cause }) => say(client, 'refused', { cause }));

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import httpx2 as httpx
 
-_START = 20.0
+_START = 60.0
 _STOP = 20.0
 _TICK = 0.03
 

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from relay.rooms.connection import Transfer
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.wire.limits import WireLimits
 from relay.wire.unfinished import UnfinishedMessages
@@ -413,3 +414,19 @@ async def test_a_connection_that_ends_without_a_close_frame_is_lost() -> None:
     transport.closing = True
     protocol.connection_lost(None)
     assert protocol.lost
+
+
+async def test_arrivals_are_known_while_the_close_frame_of_a_client_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = list[Transfer | None]()
+    monkeypatch.setattr("relay.wire.websocket.transfer_of", lambda *_, **__: Transfer(5, 5))
+
+    class Asking(FakeReceiver):
+        def disconnected(self, code: int, relay_closed: str | None) -> None:
+            found.append(protocol.transfer())
+
+    protocol = protocol_of(FakeTransport(), Asking())
+    protocol.data_received(b"\x88\x80\x00\x00\x00\x00")
+    assert found == [Transfer(5, 5)]
+    assert protocol.transfer() is None
