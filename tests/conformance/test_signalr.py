@@ -178,15 +178,15 @@ async def test_skip_negotiation_tokens_and_refusals(fleet_of: MakeFleet, program
 
 @pytest.mark.gateways
 async def test_the_relay_pings_often_enough(fleet_of: MakeFleet, program: ClientProgram) -> None:
-    """A client that gives up after a second without a byte stays connected."""
-    [relay] = await fleet_of(1, ping_interval=0.3)
+    """A client that gives up after five seconds without a byte stays connected for longer than that."""
+    [relay] = await fleet_of(1, ping_interval=0.5)
     ann = HubClient(program)
-    await ann.open(f"{relay.http}/signalr", timeout=1000)
+    await ann.open(f"{relay.http}/signalr", timeout=5000)
 
     async def pinged() -> bool:
-        return await relay.metric("relay_sent_messages_total", protocol="signalr") > 8
+        return await relay.metric("relay_sent_messages_total", protocol="signalr") > 14
 
-    await eventually(pinged, 20)
+    await eventually(pinged, 60)
     assert program.heard(ann.name) == []
     assert "answer" in await ann.invoke("Presence")
 
