@@ -181,7 +181,7 @@ class PollingConnection(BufferedConnection):
         """
         if self.reason is not None:
             return None
-        return Transfer(self._given + sum([len(frame.data) for frame in self._frames]), self._proven)
+        return Transfer(self._given + self._bytes - self._unacknowledged(), self._proven)
 
     def pause_reading(self, *, paused: bool) -> None:
         """Delay the responses to posts; see `OpenPosts.pause`."""
@@ -396,8 +396,11 @@ class PollingConnection(BufferedConnection):
             self._owner.acknowledged(frames)
 
     def _note_proven(self) -> None:
-        unproven = sum([len(frame.data) for answer in self._answered.values() for frame in answer.frames])
-        self._proven = self._given - unproven
+        self._proven = self._given - self._unacknowledged()
+
+    def _unacknowledged(self) -> int:
+        """Return the bytes of the answers that may be given again; all others of `_bytes` wait for an answer."""
+        return sum([len(frame.data) for answer in self._answered.values() for frame in answer.frames])
 
     def _supersede(self) -> None:
         self._stream = None
