@@ -391,7 +391,11 @@ FAULTS = (
     ),
     *(
         Fault(f"SIP: {name}", strike, kinds=SIP, settings=COMES_BACK, pauses=2)
-        for name, strike in (("worker killed", kill_worker), ("sockets reset", reset_clients))
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("sockets reset", reset_clients),
+            ("Redis killed, data kept", restart_redis),
+        )
     ),
     *(
         Fault(f"XMPP: {name}", strike, kinds=XMPP, settings=COMES_BACK, pauses=2)
@@ -399,6 +403,7 @@ FAULTS = (
             ("worker killed", kill_worker),
             ("sockets reset", reset_clients),
             ("rolling restart", rolling_restart),
+            ("Redis killed, data kept", restart_redis),
         )
     ),
     *(

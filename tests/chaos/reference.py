@@ -71,12 +71,15 @@ class Reference:
 
 
 def lose(transport: asyncio.Transport) -> None:
-    """End a connection without a goodbye; the client reads all that has arrived until then.
+    """End a connection without a goodbye, unless it has ended; the client reads all that has arrived until then.
 
     The bytes that the system has acknowledged must reach the client: the relay takes them for received. The system
     acknowledges none after the shutdown.
     """
     protocol = transport.get_protocol()
+    if protocol is None:
+        # The client was told of the end of this connection, and has no other one yet.
+        return
     assert isinstance(protocol, asyncio.Protocol)
     with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
         copy.shutdown(socket.SHUT_RDWR)

@@ -4,8 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from relay.gateways.base.wrapped_connection import WrappedConnection
 from relay.model.envelope import MessageId
-from relay.rooms.connection import Transfer
+from relay.model.errors import CloseReason
+from relay.rooms.connection import Connection, Transfer
 
 _MOST_MARKS: Final = 64
 """Messages that are remembered: those of the last seconds, of which no position is noted yet."""
@@ -44,3 +46,30 @@ class Arrivals:
         while marks and transfer is not None and transfer.received >= marks[0][1]:
             self._newest = marks.popleft()[0]
         return self._newest
+
+
+class CountedConnection(WrappedConnection):
+    """A `Connection` that knows up to which message its client has got everything, also when it is lost.
+
+    It is for protocols without a cursor. A subclass or its session calls `mark` for each message that it has written.
+    """
+
+    __slots__ = ("_arrivals",)
+
+    def __init__(self, inner: Connection) -> None:
+        super().__init__(inner)
+        self._arrivals = Arrivals(inner.transfer)
+
+    def mark(self, message: MessageId) -> None:
+        """Take note that a message was written, unless the connection is closed: then it was dropped."""
+        if self.reason is None and not self.lost:
+            self._arrivals.mark(message)
+
+    def received(self) -> MessageId | None:
+        """Return the newest message that is known to have arrived, with all before it; None if none is."""
+        return self._arrivals.newest()
+
+    def close(self, reason: CloseReason) -> None:
+        """Close the connection; the messages that have arrived by now are known afterwards."""
+        self._arrivals.newest()
+        super().close(reason)

@@ -18,7 +18,7 @@ from relay.gateways.base.http import HTML, JSON, HttpBody, HttpExchange
 from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.websocket import arrival, serve
 from relay.gateways.peerjs.codec import PeerJSCodec
-from relay.gateways.peerjs.counted_connection import CountedConnection
+from relay.gateways.peerjs.connection import PeerConnection
 from relay.gateways.peerjs.declaration import DEFAULT_KEY, NAME, TOKENS
 from relay.gateways.peerjs.errors import PeerJSRefused
 from relay.gateways.peerjs.guesses import WrongTokens
@@ -75,7 +75,7 @@ class PeerJSGateway(GatewayEndpoint):
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         wrong_tokens: WrongTokens = scope["state"][STATE]
-        counted, worker = CountedConnection(connection), scope["state"]["worker"]
+        counted, worker = PeerConnection(connection), scope["state"]["worker"]
         session = PeerJSSession(counted, worker, self._codecs, ticket, wrong_tokens)
         return session, session.enter(partial(self._request, scope))
 

@@ -10,7 +10,7 @@ from relay.gateways.base.inbox import weight
 from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.peerjs.codec import LEAVE, Signal, expire
-from relay.gateways.peerjs.counted_connection import CountedConnection
+from relay.gateways.peerjs.connection import PeerConnection
 from relay.gateways.peerjs.guesses import WrongTokens
 from relay.gateways.peerjs.record import RecordedSignals
 from relay.gateways.peerjs.waiting import TRANSIENT, Sent, WaitingSignals
@@ -35,7 +35,7 @@ class PeerJSSession(WebSocketSession):
 
     def __init__(
         self,
-        connection: CountedConnection,
+        connection: PeerConnection,
         worker: Worker,
         codecs: CodecPair[Frame],
         ticket: Ticket,

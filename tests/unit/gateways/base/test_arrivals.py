@@ -1,8 +1,10 @@
 """Which message has arrived last, by the bytes of a connection."""
 
-from relay.gateways.base.arrivals import Arrivals
+from relay.gateways.base.arrivals import Arrivals, CountedConnection
 from relay.model.envelope import MessageId
+from relay.model.errors import GOING_AWAY
 from relay.rooms.connection import Transfer
+from tests.unit.gateways.base.fakes import FakeConnection
 
 
 class Bytes:
@@ -63,3 +65,40 @@ def test_the_messages_that_came_last_are_remembered() -> None:
     assert arrivals.newest() is None
     counts.transfer = Transfer(100, 100)
     assert arrivals.newest() == an_id(100)
+
+
+class Counting(FakeConnection):
+    """A connection whose bytes are counted; nothing is known of one that is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Bytes()
+
+    def transfer(self) -> Transfer | None:
+        return self.counts() if self.reason is None else None
+
+
+def test_a_connection_knows_after_its_close_what_had_arrived_before() -> None:
+    inner = Counting()
+    connection = CountedConnection(inner)
+    for number, written in ((1, 10), (2, 25), (3, 30)):
+        inner.counts.transfer = Transfer(written, 0)
+        connection.mark(an_id(number))
+    inner.counts.transfer = Transfer(30, 26)
+    connection.close(GOING_AWAY)
+    inner.counts.transfer = Transfer(30, 30)
+    assert (connection.reason, connection.received()) == (GOING_AWAY, an_id(2))
+
+
+def test_a_message_for_a_connection_that_is_closed_or_lost_tells_nothing_of_those_before() -> None:
+    for end in ("closed", "lost"):
+        inner = Counting()
+        connection = CountedConnection(inner)
+        inner.counts.transfer = Transfer(10, 0)
+        connection.mark(an_id(1))
+        if end == "closed":
+            connection.close(GOING_AWAY)
+        else:
+            inner.lost, inner.counts.transfer = True, None
+        connection.mark(an_id(2))
+        assert connection.received() is None

@@ -7,7 +7,7 @@ import pytest
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.peerjs.codec import PeerJSCodec
-from relay.gateways.peerjs.counted_connection import CountedConnection
+from relay.gateways.peerjs.connection import PeerConnection
 from relay.gateways.peerjs.guesses import WrongTokens
 from relay.gateways.peerjs.session import PeerJSSession
 from relay.model.errors import PEER_TAKEN, TOO_FAST
@@ -33,7 +33,7 @@ class Page(Client):
         self.worker = worker
         self.connection = Silent()
         self.ticket = worker.admissions.admit("here", "peerjs")
-        self.session = PeerJSSession(CountedConnection(self.connection), worker, CODECS, self.ticket, wrong)
+        self.session = PeerJSSession(PeerConnection(self.connection), worker, CODECS, self.ticket, wrong)
 
     async def enter(self, peer: str, key: str = "a secret key") -> "Page":
         await self.session.enter(lambda: JoinRequest("r", peer, resume=key, own_key=bool(key), can_resume=bool(key)))

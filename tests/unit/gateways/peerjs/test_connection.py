@@ -1,5 +1,5 @@
 from relay.gateways.peerjs.codec import MessageFrame
-from relay.gateways.peerjs.counted_connection import CountedConnection
+from relay.gateways.peerjs.connection import PeerConnection
 from relay.model.codec import NOTHING, Batch, Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import GOING_AWAY
@@ -28,7 +28,7 @@ def frame(number: int) -> MessageFrame:
 
 def test_messages_count_when_their_bytes_have_arrived() -> None:
     inner = Counting()
-    connection = CountedConnection(inner)
+    connection = PeerConnection(inner)
     assert connection.received() is None
     connection.write(Frame(b"0"))
     for number in (1, 2, 3):
@@ -44,7 +44,7 @@ def test_messages_count_when_their_bytes_have_arrived() -> None:
 
 def test_what_had_arrived_before_a_close_is_known_after_it() -> None:
     inner = Counting()
-    connection = CountedConnection(inner)
+    connection = PeerConnection(inner)
     for number in (1, 2):
         connection.write(frame(number))
     inner.got = 1
@@ -57,7 +57,7 @@ def test_what_had_arrived_before_a_close_is_known_after_it() -> None:
 
 def test_few_messages_are_remembered_and_empty_frames_not_written() -> None:
     inner = Counting()
-    connection = CountedConnection(inner)
+    connection = PeerConnection(inner)
     connection.write(NOTHING)
     assert inner.events == []
     for number in range(100, 200):
