@@ -392,6 +392,11 @@ class Metrics:
             "Times at which this worker met another run of Redis: it was restarted, or a replica took its part.",
             "Rooms whose data may be older begin a new epoch: relay_message_losses_total has their losses.",
         )
+        self.unconfirmed = declare.counter(
+            "relay_unconfirmed_messages_total",
+            "Messages that Redis has taken, and that too few of its replicas have confirmed in time (durability).",
+            "Their senders get outcome_unknown: check the replicas, and the network between them and their master.",
+        )
         self.room_gaps = declare.counter(
             "relay_room_gaps_total",
             "Rooms in which this worker may have missed events, because a subscription broke.",

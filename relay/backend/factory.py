@@ -42,6 +42,7 @@ from relay.backend.redis.channels import RedisRecentChannels
 from relay.backend.redis.checkpoints import RedisCheckpoints
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.durability import Replicas
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.leases import RedisLeases
@@ -152,6 +153,7 @@ def backend_settings(
         timeout=settings.publish_timeout,
         queue=_PUBLISH_QUEUE,
         probe_timeout=settings.probe_timeout,
+        replicas=settings.replicas,
     )
     return BackendSettings(
         rooms=RoomSettings(
@@ -302,6 +304,7 @@ def _over_redis(
         metrics=metrics,
         clock=clock,
         on_rules_asked=on_rules_asked,
+        replicas=_replicas(redis, dialer, run, metrics) if redis.replicas else None,
     )
     registration = Registration(client, keys, lease, settings)
     addresses = RedisAddresses(client, keys, lease, settings.forward)
@@ -336,4 +339,16 @@ def _over_redis(
         webhook,
         noted,
         (client, bus),
+    )
+
+
+def _replicas(redis: RedisSettings, dialer: Dialer, run: RedisRun, metrics: Metrics) -> Replicas:
+    """Make the part that waits for replicas."""
+    return Replicas(
+        dialer,
+        run,
+        number=redis.replicas,
+        timeout=redis.timeout,
+        on_reconnect=metrics.redis_reconnects.inc,
+        on_unconfirmed=metrics.unconfirmed.inc,
     )

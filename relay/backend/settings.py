@@ -99,7 +99,8 @@ class RedisSettings:
     """How a worker uses Redis.
 
     A command that gets no reply for `timeout` fails; at most `queue` commands wait while Redis is away. A worker whose
-    own probe did not come back for `probe_timeout` is not ready. `password` is for a URL that has none.
+    own probe did not come back for `probe_timeout` is not ready. `password` is for a URL that has none. A message is
+    acknowledged when so many `replicas` have it, too, within one more `timeout`.
     """
 
     url: str = field(repr=False)
@@ -108,6 +109,7 @@ class RedisSettings:
     timeout: float = 5.0
     queue: int = 1000
     probe_timeout: float = 3.0
+    replicas: int = 0
 
     @property
     def database(self) -> int:

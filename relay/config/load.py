@@ -215,6 +215,8 @@ def _contradictions(settings: Settings) -> list[str]:
             f"workers: {settings.workers} is not allowed without Redis: workers exchange messages only through Redis; "
             "set --redis-url redis://localhost:6379 (or RELAY_REDIS_URL), or --workers 1"
         )
+    if settings.replicas and not settings.redis_url:
+        problems.append(f"durability: {settings.durability} is not allowed without Redis, which has the replicas")
     redis = parse_redis_url(settings.redis_url)
     if settings.redis_password and redis is not None and redis.password:
         problems.append("redis_password: the Redis URL has a password already; leave one out")

@@ -100,6 +100,16 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
         float,
         seconds("Time within which Redis must take a message", consequence="error unavailable or outcome_unknown"),
     ] = 5.0
+    durability: Annotated[
+        str,
+        setting(
+            "Where a message must be before its sender gets the acknowledgement: redis, or replicas=N for N of Redis's "
+            "replicas as well, for which publish-timeout counts once more",
+            pattern=r"^(redis|replicas=[1-9])$",
+            allowed="redis, or replicas=1 to replicas=9",
+            consequence="error outcome_unknown",
+        ),
+    ] = "redis"
     probe_timeout: Annotated[
         float,
         seconds(
@@ -563,6 +573,11 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
     def message_burst(self) -> float:
         """Messages that one connection may send at once."""
         return burst_of(self.message_rate)
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas of Redis must have a message before it is acknowledged."""
+        return int(self.durability.partition("=")[2] or 0)
 
     @property
     def admin_address(self) -> ListenAddress | None:

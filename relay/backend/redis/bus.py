@@ -15,6 +15,7 @@ from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_suc
 from relay.backend.redis import infos
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.durability import Replicas
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.notices import read_notice
 from relay.backend.redis.publishing import PublishCommands
@@ -67,7 +68,8 @@ _text = msgspec.json.Decoder(str)
 class RedisBus:
     """Publishes by publish.lua, and receives over a connection of its own.
 
-    It also probes itself: it publishes on a Redis channel of its own, and is ready only while it receives that.
+    It also probes itself: it publishes on a Redis channel of its own, and is ready only while it receives that. With
+    `replicas`, publishers get their receipts only when these have the messages.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class RedisBus:
         metrics: Metrics,
         clock: Clock,
         on_rules_asked: Callable[[str], None] = lambda room: None,
+        replicas: Replicas | None = None,
     ) -> None:
         self._sink = sink
+        self._replicas = replicas
         self._on_rules_asked = on_rules_asked
         self._client = client
         self._keys = keys = Keys(settings.prefix, settings.database)
@@ -112,6 +116,8 @@ class RedisBus:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._subscriber)
+        if self._replicas is not None:
+            await self._stack.enter_async_context(self._replicas)
         self._prober = KeptLoop(self._probe, "bus probe")
         return self
 
@@ -124,6 +130,8 @@ class RedisBus:
 
     def publish(self, publication: Publication, done: Published) -> None:
         """Publish by one call of publish.lua."""
+        if self._replicas is not None:
+            done = partial(self._replicas.after, done)
         self._client.send(self._commands.write(publication), partial(self._published, publication, done))
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
@@ -193,7 +201,9 @@ class RedisBus:
         return BusHealth(False, self._client.reachable, heard, f"own probe not heard {since}: {cause}")
 
     def _loops(self) -> list[KeptLoop]:
-        return [loop for loop in (self._prober, self._subscriber.loop, self._client.loop) if loop is not None]
+        replicas = None if self._replicas is None else self._replicas.loop
+        loops = (self._prober, self._subscriber.loop, self._client.loop, replicas)
+        return [loop for loop in loops if loop is not None]
 
     # Publishing: the hot path, where each line runs once per message.
 

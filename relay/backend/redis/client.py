@@ -223,7 +223,7 @@ class RedisClient:
                     connection.send(pack("SCRIPT", "LOAD", script.source))
                     # No deadline: `_check_deadlines` looks at `self._pending`, which is another one until the scripts
                     # are loaded.
-                    pending.add(0, partial(_set_result, future))
+                    pending.add(0, partial(set_result, future))
                 for reply in await asyncio.gather(*loaded):
                     self._check_loaded(reply)
                 await self._learn_run(connection, pending)
@@ -248,7 +248,7 @@ class RedisClient:
             return
         told: asyncio.Future[Any] = self._loop.create_future()
         connection.send(self._run.command())
-        pending.add(0, partial(_set_result, told))
+        pending.add(0, partial(set_result, told))
         reply = await told
         if isinstance(reply, RelayError):
             raise RedisUnreachable("connection lost while the run id was asked for", "connection lost")
@@ -331,7 +331,8 @@ class RedisClient:
         pending.fail(error)
 
 
-def _set_result(future: asyncio.Future[Any], reply: Any) -> None:
+def set_result(future: asyncio.Future[Any], reply: Any) -> None:
+    """Hand a reply to one who may have stopped waiting for it."""
     if not future.done():
         future.set_result(reply)
 

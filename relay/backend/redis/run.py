@@ -43,19 +43,28 @@ class RedisRun:
         """Seconds since this worker met the present run after an earlier one; infinite if it has not."""
         return self._clock() - self._changed_at
 
+    @property
+    def present(self) -> str:
+        """The present run, as far as this worker knows; "" if it does not."""
+        return self._known.partition(" ")[0]
+
     def command(self) -> bytes:
         """Return the packed command; its reply goes to `note`."""
         return pack("EVALSHA", RUN.sha, 1, self._key, self._ttl, self._known)
 
+    def renewal(self) -> bytes:
+        """Return a packed command that renews the record of the run; its reply is 1, or 0 if Redis has lost it."""
+        return pack("PEXPIRE", self._key, self._ttl)
+
     def note(self, reply: Any) -> None:
         """Take the reply of run.lua; an error changes nothing."""
-        run, _, era = reply.decode("ascii", "replace").partition(" ") if isinstance(reply, bytes) else ("", "", "")
-        if not era.isdecimal():
+        run, era = read_run(reply)
+        if not run:
             if not is_noscript(reply) and not self._untold and not self._known:
                 self._untold = True
                 _warn_of_unknown_run(reply)
             return
-        old, self._known, self.era = self._known.partition(" ")[0], f"{run} {era}", int(era)
+        old, self._known, self.era = self.present, f"{run} {era}", int(era)
         if old and old != run:
             self.changes += 1
             self._changed_at = self._clock()
@@ -64,6 +73,12 @@ class RedisRun:
                 "with it, and rooms whose data may be older begin a new epoch", run[:_SHOWN], old[:_SHOWN],
             )  # fmt: skip
             self._on_change()
+
+
+def read_run(reply: Any) -> tuple[str, str]:
+    """Return the run and the era of a reply of run.lua; both are "" if it has none."""
+    run, _, era = reply.decode("ascii", "replace").partition(" ") if isinstance(reply, bytes) else ("", "", "")
+    return (run, era) if era.isdecimal() else ("", "")
 
 
 def _warn_of_unknown_run(reply: Any) -> None:
