@@ -95,7 +95,7 @@ class Arena(Crowd):
         super().__init__(seed)
         self.redis = RedisServer(persistent=True)
         self.stack = AsyncExitStack()
-        self._http = httpx.AsyncClient(timeout=5)
+        self._http = httpx.AsyncClient(timeout=STARTED)
         self.posts: list[Post] = []
         self.homes: dict[tuple[str, str], Post] = {}
 

@@ -162,10 +162,11 @@ class Crowd(ABC):
         self._following.pop(place).cancel()
 
     async def close(self) -> None:
-        """Stop following all members."""
-        for task in self._following.values():
+        """Stop following all members, and let none of them say more: their connections are about to end."""
+        tasks = [*self._following.values(), *self._sending, *([self._talking] if self._talking else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._following.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, place: tuple[str, str], room: Member) -> None:
         try:

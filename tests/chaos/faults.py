@@ -379,6 +379,8 @@ FAULTS = (
         Fault(f"SignalR 2.x: {name}", strike, kinds=SIGNALR_CLASSIC, settings=COMES_BACK, pauses=RETRY)
         for name, strike in (
             ("worker killed", kill_worker),
+            ("worker paused past its lease", pause_worker),
+            ("Redis killed, data kept", restart_redis),
             ("connections reset", reset_clients),
         )
     ),
@@ -386,6 +388,8 @@ FAULTS = (
         Fault(f"SignalR Core: {name}", strike, kinds=SIGNALR_CORE, settings=COMES_BACK, pauses=RETRY)
         for name, strike in (
             ("worker killed", kill_worker),
+            ("worker paused past its lease", pause_worker),
+            ("Redis killed, data kept", restart_redis),
             ("connections reset", reset_clients),
         )
     ),
