@@ -24,6 +24,12 @@ class Writer(Struct, frozen=True):
     seen: MessageId = BEFORE_ALL
 
 
+class WriteReceipt(Receipt, frozen=True):
+    """The id of a change; `part` is the part of the tree that was asked for, as of that id, None if none was."""
+
+    part: TreePart | None = None
+
+
 class Ended(NamedTuple):
     """A member whose connection has ended.
 
@@ -47,9 +53,16 @@ class Trees(Protocol):
         ...
 
     async def write(
-        self, room: str, writer: Writer, change: TreeChange, *, ttl: float, expected: Expected | None = None
-    ) -> Receipt:
-        """Change a tree, and publish the change.
+        self,
+        room: str,
+        writer: Writer,
+        change: TreeChange,
+        *,
+        ttl: float,
+        expected: Expected | None = None,
+        reads: str | None = None,
+    ) -> WriteReceipt:
+        """Change a tree, and publish the change; with a path in `reads`, read that part of the tree in the same step.
 
         Raises `Refused`: `stale_value` if something else is at the path than is `expected`, `tree_full` if the tree
         would have too many bytes or leaves, `memory_low` (at LOW for large values, at FULL for all); `NotMember`,

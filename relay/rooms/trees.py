@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
 from relay.backend.presence import HeldMember
-from relay.backend.trees import Ended, Trees, Writer
+from relay.backend.trees import Ended, Trees, Writer, WriteReceipt
 from relay.model.commands import Publish
 from relay.model.envelope import Receipt
 from relay.model.errors import NotMember, Refused, RelayError, Replaced, Unavailable
@@ -80,20 +80,33 @@ class RoomTrees:
             raise Unavailable from None
 
     async def write_from_outside(
-        self, room: str, change: TreeChange, sender: str, address: str, expected: Expected | None = None
-    ) -> Receipt:
-        """Make a change of a client at this address that is no member; raises as `write` does."""
+        self,
+        room: str,
+        change: TreeChange,
+        sender: str,
+        address: str,
+        expected: Expected | None = None,
+        reads: str | None = None,
+    ) -> WriteReceipt:
+        """Make a change of a client at this address that is no member; raises as `write` does.
+
+        `reads` is as in `Trees.write`.
+        """
         self._check_quota(change, address)
         writer = Writer(sender, seen=self._hub.rooms.last(room))
-        receipt = await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected)
+        receipt = await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected, reads=reads)
         self._written.of(address).use(change.written_size)
         return receipt
 
     async def prepare(self, member: Member, prepared: Prepared) -> None:
-        """Record the changes for the end of a member's connection, instead of those recorded before."""
+        """Record the changes for the end of a member's connection, instead of those before; raises `Replaced` too."""
+        if await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl):
+            return
+        await self._announcer.announce([member])
+        if not self._hub.rooms.has(member):
+            raise Replaced
         if not await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl):
-            await self._announcer.announce([member])
-            await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl)
+            raise Unavailable
 
     def finish(self, member: Member, prepared: Prepared) -> None:
         """Make the changes that a member has prepared: its connection has ended. Tried again while Redis is away."""

@@ -16,6 +16,7 @@ from relay import __version__, ids
 from relay.address_rates import RequestRate
 from relay.backend.bus import Published
 from relay.backend.presence import LeaveReason
+from relay.backend.trees import WriteReceipt
 from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.identity.admin import AdminToken
@@ -457,19 +458,27 @@ class Worker:
         return receipt
 
     async def change_tree(
-        self, room: str, change: TreeChange, *, grants: Grants | None, address: str, expected: Expected | None = None
-    ) -> Receipt:
+        self,
+        room: str,
+        change: TreeChange,
+        *,
+        grants: Grants | None,
+        address: str,
+        expected: Expected | None = None,
+        reads: str | None = None,
+    ) -> WriteReceipt:
         """Change a room's tree for a client that is no member; `grants` are None where auth is off.
 
         The room must be one that it may open, or that exists, and messages and bytes count; the caller has checked the
-        rights. Raises `Refused`, as `Trees.write` does too, `Unavailable` or `OutcomeUnknown`.
+        rights. `reads` is as in `Trees.write`. Raises `Refused`, as `Trees.write` does too, `Unavailable` or
+        `OutcomeUnknown`.
         """
         generate = self.random.peer_id
         sender = generate() if grants is None else grants.peer("", generate)
         self.charge(grants or Grants(anonymous=True), address, 1)
         opening, created = await self._parts.membership.opening(room, address, grants, joins=False), False
         try:
-            receipt = await self.trees.write_from_outside(room, change, sender, address, expected)
+            receipt = await self.trees.write_from_outside(room, change, sender, address, expected, reads)
             created = receipt.id.seq == 1
         finally:
             opening.end(created=created)

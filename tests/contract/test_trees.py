@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from relay.backend.rules import Kicking
 from relay.backend.trees import Ended, Writer
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import NotMember, Refused, Replaced
@@ -249,6 +250,35 @@ async def test_the_end_of_an_earlier_membership_leaves_the_changes_of_a_newer_on
     await a.trees.prepare("room", Writer("ann", newer.generation), Prepared([put("x", 1)]), ttl=TTL)
     assert await a.trees.finish("room", [Ended("ann", earlier.generation)], seen=BEFORE_ALL, ttl=TTL) == 0
     assert await a.trees.finish("room", [Ended("ann", newer.generation)], seen=BEFORE_ALL, ttl=TTL) == 1
+
+
+@pytest.mark.parametrize("how", ["kick", "close"])
+async def test_members_that_are_put_out_have_nothing_prepared_any_more(make_worker: MakeWorker, how: str) -> None:
+    """Their worker may be dead, so that it cannot forget the changes; their client may come back, and ask for them."""
+    a, b = await make_worker("a"), await make_worker("b")
+    _, joined = await join(a, "ann")
+    await a.trees.prepare("room", Writer("ann", joined.generation), Prepared([put("x", 1)]), ttl=TTL)
+    if how == "kick":
+        assert await b.rules.kick(Kicking(room="room", peer="ann")) == 1
+    else:
+        assert await b.rules.close("room") == 1
+    assert await b.trees.finish("room", [Ended("ann", 0)], seen=BEFORE_ALL, ttl=TTL) == 0
+    assert await value(a) is None
+
+
+async def test_a_part_of_the_tree_is_read_in_the_step_of_a_change(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    await join(a, "ann")
+    await write(a, "", {"x": {"old": 1}, "y": 2})
+    written = await a.trees.write("room", ANN, merge({"new": {".sv": "timestamp"}}, "x"), ttl=TTL, reads="x")
+    part = await a.trees.read("room", "x", ttl=TTL)
+    assert written.part == part
+    assert [path for path, _ in part.leaves] == ["x/new", "x/old"]
+    assert (part.id, part.version, part.members) == (written.id, written.id, 1)
+    gone = await a.trees.write("room", ANN, put("", None), ttl=TTL, reads="")
+    assert gone.part is not None
+    assert (gone.part.leaves, gone.part.members) == ([], 1)
+    assert (await a.trees.write("room", ANN, put("z", 1), ttl=TTL)).part is None
 
 
 async def test_a_change_with_many_paths_takes_out_each_of_them(make_worker: MakeWorker) -> None:

@@ -88,6 +88,7 @@ class MemoryRoomRules:
         self._rooms.rules[room] = StoredRules(version=max(known.version + 1, self._rooms.now_us()))
         self._rooms.emit(RoomClosed(room, state.next_id(), reason))
         for peer in peers:
+            self._rooms.prepared.pop((room, peer), None)
             self.remove(room, state, peer, "closed")
         return len(peers)
 
@@ -182,6 +183,7 @@ class MemoryRoomRules:
 
     def _kick(self, room: str, state: MemoryRoom, peer: str, entry: MemoryEntry, reason: str) -> None:
         self._rooms.emit(Kicked(room, state.next_id(), peer, reason, entry.generation))
+        self._rooms.prepared.pop((room, peer), None)
         self.remove(room, state, peer, "kicked")
 
     def _ban(self, kicking: Kicking, peers: Sequence[str], subjects: set[str]) -> None:

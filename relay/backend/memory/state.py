@@ -21,6 +21,7 @@ from relay.limits import Clock
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.events import MemberChanged, Message, Moved, RoomEvent, RulesChanged, TakenOver
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
+from relay.model.tree_changes import Prepared
 from relay.tasks import guarded
 
 _IDLE_ROOMS = 10_000
@@ -154,6 +155,8 @@ class MemoryRooms:
         self.retired: set[str] = set()
         # Delivered positions, by room and peer id.
         self.positions: dict[tuple[str, str], MessageId] = {}
+        # Changes that members have prepared for the end of their connections, by room and peer id.
+        self.prepared: dict[tuple[str, str], Prepared] = {}
         # The rules of rooms, and of those without members when they are forgotten.
         self.webhook: MemoryWebhookQueue | None = None
         self.rules: dict[str, StoredRules] = {}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from relay.backend.headroom import Level
 from relay.backend.memory.state import MemoryRooms
-from relay.backend.trees import Ended, Writer
-from relay.model.envelope import BEFORE_ALL, MessageId, Receipt, seal, splice
+from relay.backend.trees import Ended, Writer, WriteReceipt
+from relay.model.envelope import BEFORE_ALL, MessageId, seal, splice
 from relay.model.errors import NotMember, Refused, Replaced
 from relay.model.events import TreeMessage
 from relay.model.names import TREE
@@ -39,7 +39,6 @@ class _Tree:
     ages: dict[str, float] = field(default_factory=dict)
     version: MessageId = BEFORE_ALL
     ends: float = 0.0
-    prepared: dict[str, Prepared] = field(default_factory=dict)
 
 
 class MemoryTrees:
@@ -59,8 +58,15 @@ class MemoryTrees:
         return TreePart(leaves, state.id if state else BEFORE_ALL, version, len(state.members) if state else 0)
 
     async def write(
-        self, room: str, writer: Writer, change: TreeChange, *, ttl: float, expected: Expected | None = None
-    ) -> Receipt:
+        self,
+        room: str,
+        writer: Writer,
+        change: TreeChange,
+        *,
+        ttl: float,
+        expected: Expected | None = None,
+        reads: str | None = None,
+    ) -> WriteReceipt:
         """Write as tree_write.lua does."""
         if change.grows and not self._rooms.stores(change.size):
             raise Refused("memory_low")
@@ -72,7 +78,9 @@ class MemoryTrees:
         plan = _Plan(tree, change)
         if plan.is_full:
             raise Refused("tree_full")
-        return Receipt(str(self._make(room, tree, plan, writer.peer, ttl)).encode())
+        written = self._make(room, tree, plan, writer.peer, ttl)
+        part = None if reads is None else await self.read(room, reads, ttl=ttl)
+        return WriteReceipt(str(written).encode(), part=part)
 
     async def prepare(self, room: str, writer: Writer, prepared: Prepared, *, ttl: float) -> bool:
         """Record as tree_prepare.lua does."""
@@ -82,12 +90,10 @@ class MemoryTrees:
             return False
         if prepared.changes and self._rooms.headroom.level is Level.FULL:
             raise Refused("memory_low")
-        tree = self._tree(room) or self._begin(room)
-        tree.ends = max(tree.ends, self._rooms.clock() + ttl)
         if prepared.changes:
-            tree.prepared[writer.peer] = prepared
+            self._rooms.prepared[room, writer.peer] = prepared
         else:
-            tree.prepared.pop(writer.peer, None)
+            self._rooms.prepared.pop((room, writer.peer), None)
         return True
 
     def finish(self, room: str, ended: Sequence[Ended], *, seen: MessageId, ttl: float) -> Awaitable[int]:
@@ -99,14 +105,14 @@ class MemoryTrees:
     def _finish(self, room: str, ended: Sequence[Ended], ttl: float) -> int:
         made, state = 0, self._rooms.peek(room)
         for one in ended:
-            tree = self._tree(room) or self._begin(room)
             entry = state.members.get(one.peer) if state and one.generation else None
             may = not one.generation or (entry is not None and entry.generation == one.generation)
             # A newer membership has recorded changes of its own.
-            recorded = tree.prepared.pop(one.peer, None) if may or entry is None else None
+            recorded = self._rooms.prepared.pop((room, one.peer), None) if may or entry is None else None
             prepared = one.prepared or recorded
             if prepared is None or not may or 0 < prepared.until <= self._rooms.now_us() // 1000:
                 continue
+            tree = self._tree(room) or self._begin(room)
             for change in prepared.changes:
                 plan = _Plan(tree, change)
                 if not plan.is_full:

@@ -191,6 +191,7 @@ class RedisRoomRules:
             keys.watched(room),
             keys.subjects(room),
             keys.positions(room),
+            keys.of_tree(room)[-1],
         )
 
 

@@ -8,8 +8,8 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.scripts import TREE_FINISH, TREE_PREPARE, TREE_READ, TREE_WRITE, milliseconds
 from relay.backend.settings import RoomSettings
-from relay.backend.trees import Ended, Writer
-from relay.model.envelope import MembershipVersion, MessageId, Receipt, read_id
+from relay.backend.trees import Ended, Writer, WriteReceipt
+from relay.model.envelope import MembershipVersion, MessageId, read_id
 from relay.model.errors import NotMember, Refused, Replaced
 from relay.model.tree import MAX_BYTES, MAX_LEAVES
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart, netstrings
@@ -29,12 +29,18 @@ class RedisTrees:
         """Call tree_read.lua."""
         reply = await self._client.run(TREE_READ, self._keys.of_tree(room), path, milliseconds(ttl))
         newest, version, members, flat = reply
-        leaves = [(leaf.decode(), value) for leaf, value in zip(flat[::2], flat[1::2], strict=True)]
-        return TreePart(leaves, read_id(newest), read_id(version), members)
+        return TreePart(_leaves(flat), read_id(newest), read_id(version), members)
 
     async def write(
-        self, room: str, writer: Writer, change: TreeChange, *, ttl: float, expected: Expected | None = None
-    ) -> Receipt:
+        self,
+        room: str,
+        writer: Writer,
+        change: TreeChange,
+        *,
+        ttl: float,
+        expected: Expected | None = None,
+        reads: str | None = None,
+    ) -> WriteReceipt:
         """Call tree_write.lua."""
         level = self._client.headroom.level
         if change.grows and (level is Level.FULL or (level is Level.LOW and change.size > self._large)):
@@ -51,6 +57,7 @@ class RedisTrees:
             self._history_of(change.size),
             _limits(ttl),
             change.packed(writer.peer),
+            "" if reads is None else f"/{reads}",
             *(() if expected is None else (expected.path, expected.contents)),
         )
         return self._outcome(reply)
@@ -92,10 +99,12 @@ class RedisTrees:
     def _history_of(self, size: int) -> str:
         return self._history if size <= self._large and self._client.headroom.level is not Level.FULL else "0 0"
 
-    def _outcome(self, reply: Any) -> Receipt:
+    def _outcome(self, reply: Any) -> WriteReceipt:
         match reply:
-            case [b"sent", bytes() as text, bytes() as version]:
-                return Receipt(text, version=MembershipVersion(int(version), read_id(text).epoch))
+            case [b"sent", bytes() as text, bytes() as version, *read]:
+                written = read_id(text)
+                part = TreePart(_leaves(read[1]), written, written, read[0]) if read else None
+                return WriteReceipt(text, version=MembershipVersion(int(version), written.epoch), part=part)
             case [b"stale"]:
                 raise Refused("stale_value")
             case [b"full"]:
@@ -106,6 +115,10 @@ class RedisTrees:
                 raise Replaced()
             case _:
                 raise self._client.script_error(reply)
+
+
+def _leaves(flat: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    return [(leaf.decode(), value) for leaf, value in zip(flat[::2], flat[1::2], strict=True)]
 
 
 def _limits(ttl: float) -> str:

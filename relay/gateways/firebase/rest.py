@@ -110,7 +110,7 @@ class ValueEndpoint(GatewayEndpoint):
                 await _send(exchange, request, changed.value, _etag(changed.etag), 412)
                 return
         if request.wants_etag:
-            headers = _etag(etag or (await caller.read())[1])
+            headers = _etag(etag or await caller.new_etag())
         await _send(exchange, request, value, headers)
 
 
@@ -146,6 +146,8 @@ class _Caller:
         self._guard = None if grants is None else Guard(grants)
         self._address = address
         self._request = request
+        # The value after the client's write, as of that write.
+        self._written: TreePart | None = None
 
     async def check(self, right: Right) -> None:
         """Raise `Refused` if the client does not have this right in the room, or may not enter it."""
@@ -157,13 +159,24 @@ class _Caller:
         part = await self._part()
         value = value_of(part, request.place)
         etag = hash_of(value) or _NO_ETAG
+        await self._pay(part)
+        if request.shallow:
+            return shallow(value), etag
+        return value if request.export else plain(value), etag
+
+    async def new_etag(self) -> str:
+        """Return the ETag of the value as the client's write has left it, which others may have changed since."""
+        # A write that changes nothing is none.
+        part = self._written or await self._part()
+        await self._pay(part)
+        return hash_of(value_of(part, self._request.place)) or _NO_ETAG
+
+    async def _pay(self, part: TreePart) -> None:
+        """Count the bytes that the client reads against its rates; returns when it may have them."""
         pace = self.worker.admissions.pace_at(self._address)
         size = sum([len(path) + len(leaf) for path, leaf in part.leaves])
         await asyncio.sleep(min(pace.count(size, least=0), _LONGEST_WAIT))
         pace.end()
-        if request.shallow:
-            return shallow(value), etag
-        return value if request.export else plain(value), etag
 
     async def write(self, value: Any) -> Any:
         """Write a value, and return the content of the response; raises `_Changed`."""
@@ -213,6 +226,13 @@ class _Caller:
         pace = self.worker.admissions.pace_at(self._address)
         await wait_for_turn(pace, change.size)
         pace.end()
-        await self.worker.change_tree(
-            self._request.place.room, change, grants=self._grants, address=self._address, expected=expected
+        place = self._request.place
+        receipt = await self.worker.change_tree(
+            place.room,
+            change,
+            grants=self._grants,
+            address=self._address,
+            expected=expected,
+            reads=place.path if self._request.wants_etag else None,
         )
+        self._written = receipt.part

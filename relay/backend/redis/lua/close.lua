@@ -2,8 +2,8 @@
 -- Cost: O(page), of about 100 members, or of some 500 in a room that Redis stores in one piece.
 --
 -- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_fast.lua), 9 the mark of a
--- watched room, 10 subjects (see join.lua), 11 delivered positions (see note.lua); the outbox, if there is a
--- webhook (see outbox.lua).
+-- watched room, 10 subjects (see join.lua), 11 delivered positions (see note.lua), 12 changes that members have prepared
+-- for the end of their connections (see tree.lua), which are forgotten; the outbox, if there is a webhook (see outbox.lua).
 -- ARGV: 1 Redis channel, 2 "1" for the first page, 3 reason, as JSON, 4 for how long nobody comes in (ms), 5 size of the page,
 -- 6 state TTL (ms), 7 history, 8 and 9 the same of a room without members, 10 era of the run of Redis (us, 0 if unknown), 11
 -- time after its beginning in which an unconfirmed state is left alone (ms), 12 for outbox.lua, with the reason.
@@ -35,6 +35,7 @@ for i = 1, #scan, 2 do
   call('HDEL', KEYS[2], scan[i])
   redis.pcall('HDEL', KEYS[10], scan[i])
   redis.pcall('HDEL', KEYS[11], scan[i])
+  redis.pcall('HDEL', KEYS[12], scan[i])
 end
 local left = call('HLEN', KEYS[2])
 save(state, left > 0 and ARGV[6] or ARGV[8])

@@ -2,8 +2,8 @@
 -- Cost: O(bans), of which there are at most 100; if the owner is put out, O(members), of which about 500 are looked at.
 --
 -- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_fast.lua), 9 the mark of a
--- watched room, 10 subjects (see join.lua), 11 delivered positions (see note.lua); the outbox, if there is a
--- webhook (see outbox.lua).
+-- watched room, 10 subjects (see join.lua), 11 delivered positions (see note.lua), 12 changes that members have prepared
+-- for the end of their connections (see tree.lua), which are forgotten; the outbox, if there is a webhook (see outbox.lua).
 -- ARGV: 1 Redis channel, 2 peer id, 3 reason, as JSON, 4 for how long a worker that misses the kick must not write the entry
 -- again (ms), 5 length of the ban (ms, 0 for none), 6 subject to ban ("": that of the member), 7 state TTL (ms), 8 history,
 -- 9 and 10 the same of a room whose last member leaves, 11 TTL of the rules of such a room (ms), 12 era of the run of Redis

@@ -74,6 +74,14 @@ local function contents(path, time)
   return table.concat(parts)
 end
 
+-- The same as a list of path, value, …
+local function flat(path, time)
+  local paths, list = newer(at_and_below(path), time), {}
+  local values = values_of(paths)
+  for i = 1, #paths do list[2 * i - 1], list[2 * i] = paths[i], values[i] end
+  return list
+end
+
 local function size_of(paths)
   local values, total = values_of(paths), 0
   for i = 1, #paths do total = total + #paths[i] + #values[i] end

@@ -11,8 +11,6 @@ if call('HLEN', KEYS[1]) <= 16 then
     if meta[i] == 'e' then epoch = meta[i + 1] elseif tonumber(meta[i]) then newest = meta[i + 1] end
   end
 end
-local paths, flat = newer(at_and_below(ARGV[1]), now_ms() - tonumber(ARGV[2])), {}
-local values = values_of(paths)
-for i = 1, #paths do flat[2 * i - 1], flat[2 * i] = paths[i], values[i] end
+local leaves = flat(ARGV[1], now_ms() - tonumber(ARGV[2]))
 for i = 7, 10 do call('PEXPIRE', KEYS[i], ARGV[2]) end
-return { epoch .. '-' .. newest, call('HGET', TREE, '#version') or '0-0', call('HLEN', KEYS[2]), flat }
+return { epoch .. '-' .. newest, call('HGET', TREE, '#version') or '0-0', call('HLEN', KEYS[2]), leaves }

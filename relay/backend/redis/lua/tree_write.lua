@@ -1,12 +1,13 @@
 -- Change the tree of a room, and publish the change, in one step.
--- Cost: O(leaves that are written, or taken away, or compared), of which a tree has some thousands; for each O(log of the
+-- Cost: O(leaves that are written, or taken away, or compared, or read), of which a tree has some thousands; for each O(log of the
 -- leaves of the tree). Up to 64 leaves that are too old are taken out as well.
 --
 -- KEYS: 1 to 6 see shared.lua; 7 to 10 see tree.lua.
 -- ARGV: 1 Redis channel, 2 sender, 3 its generation (0: it is no member, and proves nothing), 4 and 5 newest id that the worker has
--- seen, 6 state TTL (ms), 7 history, 8 limits, see tree.lua, 9 change, and if something is
--- expected, 10 a path and 11 the values that must be there now, as `contents` returns it.
--- Returns {'sent', id, version}, {'stale'}, {'full'}, {'unknown'} or {'replaced'}.
+-- seen, 6 state TTL (ms), 7 history, 8 limits, see tree.lua, 9 change, 10 "/" and the path of the part that is read afterwards
+-- ("": none), and if something is expected, 11 a path and 12 the values that must be there now, as `contents` returns it.
+-- Returns {'sent', id, version}, with a part {'sent', id, version, number of members, list of path, value, …}; or {'stale'},
+-- {'full'}, {'unknown'} or {'replaced'}.
 local sender, generation = ARGV[2], tonumber(ARGV[3])
 if generation > 0 then
   local entry = read_entry(sender)
@@ -14,7 +15,7 @@ if generation > 0 then
   if entry.generation > generation then return { 'replaced' } end
 end
 local limits, now = parse_limits(ARGV[8]), integer(now_ms())
-if ARGV[11] and contents(ARGV[10], now_ms() - limits.age) ~= ARGV[11] then return { 'stale' } end
+if ARGV[12] and contents(ARGV[11], now_ms() - limits.age) ~= ARGV[12] then return { 'stale' } end
 local change = plan(ARGV[9], now)
 local state = state_of(tonumber(ARGV[4]), tonumber(ARGV[5]))
 -- A change that takes more away than it brings works also when Redis has no memory left.
@@ -28,4 +29,5 @@ if expired or not full then save(state, ARGV[6]) end
 if expired then call('PUBLISH', ARGV[1], expired) end
 if full then return { 'full' } end
 call('PUBLISH', ARGV[1], text)
-return { 'sent', id, integer(state.version) }
+if ARGV[10] == '' then return { 'sent', id, integer(state.version) } end
+return { 'sent', id, integer(state.version), call('HLEN', KEYS[2]), flat(string.sub(ARGV[10], 2), now_ms() - limits.age) }

@@ -77,6 +77,31 @@ async def test_an_etag_makes_a_write_conditional() -> None:
         assert await here.value("GET", "/room/x.json") == 2
 
 
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [("PUT", b'{"a":{".sv":"timestamp"}}'), ("PATCH", b'{"a":1,"n":{".sv":{"increment":1}}}'), ("DELETE", b"")],
+)
+async def test_the_etag_after_a_write_is_that_of_the_written_value(
+    method: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of a value which others have written since: the client would write over it by If-Match."""
+    async with site() as here:
+        await here.value("PUT", "/room/x.json", {"b": "before"})
+        change, etags = here.worker.change_tree, list[str]()
+
+        async def change_and_lose(*arguments: Any, **named: Any) -> Any:
+            receipt = await change(*arguments, **named)
+            monkeypatch.undo()
+            etags.append((await here.ask("GET", "/room/x.json", x_firebase_etag="true")).headers["etag"])
+            await here.value("PUT", "/room/x.json", "of another client")
+            return receipt
+
+        monkeypatch.setattr(here.worker, "change_tree", change_and_lose)
+        written = await here.ask(method, "/room/x.json", body, x_firebase_etag="true")
+        assert [written.headers["etag"]] == etags
+        assert (await here.ask("PUT", "/room/x.json", b"2", if_match=written.headers["etag"])).status == 412
+
+
 async def test_server_values_are_resolved() -> None:
     async with site() as here:
         for _ in range(2):
