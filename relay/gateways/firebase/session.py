@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from relay.gateways.base.costs import JOIN_COST
@@ -124,6 +126,8 @@ class FirebaseSession(Session[Frame]):
     __slots__ = (
         "_disconnects",
         "_first_peer",
+        "_key",
+        "_last_key",
         "_last_peer",
         "_listens",
         "_places",
@@ -143,7 +147,7 @@ class FirebaseSession(Session[Frame]):
         self._listens = Listens(places)
         self._requests = TreeRequests(self, worker, places, self._listens, self._disconnects)
         self._settling: asyncio.TimerHandle | None = None
-        self._first_peer = self._last_peer = ""
+        self._first_peer = self._last_peer = self._key = self._last_key = ""
 
     async def start(self, host: str, token: str, session_id: str, last_session: str = "") -> None:
         """Greet the client at this host, with the token of its request ("" for none), and the id of its session.
@@ -151,6 +155,7 @@ class FirebaseSession(Session[Frame]):
         `last_session` is the id of its last one ("" for none), whose worker may be dead.
         """
         self._first_peer, self._last_peer = peer_of(session_id), peer_of(last_session)
+        self._key, self._last_key = key_of(session_id), key_of(last_session)
         self._connection.write(hello(host, session_id, time.time()))
         try:
             await self.authenticate(token)
@@ -222,24 +227,30 @@ class FirebaseSession(Session[Frame]):
         self._connection.write(answer(asked.number))
 
     async def _answer(self, asked: Asked) -> None:
-        try:
+        with self._closes_without_redis():
             if asked.action in _OF_TOKENS:
                 await self._change_token(asked)
             else:
                 await self._requests.answer(asked)
-        except (Unavailable, OutcomeUnknown) as error:
-            # The client sends unanswered requests again, once it is connected again.
-            self._metrics.refused(error.code)
-            self._connection.close(UNAVAILABLE)
         if any(not self._rooms.is_in(room) for room in self._listens.rooms()):
             self._settle_in(LASTING)
 
+    @contextmanager
+    def _closes_without_redis(self) -> Iterator[None]:
+        """Close the connection if Redis does not answer: the client connects anew, and asks again."""
+        try:
+            yield
+        except (Unavailable, OutcomeUnknown) as error:
+            self._metrics.refused(error.code)
+            self._connection.close(UNAVAILABLE)
+
     async def _become_member(self) -> None:
-        for room in self._listens.rooms():
-            try:
-                await self._requests.catch_up(room)
-            except Refused as error:
-                self._metrics.refused(error.code)
+        with self._closes_without_redis():
+            for room in self._listens.rooms():
+                try:
+                    await self._requests.catch_up(room)
+                except Refused as error:
+                    self._metrics.refused(error.code)
 
     # The token.
 
@@ -260,25 +271,26 @@ class FirebaseSession(Session[Frame]):
                     raise
                 # A client without a token may do nothing here.
                 self._set_grants(_NOTHING)
-            self._begin_anew()
+            await self._begin_anew()
         if len(self._listens):
             self._settle_in(0)
         guard = self._guard
         subject = guard.grants.subject if guard is not None else ""
         self._connection.write(answer(asked.number, {"auth": {"uid": subject} if subject else None}))
 
-    def _begin_anew(self) -> None:
+    async def _begin_anew(self) -> None:
         """Leave all rooms, and enter those of the client's listens again: its peer id may be another one."""
-        rooms, generate = self._tree_rooms, lambda: self._first_peer
+        rooms, leaving = self._tree_rooms, list[asyncio.Future[None]]()
         for member in rooms.memberships():
             rooms.finish(member)
-            rooms.end(member.room)
-            # The earlier one is perhaps still in the rooms.
-            generate = self._worker.random.peer_id
+            leaving.append(rooms.end(member.room))
+        if leaving:
+            # The client may have the same peer id again.
+            await asyncio.wait(leaving)
         for room in self._listens.rooms():
             for listen in self._listens.of_room(room):
                 listen.live = False
-        rooms.begin(self._new_peer(generate))
+        rooms.begin(self._new_peer(lambda: self._first_peer))
 
     def _new_peer(self, generate: Callable[[], str]) -> str:
         return generate() if self._guard is None else self._guard.grants.peer("", generate)
@@ -312,12 +324,36 @@ class FirebaseSession(Session[Frame]):
         member = self.current(room)
         if member is None:
             (self._pace or self._make_pace()).spend(JOIN_COST)
-            await self._join(Join(room, echo=True, can_resume=False, reads_tree=True))
+            await self._join_after_last(room)
             member = self._rooms.member(room)
-            if self._last_peer:
-                # Made later, the changes would take away the values that the client writes now.
-                await self._worker.trees.finish_last(room, self._last_peer)
         return member
+
+    async def _join_after_last(self, room: str) -> None:
+        """Join a room, and make the changes that the client's last session has prepared in it.
+
+        The worker of that session may be dead. Made later, they would take away the values that the client writes now.
+        """
+        trees, own = self._worker.trees, self._rooms.peer
+        last = self._new_peer(lambda: self._last_peer) if self._last_peer else ""
+        join = Join(room, echo=True, can_resume=False, reads_tree=True, own_key=True, next_key=self._key)
+        if last != own:
+            if last:
+                await trees.finish_last(room, last)
+            await self._join(join)
+            return
+        # The client's token fixes its peer id. If the last membership is there still, this one takes its place.
+        await self._join(replace(join, resume=self._last_key))
+        try:
+            await trees.finish_last(room, own)
+        except RelayError:
+            # The client enters anew, and makes them then.
+            self._rooms.end(room)
+            raise
+
+
+def key_of(session_id: str) -> str:
+    """Return the resume key of a session's memberships, "" for "": the client's next session proves by it who it is."""
+    return f"firebase {session_id}" if session_id else ""
 
 
 def peer_of(session_id: str) -> str:

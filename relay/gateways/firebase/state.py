@@ -8,10 +8,14 @@ from relay.gateways.base.http_sessions import HttpSessions
 from relay.gateways.firebase.http_session import FirebaseHttpSession
 from relay.gateways.firebase.session import FirebaseSession
 from relay.gateways.firebase.sockets import FirebaseSocketSession
+from relay.logs import LogIntervals
 from relay.rooms.worker import Worker
 
 STATE: Final = "firebase"
 """The key under which `scope["state"]` has the sessions."""
+
+
+_LOG_INTERVAL: Final = 10.0
 
 
 class FirebaseState:
@@ -20,6 +24,8 @@ class FirebaseState:
     def __init__(self, worker: Worker) -> None:
         self.http: HttpSessions[FirebaseHttpSession] = HttpSessions(worker)
         self.sockets: dict[str, FirebaseSocketSession] = {}
+        # Lines about last sessions of clients that could not be ended.
+        self.unended = LogIntervals(_LOG_INTERVAL)
 
     def find(self, session_id: str) -> FirebaseSession | None:
         """Return the session with this id; None if it is not on this worker."""

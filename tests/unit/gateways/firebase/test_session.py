@@ -11,7 +11,7 @@ from relay.config import Settings
 from relay.gateways.firebase import session
 from relay.gateways.firebase.codec import LossFrame
 from relay.model.envelope import MessageId
-from relay.model.errors import KICKED, UNFINISHED
+from relay.model.errors import KICKED, UNAVAILABLE, UNFINISHED, Unavailable
 from relay.rooms.worker import Worker
 from tests.tokens import SECRET, token
 from tests.unit.gateways.base.fakes import until, until_members
@@ -192,7 +192,7 @@ def recorded_end(worker: Worker, peer: str) -> int | None:
     """Return the end of rights with which changes are recorded; None if there are none."""
     trees = worker.trees._trees
     assert isinstance(trees, MemoryTrees)
-    recorded = trees._trees["room"].prepared.get(peer)
+    recorded = trees._rooms.prepared.get(("room", peer))
     return None if recorded is None else recorded.until
 
 
@@ -236,3 +236,31 @@ async def test_a_locked_room_is_read_by_its_members_alone(worker: Worker) -> Non
     assert await member.ask("g", "/room/x") == "ok"
     for action in ("g", "q", "p", "o"):
         assert await other.ask(action, "/room/x", d=1) == "permission_denied"
+
+
+async def test_a_page_that_gives_its_token_later_keeps_its_peer_id() -> None:
+    """By that id its next session finds what this one has prepared."""
+    async with Worker(Settings(auth="optional", auth_secret=SECRET)) as worker:
+        page = await Page(worker).start()
+        assert await page.ask("p", "/room/x", d=1) == "ok"
+        (before,) = [member.peer for member in page.session._rooms.memberships()]
+        assert await page.ask("auth", cred=token(rooms=[{"room": "room"}])) == "ok"
+        assert await page.ask("p", "/room/x", d=2) == "ok"
+        assert [member.peer for member in page.session._rooms.memberships()] == [before]
+        assert await count(worker) == 1
+
+
+async def test_a_listener_whose_membership_cannot_be_written_connects_anew(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would get no changes, and its client would not know."""
+    monkeypatch.setattr(session, "LASTING", 0.01)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable
+
+    page = await Page(worker).start()
+    monkeypatch.setattr(worker, "join", fail)
+    assert await page.ask("q", "/room", h="") == "ok"
+    await until(lambda: page.connection.reason is not None)
+    assert page.connection.reason is UNAVAILABLE
