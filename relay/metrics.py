@@ -305,6 +305,16 @@ class Metrics:
             values=[("recovered",), *((loss,) for loss in get_args(Loss) if loss)],
         )
 
+        self.unawaited_places = declare.counters(
+            "relay_unawaited_places_total",
+            "Clients that came back by a cookie alone, and took a new place as too many others waited for theirs, by the "
+            "bound: address or worker.",
+            "After the loss of a worker: raise the setting that the log names, or name the peer in the addresses of "
+            "pages, so that none waits. At other times: an attack; the log names an address a minute.",
+            labels=("scope",),
+            values=[("address",), ("worker",)],
+        )
+
     def _declare_errors(self, declare: _Declarer, protocols: Mapping[str, Iterable[str]]) -> None:
         codes = {API: ERRORS, **protocols}
         self.errors = declare.counters(

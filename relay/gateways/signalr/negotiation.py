@@ -71,6 +71,6 @@ class NegotiateEndpoint(GatewayEndpoint):
         worker, place = state.worker, query.place.place
         worker.check_unreserved(place.room)
         grants = await worker.identify(query.place.token, address)
-        asked = place.peer or await state.lost_places.known_peer(proof, place.room)
+        asked = place.peer or await state.lost_places.known_peer(proof, place.room, address)
         generate = worker.random.peer_id
         return (asked or generate()) if grants is None else grants.peer(asked, generate)

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from msgspec import Struct
 
-from relay.config.declaring import setting
+from relay.config.declaring import count, setting
 from relay.model.errors import NotAllowed
 
 _METHOD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}(=[A-Za-z_][A-Za-z0-9_.-]{0,99})?", re.ASCII)
@@ -29,7 +29,7 @@ def _check_method(text: str) -> None:
 
 
 class SignalRSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The hub methods that publish, and the client method that messages call."""
+    """The hub methods that publish, the client method that messages call, and how many clients wait for their place."""
 
     signalr_methods: Annotated[
         tuple[str, ...],
@@ -49,3 +49,12 @@ class SignalRSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             allowed="a letter or _, then letters, digits and _ . -",
         ),
     ] = "onMessageReceived"
+    signalr_waiting: Annotated[
+        int,
+        count(
+            "Negotiations of SignalR clients that wait at a time, on one worker, until the place is held to which the "
+            "cookie leads",
+            consequence="a new place",
+        ),
+    ] = 1000
+    signalr_waiting_per_address: Annotated[int, count("The same, from one address", consequence="a new place")] = 100
