@@ -109,7 +109,14 @@ def begin(options: argparse.Namespace, systems: Sequence[System], chosen: Sequen
         "rounds": options.rounds,
         "seconds": options.seconds,
         "systems": [
-            {"key": s.key, "title": s.title, "version": s.version(), "floor": s.floor, "redis": s.redis}
+            {
+                "key": s.key,
+                "title": s.title,
+                "version": s.version(),
+                "floor": s.floor,
+                "redis": s.redis,
+                "lacks": s.lacks,
+            }
             for s in systems
         ],
         "shapes": [asdict(shape) for shape in chosen],

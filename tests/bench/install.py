@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["BUILD", "CENTRIFUGO", "LOAD", "PEERS", "ROOT", "Missing", "build_load", "nchan_version", "need"]
+__all__ = ["BENCH", "BUILD", "CENTRIFUGO", "LOAD", "PEERS", "ROOT", "Missing", "build_load", "nchan_version", "need"]
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parents[1]

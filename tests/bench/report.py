@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench.shapes import CHECKS
 from tests.bench.targets import TARGETS, Medians, Verdict, judge, judge_flatness, medians
 
 __all__ = ["machine", "markdown", "table", "verdicts"]
@@ -103,8 +104,7 @@ def targets_table(found: Medians) -> str:
     said = {True: "met", False: "**not met**", None: "not measured"}
     rows = []
     for verdict in verdicts(found):
-        # A figure wanted to be large is one far above the ratios.
-        sign = "≥" if verdict.limit >= 1000 else "≤"
+        sign = "≥" if verdict.at_least else "≤"
         rows.append((verdict.text, number(verdict.value), f"{sign} {number(verdict.limit)}", said[verdict.met]))
     return table(("Target", "measured", "wanted", ""), rows)
 
@@ -178,10 +178,36 @@ STORM = {
 }
 
 
+def generators_table(results: Results, found: Medians) -> str:
+    """A row for each system under each load: Relay's cost as a share of its cost, by both load generators."""
+    titles = {system["key"]: system["title"] for system in results["systems"]}
+    rows = []
+    for first, second in zip(CHECKS[::2], CHECKS[1::2], strict=True):
+        ours, ours_too = (found.get((US, shape.key, "cpu_message")) for shape in (first, second))
+        for key in titles:
+            theirs, theirs_too = (found.get((key, shape.key, "cpu_message")) for shape in (first, second))
+            if not (ours and ours_too and theirs and theirs_too):
+                continue
+            shares = ours / theirs, ours_too / theirs_too
+            title = f"{titles[key]}, {first.title.removesuffix(f', by {first.generator}')}"
+            differ = f"{abs(shares[1] / shares[0] - 1):.0%}"
+            rows.append((title, number(theirs), number(theirs_too), *map(number, shares), differ))
+    head = [f"{text} by {shape.generator}" for text in ("CPU µs", "Relay's share") for shape in CHECKS[:2]]
+    return table(("CPU per message to all others", *head, "the shares differ by"), rows)
+
+
+def lacking(results: Results) -> str:
+    """A row for each system without all abilities of Relay."""
+    rows = [
+        f"- {system['title']}: {', '.join(system['lacks'])}" for system in results["systems"] if system.get("lacks")
+    ]
+    return "\n".join(rows)
+
+
 def scaling_table(results: Results, found: Medians) -> str:
     rows = []
     for shape in results["shapes"]:
-        if shape["only"]:
+        if shape["key"].startswith(("rooms-", "members-")):
             figures = [found.get((US, shape["key"], name)) for name in ("cpu", "cpu_net", "p50", "p99")]
             scaled = [None if f is None else f * scale for f, scale in zip(figures, (1, 1, 1e-3, 1e-3), strict=True)]
             rows.append((shape["title"], *map(number, scaled)))
@@ -218,8 +244,12 @@ def markdown(results: Results) -> str:
     call = {"CPU µs per call": ("call_cpu", 1.0)}
     sections = {
         "Targets": targets_table(found),
+        "CPU per message to all others: Relay over Redis as a share of each": by_shape(
+            results, found, "cpu_message", relative=True
+        ),
         "CPU per delivery: Relay over Redis as a share of each": by_shape(results, found, "cpu", relative=True),
         "Clients of other protocols: Relay as a share of their own server": beside(results, found),
+        "CPU µs per message to all others, Redis included": by_shape(results, found, "cpu_message"),
         "CPU µs per delivery, Redis included": by_shape(results, found, "cpu"),
         "Of that in Redis, µs": by_shape(results, found, "cpu_redis"),
         "Deliveries a second at saturation": by_shape(results, found, "deliveries_per_second"),
@@ -228,7 +258,9 @@ def markdown(results: Results) -> str:
         "10,000 idle connections, and how they came": columns(results, found, "idle", IDLE),
         "10,000 connections drop and come back at once; 25 rooms of 4 talk": columns(results, found, "storm", STORM),
         "Scaling: Relay over Redis at a fixed number of deliveries a second": scaling_table(results, found),
+        "The same open loop by two load generators": generators_table(results, found),
         "Left out": left_out(results),
+        "Not done by a system: ids, order, log, presence or fencing": lacking(results),
         "Versions": "\n".join(f"- {s['title']}: {s['version']}" for s in results["systems"]),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)

@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.install import BUILD, LOAD
+from tests.bench.install import BENCH, BUILD, LOAD
 from tests.bench.shapes import Shape
 from tests.bench.systems import Place, System
 from tests.ports import free_port
 
-__all__ = ["Broken", "Load", "Server", "serving"]
+__all__ = ["GENERATORS", "Broken", "Load", "Server", "serving"]
 
 SERVER_CORE, LOAD_CORE = 0, 1
 START, STOP, QUIET = 60.0, 15.0, 300.0
+GENERATORS = {"load.c": [str(LOAD)], "second.js": ["node", str(BENCH / "load" / "second.js")]}
 SETTLE = 1.0
 
 
@@ -119,7 +120,9 @@ def serving(system: System) -> Iterator[Server]:
 class Load:
     """One load generator with its crowd of connections."""
 
-    def __init__(self, server: Server, shape: Shape, *, first: int = 0, connecting: int = 64) -> None:
+    def __init__(
+        self, server: Server, shape: Shape, *, first: int = 0, connecting: int = 64, generator: str = "load.c"
+    ) -> None:
         options = {
             "port": server.place.port,
             "rooms": shape.rooms,
@@ -128,7 +131,7 @@ class Load:
             "first": first,
             "connecting": 1 if server.system.dialect.in_turn else connecting,
         }
-        command = [str(LOAD), *(f"--{name}={value}" for name, value in options.items())]
+        command = [*GENERATORS[generator], *(f"--{name}={value}" for name, value in options.items())]
         self.process = spawn(
             [*command, *server.system.dialect.arguments()],
             LOAD_CORE,
@@ -136,6 +139,7 @@ class Load:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self.members = shape.members
         self.crowd = shape.rooms * shape.members
 
     def __enter__(self) -> "Load":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["CALL_MESSAGES", "QUICK", "RATES", "Shape", "shapes"]
+__all__ = ["CALL_MESSAGES", "CHECKS", "QUICK", "RATES", "Shape", "shapes"]
 
 # Tried in turn for the latency at a steady rate, until one is below a system's saturation.
 RATES = (2000, 1000, 500, 200, 50)
@@ -20,7 +20,7 @@ class Shape:
     `flood`: closed loop, `level` messages in flight per room. `steady`: open loop, `level` messages a second in all;
     `latency`: the same, at the first of RATES that the system holds. `idle`: connect, then nothing. `storm`: all
     connections drop and come back at once, beside rooms that talk. `calls`: connect, join, and CALL_MESSAGES messages
-    in each room, at `level` messages a second in all.
+    in each room, at `level` messages a second in all. `generator` names one of the load generators in load/.
     """
 
     key: str
@@ -31,6 +31,7 @@ class Shape:
     level: float = 0
     size: int = 400
     only: tuple[str, ...] = ()
+    generator: str = "load.c"
 
     @property
     def rounds(self) -> int:
@@ -57,6 +58,16 @@ REST = (
     Shape("idle", "10,000 connections, rooms of 2", "idle", CONNECTIONS // 2, 2),
     Shape("storm", "10,000 come back at once", "storm", CONNECTIONS // 2, 2),
 )
+# The same open loop by both load generators.
+CHECKED = ("relay", "socketio-ioredis", "socketio-uws", "ws", "nchan", "centrifugo")
+CHECKS = tuple(
+    Shape(f"check-{key}-{name}", f"{title}, by {name}", "steady", rooms, members, rate, only=CHECKED, generator=name)
+    for key, title, rooms, members, rate in (
+        ("50x2", "50 × 2, 4,000 messages/s", 50, 2, 4000),
+        ("20x10", "20 × 10, 1,000 messages/s", 20, 10, 1000),
+    )
+    for name in ("load.c", "second.js")
+)
 QUICK = ("50x2", "20x10", "1x200")
 
 
@@ -76,4 +87,4 @@ def scaling(open_files: int) -> list[Shape]:
 
 def shapes(open_files: int) -> list[Shape]:
     """All loads that this machine's limit of open files allows."""
-    return [*FLOODS, *REST, *scaling(open_files)]
+    return [*FLOODS, *REST, *CHECKS, *scaling(open_files)]

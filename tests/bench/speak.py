@@ -39,6 +39,10 @@ class Dialect:
     echo: bool = field(default=False, kw_only=True)
     in_turn: bool = field(default=False, kw_only=True)
 
+    def heard(self, members: int) -> int:
+        """The number of deliveries with which a message has reached everybody else in a room, its echo included."""
+        return members if self.echo else members - 1
+
     def arguments(self) -> list[str]:
         """The load generator's options for this dialect."""
         options = ["--path", self.path, "--publish", self.publish]

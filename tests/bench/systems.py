@@ -14,7 +14,7 @@ from tests.bench import install, speak
 from tests.bench.install import BUILD, PEERS, ROOT
 from tests.bench.speak import Dialect
 
-__all__ = ["QUICK", "SYSTEMS", "Place", "System"]
+__all__ = ["ABILITIES", "QUICK", "SYSTEMS", "Place", "System"]
 
 RELAY = ROOT / ".venv" / "bin" / "relay"
 # All limits stay on; these are raised, since the whole load comes from one address.
@@ -48,7 +48,8 @@ class System:
     """One system.
 
     A floor has no Redis, so it is not a peer: nothing here is expected to be below it. `only` names the shapes in which
-    a system takes part; the empty one means all.
+    a system takes part; the empty one means all. `lacks` names the abilities of Relay that the system does not have or
+    does not use here, of `ABILITIES`.
     """
 
     key: str
@@ -60,6 +61,18 @@ class System:
     redis: bool = True
     floor: bool = False
     only: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+
+
+ABILITIES = ("ids", "order", "log", "presence", "fencing")
+"""Abilities that cost something for each message.
+
+`ids`: every message has an id in its room, without holes. `order`: all members of a room hear the same order. `log`:
+a client that comes back hears the messages that it missed. `presence`: every worker knows a room's members. `fencing`:
+the messages of a worker that was given up are refused.
+"""
+NO_LOG = ("log",)
+ORDER_ONLY = ("ids", "log", "presence", "fencing")
 
 
 # Versions, as installed.
@@ -193,6 +206,21 @@ def clients_of(key: str, clients: str, dialect: Dialect, only: tuple[str, ...]) 
     return over_redis, replace(over_redis, key=f"{key}-memory", title=title, command=command, redis=False)
 
 
+def socketio(key: str, client: str, adapter: str, server: str = "ws") -> System:
+    """Socket.IO with one of its Redis adapters, Redis clients and WebSocket servers."""
+    over, package = ("uWebSockets.js", "@trufflesuite/uws-js-unofficial") if server == "uws" else ("ws", "ws")
+    library = "redis" if client == "node-redis" else client
+    return System(
+        key=key,
+        title=f"Socket.IO over {over}, {adapter} adapter over {client}",
+        version=npm("socket.io", "@socket.io/redis-adapter", library, package),
+        install=install.install_npm,
+        command=node("socketio.js", client, adapter, server),
+        dialect=speak.SOCKETIO,
+        lacks=ABILITIES,
+    )
+
+
 SYSTEMS = (
     System(
         key="relay",
@@ -201,6 +229,7 @@ SYSTEMS = (
         install=have_relay,
         command=relay(),
         dialect=speak.RELAY,
+        lacks=NO_LOG,
     ),
     System(
         key="relay-log",
@@ -219,6 +248,7 @@ SYSTEMS = (
         command=relay(),
         dialect=speak.RELAY_ECHO,
         only=("50x2", "20x10", "1x200"),
+        lacks=NO_LOG,
     ),
     System(
         key="relay-socketio",
@@ -228,6 +258,7 @@ SYSTEMS = (
         command=relay(),
         dialect=speak.SOCKETIO,
         only=("50x2", "20x10", "1x200", "idle"),
+        lacks=NO_LOG,
     ),
     *clients_of("relay-y-webrtc", "y-webrtc pages", speak.Y_WEBRTC, ("50x2", "20x10", "1x200")),
     *clients_of("relay-peerjs", "PeerJS clients", speak.PEERJS, ("50x2", "idle")),
@@ -241,6 +272,7 @@ SYSTEMS = (
         command=relay(),
         dialect=speak.HTTP,
         only=("50x2", "20x10", "1x200", "idle"),
+        lacks=NO_LOG,
     ),
     System(
         key="relay-memory",
@@ -250,6 +282,7 @@ SYSTEMS = (
         command=relay(bus=False),
         dialect=speak.RELAY,
         redis=False,
+        lacks=NO_LOG,
     ),
     System(
         key="relay-two",
@@ -259,6 +292,7 @@ SYSTEMS = (
         command=relay("--workers", "2"),
         dialect=speak.RELAY,
         only=("50x2", "20x10", "1x200"),
+        lacks=NO_LOG,
     ),
     System(
         key="starlette",
@@ -267,6 +301,7 @@ SYSTEMS = (
         install=have_python_peers,
         command=uvicorn("starlette_redis"),
         dialect=speak.plain("/rooms/bench{room}"),
+        lacks=ORDER_ONLY,
     ),
     System(
         key="python-socketio",
@@ -275,6 +310,7 @@ SYSTEMS = (
         install=have_python_peers,
         command=uvicorn("python_socketio"),
         dialect=speak.SOCKETIO,
+        lacks=ABILITIES,
     ),
     System(
         key="channels",
@@ -283,23 +319,14 @@ SYSTEMS = (
         install=have_python_peers,
         command=uvicorn("django_channels"),
         dialect=speak.plain("/rooms/bench{room}"),
+        lacks=ABILITIES,
     ),
-    System(
-        key="socketio",
-        title="Socket.IO + redis-adapter",
-        version=npm("socket.io", "@socket.io/redis-adapter", "redis"),
-        install=install.install_npm,
-        command=node("socketio.js"),
-        dialect=speak.SOCKETIO,
-    ),
-    System(
-        key="socketio-sharded",
-        title="Socket.IO + sharded adapter",
-        version=npm("socket.io", "@socket.io/redis-adapter", "redis"),
-        install=install.install_npm,
-        command=node("socketio.js", "sharded"),
-        dialect=speak.SOCKETIO,
-    ),
+    socketio("socketio", "node-redis", "classic"),
+    socketio("socketio-sharded", "node-redis", "sharded"),
+    socketio("socketio-ioredis", "ioredis", "classic"),
+    socketio("socketio-ioredis-sharded", "ioredis", "sharded"),
+    socketio("socketio-uws", "ioredis", "classic", "uws"),
+    socketio("socketio-uws-sharded", "ioredis", "sharded", "uws"),
     System(
         key="ws",
         title="ws + ioredis",
@@ -307,6 +334,7 @@ SYSTEMS = (
         install=install.install_npm,
         command=node("ws_ioredis.js"),
         dialect=speak.plain("/bench{room}"),
+        lacks=ORDER_ONLY,
     ),
     System(
         key="nchan",
@@ -315,6 +343,7 @@ SYSTEMS = (
         install=install.install_nchan,
         command=nchan,
         dialect=speak.NCHAN,
+        lacks=ORDER_ONLY,
     ),
     System(
         key="centrifugo",
@@ -323,6 +352,7 @@ SYSTEMS = (
         install=install.install_centrifugo,
         command=centrifugo,
         dialect=speak.CENTRIFUGE,
+        lacks=ORDER_ONLY,
     ),
     System(
         key="centrifuge",
@@ -331,6 +361,7 @@ SYSTEMS = (
         install=install.build_centrifuge,
         command=lambda place: [str(BUILD / "centrifuge")],
         dialect=speak.CENTRIFUGE,
+        lacks=ORDER_ONLY,
     ),
     System(
         key="y-webrtc",
@@ -342,6 +373,7 @@ SYSTEMS = (
         redis=False,
         floor=True,
         only=("50x2", "20x10", "1x200"),
+        lacks=ORDER_ONLY,
     ),
     System(
         key="peer",
@@ -353,6 +385,7 @@ SYSTEMS = (
         redis=False,
         floor=True,
         only=("50x2", "idle"),
+        lacks=ORDER_ONLY,
     ),
     System(
         key="rtcmulticonnection",
@@ -364,6 +397,7 @@ SYSTEMS = (
         redis=False,
         floor=True,
         only=("50x2", "calls"),
+        lacks=ORDER_ONLY,
     ),
     System(
         key="uwebsockets",
@@ -374,6 +408,7 @@ SYSTEMS = (
         dialect=speak.plain("/rooms/bench{room}", echo=True),
         redis=False,
         floor=True,
+        lacks=ORDER_ONLY,
     ),
     System(
         key="write-loop",
@@ -384,6 +419,7 @@ SYSTEMS = (
         dialect=speak.plain("/rooms/{room}"),
         redis=False,
         floor=True,
+        lacks=ORDER_ONLY,
     ),
 )
-QUICK = ("relay", "socketio", "ws", "uwebsockets")
+QUICK = ("relay", "socketio-ioredis", "ws", "uwebsockets")

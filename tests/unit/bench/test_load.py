@@ -3,7 +3,8 @@
 import pytest
 
 from tests.bench import install
-from tests.bench.measure import Pace, calm_sample
+from tests.bench.measure import Pace, calm_sample, whole
+from tests.bench.run import Broken
 from tests.bench.shapes import Shape
 from tests.bench.systems import SYSTEMS
 from tests.fleet import require
@@ -21,6 +22,25 @@ def test_a_short_load_is_measured(key: str) -> None:
     figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
     assert figures["cpu"] > 0, failures
     assert figures["messages_per_second"] > 0
+
+
+@pytest.mark.timeout(180)
+def test_the_second_load_generator_measures_too() -> None:
+    for tool in ("node", "npm", "redis-server"):
+        require(tool)
+    install.BUILD.mkdir(parents=True, exist_ok=True)
+    install.install_npm()
+    [system] = [one for one in SYSTEMS if one.key == "relay-memory"]
+    shape = Shape("smoke", "200 messages/s, 2 rooms × 3", "steady", 2, 3, 200, generator="second.js")
+    figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    assert figures["cpu_message"] == pytest.approx(2 * figures["cpu"]), failures
+    assert figures["messages_per_second"] == pytest.approx(200, rel=0.3)
+
+
+def test_a_sample_with_lost_messages_has_no_figures() -> None:
+    with pytest.raises(Broken, match="3 messages were lost"):
+        whole({"lost": 3.0, "cpu": 1.0})
+    assert whole({"lost": 0.0, "cpu": 1.0})
 
 
 @pytest.mark.timeout(180)

@@ -1,4 +1,5 @@
 from tests.bench.report import joined, markdown, table
+from tests.bench.shapes import CHECKS
 from tests.bench.speak import Dialect
 
 
@@ -13,7 +14,7 @@ def results() -> dict:
             "system": key,
             "shape": "50x2",
             "round": 0,
-            "figures": {"cpu": cpu, "lost": 0, "load_share": 0.5},
+            "figures": {"cpu": cpu, "cpu_message": cpu, "lost": 0, "load_share": 0.5},
             "failures": [],
         }
         for key, cpu in (("relay", 10.0), ("socketio", 80.0))
@@ -57,7 +58,29 @@ def test_clients_of_other_protocols_are_beside_their_own_server() -> None:
 
 
 def test_a_target_says_whether_it_is_met() -> None:
-    assert "of Socket.IO + redis-adapter | 0.125 | ≤ 0.2 | met |" in markdown(results())
+    assert "of Socket.IO at its best | 0.125 | ≤ 0.5 | met |" in markdown(results())
+
+
+def test_a_target_to_exceed_has_its_own_sign() -> None:
+    assert "handshakes a second, of Socket.IO at its best | – | ≥ 1.5 | not measured |" in markdown(results())
+
+
+def test_abilities_that_a_system_lacks_are_named() -> None:
+    said = results()
+    said["systems"][1]["lacks"] = ["ids", "log"]
+    assert "- Socket.IO: ids, log" in markdown(said)
+    assert "Not done" not in markdown(results())
+
+
+def test_two_load_generators_are_compared_by_the_shares_that_they_find() -> None:
+    said = results()
+    costs = {"relay": (10.0, 12.0), "ws": (20.0, 20.0)}
+    said["systems"] = [{"key": key, "title": key, "version": "1"} for key in costs]
+    for key, both in costs.items():
+        for shape, cost in zip(CHECKS[:2], both, strict=True):
+            figures = {"cpu_message": cost}
+            said["samples"].append({"system": key, "shape": shape.key, "round": 0, "figures": figures, "failures": []})
+    assert "| ws, 50 × 2, 4,000 messages/s | 20 | 20 | 0.5 | 0.6 | 20% |" in markdown(said)
 
 
 def test_what_is_missing_is_named() -> None:

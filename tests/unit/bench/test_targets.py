@@ -48,6 +48,13 @@ def test_some_figures_are_to_be_large(rate: float, met: bool) -> None:
     assert judge(target, {("relay", "idle", "handshakes"): rate}).met is met
 
 
+def test_of_figures_that_are_to_be_large_the_largest_peer_counts() -> None:
+    rates = {"relay": 3000.0, "ws": 1000.0, "nchan": 2000.0}
+    found = {(system, "idle", "handshakes"): rate for system, rate in rates.items()}
+    target = Target("handshakes", "idle", "handshakes", 1.5, ("ws", "nchan"), at_least=True)
+    assert judge(target, found).value == pytest.approx(1.5)
+
+
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert {judge(target, {}).met for target in TARGETS} == {None}
 
