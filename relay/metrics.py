@@ -307,7 +307,7 @@ class Metrics:
 
         self.unawaited_places = declare.counters(
             "relay_unawaited_places_total",
-            "Clients that came back by a cookie alone, and took a new place as too many others waited for theirs, by the "
+            "Clients that came back by a cookie alone, and took a new place as too many others waited for theirs, by "
             "bound: address or worker.",
             "After the loss of a worker: raise the setting that the log names, or name the peer in the addresses of "
             "pages, so that none waits. At other times: an attack; the log names an address a minute.",
