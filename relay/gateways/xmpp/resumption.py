@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from relay.gateways.xmpp.checkpoint import Checkpoint, Missed
@@ -70,26 +70,37 @@ def keyed(join: Join, key: str, former: str = "") -> Join:
     return replace(join, resume=membership_key(former, join.room, join.peer), own_key=True, next_key=own)
 
 
-def read_request(element: Element) -> tuple[str, int] | None:
-    """Return the id of the stream and the number of stanzas that the client has handled; None if it says neither."""
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """The id of the stream, the number of stanzas that the client has handled, and when the request arrived."""
+
+    key: str
+    count: int
+    arrived: float
+
+
+def read_request(element: Element, arrived: float) -> ResumeRequest | None:
+    """Read a request to resume a stream; None if it lacks the id or the number."""
     key, count = element.get("previd"), element.get("h")
     if not 0 < len(key) <= MAX_KEY or not count.isdecimal() or len(count) > _MAX_COUNT:
         return None
-    return key, int(count)
+    return ResumeRequest(key, int(count), arrived)
 
 
-def joins_of(checkpoint: Checkpoint, key: str) -> list[Join]:
+def joins_of(checkpoint: Checkpoint, request: ResumeRequest) -> list[Join]:
     """Return the commands that resume the memberships of a stream."""
     joins = []
     for place in checkpoint.places:
         join = Join(
             place.room,
-            resume=membership_key(key, place.room, place.peer),
+            resume=membership_key(request.key, place.room, place.peer),
             own_key=True,
             since=str(place.id),
             echo=True,
             presence=True,
             peer=place.peer,
+            # A late attempt must not have the place of a newer one, however long the reads before have taken.
+            arrived=request.arrived,
         )
         joins.append(join)
     return joins

@@ -185,7 +185,8 @@ class ManagedStream:
 
     async def _save(self, store: Store) -> None:
         try:
-            while self._again:
+            # Once the connection has ended, the client is in no room here, and its last checkpoint is written.
+            while self._again and not self._ended:
                 self._again = False
                 count = len(self._waiting)
                 if not await self._keep_all(store, CHECKPOINT_TTL):

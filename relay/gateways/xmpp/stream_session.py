@@ -1,6 +1,7 @@
 """The stream of a client of XMPP: its login, its management and resumption, and the rooms that it is in."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -21,7 +22,16 @@ from relay.gateways.xmpp.namespaces import FRAMING, MUC, SM
 from relay.gateways.xmpp.negotiation import Negotiation
 from relay.gateways.xmpp.occupancies import MOST_HISTORY, Occupancies
 from relay.gateways.xmpp.reading import Element
-from relay.gateways.xmpp.resumption import RoomReplay, enabled, failed, joins_of, keyed, read_request, resumed
+from relay.gateways.xmpp.resumption import (
+    ResumeRequest,
+    RoomReplay,
+    enabled,
+    failed,
+    joins_of,
+    keyed,
+    read_request,
+    resumed,
+)
 from relay.gateways.xmpp.rooms import XmppRooms
 from relay.gateways.xmpp.stream_management import ManagedStream, Source, StreamIdentity
 from relay.gateways.xmpp.writing import tag
@@ -184,32 +194,37 @@ class XmppStream(Session[Frame]):
 
     async def resume(self, element: Element) -> None:
         """Resume a stream; a client that cannot binds a resource, and takes its places in rooms over one by one."""
-        request = read_request(element) if self._shown.manages else None
-        found = None
+        request = read_request(element, time.monotonic()) if self._shown.manages else None
         try:
-            if request is not None:
-                found = read_checkpoint(await self._worker.checkpoints.read(fingerprint(request[0])))
-                if found is None or self._is_own(found):
-                    self._former = request[0]
-            if request is None or found is None or not self._is_own(found) or not await self._resumed(*request, found):
+            if request is None or not await self._find_and_resume(request):
                 self._connection.write(failed("item-not-found"))
         except (Unavailable, OutcomeUnknown):
             # The client comes back, and asks again.
             self._connection.close(UNAVAILABLE)
+
+    async def _find_and_resume(self, request: ResumeRequest) -> bool:
+        found = read_checkpoint(await self._worker.checkpoints.read(fingerprint(request.key)))
+        if found is not None and not self._is_own(found):
+            return False
+        self._former = request.key
+        # A client that has less than it acknowledged has asked before, and was served elsewhere since: its request was
+        # late. What it has now is not touched.
+        return found is not None and found.acknowledged <= request.count and await self._resumed(request, found)
 
     def _is_own(self, checkpoint: Checkpoint) -> bool:
         # The user of an anonymous login is another one each time.
         own = self._identity(checkpoint.user, checkpoint.resource)
         return (own.domain, own.subject) == (checkpoint.domain, checkpoint.subject)
 
-    async def _resumed(self, key: str, count: int, checkpoint: Checkpoint) -> bool:
+    async def _resumed(self, request: ResumeRequest, checkpoint: Checkpoint) -> bool:
+        key, count = request.key, request.count
         # Of several resumptions, each has a turn of its own. The newest one may go on, and the others are ended.
         checkpoints, name = self._worker.checkpoints, fingerprint(key)
         turn = await checkpoints.begin_turn(name)
         encoder, self._replay = XmppCodec(self._domain), RoomReplay()
         replay = self._replay
         try:
-            for join in joins_of(checkpoint, key):
+            for join in joins_of(checkpoint, request):
                 (self._pace or self._make_pace()).spend(JOIN_COST)
                 allowed = join if self._guard is None else self._guard.check_join(join)
                 await self._xmpp_rooms.resume(allowed, encoder)
@@ -221,6 +236,10 @@ class XmppStream(Session[Frame]):
             outcome, newest = None, error.code != "superseded"
         finally:
             self._replay = None
+        if self._ended:
+            # The client gave the attempt up without an answer: its close does not end its memberships.
+            self._goodbye = False
+            return True
         if not newest:
             # The newer resumption has the places, or takes them from here, where they are held.
             self._connection.close(REPLACED)
@@ -434,13 +453,18 @@ class XmppStream(Session[Frame]):
             self._login = None
 
     def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
-        """End the session; no object refers back to it then."""
-        managed, self._managed = self._managed, None
-        if managed is not None and self._shown.resumable:
-            managed.end(resumable=True)
+        """End the session; no object refers back to it once all requests are served."""
+        if self._managed is not None and self._shown.resumable:
+            self._managed.end(resumable=True)
         self._stop_login_timer()
         self._shown.take = None
         return super().end(goodbye=goodbye)
+
+    def _drain_inbox(self) -> None:
+        super()._drain_inbox()
+        if self._ended and not self._inbox.exclusive and not self._inbox.waiting:
+            # The stanzas that were served since the end needed it: the client may send them again.
+            self._managed = None
 
 
 def _is_stanza(request: Request) -> bool:

@@ -3,7 +3,16 @@ import pytest
 from relay.gateways.xmpp.checkpoint import Checkpoint, RoomReached
 from relay.gateways.xmpp.codec import RoomFrame, XmppCodec
 from relay.gateways.xmpp.reading import read
-from relay.gateways.xmpp.resumption import RoomReplay, enabled, failed, joins_of, keyed, membership_key, read_request
+from relay.gateways.xmpp.resumption import (
+    ResumeRequest,
+    RoomReplay,
+    enabled,
+    failed,
+    joins_of,
+    keyed,
+    membership_key,
+    read_request,
+)
 from relay.model import events
 from relay.model.commands import Join
 from relay.model.envelope import MessageId, seal, splice
@@ -14,7 +23,7 @@ CODEC = XmppCodec("localhost")
 @pytest.mark.parametrize(
     ("attributes", "expected"),
     [
-        ('previd="k" h="3"', ("k", 3)),
+        ('previd="k" h="3"', ResumeRequest("k", 3, 1.5)),
         ('previd="" h="3"', None),
         ('previd="k"', None),
         ('previd="k" h="-1"', None),
@@ -23,7 +32,7 @@ CODEC = XmppCodec("localhost")
     ],
 )
 def test_reads_the_request(attributes: str, expected: object) -> None:
-    assert read_request(read(f'<resume xmlns="urn:xmpp:sm:3" {attributes}/>'.encode()).root) == expected
+    assert read_request(read(f'<resume xmlns="urn:xmpp:sm:3" {attributes}/>'.encode()).root, 1.5) == expected
 
 
 def test_the_key_of_a_membership_is_of_this_stream_room_and_peer() -> None:
@@ -35,8 +44,9 @@ def test_the_key_of_a_membership_is_of_this_stream_room_and_peer() -> None:
     join = keyed(Join("r", peer="p"), "k", "former")
     assert (join.resume, join.next_key) == (membership_key("former", "r", "p"), membership_key("k", "r", "p"))
     checkpoint = Checkpoint("u", "res", "localhost", "", 0, 0, 0, [RoomReached("r", "p", 1, 2)], [])
-    (join,) = joins_of(checkpoint, "k")
+    (join,) = joins_of(checkpoint, ResumeRequest("k", 0, 1.5))
     assert (join.room, join.peer, join.since, join.resume) == ("r", "p", "1-2", membership_key("k", "r", "p"))
+    assert join.arrived == 1.5
 
 
 def take(replay: RoomReplay, event: events.Event) -> None:

@@ -21,11 +21,13 @@ from relay.model.errors import Unavailable
 
 
 class Store(MemoryCheckpoints):
-    """Fails while it is `away`; `bytes` counts the bytes that were written."""
+    """Fails while it is `away`, and answers once it is `ready`; `bytes` counts the bytes that were written."""
 
     def __init__(self) -> None:
         super().__init__(lambda: 0)
         self.away = False
+        self.ready = asyncio.Event()
+        self.ready.set()
         self.bytes = 0
 
     async def keep(
@@ -36,6 +38,7 @@ class Store(MemoryCheckpoints):
             raise Unavailable()
         self.bytes += len(data) + sum(map(len, texts.values()))
         await super().keep(name, turn, data, texts, gone, seconds)
+        await self.ready.wait()
 
 
 class Fixture:
@@ -43,9 +46,10 @@ class Fixture:
         self.store = store
         self.frames: list[Frame] = []
         self.work: list[asyncio.Task[None]] = []
+        self.members = {"r": "ann"}
         self.stream = ManagedStream(
             "key", StreamIdentity("u", "res", "localhost", ""), store,
-            write=self.frames.append, members=lambda: {"r": "ann"}, spawn=self.spawn,
+            write=self.frames.append, members=lambda: self.members, spawn=self.spawn,
         )  # fmt: skip
         self.stream.enter("r", MessageId(1, 1))
 
@@ -193,6 +197,21 @@ async def test_a_goodbye_forgets_the_stream_and_a_loss_does_not() -> None:
         assert bool(await store.read(fingerprint("key"))) is resumable
     store.away = True
     Fixture(store).stream.end(resumable=True)
+
+
+async def test_the_last_checkpoint_is_that_of_the_end() -> None:
+    """Another one was due when the connection ended. By then, the client has left its rooms at this worker."""
+    store = Store()
+    one = Fixture(store)
+    store.ready.clear()
+    for _ in range(2):
+        one.stream.send(Frame(b"<iq/>"), None)
+        await asyncio.sleep(0)
+    one.stream.end(resumable=True)
+    one.members = {}
+    store.ready.set()
+    await asyncio.gather(*one.work)
+    assert [place.peer for place in (await one.stored()).places] == ["ann"]
 
 
 async def test_a_stream_that_cannot_be_resumed_is_counted_alone() -> None:

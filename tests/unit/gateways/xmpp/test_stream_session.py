@@ -1,6 +1,7 @@
 """Streams that are managed, lost and resumed."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from relay.ids import fingerprint
 from relay.rooms.worker import Worker
 from tests.tokens import SECRET, token
 from tests.unit.gateways.base.fakes import until, until_members
-from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, Stream, auth, code, message, plain, presence
+from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, ROOM, Stream, auth, code, message, plain, presence
 
 ENABLE = '<enable xmlns="urn:xmpp:sm:3" resume="1"/>'
 
@@ -195,15 +196,94 @@ async def test_a_stream_that_is_gone_is_not_resumed_and_its_place_is_the_clients
     assert code((await other.until("error"))[-1]) == "peer_taken"
 
 
-@pytest.mark.parametrize("count", [0, 99])
-async def test_a_count_that_cannot_be_leads_to_a_new_stream(worker: Worker, count: int) -> None:
+async def test_a_count_that_cannot_be_leads_to_a_new_stream(worker: Worker) -> None:
     ann, key = await managed(worker, "ann")
-    await ann.send('<a xmlns="urn:xmpp:sm:3" h="2"/>')
     ann.lose()
     await until_members(worker, "room", {"ann": True})
-    back = await resume(worker, key, count)
+    back = await resume(worker, key, 99)
     assert (await back.until("failed"))[-1].name == "failed"
     await until_members(worker, "room", {})
+
+
+async def test_a_request_that_is_late_leaves_the_newer_stream_alone(worker: Worker) -> None:
+    """Its client has acknowledged more since, over another connection."""
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    newer = await resume(worker, key, 2)
+    await newer.until("resumed")
+    late = await resume(worker, key, 1)
+    assert (await late.until("failed"))[-1].name == "failed"
+    await newer.send(message("still here"))
+    await _until_body(newer, "still here")
+    assert newer.connection.reason is None
+    assert not [one for one in ben.elements() if one.name == "presence"]
+    # A page that has an older count stored than it acknowledged takes its place over.
+    await late.send('<iq type="set" id="b1"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>', ENABLE)
+    await late.until("enabled")
+    await late.enter("ann")
+    await until_members(worker, "room", {"ann": False, "ben": False})
+
+
+async def test_a_page_that_is_left_during_a_resumption_keeps_its_place(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    await ben.send(message("missed"))
+    await ben.until("body")
+    newest_turn = worker.checkpoints.newest_turn
+    left = Stream(worker)
+
+    async def when_the_page_is_left(name: str) -> int:
+        monkeypatch.undo()
+        left.lose(1001)
+        return await newest_turn(name)
+
+    monkeypatch.setattr(worker.checkpoints, "newest_turn", when_the_page_is_left)
+    await left.session.greet()
+    await left.send(OPEN, auth("ANONYMOUS"))
+    await left.until("success")
+    await left.send(OPEN, f'<resume xmlns="urn:xmpp:sm:3" previd="{key}" h="3"/>')
+    await until_members(worker, "room", {"ann": False, "ben": False})
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    back = await resume(worker, key, 3)
+    bodies = [child.text for one in await _until_body(back, "missed") for child in one.children if child.name == "body"]
+    assert bodies == ["missed"]
+    assert not [one for one in ben.elements() if one.name == "presence"]
+
+
+async def test_stanzas_that_are_served_after_the_loss_of_a_connection_are_published_once(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited behind another request of the client, which has no acknowledgement of them and sends them again."""
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    roster, lost = worker.roster, asyncio.Event()
+
+    async def when_lost(*arguments: Any) -> Any:
+        await lost.wait()
+        return await roster(*arguments)
+
+    monkeypatch.setattr(worker, "roster", when_lost)
+    items = '<query xmlns="http://jabber.org/protocol/disco#items"/>'
+    await ann.send(f'<iq type="get" id="q" to="{ROOM}">{items}</iq>', message("once"))
+    ann.lose()
+    lost.set()
+    await _until_body(ben, "once")
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    back = await resume(worker, key, 3)
+    handled = int((await back.until("resumed"))[0].get("h"))
+    # The presence and the IQ were counted.
+    assert handled == 2
+    await back.send(message("once"), message("end"))
+    bodies = [child.text for one in await _until_body(ben, "end") for child in one.children if child.name == "body"]
+    assert bodies == ["end"]
 
 
 async def test_a_goodbye_ends_the_stream(worker: Worker) -> None:
