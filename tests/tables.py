@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.backend import waiting
+from relay.backend.redis.error_codes import ERROR_CODES
 from relay.cli.options import GROUPS, every_old_name, every_setting
 from relay.cli.text import plain
 from relay.config import Setting
@@ -196,6 +197,15 @@ def redis_commands() -> Iterator[str]:
     yield from textwrap.wrap("`" + " ".join(redis_user.allowed()) + "`", 120, break_on_hyphens=False)
 
 
+def redis_errors() -> Iterator[str]:
+    """The codes of Redis's error replies that the relay knows."""
+    rows = [
+        [code(name), one.meaning, "connects anew" if one.leaves else "tries again", one.remedy]
+        for name, one in ERROR_CODES.items()
+    ]
+    yield from table("Redis answers, Meaning, The relay, What to do", rows)
+
+
 def old_settings() -> Iterator[str]:
     rows = []
     for old in every_old_name():
@@ -276,6 +286,7 @@ TABLES: Final[dict[tuple[str, str], Callable[[], Iterator[str]]]] = {
     ("metrics.md", "protocols"): protocols,
     ("guarantees.md", "faults"): faults,
     ("operations.md", "redis-commands"): redis_commands,
+    ("operations.md", "redis-errors"): redis_errors,
     ("security.md", "limits"): limits,
     ("security.md", "bounds"): bounds,
     ("security.md", "attacks"): attacks,

@@ -23,7 +23,7 @@ SENTINEL_PORT: Final = 26379
 
 REDIS_URL_FORM: Final = (
     "empty, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS; unix:///PATH; "
-    "redis+sentinel://HOST,HOST,HOST/SERVICE for a master that sentinels watch"
+    "redis+sentinel://HOST,HOST,HOST/SERVICE for a master that sentinels watch, rediss+sentinel:// for TLS"
 )
 """The allowed values, for help and errors."""
 
@@ -103,7 +103,10 @@ def parse_redis_url(text: str) -> RedisUrl | None:
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _SCHEMES:
-        raise NotAllowed("it does not begin with redis://, rediss://, unix:// or redis+sentinel:// (without quotes)")
+        raise NotAllowed(
+            "it does not begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel:// (without "
+            "quotes)"
+        )
     if "#" in rest:
         raise NotAllowed("it has a #; in a password, # is written %23")
     if "://" in rest:
@@ -275,7 +278,9 @@ def _options(query: str, scheme: str) -> dict[str, str]:
         if name in _TLS and not scheme.startswith("rediss"):
             raise NotAllowed(f"its option {name} is for TLS, and only for URLs that begin with rediss://")
         if name in _OF_SENTINELS and not scheme.endswith(_SENTINEL):
-            raise NotAllowed(f"its option {name} is only for URLs that begin with redis+sentinel://")
+            raise NotAllowed(
+                f"its option {name} is only for URLs that begin with redis+sentinel:// or rediss+sentinel://"
+            )
         if name in options:
             raise NotAllowed(f"it has the option {name} twice")
         options[name] = value

@@ -23,7 +23,7 @@ from relay.backend.redis.connection import (
     refused,
 )
 from relay.backend.redis.reconnect import Reconnector
-from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, is_noscript, is_read_only
+from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, is_noscript, leaves
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, Script
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
@@ -65,7 +65,7 @@ class RedisClient:
         self._timeout = timeout
         self._max_waiting = waiting
         self._waiting_bytes = 0
-        self._errors = ErrorReplies(on_error, on_read_only=self._leave_replica)
+        self._errors = ErrorReplies(on_error, on_leave=self._leave_soon)
         self._on_error = on_error
         self._run = run
         # Commands that wait for a connection, each with the time at which its caller is given an error.
@@ -252,8 +252,8 @@ class RedisClient:
         reply = await told
         if isinstance(reply, RelayError):
             raise RedisUnreachable("connection lost while the run id was asked for", "connection lost")
-        if isinstance(reply, Exception) and is_read_only(str(reply)):
-            # A replica; or a master that has just become one, of which the sentinels do not know yet.
+        if isinstance(reply, Exception) and leaves(str(reply)):
+            # Such as a replica; or a master that has just become one, of which the sentinels do not know yet.
             raise refused(str(reply))
         self._run.note(reply)
 
@@ -311,8 +311,8 @@ class RedisClient:
             # Now, and not only when the loop reports the loss: nothing may be sent over this connection any more.
             self._lost(connection, self._pending, error)
 
-    def _leave_replica(self) -> None:
-        """Connect anew: this Redis was the master, and is a replica now; another one takes its part.
+    def _leave_soon(self) -> None:
+        """Connect anew: mostly, this Redis was the master, and is a replica now; another one takes its part.
 
         In the next turn, as the replies that arrived together are still being handed out.
         """
@@ -322,7 +322,7 @@ class RedisClient:
 
     def _leave(self, connection: RedisConnection) -> None:
         if self._connection is connection:
-            self._give_up(OutcomeUnknown("this Redis has become a replica"))
+            self._give_up(OutcomeUnknown("this Redis does not serve the relay any more"))
 
     def _lost(self, connection: RedisConnection, pending: Pending, error: Exception) -> None:
         if self._connection is connection:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import socket
-import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,9 +17,9 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
-from relay.backend.redis.replies import REFUSALS, RedisUnreachable, reply_in, report_of
+from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
 from relay.backend.redis.sentinel import MasterFinder
 from relay.config.redis_url import RedisUrl, parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
@@ -154,7 +153,7 @@ class Dialer:
             return RedisUnreachable(redact(str(error), self._secrets), redact(error.report, self._secrets))
         if isinstance(error, RedisError) and (reply := reply_in(error)):
             return refused(redact(reply, self._secrets))
-        text = self._reason(error)
+        text = reason_of(error, self._timeout)
         if isinstance(error, OSError | RedisError | TimeoutError):
             cause = str(error) or text
         else:
@@ -174,26 +173,6 @@ class Dialer:
             self._lookup = asyncio.ensure_future(loop.getaddrinfo(host, None))
             self._lookup.add_done_callback(_ignore_failure)
         await asyncio.shield(self._lookup)
-
-    def _reason(self, error: BaseException) -> str:
-        """Say why a connection failed; redis-py wraps the error of the system in one of its own."""
-        causes = [error]
-        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-            causes.append(cause)
-        for cause in causes:
-            if isinstance(cause, TimeoutError):
-                return f"no answer within {self._timeout:g} s"
-            if isinstance(cause, socket.gaierror):
-                return "its host name cannot be resolved"
-            if isinstance(cause, ssl.SSLError):
-                return "the TLS handshake failed"
-            if isinstance(cause, ConnectionRefusedError):
-                return "connection refused"
-            if isinstance(cause, AuthenticationError):
-                return REFUSALS["WRONGPASS"]
-            if isinstance(cause, UnicodeError):
-                return "its host name is not valid"
-        return "the connection failed"
 
 
 def _parsed(url: str) -> RedisUrl:

@@ -18,7 +18,7 @@ from relay.backend.bus import Published
 from relay.backend.redis.client import ignore, set_result
 from relay.backend.redis.connection import Dialer, Pending, RedisConnection, call, pack, refused
 from relay.backend.redis.reconnect import Reconnector
-from relay.backend.redis.replies import RedisUnreachable, code_of, report_of
+from relay.backend.redis.replies import RedisUnreachable, leaves, report_of
 from relay.backend.redis.run import RedisRun, read_run
 from relay.backend.redis.scripts import RUN
 from relay.logs import LogIntervals
@@ -35,9 +35,6 @@ _GRACE: Final = 1.0
 """Seconds beyond the timeout of WAIT after which a connection without an answer is given up."""
 
 _LOG_INTERVAL: Final = 10.0
-
-_OVER: Final = frozenset({"READONLY", "UNBLOCKED", "ERR"})
-"""Codes of errors after which this Redis is no master any more, as far as anybody knows: another one is looked for."""
 
 
 @dataclass(slots=True)
@@ -179,7 +176,7 @@ class Replicas:
         if error or written[0] != 1:
             # Redis is a replica now, has lost its data, or does not allow WAIT.
             self._fail(asked, report_of(error) if error else "Redis has lost its data")
-            if not error or code_of(error) in _OVER:
+            if not error or leaves(error):
                 self._give_up(connection, refused(error or self._problem))
         elif reply >= self._number:
             self._problem = ""

@@ -31,7 +31,7 @@ _PAGE = 40
 _LEFT = 500
 """Rooms that one command takes out of the set of the worker's rooms."""
 
-_NO_LEASE = "Redis cannot renew this worker's lease; the log has its text"
+_NO_LEASE = "Redis cannot renew this worker's lease"
 _LAPSED = "this worker's own lease lapsed while it took members over"
 
 
@@ -271,9 +271,9 @@ class RedisLeases:
                 # As long as the lease of a worker that died with the last heartbeat but one.
                 milliseconds(settings.duration - 2 * settings.interval),
             )
-        except ScriptFailed:
+        except ScriptFailed as error:
             # A worker without a lease is of no use, so this counts as a refusal; renewing again does no harm.
-            raise Unavailable(_NO_LEASE) from None
+            raise Unavailable(_NO_LEASE).because(f"{_NO_LEASE}: {error.report or 'the log has its text'}") from None
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
         self._client.clock.learn(now, asked)
         self._client.check_run()

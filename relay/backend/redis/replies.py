@@ -5,13 +5,16 @@ whose text says only that Redis is away or refuses: the cause would help an atta
 """
 
 import logging
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
 import hiredis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from relay.backend.redis.error_codes import ERROR_CODES
 from relay.limits import Clock
 from relay.logs import LogIntervals, escape
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
@@ -24,31 +27,8 @@ _LOG_INTERVAL = 10.0
 _LOGGED_CHARACTERS = 300
 _REPORTED_CHARACTERS = 200
 
-REFUSALS = {
-    "OOM": "Redis has no memory left",
-    "READONLY": "this Redis is a replica, which takes no writes",
-    "MISCONF": "Redis cannot save to its disk, and takes no writes",
-    "NOREPLICAS": "Redis has too few replicas, and takes no writes",
-    "DENIED": "this Redis is in protected mode",
-    "MASTERDOWN": "this Redis is a replica that has lost its master",
-    "LOADING": "Redis is still loading its data",
-    "BUSY": "Redis is busy with a script",
-    "NOAUTH": "Redis asks for a password",
-    "WRONGPASS": "Redis does not accept the user or the password",
-    "NOPERM": "the Redis user lacks a permission",
-    "NOSCRIPT": "Redis does not keep the relay's scripts",
-    "MOVED": "this Redis is a part of a cluster",
-    "CLUSTERDOWN": "the Redis cluster is down",
-    "CROSSSLOT": "this Redis is a part of a cluster",
-}
-"""Codes with which Redis refuses a command or a script that has not had any effect, and the meaning of each.
-
-Redis raises the first four inside a script as well, but only at its first write: it accepts
-that a later one exceeds the memory limit, since it could not undo the earlier ones. All others come before a script
-begins.
-"""
-
-_AT_FIRST_WRITE = frozenset({"OOM", "READONLY", "MISCONF", "NOREPLICAS"})
+_NO_PERMISSION = ("ERR The user executing the script can't", "ERR ACL failure in script")
+"""The beginnings of the error that a script gets for a command which its user may not send: it has no code."""
 
 _IN_SCRIPT = " script: "
 """Part of the text of each error that was raised inside a script, ahead of the script's hash."""
@@ -67,15 +47,16 @@ class RedisUnreachable(Exception):
 
 
 class ScriptFailed(OutcomeUnknown):
-    """A script ended with an error: part of what it does may have happened. The operator's log has Redis's text."""
+    """A script ended with an error: part of what it does may have happened. `report` says why, for operators."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: str = "") -> None:
         super().__init__("the relay's request failed inside Redis; it may have been carried out in part")
+        self.report = report
 
 
 def code_of(text: str) -> str:
-    """Return the code at the beginning of an error reply."""
-    return text.partition(" ")[0]
+    """Return the code at the beginning of an error reply, or the one that its text stands for."""
+    return "NOPERM" if text.startswith(_NO_PERMISSION) else text.partition(" ")[0]
 
 
 def reply_in(error: RedisError) -> str:
@@ -87,16 +68,37 @@ def reply_in(error: RedisError) -> str:
 
 
 def report_of(text: str) -> str:
-    """Return an error reply for operators: Redis's own words, escaped and bounded, after their meaning if known."""
+    """Return an error reply for operators: its meaning and the remedy if known, and Redis's own words, bounded."""
     words = escape(text[:_REPORTED_CHARACTERS])
-    code = code_of(text)
-    return f"{REFUSALS[code]} ({words})" if code in REFUSALS else f"Redis answers: {words}"
+    code = ERROR_CODES.get(code_of(text))
+    return f"{code.meaning} ({words}); {code.remedy}" if code else f"Redis answers: {words}"
+
+
+def reason_of(error: BaseException, timeout: float) -> str:
+    """Say why a connection failed within `timeout` seconds; redis-py wraps the error of the system in its own."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    for cause in causes:
+        if isinstance(cause, TimeoutError):
+            return f"no answer within {timeout:g} s"
+        if isinstance(cause, socket.gaierror):
+            return "its host name cannot be resolved"
+        if isinstance(cause, ssl.SSLError):
+            return "the TLS handshake failed"
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        if isinstance(cause, AuthenticationError):
+            return ERROR_CODES["WRONGPASS"].meaning
+        if isinstance(cause, UnicodeError):
+            return "its host name is not valid"
+    return "the connection failed"
 
 
 class ErrorReplies:
     """Makes errors of error replies; calls `on_error` for each, and logs one in ten seconds of each code.
 
-    `on_read_only` is called for each reply of a Redis that is a replica.
+    `on_leave` is called for each reply after which the relay is to connect anew.
     """
 
     def __init__(
@@ -104,10 +106,10 @@ class ErrorReplies:
         on_error: Callable[[], object],
         clock: Clock = time.monotonic,
         *,
-        on_read_only: Callable[[], object] = lambda: None,
+        on_leave: Callable[[], object] = lambda: None,
     ) -> None:
         self._on_error = on_error
-        self._on_read_only = on_read_only
+        self._on_leave = on_leave
         self._lines = LogIntervals(_LOG_INTERVAL, clock)
 
     def error_of(self, reply: Any, *, script: bool) -> RelayError | None:
@@ -122,7 +124,7 @@ class ErrorReplies:
         text = str(reply)
         self._record(text)
         if script and not _refused(text):
-            return ScriptFailed()
+            return ScriptFailed(report_of(text))
         return Unavailable().because(report_of(text))
 
     def unexpected(self, reply: Any) -> RelayError:
@@ -132,8 +134,8 @@ class ErrorReplies:
 
     def _record(self, text: str) -> None:
         self._on_error()
-        if is_read_only(text):
-            self._on_read_only()
+        if leaves(text):
+            self._on_leave()
         unlogged = self._lines.due(code_of(text))
         if unlogged is not None:
             log.error(
@@ -142,9 +144,10 @@ class ErrorReplies:
             )  # fmt: skip
 
 
-def is_read_only(text: str) -> bool:
-    """Tell whether the text of an error reply says that this Redis is a replica."""
-    return code_of(text) == "READONLY"
+def leaves(text: str) -> bool:
+    """Tell whether the relay is to connect anew after an error reply: another Redis may serve it by now."""
+    code = ERROR_CODES.get(code_of(text))
+    return code is not None and code.leaves
 
 
 def is_noscript(reply: Any) -> bool:
@@ -153,5 +156,5 @@ def is_noscript(reply: Any) -> bool:
 
 
 def _refused(text: str) -> bool:
-    code = code_of(text)
-    return code in REFUSALS and (code in _AT_FIRST_WRITE or _IN_SCRIPT not in text)
+    code = ERROR_CODES.get(code_of(text))
+    return code is not None and (code.in_scripts or _IN_SCRIPT not in text)

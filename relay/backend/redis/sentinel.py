@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import RedisError
 
-from relay.backend.redis.replies import RedisUnreachable, reply_in, report_of
+from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
 from relay.config.redis_url import RedisUrl, Sentinels
 from relay.logs import escape
 
@@ -94,9 +94,13 @@ class MasterFinder:
             await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command("SENTINEL", "MASTER", self._sentinels.service)
             return _read(await connection.read_response())
-        except (OSError, RedisError, TimeoutError) as error:
+        except RedisUnreachable:
+            raise
+        # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use,
+        # and one such sentinel must not keep the worker from the others.
+        except Exception as error:
             reply = reply_in(error) if isinstance(error, RedisError) else ""
-            report = report_of(reply) if reply else "the connection failed"
+            report = report_of(reply) if reply else reason_of(error, self._time)
             raise RedisUnreachable(str(error), f"a sentinel: {report}") from None
         finally:
             await connection.disconnect(nowait=True)

@@ -164,7 +164,10 @@ async def test_a_refused_connection_is_reported_in_the_words_of_redis_without_th
     dialer = Dialer(server.url.replace("://", "://x:Secret1@"), timeout=1, name="test")
     with pytest.raises(RedisUnreachable) as raised:
         await dialer.open(lambda _: None, lambda: None)
-    assert raised.value.report.replace("ERR ", "") == report.replace("ERR ", "")
+    found = raised.value.report.replace("ERR ", "")
+    # Behind it, there may be a remedy.
+    assert found.startswith(report.replace("ERR ", ""))
+    assert found.removeprefix(report.replace("ERR ", ""))[:2] in {"", "; "}
     assert "Secret1" not in str(raised.value)
     assert len(str(raised.value)) <= 300
 

@@ -1,7 +1,8 @@
 import hiredis
 import pytest
 
-from relay.backend.redis.replies import REFUSALS, ErrorReplies, ScriptFailed, is_noscript
+from relay.backend.redis.error_codes import ERROR_CODES
+from relay.backend.redis.replies import ErrorReplies, ScriptFailed, is_noscript, leaves
 from relay.model.errors import OutcomeUnknown, Unavailable
 
 IN_SCRIPT = " script: 5f1d, on @user_script:7."
@@ -12,15 +13,15 @@ def error_of(text: str, *, script: bool) -> Exception | None:
 
 
 @pytest.mark.parametrize("script", [True, False])
-@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("code", ERROR_CODES)
 def test_a_refusal_is_unavailable_and_only_operators_learn_why(code: str, script: bool) -> None:
     error = error_of(f"{code} with a secret key", script=script)
     assert type(error) is Unavailable
-    assert error.report == f"{REFUSALS[code]} ({code} with a secret key)"
+    assert error.report == f"{ERROR_CODES[code].meaning} ({code} with a secret key); {ERROR_CODES[code].remedy}"
     assert error.text == Unavailable().text
 
 
-@pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS"])
+@pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"])
 def test_what_redis_refuses_at_the_first_write_of_a_script_had_no_effect(code: str) -> None:
     assert type(error_of(f"{code} refused." + IN_SCRIPT, script=True)) is Unavailable
 
@@ -81,3 +82,32 @@ def test_a_script_that_redis_lacks() -> None:
     assert is_noscript(hiredis.ReplyError("NOSCRIPT No matching script"))
     assert not is_noscript(hiredis.ReplyError("ERR NOSCRIPT"))
     assert not is_noscript(b"NOSCRIPT")
+
+
+@pytest.mark.parametrize(
+    ("code", "anew"),
+    [
+        *((code, True) for code in ("READONLY", "UNBLOCKED", "MASTERDOWN", "LOADING", "NOAUTH", "WRONGPASS")),
+        *((code, False) for code in ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "NOPERM", "TRYAGAIN", "CLUSTERDOWN")),
+        ("WRONGTYPE", False),
+    ],
+)
+def test_another_redis_is_looked_for_where_one_may_serve(code: str, anew: bool) -> None:
+    left: list[int] = []
+    errors = ErrorReplies(lambda: None, on_leave=lambda: left.append(1))
+    errors.error_of(hiredis.ReplyError(f"{code} words"), script=True)
+    assert (bool(left), leaves(f"{code} words")) == (anew, anew)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERR The user executing the script can't run this command or subcommand script: 5f1d, on @user_script:7.",
+        "ERR ACL failure in script: User relay has no permissions to run the 'zadd' command script: 5f1d",
+    ],
+)
+def test_a_script_without_a_permission_is_told_as_such(text: str) -> None:
+    error = error_of(text, script=True)
+    assert isinstance(error, ScriptFailed)
+    assert error.report.startswith(ERROR_CODES["NOPERM"].meaning)
+    assert text not in error.text
