@@ -19,25 +19,31 @@ class Arrivals:
     `transfer` says how much was written and received; None at the end makes no message count. It costs two system calls
     for each message, which is little where a call has some twenty of them. Where it is never known, as over a unix
     socket, a message counts when the next one is written: else a client that comes back would get all of them again.
+    Once it was known, None says that the connection has ended: such a message says nothing of those before.
     """
 
-    __slots__ = ("_marks", "_newest", "_transfer")
+    __slots__ = ("_known", "_marks", "_newest", "_transfer")
 
     def __init__(self, transfer: Callable[[], Transfer | None]) -> None:
         self._transfer = transfer
         # Made for the first message.
         self._marks: deque[tuple[MessageId, int]] | None = None
         self._newest: MessageId | None = None
+        self._known = False
 
     def mark(self, message: MessageId) -> None:
         """Take note that a message was written; to be called for open connections alone, as others drop it."""
         transfer = self._transfer()
         if self._marks is None:
             self._marks = deque(maxlen=_MOST_MARKS)
-        if transfer is None and self._marks:
-            self._newest = self._marks[-1][0]
-            self._marks.clear()
-        self._marks.append((message, 0 if transfer is None else transfer.written))
+        if transfer is not None:
+            self._known = True
+            self._marks.append((message, transfer.written))
+        elif not self._known:
+            if self._marks:
+                self._newest = self._marks[-1][0]
+                self._marks.clear()
+            self._marks.append((message, 0))
 
     def newest(self) -> MessageId | None:
         """Return the newest message that is known to have arrived, with all before it; None if none is."""

@@ -185,7 +185,7 @@ class HttpExchange:
         try:
             return await result
         except asyncio.CancelledError:
-            if self._dropped or (self._held is not None and self._held.response.dropped):
+            if self.dropped:
                 return None
             raise
         finally:
@@ -228,6 +228,11 @@ class HttpExchange:
     async def send_chunk(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of an event stream; waits while the client reads too slowly."""
         await self._send_body(data, last=last)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the client has dropped the request, as far as that is known."""
+        return self._dropped or (self._held is not None and self._held.response.dropped)
 
     def transfer(self) -> Transfer | None:
         """Return how much was written to the connection of a held response, and received; None if it is not known."""

@@ -22,18 +22,24 @@ _MOST_MARKS: Final = 256
 class Marks:
     """Events that were written, and the number of bytes that were written by then, until they have arrived.
 
-    `transfer` asks the system how much was written and received. It is asked after `every` so many seconds, and its
-    number of written bytes compared with the caller's own. In between, the caller's number counts: a ping that the
-    server writes by itself makes an event seem to arrive these few bytes early.
+    `transfer` asks the system how much was written and received, and `lost` whether the client is gone. They are asked
+    after `every` so many seconds, and the number of written bytes is compared with the caller's own. In between, the
+    caller's number counts: a ping that the server writes by itself makes an event seem to arrive these few bytes early.
+
+    Where the system never tells, as behind a worker that has forwarded the request, an event counts when the next one
+    is written. Once it has told, it only stops at the end of the connection: the events that are written from then on
+    reach nobody, and say nothing of those before.
     """
 
-    __slots__ = ("_asked", "_before", "_every", "_marks", "_received", "_transfer")
+    __slots__ = ("_asked", "_before", "_every", "_known", "_lost", "_marks", "_received", "_transfer")
 
-    def __init__(self, transfer: Callable[[], Transfer | None], every: float = _SYNC) -> None:
+    def __init__(self, transfer: Callable[[], Transfer | None], lost: Callable[[], bool], every: float = _SYNC) -> None:
         self._transfer = transfer
+        self._lost = lost
         self._every = every
         self._asked = 0.0
         self._before = 0
+        self._known = False
         self._marks: deque[tuple[MessageId, int]] | None = None
         self._received: MessageId | None = None
 
@@ -41,14 +47,18 @@ class Marks:
         """Note an event; so many bytes were written with it, as the caller counts them."""
         now = asyncio.get_running_loop().time()
         if now - self._asked >= self._every:
+            if self._lost():
+                # The event was dropped, and the system would say that all has arrived which it has taken.
+                return
             transfer = self._transfer()
             if transfer is None:
-                # Not known, as behind a worker that has forwarded the request: the event before this one was taken.
-                if self._marks:
-                    self._received = self._marks[-1][0]
-                self._marks = deque([(position, 0)])
+                if not self._known:
+                    if self._marks:
+                        self._received = self._marks[-1][0]
+                    self._marks = deque([(position, 0)])
                 return
             self._asked = now
+            self._known = True
             self._before = transfer.written - written
             self._drop(transfer.received)
         if self._marks is None:
@@ -129,5 +139,5 @@ class HubConnection(WrappedConnection):
 
     def _mark(self, position: MessageId) -> None:
         if self._marks is None:
-            self._marks = Marks(self._inner.transfer)
+            self._marks = Marks(self._inner.transfer, lambda: self._inner.lost)
         self._marks.add(position, self._written)

@@ -158,7 +158,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
 
     async def stream(self, exchange: HttpExchange) -> None:
         """Stream messages until the client or the relay ends the connection."""
-        marks = self._marks = Marks(exchange.transfer, every=0)
+        marks = self._marks = Marks(exchange.transfer, lambda: exchange.dropped, every=0)
 
         def sent(answer: PollAnswer) -> None:
             last = next((frame for frame in reversed(answer.frames) if isinstance(frame, RoomEventFrame)), None)

@@ -44,6 +44,16 @@ def test_nothing_more_arrives_when_the_connection_closes() -> None:
     assert arrivals.newest() is None
 
 
+def test_a_message_that_is_written_to_a_connection_that_closes_says_nothing_of_those_before() -> None:
+    counts = Bytes()
+    arrivals = Arrivals(counts)
+    counts.transfer = Transfer(10, 0)
+    arrivals.mark(an_id(1))
+    counts.transfer = None
+    arrivals.mark(an_id(2))
+    assert arrivals.newest() is None
+
+
 def test_where_bytes_are_not_known_all_messages_but_the_last_one_have_arrived() -> None:
     counts = Bytes()
     counts.transfer = None

@@ -69,7 +69,7 @@ async def test_events_have_arrived_when_their_bytes_have() -> None:
 
 async def test_bytes_of_the_server_itself_are_noticed_after_a_while() -> None:
     inner = Inner()
-    marks = Marks(inner.transfer, every=0)
+    marks = Marks(inner.transfer, lambda: False, every=0)
     inner.data += b"ping"
     marks.add(MessageId(1, 1), 0)
     inner.received = 3
@@ -88,11 +88,39 @@ async def test_a_client_that_answers_the_close_has_got_everything() -> None:
 
 
 async def test_where_nothing_is_known_the_event_before_counts_as_arrived() -> None:
-    marks = Marks(lambda: None, every=0)
+    marks = Marks(lambda: None, lambda: False, every=0)
     marks.add(MessageId(1, 1), 0)
     assert marks.received() is None
     marks.add(MessageId(1, 2), 0)
     assert marks.received() == MessageId(1, 1)
+
+
+async def test_an_event_that_is_written_when_the_connection_has_ended_says_nothing_of_those_before() -> None:
+    """The write that finds the connection broken ends it: the system tells no more, until that is reported."""
+    transfer: list[Transfer | None] = [Transfer(10, 0)]
+    marks = Marks(lambda: transfer[0], lambda: False, every=0)
+    marks.add(MessageId(1, 1), 10)
+    transfer[0] = None
+    marks.add(MessageId(1, 2), 20)
+    assert marks.received() is None
+    transfer[0] = Transfer(10, 10)
+    assert marks.received() == MessageId(1, 1)
+
+
+async def test_an_event_for_a_client_that_is_gone_has_not_arrived() -> None:
+    """The server may read what came before the end, and drops meanwhile whatever is written."""
+
+    class Lost(Inner):
+        def write(self, frame: Frame) -> None:
+            if not self.lost:
+                super().write(frame)
+
+    inner = Lost()
+    connection = HubConnection(inner, client())
+    inner.lost = True
+    connection.write(event(1))
+    inner.received = len(inner.data)
+    assert connection.received() is None
 
 
 async def test_a_client_is_told_why_it_is_closed() -> None:
