@@ -94,19 +94,35 @@ class TreeRequests:
         """Have the client become a member of a room, and tell it of all changes since its values there were read."""
         try:
             await self._port.check(Right.JOIN, room)
-            await self._port.member(room)
+            await self._enter(room)
         except Refused as error:
             for listen in self._listens.of_room(room):
                 self._listens.remove(listen.place)
                 self._port.write(revoked(self._places.text(room, listen.place.path)))
             raise error from None
-        for listen in self._listens.of_room(room):
-            if not listen.live:
-                known, listen.since, listen.live = listen.since, None, True
+
+    async def _enter(self, room: str) -> Member:
+        """Return the client's membership of a room; a new member gets all changes since its values were read.
+
+        Later changes wait until then: the client gets the changes in their order.
+        """
+        behind = [(listen, listen.since) for listen in self._listens.of_room(room) if not listen.live]
+        for listen, _ in behind:
+            listen.since = None
+        try:
+            member = await self._port.member(room)
+        except BaseException:
+            for listen, known in behind:
+                listen.since, listen.waiting = known, None
+            raise
+        for listen, known in behind:
+            if self._listens.has(listen):
+                listen.live = True
                 part = await self._worker.trees.read(room, listen.place.path)
                 if known is None or part.version > known:
                     await self._send(listen, part)
                 self._go_on(listen, part)
+        return member
 
     # Reading.
 
@@ -169,10 +185,7 @@ class TreeRequests:
         await self._port.check(Right.PUBLISH, place.room)
         if not change.writes:
             return
-        is_new = self._port.current(place.room) is None
-        member = await self._port.member(place.room)
-        if is_new:
-            await self.catch_up(place.room)
+        member = await self._enter(place.room)
         receipt = await self._worker.trees.write(member, change, expected)
         await self._until_delivered(place.room, receipt.id)
 
@@ -220,7 +233,7 @@ class TreeRequests:
 
     async def _record(self, room: str) -> None:
         changes = self._disconnects.changes(room)
-        member = await self._port.member(room) if changes else self._port.current(room)
+        member = await self._enter(room) if changes else self._port.current(room)
         if member is not None:
             await self._worker.trees.prepare(member, Prepared(changes, self._disconnects.until))
 

@@ -9,8 +9,10 @@ from typing import Final
 
 from relay.gateways.base.costs import JOIN_COST
 from relay.gateways.base.guard import Guard
+from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
+from relay.gateways.base.leaving import leave
 from relay.gateways.base.session import Session
 from relay.gateways.base.wrapped_connection import SilentConnection
 from relay.gateways.firebase.access import check_access
@@ -339,6 +341,7 @@ class FirebaseSession(Session[Frame]):
         if last != own:
             if last:
                 await trees.finish_last(room, last)
+                await self._end_last(HttpPlace(room, last, self._last_key))
             await self._join(join)
             return
         # The client's token fixes its peer id. If the last membership is there still, this one takes its place.
@@ -349,6 +352,15 @@ class FirebaseSession(Session[Frame]):
             # The client enters anew, and makes them then.
             self._rooms.end(room)
             raise
+
+    async def _end_last(self, place: HttpPlace) -> None:
+        """End the membership of the client's last session, whose worker may not know yet that it is over."""
+        try:
+            await leave(self._worker, place, self.ticket.address, arrived=time.monotonic())
+        except Refused as error:
+            if error.code in {Unavailable.code, OutcomeUnknown.code}:
+                raise Unavailable from None
+            # A worker of an earlier version has it: it ends when that worker notices the loss.
 
 
 def key_of(session_id: str) -> str:

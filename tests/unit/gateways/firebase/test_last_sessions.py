@@ -158,3 +158,15 @@ async def test_a_last_session_that_cannot_be_ended_is_counted(error: Exception) 
         await end_last_session(scope, {"ls": "elsewhere"})
         labels = {"code": "unavailable", "protocol": "firebase"}
         assert worker.metrics.registry.get_sample_value("relay_errors_total", labels) == 1
+
+
+async def test_the_last_membership_ends_when_the_page_enters_again() -> None:
+    """Its worker may be dead, or may not be reached: others would see the page twice until it notices the loss."""
+    async with site() as here:
+        page = await Page(here.worker).start()
+        assert await page.ask("p", "/room/me", d="first") == "ok"
+        again = await Page(here.worker).start(last=page.session.id)
+        assert await again.ask("p", "/room/me", d="second") == "ok"
+        await until_members(here.worker, "room", {again.session._rooms.peer: False})
+        assert page.connection.reason is not None
+        assert page.connection.reason.name == "replaced"

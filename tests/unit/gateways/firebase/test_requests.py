@@ -201,3 +201,26 @@ async def test_a_kicked_page_leaves_nothing_prepared(worker: Worker) -> None:
     # Nothing of it was made, and the page is still a member of its other room.
     assert (await worker.trees.read("room", "")).leaves == [("x", b"1"), ("y", b"1")]
     assert page.connection.reason is None
+
+
+@pytest.mark.parametrize("action", ["o", "p"])
+async def test_a_page_that_becomes_a_member_gets_what_it_has_missed_ahead_of_later_changes(
+    worker: Worker, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, other = await Page(worker).start(), await Page(worker).start()
+    assert await page.ask("q", "/room", h="") == "ok"
+    assert await other.ask("p", "/room/a", d=1) == "ok"
+    page.take()
+    join = worker.join
+
+    async def join_and_miss(*arguments: Any, **named: Any) -> None:
+        await join(*arguments, **named)
+        monkeypatch.undo()
+        assert await other.ask("p", "/room/b", d=2) == "ok"
+
+    monkeypatch.setattr(worker, "join", join_and_miss)
+    assert await page.ask(action, "/room/mine", d=3) == "ok"
+    assert await other.ask("p", "/room/c", d=4) == "ok"
+    await until(lambda: ("d", "room/c", 4) in page.pushes)
+    assert page.pushes[0][2] == {"a": 1, "b": 2}
+    assert page.pushes[1:] == [("d", "room/mine", 3)] * (action == "p") + [("d", "room/c", 4)]
