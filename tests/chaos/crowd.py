@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.client import Closed, Envelope, Event, Interrupted, Left, Lost, NotAcknowledged
+from tests.chaos.firebase_members import FirebaseMember
 from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.members import DIRECT, IN_PYTHON, NO_ID, SLOW, Member, Node, SocketIo, make
 from tests.chaos.reference import Reference
@@ -20,6 +21,8 @@ MEMBERS = 3
 """Members of each room."""
 SHOWN = 5.0
 """Seconds within which the effect of a fault must be visible."""
+_NOTICED = 1.0
+"""Seconds within which a page notices that its connection has ended: the others may be told of it before."""
 SETTLED = 20.0
 """Seconds after which a missing message counts as lost, and a sender gives up."""
 
@@ -147,9 +150,9 @@ class Crowd(ABC):
     def enter(self, place: tuple[str, str], room: Member) -> None:
         """Add a member, which follows its room from now on."""
         expected = self.expected.setdefault(place[0], set())
-        if isinstance(room, SocketIo):
+        if isinstance(room, SocketIo | FirebaseMember):
             expected.add(room.peer)
-            room.on_rename = lambda old, new: (expected.discard(old), expected.add(new))
+            room.on_rename = lambda old, new: (expected.discard(old), new and expected.add(new))
         else:
             expected.add(place[1])
         self.watchers[place] = room
@@ -180,7 +183,7 @@ class Crowd(ABC):
         now = asyncio.get_running_loop().time()
         name, member = place
         if isinstance(event, Left) and event.peer in self.expected[name]:
-            self.false_leaves.append(f"{member} in {name} was told that {event.peer} had left")
+            self._doubt(f"{member} in {name} was told that {event.peer} had left", name, event.peer)
         if isinstance(event, Interrupted) and event.code == "replaced":
             self.locked_out.append(f"{member} in {name} lost its connection to an attempt of its own")
         if place not in self.members:
@@ -192,6 +195,21 @@ class Crowd(ABC):
                 )
         elif isinstance(event, Lost):
             self.ledger.told(name, member, now)
+
+    def _doubt(self, told: str, room: str, peer: str) -> None:
+        """Note a leave of a member as false; that of a page only if the page does not find soon that it is lost."""
+        pages = {
+            one.peer for (name, _), one in self.watchers.items() if isinstance(one, FirebaseMember) and name == room
+        }
+        if peer not in pages:
+            self.false_leaves.append(told)
+            return
+
+        def look() -> None:
+            if peer in self.expected[room]:
+                self.false_leaves.append(told)
+
+        asyncio.get_running_loop().call_later(_NOTICED, look)
 
     def verdict(self, fault_ended: float) -> Verdict:
         """Count all messages; those that a client got twice under one id, and dropped, count as repeated."""
@@ -207,10 +225,23 @@ class Crowd(ABC):
 
     def disagreements(self) -> list[str]:
         """Members whose lists differ from the members that are in their room."""
-        return [
+        wrong = [
             f"{member} in {room} sees {sorted(watcher.members)}, not {sorted(self.expected[room])}"
             for (room, member), watcher in self.watchers.items()
             if watcher.members is not None and watcher.members != self.expected[room]
+        ]
+        return wrong + self._wrong_places()
+
+    def _wrong_places(self) -> list[str]:
+        """Pages of Firebase that see other places than those of the pages in their room."""
+        pages = [(place, page) for place, page in self.watchers.items() if isinstance(page, FirebaseMember)]
+        shown: dict[str, set[str]] = {}
+        for (room, name), _ in pages:
+            shown.setdefault(room, set()).add(name)
+        return [
+            f"{name} in {room} sees the places of {sorted(page.places)}, not {sorted(shown[room])}"
+            for (room, name), page in pages
+            if page.places != shown[room]
         ]
 
     async def ghosts(self) -> set[tuple[str, str]]:

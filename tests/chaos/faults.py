@@ -18,6 +18,7 @@ from tests.chaos.attempt_faults import (
 from tests.chaos.fault import CUT, LONG, SHORT, Fault, counted, touched, wait
 from tests.chaos.gateway_faults import (
     COMES_BACK,
+    FIREBASE,
     HTTP,
     PEERJS,
     RETRY,
@@ -416,6 +417,14 @@ FAULTS = (
             ("worker killed", kill_worker),
             ("all workers killed at once", kill_all_workers),
             ("connections reset", reset_clients),
+        )
+    ),
+    *(
+        Fault(f"Firebase: {name}", strike, kinds=FIREBASE, pauses=2)
+        for name, strike in (
+            ("worker killed", kill_worker),
+            ("sockets reset", reset_clients),
+            ("Redis killed, data kept", restart_redis),
         )
     ),
     *(

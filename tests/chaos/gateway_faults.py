@@ -12,6 +12,7 @@ SIGNALR_CLASSIC = ("signalr-websocket", "signalr-events", "signalr-polling")
 SIGNALR_CORE = ("signalr-core-websocket", "signalr-core-events", "signalr-core-polling")
 SIP = ("relay.client", "sip", "sip")
 XMPP = ("relay.client", "xmpp", "xmpp")
+FIREBASE = ("firebase-websocket", "firebase-polling", "firebase-websocket")
 RMC3 = ("rmc3", "rmc3-old")
 """Rooms of three have owners of both kinds, by turns."""
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from relay.client import Envelope, Event, Lost, NotAcknowledged, Options, join
 from relay.model.envelope import BEFORE_ALL, MessageId
+from tests.chaos.firebase_members import FIREBASE, FirebaseMember
 from tests.chaos.http_members import PollMember, StreamMember
 from tests.chaos.peerjs_members import PeerJsMember
 from tests.chaos.reference import Reference
@@ -278,6 +279,7 @@ IN_PYTHON = frozenset(
         "sip",
         "xmpp",
         *RMC,
+        *FIREBASE,
         *OVER_HTTP,
         *TRANSPORTS,
         *CORE_TRANSPORTS,
@@ -302,6 +304,8 @@ def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, sl
         return SignalRMember(urls, room, peer, slow=slow, transport=TRANSPORTS[kind])
     if kind in CORE_TRANSPORTS:
         return SignalRCoreMember(urls, room, peer, slow=slow, transport=CORE_TRANSPORTS[kind])
+    if kind in FIREBASE:
+        return FirebaseMember(urls, room, peer, slow=slow, polls=FIREBASE[kind])
     if kind == "peerjs":
         return PeerJsMember(urls, room, peer, slow=slow)
     if kind == "sip":

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx2 as httpx
 
-from tests.gateways.drivers.wires import Ended, SocketWire, TextWire
+from tests.gateways.drivers.wires import Ended, SocketWire
 
 _SEGMENT = 1840
 
@@ -29,6 +29,7 @@ class PollWire:
         self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
         self._polls: set[asyncio.Task[None]] = set()
         self._ended = False
+        self._patience: float | None = 60
 
     @classmethod
     async def open(cls, http: str, query: str = "") -> Self:
@@ -53,22 +54,30 @@ class PollWire:
             self._poll(f"&seg0={next(self._segments)}&ts0={len(pieces)}&d0={piece}")
 
     async def receive(self) -> str:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(self._patience):
             found = await self._inbox.get()
         if found is None:
             self._inbox.put_nowait(None)
             raise Ended
         return found
 
+    def wait_for(self, seconds: float | None) -> None:
+        """Have `receive` wait for so long (None: for ever)."""
+        self._patience = seconds
+
     async def close(self) -> None:
         with suppress(httpx.HTTPError):
             await self._client.post(f"{self._http}/.lp?disconn=t&id={self._id}&pw=-")
         await self.drop()
 
-    async def drop(self) -> None:
+    def abort(self) -> None:
+        """Lose the connection; `receive` raises `Ended`."""
         self._end()
         for poll in list(self._polls):
             poll.cancel()
+
+    async def drop(self) -> None:
+        self.abort()
         await asyncio.gather(*self._polls, return_exceptions=True)
         await self._client.aclose()
 
@@ -115,7 +124,7 @@ class FirebasePage:
     """Keeps the value at its path up to date, as the library does. `session` is the id of its last connection."""
 
     def __init__(self) -> None:
-        self.wire: TextWire | None = None
+        self.wire: SocketWire | PollWire | None = None
         self.session = ""
         self.value: Any = None
         self.revoked = False
@@ -123,16 +132,26 @@ class FirebasePage:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._reading: asyncio.Task[None] | None = None
 
-    async def connect(self, relay: Any, *, polls: bool) -> None:
-        """Connect, as one that comes back does if it was connected before; raises `Ended`."""
+    async def connect(self, relay: Any, *, polls: bool, patient: bool = False) -> None:
+        """Connect, as one that comes back does if it was connected before; raises `Ended`.
+
+        Unless the page is `patient`, the connection ends when nothing comes for a while.
+        """
         query = f"&ls={self.session}" if self.session else ""
         if polls:
             self.wire = await PollWire.open(relay.http, query)
         else:
             self.wire = await SocketWire.open(relay, f"/.ws?v=5{query}")
         hello = json.loads(await self.wire.receive())
+        if patient:
+            self.wire.wait_for(None)
         self.session = hello["d"]["d"]["s"]
         self._reading = asyncio.create_task(self._read(self.wire))
+
+    async def ended(self) -> None:
+        """Return when the connection has ended."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
 
     async def ask(self, action: str, path: str, **body: Any) -> str:
         """Send a request, and return the status of its answer; raises `Ended`."""
@@ -159,7 +178,7 @@ class FirebasePage:
             await self.wire.close()
         await self.lose()
 
-    async def _read(self, wire: TextWire) -> None:
+    async def _read(self, wire: SocketWire | PollWire) -> None:
         try:
             while True:
                 self._take(json.loads(await wire.receive())["d"])

@@ -40,17 +40,22 @@ class SocketWire:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
+        self._patience: float | None = TIMEOUT
 
     @classmethod
     async def open(cls, relay: Relay, path: str) -> Self:
         return cls(await connect(relay.ws + path, compression=None, ping_interval=None, proxy=None))
+
+    def wait_for(self, seconds: float | None) -> None:
+        """Have `receive` wait for so long (None: for ever)."""
+        self._patience = seconds
 
     async def send(self, packet: str) -> None:
         await self._socket.send(packet)
 
     async def receive(self) -> str:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 return str(await self._socket.recv())
         except ConnectionClosed:
             raise Ended from None
@@ -58,8 +63,12 @@ class SocketWire:
     async def close(self) -> None:
         await self._socket.close()
 
-    async def drop(self) -> None:
+    def abort(self) -> None:
+        """Lose the connection; `receive` raises `Ended`."""
         self._socket.transport.abort()
+
+    async def drop(self) -> None:
+        self.abort()
         await self._socket.wait_closed()
 
 
