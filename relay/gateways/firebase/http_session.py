@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -25,10 +26,14 @@ _POLLS: Final = PollingRules(
     # Two of the client, and as many that it has given up after 25 seconds.
     posts=8,
     hold=30.0,
-    lost_after=30.0,
     # A client whose request fails connects anew.
     lost_with_request=True,
 )
+
+
+def polling_rules(inactivity: float) -> PollingRules:
+    """Return the rules for clients that poll, which count as lost after so many seconds without a poll."""
+    return replace(_POLLS, lost_after=inactivity)
 
 
 class FirebaseHttpSession(FirebaseSession):
@@ -118,8 +123,9 @@ class FirebasePollSession(FirebaseHttpSession):
         codecs: CodecPair[Frame],
         ticket: Ticket,
         places: Places,
+        rules: PollingRules,
     ) -> None:
-        super().__init__(sessions, codecs, ticket, places, _POLLS, _WRITER)
+        super().__init__(sessions, codecs, ticket, places, rules, _WRITER)
         settings = self._worker.settings
         new_buffer = partial(ticket.buffer, self._drop_segments)
         self._segments = Segments(settings.max_message, new_buffer, settings.message_timeout, self._drop_segments)

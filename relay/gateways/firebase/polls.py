@@ -14,10 +14,11 @@ from relay.gateways.base.jsonp import check_callback
 from relay.gateways.firebase.addresses import check_version, places_of, read_host
 from relay.gateways.firebase.codec import FirebaseCodec
 from relay.gateways.firebase.declaration import NAME, TOKENS
-from relay.gateways.firebase.http_session import FirebasePollSession
+from relay.gateways.firebase.http_session import FirebasePollSession, polling_rules
 from relay.gateways.firebase.last_sessions import end_last_session
 from relay.gateways.firebase.scripts import CLOSE, FAREWELL
 from relay.gateways.firebase.segments import read_segments
+from relay.gateways.firebase.settings import FirebaseSettings
 from relay.gateways.firebase.state import state_of
 from relay.http_request import counted_client, read_query
 from relay.model.codec import Frame
@@ -36,6 +37,7 @@ class LongPollEndpoint(GatewayEndpoint):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, NAME)
         self._settings = settings
+        self._rules = polling_rules(settings.of(FirebaseSettings).firebase_inactivity)
         codec = FirebaseCodec()
         self._codecs: CodecPair[Frame] = CodecPair(codec, codec)
 
@@ -69,7 +71,7 @@ class LongPollEndpoint(GatewayEndpoint):
         host, token = read_host(scope), read_token(scope, TOKENS)
         places = places_of(self._settings, query, host)
         with admit(scope, NAME) as ticket:
-            session = FirebasePollSession(state_of(scope).http, self._codecs, ticket, places)
+            session = FirebasePollSession(state_of(scope).http, self._codecs, ticket, places, self._rules)
         ticket.metrics.handshakes += 1
         await end_last_session(scope, query)
         await session.start(host, token, session.id, query.get("ls", ""))

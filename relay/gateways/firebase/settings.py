@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from relay.config.declaring import setting
+from relay.config.declaring import seconds, setting
 
 
 class FirebaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which part of an address is the room."""
+    """Which part of an address is the room, and how long clients may be silent that poll."""
 
     firebase_room: Annotated[
         Literal["path", "namespace"],
@@ -17,3 +17,12 @@ class FirebaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "or ns in the query), so that the whole database is one room"
         ),
     ] = "path"
+    firebase_inactivity: Annotated[
+        float,
+        seconds(
+            "Time without a poll after which a Firebase client that polls counts as lost: it leaves its rooms, and the "
+            "writes of its onDisconnect are made",
+            ge=1,
+            le=300,
+        ),
+    ] = 30.0

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from relay.gateways.firebase.places import key_of
 from tests.fleet import Relay, eventually
 from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, NotAdmitted, Opened, Refused
-from tests.gateways.drivers.wires import Ended, SocketWire
+from tests.gateways.drivers.firebase_polls import PollWire
+from tests.gateways.drivers.wires import TIMEOUT, Ended, SocketWire
 
 _KEYS = itertools.count()
 
@@ -34,8 +35,9 @@ class FirebaseDriver:
 
     can = Capabilities(survives_bad_frame=True, refresh=True)
 
-    def __init__(self) -> None:
-        self._wire: SocketWire | None = None
+    def __init__(self, *, polls: bool = False) -> None:
+        self._polls = polls
+        self._wire: SocketWire | PollWire | None = None
         self._room = ""
         self._numbers = itertools.count(1)
         self._own: set[str] = set()
@@ -44,7 +46,11 @@ class FirebaseDriver:
         self.token = ""
 
     async def open(self, relay: Relay, room: str) -> Opened:
-        self._wire = await SocketWire.open(relay, "/.ws?v=5")
+        if self._polls:
+            self._wire = await PollWire.open(relay.http)
+            self._wire.wait_for(TIMEOUT)
+        else:
+            self._wire = await SocketWire.open(relay, "/.ws?v=5")
         hello = json.loads(await self._wire.receive())
         assert hello["d"]["d"]["h"] == f"127.0.0.1:{relay.port}"
         name, self._room = quote(room, safe=""), key_of(room)

@@ -11,7 +11,7 @@ from relay.config import Settings
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY
 from relay.rooms.worker import Worker
-from tests.unit.gateways.base.fakes import until
+from tests.unit.gateways.base.fakes import until, until_members
 from tests.unit.gateways.firebase.site import HOST, Poller, Site, site
 
 BUSY = {"message_rate": 10_000, "byte_rate": 1_000_000_000, "address_byte_rate": 1_000_000_000}
@@ -241,3 +241,15 @@ async def test_polls_that_follow_an_answer_do_not_count_as_messages() -> None:
             client.poll()
             await client.next_answer()
         assert client.answers == list(range(41))
+
+
+async def test_a_client_that_is_lost_between_two_polls_leaves_after_the_time_of_the_setting() -> None:
+    async with site(firebase_inactivity=1.0) as here:
+        poller = await Poller(here).begin()
+        assert await poller.ask("p", "/room/me", d=1) == "ok"
+        assert await poller.ask("o", "/room/me", d=None) == "ok"
+        assert not poller._waiting
+        async with asyncio.timeout(20):
+            while (await here.worker.trees.read("room", "")).leaves:
+                await asyncio.sleep(0.05)
+        await until_members(here.worker, "room", {})
