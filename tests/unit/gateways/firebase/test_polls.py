@@ -244,7 +244,7 @@ async def test_polls_that_follow_an_answer_do_not_count_as_messages() -> None:
 
 
 async def test_a_client_that_is_lost_between_two_polls_leaves_after_the_time_of_the_setting() -> None:
-    async with site(firebase_inactivity=1.0) as here:
+    async with site(extensions={"firebase_inactivity": 1.0}) as here:
         poller = await Poller(here).begin()
         assert await poller.ask("p", "/room/me", d=1) == "ok"
         assert await poller.ask("o", "/room/me", d=None) == "ok"
