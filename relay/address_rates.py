@@ -14,7 +14,7 @@ _SWEEP: Final = 1024
 
 _AT_ONCE: Final = 0.5
 _WAITING: Final = 2.0
-"""Seconds: what the rate brings in them is served at once, or waits for its turn."""
+"""Seconds of its rate that an address may use at once, and that it may owe; requests wait until the debt is paid."""
 
 _REFUSAL_DELAY: Final = 1.0
 _SHORT_DELAY: Final = 0.25

@@ -155,7 +155,7 @@ class Pace(TokenBucket):
         self._refused = 0.0
 
     def limit(self, limits: PaceLimits) -> None:
-        """Count by other limits from now on; what was counted before stays counted."""
+        """Count by other limits from now on; earlier counts stay."""
         self._rate, self._burst, self._patience = limits.rate, limits.burst, limits.patience
         self._tokens = min(self._tokens, limits.burst)
         self._unit = limits.byte_rate / limits.rate
@@ -235,7 +235,7 @@ class Pace(TokenBucket):
         return None
 
     def end(self) -> None:
-        """Count what the client has sent since the last count: it has gone."""
+        """Count the bytes that the client has sent since the last count, as it has gone."""
         self._find_stored().use(max(0, self._uncounted - self._share))
         self._uncounted = 0
 
@@ -252,7 +252,7 @@ class Pace(TokenBucket):
         self._share += drawn
         # An allowance that was not used for long is forgotten, and there may be another one.
         self.stored = self._find_stored()
-        # Only what was sent counts: of many clients behind one address, most send little.
+        # Only bytes that were sent count: of many clients behind one address, most send little.
         self.stored.use(self._uncounted + (size if size >= _SHARE else 0))
         self._uncounted = drawn if size < _SHARE else 0
         return True

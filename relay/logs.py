@@ -1,7 +1,7 @@
 """The log: one line per event, as text or as JSON, on standard error.
 
 Messages can contain text from clients. So every control character is escaped: none of them can forge a line of the log,
-or change the terminal of an operator who reads it.
+or change the terminal on which an operator reads it.
 """
 
 import json

@@ -266,8 +266,8 @@ class Metrics:
 
         self.wire_limits = declare.counters(
             "relay_wire_limits_total",
-            "Times that a limit on what arrives acted, by limit; the relay paused reading from a connection, refused a "
-            "request or closed a connection.",
+            "Times that a limit on incoming bytes acted, by limit; the relay paused reading from a connection, refused "
+            "a request or closed a connection.",
             "A client that attacks, or does not work: the log names its address once a minute. descriptors: raise the "
             "limit of open files (ulimit -n). unfinished: raise address-unfinished-bytes if many clients share one "
             "address. idle_connections and http_connections: raise http-connections-per-address, or name the load "
@@ -380,7 +380,7 @@ class Metrics:
         self.memory_share = declare.gauge(
             "relay_memory_used_ratio",
             "Share of the memory for rooms that is used: of Redis's maxmemory, or of history-memory without Redis.",
-            "From memory-share on, new rooms are refused: raise maxmemory, or find what uses it. NaN: no known limit.",
+            "From memory-share on, new rooms are refused: raise maxmemory, or find its users. NaN: no known limit.",
         )
         self.unstored = declare.counter(
             "relay_unstored_messages_total",
@@ -539,7 +539,7 @@ class Metrics:
         self.redis_losses = declare.counters(
             "relay_redis_losses_total",
             "Times that Redis had lost this worker's lease or its set of rooms (lost), or was another process or older "
-            "than what this worker wrote (older).",
+            "than the data that this worker wrote (older).",
             "One after a restart or a failover of Redis is normal; more mean that Redis loses keys (maxmemory-policy "
             "must be noeviction).",
             labels=("reason",),

@@ -135,7 +135,7 @@ def log_death(task: asyncio.Future[Any]) -> None:
 
 
 def guarded(callback: Callable[[], object], name: str) -> None:
-    """Call back, and log an error instead of raising it: what the caller does next must not depend on it."""
+    """Call back, and log an error instead of raising it: the next steps of the caller must not depend on it."""
     try:
         callback()
     except Exception:

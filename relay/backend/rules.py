@@ -252,7 +252,7 @@ class RoomRulesStore(Protocol):
 
 
 class RoomControls(Protocol):
-    """The power of those who have a say in a room; each method raises `Unavailable` or `OutcomeUnknown`."""
+    """The commands of a client that has a say in a room; each method raises `Unavailable` or `OutcomeUnknown`."""
 
     async def kick(self, kicking: Kicking) -> int:
         """Put members out of a room, so that their resume keys are void; returns how many.

@@ -8,7 +8,7 @@ from relay.config.redis_url import parse_redis_url
 _LEAST_LARGE: Final = 1024
 
 _LAST_TTL: Final = 10.0
-"""Seconds in which a worker that was cut off from Redis for a moment reads what its observers missed."""
+"""Seconds in which a worker that was cut off from Redis for a moment reads the events that its observers missed."""
 
 
 @dataclass(frozen=True, slots=True)

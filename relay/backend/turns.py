@@ -7,7 +7,7 @@ NOBODY: Final = "-"
 
 
 class Turns(Protocol):
-    """Turns by name, and what the worker whose turn it was leaves for the others. A name is never text of a client.
+    """Turns by name, and the results that the worker of a turn leaves for the others. A name is never text of a client.
 
     There may be one for each room that clients ask for, for a moment.
     """

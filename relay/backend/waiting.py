@@ -1,4 +1,4 @@
-"""The interface between a worker and the backend's record of messages that wait for members who are not there yet.
+"""The interface between a worker and the backend's record of messages that wait for their receivers to join.
 
 The worker with the sender holds such messages in its memory. The record outlives it: the worker on which the receiver
 arrives, with whichever protocol, delivers from it, and the worker to which the sender comes back goes on from it.

@@ -22,7 +22,7 @@ _HINTS: Final = {
     "not_found": "is it a relay of an earlier version?",
     "bad_method": "it is a relay of an earlier version",
 }
-"""Error code → what the operator can do."""
+"""Error code → advice for the operator."""
 
 
 class Api(NamedTuple):
@@ -67,7 +67,7 @@ class Api(NamedTuple):
         try:
             port = parts.port
         except ValueError:
-            # Its text has what follows the colon, which may be a password.
+            # The text of this error has the part after the colon, which may be a password.
             raise ValueError("the port of the URL is not a number from 0 to 65535") from None
         connection: http.client.HTTPConnection
         if parts.scheme == "https":

@@ -65,7 +65,7 @@ def _request(url: str, path: str, timeout: float) -> tuple[int, bytes]:
     try:
         port = parts.port
     except ValueError:
-        # Its text has what follows the colon, which may be a password.
+        # The text of this error has the part after the colon, which may be a password.
         raise ValueError("the port of the URL is not a number from 0 to 65535") from None
     connection: http.client.HTTPConnection
     if parts.scheme == "https":

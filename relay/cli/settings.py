@@ -52,7 +52,7 @@ def read_secret(path: str) -> str:
 
 
 def token_warnings(settings: Settings, *, signs: bool = False) -> list[str]:
-    """Return what makes tokens weaker than their operator may believe, or without effect.
+    """Return warnings: settings that make tokens weaker than their operator may believe, or without effect.
 
     `signs`: the secret is used, also where the setting `auth` does not need it.
     """

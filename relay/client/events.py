@@ -68,7 +68,7 @@ class Lost(Struct, frozen=True):
 
 
 class NoToken(Struct, frozen=True):
-    """There is no new token: the program's function failed (`token_failed`), or the relay refused what it returned.
+    """There is no new token: the program's function failed (`token_failed`), or the relay refused its result.
 
     The client asks again, later.
     """

@@ -29,7 +29,7 @@ class Options:
     `outgoing` envelopes may wait for acknowledgement, of which `window` are sent ahead. Beyond `outgoing`, `send`
     raises `QueueFull`, or waits if `wait_for_space`.
 
-    `incoming` events may wait for the user; then the client stops reading. The relay buffers what follows, closes the
+    `incoming` events may wait for the user; then the client stops reading. The relay buffers later events, closes the
     connection when its own bound is reached (4000), and keeps the rest in the history. Acknowledgements arrive over the
     same connection: a client that only sends must still read its events, or subscribe to a channel without traffic.
 

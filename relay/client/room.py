@@ -47,9 +47,10 @@ def join(
     restrict the envelopes that it receives to these channels. `info` is its member info: a JSON object of at
     most 1 KB that the other members see.
 
-    `token` says who the client is, where the relay asks for it: a text, or a function that returns one, or an awaitable
-    of one. The function is called ahead of each connection, and when the token is about to expire; if it fails, it is
-    called again later. With a text, the room is over (`token_expired`) when it expires. `password` is the room's.
+    `token` says who the client is, if the relay asks for one: a text, or a function that returns a text or an
+    awaitable of a text. The function is called ahead of each connection, and when the token is about to expire; if it
+    fails, it is called again later. With a text, the room is over (`token_expired`) when the token expires. `password`
+    is the room's.
 
     `store_key` is called with the membership's resume key, before the first attempt and for each new key. With the last
     key as `resume`, a program that was restarted gets the membership back, and the others see neither a leave nor a
@@ -211,7 +212,7 @@ class Room(RoomControl):
         envelope: Mapping[str, Any],
         *,
         to: str | Sequence[str] | None = None,
-        timeout: float | None = 30,  # noqa: ASYNC109  # what users expect of a function that waits for the network
+        timeout: float | None = 30,  # noqa: ASYNC109  # users expect it of a function that waits for the network
     ) -> MessageId:
         """Send a JSON object to the room, or only to the peers in `to`; return its id once the relay acknowledged it.
 

@@ -29,8 +29,8 @@ class AuthSettings(HttpSettings, frozen=True, kw_only=True):
     auth: Annotated[
         Literal["off", "optional", "required"],
         setting(
-            "Whether clients need a token that says what they may do; optional: a client without one may do what "
-            "members may, and one with a token only what it grants; off: tokens are not read",
+            "Whether clients need a token that says what they may do; optional: a client without a token has the "
+            "rights of members, and a client with one only the rights that it grants; off: tokens are not read",
         ),
     ] = "off"
     auth_secret: Annotated[
@@ -78,7 +78,7 @@ class AuthSettings(HttpSettings, frozen=True, kw_only=True):
     ] = ()
     auth_leeway: Annotated[
         float,
-        seconds("Difference between the clocks of the relay and of those who make tokens", ge=0, le=300),
+        seconds("Difference between the clocks of the relay and of the servers that make tokens", ge=0, le=300),
     ] = 10.0
     auth_default_rooms: Annotated[
         str,

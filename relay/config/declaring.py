@@ -43,7 +43,7 @@ def setting(
 
     `consequence` says what happens when a limit is exceeded, `allowed` what `bounds` and `check` mean. `check` gets the
     text of the setting, or each item of a list; so does `normalize`, which returns the text to use instead, and raises
-    what `check` may raise.
+    the same errors as `check`.
     """
     extra = {
         "consequence": consequence,

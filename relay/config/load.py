@@ -34,7 +34,7 @@ class Loaded(NamedTuple):
 
 
 class SettingsError(Exception):
-    """One or more settings are wrong. Each line names a setting, its source, its value and what is allowed."""
+    """One or more settings are wrong. Each line names a setting, its source, its value and the allowed values."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))

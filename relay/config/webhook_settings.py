@@ -52,7 +52,7 @@ class WebhookSettings(RuleSettings, frozen=True, kw_only=True):
     webhook_secret: Annotated[
         str,
         setting(
-            "Secret with which the relay signs what it posts to webhook-url, such as the output of openssl rand -hex "
+            "Secret with which the relay signs its posts to webhook-url, such as the output of openssl rand -hex "
             "32. A second one may follow while receivers change to the first",
             secret=True,
             pattern=rf"^$|^[!-~]{{{MIN_WEBHOOK_SECRET},500}}( [!-~]{{{MIN_WEBHOOK_SECRET},500}})?$",

@@ -40,7 +40,7 @@ class OperatorAccess:
 
         A request that a proxy or a tunnel passes on comes from this machine as well, and so does one that a page of
         another site makes in a browser here. So its headers must not show such a thing, and it must name this machine
-        as the host. HTTP/1.0 is what nginx speaks unless told otherwise.
+        as the host. nginx speaks HTTP/1.0 unless told otherwise.
         """
         client = read_address(client_address(scope))
         if client is None or not client.is_loopback or scope.get("http_version") == "1.0":
@@ -50,7 +50,7 @@ class OperatorAccess:
         return _is_direct(scope) and _names_this_machine(header(scope, b"host") or "")
 
     def shows_details(self, request: Request) -> bool:
-        """Whether a request may see what only operators need to know; never raises."""
+        """Whether a request may see the details that only operators need; never raises."""
         if self.is_internal(request.scope) or self.is_local(request.scope):
             return True
         try:

@@ -45,7 +45,7 @@ class HealthEndpoint:
         return ApiResponse(body, 200 if report["ready"] else 503)
 
     async def _ask_all(self) -> dict[str, Any]:
-        """Ask all local workers, or return what another request was told just now."""
+        """Ask all local workers, or return the answer that another request got just now."""
         now = time.monotonic()
         if self._asking is None or (self._asking.done() and now - self._asked_at > _FRESH):
             self._asked_at = now
@@ -64,7 +64,7 @@ async def live(request: Request) -> Response:
 
 
 def _public(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what everybody may know of a report: whether it is ready, and the names of the checks that failed."""
+    """Return the public part of a report: whether the port is ready, and the names of the failed checks."""
     checks = [one["checks"] for one in report.get("workers", [report])]
     failed = {name for each in checks for name, check in each.items() if not check["ok"]}
     return {**_readiness(report["ready"]), "reasons": sorted(failed)}

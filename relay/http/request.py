@@ -51,7 +51,7 @@ async def read_json(request: Request, limit: int) -> bytes:
 
 
 async def grants_of(request: Request) -> Grants | None:
-    """Return what the sender of a request may do, by its header `Authorization: Bearer TOKEN`.
+    """Return the grants of the sender of a request, by its header `Authorization: Bearer TOKEN`.
 
     The admin token grants everything (`ADMIN`), also where auth is off; otherwise there are no grants then, and the
     result is None. Where auth is on, the errors are those of `Worker.identify`: `token_required`, for instance, where
@@ -76,9 +76,9 @@ def has_admin_token(request: Request) -> bool:
 async def require_token(request: Request, feature: str) -> Grants:
     """Return the grants of a request that has a token: the admin token, or where auth is on that of a client.
 
-    Also where clients need no token, a request does: what clients may do over a connection, which is limited, strangers
-    may not do by requests. Raises `Refused`: `forbidden` if there can be no token, `unauthorized` or `token_required`
-    for a request without one, and those of `grants_of`.
+    A request needs a token even if clients need none: strangers may only act over connections, which are limited.
+    Raises `Refused`: `forbidden` if there can be no token, `unauthorized` or `token_required` for a request without
+    one, and the errors of `grants_of`.
     """
     grants, worker = await grants_of(request), worker_of(request.scope)
     if grants is not None and not grants.anonymous:

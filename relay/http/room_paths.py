@@ -1,4 +1,4 @@
-"""Parts of the OpenAPI document: the paths of rooms, and of those who are in them."""
+"""Parts of the OpenAPI document: the paths of rooms, and of their members."""
 
 from typing import Final
 

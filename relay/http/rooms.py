@@ -72,7 +72,7 @@ class RoomsEndpoint:
 
     @staticmethod
     async def _make_one(request: Request, grants: Grants, new: NewRoom) -> dict[str, Any]:
-        """Make a room, and return what the answer says of it: its rules, or the error."""
+        """Make a room, and return its part of the answer: its rules, or the error."""
         try:
             grants.require(Right.LOCK, new.room)
             worker_of(request.scope).check_unreserved(new.room)
@@ -101,7 +101,7 @@ class RoomEndpoint:
         return await self._methods[request.method](request)
 
     async def _describe(self, request: Request) -> Response:
-        """Answer with the number of members and the rules; to a sender who may see them, also the names."""
+        """Answer with the number of members and the rules; to a sender that may see them, also the names."""
         room = room_in(request.scope)
         names = _may_see_names(await grants_of(request), room)
         query = read_query(request, "limit")

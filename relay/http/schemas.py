@@ -127,7 +127,7 @@ HEALTH: Final[dict[str, Json]] = {
         "Whether clients may be sent here.",
     ),
     "PublicHealth": {
-        "description": "What everybody may know of a port.",
+        "description": "The public state of a port.",
         "allOf": [
             ref("Readiness"),
             object_of("reasons", {"reasons": {"type": "array", "items": {"enum": list(CHECKS)}}}),

@@ -79,7 +79,7 @@ class Authority:
         self._generation = source.generation
 
     async def grants(self, token: str | None, address: str) -> Grants | None:
-        """Return what the client of a request may do; None if tokens are off: everything, and nothing was read.
+        """Return the grants of the client of a request; None if tokens are off: it may do all, and no token is read.
 
         `token` is None for a request without one. `address` is as `counted_address` returns it. Raises `Refused`:
         `token_required`, `bad_token`, `token_expired`, `token_not_yet_valid` or `keys_unavailable`.
@@ -133,7 +133,7 @@ class Authority:
     def _recall(self, digest: bytes) -> Grants | None:
         """Return the grants of a token that was proven with the present keys, and has not ended."""
         if self._generation != self._source.generation:
-            # A key may have been withdrawn, and what it proved with it.
+            # A key may have been withdrawn, so the tokens that it proved do not count any more.
             self._generation = self._source.generation
             self._remembered.clear()
         found = self._remembered.get(digest)

@@ -1,4 +1,4 @@
-"""A brake on those who guess tokens: counts the wrong tokens of each address, and logs few of them."""
+"""A brake on clients that guess tokens: counts the wrong tokens of each address, and logs few of them."""
 
 import logging
 from collections import OrderedDict

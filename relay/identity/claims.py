@@ -36,7 +36,7 @@ _Limit = Annotated[int, Meta(ge=1, le=_MAX_LIMIT)]
 
 
 class RoomClaim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One item of the claim `rooms`: the room's name or a pattern, what its holder may do there, and the room's rules.
+    """One item of the claim `rooms`: the room's name or a pattern, its holder's rights there, and the room's rules.
 
     Without `can`, these are the rights of members. `rules` are those of a room that the holder opens.
     """

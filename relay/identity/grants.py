@@ -1,4 +1,4 @@
-"""Grants: what a token allows its holder, in which rooms."""
+"""Grants: the rights that a token gives its holder, and the rooms in which it has them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -49,7 +49,7 @@ _BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----.+?-----END \1----
 UNREADABLE: Final = (
     jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError, OverflowError,
 )  # fmt: skip
-"""Errors of the libraries for keys that they cannot read; what a key set has may be anything."""
+"""Errors of the libraries for keys that they cannot read; a key set may contain anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class VerificationKey:
 
 
 def keys_of_secrets(text: str) -> Sequence[VerificationKey]:
-    """Return a key for each of the secrets, which have one space between; raise `NotAllowed` for what is none."""
+    """Return a key for each of the secrets, which spaces separate; raise `NotAllowed` for a text that is no secret."""
     return tuple(map(_secret_key, text.split()))
 
 

@@ -1,4 +1,4 @@
-"""Makes tokens, for operators who try the relay and for tests; in operation, the application's own server does."""
+"""Makes tokens for trials and tests; in operation, the application's own server makes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

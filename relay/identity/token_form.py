@@ -26,5 +26,5 @@ class UnknownKey(Refused):
 
 
 def bad_token(reason: str) -> Refused:
-    """Return the error for a token that is not valid; the reason has no part of what is not proven."""
+    """Return the error for a token that is not valid; the reason never quotes an unproven part of the token."""
     return Refused("bad_token", f"{REFUSAL}{reason}")

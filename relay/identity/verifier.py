@@ -101,7 +101,7 @@ class TokenVerifier:
             return self._jwt.decode(
                 token,
                 key.material,
-                # Of those that the key proves, and never what the token says alone: `_candidates` has chosen the key.
+                # An algorithm of this key, never one that only the token names: `_candidates` has chosen the key by it.
                 algorithms=[algorithm],
                 audience=self._settings.audience or None,
                 issuer=self._settings.issuer or None,

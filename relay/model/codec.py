@@ -87,7 +87,7 @@ class Batch:
 
 
 def text_wire(data: bytes) -> bytes:
-    """Return what a server sends for a text message, as `Frame.wire` does."""
+    """Return the bytes that a server sends for a text message, as `Frame.wire` does."""
     return _head(0x81, len(data)) + data
 
 

@@ -103,7 +103,7 @@ class Join:
 class Move:
     """Join a room, which becomes the connection's own, and leave the one that was; does nothing in that room itself.
 
-    `can_resume` is as in `Join`, for a connection that was in no room before; others keep what they have.
+    `can_resume` is as in `Join`, for a connection that was in no room before; other connections keep theirs.
     """
 
     room: str
@@ -226,7 +226,7 @@ class MoveMembers:
 
 
 RoomControl = Kick | ChangeRules | CloseRoom | MoveMembers
-"""Commands of those who have a say in a room: by their token, or as its owner."""
+"""Commands of a client that has a say in a room: by its token, or as the room's owner."""
 
 
 class GatewayCommand:

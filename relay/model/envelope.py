@@ -134,7 +134,7 @@ def splice(envelope: bytes, sender: str) -> bytes:
 
 
 def seal(body: bytes, message_id: MessageId) -> bytes:
-    """Add the id to what `splice` returned; the closing brace is still missing, so that a codec can add more fields."""
+    """Add the id to a result of `splice`; the closing brace is still missing, so that a codec can add more fields."""
     return b'%s%d-%d"' % (body, message_id.epoch, message_id.seq)
 
 

@@ -1,7 +1,7 @@
 """Failures and their names: exceptions, error codes and close reasons.
 
     RelayError
-    ├── Refused        the relay will not do what the client asked for; the text says why
+    ├── Refused        the relay refuses a request of the client; the text says why
     │   └── BadFrame   a codec cannot read a frame
     ├── Unavailable    Redis did not accept the call in time; nothing happened, a retry is safe
     ├── OutcomeUnknown Redis was called and did not answer in time; it may have happened

@@ -150,7 +150,7 @@ Delivery = RoomEvent | Gap
 Loss = Literal["", "epoch", "trimmed", "too_much", "off", "not_resumed", "internal"]
 """Why events cannot be replayed; "" if they can.
 
-`epoch`: the room's state was lost, or may be older than what clients have seen. `trimmed`: the history does not reach
+`epoch`: the room's state was lost, or may be older than events that clients saw. `trimmed`: the history does not reach
 back that far, and messages may be missing. `too_much`: the events are larger than one replay may be. `off`: there is
 no history. `not_resumed`: the client was not a member all the time. `internal`: the relay failed to encode one of the
 events.

@@ -49,13 +49,13 @@ def explain(error: msgspec.MsgspecError) -> str:
         return _OTHERWISE
     kinds, direction, length, bound, limit, got = expected.groups()
     allowed = " or ".join([_TYPES.get(kind, kind) for kind in kinds.split(" | ")])
-    what = f"{name or 'the value'} is {allowed}"
+    text = f"{name or 'the value'} is {allowed}"
     if length:
         unit = _UNITS.get(kinds, "items")
-        return f"{what} of {_amount(direction, length)} {unit.removesuffix('s') if length == '1' else unit}"
+        return f"{text} of {_amount(direction, length)} {unit.removesuffix('s') if length == '1' else unit}"
     if limit:
-        return f"{what}, {_amount(bound, limit)}"
-    return f"{what}, and not {_TYPES.get(got, got)}" if got else what
+        return f"{text}, {_amount(bound, limit)}"
+    return f"{text}, and not {_TYPES.get(got, got)}" if got else text
 
 
 def explain_encoding(error: UnicodeDecodeError) -> str:

@@ -2,8 +2,8 @@ r"""Checks and repairs of JSON text, done before any parser reads it.
 
 **Nesting.** Every parser bounds how deep arrays and objects may nest, but each has another bound: Python 3.11 reads
 fewer than 1,000 levels, 3.13 more than 9,000. A message that a worker on one lets through breaks clients on the other.
-So the relay counts levels itself. `MAX_NESTING` is far above what messages need, and far below what Python and browsers
-read.
+So the relay counts levels itself. `MAX_NESTING` is far above the depth that messages need, and far below the depth that
+Python and browsers read.
 
 **Lone surrogates.** Strings in JavaScript may hold one half of a UTF-16 pair, which UTF-8 cannot carry.
 `JSON.stringify` writes such a half as an escape (`\ud83d`), for example from a text that was cut inside an emoji. Most
@@ -125,7 +125,7 @@ def levels_exceed(text: bytes, limit: int) -> bool:
 
     In JSON, backslashes stand in strings alone. Without escaped backslashes and escaped quotes, each quote that is left
     begins or ends a string, so that every second piece between quotes lies outside of strings. Two quotes next to each
-    other change nothing for what follows them.
+    other change nothing for the rest of the text.
     """
     marks = text.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NOT_MARKS).replace(b'""', b"")
     brackets = b"".join(marks.split(b'"')[::2])

@@ -3,7 +3,7 @@
 Inside the relay it is JSON text in one form: read once, where it came in, and written again without white space between
 values. So a codec can put it into a frame as it is. b"" stands for no info.
 
-The field `$token` is the relay's: it has what the member's token says of it (claim `info`). No client can write it, so
+The field `$token` is the relay's: it has the claim `info` of the member's token. No client can write it, so
 the others can rely on it, in every protocol that shows infos.
 """
 
@@ -31,7 +31,9 @@ VOUCHED: Final = "$token"
 """The field of a member info that only the relay writes: the info for which the member's token vouches."""
 
 _VOUCHED_KEY: Final = b'"$token":'
-_NOT_VOUCHED: Final = f'the field "{VOUCHED}" of an info is for what a token says of its holder; leave it out'
+_NOT_VOUCHED: Final = (
+    f'the field "{VOUCHED}" of an info is only for the claim of a token about its holder; leave it out'
+)
 
 _objects: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
 
@@ -68,7 +70,7 @@ def _read(text: bytes, most: int, deepest: int) -> bytes:
 def vouch(info: bytes, vouched: bytes) -> bytes:
     """Return an info with the one for which the member's token vouches, b"" for none, in place of an earlier one.
 
-    Raises `Refused` (`bad_info`) if both together are too large: the bound on infos counts what others see.
+    Raises `Refused` (`bad_info`) if both together are too large: the bound on infos counts the info that others see.
     """
     own = without_vouched(info)
     if not vouched:

@@ -1,4 +1,4 @@
-"""Room rules: what a room allows, for as long as it exists. They are in Redis, and the same on every worker."""
+"""Room rules: which joins and commands a room allows. They are in Redis, and the same on every worker."""
 
 from typing import Annotated, Any, Final
 

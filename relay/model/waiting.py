@@ -1,4 +1,4 @@
-"""Messages that wait for a receiver who is not there yet."""
+"""Messages that wait for a receiver to join."""
 
 from msgspec import Struct
 

@@ -22,7 +22,7 @@ export interface Options {
    * that cannot be used does no harm.
    */
   storage?: Storage | null;
-  /** Says who this client is, where the relay asks for it. It is sent as an offered subprotocol or in a body, never in an address. */
+  /** Says who this client is, if the relay asks for it. It is sent as an offered subprotocol or in a body, never in an address. */
   token?: Token;
   /** The password of rooms that are joined without one of their own. */
   password?: string;
@@ -161,7 +161,7 @@ export interface IceEvent extends RelayEvent {
 /**
  * Something was missed and cannot be replayed (`messages_lost`, with the reason), or a frame could not be read
  * (`unreadable`). Later events are complete again. Or the token expires soon and there is no new one yet: the page's function
- * failed (`token_failed`), or the relay refused what it returned; the client goes on trying.
+ * failed (`token_failed`), or the relay refused the token that it returned; the client goes on trying.
  */
 export interface ErrorEvent extends RelayEvent {
   readonly code: string;
@@ -171,7 +171,7 @@ export interface ErrorEvent extends RelayEvent {
 
 /**
  * The room is over for this client: it left (`left`), the relay refused it, or it was put out (`kicked`, `room_closed`); then
- * `reason` has the words of the one who did that.
+ * `reason` has the words of the client or server that did it.
  */
 export interface CloseEvent extends RelayEvent {
   readonly code: string;
@@ -196,8 +196,8 @@ export interface RoomRules {
 }
 
 /**
- * A change of rules; what it does not have stays as it is. An empty password or owner removes it; with 0 as `max_members` or
- * `ttl`, the relay's settings count again.
+ * A change of rules; rules without a field here stay as they are. An empty password or owner removes it; with 0 as
+ * `max_members` or `ttl`, the relay's settings count again.
  */
 export interface RuleChange {
   max_members?: number;

@@ -1,7 +1,7 @@
 """`relay.js`: one file made of the modules in `client/`, as a script and as a module.
 
 There is no build step: the modules are joined in the order of `MODULES`. This works because each `import` is on one
-line and names a file in the same folder, each `export` is in front of what it exports, and no two modules define the
+line and names a file in the same folder, each `export` is in front of a definition, and no two modules define the
 same name.
 """
 

@@ -1,4 +1,4 @@
-"""The memory of this process: how it returns to the system, and what the garbage collector looks through."""
+"""The memory of this process: how it returns to the system, and which objects the garbage collector looks through."""
 
 import ctypes
 import gc

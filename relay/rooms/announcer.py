@@ -17,7 +17,7 @@ class Announcer:
 
     `rounds` counts the rounds in which all members were announced. `needed` asks the heartbeat for one more round: the
     entry of a member that joined during a round may name the old lease, while no batch had the member. `on_loss` is
-    called when Redis may have lost what this worker has written, after all members were announced.
+    called when Redis may have lost data of this worker, after all members were announced.
     """
 
     def __init__(

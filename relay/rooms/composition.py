@@ -315,20 +315,20 @@ def _key_sets(basis: WorkerBasis, backend: Backend) -> KeySets:
 def _new_rooms(settings: Settings, backend: Backend) -> Quotas:
     """Make the quotas of rooms that addresses open."""
     most = settings.new_rooms_per_address
-    return Quotas("rooms", most, backend.usage, what="new rooms", setting="new-rooms-per-address")
+    return Quotas("rooms", most, backend.usage, use="new rooms", setting="new-rooms-per-address")
 
 
 def _opened_channels(settings: Settings, backend: Backend) -> Quotas:
     """Make the quotas of channels that addresses open without a message: as many as rooms."""
     most = settings.new_rooms_per_address
-    return Quotas("channels", most, backend.usage, what="opened channels", setting="new-rooms-per-address")
+    return Quotas("channels", most, backend.usage, use="opened channels", setting="new-rooms-per-address")
 
 
 def _stored_bytes(settings: Settings, backend: Backend) -> Quotas:
     """Make the quotas of the bytes of messages that are stored; a worker reports a sixty-fourth of one at a time."""
     most = settings.address_history_bytes
     return Quotas(
-        "bytes", most, backend.usage, step=most // 64, what="bytes of stored messages", setting="address-history-bytes"
+        "bytes", most, backend.usage, step=most // 64, use="bytes of stored messages", setting="address-history-bytes"
     )
 
 
@@ -340,7 +340,7 @@ def _tree_bytes(settings: Settings, backend: Backend) -> Quotas:
         most,
         backend.usage,
         step=most // 64,
-        what="bytes of trees",
+        use="bytes of trees",
         setting="address-tree-bytes",
         length=round(settings.tree_ttl * 1000),
     )

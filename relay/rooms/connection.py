@@ -144,7 +144,7 @@ class Connection(Protocol):
 class WireConnection:
     """Writes into the buffer of the relay's own server, at once.
 
-    `_buffer` counts what waits there; None while the client reads as fast as it is sent.
+    `_buffer` counts the bytes that wait there; it is None while the client reads as fast as the relay sends.
     """
 
     __slots__ = ("_buffer", "_buffering", "_limit", "_metrics", "_wire", "reason")
@@ -273,7 +273,7 @@ class BufferedConnection:
             self._closed(reason)
 
     def transfer(self) -> Transfer | None:
-        """Return None: only acknowledgements of the client's protocol can show what it has received."""
+        """Return None: only acknowledgements of the client's protocol can show the frames that it has received."""
         return None
 
     def _filled(self) -> None:

@@ -100,7 +100,7 @@ class Departures:
     def newest_seen(self, room: str) -> MessageId:
         """The newest id that this worker has seen in a room with departing members.
 
-        It is `BEFORE_ALL` if the worker has taken some of them over, as it does not know what these have seen.
+        It is `BEFORE_ALL` if the worker has taken some of them over, as it does not know which events they have seen.
         """
         # A client whose join got no reply has seen nothing.
         departures = self._by_room.get(room, {}).values()

@@ -19,7 +19,7 @@ _ROUNDS = 4
 
 
 class Entrances:
-    """Joins with what the rules of a room ask for: the password, the token's subject, and the rules that it gives.
+    """Joins that meet the rules of a room: with the password, the token's subject, and the rules that the token gives.
 
     The backend checks the rules, in the step that makes the client a member. It asks for the password of a room that
     has one, and for the rules if it has lost them.
@@ -42,7 +42,7 @@ class Entrances:
         return grants is not None and (grants.allow(Right.LOCK, room) or grants.rules(room) is not None)
 
     async def join(self, attempt: JoinAttempt, claim: Claim, connection: Connection) -> JoinResult:
-        """Join as `Attempts.join` does; raises its errors, and `Refused` for what the rules do not allow."""
+        """Join as `Attempts.join` does; raises its errors, and `Refused` if the rules do not allow the join."""
         guess: Guess | None = None
         attempt = await self._equipped(attempt, claim)
         try:
@@ -85,7 +85,7 @@ class Entrances:
         return await self._passwords.attempt(needed.room, needed.salt, claim.password, claim.address)
 
     async def _equipped(self, attempt: JoinAttempt, claim: Claim) -> JoinAttempt:
-        """Return the attempt with what is known before the backend is asked."""
+        """Return the attempt with the facts that are known before the backend is asked."""
         room, grants = attempt.room, claim.grants
         known = self._copies.version(room)
         if known:
@@ -102,7 +102,7 @@ class Entrances:
         return attempt if claim.terms is None else await self._with_terms(attempt, claim.terms)
 
     async def _with_terms(self, attempt: JoinAttempt, terms: Terms) -> JoinAttempt:
-        """Return the attempt with what the client gives the room; rules of its token come before its own."""
+        """Return the attempt with the rules that the client gives the room; rules of its token come before its own."""
         attempt = structs.replace(attempt, attributes=packed(terms.attributes))
         if attempt.opening:
             return attempt

@@ -143,7 +143,7 @@ class GapRecovery:
         log.warning("Redis has lost members of room %s (deleted, or evicted keys?); it begins a new epoch", room)
         last = self._hub.rooms.last(room)
         try:
-            # Redis takes a state that is older than what a worker has seen for lost.
+            # Redis takes a state for lost if it is older than the events that a worker has seen.
             await self._bus.replay(room, MessageId(last.epoch, last.seq + _AHEAD))
         except RelayError as error:
             # The next look at the room finds its members missing again.

@@ -35,7 +35,7 @@ class Guesses:
         known = bool(address)
         quotas = self._quotas.get((kind, known))
         if quotas is None:
-            what = f"wrong secrets ({kind})"
+            use = f"wrong secrets ({kind})"
             most = self._most if known else WITHOUT_ADDRESS * self._most
-            quotas = self._quotas[kind, known] = Quotas(kind, most, self._usage, what=what, setting="token-attempts")
+            quotas = self._quotas[kind, known] = Quotas(kind, most, self._usage, use=use, setting="token-attempts")
         return quotas.of(address or _NO_ADDRESS)

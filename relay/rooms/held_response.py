@@ -1,4 +1,4 @@
-"""A response that the server hands over: what waits for a client that polls or streams, without an ASGI call."""
+"""A response that the server hands over: it waits for a client that polls or streams, without an ASGI call."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Protocol

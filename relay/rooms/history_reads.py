@@ -41,7 +41,7 @@ class HistoryReads:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def read(self, room: str, since: MessageId, address: str) -> Replay:
-        """Return what `Bus.replay` does, once it is the turn of this address."""
+        """Return the result of `Bus.replay`, once it is the turn of this address."""
         if not address:
             async with self._places:
                 return await self._bus.replay(room, since)

@@ -222,7 +222,7 @@ class _Remote:
     async def _look(self, oldest: float) -> None:
         """Take the key set that another worker has fetched, or fetch it, if that is this worker's turn."""
         if not self._fleet.fleet_key.agreed:
-            # The worker starts, and has no clients yet. It could not read what others have signed, nor they its own.
+            # The worker starts, and has no clients yet. It could not read results that others sign, nor they its own.
             return
         await self._take_shared()
         if self._age() < oldest or not await self._is_turn():
@@ -319,7 +319,7 @@ def _of_setting(name: str, read: Callable[[str], Sequence[Any]], text: str) -> S
 
 
 def check_keys(settings: AuthSettings) -> list[str]:
-    """Return what is wrong with the keys that the settings name; a key set at a URL is not fetched."""
+    """Return the faults of the keys that the settings name; a key set at a URL is not fetched."""
     if settings.auth == "off":
         return []
     try:

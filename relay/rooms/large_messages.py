@@ -45,7 +45,7 @@ class LargeMessages:
         return False
 
     async def turn(self, address: str, work: Callable[[], object]) -> None:
-        """Call `work` in its turn; raises what it raises."""
+        """Call `work` in its turn; raises the errors of `work`."""
         done = asyncio.get_running_loop().create_future()
 
         def run() -> None:

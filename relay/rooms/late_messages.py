@@ -1,4 +1,4 @@
-"""Messages for members who are not there yet: kept in the backend, so that they outlive the worker of their sender."""
+"""Messages that wait for their receivers to join. The backend keeps them, so that they outlive the sender's worker."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,8 +22,8 @@ class LateMessages:
     """The record of messages that wait, for the sessions of this worker.
 
     `stores` tells whether messages of a room may be stored. The record is a second place beside the memory of the
-    sender's worker. So nothing here fails: what Redis does not take, or a full record, waits in that memory alone. A
-    message has the same key whichever worker delivers it: it arrives once.
+    sender's worker. So nothing here fails: a message that Redis or a full record does not take waits in that memory
+    alone. A message has the same key whichever worker delivers it: it arrives once.
     """
 
     def __init__(

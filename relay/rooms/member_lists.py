@@ -27,7 +27,7 @@ class MemberLists:
         self._timeout = timeout
 
     async def read(self, room: str, limit: int | None = None) -> Roster:
-        """Return a roster; what is written when this returns follows the events that the roster knows of.
+        """Return a roster; frames that are written after this returns are newer than the events that the roster has.
 
         `limit` is as in `Presence.roster`. Raises `Unavailable` or `OutcomeUnknown`.
         """

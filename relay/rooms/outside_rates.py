@@ -20,7 +20,7 @@ class OutsideRates:
         self._holders: dict[float, AddressRates] = {}
 
     def charge(self, grants: Grants, address: str, messages: float) -> None:
-        """Count what a holder is about to do; raises `Refused` (`too_many_requests`) if that is too much for now."""
+        """Count messages of a holder in advance; raises `Refused` (`too_many_requests`) if it sends too many."""
         if grants.admin:
             return
         rate = grants.limits.message_rate or self._rate

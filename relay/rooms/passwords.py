@@ -1,4 +1,4 @@
-"""Passwords of rooms: the keys that are derived from them, and a brake on those who guess them."""
+"""Passwords of rooms: the keys that are derived from them, and a brake on clients that guess them."""
 
 import asyncio
 import hmac
@@ -138,7 +138,7 @@ class Passwords:
             )  # fmt: skip
 
     def ended(self, name: _Name) -> None:
-        """End one of the guesses of this name, and with the last one give back what did not count."""
+        """End one of the guesses of this name; the last one gives the tokens back, unless a guess counted."""
         guesses = self._guesses[name]
         guesses.open -= 1
         if not guesses.open:

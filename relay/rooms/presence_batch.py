@@ -13,7 +13,7 @@ _MOST_BYTES = 65_536
 
 
 class PresenceBatch:
-    """Gathers events, and reports what has changed in the end.
+    """Gathers events, and reports the change from before the first to after the last.
 
     Of several infos of one peer, it reports the newest; of a peer that joins and leaves again, nothing. A peer that
     left and joined is another client: it is reported by two changes, which follow each other. `latecomers` began to
@@ -24,8 +24,8 @@ class PresenceBatch:
 
     def __init__(self) -> None:
         self._id = BEFORE_ALL
-        # By peer: the id of the event. Those who have joined and left again are gone, once or several times: only a
-        # latecomer whose list was made between a join and its leave knows them.
+        # By peer: the id of the event. In `_gone` are the peers that have joined and left again, once or several times:
+        # only a latecomer whose list was made between a join and its leave knows them.
         self._joined: dict[str, MessageId] = {}
         self._left: dict[str, MessageId] = {}
         self._gone: dict[str, list[tuple[MessageId, MessageId]]] = {}

@@ -16,7 +16,7 @@ _LOG_INTERVAL: Final = 10.0
 class Quota:
     """The use of one address in the present period, as far as this worker knows it.
 
-    The worker reports what its clients use, in steps, and learns the total of the fleet from the replies. So a fleet
+    The worker reports the use of its clients, in steps, and learns the total of the fleet from the replies. So a fleet
     may exceed the quota by one step for each worker. A client without an address, such as one behind a unix socket, has
     no limit: all of them would have one together.
     """
@@ -98,7 +98,7 @@ class Quota:
 class Quotas:
     """The quotas of all addresses for one `kind` of use: `most` in each period, reported in steps of at least `step`.
 
-    A period has this `length` (ms). `what` names the use in the log, and `setting` the setting of its limit.
+    A period has this `length` (ms). `use` names the use in the log, and `setting` the setting of its limit.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Quotas:
         usage: AddressUsage,
         *,
         step: int = 1,
-        what: str,
+        use: str,
         setting: str,
         length: int = MINUTE_MS,
     ) -> None:
@@ -117,7 +117,7 @@ class Quotas:
         self.usage = usage
         self.step = step
         self.length = length
-        self._what = what
+        self._use = use
         self._setting = setting
         self._known: dict[str, Quota] = {}
         self._sweep_at = _SWEEP
@@ -140,7 +140,7 @@ class Quotas:
         if self._lines.due() is not None:
             log.warning(
                 "address %s has used up its %s for now (%d); if its clients are not hostile, raise %s",
-                address, self._what, self.most, self._setting,
+                address, self._use, self.most, self._setting,
             )  # fmt: skip
 
     def _sweep(self) -> None:

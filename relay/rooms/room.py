@@ -1,6 +1,6 @@
 """The state of one room on this worker: its members and observers, its position in the room's order, and its gaps.
 
-Pure state: nothing here writes to a connection or waits for Redis. The hub acts on what these methods return.
+Pure state: nothing here writes to a connection or waits for Redis. The hub acts on the results of these methods.
 """
 
 from collections import deque

@@ -1,4 +1,4 @@
-"""Room notices: what was decided about a room or its members, told to the members here, and carried out."""
+"""Room notices: decisions about a room or its members, told to the members here, and carried out."""
 
 from collections.abc import Callable
 
@@ -42,12 +42,12 @@ class RoomNotices:
             send_to_all(list(room.members.values()), structs.replace(event, id=room.last))
 
     def deliver(self, room: LocalRoom, event: RoomNotice) -> None:
-        """Tell the listeners of a room what was decided, and carry it out for the members here."""
+        """Tell the listeners of a room of a decision, and carry it out for the members here."""
         if isinstance(event, RulesChanged) and not self._on_rules(event):
             return
         if isinstance(event, RoomClosed):
             self._on_closed(room.name)
-        # Joins and leaves come before what follows them.
+        # Joins and leaves come before the events that follow them.
         self._notices.flush(room)
         members = [member for member in room.members.values() if is_for(event, member)]
         observers = [] if room.observers is None or isinstance(event, Moved) else list(room.observers.listening)

@@ -25,8 +25,8 @@ class RuleCopies:
     """The newest rules that this worker has seen of its rooms (`is_ours`): those with listeners or held members here.
 
     A copy is made when a listener comes, and follows each change. It ends when the last one here has gone. While the
-    room has members here, connected or held (`has_members`), its rules do not end, so that what Redis has must be as
-    new; with observers alone, the copy only counts right after Redis has lost data. `on_newer` is called with rules
+    room has members here, connected or held (`has_members`), its rules do not end, so that the rules in Redis must be
+    as new; with observers alone, the copy only counts right after Redis has lost data. `on_newer` is called with rules
     that this worker learned otherwise than by an event, so that its members have not been told.
     """
 

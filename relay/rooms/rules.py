@@ -1,4 +1,4 @@
-"""Room rules, as the edges see them: what a room allows, and what is done to its members by those who have a say."""
+"""Room rules, as the edges see them: how a room's rules are read and changed, and how its members are put out."""
 
 import base64
 import hmac
@@ -52,7 +52,7 @@ class Rules:
     async def is_banned(self, room: str, grants: Grants, now: int) -> bool:
         """Whether a room has banned the holder of a token, by its subject or its peer id; `now` is in ms.
 
-        A join checks this by itself; this is for those who are no members. Asks Redis as `keeps_history` does.
+        A join checks this by itself; this is for clients that are no members. Asks Redis as `keeps_history` does.
         """
         if grants.admin or not grants.subject:
             return False
@@ -139,7 +139,7 @@ def packed(attributes: bytes) -> str:
 
 
 def unpacked(stored: str) -> bytes:
-    """Return the attributes of a room; b"" for none, or for what no relay has written."""
+    """Return the attributes of a room; b"" for none, or for a text that no relay has written."""
     try:
         return read_base64(stored.encode("ascii"))
     except ValueError:

@@ -27,8 +27,9 @@ class StateCheck:
     """Confirms this worker's rooms: that Redis has all events that the worker has seen in them.
 
     A room whose data is older begins a new epoch, and its members are told of a loss. Rooms with listeners are compared
-    by gap recovery. Of a room in which this worker only holds members, it has seen all that these members have got, but
-    not what others have: so it confirms the room only if all workers with members there are alive, and do the same.
+    by gap recovery. In a room where this worker only holds members, it has seen all events that these members have got,
+    but not all that others have: so it confirms the room only if all workers with members there are alive, and do the
+    same.
     """
 
     def __init__(

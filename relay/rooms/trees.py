@@ -120,7 +120,7 @@ class RoomTrees:
         await self._make(room, [Ended(peer, 0)])
 
     async def take_over(self, members: Iterable[HeldMember]) -> None:
-        """Make what members of a dead worker have prepared, as far as Redis has it: their connections have ended."""
+        """Make the changes that members of a dead worker have prepared, as far as Redis has them."""
         rooms: dict[str, list[Ended]] = {}
         for member in members:
             rooms.setdefault(member.room, []).append(Ended(member.peer, member.generation))

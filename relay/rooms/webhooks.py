@@ -37,7 +37,7 @@ _FIRST_RETRY, _LONGEST_RETRY = 0.5, 30.0
 """Seconds until a request that failed is repeated: doubled each time, up to the longest."""
 
 _LAST: Final = 0.5
-"""Seconds in which a worker that stops sends what waits."""
+"""Seconds in which a worker that stops sends the waiting events."""
 
 _REMEMBERED: Final = 10_000
 """Ids of events that the receiver has accepted: an event that is in the queue twice is sent once, as a rule."""
@@ -73,7 +73,7 @@ class WebhookMover:
             log.debug("moving the events of %d rooms failed (%s); retrying", len(rooms), error)
             return False
         finally:
-            # Also if this task is cancelled meanwhile: what was not moved must stay noted.
+            # Also if this task is cancelled meanwhile: outboxes that were not moved must stay noted.
             for room in self._outboxes.moved(more):
                 self._on_moved(room)
         self.added.set()

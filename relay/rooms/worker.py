@@ -241,7 +241,7 @@ class Worker:
         except Refused as refusal:
             if refusal.code != "unauthorized":
                 raise
-            # It was counted as a guess; the client learns what is wrong with it as a token of its own.
+            # It was counted as a guess; the client gets the error of the same text as a client's token.
             return False
 
     # Connections.
@@ -379,14 +379,14 @@ class Worker:
         return self._parts.notices.newest_id(member)
 
     async def is_banned(self, room: str, grants: Grants) -> bool:
-        """Whether a room has banned the holder of a token, who then may neither observe it nor publish from outside.
+        """Whether a room has banned the holder of a token, which then may neither observe it nor publish from outside.
 
         Raises `Unavailable` or `OutcomeUnknown`.
         """
         return await self.rules.is_banned(room, grants, self.fleet_time())
 
     def charge(self, grants: Grants, address: str, messages: float) -> None:
-        """Count what a client is about to do over HTTP, as so many messages; see `OutsideRates.charge`."""
+        """Count a client's request over HTTP as so many messages; see `OutsideRates.charge`."""
         self._outside.charge(grants, address, messages)
 
     async def count_room(self, room: str, grants: Grants, address: str) -> None:
@@ -487,8 +487,8 @@ class Worker:
     async def reserve(self, room: str, seconds: float, owner: str) -> bool:
         """Whether nobody of the fleet has reserved a room that does not exist, as the caller does now for a time.
 
-        `owner` is a name that no other reservation has. Only those who ask are kept from the room. Raises `Unavailable`
-        or `OutcomeUnknown`.
+        `owner` is a name that no other reservation has. A reservation keeps only callers of this method from the room.
+        Raises `Unavailable` or `OutcomeUnknown`.
         """
         return await self._parts.backend.turns.take(_opening(room), seconds, owner)
 

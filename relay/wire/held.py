@@ -96,7 +96,7 @@ class HeldProtocol(asyncio.Protocol):
     # HeldResponse.
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Write the head or a part of the body once the client has taken enough of what was written before."""
+        """Write the head or a part of the body once the client has taken enough of the bytes before it."""
         if self.write_paused and not self.dropped:
             self._writable = asyncio.Event()
             await self._writable.wait()
@@ -165,7 +165,7 @@ class HeldProtocol(asyncio.Protocol):
     # Callbacks of the transport.
 
     def data_received(self, data: bytes) -> None:
-        """Keep what a client sends that does not wait for the response; read no more when it is much."""
+        """Keep the bytes of a client that does not wait for the response; read no more if there are many."""
         if self._complete:
             return
         self._arrived += data
@@ -203,7 +203,7 @@ class HeldProtocol(asyncio.Protocol):
             self._call_back()
 
     def shutdown(self) -> None:
-        """Close after the response, and abort what takes longer than a second: uvicorn calls this when it stops.
+        """Close after the response, and abort a response of more than a second: uvicorn calls this when it stops.
 
         The relay has drained its clients by then. So a client that is left is one whose session does not end, and the
         session must notice the end of the connection while the worker still runs.

@@ -1,4 +1,4 @@
-"""The receiving half of a WebSocket connection: frames in, within what one turn, one rate and one worker allow.
+"""The receiving half of a WebSocket connection: frames in, within the bounds of a turn, a rate and a worker.
 
 Nearly every frame that a client sends is a text message in one frame, and nearly every one of them arrives whole. Those
 are read here, in a few lines of Python and one call in C that removes the mask. Everything else (fragments, control

@@ -28,8 +28,8 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
     exactly the number of written bytes. With TLS it is not: the transport counts bytes before they are encrypted. So
     there, all has arrived while nothing waits, and nothing else is known. Costs two system calls.
 
-    With `ended`, the transport reports its end right now: the system still knows what has arrived, but what waited in
-    the transport's buffer does not count as written any more.
+    With `ended`, the transport reports its end right now: the system still knows how much has arrived, but the bytes
+    in the transport's buffer do not count as written any more.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or (transport.is_closing() and not ended) or not sys.platform.startswith("linux"):

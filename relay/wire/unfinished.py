@@ -70,9 +70,9 @@ class UnfinishedMessages:
 
     Nearly every message arrives whole, and never comes here. Above `address_limit` bytes of one address, the worker
     reads on from one connection of it at a time: the one whose message began first. Above `limit` bytes of all, it does
-    so with each address that keeps more than its fair share. Connections that have begun to send meanwhile add what one
-    read returns; when they add up to half the limit more (or to a message of `largest` bytes), those that keep the most
-    are closed.
+    so with each address that keeps more than its fair share. Connections that have begun to send meanwhile add one
+    read each; when these reads add up to half the limit more (or to a message of `largest` bytes), the connections that
+    keep the most are closed.
 
     A message has `message_time` seconds for each 64 KB, or `patience` seconds while its address or the worker is above
     its limit; the time in which the relay itself does not read does not count.

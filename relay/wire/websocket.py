@@ -92,7 +92,7 @@ class WebSocketProtocol(FrameReading):
     def transfer(self) -> Transfer | None:
         """Return how much was written to TCP, and how much of it has arrived."""
         if self._closing and not self._dropped and self._ending is not None:
-            # A client's close frame is reported before it is answered: until then, the system knows what has arrived.
+            # A client's close frame is reported before the answer: until then, the system knows how much has arrived.
             return None
         return transfer_of(self._transport, ended=self._lost)
 
@@ -222,7 +222,7 @@ class WebSocketProtocol(FrameReading):
             drained()
 
     def _report_end(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
-        """Report the end, once; returns what `Receiver.disconnected` returns."""
+        """Report the end, once; returns the result of `Receiver.disconnected`."""
         if self._reported or self._receiver is None:
             return None
         self._reported = True

@@ -67,7 +67,7 @@ class Watching:
             lease=0.05,
         )
         self.counts = CountNotices(rooms, worker.presence, self.tasks)
-        quotas = Quotas("rooms", 1000, MemoryAddressUsage(time.time), what="new rooms", setting="new-rooms-per-address")
+        quotas = Quotas("rooms", 1000, MemoryAddressUsage(time.time), use="new rooms", setting="new-rooms-per-address")
         openings = Openings(rooms, worker.presence, worker.rules, quotas, Headroom())
         self.observation = Observation(self.hub, worker.presence, self.subscriptions, openings, copies, limit=10)
         self.hear()

@@ -17,7 +17,7 @@ def quotas_of(worker: FakeWorker, most: int) -> Quotas:
         if worker.client is None or worker.keys is None
         else RedisAddressUsage(worker.client, worker.keys)
     )
-    return Quotas("rooms", most, usage, what="new rooms", setting="new-rooms-per-address")
+    return Quotas("rooms", most, usage, use="new rooms", setting="new-rooms-per-address")
 
 
 async def test_a_quota_is_used_up(make_worker: MakeWorker) -> None:

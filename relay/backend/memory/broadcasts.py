@@ -138,7 +138,7 @@ class MemoryBroadcasts:
             self._most = 2 * len(self._trees) + _MOST_GONE
 
     def _take_out_gone(self, room: str, tree: _Tree) -> None:
-        """Take those out who are not there any more, when they are more than those who are."""
+        """Take out the members that have gone, once they outnumber the present ones."""
         if len(tree.places) > 2 * self._members(room) + _MOST_GONE:
             for peer in [one for one in tree.places if not self._is_there(room, one)]:
                 tree.take_out(peer)

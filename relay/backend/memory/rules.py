@@ -30,7 +30,7 @@ from relay.model.events import Kicked, MemberLeft, Moved, RoomClosed, RulesChang
 
 
 class MemoryRoomRules:
-    """Rules in a dictionary, and what happens to members by them: the store and the controls."""
+    """Rules in a dictionary, and their effects on members: the store and the controls."""
 
     def __init__(self, rooms: MemoryRooms, settings: RoomSettings) -> None:
         self._rooms = rooms
@@ -60,7 +60,7 @@ class MemoryRoomRules:
         return restored
 
     def keep(self, room: str, rules: StoredRules | None) -> None:
-        """Do nothing: what is in memory is not lost alone."""
+        """Do nothing: memory never loses the rules of a room alone."""
 
     async def kick(self, kicking: Kicking) -> int:
         """Kick as kick.lua does, for each peer."""

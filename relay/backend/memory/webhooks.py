@@ -74,7 +74,7 @@ class MemoryWebhookQueue:
         return ()
 
     async def take(self, most: int, *, done: WebhookBatch | None = None) -> WebhookBatch | None:
-        """Remove what was sent, and return the oldest events."""
+        """Remove the sent events, and return the oldest ones of the rest."""
         if done is not None:
             self._remove(done)
         while self._rest and len(self._taken) < most:

@@ -27,7 +27,7 @@ export const DEFAULTS = {
  *
  * `urls` are addresses of the relay; each new connection tries the next one. `token` is a text, or a function that is asked
  * ahead of each connection, and when the token is about to expire. With `anyPeer`, the page wants no peer id of its own: the
- * token may name another one than `peer`. `transports` is what the `Relay` knows of its network.
+ * token may name another one than `peer`. `transports` has the knowledge of the `Relay` about its network.
  */
 export class Connection {
   #memberships = [];
@@ -371,7 +371,7 @@ export class Connection {
     } else if (key && membership.outbox.refused(key, code, text)) {
       this.#pause(this.retryBackoff.next(50));
     } else if (about === 'presence' && !key) {
-      // The token does not grant it: this client is in the room, and does not see who else is.
+      // The token does not grant presence: this client is in the room, and does not see who else is there.
       membership.report('error', { code, text });
     } else if (code === 'too_many_channels') {
       // Receive all channels then; `Channels` drops those that the page did not open.

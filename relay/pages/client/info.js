@@ -9,7 +9,7 @@ import { nestsDeeper } from './outbox.js';
 
 const MAX_INFO = 1024;
 const MAX_INFO_NESTING = 16;
-// The field with what a member's token says of it.
+// The field with the claim of a member's token about its holder.
 const VOUCHED = '$token';
 
 /** Each change has a number; `text` is the JSON text of the newest info, '' for none. */

@@ -61,7 +61,7 @@ export class Membership {
   /**
    * Whether a welcome gives this page the membership of the page before it, which has left with its scripts.
    *
-   * The others must see that: this page knows nothing of what was agreed with them.
+   * The others must see that: this page knows nothing of the earlier page's agreements with them.
    */
   succeeds({ resumed, resume }) {
     const succeeds = this.restored && resumed;

@@ -118,7 +118,7 @@ export class Room extends EventTarget {
     }
   }
 
-  // For those who have a say in the room.
+  // Commands of a client that has a say in the room.
 
   rules() {
     return this.#command({ type: 'rules' }).then(rulesOf);

@@ -89,7 +89,7 @@ class Socket {
           (error) => callback(false, connection.sessionid, wordsOf(error)),
         );
       case 'is-valid-password':
-        // Called with a session as well. The relay tells nobody whether a password is right, but those who join with it.
+        // Called with a session as well. Only a join shows whether a password is right.
         return more[0]?.(false, callback, 'join the session to see whether the password is right');
       default:
         return this.#send({ event: name, values: [data] });

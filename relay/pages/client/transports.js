@@ -19,7 +19,7 @@ const LONGEST = 60_000;
 const PROBE_TIMEOUT = 10_000;
 const NORMAL = 1000;
 
-/** What a `Relay` has found out about its network, for all of its connections. */
+/** The findings of a `Relay` about its network, for all of its connections. */
 export class Transports {
   blocked = false; // WebSockets are, while HTTP is not
   used = false; // a WebSocket has brought frames

@@ -20,7 +20,7 @@ $('enter-form').addEventListener('submit', (event) => {
   enter($('room').value.trim(), $('name').value.trim());
 });
 
-/** What to give when the relay refuses a visitor: the field for it, and what to say. */
+/** Error code → the field that a refused visitor fills in, and the advice to it. */
 const MISSING = {
   token_required: ['token', 'Paste a token for this relay.'],
   bad_token: ['token', 'Compare it with the one that you got.'],
@@ -28,8 +28,8 @@ const MISSING = {
   token_not_yet_valid: ['token', 'Try again in a moment, or paste another one.'],
   not_granted: ['token', 'Paste a token for this room, or enter another room.'],
   wrong_peer: ['token', 'Paste one that is for you.'],
-  password_required: ['password', 'Ask those who are inside.'],
-  bad_password: ['password', 'Ask those who are inside.'],
+  password_required: ['password', 'Ask a member of the room.'],
+  bad_password: ['password', 'Ask a member of the room.'],
 };
 
 function explain({ code, text }) {
@@ -187,8 +187,8 @@ function element(tag, text = '', className = '') {
   return Object.assign(document.createElement(tag), { textContent: text, className });
 }
 
-function count(number, what) {
-  return `${number} ${what}${number === 1 ? '' : 's'}`;
+function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 // Chat.

@@ -16,7 +16,7 @@ class World:
         self.metrics = Metrics()
         limits = AddressLimits(connections, handshakes, 100_000, lambda: 0.0)
         pace = PaceLimits(rate=1, burst=10, byte_rate=1_000_000, patience=5)
-        stored = Quotas("bytes", 10_000, MemoryAddressUsage(lambda: 0.0), what="bytes", setting="address-history-bytes")
+        stored = Quotas("bytes", 10_000, MemoryAddressUsage(lambda: 0.0), use="bytes", setting="address-history-bytes")
         buffers = make_buffers(metrics=self.metrics)
         self.admissions = Admissions(limits, pace, stored, buffers, most=most, metrics=self.metrics, clock=lambda: 0.0)
 

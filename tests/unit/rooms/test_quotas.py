@@ -28,7 +28,7 @@ class Fleet:
 
 
 def quotas(fleet: Fleet, most: int = 3, step: int = 1) -> Quotas:
-    return Quotas("rooms", most, fleet, step=step, what="new rooms", setting="new-rooms-per-address")
+    return Quotas("rooms", most, fleet, step=step, use="new rooms", setting="new-rooms-per-address")
 
 
 def open_room(worker: Quotas, address: str = "a") -> bool:

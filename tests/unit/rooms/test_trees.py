@@ -45,7 +45,7 @@ def trees(world: World, backend: Refusing) -> RoomTrees:
     clock: Clock = lambda: world.now  # noqa: E731
     fan_out = FanOut(rate=1000, clock=clock, metrics=world.metrics)
     usage = MemoryAddressUsage(lambda: 0.0)
-    quotas = Quotas("trees", 10, usage, what="bytes of trees", setting="address-tree-bytes", length=60_000)
+    quotas = Quotas("trees", 10, usage, use="bytes of trees", setting="address-tree-bytes", length=60_000)
     return RoomTrees(backend, world.hub, world.announcer, fan_out, world.tasks, quotas, ttl=60)
 
 

@@ -177,7 +177,7 @@ class World:
             sleep=self._sleep,
         )
         usage = MemoryAddressUsage(lambda: self.now)
-        self.quotas = Quotas("rooms", 3, usage, what="new rooms", setting="new-rooms-per-address")
+        self.quotas = Quotas("rooms", 3, usage, use="new rooms", setting="new-rooms-per-address")
         self.openings = Openings(self.rooms, self.presence, self.store, self.quotas, self.backend.headroom)
         self.membership = Membership(
             self.hub,
