@@ -108,7 +108,11 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Fields of a SIP message", message.MOST_FIELDS, "close 4503"),
     ("Bindings of one SIP user", location.MOST_BINDINGS, "403, error too_many_bindings"),
     ("Targets of one SIP request", transactions.MOST_BRANCHES, "it goes to so many devices"),
-    ("Nonces of SIP logins that a worker remembers", nonce_counts.MOST_NONCES, "older ones are stale"),
+    (
+        "Nonces of SIP logins that a worker remembers, for each of 64 groups of addresses",
+        nonce_counts.MOST_NONCES,
+        "older ones are stale",
+    ),
     (
         "Requests of one SIP client without an answer",
         transactions.MOST_TRANSACTIONS,

@@ -18,12 +18,15 @@ from relay.gateways.sip.room_messages import write_text
 from relay.gateways.sip.transactions import Outlet
 from relay.gateways.sip.via import ViaSeal
 from relay.model.envelope import MessageId
-from relay.model.errors import Refused
+from relay.model.errors import SLOW, Refused
 from relay.model.events import Event, Message
 from relay.model.names import escape_peer
 
-MOST_CALLS: Final = 16
-"""Calls without any response of the client that are remembered."""
+MOST_REQUESTS: Final = 64
+"""Requests without any response of the client that are remembered."""
+
+EARLY_COST: Final = 512
+"""Bytes that an event which waits counts beside its own: its objects."""
 
 
 class _Carried(msgspec.Struct):
@@ -36,6 +39,7 @@ _carried: Final = msgspec.json.Decoder(_Carried)
 class Deliveries:
     """Delivers each message of the room once the client is bound; `hears`: also those to the whole room.
 
+    At most `limit` bytes of messages wait until then; for more, the client is closed as one that is too slow.
     `dropped` is called for a message in the channel of SIP that no worker has written, and `failed` in the handler of
     an exception that is a fault of the relay.
     """
@@ -48,6 +52,7 @@ class Deliveries:
         proxy: Proxy,
         seal: ViaSeal,
         *,
+        limit: int,
         dropped: Callable[[], None],
         failed: Callable[[], None],
     ) -> None:
@@ -57,15 +62,17 @@ class Deliveries:
         self._registrar = registrar
         self._proxy = proxy
         self._seal = seal
+        self._limit = limit
         self._dropped = dropped
         self._failed = failed
         self._early: list[Message] | None = None
-        # Branch of a call that the client has not answered yet → the id of its INVITE.
-        self._calls: OrderedDict[str, MessageId] = OrderedDict()
+        self._early_bytes = 0
+        # Branch and method of a request that the client has not answered yet → the id of its message.
+        self._unanswered: OrderedDict[tuple[str, str], MessageId] = OrderedDict()
 
     def hold(self) -> None:
         """Keep events from now on: the client enters the room, and it is not known yet which of them it gets."""
-        self._early = []
+        self._early, self._early_bytes = [], 0
 
     def release(self) -> None:
         """Deliver the events that were kept."""
@@ -83,13 +90,17 @@ class Deliveries:
             return
         if self._early is not None:
             self._early.append(event)
+            self._early_bytes += len(event.body) + EARLY_COST
+            if self._early_bytes > self._limit:
+                self._early = []
+                self._connection.close(SLOW)
         else:
             # In the next turn: this runs while the hub delivers, and an answer may have to be published.
             asyncio.get_running_loop().call_soon(self._deliver, event)
 
     def answered(self, response: SipResponse) -> MessageId | None:
-        """Return the id of the INVITE to which this is the client's first response; None for any other response."""
-        return self._calls.pop(response.via.branch, None)
+        """Return the id of the request to which this is the client's first response; None for any other response."""
+        return self._unanswered.pop((response.via.branch, response.sequence.method), None)
 
     def _deliver(self, event: Message) -> None:
         binding = self._registrar.binding
@@ -111,10 +122,10 @@ class Deliveries:
         message.check()
         place = self._seal.place(message)
         if isinstance(message, SipRequest) and place == event.sender and _is_user(message, event.sender):
-            if message.method == "INVITE" and not message.to.tag:
-                self._calls[message.via.branch] = event.id
-                if len(self._calls) > MOST_CALLS:
-                    self._calls.popitem(last=False)
+            if message.method != "ACK":
+                self._unanswered[message.via.branch, message.method] = event.id
+                if len(self._unanswered) > MOST_REQUESTS:
+                    self._unanswered.popitem(last=False)
             self._proxy.deliver_request(message, event.sender, contact)
         elif isinstance(message, SipResponse) and place == self._outlet.peer:
             self._proxy.deliver_response(message, event.sender)

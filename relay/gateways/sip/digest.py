@@ -19,7 +19,7 @@ from typing import Final
 from relay.fleet_key import FleetKey
 from relay.gateways.sip.errors import SipRefused
 from relay.gateways.sip.fields import BadField, Parameters, Uri, read_uri
-from relay.gateways.sip.nonce_counts import NonceCounts
+from relay.gateways.sip.nonce_counts import GroupedNonceCounts
 from relay.model.errors import Refused
 from relay.model.names import unescape
 
@@ -81,7 +81,7 @@ class Challenges:
         self._key = key
         self._secrets = secrets_
         self._leeway = leeway
-        self._counts = NonceCounts()
+        self._counts = GroupedNonceCounts()
 
     def header(self, room: str, address: str, *, stale: bool = False) -> str:
         """Return the value of WWW-Authenticate; without a secret, tokens are all that can be asked for."""
@@ -129,8 +129,9 @@ class Challenges:
         time_made = int.from_bytes(made[:_TIME], "big") / 1e9
         # Workers' clocks differ by a little.
         oldest = now - NONCE_LIFE
-        self._counts.forget(oldest)
-        return time_made >= oldest and self._counts.take(made, time_made, int(given["nc"], 16))
+        counts = self._counts.of(asked.address)
+        counts.forget(oldest)
+        return time_made >= oldest and counts.take(made, time_made, int(given["nc"], 16))
 
     @staticmethod
     def _response(secret: str, given: Parameters, asked: LoginRequest, user: str, expires: int) -> str:

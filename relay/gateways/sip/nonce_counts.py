@@ -3,8 +3,10 @@
 from collections import OrderedDict
 from typing import Final
 
-MOST_NONCES: Final = 4096
-"""Nonces whose counts a worker remembers."""
+MOST_NONCES: Final = 256
+"""Nonces whose counts a worker remembers, for each of the groups of client addresses."""
+
+_GROUPS: Final = 64
 
 
 class NonceCounts:
@@ -41,3 +43,19 @@ class NonceCounts:
         """Forget the nonces that were made before a time: they are too old for an answer."""
         while self._counts and next(iter(self._counts.values()))[0] < before:
             self._counts.popitem(last=False)
+
+
+class GroupedNonceCounts:
+    """Nonce counts by groups of client addresses, so that one address uses up no nonces but those of its group.
+
+    Nobody knows which addresses are in a group: Python chooses its hashes anew for each process.
+    """
+
+    __slots__ = ("_groups",)
+
+    def __init__(self) -> None:
+        self._groups = [NonceCounts() for _ in range(_GROUPS)]
+
+    def of(self, address: str) -> NonceCounts:
+        """Return the counts for an address."""
+        return self._groups[hash(address) % _GROUPS]

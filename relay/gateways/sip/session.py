@@ -116,6 +116,7 @@ class SipSession(WebSocketSession):
             self._registrar,
             self._proxy,
             seal,
+            limit=worker.settings.send_buffer,
             dropped=partial(self._metrics.refused, "bad_sip"),
             failed=self._close_after_fault,
         )
@@ -179,7 +180,7 @@ class SipSession(WebSocketSession):
             self._metrics.refused("bad_sip")
 
     def _confirm(self, response: SipResponse) -> None:
-        """Take note that the client has an INVITE: if its worker is killed now, it does not ring once more."""
+        """Take note that the client has a request: if its worker is killed now, the request does not come again."""
         received = self._deliveries.answered(response)
         if received is not None and self.is_member:
             self._worker.confirm(self._rooms.member(""), received)

@@ -1,6 +1,6 @@
 """The counts of nonces."""
 
-from relay.gateways.sip.nonce_counts import NonceCounts
+from relay.gateways.sip.nonce_counts import MOST_NONCES, GroupedNonceCounts, NonceCounts
 
 
 def test_each_count_is_taken_once_and_in_order() -> None:
@@ -24,3 +24,12 @@ def test_nonces_that_are_too_old_are_forgotten() -> None:
         counts.take(b"%d" % made, float(made), 1)
     counts.forget(3.0)
     assert len(counts) == 2
+
+
+def test_an_address_with_many_nonces_uses_up_those_of_few_others() -> None:
+    counts = GroupedNonceCounts()
+    others = [f"10.0.0.{number}" for number in range(100)]
+    assert all(counts.of(one).take(one.encode(), 1.0, 1) for one in others)
+    for number in range(MOST_NONCES + 1):
+        assert counts.of("busy").take(b"%d" % number, 2.0 + number, 1)
+    assert sum(counts.of(one).take(one.encode(), 1.0, 2) for one in others) > 80
