@@ -40,7 +40,8 @@ test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k n
 test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
 
-test-gateways: TOOLS += turnserver:coturn sipp:sip-tester
+# The package of Kamailio's modules needs that of Kamailio.
+test-gateways: TOOLS += turnserver:coturn sipp:sip-tester prosody:prosody kamailio:kamailio-websocket-modules
 
 test-clients: $(VENV)/.installed-dev ## Run the tests with clients in Go, Java, Rust and Python; the first run builds them, for some minutes.
 	@# Where a tool cannot be installed, pytest skips the clients that need it, and says so.

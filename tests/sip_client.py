@@ -8,7 +8,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -17,6 +17,14 @@ from websockets.typing import Subprotocol
 from tests.fleet import Relay
 
 _numbers = itertools.count(1)
+
+
+class Address(Protocol):
+    """A server that takes SIP over WebSocket."""
+
+    @property
+    def ws(self) -> str:
+        """The beginning of its URLs."""
 
 
 class SipEnded(Exception):
@@ -97,7 +105,7 @@ class SipAgent:
     def address(self) -> str:
         return f"<sip:{self.user}@localhost>"
 
-    async def connect(self, relay: Relay, path: str = "/rooms/calls", **options: Any) -> Self:
+    async def connect(self, relay: Address, path: str = "/rooms/calls", **options: Any) -> Self:
         """Open the WebSocket."""
         self._socket = await connect(
             relay.ws + path,

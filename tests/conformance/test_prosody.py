@@ -1,11 +1,7 @@
-"""The same stanzas for the relay and for Prosody, over BOSH; `DIFFERENCES` has all that the clients get differently.
-
-Where Prosody is not installed (Debian's package `prosody`), the test is skipped.
-"""
+"""The same stanzas for the relay and for Prosody, over BOSH; `DIFFERENCES` has all that the clients get differently."""
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,7 +11,7 @@ from xml.etree import ElementTree
 import httpx2 as httpx
 import pytest
 
-from tests.fleet import Relay, eventually
+from tests.fleet import Relay, eventually, require
 from tests.gateways.drivers.bosh import BoshWire
 from tests.ports import free_port
 
@@ -211,10 +207,7 @@ def shape(element: ElementTree.Element) -> str:
 
 @pytest.fixture
 async def prosody(tmp_path: Path) -> AsyncIterator[str]:
-    program = shutil.which("prosody")
-    if program is None:
-        pytest.skip("Prosody is not installed; Debian's package is `prosody`")
-    port = free_port()
+    program, port = require("prosody"), free_port()
     (tmp_path / "prosody.cfg.lua").write_text(CONFIGURATION.format(folder=tmp_path, port=port))
     environment = {**os.environ, "PROSODY_CONFIG": str(tmp_path / "prosody.cfg.lua")}
     process = await asyncio.create_subprocess_exec(
