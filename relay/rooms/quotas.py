@@ -12,6 +12,9 @@ log = logging.getLogger("relay.rooms.quotas")
 _SWEEP: Final = 1024
 _LOG_INTERVAL: Final = 10.0
 
+_MOST: Final = 32_768
+"""Addresses whose use a worker counts; for each further one, that which it has counted for longest is forgotten."""
+
 
 class Quota:
     """The use of one address in the present period, as far as this worker knows it.
@@ -69,9 +72,14 @@ class Quota:
         self.open = self._used < self._most
         self._report(amount)
 
-    def _report(self, amount: int) -> None:
+    def forget(self) -> None:
+        """Report all use: a new quota of this address learns of it from the reply to its first report."""
+        if self._unreported and not self.is_over:
+            self._report(0, least=1)
+
+    def _report(self, amount: int, *, least: int = 0) -> None:
         self._unreported += amount
-        if self._address and self._unreported >= self._quotas.step:
+        if self._address and self._unreported >= (least or self._quotas.step):
             period, unreported, self._unreported = self._period, self._unreported, 0
             self._quotas.usage.add(
                 self._quotas.kind,
@@ -99,6 +107,9 @@ class Quotas:
     """The quotas of all addresses for one `kind` of use: `most` in each period, reported in steps of at least `step`.
 
     A period has this `length` (ms). `use` names the use in the log, and `setting` the setting of its limit.
+
+    A worker counts at most 32,768 addresses. One that it has forgotten may use a step more, until the worker learns the
+    total of the fleet from the reply to its next report.
     """
 
     def __init__(
@@ -127,7 +138,7 @@ class Quotas:
         """Return the quota of an address."""
         quota = self._known.get(address)
         if quota is None:
-            self._sweep()
+            self._make_room()
             quota = self._known[address] = Quota(self, address)
         return quota
 
@@ -143,8 +154,10 @@ class Quotas:
                 address, self._use, self.most, self._setting,
             )  # fmt: skip
 
-    def _sweep(self) -> None:
-        """Forget quotas of past periods, whenever the number of addresses has doubled."""
+    def _make_room(self) -> None:
+        """Forget quotas of past periods, whenever the number of addresses has doubled, and one that is too many."""
         if len(self._known) >= self._sweep_at:
             self._known = {name: quota for name, quota in self._known.items() if not quota.is_over}
             self._sweep_at = max(_SWEEP, 2 * len(self._known))
+        if len(self._known) >= _MOST:
+            self._known.pop(next(iter(self._known))).forget()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from relay.rooms import quotas as module
 from relay.rooms.quotas import Quotas
 
 
@@ -104,3 +105,20 @@ def test_addresses_of_past_minutes_are_forgotten() -> None:
     worker.of("new")
     assert worker.of("0") is kept
     assert len(worker._known) == 2
+
+
+def test_the_addresses_of_a_long_period_are_bounded_and_no_use_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A period may take a day, in which clients may come from as many addresses as they have."""
+    monkeypatch.setattr(module, "_MOST", 100)
+    fleet = Fleet()
+    worker = quotas(fleet, most=1000, step=100)
+    worker.of("a").use(990)
+    worker.of("a").use(9)
+    for number in range(1000):
+        worker.of(str(number)).use(1)
+    assert len(worker._known) == 100
+    # The forgotten use was reported, also the part of it that was less than a step.
+    assert fleet.counts["rooms", "a", 1000] == 999
+    assert worker.of("a").open
+    worker.of("a").use(100)
+    assert worker.of("a").is_used_up
