@@ -125,10 +125,12 @@ class FirebaseSession(Session[Frame]):
     with its first write. It gets the events of the room from then on, after the value once more if that has changed.
     """
 
+    id: str
+    """The secret id by which the client names its session later."""
+
     __slots__ = (
         "_disconnects",
         "_first_peer",
-        "_key",
         "_last_key",
         "_last_peer",
         "_listens",
@@ -149,7 +151,7 @@ class FirebaseSession(Session[Frame]):
         self._listens = Listens(places)
         self._requests = TreeRequests(self, worker, places, self._listens, self._disconnects)
         self._settling: asyncio.TimerHandle | None = None
-        self._first_peer = self._last_peer = self._key = self._last_key = ""
+        self._first_peer = self._last_peer = self._last_key = ""
 
     async def start(self, host: str, token: str, session_id: str, last_session: str = "") -> None:
         """Greet the client at this host, with the token of its request ("" for none), and the id of its session.
@@ -157,7 +159,7 @@ class FirebaseSession(Session[Frame]):
         `last_session` is the id of its last one ("" for none), whose worker may be dead.
         """
         self._first_peer, self._last_peer = peer_of(session_id), peer_of(last_session)
-        self._key, self._last_key = key_of(session_id), key_of(last_session)
+        self._last_key = key_of(last_session)
         self._connection.write(hello(host, session_id, time.time()))
         try:
             await self.authenticate(token)
@@ -337,7 +339,7 @@ class FirebaseSession(Session[Frame]):
         """
         trees, own = self._worker.trees, self._rooms.peer
         last = self._new_peer(lambda: self._last_peer) if self._last_peer else ""
-        join = Join(room, echo=True, can_resume=False, reads_tree=True, own_key=True, next_key=self._key)
+        join = Join(room, echo=True, can_resume=False, reads_tree=True, own_key=True, next_key=key_of(self.id))
         if last != own:
             if last:
                 await trees.finish_last(room, last)
