@@ -110,9 +110,6 @@ class Quotas:
 
     A worker counts at most 32,768 addresses. One that it has forgotten may use a step more, until the worker learns the
     total of the fleet from the reply to its next report.
-
-    A worker counts at most 32,768 addresses. One that it has forgotten may use a step more, until the worker learns the
-    total of the fleet from the reply to its next report.
     """
 
     def __init__(
