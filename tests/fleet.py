@@ -71,24 +71,34 @@ class RedisServer:
 
     `url` is for the relay: its user may send the commands that deployments allow it, and those by which tests look.
     `client` may do everything.
-    `config` is a configuration file; its port, its folder and its users do not count.
+    `config` is a configuration file; its port, its folder and its users do not count. `options` are further ones of
+    redis-server.
     """
 
-    def __init__(self, *, persistent: bool = False, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        persistent: bool = False,
+        config: Path | None = None,
+        options: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         self._persistent = persistent
+        self._options = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         self._config = config
         self.port = free_port()
         self.url = redis_user.url(self.port)
         self._directory = tempfile.mkdtemp(prefix="relay-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Self:
+    def start(self, master: Self | None = None) -> Self:
+        """Return when it answers; with a `master`, it is a replica from its first moment on."""
         # With `everysec`, Redis delays a write for up to two seconds while the disk is busy; SIGKILL would lose it.
         kept = ["--appendonly", "yes", "--appendfsync", "no"] if self._persistent else ["--appendonly", "no"]
         base = [self._own_config(self._config)] if self._config else ["--save", "", *kept]
         user = ["--user", redis_user.NAME, *redis_user.rules(*redis_user.OF_TESTS)]
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory]
-        command = [require("redis-server"), *base, *options, *user]
+        follows = ["--replicaof", f"127.0.0.1 {master.port}"] if master else []
+        command = [require("redis-server"), *base, *options, *self._options, *follows, *user]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:
@@ -148,8 +158,19 @@ class RedisServer:
         """Become a replica of another server, and return when it has its data."""
         with self.client as client:
             client.replicaof("127.0.0.1", other.port)
-            while client.info("replication")["master_link_status"] != "up":
+        self.wait_for_master()
+
+    def wait_for_master(self) -> None:
+        """Return when this replica has the data of its master."""
+        with self.client as client:
+            while client.info("replication").get("master_link_status") != "up":
                 time.sleep(0.01)
+
+    def refuse_replicas(self) -> None:
+        """End the connections of all replicas, and let none come back: they lag from now on."""
+        with self.client as client:
+            client.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+            client.client_kill_filter(_type="replica")
 
     def lead(self) -> None:
         """Stop to follow: keep what was received until now."""

@@ -1,4 +1,4 @@
-"""A master, a replica, and three sentinels that watch them, as processes."""
+"""A master, its replicas, and three sentinels that watch them, as processes."""
 
 import asyncio
 import subprocess
@@ -15,23 +15,36 @@ SERVICE: Final = "primary"
 _DOWN_AFTER: Final = 2500
 """Milliseconds without an answer after which a sentinel takes Redis for dead; a busy machine delays answers."""
 
+SAFE: Final = {"min-replicas-to-write": 1, "min-replicas-max-lag": 10}
+"""Options with which a master of the past refuses writes, as `deploy/sentinel` sets them."""
+
 
 class Sentinel:
-    """A `redis-server --sentinel` process."""
+    """A `redis-server --sentinel` process; one that was killed has its state when it starts again."""
 
     def __init__(self, master: RedisServer, quorum: int) -> None:
         self.port = free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="relay-sentinel-")
-        config = Path(self._directory.name) / "sentinel.conf"
-        config.write_text(
+        self._config = Path(self._directory.name) / "sentinel.conf"
+        self._config.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} {quorum}\n"
             f"sentinel down-after-milliseconds {SERVICE} {_DOWN_AFTER}\n"
             # Also the time after which the next attempt follows a failover that no majority agreed on.
             f"sentinel failover-timeout {SERVICE} 3000\n"
+            f"sentinel parallel-syncs {SERVICE} 2\n"
         )
-        command = [require("redis-server"), str(config), "--sentinel"]
+        self.start()
+
+    def start(self) -> None:
+        """Start the process."""
+        command = [require("redis-server"), str(self._config), "--sentinel"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait()
 
     def says(self, field: str) -> str:
         """A field of this sentinel's answer about the master; "" while it does not answer."""
@@ -43,51 +56,86 @@ class Sentinel:
         return str(answer[field])
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.kill()
         release_port(self.port)
         self._directory.cleanup()
 
 
 class SentinelSet:
-    """`master` and `replica`, and the sentinels; `url` is for the relay."""
+    """Servers, one of which is the master, and the sentinels; `url` is for the relay.
 
-    def __init__(self) -> None:
-        self.master = RedisServer()
-        self.replica = RedisServer()
-        self._sentinels: list[Sentinel] = []
+    `master` and `replica` are the first master and its first replica, whatever they have become. The servers are
+    `safe` unless a test needs a master that takes writes without replicas.
+    """
+
+    def __init__(self, replicas: int = 1, *, safe: bool = False) -> None:
+        self.servers = [RedisServer(options=SAFE if safe else {}) for _ in range(1 + replicas)]
+        self.master, self.replica = self.servers[:2]
+        self.sentinels: list[Sentinel] = []
 
     @property
     def url(self) -> str:
         """The URL of the relay's user, by way of the sentinels."""
+        return self.url_by([one.port for one in self.sentinels])
+
+    def url_by(self, ports: list[int]) -> str:
+        """The URL of the relay's user, by way of sentinels at these ports."""
         login = self.master.url.partition("://")[2].rpartition("@")[0]
-        return f"redis+sentinel://{login}@{','.join(f'127.0.0.1:{one.port}' for one in self._sentinels)}/{SERVICE}"
+        return f"redis+sentinel://{login}@{','.join(f'127.0.0.1:{port}' for port in ports)}/{SERVICE}"
 
     async def start(self) -> Self:
-        for server in (self.master, self.replica):
+        for server in self.servers:
             await asyncio.to_thread(server.start)
-        await asyncio.to_thread(self.replica.follow, self.master)
-        self._sentinels = [Sentinel(self.master, quorum=2) for _ in range(3)]
+        for server in self.servers[1:]:
+            await asyncio.to_thread(server.follow, self.master)
+        self.sentinels = [Sentinel(self.master, quorum=2) for _ in range(3)]
         # A failover needs a replica and a majority: each sentinel knows both.
-        for field, number in (("num-slaves", "1"), ("num-other-sentinels", "2")):
-            for one in self._sentinels:
+        for field, number in (("num-slaves", str(len(self.servers) - 1)), ("num-other-sentinels", "2")):
+            for one in self.sentinels:
                 await eventually(lambda one=one, field=field, number=number: one.says(field) == number, 30)
         return self
 
     async def ask_for_failover(self) -> None:
         """Have a sentinel begin a failover while the master lives, as for maintenance."""
-        with redis.Redis(port=self._sentinels[0].port) as client:
-            await asyncio.to_thread(client.execute_command, "SENTINEL", "FAILOVER", SERVICE)
 
-    async def failed_over(self) -> None:
-        """Return when all sentinels name the replica as the master, and it takes writes."""
-        for one in self._sentinels:
-            await eventually(lambda one=one: one.says("port") == str(self.replica.port), 60)
-        with self.replica.client as client:
-            await eventually(lambda: client.info("replication")["role"] == "master", 30)
+        def ask() -> bool:
+            try:
+                with redis.Redis(port=self.sentinels[0].port) as client:
+                    client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+            except redis.ResponseError:
+                # It knows too little of the replicas yet, or an earlier failover is not over.
+                return False
+            return True
+
+        await eventually(lambda: asyncio.to_thread(ask), 30)
+
+    async def promoted(self, old: RedisServer) -> RedisServer:
+        """Return the server that takes the part of `old`, as soon as one is told to."""
+        others = [server for server in self.servers if server is not old]
+
+        def leading() -> RedisServer | None:
+            return next((server for server in others if role(server) == "master"), None)
+
+        return await eventually(leading, 60)  # type: ignore[no-any-return]
+
+    async def failed_over(self, old: RedisServer | None = None) -> RedisServer:
+        """Return the new master when all sentinels that run name it, and it takes writes."""
+        new = await self.promoted(old or self.master)
+        for one in self.sentinels:
+            await eventually(lambda one=one: one.says("port") in {str(new.port), ""}, 60)
+        return new
 
     def close(self) -> None:
-        for one in self._sentinels:
+        for one in self.sentinels:
             one.close()
-        self.master.close()
-        self.replica.close()
+        for server in self.servers:
+            server.close()
+
+
+def role(server: RedisServer) -> str:
+    """Whether a server is a "master" or a "slave"; "" while it does not answer."""
+    try:
+        with redis.Redis(port=server.port, socket_timeout=0.5) as client:
+            return str(client.info("replication")["role"])
+    except redis.RedisError:
+        return ""

@@ -14,7 +14,9 @@ from tests import redis_user
 from tests.chaos.crowd import MEMBERS, Crowd
 from tests.chaos.members import SLOW
 from tests.chaos.network import Network
+from tests.chaos.sentinel_network import View
 from tests.fleet import RedisServer, Relay, eventually
+from tests.sentinels import SentinelSet
 
 WORKERS = MEMBERS
 SETTINGS: dict[str, Any] = {
@@ -40,6 +42,8 @@ class Post:
     back: Network
     front: Network
     relay: Relay = field(init=False)
+    view: View | None = None
+    """What the worker sees of sentinels and their servers, where it finds the master by them."""
     environment: dict[str, str] = field(default_factory=dict)
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +54,13 @@ class Post:
         self.relay = self._new(self.back, port)
 
     def _new(self, back: Network, port: int = 0) -> Relay:
-        return Relay(redis_url=redis_user.url(back.port), port=port, environment=self.environment, **self.settings)
+        url = self.view.url if self.view else redis_user.url(back.port)
+        return Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
+
+    @property
+    def networks(self) -> Sequence[Network]:
+        """The networks between the worker and each Redis."""
+        return list(self.view.networks.values()) if self.view else [self.back]
 
     async def prepare(self, back: Network) -> None:
         """Start another worker, which does not reach Redis yet; `replace` needs it."""
@@ -86,6 +96,8 @@ class Post:
 class Arena(Crowd):
     """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first.
 
+    With `sentinels`, workers use the master that these watch, and not `redis`.
+
     Each context that enters `stack` ends with the arena.
     """
 
@@ -94,6 +106,7 @@ class Arena(Crowd):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.redis = RedisServer(persistent=True)
+        self.sentinels: SentinelSet | None = None
         self.stack = AsyncExitStack()
         self._http = httpx.AsyncClient(timeout=STARTED)
         self.posts: list[Post] = []
@@ -165,11 +178,12 @@ async def arena(
     settings: Mapping[str, Any] = MappingProxyType({}),
     kinds: Sequence[str] = (),
     slow: float = SLOW,
+    replicas: int = 0,
 ) -> AsyncIterator[Arena]:
     """An arena with all members joined; the last worker runs with `fake_time` in its environment.
 
-    `settings` are those that differ from `SETTINGS`, `kinds` the clients of a room, if they are not those of `Arena`;
-    each gives an attempt up after `slow` seconds.
+    With `replicas`, a master has so many, and sentinels watch it. `settings` are those that differ from `SETTINGS`,
+    `kinds` the clients of a room, if they are not those of `Arena`; each gives an attempt up after `slow` seconds.
     """
     field_ = Arena(seed)
     field_.kinds = kinds or field_.kinds
@@ -178,11 +192,17 @@ async def arena(
         stack.callback(field_.redis.close)
         stack.push_async_callback(field_.close_http)
         field_.redis.start()
+        if replicas:
+            field_.sentinels = SentinelSet(replicas, safe=True)
+            stack.callback(field_.sentinels.close)
+            await field_.sentinels.start()
         for number in range(WORKERS):
             environment = (fake_time or {}) if number == WORKERS - 1 else {}
             back = await stack.enter_async_context(Network(field_.redis.port))
             front = await stack.enter_async_context(Network(0))
             post = Post(back, front, environment=environment, settings={**SETTINGS, **settings})
+            if field_.sentinels is not None:
+                post.view = await View(field_.sentinels).open(stack)
             post.launch()
             front.target = post.relay.port
             field_.posts.append(post)

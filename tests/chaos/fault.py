@@ -25,7 +25,8 @@ class Fault:
     If Redis `forgets`, or a client does not read, messages are lost for good. Then the members concerned must be told,
     and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Clients
     give an attempt up after `slow` seconds. `pauses` are the seconds for which a client may wait between two attempts
-    when the fault ends, because many before them have failed.
+    when the fault ends, because many before them have failed. With `replicas`, sentinels watch a master that has so
+    many. A fault that is `durable` loses no acknowledged message, whoever is excused.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Fault:
     kinds: Sequence[str] = ()
     pauses: float = 0.0
     slow: float = SLOW
+    replicas: int = 0
+    durable: bool = False
 
 
 async def wait(arena: Arena, span: tuple[float, float]) -> None:

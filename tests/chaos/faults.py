@@ -42,6 +42,18 @@ from tests.chaos.redis_faults import (
     stay_quiet,
 )
 from tests.chaos.rule_faults import flush_locked_rooms, unlock_by_older_data
+from tests.chaos.sentinel_faults import (
+    PAUSES,
+    SAFE,
+    SAFEST,
+    UNSAFE,
+    cut_off_master,
+    fail_over_and_drain,
+    kill_master,
+    lose_sentinels,
+    pause_master,
+    restart_all,
+)
 from tests.fleet import Client
 
 _SLOW = 5000
@@ -356,6 +368,21 @@ FAULTS = (
     Fault("quiet room past history-ttl", stay_quiet, settings=QUIET),
     Fault("locked rooms, FLUSHALL", flush_locked_rooms, forgets=True, kinds=("relay.client",)),
     Fault("locked rooms, older data", unlock_by_older_data, forgets=True, kinds=("relay.client",)),
+    *(
+        Fault(f"Sentinel: {name}", strike, settings=settings, pauses=PAUSES, replicas=2, durable=True)
+        for name, strike, settings in (
+            ("master killed", kill_master, SAFE),
+            ("master paused past the failover", pause_master, SAFEST),
+            ("majority of sentinels lost", lose_sentinels, SAFE),
+            ("workers cut off from the master", cut_off_master, SAFE),
+            ("rolling restart of all servers", restart_all, SAFE),
+            ("failover while a worker drains", fail_over_and_drain, SAFE),
+        )
+    ),
+    *(
+        Fault(f"Sentinel without durability: {name}", strike, forgets=True, settings=UNSAFE, pauses=PAUSES, replicas=2)
+        for name, strike in (("master killed", kill_master), ("master paused past the failover", pause_master))
+    ),
     *(
         Fault(f"plain HTTP: {name}", strike, kinds=HTTP, settings=COMES_BACK, pauses=RETRY)
         for name, strike in (

@@ -46,6 +46,8 @@ class Verdict:
     """Messages that came again to clients without a cursor, after a loss."""
     oldest_again: float = 0.0
     """How many seconds before the loss such a message came at the earliest."""
+    lost_acknowledged: int = 0
+    """Deliveries of acknowledged messages that were not made, also to members that are excused."""
 
 
 class Ledger:
@@ -166,6 +168,9 @@ class Ledger:
             across=self.across,
             told=len(self._told),
             whole_after=max(0.0, self._whole() - fault_ended),
+            lost_acknowledged=sum(
+                self._messages[room, sender, number].acknowledged for room, sender, number, _ in self.undelivered()
+            ),
         )
 
     def _whole(self) -> float:

@@ -106,6 +106,8 @@ class Outcome:
         ghosts = self.presence.ghosts if in_time else self.presence.lasting_ghosts
         wrong = {
             f"{verdict.lost} lost": verdict.lost,
+            f"{verdict.lost_acknowledged} lost that were acknowledged": self.fault.durable
+            and verdict.lost_acknowledged,
             f"{verdict.silent} lost in silence, such as {self.missing[:3]}": verdict.silent,
             f"{len(ghosts)} ghosts, such as {sorted(ghosts)[:3]}": len(ghosts),
             f"{len(self.locked_out)} locked out, such as {self.locked_out[:3]}": len(self.locked_out),
@@ -142,6 +144,7 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
                 settings=fault.settings,
                 kinds=fault.kinds,
                 slow=fault.slow,
+                replicas=fault.replicas,
             ) as field,
             Guests(field, number=max(6, rooms // 5)) as guests,
         ):
