@@ -402,6 +402,31 @@ class Metrics:
             "Times at which this worker met another run of Redis: it was restarted, or a replica took its part.",
             "Rooms whose data may be older begin a new epoch: relay_message_losses_total has their losses.",
         )
+        self.redis_failovers = declare.counter(
+            "relay_redis_failovers_total",
+            "Times at which the sentinels named another master to this worker.",
+            "After a failover, see why the old master failed, and whether it is a replica again.",
+        )
+        self.redis_replicas = declare.gauge(
+            "relay_redis_replicas",
+            "Replicas of Redis that are in step with it. NaN: not known.",
+            "With fewer than durability needs, no message is acknowledged; with none, a failover is not possible.",
+        )
+        self.redis_replica_lag = declare.gauge(
+            "relay_redis_replica_lag_seconds",
+            "Seconds since Redis last heard of the replica that is furthest behind. NaN: no replica, or not known.",
+            "Above a few seconds, a failover loses as much: check the replica, and the network between the two.",
+        )
+        self.redis_replica_bytes = declare.gauge(
+            "relay_redis_replica_lag_bytes",
+            "Bytes by which the replica that is furthest behind lacks what Redis has written.",
+            "For information: it should return to nearly 0 all the time.",
+        )
+        self.redis_master_age = declare.gauge(
+            "relay_redis_master_age_seconds",
+            "Seconds since the fleet met the present run of Redis. NaN: it has met no other one.",
+            "For information: when the last failover or restart was.",
+        )
         self.unconfirmed = declare.counter(
             "relay_unconfirmed_messages_total",
             "Messages that Redis has taken, and that too few of its replicas have confirmed in time (durability).",

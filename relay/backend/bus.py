@@ -26,13 +26,16 @@ class BusHealth:
     """The state of a bus.
 
     `heard` is how many seconds ago the bus last received its own probe through its own subscription (None: never),
-    `reachable` whether commands reach Redis, `problem` what is wrong ("" if nothing is).
+    `reachable` whether commands reach Redis, `problem` what is wrong ("" if nothing is). `replicas` is the state of
+    Redis's replicas in words, "" if there is nothing to say, and `replicated` whether they suffice.
     """
 
     ready: bool
     reachable: bool
     heard: float | None
     problem: str = ""
+    replicas: str = ""
+    replicated: bool = True
 
 
 class Bus(Protocol):

@@ -283,6 +283,7 @@ def _over_redis(
         password=redis.password,
         timeout=min(redis.timeout, _DIAL_TIMEOUT),
         name=f"relay-{lease.worker}",
+        on_failover=metrics.redis_failovers.inc,
     )
     client = RedisClient(
         dialer,

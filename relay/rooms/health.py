@@ -42,9 +42,10 @@ class HealthMonitor:
     """Collects the findings of a worker's parts, and decides whether the worker works.
 
     `uses_redis` is false for a process without Redis, which has nothing to be cut off from. A worker without the fleet
-    key cannot read the session ids of other workers, and makes ids that they refuse. A low `headroom` shows in the
-    checks, and the worker is ready all the same: it serves its clients. `deaf_limit` is the number
-    of seconds after which a worker that does not receive its own messages, although Redis answers, calls `on_deaf`.
+    key cannot read the session ids of other workers, and makes ids that they refuse. A low `headroom`, or a lack of
+    replicas, shows in the checks, and the worker is ready all the same: it serves its clients. `deaf_limit` is the
+    number of seconds after which a worker that does not receive its own messages, although Redis answers, calls
+    `on_deaf`.
     """
 
     def __init__(
@@ -146,11 +147,14 @@ class HealthMonitor:
     def _checks_of_redis(self) -> dict[str, Check]:
         bus, refusal = self._bus.health(), self.refusal
         answers = bus.reachable and not refusal
-        return {
+        checks = {
             "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
             "fleet_key": Check(self._fleet_key.agreed, self._state_of_fleet_key),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
         }
+        if bus.replicas:
+            checks["replicas"] = Check(bus.replicated, bus.replicas)
+        return checks
 
     @property
     def _state_of_fleet_key(self) -> str:

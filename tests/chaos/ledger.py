@@ -18,6 +18,8 @@ class Message:
     id: MessageId | None = None
     acknowledged: bool = False
     heard: dict[str, float] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The epoch in which each member heard it first, where its client shows ids."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,17 @@ class Ledger:
         again = id_ is not None and message.id is not None and id_.epoch != message.id.epoch
         what = f"{sender} says {number} in {room}: {member} hears it"
         if member in message.heard:
-            self.across += again
-            if not again:
-                self.repeats.append(f"{what} again after {now - message.heard[member]:.2f} s")
+            # Another member, or the sender, may know of the new epoch already: the member's own first one counts.
+            across = id_ is not None and id_.epoch != message.epochs.get(member, id_.epoch)
+            told = self._told.get((room, member), -1.0) >= message.heard[member]
+            self.across += across
+            if not (across and told):
+                untold = ", and was told of no loss" if across else ""
+                self.repeats.append(f"{what} again after {now - message.heard[member]:.2f} s{untold}")
             return
         message.heard[member] = now
+        if id_ is not None:
+            message.epochs[member] = id_.epoch
         epoch, newest = self._newest[room, member, sender]
         in_this_epoch = id_ is None or id_.epoch == epoch
         late = id_ is not None and id_ < self._places[room, member]

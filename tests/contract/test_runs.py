@@ -238,3 +238,14 @@ async def test_a_join_whose_client_is_gone_does_not_wait(make_worker: MakeWorker
     with pytest.raises(ClientGone):
         await join_as(a, "q", is_lost=lambda: True)
     assert (await a.presence.roster("room")).id == newest
+
+
+@real_redis
+async def test_another_run_is_known_although_its_memory_is_used_up(make_worker: MakeWorker) -> None:
+    a = await make_worker("a")
+    await pretend_another_run(a)
+    await a.client.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        assert await learn(a) > 0
+    finally:
+        await a.client.call("CONFIG", "SET", "maxmemory", "0")

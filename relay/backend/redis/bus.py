@@ -17,10 +17,13 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.durability import Replicas
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.master_watch import MasterWatch
 from relay.backend.redis.notices import read_notice
 from relay.backend.redis.publishing import PublishCommands
+from relay.backend.redis.replication import RedisReplication
 from relay.backend.redis.replies import RedisUnreachable, is_noscript
 from relay.backend.redis.scripts import REPLAY, milliseconds
+from relay.backend.redis.sentinel import Address
 from relay.backend.redis.stretches import read_stretches
 from relay.backend.redis.subscriber import Arrival, Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
@@ -90,6 +93,7 @@ class RedisBus:
         self._replicas = replicas
         self._on_rules_asked = on_rules_asked
         self._client = client
+        self._dialer = dialer
         self._keys = keys = Keys(settings.prefix, settings.database)
         self._clock = clock
         self._probe_timeout = settings.probe_timeout
@@ -105,8 +109,10 @@ class RedisBus:
         self._unheard: float | None = None
         self._stack = AsyncExitStack()
         self._prober: KeptLoop | None = None
+        self._watch: KeptLoop | None = None
         # Why Redis refused the last probe, in its own words; "" if it took the probe, or is away.
         self._refusal = ""
+        self._replication = RedisReplication(client, dialer, metrics, needed=settings.replicas, clock=clock)
         self._subscriber = Subscriber(
             dialer,
             timeout=settings.timeout,
@@ -119,14 +125,18 @@ class RedisBus:
         if self._replicas is not None:
             await self._stack.enter_async_context(self._replicas)
         self._prober = KeptLoop(self._probe, "bus probe")
+        if self._dialer.has_sentinels:
+            self._watch = KeptLoop(MasterWatch(self._dialer, self._follow).run, "watch on the master")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._prober is not None:
-            await self._prober.stop()
+        for loop in (self._watch, self._prober):
+            if loop is not None:
+                await loop.stop()
         await self._stack.aclose()
+        await self._dialer.close()
 
     def publish(self, publication: Publication, done: Published) -> None:
         """Publish by one call of publish.lua."""
@@ -185,6 +195,15 @@ class RedisBus:
 
     def health(self) -> BusHealth:
         """Return the state: ready while the last own probe is not too long ago, and all tasks run."""
+        health, confirmed = self._health(), self._replicas is None or not self._replicas.report
+        if not self._replication.is_known:
+            return health
+        text = self._replication.text
+        if self._replicas is not None and not confirmed:
+            text = f"{text}; messages are not confirmed: {self._replicas.report}"
+        return replace(health, replicas=text, replicated=confirmed and self._replication.suffices)
+
+    def _health(self) -> BusHealth:
         heard = None if self._heard is None else self._clock() - self._heard
         dead = [f"{loop.name} {loop.problem}" for loop in self._loops() if loop.problem]
         if dead:
@@ -202,8 +221,14 @@ class RedisBus:
 
     def _loops(self) -> list[KeptLoop]:
         replicas = None if self._replicas is None else self._replicas.loop
-        loops = (self._prober, self._subscriber.loop, self._client.loop, replicas)
+        loops = (self._prober, self._watch, self._subscriber.loop, self._client.loop, replicas)
         return [loop for loop in loops if loop is not None]
+
+    def _follow(self, master: Address) -> None:
+        """Leave each Redis that is not the master."""
+        for link in (self._client, self._subscriber, self._replicas):
+            if link is not None:
+                link.follow(master)
 
     # Publishing: the hot path, where each line runs once per message.
 
@@ -290,6 +315,7 @@ class RedisBus:
             except (RelayError, TimeoutError) as error:
                 self._refusal = error.report if isinstance(error, Unavailable) else ""
                 log.debug("the probe could not be published")
+            self._replication.ask()
             # Also right after Redis has come back: the subscription may have died without a sign in the meantime.
             self._rebuild_if_deaf()
             await asyncio.sleep(self._probe_timeout / 3)

@@ -23,9 +23,10 @@ from relay.backend.redis.connection import (
     refused,
 )
 from relay.backend.redis.reconnect import Reconnector
-from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, is_noscript, leaves
+from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, is_noscript, serves_nobody
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, Script
+from relay.backend.redis.sentinel import Address
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
 
@@ -124,6 +125,11 @@ class RedisClient:
         """Ask for the run of Redis again: it may change without a lost connection, when a replica takes over."""
         if self._run is not None:
             self.send(self._run.command(), self._run.note)
+
+    def follow(self, master: Address) -> None:
+        """Connect anew if the connection leads to another Redis than the master."""
+        if self._connection is not None and self._connection.address != master:
+            self._give_up(OutcomeUnknown("another Redis has become the master"))
 
     @property
     def loop(self) -> KeptLoop | None:
@@ -252,8 +258,9 @@ class RedisClient:
         reply = await told
         if isinstance(reply, RelayError):
             raise RedisUnreachable("connection lost while the run id was asked for", "connection lost")
-        if isinstance(reply, Exception) and leaves(str(reply)):
-            # Such as a replica; or a master that has just become one, of which the sentinels do not know yet.
+        if isinstance(reply, Exception) and serves_nobody(str(reply)):
+            # Such as a replica that the sentinels name already, or a new master that has no replicas yet. If commands
+            # went on now, this worker would not know that another run may have older data.
             raise refused(str(reply))
         self._run.note(reply)
 

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
-from relay.backend.redis.sentinel import MasterFinder
+from relay.backend.redis.sentinel import Address, MasterFinder
 from relay.config.redis_url import RedisUrl, parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
 
@@ -52,6 +52,8 @@ class RedisConnection(asyncio.Protocol):
     def __init__(self, connection: AbstractConnection, on_replies: Replies, on_lost: Callable[[], None]) -> None:
         self._on_replies = on_replies
         self._on_lost = on_lost
+        self.address: Address = (getattr(connection, "host", ""), getattr(connection, "port", 0))
+        """Where it leads; a unix socket has none."""
         self._reader = hiredis.Reader()
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
@@ -106,11 +108,20 @@ class RedisConnection(asyncio.Protocol):
 class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
-    Where the URL names sentinels, each attempt asks them first where the master is. Raises ValueError (`NotAllowed`)
+    Where the URL names sentinels, each attempt asks them first where the master is; `on_failover` is called when it is
+    another one. Raises ValueError (`NotAllowed`)
     for a URL that is not valid.
     """
 
-    def __init__(self, url: str, *, timeout: float, name: str, password: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        name: str,
+        password: str = "",
+        on_failover: Callable[[], object] = lambda: None,
+    ) -> None:
         parsed = _parsed(url)
         self._timeout = timeout
         self._secrets = secrets_of(url, password)
@@ -126,8 +137,27 @@ class Dialer:
             "socket_timeout": timeout,
         }
         self._pool = ConnectionPool(**_options_of(parsed, password), **common)
-        self._masters = MasterFinder(parsed, common) if parsed.sentinels else None
+        self._masters = MasterFinder(parsed, common, on_failover) if parsed.sentinels else None
         self._lookup: asyncio.Future[Any] | None = None
+
+    @property
+    def master(self) -> str:
+        """The address of the master that the sentinels named last, for operators; "" without sentinels."""
+        return self._masters.shown if self._masters is not None else ""
+
+    @property
+    def has_sentinels(self) -> bool:
+        """Whether the URL names sentinels."""
+        return self._masters is not None
+
+    async def agreed_master(self) -> Address | None:
+        """Ask the sentinels for the master; None if no majority of them answers, or there are no sentinels."""
+        return await self._masters.agreed() if self._masters is not None else None
+
+    async def close(self) -> None:
+        """Close the connections to sentinels."""
+        if self._masters is not None:
+            await self._masters.close()
 
     async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> RedisConnection:
         """Connect within the timeout; raise `RedisUnreachable` if that fails."""

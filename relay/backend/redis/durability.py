@@ -21,6 +21,7 @@ from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable, leaves, report_of
 from relay.backend.redis.run import RedisRun, read_run
 from relay.backend.redis.scripts import RUN
+from relay.backend.redis.sentinel import NOT_MASTER, Address
 from relay.logs import LogIntervals
 from relay.model.envelope import Receipt
 from relay.model.errors import OutcomeUnknown, RelayError
@@ -127,6 +128,11 @@ class Replicas:
         # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._check_deadlines)
+
+    def follow(self, master: Address) -> None:
+        """Connect anew if the connection leads to another Redis than the master."""
+        if self._connection is not None and self._connection.address != master:
+            self._give_up(self._connection, RedisUnreachable(NOT_MASTER, NOT_MASTER))
 
     # Asking.
 

@@ -150,6 +150,11 @@ def leaves(text: str) -> bool:
     return code is not None and code.leaves
 
 
+def serves_nobody(text: str) -> bool:
+    """Tell whether an error reply to the first script shows that this Redis serves no worker now."""
+    return code_of(text) in ERROR_CODES.keys() - {"NOPERM", "NOSCRIPT"}
+
+
 def is_noscript(reply: Any) -> bool:
     """Tell whether a reply says that Redis does not have the script."""
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")

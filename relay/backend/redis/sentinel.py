@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,8 @@ _SHARE: Final = 0.5
 _SHOWN: Final = 200
 """Characters of an address that are logged: it comes from a server."""
 
+NOT_MASTER: Final = "the sentinels name another master"
+
 Address = tuple[str, int]
 """Host and port."""
 
@@ -38,10 +40,13 @@ class MasterFinder:
     A sentinel that was cut off from the others may name a master of the past. Therefore all are asked at the same time,
     and of the answers the one with the highest configuration epoch counts. The search ends when a majority has
     answered, or when its share of the attempt's time is over and any has. `options` are those of redis-py for each
-    connection, with the timeout of an attempt as `socket_timeout`.
+    connection, with the timeout of an attempt as `socket_timeout`. `on_failover` is called when the master is another
+    one than before.
     """
 
-    def __init__(self, url: RedisUrl, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, url: RedisUrl, options: Mapping[str, Any], on_failover: Callable[[], object] = lambda: None
+    ) -> None:
         if url.sentinels is None:
             raise ValueError("the URL names no sentinels")
         self._sentinels: Sentinels = url.sentinels
@@ -55,23 +60,52 @@ class MasterFinder:
             "socket_timeout": self._time,
             "socket_connect_timeout": self._time,
         }
+        self._on_failover = on_failover
+        self._kept: dict[Address, Connection] = {}
         self._last: Address | None = None
+
+    @property
+    def shown(self) -> str:
+        """The last address that was found, for the log and for operators; "" before the first one."""
+        return "" if self._last is None else _shown(self._last)
 
     async def find(self) -> Address:
         """Return the address of the master; raises `RedisUnreachable` if no sentinel names one in time."""
-        tasks = [asyncio.create_task(self._ask(address)) for address in self._sentinels.addresses]
-        try:
-            answers, reports = await self._collect(tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            # The connections are closed when the tasks have ended.
-            await asyncio.gather(*tasks, return_exceptions=True)
+        answers, reports = await self._answers()
         if not answers:
             raise self._nobody(reports)
         address = max(answers).address
         self._note(address, len(answers))
         return address
+
+    async def agreed(self) -> Address | None:
+        """Return the address of the master if a majority of the sentinels has answered, else None.
+
+        The connections are kept for the next question, until `close`.
+        """
+        answers, _ = await self._answers(keeps=True)
+        if len(answers) <= len(self._sentinels.addresses) // 2:
+            return None
+        address = max(answers).address
+        self._note(address, len(answers))
+        return address
+
+    async def close(self) -> None:
+        """Close the connections to sentinels."""
+        kept, self._kept = list(self._kept.values()), {}
+        for connection in kept:
+            await connection.disconnect(nowait=True)
+
+    async def _answers(self, *, keeps: bool = False) -> tuple[list[_Answer], list[str]]:
+        """Ask all sentinels; return the answers, and the reports on those without one."""
+        tasks = [asyncio.create_task(self._ask(address, keeps=keeps)) for address in self._sentinels.addresses]
+        try:
+            return await self._collect(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # The connections are closed when the tasks have ended.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _collect(self, tasks: list["asyncio.Task[_Answer]"]) -> tuple[list[_Answer], list[str]]:
         """Return the answers, and the reports on the sentinels without one."""
@@ -86,14 +120,17 @@ class MasterFinder:
                     break
         return answers, reports
 
-    async def _ask(self, sentinel: Address) -> _Answer:
-        """Ask one sentinel; raises `RedisUnreachable`."""
+    async def _ask(self, sentinel: Address, *, keeps: bool) -> _Answer:
+        """Ask one sentinel, over the connection to it if there is one; raises `RedisUnreachable`."""
         host, port = sentinel
-        connection = self._class(host=host, port=port, **self._options)
+        # Taken out, so that no other question uses it, and none at all after an answer that did not come.
+        if (kept := self._kept.pop(sentinel, None)) is not None:
+            with suppress(OSError, RedisError, TimeoutError):
+                return await self._ask_over(kept, sentinel, keeps=keeps)
+            # The sentinel has closed it, or does not answer over it: another connection shows which.
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("SENTINEL", "MASTER", self._sentinels.service)
-            return _read(await connection.read_response())
+            connection = self._class(host=host, port=port, **self._options)
+            return await self._ask_over(connection, sentinel, keeps=keeps)
         except RedisUnreachable:
             raise
         # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use,
@@ -102,8 +139,21 @@ class MasterFinder:
             reply = reply_in(error) if isinstance(error, RedisError) else ""
             report = report_of(reply) if reply else reason_of(error, self._time)
             raise RedisUnreachable(str(error), f"a sentinel: {report}") from None
+
+    async def _ask_over(self, connection: Connection, sentinel: Address, *, keeps: bool) -> _Answer:
+        """Ask over a connection, which may be kept for the next question if there is an answer."""
+        answered = False
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.send_command("SENTINEL", "MASTER", self._sentinels.service)
+            answer = _read(await connection.read_response())
+            answered = True
+            return answer
         finally:
-            await connection.disconnect(nowait=True)
+            if answered and keeps and sentinel not in self._kept:
+                self._kept[sentinel] = connection
+            else:
+                await connection.disconnect(nowait=True)
 
     def _nobody(self, reports: list[str]) -> RedisUnreachable:
         number = len(self._sentinels.addresses)
@@ -114,6 +164,7 @@ class MasterFinder:
 
     def _note(self, address: Address, answers: int) -> None:
         if self._last is not None and self._last != address:
+            self._on_failover()
             log.warning(
                 "the sentinels name another master: %s, before %s (%d of %d sentinels answered)",
                 _shown(address), _shown(self._last), answers, len(self._sentinels.addresses),

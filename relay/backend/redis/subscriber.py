@@ -11,6 +11,7 @@ import hiredis
 from relay.backend.redis.connection import Dialer, RedisConnection, pack, refused
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable
+from relay.backend.redis.sentinel import NOT_MASTER, Address
 from relay.model.errors import Unavailable
 from relay.tasks import KeptLoop
 
@@ -111,6 +112,11 @@ class Subscriber:
             connection = self._connection
             connection.abort()
             self._lost(connection, cause)
+
+    def follow(self, master: Address) -> None:
+        """Connect anew if the connection leads to another Redis than the master."""
+        if self._connection is not None and self._connection.address != master:
+            self.rebuild(RedisUnreachable(NOT_MASTER, NOT_MASTER))
 
     async def _connect(self) -> None:
         connection = await self._dialer.open(self._receive, lambda: self._lost(connection))

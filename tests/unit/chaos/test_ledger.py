@@ -52,12 +52,38 @@ def test_a_message_that_nobody_got_and_nobody_acknowledged_is_not_lost(ledger: L
 def test_a_message_that_is_sent_again_in_a_new_epoch_is_no_repeat(ledger: Ledger) -> None:
     say(ledger, 0, "b", acknowledged=False)
     newer = MessageId(2, 1)
+    ledger.told("r", "b", 1.0)
     for hearer in ("b", "c"):
         ledger.heard("r", hearer, "a", 0, newer, 2.0)
     ledger.acknowledged("r", "a", 0, newer)
     verdict = ledger.verdict(0)
     assert (verdict.repeated, verdict.disordered, verdict.lost) == (0, 0, 0)
     assert verdict.across == 2
+
+
+def test_another_may_know_of_the_new_epoch_first(ledger: Ledger) -> None:
+    say(ledger, 0, "b", "c", acknowledged=False)
+    newer = MessageId(2, 1)
+    ledger.acknowledged("r", "a", 0, newer)
+    for hearer in ("b", "c"):
+        ledger.told("r", hearer, 1.0)
+        ledger.heard("r", hearer, "a", 0, newer, 2.0)
+    assert ledger.verdict(0).repeated == 0
+
+
+def test_a_message_that_comes_again_before_the_loss_is_told_is_a_repeat(ledger: Ledger) -> None:
+    say(ledger, 0, "b", acknowledged=False)
+    ledger.heard("r", "b", "a", 0, MessageId(2, 1), 2.0)
+    ledger.told("r", "b", 3.0)
+    assert ledger.verdict(0).repeated == 1
+    assert "told of no loss" in ledger.repeats[0]
+
+
+def test_an_acknowledged_message_counts_also_for_members_that_are_excused(ledger: Ledger) -> None:
+    say(ledger, 0, "b")
+    say(ledger, 1, "b", acknowledged=False)
+    verdict = ledger.verdict(0, {("r", "b"), ("r", "c")})
+    assert (verdict.lost, verdict.lost_acknowledged) == (0, 1)
 
 
 def test_an_older_message_in_a_new_epoch_is_no_disorder_but_in_the_same_one_it_is(ledger: Ledger) -> None:

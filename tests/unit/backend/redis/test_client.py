@@ -6,8 +6,11 @@ import pytest
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer, pack
+from relay.backend.redis.keys import Keys
+from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, PUBLISH
 from relay.model.errors import OutcomeUnknown, Unavailable
+from tests.fleet import eventually
 from tests.unit.backend.redis.conftest import ScriptedRedis
 
 
@@ -284,3 +287,34 @@ async def test_a_callback_that_fails_does_not_end_the_deadlines_of_others(server
         with pytest.raises(Unavailable):
             await client.call("GET", 2)
     assert "could not be handled" in caplog.text
+
+
+@pytest.mark.parametrize("code", ["NOREPLICAS", "READONLY", "MASTERDOWN", "LOADING", "MISCONF"])
+async def test_no_command_reaches_a_redis_whose_run_cannot_be_learned(server: ScriptedRedis, code: str) -> None:
+    """A new master has no replicas yet: what a worker sent it now would know nothing of the older data."""
+    refusing = [True]
+
+    def answer(command: list[bytes]) -> bytes:
+        if command[0] != b"EVALSHA":
+            return b"+OK\r\n"
+        return f"-{code} not now\r\n".encode() if refusing[0] else b"$7\r\nnew.r 7\r\n"
+
+    server.answer = answer
+    changes: list[int] = []
+    run = RedisRun(Keys("relay"), ttl=60, on_change=lambda: changes.append(1))
+    run.note(b"old.r 0")
+    async with client_of(server, timeout=5, run=run) as client:
+        waits = client.call("GET", "key")
+        await eventually(lambda: code in client.report)
+        assert [command for command in server.commands if command[0] == b"GET"] == []
+        refusing[0] = False
+        assert await waits == b"OK"
+        assert changes == [1]
+
+
+@pytest.mark.parametrize("reply", [b"-NOPERM no\r\n", b"-ERR something else\r\n"])
+async def test_a_redis_that_does_not_tell_its_run_serves_all_the_same(server: ScriptedRedis, reply: bytes) -> None:
+    server.answer = lambda command: reply if command[0] == b"EVALSHA" else b"+OK\r\n"
+    run = RedisRun(Keys("relay"), ttl=60, on_change=lambda: None)
+    async with client_of(server, timeout=5, run=run) as client:
+        assert await client.call("PING") == b"OK"

@@ -13,9 +13,6 @@ from relay.model.errors import Unavailable
 from tests.unit.backend.redis.conftest import Answer, ScriptedRedis, array
 
 SENTINEL_ERROR = b"-ERR No such master with that name\r\n"
-_TOO_LONG = ".".join(["a" * 60] * 4)
-"""A valid host name, which no resolver knows."""
-
 NOBODY = 1
 """A port on which nothing listens."""
 
@@ -106,18 +103,6 @@ async def test_sentinels_that_are_down_are_named_with_the_cause(sentinels: Senti
     with pytest.raises(RedisUnreachable) as raised:
         await open_and_end(dial(url))
     assert raised.value.report == ("none of 3 sentinels names the master of redis-url (a sentinel: connection refused)")
-
-
-async def test_a_sentinel_whose_name_no_system_can_look_up_is_one_without_an_answer(
-    sentinels: Sentinels, server: ScriptedRedis
-) -> None:
-    sentinels.say(names(server.port, 3), names(server.port, 3), None)
-    await open_and_end(dial(sentinels.url.replace("127.0.0.1", _TOO_LONG, 1)))
-    for one in sentinels.servers:
-        one.answer = _answering(None)
-    with pytest.raises(RedisUnreachable) as raised:
-        await open_and_end(dial(f"redis+sentinel://{_TOO_LONG}/primary"))
-    assert "host name" in raised.value.report
 
 
 async def test_an_error_of_any_kind_is_that_of_one_sentinel(
