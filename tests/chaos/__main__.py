@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,8 @@ def chosen(words: list[str]) -> list[Fault]:
 
 def main(arguments: list[str]) -> int:
     options = read_options(arguments)
+    # The processes of the rounds end with this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {options.seed}")
     if options.soak:
         soaked = asyncio.run(soak(options.soak, seed=options.seed, rooms=options.rooms, rate=options.rate))

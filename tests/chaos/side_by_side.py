@@ -61,10 +61,14 @@ def _keep(logs: io.StringIO, fault: Fault, seed: int, what: str) -> None:
 
 
 def run(plan: Plan, jobs: int) -> Iterator[Outcome]:
-    """Play `jobs` rounds at a time, each with its own Redis, workers and ports, in a process of its own."""
+    """Play `jobs` rounds at a time, each with its own Redis, workers and ports, in a process of its own.
+
+    A caller that stops early waits for the rounds that have begun, and no others begin.
+    """
     rounds = plan.rounds
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool, contextlib.ExitStack() as at_end:
+        at_end.callback(pool.shutdown, wait=False, cancel_futures=True)
         waiting = {pool.submit(play_one, fault, seed, plan.rooms, plan.rate): (fault, seed) for fault, seed in rounds}
         for number, done in enumerate(as_completed(waiting), 1):
             fault, seed = waiting[done]
