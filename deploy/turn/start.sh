@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts coturn with turnserver.conf, the secret that the workers have as well, and what is true of this machine alone.
+# Starts coturn with turnserver.conf, the secret that the workers have as well, and the values of this machine alone.
 #
 # EXTERNAL_IP is the machine's public address, or PUBLIC/PRIVATE, if it is behind NAT. ALLOWED_PEERS are addresses that
 # clients may reach although turnserver.conf denies them, with spaces between. CERTIFICATE is a PEM file with certificate,
