@@ -83,6 +83,8 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Levels of elements in XMPP", reading.MAX_DEPTH, "stream error policy-violation"),
     ("Elements of a frame of XMPP", reading.MAX_ELEMENTS, "the same"),
     ("Attributes of an element of XMPP", reading.MAX_ATTRIBUTES, "the same"),
+    ("Attributes of all of them", reading.MAX_ALL_ATTRIBUTES, "the same"),
+    ("Bytes of a tag of XMPP", reading.MAX_TAG, "the same"),
     ("Frames of a login by XMPP", stream_session.MOST_STEPS, "the same"),
     ("Bytes of one of them", stream_session.MOST_LOGIN, "the same"),
     ("Seconds of such a login", int(stream_session.LOGIN_TIMEOUT), "stream error connection-timeout"),

@@ -22,8 +22,15 @@ MAX_ATTRIBUTES: Final = 64
 MAX_ELEMENTS: Final = 2000
 """Elements of one frame."""
 
+MAX_ALL_ATTRIBUTES: Final = 8000
+"""Attributes and namespaces of all elements of one frame."""
+
+MAX_TAG: Final = 16_384
+"""Bytes of one tag: the parser reads all attributes of a tag before it tells of any."""
+
 _SEPARATOR: Final = "\n"
 _FORBIDDEN: Final = re.compile(rb"<!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)|<\?|<!--", re.IGNORECASE)
+_TO_END_OF_TAG: Final = re.compile(rb"""[^>"']*+(?:"[^"]*+"[^>"']*+|'[^']*+'[^>"']*+)*+>""")
 _AS_CLIENT: Final = frozenset({"", CLIENT, HTTP_BIND})
 
 
@@ -93,6 +100,8 @@ def read(data: bytes) -> Document:
         raise BadXml("policy-violation", f"a frame has at most {MAX_ELEMENTS} elements")
     if _FORBIDDEN.search(data):
         _forbid()
+    if len(data) > MAX_TAG:
+        _check_tags(data)
     reader = _Reader(data)
     try:
         return reader.read()
@@ -102,14 +111,34 @@ def read(data: bytes) -> Document:
         raise BadXml("not-well-formed", "the frame is not UTF-8") from None
 
 
+def _check_tags(data: bytes) -> None:
+    """Raise `BadXml` for a tag that is too long."""
+    # A tag has no < behind its first byte, and > only within quotes.
+    for part in _without_cdata(data).split(b"<")[1:]:
+        if len(part) > MAX_TAG and _TO_END_OF_TAG.match(part, 0, MAX_TAG) is None:
+            raise BadXml("policy-violation", f"a tag has at most {MAX_TAG} bytes")
+
+
+def _without_cdata(data: bytes) -> bytes:
+    """Take the CDATA sections out, in which all characters are text."""
+    kept, at = [], 0
+    while (begin := data.find(b"<![CDATA[", at)) >= 0 and (end := data.find(b"]]>", begin)) >= 0:
+        kept.append(data[at:begin])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
 class _Reader:
     """Builds the elements of one frame from the events of the parser."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._open: list[Element] = []
+        # The elements that are open, with the parts of their texts.
+        self._open: list[tuple[Element, list[str]]] = []
         self._root: Element | None = None
-        self._count = 0
+        self._count = self._attributes = 0
+        # Namespaces that the element declares which comes next.
+        self._namespaces = 0
         self._prefixed = False
         self._parser = parser = expat.ParserCreate("utf-8", _SEPARATOR)
         parser.buffer_text = True
@@ -132,31 +161,41 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
-        if len(self._open) >= MAX_DEPTH or self._count > MAX_ELEMENTS or len(attributes) > MAX_ATTRIBUTES:
-            text = f"at most {MAX_DEPTH} levels, {MAX_ELEMENTS} elements, and {MAX_ATTRIBUTES} attributes of each"
-            raise BadXml("policy-violation", text)
+        own, self._namespaces = len(attributes) + self._namespaces, 0
+        self._attributes += own
+        if (
+            len(self._open) >= MAX_DEPTH
+            or self._count > MAX_ELEMENTS
+            or own > MAX_ATTRIBUTES
+            or self._attributes > MAX_ALL_ATTRIBUTES
+        ):
+            _refuse()
         namespace, local = _split(name)
         read = {key if _SEPARATOR not in key else " ".join(_split(key)): value for key, value in attributes.items()}
         element = Element(local, CLIENT if namespace in _AS_CLIENT else namespace, read)
         element.start = self._parser.CurrentByteIndex
         if self._open:
-            self._open[-1].children.append(element)
+            self._open[-1][0].children.append(element)
         else:
             self._root = element
-        self._open.append(element)
+        self._open.append((element, []))
 
     def _end(self, _: str) -> None:
-        element, at = self._open.pop(), self._parser.CurrentByteIndex
+        (element, parts), at = self._open.pop(), self._parser.CurrentByteIndex
+        element.text = "".join(parts)
         is_empty = not element.children and not element.text and self._data[at - 2 : at] == b"/>"
         # Behind an empty tag, the parser is at its end already; otherwise at the beginning of the end tag.
         element.end = at if is_empty else self._data.index(b">", at) + 1
 
     def _characters(self, text: str) -> None:
         if self._open:
-            self._open[-1].text += text
+            self._open[-1][1].append(text)
 
     def _declared(self, prefix: str | None, _: str | None) -> None:
         self._prefixed |= prefix is not None
+        self._namespaces += 1
+        if self._namespaces > MAX_ATTRIBUTES:
+            _refuse()
 
 
 def read_elements(text: str) -> list[str]:
@@ -174,6 +213,11 @@ def read_elements(text: str) -> list[str]:
 def _split(name: str) -> tuple[str, str]:
     namespace, _, local = name.rpartition(_SEPARATOR)
     return namespace, local
+
+
+def _refuse() -> NoReturn:
+    text = f"at most {MAX_DEPTH} levels, {MAX_ELEMENTS} elements, and {MAX_ATTRIBUTES} attributes of each"
+    raise BadXml("policy-violation", f"{text}, {MAX_ALL_ATTRIBUTES} in all")
 
 
 def _forbid(*_: object) -> NoReturn:

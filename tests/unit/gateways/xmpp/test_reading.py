@@ -1,13 +1,18 @@
 """Reading XML: what is read, and a corpus of attacks, each of which is refused before it costs anything."""
 
+import time
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.gateways.xmpp.reading import (
+    MAX_ALL_ATTRIBUTES,
     MAX_ATTRIBUTES,
     MAX_DEPTH,
     MAX_ELEMENTS,
+    MAX_TAG,
     BadXml,
     Document,
     Element,
@@ -76,6 +81,8 @@ def test_children_with_prefixes_are_written_anew() -> None:
 
 BOMB = b"".join(b'<!ENTITY a%d "%b">' % (n, b"&a%d;" % (n - 1) * 10) for n in range(1, 10))
 
+FULL = b"<y %b/>" % b" ".join(b'a%d=""' % n for n in range(MAX_ATTRIBUTES))
+
 ATTACKS = {
     "billion laughs": (b'<!DOCTYPE x [<!ENTITY a0 "ha">%b]><x>&a9;</x>' % BOMB, "restricted-xml"),
     "quadratic blowup": (b'<!DOCTYPE x [<!ENTITY a "%b">]><x>%b</x>' % (b"A" * 9000, b"&a;" * 900), "restricted-xml"),
@@ -116,6 +123,16 @@ ATTACKS = {
     "many attributes": (
         b"<x %b/>" % b" ".join(b'a%d="1"' % n for n in range(MAX_ATTRIBUTES + 1)), "policy-violation"
     ),
+    "many namespaces": (
+        b"<x %b/>" % b" ".join(b'xmlns:a%d="u"' % n for n in range(MAX_ATTRIBUTES + 1)), "policy-violation"
+    ),
+    "attributes and namespaces": (
+        b"<x %b/>" % b" ".join(b'xmlns:a%d="u" b%d="1"' % (n, n) for n in range(MAX_ATTRIBUTES)), "policy-violation"
+    ),
+    "many attributes in all": (b"<x>%b</x>" % (FULL * (MAX_ALL_ATTRIBUTES // MAX_ATTRIBUTES + 1)), "policy-violation"),
+    "long tag": (b'<x a="%b"/>' % (b">" * MAX_TAG), "policy-violation"),
+    "long tag that looks short": (b"""<x a=">" b='">' c="%b"/>""" % (b"y" * MAX_TAG), "policy-violation"),
+    "long tag without an end": (b"<x %b" % (b"a='" * MAX_TAG), "policy-violation"),
 }  # fmt: skip
 
 
@@ -129,6 +146,27 @@ def test_what_is_within_the_bounds_is_read() -> None:
     read(b"<x>" * MAX_DEPTH + b"</x>" * MAX_DEPTH)
     read(b"<x %b/>" % b" ".join(b'a%d="1"' % number for number in range(MAX_ATTRIBUTES)))
     read(b"<x>%b</x>" % (b"<y/>" * (MAX_ELEMENTS - 1)))
+    read(b"<x>%b</x>" % (FULL * (MAX_ALL_ATTRIBUTES // MAX_ATTRIBUTES)))
+
+
+def test_a_long_text_is_no_long_tag() -> None:
+    text = b"'\"> = " * MAX_TAG
+    document = read(b"""<x a='"' b=">"> %b<y c=">'"/><![CDATA[<z %b]]>%b</x >""" % (text, text, text))
+    assert document.root.text.encode() == b" %b<z %b%b" % (text, text, text)
+    assert sources(document) == ["""<y c=">'"/>"""]
+
+
+@pytest.mark.parametrize("part", [b"<a/>" + b"y" * 700, b"<![CDATA[" + b"y" * 700, b"<a b='" + b"y" * 700 + b"'/>"])
+def test_the_time_is_linear(part: bytes) -> None:
+    def cost(count: int) -> float:
+        began = time.process_time()
+        with suppress(BadXml):
+            read(b"<x>%b</x>" % (part * count))
+        return time.process_time() - began
+
+    cost(10)
+    few = min(cost(100) for _ in range(5))
+    assert min(cost(1900) for _ in range(3)) < 19 * few * 3
 
 
 @given(st.binary(max_size=60) | st.text(alphabet="<>&;/'\"= ax!-[]?#", max_size=60).map(str.encode))
