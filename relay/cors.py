@@ -54,7 +54,7 @@ class CorsPolicy:
     def of_response(self, origin: str | None) -> Sequence[Header]:
         """Return the headers for a request with this `Origin` header, None if it has none.
 
-        Where they depend on the origin, `Vary` is among them, also for an origin that may not read the response.
+        If they depend on the origin, `Vary` is among them, also for an origin that may not read the response.
         """
         if self._same_for_all:
             return (_EVERY,)

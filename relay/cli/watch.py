@@ -72,7 +72,7 @@ def watch_room(room: str, url: str, peer: str, as_json: bool, **flags: str | Non
         if token and not peer:
             watched = observe(url, room, token=token, options=options)
         else:
-            # Where the relay asks for tokens, the admin token is one.
+            # If the relay asks for tokens, the admin token is one.
             watched = join(url, room, peer=peer, presence=True, token=token, options=options)
     except ValueError as error:
         fail([f"--url: {error}"], status=2)

@@ -54,8 +54,8 @@ async def grants_of(request: Request) -> Grants | None:
     """Return the grants of the sender of a request, by its header `Authorization: Bearer TOKEN`.
 
     The admin token grants everything (`ADMIN`), also where auth is off; otherwise there are no grants then, and the
-    result is None. Where auth is on, the errors are those of `Worker.identify`: `token_required`, for instance, where
-    every request needs a token. Where it is off, a wrong admin token is `unauthorized`, or `too_many_attempts`.
+    result is None. If auth is on, the errors are those of `Worker.identify`: `token_required`, for instance, if
+    every request needs a token. If it is off, a wrong admin token is `unauthorized`, or `too_many_attempts`.
     """
     worker, address = worker_of(request.scope), http_request.counted_client(request.scope)
     authorization = request.headers.get("authorization")

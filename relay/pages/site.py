@@ -65,8 +65,8 @@ def site_routes(
 class Page:
     """A page that shows this relay's address, also in its snippets.
 
-    Where no gateway has a plain WebSocket, the page lacks the parts of the file that need one, such as `relay.js`.
-    Where tokens are read, it says so.
+    If no gateway has a plain WebSocket, the page lacks the parts of the file that need one, such as `relay.js`.
+    If tokens are read, it says so.
     """
 
     def __init__(self, name: str, settings: Settings, about: ServiceDescription) -> None:

@@ -30,7 +30,7 @@ MOST_WAITING: Final = 131_072
 class FileTransfer(FileResponse):
     """The response with a file, or with ranges of it.
 
-    `status` is that of the file when it was looked up, `limiter` bounds how many files are open. Where the file changes
+    `status` is that of the file when it was looked up, `limiter` bounds how many files are open. If the file changes
     on the way, the connection is aborted: the client must not take parts of two versions for one file. The bytes that
     wait of the file count for the client's address (`relay.rooms.buffers`), which could have thousands of clients that
     do not read.

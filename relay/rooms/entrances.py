@@ -35,7 +35,7 @@ class Entrances:
     def may_open(self, room: str, grants: Grants | None) -> bool:
         """Whether a client with these grants may open a room that does not exist.
 
-        Where rooms are closed, those may whose token has rules for the room, or grants changing them.
+        If rooms are closed, it may if its token has rules for the room, or grants changing them.
         """
         if not self._closed:
             return True

@@ -224,7 +224,7 @@ class Hub:
             self._advance(room)
 
     def _encode(self, codec: Encoder, message: Message) -> Frame:
-        """Encode a message. Where the codec fails, its members are sent an error, and all others their frames."""
+        """Encode a message. If the codec fails, its members are sent an error, and all others their frames."""
         try:
             return codec.encode(message)
         except Exception:

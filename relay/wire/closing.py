@@ -12,7 +12,7 @@ from relay.wire.parser import FrameParser
 class ClosingHandshake:
     """The end of one connection, from the first close frame of either side on.
 
-    Where the client broke the protocol, the relay does not wait for its answer: it sends its close frame and
+    If the client broke the protocol, the relay does not wait for its answer: it sends its close frame and
     half-closes the stream, so that the client can still read why.
     """
 

@@ -39,9 +39,9 @@ class RedisBroadcasts:
         """Call the script."""
         return _read(await self._call(room, "find", peer))
 
-    async def _call(self, room: str, what: str, peer: str, *more: str | int) -> str:
+    async def _call(self, room: str, operation: str, peer: str, *more: str | int) -> str:
         keys = self._keys.of_room(room)[1], self._keys.broadcast(room)
-        reply: bytes = await self._client.run(BROADCAST, keys, what, peer, self._ttl, *more)
+        reply: bytes = await self._client.run(BROADCAST, keys, operation, peer, self._ttl, *more)
         return reply.decode()
 
 

@@ -37,7 +37,7 @@ class RedisCheckpoints:
         await asyncio.gather(*commands)
 
     async def read(self, name: str) -> Kept | None:
-        """Send HGETALL, and HDEL for what earlier turns have left."""
+        """Send HGETALL, and HDEL for the fields that earlier turns have left."""
         key = self._keys.checkpoint(name)
         reply = await self._client.call("HGETALL", key)
         fields: dict[bytes, bytes] = dict(zip(reply[::2], reply[1::2], strict=True))

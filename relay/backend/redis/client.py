@@ -339,7 +339,7 @@ class RedisClient:
 
 
 def set_result(future: asyncio.Future[Any], reply: Any) -> None:
-    """Hand a reply to one who may have stopped waiting for it."""
+    """Hand a reply to a caller that may have stopped waiting for it."""
     if not future.done():
         future.set_result(reply)
 

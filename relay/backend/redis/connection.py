@@ -108,9 +108,8 @@ class RedisConnection(asyncio.Protocol):
 class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
-    Where the URL names sentinels, each attempt asks them first where the master is; `on_failover` is called when it is
-    another one. Raises ValueError (`NotAllowed`)
-    for a URL that is not valid.
+    If the URL names sentinels, each attempt asks them first where the master is; `on_failover` is called when it is
+    another one. Raises ValueError (`NotAllowed`) for a URL that is not valid.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ class _Receipt:
 
 
 class Replicas:
-    """Holds receipts back until `number` replicas have what Redis had written by then; at most for `timeout` seconds.
+    """Holds receipts back until `number` replicas have the writes before them; at most for `timeout` seconds.
 
     One WAIT is on its way at a time, and the next one is for all receipts that came meanwhile: the cost does not grow
     with the rate of messages. A receipt that waits too long becomes `OutcomeUnknown`, and so does one whose Redis has

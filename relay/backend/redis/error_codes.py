@@ -1,4 +1,4 @@
-"""The codes of Redis's error replies: the meaning of each, what the relay does, and what an operator can do.
+"""The codes of Redis's error replies: the meaning of each, the relay's reaction, and the remedy of an operator.
 
 An error reply with one of these codes refuses a command, or a script, that has not had any effect.
 """
@@ -45,7 +45,7 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = {
     ),
     # At the first write of a script alone: Redis accepts that a later one exceeds the limit, as it could not undo the
     # earlier ones.
-    "OOM": ErrorCode("Redis has no memory left", "raise its maxmemory, or find what uses the memory", in_scripts=True),
+    "OOM": ErrorCode("Redis has no memory left", "raise its maxmemory, or find its largest users", in_scripts=True),
     "MISCONF": ErrorCode(
         "Redis cannot save to its disk, and takes no writes",
         "free or repair its disk; the log of Redis has the cause",

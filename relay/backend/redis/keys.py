@@ -109,7 +109,7 @@ class Keys:
         return f"{self._prefix}:turn:{name}"
 
     def shared(self, name: str) -> str:
-        """Return the key of what the worker whose turn it was has left for the others."""
+        """Return the key of the result that the worker of a turn leaves for the others."""
         return f"{self._prefix}:shared:{name}"
 
     def checkpoint(self, name: str) -> str:

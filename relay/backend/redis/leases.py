@@ -258,7 +258,7 @@ class RedisLeases:
         self._client.bound_clock()
         asked, changes, written = self._client.clock.time, self._client.run_changes, self._registration.written
         if written and changes != self._run_changes:
-            # Another run of Redis may lack what was written last, also if the last heartbeat is older than that.
+            # Another run of Redis may lack the last writes, also those after the last heartbeat.
             written = _AFTER_ALL
         try:
             ended, flat, now, used_up = await self._client.run(

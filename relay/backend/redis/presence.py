@@ -63,7 +63,7 @@ _REFUSALS = {
     b"absent": "no_such_room",
     b"occupied": "room_exists",
 }
-"""Results of join.lua for what the rules of the room do not allow, and their error codes."""
+"""Results of join.lua for joins that the rules of the room do not allow, and their error codes."""
 
 _OPENS = {None: "", True: "open", False: "enter"}
 """Whether an attempt opens rooms or enters existing ones, as join.lua takes it."""
@@ -176,7 +176,7 @@ class RedisPresence:
         return (*keys.of_room(room), keys.places(room), keys.waiting(room), *subjects)
 
     def _bar(self, barred: str) -> str:
-        """Return what is barred, as join.lua takes it."""
+        """Return the barred joins, as join.lua takes them."""
         if self._client.headroom.level is Level.FULL:
             return "member"
         return "closed" if barred == "no_such_room" else "room" if barred else ""
@@ -239,7 +239,7 @@ class RedisPresence:
             self._keys.watched(room),
         )
         if entry.tracked:
-            # Of a member of a dead worker, it is not known what else there is of it.
+            # A member of a dead worker may have more data, of which this worker does not know.
             keys = (*keys, self._keys.positions(room), self._keys.subjects(room))
         elif entry.subject:
             keys = (*keys, self._keys.subjects(room))

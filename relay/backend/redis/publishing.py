@@ -193,7 +193,7 @@ class PublishCommands:
         return _Template(self._head(room), stored=room not in self._unrecorded)
 
     def _renewed(self, template: _Template, now: float, seen: MessageId, *, large: bool) -> bytes:
-        """Return the arguments 6 and 7 of a message that renews the history's TTL, and drops what is older."""
+        """Return the arguments 6 and 7 of a message that renews the history's TTL, and drops older events."""
         template.renew_at = now + self._renewal
         outdated = template.outdated(now, self._ttl, seen)
         if outdated is None:

@@ -27,7 +27,7 @@ class Registration:
 
     Workers find the members of a dead worker by its lease and by the set of its rooms. Redis may have lost both since
     the last heartbeat, and an entry that no worker finds would stay for ever. So each such script follows commands that
-    add what is missing; the commands of one connection are executed in order. A lease that is missing is added as lost:
+    add the missing parts; the commands of one connection are executed in order. A missing lease is added as lost:
     the next heartbeat begins another one, and other workers take over the members that are left under it.
     """
 

@@ -27,7 +27,7 @@ class Replication:
 
     @classmethod
     def read(cls, text: str) -> "Replication | None":
-        """Read what INFO says about replication; None if it is not about a master."""
+        """Read the section of INFO about replication; None if it is not about a master."""
         written = _OFFSET.search(text)
         if written is None or "role:master" not in text:
             return None

@@ -47,7 +47,7 @@ class RedisUnreachable(Exception):
 
 
 class ScriptFailed(OutcomeUnknown):
-    """A script ended with an error: part of what it does may have happened. `report` says why, for operators."""
+    """A script ended with an error: part of its effects may have happened. `report` says why, for operators."""
 
     def __init__(self, report: str = "") -> None:
         super().__init__("the relay's request failed inside Redis; it may have been carried out in part")

@@ -104,12 +104,12 @@ class RedisRoomRules:
         raise Unavailable("Redis has come back, and no worker has confirmed the room's state yet")
 
     def _govern(
-        self, room: str, what: str, text: str = "", removed: str = "", by: str = "", *, create: bool = False
+        self, room: str, operation: str, text: str = "", removed: str = "", by: str = "", *, create: bool = False
     ) -> asyncio.Future[Any]:
         return self._client.run(
             GOVERN,
             self._keys.of_room(room),
-            what,
+            operation,
             text,
             removed,
             by,

@@ -30,7 +30,7 @@ class Subscriber:
     """Receives the payloads published on Redis channels.
 
     A channel counts as subscribed only when Redis has confirmed it. A confirmation of a channel that was confirmed
-    before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of what follows.
+    before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of later events.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ JOIN_COST: Final = 3
 """Messages that a join, or the check of a token, counts for, besides itself."""
 
 REPLAY_COST: Final = 25
-"""Messages that the replay of a join counts for, and what takes as long: to derive a password, to empty a room."""
+"""Messages that the replay of a join counts for, and work that takes as long: to derive a password, to empty a room."""
 
 _NAMES: Final = 10
 """Names of a member list that count as one message."""

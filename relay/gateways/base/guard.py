@@ -12,8 +12,8 @@ auth it has none. Each right is one of `relay.identity.grants`:
     leave, ping, refresh    none
     kick, rules, close, …   the rules of the room decide (`Guard.allows` tells the rights of the token)
 
-Some requests ask for several things. One that the client may not have is left out, and the client gets `not_granted`
-about it, beside what it may have: a join that asks for presence without PRESENCE becomes a join.
+Some requests ask for several things. The guard leaves out a thing that the client may not have, and the client gets
+`not_granted` about it, beside the rest: a join that asks for presence without PRESENCE becomes a join.
 """
 
 from collections.abc import Callable

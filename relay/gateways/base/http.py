@@ -147,7 +147,7 @@ class HttpExchange:
     async def hold(self, rest: Coroutine[Any, Any, None]) -> None:
         """Serve the rest of a request that may wait for long: `rest` waits, and responds.
 
-        Where the server can hand the response over, this returns at once: `rest` runs in a task of its own then, and
+        If the server can hand the response over, this returns at once: `rest` runs in a task of its own then, and
         nothing else of the request stays in memory. With other servers, it returns when `rest` has ended. Call it last,
         once the body has been read, if there is one; `rest` does not read `scope`, and raises nothing.
         """

@@ -45,7 +45,7 @@ class HttpPlace:
 
 
 class PlaceQuery:
-    """The query of a request to a room; every method raises `Refused` for what is not allowed.
+    """The query of a request to a room; every method raises `Refused` for a value that is not allowed.
 
     `tokens` are those of the protocol. `room` is the escaped name of the room, "" for the one in the path.
     `arrived` is when the request arrived, on the worker's clock.

@@ -31,10 +31,9 @@ class JoinRequest:
     """How a client enters its own room.
 
     `peer` is the peer id that it asks for, "" for one that the relay chooses; `resume` and `since` are as in
-    `ResumeClaim` ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say what it wants
-    to receive.
-    `info` is its member info (b"" if it gives none). The welcome repeats the client's `key`. A client of a protocol
-    that has no way to resume sets `can_resume` to False: its membership is not held when its connection is lost. If the
+    `ResumeClaim` ("" and None if the client has none). `echo`, `presence` and `channels` (None: all) say which events
+    it wants to receive. `info` is its member info (b"" if it gives none). The welcome repeats the client's `key`. A
+    client of a protocol that has no way to resume sets `can_resume` to False: its membership is not held. If the
     membership of `claim` still exists, the client resumes it, and `room` and `peer` are not looked at. `tracking` is
     for a protocol whose clients cannot name the last event that they have seen: with `resume` and without `since`, the
     client goes on from its delivered position. `arrived` is the time at which the request arrived, on the worker's

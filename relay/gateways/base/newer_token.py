@@ -1,4 +1,4 @@
-"""A client's newer token, which may grant less than the one before: what it does not grant ends at once."""
+"""A client's newer token, which may grant less than the one before: rights that it does not grant end at once."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,10 @@ Tell = Callable[[Refused, str], None]
 
 
 def end_lost_rights(guard: Guard, rooms: JoinedRooms, worker: Worker, tell: Tell) -> bool:
-    """End what the client is doing and may not do any more; returns whether it may stay connected.
+    """End the memberships and events that the token does not grant any more; returns whether the client may stay.
 
-    A client that may not be in one of its rooms leaves that room; if that is its own one, it may not stay. One that may
-    not see who is there gets no joins and leaves any more. An observer stays only if it may see all that it has seen.
+    A client that may not be in one of its rooms leaves that room; if that is its own room, it may not stay. A client
+    that may not see members gets no joins and leaves any more. An observer stays only if it keeps its whole sight.
     """
     if isinstance(rooms, ObservedRoom):
         if rooms.may_go_on(guard.observe):
@@ -40,7 +40,7 @@ def end_lost_rights(guard: Guard, rooms: JoinedRooms, worker: Worker, tell: Tell
 
 
 def no_presence(room: str) -> Refused:
-    """Return the error for a client that asked to see who is in a room, and only gets the rest."""
+    """Return the error for a client that asked for a room's presence, and only gets the rest."""
     text = f"the token does not grant {Right.PRESENCE} in this room; joins and leaves are not sent"
     return Refused("not_granted", text, room=room)
 

@@ -24,7 +24,7 @@ def read_observe_request(
 ) -> ObserveRequest:
     """Return the request to observe a room, with the sight that the client may have.
 
-    Where auth is on, and the client has a token (in one of the `fields`), the session's guard decides. Otherwise only
+    If auth is on, and the client has a token (in one of the `fields`), the session's guard decides. Otherwise only
     the admin token shows more than counts. Raises `Refused`: `unauthorized` for a wrong admin token, and for a client
     without one that asks for messages; `forbidden` where there is no admin token that would allow them.
     """

@@ -1,4 +1,4 @@
-"""The commands kick, rules, close and move: who may give them, and what the client is answered.
+"""The commands kick, rules, close and move: which clients may give them, and their answers.
 
 A client may if its token grants the right in the room, of which it need not be a member. The owner of a room may kick,
 change the rules, and close the room, where the setting owner-rules allows it. Everybody in a room may ask for its
@@ -37,8 +37,8 @@ async def control(
 ) -> None:
     """Carry a command out, and answer; `address` is the one under which the client is counted.
 
-    Raises `Refused` (`not_granted`, `not_owner`, `forbidden`, `not_joined`, `no_such_peer`, and what the rules of rooms
-    raise), `Unavailable` or `OutcomeUnknown`.
+    Raises `Refused` (`not_granted`, `not_owner`, `forbidden`, `not_joined`, `no_such_peer`, and the errors of rules),
+    `Unavailable` or `OutcomeUnknown`.
     """
     room = command.room or rooms.own_room
     if not room:

@@ -77,7 +77,7 @@ class Session(Generic[In]):
     A request above the client's rate waits in the inbox, and reading pauses. Only a client that stays above its rate
     has requests refused, and is closed when it goes on (see `Pace`).
 
-    Where auth is on, the session has a guard from the moment at which it knows the client's token: it checks the rights
+    If auth is on, the session has a guard from the moment at which it knows the client's token: it checks the rights
     of each command, and ends the session with the token. Without auth, `_guard` is None.
 
     The owner of the connection calls `end` when it is lost or closed. Several sessions may share one connection, as the
@@ -184,9 +184,9 @@ class Session(Generic[In]):
         self._end_exclusive()
 
     async def authenticate(self, token: str) -> None:
-        """Check the client's token, "" for none; from now on, the session allows what it grants. `enter` calls this.
+        """Check the client's token, "" for none; from now on, the session allows only the commands that it grants.
 
-        Raises `Refused`; the errors are those of `Worker.identify`.
+        `enter` calls this. Raises `Refused`; the errors are those of `Worker.identify`.
         """
         grants = await self._worker.identify(token, self.ticket.address)
         if grants is not None:

@@ -141,8 +141,8 @@ class _AsgiConnection:
     async def run(self) -> None:
         """Serve the connection to its end.
 
-        After the relay has closed it, the client has `CLOSE_TIMEOUT` seconds to take what was written. ASGI has no way
-        to drop a client that reads nothing, so the connection is left to the server then.
+        After the relay has closed it, the client has `CLOSE_TIMEOUT` seconds to take the written frames. ASGI has no
+        way to drop a client that reads nothing, so the connection is left to the server then.
         """
         writer = asyncio.create_task(self._connection.run_writer(), name="writer of a connection")
         writer.add_done_callback(self._writer_ended)

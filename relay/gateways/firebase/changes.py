@@ -18,7 +18,7 @@ _MOST_CHILDREN: Final = 1024
 def set_change(places: Places, place: TreePlace, value: Any, *, shareable: bool) -> TreeChange:
     """Return the change that gives a path this value.
 
-    Where it may be a message for members of other protocols (`shareable`), the channel is the path of the parent.
+    If it may be a message for members of other protocols (`shareable`), the channel is the path of the parent.
     """
     parent, _, key = place.path.rpartition("/")
     writes = [PathWrite(place.path, leaves_of(value, place.path))]

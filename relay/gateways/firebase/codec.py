@@ -94,7 +94,7 @@ _PERHAPS_QUERIES: Final = (b"{}", b"null")
 
 
 class TreeEventFrame(Frame):
-    """An event of a room for the session, which writes what its client listens to: nothing is sent of it as it is."""
+    """An event of a room for the session, which writes the changes that its client listens to; it is never sent."""
 
     __slots__ = ("id", "room")
 

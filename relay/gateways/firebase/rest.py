@@ -42,7 +42,7 @@ _NO_ETAG: Final = "null_etag"
 class ValueRoute(Route):
     """The route of all paths that end with `.json`, but for those of the relay itself.
 
-    Where the relay serves a folder of files too (`named_only`), a request for a value names the namespace (`ns`).
+    If the relay serves a folder of files too (`named_only`), a request for a value names the namespace (`ns`).
     """
 
     def __init__(self, endpoint: GatewayEndpoint, *, named_only: bool) -> None:

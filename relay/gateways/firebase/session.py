@@ -69,7 +69,7 @@ class Settle(GatewayCommand):
 
 
 class RoomConnection(SilentConnection):
-    """Hands the events of rooms to the session, which writes what its client listens to."""
+    """Hands the events of rooms to the session, which writes the changes that its client listens to."""
 
     def __init__(self, inner: Connection) -> None:
         super().__init__(inner)
@@ -366,7 +366,7 @@ class FirebaseSession(Session[Frame]):
 
 
 def key_of(session_id: str) -> str:
-    """Return the resume key of a session's memberships, "" for "": the client's next session proves by it who it is."""
+    """Return the resume key of a session's memberships, "" for "": by it, the client's next session takes them over."""
     return f"firebase {session_id}" if session_id else ""
 
 

@@ -1,4 +1,4 @@
-"""Native commands of those who have a say in a room (`kick`, `rules`, `close`, `move`), and the events about them."""
+"""Native commands of clients that have a say in a room (`kick`, `rules`, `close`, `move`), and events about them."""
 
 from typing import Annotated, Final
 

@@ -55,7 +55,7 @@ class NativeGateway(GatewayEndpoint):
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         worker = scope["state"]["worker"]
-        # Clients of relay.v1 know the event, and what they have asked for in a room; a plain page knows neither.
+        # Clients of relay.v1 know the event, and the options of their join; a plain page knows neither.
         follows = SUBPROTOCOL not in scope["subprotocols"]
         if wants_previous(scope):
             connection, codecs = PreviousConnection(connection), self._marking_codecs

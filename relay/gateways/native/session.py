@@ -77,7 +77,7 @@ class NativeSession(WebSocketSession):
         self._rooms.mover = self if follows else None
 
     def move(self, room: str) -> None:
-        """Move to a room as by the client's own command, once the hub has delivered what it is delivering."""
+        """Move to a room as by the client's own command, once the hub has delivered the present event."""
         asyncio.get_running_loop().call_soon(self.execute, Move(room))
 
     def _execute(self, command: Command) -> None:

@@ -123,7 +123,7 @@ class PeerJSCodec:
         return read_leniently(_decode, frame.data)
 
     def encode(self, event: events.Event) -> Frame:
-        """Write messages, and what PeerServer would say about a client's place; nothing about other members."""
+        """Write messages, and PeerServer's words about a client's own place; nothing about other members."""
         if isinstance(event, events.Message):
             return MessageFrame(_signal(event) or _relayed(event), event.id)
         match event:

@@ -13,7 +13,7 @@ DEFAULT_KEY: Final = "peerjs"
 """The key that PeerJS sends where the page names none: it means neither a room nor a token."""
 
 TOKENS: Final = TokenFields(bearer=True, query="key")
-"""Where auth is on, the key of a `Peer` is its token. PeerJS has no place for it but the address."""
+"""If auth is on, the key of a `Peer` is its token. PeerJS has no place for it but the address."""
 
 GATEWAY: Final = Gateway(
     name=NAME,

@@ -121,15 +121,15 @@ class PeerJSGateway(GatewayEndpoint):
             await worker.requests.admit(counted_client(scope))
             await exchange.respond(_ROOT_DOCUMENT)
             return
-        what = path.rpartition("/")[2]
+        last = path.rpartition("/")[2]
         key = scope["path_params"].get("key", "")
         if exchange.method != "GET" or not key or ("room" not in scope["path_params"] and key in CORE_WORDS):
             raise Refused("not_found")
-        if what == "peers" and not self._lists_peers:
+        if last == "peers" and not self._lists_peers:
             raise PeerJSRefused("discovery_off")
         await worker.requests.admit(counted_client(scope))
         grants = await self._grants(scope, key)
-        if what == "id":
+        if last == "id":
             peer = str(uuid.uuid4()) if grants is None else grants.peer("", lambda: str(uuid.uuid4()))
             await exchange.respond(HttpBody(unescape(peer).encode(), HTML))
         else:

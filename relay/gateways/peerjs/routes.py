@@ -25,13 +25,13 @@ def routes(settings: Settings) -> list[BaseRoute]:
         WebSocketRoute(f"/{NAME}/{NAME}", gateway),
         RoomWebSocketRoute(gateway, f"/{NAME}"),
         *(Route(path, gateway) for path in (f"/{NAME}", f"/{NAME}/")),
-        *(Route(f"/{NAME}/{{key}}/{what}", gateway) for what in ("id", "peers")),
-        *(RoomRoute(gateway, f"/{{key}}/{what}") for what in ("id", "peers")),
-        *(Route(f"/{{key}}/{what}", gateway) for what in ("id", "peers")),
+        *(Route(f"/{NAME}/{{key}}/{last}", gateway) for last in ("id", "peers")),
+        *(RoomRoute(gateway, f"/{{key}}/{last}") for last in ("id", "peers")),
+        *(Route(f"/{{key}}/{last}", gateway) for last in ("id", "peers")),
         # PeerJS 0.3 posts to these beside its socket. It needs an answer that it may read, and 404 is one.
-        Route(f"/{NAME}/{{peer}}/{{token}}/{{what}}", gateway),
-        Route(f"/{NAME}/{NAME}/{{peer}}/{{token}}/{{what}}", gateway),
-        RoomRoute(gateway, f"/{NAME}/{{peer}}/{{token}}/{{what}}"),
+        Route(f"/{NAME}/{{peer}}/{{token}}/{{action}}", gateway),
+        Route(f"/{NAME}/{NAME}/{{peer}}/{{token}}/{{action}}", gateway),
+        RoomRoute(gateway, f"/{NAME}/{{peer}}/{{token}}/{{action}}"),
     ]
 
 

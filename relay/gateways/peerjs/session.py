@@ -48,7 +48,7 @@ class PeerJSSession(WebSocketSession):
         self._waiting: WaitingSignals | None = None
 
     def disconnected(self, code: int, relay_closed: str | None) -> "asyncio.Future[None] | None":
-        """End the session, and note what the client has got."""
+        """End the session, and note how far the client has got."""
         received, members = self._counted.received(), self._rooms.memberships()
         if received is not None and members:
             self._worker.acknowledge(members[0], received)

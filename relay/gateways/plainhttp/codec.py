@@ -1,7 +1,7 @@
 """The codecs of plain HTTP: blocks of an event stream, and items of the answer to a poll.
 
-Both only encode: what a client sends comes in requests of its own (`relay.gateways.plainhttp.posts`). Events other than
-messages have the same fields as in the native protocol.
+Both only encode: messages of a client come in requests of their own (`relay.gateways.plainhttp.posts`). Events other
+than messages have the same fields as in the native protocol.
 """
 
 import re

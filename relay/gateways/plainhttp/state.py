@@ -1,4 +1,4 @@
-"""The state of the gateway on one worker: sessions, and the rates of those who post."""
+"""The state of the gateway on one worker: sessions, and the rates of clients that post."""
 
 from typing import Final
 

@@ -26,7 +26,7 @@ class Marks:
     after `every` so many seconds, and the number of written bytes is compared with the caller's own. In between, the
     caller's number counts: a ping that the server writes by itself makes an event seem to arrive these few bytes early.
 
-    Where the system never tells, as behind a worker that has forwarded the request, an event counts when the next one
+    If the system never tells, as behind a worker that has forwarded the request, an event counts when the next one
     is written. Once it has told, it only stops at the end of the connection: the events that are written from then on
     reach nobody, and say nothing of those before.
     """

@@ -53,7 +53,7 @@ class Proof:
         return fingerprint(f"signalr {room} {self.secret}") if self.secret and not self.named else ""
 
     def applied(self, request: JoinRequest, subject: str, key: FleetKey) -> JoinRequest:
-        """Return a request for a room and a peer id with the key of the place, and what goes with it.
+        """Return a request for a room and a peer id with the key of the place and its other fields.
 
         `subject` is that of the token, "" for none. A client without a proof is not held: it cannot come back.
         """

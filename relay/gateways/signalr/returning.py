@@ -81,7 +81,7 @@ class LostPlaces:
         return ""
 
     async def _look(self, room: str, peers: Sequence[str], first: dict[str, Standing]) -> str | None:
-        """Look at places once; None if it is not known yet which one is held. `first` keeps what was seen first."""
+        """Look at places once; None if it is not known yet which one is held. `first` keeps the first standings."""
         found = await self._worker.standings(room, peers)
         held = [peer for peer, standing in found.items() if standing.held]
         if held:

@@ -40,7 +40,7 @@ _is_count: Final = re.compile("(?!0{8})[0-9A-Fa-f]{8}").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class LoginRequest:
-    """The request whose sender has to prove who it is: the escaped name of its room, and the address of the client."""
+    """A request that needs a proof of its sender: the escaped name of its room, and the address of the client."""
 
     method: str
     uri: Uri

@@ -93,7 +93,7 @@ class ClientChannels:
     def open(self, room: str) -> None:
         """Let the client enter channels, and any client that of this room, "" for none; lets in those refused before.
 
-        Clients from version 1 on ask for a namespace as soon as they are connected, and only then emit what waited.
+        Clients from version 1 on ask for a namespace as soon as they are connected, and only then emit waiting events.
         """
         self._may_enter = True
         if room:
@@ -112,7 +112,7 @@ class ClientChannels:
             self._ticket.metrics.refused(error.code)
 
     async def request(self, name: str, room: str, make_join_request: MakeJoinRequest) -> Callable[[], JoinRequest]:
-        """Return what reads the request to join a channel's room; it raises the error if the client may not enter."""
+        """Return a function for the request to join a channel's room; it raises if the client may not enter."""
         error: RelayError | None = None
         try:
             if not self._may_enter and not await self._is_known(room) and not self._may_enter:

@@ -55,7 +55,7 @@ class SocketPacket(NamedTuple):
     """One whole packet.
 
     `values` are the elements of an event's or acknowledgement's array, each as JSON. `auth` is the object of a
-    CONNECT packet, its values as JSON. Where the JSON is `too_deep`, it is the only value, and was not read.
+    CONNECT packet, its values as JSON. If the JSON is `too_deep`, it is the only value, and was not read.
     """
 
     kind: int

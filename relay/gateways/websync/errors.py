@@ -12,7 +12,7 @@ WEBSYNC_ERRORS: Final[ErrorTable] = {
         "the text names the channel",
     ),
     "no_messages": (400, "the array has no message"),
-    "no_client_id": (400, "the message has no clientId; send a handshake first, and then what its answer has"),
+    "no_client_id": (400, "the message has no clientId; send a handshake first, and then the one in its answer"),
     "no_session_id": (400, "the message has no fm.sessionId in ext; send the one in the answer to the handshake"),
     "no_common_connection_type": (400, "the relay serves long-polling alone, which the client does not support"),
     "unknown_service": (404, "the relay has no such service; it has /service/presence"),

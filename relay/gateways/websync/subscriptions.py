@@ -21,7 +21,7 @@ class ClientState:
     """The state of one client, from its handshake on; a change is made in a `draft` first.
 
     A client that comes back subscribes again. Until then it is sent everything on the channels that it had, which are
-    in its member info. Where the room is so large that this is not listed, it is sent the messages of all channels, and
+    in its member info. If the room is so large that this is not listed, it is sent the messages of all channels, and
     keeps those for which it has no subscription yet.
     """
 

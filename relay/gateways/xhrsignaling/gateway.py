@@ -89,7 +89,7 @@ class HomeRequest:
             peer=place.peer,
             resume=place.resume,
             own_key=True,
-            # All pages of the place hear what one of them sends; each drops what it has sent itself.
+            # All pages of the place hear the messages of each of them; each drops its own.
             echo=True,
             presence=False,
             can_resume=not found.shared,

@@ -73,7 +73,7 @@ class SharedPlaces:
     """The places of clients that show none, by where their requests come from: these clients share them.
 
     That is the client's address, the origin of its page, its browser, and its token. A page that gets a cookie has a
-    place of its own. Where no cookie has come back for seconds, the browser may keep none, and pages share a place.
+    place of its own. If no cookie has come back for seconds, the browser may keep none, and pages share a place.
 
     Anybody may invent browsers. So where there are too many, the oldest place of that address is forgotten which has
     the most, and not those of others.

@@ -195,7 +195,7 @@ def _missed_entry(entry: Entry, replayed: Sequence[Missed]) -> Missed | None:
 
 
 def _skip(stanzas: list[Missed], count: int, reached: dict[str, MessageId]) -> bool:
-    """Take the first messages out that the client has got, and what came before the last of them."""
+    """Take out the first `count` messages, which the client has got; other stanzas stay. Return whether all are out."""
     for position, one in enumerate(stanzas):
         count -= one.logged
         if count == 0:

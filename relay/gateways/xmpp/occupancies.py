@@ -282,7 +282,7 @@ class Occupancies:
         self._occupant.send(stanza.frame, source)
 
     def _compare(self, occupancy: Occupancy, roster: events.Roster) -> None:
-        """Tell the client who is there, after events were lost."""
+        """Tell the client of the present occupants, after events were lost."""
         for present in roster.members:
             if present.peer != occupancy.peer:
                 self._occupant.send(stanzas.presence(self._codec.occupant(occupancy.room, present.peer)))

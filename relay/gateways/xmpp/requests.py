@@ -62,7 +62,7 @@ def answer_of_server(asked: Element, kind: str, to: Jid | None) -> str:
 
 
 def answer_of_room(asked: Element, kind: str, address: str, occupants: Sequence[str]) -> str | None:
-    """Return the answer of a room with these occupants (escaped peer ids), as XML; None for what `control_of` reads.
+    """Return the answer of a room with these occupants (escaped peer ids), as XML; None if `control_of` answers.
 
     Raises `XmppRefused` (`not_served`).
     """

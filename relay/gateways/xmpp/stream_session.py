@@ -208,7 +208,7 @@ class XmppStream(Session[Frame]):
             return False
         self._former = request.key
         # A client that has less than it acknowledged has asked before, and was served elsewhere since: its request was
-        # late. What it has now is not touched.
+        # late. The client's present stream is not touched.
         return found is not None and found.acknowledged <= request.count and await self._resumed(request, found)
 
     def _is_own(self, checkpoint: Checkpoint) -> bool:

@@ -74,7 +74,7 @@ export class Route {
     this.stop();
     if (this.#heard) return;
     if (this.name === 'http') {
-      // Either way may work next. Where no WebSocket did, one attempt is enough.
+      // Either way may work next. If no WebSocket did, one attempt is enough.
       this.#failures = this.#transports.blocked ? this.#enough - 1 : 0;
       this.#transports.blocked = false;
     } else {

@@ -6,11 +6,11 @@
 -- peer id: peer id -> "number source receivers relay" (source: the number of another member, 0 for none; relay "1" or "0"), and
 -- "#number" -> peer id. "$initiator" is the peer id of the initiator, "$last" the number of the member that was given a
 -- viewer last, "$numbers" the newest number.
--- ARGV: 1 what: "enter", "relay", "rename", "leave" or "find", 2 peer id, 3 TTL (ms), 4 initiator, unless the tree has one that
+-- ARGV: 1 operation: "enter", "relay", "rename", "leave" or "find", 2 peer id, 3 TTL (ms), 4 initiator, unless the tree has one that
 -- is there, and 5 most receivers of a member, to enter; 4 "1" or "0" for relay; 4 the new peer id, to rename.
 -- Returns the place, to enter and to find: "source receivers relay initiator", with the peer ids of both ("$" for one that is not there); '' for
 -- one that is not in the room, to find, if the initiator is not there either; else ''.
-local what, peer, ttl = ARGV[1], ARGV[2], ARGV[3]
+local operation, peer, ttl = ARGV[1], ARGV[2], ARGV[3]
 local LOOKS, LEVELS, MOST_GONE = 500, 64, 64
 local call = redis.call
 
@@ -63,7 +63,7 @@ local function receives_from_peer(one)
 end
 
 local known = call('HGET', KEYS[2], '$initiator') or ''
-local initiator = known ~= '' and is_there(known) and known or what == 'enter' and ARGV[4] or ''
+local initiator = known ~= '' and is_there(known) and known or operation == 'enter' and ARGV[4] or ''
 
 -- The place of the initiator is not needed to be recorded: Redis may have lost the tree.
 local function place_of(one)
@@ -118,22 +118,22 @@ local function take_out_gone()
   for _, one in ipairs(gone) do take_out(one) end
 end
 
-if what == 'find' then
+if operation == 'find' then
   local found = is_there(peer) and peer or initiator
   return found == '' and '' or shown(read(found) or { source = '0', receivers = 0, relay = '0' })
 end
 call('PEXPIRE', KEYS[2], ttl)
 -- Nobody takes the members out of a tree without an initiator. Those that go may have received from this one.
-if what == 'enter' then take_out_gone() end
+if operation == 'enter' then take_out_gone() end
 local before = read(peer)
-if what == 'relay' then
+if operation == 'relay' then
   if before then
     before.relay = ARGV[4]
     write(peer, before)
   end
   return ''
 end
-if what == 'rename' then
+if operation == 'rename' then
   local new = ARGV[4]
   if before and not read(new) then
     call('HDEL', KEYS[2], peer)
@@ -143,7 +143,7 @@ if what == 'rename' then
   end
   return ''
 end
-if what == 'leave' then
+if operation == 'leave' then
   take_out(peer)
   -- Without members, it has the three fields of its own at most.
   if (known ~= '' and initiator == '') or call('HLEN', KEYS[2]) <= 3 then call('UNLINK', KEYS[2]) end

@@ -2,7 +2,7 @@
 -- Cost: O(1); with bans O(bans), of which there are at most 100.
 --
 -- KEYS: see shared.lua.
--- ARGV: 1 what: "read", "change" or "restore", 2 rules to set or to restore, as text (see rules.lua), 3 names of the fields to
+-- ARGV: 1 operation: "read", "change" or "restore", 2 rules to set or to restore, as text (see rules.lua), 3 names of the fields to
 -- remove, 4 who changes them ("" for the relay), 5 "1" to change the rules of a room that does not exist as well, 6 Redis
 -- channel, 7 state TTL (ms), 8 TTL of the rules of a room without members (ms), 9 history, 10 era of the run of Redis (us, 0 if
 -- unknown), 11 time after its beginning in which an unconfirmed state is left alone (ms), 12 state TTL of
@@ -10,19 +10,19 @@
 -- Returns the rules as text, '' for none; {'absent'} if the room does not exist, {'unconfirmed'} if the state was left alone.
 --
 -- Rules that are restored replace older ones only, and no event tells of them: the members know them.
-local rules, what, about = read_rules(), ARGV[1], about_rules()
+local rules, operation, about = read_rules(), ARGV[1], about_rules()
 local occupied = call('HLEN', KEYS[2]) > 0
 
 local function write() if occupied then about.write(rules, ARGV[7]) else about.write_idle(rules, ARGV[8], ARGV[12]) end end
 
-if what == 'restore' then
+if operation == 'restore' then
   local known = about.parse(ARGV[2])
   if not rules or tonumber(rules.v) < tonumber(known.v) then
     rules = known
     -- Its members are announced next.
     about.write(rules, ARGV[7])
   end
-elseif what == 'change' then
+elseif operation == 'change' then
   local exists = call('EXISTS', KEYS[1]) == 1
   if not rules and not exists and ARGV[5] ~= '1' then return { 'absent' } end
   local state, text, id

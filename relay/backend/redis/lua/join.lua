@@ -11,9 +11,9 @@
 -- attempt takes the entry from a connected member (with a key that the client keeps, also one whose order is unclear), 18 fingerprint of the next key for a membership that exists, 19 era of
 -- the run of Redis (us, 0 if unknown), 20 time after its beginning in which an unconfirmed state is left alone (ms), 21 and
 -- 22 newest id that the client has seen, as it says, 23 tag of its address ("": not counted), 24 most places of an address,
--- 25 what is barred: "room" a room that does not exist, "closed" one without members that was not made either, "member" any new membership,
--- "" nothing. With "member", the script works although Redis's memory is used up. About rules: 26 version that the worker
--- has (us, 0 for none), 27 key derived from the password that the client offers, 28 subject ("" for none), 29 rules of a room
+-- 25 barred joins: "room" into a room that does not exist, "closed" into one without members that was not made either,
+-- "member" of any new member, "" none. With "member", the script works although Redis's memory is used up. About rules:
+-- 26 version that the worker has (us, 0 for none), 27 key derived from the password that the client offers, 28 subject ("" for none), 29 rules of a room
 -- that the client opens ("" for none), 30 "1" if a room's first member owns it, 31 Redis channel of the workers that can
 -- restore the rules of the room, 32 "1" soon after Redis has come back as another run. 33 for outbox.lua, with the subject as it is.
 -- 34 "open" for a room without members only, "enter" for one that exists only, "" for either. 35 attributes of a room that
@@ -25,10 +25,9 @@
 -- else 0}, {'taken', 1 if the member is held, else 0}, {'full'}, {'crowded'}
 -- if the address has no further place, {'barred'}, {'late'}, {'unconfirmed'} if the state was left alone, {'superseded'} if a
 -- newer attempt has the entry, or {'contested', 1 if this one is newer, else 0}: the entry is that of another attempt of the
--- same client, whose connection is open as far as is known. For what the rules do not allow: {'locked'}, {'banned'},
--- {'closing'}, {'password', salt}, {'full', most members}; {'occupied'} or {'absent'} for what
--- ARGV[34] asks for; {'outdated'} if the worker has newer rules, and {'unknown'} if
--- another worker can restore them, and has been asked.
+-- same client, whose connection is open as far as is known. If the rules do not allow the join: {'locked'}, {'banned'},
+-- {'closing'}, {'password', salt}, {'full', most members}; {'occupied'} or {'absent'} by ARGV[34]; {'outdated'} if the
+-- worker has newer rules, and {'unknown'} if another worker can restore them, and has been asked.
 if expired(ARGV[15]) then return { 'late' } end
 local peer, offered, before = ARGV[2], ARGV[4], read_entry(ARGV[2])
 

@@ -16,7 +16,7 @@
 -- alone.
 --
 -- With the last member, the history ends soon: a client that comes later gets the messages from its own join on, and only
--- an observer's worker may still read what it missed. The epoch and the counter stay somewhat longer, so that no id is given
+-- an observer's worker may still read the missed ones. The epoch and the counter stay somewhat longer, so that no id is given
 -- again while the keys of messages are remembered. The rules stay for as long as they say. If the owner leaves, the eldest
 -- member owns the room: then the cost is O(members), of which about 500 are looked at.
 -- The script works although Redis's memory is used up, as it sets memory free.

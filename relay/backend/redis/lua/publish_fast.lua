@@ -44,7 +44,7 @@ if fast then
     -- The history refused the entry. Undo the count: a hole in the sequence would mean to every member that it missed a
     -- message. The slow path below repairs the history, or fails.
     call('HINCRBY', KEYS[1], ARGV[3], -1)
-  -- The version is not current, or the state is older than what the worker has seen: undo the count. A counter that began
+  -- The version is not current, or the state is older than the worker's last event: undo the count. A counter that began
   -- just now is not the room's own: the room has its counter beside its epoch, two fields in all.
   elseif seq == 1 and call('HLEN', KEYS[1]) ~= 2 then
     call('HDEL', KEYS[1], ARGV[3])

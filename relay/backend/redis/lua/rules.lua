@@ -64,7 +64,7 @@ local function about_rules()
     return true
   end
 
-  -- Whether a room without members exists by its rules: bans, and what is left of those that have ended, are not enough.
+  -- Whether a room without members exists by its rules: bans, and the rests of ended bans, are not enough.
   function made.keep_room(rules)
     for name in pairs(rules) do
       if name ~= 'v' and name ~= 'b' and name ~= 'x' then return true end
@@ -72,7 +72,7 @@ local function about_rules()
     return false
   end
 
-  -- Forgets what the client gave that opened the room, whose last member leaves.
+  -- Forgets the rules from the client that opened the room, whose last member leaves.
   function made.end_given(rules)
     if not (rules.g or rules.d) then return end
     rules.d = nil
@@ -80,7 +80,7 @@ local function about_rules()
     made.raise_version(rules)
   end
 
-  -- Of a room without members. Where there are no rules any more, their version stays for a while (shortly, ms): a worker that
+  -- Of a room without members. If there are no rules any more, their version stays for a while (shortly, ms): a worker that
   -- still has the former ones must not take them for lost.
   function made.write_idle(rules, usual, shortly)
     made.write(rules, made.are_none(rules) and shortly or rules.t and tonumber(rules.t) * 1000 or usual)
@@ -173,7 +173,7 @@ local function about_rules()
   return made
 end
 
--- Removes a member, with what it has in other keys: places, and those from KEYS[10] on, but for the outbox. ttl and history are
+-- Removes a member, with its data in other keys: places, and those from KEYS[10] on, but for the outbox. ttl and history are
 -- arguments of the script, last_ttl and last_history those of a room whose last member leaves, and rules_ttl that of its rules
 -- (ms); for hook see outbox.lua. `before` are the texts of events ahead of the leave, each {id, text}, of which the first one
 -- tells of rules that differ from the stored ones; nil for none.

@@ -16,7 +16,7 @@
 --   of the attempt that has the entry, "@earliest+width" (us; "@" if unknown), then "#" and the tag of the member's address
 --   (see places.lua), and "!" if it was the first member of the room. info begins with "{".
 -- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
--- 4 history: a stream of what was published, under its id.
+-- 4 history: a stream of the published events, under their ids.
 -- 5 options: a hash with the rules of the room; see rules.lua. Publishing does not get it.
 -- 6 quiet: a string "epoch changed first-last first-last …", with the sequence numbers of that epoch. Each pair is a stretch
 --   of events none of which is a message, the newest stretch first, at most 400 bytes of them after the first one. changed is
@@ -60,12 +60,12 @@ local function expired(deadline) return deadline ~= '0' and now_ms() > tonumber(
 
 local function raise_version(state) state.version = math.max(state.version + 1, now_us()) end
 
--- Reads the room's epoch, version and sequence number. A state that was lost, or is older than what the caller has seen of
--- it (restored from a snapshot), begins a new epoch.
+-- Reads the room's epoch, version and sequence number. A state that was lost, or is older than the last event that the
+-- caller has seen (restored from a snapshot), begins a new epoch.
 --
 -- With the era of the present run of Redis (see run.lua; 0 if unknown), a state whose version is from before that era is
--- unconfirmed: it may be older than what members have seen. A caller that has seen events of the room, none of them newer
--- than the state, confirms it by raising the version. For any other caller, an unconfirmed state begins a new epoch; but
+-- unconfirmed: it may be older than events that members have seen. A caller that has seen events of the room, none of
+-- them newer than the state, confirms it by raising the version. For any other caller, an unconfirmed state begins a new epoch; but
 -- with waits, nothing is done, and nil is returned. A claim is the newest id that a member has seen: it may show that the
 -- state is older, but confirms nothing.
 local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq)

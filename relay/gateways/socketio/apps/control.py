@@ -1,4 +1,4 @@
-"""Socket.IO events of those who have a say in a room (`relay:kick`, `relay:rules`, …), and the events about them.
+"""Socket.IO events of clients that have a say in a room (`relay:kick`, `relay:rules`, …), and the events about them.
 
 They have names of the relay's own, as pages use words like `kick` for events among themselves. Each command has one
 object at most, and is acknowledged.

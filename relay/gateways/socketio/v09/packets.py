@@ -49,7 +49,7 @@ _event = msgspec.json.Decoder(_Event)
 class V09Packet(NamedTuple):
     """One packet; `values` are the name and the arguments of an event, each as JSON.
 
-    Where the JSON is `too_deep`, it is the only value, and was not read.
+    If the JSON is `too_deep`, it is the only value, and was not read.
     """
 
     kind: int

@@ -89,7 +89,7 @@ class Broadcasting:
         name, userid = _text_in(fields, "broadcastId"), _text_in(fields, "userid")
         if userid == USERID:
             raise Refused("bad_peer", f"only the admin page has the user id {USERID}")
-        # A broadcast is named like its initiator, who has a peer id.
+        # The name of a broadcast is the peer id of its initiator.
         first = escape_peer(name)
         streams = bytes(fields.get("typeOfStreams", _NULL))
         if len(streams) > _MAX_STREAMS:

@@ -195,14 +195,14 @@ class PageRequests:
         return self._show_extra() if self._stay.name and extra != page.shown_extra else None
 
     async def _show_extra(self) -> None:
-        """Tell the room of the extra data, and record it for those who look it up."""
+        """Tell the room of the extra data, and record it for pages that look it up."""
         page = self._page
         page.shown_extra = page.extra
         self._port.publisher.publish(extra_changed(page.extra), page.tell_failure)
         try:
             await self._port.presence.change_info(member_info(page.extra))
         except Refused as error:
-            # The members have it. Those who look it up get the one before, until it changes again.
+            # The members have it. Pages that look it up get the data before, until it changes again.
             if error.code != "too_fast":
                 raise
 

@@ -35,7 +35,7 @@ class Signaling:
             return self._detect(content, number)
         signal = PageSignal(receiver, fields, content)
         if signal.asks_to_join and receiver == page.stay.name and receiver and not page.scalable:
-            # Where participants connect with the owner alone, nobody else is asked.
+            # If participants connect with the owner alone, nobody else is asked.
             to = page.stay.owner if page.stay.session.is_oneway else ""
             if to != page.port.membership.peer:
                 self._publish(signal.envelope(page.port.membership.peer, to), page.tell_failure)

@@ -1,4 +1,4 @@
-"""The members of a page's room, of which the page is told what it has missed while Redis was away."""
+"""The members of a page's room: once Redis is back, the page is told of the joins and leaves that it has missed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -97,7 +97,7 @@ def _message(message: events.Message) -> Sequence[OutgoingPacket]:
 
 
 def _presence(change: events.PresenceChange) -> Sequence[OutgoingPacket]:
-    """Write who left. Nobody is told of a newcomer, which calls the others."""
+    """Write the leaves. Nobody is told of a newcomer, which calls the others."""
     return [_packet(*remove(peer)) for peer in change.left]
 
 

@@ -69,7 +69,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Do nothing: SignalMaster writes what it is sent into its log."""
+    """Do nothing: SignalMaster writes such a text into its log."""
 
 
 Request = EnterRoom | LeaveRoom | ShareScreen | SendMessage | SendEnvelope | NewToken | Trace
