@@ -26,6 +26,8 @@ BESIDE = {
     "relay-http": US,
     "relay-signalr": US,
     "relay-signalr-memory": "relay-memory",
+    "relay-signalr-invoke": "relay-ack",
+    "relay-signalr-invoke-memory": "relay-ack-memory",
 }
 """The system beside which Relay's clients of a protocol are set: their own server, or Relay's own protocol."""
 

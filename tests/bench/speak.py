@@ -1,6 +1,6 @@
 """The client protocol of each system as templates for the load generator (load/load.c)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = [
     "CENTRIFUGE",
@@ -8,9 +8,11 @@ __all__ = [
     "NCHAN",
     "PEERJS",
     "RELAY",
+    "RELAY_ACK",
     "RELAY_ECHO",
     "RTCMULTICONNECTION",
     "SIGNALR",
+    "SIGNALR_INVOKE",
     "SOCKETIO",
     "Y_WEBRTC",
     "Y_WEBRTC_ECHO",
@@ -61,6 +63,9 @@ def plain(path: str, *, echo: bool = False) -> Dialect:
 
 
 RELAY = Dialect("/rooms/bench{room}", script=(("await", '"welcome"'),))
+
+# A message with a key is acknowledged, and the relay remembers the key.
+RELAY_ACK = replace(RELAY, publish=ENVELOPE[:-1] + ',"key":"{stamp}"}')
 
 RELAY_ECHO = Dialect("/rooms/bench{room}?echo=1", script=RELAY.script, echo=True)
 
@@ -130,12 +135,18 @@ HTTP = Dialect(
     post="/rooms/bench{room}/messages?" + HTTP_PLACE,
 )
 
-# As @microsoft/signalr without negotiation: a call with an id, which is answered when the message has been delivered.
+_SIGNALR_CALL = '{"arguments":[' + ENVELOPE + "]%s" + ',"target":"Send","type":1}\x1e'
+
+# As @microsoft/signalr without negotiation. `send` makes a call without an id, which has no answer.
 SIGNALR = Dialect(
     "/rooms/bench{room}/signalr?presence=0",
-    publish='{"arguments":[' + ENVELOPE + '],"invocationId":"0","target":"Send","type":1}\x1e',
+    publish=_SIGNALR_CALL % "",
     script=(("send", '{"protocol":"json","version":1}\x1e'), ("await", "{}\x1e")),
 )
+
+# `invoke` makes a call with an id, which is answered when the message has been delivered.
+SIGNALR_INVOKE = replace(SIGNALR, publish=_SIGNALR_CALL % ',"invocationId":"0"')
+
 
 CENTRIFUGE = Dialect(
     "/connection/websocket",

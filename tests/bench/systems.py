@@ -191,6 +191,9 @@ def have_uwebsockets() -> None:
         raise install.Missing("socketify needs libuv1: apt-get install libuv1")
 
 
+FLOODS = ("50x2", "20x10", "1x200")
+
+
 def clients_of(key: str, clients: str, dialect: Dialect, only: tuple[str, ...]) -> tuple[System, System]:
     """This project with clients of another protocol, over Redis and in memory."""
     over_redis = System(
@@ -263,6 +266,8 @@ SYSTEMS = (
     *clients_of("relay-y-webrtc", "y-webrtc pages", speak.Y_WEBRTC, ("50x2", "20x10", "1x200")),
     *clients_of("relay-peerjs", "PeerJS clients", speak.PEERJS, ("50x2", "idle")),
     *clients_of("relay-signalr", "SignalR clients", speak.SIGNALR, ("50x2", "20x10", "1x200", "idle")),
+    *clients_of("relay-signalr-invoke", "SignalR clients that await results", speak.SIGNALR_INVOKE, FLOODS),
+    *clients_of("relay-ack", "acknowledged messages", speak.RELAY_ACK, FLOODS),
     *clients_of("relay-rtcmulticonnection", "RTCMultiConnection pages", speak.RTCMULTICONNECTION, ("50x2", "calls")),
     System(
         key="relay-http",

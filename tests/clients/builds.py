@@ -49,10 +49,12 @@ def _rust() -> list[str]:
 
 
 def _java(version: str) -> list[str]:
-    out = BUILD / f"java-{version}"
-    options = [f"-Dsocketio={version}", f"-Dout={out}"]
-    _run(_tool("mvn"), "--batch-mode", "--quiet", "process-classes", *options, folder=HERE / "java")
-    return [_tool("java"), "-cp", f"{out / 'classes'}{os.pathsep}{out / 'libraries'}/*", "relay.Clients"]
+    return _maven("java", BUILD / f"java-{version}", "relay.Clients", f"-Dsocketio={version}")
+
+
+def _maven(folder: str, out: Path, program: str, *options: str) -> list[str]:
+    _run(_tool("mvn"), "--batch-mode", "--quiet", "process-classes", f"-Dout={out}", *options, folder=HERE / folder)
+    return [_tool("java"), "-cp", f"{out / 'classes'}{os.pathsep}{out / 'libraries'}/*", program]
 
 
 def _python(program: str = "clients") -> list[str]:
@@ -69,6 +71,7 @@ _BUILDS: dict[str, Callable[[], list[str]]] = {
     "rust": _rust,
     "java-2.1": functools.partial(_java, "2.1.2"),
     "java-1.0": functools.partial(_java, "1.0.2"),
+    "java-signalr": lambda: _maven("java-signalr", BUILD / "java-signalr", "relay.SignalR"),
     "python": _python,
     "python-signalr": functools.partial(_python, "signalr"),
 }

@@ -328,7 +328,7 @@ async def answer_post(
     with connection.posting() as replies:
         body = await exchange.read_body(limit)
         if body is None:
-            connection.request_dropped()
+            connection.post_dropped()
             return
         await session.posted(body, exchange.media_type, replies)
         await replies.until_resumed()
@@ -336,7 +336,7 @@ async def answer_post(
         if replies.expected:
             complete = await exchange.unless_dropped(replies.complete())
             if complete is None:
-                connection.request_dropped()
+                connection.post_dropped()
                 return
             frames = complete
             replies.delivered()

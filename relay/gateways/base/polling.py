@@ -33,7 +33,8 @@ class PollingRules:
 
     `posts` is how many posts of a client may be open at a time. A poll without frames gets an empty answer after
     `hold`. A session without an open poll or stream is lost after `lost_after`; with `lost_with_request`, already when
-    the client drops a request, and does not poll again within `drop_grace`. The last `repeated_answers` answers are
+    the client drops a request, and does not poll again within `drop_grace`; a dropped post counts unless the session
+    `survives_posts`. The last `repeated_answers` answers are
     given again if their poll is repeated. An answer has at most `frames_per_answer` frames. A session whose requests
     overlap against the rules is closed.
     """
@@ -43,6 +44,7 @@ class PollingRules:
     hold: float = 0.0
     lost_after: float = 0.0
     lost_with_request: bool = False
+    survives_posts: bool = False
     drop_grace: float = 0.0
     repeated_answers: int = 0
     frames_per_answer: int = 0
@@ -258,6 +260,11 @@ class PollingConnection(BufferedConnection):
             loop.call_later(self._rules.drop_grace, self._lose_if_idle_since, self._idle_since)
         else:
             self._report_loss()
+
+    def post_dropped(self) -> None:
+        """Note that the client has dropped a post; see `PollingRules`."""
+        if not self._rules.survives_posts:
+            self.request_dropped()
 
     def open_stream(self) -> "EventStream":
         """Open a stream of all frames from now on. Raises `Refused` (`poll_overlap`)."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -33,15 +34,17 @@ _IDLE: Final = 15.0
 MAX_POSTS: Final = 4
 """Posts of one client at a time."""
 
-POLLS: Final = PollingRules(
+_RULES: Final = PollingRules(
     overlap=Overlap.RELEASE_OLDER,
     posts=MAX_POSTS,
-    hold=HOLD,
     lost_after=_IDLE,
     lost_with_request=True,
-    repeated_answers=1,
+    survives_posts=True,
 )
-STREAM: Final = PollingRules(overlap=Overlap.RELEASE_OLDER, posts=MAX_POSTS, lost_after=_IDLE, lost_with_request=True)
+"""A client whose post fails tells its page so, and polls on."""
+
+STREAM: Final = _RULES
+POLLS: Final = replace(_RULES, hold=HOLD, repeated_answers=1)
 
 _GREETING: Final = b":\r\n\r\n"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")

@@ -129,6 +129,8 @@ static size_t expand(char *to, const char *template, const Client *client, uint6
       to += sprintf(to, "%s", client->member ? "join" : "open"), template += 6;
     } else if (!strncmp(template, "{mark}", 6)) {
       to += sprintf(to, "#%019" PRIu64 "#", mark), template += 6;
+    } else if (!strncmp(template, "{stamp}", 7)) {
+      to += sprintf(to, "%019" PRIu64, mark), template += 7;
     } else if (!strncmp(template, "{pad}", 5)) {
       pad = to, template += 5;
     } else {

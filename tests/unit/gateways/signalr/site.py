@@ -42,9 +42,9 @@ class SignalRSite:
         return found
 
     def start(
-        self, method: str, target: str, body: bytes = b"", **headers: str
+        self, method: str, target: str, body: bytes = b"", *, complete: bool = True, **headers: str
     ) -> tuple[Request, "asyncio.Task[None]"]:
-        request = Request(body)
+        request = Request(body, complete=complete)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         one = scope(method, f"/rooms/room/signalr{target}", dict(self._state), fields)
         one["raw_path"] = one["path"].encode()

@@ -73,6 +73,24 @@ async def test_a_client_that_drops_its_poll_is_held_and_may_still_say_goodbye() 
         assert (await ann.say(type=7)).status == 404
 
 
+@pytest.mark.parametrize("transport", ["polls", "stream"])
+async def test_a_client_that_drops_a_post_stays(transport: str) -> None:
+    async with site(reconnect_grace=60) as one:
+        ann = await one.poller("peer=ann", **KEPT)
+        accept = {"accept": "text/event-stream"} if transport == "stream" else {}
+        receiving, task = one.start("GET", ann.target, **KEPT, **accept)
+        await asyncio.sleep(0)
+        post, dropped = one.start("POST", ann.target, b'{"type":1,', complete=False, **KEPT)
+        await asyncio.sleep(0)
+        post.drop()
+        await dropped
+        await until_members(one.worker, "room", {"ann": False})
+        await ann.say(type=1, target="Presence", arguments=[], invocationId="0")
+        await until(lambda: b'"invocationId":"0"' in receiving.response.body)
+        receiving.drop()
+        await task
+
+
 async def test_a_newer_poll_is_open_when_an_older_one_is_dropped() -> None:
     async with site(reconnect_grace=60) as one:
         ann = await one.poller("peer=ann", **KEPT)
