@@ -101,19 +101,21 @@ class HubConnection(WrappedConnection):
             return
         self._client.greeted = True
         self._inner.write(frame)
-        self._written += len(frame.wire)
-        if self._client.tracked and isinstance(frame, RoomEventFrame):
-            self._mark(frame.id)
+        if self._client.tracked:
+            self._written += len(frame.wire)
+            if isinstance(frame, RoomEventFrame):
+                self._mark(frame.id)
 
     def write_batch(self, batch: Batch) -> None:
         """Write several frames at once."""
         if self._inner.reason is not None:
             return
         self._inner.write_batch(batch)
-        self._written += len(batch.wire)
-        last = batch.frames[-1]
-        if self._client.tracked and isinstance(last, RoomEventFrame):
-            self._mark(last.id)
+        if self._client.tracked:
+            self._written += len(batch.wire)
+            last = batch.frames[-1]
+            if isinstance(last, RoomEventFrame):
+                self._mark(last.id)
 
     def refuse(self, frame: Frame) -> None:
         """Write the answer to a handshake that is refused."""

@@ -133,6 +133,8 @@ def _publication(message: HubMessage, at: int, room: str) -> Publish:
         if error.code != "bad_json" or not value.startswith(b'"'):
             raise
         command = _wrapped(value)
+    if not (command.key or message.invocation or room):
+        return command
     identity = Identity(command.key) if command.key else NO_IDENTITY
     return structs.replace(command, key=message.invocation, identity=identity, room=room)
 

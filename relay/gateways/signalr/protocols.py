@@ -1,6 +1,7 @@
 """Writes hub messages, in each of the two protocols."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -17,6 +18,9 @@ from relay.model.codec import Frame
 
 _json: Final = msgspec.json.Encoder().encode
 _packed: Final = msgspec.msgpack.Encoder().encode
+
+_TARGETS: Final = 256
+"""Client methods of which the beginning of a call is remembered."""
 
 ACCEPTED: Final = b"{}" + SEPARATOR
 """The answer to a handshake, which is JSON in both protocols."""
@@ -66,6 +70,11 @@ class HubProtocol(Protocol):
         ...
 
 
+@lru_cache(maxsize=_TARGETS)
+def _json_call(target: str) -> bytes:
+    return b'{"type":1,"target":%b,"arguments":[' % _json(target)
+
+
 class JsonProtocol:
     """Records of JSON."""
 
@@ -79,7 +88,7 @@ class JsonProtocol:
 
     def invocation(self, target: str, arguments: Sequence[bytes]) -> bytes:
         """Write a call."""
-        return b'{"type":1,"target":%b,"arguments":[%b]}\x1e' % (_json(target), b",".join(arguments))
+        return b"%b%b]}\x1e" % (_json_call(target), b",".join(arguments))
 
     def completion(self, invocation: str, result: bytes | None = None, *, error: str = "") -> bytes:
         """Write an answer."""
