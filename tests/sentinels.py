@@ -123,6 +123,7 @@ class SentinelSet:
         new = await self.promoted(old or self.master)
         for one in self.sentinels:
             await eventually(lambda one=one: one.says("port") in {str(new.port), ""}, 60)
+        await eventually(lambda: takes_writes(new), 60)
         return new
 
     def close(self) -> None:
@@ -130,6 +131,15 @@ class SentinelSet:
             one.close()
         for server in self.servers:
             server.close()
+
+
+def takes_writes(server: RedisServer) -> bool:
+    """Whether a master writes: a new one that needs replicas has to wait for them."""
+    try:
+        with redis.Redis(port=server.port, socket_timeout=0.5) as client:
+            return bool(client.set("written-by-a-test", 1, px=1000))
+    except redis.RedisError:
+        return False
 
 
 def role(server: RedisServer) -> str:

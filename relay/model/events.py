@@ -199,9 +199,10 @@ class Roster:
 class Welcome:
     """The connection has joined `room` as `peer`; `resume` is its resume key.
 
-    If `recovered`, the events after `id` follow, then `Recovered`. Otherwise `id` is the room's newest: `recovered` is
-    None if the client asked for no missed events, and False if they cannot be replayed (`reason`). `first`: the room
-    was empty. `ice` are the client's STUN and TURN servers, None if there are none.
+    If `recovered`, the events after `id` follow, then `Recovered`. Otherwise `id` is the room's newest, or the
+    beginning of its epoch, whose messages follow then: `recovered` is None if the client asked for no missed events,
+    and False if not all can be replayed (`reason`). `first`: the room was empty. `ice` are the client's STUN and TURN
+    servers, None if there are none.
     """
 
     room: str

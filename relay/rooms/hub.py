@@ -258,13 +258,14 @@ class Hub:
     def admit(self, member: Member, generation: int, welcome: Welcome, replay: Replay) -> None:
         """Welcome a staged member, whose presence entry was written as of `replay.id`.
 
-        If the welcome says that the member `recovered`, the events of `replay` follow it: those it missed. Then come
-        the events that arrived since it was staged, and from then on all the room's events.
+        The events of `replay` follow it. If the welcome says that the member `recovered`, they are all that it missed;
+        else those since the loss. Then come the events that arrived since it was staged, and from then on all the
+        room's events.
         """
         self._displace_local(member, generation)
         self._metrics.members.inc()
         member.generation = generation
-        self._welcome(member, welcome, replay if welcome.recovered else None, replay.id)
+        self._welcome(member, welcome, replay, replay.id)
 
     def admit_observer(self, observer: Observer, welcome: Observing) -> None:
         """Welcome a staged observer; the room's events after the roster of the welcome follow."""
@@ -291,6 +292,7 @@ class Hub:
         listener.send(welcome)
         if replay is not None:
             replayed = sum(self._deliver_past(listener, event) for event in replay.events)
+        if replay is not None and isinstance(welcome, Welcome) and welcome.recovered:
             listener.send(Recovered(room.name, newest, replayed))
             if replay.changed and welcome.roster is not None:
                 # The history does not have all changes any more: the list has their result.

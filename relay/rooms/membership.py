@@ -11,7 +11,7 @@ from relay.identity.grants import Grants
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
 from relay.model.errors import ClientGone, Refused
-from relay.model.events import Loss, Replay, Welcome
+from relay.model.events import Loss, Message, Replay, Welcome
 from relay.rooms.announcer import Announcer
 from relay.rooms.crowding import CrowdingLog
 from relay.rooms.departures import Departures
@@ -95,7 +95,7 @@ class Membership:
             welcome = Welcome(
                 room=member.room,
                 peer=member.peer,
-                id=since if since is not None and recovered else result.id,
+                id=_position(since, result.id, replay),
                 resume=resume,
                 resumed=result.resumed,
                 recovered=recovered,
@@ -177,7 +177,9 @@ class Membership:
             # A client may send any id. An id that the room never had must not reach `Bus.replay`, which would take the
             # room's state for lost and begin a new epoch for all its members.
             lost = "epoch"
-        if lost:
+        if lost == "epoch" and since.epoch < result.id.epoch:
+            replay = await self._since_the_epoch_began(member, result)
+        elif lost:
             replay = Replay(result.id, lost=lost)
         else:
             replay = await self._reads.read(member.room, since, member.address)
@@ -185,6 +187,20 @@ class Membership:
             replay = structs.replace(replay, id=result.id, events=events)
         self._metrics.resumes.labels(replay.lost or "recovered").inc()
         return replay
+
+    async def _since_the_epoch_began(self, member: Member, result: JoinResult) -> Replay:
+        """Read the messages of the present epoch for a member that knows an earlier one: it was in the room all along.
+
+        Those of the earlier epoch cannot be told apart from the ones that it has; that is the loss.
+        """
+        replay = await self._reads.read(member.room, MessageId(result.id.epoch, 0), member.address)
+        events = [
+            event
+            for event in replay.events
+            # The list in the welcome has the result of all joins and leaves.
+            if isinstance(event, Message) and event.id <= result.id and not _is_before(event.id, result.began)
+        ]
+        return Replay(result.id, () if replay.lost else events, "epoch")
 
     def leave(
         self, member: Member, *, hold: bool, tracked: bool = False, reason: LeaveReason = "left"
@@ -220,3 +236,15 @@ class Membership:
             stamp = attempt.stamp if attempt.offered else ""
             return PresenceEntry(attempt.room, attempt.peer, 0, attempt.fresh, seen=attempt.seen, stamp=stamp)
         return PresenceEntry(attempt.room, attempt.peer, result.generation, seen=result.id)
+
+
+def _position(since: MessageId | None, newest: MessageId, replay: Replay) -> MessageId:
+    """Return the position from which a member is sent events: behind it are those of its replay."""
+    if since is not None and not replay.lost:
+        return since
+    return MessageId(newest.epoch, 0) if replay.events else newest
+
+
+def _is_before(one: MessageId, began: MessageId) -> bool:
+    """Whether an event is from before a peer's first join, if that was in the same epoch."""
+    return one.epoch == began.epoch and one <= began

@@ -244,3 +244,36 @@ async def test_a_stranger_that_claims_to_have_seen_more_changes_nothing_for_othe
         assert again.welcome["id"].split("-")[0] == epoch
     await say(a, 1)
     assert [event for event in await a.all_up_to_now() if event.get("type") == "error"] == []
+
+
+async def test_a_member_that_returns_after_a_new_epoch_gets_the_messages_of_that_epoch(
+    start: MakeRelay, enter: MakeClient, disk: RedisServer
+) -> None:
+    relay = await start(redis_url=disk.url, **SETTINGS)
+    ann = await enter(relay, "/rooms/room?peer=ann")
+    ben = await enter(relay, "/rooms/room?peer=ben&presence=1")
+    position = await heard(ben, await say(ann, 3))
+    ben.lose()
+    await eventually(lambda: is_held(relay, "ben"))
+    with disk.client as client:
+        client.delete("relay:{room}:meta", "relay:{room}:log", "relay:{room}:repeats")
+    await say(ann, 2)
+    back = await resume(enter, relay, "ben", ben, position)
+    assert (back.welcome["recovered"], back.welcome["reason"]) == (False, "epoch")
+    epoch, _, seq = back.welcome["id"].partition("-")
+    assert epoch > position.partition("-")[0]
+    assert seq == "0"
+    last = await say(ann, 1)
+    got = [event for event in await back.until(lambda event: event.get("id") == last) if "message" in event]
+    # The two from before its return, once and in order, and then the live one.
+    assert len(got) == 3
+    assert [event["id"].partition("-")[0] for event in got] == [epoch] * 3
+    assert sorted(got, key=lambda event: int(event["id"].partition("-")[2])) == got
+    # A client of whom the relay knows a position in this epoch is recovered as ever.
+    back.lose()
+    again = await resume(enter, relay, "ben", back, last)
+    assert again.welcome["recovered"] is True
+
+
+async def is_held(relay: Relay, peer: str) -> bool:
+    return any(one["peer"] == peer and one.get("held") for one in (await relay.describe("room"))["members"])
