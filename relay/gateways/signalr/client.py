@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.signalr.codec import error_text
+from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.signalr.codec import HubCodecs, error_text
 from relay.gateways.signalr.places import Proof
 from relay.gateways.signalr.protocols import HubProtocol, refused
 from relay.model.codec import Frame
 from relay.model.errors import CloseReason, RelayError
 
-Codecs = Mapping[str, CodecPair[Frame]]
+Codecs = Mapping[str, HubCodecs]
 """The codecs of each protocol, by its name."""
 
 

@@ -4,6 +4,7 @@ A message is written once for all members of a room with the same protocol.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ from relay.gateways.signalr.methods import HubMethods
 from relay.gateways.signalr.protocols import ACCEPTED, PROTOCOLS, HubProtocol
 from relay.gateways.signalr.settings import SignalRSettings
 from relay.model import events
-from relay.model.codec import NOTHING, Frame
+from relay.model.codec import NOTHING, Codec, Frame
 from relay.model.commands import Command, GatewayCommand
 from relay.model.envelope import MessageId
 from relay.model.errors import BadFrame
@@ -60,13 +61,17 @@ _call = msgspec.json.Decoder(_Call)
 
 
 class SignalRCodec:
-    """The `Codec` of one protocol; frames of a `tagged` one name their room, which is not the client's own."""
+    """The `Codec` of one protocol; frames of a `tagged` one name their room, which is not the client's own.
 
-    def __init__(self, protocol: HubProtocol, methods: HubMethods, target: str, *, tagged: bool) -> None:
+    A welcome of one that `greets` is the answer to a handshake.
+    """
+
+    def __init__(self, protocol: HubProtocol, methods: HubMethods, target: str, *, tagged: bool, greets: bool) -> None:
         self._protocol = protocol
         self._methods = methods
         self._target = target
         self._tagged = tagged
+        self._greets = greets
         self.key = f"signalr {protocol.name}{' room' if tagged else ''}"
 
     def decode(self, incoming: Frame) -> Command:
@@ -166,8 +171,8 @@ class SignalRCodec:
     def _welcome(self, welcome: events.Welcome) -> bytes:
         if welcome.key or self._tagged:
             return self._answer(welcome.key, _json(_result(welcome)))
-        # The welcome of the client's own room accepts its handshake; nothing may come before.
-        data = ACCEPTED
+        # Nothing may come before the answer to the handshake.
+        data = ACCEPTED if self._greets else b""
         if welcome.ice is not None:
             data += self._protocol.invocation("iceServers", [_json(welcome.ice.servers)])
         if welcome.recovered is False:
@@ -186,16 +191,21 @@ def _result(event: events.ServerEvent) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _OF_ANSWERS}
 
 
-def codecs_of(settings: SignalRSettings) -> Mapping[str, CodecPair[Frame]]:
+@dataclass(frozen=True, slots=True)
+class HubCodecs(CodecPair[Frame]):
+    """The codecs of a client until its handshake is answered; `later` is the one of its own room from then on."""
+
+    later: Codec[Frame]
+
+
+def codecs_of(settings: SignalRSettings) -> Mapping[str, HubCodecs]:
     """Make the codecs of each protocol, by its name."""
     methods = HubMethods(settings)
+
+    def codec(protocol: HubProtocol, *, tagged: bool = False, greets: bool = False) -> SignalRCodec:
+        return SignalRCodec(protocol, methods, settings.signalr_target, tagged=tagged, greets=greets)
+
     return {
-        protocol.name: CodecPair(_codec(protocol, methods, settings), _codec(protocol, methods, settings, tagged=True))
+        protocol.name: HubCodecs(codec(protocol, greets=True), codec(protocol, tagged=True), codec(protocol))
         for protocol in PROTOCOLS
     }
-
-
-def _codec(
-    protocol: HubProtocol, methods: HubMethods, settings: SignalRSettings, *, tagged: bool = False
-) -> SignalRCodec:
-    return SignalRCodec(protocol, methods, settings.signalr_target, tagged=tagged)

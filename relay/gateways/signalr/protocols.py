@@ -121,7 +121,7 @@ class PackedProtocol:
     def invocation(self, target: str, arguments: Sequence[bytes]) -> bytes:
         """Write a call: type, headers, no id, target, arguments, stream ids."""
         values = [packed_of(argument) for argument in arguments]
-        return _framed(b"\x96\x01\x80\xc0", _packed(target), bytes([0x90 | len(values)]), *values, b"\x90")
+        return _framed(b"\x96\x01\x80\xc0", _packed(target), _array_head(len(values)), *values, b"\x90")
 
     def completion(self, invocation: str, result: bytes | None = None, *, error: str = "") -> bytes:
         """Write an answer: type, headers, id, kind, and the error or the result."""
@@ -138,6 +138,15 @@ class PackedProtocol:
     def position(self, kind: int, sequence: int) -> bytes:
         """Write an ack or a sequence message."""
         return _framed(_packed([kind, sequence]))
+
+
+def _array_head(length: int) -> bytes:
+    """Write the head of an array of so many elements (MessagePack, "array format family")."""
+    if length < 1 << 4:
+        return bytes([0x90 | length])
+    if length < 1 << 16:
+        return b"\xdc" + length.to_bytes(2, "big")
+    return b"\xdd" + length.to_bytes(4, "big")
 
 
 def _framed(*parts: bytes) -> bytes:

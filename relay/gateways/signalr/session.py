@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from relay.gateways.base.http_place import HttpPlace
-from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.session import Session, WebSocketSession
 from relay.gateways.signalr.client import HubClient
 from relay.gateways.signalr.codec import IGNORED, error_text
@@ -99,6 +99,9 @@ class HubSession(Session[Frame]):
         self.hub.tracked = request.can_resume
         await super()._enter(request)
         self.hub.greeted = True
+        if self.hub.protocol is not None:
+            codecs = self.hub.codecs[self.hub.protocol.name]
+            self._rooms.codecs = CodecPair(codecs.later, codecs.tagged)
 
     def _execute(self, command: Command) -> None:
         if command is not IGNORED:

@@ -6,6 +6,7 @@ import pytest
 
 from relay.gateways.signalr.codec import IGNORED, RoomEventFrame, codecs_of
 from relay.gateways.signalr.messages import read_json
+from relay.gateways.signalr.protocols import PACKED_PROTOCOL
 from relay.gateways.signalr.settings import SignalRSettings
 from relay.model import events
 from relay.model.codec import NOTHING, Frame
@@ -105,6 +106,22 @@ def test_the_welcome_accepts_the_handshake() -> None:
     assert (servers["target"], servers["arguments"]) == ("iceServers", [[{"urls": "stun:a"}]])
     assert error["arguments"][0]["reason"] == "trimmed"
     assert called(events.IceRenewed("room", ice)) == [("iceServers", [[{"urls": "stun:a"}]])]
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 300, 70_000])
+def test_a_call_has_any_number_of_arguments(count: int) -> None:
+    data = PACKED_PROTOCOL.invocation("f", [b"1"] * count)
+    # The message is behind its length, of which each byte but the last one has its highest bit set.
+    start = next(place for place, byte in enumerate(data, 1) if byte < 1 << 7)
+    assert msgspec.msgpack.decode(data[start:]) == [1, {}, None, "f", [1] * count, []]
+
+
+def test_only_the_first_welcome_accepts_a_handshake() -> None:
+    for codecs in CODECS.values():
+        assert codecs.later.key == codecs.own.key
+        assert codecs.later.encode(events.Welcome("room", "ann", ID, "secret")) is NOTHING
+        lost = events.Welcome("room", "ann", ID, "secret", recovered=False, reason="trimmed")
+        assert codecs.later.encode(lost).data == codecs.own.encode(lost).data.removeprefix(b"{}\x1e")
 
 
 def test_notices() -> None:

@@ -180,6 +180,22 @@ async def test_ten_thousand_open_invocations_are_all_answered_once() -> None:
         await task
 
 
+async def test_a_client_that_joins_its_own_room_again_gets_no_second_answer_to_its_handshake() -> None:
+    async with site() as one:
+        client, task = await opened(one)
+        say(
+            client,
+            b'{"type":1,"target":"LeaveRoom","arguments":[]}\x1e{"type":1,"target":"JoinRoom","arguments":["room"]}\x1e'
+            b'{"type":1,"target":"Presence","arguments":["room"],"invocationId":"1"}\x1e',
+        )
+        await until_sent(client, b'"invocationId":"1"')
+        greeting, *others = records(sent(client))
+        assert greeting == {}
+        assert {} not in others
+        client.leave()
+        await task
+
+
 async def test_pings_are_sent_once_the_client_was_greeted() -> None:
     async with site() as one:
         client = one.socket()
