@@ -4,6 +4,7 @@ import asyncio
 import html
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import httpx2 as httpx
 import pytest
 
 from relay.gateways.xmpp.declaration import GATEWAY
+from tests.chaos.network import Network
 from tests.conformance.programs import ClientProgram
 from tests.conformance.sio import require_packages
 from tests.conftest import MakeClient, MakeFleet
 from tests.documentation import snippet
-from tests.fleet import Proxy, Relay, require
+from tests.fleet import Proxy, Relay, eventually, require
 from tests.tokens import SECRET, token
 
 PROGRAM = Path(__file__).parent / "xmpp_clients.mjs"
@@ -223,6 +225,20 @@ async def test_a_lost_client_resumes_its_stream_on_another_worker(
             assert (await native.next())["message"] == f"{library} is back"
             for name in ("strophe", "xmpp-client"):
                 await node.hears(name, library, f"{library} is back")
+
+
+async def test_a_client_that_has_not_begun_is_sent_to_another_worker(node: Xmpp, pair: tuple[Relay, Relay]) -> None:
+    """Its worker stops before it has read the first element; Strophe connects to the address that it is told."""
+    stopping, other = pair
+    async with Network(stopping.port) as network:
+        network.delay = 1.0
+        node.do("ann", "open", library="strophe", url=f"ws://127.0.0.1:{network.port}/xmpp-websocket")
+        await eventually(partial(stopping.metric, "relay_connections", protocol="xmpp"))
+        network.delay, network.target = 0.0, other.port
+        await stopping.terminate()
+        await node.until("ann", "redirect")
+        await node.until("ann", "connected")
+        assert await other.metric("relay_connections", protocol="xmpp") == 1
 
 
 @pytest.mark.parametrize("name", ["xmpp-strophe", "xmpp-client", "the page at /"])

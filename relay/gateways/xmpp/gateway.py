@@ -22,6 +22,7 @@ from relay.rooms.connection import Connection, Receiver
 SUBPROTOCOL: Final = "xmpp"
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}", re.ASCII)
+_OWN_MACHINE: Final = re.compile(r"(?:[^:]+\.)?localhost(?::|$)|127\.|\[::1\]", re.ASCII | re.IGNORECASE)
 
 
 class XmppGateway(GatewayEndpoint):
@@ -47,9 +48,14 @@ class XmppGateway(GatewayEndpoint):
 
 
 def _address(scope: Scope) -> str:
-    """Return the address to which the client has connected; "" if its request does not say it."""
+    """Return the address to which the client has connected; "" if its request does not say it.
+
+    Behind a proxy that is not trusted, the page tells whether the client uses TLS: from one that was loaded by https,
+    browsers open a WebSocket without TLS to their own machine alone.
+    """
     host = header(scope, b"host") or ""
     if not _HOST.fullmatch(host):
         return ""
-    scheme = "wss" if scope.get("scheme") in {"wss", "https"} else "ws"
+    secure_page = (header(scope, b"origin") or "").startswith("https://") and not _OWN_MACHINE.match(host)
+    scheme = "wss" if secure_page or scope.get("scheme") in {"wss", "https"} else "ws"
     return f"{scheme}://{host}{scope['path']}"

@@ -48,6 +48,35 @@ async def test_a_client_that_has_not_begun_is_sent_to_the_same_address(
     await serving
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "scheme"),
+    [
+        (b"relay.example", b"https://page.example", "wss"),
+        (b"relay.example:8443", b"https://relay.example", "wss"),
+        (b"relay.example", b"http://page.example", "ws"),
+        (b"relay.example", b"null", "ws"),
+        (b"localhost:8888", b"https://page.example", "ws"),
+        (b"app.localhost", b"https://page.example", "ws"),
+        (b"localhost.example", b"https://page.example", "wss"),
+        (b"127.0.0.1:8888", b"https://page.example", "ws"),
+        (b"[::1]:8888", b"https://page.example", "ws"),
+    ],
+)
+async def test_behind_an_unknown_proxy_the_page_tells_whether_its_client_uses_tls(
+    worker: Worker, host: bytes, origin: bytes, scheme: str
+) -> None:
+    headers = [(b"host", host), (b"origin", origin)]
+    client = AsgiClient(worker, "/xmpp-websocket", subprotocols=["xmpp"], headers=headers, scheme="ws")
+    serving = asyncio.create_task(XmppGateway(Settings())(client.scope, client.receive, client.send))
+    await until(lambda: client.sent)
+    worker.clients.close_all(GOING_AWAY)
+    await until(lambda: client.sent[-1]["type"] == "websocket.close")
+    (text,) = [one["text"] for one in client.sent if one["type"] == "websocket.send"]
+    assert read(text.encode()).root.get("see-other-uri") == f"{scheme}://{host.decode()}/xmpp-websocket"
+    client.leave()
+    await serving
+
+
 async def test_the_subprotocol_is_echoed_and_the_stream_begins(worker: Worker) -> None:
     client = AsgiClient(worker, "/xmpp-websocket", subprotocols=["other", "xmpp"])
     serving = asyncio.create_task(XmppGateway(Settings())(client.scope, client.receive, client.send))
