@@ -17,6 +17,7 @@ from tests.chaos.attempt_faults import (
 )
 from tests.chaos.fault import CUT, LONG, SHORT, Fault, counted, touched, wait
 from tests.chaos.gateway_faults import (
+    BOSH,
     COMES_BACK,
     FIREBASE,
     HTTP,
@@ -435,6 +436,13 @@ FAULTS = (
             ("worker killed", kill_worker),
             ("sockets reset", reset_clients),
             ("rolling restart", rolling_restart),
+            ("Redis killed, data kept", restart_redis),
+        )
+    ),
+    *(
+        Fault(f"XMPP over BOSH: {name}", strike, kinds=BOSH, settings=COMES_BACK, pauses=RETRY)
+        for name, strike in (
+            ("connections reset", reset_clients),
             ("Redis killed, data kept", restart_redis),
         )
     ),

@@ -13,6 +13,7 @@ SIGNALR_CORE = ("signalr-core-websocket", "signalr-core-events", "signalr-core-p
 SIP = ("relay.client", "sip", "sip")
 XMPP = ("relay.client", "xmpp", "xmpp")
 FIREBASE = ("firebase-websocket", "firebase-polling", "firebase-websocket")
+BOSH = ("relay.client", "bosh", "bosh")
 RMC3 = ("rmc3", "rmc3-old")
 """Rooms of three have owners of both kinds, by turns."""
 

@@ -5,12 +5,13 @@ import contextlib
 import importlib.util
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from relay.client import Envelope, Event, Lost, NotAcknowledged, Options, join
 from relay.model.envelope import BEFORE_ALL, MessageId
+from tests.chaos.bosh_members import BoshMember
 from tests.chaos.firebase_members import FIREBASE, FirebaseMember
 from tests.chaos.http_members import PollMember, StreamMember
 from tests.chaos.peerjs_members import PeerJsMember
@@ -267,6 +268,13 @@ class SocketIo(JavaScriptReference):
 
 
 OVER_HTTP = {"http-stream": StreamMember, "http-poll": PollMember}
+_OF_ONE_KIND: Mapping[str, Callable[..., Any]] = {
+    "bosh": BoshMember,
+    "peerjs": PeerJsMember,
+    "sip": SipMember,
+    "websync": WebSyncMember,
+    "xmpp": XmppMember,
+}
 RMC = {"rmc3": True, "rmc3-old": False}
 """Pages of RTCMultiConnection, and whether they bring a private id."""
 
@@ -275,15 +283,12 @@ IN_PYTHON = frozenset(
         "relay.client",
         "python",
         "asker",
-        "peerjs",
-        "sip",
-        "xmpp",
+        *_OF_ONE_KIND,
         *RMC,
         *FIREBASE,
         *OVER_HTTP,
         *TRANSPORTS,
         *CORE_TRANSPORTS,
-        "websync",
     }
 )
 """Kinds that need no Node."""
@@ -298,20 +303,14 @@ def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, sl
         return join(list(urls), room, peer=peer, presence=True, options=options(slow))
     if kind in OVER_HTTP:
         return OVER_HTTP[kind](urls, room, peer, slow=slow)
-    if kind == "websync":
-        return WebSyncMember(urls, room, peer, slow=slow)
     if kind in TRANSPORTS:
         return SignalRMember(urls, room, peer, slow=slow, transport=TRANSPORTS[kind])
     if kind in CORE_TRANSPORTS:
         return SignalRCoreMember(urls, room, peer, slow=slow, transport=CORE_TRANSPORTS[kind])
     if kind in FIREBASE:
         return FirebaseMember(urls, room, peer, slow=slow, polls=FIREBASE[kind])
-    if kind == "peerjs":
-        return PeerJsMember(urls, room, peer, slow=slow)
-    if kind == "sip":
-        return SipMember(urls, room, peer, slow=slow)
-    if kind == "xmpp":
-        return XmppMember(urls, room, peer, slow=slow)
+    if kind in _OF_ONE_KIND:
+        return _OF_ONE_KIND[kind](urls, room, peer, slow=slow)
     if kind in RMC:
         return RmcMember(urls, room, peer, slow=slow, brings_pid=RMC[kind])
     if kind in {"python", "asker"}:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from urllib.parse import unquote
 
 from tests.conftest import MakeFleet, MakeRelay
 from tests.fleet import Relay
@@ -10,9 +11,10 @@ from tests.gateways.driver import ClientDriver, Heard
 from tests.gateways.drivers.bosh import BoshDriver, BoshWire
 from tests.gateways.drivers.native import NativeDriver
 from tests.gateways.drivers.socketio import SocketIODriver
-from tests.gateways.drivers.xmpp import C, XmppDriver
+from tests.gateways.drivers.xmpp import C, XmppDriver, code_of
 
 ROOM = "mixed"
+HISTORY = '<history maxstanzas="256"/>'
 
 
 async def test_members_of_four_kinds_exchange_envelopes(pair: tuple[Relay, Relay]) -> None:
@@ -69,15 +71,33 @@ async def test_requests_of_one_session_reach_any_worker_behind_the_port(start: M
 
 
 async def test_a_session_ends_with_its_worker(fleet_of: MakeFleet) -> None:
+    """Its client begins anew elsewhere, and gets all that it missed from the history of the room."""
     victim, other = await fleet_of(2)
     witness, client = NativeDriver(), BoshDriver()
     await witness.open(other, ROOM)
-    opened = await client.open(victim, ROOM)
-    assert str(await witness.next()) == f"Arrived(peer='{opened.peer}')"
+    peer = (await client.open(victim, ROOM)).peer
+    nick = unquote(peer)
+    assert str(await witness.next()) == f"Arrived(peer='{peer}')"
     victim.process.kill()
-    assert str(await witness.next()) == f"Departed(peer='{opened.peer}')"
-    await client.drop()
-    await client.open(other, ROOM)
+    wire = client.wire
+    await wire.stop()
+    wire.url = f"{other.http}/http-bind"
+    ended = await wire.ask()
+    assert (ended.get("type"), ended.get("condition")) == ("terminate", "item-not-found")
+    await witness.send("missed")
+    await client.log_in(other)
+    entered = f'<x xmlns="http://jabber.org/protocol/muc">{HISTORY}</x>'
+    enter = f'<presence xmlns="jabber:client" id="join" to="{ROOM}@conference.localhost/{nick}">{entered}</presence>'
+    await client.write(enter)
+    # The nick is that of a member which could come back, as far as anybody knows.
+    assert code_of(await client.read()) == "peer_taken"
+    assert str(await witness.next()) == f"Departed(peer='{peer}')"
+    await client.write(enter)
+    elements = [await client.read()]
+    while elements[-1].find(f"{C}subject") is None:
+        elements.append(await client.read())
+    assert json.loads(str(elements[-2].findtext(f"{C}body"))) == {"message": "missed"}
+    assert elements[-2].find("{urn:xmpp:sid:0}stanza-id") is not None
     await witness.close()
     await client.close()
 
