@@ -315,7 +315,9 @@ async def _respond_to_poll(
         return
     if prepare is not None:
         answer = await prepare(answer)
+    connection.response_began()
     await exchange.respond(session.writer.answer(answer), session_id=session.id)
+    connection.response_ended()
 
 
 async def answer_post(

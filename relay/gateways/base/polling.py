@@ -67,6 +67,9 @@ class PollAnswer(NamedTuple):
 _LARGE: Final = 16_384
 """Bytes of an answer from which it may take a client seconds."""
 
+_LARGE_SECONDS: Final = 120.0
+"""Seconds in which a client takes a large answer; after that it counts as idle although it is still reading."""
+
 _NO_ANSWERS: Final[Mapping[str, PollAnswer]] = MappingProxyType({})
 """Shared by all idle connections: a dictionary that was used takes 300 bytes, even when it is empty."""
 
@@ -211,6 +214,16 @@ class PollingConnection(BufferedConnection):
     def behind(self) -> bool:
         """Whether the client has not polled since a large answer, which takes a while on a slow link."""
         return self._behind
+
+    def response_began(self) -> None:
+        """Note that the response with an answer begins: while the client takes a large one, it is not idle."""
+        if self._behind:
+            self._idle_since = asyncio.get_running_loop().time() + _LARGE_SECONDS
+
+    def response_ended(self) -> None:
+        """Note that the server has taken the last piece of the response: the client had read those before it."""
+        if self._behind:
+            self._idle_since = asyncio.get_running_loop().time()
 
     def poll(self, token: str = "", *, hold: float | None = None) -> "asyncio.Future[PollAnswer]":
         """Open a poll; the future gets its answer as soon as there are frames. Raises `Refused` (`poll_overlap`).
@@ -438,7 +451,8 @@ class PollingConnection(BufferedConnection):
         loop = asyncio.get_running_loop()
         remaining = self._idle_since + self._rules.lost_after - loop.time()
         if remaining > 0:
-            self._idle_timer = loop.call_later(max(_SHORTEST_WAIT, remaining), self._check_idle)
+            seconds = min(remaining, self._rules.lost_after)
+            self._idle_timer = loop.call_later(max(_SHORTEST_WAIT, seconds), self._check_idle)
         else:
             self._report_loss()
 

@@ -65,6 +65,11 @@ class Marks:
             self._marks = deque(maxlen=_MOST_MARKS)
         self._marks.append((position, self._before + written))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are events which are not known to have arrived, and the system tells about arrivals."""
+        return self._known and bool(self._marks)
+
     def received(self) -> MessageId | None:
         """Return the newest event that is known to have arrived, with all before it; None if none is."""
         transfer = self._transfer() if self._marks else None

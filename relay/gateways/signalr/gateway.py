@@ -146,7 +146,7 @@ class SignalRGateway(GatewayEndpoint):
         # After the wait: the session may have ended meanwhile, because the client has dropped the older poll.
         session = await state.polled.find(exchange, token.session, polls=True, limit=0)
         if isinstance(session, PolledHub):
-            await (session.stream(exchange) if streams else session.poll(exchange))
+            await (session.stream(exchange) if streams else session.poll(exchange, query.mark))
 
     @staticmethod
     def _is_owner(state: SignalRState, token: ConnectionToken) -> bool:

@@ -1,5 +1,6 @@
 """The session of a client that polls, or reads an event stream, and posts."""
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,6 +31,18 @@ PING: Final = 15.0
 
 _IDLE: Final = 15.0
 """Seconds without a poll after which a client counts as lost."""
+
+_SAME_POLL: Final = 0.01
+"""Seconds after which a poll with the mark of the one before is a repetition of it.
+
+The mark is the client's time in milliseconds: a client that gets its answer within one may poll again with the same.
+"""
+
+_MOST_MARK: Final = 40
+"""Characters of a mark; a longer one counts as none."""
+
+_NOTED_AFTER: Final = 1.0
+"""Seconds from an event in a stream until it is looked whether it has arrived, for the client's position."""
 
 MAX_POSTS: Final = 4
 """Posts of one client at a time."""
@@ -107,7 +120,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
     `held` is called with the session id and the client, if that is lost, and held.
     """
 
-    __slots__ = ("_held", "_marks", "_polls", "hub")
+    __slots__ = ("_held", "_mark", "_marked", "_marks", "_noting", "_polls", "hub")
 
     def __init__(
         self,
@@ -122,6 +135,9 @@ class PolledHub(HubSession, HttpSession[Frame]):
         self.hub = hub
         self._held = held
         self._polls = 0
+        # The mark of the newest poll, and the time at which it arrived.
+        self._mark, self._marked = "", 0.0
+        self._noting: asyncio.TimerHandle | None = None
         # The events that a stream has brought; polls acknowledge by themselves.
         self._marks: Marks | None = None
         codecs = hub.codecs["json"]
@@ -154,9 +170,17 @@ class PolledHub(HubSession, HttpSession[Frame]):
         self.hub.left = True
         super().leave()
 
-    async def poll(self, exchange: HttpExchange) -> None:
-        """Answer a poll as soon as there are messages."""
-        self._polls += 1
+    async def poll(self, exchange: HttpExchange, mark: str) -> None:
+        """Answer a poll as soon as there are messages.
+
+        `mark` is the client's own of this poll, "" for none. A browser sends a poll again by itself, with the same
+        mark, if the connection was reset on which it waited: the answer that it has not got is repeated.
+        """
+        now = asyncio.get_running_loop().time()
+        repeated = mark == self._mark and 0 < len(mark) <= _MOST_MARK and now - self._marked >= _SAME_POLL
+        if not repeated:
+            self._polls += 1
+            self._mark, self._marked = mark[:_MOST_MARK], now
         await answer_poll(exchange, self, self.polling, str(self._polls))
 
     async def stream(self, exchange: HttpExchange) -> None:
@@ -167,6 +191,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
             last = next((frame for frame in reversed(answer.frames) if isinstance(frame, RoomEventFrame)), None)
             if last is not None:
                 marks.add(last.id, 0)
+                self._note_soon()
 
         events = HubWriter(self.hub).events
         await answer_stream(exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent)
@@ -184,6 +209,18 @@ class PolledHub(HubSession, HttpSession[Frame]):
         self._note_received()
         super().closed(reason, final)
 
+    def _note_soon(self) -> None:
+        """Note the client's position in a while: its worker may be killed before the stream ends."""
+        if self._noting is None:
+            self._noting = asyncio.get_running_loop().call_later(_NOTED_AFTER, self._note)
+
+    def _note(self) -> None:
+        self._noting = None
+        if not self._ended:
+            self._note_received()
+            if self._marks is not None and self._marks.waiting:
+                self._note_soon()
+
     def _note_received(self) -> None:
         received, members = None if self._marks is None else self._marks.received(), self._rooms.memberships()
         if received is not None and members:
@@ -199,4 +236,6 @@ class PolledHub(HubSession, HttpSession[Frame]):
     def _end_client(self, *, goodbye: bool) -> None:
         if not self._ended:
             self._end_waiting()
+            if self._noting is not None:
+                self._noting.cancel()
         super()._end_client(goodbye=goodbye)

@@ -34,6 +34,12 @@ class HubQuery:
         return found
 
     @property
+    def mark(self) -> str:
+        """The client's own mark of a poll, its time in milliseconds; "" if there is none."""
+        found: str = self._query.get("_", "")
+        return found
+
+    @property
     def version(self) -> int:
         """The version of negotiation that both sides know."""
         text: str = self._query.get("negotiateVersion", "0")

@@ -372,6 +372,29 @@ async def test_a_client_that_polls_is_not_lost(owner: Owner) -> None:
     assert owner.losses == 0
 
 
+async def test_a_client_that_still_reads_a_large_answer_is_not_lost(owner: Owner) -> None:
+    one = polling(owner, limit=1_000_000, lost_after=0.05)
+    poll = one.poll()
+    one.write(Frame(b"x" * 20_000))
+    await poll
+    one.response_began()
+    await asyncio.sleep(0.15)
+    assert owner.losses == 0
+    one.response_ended()
+    await owner.heard()
+    assert owner.losses == 1
+
+
+async def test_a_client_that_has_read_a_small_answer_is_idle_from_then_on(owner: Owner) -> None:
+    one = polling(owner, lost_after=0.05)
+    poll = one.poll()
+    one.write(A)
+    await poll
+    one.response_began()
+    await owner.heard()
+    assert owner.losses == 1
+
+
 def test_a_connection_that_has_ended_is_not_lost_by_that(
     owner: Owner,
 ) -> None:

@@ -1,15 +1,20 @@
 import asyncio
+import re
 import time
 from typing import Any
 
 import pytest
 
+from relay.gateways.base.http import HttpExchange
 from relay.gateways.base.polling import PollAnswer
+from relay.gateways.signalr import polled
 from relay.gateways.signalr.places import COOKIE
 from relay.gateways.signalr.polled import HubWriter
 from relay.gateways.signalr.protocols import JSON_PROTOCOL, PACKED_PROTOCOL
 from relay.model.codec import Frame
+from relay.model.envelope import MessageId
 from relay.model.errors import GOING_AWAY, SLOW, Refused
+from relay.rooms.connection import Transfer
 from tests.unit.gateways.base.fakes import until, until_members
 from tests.unit.gateways.signalr.site import HANDSHAKE, SignalRSite, records, site
 from tests.unit.gateways.signalr.test_client import client
@@ -52,6 +57,52 @@ async def test_a_broken_post_ends_the_connection() -> None:
         assert (await ann.next())["error"].startswith("bad_packet: ")
         assert (await ann.poll()).status == 404
         await until_members(one.worker, "room", {"ann": True})
+
+
+async def test_a_poll_that_the_browser_sends_again_gets_the_same_answer() -> None:
+    async with site() as one:
+        ann, ben = await one.poller("peer=ann"), await one.poller("peer=ben")
+        await ann.next()
+        await ben.say(type=1, target="Send", arguments=["h"])
+        first = await one.ask("GET", f"{ann.target}&_=1700000000000")
+        assert b'"h"' in first.body
+        await asyncio.sleep(2 * polled._SAME_POLL)
+        assert (await one.ask("GET", f"{ann.target}&_=1700000000000")).body == first.body
+        await ben.say(type=1, target="Send", arguments=["i"])
+        assert b'"h"' not in (await one.ask("GET", f"{ann.target}&_=1700000000001")).body
+
+
+async def test_polls_of_one_millisecond_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polled, "_SAME_POLL", 60.0)
+    async with site() as one:
+        ann, ben = await one.poller("peer=ann"), await one.poller("peer=ben")
+        await ann.next()
+        for text in ("h", "i"):
+            await ben.say(type=1, target="Send", arguments=[text])
+            [message] = records((await one.ask("GET", f"{ann.target}&_=17")).body)
+            assert message["arguments"][0]["message"] == text
+
+
+async def test_the_position_of_a_stream_is_noted_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polled, "_NOTED_AFTER", 0.01)
+    monkeypatch.setattr(HttpExchange, "transfer", lambda _: Transfer(100, 100))
+    async with site() as one:
+        noted: list[MessageId] = []
+        monkeypatch.setattr(one.worker, "acknowledge", lambda _, position: noted.append(position))
+        token = (await one.negotiate("negotiateVersion=1&peer=ann", **KEPT))["connectionToken"]
+        target = f"?peer=ann&id={token}"
+        request, task = one.start("GET", target, accept="text/event-stream", **KEPT)
+        await request.response.until(b":\r\n\r\n")
+        await one.ask("POST", target, HANDSHAKE, **KEPT)
+        await request.response.until(b"{}\x1e")
+        ben = await one.poller("peer=ben")
+        for text in ("h", "i"):
+            await ben.say(type=1, target="Send", arguments=[text])
+        await request.response.until(b'"i"')
+        newest = re.findall(rb'"id":"([0-9-]+)"', request.response.body)[-1]
+        await until(lambda: [str(one).encode() for one in noted[-1:]] == [newest])
+        request.drop()
+        await task
 
 
 async def drop_poll(one: SignalRSite, target: str) -> None:
