@@ -1,5 +1,6 @@
 """A master that fails, with real sentinels: members stay, and their messages arrive afterwards."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 
@@ -74,3 +75,51 @@ async def test_a_master_that_is_demoted_is_left_at_once(
     await sentinels.failed_over()
     await talk(ann, ben, relays, "after")
     await talk(ben, ann, relays, "answer")
+
+
+async def told(client: Client, text: str) -> list[str]:
+    """The reports of losses that a client gets until it hears this message, whose sender says it again and again."""
+    events = await client.until(lambda event: event.get("message") == text, 60)
+    return [event["reason"] for event in events if event.get("code") == "messages_lost"]
+
+
+@pytest.mark.parametrize("durability", ["redis", "replicas=1"])
+async def test_members_are_told_once_of_what_a_lagging_replica_lacks_and_others_of_nothing(
+    start: MakeRelay, enter: MakeClient, sentinels: SentinelSet, durability: str
+) -> None:
+    relays = [await start(redis_url=sentinels.url, durability=durability, **SETTINGS) for _ in range(2)]
+    busy = [await enter(relays[number % 2], f"/rooms/busy?peer=p{number}") for number in range(4)]
+    quiet = [await enter(relays[number % 2], f"/rooms/quiet?peer=p{number}") for number in range(2)]
+    await said(busy[0], "before")
+    await said(quiet[0], "before")
+    for client in (*busy[1:], quiet[1]):
+        assert await hears(client, "before")
+    # Without a wait, the replica might lack that as well.
+    with sentinels.master.client as master:
+        master.wait(1, 5000)
+    await asyncio.to_thread(sentinels.master.refuse_replicas)
+    answer = await busy[0].ask({"type": "publish", "key": "lost", "envelope": {"message": "lost"}})
+    assert answer.get("code", "ack") == ("ack" if durability == "redis" else "outcome_unknown")
+    for client in busy[1:]:
+        # All have heard it, and know more than the replica.
+        assert await hears(client, "lost")
+    sentinels.master.kill()
+    await sentinels.failed_over()
+    if durability != "redis":
+        # The old master comes back as a replica: without one, nothing is acknowledged.
+        await asyncio.to_thread(sentinels.master.start, sentinels.replica)
+    again = await eventually(lambda: acknowledged(busy[0], "lost"), 60)
+    assert again
+    await said(busy[0], "after")
+    await said(quiet[0], "after")
+    for client in busy[1:]:
+        # Told before it comes again.
+        assert await told(client, "lost") == ["epoch"]
+        assert await told(client, "after") == []
+    assert await told(quiet[1], "after") == []
+
+
+async def acknowledged(client: Client, text: str) -> bool:
+    """Whether a message that is sent again under its key is acknowledged."""
+    answer = await client.ask({"type": "publish", "key": text, "envelope": {"message": text}})
+    return answer.get("type") == "ack"

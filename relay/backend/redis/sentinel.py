@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -11,12 +12,16 @@ from redis.exceptions import RedisError
 
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
 from relay.config.redis_url import RedisUrl, Sentinels
+from relay.limits import Clock
 from relay.logs import escape
 
 log = logging.getLogger("relay.backend.redis")
 
 _SHARE: Final = 0.5
 """The part of an attempt's time that the sentinels may take; the rest is for the master."""
+
+_MEMORY: Final = 10.0
+"""Seconds for which an answer counts more than later ones that are older than it."""
 
 _SHOWN: Final = 200
 """Characters of an address that are logged: it comes from a server."""
@@ -45,7 +50,11 @@ class MasterFinder:
     """
 
     def __init__(
-        self, url: RedisUrl, options: Mapping[str, Any], on_failover: Callable[[], object] = lambda: None
+        self,
+        url: RedisUrl,
+        options: Mapping[str, Any],
+        on_failover: Callable[[], object] = lambda: None,
+        clock: Clock = time.monotonic,
     ) -> None:
         if url.sentinels is None:
             raise ValueError("the URL names no sentinels")
@@ -62,6 +71,9 @@ class MasterFinder:
         }
         self._on_failover = on_failover
         self._kept: dict[Address, Connection] = {}
+        self._clock = clock
+        self._newest: _Answer | None = None
+        self._newest_at = 0.0
         self._last: Address | None = None
 
     @property
@@ -74,9 +86,7 @@ class MasterFinder:
         answers, reports = await self._answers()
         if not answers:
             raise self._nobody(reports)
-        address = max(answers).address
-        self._note(address, len(answers))
-        return address
+        return self._newest_of(answers)
 
     async def agreed(self) -> Address | None:
         """Return the address of the master if a majority of the sentinels has answered, else None.
@@ -86,9 +96,7 @@ class MasterFinder:
         answers, _ = await self._answers(keeps=True)
         if len(answers) <= len(self._sentinels.addresses) // 2:
             return None
-        address = max(answers).address
-        self._note(address, len(answers))
-        return address
+        return self._newest_of(answers)
 
     async def close(self) -> None:
         """Close the connections to sentinels."""
@@ -154,6 +162,18 @@ class MasterFinder:
                 self._kept[sentinel] = connection
             else:
                 await connection.disconnect(nowait=True)
+
+    def _newest_of(self, answers: Sequence[_Answer]) -> Address:
+        """Return the address in the newest answer, which may be one of a moment ago.
+
+        After a failover, those sentinels may answer first that do not know of it yet. But sentinels that were set up
+        anew count from the beginning: so an answer counts more than older ones only for some time.
+        """
+        now, newest = self._clock(), max(answers)
+        if self._newest is None or newest.epoch >= self._newest.epoch or now - self._newest_at > _MEMORY:
+            self._newest, self._newest_at = newest, now
+        self._note(self._newest.address, len(answers))
+        return self._newest.address
 
     def _nobody(self, reports: list[str]) -> RedisUnreachable:
         number = len(self._sentinels.addresses)

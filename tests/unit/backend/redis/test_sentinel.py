@@ -9,6 +9,8 @@ from redis.asyncio.connection import Connection
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.replies import RedisUnreachable
+from relay.backend.redis.sentinel import MasterFinder
+from relay.config.redis_url import parse_redis_url
 from relay.model.errors import Unavailable
 from tests.unit.backend.redis.conftest import Answer, ScriptedRedis, array
 
@@ -70,6 +72,32 @@ async def test_a_sentinel_that_was_cut_off_does_not_decide(sentinels: Sentinels,
     sentinels.say(names(NOBODY, 2), names(server.port, 3), None)
     await open_and_end(dial(sentinels.url))
     assert len(server.clients) == 1
+
+
+async def test_sentinels_that_do_not_know_of_a_failover_yet_do_not_undo_it(
+    sentinels: Sentinels, server: ScriptedRedis
+) -> None:
+    dialer = dial(sentinels.url)
+    sentinels.say(names(server.port, 3), names(NOBODY, 2), None)
+    await open_and_end(dialer)
+    sentinels.say(None, names(NOBODY, 2), names(NOBODY, 2))
+    await open_and_end(dialer)
+    assert len(server.clients) == 2
+
+
+async def test_sentinels_that_were_set_up_anew_are_believed_after_a_while(
+    sentinels: Sentinels, server: ScriptedRedis
+) -> None:
+    now = [100.0]
+    parsed = parse_redis_url(sentinels.url)
+    assert parsed is not None
+    finder = MasterFinder(parsed, {"socket_timeout": 5, "protocol": 2}, clock=lambda: now[0])
+    sentinels.say(names(NOBODY, 7), names(NOBODY, 7), None)
+    assert await finder.find() == ("127.0.0.1", NOBODY)
+    sentinels.say(names(server.port, 0), names(server.port, 0), None)
+    assert await finder.find() == ("127.0.0.1", NOBODY)
+    now[0] += 11
+    assert await finder.find() == ("127.0.0.1", server.port)
 
 
 @pytest.mark.parametrize("broken", [b"+OK\r\n", b"*0\r\n", b"*3\r\n:1\r\n:2\r\n:3\r\n", SENTINEL_ERROR])
