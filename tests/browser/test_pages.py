@@ -116,7 +116,7 @@ async def test_a_room_that_cannot_be_is_said_to_be_none(open_tab: OpenTab, fleet
     assert await tab.run("document.getElementById('people').textContent") == "Ada (you)"
 
 
-async def test_what_others_say_stays_text(open_tab: OpenTab, fleet: Fleet) -> None:
+async def test_texts_of_others_stay_text(open_tab: OpenTab, fleet: Fleet) -> None:
     relay = fleet[0]
     tab = await open_tab(f"{relay.http}/demo?room={quote(EVIL)}")
     assert await tab.page.input_value("#room") == EVIL

@@ -70,7 +70,7 @@ async def test_the_snippet_about_moves(open_tab: OpenTab, site: str, guarded: tu
         await eventually(lambda: "in other hall" in printed)
 
 
-async def test_the_demo_asks_for_what_is_missing(open_tab: OpenTab, guarded: tuple[Relay, Relay]) -> None:
+async def test_the_demo_asks_for_the_missing_secret(open_tab: OpenTab, guarded: tuple[Relay, Relay]) -> None:
     tab = await open_tab(f"{guarded[0].http}/demo?room=garden")
     await tab.page.fill("#name", "Ada")
     await tab.page.press("#name", "Enter")

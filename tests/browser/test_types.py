@@ -23,7 +23,7 @@ def test_a_page_in_typescript_is_understood(packages: Path) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_what_is_declared_is_there_and_the_other_way_round(
+async def test_declarations_and_members_agree(
     open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay], packages: Path
 ) -> None:
     tab = await open_tab(f"{site}/pages/talk.html", relay=[fleet[0].ws])

@@ -63,7 +63,7 @@ OFTEN = {
     "fault",
     [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.name in OFTEN],
 )
-async def test_what_was_acknowledged_arrives_once_and_in_order(fault: Fault, rounds: Rounds) -> None:
+async def test_acknowledged_messages_arrive_once_and_in_order(fault: Fault, rounds: Rounds) -> None:
     try:
         outcome = await rounds[fault]
     except NoFakeTime as reason:

@@ -288,7 +288,7 @@ async def test_cut_connections_to_redis_heal_without_news(
         assert await shows(relay, {"alice": False, "bob": False})
 
 
-async def test_what_was_held_up_on_the_way_to_redis_comes_to_nothing_when_it_was_given_up(
+async def test_a_command_held_up_on_the_way_to_redis_has_no_effect_after_it_was_given_up(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Network(own_redis.port) as network:

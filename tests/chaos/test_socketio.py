@@ -119,7 +119,7 @@ Fault = Callable[[list[Relay], RedisServer, list[Guest]], Awaitable[None]]
 
 
 @pytest.mark.parametrize("fault", [kill_a_worker, restart_redis, break_every_connection])
-async def test_what_was_acknowledged_is_heard_once_and_in_order(fault: Fault) -> None:
+async def test_acknowledged_events_are_heard_once_and_in_order(fault: Fault) -> None:
     redis = RedisServer(persistent=True).start()
     relays = [Relay(redis_url=redis.url, reconnect_grace=10) for _ in range(2)]
     guests = [

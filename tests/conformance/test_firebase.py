@@ -284,7 +284,7 @@ async def test_on_disconnect_runs_when_the_worker_is_killed(fleet_of: MakeFleet,
     assert (await bob.happened("child_removed"))["key"] == "ann"
 
 
-async def test_a_page_comes_back_to_what_is_there(pair: tuple[Relay, Relay], open_page: Open, kind: str) -> None:
+async def test_a_page_comes_back_to_the_present_tree(pair: tuple[Relay, Relay], open_page: Open, kind: str) -> None:
     ann, bob = await open_page(pair[0], kind), await open_page(pair[1], kind)
     first = await ann.do("push", "room1", value=1)
     bob.on("room1")

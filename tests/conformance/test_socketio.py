@@ -211,7 +211,7 @@ async def test_a_native_client_can_address_a_socket_io_client(
     await native.close()
 
 
-async def test_a_client_recovers_what_it_missed_in_a_short_absence(
+async def test_a_client_recovers_the_missed_events_after_a_short_absence(
     workers: tuple[Relay, Relay], node: Node, room: str
 ) -> None:
     options = WEBSOCKET | {"reconnectionDelay": 200, "reconnectionDelayMax": 200}

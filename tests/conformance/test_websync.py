@@ -41,7 +41,7 @@ def publication(wire: WebSyncWire, data: Any) -> dict[str, Any]:
     return wire.message(CHANNEL, data=data)
 
 
-async def the_handshake_offers_what_the_client_needs(page: WebSyncWire) -> None:
+async def the_handshake_offers_the_features_that_the_client_needs(page: WebSyncWire) -> None:
     reply = await page.handshake(comes_back=False)
     assert reply["successful"] is True
     assert reply["version"] == reply["minimumVersion"] == "1.0"
@@ -111,7 +111,7 @@ async def an_unknown_session_is_advised_to_send_a_handshake(page: WebSyncWire) -
         assert reply["error"].startswith("604::")
 
 
-async def a_client_that_comes_back_gets_what_it_has_not_acknowledged(page: WebSyncWire) -> None:
+async def a_client_that_comes_back_gets_the_unacknowledged_messages(page: WebSyncWire) -> None:
     await page.post([publication(page, 1)])
     await page.post([page.connect()])
     before = page.client
@@ -154,7 +154,7 @@ async def the_socket_of_the_client_is_refused(page: WebSyncWire) -> None:
 
 
 CASES: Final[list[Callable[[WebSyncWire], Awaitable[None]]]] = [
-    the_handshake_offers_what_the_client_needs,
+    the_handshake_offers_the_features_that_the_client_needs,
     every_reply_repeats_its_id_in_the_answer_to_its_request,
     a_bind_and_a_subscribe_are_repeated_in_their_replies,
     a_delivery_names_its_publisher,
@@ -163,7 +163,7 @@ CASES: Final[list[Callable[[WebSyncWire], Awaitable[None]]]] = [
     a_publication_that_is_sent_again_is_published_once,
     the_older_of_two_connects_ends,
     an_unknown_session_is_advised_to_send_a_handshake,
-    a_client_that_comes_back_gets_what_it_has_not_acknowledged,
+    a_client_that_comes_back_gets_the_unacknowledged_messages,
     requests_of_other_origins_have_a_preflight_each,
     jsonp_has_the_array_in_a_guarded_call,
     the_socket_of_the_client_is_refused,

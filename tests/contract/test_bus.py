@@ -299,7 +299,7 @@ async def test_a_member_of_a_room_whose_state_was_lost_is_checked_again(make_wor
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
-async def test_a_room_has_one_counter_whatever_version_is_claimed(make_worker: MakeWorker) -> None:
+async def test_a_room_has_one_counter_for_all_claimed_versions(make_worker: MakeWorker) -> None:
     """Whether the script refuses the message or the slow path sends it: the fast path undoes its count."""
     worker = await make_worker("a")
     meta = worker.keys.of_room("room")[0]
@@ -346,7 +346,7 @@ async def test_a_state_that_went_back_leaves_no_hole_and_begins_a_new_epoch(make
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
-async def test_a_room_older_than_what_was_seen_begins_a_new_epoch(make_worker: MakeWorker) -> None:
+async def test_a_room_older_than_a_seen_event_begins_a_new_epoch(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     first = (await worker.publish("room")).id
     ahead = MessageId(first.epoch, first.seq + 10)

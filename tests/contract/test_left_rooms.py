@@ -38,7 +38,7 @@ async def test_a_member_that_was_alone_leaves_no_history(make_worker: MakeWorker
 
 
 @over_redis
-async def test_the_last_member_takes_what_was_said_with_it(make_worker: MakeWorker) -> None:
+async def test_the_history_ends_soon_after_the_last_member_leaves(make_worker: MakeWorker) -> None:
     history = HistorySettings(ttl=20, bytes=65_536)
     worker = await make_worker("a", history=history)
     first, _ = await join(worker, "p")
@@ -55,7 +55,9 @@ async def test_the_last_member_takes_what_was_said_with_it(make_worker: MakeWork
     assert all(0 < ttl <= 25_000 for ttl in left.values())
 
 
-async def test_ids_go_on_when_a_room_fills_again_and_nobody_resumes_what_ended(make_worker: MakeWorker) -> None:
+async def test_ids_go_on_when_a_room_fills_again_and_nobody_resumes_an_ended_membership(
+    make_worker: MakeWorker,
+) -> None:
     worker = await make_worker("a")
     entry, joined = await join(worker)
     sent = await worker.publish("room", sender="peer", generation=joined.generation)

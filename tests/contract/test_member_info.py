@@ -152,7 +152,7 @@ async def test_a_roster_has_a_bound_on_its_bytes(make_worker: MakeWorker) -> Non
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
-async def test_workers_of_the_earlier_version_can_read_what_is_in_redis(make_worker: MakeWorker) -> None:
+async def test_workers_of_the_earlier_version_can_read_the_entries_in_redis(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await join(worker, "other")
     entry, joined = await join(worker, info=INFO)

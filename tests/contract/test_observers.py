@@ -98,7 +98,7 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.rooms.counts._INTERVAL", 0.05)
 
 
-async def test_an_observer_sees_what_happens_after_its_welcome(make_worker: MakeWorker) -> None:
+async def test_an_observer_sees_the_events_after_its_welcome(make_worker: MakeWorker) -> None:
     world, other = Watching(await make_worker("a")), await make_worker("b")
     entry, _ = await join(other, "old")
     observer = await world.observe()

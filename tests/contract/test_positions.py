@@ -148,7 +148,7 @@ def settings(redis_url: str) -> Settings:
     return Settings(redis_url=redis_url, redis_prefix=f"positions{time.time_ns()}", worker_lease=1, reconnect_grace=10)
 
 
-async def test_after_a_killed_worker_a_client_gets_what_it_may_not_have_got(settings: Settings) -> None:
+async def test_after_a_killed_worker_a_client_gets_the_events_that_it_may_lack(settings: Settings) -> None:
     killed, other = Worker(settings), Worker(settings)
     await killed.__aenter__()
     async with other:

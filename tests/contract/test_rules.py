@@ -96,7 +96,7 @@ async def test_a_room_has_as_many_members_as_its_rules_say(make_worker: MakeWork
     await join(worker, offered="k1", fresh="k2")
 
 
-async def test_a_closed_room_is_only_for_those_who_find_it(make_worker: MakeWorker) -> None:
+async def test_a_closed_room_admits_only_clients_that_find_it(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     assert (await refused(worker, barred="no_such_room")).code == "no_such_room"
     await rule(worker, "", create=True)
@@ -481,7 +481,7 @@ async def _subscribed(worker: FakeWorker) -> None:
 
 @over_redis
 @pytest.mark.parametrize("junk", ["string", "large", "foreign"])
-async def test_what_another_program_has_stored_counts_as_no_rules(make_worker: MakeWorker, junk: str) -> None:
+async def test_a_text_of_another_program_counts_as_no_rules(make_worker: MakeWorker, junk: str) -> None:
     worker = await make_worker("a")
     options = worker.keys.of_room("room")[4]
     if junk == "string":

@@ -53,7 +53,7 @@ async def test_values_are_read_on_any_worker_as_they_were_written(make_worker: M
     assert await value(b, room="other") is None
 
 
-async def test_a_write_replaces_what_is_at_and_below_its_path_and_a_value_above(make_worker: MakeWorker) -> None:
+async def test_a_write_replaces_the_values_at_and_below_its_path_and_a_value_above(make_worker: MakeWorker) -> None:
     a = await make_worker("a")
     await write(a, "x", "leaf")
     await write(a, "x/y/z", 1)
@@ -142,7 +142,7 @@ async def test_a_write_that_expects_another_value_is_refused(make_worker: MakeWo
     await write(a, "nothing", 1, expected=Expected("nothing", contents_of([])))
 
 
-async def test_only_members_write_who_claim_to_be_some(make_worker: MakeWorker) -> None:
+async def test_a_writer_that_claims_to_be_a_member_must_be_one(make_worker: MakeWorker) -> None:
     a = await make_worker("a")
     entry, joined = await join(a, "ann")
     member = Writer("ann", joined.generation)

@@ -287,7 +287,7 @@ async def test_a_long_outbox_is_moved_in_pages(make_worker: MakeWorker) -> None:
 
 @over_redis
 @pytest.mark.parametrize("left", [False, True], ids=["with its member", "without members"])
-async def test_a_survivor_moves_what_a_dead_worker_did_not(make_worker: MakeWorker, left: bool) -> None:
+async def test_a_survivor_moves_the_outboxes_that_a_dead_worker_left(make_worker: MakeWorker, left: bool) -> None:
     """The worker dies after the script, and before it has moved the events; also if nobody is in the room any more."""
     worker, survivor = await make_worker("a", webhook=100), await make_worker("b", webhook=100)
     await worker.leases.beat()

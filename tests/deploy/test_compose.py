@@ -180,7 +180,9 @@ def test_only_the_load_balancer_is_published(compose: Compose) -> None:
         ("peers", {"worker 8888", "worker 9090", "worker 8890"}),
     ],
 )
-def test_each_network_reaches_only_what_it_needs(network: str, reached: set[str], compose: Compose) -> None:
+def test_each_network_reaches_only_the_services_that_it_needs(
+    network: str, reached: set[str], compose: Compose
+) -> None:
     places = [("redis", 6379), ("lb", 8888), ("lb", 8405)]
     places += [(name, port) for name in ("workers", "metrics") for port in (8888, 9090)]
     places += [(name, 8890) for name in ("workers", "metrics")]

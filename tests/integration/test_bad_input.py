@@ -385,7 +385,7 @@ async def test_nothing_from_a_client_reaches_the_log(start: MakeRelay, redis_url
 
 
 @pytest.mark.parametrize("frame", ["not JSON", b"binary", "{" + " " * 2000 + "}"])
-async def test_what_cannot_be_relayed_has_the_same_rate(
+async def test_envelopes_that_cannot_be_relayed_have_the_same_rate(
     start: MakeRelay, enter: MakeClient, frame: str | bytes
 ) -> None:
     relay = await start(message_rate=0.1, message_delay=0, max_message=1000)

@@ -93,7 +93,7 @@ async def of(room: Room, kind: type) -> object:
     raise AssertionError("the loop ended")
 
 
-async def test_who_has_a_say_locks_kicks_moves_and_closes(fleet: list[Relay]) -> None:
+async def test_a_client_with_a_say_locks_kicks_moves_and_closes(fleet: list[Relay]) -> None:
     def enter(worker: int, peer: str, can: Sequence[object], password: str = "") -> Room:
         given = token(sub=peer, rooms=can)
         return join(fleet[worker].ws, "r", presence=True, token=lambda: given, password=password)

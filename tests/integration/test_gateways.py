@@ -46,7 +46,7 @@ async def test_sockets_of_a_gateway_that_is_off_are_not_found(redis: str, on: st
         assert f'protocol="{OTHER[on]}"' not in (await relay.get("/metrics")).text
 
 
-async def test_what_clients_of_each_protocol_do_is_counted_apart() -> None:
+async def test_actions_of_clients_are_counted_by_protocol() -> None:
     with closing(Relay()) as relay:
         await relay.ready()
         native = await Client.open(f"{relay.ws}/rooms/a?echo=1")

@@ -149,7 +149,7 @@ async def test_the_observers_of_a_killed_worker_go_to_another(guarded) -> None:
         assert await anext(observer) == Left("bob")
 
 
-async def test_an_observer_gets_what_its_worker_missed_also_in_a_room_that_began_meanwhile(
+async def test_an_observer_gets_the_events_that_its_worker_missed_also_in_a_room_that_began_meanwhile(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
     async with Proxy(own_redis.port) as proxy:

@@ -220,7 +220,7 @@ async def test_a_poll_goes_on_on_the_worker_that_has_the_session(
     assert [event["joined"] for event in seen] in ([], [["php"]])
 
 
-async def test_who_leaves_is_gone_at_once(pair: tuple[Relay, Relay], enter: MakeClient) -> None:
+async def test_a_client_that_leaves_is_gone_at_once(pair: tuple[Relay, Relay], enter: MakeClient) -> None:
     here, there = pair
     bob = await enter(here, "/rooms/room?peer=bob&presence=1")
     for method, path in (("DELETE", "messages"), ("POST", "leave")):
@@ -262,7 +262,7 @@ async def test_order_of_posts(pair: tuple[Relay, Relay], enter: MakeClient) -> N
     await stream.drop()
 
 
-async def test_what_passes_is_no_end_for_a_browser(fleet_of: MakeFleet, enter: MakeClient) -> None:
+async def test_a_passing_error_is_no_end_for_a_browser(fleet_of: MakeFleet, enter: MakeClient) -> None:
     [relay] = await fleet_of(1, members_per_room=1)
     await enter(relay, "/rooms/room?peer=bob")
     full = await EventStream.open(relay.port, f"/rooms/room/events?{PLACE}")

@@ -172,7 +172,7 @@ async def test_a_worker_that_stops_is_red_first_and_serves_on_meanwhile(start: M
     assert await exited == 0
 
 
-async def test_what_was_sent_to_a_worker_that_stops_is_sent_on(pair, enter: MakeClient) -> None:
+async def test_messages_that_reach_a_stopping_worker_are_sent_on(pair, enter: MakeClient) -> None:
     listener, sender = await enter(pair[0]), await enter(pair[1], "/rooms/room?peer=s")
     for n in range(200):
         await sender.send({"n": n})
@@ -248,7 +248,7 @@ async def test_an_idle_connection_costs_redis_nothing(start: MakeRelay, enter: M
     assert with_many < without + 20
 
 
-async def test_health_and_metrics_count_what_is_there(pair, enter: MakeClient) -> None:
+async def test_health_and_metrics_count_connections_rooms_and_members(pair, enter: MakeClient) -> None:
     client = await enter(pair[0], "/rooms/one")
     await client.ask({"type": "join", "room": "two"})
     health = (await pair[0].get("/health")).json()

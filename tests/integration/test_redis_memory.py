@@ -70,9 +70,7 @@ async def test_attackers_of_one_address_use_a_part_of_the_memory_and_others_go_o
     assert "has used up its" in relay.logged
 
 
-async def test_a_redis_whose_memory_is_used_up_serves_those_who_are_there(
-    start: MakeRelay, own_redis: RedisServer
-) -> None:
+async def test_a_redis_whose_memory_is_used_up_serves_present_members(start: MakeRelay, own_redis: RedisServer) -> None:
     relay = await start(redis_url=own_redis.url, reconnect_grace=60)
     alice, bob, carol = [await Client.open(f"{relay.ws}/rooms/room") for _ in range(3)]
     await talk(alice, bob, 1)
@@ -109,7 +107,7 @@ async def test_a_redis_whose_memory_is_used_up_serves_those_who_are_there(
     assert relay.logged.count("memory: ") == 2
 
 
-async def test_new_rooms_are_refused_before_those_who_talk(start: MakeRelay, own_redis: RedisServer) -> None:
+async def test_new_rooms_are_refused_before_other_joins(start: MakeRelay, own_redis: RedisServer) -> None:
     relay = await start(redis_url=own_redis.url)
     alice, bob = [await Client.open(f"{relay.ws}/rooms/room") for _ in range(2)]
     with own_redis.client as client:

@@ -167,7 +167,7 @@ async def test_a_slow_attempt_is_given_up_and_a_close_below_4500_is_not_the_end(
         await scene.event()
 
 
-async def test_the_position_counts_what_the_relay_said_and_moves_backwards_only_after_a_loss(scene: Scene) -> None:
+async def test_the_position_follows_the_relays_ids_and_moves_backwards_only_after_a_loss(scene: Scene) -> None:
     relay = await scene.next()
     await relay.welcome("5-10", "k1")
     await relay.say(**{"from": "a", "id": "5-11", "n": 1})

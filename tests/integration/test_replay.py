@@ -16,7 +16,7 @@ def gist(events: list[Json]) -> list[object]:
     return [event.get("n", event.get("type")) for event in events]
 
 
-async def test_what_was_missed_comes_once_in_order_and_without_a_seam(pair, enter: MakeClient) -> None:
+async def test_missed_messages_come_once_in_order_and_without_a_seam(pair, enter: MakeClient) -> None:
     a, b = await enter(pair[0], "/rooms/room?peer=a"), await enter(pair[1], "/rooms/room?peer=b&presence=1")
     position = await position_of(b)
     b.lose()

@@ -186,7 +186,7 @@ async def test_one_worker_in_memory_does_the_same(start: MakeRelay, enter: MakeC
     assert (await a.next())["left"] == ["b"]
 
 
-async def test_what_a_server_posts_reaches_the_members(fleet_of: MakeFleet, enter: MakeClient) -> None:
+async def test_posts_of_a_server_reach_the_members(fleet_of: MakeFleet, enter: MakeClient) -> None:
     import httpx2 as httpx
 
     admin, other = await fleet_of(2)

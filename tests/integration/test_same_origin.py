@@ -147,7 +147,7 @@ async def test_a_long_poll_waits_for_its_message(origin: Any) -> None:
     await bob.close()
 
 
-async def test_a_client_counts_by_its_own_address_whatever_it_claims(origin: Any) -> None:
+async def test_a_client_counts_by_its_own_address_and_not_by_a_claimed_one(origin: Any) -> None:
     async def enter(address: str, claimed: str) -> bool:
         options = {"local_addr": (address, 0), "additional_headers": {"X-Forwarded-For": claimed}}
         clients.append(await Client.open(f"{origin.ws}/rooms/counted", welcome=False, **options))

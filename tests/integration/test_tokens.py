@@ -40,7 +40,7 @@ def infos(frame: Json) -> Json:
     return {one["peer"]: one.get("info") for one in frame["members"]}
 
 
-async def test_members_on_other_workers_see_what_a_token_says_also_after_a_resume(
+async def test_members_on_other_workers_see_the_info_of_a_token_also_after_a_resume(
     couple: tuple[Relay, Relay], enter: MakeClient
 ) -> None:
     here, there = couple

@@ -59,7 +59,7 @@ def written(form: str, level: str = "info", worker: str = "") -> io.StringIO:
         ("ws://host/x#Secret", "ws://host/x#***"),
     ],
 )
-def test_a_url_is_shown_without_what_may_be_a_secret(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_possible_secrets(url: str, shown: str) -> None:
     assert logs.without_password(url) == shown
 
 

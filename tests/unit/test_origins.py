@@ -57,7 +57,7 @@ def test_an_origin_is_written_as_browsers_send_it(text: str, origin: str) -> Non
         ("https://" + "a" * MAX_ORIGIN, "at most 512 characters"),
     ],
 )
-def test_what_is_no_origin_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_a_text_that_is_no_origin_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(NotAllowed, match=reason):
         parse_origin(text)
 

@@ -48,7 +48,7 @@ def test_a_segment_names_the_room(kind: str, raw: bytes, room: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_a_slash_begins_what_is_below_the_room(kind: str) -> None:
+def test_a_slash_begins_the_path_below_the_room(kind: str) -> None:
     for raw, name in ((b"/rooms/a/events", "a"), (b"/rooms/a%2Fb/events", "a%2Fb")):
         scope = scope_of(raw, "/rooms/x", kind)
         match, child = EVENTS[kind].matches(scope)

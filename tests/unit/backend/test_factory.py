@@ -81,7 +81,7 @@ async def test_the_parts_in_memory_share_one_state() -> None:
     assert outcome[0].id == events[1].id
 
 
-async def test_the_parts_over_redis_share_one_client_and_count_what_fails(server: ScriptedRedis) -> None:
+async def test_the_parts_over_redis_share_one_client_and_count_failures(server: ScriptedRedis) -> None:
     def answer(command: list[bytes]) -> bytes:
         if command[0] == b"SUBSCRIBE":
             return confirm(command)

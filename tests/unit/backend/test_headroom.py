@@ -33,7 +33,7 @@ def test_without_a_limit_there_is_ample_memory() -> None:
     assert headroom.text == "Redis has no limit that the relay knows"
 
 
-def test_memory_that_refuses_writes_is_full_whatever_is_known_of_it() -> None:
+def test_memory_that_refuses_writes_is_full_also_without_known_figures() -> None:
     headroom = Headroom(0.8)
     headroom.report_refusal(refuses=True)
     assert headroom.level is Level.FULL

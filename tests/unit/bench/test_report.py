@@ -31,7 +31,7 @@ def results() -> dict:
     }
 
 
-def test_ratios_come_before_what_they_are_made_of() -> None:
+def test_ratios_come_before_the_figures_behind_them() -> None:
     text = markdown(results())
     assert text.index("| Socket.IO | 0.125 |") < text.index("| Socket.IO | 80 |")
 
@@ -83,7 +83,7 @@ def test_two_load_generators_are_compared_by_the_shares_that_they_find() -> None
     assert "| ws, 50 × 2, 4,000 messages/s | 20 | 20 | 0.5 | 0.6 | 20% |" in markdown(said)
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_results_are_named() -> None:
     assert "- Nchan: not installed here: apt-get" in markdown(results())
 
 

@@ -55,7 +55,7 @@ def test_of_figures_that_are_to_be_large_the_largest_peer_counts() -> None:
     assert judge(target, found).value == pytest.approx(1.5)
 
 
-def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+def test_a_target_without_a_measurement_is_neither_met_nor_missed() -> None:
     assert {judge(target, {}).met for target in TARGETS} == {None}
 
 

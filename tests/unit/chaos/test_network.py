@@ -70,7 +70,7 @@ async def test_reset_ends_the_connections_of_now_and_refusing_those_to_come(netw
     assert await (await dial()).echoes()
 
 
-async def test_a_black_hole_keeps_what_it_got_until_it_is_light_again(network: Network, dial: Dial) -> None:
+async def test_a_black_hole_keeps_its_bytes_until_it_is_light_again(network: Network, dial: Dial) -> None:
     line = await dial()
     assert await line.echoes()
     network.blacken()
@@ -96,7 +96,7 @@ async def test_a_delay_and_a_rate_take_their_time(network: Network, dial: Dial) 
     assert loop.time() - began >= 0.2
 
 
-async def test_what_was_narrow_is_wide_again_at_once(network: Network, dial: Dial) -> None:
+async def test_a_narrow_network_is_wide_again_at_once(network: Network, dial: Dial) -> None:
     line = await dial()
     assert await line.echoes()
     assert network.touched == 0
@@ -110,7 +110,7 @@ async def test_what_was_narrow_is_wide_again_at_once(network: Network, dial: Dia
             rest += await line.reader.read(65_536)
 
 
-async def test_what_fits_is_not_touched(network: Network, dial: Dial) -> None:
+async def test_messages_that_fit_are_not_touched(network: Network, dial: Dial) -> None:
     line = await dial()
     network.rate = 5000
     assert await line.echoes(b"x" * 100)
@@ -193,7 +193,7 @@ async def test_of_two_that_are_asked_at_once_the_first_that_answers_is_heard(net
             assert [await lost.get(), await lost.get()] == [b'{"type":"welcome"}', b""]
 
 
-async def test_a_stall_keeps_back_what_a_subscriber_should_get(network: Network, dial: Dial) -> None:
+async def test_a_stall_keeps_back_the_messages_for_a_subscriber(network: Network, dial: Dial) -> None:
     subscriber, other = await dial(), await dial()
     assert await subscriber.echoes(b"SUBSCRIBE room")
     network.stall()

@@ -18,7 +18,7 @@ def test_sums_are_of_the_files_of_each_package() -> None:
     assert tallies["relay/wire"].percentages == (100.0, 100.0)
 
 
-def test_the_table_marks_what_is_below_the_threshold() -> None:
+def test_the_table_marks_modules_below_the_threshold() -> None:
     lines = table({"relay/model": Tally(100, 95, 100, 94), "relay/wire": Tally(100, 95, 100, 95)}).splitlines()
     assert lines[1].endswith("94.0 % of 100   below 95 %")
     assert lines[2].endswith("95.0 % of 100")

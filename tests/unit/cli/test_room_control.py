@@ -52,7 +52,7 @@ def test_commands(relay: Relay, arguments: list[str], request_: tuple[object, ..
     assert asked.token == f"Bearer {TOKEN}"
 
 
-def test_somebody_who_is_not_there_is_banned(relay: Relay) -> None:
+def test_an_absent_peer_is_banned(relay: Relay) -> None:
     relay.body = {"kicked": False}
     assert ask(relay, "kick", "lobby", "ann", "--ban", "60").stdout == "ann was not there, and may not enter lobby\n"
 

@@ -92,7 +92,7 @@ async def test_an_unreachable_relay_may_have_received_the_attempt() -> None:
 
 
 @pytest.mark.parametrize("code", ["unavailable", "outcome_unknown"])
-async def test_a_join_that_failed_for_now_is_tried_again_whatever_the_close_says(script: Script, code: str) -> None:
+async def test_a_join_that_failed_for_now_is_tried_again_after_any_close(script: Script, code: str) -> None:
     async def only(socket: ServerConnection) -> None:
         await send(socket, type="error", about="join", code=code, text="later")
         await socket.close(4502)
@@ -128,7 +128,7 @@ async def test_a_server_that_is_no_relay_is_final_only_for_a_client_that_was_nev
     assert (end.code, end.final) == ("protocol_error", False)
 
 
-async def test_a_pause_after_an_error_delays_what_is_sent(script: Script) -> None:
+async def test_a_pause_after_an_error_delays_messages(script: Script) -> None:
     times: list[float] = []
 
     async def only(socket: ServerConnection) -> None:

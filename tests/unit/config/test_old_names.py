@@ -154,7 +154,7 @@ def test_a_wrong_time_to_live_is_refused(text: str) -> None:
     assert problem.startswith("room_state_ttl (from --presence-ttl, --sequence-ttl): ")
 
 
-def test_a_folded_setting_warns_of_what_the_relay_uses() -> None:
+def test_a_folded_setting_warns_of_the_value_in_use() -> None:
     assert load({}, {"RELAY_ADMIN_PORT": "9090"}).warnings == [
         "RELAY_ADMIN_PORT has become part of RELAY_ADMIN_LISTEN; the relay uses RELAY_ADMIN_LISTEN=127.0.0.1:9090, "
         "and accepts the old name until version 2.0"

@@ -43,5 +43,5 @@ def test_the_secret_may_be_in_a_file() -> None:
         ({"turn_ttl": "2.5"}, "turn_ttl (from --turn-ttl): '2.5' is not allowed"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(changed: dict[str, str], text: str) -> None:
+def test_settings_that_do_not_fit_together_are_refused(changed: dict[str, str], text: str) -> None:
     assert refusal(**{**TURN, **changed}).startswith(text)

@@ -56,7 +56,7 @@ def test_another_machine_is_not(client: str | None) -> None:
         {"sec-fetch-site": "same-site"},
     ],
 )
-def test_what_a_proxy_or_a_page_sends_from_this_machine_is_not(headers: dict[str, str]) -> None:
+def test_a_request_of_a_proxy_or_a_page_on_this_machine_is_not(headers: dict[str, str]) -> None:
     assert not OperatorAccess(Settings()).is_local(scope(headers=headers))
 
 

@@ -47,7 +47,7 @@ async def test_a_token_of_a_client_publishes_where_it_grants_it(site: MakeSite) 
     assert worker.senders == ["ann", "ann"]
 
 
-async def test_who_is_banned_from_a_room_publishes_to_the_others(site: MakeSite) -> None:
+async def test_a_holder_that_is_banned_from_a_room_publishes_to_the_others(site: MakeSite) -> None:
     worker = FakeWorker(tokens={"t": Grants(subject="ann", peers="ann", rooms=(RoomGrant("*"),))}, bans={("b", "ann")})
     here = site(worker=worker, auth="optional", auth_secret="s" * 32)
     answer = await publish(here, ["a", "b"], {}, Authorization="Bearer t")

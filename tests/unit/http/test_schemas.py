@@ -5,7 +5,7 @@ from relay.http.schemas import CHECKS, HEALTH, object_of, ref
 from relay.rooms.worker import Worker
 
 
-def test_an_object_lists_what_it_must_have() -> None:
+def test_an_object_lists_its_required_fields() -> None:
     assert object_of("a b", {"a": {}, "b": ref("Check")}, "Two.") == {
         "type": "object",
         "required": ["a", "b"],

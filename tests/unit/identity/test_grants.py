@@ -31,7 +31,7 @@ def test_a_right_that_is_missing_is_refused_with_its_name() -> None:
     assert caught.value.code == "not_granted"
 
 
-def test_guests_may_do_what_members_may_and_admins_everything() -> None:
+def test_guests_have_the_rights_of_members_and_admins_all_rights() -> None:
     assert {right for right in Right if GUEST.allow(right, "any")} == OF_MEMBERS
     assert all(ADMIN.allow(right, "any") for right in Right)
     assert GUEST.anonymous

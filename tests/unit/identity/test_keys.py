@@ -91,7 +91,7 @@ def test_a_private_key_is_refused_and_not_repeated() -> None:
     assert private_pem("ES256")[40:60] not in str(caught.value)
 
 
-def test_a_key_set_is_read_without_what_cannot_prove_a_signature() -> None:
+def test_a_key_set_is_read_without_keys_that_cannot_prove_a_signature() -> None:
     good = jwk("ES256", "good")
     more = [
         {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"},

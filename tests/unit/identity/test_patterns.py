@@ -48,5 +48,5 @@ parts = st.text("ab0é %", min_size=1, max_size=8)
 
 
 @given(st.lists(parts, min_size=2, max_size=4), st.text("ab0*é %", max_size=8))
-def test_what_replaces_a_star_does_not_matter(around: list[str], middle: str) -> None:
+def test_the_text_in_place_of_a_star_does_not_matter(around: list[str], middle: str) -> None:
     assert matches(escape_pattern("*".join(around), escape_peer), escape_peer(middle.join(around)))

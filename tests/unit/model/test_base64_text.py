@@ -33,7 +33,7 @@ from relay.model.base64_text import read_base64
         (b"AR==", b"\1"),
     ],
 )
-def test_it_reads_what_node_reads(text: bytes, data: bytes) -> None:
+def test_it_reads_the_same_texts_as_node(text: bytes, data: bytes) -> None:
     assert read_base64(text) == data
 
 

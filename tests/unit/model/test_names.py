@@ -131,7 +131,7 @@ def test_no_client_can_look_like_the_server() -> None:
 
 
 @pytest.mark.parametrize("part", ["%", "%zz", "a%2", "%FF", "%C3", "%ED%A0%80", "a%00%"])
-def test_what_is_no_text_makes_no_name(part: str) -> None:
+def test_a_part_that_is_no_text_makes_no_name(part: str) -> None:
     assert refusal(escape_room, percent_decoded(part)) == "bad_room"
 
 

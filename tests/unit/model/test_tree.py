@@ -129,7 +129,7 @@ def test_children_are_in_the_order_of_numbers_and_then_of_text() -> None:
     assert sorted(keys, key=key_order) == ["-1", "9", "10", "010", "99999999999", "a", "b"]
 
 
-def test_increments_are_added_to_what_is_there() -> None:
+def test_increments_are_added_to_the_present_value() -> None:
     value = {"a": {".sv": {"increment": 2}}, "b": [{".sv": {"increment": 0.5}}], "c": "x"}
     assert has_increments(value)
     assert not has_increments({"a": {".sv": "timestamp"}, "b": [1, None]})

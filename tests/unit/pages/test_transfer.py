@@ -118,7 +118,7 @@ async def test_a_file_that_changes_on_the_way_ends_the_connection(
     assert CONTENT.startswith(client.body)
 
 
-async def test_what_may_wait_of_a_file_counts_for_the_address_while_it_is_sent(large: Path) -> None:
+async def test_the_bytes_of_a_file_that_may_wait_count_for_the_address_while_it_is_sent(large: Path) -> None:
     counted = []
     client = Client(lambda: counted.append(client.buffers.everything.total))
     for size in (len(CONTENT), 1000):

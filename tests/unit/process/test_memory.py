@@ -36,7 +36,7 @@ def test_large_blocks_that_are_freed_return_to_the_system() -> None:
     assert _kept("return_large_blocks()") < 5_000_000
 
 
-def test_the_garbage_collector_does_not_look_through_what_exists_at_the_start() -> None:
+def test_the_garbage_collector_does_not_look_through_the_objects_of_the_start() -> None:
     program = (
         "import gc; from relay.process.memory import exempt_from_collection; "
         "exempt_from_collection(); print(len(gc.get_objects()), gc.get_freeze_count())"

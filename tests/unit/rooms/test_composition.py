@@ -20,7 +20,7 @@ def parts_of(**settings) -> WorkerParts:
     return compose(basis, on_deaf=lambda: None)
 
 
-async def test_what_the_bus_delivers_reaches_the_hub_and_presence_is_sent_soon() -> None:
+async def test_events_of_the_bus_reach_the_hub_and_presence_is_sent_soon() -> None:
     parts = parts_of()
     async with parts.backend:
         watcher = Member(FakeConnection(), NativeCodec(), "room", "a", presence=True)

@@ -174,7 +174,7 @@ async def test_a_wired_connection_asks_the_wire_until_it_closes(wire: FakeWire, 
     assert wired.transfer() is None
 
 
-async def test_a_queued_connection_knows_what_the_other_server_has_taken() -> None:
+async def test_a_queued_connection_knows_how_much_the_other_server_has_taken() -> None:
     client = Client()
     client.reading.clear()
     writer = asyncio.create_task(client.connection.run_writer())
@@ -193,7 +193,7 @@ async def test_a_queued_connection_knows_what_the_other_server_has_taken() -> No
 # Bytes that count for the client's address.
 
 
-def test_what_waits_in_the_wire_counts_until_the_client_has_caught_up(wire: FakeWire) -> None:
+def test_the_bytes_in_the_wire_count_until_the_client_has_caught_up(wire: FakeWire) -> None:
     client = Buffering()
     wired = WireConnection(wire, limit=1000, metrics=Metrics().of("native"), buffering=client)
     wired.write(Frame(b"x" * 100))

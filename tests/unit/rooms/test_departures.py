@@ -85,7 +85,7 @@ async def test_a_hold_is_reported_at_once_and_ends_in_time() -> None:
     assert (len(desk.departures), "room" in desk.departures, desk.settled) == (0, False, ["room"])
 
 
-async def test_only_what_is_due_is_sent() -> None:
+async def test_only_due_departures_are_sent() -> None:
     desk = Desk()
     for peer in "abc":
         await desk.departures.begin(entry(peer), hold=True)
@@ -94,7 +94,7 @@ async def test_only_what_is_due_is_sent() -> None:
     assert await desk.at(112) == [("c", 0)]
 
 
-async def test_what_failed_is_sent_again_in_the_next_round_with_the_time_that_is_left() -> None:
+async def test_a_failed_departure_is_sent_again_in_the_next_round_with_the_time_that_is_left() -> None:
     desk = Desk()
     desk.presence.answers = [Unavailable(), OutcomeUnknown()]
     await desk.departures.begin(entry("a"), hold=True)

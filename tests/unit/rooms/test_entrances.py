@@ -109,7 +109,7 @@ async def test_a_closed_relay_opens_rooms_for_few() -> None:
     await enter(world, "anybody")
 
 
-async def test_a_subject_is_banned_whatever_it_is_called() -> None:
+async def test_a_subject_is_banned_under_every_peer_id() -> None:
     world = World()
     member = await enter(world, "bad", grants=USER)
     assert await world.rules.kick("room", "bad", ban=60)

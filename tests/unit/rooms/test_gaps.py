@@ -23,7 +23,7 @@ def short_delays(monkeypatch) -> None:
         monkeypatch.setattr(f"relay.rooms.gaps.{name}", 0.01)
 
 
-async def test_after_a_gap_the_members_are_sent_what_they_missed(world: World) -> None:
+async def test_after_a_gap_the_members_are_sent_the_missed_events(world: World) -> None:
     watcher, other = await world.join("a", presence=True), await world.join("b")
     await asyncio.sleep(0)
     world.deaf = True

@@ -562,6 +562,6 @@ def test_a_replayed_message_that_a_codec_cannot_write_is_reported(world: World, 
     assert "cannot write" in caplog.text
 
 
-def test_connection_is_what_a_member_writes_to() -> None:
+def test_connections_have_the_methods_that_a_member_writes_with() -> None:
     for connection in (WireConnection, QueuedConnection):
         assert {"write", "write_batch", "close"} <= set(dir(connection))

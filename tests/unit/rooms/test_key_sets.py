@@ -278,7 +278,7 @@ async def test_nothing_is_fetched_before_the_fleet_has_agreed_on_its_key(fleet: 
     assert len(issuer.requests) == 1
 
 
-async def test_many_who_wait_for_the_first_key_set_cause_one_fetch(fleet: Fleet, issuer: Issuer) -> None:
+async def test_many_waits_for_the_first_key_set_cause_one_fetch(fleet: Fleet, issuer: Issuer) -> None:
     keys = fleet.worker(auth_jwks=issuer.url)
     assert await asyncio.gather(*(keys.renew() for _ in range(50))) == [True] * 50
     assert len(issuer.requests) == 1

@@ -83,7 +83,7 @@ async def test_after_its_time_only_its_sender_gets_it_back() -> None:
     assert scene.sent == []
 
 
-async def test_what_is_not_delivered_stays_for_its_sender() -> None:
+async def test_an_undelivered_message_stays_for_its_sender() -> None:
     scene = Scene()
     await scene.keep("k1")
     await scene.keep("k2")

@@ -96,7 +96,7 @@ def test_a_peer_that_leaves_and_joins_is_two_changes() -> None:
     assert changes(watcher) == [([], ["x"]), (["x"], [])]
 
 
-def test_what_was_flushed_is_not_sent_again() -> None:
+def test_flushed_changes_are_not_sent_again() -> None:
     desk = Desk()
     watcher = desk.watch("a")
     desk.join("x")

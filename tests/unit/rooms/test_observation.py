@@ -221,7 +221,7 @@ async def test_observing_makes_no_room(world: World) -> None:
     assert world.backend.peek("room") is None
 
 
-async def test_what_happened_in_a_gap_in_which_the_room_began_is_read_from_the_history(world: World) -> None:
+async def test_the_events_of_a_gap_in_which_the_room_began_are_read_from_the_history(world: World) -> None:
     observer = await world.observe()
     world.deaf = True
     member = await world.join("a")
@@ -289,7 +289,7 @@ async def test_members_that_redis_lost_without_an_event_leave_the_list(world: Wo
 # Gaps, and losses.
 
 
-async def test_after_a_gap_an_observer_gets_what_it_missed(world: World) -> None:
+async def test_after_a_gap_an_observer_gets_the_missed_events(world: World) -> None:
     member, observer = await world.join("a"), await world.observe()
     await asyncio.sleep(0)
     world.deaf = True

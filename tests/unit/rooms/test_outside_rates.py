@@ -38,5 +38,5 @@ def test_a_token_says_another_rate_and_a_server_has_none() -> None:
     assert scene.served(1000, ADMIN) == 1000
 
 
-def test_what_costs_much_counts_more() -> None:
+def test_a_costly_request_counts_more() -> None:
     assert Scene().served(100, Grants(subject="bob"), cost=25) == 2

@@ -100,7 +100,7 @@ async def test_the_first_position_is_noted_at_once_unless_it_is_known(world: Wor
     assert world.batches == [1]
 
 
-async def test_what_changed_is_noted_in_one_batch(world: World) -> None:
+async def test_changed_positions_are_noted_in_one_batch(world: World) -> None:
     members = [world.begin(peer, noted=True) for peer in "abc"]
     world.write(*members)
     await world.tracker.round()
@@ -138,7 +138,7 @@ async def test_a_stalled_client_has_a_bounded_number_of_marks(world: World) -> N
     assert world.records == {"p": world.newest}
 
 
-async def test_a_closing_connection_drops_what_is_written_to_it(world: World) -> None:
+async def test_a_closing_connection_drops_frames(world: World) -> None:
     member = world.begin(noted=True)
     world.write(member)
     member.connection.closing = True
@@ -261,7 +261,7 @@ async def test_after_a_loss_all_positions_are_noted_again(world: World) -> None:
     assert world.records == {"p": at(1)}
 
 
-async def test_what_a_held_member_is_known_to_have_is_noted_when_it_ends() -> None:
+async def test_the_known_position_of_a_held_member_is_noted_when_it_ends() -> None:
     world = World()
     for peer, hold in (("held", True), ("gone", False), ("nothing new", True)):
         member = world.begin(peer, noted=True)

@@ -69,7 +69,7 @@ def test_a_peer_that_leaves_and_joins_is_another_client_and_two_changes() -> Non
     assert batch.changes("room") == [PresenceChange("room", MessageId(1, 9), (), ("a", "b"))]
 
 
-def test_a_latecomer_is_told_what_its_list_does_not_have() -> None:
+def test_a_latecomer_is_told_of_changes_that_its_list_lacks() -> None:
     batch = batch_of(joined("a", 5), joined("b", 6), left("a", 7), joined("c", 8), left("d", 9))
     assert batch.changes("room", MessageId(1, 9)) == []
     assert batch.changes("room", MessageId(1, 8)) == [PresenceChange("room", MessageId(1, 9), (), ("d",))]

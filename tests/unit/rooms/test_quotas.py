@@ -49,7 +49,7 @@ def test_an_address_may_use_so_much_in_a_minute() -> None:
     assert open_room(worker)
 
 
-def test_what_is_reserved_counts_until_it_is_given_back() -> None:
+def test_a_reservation_counts_until_it_is_given_back() -> None:
     quota = quotas(Fleet()).of("a")
     assert [quota.reserve() for _ in range(4)] == [True] * 3 + [False]
     quota.give_back()

@@ -174,7 +174,7 @@ def test_a_recovery_begins_with_the_first_buffered_event(room: LocalRoom) -> Non
     assert room.begin_reading() == at(5)
 
 
-def test_a_recovery_without_a_loss_delivers_the_history_and_then_what_was_buffered(room: LocalRoom) -> None:
+def test_a_recovery_without_a_loss_delivers_the_history_and_then_buffered_events(room: LocalRoom) -> None:
     room.buffer(message(8))
     recovery = room.end_recovery(Replay(at(7), [message(6), message(7)]))
     assert [event.id for event in recovery.events] == [at(6), at(7), at(8)]
@@ -182,7 +182,7 @@ def test_a_recovery_without_a_loss_delivers_the_history_and_then_what_was_buffer
     assert not room.recovering
 
 
-def test_after_a_loss_the_room_resumes_ahead_of_what_can_be_delivered(room: LocalRoom) -> None:
+def test_after_a_loss_the_room_resumes_ahead_of_the_events_that_can_be_delivered(room: LocalRoom) -> None:
     room.buffer(message(9))
     assert room.end_recovery(Replay(at(9), lost="trimmed")).resume_at == at(8)
     assert room.end_recovery(Replay(at(9), lost="trimmed")).resume_at == at(9)

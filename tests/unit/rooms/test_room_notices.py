@@ -92,7 +92,7 @@ async def test_a_member_that_is_kicked_before_its_welcome_is_out_after_it() -> N
     assert member.connection.reason is KICKED
 
 
-async def test_those_who_are_meant_are_moved() -> None:
+async def test_the_named_members_are_moved() -> None:
     world = World()
     p, q = await world.join("p"), await world.join("q")
     p.host = q.host = host = FakeHost()

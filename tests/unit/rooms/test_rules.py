@@ -129,5 +129,5 @@ def test_attributes_are_read_as_they_were_packed(attributes: bytes) -> None:
     assert unpacked(packed(attributes)) == attributes
 
 
-def test_what_no_relay_has_packed_is_read_as_something_or_nothing() -> None:
+def test_a_text_that_no_relay_has_packed_is_read_as_something_or_nothing() -> None:
     assert unpacked("\u00fc") == b""

@@ -51,7 +51,7 @@ async def test_members_of_a_room_that_went_back_are_told(world: World) -> None:
     assert (member.connection.sent[1]["code"], member.connection.sent[1]["reason"]) == ("messages_lost", "epoch")
 
 
-async def test_a_room_with_held_members_is_compared_with_what_they_have_seen(world: World) -> None:
+async def test_a_room_with_held_members_is_compared_with_the_events_that_they_have_seen(world: World) -> None:
     member = await world.join("a")
     await world.publish(member)
     await asyncio.sleep(0)

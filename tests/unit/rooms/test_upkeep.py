@@ -49,7 +49,7 @@ def world() -> UpkeepWorld:
     return UpkeepWorld()
 
 
-async def test_a_round_settles_what_is_due_and_leaves_rooms_without_members(world: UpkeepWorld) -> None:
+async def test_a_round_settles_due_members_and_leaves_rooms_without_members(world: UpkeepWorld) -> None:
     lost = await world.join("a")
     await world.membership.leave(lost, hold=True)
     await world.upkeep.work()

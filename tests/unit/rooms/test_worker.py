@@ -139,7 +139,7 @@ async def test_the_newest_id_includes_joins_that_were_not_sent_yet() -> None:
         assert worker.newest_id(watcher) == watcher.since
 
 
-async def test_a_server_publishes_what_can_be_read() -> None:
+async def test_a_server_publishes_readable_envelopes() -> None:
     async with Worker(Settings()) as worker:
         member = await join(worker, "a")
         await asyncio.sleep(0)
@@ -314,7 +314,7 @@ async def test_an_observer_is_known_to_nobody_and_answered_like_a_member() -> No
         await worker.observe(another)
 
 
-async def test_what_a_client_publishes_over_http_counts_for_its_address() -> None:
+async def test_messages_of_a_client_over_http_count_for_its_address() -> None:
     async with Worker(Settings(address_byte_rate=1_000_000)) as worker:
         large = b'{"x":"%b"}' % (b"x" * 600_000)
 

@@ -107,7 +107,7 @@ async def test_nothing_is_known_elsewhere(monkeypatch: pytest.MonkeyPatch) -> No
     server.close()
 
 
-async def test_while_the_end_is_reported_what_had_arrived_is_known() -> None:
+async def test_while_the_end_is_reported_the_arrived_bytes_are_known() -> None:
     found: list[Transfer | None] = []
 
     class Ending(Accepted):

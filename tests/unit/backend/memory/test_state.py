@@ -111,7 +111,7 @@ async def test_a_room_that_lacks_an_id_that_was_seen_begins_a_new_epoch() -> Non
     assert (newest > ahead, newest.seq, events) == (True, 0, [])
 
 
-async def test_all_histories_together_have_a_bound_and_what_does_not_fit_is_delivered() -> None:
+async def test_all_histories_together_have_a_bound_and_messages_beyond_it_are_delivered() -> None:
     clock = Clock()
     rooms = MemoryRooms(clock, clock, HistorySettings(ttl=60), limit=100_000)
     received: list[int] = []

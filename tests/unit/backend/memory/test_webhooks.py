@@ -15,7 +15,7 @@ def join(queue: MemoryWebhookQueue, number: int) -> None:
     queue.add_join(MemberJoined("r", MessageId(1, number), f"p{number}"), first=False)
 
 
-async def test_what_was_taken_is_not_dropped() -> None:
+async def test_taken_events_are_not_dropped() -> None:
     dropped: list[int] = []
     queue = queue_of(3, dropped)
     for number in range(1, 4):

@@ -135,7 +135,7 @@ async def test_a_reply_that_is_no_result_of_the_script_has_an_unknown_outcome(
     assert "Redis answered with an error" in caplog.text
 
 
-async def test_gaps_come_ahead_of_what_follows_them_and_unreadable_payloads_are_logged(
+async def test_gaps_come_ahead_of_later_events_and_unreadable_payloads_are_logged(
     server: ScriptedRedis, caplog
 ) -> None:
     server.answer = lambda command: confirm(command) if command[0] == b"SUBSCRIBE" else b"+OK\r\n"

@@ -50,7 +50,7 @@ def test_a_channel_is_noted_four_times_in_the_time_to_live() -> None:
     assert desk.noted("other", "chess") == desk.noted("room", "go") == 3
 
 
-def test_what_a_worker_remembers_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_worker_for_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "_MOST_NOTED", 10)
     desk = Desk()
     for number in range(100):

@@ -22,7 +22,7 @@ def test_a_refusal_is_unavailable_and_only_operators_learn_why(code: str, script
 
 
 @pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"])
-def test_what_redis_refuses_at_the_first_write_of_a_script_had_no_effect(code: str) -> None:
+def test_a_script_that_redis_refuses_at_its_first_write_had_no_effect(code: str) -> None:
     assert type(error_of(f"{code} refused." + IN_SCRIPT, script=True)) is Unavailable
 
 

@@ -69,7 +69,7 @@ async def test_a_page_reads_no_more_names_than_it_needs(server: ScriptedRedis, r
     assert not sent(server, b"SSCAN")
 
 
-async def test_a_prefix_bounds_what_is_read(server: ScriptedRedis, rooms: RedisRoomList) -> None:
+async def test_a_prefix_bounds_the_rooms_that_are_read(server: ScriptedRedis, rooms: RedisRoomList) -> None:
     server.answer = Rooms([b"r0", b"r1"], empty=set(), indexed=True).answer
     await rooms(RoomQuery("r", "a", 5))
     await rooms(RoomQuery("r", "r0", 5))

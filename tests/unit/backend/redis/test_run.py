@@ -46,7 +46,7 @@ def test_an_era_that_another_worker_began_is_taken_over_without_a_change(world: 
     assert (world.run.era, world.run.changes) == (1700, 0)
 
 
-def test_the_command_names_what_is_known(world: World) -> None:
+def test_the_command_names_the_known_run(world: World) -> None:
     assert world.run.command().endswith(b"$9\r\nrelay:run\r\n$5\r\n60000\r\n$0\r\n\r\n")
     world.run.note(b"one.x 1700")
     assert world.run.command().endswith(b"$10\r\none.x 1700\r\n")
@@ -74,7 +74,7 @@ def test_without_a_run_id_the_relay_goes_on_and_says_so_once(
         (hiredis.ReplyError("ERR user_script:3: bad"), "the relay's script for it has failed"),
     ],
 )
-def test_the_advice_is_about_what_redis_refuses(
+def test_the_advice_follows_from_the_refusal(
     world: World, reply: Any, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.run.note(reply)

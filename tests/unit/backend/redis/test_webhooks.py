@@ -52,7 +52,7 @@ async def test_entries_are_read_and_those_of_another_program_left_out(caplog: py
     assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 4
 
 
-async def test_what_was_sent_is_removed_up_to_the_last_entry() -> None:
+async def test_sent_events_are_removed_up_to_the_last_entry() -> None:
     client = FakeClient([], [0, b"", [], 0])
     queue = queue_over(client)
     assert await queue.take(10) is None

@@ -88,7 +88,7 @@ class Counting(FakeConnection):
         return self.counts() if self.reason is None else None
 
 
-def test_a_connection_knows_after_its_close_what_had_arrived_before() -> None:
+def test_a_connection_knows_after_its_close_how_much_had_arrived_before() -> None:
     inner = Counting()
     connection = CountedConnection(inner)
     for number, written in ((1, 10), (2, 25), (3, 30)):

@@ -57,7 +57,7 @@ class Unbounded:
         (UnsubscribeTopics(("a", "b")), 0),
     ],
 )
-def test_a_command_counts_by_what_redis_does_for_it(command: Command, cost: float) -> None:
+def test_a_command_counts_by_the_work_of_redis_for_it(command: Command, cost: float) -> None:
     assert extra_cost(command) == cost
 
 

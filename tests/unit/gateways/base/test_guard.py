@@ -178,7 +178,7 @@ ALL = ObserveRequest("own", Sight.COUNTS)
         (of("own", Right.OBSERVE, Right.PRESENCE), replace(ALL, presence=False), Sight.MEMBER, False),
     ],
 )
-def test_an_observer_sees_what_its_token_grants(
+def test_an_observer_has_the_sight_that_its_token_grants(
     grants: Grants, request_: ObserveRequest, sight: Sight, presence: bool
 ) -> None:
     allowed = Guard(grants).observe(request_)

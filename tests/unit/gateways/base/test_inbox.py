@@ -101,7 +101,7 @@ def test_reading_that_was_stopped_does_not_resume(inbox: Inbox, connection: Fake
     assert connection.paused == [True] * 4
 
 
-def test_what_is_cleared_is_not_served(inbox: Inbox, connection: FakeConnection) -> None:
+def test_cleared_requests_are_not_served(inbox: Inbox, connection: FakeConnection) -> None:
     inbox.exclusive = True
     inbox.put(A, 1)
     inbox.clear()

@@ -81,7 +81,7 @@ def test_an_observer_stays_if_it_may_see_all_that_it_has_seen(can: set[Right], s
     assert after(rooms, RoomGrant("own", frozenset(can))) == (stays, [] if stays else [("refresh", "own")])
 
 
-def test_the_error_about_presence_says_what_is_missing() -> None:
+def test_the_error_about_presence_names_the_missing_right() -> None:
     error = no_presence("own")
     assert (error.code, error.detail) == ("not_granted", {"room": "own"})
     assert "presence" in error.text

@@ -93,7 +93,7 @@ async def test_the_member_list_is_within_the_sight(worker: Worker, sight: Sight,
     assert frames(client)[2]["members"] == []
 
 
-async def test_channels_restrict_what_is_observed(worker: Worker) -> None:
+async def test_channels_restrict_the_observed_messages(worker: Worker) -> None:
     client, sender = await observer(worker, channels=["x"], presence=False), await member(worker, "a")
     sender.send(channel="y", n=1)
     sender.send(channel="x", n=2)

@@ -64,7 +64,7 @@ def data(answer: PollAnswer) -> list[bytes]:
 # Polls.
 
 
-async def test_a_poll_gets_at_once_what_was_written_before(owner: Owner) -> None:
+async def test_a_poll_gets_earlier_frames_at_once(owner: Owner) -> None:
     one = polling(owner)
     one.write(A)
     one.write_batch(Batch([B, Bundle([C, Frame(b"\1", is_text=False)])]))
@@ -83,7 +83,7 @@ async def test_a_client_is_behind_from_a_large_answer_to_its_next_poll(owner: Ow
     assert not one.behind
 
 
-async def test_what_is_written_in_one_turn_answers_a_poll_together(owner: Owner) -> None:
+async def test_frames_of_one_turn_answer_a_poll_together(owner: Owner) -> None:
     one = polling(owner)
     poll = one.poll()
     one.write(A)
@@ -302,7 +302,7 @@ async def test_a_poll_between_the_close_and_its_report_gets_the_last_frames(owne
     assert owner.ended == [(GOING_AWAY, None)]
 
 
-async def test_a_connection_that_has_ended_returns_what_was_not_sent_and_forgets_its_owner(owner: Owner) -> None:
+async def test_a_connection_that_has_ended_returns_unsent_frames_and_forgets_its_owner(owner: Owner) -> None:
     one = polling(owner)
     poll = one.poll()
     one.write(A)
@@ -408,7 +408,7 @@ def test_a_connection_that_has_ended_is_not_lost_by_that(
 # Streams.
 
 
-async def test_a_stream_takes_what_is_written_and_keeps_alive(owner: Owner) -> None:
+async def test_a_stream_takes_written_frames_and_keeps_alive(owner: Owner) -> None:
     one = polling(owner)
     one.write(A)
     stream = one.open_stream()

@@ -19,7 +19,7 @@ async def test_an_envelope_of_no_member_is_refused_and_its_rate_is_not_kept() ->
         assert len(rates) == 0
 
 
-async def test_a_token_must_grant_what_is_posted() -> None:
+async def test_a_token_must_grant_the_post() -> None:
     async with Worker(Settings(auth="required", auth_secret=SECRET)) as worker:
         rates = PostRates(worker.admissions)
         able = token(sub="ann", rooms=[{"room": "room", "can": ["join"]}])

@@ -49,7 +49,7 @@ async def test_a_key_for_which_a_post_waits_is_not_waited_for_twice() -> None:
     assert first.complete().result() == [reply]
 
 
-async def test_the_end_of_the_connection_completes_posts_with_what_has_come() -> None:
+async def test_the_end_of_the_connection_completes_posts_with_the_replies_so_far() -> None:
     posts = OpenPosts()
     post = PostReplies(posts, ignore)
     post.expect("a")

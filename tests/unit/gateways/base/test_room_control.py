@@ -138,7 +138,7 @@ async def test_without_auth_the_settings_are_named(command: RoomControl) -> None
         assert ("RELAY_OWNER_RULES" in refused.value.text) == (command is not MOVE)
 
 
-async def test_the_owner_may_do_what_owners_may() -> None:
+async def test_the_owner_has_the_rights_of_owners() -> None:
     async with visiting(owner="p", owner_rules="on") as client:
         assert await client.refusal(MOVE) == "forbidden"
         for command in (KICK, LOCK, CLOSE):

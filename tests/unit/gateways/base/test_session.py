@@ -449,7 +449,7 @@ async def test_a_repeat_of_a_message_whose_delivery_was_not_seen_is_acknowledged
 
 
 @pytest.mark.parametrize(("code", "held"), [(1000, False), (1001, False), (1005, False), (1006, True), (1002, True)])
-async def test_what_a_client_sent_before_it_went_is_sent_and_then_it_leaves(code: int, held: bool) -> None:
+async def test_messages_of_a_client_that_goes_are_sent_and_then_it_leaves(code: int, held: bool) -> None:
     async with visiting(max_inflight_publishes=2) as listener:
         going = Client(listener.worker)
         await going.session.enter(lambda: JoinRequest("room", "q"))
@@ -462,7 +462,7 @@ async def test_what_a_client_sent_before_it_went_is_sent_and_then_it_leaves(code
         await until_members(listener.worker, "room", {"p": False} | ({"q": True} if held else {}))
 
 
-async def test_what_waits_for_a_connection_that_the_relay_closed_is_dropped() -> None:
+async def test_requests_that_wait_are_dropped_when_the_relay_closes_the_connection() -> None:
     async with visiting() as client:
         going = Client(client.worker)
         await going.session.enter(lambda: JoinRequest("room", "q"))
@@ -544,7 +544,7 @@ async def test_a_hundred_closed_sessions_are_freed_by_reference_counts_alone() -
             gc.enable()
 
 
-async def test_what_a_client_does_is_counted_for_its_protocol() -> None:
+async def test_actions_of_a_client_are_counted_for_its_protocol() -> None:
     async with Worker(Settings()) as worker:
         here, other = worker.metrics.of("native"), worker.metrics.of("other")
         client = Client(worker)

@@ -144,7 +144,7 @@ async def test_the_token_decides_the_peer_id(stage: Stage) -> None:
     assert (await answer(bob, type="join", room="more"))["peer"] == "bob"
 
 
-async def test_what_a_join_may_not_have_is_left_out_and_told(stage: Stage) -> None:
+async def test_options_that_a_join_may_not_have_are_left_out_and_told(stage: Stage) -> None:
     stage.authority.issue("narrow", Right.JOIN, room="*")
     client = await stage.enter(JoinRequest("demo", presence=True, token="narrow"))
     welcome, error = client.connection.events

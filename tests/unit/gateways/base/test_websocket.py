@@ -132,7 +132,7 @@ async def test_over_asgi_reading_pauses_and_resumes(worker: Worker) -> None:
     await served.task
 
 
-async def test_over_asgi_the_relay_closes_with_its_reason_after_what_was_written(worker: Worker) -> None:
+async def test_over_asgi_the_relay_closes_with_its_reason_after_the_written_frames(worker: Worker) -> None:
     client = AsgiClient(worker)
     served = Served(client)
     echo = await served.greeted()

@@ -18,7 +18,7 @@ async def test_without_auth_every_room_is_open_that_is_not_locked(worker: Worker
     await check_access(worker, None, Right.JOIN, "room", is_member=True)
 
 
-async def test_a_password_is_asked_of_those_who_are_not_in_the_room(worker: Worker) -> None:
+async def test_a_password_is_asked_of_clients_that_are_not_in_the_room(worker: Worker) -> None:
     await worker.rules.change("room", RuleChange(password="secret"), create=True)
     with pytest.raises(Refused, match="password_required"):
         await check_access(worker, None, Right.PUBLISH, "room", is_member=False)

@@ -51,7 +51,7 @@ def test_the_paths_of_an_update_count_together() -> None:
         merge_change(TreePlace("room", "a"), {"k" * 700: below, "l" * 700: below})
 
 
-def test_the_paths_of_what_is_prepared_count() -> None:
+def test_the_paths_of_prepared_changes_count() -> None:
     disconnects, place = Disconnects(), TreePlace("room", "k" * 700)
     change = set_change(PLACES, place, {str(number): 1 for number in range(100)}, shareable=False)
     assert change.size < 2000

@@ -204,7 +204,7 @@ async def test_a_kicked_page_leaves_nothing_prepared(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("action", ["o", "p"])
-async def test_a_page_that_becomes_a_member_gets_what_it_has_missed_ahead_of_later_changes(
+async def test_a_page_that_becomes_a_member_gets_missed_changes_ahead_of_later_ones(
     worker: Worker, action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, other = await Page(worker).start(), await Page(worker).start()

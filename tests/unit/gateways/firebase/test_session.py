@@ -66,7 +66,7 @@ async def test_a_listen_that_lasts_makes_a_member_and_misses_nothing(
     assert [push for push in listener.pushes if push[2] is not None] == [("d", "room", {"a": 1}), ("d", "room/b", 2)]
 
 
-async def test_the_end_of_a_connection_writes_what_was_prepared_and_leaves(worker: Worker) -> None:
+async def test_the_end_of_a_connection_writes_the_prepared_changes_and_leaves(worker: Worker) -> None:
     ann, ben = await Page(worker).start(), await Page(worker).start()
     assert await ann.ask("p", "/room/ann", d=True) == "ok"
     assert await ann.ask("o", "/room/ann", d=None) == "ok"
@@ -197,7 +197,7 @@ def recorded_end(worker: Worker, peer: str) -> int | None:
 
 
 @pytest.mark.parametrize("sub", ["ann", None])
-async def test_a_newer_token_prolongs_what_is_prepared_for_the_end(sub: str | None) -> None:
+async def test_a_newer_token_prolongs_the_changes_prepared_for_the_end(sub: str | None) -> None:
     """Else the changes of a client that stays longer than its first token are never made."""
     async with Worker(Settings(auth="required", auth_secret=SECRET)) as worker:
         now = int(time.time())
@@ -216,7 +216,7 @@ async def test_a_newer_token_prolongs_what_is_prepared_for_the_end(sub: str | No
         assert (await worker.trees.read("room", "left")).leaves == [("left", b"true")]
 
 
-async def test_what_a_client_without_rights_has_prepared_is_forgotten() -> None:
+async def test_prepared_changes_of_a_client_without_rights_are_forgotten() -> None:
     async with Worker(Settings(auth="required", auth_secret=SECRET)) as worker:
         page = await Page(worker).start(token(sub="ann", rooms=[{"room": "room"}]))
         assert await page.ask("o", "/room/left", d=True) == "ok"

@@ -40,7 +40,7 @@ class Store:
         self.value = int(change.writes[0].leaves["n"])
 
 
-async def test_an_increment_is_added_to_what_others_have_written_meanwhile() -> None:
+async def test_an_increment_is_added_to_the_value_that_others_have_written_meanwhile() -> None:
     store = Store(others=3)
     await write_value(PLACE, ADD, store.make, store.read, store.write)
     assert store.value == 1 + 3 * 10 + 2

@@ -93,7 +93,7 @@ def test_frames_are_decoded_to_commands(text: str, command: object) -> None:
         ('{"type":"join","room":"r","info":"x","key":"k"}', "bad_info", "join", "k"),
     ],
 )
-def test_frames_that_cannot_be_read_get_an_error_with_what_is_known_of_them(
+def test_frames_that_cannot_be_read_get_an_error_with_their_known_parts(
     text: str, code: str, about: str, key: str
 ) -> None:
     with pytest.raises(BadFrame) as refused:

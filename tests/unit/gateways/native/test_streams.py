@@ -223,7 +223,7 @@ async def test_bad_requests_are_refused_and_disturb_nobody() -> None:
         assert (await alice.ask({"message": "still there"}))["type"] == "ack"
 
 
-async def test_what_is_not_utf8_reaches_nobody() -> None:
+async def test_bytes_that_are_not_utf8_reach_nobody() -> None:
     # A browser ends a WebSocket on which a text frame is not UTF-8.
     async with site() as here, here.stream() as alice, here.stream("peer=bob", offered="") as bob:
         for body in (b'{"message":"\xff"}', b'{"message":1}\n{"type":"info","info":{"a":"\xed\xa0\x80"}}'):

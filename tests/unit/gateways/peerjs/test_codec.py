@@ -138,12 +138,12 @@ def test_a_place_of_another_client_is_taken() -> None:
 
 
 @pytest.mark.parametrize("code", ["unavailable", "outcome_unknown", "superseded", "memory_low", "keys_unavailable"])
-def test_what_may_pass_ends_no_peer(code: str) -> None:
+def test_an_error_that_may_pass_ends_no_peer(code: str) -> None:
     assert failure(code) is None
 
 
 @pytest.mark.parametrize("code", ["bad_peer", "bad_query", "not_granted", "token_required", "room_full", "banned"])
-def test_what_stays_is_said(code: str) -> None:
+def test_an_error_that_stays_is_told(code: str) -> None:
     assert failure(code) == {"type": "ERROR", "payload": {"msg": "why", "code": code}}
 
 

@@ -42,7 +42,7 @@ def test_messages_count_when_their_bytes_have_arrived() -> None:
     assert inner.events == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_had_arrived_before_a_close_is_known_after_it() -> None:
+def test_the_arrived_signals_are_known_after_a_close() -> None:
     inner = Counting()
     connection = PeerConnection(inner)
     for number in (1, 2):

@@ -161,7 +161,9 @@ async def test_without_memory_all_expire() -> None:
     assert (session.expired, session.bytes) == (["bob"], 0)
 
 
-async def test_what_waits_is_recorded_with_its_key_and_the_rest_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_signal_is_recorded_with_its_key_and_the_rest_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(waiting, "EXPIRE_AFTER", 60.0)
     session = Session()
     session.waiting.add(signal("OFFER"))

@@ -47,7 +47,7 @@ def test_an_event_has_its_type_as_its_name() -> None:
     assert lost["event"] == "lost"
 
 
-def test_a_welcome_says_what_was_lost_and_that_there_is_no_history() -> None:
+def test_a_welcome_tells_of_losses_and_that_there_is_no_history() -> None:
     welcome = Welcome("room", "alice", ID, "key", recovered=False, reason="trimmed")
     first, second = EventsCodec(lossy=True).encode(welcome).data.removesuffix(b"\n\n").split(b"\n\n")
     fields = msgspec.json.decode(parsed(first + b"\n\n")["data"])

@@ -39,7 +39,7 @@ async def test_a_stream_that_the_relay_closes_says_why(reason: CloseReason, mark
         assert stream.ended
 
 
-async def test_what_passes_is_a_stream_and_what_does_not_has_a_status() -> None:
+async def test_a_passing_error_is_a_stream_and_another_one_a_status() -> None:
     async with site(max_connections=1) as here, here.stream():
         full = await here.ask("GET", "events?peer=bob")
         assert (full.status, full.headers["content-type"]) == (200, "text/event-stream")
@@ -48,7 +48,7 @@ async def test_what_passes_is_a_stream_and_what_does_not_has_a_status() -> None:
         assert (await here.ask("GET", "events?peer=bob&resume=short")).status == 400
 
 
-async def test_who_is_no_browser_names_its_peer() -> None:
+async def test_a_client_that_is_no_browser_names_its_peer() -> None:
     async with site() as here:
         assert (await here.ask("GET", f"events?resume={KEY}")).status == 400
         async with here.stream(f"resume={KEY}", accept="text/event-stream") as stream:

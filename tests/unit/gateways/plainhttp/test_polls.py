@@ -31,7 +31,7 @@ async def test_an_answer_with_events_without_an_id_is_not_given_again_as_the_nex
         assert await here.json("GET", target) == {"messages": [], "next": first["next"]}
 
 
-async def test_another_cursor_begins_anew_with_what_followed_it() -> None:
+async def test_another_cursor_begins_anew_with_the_events_after_it() -> None:
     async with site() as here:
         first = await here.json("GET", f"messages?{PLACE}&wait=0")
         for _ in range(3):

@@ -19,7 +19,7 @@ async def test_a_batch_whose_first_envelope_is_refused_has_the_status_of_its_err
         assert refused.status == 400
 
 
-async def test_who_has_no_place_publishes_nothing() -> None:
+async def test_a_sender_without_a_place_publishes_nothing() -> None:
     async with site() as here, here.stream("peer=bob") as bob:
         for place in (PLACE, f"peer=bob&{PLACE.partition('&')[2]}"):
             refused = await here.ask("POST", f"messages?{place}", {"a": 1})

@@ -131,7 +131,7 @@ def test_notices() -> None:
     assert called(events.RulesChanged("room", ID, RoomRules()))[0][0] == "roomEvent"
 
 
-def test_what_is_read() -> None:
+def test_frames_that_are_ignored_or_refused() -> None:
     assert JSON.decode(read_json(b'{"type":6}\x1e')[0]) is IGNORED
     assert JSON.decode(read_json(b'{"type":2,"invocationId":"0","item":1}\x1e')[0]) is IGNORED
     stream = read_json(b'{"type":4,"target":"Count","arguments":[],"invocationId":"7"}\x1e')[0]

@@ -29,7 +29,7 @@ def test_another_worker_of_the_fleet_reads_it(tokens: HubTokens) -> None:
     assert tokens.read(text, 0).peer == "ann"
 
 
-def test_what_is_no_token(tokens: HubTokens) -> None:
+def test_texts_that_are_no_token(tokens: HubTokens) -> None:
     text = tokens.issue("ann", 0)
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     strange = Worker(Settings(fleet_secret="1" * 32))

@@ -68,7 +68,7 @@ def test_a_key_in_the_address_counts_first(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["", f"{COOKIE}=", f"{COOKIE}={SECRET}A", f"{COOKIE}={SECRET[1:]}!", f"x={SECRET}"])
-def test_what_is_no_cookie(cookie: str, worker: Worker) -> None:
+def test_texts_that_are_no_cookie(cookie: str, worker: Worker) -> None:
     assert proof_of(scope(cookie=cookie), worker, named=False) == Proof()
 
 

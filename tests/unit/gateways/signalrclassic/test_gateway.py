@@ -127,7 +127,7 @@ async def test_a_goodbye_is_forwarded_to_the_owner_of_the_place(monkeypatch: pyt
         assert (await page.ask("reconnect"))["error"]["code"] == "not_joined"
 
 
-async def test_a_stream_has_what_was_missed_and_then_what_comes() -> None:
+async def test_a_stream_has_the_missed_events_and_then_the_live_ones() -> None:
     async with site() as here:
         page = await here.page("serverSentEvents")
         request, task = here.start("GET", page.target("connect"))

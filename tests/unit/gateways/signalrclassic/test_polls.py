@@ -52,7 +52,7 @@ async def test_an_older_poll_is_answered_when_a_newer_one_comes() -> None:
         assert heard(json.loads(newer.response.body)) == ["one"]
 
 
-async def test_a_reconnect_is_answered_at_once_with_what_was_missed() -> None:
+async def test_a_reconnect_is_answered_at_once_with_the_missed_events() -> None:
     async with site() as here:
         page, cursor = await begin(here)
         assert await page.ask("reconnect", messageId=cursor) == {"C": cursor, "M": []}
@@ -63,7 +63,7 @@ async def test_a_reconnect_is_answered_at_once_with_what_was_missed() -> None:
         assert [member.held for member in (await here.worker.roster("room")).members] == [False]
 
 
-async def test_a_poll_with_another_cursor_begins_anew_with_what_followed_it() -> None:
+async def test_a_poll_with_another_cursor_begins_anew_with_the_events_after_it() -> None:
     async with site() as here:
         page, cursor = await begin(here)
         at = cursor

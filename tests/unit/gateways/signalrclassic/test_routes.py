@@ -27,7 +27,7 @@ def test_the_script_has_two_paths() -> None:
     )
 
 
-def test_what_other_clients_ask_at_the_same_path_is_left_to_them() -> None:
+def test_requests_of_other_clients_at_the_same_path_are_left_to_them() -> None:
     assert served("/signalr/negotiate")
     assert not served("/signalr/negotiate", method="POST")
     assert not served("/rooms/r/signalr/negotiate", method="POST")

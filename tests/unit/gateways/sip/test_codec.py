@@ -38,7 +38,7 @@ def test_a_wrong_length_is_a_problem_of_the_request() -> None:
 
 
 @pytest.mark.parametrize("data", [b"hello", b"SIP/2.0 200 OK\r\nl: 9\r\n\r\n"])
-def test_what_nobody_can_answer(data: bytes) -> None:
+def test_requests_that_nobody_can_answer(data: bytes) -> None:
     with pytest.raises(BadFrame) as error:
         CODEC.decode(Frame(data))
     assert error.value.code == "bad_packet"

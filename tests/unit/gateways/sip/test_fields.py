@@ -40,7 +40,7 @@ def test_uris(text: str, place: tuple[str, str, str]) -> None:
     ["", "alice", "sip:", "sip:@x", "sip:a@", "sip:a%zz@x", "sip:a b@x", "sip:a@x>y", "sip:a@x:123456",
      "sip:a@" + "x" * 3000],
 )  # fmt: skip
-def test_what_is_no_uri(text: str) -> None:
+def test_texts_that_are_no_uri(text: str) -> None:
     with pytest.raises(BadField):
         read_uri(text)
 
@@ -63,7 +63,7 @@ def test_addresses(text: str, user: str, tag: str) -> None:
     "text",
     ['"Alice <sip:alice@x>', "<sip:alice@x", "Bell, A <sip:a@x>", "<sip:a@x> b", "<sip:a@x>;;tag=1", "sip:a@x?b=c"],
 )
-def test_what_is_no_address(text: str) -> None:
+def test_texts_that_are_no_address(text: str) -> None:
     with pytest.raises(BadField):
         read_address(text)
 

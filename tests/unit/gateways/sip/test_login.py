@@ -38,7 +38,7 @@ async def test_a_password_grants_the_rights_of_members_in_its_room() -> None:
         logins.grants(answer(logins, "ben"), URI, ROOM, "ann%20%C3%A9", "here")
 
 
-async def test_those_who_guess_are_slowed_down() -> None:
+async def test_clients_that_guess_are_slowed_down() -> None:
     logins = Logins(Worker(Settings(auth="required", auth_secret=SECRET, token_attempts=2)))
     codes = []
     for number in range(4):

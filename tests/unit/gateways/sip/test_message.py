@@ -41,7 +41,7 @@ def test_short_names_and_folds_are_read() -> None:
     assert message.transaction == ("z9hG4bK1", "a.invalid", "1", 1)
 
 
-def test_only_what_is_meant_changes() -> None:
+def test_only_the_named_fields_change() -> None:
     message = whole().with_via("SIP/2.0/WS relay;branch=9")
     assert message.encode() == whole().encode().replace(b"v: SIP", b"Via: SIP/2.0/WS relay;branch=9\r\nv: SIP", 1)
     assert message.without_via().encode() == whole().encode()
@@ -75,7 +75,7 @@ def test_lengths() -> None:
         b"SIP/2.0 200 OK\nX: a\r\n\r\n", b"SIP/2.0 200 OK\rX: a\r\n\r\n",
     ],
 )  # fmt: skip
-def test_what_is_no_message(data: bytes) -> None:
+def test_data_that_is_no_message(data: bytes) -> None:
     with pytest.raises(NotSip):
         read_message(data)
 

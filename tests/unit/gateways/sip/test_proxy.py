@@ -80,7 +80,7 @@ async def test_targets() -> None:
     assert refused.value.code == "no_such_peer"
 
 
-async def test_what_is_for_the_relay_is_taken_out_and_a_route_to_elsewhere_is_not_followed() -> None:
+async def test_routes_to_the_relay_are_taken_out_and_a_route_to_elsewhere_is_not_followed() -> None:
     case = Case(bob=["bob"])
     secret = "Authorization: Bearer a.secret.token"
     kept = ('Authorization: Digest realm="bob", nonce="1"', "Route: <sip:evil.example;lr>")

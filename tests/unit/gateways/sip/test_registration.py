@@ -68,7 +68,7 @@ def test_a_question_has_no_contact() -> None:
         ((f"m: <sip:a@b>;x={'y' * 1100}",), "bad_sip"),
     ],
 )
-def test_what_is_refused(more: tuple[str, ...], code: str) -> None:
+def test_refused_registrations(more: tuple[str, ...], code: str) -> None:
     with pytest.raises(Refused) as refused:
         read(*more)
     assert refused.value.code == code

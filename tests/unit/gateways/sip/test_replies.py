@@ -14,7 +14,7 @@ def invite() -> SipRequest:
     return message
 
 
-def test_an_answer_repeats_what_belongs_to_the_transaction() -> None:
+def test_an_answer_repeats_the_fields_of_the_transaction() -> None:
     sent = invite()
     answer = read_message(reply(sent, 404).encode())
     assert isinstance(answer, SipResponse)
@@ -26,7 +26,7 @@ def test_an_answer_repeats_what_belongs_to_the_transaction() -> None:
     assert not reply(sent, 100).to.tag
 
 
-def test_an_answer_to_what_cannot_be_read() -> None:
+def test_an_answer_to_an_unreadable_request() -> None:
     message = read_message(b'INVITE sip:a@b SIP/2.0\r\nTo: "x\r\nCSeq: 1 INVITE\r\n\r\n')
     assert isinstance(message, SipRequest)
     assert reply(message, 400).encode() == (

@@ -33,7 +33,7 @@ def test_a_receiver() -> None:
 
 
 @pytest.mark.parametrize("body", ["no JSON", "[]", '"text"', '{"type":"join"}', '{"from":"eve"}', "[" * 300])
-def test_what_is_no_envelope(body: str) -> None:
+def test_bodies_that_are_no_envelope(body: str) -> None:
     for to in ("", "bob"):
         with pytest.raises(BadFrame):
             read_text(message(body), to)

@@ -65,7 +65,7 @@ async def test_a_call(enter: Enter) -> None:
 # The registrar.
 
 
-async def test_a_lost_client_is_held_and_gets_what_it_missed(worker: Worker, enter: Enter) -> None:
+async def test_a_lost_client_is_held_and_gets_the_missed_messages(worker: Worker, enter: Enter) -> None:
     alice, bob = await enter("alice"), await enter("bob")
     invite, received = await ring(alice, bob)
     await bob.answer(received, 200, tag="t")
@@ -276,7 +276,7 @@ async def test_a_guest_does_not_share_a_name() -> None:
         assert (refused.status, refused.code) == (403, "peer_taken")
 
 
-async def test_who_knows_a_contact_has_neither_its_place_nor_its_calls(worker: Worker, enter: Enter) -> None:
+async def test_a_client_that_knows_a_contact_has_neither_its_place_nor_its_calls(worker: Worker, enter: Enter) -> None:
     """Without auth, the Call-ID of REGISTER is what only the client has."""
     alice, bob = await enter("alice"), await enter("bob")
     for user, code in (("alice", "peer_taken"), ("mallory", "contact_taken")):

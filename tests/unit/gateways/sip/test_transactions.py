@@ -229,7 +229,7 @@ async def test_the_bytes_are_bounded() -> None:
     transactions.end(goodbye=False)
 
 
-async def test_a_client_that_leaves_ends_what_rings() -> None:
+async def test_a_client_that_leaves_ends_its_ringing_calls() -> None:
     for goodbye, cancelled in ((True, ["bob"]), (False, [])):
         case = Case("bob", timers=Timers(0.01, 0.01))
         case.answers("bob", 180)

@@ -45,7 +45,7 @@ async def test_a_client_changes_its_info_and_the_part_of_its_token_stays() -> No
         assert json.loads(member.info) == {"$token": {"role": "x"}, "a": 2}
 
 
-async def test_a_newer_token_counts_for_what_follows() -> None:
+async def test_a_newer_token_counts_for_later_commands() -> None:
     async with site(auth="required", auth_secret=SECRET, auth_leeway=0) as one:
         ann = await one.enter("ann", token(sub="ann", rooms=["r"]))
         newer = token(sub="ann", rooms=["s"], exp=4_000_000_000)

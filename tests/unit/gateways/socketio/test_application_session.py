@@ -31,7 +31,7 @@ async def test_a_client_that_the_application_refuses_gets_the_error() -> None:
         assert (await client.next()).startswith("44{")
 
 
-async def test_a_client_enters_a_room_when_it_asks_and_is_answered_with_what_the_application_says() -> None:
+async def test_a_client_enters_a_room_when_it_asks_and_gets_the_answer_of_the_application() -> None:
     async with site() as one:
         ann, ben = await one.enter("ann"), await one.enter("ben")
         ann.say('420["enter","r"]')

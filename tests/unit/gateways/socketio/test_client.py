@@ -209,7 +209,7 @@ async def test_a_packet_for_a_namespace_that_the_client_is_not_in_closes_the_con
 
 
 @pytest.mark.parametrize("packet", ["41", "43[]", '461-[{"_placeholder":true,"num":0}]'])
-async def test_what_may_cross_with_the_end_of_a_namespace_is_ignored(packet: str) -> None:
+async def test_packets_that_may_cross_with_the_end_of_a_namespace_are_ignored(packet: str) -> None:
     async with clients() as some:
         client = await some.open()
         client.say(packet, *([b"\1"] if packet.startswith("46") else []))
@@ -241,7 +241,7 @@ async def test_an_envelope_nests_as_deep_as_in_the_relays_own_protocol_and_an_ev
         f'450-7["offer",{nested(5000)}]',
     ],
 )
-async def test_what_nests_deeper_is_answered_and_the_connection_goes_on(packet: str) -> None:
+async def test_a_packet_that_nests_deeper_is_answered_and_the_connection_goes_on(packet: str) -> None:
     async with clients() as some:
         ann, ben = await some.enter(), await some.enter()
         ann.say(packet)
@@ -289,7 +289,7 @@ async def test_a_client_without_a_namespace_is_closed_at_once() -> None:
         assert client.connection.reason is GOING_AWAY
 
 
-async def test_a_client_that_is_lost_is_recovered_with_what_it_missed() -> None:
+async def test_a_client_that_is_lost_is_recovered_with_the_missed_events() -> None:
     async with clients() as some:
         ann, ben = await some.open(), await some.enter()
         ann.say("40")

@@ -142,7 +142,7 @@ async def test_a_close_packet_ends_polling_at_once_and_answers_the_poll() -> Non
         assert one.handlers[0].messages == []
 
 
-async def test_what_polling_was_closed_with_waits_for_the_next_poll_once() -> None:
+async def test_the_frame_that_closed_polling_waits_for_the_next_poll_once() -> None:
     async with engine() as one:
         session = one.polling()
         session.connection.write(Frame(b"4last"))
@@ -503,7 +503,7 @@ async def test_a_session_that_polls_is_freed_by_reference_counting(
 # The first poll, and clients that stay away.
 
 
-async def test_what_a_client_posts_before_its_first_poll_waits_for_it() -> None:
+async def test_packets_that_a_client_posts_before_its_first_poll_wait_for_it() -> None:
     async with engine() as one:
         session, called = one.polling(polled=False), []
         session.when_polled(lambda: called.append(len(one.handlers[0].messages)))

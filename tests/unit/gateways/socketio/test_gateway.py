@@ -30,7 +30,7 @@ def query(text: bytes) -> Query:
     return read_query({"type": "http", "method": "GET", "query_string": text})
 
 
-def test_what_a_query_asks_for() -> None:
+def test_the_meaning_of_a_query() -> None:
     all_of_it = {"EIO": "3", "transport": "polling", "sid": "x", "room": "r", "b64": "1"}
     assert query(b"EIO=3&transport=polling&sid=x&room=r&b64=1") == Query(3, "polling", "x", True, all_of_it)
     assert query(b"EIO=4&transport=websocket") == Query(
@@ -165,7 +165,7 @@ async def test_an_upgrade_is_begun_once_and_ends_polling() -> None:
             assert json.loads(refused.body)["error"]["code"] == "transport_mismatch"
 
 
-async def test_a_preflight_is_answered_whatever_the_query_says() -> None:
+async def test_a_preflight_is_answered_for_any_query() -> None:
     async with site() as one:
         answer = await one.request("OPTIONS", "/socket.io/", headers={"origin": "https://page.example"})
         assert (answer.status, answer.headers["access-control-allow-methods"]) == (204, "GET, POST")

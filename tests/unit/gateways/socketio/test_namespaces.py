@@ -251,7 +251,7 @@ async def test_a_namespace_that_was_not_asked_for_gives_way_to_one_that_is() -> 
 # Limits.
 
 
-async def test_what_is_refused_is_answered_and_leaves_nothing_behind() -> None:
+async def test_a_refused_namespace_is_answered_and_leaves_nothing_behind() -> None:
     async with client(rooms_per_connection=1) as one:
         await one.enter("/chat", "/rooms/%0A", "/rooms/a", "/rooms/b")
         codes = [text.partition('"code":"')[2].partition('"')[0] for text in one.shared.written]

@@ -156,5 +156,5 @@ def test_a_placeholder_is_written_as_javascript_does(text: bytes) -> None:
     "text",
     [rb'"{\"_placeholder\": true, \"num\": 10}"', b'{"_placeholder": false, "num": 1}', b'{"_placeholder": true}'],
 )
-def test_what_is_no_placeholder_stays_as_it_is(text: bytes) -> None:
+def test_an_object_that_is_no_placeholder_stays_as_it_is(text: bytes) -> None:
     assert compact_placeholders(text) == text

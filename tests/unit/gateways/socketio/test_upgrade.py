@@ -42,7 +42,7 @@ async def test_after_the_handshake_everything_goes_over_the_websocket() -> None:
         assert one.handlers[0].ended == [True]
 
 
-async def test_what_the_last_poll_got_does_not_come_again_over_the_websocket() -> None:
+async def test_packets_of_the_last_poll_do_not_come_again_over_the_websocket() -> None:
     async with engine() as one:
         session = one.polling()
         assert session.polling is not None

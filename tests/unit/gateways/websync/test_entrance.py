@@ -19,7 +19,7 @@ async def test_a_page_that_loads_again_is_the_same_client_with_another_session()
         assert reply["advice"] == {"reconnect": "handshake"}
 
 
-async def test_what_a_page_has_not_acknowledged_comes_again_after_its_next_handshake() -> None:
+async def test_unacknowledged_messages_come_again_after_the_next_handshake() -> None:
     async with site() as here:
         page, again, other = Page(here), Page(here), Page(here)
         await page.join()
@@ -34,7 +34,7 @@ async def test_what_a_page_has_not_acknowledged_comes_again_after_its_next_hands
         ]
 
 
-async def test_what_it_has_acknowledged_does_not() -> None:
+async def test_acknowledged_messages_do_not_come_again() -> None:
     async with site() as here:
         page, again, other = Page(here), Page(here), Page(here)
         await page.join()

@@ -26,7 +26,7 @@ def test_a_message() -> None:
     assert (message.tag, message.acknowledges) == ("", False)
 
 
-def test_what_a_message_does_not_have() -> None:
+def test_the_defaults_of_a_message() -> None:
     [message] = read(GOOD)
     assert isinstance(message, ClientMessage)
     assert (message.client_id, message.session_id, message.tag, message.acknowledges) == ("", "", None, True)
@@ -67,7 +67,7 @@ def test_a_bad_message_harms_no_other(fields: dict[str, Any], known: Any) -> Non
 
 
 @pytest.mark.parametrize("part", [1, "text", None, [], [[]]])
-def test_what_is_no_message(part: Any) -> None:
+def test_data_that_is_no_message(part: Any) -> None:
     [bad] = read(part)
     assert isinstance(bad, BadMessage)
     assert bad.id is None

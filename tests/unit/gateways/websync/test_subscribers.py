@@ -73,7 +73,7 @@ def test_the_own_client_is_none_of_the_others() -> None:
     assert not [*known.apply(changed(joined=["me"], changed=["me"], left=["me"], info={"me": CHAT}))]
 
 
-def test_a_list_replaces_what_was_known() -> None:
+def test_a_list_replaces_the_known_subscribers() -> None:
     known = others(Present("ann", info=CHAT), Present("ben", info=CHAT))
     members = (Present("ben", info=CHAT), Present("carl", info=CHAT))
     told = [*known.apply(PresenceList("r", Roster(2, members, ID)))]

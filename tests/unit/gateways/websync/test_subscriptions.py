@@ -65,7 +65,7 @@ def test_an_info_that_is_too_large_is_refused() -> None:
         channels.info()
 
 
-def test_a_client_that_comes_back_hears_what_it_had_until_it_subscribes() -> None:
+def test_a_client_that_comes_back_hears_its_earlier_channels_until_it_subscribes() -> None:
     channels = ClientState()
     channels.restore(CHAT, resumed=True)
     assert channels.hears("/chat")
@@ -85,7 +85,7 @@ def test_one_whose_info_is_not_known_hears_every_message() -> None:
     assert not fresh.hears("/any")
 
 
-def test_what_it_unsubscribes_from_is_not_heard_again() -> None:
+def test_a_channel_that_it_unsubscribes_from_is_not_heard_again() -> None:
     channels = ClientState()
     channels.restore(CHAT, resumed=True)
     channels.unsubscribe(["/chat"], "")

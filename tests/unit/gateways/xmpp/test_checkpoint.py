@@ -42,7 +42,7 @@ REPLAYED = {"r": [logged(21), logged(22), joined(23), logged(24), logged(25), jo
         (17, "join 26", 27),
     ],
 )
-def test_what_a_client_has_missed_follows_from_its_count(handled: int, expected: str, reached: int) -> None:
+def test_the_missed_stanzas_follow_from_a_clients_count(handled: int, expected: str, reached: int) -> None:
     outcome = missed(CHECKPOINT, handled, REPLAYED)
     assert outcome is not None
     assert ",".join(one.frame.text for one in outcome[1]) == expected

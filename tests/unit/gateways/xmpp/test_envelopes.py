@@ -131,7 +131,7 @@ def test_a_change_of_nick() -> None:
         b'{"message":1,"xmpp":{"kind":"chat"},"x":",\\"xmpp\\":"}',
     ],
 )
-def test_what_others_write_is_one_well_formed_stanza(envelope: bytes) -> None:
+def test_a_message_of_others_is_one_well_formed_stanza(envelope: bytes) -> None:
     for to in ((), ("ben",)):
         stanza = shown(envelope, to)
         assert read(stanza.encode()).root.name in {"message", "iq", "presence"}

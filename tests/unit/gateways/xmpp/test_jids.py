@@ -24,7 +24,7 @@ def test_reads_addresses(text: str, jid: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "@b", "a@", "a b", "a@b c", "a@b\nc", "a@<b>", "a" * 1100 + "@b", "b/" + "r" * 1100]
 )
-def test_refuses_what_is_none(text: str) -> None:
+def test_refuses_texts_that_are_no_jid(text: str) -> None:
     with pytest.raises(Refused, match="bad_jid"):
         Jid.parse(text)
 

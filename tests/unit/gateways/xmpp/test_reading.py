@@ -142,7 +142,7 @@ def test_attacks_are_refused(name: str) -> None:
     assert condition(data) == expected
 
 
-def test_what_is_within_the_bounds_is_read() -> None:
+def test_a_stanza_within_the_bounds_is_read() -> None:
     read(b"<x>" * MAX_DEPTH + b"</x>" * MAX_DEPTH)
     read(b"<x %b/>" % b" ".join(b'a%d="1"' % number for number in range(MAX_ATTRIBUTES)))
     read(b"<x>%b</x>" % (b"<y/>" * (MAX_ELEMENTS - 1)))

@@ -72,7 +72,7 @@ async def test_a_stanza_that_cannot_be_served_gets_one_error(
         '<message type="error"/>',
     ],
 )
-async def test_what_needs_no_answer_gets_none(worker: Worker, stanza: str) -> None:
+async def test_a_stanza_that_needs_no_answer_gets_none(worker: Worker, stanza: str) -> None:
     stream = await Stream(worker).log_in()
     await stream.send(stanza, ping("localhost"))
     assert [(one.name, one.get("type")) for one in await stream.until("iq")] == [("iq", "result")]
@@ -183,7 +183,7 @@ async def test_a_client_without_stream_management_is_not_held(worker: Worker) ->
     await until_members(worker, "room", {})
 
 
-async def test_the_history_is_for_those_who_ask(worker: Worker) -> None:
+async def test_the_history_is_for_clients_that_ask(worker: Worker) -> None:
     ann, ben = await two(worker)
     await ann.send(message("one"), message("two"), message("psst", f"{ROOM}/ben", "chat"))
     await ann.send(f'<message to="{ROOM}" type="groupchat"><subject>topic</subject></message>', message("three"))

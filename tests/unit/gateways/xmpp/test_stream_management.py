@@ -87,7 +87,7 @@ async def test_a_stanza_that_is_in_no_history_is_written_after_its_checkpoint() 
     assert [entry.text for entry in stored.entries] == ["", "<iq/>", ""]
 
 
-async def test_while_redis_is_away_what_needs_a_checkpoint_waits() -> None:
+async def test_while_redis_is_away_stanzas_that_need_a_checkpoint_wait() -> None:
     store = Store()
     one = Fixture(store)
     store.away = True
@@ -105,7 +105,7 @@ async def test_while_redis_is_away_what_needs_a_checkpoint_waits() -> None:
     await one.settle()
 
 
-async def test_what_waits_is_bounded_in_bytes() -> None:
+async def test_waiting_stanzas_are_bounded_in_bytes() -> None:
     store = Store()
     one = Fixture(store)
     store.away = True
@@ -162,7 +162,7 @@ async def test_the_count_of_handled_stanzas_is_told_after_its_checkpoint() -> No
     assert one.stream.publish_key().endswith(".4")
 
 
-async def test_what_is_acknowledged_is_forgotten() -> None:
+async def test_acknowledged_stanzas_are_forgotten() -> None:
     one = Fixture(Store())
     for seq in range(2, 2 + ASK_EVERY):
         one.logged(seq)
@@ -179,7 +179,7 @@ async def test_what_is_acknowledged_is_forgotten() -> None:
     assert len(one.stream.checkpoint().entries) == MOST_UNACKNOWLEDGED
 
 
-async def test_what_is_kept_is_counted_in_bytes() -> None:
+async def test_kept_stanzas_are_counted_in_bytes() -> None:
     one = Fixture(Store())
     for _ in range(4):
         one.stream.send(Frame("é".encode() * (MOST_BYTES // 8 + 1)), None)

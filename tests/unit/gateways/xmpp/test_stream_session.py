@@ -36,7 +36,7 @@ async def resume(worker: Worker, key: str, count: int, credentials: str = "") ->
     return stream
 
 
-async def test_a_lost_client_is_held_and_gets_what_it_missed(worker: Worker) -> None:
+async def test_a_lost_client_is_held_and_gets_the_missed_messages(worker: Worker) -> None:
     ann, key = await managed(worker, "ann")
     ben = await (await Stream(worker).log_in()).enter("ben")
     await ann.until("presence")

@@ -25,7 +25,7 @@ def test_hidden_events_and_other_envelopes_are_none(envelope: bytes) -> None:
     assert read_wrapped(envelope, {"hidden"}) is None
 
 
-def test_what_is_too_large_or_too_deep_is_refused_with_its_key() -> None:
+def test_an_event_that_is_too_large_or_too_deep_is_refused_with_its_key() -> None:
     for event in (IncomingEvent("x", [b"0"], attachments=[b"x" * 2000]), IncomingEvent("x", [b"[" * 300 + b"]" * 300])):
         with pytest.raises(BadFrame) as refused:
             wrap(event, 1000, "ack:1")

@@ -90,7 +90,7 @@ def offer(levels: int, number: str = "") -> str:
     return f'5:{number}::{{"name":"offer","args":[{nested(levels)}]}}'
 
 
-async def test_what_nests_too_deep_is_answered_and_the_connection_goes_on() -> None:
+async def test_a_packet_that_nests_too_deep_is_answered_and_the_connection_goes_on() -> None:
     async with clients() as one:
         ann, ben = await entered(one), await entered(one)
         for levels in (255, 5000):

@@ -117,7 +117,7 @@ def test_arguments_that_nest_too_deep_keep_their_placeholders() -> None:
     assert deep in V09Encoder("/").event(OutgoingEvent(b'"a"', [deep], [b"\1"])).data
 
 
-def test_attachments_are_found_in_whatever_may_be_relayed() -> None:
+def test_attachments_are_found_in_all_relayed_packets() -> None:
     levels = MAX_NESTING - 3
     deep = b"[" * levels + b'{"_placeholder":true,"num":0}' + b"]" * levels
     data = V09Encoder("/").event(OutgoingEvent(b'"a"', [deep], [b"\1"])).data

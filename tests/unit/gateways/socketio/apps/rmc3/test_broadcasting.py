@@ -256,7 +256,7 @@ async def test_a_viewer_that_comes_back_knows_its_source() -> None:
 
 
 @pytest.mark.parametrize(("gone", "told"), [("ann", "rejoin-broadcast"), ("host", "broadcast-stopped")])
-async def test_a_viewer_that_comes_back_is_told_what_has_ended_meanwhile(gone: str, told: str) -> None:
+async def test_a_viewer_that_comes_back_is_told_of_ends_meanwhile(gone: str, told: str) -> None:
     async with site() as one:
         host = await begin(one)
         ann, _ = await view(one, "ann")

@@ -53,7 +53,7 @@ def test_a_private_id_is_the_name_and_the_secret() -> None:
 
 
 @pytest.mark.parametrize("pid", ["", "x", 7, {}, ".", "0" * 64, "0" * 64 + "." + "A" * 21, "0" * 64 + "." + "ü" * 22])
-def test_what_the_relay_has_not_made_is_no_private_id(pid: object) -> None:
+def test_a_text_that_the_relay_has_not_made_is_no_private_id(pid: object) -> None:
     assert not key_of(pid=pid).proven
 
 

@@ -215,7 +215,7 @@ async def test_a_bad_event_among_those_that_wait_is_refused_and_keeps_no_other_o
 
 
 @pytest.mark.parametrize("how", ["unasked", "asks"])
-async def test_a_page_is_told_if_the_relay_does_not_know_what_it_has_missed(
+async def test_a_page_is_told_if_the_relay_does_not_know_the_missed_events(
     monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     async with site() as one:

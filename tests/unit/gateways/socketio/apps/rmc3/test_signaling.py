@@ -108,7 +108,7 @@ async def test_a_page_may_name_the_event_of_its_signals() -> None:
         assert "my-signals" not in ann.names()
 
 
-async def test_a_page_is_told_of_what_its_token_does_not_let_it_send() -> None:
+async def test_a_page_is_told_of_messages_that_its_token_does_not_allow() -> None:
     async with site(auth="required", auth_secret=SECRET) as one:
         rooms: list[object] = [{"room": "r", "can": ["join", "presence"]}]
         ann = await one.connect("ann", token=token(sub="ann", rooms=rooms))

@@ -44,7 +44,7 @@ def test_a_signal_is_written_for_its_receiver_and_read_with_the_vouched_sender()
         (b"null", False, False),
     ],
 )
-def test_what_a_signal_says(message: bytes, *, asks: bool, leaves: bool) -> None:
+def test_the_meaning_of_a_signal(message: bytes, *, asks: bool, leaves: bool) -> None:
     one = signal(message)
     assert (one.asks_to_join, one.says_goodbye) == (asks, leaves)
 

@@ -182,7 +182,7 @@ async def test_servers_come_unasked_before_a_join_can_be_answered() -> None:
 # Joining.
 
 
-async def test_a_newcomer_gets_those_who_were_there_before_and_nobody_is_told(here: Site) -> None:
+async def test_a_newcomer_gets_the_members_before_it_and_nobody_is_told(here: Site) -> None:
     a = await here.join()
     b = await here.open()
     assert await b.ask("join", "r") == [None, {"clients": {a.sid: VIDEO}}]
@@ -484,7 +484,7 @@ async def test_the_id_of_a_page_is_known_to_others_and_proves_nothing_any_more(h
     assert not page.session.accepts("there")
 
 
-async def test_what_was_missed_while_redis_was_away_is_told(here: Site) -> None:
+async def test_changes_while_redis_was_away_are_told(here: Site) -> None:
     a, b = await here.join(), await here.join()
     await b.meets(a)
     handler: Any = a.session._handler
