@@ -44,7 +44,7 @@ ELSEWHERE = {
     "make bench-quick": "by hand; tests/unit/bench tests the parts",
     "make bench-parts": "by hand; tests/unit/bench tests the parts",
 }  # fmt: skip
-"""Commands that tests/integration/test_readme.py does not run, and what runs them."""
+"""Commands that tests/integration/test_readme.py does not run, and the tests that run them."""
 
 DEPLOYMENT = "deploy/README.md"
 """All commands of this page are run, or listed, by tests/deploy/test_page.py."""

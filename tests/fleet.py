@@ -173,7 +173,7 @@ class RedisServer:
             client.client_kill_filter(_type="replica")
 
     def lead(self) -> None:
-        """Stop to follow: keep what was received until now."""
+        """Stop following: keep the events that were received until now."""
         with self.client as client:
             client.replicaof("NO", "ONE")
 

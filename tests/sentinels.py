@@ -64,7 +64,7 @@ class Sentinel:
 class SentinelSet:
     """Servers, one of which is the master, and the sentinels; `url` is for the relay.
 
-    `master` and `replica` are the first master and its first replica, whatever they have become. The servers are
+    `master` and `replica` are the first master and its first replica, also after a failover. The servers are
     `safe` unless a test needs a master that takes writes without replicas.
     """
 

@@ -106,13 +106,13 @@ class Phones(ABC):
     async def is_refused(self, caller: str, cause: str, status: int) -> None:
         """Wait until a call has failed: JsSIP names the cause, SIP.js the status."""
         kind = self._library[caller]
-        what = "failed-call" if kind == "jssip" else "rejected"
-        while (found := await self.happened(caller))["what"] != what:
+        awaited = "failed-call" if kind == "jssip" else "rejected"
+        while (found := await self.happened(caller))["what"] != awaited:
             pass
         assert found["cause"] == (cause if kind == "jssip" else status), found
 
     async def is_over(self, callee: str) -> None:
         """Wait until a call has ended that a callee had not accepted yet."""
-        what = "failed-call" if self._library[callee] == "jssip" else "ended"
-        while (await self.happened(callee))["what"] != what:
+        awaited = "failed-call" if self._library[callee] == "jssip" else "ended"
+        while (await self.happened(callee))["what"] != awaited:
             pass

@@ -195,7 +195,7 @@ def _limit(of: str, one: Setting) -> list[str]:
 
 def bounds() -> Iterator[str]:
     """The bounds that no setting changes."""
-    yield from table("Bound on, At most, When exceeded", [[what, f"{most:,}", then] for what, most, then in BOUNDS])
+    yield from table("Bound on, At most, When exceeded", [[item, f"{most:,}", then] for item, most, then in BOUNDS])
 
 
 def redis_commands() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A client of TURN servers (RFC 8656), as far as tests ask one what it accepts."""
+"""A client of TURN servers (RFC 8656), as far as tests need it."""
 
 import asyncio
 import hashlib

@@ -25,7 +25,7 @@ class HookRequest(NamedTuple):
 
 
 class HookReceiver:
-    """Answers with `status`, after `delay` seconds, with `headers` and `content`; counts what it has accepted.
+    """Answers with `status`, after `delay` seconds, with `headers` and `content`; counts the accepted events.
 
     `events` are the accepted events without repeats, in the order of their arrival, and `repeats` the others. A request
     whose signature is wrong fails the test.

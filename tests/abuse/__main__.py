@@ -1,4 +1,4 @@
-"""Run every attack and measure what it does to others: `make abuse`."""
+"""Run every attack and measure its harm to others: `make abuse`."""
 
 import argparse
 import asyncio
@@ -16,7 +16,9 @@ from tests.abuse.verdict import harms
 
 def read_options(arguments: list[str]) -> argparse.Namespace:
     known = [NOTHING, *find()]
-    parser = argparse.ArgumentParser(prog="make abuse ARGS=", description="Measure what attacks do to other clients.")
+    parser = argparse.ArgumentParser(
+        prog="make abuse ARGS=", description="Measure the harm of attacks to other clients."
+    )
     parser.add_argument("--attack", action="append", choices=known, help="only this one (default: all)")
     parser.add_argument("--seconds", type=float, default=60, help="for which each goes on (default: 60)")
     parser.add_argument("--rooms", type=int, default=25, help="uninvolved rooms of two (default: 25)")

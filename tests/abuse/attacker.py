@@ -1,7 +1,7 @@
 """Runs one attack in a process of its own, with a low priority: `python -m tests.abuse.attacker NAME HOST PORT`.
 
-It writes a line when it begins. It ends when its standard input does, and then writes what the attack cost as a line of
-JSON.
+It writes a line when it begins. It ends when its standard input does, and then writes the cost of the attack as a line
+of JSON.
 """
 
 import asyncio

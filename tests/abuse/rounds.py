@@ -54,7 +54,7 @@ async def play(attack: Attack | None, plan: Plan) -> Figures:
 
 
 async def _strike(attack: Attack | None, field: Arena, seconds: float) -> tuple[dict[str, Any], dict[str, float]]:
-    """Let the attack go on for this time; return what it cost, and the CPU of each process, in seconds a second."""
+    """Let the attack go on for this time; return its cost, and the CPU of each process, in seconds a second."""
     async with AsyncExitStack() as stack:
         roots = {"worker": field.attacked.process.pid, "redis": field.redis.pid}
         attacker = None

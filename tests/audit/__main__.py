@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parents[2]
 _TIMEOUT: Final = 600
 
 Run = Callable[[Sequence[str], Path], str]
-"""Runs a command in a folder, and returns what it printed to its standard output; its status does not count."""
+"""Runs a command in a folder, and returns its standard output; its status does not count."""
 
 
 @dataclass

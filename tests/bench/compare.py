@@ -1,7 +1,7 @@
 """Compare the speed of this checkout with that of another one: `make bench-compare BASE=...`.
 
-Both are measured in pairs, one right after the other, and the order changes from pair to pair, so that whatever else
-the machine does affects both alike. The result is the median of the ratios of the pairs, new to old, with its 95 %
+Both are measured in pairs, one right after the other, and the order changes from pair to pair, so that other
+work of the machine affects both alike. The result is the median of the ratios of the pairs, new to old, with its 95 %
 confidence interval. The comparison fails when an interval lies above the bound as a whole: then this checkout is
 slower (or larger), and not just the machine noisy.
 """
@@ -57,7 +57,7 @@ class Tree:
         return self.folder / ".venv" / "bin" / "python"
 
     def run(self, *arguments: str) -> str:
-        """Run Python in this checkout; returns what it prints."""
+        """Run Python in this checkout; returns its output."""
         command = [str(self.python), *arguments]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -157,7 +157,7 @@ def judged(found: Mapping[str, Sequence[tuple[float, float]]], bound: float) -> 
 
 
 def base(name: str) -> Tree:
-    """The other checkout: a folder, or a worktree of a revision, with what it needs to run installed."""
+    """The other checkout: a folder, or a worktree of a revision, with its requirements installed."""
     folder = Path(name)
     if not (folder / "relay").is_dir():
         folder = install.BUILD / "base"

@@ -32,7 +32,7 @@ class Pace:
 
 
 def under_load(server: Server, load: Load, command: str, pace: Pace) -> Figures:
-    """Start a load, and measure what it costs from its beginning to its end."""
+    """Start a load, and measure its cost from its beginning to its end."""
     load.say(f"{command.split()[0]} {pace.seconds} {pace.warmup} {command.split()[1]}")
     load.event("begin")
     before, steal = [cpu_seconds([root]) for root in server.roots], stolen()
@@ -149,7 +149,7 @@ def prove_alive(server: Server, load: Load) -> None:
 
 
 def calls(system: System, shape: Shape, pace: Pace) -> Figures:
-    """The cost of whole calls: the handshakes, what a client says to join, and the messages."""
+    """The cost of whole calls: the handshakes, the messages by which a client joins, and the others."""
     with serving(system) as server:
         # As for idle connections.
         with Load(server, replace(shape, rooms=1), first=shape.rooms) as load:

@@ -1,7 +1,7 @@
 """Measures the parts of a message's cost, to compare two versions of the code on a noisy machine: `make bench-parts`.
 
 Two parts that repeat to a few percent: the worker's Python from a client's frame to the members' sockets, with nothing
-behind the sockets; and Redis alone, fed with what the worker sends, beside the least that it could be asked for.
+behind the sockets; and Redis alone, fed with the commands of a worker, beside the least that it could be asked for.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The results as Markdown: ratios first, then what they are made of."""
+"""The results as Markdown: ratios first, then the figures behind them."""
 
 import platform
 import re
@@ -126,7 +126,7 @@ def by_shape(results: Results, found: Medians, name: str, kind: str = "flood", r
 
 
 def beside(results: Results, found: Medians) -> str:
-    """A row for each protocol of clients: what it costs, as a share of the system beside it."""
+    """A row for each protocol of clients: its cost, as a share of the system beside it."""
     titles = {system["key"]: system["title"] for system in results["systems"]}
     shapes = [shape for shape in results["shapes"] if shape["kind"] == "flood" and not shape["only"]]
     figures = {shape["title"]: (shape["key"], "cpu") for shape in shapes}

@@ -55,19 +55,19 @@ def stop(process: subprocess.Popen[str]) -> None:
     process.wait(STOP)
 
 
-def wait_for(process: subprocess.Popen[str], port: int, what: str) -> None:
+def wait_for(process: subprocess.Popen[str], port: int, name: str) -> None:
     """Return when the port accepts connections."""
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise Broken(f"{what} ended at its start")
+            raise Broken(f"{name} ended at its start")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
-    raise Broken(f"{what} did not start")
+    raise Broken(f"{name} did not start")
 
 
 class Server:

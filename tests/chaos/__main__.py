@@ -1,4 +1,4 @@
-"""Cause every fault many times and count what it costs: `make chaos`."""
+"""Cause every fault many times and count the losses: `make chaos`."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def read_options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make chaos ARGS=", description="Count what faults lose, repeat and disorder."
+        prog="make chaos ARGS=", description="Count the messages that faults lose, repeat and disorder."
     )
     parser.add_argument("--rounds", type=int, help="in all, each fault as often as the others (default: 5 of each)")
     parser.add_argument("--rooms", type=int, default=12, help="of three members each (default: 12)")

@@ -43,7 +43,7 @@ class Post:
     front: Network
     relay: Relay = field(init=False)
     view: View | None = None
-    """What the worker sees of sentinels and their servers, where it finds the master by them."""
+    """The worker's view of sentinels and their servers, if it finds the master by them."""
     environment: dict[str, str] = field(default_factory=dict)
 
     settings: dict[str, Any] = field(default_factory=dict)

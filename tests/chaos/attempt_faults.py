@@ -29,7 +29,7 @@ async def park_at_redis(arena: Arena) -> None:
     arena.redis.signal(signal.SIGSTOP)
     for _ in range(2):
         await asyncio.sleep(arena.draw.uniform(0.7, 1.0) * arena.slow)
-        # Some give up earlier than others, at whatever moment they are.
+        # Some give up earlier than others, at any moment.
         for member in arena.draw.sample(list(arena.members.values()), len(arena.members) // 4):
             member.drop()
     arena.redis.signal(signal.SIGCONT)

@@ -41,7 +41,7 @@ class Calls:
 
     @classmethod
     def of(cls, states: Mapping[tuple[str, str], "State"], pages: Iterable[RmcMember]) -> Self:
-        """Sum up what pages have counted, and what they were answered."""
+        """Sum up the counts of the pages, and the answers that they got."""
         members = list(pages)
         rooms: dict[str, list[State]] = {}
         for (room, _), state in states.items():

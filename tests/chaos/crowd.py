@@ -1,4 +1,4 @@
-"""Rooms full of clients that send messages, and the count of what they send and receive; independent of the servers."""
+"""Rooms full of clients that send messages, and the count of sent and received ones; independent of the servers."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ SETTLED = 20.0
 
 
 class Crowd(ABC):
-    """`members` by room and name, and the `ledger` of what they send and receive.
+    """`members` by room and name, and the `ledger` of the messages that they send and receive.
 
     `expected` holds the members that each room really has. `false_leaves` are leave events about members still
     expected. `unproven` are effects that a fault should have had but did not show: then the round proves nothing.
@@ -68,7 +68,7 @@ class Crowd(ABC):
 
     @property
     def direct_addresses(self) -> Sequence[str]:
-        """The addresses for clients of which the relay must see what has reached them: without a network between."""
+        """The addresses for clients of which the relay must see how much has reached them: without a network."""
         return self.addresses
 
     @abstractmethod

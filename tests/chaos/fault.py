@@ -1,4 +1,4 @@
-"""A fault, and what all of them need.
+"""A fault, and the common parts of all of them.
 
 A fault without an effect proves nothing. So each waits for an effect of its own, unless the effect is certain.
 """
@@ -26,7 +26,7 @@ class Fault:
     and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Clients
     give an attempt up after `slow` seconds. `pauses` are the seconds for which a client may wait between two attempts
     when the fault ends, because many before them have failed. With `replicas`, sentinels watch a master that has so
-    many. A fault that is `durable` loses no acknowledged message, whoever is excused.
+    many. A fault that is `durable` loses no acknowledged message, also if clients are excused.
     """
 
     name: str

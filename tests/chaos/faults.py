@@ -232,7 +232,7 @@ async def mute_worker(arena: Arena) -> None:
 
 
 def _elsewhere(arena: Arena, struck: Post) -> set[tuple[str, str]]:
-    """Members who came to other workers."""
+    """Members that came to other workers."""
     return {place for place, home in arena.homes.items() if home is not struck}
 
 
@@ -246,7 +246,7 @@ async def _speak_past(
             arena.say(room, member, size)
     others = _elsewhere(arena, struck)
     # `since` leaves out events that were on their way before.
-    await arena.show("others waited for those who did not read", lambda: arena.ledger.everybody_heard(others, began))
+    await arena.show("others waited for clients that did not read", lambda: arena.ledger.everybody_heard(others, began))
 
 
 async def stuck_readers(arena: Arena) -> None:

@@ -211,7 +211,7 @@ class StreamMember(HttpMember):
 
 
 class PollMember(HttpMember):
-    """A program: it polls one worker, and the next one after a failure; it posts what has gathered as one list.
+    """A program: it polls one worker, and the next one after a failure; it posts the gathered messages as one list.
 
     The key is that of its first answer.
     """

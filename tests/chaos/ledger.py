@@ -80,11 +80,11 @@ class Ledger:
     def heard(self, room: str, member: str, sender: str, number: int, id_: MessageId | None, now: float) -> None:
         """A member received a message: out of order if it is older than the last, or has another id for others.
 
-        After a new epoch, senders may send again what they have no acknowledgement of, older messages among them.
+        After a new epoch, senders may send messages again that were not acknowledged, older ones among them.
         """
         message = self._messages[room, sender, number]
         again = id_ is not None and message.id is not None and id_.epoch != message.id.epoch
-        what = f"{sender} says {number} in {room}: {member} hears it"
+        event = f"{sender} says {number} in {room}: {member} hears it"
         if member in message.heard:
             # Another member, or the sender, may know of the new epoch already: the member's own first one counts.
             across = id_ is not None and id_.epoch != message.epochs.get(member, id_.epoch)
@@ -92,7 +92,7 @@ class Ledger:
             self.across += across
             if not (across and told):
                 untold = ", and was told of no loss" if across else ""
-                self.repeats.append(f"{what} again after {now - message.heard[member]:.2f} s{untold}")
+                self.repeats.append(f"{event} again after {now - message.heard[member]:.2f} s{untold}")
             return
         message.heard[member] = now
         if id_ is not None:
@@ -101,7 +101,7 @@ class Ledger:
         in_this_epoch = id_ is None or id_.epoch == epoch
         late = id_ is not None and id_ < self._places[room, member]
         if late or (in_this_epoch and number < newest and not again):
-            self.disorder.append(f"{what} as {id_}, after {newest}")
+            self.disorder.append(f"{event} as {id_}, after {newest}")
         elif id_ is not None:
             self._in_place(message, id_)
         self._newest[room, member, sender] = (
@@ -146,7 +146,7 @@ class Ledger:
         ]
 
     def everybody_heard(self, members: Container[tuple[str, str]], since: float) -> bool:
-        """Whether what was said since then has reached all of these members (room and name)."""
+        """Whether all later messages have reached all of these members (room and name)."""
         return all(
             member == sender or member in message.heard or (room, member) not in members
             for (room, sender, _), message in self._messages.items()

@@ -1,4 +1,4 @@
-// The JavaScript members of the chaos suite: reads commands, and writes what happens, as JSON lines.
+// The JavaScript members of the chaos suite: reads commands, and writes events, as JSON lines.
 import { createInterface } from 'node:readline';
 import { createRequire } from 'node:module';
 import { Client } from '../../docs/clients/client.mjs';
@@ -69,16 +69,16 @@ class SocketIo {
 }
 
 createInterface({ input: process.stdin }).on('line', (line) => {
-  const { member, do: what, ...fields } = JSON.parse(line);
-  if (what === 'join') {
+  const { member, do: command, ...fields } = JSON.parse(line);
+  if (command === 'join') {
     members.set(member, new (fields.kind === 'socketio' ? SocketIo : Reference)(member, fields));
-  } else if (what === 'publish') {
+  } else if (command === 'publish') {
     const { number, envelope } = fields;
     members.get(member).publish(envelope).then(
       (id) => report(member, { event: 'answer', number, id }),
       (error) => report(member, { event: 'answer', number, error: String(error) }),
     );
   } else {
-    members.get(member)[what]();
+    members.get(member)[command]();
   }
 });

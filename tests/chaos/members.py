@@ -170,11 +170,11 @@ class Node:
         self._takers[number] = take
         return number
 
-    def ask(self, member: int, what: str, **fields: Any) -> None:
-        """Tell a member what to do."""
+    def ask(self, member: int, command: str, **fields: Any) -> None:
+        """Give a member a command."""
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"member": member, "do": what, **fields}).encode() + b"\n")
+        self._process.stdin.write(json.dumps({"member": member, "do": command, **fields}).encode() + b"\n")
 
     async def _read(self) -> None:
         assert self._process is not None
@@ -294,7 +294,7 @@ IN_PYTHON = frozenset(
 """Kinds that need no Node."""
 
 DIRECT = frozenset({"peerjs", "sip", *RMC, *CORE_TRANSPORTS})
-"""Kinds that have no cursor: the relay must see what has reached them."""
+"""Kinds that have no cursor: the relay must see how much has reached them."""
 
 
 def make(kind: str, node: Node, urls: Sequence[str], room: str, peer: str, *, slow: float = SLOW) -> Any:

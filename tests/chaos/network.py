@@ -31,7 +31,7 @@ class Doom:
 
 @dataclass(frozen=True)
 class Double:
-    """A second copy of what the near side sends first, to another port: sent `ahead` seconds before the original.
+    """A second copy of the near side's first bytes, to another port: sent `ahead` seconds before the original.
 
     No answer to the copy arrives anywhere; its connection is reset after `linger`.
     """
@@ -47,11 +47,11 @@ class Network:
     `delay` is in seconds for each direction, `rate` in bytes a second for each connection and direction. `touched`
     counts the connections and data that were ended, refused or delayed, which proves that a fault had an effect.
 
-    With `mute`, nothing arrives at the near side any more, while what it sends still arrives at the far side.
+    With `mute`, nothing arrives at the near side any more, while its own bytes still arrive at the far side.
 
     `doom`, `double` and `rival` return what happens to a new connection, or None. A `rival` is another port: both get
-    what the near side sends first, and it hears only the one that answers first with _ANSWER. `stall` keeps back what
-    arrives for a near side that has subscribed (Redis), while its other connections go on.
+    the near side's first bytes, and it hears only the one that answers first with _ANSWER. `stall` keeps back the
+    bytes for a near side that has subscribed (Redis), while its other connections go on.
     """
 
     def __init__(self, target: int) -> None:
@@ -98,7 +98,7 @@ class Network:
         self._flowing.clear()
 
     def flow(self) -> None:
-        """End `stall`: what was kept back is delivered."""
+        """End `stall`: the bytes that were kept back are delivered."""
         self._flowing.set()
 
     async def flows(self) -> None:

@@ -123,7 +123,7 @@ async def stay_quiet(arena: Arena) -> None:
 
 @dataclass
 class _Sleeper:
-    """A member that knows only what it is sent unasked: it sends no ping, whose answer would have a newer id."""
+    """A member that knows only the events that it gets: it sends no ping, whose answer would have a newer id."""
 
     arena: Arena
     room: str

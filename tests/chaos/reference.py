@@ -14,7 +14,7 @@ class Reference:
     """The common part of clients that are not `relay.client`: their callbacks as events.
 
     `again` has the messages that came twice, on either side of a loss: for each, how many seconds before the loss it
-    came first. `disordered` counts what the client itself has found to be out of order.
+    came first. `disordered` counts the messages that the client itself has found to be out of order.
     """
 
     def __init__(self) -> None:

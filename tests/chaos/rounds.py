@@ -89,7 +89,7 @@ class Outcome:
         lag: float = 0.0,
         calls: Calls | None = None,
     ) -> Self:
-        """Count what the crowd has seen."""
+        """Count the crowd's messages."""
         return cls(
             fault, seed, crowd.verdict(crowd.ended), presence, list(crowd.false_leaves),
             crowd.ledger.members_told - crowd.excused, crowd.ledger.missing(), list(crowd.unproven),

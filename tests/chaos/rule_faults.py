@@ -70,7 +70,7 @@ class _Vaults:
 
 @asynccontextmanager
 async def _knocking(arena: Arena, vaults: _Vaults) -> AsyncIterator[None]:
-    """Let strangers knock until the lock holds again after what is done meanwhile."""
+    """Let strangers knock until the lock holds again after the fault."""
     knocking = [asyncio.create_task(vaults.knock()) for _ in range(_TRIES)]
     try:
         await vaults.until_refused()

@@ -34,7 +34,7 @@ async def kill_master(arena: Arena) -> None:
     """kill -9 of the master; it comes back when a replica has taken its part."""
     sentinels = _sentinels(arena)
     old = sentinels.master
-    # Some may not know what others have heard when it ends.
+    # When it ends, some may not know events that others have heard.
     arena.excused |= arena.members.keys()
     old.kill()
     await sentinels.failed_over(old)
@@ -59,7 +59,7 @@ def _written(server: RedisServer) -> int:
 
 
 async def pause_master(arena: Arena) -> None:
-    """A master that is stopped until another one has its part, and takes what workers had sent it."""
+    """A master that is stopped until another one has its part, and then executes the commands that workers had sent."""
     sentinels = _sentinels(arena)
     old = sentinels.master
     before = await asyncio.to_thread(_written, old)
@@ -75,7 +75,7 @@ async def pause_master(arena: Arena) -> None:
         # Nothing is acknowledged before both replicas are there.
         await asyncio.to_thread(old.wait_for_master)
         arena.over()
-    # What workers had sent it waited in its sockets. It executes that first, and hears of the other master later.
+    # The workers' commands waited in its sockets. It executes them first, and hears of the other master later.
     if await asyncio.to_thread(_written, old) <= before:
         arena.unproven.append("the master of the past took no writes")
 

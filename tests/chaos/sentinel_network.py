@@ -1,4 +1,4 @@
-"""What one worker sees of a master, its replicas and its sentinels: each server behind a network of its own."""
+"""One worker's view of a master, its replicas and its sentinels: each server behind a network of its own."""
 
 import asyncio
 from collections.abc import Mapping

@@ -54,10 +54,10 @@ def play_one(fault: Fault, seed: int, rooms: int, rate: float) -> Outcome | str:
     return outcome
 
 
-def _keep(logs: io.StringIO, fault: Fault, seed: int, what: str) -> None:
+def _keep(logs: io.StringIO, fault: Fault, seed: int, report: str) -> None:
     LOGS.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"\W+", "-", f"{seed}-{fault.name}")
-    (LOGS / f"{name}.txt").write_text(f"{what}\n\n{logs.getvalue()}")
+    (LOGS / f"{name}.txt").write_text(f"{report}\n\n{logs.getvalue()}")
 
 
 def run(plan: Plan, jobs: int) -> Iterator[Outcome]:

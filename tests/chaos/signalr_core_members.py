@@ -249,7 +249,7 @@ class SignalRCoreMember(Reference):
         now = asyncio.get_running_loop().time()
         first = self._heard.setdefault(envelope["id"], now)
         if first != now:
-            # The client has no cursor: what it got last before a loss may come again.
+            # The client has no cursor: its last message before a loss may come again.
             self.again.append(max(0.0, self._lost_at - first))
         else:
             self.on_event("message", envelope)

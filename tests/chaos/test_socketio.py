@@ -21,7 +21,7 @@ KINDS = (OverWebSocket, OverPolling, OverWebSocket)
 
 
 class Guest:
-    """One client, which numbers what it says and keeps what it hears; it comes back by itself, to the next worker."""
+    """One client, which numbers its events and keeps those it hears; it comes back by itself, to the next worker."""
 
     def __init__(
         self, kind: type[OverWebSocket] | type[OverPolling], relays: list[Relay], room: str, name: str

@@ -50,7 +50,7 @@ class XmppMember(Reference):
         self._socket: ClientConnection | None = None
         self._stream = ""
         self._handled = self._sent = 0
-        # The stanzas that the relay has not counted: their numbers, their texts, and what waits for them.
+        # The stanzas that the relay has not counted: their numbers, their texts, and the futures of their senders.
         self._unhandled: deque[tuple[int, str, asyncio.Future[bool]]] = deque()
         self._waiting: dict[str, asyncio.Future[bool]] = {}
         # Set while the client is in the room, and has a stream for its stanzas.

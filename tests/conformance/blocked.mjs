@@ -1,5 +1,5 @@
 // Three members in Node, each with relay.js over its own network, talk while WebSockets are blocked and let through. Run as:
-// node blocked.mjs ROOM URL URL URL. Reads commands, and prints a JSON line for whatever happens.
+// node blocked.mjs ROOM URL URL URL. Reads commands, and prints a JSON line for each event.
 import { createInterface } from 'node:readline';
 import WebSocket from 'ws';
 

@@ -1,4 +1,4 @@
-// Clients whose upgrades are interrupted and whose requests are broken off, again and again: what is acknowledged is heard once.
+// Clients whose upgrades are interrupted and whose requests are broken off, again and again: acknowledged events are heard once.
 // Arguments: seconds, and the addresses of the workers. Prints the count as JSON.
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,7 +20,7 @@ function make(name, url, pollsOnly) {
   });
   const client = { name, socket, agent, acknowledged: [], heard: {} };
   socket.on('n', (from, number) => (client.heard[from] ??= []).push(number));
-  // What this client reads in the turn in which its connection ends it keeps, and tells when it is back, ahead of the same
+  // Events that this client reads in the turn in which its connection ends it keeps, and tells when it is back, ahead of the same
   // messages as the relay gives them once more.
   socket.io.on('reconnect_attempt', () => { socket.receiveBuffer = []; });
   let before = false;
@@ -60,7 +60,7 @@ async function talk({ name, socket, acknowledged }) {
   }
 }
 
-/** Break connections under whatever request is on its way, or the whole engine, so that it comes back and upgrades anew. */
+/** Break connections under any request on its way, or the whole engine, so that it comes back and upgrades anew. */
 async function harm() {
   while (talking) {
     await sleep(60);

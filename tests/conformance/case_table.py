@@ -12,7 +12,7 @@ from tests.fleet import require
 NOT_RUN = "not run"
 _NESTED = " \u203a "
 CHROMIUM = "in Chromium"
-"""What Node says of a case that a page plays."""
+"""Node's result for a case that a page plays."""
 
 Found = Mapping[str, Any]
 """A case as it was played: suite, name, outcome, and the error of one that failed."""
@@ -43,7 +43,7 @@ class CaseTable:
     remarks: Mapping[str, str]
 
     def agree(self, found: Sequence[Found]) -> None:
-        """Compare with what Node found; of what a page plays, the table is believed. Written if it is not there."""
+        """Compare with Node's results; for the cases of a page, the table is believed. Written if it is not there."""
         self._check(found)
         before = {row.key: row.outcome for row in self._read()}
         first: dict[str, int] = {}
@@ -118,14 +118,14 @@ SOCKETIO = CaseTable(
     "socketio-client.md",
     "socket.io-client 4.8",
     "Their server's handlers are played by another client in the same room;\n"
-    "where a case looks at what its server acknowledges, it looks for the relay's acknowledgement here.",
+    "if a case looks at its server's acknowledgement, it looks for the relay's acknowledgement here.",
     fails={
         "should change socket.id upon reconnection": (
             "a client is recovered also before its first event, and keeps its id"
         ),
         "should prepend listener (onAny)": "a listener for all events hears `relay:position` as well",
         "should work with acks": (
-            "its server asks the client for an acknowledgement; what is passed on by a relay asks for none"
+            "its server asks the client for an acknowledgement; an event that a relay passes on asks for none"
         ),
     },
     remarks={
@@ -143,7 +143,7 @@ _REFUSED = "refused as its query has no version"
 ENGINEIO = CaseTable(
     "engineio-client.md",
     "engine.io-client 6",
-    "Their server sends back what it gets; here the messages are Socket.IO's\n"
+    "Their server sends back each message; here the messages are Socket.IO's\n"
     "events, which another client in the same room sends back, and the greeting is the answer to a CONNECT.",
     fails={
         "provides details when maxHttpBufferSize is reached (websocket)": (

@@ -1,19 +1,19 @@
-// What the clients' cases are written with, and what plays them: in Node, and in a page.
+// The functions for the clients' cases, and the player of them: in Node, and in a page.
 const cases = [];
 let number = 0;
 
-// A case is what to run, or a word of where it is played; null is for one that is not run.
+// A case is a function, or a word that says where it is played; null is for one that is not run.
 export const describe = (suite, list) => {
   for (const [name, run] of Object.entries(list)) cases.push({ number: number++, suite, name, run });
 };
-export const check = (condition, what) => { if (!condition) throw new Error(what || 'not as expected'); };
+export const check = (condition, text) => { if (!condition) throw new Error(text || 'not as expected'); };
 export const same = (a, b) => check(JSON.stringify(a) === JSON.stringify(b), `${JSON.stringify(a)} is not ${JSON.stringify(b)}`);
 export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const next = (emitter, event) => new Promise((resolve) => emitter.once(event, (...args) => resolve(args)));
 export const never = (emitter, event) => new Promise((_, reject) => emitter.on(event, () => reject(new Error(`${event} came`))));
 export const quiet = (emitter, event, ms = 100) => Promise.race([never(emitter, event), wait(ms)]);
 
-// A clock that stands still, for whoever is made `during` its time.
+// A clock that stands still, for objects that are made `during` its time.
 export class Clock {
   #now = 0;
   #last = 0;
@@ -46,7 +46,7 @@ async function played({ run, ...one }, ms) {
   }
 }
 
-// Play what was described since the last time, some at a time; each is told of, and fails after so many milliseconds.
+// Play the cases that were described since the last time, some at a time; each fails after so many milliseconds.
 export async function play(together, tell, ms = 8000) {
   const waiting = cases.splice(0);
   await Promise.all(Array.from({ length: together }, async () => {

@@ -20,7 +20,7 @@ await once(listening, 'listening');
 listening.unref();
 const silent = `http://127.0.0.1:${listening.address().port}`;
 
-// What the suite's server does for one client, done by another one.
+// The work of the suite's server for one client, done by another client.
 async function partner(room) {
   const socket = io(`${base}/rooms/${room}`, { forceNew: true, transports: ['websocket'] });
   const order = [];

@@ -1,6 +1,6 @@
 // The cases of engine.io-client's own test suite (version 6), under their names, written anew against a relay.
-// Their server greets with "hi" and sends back what it gets. A relay's messages are Socket.IO's packets: here the answer
-// to a CONNECT is the greeting, what is sent are events, and a partner in the same room sends them back.
+// Their server greets with "hi" and sends back each message. A relay's messages are Socket.IO's packets: here the answer
+// to a CONNECT is the greeting, the messages are events, and a partner in the same room sends them back.
 // Run as: node engine_cases.mjs URL. Prints a JSON line for each case.
 import { createServer, request } from 'node:http';
 import { createRequire } from 'node:module';
@@ -16,7 +16,7 @@ const base = process.argv[2];
 const path = '/socket.io/';
 let rooms = 0;
 
-// Sends back what anybody in the room sends.
+// Sends each event of the room back.
 async function partner(room) {
   const socket = io(`${base}/rooms/${room}`, { forceNew: true, transports: ['websocket'] });
   socket.on('echo', (value) => socket.emit('echo', value));
@@ -89,7 +89,7 @@ const POLLING = { transports: ['polling'] };
 const WEBSOCKET = { transports: ['websocket'] };
 const larger = (socket) => '4'.repeat(socket._maxPayload * 2);
 
-// What is remembered is so for all clients of the process: these go before the others, and one by one.
+// All clients of the process share one memory: these cases go before the others, and one by one.
 const remembering = (rememberUpgrade, run) => alone(async (socket) => {
   same(socket.transport.name, 'polling');
   const name = await new Promise((resolve) => socket.on('upgrade', () => {
@@ -197,7 +197,7 @@ describe('Socket › fake timers', {
   'uses custom timeout when provided': async () => { const { clock, errors, socket } = erring({ useNativeTimers: true }); const error = next(socket, 'error'); clock.tick(1); same(errors, []); same(await error, ['No transports available']); },
 });
 
-// The error, and what was told with it at that moment.
+// The error, and its details at that moment.
 const failure = (socket) => new Promise((resolve) => socket.once('error', (error) => {
   const { readyState, responseText } = error.context || {};
   resolve([error, readyState, responseText]);

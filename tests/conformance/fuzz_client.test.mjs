@@ -71,7 +71,7 @@ const sent = fc.oneof(
 
 // RTCMultiConnection 3.
 
-/** The library as far as the socket sees it; it keeps who was acted upon, and fails like the library on odd input. */
+/** The library as far as the socket sees it; it keeps the users of its calls, and fails like the library on odd input. */
 function library() {
   const acts = [];
   const act = (name) => (...values) => acts.push([name, ...values]);
@@ -152,7 +152,7 @@ test('users whose ids are properties of every object, or methods of the library,
   }));
 });
 
-// Frames of the relay, or of whatever answers at its address.
+// Frames of the relay, or of another server at its address.
 
 const id = fc.tuple(fc.nat(9), fc.nat(99)).map((parts) => parts.join('-'));
 const frame = fc.oneof(
@@ -250,7 +250,7 @@ test('a member of a call ends no connection but its own', async () => {
   delete globalThis.RTCPeerConnection;
 });
 
-// Channels of older libraries, and what other scripts of the origin have stored.
+// Channels of older libraries, and values that other scripts of the origin have stored.
 
 test('messages on any channel reach only the handler of that channel', async () => {
   await fc.assert(fc.asyncProperty(fc.array(fc.tuple(json, json), { maxLength: 5 }), async (messages) => {
@@ -267,7 +267,7 @@ test('messages on any channel reach only the handler of that channel', async () 
   }));
 });
 
-test('a stored key is one that a subprotocol can carry, whatever is stored', async () => {
+test('a key is one that a subprotocol can carry, also if the storage has other texts', async () => {
   const stored = near({ key: text, lock: text, at: fc.double() }).map((value) => JSON.stringify(value));
   await fc.assert(fc.asyncProperty(fc.oneof(stored, fc.string()), async (content) => {
     const entries = new Map([['relay.js slot', content]]);

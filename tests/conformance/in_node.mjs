@@ -1,15 +1,15 @@
-// What cases have in Node alone.
+// The parts of cases that exist in Node alone.
 import { execFile } from 'node:child_process';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-process.on('unhandledRejection', () => {}); // of what was raced, and lost
+process.on('unhandledRejection', () => {}); // of promises that lost a race
 
 export const print = (line) => process.stdout.write(JSON.stringify(line) + '\n');
 
-// A process of its own that runs this code: `ended` is its exit status, `said` what it printed first.
+// A process of its own that runs this code: `ended` is its exit status, `said` its first output.
 export function script(code) {
   let child;
   const ended = new Promise((resolve) => {

@@ -110,7 +110,7 @@ class Ground:
         return self._programs[library.name]
 
     async def stage(self, library: Library, transport: str, case: "Case") -> Stage:
-        """A stage for one case. Where a failure is expected, it waits only a short time for what will not happen."""
+        """A stage for one case. If a failure is expected, it waits only a short time for an event."""
         program, room = await self.program(library), f"room-{next(self._numbers)}"
         patience = 5 if library.lack(case, transport) else 30
         return Stage(program, self.workers, room, transport, self.redis_url, patience)

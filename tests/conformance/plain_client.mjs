@@ -1,5 +1,5 @@
 // The plain client that pages have: one socket, many channels, every envelope filtered by the client itself.
-// Run as: node plain_client.mjs URL SENDER PEER-TO-WAIT-FOR. Prints a JSON line for whatever a channel hears.
+// Run as: node plain_client.mjs URL SENDER PEER-TO-WAIT-FOR. Prints a JSON line for each message of a channel.
 import WebSocket from 'ws';
 
 const [url, me, other] = process.argv.slice(2);

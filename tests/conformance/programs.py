@@ -1,6 +1,6 @@
 """Client libraries of other languages: a program in that language, which tests control by lines of JSON.
 
-A program reads commands from standard input, one a line, and prints a line for whatever happens. Both name the client
+A program reads commands from standard input, one a line, and prints a line for each event. Both name the client
 that is meant (`client`), as one program runs several. A program of Socket.IO clients must know these commands:
 
 - `open`: connect a client to `url`, with `transports` (`websocket` or `polling`, in a list), in `namespace` ("/" for

@@ -1,5 +1,5 @@
 // relay.js in Node. Run as: node relay_js.mjs URL ROOM TOKEN…; the tokens are handed out one after the other, the last one
-// again and again. Prints a JSON line for whatever happens, and ends when the room is over for this client.
+// again and again. Prints a JSON line for each event, and ends when the room is over for this client.
 import WebSocket from 'ws';
 
 import { Relay } from '../../relay/pages/client/relay.js';

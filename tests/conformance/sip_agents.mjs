@@ -1,5 +1,5 @@
 // User agents of JsSIP and SIP.js with the same methods, for programs in Node and for pages. `agents` takes the two libraries,
-// a function `say(client, what, fields)` that hears all that happens, and `media`, the options of JsSIP for a call.
+// a function `say(client, what, fields)` that hears of every event, and `media`, the options of JsSIP for a call.
 const iceServers = [];
 
 // The direction of the audio that the other side offers, as a name of an event.

@@ -1,5 +1,5 @@
 // Socket.IO clients of every version, many in one process. Reads commands as JSON lines from standard input, and prints
-// a JSON line for whatever happens: {client, what, …}.
+// a JSON line for each event: {client, what, …}.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 

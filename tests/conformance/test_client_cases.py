@@ -1,4 +1,4 @@
-"""The clients' own test cases against a relay, and the tables of what became of each; not run counts as failed.
+"""The clients' own test cases against a relay, and the tables of their results; not run counts as failed.
 
 Those that need a page are played in `tests/browser`.
 """

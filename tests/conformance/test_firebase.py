@@ -67,7 +67,7 @@ class Page:
         return event
 
     async def do(self, what: str, path: str = "", **fields: Any) -> Any:
-        """Carry an operation out; returns what it ended with, by `value`."""
+        """Carry an operation out; returns the `value` of its result."""
         event = await self.result(self.start(what, path, **fields))
         assert event["what"] != "failed", event
         return event.get("key", event.get("value"))
@@ -247,7 +247,7 @@ async def test_envelopes_and_children_cross_between_protocols(
     assert event["value"] == {"sdp": "answer"}
     assert len(event["key"]) == 20
     assert event["key"] > key
-    # A change of what is there is no message.
+    # A change of a value is no message.
     await page.do("remove", f"room1/{key}")
     last = await page.do("push", "room1/chat", value="in a channel")
     assert (await native.next())["channel"] == "chat"

@@ -72,6 +72,6 @@ async def test_two_plain_clients_on_two_workers_hear_each_other(pair: tuple[Rela
         {"channel": "to-4711", "message": "for you"},
         {"channel": "main-channel", "message": "for all"},
     ]
-    # Nothing else was heard: not the relay's own events, not what a client said itself.
+    # Nothing else was heard: not the relay's own events, not a client's own messages.
     assert await ann.close() == {"closed": 1005}
     assert await ben.close() == {"closed": 1005}

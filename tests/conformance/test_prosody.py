@@ -52,7 +52,7 @@ Shape = dict[str, list[str]]
 End = Callable[[ElementTree.Element], bool] | int
 
 STEPS: Final[list[tuple[str, str, str, dict[str, End]]]] = []
-"""The name of a step, who sends what, and by which element, or how many, each client knows that it is over."""
+"""The name of a step, the stanzas by sender, and the element, or the number of them, that ends it for each client."""
 
 
 def step(name: str, sender: str, stanza: str, **ends: End) -> None:

@@ -131,7 +131,7 @@ async def test_two_clients_on_two_workers(
 async def test_a_client_comes_back_to_another_worker_and_misses_nothing(
     transport: str, packed: bool, fleet_of: MakeFleet, program: ClientProgram
 ) -> None:
-    """Its worker is stopped, and the next one killed; the client has its place and what it missed."""
+    """Its worker is stopped, and the next one killed; the client has its place and the missed events."""
     relays = await fleet_of(3, reconnect_grace=30)
     room, ann, ben = next(_rooms), HubClient(program), HubClient(program)
     await ben.open(f"{relays[2].http}/rooms/{room}/signalr?peer=ben&presence=0")

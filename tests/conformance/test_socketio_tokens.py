@@ -1,4 +1,4 @@
-"""Socket.IO clients of all versions with tokens: where each gives one, and what it is told when that is not enough."""
+"""Socket.IO clients of all versions with tokens: where each gives one, and the error for a lack of rights."""
 
 import math
 import time

@@ -1,6 +1,6 @@
-"""WebSync, message by message: what its client relies on, in the order and with the bytes in which that client sends.
+"""WebSync, message by message, as its client needs it, in the order and with the bytes in which that client sends.
 
-The client itself is in no registry. `tests/gateways/drivers/websync.py` writes what its version 4.2.0 writes.
+The client itself is in no registry. `tests/gateways/drivers/websync.py` writes the same requests as its version 4.2.0.
 """
 
 import asyncio

@@ -83,7 +83,7 @@ LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
 
 @dataclass
 class Recorder:
-    """A sink that can be waited on; it passes all on to `then`, for tests of what is above the bus."""
+    """A sink that can be waited on; it passes all on to `then`, for tests of the layers above the bus."""
 
     events: list[Delivery] = field(default_factory=list)
     then: Callable[[Sequence[Delivery]], None] = lambda _: None

@@ -24,7 +24,7 @@ async def join(worker: FakeWorker, peer: str = "peer", room: str = "room") -> Jo
 
 
 async def claim_of(worker: FakeWorker) -> dict[str, Any]:
-    """Join, and return what makes a publication take the fast path."""
+    """Join, and return the arguments by which a publication takes the fast path."""
     joined = await join(worker)
     version = MembershipVersion(joined.generation, joined.id.epoch)
     return {"sender": "peer", "generation": joined.generation, "version": version, "seen": joined.id}
@@ -205,7 +205,7 @@ async def test_all_members_of_a_large_room_are_adopted(make_worker: MakeWorker) 
 
 
 async def walk(worker: FakeWorker) -> list[tuple[int, ...]]:
-    """Do with a room whatever can be done, and return the ids' sequence numbers."""
+    """Do everything that is possible with a room, and return the ids' sequence numbers."""
     claim = await claim_of(worker)
     ids = [
         claim["seen"],
@@ -252,7 +252,7 @@ async def test_the_scripts_write_an_epoch_and_one_counter_and_leave_the_options_
         assert (len(names), names.count(b"e")) == (2, 1)
         assert all(name == b"e" or name.isdigit() for name in names)
         await worker.presence.leave(PresenceEntry("room", "other", 0, "f1"))
-        # A state that is older than what was seen: a new epoch begins.
+        # A state that is older than a seen event: a new epoch begins.
         await worker.bus.replay("room", MessageId(2**42, 1))
         await worker.client.call("DEL", worker.keys.of_room("room")[PRESENCE], meta)
     assert await worker.client.call("EXISTS", options) == 0

@@ -1,4 +1,4 @@
-"""Observers over every backend: a hub, and what is needed to observe, on the lower floors of one worker."""
+"""Observers over every backend: a hub, and the parts for observers, on the lower floors of one worker."""
 
 import asyncio
 import time

@@ -170,7 +170,7 @@ async def test_a_join_whose_reply_was_lost_gives_its_place_up(make_worker: MakeW
     assert not await is_full(worker)
 
 
-# What Redis has.
+# The data in Redis.
 
 
 async def places(worker: FakeWorker) -> list[bytes]:

@@ -170,7 +170,7 @@ async def test_after_a_killed_worker_a_client_gets_the_events_that_it_may_lack(s
         again = await enter(other, "listener", offered=welcome["resume"], tracking=Tracking.WRITTEN)
         assert again.connection.texts == [4, 5, 6]
         assert again.connection.sent[0]["recovered"] is True
-        # The position is not ahead of what the client has got since, and follows when it gets more.
+        # The position is not ahead of the events that the client has got since, and follows when it gets more.
         await other._parts.positions.round()
         await say(other, speaker, 7)
         await heard(again, [4, 5, 6, 7])

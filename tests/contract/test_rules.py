@@ -143,7 +143,7 @@ async def test_a_client_that_opens_a_room_gives_it_rules(make_worker: MakeWorker
     assert joined.rules.max_members == 9
 
 
-# Terms: what a client gives the room that it opens.
+# Terms: the rules that a client gives the room that it opens.
 
 
 TERMS = {"opens": True, "opening": "g=1 m=2 s=5a17 p=c0ffee", "attributes": "e30"}

@@ -96,7 +96,7 @@ async def test_a_change_is_published_with_the_id_under_which_it_is_read(make_wor
     assert msgspec.json.decode(shared.envelope) == {
         "channel": "list", "message": {"sdp": "…"}, "key": "-Kx", "path": "list/-Kx",
     }  # fmt: skip
-    # Nothing new: no message for others, who would get it twice.
+    # Nothing new: no message for the others, which would get it twice.
     assert isinstance(repeated, TreeMessage)
     assert (repeated.id, repeated.to) == (again, ("$tree",))
     assert isinstance(merged, TreeMessage)

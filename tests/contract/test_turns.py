@@ -1,4 +1,4 @@
-"""The contract of `Turns`: one worker has the turn, and the others get what it leaves."""
+"""The contract of `Turns`: one worker has the turn, and the others get its result."""
 
 import asyncio
 import time

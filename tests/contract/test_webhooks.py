@@ -1,4 +1,4 @@
-"""The queue of the webhook's events: what joins and leaves write, how it is moved, taken and bounded."""
+"""The queue of the webhook's events: joins and leaves write them; they are moved, taken and bounded."""
 
 import asyncio
 from collections.abc import Sequence

@@ -34,15 +34,15 @@ class Compose:
         }
 
     def __call__(self, *arguments: str, timeout: float = 300, **environ: str) -> str:
-        """Run a compose command, and return what it printed."""
+        """Run a compose command, and return its output."""
         return self.run("docker", "compose", *arguments, timeout=timeout, **environ)
 
     def docker(self, *arguments: str, timeout: float = 60) -> str:
-        """Run a docker command, and return what it printed."""
+        """Run a docker command, and return its output."""
         return self.run("docker", *arguments, timeout=timeout)
 
     def run(self, *command: str, timeout: float = 60, **environ: str) -> str:
-        """Run any command in the checkout, and return what it printed."""
+        """Run any command in the checkout, and return its output."""
         done = subprocess.run(
             command, cwd=ROOT, env=self.environ | environ, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -54,12 +54,12 @@ class Compose:
         self("up", "--detach", "--wait", "--scale", f"worker={workers}", "--no-recreate", *options)
 
     def inspect(self, *names: str) -> list[dict[str, Any]]:
-        """What `docker inspect` says."""
+        """The answer of `docker inspect`."""
         found: list[dict[str, Any]] = json.loads(self.docker("inspect", *names))
         return found
 
     def containers(self, service: str, *options: str) -> list[dict[str, Any]]:
-        """What `docker inspect` knows of a service's running containers."""
+        """The answers of `docker inspect` about a service's running containers."""
         names = self("ps", "--quiet", *options, service).split()
         return self.inspect(*names) if names else []
 
@@ -74,7 +74,7 @@ class Compose:
         return self.docker("exec", container["Id"], "/opt/relay/bin/python", "-c", code)
 
     def health(self, container: str) -> str:
-        """What `relay health` says in a worker's container."""
+        """The answer of `relay health` in a worker's container."""
         return self.docker("exec", container, "sh", "-c", "relay health 2>&1 || true")
 
     def from_network(self, network: str, code: str) -> str:

@@ -1,7 +1,7 @@
 """Figures for the sizing section of deploy/README.md; `python -m tests.deploy.sizing` prints them.
 
-Memory is what the engine counts for a container, the kernel's share included. The load is modest, so that the machine
-that makes it has time for what it measures.
+Memory is the engine's count for a container, the kernel's share included. The load is modest, so that the machine
+that makes it has time for the measured workers.
 """
 
 import asyncio

@@ -310,7 +310,7 @@ def test_new_replaces_the_secrets(compose: Compose) -> None:
     compose("restart", "redis", "worker")
     wait_for(compose.ready)
     after = secrets_of(compose)
-    # Grafana keeps what it was given at first, whatever the file says.
+    # Grafana keeps its first password, also when the file has another one.
     assert {name for name in before if before[name] == after[name]} == {"grafana_password"}
 
 

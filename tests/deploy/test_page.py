@@ -11,7 +11,7 @@ PAGE = (ROOT / "deploy" / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()]
 
 ELSEWHERE = {
-    "docker compose up --build": "what every test here begins with",
+    "docker compose up --build": "every test here begins with it",
     "docker compose build && deploy/upgrade.sh": "test_faults.py",
     "docker compose --profile monitoring up --detach": "test_monitoring.py",
     "RELAY_TURN_HOST=turn.example.com docker compose --profile turn up --build --detach":
@@ -24,7 +24,7 @@ ELSEWHERE = {
         "test_variants.py",
     "docker compose -f docker-compose.yml -f deploy/outbound/compose.yml -f own.yml up --build --detach":
         "own.yml is the operator's; tests/unit/test_deployment.py checks the other file",
-    "docker build --tag signal-relay:0.1.0 .": "what every test here begins with",
+    "docker build --tag signal-relay:0.1.0 .": "every test here begins with it",
     "make pin": "needs the registries; tests/unit/test_deployment.py runs the script",
 }  # fmt: skip
 # These need a cluster or another machine; tests/unit/test_deployment.py checks the files that they use.

@@ -196,7 +196,7 @@ async def test_bad_frame(scene: Scene) -> None:
 
 
 async def test_drain(scene: Scene, start_victim: StartVictim) -> None:
-    """A worker that stops closes its clients; each comes back to another worker, with what it missed."""
+    """A worker that stops closes its clients; each comes back to another worker, and gets the missed events."""
     victim = await start_victim()
     ann, ben = await scene.join(victim), await scene.join(scene.there)
     stopped = asyncio.create_task(victim.terminate())

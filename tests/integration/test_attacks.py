@@ -41,7 +41,7 @@ async def worker(*options: str, files: int = 0) -> AsyncIterator[tuple[int, int]
 
 
 async def limits_that_acted(admin: int) -> dict[str, float]:
-    """How often each limit on what arrives has acted, by the metrics of the worker."""
+    """How often each limit on incoming bytes has acted, by the metrics of the worker."""
     async with httpx.AsyncClient(timeout=30) as client:
         lines = (await client.get(f"http://127.0.0.1:{admin}/metrics")).text.splitlines()
     counts = [line.split('limit="')[1].split('"} ') for line in lines if line.startswith("relay_wire_limits_total{")]

@@ -195,7 +195,7 @@ async def parked(visitor: Visitor, *, closed: float) -> str:
     """One or two attempts are given up while Redis or a worker stands still; the next one goes to another worker.
 
     `closed` is how many of them the client closes. A worker that stands still cannot know when a request has arrived:
-    there, a client must close what it gives up.
+    there, a client must close the connections that it gives up.
     """
     given_up = []
     for _ in range(random.randint(1, 2)):

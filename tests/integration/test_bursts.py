@@ -1,4 +1,4 @@
-"""Bursts and floods: what comes at once is delayed and delivered, a flood is refused, and neighbours notice neither."""
+"""Bursts and floods: a burst is delayed and delivered, a flood is refused, and neighbours notice neither."""
 
 import asyncio
 import json

@@ -23,7 +23,7 @@ async def relay(start: MakeRelay, redis_url: str, prefix: str) -> Relay:
 
 
 async def refusals(relay: Relay) -> float:
-    """All errors that clients got, of whatever code, and all connections that the relay closed."""
+    """All errors that clients got, of every code, and all connections that the relay closed."""
     return await relay.metric("relay_errors_total") + await relay.metric("relay_closed_connections_total")
 
 
@@ -69,7 +69,7 @@ async def test_candidates_of_a_meeting_arrive_at_once_over_socketio(relay: Relay
 
 
 async def both(hearing: Iterable[Awaitable[Any]], sending: Iterable[Awaitable[None]]) -> list[Any]:
-    """Let all hear and send at the same time; return what each heard."""
+    """Let all hear and send at the same time; return the messages that each heard."""
     heard, _ = await asyncio.gather(asyncio.gather(*hearing), asyncio.gather(*sending))
     return heard
 

@@ -1,4 +1,4 @@
-"""Redis comes back with older data, or with all of it: who is told of a loss, and in which room."""
+"""Redis comes back with older data, or with all of it: which members are told of a loss, and in which room."""
 
 import asyncio
 import signal
@@ -42,7 +42,7 @@ async def die(relay: Relay) -> None:
 
 
 def flush(disk: RedisServer) -> None:
-    """Make Redis write to its disk what it has in memory: with `everysec`, it may put that off."""
+    """Make Redis write its memory to its disk: with `everysec`, it may put that off."""
     with disk.client as client:
         client.config_set("appendfsync", "always")
         client.set("flushed", 1)
@@ -194,7 +194,7 @@ async def test_held_members_that_return_as_soon_as_redis_has_all_its_data_are_re
         client.lose()
     await eventually(lambda: _are_held(relay, len(clients)))
     await restart(disk, older=False)
-    # They join before the worker has compared the rooms with what it has seen, and wait for that.
+    # They join before the worker has compared the rooms with the events that it has seen, and wait for that.
     await eventually(lambda: _is_ready(relay))
     returned = [
         await asyncio.gather(

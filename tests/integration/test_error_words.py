@@ -13,7 +13,7 @@ from tests.fleet import RedisServer, Relay, eventually
 
 
 async def reported(relay: Relay, code: str) -> None:
-    """Return when an operator reads what this code means, and what to do."""
+    """Return when an operator reads the meaning of this code, and the remedy."""
 
     async def found() -> bool:
         checks = (await relay.get("/health", headers=relay.authorised)).json()["checks"]

@@ -42,7 +42,7 @@ def url(backend: str, request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def plain_url() -> Iterator[str]:
-    """The same in memory, for what does not reach a bus."""
+    """The same in memory, for requests that do not reach a bus."""
     with served("--admin-token", TOKEN, "--max-message", "1024") as found:
         yield found
 
@@ -320,7 +320,7 @@ def test_head_has_no_body(plain_url: str) -> None:
         assert body == b""
 
 
-# Settings that change what is where.
+# Settings that change which paths exist.
 
 
 def test_admin_port() -> None:

@@ -23,7 +23,7 @@ async def running(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def converse(bob: Client, process: asyncio.subprocess.Process, name: str) -> str:
-    """Greet a program that has joined, and tell it to go; return what it has printed."""
+    """Greet a program that has joined, and tell it to go; return its output."""
     await bob.until(lambda event: event.get("message") == f"{name} is here" and event["from"] == name)
     await bob.send({"message": "hello"})
     await bob.send({"message": "goodbye"})

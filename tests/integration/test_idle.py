@@ -84,7 +84,7 @@ async def test_a_storm_of_handshakes_ends_with_as_many_tasks_as_it_began() -> No
 
 CLASSIC_STREAM = ("connect?transport=serverSentEvents&%s",)
 CLASSIC_POLLS = ("connect?transport=longPolling&%s", "poll?transport=longPolling&%s&wait=60")
-"""The same for SignalR 2.x, below `/rooms/NAME/signalr` and with what each request of a page has."""
+"""The same for SignalR 2.x, below `/rooms/NAME/signalr` and with the query of each request of a page."""
 
 
 class Listeners:
@@ -124,7 +124,7 @@ class Listeners:
             await self.request(connected, path, self._mark)
 
     async def request(self, connected: socket.socket, path: str, mark: bytes, body: bytes | None = None) -> bytes:
-        """Make a request, and return what has arrived of the response once it has this mark."""
+        """Make a request, and return the arrived part of the response once it has this mark."""
         loop = asyncio.get_running_loop()
         method, length = ("GET", "") if body is None else ("POST", f"Content-Length: {len(body)}\r\n")
         head = f"{method} {path} HTTP/1.1\r\nHost: relay\r\n{BROWSER}{length}\r\n".encode()

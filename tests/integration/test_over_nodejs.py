@@ -1,4 +1,4 @@
-"""Channels of socketio-over-nodejs on two workers: a page enters on one connection what it opens on another."""
+"""Channels of socketio-over-nodejs on two workers: a page opens one on a connection, and enters it on another."""
 
 import itertools
 import json

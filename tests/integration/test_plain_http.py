@@ -165,7 +165,7 @@ async def test_a_place_moves_between_a_websocket_and_plain_http(pair: tuple[Rela
         assert native.welcome["resume"] != key
         missed = await native.until(_says(number))
         assert [event["message"] for event in missed if "message" in event] == [number]
-        # Keys of messages count for the membership, whatever carries it.
+        # Keys of messages count for the membership, on every kind of connection.
         answer = await native.ask(repeated)
         assert (answer["type"], answer["id"]) == ("ack", first)
         key, seen = native.welcome["resume"], missed[-1]["id"]

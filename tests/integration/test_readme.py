@@ -1,4 +1,4 @@
-"""The session, the programs and the commands of the README and docs/ do what the pages show."""
+"""The session, the programs and the commands of the README and docs/ have the results that the pages show."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Redis's memory: attackers do not fill it, and a Redis whose memory is used up does not stop those who talk."""
+"""Redis's memory: attackers do not fill it, and a Redis whose memory is used up does not stop present members."""
 
 import asyncio
 import contextlib

@@ -163,7 +163,7 @@ async def test_thirty_viewers_of_a_broadcast_on_two_workers(pair: tuple[Relay, R
     counts = Counter(sources.values())
     assert set(counts) <= {"host", *pages}
     assert max(counts.values()) == 2
-    # Those whose worker is killed leave; all who received from them get another source, which is there.
+    # Members of the killed worker leave; all that received from them get another source, which is there.
     pair[1].process.kill()
     gone = {userid for number, userid in enumerate(pages) if number % 2}
     orphans = [userid for userid, source in sources.items() if source in gone and userid not in gone]

@@ -1,4 +1,4 @@
-"""Those who have a say in a room, on two workers: by token over a connection, by HTTP, and by commands of operators."""
+"""Clients that have a say in a room, on two workers: over a connection, by HTTP, and by commands of operators."""
 
 import asyncio
 import os

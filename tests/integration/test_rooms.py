@@ -92,7 +92,7 @@ async def test_addressing_an_absent_peer(pair, enter: MakeClient) -> None:
 
 async def test_channels(pair, enter: MakeClient) -> None:
     a, b = await enter(pair[0]), await enter(pair[1], "/rooms/room?channel=x&channel=y")
-    for channel in "zxy":  # in this order: what is heard shows that what is not has gone by
+    for channel in "zxy":  # in this order: a heard message shows that the others have gone by
         await a.send({"channel": channel})
     assert [(await b.next())["channel"] for _ in range(2)] == ["x", "y"]
     assert (await b.ask({"type": "subscribe", "channels": ["z"]}))["channels"] == ["x", "y", "z"]

@@ -261,7 +261,7 @@ async def test_an_upgrade_that_is_interrupted_leaves_the_session_polling(
     await ben.send({"message": 1})
     socket.transport.abort()
     assert (await ann.event())[:2] == ["message", {"message": 1}]
-    # The next upgrade succeeds, and carries once what was not polled.
+    # The next upgrade succeeds, and carries once the events that were not polled.
     await ben.send({"message": 2})
     await ben.all_up_to_now()
     socket = await eventually(lambda: _upgrading(couple[0], query))

@@ -26,13 +26,13 @@ from relay.process.workers import open_sockets
 
 TIMEOUT = 15.0
 
-# A fake worker: it reports the health that the test gives it, and records what happens to it.
+# A fake worker: it reports the health that the test gives it, and records its events.
 ACTOR = """
 import json, os, signal, socket, sys, time
 role, diary = sys.argv[1], sys.argv[2]
-def note(what):
+def note(event):
     with open(diary, "a") as file:
-        file.write(f"{what} {os.getpid()}\\n")
+        file.write(f"{event} {os.getpid()}\\n")
 def goodbye(*_):
     note("asked to stop")
     if role == "leisurely":
@@ -88,12 +88,12 @@ class Stage:
     task: asyncio.Task[None]
     diary: Path
 
-    def count(self, what: str) -> int:
-        return self.diary.read_text().count(what) if self.diary.exists() else 0
+    def count(self, event: str) -> int:
+        return self.diary.read_text().count(event) if self.diary.exists() else 0
 
-    async def until(self, what: str, times: int) -> None:
+    async def until(self, event: str, times: int) -> None:
         async with asyncio.timeout(TIMEOUT):
-            while self.count(what) < times:
+            while self.count(event) < times:
                 assert not self.task.done()
                 await asyncio.sleep(0.02)
 

@@ -164,7 +164,7 @@ async def test_a_token_that_expires_is_refreshed_or_ends_the_connection(required
 
 
 async def run(*lines: str, **variables: str) -> str:
-    """Run lines in one shell, and return what they print."""
+    """Run lines in one shell, and return their output."""
     here = [line.replace(".venv/bin/relay", f"{shlex.quote(sys.executable)} -m relay") for line in lines]
     process = await asyncio.create_subprocess_shell(
         "\n".join(["set -e", *here]), cwd=ROOT, env=os.environ | variables, stdout=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""TURN credentials of real workers: who gets them, when they are renewed, and that coturn takes them."""
+"""TURN credentials of real workers: which clients get them, when they are renewed, and that coturn takes them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The webhook of real workers: what the receiver gets, also when it, a worker or Redis fails."""
+"""The webhook of real workers: the events that the receiver gets, also when it, a worker or Redis fails."""
 
 import asyncio
 import hmac
@@ -273,7 +273,7 @@ def test_the_secrets_are_shown_nowhere() -> None:
 async def test_the_receivers_of_the_page(
     name: str, start: MakeRelay, enter: MakeClient, tmp_path: Path, receiver: HookReceiver
 ) -> None:
-    """They accept what the relay sends, and refuse what somebody else does."""
+    """They accept the relay's events, and refuse those of somebody else."""
     is_python = name == "webhook-python"
     file = tmp_path / ("receiver.py" if is_python else "receiver.mjs")
     file.write_text(snippet(name))

@@ -1,4 +1,4 @@
-"""Large messages to many rooms: the history of each room stores what it can."""
+"""Large messages to many rooms: the history of each room stores as many as it can."""
 
 import asyncio
 import json

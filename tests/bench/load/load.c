@@ -1,4 +1,4 @@
-// The load generator: many clients in one thread, told what to say by templates. They speak WebSocket; or, with --post,
+// The load generator: many clients in one thread, whose messages are made from templates. They speak WebSocket; or, with --post,
 // plain HTTP: each hears over an event stream, and posts over a second connection. See ../README.md.
 //
 // Events are JSON lines on standard output, commands are lines on standard input:
@@ -414,7 +414,7 @@ static size_t read_frames(Client *client, const char *data, size_t length, uint6
   return used;
 }
 
-// Whole events, in whatever chunks they came.
+// Whole events, also if they came in pieces.
 static size_t read_events(Client *client, const char *data, size_t length, uint64_t time) {
   while (length > 1 && memcmp(data + length - 2, "\n\n", 2)) length--;
   if (length < 2) return 0;
@@ -527,7 +527,7 @@ static void read_commands(void) {
   command(line);
 }
 
-// What a room lost must not end its closed loop; what is only slow must not be given more.
+// A lost message must not end the closed loop of its room; a room that is only slow must not be given more.
 static void wake_silent_rooms(uint64_t time) {
   for (int i = 0; i < options.rooms; i++) {
     Room *room = &rooms[i];

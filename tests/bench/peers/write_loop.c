@@ -1,5 +1,5 @@
 // The floor: for each message, the same bytes written to every other member of the room. No pings, no limits, nothing
-// that a server needs; what a message costs here is what the kernel and the copying cost.
+// that a server needs; the cost of a message here is that of the kernel and of the copying.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

@@ -58,7 +58,7 @@ class Case:
 
     The frames between two other steps are one write, unless `chop` is a number of bytes or `FRAMEWISE`; then `pace`
     seconds pass between two writes, or the kernel would put them together again. A client that is to close does so by
-    itself once it has heard what makes an outcome, unless the steps have a close frame.
+    itself once it has heard enough for an outcome, unless the steps have a close frame.
     """
 
     number: str

@@ -42,7 +42,7 @@ def say(client, what, **more):
 
 
 class Failures(logging.Handler):
-    """Reports what the library logs: errors of handlers among it."""
+    """Reports the log lines of the library: errors of handlers among them."""
 
     def emit(self, record):
         if record.exc_info:

@@ -90,7 +90,7 @@ class SocketWire:
 
 
 class _PostingWire:
-    """Posts messages beside whatever receives them."""
+    """Posts messages beside the request that receives them."""
 
     def __init__(self, relay: Relay, path: str, headers: dict[str, str]) -> None:
         self._relay = relay

@@ -56,7 +56,7 @@ def client_of(peer: str) -> str:
 
 
 class WebSyncRequests(ABC):
-    """One client's requests; `client` and `session` are what its last handshake was given, "" before."""
+    """One client's requests; `client` and `session` are the ids from its last handshake, "" before."""
 
     def __init__(self, token: str = "") -> None:
         self.client = self.session = ""
@@ -246,7 +246,7 @@ class WebSyncDriver:
                 event = Arrived if message["data"]["type"] == "subscribe" else Departed
                 self._events.append(event(peer_of(message["data"]["client"]["clientId"])))
             case _:
-                # Pages drop what they have published themselves.
+                # Pages drop their own publications.
                 sender = message["ext"]["fm.publishing"]["clientId"]
                 if sender != self._wire.client:
                     self._events.append(Heard(json.loads(message["data"]["text"])["message"], peer_of(sender)))

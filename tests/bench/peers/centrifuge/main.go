@@ -1,4 +1,4 @@
-// A server on the centrifuge library, which is what Centrifugo is built on: its Redis broker, its JSON protocol, anybody
+// A server on the centrifuge library, on which Centrifugo is built: its Redis broker, its JSON protocol, anybody
 // may subscribe and publish. It stands in where Centrifugo itself cannot be had, and is never reported under its name.
 package main
 

@@ -110,7 +110,7 @@ fn socket_io() {
 
 type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
 
-/// Read what is there, for as long as the read timeout of the socket; return the close code at the end.
+/// Read the frames that are there, for as long as the read timeout of the socket; return the close code at the end.
 fn read(client: &str, socket: &mut Socket) -> Option<u16> {
     match socket.read() {
         Ok(Message::Text(text)) => say(client, "text", json!({ "text": text })),

@@ -31,7 +31,7 @@ public final class Clients {
 
   private Clients() {}
 
-  /** One client: what to do with a command for it. */
+  /** One client: it executes its commands. */
   private interface Client {
     void run(JSONObject command) throws Exception;
   }
@@ -225,7 +225,7 @@ public final class Clients {
     }
   }
 
-  /** Changes what is in a list or an object. */
+  /** Changes the values of a list or an object. */
   private static Object changed(Object value, java.util.function.UnaryOperator<Object> change) throws JSONException {
     if (value instanceof JSONArray) {
       JSONArray list = new JSONArray();
