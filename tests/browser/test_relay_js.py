@@ -86,8 +86,8 @@ async def test_a_page_observes_a_room_without_being_noticed(guarded: Fleet, open
         window.rooms = { token: relay.observe('first', token), none: relay.observe('first', none) };
         for (const [name, room] of Object.entries(rooms)) {
             for (const type of ['join', 'leave', 'count', 'message', 'error', 'resumed']) {
-                const what = ({ peer, count, message, reason }) => peer ?? count ?? message ?? reason ?? null;
-                room.on(type, (event) => seen[name].push([type, what(event)]));
+                const detail = ({ peer, count, message, reason }) => peer ?? count ?? message ?? reason ?? null;
+                room.on(type, (event) => seen[name].push([type, detail(event)]));
             }
             await room.ready;
         }

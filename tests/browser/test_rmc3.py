@@ -24,7 +24,7 @@ async def visit(open_tab: OpenTab, site: str, relay: Relay, userid: str = "", ve
 
 
 async def call(tab: Tab, name: str, room: str) -> list[object]:
-    """Call `open`, `join` or `openOrJoin`, and return what its callback is called with."""
+    """Call `open`, `join` or `openOrJoin`, and return the arguments of its callback."""
     count = await tab.run("answers.length")
     await tab.run("([name, room]) => void connection[name](room, answered)", [name, room])
     found: list[object] = await tab.until("count => answers.length > count && answers[count]", count)

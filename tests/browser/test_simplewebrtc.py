@@ -118,7 +118,7 @@ async def test_a_call_of_three_of_whom_one_leaves(
 async def test_a_screen_that_is_signaled_by_hand(
     open_tab: OpenTab, tests_site: str, fleet: Fleet, version: str
 ) -> None:
-    """Chromium captures no screen here, so the page does what the library does after the capture."""
+    """Chromium captures no screen here, so the page takes the library's steps after the capture."""
     room = next(_rooms)
     owner, viewer = [await visit(open_tab, tests_site, relay, version) for relay in fleet]
     me, _ = await call(viewer, owner, room)

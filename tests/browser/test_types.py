@@ -1,4 +1,4 @@
-"""relay.d.ts declares what relay.js has, and TypeScript accepts it."""
+"""relay.d.ts declares the members of relay.js, and TypeScript accepts it."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The application of one worker: what its lifespan opens, and its routes and middleware."""
+"""The application of one worker: the parts that its lifespan opens, and its routes and middleware."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -24,7 +24,7 @@ HTTP = (
 """Paths outside all gateways."""
 
 FOR_ALL = {"/openapi.json", "/relay.js", "/relay.mjs", "/relay.d.ts"}
-"""Public files, for pages of all origins, whatever the setting lists."""
+"""Public files, for pages of all origins, also those that the setting does not list."""
 
 OF_SESSIONS = (
     "/socket.io/?EIO=4&transport=polling",

@@ -492,7 +492,7 @@ def test_coturn_reaches_no_address_that_is_not_public() -> None:
 # Images.
 
 PINNED = ("Dockerfile", "docker-compose.yml", "deploy/nginx/compose.yml")
-# A `docker buildx imagetools inspect NAME`, in whose answer the digest begins with what DIGEST says.
+# A `docker buildx imagetools inspect NAME`, in whose answer the digest begins with DIGEST.
 REGISTRY = """#!/bin/sh
 [ "$DIGEST" ] || exit 1
 printf 'Name:      %s\\nDigest:    sha256:%s%s\\n' "$4" "$DIGEST" "$(printf %s "$4" | sha256sum | cut -c 1-62)"

@@ -14,7 +14,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class Origin:
-    """A server that counts its connections and requests, and has what `handler` writes in answer to each request."""
+    """A server that counts its connections and requests, and has `handler` answer each request."""
 
     def __init__(self, handler: Handler) -> None:
         self.connections = 0

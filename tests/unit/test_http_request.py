@@ -50,7 +50,7 @@ def test_bad_query(text: bytes) -> None:
 
 
 class Chunks:
-    """The `receive` of a request whose body comes in chunks; counts what was asked for."""
+    """The `receive` of a request whose body comes in chunks; `messages` are those that are left."""
 
     def __init__(self, *chunks: bytes, dropped: bool = False) -> None:
         self.messages: list[dict[str, Any]] = [

@@ -77,7 +77,7 @@ def test_no_more_tokens_are_owed_than_the_bucket_holds() -> None:
 
 
 class Stored:
-    """An allowance that is never used up; `used` is what was counted."""
+    """An allowance that is never used up; `used` is the count."""
 
     open, is_used_up, used = True, False, 0
 

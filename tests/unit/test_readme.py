@@ -1,4 +1,4 @@
-"""The README and the pages in docs/: what can be checked without running anything."""
+"""The README and the pages in docs/: checks that run nothing."""
 
 import re
 import tomllib
@@ -173,7 +173,7 @@ def test_the_changelog_has_the_new_names_of_metrics_and_settings() -> None:
     assert old_settings >= {one.name.replace("_", "-") for one in every_old_name()}
 
 
-# Tables that repeat what is measured elsewhere.
+# Tables that repeat measurements of other pages.
 
 
 def two_digits(number: str) -> str:

@@ -26,7 +26,7 @@ def user(peer: str) -> str:
 
 
 def test_the_credential_of_the_draft() -> None:
-    """The time and the name are those of coturn's manual; the password is what `openssl dgst -sha1 -hmac` prints."""
+    """The time and the name are those of coturn's manual; the password is the output of `openssl dgst -sha1 -hmac`."""
     server = TurnServers(("turn:t.example",), "north", ttl=86_400, now=lambda: 1_433_895_918.0 - 86_400).server(
         "ninefingers"
     )

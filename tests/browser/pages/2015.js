@@ -1,4 +1,4 @@
-// What browsers had in 2015 and have no more: a URL that stands for a stream, and a way to stop one as a whole.
+// Parts that browsers had in 2015 and have no more: a URL that stands for a stream, and a way to stop one as a whole.
 // RTCMultiConnection 2 knows no other way to show a video. It has nothing to do with signaling.
 {
   const streams = new Map();

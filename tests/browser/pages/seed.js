@@ -1,4 +1,4 @@
-// What the seed tells a page to do over "any WebSocket server", with this relay's address; the bodies are the seed's.
+// The seed's code for a page over "any WebSocket server", with this relay's address; the bodies are the seed's.
 
 // global stuff
 var channels = {};

@@ -1,4 +1,4 @@
-// A member who talks: says numbers, and keeps what it heard, what was acknowledged, and what it was told.
+// A member that talks: it says numbers, and keeps the numbers that it heard, the acknowledgements, and the events.
 const heard = {};
 const told = [];
 const acknowledged = [];

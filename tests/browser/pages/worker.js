@@ -6,7 +6,7 @@ onmessage = ({ data: { url, options } }) => {
   let count = 0;
   socket.on('open', () => socket.send('0'));
   socket.on('message', (message) => {
-    if (typeof message === 'string' && message.startsWith('51-')) return; // what the bytes that follow belong to
+    if (typeof message === 'string' && message.startsWith('51-')) return; // the bytes that follow belong to it
     if (typeof message === 'string' && message.startsWith('2["relay:position"')) return; // Follows each event.
     count++;
     if (count < 10) socket.send('2' + JSON.stringify(['echo', 'пойду спать всем спокойной ночи']));

@@ -1,4 +1,4 @@
-// What a page in TypeScript does with relay.js; it is checked, not run.
+// A page in TypeScript that uses relay.js; it is checked, not run.
 import Default, { Relay, RelayError, type Room } from '../../../relay/pages/relay';
 
 const relay: Relay = new Relay(['wss://one', 'wss://two'], { peer: 'me', pingInterval: 1000, storage: null });
@@ -36,7 +36,7 @@ room.on('ice', ({ iceServers }) => new RTCPeerConnection({ iceServers }).setConf
 room.setInfo('text').catch(() => {});
 // @ts-expect-error There is no such event.
 room.on('nothing', () => {});
-// @ts-expect-error What it is told to is a room's name.
+// @ts-expect-error The destination is a room's name.
 relay.join(5);
 // @ts-expect-error Rooms come from `join` alone.
 new (Relay.Room)();

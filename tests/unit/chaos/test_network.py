@@ -1,4 +1,4 @@
-"""The network of the chaos suite does what it is told."""
+"""The network of the chaos suite causes the faults that it is asked for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Requests of commands to the HTTP API: what is sent, and how failures are told."""
+"""Requests of commands to the HTTP API: how they are sent, and how failures are told."""
 
 import json
 import ssl
@@ -71,7 +71,7 @@ Failing = Callable[[Callable[[], object]], tuple[int, str]]
 
 @pytest.fixture
 def failing(capsys: pytest.CaptureFixture[str]) -> Failing:
-    """Run something that ends the command; returns its status, and what it printed."""
+    """Run something that ends the command; returns its status, and its output."""
 
     def run(work: Callable[[], object]) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:

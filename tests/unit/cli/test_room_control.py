@@ -1,4 +1,4 @@
-"""`relay kick`, `lock`, `unlock` and `close`: their requests, and what they print."""
+"""`relay kick`, `lock`, `unlock` and `close`: their requests, and their output."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""`relay serve`: what it starts, prints and refuses."""
+"""`relay serve`: its servers, its output and its refusals."""
 
 import logging
 import re

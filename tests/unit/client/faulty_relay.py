@@ -83,7 +83,7 @@ class FaultyRelay:
             await socket.send(json.dumps({"type": "recovered", "id": f"7-{self.sent_up_to}", "replayed": replayed}))
 
     async def send_news(self, socket: ServerConnection) -> int:
-        """Send what others published since the last time."""
+        """Send the messages that others published since the last time."""
         count = 0
         while self.sent_up_to < self.seq:
             event = self.log[self.sent_up_to - 1]

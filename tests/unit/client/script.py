@@ -1,4 +1,4 @@
-"""A relay that does what its script says, one connection after the other."""
+"""A relay that plays its script, one connection after the other."""
 
 import http
 import json

@@ -1,4 +1,4 @@
-"""One connection: how it ends, and what the client does then."""
+"""One connection: how it ends, and how the client goes on then."""
 
 import asyncio
 import json

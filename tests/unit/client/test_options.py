@@ -1,4 +1,4 @@
-"""URLs, bounds, and what a client asks for in its URL."""
+"""URLs, bounds, and the parameters of a client's URL."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Redis URLs: what is accepted, what is refused with which advice, and that no part of a password is ever shown."""
+"""Redis URLs: which are accepted, which are refused with which advice, and that no part of a password is shown."""
 
 import itertools
 

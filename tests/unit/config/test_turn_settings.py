@@ -1,4 +1,4 @@
-"""The settings of TURN servers: what is allowed, and what goes together."""
+"""The settings of TURN servers: the allowed values, and those that go together."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The list of gateways: declarations, which of them serve, and what the rest of the relay learns from them."""
+"""The list of gateways: declarations, which of them serve, and the values for the rest of the relay."""
 
 import importlib
 from pathlib import Path

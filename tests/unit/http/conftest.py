@@ -80,7 +80,7 @@ class FakeAuthority:
 
 @dataclass
 class FakeRules:
-    """The rules of all rooms, and what was done to members; `failure` is raised if it is set."""
+    """The rules of all rooms, and the commands about members; `failure` is raised if it is set."""
 
     current: RoomRules = field(default_factory=RoomRules)
     kicked: bool = True

@@ -64,7 +64,7 @@ async def test_members_are_not_moved_to_a_room_that_cannot_be(site: MakeSite) ->
 
 
 @pytest.mark.parametrize(
-    ("what", "body", "code", "part"),
+    ("command", "body", "code", "part"),
     [
         ("kick", {}, "bad_body", "either peer, or subject"),
         ("kick", {"peer": "p", "subject": "s"}, "bad_body", "either peer, or subject"),
@@ -80,18 +80,18 @@ async def test_members_are_not_moved_to_a_room_that_cannot_be(site: MakeSite) ->
     ],
 )
 async def test_a_wrong_body_is_refused_with_the_field(
-    site: MakeSite, what: str, body: Any, code: str, part: str
+    site: MakeSite, command: str, body: Any, code: str, part: str
 ) -> None:
     here = site(admin_token=SECRET)
-    answer = await post(here, f"/rooms/a/{what}", body)
+    answer = await post(here, f"/rooms/a/{command}", body)
     assert error_of(answer) == (400, code)
     assert part in answer.json()["error"]["text"]
     assert not here.worker.rules.done
 
 
-@pytest.mark.parametrize("what", ["kick", "move"])
-async def test_control_needs_the_token_and_an_allowed_origin(site: MakeSite, what: str) -> None:
-    path, origin = f"/rooms/a/{what}", {"Origin": "https://b.example"}
+@pytest.mark.parametrize("command", ["kick", "move"])
+async def test_control_needs_the_token_and_an_allowed_origin(site: MakeSite, command: str) -> None:
+    path, origin = f"/rooms/a/{command}", {"Origin": "https://b.example"}
     assert error_of(await post(site(), path, {})) == (403, "forbidden")
     here = site(admin_token=SECRET, allowed_origins=("https://a.example",))
     assert error_of(await here.request("POST", path, json={})) == (401, "unauthorized")

@@ -1,4 +1,4 @@
-"""The authority: what the holder of a token may do."""
+"""The authority: the rights of the holder of a token."""
 
 import asyncio
 import time

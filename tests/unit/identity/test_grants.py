@@ -1,4 +1,4 @@
-"""Grants: what a client may do, in which rooms, and under which peer id."""
+"""Grants: which rights a client has, in which rooms, and under which peer id."""
 
 import pytest
 

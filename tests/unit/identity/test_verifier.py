@@ -68,7 +68,7 @@ def test_times() -> None:
     assert code_of(token(exp=now - 5), leeway=0) == "token_expired"
     assert code_of(token(nbf=now + 5), leeway=10) == ""
     assert code_of(token(nbf=now + 20), leeway=10) == "token_not_yet_valid"
-    # A token of the past is proven first: nobody learns by a guess what was valid once.
+    # A token of the past is proven first: nobody learns by a guess which tokens were valid once.
     assert code_of(token(exp=now - 20, secret="x" * 40)) == "bad_token"
     # When it was made does not matter.
     assert code_of(token(iat=now + 1000)) == ""

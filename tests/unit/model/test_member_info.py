@@ -90,7 +90,7 @@ def test_an_info_has_the_part_of_the_member_and_that_of_its_token(own: bytes, vo
     assert json.loads(info or b"{}") == json.loads(own or b"{}") | ({"$token": json.loads(vouched)} if vouched else {})
     assert vouched_part(info) == vouched
     assert without_vouched(info) == own
-    # A newer token replaces what an earlier one has said.
+    # The info of a newer token replaces that of an earlier one.
     for newer in VOUCHED:
         assert vouch(info, newer) == vouch(own, newer)
 

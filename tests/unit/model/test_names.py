@@ -191,8 +191,8 @@ def test_the_error_says_which_character_is_wrong_and_what_to_write(text: str, wo
     ],
 )
 def test_the_error_about_a_name_in_json_has_its_escaped_form(name: str, words: str) -> None:
-    for check, what in ((check_room, "the room name"), (check_peer, "the peer id")):
-        with pytest.raises(Refused, match=f"{what}.*{words}"):
+    for check, subject in ((check_room, "the room name"), (check_peer, "the peer id")):
+        with pytest.raises(Refused, match=f"{subject}.*{words}"):
             check(name)
 
 

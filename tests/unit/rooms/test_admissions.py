@@ -1,4 +1,4 @@
-"""Tickets: what is counted while a client is admitted, and that it is counted once."""
+"""Tickets: the counts while a client is admitted, and that each is made once."""
 
 import pytest
 

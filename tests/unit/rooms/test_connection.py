@@ -109,7 +109,7 @@ def test_sent_frames_are_counted(wire: FakeWire) -> None:
     wired.write(Frame(b"12345"))
     wired.write_batch(Batch([Frame(b"1"), Frame(b"2")]))
     value = metrics.registry.get_sample_value
-    assert [value(f"relay_sent_{what}_total", {"protocol": "native"}) for what in ("messages", "bytes")] == [3, 7]
+    assert [value(f"relay_sent_{unit}_total", {"protocol": "native"}) for unit in ("messages", "bytes")] == [3, 7]
 
 
 async def test_queued_frames_go_out_in_order_and_a_close_comes_after_them() -> None:

@@ -17,7 +17,7 @@ from tests.unit.rooms.world import World
 
 
 class FakePresence:
-    """Notes what it is asked, and answers what a test says: True, False or an error."""
+    """Notes its calls, and gives the answers of a test: True, False or an error."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []

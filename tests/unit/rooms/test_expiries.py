@@ -61,7 +61,7 @@ def log() -> list[str]:
 
 
 class Holder:
-    """A client that writes down what it is told."""
+    """A client that writes its notices down."""
 
     def __init__(self, log: list[str], name: str) -> None:
         self.log, self.name = log, name

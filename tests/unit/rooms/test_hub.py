@@ -1,4 +1,4 @@
-"""The hub over fake connections: which member is sent what, and in which order."""
+"""The hub over fake connections: which member is sent which event, and in which order."""
 
 import pytest
 

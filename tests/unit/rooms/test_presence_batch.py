@@ -1,4 +1,4 @@
-"""A batch of presence: what it takes, and the change that it becomes."""
+"""A batch of presence: the events that it takes, and the change that it becomes."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Publishing over memory: the outcome, and what follows from it."""
+"""Publishing over memory: the outcome, and its consequences."""
 
 import asyncio
 

@@ -285,7 +285,7 @@ async def test_a_hundred_members_that_left_are_freed_by_reference_counts_alone(m
 
     async with Worker(Settings()) as worker:
         gc.collect()
-        before = alive()  # what tests that ran before have left behind
+        before = alive()  # objects that earlier tests have left behind
         gc.disable()
         try:
             for number in range(100):

@@ -55,7 +55,7 @@ from relay.tasks import BackgroundTasks
 
 
 class FakeConnection:
-    """Reads what was written to it; `batches` counts the writes of several frames."""
+    """Reads the frames that were written to it; `batches` counts the writes of several frames."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

@@ -1,4 +1,4 @@
-"""A transport and receivers that record what a WebSocket connection does with them."""
+"""A transport and receivers that record the calls of a WebSocket connection."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from relay.wire.websocket import WebSocketProtocol
 
 
 class FakeTransport(asyncio.Transport):
-    """Records what is written, and whether reading is paused."""
+    """Records the written bytes, and whether reading is paused."""
 
     def __init__(self) -> None:
         super().__init__()

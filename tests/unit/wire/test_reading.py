@@ -51,7 +51,7 @@ async def test_a_flood_of_small_frames_is_read_no_faster_than_its_rate(flood: by
     assert noted == ["small_frames"]
     assert len(protocol._unread) > 300
     assert protocol._is_alive()
-    # The rate does not bind a connection that is gone: what it sent too fast is dropped.
+    # The rate does not bind a connection that is gone: frames that it sent too fast are dropped.
     transport.closing = True
     protocol.connection_lost(None)
     assert receiver.ended == [1006]

@@ -77,7 +77,7 @@ async def test_over_tls_all_has_arrived_while_nothing_waits() -> None:
     transport = await accepted.transport
     assert await arrived(transport) == Transfer(1, 1)
     transport.write(b"x" * LARGE)
-    # After a turn, the transport has passed on what the system takes.
+    # After a turn, the transport has passed on as many bytes as the system takes.
     await asyncio.sleep(0.01)
     assert transfer_of(transport) == Transfer(1, 0)
     await read(reader, LARGE)

@@ -83,7 +83,7 @@ async def test_the_connection_that_keeps_most_is_closed_where_new_ones_go_on_to_
     senders = [FakeSender(messages) for _ in range(8)]
     for number, sender in enumerate(senders):
         messages.keep(sender, 100_000 + number)
-    # Beyond the limit comes what a read may return, or half the limit.
+    # Beyond the limit comes the size of a read, or half the limit.
     assert [one.closed.is_set() for one in senders] == [False] * 6 + [True] * 2
     assert messages.total < 400_000 + 262_144
 

@@ -344,7 +344,7 @@ async def test_client_that_is_not_read_is_not_blamed_for_its_pongs(app: Recorder
         writer.write(b"\x81\x82\x00\x00\x00\x00hi")
         ping = await reader.readexactly(6)
         writer.write(b"\x8a\x84\x00\x00\x00\x00" + ping[2:])
-        await asyncio.sleep(0.2)  # four times what it has for its pong
+        await asyncio.sleep(0.2)  # four times the time that it has for its pong
         assert not reader.at_eof()
         read_on.set()
         assert (await app.heard.get())["text"] == "hi"

@@ -1,4 +1,4 @@
-"""Rooms in memory: what is forgotten, and when; and how events reach listeners."""
+"""Rooms in memory: which data is forgotten, and when; and how events reach listeners."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The index of subjects in memory; tests/contract/test_subjects.py has what it shares with the one in Redis."""
+"""The index of subjects in memory; tests/contract/test_subjects.py has the common tests with the one in Redis."""
 
 from relay.backend.memory.subjects import MemorySubjects
 from relay.backend.subjects import Place

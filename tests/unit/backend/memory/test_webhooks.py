@@ -1,4 +1,4 @@
-"""The queue of a process without Redis: what the contract tests do not see."""
+"""The queue of a process without Redis: the parts that the contract tests do not see."""
 
 from relay.backend.memory.webhooks import MemoryWebhookQueue
 from relay.backend.settings import WebhookQueueSettings

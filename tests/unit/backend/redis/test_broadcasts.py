@@ -1,4 +1,4 @@
-"""The call for each method; tests/contract/test_broadcasts.py has what the script does."""
+"""The call for each method; tests/contract/test_broadcasts.py tests the script."""
 
 from relay.backend.broadcasts import BroadcastMember
 from relay.backend.redis.broadcasts import RedisBroadcasts

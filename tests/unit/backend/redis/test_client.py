@@ -291,7 +291,7 @@ async def test_a_callback_that_fails_does_not_end_the_deadlines_of_others(server
 
 @pytest.mark.parametrize("code", ["NOREPLICAS", "READONLY", "MASTERDOWN", "LOADING", "MISCONF"])
 async def test_no_command_reaches_a_redis_whose_run_cannot_be_learned(server: ScriptedRedis, code: str) -> None:
-    """A new master has no replicas yet: what a worker sent it now would know nothing of the older data."""
+    """A new master has no replicas yet: commands that a worker sent it now would know nothing of the older data."""
     refusing = [True]
 
     def answer(command: list[bytes]) -> bytes:

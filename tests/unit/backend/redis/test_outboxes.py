@@ -1,4 +1,4 @@
-"""The rooms that are noted for the webhook, by what their scripts have done."""
+"""The rooms that are noted for the webhook, by the replies of their scripts."""
 
 import asyncio
 from typing import Any

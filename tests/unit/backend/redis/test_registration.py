@@ -1,4 +1,4 @@
-"""The registration of a worker's lease and rooms; tests/contract/test_lost_leases.py has what follows from it."""
+"""The registration of a worker's lease and rooms; tests/contract/test_lost_leases.py has the consequences."""
 
 from relay.backend.redis.registration import LOST
 from relay.backend.redis.scripts import HEARTBEAT

@@ -1,4 +1,4 @@
-"""What INFO says about replicas, for health and metrics."""
+"""The answers of INFO about replicas, for health and metrics."""
 
 import math
 import time

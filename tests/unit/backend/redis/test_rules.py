@@ -14,7 +14,7 @@ from relay.model.errors import Unavailable
 
 
 class FakeClient:
-    """Answers scripts with what `replies` has, and commands with pages of `hash`."""
+    """Answers scripts with `replies`, and commands with pages of `hash`."""
 
     era = 7
 

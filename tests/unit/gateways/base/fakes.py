@@ -1,4 +1,4 @@
-"""A connection and a client, for tests of what serves them."""
+"""A connection and a client, for tests of their servers."""
 
 import asyncio
 import json

@@ -100,7 +100,7 @@ class Response:
 
 
 class Request:
-    """A request in the making: `drop` ends it from the client's side, `may_send` is what the client reads on."""
+    """A request in the making: `drop` ends it from the client's side, `may_send` is set while the client reads."""
 
     def __init__(self, body: bytes = b"", *, complete: bool = True) -> None:
         self.response = Response()

@@ -55,7 +55,7 @@ async def ask(app: Endpoint, worker: Worker, path: str, origin: str, method: str
 
 
 async def open_socket(app: Endpoint, worker: Worker, path: str, origin: str) -> list[Message]:
-    """Begin a WebSocket; returns what the application sends."""
+    """Begin a WebSocket; returns the messages that the application sends."""
     sent: list[Message] = []
 
     async def receive() -> Message:

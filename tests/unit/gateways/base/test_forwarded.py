@@ -1,4 +1,4 @@
-"""Which requests of other workers are accepted, and what the application sees of clients' internal headers."""
+"""Which requests of other workers are accepted, and that the application sees no internal headers of clients."""
 
 import asyncio
 from typing import Any
@@ -20,7 +20,7 @@ HEADERS = [(b"host", b"relay.example"), (b"cookie", b"a=b"), (b"x-forwarded-for"
 
 
 class Site:
-    """The middleware before an application that notes what it is called with."""
+    """The middleware before an application that notes its calls."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()

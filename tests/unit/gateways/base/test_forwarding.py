@@ -1,4 +1,4 @@
-"""Forwarding a request: what the other worker gets, what the client gets, and what ends without a response."""
+"""Forwarding a request: the request to the other worker, the response to the client, and ends without a response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -31,7 +31,7 @@ from tests.unit.gateways.base.fakes import CODECS, FakeConnection, until, until_
 
 
 class Visitor:
-    """A client's rooms, and what it hears."""
+    """A client's rooms, and the events that it hears."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker

@@ -16,7 +16,7 @@ from relay.rooms.observer import Sight
 
 
 class Rooms:
-    """The rooms of a client, and a worker, which note what is done to them."""
+    """The rooms of a client, and a worker, which note their calls."""
 
     own_room = "own"
 
@@ -27,15 +27,15 @@ class Rooms:
     def memberships(self) -> list[Any]:
         return self.members
 
-    def leave(self, what: Any, *, hold: bool = False) -> None:
-        self.done.append(what.room if isinstance(what, Leave) else f"{what.room} at once")
+    def leave(self, left: Any, *, hold: bool = False) -> None:
+        self.done.append(left.room if isinstance(left, Leave) else f"{left.room} at once")
 
     def hide_presence(self, member: Any) -> None:
         self.done.append(f"nothing of {member.room}")
 
 
 def after(rooms: Any, *grants: RoomGrant) -> tuple[bool, list[Any]]:
-    """Return whether the client may stay, and what it is told."""
+    """Return whether the client may stay, and its errors, each with the command and the room."""
     told: list[Any] = []
 
     def tell(error: Refused, about: str) -> None:

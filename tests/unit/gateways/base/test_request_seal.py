@@ -1,4 +1,4 @@
-"""Seals of forwarded requests: what they cover, for how long, and how often they count."""
+"""Seals of forwarded requests: which parts they cover, for how long, and how often they count."""
 
 import itertools
 from typing import Any

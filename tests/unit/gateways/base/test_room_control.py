@@ -23,7 +23,7 @@ ALL = [KICK, LOCK, CLOSE, MOVE]
 
 
 class FakeRules:
-    """The rules of a room whose owner is `owner`, and what was done."""
+    """The rules of a room whose owner is `owner`, and the commands that were carried out."""
 
     def __init__(self, owner: str = "") -> None:
         self.owner = owner

@@ -533,7 +533,7 @@ async def test_a_hundred_closed_sessions_are_freed_by_reference_counts_alone() -
 
     async with Worker(Settings(publish_timeout=0.05)) as worker:
         gc.collect()
-        before = alive()  # what tests that ran before have left behind
+        before = alive()  # objects that earlier tests have left behind
         gc.disable()
         try:
             await come_and_go(worker, 100)

@@ -1,4 +1,4 @@
-"""Sessions where auth is on: what their clients may do, what their tokens say of them, and how tokens end."""
+"""Sessions with auth on: the rights of their clients, the infos of their tokens, and how tokens end."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ async def test_the_admin_token_may_do_everything() -> None:
         assert client.connection.events[0]["type"] == "welcome"
         watcher = await stage.enter(ObserveRequest("demo", Sight.COUNTS, token="s3cret"))
         assert watcher.connection.events[0]["members"]
-        # A wrong one is told what is wrong with it as a token of a client; those who guess are stopped.
+        # A wrong one gets the error of a client's token; clients that guess are stopped.
         client = await stage.enter(JoinRequest("demo", token="guess"))
         assert last(client)["code"] == "bad_token"
         client = await stage.enter(JoinRequest("demo", token="s3cret"))

@@ -21,7 +21,7 @@ from tests.unit.gateways.base.fakes import AsgiClient, until
 
 
 class Echo:
-    """A receiver that sends every frame back, and keeps what it hears."""
+    """A receiver that sends every frame back, and keeps it."""
 
     def __init__(self, connection: Connection, ticket: Ticket) -> None:
         self.connection = connection

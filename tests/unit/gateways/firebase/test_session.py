@@ -239,7 +239,7 @@ async def test_a_locked_room_is_read_by_its_members_alone(worker: Worker) -> Non
 
 
 async def test_a_page_that_gives_its_token_later_keeps_its_peer_id() -> None:
-    """By that id its next session finds what this one has prepared."""
+    """By that id its next session finds the changes that this one has prepared."""
     async with Worker(Settings(auth="optional", auth_secret=SECRET)) as worker:
         page = await Page(worker).start()
         assert await page.ask("p", "/room/x", d=1) == "ok"

@@ -1,4 +1,4 @@
-"""The endpoints of the native protocol: what a request says, and what becomes of it."""
+"""The endpoints of the native protocol: requests, and their sessions and refusals."""
 
 import asyncio
 import gc

@@ -21,7 +21,7 @@ def welcome(number: int, room: str = "r") -> events.Welcome:
 
 
 class Client:
-    """A client with the option, and what it was sent."""
+    """A client with the option, and the frames that it got."""
 
     def __init__(self) -> None:
         self.wire = FakeConnection()

@@ -56,8 +56,8 @@ async def test_the_root_document(path: str) -> None:
 
 @pytest.mark.parametrize("place", ["/peerjs", "/peerjs/peerjs", "/rooms/r/peerjs"])
 async def test_posts_of_old_clients_have_an_answer_that_they_may_read(place: str) -> None:
-    for what in ("id", "offer", "candidate", "answer", "leave"):
-        answer = await ask(f"{place}/ann/token/{what}?i=0", "POST")
+    for action in ("id", "offer", "candidate", "answer", "leave"):
+        answer = await ask(f"{place}/ann/token/{action}?i=0", "POST")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         assert answer.headers["access-control-allow-origin"] == "*"
 

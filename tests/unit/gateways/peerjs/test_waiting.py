@@ -22,7 +22,7 @@ SENT = Receipt(b"1-1")
 
 
 class Record(RecordedSignals):
-    """Keeps what is recorded; nothing of it is stored."""
+    """Keeps the recorded messages; nothing of them is stored."""
 
     def __init__(self) -> None:
         super().__init__(None, lambda: None, lambda: "key")  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ class Record(RecordedSignals):
 
 
 class Session:
-    """Records what is sent; every signal gets the `outcome`, at once."""
+    """Records the signals; each gets the `outcome`, at once."""
 
     def __init__(self) -> None:
         self.outcome: Receipt | RelayError = ABSENT

@@ -108,7 +108,7 @@ async def test_an_event_that_is_written_when_the_connection_has_ended_says_nothi
 
 
 async def test_an_event_for_a_client_that_is_gone_has_not_arrived() -> None:
-    """The server may read what came before the end, and drops meanwhile whatever is written."""
+    """The server may read the bytes before the end, and drops all writes meanwhile."""
 
     class Lost(Inner):
         def write(self, frame: Frame) -> None:

@@ -57,7 +57,7 @@ async def test_two_held_places_of_a_browser_are_none() -> None:
 
 
 class Looks:
-    """A worker on which a browser has places, and what each look at these places finds."""
+    """A worker on which a browser has places, and the findings of each look at these places."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, worker: Worker, *looks: Mapping[str, Standing]) -> None:
         self.places = LostPlaces(worker, sleep=self._sleep)

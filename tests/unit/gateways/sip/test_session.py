@@ -277,7 +277,7 @@ async def test_a_guest_does_not_share_a_name() -> None:
 
 
 async def test_a_client_that_knows_a_contact_has_neither_its_place_nor_its_calls(worker: Worker, enter: Enter) -> None:
-    """Without auth, the Call-ID of REGISTER is what only the client has."""
+    """Without auth, only the client has the Call-ID of REGISTER."""
     alice, bob = await enter("alice"), await enter("bob")
     for user, code in (("alice", "peer_taken"), ("mallory", "contact_taken")):
         thief = await enter(user, register=False, contact=alice.contact)

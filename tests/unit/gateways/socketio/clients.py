@@ -25,7 +25,7 @@ from relay.rooms.worker import Worker
 
 
 class FakeConnection:
-    """A WebSocket connection that keeps what is written."""
+    """A WebSocket connection that keeps the written frames."""
 
     lost = False
 
@@ -65,7 +65,7 @@ class FakeConnection:
 
 
 class FakeHandler:
-    """An `EngineHandler` that keeps what it is given; a message `bad` is no packet to it."""
+    """An `EngineHandler` that keeps its messages; a message `bad` is no packet to it."""
 
     watched = False
 
@@ -217,7 +217,7 @@ class Site:
         return response
 
     async def socket(self, url: str) -> tuple[FakeWire, Receiver]:
-        """Open a WebSocket; returns its wire, and what the gateway has attached to it."""
+        """Open a WebSocket; returns its wire, and the receiver that the gateway has attached to it."""
         wire = FakeWire()
 
         async def receive() -> Message:
@@ -232,7 +232,7 @@ class Site:
 
 
 class FakeWire:
-    """A `Wire` that keeps what is written, frames and all."""
+    """A `Wire` that keeps the written bytes, with the heads of frames."""
 
     lost = False
 
@@ -253,7 +253,7 @@ class FakeWire:
 
     @property
     def texts(self) -> list[str]:
-        """The text messages in what was written (RFC 6455, 5.2; a server does not mask)."""
+        """The text messages in the written bytes (RFC 6455, 5.2; a server does not mask)."""
         found, data = [], self.written
         while data:
             size, start = (data[1], 2) if data[1] < 126 else (int.from_bytes(data[2:4]), 4)

@@ -128,7 +128,7 @@ async def test_only_a_client_that_polls_may_upgrade() -> None:
 @pytest.mark.parametrize("size", [1, 2, 100, 700])
 async def test_a_payload_that_a_client_takes_for_small_enough_is_small_enough(size: int) -> None:
     head, attachments = b'51-["e",{"_placeholder":true,"num":0}]', b"b" + base64.b64encode(bytes(size))
-    # As clients count: 4/3 of what is binary is 1.33 of it, and a type goes before each packet.
+    # As clients count: binary data counts as 1.33 of its size and not as 4/3, and a type goes before each packet.
     counted = len(head) + 1 + math.ceil(size * 1.33) + 1 + 2
     async with clients(max_message=1024) as some:
         client = await some.open()

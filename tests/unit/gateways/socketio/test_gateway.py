@@ -1,4 +1,4 @@
-"""The requests of clients of versions 1 to 4: what they ask for, how they are refused, and their sessions."""
+"""The requests of clients of versions 1 to 4: their parameters, their refusals, and their sessions."""
 
 import asyncio
 import json

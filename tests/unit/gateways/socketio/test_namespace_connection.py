@@ -1,4 +1,4 @@
-"""The connection of one namespace: what it writes, and what a close of it says to the client."""
+"""The connection of one namespace: its packets, and the one by which it closes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.gateways.socketio.test_namespaces import Shared
 
 
 class Owner:
-    """The namespaces of a client, which keep what closes."""
+    """The namespaces of a client, which keep the closed ones."""
 
     def __init__(self, *, entered: bool) -> None:
         self.entered = entered

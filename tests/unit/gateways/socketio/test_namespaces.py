@@ -1,4 +1,4 @@
-"""The namespaces of one client: rooms, limits, and what ends one of them or all."""
+"""The namespaces of one client: rooms, limits, and the ends of one of them or of all."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Polls and posts: how they wait, what breaks them off, and which pages may read the answers."""
+"""Polls and posts: how they wait, how they are broken off, and which pages may read the answers."""
 
 import asyncio
 import json

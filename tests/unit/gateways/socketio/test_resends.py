@@ -1,4 +1,4 @@
-"""Which events count as emitted again, and what the client's offset says meanwhile."""
+"""Which events count as emitted again, and the client's offset meanwhile."""
 
 import json
 from typing import Any

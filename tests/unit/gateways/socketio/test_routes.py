@@ -1,4 +1,4 @@
-"""Which paths are the gateway's, and what it keeps for each worker."""
+"""Which paths are the gateway's, and its state for each worker."""
 
 import pytest
 from starlette.routing import BaseRoute, Match

@@ -1,4 +1,4 @@
-"""From polling to a WebSocket: the handshake, and what becomes of the session when it stops half way."""
+"""From polling to a WebSocket: the handshake, and the session after one that stops half way."""
 
 import asyncio
 

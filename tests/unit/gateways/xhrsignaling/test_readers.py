@@ -23,7 +23,7 @@ LONG = 60.0
 
 
 class Owner:
-    """The session: keeps what it is told."""
+    """The session: it keeps its calls."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Reading XML: what is read, and a corpus of attacks, each of which is refused before it costs anything."""
+"""Reading XML: stanzas that are read, and a corpus of attacks, each of which is refused before it costs anything."""
 
 import time
 from contextlib import suppress

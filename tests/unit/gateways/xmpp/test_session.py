@@ -1,4 +1,4 @@
-"""Clients in rooms: what each stanza causes, and what the errors are."""
+"""Clients in rooms: the effects of each stanza, and the errors."""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ import { FakeSocket, begin, client, end, pass, settle } from './relay.mjs';
 beforeEach(begin);
 afterEach(end);
 
-test('a channel opens in the default room, receives its own messages, and queues what is sent before the welcome', async () => {
+test('a channel opens in the default room, receives its own messages, and queues messages before the welcome', async () => {
   const heard = [];
   const opened = [];
   const socket = client().openSocket({ onmessage: (message) => heard.push(message), onopen: () => opened.push(true) });

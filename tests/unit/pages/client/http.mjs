@@ -41,7 +41,7 @@ export class FakeStream {
   }
 }
 
-/** What was asked: `streams` that were opened, and `posts` with frames, which `answer` answers. */
+/** The requests: `streams` that were opened, and `posts` with frames, which `answer` answers. */
 export class FakeHttp {
   streams = [];
   posts = [];

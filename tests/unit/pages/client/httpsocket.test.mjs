@@ -47,7 +47,7 @@ test('frames come in pieces of any size, also over several lines', async () => {
   assert.deepEqual(heard, ['{"a":\n1}', '"\u00e9\ud83d\ude00"', '3']);
 });
 
-test('one post follows the other, and takes what waits', async () => {
+test('one post follows the other, and takes the waiting frames', async () => {
   await open();
   socket.send('0');
   let answer;
@@ -116,7 +116,7 @@ test('the relay says why it closes, and hears why this client does', async () =>
   assert.equal(http.posts[0].options.keepalive, true);
 });
 
-test('whatever is no relay ends the connection', async () => {
+test('an answer that is not from a relay ends the connection', async () => {
   for (const answer of [{ ok: false, status: 404 }, { ok: true, status: 204, body: null }]) {
     globalThis.fetch = async () => answer;
     await open();

@@ -1,4 +1,4 @@
-// Who connects to whom, and which message belongs to which connection. tests/browser shows that media flow.
+// Which page connects to which, and which message belongs to which connection. tests/browser shows that media flow.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 

@@ -1,4 +1,4 @@
-// Commands and events of those who have a say in a room, over a relay whose frames the tests write.
+// Commands and events of clients that have a say in a room, over a relay whose frames the tests write.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 

@@ -107,7 +107,7 @@ test('the token of the relay object is that of its sessions', async () => {
   assert.equal(FakeSocket.last.protocols[2], 'token.t');
 });
 
-/** A library that notes what is asked of it; it is in a session that it has opened, or joined after alice. */
+/** A library that notes its calls; it is in a session that it has opened, or joined after alice. */
 async function member({ opened = false } = {}) {
   const acts = [];
   const act = (name) => (...values) => acts.push([name, ...values.map((value) => value?.userid ?? value?.sdp ?? value)]);
@@ -134,7 +134,7 @@ async function member({ opened = false } = {}) {
   return { acts, connection, hear };
 }
 
-test('a signal is of the user that the relay names, whatever it says of its sender', async () => {
+test('a signal is of the user that the relay names, not of the sender that it names itself', async () => {
   const { acts, hear } = await member();
   hear('mallory', 'message', { sender: 'alice', remoteUserId: 'me', message: { type: 'answer', sdp: 'v=0' } });
   hear('mallory', 'message', { sender: 'alice', message: 'dropPeerConnection' });
@@ -189,7 +189,7 @@ test('an id that is a property of every object is that of no user, and pollutes 
   assert.deepEqual(Object.keys(connection.peers), ['alice']);
 });
 
-test('what is no signal is ignored', async () => {
+test('a message that is no signal is ignored', async () => {
   const { acts, hear } = await member();
   for (const value of [undefined, null, 7, 'text', [], {}, { message: null }, { message: 7 }, { message: {} }, { message: { type: 'offer', sdp: 7 } }]) {
     hear('mallory', 'message', value);

@@ -36,7 +36,7 @@ test('the password of a further room is in the command that joins it', () => {
   assert.deepEqual(FakeSocket.last.protocols.length, 2);
 });
 
-test('what is no token, or no password, is refused at once', () => {
+test('a value that is no token, or no password, is refused at once', () => {
   for (const token of ['a b', 'a,b', 5, null]) assert.throws(() => client().join('r', { token }), { code: 'bad_token' });
   assert.throws(() => client().join('r', { password: 5 }), { code: 'bad_password' });
   assert.throws(() => client().observe('r', { token: 'a b' }), { code: 'bad_token' });

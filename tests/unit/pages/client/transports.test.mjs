@@ -118,7 +118,7 @@ test('once a WebSocket has worked, one that is silent is enough: the membership 
   assert.deepEqual([room.transport, attempts()], ['http', 2]);
 });
 
-test('when a WebSocket brings a frame again, the connection moves there with its key, its position and what waits', async () => {
+test('when a WebSocket brings a frame again, the connection moves there with its key, its position and its waiting messages', async () => {
   const room = await blocked();
   const events = listen(room);
   http.last.say({ from: 'a', id: '1-5', message: 'one' });
@@ -192,7 +192,7 @@ test('if the WebSocket fails after all, the connection is over HTTP again at onc
   assert.deepEqual([room.transport, http.streams.length], ['http', 2]);
 });
 
-test('what one connection has found out counts for the others', async () => {
+test('the findings of one connection count for the others', async () => {
   const relay = client('ws://relay', BOTH);
   await blocked(relay);
   const made = FakeSocket.made.length;

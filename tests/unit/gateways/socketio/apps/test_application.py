@@ -31,7 +31,7 @@ def test_other_keys_are_of_no_packet(key: str) -> None:
 
 
 class SignalMaster:
-    """Servers unasked on connect, members with their info in the answer to a join, `remove` for those who leave."""
+    """Servers unasked on connect, members with their info in the answer to a join, `remove` for members that leave."""
 
     key = "signalmaster"
 

@@ -1,4 +1,4 @@
-"""The commands of those who have a say in a room, as events of Socket.IO clients."""
+"""The commands of clients that have a say in a room, as events of Socket.IO clients."""
 
 import json
 from typing import Any

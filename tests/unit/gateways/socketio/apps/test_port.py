@@ -1,4 +1,4 @@
-"""The parts of a port are small interfaces; test_application_session.py has what they do."""
+"""The parts of a port are small interfaces; test_application_session.py tests them."""
 
 from __future__ import annotations
 

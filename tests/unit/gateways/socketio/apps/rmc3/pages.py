@@ -95,14 +95,14 @@ class Page:
         self.session.received(Frame(f"42{number}{json.dumps([name, *values])}".encode()))
 
     async def ask(self, name: str, *values: Any) -> list[Any]:
-        """Emit an event, and return what its callback is called with."""
+        """Emit an event, and return the arguments of its callback."""
         number = str(self._numbers)
         self._numbers += 1
         self.emit(name, *values, number=number)
         return await self.answered(number)
 
     async def answered(self, number: str) -> list[Any]:
-        """Return what the callback of this number is called with."""
+        """Return the arguments of the callback of this number."""
         await self.socket.until(lambda: number in self.socket.answers)
         return self.socket.answers[number]
 

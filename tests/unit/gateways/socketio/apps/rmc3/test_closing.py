@@ -1,4 +1,4 @@
-"""The proof that the sender of a notice owned the room; test_hearing.py has what is done with it."""
+"""The proof that the sender of a notice owned the room; test_hearing.py has its use."""
 
 from __future__ import annotations
 

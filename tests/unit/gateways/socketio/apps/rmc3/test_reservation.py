@@ -13,7 +13,7 @@ from tests.unit.gateways.socketio.apps.rmc3.pages import Page, site
 
 
 async def open_or_join(page: Page, room: str) -> str:
-    """Do as the library's `openOrJoin`; returns what was done."""
+    """Do as the library's `openOrJoin`; returns "joined" or "opened"."""
     exists = (await page.ask("check-presence", room))[0]
     done = await (page.join(room) if exists else page.open(room))
     assert done == [True], done

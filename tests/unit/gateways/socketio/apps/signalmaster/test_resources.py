@@ -1,4 +1,4 @@
-"""Resources in member infos: those of SimpleWebRTC, and whatever clients of other protocols write there."""
+"""Resources in member infos: those of SimpleWebRTC, and infos of clients of other protocols."""
 
 import pytest
 
