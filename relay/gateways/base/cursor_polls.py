@@ -42,9 +42,12 @@ class CursorFrame(Frame):
 
 
 def cursor_after(answer: PollAnswer) -> str:
-    """Return the cursor of a client after an answer: that of its poll, if nothing in the answer has one."""
+    """Return the cursor of a client after an answer.
+
+    It is that of the last frame with one; else the id that the client has reached, or the cursor of its poll.
+    """
     cursors = (frame.cursor for frame in reversed(answer.frames) if isinstance(frame, CursorFrame))
-    return next(filter(None, cursors), answer.token)
+    return next(filter(None, cursors), answer.token if answer.reached is None else str(answer.reached))
 
 
 class CursorSession(HttpSession[Frame]):
@@ -88,6 +91,8 @@ class CursorSession(HttpSession[Frame]):
 
     async def _advance(self, answer: PollAnswer) -> PollAnswer:
         """Move the cursor to where it is after an answer."""
+        if answer.closed is None and not answer.superseded:
+            answer = answer._replace(reached=self.reached())
         self.cursor = cursor_after(answer)
         if self.cursor == answer.token:
             # Nothing in it has a cursor. The next poll has the same one, and must not get it again.

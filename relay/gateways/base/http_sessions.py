@@ -19,6 +19,7 @@ from relay.gateways.base.polling import EventStream, PollAnswer, PollingConnecti
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.session import Session
 from relay.model.codec import Frame, In, Incoming
+from relay.model.envelope import MessageId
 from relay.model.errors import REPLACED, CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.buffers import Buffer
@@ -249,6 +250,11 @@ class HttpSession(Session[In]):
         if not self._ended:
             self.received(incoming)
 
+    def reached(self) -> MessageId | None:
+        """Return the newest id of the client's room, if answers have taken everything up to it; else None."""
+        newest = self.newest_id()
+        return None if self._polling.waits else newest
+
     def leave(self) -> None:
         """End the session, because the client has closed it."""
         self._end_client(goodbye=True)
@@ -352,17 +358,20 @@ async def answer_stream(
     write: Callable[[PollAnswer], bytes],
     *,
     greeting: bytes = b":\n\n",
-    keepalive: float = _EVENT_STREAM_KEEPALIVE,
+    keepalive: float | None = None,
     sent: Callable[[PollAnswer], None] | None = None,
+    reached: Callable[[], MessageId | None] | None = None,
 ) -> None:
     """Send the session's frames as Server-Sent Events, until the client drops the stream or the session ends.
 
     `write` makes the text of an answer; for one without frames, a comment that keeps the stream alive. `greeting` is
-    sent at once, because browsers wait for it. `sent` is called with each answer that the server has taken. While the
-    client reads too slowly, frames wait in the connection, up to its limit. Raises `Refused` (`poll_overlap`).
+    sent at once, because browsers wait for it. `sent` is called with each answer that the server has taken. `reached`
+    gives that field of answers without frames. While the client reads too slowly, frames wait in the connection, up to
+    its limit. Raises `Refused` (`poll_overlap`).
     """
+    keepalive = _EVENT_STREAM_KEEPALIVE if keepalive is None else keepalive
     stream = connection.open_stream()
-    await exchange.hold(_send_events(exchange, session.id, stream, write, greeting, keepalive, sent))
+    await exchange.hold(_send_events(exchange, session.id, stream, write, greeting, keepalive, sent, reached))
 
 
 async def _send_events(
@@ -373,6 +382,7 @@ async def _send_events(
     greeting: bytes,
     keepalive: float,
     sent: Callable[[PollAnswer], None] | None,
+    reached: Callable[[], MessageId | None] | None,
 ) -> None:
     try:
         await exchange.start_stream(session_id)
@@ -383,6 +393,8 @@ async def _send_events(
             if answer is None:
                 return
             ended = answer.superseded or answer.closed is not None
+            if reached is not None and not (ended or answer.frames):
+                answer = answer._replace(reached=reached())
             text = b"" if answer.superseded else write(answer)
             await exchange.send_chunk(text, last=ended)
             if sent is not None:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, NoReturn, Protocol
 from relay.gateways.base.replies import OpenPosts, PostReplies
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
+from relay.model.envelope import MessageId
 from relay.model.errors import BAD_PACKET, CloseReason, Refused
 from relay.rooms.buffers import Buffering
 from relay.rooms.connection import BufferedConnection, Transfer
@@ -55,13 +56,15 @@ class PollAnswer(NamedTuple):
 
     `closed` is set in the last answer of a session that the relay closes. A `superseded` answer goes to a poll or
     stream that a newer request of the same session replaces, or whose session has ended. `token` is that of the poll,
-    for protocols whose answers repeat it.
+    for protocols whose answers repeat it. `reached` is the newest id of the client's room, if the client has got
+    everything up to it with this answer: events that are not for the client move it as well.
     """
 
     frames: Sequence[Frame]
     closed: CloseReason | None = None
     superseded: bool = False
     token: str = ""
+    reached: MessageId | None = None
 
 
 _LARGE: Final = 16_384
@@ -209,6 +212,11 @@ class PollingConnection(BufferedConnection):
     def idle(self) -> bool:
         """Whether the client has neither a poll nor a stream open."""
         return self._poll is None and self._stream is None
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are frames that no answer has taken."""
+        return bool(self._frames)
 
     @property
     def behind(self) -> bool:

@@ -43,6 +43,9 @@ class StreamDialect(NoPosts):
         text = b"".join([frame.data for frame in answer.frames])
         if answer.closed is not None:
             return text + closing_block(answer.closed)
+        if not text and answer.reached is not None:
+            # Browsers note the id of a block without data, and show the page nothing.
+            return b"id: %b\n\n" % answer.reached.encode()
         return text or _KEEPALIVE
 
 
@@ -74,7 +77,9 @@ class EventsEndpoint(GatewayEndpoint):
             session = HttpSession(state_of(scope).streams, self._codecs, ticket, dialect=self._dialect, rules=_RULES)
         ticket.metrics.handshakes += 1
         worker.spawn(session.enter(partial(replace, request)))
-        await answer_stream(exchange, session, session.polling, self._dialect.events, greeting=GREETING)
+        await answer_stream(
+            exchange, session, session.polling, self._dialect.events, greeting=GREETING, reached=session.reached
+        )
 
     def refusal(self, error: Refused, *, handshake: bool) -> HttpBody:
         """Write an error that may pass as a stream that ends, and any other one with its status."""

@@ -19,6 +19,7 @@ from relay.gateways.signalr.messages import CLOSE, HubMessage
 from relay.gateways.signalr.protocols import HubProtocol
 from relay.gateways.signalr.session import HubSession
 from relay.model.codec import Frame
+from relay.model.envelope import MessageId
 from relay.model.errors import CloseReason, Refused
 from relay.rooms.admissions import Ticket
 from relay.rooms.large_messages import LARGE
@@ -181,7 +182,18 @@ class PolledHub(HubSession, HttpSession[Frame]):
         if not repeated:
             self._polls += 1
             self._mark, self._marked = mark[:_MOST_MARK], now
-        await answer_poll(exchange, self, self.polling, str(self._polls))
+        await answer_poll(exchange, self, self.polling, str(self._polls), prepare=self._prepare)
+
+    async def _prepare(self, answer: PollAnswer) -> PollAnswer:
+        """Note the position of a client whose poll brings nothing: it has got everything before."""
+        if not (answer.frames or answer.superseded or answer.closed is not None):
+            self._note_reached(self.reached())
+        return answer
+
+    def _note_reached(self, position: MessageId | None) -> None:
+        members = self._rooms.memberships()
+        if position is not None and members:
+            self._worker.acknowledge(members[0], position)
 
     async def stream(self, exchange: HttpExchange) -> None:
         """Stream messages until the client or the relay ends the connection."""
@@ -189,12 +201,15 @@ class PolledHub(HubSession, HttpSession[Frame]):
 
         def sent(answer: PollAnswer) -> None:
             last = next((frame for frame in reversed(answer.frames) if isinstance(frame, RoomEventFrame)), None)
-            if last is not None:
-                marks.add(last.id, 0)
+            position = answer.reached if last is None else last.id
+            if position is not None:
+                marks.add(position, 0)
                 self._note_soon()
 
         events = HubWriter(self.hub).events
-        await answer_stream(exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent)
+        await answer_stream(
+            exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent, reached=self.reached
+        )
 
     def lost(self) -> None:
         """End the session of a client that is lost, and note its position in its stream."""
@@ -222,9 +237,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
                 self._note_soon()
 
     def _note_received(self) -> None:
-        received, members = None if self._marks is None else self._marks.received(), self._rooms.memberships()
-        if received is not None and members:
-            self._worker.acknowledge(members[0], received)
+        self._note_reached(None if self._marks is None else self._marks.received())
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
         """Note the client's position."""

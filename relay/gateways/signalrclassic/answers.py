@@ -10,7 +10,7 @@ from relay.gateways.base.cursor_polls import cursor_after
 from relay.gateways.base.http import JSON, HttpBody
 from relay.gateways.base.http_sessions import NoPosts
 from relay.gateways.base.polling import PollAnswer
-from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, end_of
+from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, end_of, pushed
 from relay.model.codec import Frame
 from relay.model.errors import REPLACED
 
@@ -57,6 +57,8 @@ class ClassicDialect(NoPosts):
             told = any(isinstance(frame, RefusalFrame) for frame in frames)
             end = b"" if told else end_of(answer.closed)
             return text + (_event(end) if end else b"")
+        if not text and answer.reached is not None:
+            return _event(pushed(str(answer.reached), b""))
         return text or _KEEPALIVE
 
     def _shown(self, frame: Frame) -> Frame:

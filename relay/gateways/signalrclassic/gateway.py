@@ -180,7 +180,13 @@ class ClassicGateway(GatewayEndpoint):
         ticket.metrics.handshakes += 1
         request.worker.spawn(state.left.enter(session, join))
         await answer_stream(
-            exchange, session, session.polling, dialect.events, greeting=GREETING, keepalive=KEEPALIVE_SECONDS
+            exchange,
+            session,
+            session.polling,
+            dialect.events,
+            greeting=GREETING,
+            keepalive=KEEPALIVE_SECONDS,
+            reached=session.reached,
         )
 
     @staticmethod

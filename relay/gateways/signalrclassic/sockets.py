@@ -5,8 +5,9 @@ from typing import Final
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.base.wrapped_connection import WrappedConnection
-from relay.gateways.signalrclassic.codec import KEEPALIVE, RefusalFrame, WelcomeFrame, end_of
+from relay.gateways.signalrclassic.codec import KEEPALIVE, PushFrame, RefusalFrame, WelcomeFrame, end_of, pushed
 from relay.model.codec import Frame
+from relay.model.envelope import MessageId
 from relay.model.errors import NORMAL, CloseReason
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
@@ -28,21 +29,32 @@ def keepalive() -> Keepalive:
 class ClassicConnection(WrappedConnection):
     """The connection of one client; with `first`, the client waits for the frame that begins it."""
 
-    __slots__ = ("_first", "_told")
+    __slots__ = ("_first", "_told", "cursor")
 
     def __init__(self, inner: Connection, *, first: bool) -> None:
         super().__init__(inner)
         self._first = first
         self._told = False
+        # The cursor of a client that has all frames.
+        self.cursor = ""
 
     def write(self, frame: Frame) -> None:
         """Write a frame, unless there is nothing to write."""
+        if isinstance(frame, PushFrame) and frame.cursor:
+            self.cursor = frame.cursor
         if self._first and isinstance(frame, WelcomeFrame):
             frame = frame.first
         elif isinstance(frame, RefusalFrame):
             self._told = True
         if frame.data:
             self._inner.write(frame)
+
+    def write_keepalive(self, newest: MessageId | None) -> None:
+        """Write a sign of life. `newest` is the newest id of the room: events that are for others move it as well."""
+        if newest is None or str(newest) == self.cursor:
+            self._inner.write(KEEPALIVE)
+        else:
+            self.write(PushFrame(pushed(str(newest), b""), b"", str(newest)))
 
     def close(self, reason: CloseReason) -> None:
         """Close the connection; a client that is not to come back gets the error that stops it."""
@@ -59,16 +71,17 @@ class SocketSession(WebSocketSession):
     goodbye: that is a request of its own.
     """
 
-    __slots__ = ("_keepalive", "keepalive_slot")
+    __slots__ = ("_keepalive", "_over", "keepalive_slot")
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ClassicConnection,
         worker: Worker,
         codecs: CodecPair[Frame],
         ticket: Ticket,
         keepalive: Keepalive,
     ) -> None:
+        self._over = connection
         super().__init__(connection, worker, codecs, ticket)
         self.keepalive_slot = 0
         self._keepalive = keepalive
@@ -81,7 +94,7 @@ class SocketSession(WebSocketSession):
 
     def ping(self) -> None:
         """Send a sign of life."""
-        self._connection.write(KEEPALIVE)
+        self._over.write_keepalive(self.newest_id())
 
     def check(self) -> None:
         """Do nothing: clients do not answer."""

@@ -309,4 +309,4 @@ async def test_a_client_that_reads_its_stream_too_slowly_is_closed() -> None:
 
 
 def test_an_answer_without_frames_is_empty() -> None:
-    assert PollAnswer(()) == ((), None, False, "")
+    assert PollAnswer(()) == ((), None, False, "", None)

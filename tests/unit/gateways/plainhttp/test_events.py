@@ -1,5 +1,6 @@
 import pytest
 
+from relay.gateways.base import http_sessions
 from relay.gateways.plainhttp.codec import END_ID
 from relay.model.errors import GOING_AWAY, KICKED, CloseReason
 from relay.model.events import Present
@@ -13,6 +14,14 @@ async def test_a_stream_begins_at_once_and_has_the_messages_of_others() -> None:
         assert stream.body.startswith(b":\nretry: 1000\n\n")
         receipt = await here.worker.publish_from_server("room", b'{"a":1}')
         await stream.until(b'id: %b\ndata: {"a":1,' % receipt.text)
+
+
+async def test_a_silent_stream_has_the_ids_of_events_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_sessions, "_EVENT_STREAM_KEEPALIVE", 0.05)
+    async with site() as here, here.stream() as stream:
+        # A join is an event of the room, of which this client is not told.
+        other = await here.json("GET", "messages?peer=bob&wait=0")
+        await stream.until(b"\n\nid: %b\n\n" % other["next"].encode())
 
 
 async def test_the_header_counts_before_the_query() -> None:

@@ -43,6 +43,17 @@ async def test_another_cursor_begins_anew_with_the_events_after_it() -> None:
         assert again["events"][0]["resumed"] is True
 
 
+async def test_events_for_others_move_the_cursor() -> None:
+    async with site() as here:
+        first = await here.json("GET", f"messages?{PLACE}&wait=0")
+        other = await here.json("GET", "messages?peer=bob&wait=0")
+        answer = await here.json("GET", f"messages?{PLACE}&since={first['next']}&wait=0")
+        assert answer == {"messages": [], "next": other["next"]}
+        await here.worker.publish_from_server("room", b'{"a":1}')
+        [message] = (await here.json("GET", f"messages?{PLACE}&since={answer['next']}"))["messages"]
+        assert message["a"] == 1
+
+
 async def test_a_dropped_poll_is_a_lost_client() -> None:
     async with site() as here:
         await here.json("GET", f"messages?{PLACE}&wait=0")

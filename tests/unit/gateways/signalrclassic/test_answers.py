@@ -6,6 +6,7 @@ from relay.gateways.base.polling import PollAnswer
 from relay.gateways.signalrclassic.answers import AGAIN, FIRST
 from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, ended, pushed
 from relay.model.codec import NOTHING
+from relay.model.envelope import MessageId
 from relay.model.errors import GOING_AWAY, KICKED, REPLACED, Refused
 
 WELCOME = WelcomeFrame(pushed("1-1", b""), b"", "1-1")
@@ -37,6 +38,7 @@ def test_the_parts_of_a_stream() -> None:
     )
     assert AGAIN.events(PollAnswer((WELCOME,))) == b'data: {"C":"1-1","M":[]}\r\n\r\n'
     assert AGAIN.events(PollAnswer(())) == b"data: {}\n\n"
+    assert AGAIN.events(PollAnswer((), reached=MessageId(1, 9))) == b'data: {"C":"1-9","M":[]}\r\n\r\n'
     broken = PushFrame(b'{"M":[1,\r\n2,\r3]}', b"", "")
     assert AGAIN.events(PollAnswer((broken,))) == b'data: {"M":[1,\ndata: 2,\ndata: 3]}\r\n\r\n'
     assert AGAIN.events(PollAnswer((), GOING_AWAY)) == b""

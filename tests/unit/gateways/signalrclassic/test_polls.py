@@ -38,6 +38,16 @@ async def test_a_poll_that_a_browser_repeats_has_the_same_answer() -> None:
         assert heard(await page.ask("poll", messageId=answer["C"])) == ["two"]
 
 
+async def test_events_for_others_move_the_cursor() -> None:
+    async with site() as here:
+        page, cursor = await begin(here)
+        # Its join is an event of the room, of which this client is not told.
+        _, newest = await begin(here)
+        assert await page.ask("reconnect", messageId=cursor) == {"C": newest, "M": []}
+        await say(here, "one")
+        assert heard(await page.ask("poll", messageId=newest)) == ["one"]
+
+
 async def test_an_older_poll_is_answered_when_a_newer_one_comes() -> None:
     async with site() as here:
         page, cursor = await begin(here)

@@ -5,10 +5,11 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.signalrclassic.codec import HubCodec, RefusalFrame, WelcomeFrame, ended, pushed
+from relay.gateways.signalrclassic.codec import HubCodec, PushFrame, RefusalFrame, WelcomeFrame, ended, pushed
 from relay.gateways.signalrclassic.hubs import ClassicHubs
 from relay.gateways.signalrclassic.sockets import ClassicConnection, SocketSession, keepalive
 from relay.model.codec import NOTHING, Frame
+from relay.model.envelope import MessageId
 from relay.model.errors import GOING_AWAY, KICKED, NOT_ADMITTED
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import FakeConnection
@@ -42,6 +43,15 @@ def test_a_client_is_told_once_that_it_is_not_to_come_back() -> None:
     inner = FakeConnection()
     over(inner, first=True).close(GOING_AWAY)
     assert (inner.events, inner.reason) == ([], GOING_AWAY)
+
+
+def test_a_sign_of_life_moves_the_cursor_past_events_for_others() -> None:
+    inner = FakeConnection()
+    one = over(inner, first=True)
+    one.write(PushFrame(pushed("1-4", b"{}"), b"{}", "1-4"))
+    for newest in (None, MessageId(1, 4), MessageId(1, 9), MessageId(1, 9)):
+        one.write_keepalive(newest)
+    assert inner.events[1:] == [{}, {}, {"C": "1-9", "M": []}, {}]
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006])
