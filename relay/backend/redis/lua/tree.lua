@@ -91,7 +91,11 @@ end
 -- Reads a change, and finds the leaves that it takes away. Nothing is written.
 local function plan(text, now)
   local next_part = netstrings(text)
-  local function next_json() return (string.gsub(next_part(), '{"%.sv":"timestamp"}', now)) end
+  local stamped = string.find(text, '{".sv":"timestamp"}', 1, true)
+  local function next_json()
+    local part = next_part()
+    return stamped and (string.gsub(part, '{"%.sv":"timestamp"}', now)) or part
+  end
   local change = { channel = next_part(), body = next_json(), shareable = next_part() == '1' }
   change.gone, change.added, change.paths = {}, {}, {}
   local taken, new_bytes = {}, 0
@@ -142,6 +146,31 @@ local function remove(paths)
   end
 end
 
+-- Of these paths, those that are not among the leaves (a list of path, value, …): the others are written over.
+local function without(paths, leaves)
+  if #leaves == 0 then return paths end
+  local written, others = {}, {}
+  for i = 1, #leaves, 2 do written[leaves[i]] = true end
+  for _, path in ipairs(paths) do
+    if not written[path] then others[#others + 1] = path end
+  end
+  return others
+end
+
+-- Writes leaves (a list of path, value, …), a chunk at a time: one command for each takes four times as long.
+local function add(leaves, now)
+  for first = 1, #leaves, CHUNK do
+    local last, paths, ages = math.min(first + CHUNK - 1, #leaves), {}, {}
+    for i = first, last, 2 do
+      local at = #paths
+      paths[at + 1], paths[at + 2], ages[at + 1], ages[at + 2] = 0, leaves[i], now, leaves[i]
+    end
+    call('HSET', TREE, unpack(leaves, first, last))
+    call('ZADD', PATHS, unpack(paths))
+    call('ZADD', AGES, unpack(ages))
+  end
+end
+
 -- Takes out the priorities of nodes at these paths and above that have no value any more; returns their bytes.
 local function prune(paths)
   local bytes, seen = 0, {}
@@ -181,13 +210,8 @@ local function make(state, change, sender, channel, history, ttl, now)
   local receiver = change.shareable and change.is_new and '$shared-tree' or '$tree'
   local text = text_of(id, sender, receiver, change.channel, change.body)
   append(id, text, history, true)
-  remove(change.gone)
-  local added = change.added
-  for i = 1, #added, 2 do
-    call('HSET', TREE, added[i], added[i + 1])
-    call('ZADD', PATHS, 0, added[i])
-    call('ZADD', AGES, now, added[i])
-  end
+  remove(without(change.gone, change.added))
+  add(change.added, now)
   keep(state, change.bytes - prune(change.paths), id, ttl)
   return id, text
 end
