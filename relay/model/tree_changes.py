@@ -15,6 +15,12 @@ MOST_PREPARED: Final = 32
 MOST_PREPARED_BYTES: Final = 16_384
 """Bytes of these changes."""
 
+_FREE: Final = 16
+"""Paths and values of a change that cost no more than a message does."""
+
+_BYTES_OF_ONE: Final = 1024
+"""Bytes for which each further one counts: in Redis, it takes as long as a kilobyte of messages."""
+
 _json = msgspec.json.Encoder()
 
 
@@ -41,6 +47,12 @@ class TreeChange(Struct, frozen=True):
     def size(self) -> int:
         """The bytes of its envelope, for which it counts as a message."""
         return len(self.envelope)
+
+    @property
+    def work(self) -> int:
+        """The bytes for which its paths and values count, beside those of its envelope: Redis works for each."""
+        count = sum([1 + len(write.leaves) for write in self.writes])
+        return max(0, count - _FREE) * _BYTES_OF_ONE
 
     @property
     def grows(self) -> bool:

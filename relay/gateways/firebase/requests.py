@@ -118,9 +118,9 @@ class TreeRequests:
         for listen, known in behind:
             if self._listens.has(listen):
                 listen.live = True
-                part = await self._worker.trees.read(room, listen.place.path)
+                part = await self._part(listen.place)
                 if known is None or part.version > known:
-                    await self._send(listen, part)
+                    self._send(listen, part)
                 self._go_on(listen, part)
         return member
 
@@ -128,7 +128,13 @@ class TreeRequests:
 
     async def _read(self, place: TreePlace) -> TreePart:
         await self._port.check(Right.JOIN, place.room)
-        return await self._worker.trees.read(place.room, place.path)
+        return await self._part(place)
+
+    async def _part(self, place: TreePlace) -> TreePart:
+        """Return a part of a tree, whose bytes count against the client's rates."""
+        part = await self._worker.trees.read(place.room, place.path)
+        await self._port.pay(sum([len(path) + len(value) for path, value in part.leaves]))
+        return part
 
     async def _listen(self, place: TreePlace) -> None:
         most = self._worker.settings.subscriptions_per_connection
@@ -138,16 +144,15 @@ class TreeRequests:
         listen.live = self._port.current(place.room) is not None
         try:
             part = await self._read(place)
-            await self._send(listen, part)
+            self._send(listen, part)
         except BaseException:
             self._listens.remove(place)
             raise
         self._go_on(listen, part)
 
-    async def _send(self, listen: Listen, part: TreePart) -> None:
-        value = _value(part, listen.place)
-        await self._port.pay(len(value))
+    def _send(self, listen: Listen, part: TreePart) -> None:
         if self._listens.has(listen):
+            value = _value(part, listen.place)
             self._port.write(data(self._places.text(listen.place.room, listen.place.path), value))
 
     def _go_on(self, listen: Listen, part: TreePart) -> None:
@@ -164,7 +169,7 @@ class TreeRequests:
             return
         await self._port.check(Right.PUBLISH, place.room)
         for _ in range(_MOST_ATTEMPTS):
-            part = await self._worker.trees.read(place.room, place.path)
+            part = await self._part(place)
             if not knows(part, place, asked.hash):
                 break
             expected = Expected(place.path, contents_of(part.leaves))
@@ -186,6 +191,8 @@ class TreeRequests:
         if not change.writes:
             return
         member = await self._enter(place.room)
+        if change.work:
+            await self._port.pay(change.work)
         receipt = await self._worker.trees.write(member, change, expected)
         await self._until_delivered(place.room, receipt.id)
 
@@ -219,6 +226,7 @@ class TreeRequests:
             children = [(self._places_below(place, key), value) for key, value in asked.value.items()]
             changes = [(one, set_change(self._places, one, value, shareable=False)) for one, value in children]
             self._disconnects.put(changes)
+        await self._port.pay(sum([change.work for change in self._disconnects.changes(place.room)]))
         await self._record(place.room)
 
     def _places_below(self, place: TreePlace, path: str) -> TreePlace:

@@ -159,7 +159,7 @@ class _Caller:
         part = await self._part()
         value = value_of(part, request.place)
         etag = hash_of(value) or _NO_ETAG
-        await self._pay(part)
+        await self._pay(_size(part))
         if request.shallow:
             return shallow(value), etag
         return value if request.export else plain(value), etag
@@ -168,13 +168,12 @@ class _Caller:
         """Return the ETag of the value as the client's write has left it, which others may have changed since."""
         # A write that changes nothing is none.
         part = self._written or await self._part()
-        await self._pay(part)
+        await self._pay(_size(part))
         return hash_of(value_of(part, self._request.place)) or _NO_ETAG
 
-    async def _pay(self, part: TreePart) -> None:
-        """Count the bytes that the client reads against its rates; returns when it may have them."""
+    async def _pay(self, size: int) -> None:
+        """Count bytes against the client's rates; returns when it may have them."""
         pace = self.worker.admissions.pace_at(self._address)
-        size = sum([len(path) + len(leaf) for path, leaf in part.leaves])
         await asyncio.sleep(min(pace.count(size, least=0), _LONGEST_WAIT))
         pace.end()
 
@@ -226,6 +225,7 @@ class _Caller:
         pace = self.worker.admissions.pace_at(self._address)
         await wait_for_turn(pace, change.size)
         pace.end()
+        await self._pay(change.work)
         place = self._request.place
         receipt = await self.worker.change_tree(
             place.room,
@@ -236,3 +236,7 @@ class _Caller:
             reads=place.path if self._request.wants_etag else None,
         )
         self._written = receipt.part
+
+
+def _size(part: TreePart) -> int:
+    return sum([len(path) + len(leaf) for path, leaf in part.leaves])

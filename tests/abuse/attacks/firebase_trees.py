@@ -1,4 +1,4 @@
-"""Trees of Firebase: values as large as a tree may be, written and read again and again, and paths as deep as they may be."""
+"""Trees of Firebase: values as large as a tree may be, written and read again and again, along the deepest paths."""
 
 import asyncio
 import itertools

@@ -8,6 +8,7 @@ import pytest
 
 from relay.backend.memory.trees import MemoryTrees
 from relay.gateways.base.join_request import JoinRequest
+from relay.gateways.firebase.session import FirebaseSession
 from relay.model.codec import Frame
 from relay.model.tree import MAX_BYTES, hash_of
 from relay.rooms.worker import Worker
@@ -224,3 +225,28 @@ async def test_a_page_that_becomes_a_member_gets_missed_changes_ahead_of_later_o
     await until(lambda: ("d", "room/c", 4) in page.pushes)
     assert page.pushes[0][2] == {"a": 1, "b": 2}
     assert page.pushes[1:] == [("d", "room/mine", 3)] * (action == "p") + [("d", "room/c", 4)]
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "more"),
+    [
+        ("g", "/room", {"q": {}}),
+        ("q", "/room", {"h": ""}),
+        ("p", "/room", {"d": 1, "h": "stale"}),
+        ("m", "/room", {"d": {f"k{number}": number for number in range(300)}}),
+        ("o", "/room/left", {"d": {f"k{number}": 1 for number in range(150)}}),
+    ],
+)
+async def test_what_takes_redis_long_counts_against_the_rates(
+    worker: Worker, action: str, path: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of 30 bytes may read a tree of 256 KB, and one of 20 KB may change a thousand paths."""
+    page, paid = await Page(worker).start(), list[int]()
+    assert await page.ask("p", "/room/wide", d={f"k{number}": "x" * 1000 for number in range(100)}) == "ok"
+
+    async def pay(self: FirebaseSession, size: int) -> None:
+        paid.append(size)
+
+    monkeypatch.setattr(FirebaseSession, "pay", pay)
+    await page.ask(action, path, **more)
+    assert sum(paid) > 80_000
