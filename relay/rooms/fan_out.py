@@ -29,15 +29,20 @@ class FanOut:
 
     def charge(self, room: LocalRoom, command: Publish) -> float:
         """Count a message that is being published; return the seconds for which its sender is to wait, mostly 0."""
-        now, budget = self._clock(), room.budget
-        if budget is None:
-            budget = room.budget = Budget(self._rate, now)
         deliveries = len(command.to) or len(room.members)
         if room.observers is not None:
             deliveries += len(room.observers.listening)
-        budget.left = min(self._rate, budget.left + (now - budget.updated) * self._rate) - deliveries
-        budget.updated = now
+        budget = self.count(room, deliveries)
         if budget.left >= 0:
             return 0.0
         self._metrics.fan_out_waits.inc()
         return min(_LONGEST, -budget.left / self._rate)
+
+    def count(self, room: LocalRoom, deliveries: int) -> Budget:
+        """Count deliveries, also such as a message has caused beside the one to each member; return what is left."""
+        now, budget = self._clock(), room.budget
+        if budget is None:
+            budget = room.budget = Budget(self._rate, now)
+        budget.left = min(self._rate, budget.left + (now - budget.updated) * self._rate) - deliveries
+        budget.updated = now
+        return budget

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from relay.backend.presence import HeldMember
@@ -19,6 +20,9 @@ from relay.rooms.quotas import Quotas
 from relay.tasks import BackgroundTasks
 
 log = logging.getLogger("relay.rooms.trees")
+
+_LONGEST_TURN: Final = 10.0
+"""Seconds for which a change that takes long waits at most for others."""
 
 _RETRIES: Final = 60
 _RETRY: Final = 0.5
@@ -51,6 +55,8 @@ class RoomTrees:
         self._announcer = announcer
         self._tasks = tasks
         self._ttl = ttl
+        # Held while a change that takes long is made.
+        self._turn = asyncio.Lock()
 
     async def read(self, room: str, path: str) -> TreePart:
         """Return a part of a room's tree."""
@@ -94,9 +100,16 @@ class RoomTrees:
         """
         self._check_quota(change, address)
         writer = Writer(sender, seen=self._hub.rooms.last(room))
-        receipt = await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected, reads=reads)
+        async with self._in_turn(change):
+            receipt = await self._trees.write(room, writer, change, ttl=self._ttl, expected=expected, reads=reads)
         self._written.of(address).use(change.written_size)
         return receipt
+
+    def note_frames(self, room: str, frames: int) -> None:
+        """Note that a client gets so many frames of one change, as it listens at many paths: its room counts them."""
+        local = self._hub.rooms.get(room)
+        if local is not None and frames > 1:
+            self._fan_out.count(local, frames - 1)
 
     async def prepare(self, member: Member, prepared: Prepared) -> None:
         """Record the changes for the end of a member's connection, instead of those before; raises `Replaced` too."""
@@ -150,18 +163,35 @@ class RoomTrees:
 
     async def _write(self, member: Member, change: TreeChange, expected: Expected | None) -> Receipt:
         try:
-            receipt = await self._trees.write(
-                member.room, self._writer(member), change, ttl=self._ttl, expected=expected
-            )
+            async with self._in_turn(change):
+                receipt = await self._trees.write(
+                    member.room, self._writer(member), change, ttl=self._ttl, expected=expected
+                )
         except Replaced:
             self._hub.close_replaced(member)
             raise
         if receipt.version is not None:
             member.version = receipt.version
         local = self._hub.rooms.get(member.room)
-        if local is not None and len(local.members) > SMALL:
+        if local is not None and (local.budget is not None or len(local.members) > SMALL):
             await asyncio.sleep(self._fan_out.charge(local, Publish(change.envelope)))
         return receipt
+
+    @asynccontextmanager
+    async def _in_turn(self, change: TreeChange) -> AsyncIterator[None]:
+        """Have a change that takes Redis long wait for the one before: between two, it serves others."""
+        if not change.work:
+            yield
+            return
+        try:
+            async with asyncio.timeout(_LONGEST_TURN):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Unavailable from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _check_quota(self, change: TreeChange, address: str) -> None:
         if change.grows and self._written.of(address).is_used_up:

@@ -23,18 +23,23 @@ from relay.backend.settings import (
     RoomSettings,
     WebhookQueueSettings,
 )
+from relay.backend.trees import Ended, Writer
 from relay.backend.waiting import MOST_WAITING, MOST_WAITING_BYTES
 from relay.backend.webhooks import OUTBOX_EVENTS
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.commands import MAX_LISTED, Publish
-from relay.model.envelope import MessageId, Publication
+from relay.model.envelope import BEFORE_ALL, MessageId, Publication
 from relay.model.errors import Refused
 from relay.model.room_list import RoomQuery
+from relay.model.tree import leaves_of
+from relay.model.tree_changes import MOST_PREPARED, Expected, PathWrite, Prepared, TreeChange
+from relay.model.tree_envelopes import merge_envelope, set_envelope
 from relay.model.waiting import WaitingMessage
 from tests.fleet import RedisServer
 
 FEW, MANY = 10, 9_980
+MOST_TREE_LEAVES = 4_000
 CALLS = 15
 CEILING, CEILING_OF_LISTS = 1000, 10_000
 """Microseconds of Redis, which the other tests interrupt: a long script in each of its calls."""
@@ -239,6 +244,108 @@ async def test_no_script_costs_more_in_a_large_room(own_redis: RedisServer, back
         assert costs[name, MANY] <= min(CEILING, 5 * costs[name, FEW] + SPARE), (name, costs)
     for name in LISTS:
         assert costs[name, MANY] <= CEILING_OF_LISTS, (name, costs)
+
+
+def put(path: str, value: object) -> TreeChange:
+    return TreeChange([PathWrite(path, leaves_of(value, path))], set_envelope(path, value))
+
+
+class TreeCalls:
+    """One call of each script about trees, in a room whose tree has so many leaves; ann is a member there."""
+
+    def __init__(self, backend: Backend, room: str, leaves: int) -> None:
+        self._trees, self._room, self._leaves = backend.trees, room, leaves
+        self._presence = backend.presence
+        self._ann = Writer("ann")
+
+    async def fill(self, value: str = "x" * 40) -> None:
+        await self._write(put("", {f"k{number:04}": value for number in range(self._leaves)}))
+
+    async def enter(self) -> None:
+        joined = await self._presence.join(JoinAttempt(room=self._room, peer="ann", offered="", fresh="n"))
+        self._ann = Writer("ann", joined.generation)
+
+    async def _write(self, change: TreeChange, **more: Any) -> None:
+        await self._trees.write(self._room, self._ann, change, ttl=600, **more)
+
+    async def write(self, number: int) -> None:
+        await self._write(put(f"k{number % self._leaves:04}", number))
+
+    async def add(self, number: int) -> None:
+        await self._write(put(f"new/n{number}", {"a": number, ".priority": 1}))
+
+    async def remove(self, number: int) -> None:
+        await self._write(put(f"new/n{number}", None))
+
+    async def write_and_read(self, number: int) -> None:
+        await self._write(put("k0001", number), reads="k0001")
+
+    async def compare(self, number: int) -> None:
+        with pytest.raises(Refused, match="stale_value"):
+            await self._write(put("k0001", 0), expected=Expected("k0001", b"k0001\0stale\0"))
+
+    async def read(self, number: int) -> None:
+        await self._trees.read(self._room, f"k{number % self._leaves:04}", ttl=600)
+
+    async def prepare(self, number: int) -> None:
+        prepared = Prepared([put(f"k{one:04}", None) for one in range(MOST_PREPARED)])
+        assert await self._trees.prepare(self._room, self._ann, prepared, ttl=600)
+
+    async def finish(self, number: int) -> None:
+        """End a connection that has prepared all that it may: changes of values that others write again."""
+        prepared = Prepared([put(f"gone{one}", number) for one in range(MOST_PREPARED)])
+        ended = [Ended("ann", self._ann.generation, prepared)]
+        assert await self._trees.finish(self._room, ended, seen=BEFORE_ALL, ttl=600) == MOST_PREPARED
+
+    # Of the whole tree.
+
+    async def write_all(self, number: int) -> None:
+        await self.fill()
+
+    async def merge_many(self, number: int) -> None:
+        values = {f"k{one:04}": number for one in range(1000)}
+        writes = [PathWrite(path, {path: b"%d" % number}) for path in values]
+        await self._write(TreeChange(writes, merge_envelope("", values)))
+
+    async def read_all(self, number: int) -> None:
+        part = await self._trees.read(self._room, "", ttl=600)
+        assert len(part.leaves) >= self._leaves
+
+    async def compare_all(self, number: int) -> None:
+        with pytest.raises(Refused, match="stale_value"):
+            await self._write(put("k0001", 0), expected=Expected("", b"stale"))
+
+    async def write_and_read_all(self, number: int) -> None:
+        await self._write(put("k0001", number), reads="")
+
+
+OF_A_LEAF = ("write", "add", "remove", "write_and_read", "compare", "read", "prepare", "finish")
+OF_A_TREE = ("write_all", "merge_many", "read_all", "compare_all", "write_and_read_all")
+CEILING_OF_TREES = 50_000
+"""Microseconds of Redis for a whole tree of 4,000 leaves with 200 KB, which takes 12,000 on a quiet machine."""
+
+
+async def test_no_script_costs_more_in_a_large_tree(own_redis: RedisServer, backend: Backend) -> None:
+    costs = dict[tuple[str, int], int]()
+    with own_redis.client as redis:
+        for leaves in (FEW, MOST_TREE_LEAVES):
+            calls = TreeCalls(backend, f"tree{leaves}", leaves)
+            await calls.fill()
+            await calls.enter()
+            for name in (*OF_A_LEAF, *(OF_A_TREE if leaves > FEW else ())):
+                costs[name, leaves] = await cost(redis, getattr(calls, name))
+    for name in OF_A_LEAF:
+        assert costs[name, MOST_TREE_LEAVES] <= 5 * costs[name, FEW] + SPARE, (name, costs)
+    for name in OF_A_TREE:
+        assert costs[name, MOST_TREE_LEAVES] <= CEILING_OF_TREES, (name, costs)
+
+
+async def test_the_deepest_paths_cost_no_more_than_their_bytes(own_redis: RedisServer, backend: Backend) -> None:
+    calls = TreeCalls(backend, "deep", 1)
+    below = "/".join([f"{number:03}" + "k" * 765 for number in range(15)])
+    with own_redis.client as redis:
+        deep = await cost(redis, lambda number: calls._write(put(f"{below}/{number}", number)))
+        assert deep <= CEILING_OF_LISTS
 
 
 async def test_members_of_a_dead_worker_are_taken_over_page_by_page(own_redis: RedisServer, backend: Backend) -> None:

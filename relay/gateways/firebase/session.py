@@ -192,8 +192,10 @@ class FirebaseSession(Session[Frame]):
                 listen.live = False
             self._settle_in(0)
             return
-        for one in self._listens.frames(frame):
+        frames = self._listens.frames(frame)
+        for one in frames:
             self._connection.write(one)
+        self._worker.trees.note_frames(frame.room, len(frames))
 
     def _settle_in(self, seconds: float) -> None:
         if self._settling is not None:

@@ -102,3 +102,45 @@ async def test_an_address_writes_so_many_bytes_and_may_remove_more(world: World,
     await trees.write_from_outside("other", value, "b", "10.0.0.2")
     await trees.write(member, TreeChange([PathWrite("a", {})], set_envelope("a", None)))
     assert await leaves(trees) == []
+
+
+async def test_changes_that_take_redis_long_are_made_one_after_the_other(
+    world: World, trees: RoomTrees, backend: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty of them at once would keep Redis from all others for as long as twenty take."""
+    member, write, running = await world.join("a"), backend.write, list[int]()
+    wide = TreeChange([PathWrite("a", {f"a/k{number}": b"1" for number in range(100)})], set_envelope("a", 1))
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        running.append(1)
+        assert len(running) == 1
+        await asyncio.sleep(0)
+        running.clear()
+        return await write(*arguments, **named)
+
+    monkeypatch.setattr(backend, "write", slow)
+    await asyncio.gather(*(trees.write(member, wide) for _ in range(5)))
+    monkeypatch.setattr(module, "_LONGEST_TURN", 0)
+    async with trees._turn:
+        with pytest.raises(Unavailable):
+            await trees.write(member, wide)
+        # Others do not wait.
+        await trees.write(member, CHANGE)
+    await trees.write(member, wide)
+
+
+async def test_a_room_counts_the_frames_of_clients_that_listen_at_many_paths(
+    world: World, trees: RoomTrees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, waited = await world.join("a"), list[float]()
+    await trees.write(member, CHANGE)
+    trees.note_frames("room", 1)
+    assert world.hub.rooms.get("room").budget is None  # type: ignore[union-attr]
+    trees.note_frames("room", 3001)
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await trees.write(member, CHANGE)
+    assert waited == [pytest.approx(2.0, abs=0.01)]
