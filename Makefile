@@ -12,7 +12,7 @@ BENCH_VENV := build/bench/venv
 # Virtual environments with clients that nobody here wrote.
 PYTHON_CLIENTS := build/clients/python-5 build/clients/python-4
 
-# What the tests need from the system, as command:package.
+# The programs of the system that the tests need, as command:package.
 TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy php:php-cli curl:curl nginx:nginx cc:build-essential
 # Debian installs haproxy here, which is not in the PATH of every user.
 export PATH := $(PATH):/usr/sbin
@@ -28,7 +28,7 @@ IMAGE ?= debian:trixie
 .SUFFIXES:
 .PHONY: help run test test-gateways test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare lint docs format lock tools clean audit pin
 
-help: ## List what can be made.
+help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
 
 run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
@@ -53,7 +53,7 @@ test-clients: $(VENV)/.installed-dev ## Run the tests with clients in Go, Java, 
 # Compilers and package managers of other languages, each with its registry.
 LANGUAGES := redis-server:redis-server go:golang-go cargo:cargo cc:build-essential pkg-config:pkg-config mvn:maven javac:default-jdk-headless
 
-test-container: ## Run .ci/run in a new container of IMAGE (debian:trixie), on what is committed.
+test-container: ## Run .ci/run in a new container of IMAGE (debian:trixie), on the committed files.
 	git archive HEAD | $(ENGINE) run --rm --interactive --shm-size=1g $(CONTAINER) $(IMAGE) sh -euc '$(IN_CONTAINER)'
 
 # CONTAINER passes options to the engine's `run`, such as --env and --volume.
@@ -94,7 +94,7 @@ test-quiet: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests that judge
 chaos: $(VENV)/.installed-dev tools $(CONFORMANCE)/node_modules/.installed ## Cause every fault several times and count lost messages; ARGS="--soak 15" for minutes of churn.
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-abuse: $(VENV)/.installed-dev tools ## Run every attack for a minute and measure what it does to others; ARGS="--attack flood --seconds 5" for one.
+abuse: $(VENV)/.installed-dev tools ## Run every attack for a minute and measure its harm to others; ARGS="--attack flood --seconds 5" for one.
 	$(BIN)/python -m tests.abuse $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, the direction of imports, and the rules of tests/checks.

@@ -419,7 +419,7 @@ class Metrics:
         )
         self.redis_replica_bytes = declare.gauge(
             "relay_redis_replica_lag_bytes",
-            "Bytes by which the replica that is furthest behind lacks what Redis has written.",
+            "Bytes of the master's writes that the replica lacks which is furthest behind.",
             "For information: it should return to nearly 0 all the time.",
         )
         self.redis_master_age = declare.gauge(

@@ -26,8 +26,8 @@ class BusHealth:
     """The state of a bus.
 
     `heard` is how many seconds ago the bus last received its own probe through its own subscription (None: never),
-    `reachable` whether commands reach Redis, `problem` what is wrong ("" if nothing is). `replicas` is the state of
-    Redis's replicas in words, "" if there is nothing to say, and `replicated` whether they suffice.
+    `reachable` whether commands reach Redis, `problem` names the fault ("" if there is none). `replicas` is the state
+    of Redis's replicas in words, "" if there is nothing to say, and `replicated` whether they suffice.
     """
 
     ready: bool

@@ -1,4 +1,4 @@
-"""The connection of a client over a WebSocket: it knows what its client has got, and tells it why it is closed."""
+"""The connection of a client over a WebSocket: it knows how far its client has got, and tells it why it is closed."""
 
 import asyncio
 from collections import deque
