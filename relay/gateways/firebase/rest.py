@@ -159,7 +159,6 @@ class _Caller:
         part = await self._part()
         value = value_of(part, request.place)
         etag = hash_of(value) or _NO_ETAG
-        await self._pay(_size(part))
         if request.shallow:
             return shallow(value), etag
         return value if request.export else plain(value), etag
@@ -168,7 +167,6 @@ class _Caller:
         """Return the ETag of the value as the client's write has left it, which others may have changed since."""
         # A write that changes nothing is none.
         part = self._written or await self._part()
-        await self._pay(_size(part))
         return hash_of(value_of(part, self._request.place)) or _NO_ETAG
 
     async def _pay(self, size: int) -> None:
@@ -215,9 +213,12 @@ class _Caller:
         raise _Changed(plain(value), hash_of(value) or _NO_ETAG)
 
     async def _part(self) -> TreePart:
+        """Return the part of the tree that the request names; its bytes count against the client's rates."""
         place = self._request.place
         await self.check(Right.JOIN)
-        return await self.worker.trees.read(place.room, place.path)
+        part = await self.worker.trees.read(place.room, place.path)
+        await self._pay(_size(part))
+        return part
 
     async def _change(self, change: TreeChange, expected: Expected | None) -> None:
         if not change.writes:
@@ -236,6 +237,8 @@ class _Caller:
             reads=place.path if self._request.wants_etag else None,
         )
         self._written = receipt.part
+        if receipt.part is not None:
+            await self._pay(_size(receipt.part))
 
 
 def _size(part: TreePart) -> int:

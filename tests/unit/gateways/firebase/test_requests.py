@@ -119,6 +119,32 @@ def native_frame(fields: dict[str, Any]) -> Frame:
     return Frame(json.dumps(fields).encode())
 
 
+@pytest.mark.parametrize(
+    ("action", "body", "status", "least"),
+    [
+        ("g", {}, "ok", 1000),
+        ("q", {}, "ok", 1000),
+        ("p", {"d": 1, "h": ""}, "datastale", 1000),
+        ("p", {"d": 1, "h": hash_of("x" * 1000)}, "ok", 1000),
+        ("p", {"d": {".sv": {"increment": 1}}}, "ok", 1000),
+        ("m", {"d": {"n": {".sv": {"increment": 1}}}}, "ok", 1000),
+        ("p", {"d": 1}, "ok", 0),
+    ],
+)
+async def test_each_read_of_a_value_counts_against_the_rates(
+    page: Page, action: str, body: dict[str, Any], status: str, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await page.ask("p", "/room/x", d="x" * 1000) == "ok"
+    paid: list[int] = []
+
+    async def pay(_: FirebaseSession, size: int) -> None:
+        paid.append(size)
+
+    monkeypatch.setattr(FirebaseSession, "pay", pay)
+    assert await page.ask(action, "/room/x", **body) == status
+    assert least <= sum(paid) < 3 * (least or 1)
+
+
 # Bad input.
 
 

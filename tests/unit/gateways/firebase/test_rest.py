@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from relay.config import Settings
+from relay.limits import Pace
 from relay.model.rules import RuleChange
+from relay.model.tree import hash_of
 from relay.rooms.worker import Worker
 from tests.tokens import SECRET, token
 from tests.unit.gateways.firebase.page import Page
@@ -75,6 +77,32 @@ async def test_an_etag_makes_a_write_conditional() -> None:
         assert (await here.ask("PUT", "/room/x.json", b"2", if_match=stale.headers["etag"])).status == 200
         assert (await here.ask("DELETE", "/room/x.json", if_match=stale.headers["etag"])).status == 412
         assert await here.value("GET", "/room/x.json") == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "headers", "status"),
+    [
+        ("GET", b"", {}, 200),
+        ("PUT", b"1", {"if_match": "null_etag"}, 412),
+        ("PUT", b"1", {"if_match": hash_of("x" * 1000)}, 200),
+        ("PUT", b'{".sv":{"increment":1}}', {}, 200),
+    ],
+)
+async def test_each_read_of_a_value_counts_against_the_rates(
+    method: str, body: bytes, headers: dict[str, str], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site() as here:
+        await here.value("PUT", "/room/x.json", "x" * 1000)
+        counted: list[float] = []
+        count = Pace.count
+
+        def counting(pace: Pace, size: int, **named: Any) -> float:
+            counted.append(size)
+            return count(pace, size, **named)
+
+        monkeypatch.setattr(Pace, "count", counting)
+        assert (await here.ask(method, "/room/x.json", body, **headers)).status == status
+        assert 1000 <= sum(counted) < 2000
 
 
 @pytest.mark.parametrize(
