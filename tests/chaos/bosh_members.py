@@ -57,6 +57,7 @@ class BoshMember(Reference):
         self._echoes: dict[str, asyncio.Future[bool]] = {}
         self._newest = BEFORE_ALL
         self._inside = asyncio.Event()
+        self._sending = asyncio.Lock()
         # The occupants as far as they are known; None once the client is in the room.
         self._present: set[str] | None = None
         self._left = False
@@ -79,7 +80,8 @@ class BoshMember(Reference):
         body = escape(json.dumps(envelope | {"key": name}))
         head = f'<message xmlns="jabber:client" to="{self._room}" type="groupchat" id="{name}">'
         try:
-            async with asyncio.timeout(timeout):
+            # One that was refused is sent again before the next: locks are fair.
+            async with asyncio.timeout(timeout), self._sending:
                 while True:
                     await self._inside.wait()
                     echo = self._echoes[name] = asyncio.get_running_loop().create_future()

@@ -55,6 +55,7 @@ class XmppMember(Reference):
         self._waiting: dict[str, asyncio.Future[bool]] = {}
         # Set while the client is in the room, and has a stream for its stanzas.
         self._inside = asyncio.Event()
+        self._sending = asyncio.Lock()
         self._left = False
         self._running: asyncio.Task[None] | None = None
 
@@ -75,7 +76,8 @@ class XmppMember(Reference):
         head = f'<message xmlns="jabber:client" to="{self._room}" type="groupchat" id="{name}">'
         text = f"{head}<body>{body}</body></message>"
         try:
-            async with asyncio.timeout(timeout):
+            # One that was refused is sent again before the next: locks are fair.
+            async with asyncio.timeout(timeout), self._sending:
                 while True:
                     await self._inside.wait()
                     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -12,6 +12,7 @@ from relay.gateways.xmpp.codec import Received
 from relay.gateways.xmpp.envelopes import iq_of, message_of
 from relay.gateways.xmpp.errors import BadStanza, XmppRefused
 from relay.gateways.xmpp.jids import CONFERENCE, Jid, peer_of, room_of
+from relay.gateways.xmpp.managed_session import ManagedXmppStream
 from relay.gateways.xmpp.namespaces import MUC, PING
 from relay.gateways.xmpp.occupancies import join_of
 from relay.gateways.xmpp.reading import Document, Element
@@ -23,7 +24,6 @@ from relay.gateways.xmpp.requests import (
     is_for_service,
     payload,
 )
-from relay.gateways.xmpp.stream_session import XmppStream
 from relay.identity.grants import Right
 from relay.model.commands import Publish
 from relay.model.envelope import Receipt
@@ -35,7 +35,7 @@ MAX_ID: Final = 255
 _TO_ONE: Final = frozenset({"", "normal", "chat", "headline"})
 
 
-class XmppSession(XmppStream):
+class XmppSession(ManagedXmppStream):
     """Serves the stanzas of one client."""
 
     __slots__ = ()

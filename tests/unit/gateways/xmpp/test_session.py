@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 
-from relay.gateways.xmpp import stream_session
-from relay.model.errors import GOING_AWAY, TOKEN_EXPIRED
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import until, until_members
 from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, ROOM, Stream, code, message, presence, statuses
@@ -208,27 +206,6 @@ async def test_the_history_is_for_clients_that_ask(worker: Worker) -> None:
         await late.send(CLOSE)
         await until_members(worker, "room", {"ann": False, "ben": False})
     del ben
-
-
-async def test_a_stream_that_the_relay_ends_says_why(worker: Worker) -> None:
-    for reason, condition in ((GOING_AWAY, "system-shutdown"), (TOKEN_EXPIRED, "not-authorized")):
-        stream = await Stream(worker).log_in()
-        if reason is TOKEN_EXPIRED:
-            stream.session.token_expired()
-        else:
-            stream.session.close_gracefully(reason)
-        error, close = stream.elements()
-        assert (error.children[0].name, code(error)) == (condition, reason.name)
-        assert close.name == "close"
-
-
-async def test_a_client_that_does_not_log_in_is_closed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_session, "LOGIN_TIMEOUT", 0)
-    stream = Stream(worker)
-    await stream.session.greet()
-    await until(lambda: stream.connection.reason is not None)
-    error, close = stream.elements()
-    assert (error.children[0].name, code(error), close.name) == ("connection-timeout", "login_timeout", "close")
 
 
 @pytest.mark.parametrize("frame", ["<message>", "<a/><b/>", "<!DOCTYPE a>", OPEN, "<x xmlns='jabber:client'/>"])
