@@ -32,9 +32,12 @@ class ClassicDialect(NoPosts):
         """Write the response to a poll: all messages in one object, with the newest cursor.
 
         A client that is to come back elsewhere is asked to reconnect, and one that is not gets the error that stops it.
+        One that may not join now gets an HTTP error, after which it tries again, more and more slowly.
         """
         refusal = next((frame for frame in answer.frames if isinstance(frame, RefusalFrame)), None)
         end = b""
+        if refusal is not None and refusal.error is not None:
+            return HttpBody(_encode(refusal.error.body), JSON, refusal.error.status)
         if refusal is not None:
             end = refusal.data
         elif answer.closed is not None:

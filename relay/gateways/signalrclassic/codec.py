@@ -16,7 +16,19 @@ from relay.model import events
 from relay.model.codec import NOTHING, Frame
 from relay.model.commands import Command
 from relay.model.envelope import MessageId
-from relay.model.errors import JOIN_CLOSES, NORMAL, REPLACED, BadFrame, CloseReason
+from relay.model.errors import (
+    JOIN_CLOSES,
+    NORMAL,
+    REPLACED,
+    SUPERSEDED,
+    UNAVAILABLE,
+    BadFrame,
+    CloseReason,
+    Refused,
+)
+
+_MOMENTARY: Final = frozenset(code for code, closes in JOIN_CLOSES.items() if closes in (UNAVAILABLE, SUPERSEDED))
+"""Codes of joins that fail for a moment only: Redis is away, or a newer request of the client is ahead."""
 
 KEEPALIVE: Final = Frame(b"{}")
 
@@ -57,9 +69,18 @@ class WelcomeFrame(PushFrame):
 
 
 class RefusalFrame(Frame):
-    """The client may not join: the error that ends it, or no data where it may come back later."""
+    """The client may not join: the error that ends it, or no data where it is to try again in a moment.
 
-    __slots__ = ()
+    A client that polls tries again after an HTTP error, for half a minute, and then reports the end. So where the cause
+    may pass, `error` is that of its poll; else None. Over the other transports, a client counts as connected again by
+    the response alone, and would try for ever: the error ends it, unless the cause is over in a moment.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, data: bytes, error: Refused | None = None) -> None:
+        super().__init__(data)
+        self.error = error
 
 
 def pushed(cursor: str, item: bytes) -> bytes:
@@ -115,9 +136,7 @@ class HubCodec:
                     item = self._lost(event.reason)
                 return WelcomeFrame(pushed(cursor, item), item, cursor)
             case events.Failure(about="join"):
-                closes = JOIN_CLOSES.get(event.code)
-                passes = closes is not None and closes.reconnect
-                return RefusalFrame(b"" if passes else ended(f"{event.code}: {event.text}"))
+                return _refusal(event)
             case events.Failure(code="messages_lost"):
                 item = self._lost(str(event.detail.get("reason", "")))
                 return PushFrame(b'{"M":[%b]}' % item, item, "") if item else NOTHING
@@ -148,6 +167,13 @@ class HubCodec:
             return b""
         lost: dict[str, Any] = {"H": self._own[0].name, "M": LOST, "A": [{"reason": reason}]}
         return _encode(lost)
+
+
+def _refusal(failure: events.Failure) -> Frame:
+    closes = JOIN_CLOSES.get(failure.code)
+    passes = closes is not None and closes.reconnect
+    data = b"" if failure.code in _MOMENTARY else ended(f"{failure.code}: {failure.text}")
+    return RefusalFrame(data, Refused(failure.code, failure.text) if passes else None)
 
 
 def _read_event(envelope: bytes) -> _Event | None:

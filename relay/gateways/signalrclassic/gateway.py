@@ -237,7 +237,10 @@ class ClassicGateway(GatewayEndpoint):
         await exchange.respond(HttpBody(await self._call(request.worker, address, data, poster), JSON))
 
     async def _call(self, worker: Worker, address: str, data: bytes, poster: Poster) -> bytes:
-        """Publish a call, and return its result; raises `Refused` for one that has no number to answer to."""
+        """Publish a call, and return its result.
+
+        Raises `Refused` for one that has no number to answer to, or whose address has had too many refused.
+        """
         key = ""
         try:
             command = await _in_turn(worker, address, data, partial(read_invocation, hubs=self._hubs))
@@ -250,6 +253,8 @@ class ClassicGateway(GatewayEndpoint):
             key = error.key if isinstance(error, BadFrame) and not key else key
             if not key:
                 raise
+            # The answer has the status 200, which the endpoint does not count as refused.
+            await worker.requests.admit(address)
             worker.metrics.of(PROTOCOL).refused(error.code)
             return failed(key, error)
         return result(key)

@@ -7,7 +7,7 @@ from relay.gateways.signalrclassic.answers import AGAIN, FIRST
 from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, ended, pushed
 from relay.model.codec import NOTHING
 from relay.model.envelope import MessageId
-from relay.model.errors import GOING_AWAY, KICKED, REPLACED, Refused
+from relay.model.errors import GOING_AWAY, KICKED, REPLACED, ROOM_FULL, Refused
 
 WELCOME = WelcomeFrame(pushed("1-1", b""), b"", "1-1")
 PUSHED = PushFrame(pushed("1-2", b'{"A":1}'), b'{"A":1}', "1-2")
@@ -29,7 +29,10 @@ def test_the_end_of_a_session_says_whether_to_reconnect() -> None:
     assert json.loads(AGAIN.answer(PollAnswer((), REPLACED, token="1-1")).data) == {"C": "1-1", "M": []}
     refused = PollAnswer((RefusalFrame(ended("room_locked: x")),), KICKED)
     assert AGAIN.answer(refused).data == ended("room_locked: x")
-    assert json.loads(AGAIN.answer(PollAnswer((RefusalFrame(b""),), GOING_AWAY, token="1-1")).data)["T"] == 1
+    full = RefusalFrame(ended("room_full: x"), Refused("room_full"))
+    answer = AGAIN.answer(PollAnswer((full,), ROOM_FULL, token="1-1"))
+    assert (answer.status, json.loads(answer.data)["error"]["code"]) == (Refused("room_full").status, "room_full")
+    assert AGAIN.events(PollAnswer((full,), ROOM_FULL)) == b"data: %b\r\n\r\n" % full.data
 
 
 def test_the_parts_of_a_stream() -> None:

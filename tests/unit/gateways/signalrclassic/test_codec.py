@@ -88,7 +88,12 @@ def test_a_refused_join_ends_a_client_unless_it_may_come_back() -> None:
     assert isinstance(frame, RefusalFrame)
     assert json.loads(frame.data) == {"E": "token_required: send one", "M": []}
     assert codec().encode(events.Failure("bad_room", "x", "join")).data
-    assert codec().encode(events.Failure("unavailable", "later", "join")).data == b""
+    for code, momentary in {"unavailable": True, "superseded": True, "room_full": False, "peer_taken": False}.items():
+        frame = codec().encode(events.Failure(code, "later", "join"))
+        assert isinstance(frame, RefusalFrame)
+        assert (frame.data == b"") is momentary
+        # A client that polls tries again after an HTTP error.
+        assert (frame.error is None) is (code == "peer_taken")
 
 
 def test_results_errors_and_losses() -> None:

@@ -3,7 +3,7 @@ from urllib.parse import quote
 
 import pytest
 
-from relay.model.errors import KICKED
+from relay.model.errors import KICKED, Refused
 from tests.unit.gateways.signalrclassic.site import call, site
 
 
@@ -78,6 +78,24 @@ async def test_a_call_of_a_place_that_is_not_taken_is_refused() -> None:
         page = await here.page()
         answer = await page.ask("send", data=call("{}", 1))
         assert (answer["I"], answer["D"]["code"]) == ("1", "not_joined")
+
+
+async def test_calls_that_are_refused_count_for_the_rate_of_http_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site() as here:
+        page = await here.page()
+        admitted: list[str] = []
+
+        async def admit(address: str) -> None:
+            if len(admitted) == 2:
+                raise Refused("too_many_requests")
+            admitted.append(address)
+
+        monkeypatch.setattr(here.worker.requests, "admit", admit)
+        for number in range(2):
+            answer = await page.ask("send", data=call("{}", number))
+            assert answer["D"]["code"] == "not_joined"
+        answer = await here.ask("POST", page.target("send"), {"data": call("{}", 3)})
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (429, "too_many_requests")
 
 
 @pytest.mark.parametrize("transport", ["longPolling", "serverSentEvents"])
