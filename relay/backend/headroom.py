@@ -65,7 +65,7 @@ class Headroom:
         self._update()
 
     def report_refusal(self, *, refuses: bool) -> None:
-        """Note whether the memory refuses writes, which shows also where no limit is known."""
+        """Note whether the memory refuses writes, which shows also if no limit is known."""
         self._refuses = refuses
         self._update()
 

@@ -88,7 +88,7 @@ def _never() -> bool:
 
 
 class Renamed(NamedTuple):
-    """A membership that a client gives up for one with another peer id in the same room; without a peer, it is none."""
+    """A membership that a client gives up for one with another peer id in the room; without `peer`, there is none."""
 
     peer: str = ""
     generation: int = 0

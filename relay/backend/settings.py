@@ -124,7 +124,7 @@ class BackendSettings:
 
     `forward` is registered for other replicas; None if this worker takes no requests that they forward. `memory_share`
     is that of `Headroom`, and `history_memory` the most bytes of all histories of a backend in memory. `webhook` is
-    None where no webhook is called.
+    None if no webhook is called.
     """
 
     rooms: RoomSettings = field(default_factory=RoomSettings)

@@ -54,7 +54,7 @@ def read_secret(path: str) -> str:
 def token_warnings(settings: Settings, *, signs: bool = False) -> list[str]:
     """Return warnings: settings that make tokens weaker than their operator may believe, or without effect.
 
-    `signs`: the secret is used, also where the setting `auth` does not need it.
+    `signs`: the secret is used, also if the setting `auth` does not need it.
     """
     if settings.auth == "off" and not signs:
         named = [name for name in ("auth_secret", "auth_key", "auth_jwks") if getattr(settings, name)]

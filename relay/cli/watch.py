@@ -52,7 +52,7 @@ Print = Callable[[str], None]
 @click.argument("room")
 @settings_options("admin_token")
 @click.option("--url", default="ws://localhost:8888", show_default=True, help="Address of the relay (ws:// or wss://).")
-@click.option("--peer", default="", help="Join with this peer id, also where an admin token is set.")
+@click.option("--peer", default="", help="Join with this peer id, also if an admin token is set.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def watch_room(room: str, url: str, peer: str, as_json: bool, **flags: str | None) -> None:
     """Print what happens in a room.

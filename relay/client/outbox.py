@@ -69,7 +69,7 @@ class Outbox:
         return [item.done for item in self._items.values()]
 
     def add(self, envelope: Mapping[str, Any]) -> OutboxItem:
-        """Add an envelope; raise `QueueFull`, or `Rejected` where the relay would refuse it or misread it."""
+        """Add an envelope; raise `QueueFull`, or `Rejected` if the relay would refuse it or misread it."""
         if len(self._items) >= self._size:
             raise QueueFull(f"{self._size} envelopes wait for acknowledgement already")
         item = OutboxItem(self._key_of(envelope), _encode(envelope))

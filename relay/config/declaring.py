@@ -129,7 +129,7 @@ def _items(text: str) -> tuple[str, ...]:
 
 
 def settings_of(declaring: type[Struct]) -> Iterator[Setting]:
-    """Every setting that a Struct declares, in its order; a field without a description is none."""
+    """Every setting that a Struct declares, in its order; a field without a description is not a setting."""
     hints = get_type_hints(declaring, include_extras=True)
     for field in msgspec.structs.fields(declaring):
         if not hasattr(hints[field.name], "__metadata__"):

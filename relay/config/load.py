@@ -249,7 +249,7 @@ def _contradictions(settings: Settings) -> list[str]:
 
 
 def _turn_problems(settings: Settings) -> list[str]:
-    # The secret alone is allowed: a deployment may give it to all workers, and name servers only where there are some.
+    # The secret alone is allowed: a deployment may give it to all workers, and name servers only if there are some.
     if settings.turn_servers and not settings.turn_secret:
         return ["turn_secret: is missing; without it, the relay cannot make credentials for turn_servers"]
     # The machine of the TURN server has the secret, and should have no rights here.

@@ -20,7 +20,7 @@ _OLD_TTL: Final = "3600"
 class OldName(NamedTuple):
     """A setting of earlier versions: its name, and the setting that has its meaning today.
 
-    `new` is empty where the setting was removed; `now` then says what the relay does instead. `secret` says whether the
+    `new` is empty if the setting was removed; `now` then says what the relay does instead. `secret` says whether the
     setting could be read from a file, as `RELAY_NAME_FILE`. `folded` marks a setting that was merged with another one.
     """
 

@@ -101,12 +101,12 @@ def _whole(value: Any) -> Any:
 
 
 def checked_rooms(names: Iterable[str]) -> list[str]:
-    """Return the names of rooms in a body, in order; raise `Refused` (`bad_room`) that says which one is none."""
+    """Return the names of rooms in a body, in order; raise `Refused` (`bad_room`) that says which one is not a name."""
     return [_checked(number, check_room, name) for number, name in enumerate(names, 1)]
 
 
 def checked_new_rooms(rooms: Sequence[NewRoom]) -> Sequence[NewRoom]:
-    """Return these rooms; raise `Refused` (`bad_room`, `bad_peer`) that says whose name or owner is none."""
+    """Return these rooms; raise `Refused` (`bad_room`, `bad_peer`) that says which name or owner is wrong."""
     for number, one in enumerate(rooms, 1):
         _checked(number, check_room, one.room)
         _checked(number, checked_change, one.rules)

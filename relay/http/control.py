@@ -27,7 +27,7 @@ async def kick(request: Request) -> Response:
     peer, subject = check_peer(body.peer) if body.peer else "", body.subject or ""
     rules = worker_of(request.scope).rules
     if body.ban:
-        # A ban is stored also where there is no such room.
+        # A ban is stored also if there is no such room.
         await worker_of(request.scope).count_room(room, grants, counted_client(request.scope))
     kicked = await rules.kick(room, peer, subject=subject, reason=body.reason, ban=body.ban)
     if not kicked and not body.ban:

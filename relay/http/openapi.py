@@ -181,7 +181,7 @@ def document(gateway_errors: Mapping[str, ErrorTable]) -> Json:
                 "adminToken": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The setting `admin-token`; where auth is on, also a client's.",
+                    "description": "The setting `admin-token`; if auth is on, also a client's.",
                 }
             },
         },

@@ -13,7 +13,7 @@ ADMIN_PATHS: Final = frozenset({"/health", "/health/live", "/metrics"})
 
 
 def on_admin_port(scope: Scope, admin: ListenAddress | None) -> bool:
-    """Whether a request came to the admin port; False where there is none."""
+    """Whether a request came to the admin port; False if there is none."""
     server = scope.get("server")
     return admin is not None and server is not None and server[1] == admin.port
 

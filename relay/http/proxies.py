@@ -91,7 +91,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 
 
 def _peer(scope: Scope) -> Address | None:
-    """Return the address at the other end of the connection; None where there is none, as of a unix socket."""
+    """Return the address at the other end of the connection; None if there is none, as of a unix socket."""
     client = scope.get("client")
     return read_address(client[0]) if client else None
 

@@ -53,7 +53,7 @@ async def read_json(request: Request, limit: int) -> bytes:
 async def grants_of(request: Request) -> Grants | None:
     """Return the grants of the sender of a request, by its header `Authorization: Bearer TOKEN`.
 
-    The admin token grants everything (`ADMIN`), also where auth is off; otherwise there are no grants then, and the
+    The admin token grants everything (`ADMIN`), also if auth is off; otherwise there are no grants then, and the
     result is None. If auth is on, the errors are those of `Worker.identify`: `token_required`, for instance, if
     every request needs a token. If it is off, a wrong admin token is `unauthorized`, or `too_many_attempts`.
     """
@@ -74,7 +74,7 @@ def has_admin_token(request: Request) -> bool:
 
 
 async def require_token(request: Request, feature: str) -> Grants:
-    """Return the grants of a request that has a token: the admin token, or where auth is on that of a client.
+    """Return the grants of a request that has a token: the admin token, or if auth is on that of a client.
 
     A request needs a token even if clients need none: strangers may only act over connections, which are limited.
     Raises `Refused`: `forbidden` if there can be no token, `unauthorized` or `token_required` for a request without

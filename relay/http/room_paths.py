@@ -55,7 +55,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
     "/rooms": {
         "get": {
             "operationId": "listRooms",
-            "summary": "All rooms with members, sorted by name; off where there are no tokens",
+            "summary": "All rooms with members, sorted by name; off if there are no tokens",
             "security": TOKEN,
             "parameters": [
                 {
@@ -110,7 +110,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
         },
         "post": {
             "operationId": "publish",
-            "summary": "Publish an envelope to a room from a server; off where there are no tokens",
+            "summary": "Publish an envelope to a room from a server; off if there are no tokens",
             "security": TOKEN,
             "requestBody": {"required": True, "content": {"application/json": {"schema": ref("Envelope")}}},
             "responses": {
@@ -138,7 +138,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
         },
         "put": {
             "operationId": "changeRules",
-            "summary": "Change the rules of a room, which need not have members; off where there are no tokens",
+            "summary": "Change the rules of a room, which need not have members; off if there are no tokens",
             "security": TOKEN,
             "requestBody": _body("RuleChange"),
             "responses": {
@@ -148,7 +148,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
         },
         "delete": {
             "operationId": "closeRoom",
-            "summary": "Put all members out of a room, and forget its rules; off where there are no tokens",
+            "summary": "Put all members out of a room, and forget its rules; off if there are no tokens",
             "security": TOKEN,
             "parameters": [
                 {
@@ -171,7 +171,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
         "parameters": [_ROOM],
         "post": {
             "operationId": "kick",
-            "summary": "Put members out of a room, and keep them out for a while; off where there are no tokens",
+            "summary": "Put members out of a room, and keep them out for a while; off if there are no tokens",
             "security": TOKEN,
             "requestBody": _body("Kick"),
             "responses": {
@@ -187,7 +187,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
         "parameters": [_ROOM],
         "post": {
             "operationId": "move",
-            "summary": "Send members of a room to another one; off where there are no tokens",
+            "summary": "Send members of a room to another one; off if there are no tokens",
             "security": TOKEN,
             "requestBody": _body("Move"),
             "responses": {
@@ -202,7 +202,7 @@ ROOM_PATHS: Final[dict[str, Json]] = {
     "/publish": {
         "post": {
             "operationId": "publishToMany",
-            "summary": f"Publish an envelope to up to {MAX_ROOMS} rooms; off where there are no tokens",
+            "summary": f"Publish an envelope to up to {MAX_ROOMS} rooms; off if there are no tokens",
             "security": TOKEN,
             "requestBody": _body("Publication"),
             "responses": {

@@ -64,7 +64,7 @@ TOKENS: Final = (
     "not_granted",
     "keys_unavailable",
 )
-"""The errors of a token: the admin token, or where auth is on that of a client."""
+"""The errors of a token: the admin token, or if auth is on that of a client."""
 
 TOO_MANY: Final = "too_many_requests"
 TOKEN: Final[list[Json]] = [{"adminToken": []}]

@@ -22,7 +22,7 @@ _DELAY: Final = 1.0
 """Seconds that a refusal takes for an address which has sent too many wrong tokens."""
 
 _GUESSES: Final = frozenset({"bad_token"})
-"""Codes of refusals that count as attempts to guess: an old token is none."""
+"""Codes of refusals that count as attempts to guess; an old token is no attempt."""
 
 
 class KeySource(Protocol):

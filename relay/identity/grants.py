@@ -48,7 +48,7 @@ class RoomGrant:
 
 @dataclass(frozen=True, slots=True)
 class TokenLimits:
-    """Limits for the holder of a token, each None where the relay's setting counts."""
+    """Limits for the holder of a token, each None if the relay's setting counts."""
 
     message_rate: int | None = None
     rooms: int | None = None

@@ -28,7 +28,7 @@ def escape_pattern(text: str, escape: Callable[[str], str]) -> str:
         raise ValueError(f"a pattern has at most {MAX_STARS} stars")
     # The whole text has the bounds and characters of a name: a star is one character of the alphabet.
     escape("*".join(parts))
-    # One part alone may be . or .., which is no name of a room; with a star beside it, it is none.
+    # A part may be . or .., which is no name of a room by itself; beside a star, it stands for a longer text.
     return "*".join([escape(f"-{part}")[1:] for part in parts])
 
 

@@ -102,5 +102,5 @@ def checked_change(change: RuleChange) -> RuleChange:
 
 
 def shown_rules(rules: RoomRules) -> dict[str, Any]:
-    """Return the rules as JSON has them for clients: each field, null where the relay's settings count."""
+    """Return the rules as JSON has them for clients: each field, null if the relay's settings count."""
     return structs.asdict(rules) | {"owner": rules.owner or None}

@@ -39,7 +39,7 @@ export interface Options {
   /** `leave` waits this long for the last acknowledgements, and as long for its answer (2,000). */
   closeTimeout?: number;
   /**
-   * The ways to the relay that may be used (both): a WebSocket, and HTTP where the network lets no WebSocket through. A WebSocket
+   * The ways to the relay that may be used (both): a WebSocket, and HTTP if the network lets no WebSocket through. A WebSocket
    * is always preferred.
    */
   transports?: Transport[];
@@ -179,7 +179,7 @@ export interface CloseEvent extends RelayEvent {
   readonly reason: string;
 }
 
-/** The rules of a room; null where the relay's settings count. */
+/** The rules of a room; null if the relay's settings count. */
 export interface RoomRules {
   /** The most members. */
   max_members: number | null;
@@ -318,7 +318,7 @@ export class Room extends EventTarget implements AsyncIterable<RoomEvents[Exclud
   /** The rules of the room. */
   rules(): Promise<RoomRules>;
   /**
-   * Change rules, which takes a token that grants `lock`, or the owner where the relay allows that. This call and those below
+   * Change rules, which takes a token that grants `lock`, or the owner if the relay allows that. This call and those below
    * reject with the relay's refusal (`not_granted`, `not_owner`), and with `not_acknowledged` without a connection.
    */
   setRules(change: RuleChange): Promise<RoomRules>;

@@ -194,7 +194,7 @@ class Claim(Struct, frozen=True):
     `moved_from` is the membership that it leaves for this one; its resume key stays valid. `renamed` is the one in the
     same room that it leaves for this one, with another peer id. With `resume_only`, an
     existing membership is resumed and no new one made. `address` is the one under which the client is counted, "" for a
-    client that is not counted. `grants` are those of the client's token; None where auth is off. `password` is the one
+    client that is not counted. `grants` are those of the client's token; None if auth is off. `password` is the one
     that the client sends for the room. With `own_key`, the client has made the offered key itself and keeps it; so that
     it is offered does not say that the client was a member before. `opens`, `terms`, `next_key`, `held_only` and
     `found_by` are as in the command `Join`.

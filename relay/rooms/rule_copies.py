@@ -88,7 +88,7 @@ class RuleCopies:
         self._stop_keeping(room)
 
     def drop(self, rooms: Iterable[str]) -> None:
-        """Forget the rules of those of these rooms that have nobody here any more."""
+        """Forget the rules of these rooms, but for rooms with listeners or members here."""
         for room in rooms:
             if not self._is_ours(room):
                 self.forget(room)
@@ -112,7 +112,7 @@ class RuleCopies:
         self.refresh(list(self._copies))
 
     def refresh(self, rooms: Iterable[str]) -> None:
-        """Give the rules of these rooms back, as `restore_all` does, or read them where there is no copy."""
+        """Give the rules of these rooms back, as `restore_all` does, or read them if there is no copy."""
         for room in rooms:
             if room in self._copies:
                 restored = self._store.restore(room, self._copies[room])

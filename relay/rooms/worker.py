@@ -224,7 +224,7 @@ class Worker:
     # Identity.
 
     async def identify(self, token: str, address: str) -> Grants | None:
-        """The grants of a client with this token, "" for none; None where auth is off, and then no token is looked at.
+        """The grants of a client with this token, "" for none; None if auth is off, and then no token is looked at.
 
         The admin token grants everything. `address` is as `counted_address` returns it. Raises `Refused`, as
         `Authority.grants` does.
@@ -467,7 +467,7 @@ class Worker:
         expected: Expected | None = None,
         reads: str | None = None,
     ) -> WriteReceipt:
-        """Change a room's tree for a client that is no member; `grants` are None where auth is off.
+        """Change a room's tree for a client that is no member; `grants` are None if auth is off.
 
         The room must be one that it may open, or that exists, and messages and bytes count; the caller has checked the
         rights. `reads` is as in `Trees.write`. Raises `Refused`, as `Trees.write` does too, `Unavailable` or

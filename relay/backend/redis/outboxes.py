@@ -14,7 +14,7 @@ from relay.model.errors import Unavailable
 class RedisOutboxes:
     """Gives scripts the outbox of their room, and notes the rooms whose outbox may have events.
 
-    `noted` is None where there is no webhook: then nothing is added and nothing noted. `ttl` is in ms.
+    `noted` is None if there is no webhook: then nothing is added and nothing noted. `ttl` is in ms.
     """
 
     def __init__(self, keys: Keys, registration: Registration, noted: Outboxes | None, *, ttl: int) -> None:

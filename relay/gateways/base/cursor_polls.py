@@ -32,7 +32,7 @@ Without a bound, one client could ask for answers without messages as fast as a 
 
 
 class CursorFrame(Frame):
-    """A frame for a client that polls; `cursor` is the one of a client that has it, "" if that is as before."""
+    """A frame for a client that polls; with it, the client has this `cursor`, "" if its cursor stays as it is."""
 
     __slots__ = ("cursor",)
 

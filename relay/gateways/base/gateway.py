@@ -32,7 +32,7 @@ class TokenFields:
     """Where the clients of one protocol carry their token; `relay.gateways.base.credentials` reads it.
 
     `bearer`: in the header `Authorization: Bearer TOKEN`. `subprotocol`: as one of the WebSocket's subprotocols,
-    `token.TOKEN`. `query`: in this parameter of the URL, which is looked at only where the setting `url-tokens` allows
+    `token.TOKEN`. `query`: in this parameter of the URL, which is looked at only if the setting `url-tokens` allows
     it. `body`: in this field of a packet of the protocol itself, which its own gateway reads; the text is for people.
     """
 

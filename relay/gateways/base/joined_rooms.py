@@ -52,7 +52,7 @@ class JoinedRooms:
     command raises `Refused` if the client may not do this; those that wait for Redis raise `Unavailable` and
     `OutcomeUnknown` too, and must not run side by side.
 
-    `grants` are those of the client's token; None where auth is off. The session's guard has checked the rights. Here
+    `grants` are those of the client's token; None if auth is off. The session's guard has checked the rights. Here
     they set the limit on rooms, and the info for which the token vouches is put into each member's info.
     """
 

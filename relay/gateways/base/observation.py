@@ -26,7 +26,7 @@ def read_observe_request(
 
     If auth is on, and the client has a token (in one of the `fields`), the session's guard decides. Otherwise only
     the admin token shows more than counts. Raises `Refused`: `unauthorized` for a wrong admin token, and for a client
-    without one that asks for messages; `forbidden` where there is no admin token that would allow them.
+    without one that asks for messages; `forbidden` if there is no admin token that would allow them.
     """
     worker: Worker = scope["state"]["worker"]
     token = read_token(scope, fields)

@@ -1,7 +1,7 @@
 """The commands kick, rules, close and move: which clients may give them, and their answers.
 
 A client may if its token grants the right in the room, of which it need not be a member. The owner of a room may kick,
-change the rules, and close the room, where the setting owner-rules allows it. Everybody in a room may ask for its
+change the rules, and close the room, if the setting owner-rules allows it. Everybody in a room may ask for its
 rules.
 """
 
@@ -51,7 +51,7 @@ async def control(
             rooms.answer(CurrentRules(room, current, command.key))
         case Kick():
             if command.ban and guard is not None and not rooms.is_in(room):
-                # A ban is stored also where there is no such room.
+                # A ban is stored also if there is no such room.
                 await worker.count_room(room, guard.grants, address)
             kicked = await rules.kick(room, command.peer, reason=command.reason, ban=command.ban, by=by)
             # A ban counts also for a client that is not there now.

@@ -9,7 +9,7 @@ from relay.rooms.worker import Worker
 async def check_access(worker: Worker, guard: Guard | None, right: Right, room: str, *, is_member: bool) -> None:
     """Raise `Refused` if a client does not have a right in a room, or may not enter it.
 
-    `guard` is None for a client that has not proved a token, or where auth is off. Raises `Unavailable` too.
+    `guard` is None for a client that has not proved a token, or if auth is off. Raises `Unavailable` too.
     """
     worker.check_unreserved(room)
     if guard is not None:

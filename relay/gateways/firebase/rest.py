@@ -165,7 +165,7 @@ class _Caller:
 
     async def new_etag(self) -> str:
         """Return the ETag of the value as the client's write has left it, which others may have changed since."""
-        # A write that changes nothing is none.
+        # A write that changes nothing leaves `_written` empty.
         part = self._written or await self._part()
         return hash_of(value_of(part, self._request.place)) or _NO_ETAG
 

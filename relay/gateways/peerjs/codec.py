@@ -236,7 +236,7 @@ def _id(peer: str) -> bytes:
 
 
 def _signal(event: events.Message) -> bytes | None:
-    """Write a message of the channel with a receiver; None for one that is none of PeerJS's."""
+    """Write a message of the channel with a receiver; None for one that PeerJS does not know."""
     if event.channel != CHANNEL or not event.to:
         return None
     try:

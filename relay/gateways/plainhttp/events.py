@@ -89,7 +89,7 @@ class EventsEndpoint(GatewayEndpoint):
 
 
 def _since(seen: str) -> MessageId | None:
-    """Return the id that a browser has seen last; None for a text that is none.
+    """Return the id that a browser has seen last; None for a text that is no id.
 
     It is the last one of any stream that the page had open, so it is no reason to end its `EventSource` for good.
     """

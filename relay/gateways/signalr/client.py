@@ -66,7 +66,7 @@ class HubClient:
         return Frame(refused(error_text(error.code, error.text)), is_text=self.is_text)
 
     def last_words(self, reason: CloseReason) -> Frame | None:
-        """Return the message ahead of the end of a connection that the relay closes; None where there is none."""
+        """Return the message ahead of the end of a connection that the relay closes; None if there is none."""
         if self.refused or self.left:
             return None
         error = self.fault or ("" if reason.reconnect else error_text(reason.name, reason.text))

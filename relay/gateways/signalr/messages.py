@@ -229,7 +229,7 @@ def _values(data: bytes, most: int) -> list[Raw]:
 
 
 def _read_packed_invocation(data: bytes, kind: int, parts: Sequence[Raw]) -> HubMessage:
-    # The client in JavaScript leaves the stream ids out, where there are none.
+    # The client in JavaScript leaves the stream ids out, if there are none.
     invocation, target = _optional_text.decode(parts[2]) or "", _text.decode(parts[3])
     streams = len(parts) > 5 and bytes(parts[5]) != _EMPTY_ARRAY
     arguments = _values(bytes(parts[4]), MAX_ARGUMENTS)

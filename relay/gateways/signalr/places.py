@@ -82,7 +82,7 @@ def proof_of(scope: Scope, worker: Worker, *, named: bool) -> Proof:
 def cookie_for(scope: Scope, worker: Worker) -> bytes:
     """Return the header that sets the cookie of a browser, b"" for a page whose cookies do not count.
 
-    Without a path, it is for the requests beside this one, also where a proxy has changed the path.
+    Without a path, it is for the requests beside this one, also if a proxy has changed the path.
     """
     if not may_use_cookies(scope, worker.origins):
         return b""

@@ -109,7 +109,7 @@ class Proxy:
         return len(targets)
 
     async def _acknowledge(self, request: SipRequest) -> int:
-        """Forward the ACK of a call that began; it has no answer, also where it fails."""
+        """Forward the ACK of a call that began; it has no answer, also if it fails."""
         try:
             target, *_ = await self.targets(request)
         except Refused:

@@ -25,7 +25,7 @@ class Registrant(Protocol):
 
     @property
     def grants(self) -> Grants | None:
-        """The rights of the client; None where auth is off."""
+        """The rights of the client; None if auth is off."""
         ...
 
     @property

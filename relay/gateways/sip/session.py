@@ -45,7 +45,7 @@ from relay.rooms.worker import Worker
 log = logging.getLogger("relay.session")
 
 LOGIN_TIMEOUT: Final = 30.0
-"""Seconds in which a client registers first, where auth is on."""
+"""Seconds in which a client registers first, if auth is on."""
 
 _ANSWER_COST: Final = 0.1
 """Messages for which the answer to a MESSAGE of the room counts: it goes nowhere, and is not of the client's choice."""
@@ -247,7 +247,7 @@ class SipSession(WebSocketSession):
         self.to_client(reply(request, 200, [] if bound is None else [("Contact", bound.binding)]))
 
     async def _prove(self, request: SipRequest, wanted: SipRegistration, bound: SipRegistration | None) -> None:
-        """Check the login of a client, where auth is on; one that is bound need not prove it again."""
+        """Check the login of a client, if auth is on; one that is bound need not prove it again."""
         given = request.value("authorization")
         if self._worker.authority.is_off or (bound is not None and not given):
             return
@@ -272,7 +272,7 @@ class SipSession(WebSocketSession):
 
     @property
     def grants(self) -> Grants | None:
-        """The rights of the client; None where auth is off."""
+        """The rights of the client; None if auth is off."""
         return None if self._guard is None else self._guard.grants
 
     @property

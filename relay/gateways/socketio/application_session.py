@@ -122,7 +122,7 @@ class ApplicationSession(Session[IncomingEvent]):
 
     @property
     def guard(self) -> Guard | None:
-        """The guard, which has the rights of the client's token; None where auth is off."""
+        """The guard, which has the rights of the client's token; None if auth is off."""
         return self._guard
 
     @property

@@ -43,7 +43,7 @@ class BadPacket(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ControlPackets:
-    """The packets without data that a server sends; `ping` is None where the client is the one that pings."""
+    """The packets without data that a server sends; `ping` is None if the client is the one that pings."""
 
     ping: Frame | None
     close: Frame

@@ -62,7 +62,7 @@ def _read_place(text: str, worker: Worker, room: str) -> HttpPlace | None:
 def cookie_of(place: HttpPlace, scope: Scope) -> bytes:
     """Return the header that sets the cookie of a place.
 
-    Without a path, it is for the requests beside this one, also where a proxy has changed the path.
+    Without a path, it is for the requests beside this one, also if a proxy has changed the path.
     """
     secure = "; Secure" if scope.get("scheme") == "https" else ""
     value = f"{COOKIE}={quote(place.peer, safe='')}.{place.resume}; HttpOnly; SameSite=Strict{secure}"

@@ -22,7 +22,7 @@ MOST_UNACKNOWLEDGED: Final = 1000
 """Stanzas that are kept until the client acknowledges them; a client that needs an older one cannot resume."""
 
 MOST_BYTES: Final = 131_072
-"""Bytes of those of them that are in no history."""
+"""Bytes of these stanzas, without the messages that a history has."""
 
 _Count = Annotated[int, Meta(ge=0)]
 
@@ -164,7 +164,7 @@ def missed(
 ) -> tuple[dict[str, MessageId], list[Missed]] | None:
     """Return the stanzas that a client has missed which has handled so many, and how far it is in each room.
 
-    `replayed` are the stanzas of each room after the id of its place. None where it is not certain: the client says
+    `replayed` are the stanzas of each room after the id of its place. None if it is not certain: the client says
     that it has less than it acknowledged, or it got messages of several rooms after the checkpoint.
     """
     if not checkpoint.acknowledged <= handled:

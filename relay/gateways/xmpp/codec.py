@@ -159,7 +159,7 @@ class XmppCodec:
 
 
 def _nick(text: str | None) -> str:
-    """Return the nick that an occupant says it has from now on; "" if it is none."""
+    """Return the nick that an occupant has from now on; "" if the text is no nick."""
     try:
         return nick_of(peer_of(text or ""))
     except Refused:

@@ -75,7 +75,7 @@ _texts = msgspec.json.Decoder(str)
 def message_of(document: Document, room: str, to: str = "") -> Publish:
     """Return the command that publishes a message to a room, or with `to` (escaped) to one occupant.
 
-    Raises `BadFrame` if its JSON container is none.
+    Raises `BadFrame` if its JSON container has no JSON.
     """
     stanza = document.root
     rest = Rest(id=stanza.get("id"), kind=CHAT if to else GROUPCHAT, elements=_others(document))

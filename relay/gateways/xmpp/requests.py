@@ -84,7 +84,7 @@ def answer_of_room(asked: Element, kind: str, address: str, occupants: Sequence[
 def control_of(asked: Element, room: str, peer_of: Callable[[str], str]) -> RoomControl | None:
     """Return the command that a moderator or owner gives a room; None if a form changes nothing.
 
-    Raises `BadStanza` (`bad_stanza`), and `Refused` for a name that is none.
+    Raises `BadStanza` (`bad_stanza`), and `Refused` for a name that is not allowed.
     """
     if asked.namespace == MUC_ADMIN:
         item = asked.child("item", MUC_ADMIN)

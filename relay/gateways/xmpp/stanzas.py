@@ -87,7 +87,7 @@ def message(said: Said, sender: str, room: str, message_id: str, *, to_all: bool
 
 
 def iq(rest: Rest, sender: str) -> Frame | None:
-    """Write an IQ of the occupant `sender`; None if it is none."""
+    """Write an IQ of the occupant `sender`; None if the rest has no type of an IQ, or no id."""
     kind = _type(rest, IQ, "")
     return stanza("iq", {"from": sender, "type": kind, "id": rest.id}, _elements(rest)) if kind and rest.id else None
 

@@ -21,7 +21,7 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
 
 MOST_WAITING: Final = 1_048_576
-"""Bytes of stanzas that wait for a checkpoint, where no setting says less."""
+"""Bytes of stanzas that wait for a checkpoint, if no setting says less."""
 
 ASK_EVERY: Final = 32
 """Stanzas after which the relay asks the client for an acknowledgement."""

@@ -98,7 +98,7 @@ export class StoredKeys {
     });
   }
 
-  /** Request a lock; resolves in any case, also where the browser allows no locks. */
+  /** Request a lock; resolves in any case, also if the browser allows no locks. */
   async #request(lock, options, callback) {
     try {
       await this.locks?.request(lock, options, callback);
@@ -137,7 +137,7 @@ export class StoredKeys {
   }
 }
 
-/** The storage of this tab; null where the browser forbids it, or has none. */
+/** The storage of this tab; null if the browser forbids it, or has none. */
 function defaultStorage() {
   try {
     return globalThis.sessionStorage ?? null;

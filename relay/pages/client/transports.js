@@ -1,4 +1,4 @@
-// The ways to the relay: a WebSocket, and HTTP where the network lets no WebSocket through.
+// The ways to the relay: a WebSocket, and HTTP if the network lets no WebSocket through.
 //
 // 1. A WebSocket is tried first. If attempts in a row bring no frame, the next attempt is over HTTP. Only a frame over HTTP shows
 //    that WebSockets are blocked: while the relay is down, there is none.

@@ -1,5 +1,5 @@
 -- Make the changes that members have prepared for the end of their connections, and publish them.
--- Cost: O(members that are named) where there are no changes; each change costs as much as in tree_write.lua, and a member has
+-- Cost: O(members that are named) if there are no changes; each change costs as much as in tree_write.lua, and a member has
 -- at most 32 of them with 16 KB.
 --
 -- KEYS: 1 to 6 see shared.lua; 7 to 10 see tree.lua.

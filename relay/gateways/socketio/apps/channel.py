@@ -20,7 +20,7 @@ from relay.model.json_text import nests_deeper
 from relay.model.names import MAX_ESCAPED
 
 _MOST_USER: Final = 1024
-"""Bytes of the name of a user, as JSON; a longer one is none."""
+"""Bytes of the name of a user, as JSON; a longer one does not count as a name."""
 
 _NO_NAMES: Final = frozenset({b"null", b"false", b"0", b'""'})
 """Names that are false in JavaScript."""

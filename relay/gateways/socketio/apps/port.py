@@ -129,7 +129,7 @@ class Permissions(Protocol):
 
     @property
     def grants(self) -> Grants | None:
-        """The rights; None where auth is off."""
+        """The rights; None if auth is off."""
         ...
 
     def sees(self, room: str) -> bool:

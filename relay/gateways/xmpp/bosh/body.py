@@ -26,7 +26,7 @@ _STREAM_ERROR: Final = b"<stream:error"
 class RequestBody(NamedTuple):
     """The element of a request; `sid` is "" in the first one of a session.
 
-    `payloads` are the elements in it, each as XML by itself. `pause` is in seconds, None for a request that is none.
+    `payloads` are the elements in it, each as XML by itself. `pause` is in seconds, None for a request without a pause.
     `digest` tells an exact copy from another request.
     """
 

@@ -50,7 +50,7 @@ class BoshGateway(GatewayEndpoint):
         self._limit = settings.max_request
 
     def refusal(self, error: Refused, *, handshake: bool) -> HttpBody:
-        """Write an error as the end of a session; where there is none, that is no failure of HTTP."""
+        """Write an error as the end of a session; if there is none, that is no failure of HTTP."""
         condition = _CONDITIONS.get(error.code, "undefined-condition")
         return terminated(condition, error.code, error.text, 200 if error.code == "unknown_session" else error.status)
 

@@ -112,7 +112,7 @@ def notice(content: Notice, receiver: str = "") -> Publish:
 def read_signal(envelope: bytes, sender: str, receiver: str) -> tuple[PageSignal, Mapping[str, Raw]] | None:
     """Read a signal from a room; returns it and the fields that the page of the receiver gets. Ids are escaped.
 
-    None for a message of the channel that is none.
+    None for a message of the channel that is no signal.
     """
     try:
         found = _envelope.decode(envelope)

@@ -109,7 +109,7 @@ def callable_members(welcome: events.Welcome) -> Mapping[str, Resources]:
 
 
 def _failure(failure: events.Failure) -> Sequence[OutgoingPacket]:
-    """Call the callback with the error, or emit the event `error` where there is no callback."""
+    """Call the callback with the error, or emit the event `error` if there is no callback."""
     asked = reply_to(failure.key)
     if asked is not None and asked.number and failure.code != _UNREAD:
         return (Acknowledgement(asked.number, [callback_error(failure.code)]),)
